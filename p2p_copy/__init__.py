@@ -1,0 +1,60 @@
+"""p2p-copy: copy files between two machines that can both only reach out, through a small relay.
+
+Reading order for newcomers. `protocol/messages.py` first: the vocabulary. Then `send.py`, the story those
+words tell, with `outgoing.py`, what it says; `receive.py` and `incoming.py` are their mirrors; `meet.py` is
+how the two find each other. `relay/pairing.py` is what stands between them, and sees opaque bytes only.
+`protocol/` is pure: no input or output, no clock, no randomness. Only `link.py` knows the WebSocket library,
+only `files/` touches paths, only `cli/` prints. docs/protocol.md is the wire, docs/architecture.md the map.
+
+The public names are `send`, `receive`, `serve` (a relay), what they take and return, and the errors. They run under
+Trio. They are imported when first used, so that `p2p-copy --help` need not wait for them.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from p2p_copy.errors import P2PCopyError
+    from p2p_copy.observe import Observer, Report
+    from p2p_copy.options import Conflict, Links, Names
+    from p2p_copy.protocol.code import Code
+    from p2p_copy.receive import receive
+    from p2p_copy.relay.config import RelayConfig
+    from p2p_copy.relay.server import serve
+    from p2p_copy.send import send
+
+__all__ = [
+    "Code",
+    "Conflict",
+    "Links",
+    "Names",
+    "Observer",
+    "P2PCopyError",
+    "RelayConfig",
+    "Report",
+    "receive",
+    "send",
+    "serve",
+]
+
+_HOME = {
+    "Code": "p2p_copy.protocol.code",
+    "Conflict": "p2p_copy.options",
+    "Links": "p2p_copy.options",
+    "Names": "p2p_copy.options",
+    "Observer": "p2p_copy.observe",
+    "P2PCopyError": "p2p_copy.errors",
+    "RelayConfig": "p2p_copy.relay.config",
+    "Report": "p2p_copy.observe",
+    "receive": "p2p_copy.receive",
+    "send": "p2p_copy.send",
+    "serve": "p2p_copy.relay.server",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,167 @@
+"""Every error that a person may meet, and the exit code that belongs to it.
+
+    P2PCopyError
+    ├── UsageError                2   the command, the configuration or the code has the wrong form
+    │   └── CodeTypo              2   a generated code was mistyped; the right one may be known
+    ├── PartialTransfer           3   some files were not delivered; all others were, and are complete
+    ├── RelayUnreachable          4   no connection to the relay
+    ├── CertificateNotTrusted     5   the relay's certificate was refused
+    ├── RelayExpectsTLS           6   ws:// was used for a port that speaks TLS
+    ├── RelayWithoutTLS           7   wss:// was used for a port that does not speak TLS
+    ├── NotARelay                 8   something answers there, but it is not a relay of ours
+    ├── RelayRefused              9   the relay answered, and said no
+    ├── NobodyCame               10   the other side did not come in time
+    ├── WrongCode                11   the two sides hold different secrets, or somebody guessed
+    ├── PeerLost                 12   the other side went away in the middle
+    ├── RelayLost                13   the connection to the relay broke in the middle
+    ├── PeerFailed               14   the other side gave up and said why
+    ├── PeerMisbehaved           15   the other side broke the protocol
+    ├── NoSpace                  16   this side's disk is full
+    ├── OutputNotWritable        17   this side cannot write into the output directory
+    ├── NothingToSend            18   no source exists or can be read
+    ├── CannotListen             19   the relay cannot open its port or read its certificate
+    └── IncompatiblePeer         20   the two sides' versions do not understand each other
+
+Exit code 0 is success, 1 a bug, 130 and 143 an interrupt. A class' docstring is the sentence that a
+person reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
+hold no code, no key and no unescaped file name.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from p2p_copy.protocol.code import Code
+
+
+class P2PCopyError(Exception):
+    """Something went wrong."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, sentence: str | None = None) -> None:
+        super().__init__(sentence or (type(self).__doc__ or "").strip())
+
+
+class UsageError(P2PCopyError):
+    """The command line, the configuration or the code has the wrong form."""
+
+    exit_code = 2
+
+
+class CodeTypo(UsageError):
+    """The code has a typo. Compare it with the one that the sender shows."""
+
+    def __init__(self, sentence: str | None = None, suggestion: Code | None = None) -> None:
+        """Keep what was probably meant apart from the sentence, which may be logged and so holds no code."""
+        super().__init__(sentence)
+        self.suggestion = suggestion
+
+
+class PartialTransfer(P2PCopyError):
+    """Some files were not delivered; they are listed above. All others arrived complete."""
+
+    exit_code = 3
+
+
+class RelayUnreachable(P2PCopyError):
+    """The relay cannot be reached. Check its address, your network and whether the relay runs."""
+
+    exit_code = 4
+
+
+class CertificateNotTrusted(P2PCopyError):
+    """The relay's certificate is not trusted here. Check the address, or name the authority with --ca-file."""
+
+    exit_code = 5
+
+
+class RelayExpectsTLS(P2PCopyError):
+    """That port speaks TLS. Use wss:// instead of ws:// in the relay's address."""
+
+    exit_code = 6
+
+
+class RelayWithoutTLS(P2PCopyError):
+    """That port does not speak TLS. Use ws:// instead of wss://, or check the port."""
+
+    exit_code = 7
+
+
+class NotARelay(P2PCopyError):
+    """Something answers at that address, but it is not a p2p-copy relay. Check host, port and path."""
+
+    exit_code = 8
+
+
+class RelayRefused(P2PCopyError):
+    """The relay refused this connection."""
+
+    exit_code = 9
+
+
+class NobodyCame(P2PCopyError):
+    """The other side did not come in time. Check that both sides use the same relay and the same code."""
+
+    exit_code = 10
+
+
+class WrongCode(P2PCopyError):
+    """The codes of the two sides differ, or somebody tried to guess. This code is used up: send again for a new one."""
+
+    exit_code = 11
+
+
+class PeerLost(P2PCopyError):
+    """The other side went away before the transfer was complete."""
+
+    exit_code = 12
+
+
+class RelayLost(P2PCopyError):
+    """The connection to the relay broke before the transfer was complete."""
+
+    exit_code = 13
+
+
+class PeerFailed(P2PCopyError):
+    """The other side could not go on."""
+
+    exit_code = 14
+
+
+class PeerMisbehaved(P2PCopyError):
+    """The other side broke the protocol; nothing more is accepted from it."""
+
+    exit_code = 15
+
+
+class NoSpace(P2PCopyError):
+    """The disk here has not enough room."""
+
+    exit_code = 16
+
+
+class OutputNotWritable(P2PCopyError):
+    """The output directory here cannot be written to."""
+
+    exit_code = 17
+
+
+class NothingToSend(P2PCopyError):
+    """None of the named files exists or can be read here."""
+
+    exit_code = 18
+
+
+class CannotListen(P2PCopyError):
+    """The relay cannot start here."""
+
+    exit_code = 19
+
+
+class IncompatiblePeer(P2PCopyError):
+    """The two sides run versions of p2p-copy that do not understand each other. Upgrade the older one."""
+
+    exit_code = 20

@@ -1,0 +1,195 @@
+"""Every number of p2p-copy, with its unit and its reason.
+
+The first block is specification: changing a number there changes the protocol (docs/protocol.md). The
+second block is implementation: it may change with any release, and both ends need not agree on it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# --- Specification -----------------------------------------------------------------------------------
+
+PROTOCOL_VERSION: Final = 1
+"""Of the rendezvous, the handshake and the records together; one number, no negotiation of parts."""
+
+MAX_HANDSHAKE_MESSAGE: Final = 1 * KIB
+"""Bytes of one key exchange message: shares and nonces are fixed, capabilities are a short list."""
+
+MAX_CAPABILITIES: Final = 512
+"""Bytes of the capability list inside a key exchange message."""
+
+RECORD_HEADER: Final = 16
+"""Bytes: type, flags, stream, content size, sequence number."""
+
+RECORD_TAG: Final = 16
+"""Bytes of the AES-GCM tag."""
+
+MAX_RECORD_CONTENT: Final = 1 * MIB
+"""Bytes of one record's content: a receiver must hold one record, and never more, before it can check it."""
+
+MAX_RECORD: Final = RECORD_HEADER + MAX_RECORD_CONTENT + RECORD_TAG
+"""Bytes of one record as a message on the wire."""
+
+REKEY_RECORDS: Final = 2**22
+"""Records under one key. RFC 8446 section 5.5 allows 2**24.5 full TLS records for AES-GCM; ours are longer."""
+
+REKEY_BYTES: Final = 64 * GIB
+"""Content bytes under one key: 2**32 AES blocks keep the distinguishing advantage below 2**-64."""
+
+ZSTD_WINDOW_LOG: Final = 20
+"""Largest zstd window, as a power of two: no record's content is longer, so a longer window is an attack."""
+
+SEGMENT: Final = 16 * MIB
+"""Bytes of a file under one leaf of its digest; the unit in which work is verified, and later resumed."""
+
+DIGEST: Final = 32
+"""Bytes of a BLAKE3 digest."""
+
+MAX_NAME: Final = 255
+"""Bytes of one name in UTF-8: what Linux file systems hold (NAME_MAX)."""
+
+MAX_PATH: Final = 4096
+"""Bytes of one path in UTF-8: what Linux system calls take (PATH_MAX)."""
+
+MAX_DEPTH: Final = 64
+"""Levels of directories; a receiver may hold one open handle for each."""
+
+MAX_PAGE_ENTRIES: Final = 256
+"""Entries of one manifest page."""
+
+MAX_OPEN_ENTRIES: Final = 1024
+"""Files announced and not yet ended: what a receiver must remember at once, whatever the tree's size."""
+
+MAX_ENTRIES: Final = 5_000_000
+"""Entries of one transfer: a receiver spends 16 bytes on each to notice names that collide."""
+
+MAX_FILE_SIZE: Final = 2**63 - 1
+"""Bytes of one file and of one transfer: what off_t holds."""
+
+MAX_TEXT: Final = 500
+"""Characters of any sentence that one side sends for the other side's user."""
+
+MAX_HELLO: Final = 2 * KIB
+"""Bytes of a rendezvous message (JSON text)."""
+
+ROOM_BITS: Final = 25
+"""Least entropy of a generated code's room part: two strangers rarely meet."""
+
+SECRET_BITS: Final = 30
+"""Least entropy of a generated code's secret part: one guess a code, so one in a thousand million."""
+
+MIN_OWN_SECRET: Final = 8
+"""Characters of the secret part of a code that users chose themselves."""
+
+MAX_CODE: Final = 200
+"""Characters of a whole code: a long passphrase, and not a file that was named by mistake."""
+
+# --- Implementation ----------------------------------------------------------------------------------
+
+CHUNK: Final = 256 * KIB
+"""Bytes of file data read and sent at once: large enough to amortise a thread hop and a frame, small
+enough that a slow link shows progress and keep-alive is not stuck behind it."""
+
+RECORD_TARGET: Final = CHUNK + 8 * KIB
+"""Content bytes at which a record is sent: one whole chunk with its frame, or many small files."""
+
+COMPRESS_LEVEL: Final = 1
+"""zstd level: some 300 MB/s for each core; level 3 costs half as much again and makes texts 6 % smaller still."""
+
+COMPRESS_FROM: Final = 512
+"""Content bytes from which compressing is tried; below, there is nothing to win on a network."""
+
+COMPRESS_PROBE_FROM: Final = 64 * KIB
+"""Content bytes from which a sample is tried first; below, the whole costs hardly more than a sample."""
+
+COMPRESS_SAMPLE: Final = 8 * KIB
+"""Bytes of that sample: enough to tell, and 10 microseconds of work where there is nothing to win."""
+
+COMPRESS_LEAST_GAIN: Final = 20
+"""A record must lose one part in so many (5 %), or it is sent as it is: opening it costs the other side too."""
+
+COMPRESS_MAX_SKIP: Final = 32
+"""Records sent as they are after a failure before the next try: 8 MiB, so that a change is noticed soon."""
+
+PIPELINE: Final = 2
+"""Records waiting between two stages of one side, so that disk, cipher and socket overlap."""
+
+DIRECTORY_HANDLES: Final = 2 * MAX_DEPTH
+"""Directories that a receiver keeps open at once: any path, and a neighbour's. macOS allows 256 descriptors."""
+
+FSYNC_FROM: Final = 1 * MIB
+"""Bytes from which a file is flushed to the disk before it gets its name; below, the cost is all fsync."""
+
+SENDER_PAGE_ENTRIES: Final = 256
+"""Entries that the sender collects for one page; small pages let first bytes flow early."""
+
+SENDER_PAGE_BYTES: Final = 64 * KIB
+"""Encoded bytes after which the sender closes a page, so that long names do not fill a record."""
+
+PROGRESS_INTERVAL: Final = 0.5
+"""Seconds between two reports from the receiver to the sender, and between two redraws of a progress line."""
+
+PLAIN_PROGRESS_INTERVAL: Final = 10.0
+"""Seconds between two progress lines where there is no terminal (job logs)."""
+
+CONNECT_TIMEOUT: Final = 15.0
+"""Seconds from the first packet to the relay's welcome; a silent relay is an error, not a wait."""
+
+HANDSHAKE_TIMEOUT: Final = 15.0
+"""Seconds for each message of the key exchange: both ends are there, it is two round trips of small messages."""
+
+OFFER_TIMEOUT: Final = 60.0
+"""Seconds that the sender waits for the receiver's answer to its offer."""
+
+RECEIPT_TIMEOUT: Final = 600.0
+"""Seconds without any message from the receiver, after all was sent, before the sender gives up on the receipt."""
+
+GOODBYE_TIMEOUT: Final = 5.0
+"""Seconds for saying goodbye: the last record, the close frame. Whoever does not answer is cut."""
+
+PEER_WAIT: Final = 3600.0
+"""Seconds that a client waits for the other side unless told otherwise (--wait)."""
+
+KEEPALIVE_INTERVAL: Final = 20.0
+"""Seconds of silence after which a ping is sent: proxies cut idle connections at 60 s, some at 30 s."""
+
+KEEPALIVE_TIMEOUT: Final = 60.0
+"""Seconds without a single byte from a peer that owes us a pong, after which it is dead."""
+
+RELAY_ACCEPT_BUDGET: Final = 10.0
+"""Seconds from accept to hello, TCP to TLS to HTTP to JSON, in all: half-open connections cost us little."""
+
+RELAY_WAIT: Final = 3600.0
+"""Seconds that a relay lets one client wait for the other (told to clients in the welcome)."""
+
+RELAY_PROBE_TIMEOUT: Final = 3.0
+"""Seconds in which a waiting client must answer a ping when another one claims its seat."""
+
+RELAY_MAX_MESSAGE: Final = 2 * MIB + 64 * KIB
+"""Bytes of one message through the relay: p2p-copy 0.1.x sends up to 2 MiB and a header."""
+
+RELAY_CHANNEL: Final = 1
+"""Messages in a pairing's channel, for each direction; with the one in hand, two are in flight."""
+
+RELAY_MAX_CONNECTIONS: Final = 4096
+"""Connections of one relay process, until the limits of the operating system say less."""
+
+RECEIVE_BUFFER: Final = 256 * KIB
+"""Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each."""
+
+SERVE_PORT: Final = 8765
+"""TCP port that `send --serve` asks for first, so that one firewall rule can serve every transfer."""
+
+PROBLEM_LINES: Final = 20
+"""Paths that a client names one by one as not delivered; the rest is counted, so that logs stay readable."""
+
+RATE_WINDOW: Final = 5.0
+"""Seconds over which the displayed rate is taken: long enough to be calm, short enough to fall to zero soon."""
+
+CODE_TRIES: Final = 3
+"""Times that a client asks for the code at a terminal before it gives up."""

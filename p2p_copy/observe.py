@@ -1,0 +1,62 @@
+"""Facts out: what a transfer tells whoever watches it.
+
+An observer is told, never asked, and must not raise. Its methods are called in Trio's thread and return
+at once. Paths and sentences that reach it are escaped already: they are safe to print.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a transfer ended, the same on both sides. Bytes are those of file contents.
+
+    Attributes:
+        files: regular files that lie complete at the receiver.
+        size: the sum of their sizes.
+        failures: what was named or found and is not there now: unreadable, changed, refused names, conflicts.
+        skipped: entries left as they were because the receiver asked for that.
+        root: the digest over all names, sizes and contents, as hexadecimal digits.
+        seconds: from the moment both ends were there.
+
+    """
+
+    files: int
+    size: int
+    failures: int
+    skipped: int
+    root: str
+    seconds: float
+
+
+class Observer:
+    """Watches and says nothing; subclasses override what they care about."""
+
+    def connecting(self, relay: str) -> None:
+        """The relay (scheme, host and port) is being called."""
+
+    def waiting(self, relay: str) -> None:
+        """The relay has us; the other side is not there yet."""
+
+    def notice(self, sentence: str) -> None:
+        """The relay, or our own side, has something to say to the user."""
+
+    def paired(self) -> None:
+        """Both sides are there and hold the same code."""
+
+    def total(self, files: int, size: int) -> None:
+        """So many files and bytes in all, as far as the sender knows."""
+
+    def progress(self, files: int, size: int) -> None:
+        """So many files complete and bytes written at the receiver."""
+
+    def problem(self, path: str, sentence: str) -> None:
+        """One path will not arrive, and why."""
+
+    def skipped(self, path: str) -> None:
+        """One path was left as it was at the receiver, as asked."""
+
+    def verifying(self) -> None:
+        """All bytes are through; the receipt is awaited."""

@@ -1,0 +1,38 @@
+"""What a caller may choose, as plain values."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class Links(Enum):
+    """What the sender does with symbolic links that it meets inside a tree."""
+
+    KEEP = "keep"
+    """Send them as links if they stay inside the tree; report the others."""
+    COPY = "copy"
+    """Send what they point to."""
+    SKIP = "skip"
+    """Leave them out, silently."""
+
+
+class Conflict(Enum):
+    """What the receiver does when a name exists already."""
+
+    REFUSE = "refuse"
+    """Keep what is there and report the file as not delivered."""
+    OVERWRITE = "overwrite"
+    """Replace a file by the new one, once the new one is complete."""
+    RENAME = "rename"
+    """Keep both: the new one gets a number."""
+    SKIP = "skip"
+    """Keep what is there and say so; not a failure."""
+
+
+class Names(Enum):
+    """Which names the receiver accepts."""
+
+    PORTABLE = "portable"
+    """Names that mean the same file on Linux, macOS and Windows."""
+    SYSTEM = "system"
+    """Whatever this file system can hold safely; control characters are refused all the same."""

@@ -1,0 +1,90 @@
+"""Digests: of one file as a tree over its segments, and of a whole transfer.
+
+File digest = BLAKE3 in key derivation mode, context "p2p-copy/1 file digest", over the file's size (u64,
+big-endian) and the plain BLAKE3 digests of its segments of `limits.SEGMENT` bytes, in order. A segment that
+was verified once need not be read again to finish the file's digest.
+
+Root digest = BLAKE3 in key derivation mode, context "p2p-copy/1 root digest", over every manifest entry in
+order, as it stood in its page, each followed by 0x01 and the file digest if it is a file that was sent
+whole, by 0x00 if it is a file that was not, and by 0x02 if it is a directory or a link.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from blake3 import blake3
+
+from p2p_copy import limits
+from p2p_copy.protocol.messages import Kind
+from p2p_copy.protocol.wire import encode_entry
+
+if TYPE_CHECKING:
+    from p2p_copy.protocol.messages import Entry
+
+_FILE: Final = "p2p-copy/1 file digest"
+_ROOT: Final = "p2p-copy/1 root digest"
+
+
+class FileDigest:
+    """Collects one file's bytes, in order."""
+
+    __slots__ = ("_leaves", "_segment", "_size")
+
+    def __init__(self) -> None:
+        self._size = 0
+        self._leaves: list[bytes] = []
+        self._segment: blake3 | None = None
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes, any number of them."""
+        while data:
+            if self._segment is None:
+                self._segment = blake3()
+            room = limits.SEGMENT - self._size % limits.SEGMENT
+            piece = data[:room] if len(data) > room else data
+            self._segment.update(piece)
+            self._size += len(piece)
+            data = data[room:] if len(data) > room else b""
+            if self._size % limits.SEGMENT == 0:
+                self._leaves.append(self._segment.digest())
+                self._segment = None
+
+    def digest(self) -> bytes:
+        """Return the digest of all bytes taken so far."""
+        if not self._size:
+            return EMPTY_FILE
+        leaves = b"".join(self._leaves)
+        if self._segment is not None:
+            leaves += self._segment.digest()
+        return _file_digest(self._size, leaves)
+
+
+def _file_digest(size: int, leaves: bytes) -> bytes:
+    return blake3(size.to_bytes(8, "big") + leaves, derive_key_context=_FILE).digest()
+
+
+EMPTY_FILE: Final = _file_digest(0, b"")
+
+
+class RootDigest:
+    """Collects the entries of a transfer, in order."""
+
+    __slots__ = ("_hash",)
+
+    def __init__(self) -> None:
+        self._hash = blake3(derive_key_context=_ROOT)
+
+    def add(self, entry: Entry, digest: bytes | None) -> None:
+        """Take the next entry; `digest` is None for a file that was not sent whole and for all but files."""
+        if entry.kind is not Kind.FILE:
+            outcome = b"\x02"
+        elif digest is None:
+            outcome = b"\x00"
+        else:
+            outcome = b"\x01" + digest
+        self._hash.update(encode_entry(entry) + outcome)
+
+    def digest(self) -> bytes:
+        """Return the digest of all entries taken so far."""
+        return self._hash.digest()

@@ -1,0 +1,193 @@
+"""The vocabulary of a transfer: one class for each thing that is said inside the sealed records.
+
+Sender to receiver:  Offer, Total, Page, Data, FileEnd, FileFail, Omitted, Finish, Goodbye, Abort
+Receiver to sender:  Accept, Reject, Progress, Receipt, Abort
+
+Entries get numbers in the order in which pages name them, from 0; later messages use the number. A tree
+is named in pre-order with depths, so a name is always one component and never a path: see `Entry`.
+docs/protocol.md section 6 is normative; the names there and here are the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TypeAlias
+
+
+class Kind(IntEnum):
+    """What an entry is."""
+
+    DIRECTORY = 1
+    FILE = 2
+    LINK = 3
+
+
+class Reason(IntEnum):
+    """Why one entry was not delivered, or why a side gave up altogether."""
+
+    OTHER = 0
+    VANISHED = 1
+    UNREADABLE = 2
+    CHANGED = 3
+    SPECIAL = 4
+    LINK_OUTSIDE = 5
+    NAME = 6
+    TOO_DEEP = 7
+    EXISTS = 8
+    SKIPPED = 9
+    NOT_WRITABLE = 10
+    UNSUPPORTED = 11
+    NOT_WANTED = 12
+    NO_SPACE = 13
+    INTERRUPTED = 14
+    MISBEHAVED = 15
+    TOO_MUCH = 16
+
+    @property
+    def is_failure(self) -> bool:
+        """Whether something is missing that should be there; False for what was left alone as asked."""
+        return self is not Reason.SKIPPED
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One directory, file or link of the manifest.
+
+    `depth` is 0 for what the user named. An entry of depth n lies in the last directory of depth n-1
+    before it. `mode` holds the nine permission bits. `mtime_ns` counts from 1970, negative before.
+    `size` is in bytes and 0 for all but files; `target` is empty for all but links.
+    """
+
+    kind: Kind
+    depth: int
+    name: str
+    mode: int = 0
+    mtime_ns: int = 0
+    size: int = 0
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """The sender's first words: its program and version."""
+
+    program: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accept:
+    """The receiver's answer: its program, and whether it wants portable names only."""
+
+    program: str
+    portable_names: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Total:
+    """What the sender has counted in all, for the progress line; a hint, never relied upon."""
+
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The next entries of the manifest, in order."""
+
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Bytes of the file with number `index`, from `offset`."""
+
+    index: int
+    offset: int
+    data: bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class FileEnd:
+    """The file is complete; `digest` is its digest."""
+
+    index: int
+    digest: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileFail:
+    """The file cannot be sent whole; whatever came of it is to be thrown away."""
+
+    index: int
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Omitted:
+    """Something that the user named or that lies in the tree is not in the manifest; `path` is for display."""
+
+    path: str
+    reason: Reason
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """All was said: entries in the manifest, files and bytes sent whole, things not sent, root digest."""
+
+    entries: int
+    files: int
+    size: int
+    failures: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Goodbye:
+    """The sender has the receipt. Its last message."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """The receiver does not take this entry (nor, for a directory, anything in it); `path` is for display."""
+
+    index: int
+    reason: Reason
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Files completed and bytes written so far, at the receiver."""
+
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """The receiver's word that it holds what was sent, verified: the receiver's last message.
+
+    `files` of `size` bytes in all lie complete under their names; `rejected` and `skipped` entries do not. `root`
+    repeats the root digest, which the receiver has computed itself.
+    """
+
+    files: int
+    size: int
+    rejected: int
+    skipped: int
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """This side gives up; `sentence` is for the other side's user. Its last message."""
+
+    reason: Reason
+    sentence: str
+
+
+Message: TypeAlias = (
+    Offer | Accept | Total | Page | Data | FileEnd | FileFail | Omitted | Finish | Goodbye
+    | Reject | Progress | Receipt | Abort
+)  # fmt: skip

@@ -1,0 +1,92 @@
+"""Who may say what, when. Two small machines, kept by both sides alike, so either side's mistake shows.
+
+A message moves the speaker along `SAYS` and the listener along `HEARS`. A missing cell in `SAYS` is a
+violation; a missing cell in `HEARS` means that the listener stays as it is. Everything is in these tables:
+there is no other `if` on the state of a conversation.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Data,
+    FileEnd,
+    FileFail,
+    Finish,
+    Goodbye,
+    Message,
+    Offer,
+    Omitted,
+    Page,
+    Progress,
+    Receipt,
+    Reject,
+    Total,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class S(Enum):
+    """The sender's states."""
+
+    NEW = "new"
+    OFFERED = "offered"
+    SENDING = "sending"
+    FINISHED = "finished"
+    RECEIPTED = "receipted"
+    CLOSED = "closed"
+
+
+class R(Enum):
+    """The receiver's states."""
+
+    NEW = "new"
+    ASKED = "asked"
+    RECEIVING = "receiving"
+    CHECKING = "checking"
+    CLOSED = "closed"
+
+
+State: TypeAlias = S | R
+Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
+
+_STREAM: Final = (Total, Page, Data, FileEnd, FileFail, Omitted)
+
+SAYS: Final[Cells] = {
+    S.NEW: {Offer: S.OFFERED, Abort: S.CLOSED},
+    S.OFFERED: {Abort: S.CLOSED},
+    S.SENDING: {**dict.fromkeys(_STREAM, S.SENDING), Finish: S.FINISHED, Abort: S.CLOSED},
+    S.FINISHED: {Abort: S.CLOSED},
+    S.RECEIPTED: {Goodbye: S.CLOSED, Abort: S.CLOSED},
+    S.CLOSED: {},
+    R.NEW: {Abort: R.CLOSED},
+    R.ASKED: {Accept: R.RECEIVING, Abort: R.CLOSED},
+    R.RECEIVING: {Reject: R.RECEIVING, Progress: R.RECEIVING, Abort: R.CLOSED},
+    R.CHECKING: {Reject: R.CHECKING, Progress: R.CHECKING, Receipt: R.CLOSED, Abort: R.CLOSED},
+    R.CLOSED: {},
+}
+
+HEARS: Final[Cells] = {
+    S.OFFERED: {Accept: S.SENDING},
+    S.FINISHED: {Receipt: S.RECEIPTED},
+    R.NEW: {Offer: R.ASKED},
+    R.RECEIVING: {Finish: R.CHECKING},
+}
+
+LAST: Final = (Goodbye, Receipt, Abort)
+"""The messages after which their speaker says nothing more: they stand alone in a FINAL record."""
+
+
+def say(speaker: State, listener: State, message: Message) -> tuple[State, State] | None:
+    """Return both states after `message`, or None if the speaker may not say it now."""
+    kind = type(message)
+    after = SAYS[speaker].get(kind)
+    if after is None:
+        return None
+    return after, HEARS.get(listener, {}).get(kind, listener)

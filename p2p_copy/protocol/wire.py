@@ -1,0 +1,266 @@
+"""Messages as bytes. Total, length-checked, without state.
+
+A record's content is a run of messages. Each is `type u8 | length u32 | body`; numbers are big-endian,
+texts are UTF-8 behind a u16 length. `decode` either returns every message of a content or raises
+`PeerMisbehaved`; nothing in between, so a receiver acts on whole, well-formed records only.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Data,
+    Entry,
+    FileEnd,
+    FileFail,
+    Finish,
+    Goodbye,
+    Kind,
+    Message,
+    Offer,
+    Omitted,
+    Page,
+    Progress,
+    Reason,
+    Receipt,
+    Reject,
+    Total,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FRAME: Final = struct.Struct(">BI")
+_ENTRY: Final = struct.Struct(">BBHqQ")
+_DATA: Final = struct.Struct(">IQ")
+_INDEX: Final = struct.Struct(">I")
+_INDEX_REASON: Final = struct.Struct(">IB")
+_TWO: Final = struct.Struct(">QQ")
+_FINISH: Final = struct.Struct(">QQQQ")
+_U16: Final = struct.Struct(">H")
+
+DATA_OVERHEAD: Final = FRAME.size + _DATA.size
+"""Bytes that a Data message adds to its data."""
+
+
+def encode(message: Message) -> tuple[bytes | memoryview, ...]:
+    """Return the parts whose concatenation is the framed message; file data is not copied."""
+    kind = type(message)
+    number, body_of = _ENCODERS[kind]
+    body = body_of(message)
+    if isinstance(body, tuple):
+        head, data = body
+        return (FRAME.pack(number, len(head) + len(data)) + head, data)
+    return (FRAME.pack(number, len(body)) + body,)
+
+
+def decode(content: bytes | memoryview) -> list[Message]:
+    """Return all messages of a record's content.
+
+    Raises:
+        PeerMisbehaved: the content is not a run of well-formed messages.
+
+    """
+    view = memoryview(content)
+    messages: list[Message] = []
+    at = 0
+    while at < len(view):
+        if len(view) - at < FRAME.size:
+            raise PeerMisbehaved("The other side sent a cut message.")
+        number, length = FRAME.unpack_from(view, at)
+        at += FRAME.size
+        if length > len(view) - at:
+            raise PeerMisbehaved("The other side sent a message longer than its record.")
+        decoder = _DECODERS.get(number)
+        if decoder is None:
+            raise PeerMisbehaved(f"The other side sent a message of unknown type {number}.")
+        reader = _Reader(view[at : at + length])
+        message = decoder(reader)
+        reader.end()
+        messages.append(message)
+        at += length
+    return messages
+
+
+class _Reader:
+    """Takes fields off the front of one body, and knows when it must be empty."""
+
+    __slots__ = ("_at", "_view")
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._at = 0
+
+    def take(self, count: int) -> memoryview:
+        if count > len(self._view) - self._at:
+            raise PeerMisbehaved("The other side sent a message that is too short.")
+        self._at += count
+        return self._view[self._at - count : self._at]
+
+    def fields(self, shape: struct.Struct) -> tuple[int, ...]:
+        return shape.unpack(self.take(shape.size))
+
+    def text(self, most: int) -> str:
+        (length,) = self.fields(_U16)
+        if length > most:
+            raise PeerMisbehaved("The other side sent a text that is too long.")
+        try:
+            return str(self.take(length), "utf-8")
+        except UnicodeDecodeError:
+            raise PeerMisbehaved("The other side sent a text that is not UTF-8.") from None
+
+    def reason(self, number: int) -> Reason:
+        try:
+            return Reason(number)
+        except ValueError:
+            return Reason.OTHER  # a newer peer may know more reasons
+
+    def rest(self) -> memoryview:
+        return self.take(len(self._view) - self._at)
+
+    @property
+    def left(self) -> int:
+        return len(self._view) - self._at
+
+    def end(self) -> None:
+        if self.left:
+            raise PeerMisbehaved("The other side sent a message that is too long.")
+
+
+def _text(text: str, most: int) -> bytes:
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > most:
+        data = data[:most].decode("utf-8", "ignore").encode()
+    return _U16.pack(len(data)) + data
+
+
+_MAX_TEXT_BYTES: Final = 4 * limits.MAX_TEXT
+_MAX_TARGET: Final = limits.MAX_PATH
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """Return one entry as it stands in a page."""
+    name = entry.name.encode()
+    target = entry.target.encode()
+    return b"".join(
+        (
+            _ENTRY.pack(entry.kind, entry.depth, entry.mode, entry.mtime_ns, entry.size),
+            _U16.pack(len(name)),
+            name,
+            _U16.pack(len(target)),
+            target,
+        )
+    )
+
+
+def _decode_entry(reader: _Reader) -> Entry:
+    number, depth, mode, mtime_ns, size = reader.fields(_ENTRY)
+    try:
+        kind = Kind(number)
+    except ValueError:
+        raise PeerMisbehaved(
+            "The other side named something that is neither file, directory nor link."
+        ) from None
+    # One name may be longer than a legal one, so that the manifest can say which rule it breaks.
+    return Entry(
+        kind, depth, reader.text(2 * limits.MAX_PATH), mode, mtime_ns, size, reader.text(_MAX_TARGET)
+    )
+
+
+def _decode_page(reader: _Reader) -> Page:
+    entries = []
+    while reader.left:
+        entries.append(_decode_entry(reader))
+        if len(entries) > limits.MAX_PAGE_ENTRIES:
+            raise PeerMisbehaved("The other side sent a manifest page with too many entries.")
+    if not entries:
+        raise PeerMisbehaved("The other side sent an empty manifest page.")
+    return Page(tuple(entries))
+
+
+def _decode_accept(reader: _Reader) -> Accept:
+    program = reader.text(_MAX_TEXT_BYTES)
+    flag = reader.take(1)[0]
+    if flag > 1:
+        raise PeerMisbehaved("The other side sent an answer that makes no sense.")
+    return Accept(program, bool(flag))
+
+
+def _decode_data(reader: _Reader) -> Data:
+    index, offset = reader.fields(_DATA)
+    data = reader.rest()
+    if not data:
+        raise PeerMisbehaved("The other side sent an empty piece of a file.")
+    return Data(index, offset, data)
+
+
+def _decode_indexed(reader: _Reader) -> tuple[int, Reason]:
+    index, reason = reader.fields(_INDEX_REASON)
+    return index, reader.reason(reason)
+
+
+def _decode_file_end(reader: _Reader) -> FileEnd:
+    return FileEnd(reader.fields(_INDEX)[0], bytes(reader.take(limits.DIGEST)))
+
+
+def _decode_omitted(reader: _Reader) -> Omitted:
+    path = reader.text(2 * limits.MAX_PATH)
+    return Omitted(path, reader.reason(reader.take(1)[0]))
+
+
+def _decode_finish(reader: _Reader) -> Finish:
+    entries, files, size, failures = reader.fields(_FINISH)
+    return Finish(entries, files, size, failures, bytes(reader.take(limits.DIGEST)))
+
+
+def _decode_receipt(reader: _Reader) -> Receipt:
+    files, size, rejected, skipped = reader.fields(_FINISH)
+    return Receipt(files, size, rejected, skipped, bytes(reader.take(limits.DIGEST)))
+
+
+def _decode_abort(reader: _Reader) -> Abort:
+    reason = reader.reason(reader.take(1)[0])
+    return Abort(reason, reader.text(_MAX_TEXT_BYTES)[: limits.MAX_TEXT])
+
+
+_Body = bytes | tuple[bytes, bytes | memoryview]
+
+_ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
+    Offer: (0x01, lambda m: _text(m.program, _MAX_TEXT_BYTES)),
+    Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
+    Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
+    Data: (0x04, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
+    FileEnd: (0x05, lambda m: _INDEX.pack(m.index) + m.digest),
+    FileFail: (0x06, lambda m: _INDEX_REASON.pack(m.index, m.reason)),
+    Omitted: (0x07, lambda m: _text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason,))),
+    Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures) + m.root),
+    Goodbye: (0x09, lambda m: b""),
+    Accept: (0x11, lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.portable_names,))),
+    Reject: (0x12, lambda m: _INDEX_REASON.pack(m.index, m.reason) + _text(m.path, 2 * limits.MAX_PATH)),
+    Progress: (0x13, lambda m: _TWO.pack(m.files, m.size)),
+    Receipt: (0x14, lambda m: _FINISH.pack(m.files, m.size, m.rejected, m.skipped) + m.root),
+    Abort: (0x1F, lambda m: bytes((m.reason,)) + _text(m.sentence, _MAX_TEXT_BYTES)),
+}
+
+_DECODERS: dict[int, Callable[[_Reader], Message]] = {
+    0x01: lambda r: Offer(r.text(_MAX_TEXT_BYTES)),
+    0x02: lambda r: Total(*r.fields(_TWO)),
+    0x03: _decode_page,
+    0x04: _decode_data,
+    0x05: _decode_file_end,
+    0x06: lambda r: FileFail(*_decode_indexed(r)),
+    0x07: _decode_omitted,
+    0x08: _decode_finish,
+    0x09: lambda r: Goodbye(),
+    0x11: _decode_accept,
+    0x12: lambda r: Reject(*_decode_indexed(r), r.text(2 * limits.MAX_PATH)),
+    0x13: lambda r: Progress(*r.fields(_TWO)),
+    0x14: _decode_receipt,
+    0x1F: _decode_abort,
+}

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Data,
+    FileEnd,
+    FileFail,
+    Finish,
+    Goodbye,
+    Message,
+    Offer,
+    Omitted,
+    Page,
+    Progress,
+    Reason,
+    Receipt,
+    Reject,
+    Total,
+)
+from p2p_copy.protocol.table import HEARS, SAYS, R, S, State, say
+
+EXAMPLES: dict[type, Message] = {
+    Offer: Offer("p"),
+    Accept: Accept("p", True),
+    Total: Total(0, 0),
+    Page: Page(()),
+    Data: Data(0, 0, b"x"),
+    FileEnd: FileEnd(0, b""),
+    FileFail: FileFail(0, Reason.OTHER),
+    Omitted: Omitted("", Reason.OTHER),
+    Finish: Finish(0, 0, 0, 0, b""),
+    Goodbye: Goodbye(),
+    Reject: Reject(0, Reason.OTHER, ""),
+    Progress: Progress(0, 0),
+    Receipt: Receipt(0, 0, 0, 0, b""),
+    Abort: Abort(Reason.OTHER, ""),
+}
+
+
+def test_the_examples_are_the_whole_vocabulary() -> None:
+    assert set(EXAMPLES) == set(get_args(Message))
+
+
+@pytest.mark.parametrize("state", [*S, *R], ids=str)
+@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
+def test_every_cell(state: State, kind: type) -> None:
+    listener: State = R.NEW if isinstance(state, S) else S.NEW
+    after = say(state, listener, EXAMPLES[kind])
+    if kind in SAYS[state]:
+        assert after is not None
+        assert after[0] is SAYS[state][kind]
+    else:
+        assert after is None
+
+
+def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
+    sender: State = S.NEW
+    receiver: State = R.NEW
+    story = (Offer, Accept, Total, Page, Data, Progress, FileEnd, Reject, FileFail, Omitted, Finish, Progress,
+             Reject, Receipt, Goodbye)  # fmt: skip
+    for kind in story:
+        if kind in (Accept, Progress, Reject, Receipt):
+            step = say(receiver, sender, EXAMPLES[kind])
+            assert step is not None
+            receiver, sender = step
+        else:
+            step = say(sender, receiver, EXAMPLES[kind])
+            assert step is not None
+            sender, receiver = step
+    assert (sender, receiver) == (S.CLOSED, R.CLOSED)
+
+
+def test_neither_side_says_what_only_the_other_may() -> None:
+    for state in S:
+        assert not {Accept, Reject, Progress, Receipt} & set(SAYS[state])
+    for state in R:
+        assert not {Offer, Page, Data, FileEnd, Finish, Goodbye} & set(SAYS[state])
+
+
+def test_a_side_may_give_up_until_it_has_said_its_last() -> None:
+    for state in (*S, *R):
+        assert (Abort in SAYS[state]) == (state.value != "closed")
+    assert all(SAYS[state] == {} for state in (S.CLOSED, R.CLOSED))
+
+
+def test_hearing_never_ends_a_side() -> None:
+    assert not {S.CLOSED, R.CLOSED} & {after for row in HEARS.values() for after in row.values()}

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, strategies as st
+
+from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol import wire
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Data,
+    Entry,
+    FileEnd,
+    FileFail,
+    Finish,
+    Goodbye,
+    Kind,
+    Message,
+    Offer,
+    Omitted,
+    Page,
+    Progress,
+    Reason,
+    Receipt,
+    Reject,
+    Total,
+)
+
+u32 = st.integers(0, 2**32 - 1)
+u64 = st.integers(0, 2**64 - 1)
+text = st.text(st.characters(codec="utf-8"), max_size=40)
+digest = st.binary(min_size=32, max_size=32)
+reason = st.sampled_from(Reason)
+entry = st.builds(
+    Entry,
+    kind=st.sampled_from(Kind),
+    depth=st.integers(0, 255),
+    name=text,
+    mode=st.integers(0, 2**16 - 1),
+    mtime_ns=st.integers(-(2**63), 2**63 - 1),
+    size=u64,
+    target=text,
+)
+message = st.one_of(
+    st.builds(Offer, text),
+    st.builds(Accept, text, st.booleans()),
+    st.builds(Total, u64, u64),
+    st.builds(lambda entries: Page(tuple(entries)), st.lists(entry, min_size=1, max_size=5)),
+    st.builds(Data, u32, u64, st.binary(min_size=1, max_size=100)),
+    st.builds(FileEnd, u32, digest),
+    st.builds(FileFail, u32, reason),
+    st.builds(Omitted, text, reason),
+    st.builds(Finish, u64, u64, u64, u64, digest),
+    st.builds(Goodbye),
+    st.builds(Reject, u32, reason, text),
+    st.builds(Progress, u64, u64),
+    st.builds(Receipt, u64, u64, u64, u64, digest),
+    st.builds(Abort, reason, text),
+)
+
+
+def content(*messages: Message) -> bytes:
+    return b"".join(bytes(part) for one in messages for part in wire.encode(one))
+
+
+@given(st.lists(message, max_size=8))
+def test_what_is_encoded_is_decoded(messages: list[Message]) -> None:
+    assert wire.decode(content(*messages)) == messages
+
+
+@given(st.lists(message, min_size=1, max_size=3), st.data())
+def test_a_cut_content_is_refused_or_whole_messages(messages: list[Message], data: st.DataObject) -> None:
+    whole = content(*messages)
+    cut = data.draw(st.integers(0, len(whole) - 1))
+    try:
+        decoded = wire.decode(whole[:cut])
+    except PeerMisbehaved:
+        return
+    assert decoded == messages[: len(decoded)]
+
+
+@given(st.binary(max_size=200))
+def test_garbage_is_refused_or_decoded_but_never_crashes(garbage: bytes) -> None:
+    try:
+        wire.decode(garbage)
+    except PeerMisbehaved:
+        pass
+
+
+def test_every_message_of_the_vocabulary_has_a_number_for_each_direction() -> None:
+    assert {kind.__name__ for kind in wire._ENCODERS} == {
+        "Offer", "Accept", "Total", "Page", "Data", "FileEnd", "FileFail", "Omitted", "Finish", "Goodbye",
+        "Reject", "Progress", "Receipt", "Abort",
+    }  # fmt: skip
+    assert {number for number, _ in wire._ENCODERS.values()} == set(wire._DECODERS)
+
+
+def test_a_reason_of_a_later_version_is_read_as_other() -> None:
+    frame = wire.FRAME.pack(0x06, 5) + (7).to_bytes(4, "big") + b"\xfe"
+    assert wire.decode(frame) == [FileFail(7, Reason.OTHER)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b"\x01",
+        wire.FRAME.pack(0x09, 1),
+        wire.FRAME.pack(0x09, 1) + b"x",
+        wire.FRAME.pack(0x77, 0),
+        wire.FRAME.pack(0x03, 0),
+        wire.FRAME.pack(0x04, 12) + bytes(12),
+        wire.FRAME.pack(0x01, 4) + b"\x00\x02\xff\xfe",
+        wire.FRAME.pack(0x11, 3) + b"\x00\x00\x02",
+        wire.FRAME.pack(0x01, 2**32 - 1),
+    ],
+    ids=["cut", "short", "long", "unknown", "empty page", "empty data", "not utf-8", "no bool", "huge"],
+)
+def test_what_is_not_in_the_specification_is_refused(bad: bytes) -> None:
+    with pytest.raises(PeerMisbehaved):
+        wire.decode(bad)
+
+
+def test_a_page_holds_a_bounded_number_of_entries() -> None:
+    one = Entry(Kind.DIRECTORY, 0, "d")
+    wire.decode(content(Page((one,) * limits.MAX_PAGE_ENTRIES)))
+    with pytest.raises(PeerMisbehaved):
+        wire.decode(content(Page((one,) * (limits.MAX_PAGE_ENTRIES + 1))))
+
+
+def test_a_text_for_display_is_cut_and_never_fails() -> None:
+    (abort,) = wire.decode(content(Abort(Reason.OTHER, "ä" * 10_000)))
+    assert isinstance(abort, Abort)
+    assert len(abort.sentence) == limits.MAX_TEXT
+    wire.decode(content(Omitted("\udc80" * 10_000, Reason.NAME)))
+
+
+def test_file_data_is_not_copied_on_the_way_in_and_out() -> None:
+    data = bytes(1000)
+    assert wire.encode(Data(1, 2, data))[1] is data
+    (decoded,) = wire.decode(content(Data(1, 2, data)))
+    assert isinstance(decoded, Data)
+    assert isinstance(decoded.data, memoryview)
