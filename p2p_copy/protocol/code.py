@@ -1,0 +1,226 @@
+"""The code that two people share: `ROOM-SECRET`, generated or their own.
+
+ROOM may be known to everybody (the relay sees its hash), SECRET to nobody else; the first "-" parts them.
+
+A generated code is `w1.w2-w3.w4.w5`, lower-case words of `WORDS`. The number of w5 is r * 242 + c with
+five random bits r and the checksum c = SHA-256("p2p-copy/1 code check" || "w1.w2-w3.w4" || r as one byte),
+read as one big-endian number, modulo 242. So a typo is noticed here, before it costs the only guess.
+
+A text of exactly that form, whatever its words, is a generated code and must pass the check; so is a text
+whose room is that of a generated code, two words of the list and a dot. Every other text is a code that its
+users chose; it is never held against the words. Two people cannot have agreed on a failing text of the
+generated form, because `choose` refuses it to the one who begins.
+
+No sentence raised here holds any part of a code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from p2p_copy import limits
+from p2p_copy.errors import CodeTypo, UsageError
+from p2p_copy.protocol.words import WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_Words: TypeAlias = tuple[str, ...]
+
+CHECK_BITS: Final = 5
+"""Random bits in the last word."""
+
+CHECK_MODULUS: Final = len(WORDS) >> CHECK_BITS
+"""Values of the checksum: 242, so a wrong code passes once in 242 times."""
+
+_CHECK_LABEL: Final = b"p2p-copy/1 code check"
+
+_GENERATED: Final = re.compile(
+    r"([a-z]+) *\. *([a-z]+) *- *([a-z]+) *\. *([a-z]+) *\. *([a-z]+)", re.ASCII | re.IGNORECASE
+)
+
+_GENERATED_ROOM: Final = re.compile(r"[a-z]+\.[a-z]+", re.ASCII | re.IGNORECASE)
+
+_FORM: Final = (
+    "A code is ROOM-SECRET, for example: lab7-a long passphrase (the first '-' ends the room; "
+    f"the secret has at least {limits.MIN_OWN_SECRET} characters)."
+)
+
+_MOST_UNKNOWN: Final = 3
+"""Misspelt words beyond which a text is some other text, and no code can be guessed from it."""
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Code:
+    """A code's two parts, in NFC. Only `text` shows them; printing or logging a Code does not."""
+
+    room: str
+    secret: str
+
+    @property
+    def text(self) -> str:
+        """The whole code, for the terminal of the person who is to pass it on."""
+        return f"{self.room}-{self.secret}"
+
+    def __repr__(self) -> str:
+        """Say what it is, never what it holds."""
+        return "<Code>"
+
+
+def generate(random_below: Callable[[int], int]) -> Code:
+    """Return a new code of 25.8 bits of room and 30.8 bits of secret.
+
+    Args:
+        random_below: returns a number from 0 up to, not including, its argument, unpredictable and
+            uniform: `secrets.randbelow`.
+
+    """
+    chosen = tuple(WORDS[random_below(len(WORDS))] for _ in range(4))
+    extra = random_below(1 << CHECK_BITS)
+    return _joined((*chosen, WORDS[extra * CHECK_MODULUS + _checksum(chosen, extra)]))
+
+
+def choose(text: str) -> Code:
+    """Return the code that a user picks for a transfer about to begin.
+
+    Raises:
+        UsageError: it is not a code, or has the form of generated codes without being one.
+
+    """
+    try:
+        return parse(text)
+    except CodeTypo:
+        raise UsageError(
+            "Five words in this form, with dots, are kept for the codes that p2p-copy generates, and this is "
+            "none of them. Put spaces or dashes between the words of the secret instead."
+        ) from None
+
+
+def parse(text: str) -> Code:
+    """Return the code that a user has typed, pasted or stored; space around it and its two parts is dropped.
+
+    Raises:
+        CodeTypo: it has the form of a generated code and fails the check.
+        UsageError: it is not a code.
+
+    """
+    text = unicodedata.normalize("NFC", text.strip())
+    if len(text) > limits.MAX_CODE:
+        raise UsageError(f"The code is longer than {limits.MAX_CODE} characters. {_FORM}")
+    if any(unicodedata.category(character) in _UNSEEN for character in text):
+        raise UsageError("The code contains a control or invisible character. Type it instead of pasting it.")
+    if generated := _GENERATED.fullmatch(text):
+        return _checked(tuple(word.lower() for word in generated.groups()))
+    room, separator, secret = (part.strip() for part in text.partition("-"))
+    if not separator:
+        raise UsageError(f"The code has no '-'. {_FORM}")
+    if not room:
+        raise UsageError(f"The code has no room before its '-'. {_FORM}")
+    if len(secret) < limits.MIN_OWN_SECRET:
+        raise UsageError(f"The secret part of the code is too short. {_FORM}")
+    if _GENERATED_ROOM.fullmatch(room) and all(_number(word) is not None for word in room.lower().split(".")):
+        raise CodeTypo("The code is incomplete: after the '-' come three words with dots between them.", None)
+    return Code(room, secret)
+
+
+# The check of generated codes. Five words travel as a tuple here.
+
+
+def _joined(words: _Words) -> Code:
+    return Code(".".join(words[:2]), ".".join(words[2:]))
+
+
+def _checksum(words: _Words, extra: int) -> int:
+    data = f"{words[0]}.{words[1]}-{words[2]}.{words[3]}".encode() + bytes((extra,))
+    return int.from_bytes(hashlib.sha256(_CHECK_LABEL + data).digest(), "big") % CHECK_MODULUS
+
+
+def _number(word: str) -> int | None:
+    at = bisect_left(WORDS, word)
+    return at if at < len(WORDS) and WORDS[at] == word else None
+
+
+def _holds(words: _Words) -> bool:
+    number = _number(words[4])
+    if number is None:
+        return False
+    extra, check = divmod(number, CHECK_MODULUS)
+    return extra < 1 << CHECK_BITS and check == _checksum(words, extra)
+
+
+def _checked(words: _Words) -> Code:
+    unknown = [at for at, word in enumerate(words) if _number(word) is None]
+    if not unknown and _holds(words):
+        return _joined(words)
+    if unknown:
+        ordinals = " and ".join(("1st", "2nd", "3rd", "4th", "5th")[at] for at in unknown)
+        what = (
+            f"the {ordinals} word is misspelt" if len(unknown) == 1 else f"the {ordinals} words are misspelt"
+        )
+    else:
+        what = "its words do not belong together, so one is wrong or two are swapped"
+    raise CodeTypo(
+        f"The code has a typo: {what}. Compare it with the one that the sender shows.", _meant(words)
+    )
+
+
+# What was meant: the one code that holds and lies nearest to what was typed.
+
+
+def _meant(words: _Words) -> Code | None:
+    fitting = [(edits, repaired) for edits, repaired in _repairs(words) if _holds(repaired)]
+    fewest = min((edits for edits, _ in fitting), default=0)
+    nearest = {repaired for edits, repaired in fitting if edits == fewest}
+    return _joined(nearest.pop()) if len(nearest) == 1 else None
+
+
+def _repairs(words: _Words) -> Iterator[tuple[int, _Words]]:
+    """Yield candidates with their edits; few enough that a wrong one rarely meets the checksum by luck."""
+    unknown = [at for at, word in enumerate(words) if _number(word) is None]
+    if unknown:
+        if len(unknown) > _MOST_UNKNOWN:
+            return
+        reach = 2 if len(unknown) == 1 else 1
+        choices = (_near(word, reach) if at in unknown else [(0, word)] for at, word in enumerate(words))
+        for chosen in product(*choices):
+            yield sum(edits for edits, _ in chosen), tuple(word for _, word in chosen)
+    else:
+        for at, word in enumerate(words):
+            for edits, other in _near(word, 1):
+                yield edits, (*words[:at], other, *words[at + 1 :])
+        for at in range(len(words) - 1):
+            yield 1, (*words[:at], words[at + 1], words[at], *words[at + 2 :])
+
+
+def _near(typed: str, most: int) -> list[tuple[int, str]]:
+    """Return the words at no more than `most` edits from what was typed, with the number of edits."""
+    letters = set(typed)
+    return [
+        (edits, word)
+        for word in WORDS
+        # One edit changes the length by one and the set of letters by two at most: this passes few words.
+        if abs(len(word) - len(typed)) <= most and len(letters.symmetric_difference(word)) <= 2 * most
+        if (edits := _edits(typed, word)) <= most
+    ]
+
+
+def _edits(typed: str, word: str) -> int:
+    """Count letters to add, drop, replace or swap with their neighbour (optimal string alignment)."""
+    above: list[int] = []
+    row = list(range(len(word) + 1))
+    for i, x in enumerate(typed, 1):
+        above, last, row = row, above, [i]
+        for j, y in enumerate(word, 1):
+            edits = min(above[j] + 1, row[j - 1] + 1, above[j - 1] + (x != y))
+            if i > 1 and j > 1 and x == word[j - 2] and y == typed[i - 2]:
+                edits = min(edits, last[j - 2] + 1)
+            row.append(edits)
+    return row[-1]

@@ -1,0 +1,248 @@
+"""The receiver's view of the manifest: what was announced, what is owed, and what must be refused.
+
+A page is checked whole before any of it is returned, so nothing is created for a page that holds one bad
+entry. Only what is under way is remembered: the directories from the top to the entry named last, the
+entries from the first unfinished one on, and eight bytes for each name (to notice collisions).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol import names
+from p2p_copy.protocol.digest import RootDigest
+from p2p_copy.protocol.messages import Kind
+
+if TYPE_CHECKING:
+    from p2p_copy.protocol.messages import Data, Entry, FileEnd, FileFail, Finish, Page
+
+
+class Item:
+    """One announced entry.
+
+    Attributes:
+        index: its number in the manifest.
+        parent: the directory it lies in, None at the top.
+        entry: what the sender said of it.
+        path: its components joined by "/"; not escaped, for messages only.
+        refused: set by the receiver when it does not take this entry; inherited by what lies in it.
+
+    """
+
+    __slots__ = ("digest", "done", "entry", "holds", "index", "parent", "received", "refused")
+
+    def __init__(self, index: int, parent: Item | None, entry: Entry) -> None:
+        self.index = index
+        self.parent = parent
+        self.entry = entry
+        self.refused: bool = parent is not None and parent.refused
+        self.done = entry.kind is not Kind.FILE
+        self.digest: bytes | None = None
+        self.received = 0
+        self.holds = 1  # a directory is held by being open for entries, and by each file in it
+
+    @property
+    def path(self) -> str:
+        """Components joined by "/", for messages."""
+        if self.parent is None:
+            return self.entry.name
+        return f"{self.parent.path}/{self.entry.name}"
+
+
+@dataclass(slots=True)
+class _Level:
+    """One directory on the way from the top to the entry named last."""
+
+    item: Item
+    path_bytes: int
+
+
+class Manifest:
+    """Checks pages and contents in the order in which they come.
+
+    `portable` asks for names that mean the same everywhere, `key` (16 random bytes) keeps a sender from
+    choosing names that collide in the name table.
+    """
+
+    def __init__(self, *, portable: bool, key: bytes) -> None:
+        self._portable = portable
+        self._seen = names.SeenNames(key)
+        self._levels: list[_Level] = []
+        self._under_way: deque[Item] = deque()
+        self._first = 0
+        self._count = 0
+        self._complete: list[Item] = []
+        self._current: Item | None = None
+        self._root = RootDigest()
+        self._sent_files = 0
+        self._sent_size = 0
+        self._failed_files = 0
+        self.declared = 0
+        """Bytes of all files announced so far."""
+        self.owed = 0
+        """Bytes announced and not yet received."""
+
+    # Pages
+
+    def page(self, page: Page) -> list[Item]:
+        """Return the items of a page, every one of them checked.
+
+        Raises:
+            PeerMisbehaved: one of the entries may not be taken, or too much is under way.
+
+        """
+        if len(self._under_way) + len(page.entries) > limits.MAX_OPEN_ENTRIES:
+            raise PeerMisbehaved("The other side announces more files than it sends.")
+        if self._count + len(page.entries) > limits.MAX_ENTRIES:
+            raise PeerMisbehaved(f"The other side announces more than {limits.MAX_ENTRIES} entries.")
+        items = [self._enter(entry) for entry in page.entries]
+        self._under_way.extend(items)
+        self._advance()
+        return items
+
+    def _enter(self, entry: Entry) -> Item:
+        depth = entry.depth
+        if depth > len(self._levels) or depth >= limits.MAX_DEPTH:
+            raise PeerMisbehaved("The other side names something in a directory that it never named.")
+        while len(self._levels) > depth:
+            self._release(self._levels.pop().item)
+        above = self._levels[-1] if self._levels else None
+        path_bytes = self._check(entry, above)
+        item = Item(self._count, above.item if above else None, entry)
+        self._count += 1
+        if entry.kind is Kind.DIRECTORY:
+            self._levels.append(_Level(item, path_bytes))
+            if item.parent is not None:
+                item.parent.holds += 1
+        elif entry.kind is Kind.FILE:
+            self.declared += entry.size
+            self.owed += entry.size
+            if self.declared > limits.MAX_FILE_SIZE:
+                raise PeerMisbehaved("The other side announces more bytes than any file system holds.")
+            if item.parent is not None:
+                item.parent.holds += 1
+        return item
+
+    def _check(self, entry: Entry, above: _Level | None) -> int:
+        """Refuse what may not be in a manifest; return the length of the path in bytes."""
+        shown = names.shown(entry.name)[: limits.MAX_NAME]
+        refusal = names.refusal(entry.name, portable=self._portable)
+        if refusal is None and entry.kind is Kind.LINK:
+            refusal = names.link_target_refusal(entry.target, entry.depth, portable=self._portable)
+        if refusal is not None:
+            raise PeerMisbehaved(f"The other side names '{shown}', which is refused: {refusal}.")
+        if entry.kind is not Kind.LINK and entry.target:
+            raise PeerMisbehaved(f"The other side gives '{shown}' a target, but it is no link.")
+        if entry.size and (entry.kind is not Kind.FILE or entry.size > limits.MAX_FILE_SIZE):
+            raise PeerMisbehaved(f"The other side gives '{shown}' a size that it cannot have.")
+        key = names.collision_key(entry.name, portable=self._portable)
+        if not self._seen.add(above.item.index + 1 if above else 0, key):
+            raise PeerMisbehaved(
+                f"The other side names '{shown}' twice, or two names that some systems take for one."
+            )
+        path_bytes = len(entry.name.encode()) + (above.path_bytes + 1 if above else 0)
+        if path_bytes > limits.MAX_PATH:
+            raise PeerMisbehaved("The other side names a path that is too long.")
+        return path_bytes
+
+    # Contents: one file at a time
+
+    def data(self, message: Data) -> Item:
+        """Return the item that these bytes belong to.
+
+        Raises:
+            PeerMisbehaved: they are not the next bytes of the file under way.
+
+        """
+        item = self._file(message.index)
+        if message.offset != item.received or len(message.data) > item.entry.size - item.received:
+            raise PeerMisbehaved("The other side sent bytes that do not fit into their file.")
+        self._current = item
+        item.received += len(message.data)
+        self.owed -= len(message.data)
+        return item
+
+    def end(self, message: FileEnd) -> Item:
+        """Return the item that is complete now; its `digest` is what the sender says.
+
+        Raises:
+            PeerMisbehaved: bytes are missing.
+
+        """
+        item = self._file(message.index)
+        if item.received != item.entry.size:
+            raise PeerMisbehaved("The other side ended a file before all of it was sent.")
+        item.digest = message.digest
+        self._sent_files += 1
+        self._sent_size += item.entry.size
+        return item
+
+    def fail(self, message: FileFail) -> Item:
+        """Return the item that will not come.
+
+        Raises:
+            PeerMisbehaved: it is not under way.
+
+        """
+        item = self._file(message.index)
+        self.owed -= item.entry.size - item.received
+        self._failed_files += not item.refused
+        return item
+
+    def _file(self, index: int) -> Item:
+        at = index - self._first
+        item = self._under_way[at] if 0 <= at < len(self._under_way) else None
+        if item is None or item.done:
+            raise PeerMisbehaved("The other side speaks of a file that is not under way.")
+        if self._current is not None and self._current is not item:
+            raise PeerMisbehaved("The other side mixes the contents of two files.")
+        return item
+
+    def done(self, item: Item) -> None:
+        """Say that the receiver is through with a file, whatever became of it."""
+        item.done = True
+        self._current = None
+        if item.parent is not None:
+            self._release(item.parent)
+        self._advance()
+
+    def complete_directories(self) -> list[Item]:
+        """Return the directories that became complete since the last call, children before parents."""
+        complete, self._complete = self._complete, []
+        return complete
+
+    def _release(self, directory: Item) -> None:
+        directory.holds -= 1
+        if not directory.holds:
+            self._complete.append(directory)
+            if directory.parent is not None:
+                self._release(directory.parent)
+
+    def _advance(self) -> None:
+        while self._under_way and self._under_way[0].done:
+            item = self._under_way.popleft()
+            self._first += 1
+            self._root.add(item.entry, item.digest)
+
+    # The end
+
+    def finish(self, message: Finish) -> bytes:
+        """Return the root digest, once all that was announced is through and adds up.
+
+        Raises:
+            PeerMisbehaved: something is missing or the sums differ.
+
+        """
+        while self._levels:
+            self._release(self._levels.pop().item)
+        root = self._root.digest()
+        ours = (self._count, self._sent_files, self._sent_size, root)
+        if self._under_way or ours != (message.entries, message.files, message.size, message.root):
+            raise PeerMisbehaved("The other side says it is done, but what it sent does not add up.")
+        if message.failures < self._failed_files:
+            raise PeerMisbehaved("The other side forgot failures that it had reported.")
+        return root

@@ -1,0 +1,349 @@
+"""The human code: generated ones are checked, people's own are left alone, nothing leaks."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import random
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import example, given, settings, strategies as st
+
+from p2p_copy import limits
+from p2p_copy.errors import CodeTypo, UsageError
+from p2p_copy.protocol import code as code_module
+from p2p_copy.protocol.code import CHECK_BITS, CHECK_MODULUS, Code, choose, generate, parse
+from p2p_copy.protocol.words import WORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+seeds = st.integers(0, 2**32)
+
+
+def generated(seed: int) -> Code:
+    return generate(random.Random(seed).randrange)
+
+
+def words_of(code: Code) -> list[str]:
+    return code.text.replace("-", ".").split(".")
+
+
+def text_of(words: list[str]) -> str:
+    return f"{words[0]}.{words[1]}-{words[2]}.{words[3]}.{words[4]}"
+
+
+def typo_of(text: str) -> CodeTypo:
+    with pytest.raises(CodeTypo) as caught:
+        parse(text)
+    return caught.value
+
+
+# The word list
+
+
+def test_words_are_sorted_unique_and_easy_to_type() -> None:
+    assert len(WORDS) == 7772
+    assert list(WORDS) == sorted(set(WORDS))
+    assert all(word.isascii() and word.isalpha() and word.islower() for word in WORDS)
+    assert {len(word) for word in WORDS} == set(range(3, 10))
+
+
+def test_word_list_is_frozen_because_numbers_of_words_are_specification() -> None:
+    digest = hashlib.sha256("\n".join(WORDS).encode()).hexdigest()
+    assert digest == "76e3348ad957cad7d9c5c68873e89410ed998c19f4956367ab52d9aec4eee884"
+
+
+# Generated codes
+
+
+def test_entropy_of_both_parts_reaches_the_promise() -> None:
+    assert 2 * math.log2(len(WORDS)) >= limits.ROOM_BITS
+    assert 2 * math.log2(len(WORDS)) + CHECK_BITS >= limits.SECRET_BITS
+    assert len(WORDS) >= CHECK_MODULUS << CHECK_BITS
+
+
+def test_every_random_bit_reaches_the_code_and_only_those_are_asked_for() -> None:
+    asked: list[int] = []
+
+    def lowest(below: int) -> int:
+        asked.append(below)
+        return 0
+
+    first = generate(lowest)
+    assert asked == [len(WORDS)] * 4 + [1 << CHECK_BITS]
+    assert words_of(first)[:4] == [WORDS[0]] * 4
+    last = generate(lambda below: below - 1)
+    assert words_of(last)[:4] == [WORDS[-1]] * 4
+    assert WORDS.index(words_of(last)[4]) // CHECK_MODULUS == (1 << CHECK_BITS) - 1
+
+
+def test_known_codes_stay_valid_for_ever() -> None:
+    assert generated(1).text == "client.playing-twiddle.surprise.cinema"
+    assert generated(2).text == "underwire.zodiac-twitter.bagpipe.crunching"
+
+
+def test_last_word_is_computed_as_the_specification_says() -> None:
+    text = generated(7).text
+    front, _, last = text.rpartition(".")
+    extra, check = divmod(WORDS.index(last), 242)
+    digest = hashlib.sha256(b"p2p-copy/1 code check" + front.encode() + bytes([extra])).digest()
+    assert int.from_bytes(digest, "big") % 242 == check
+
+
+@given(seeds)
+def test_generated_codes_are_accepted_by_both_sides(seed: int) -> None:
+    code = generated(seed)
+    assert parse(code.text) == choose(code.text) == code
+    assert code.text == f"{code.room}-{code.secret}"
+    assert (code.room.count("."), code.secret.count(".")) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        str.upper,
+        str.title,
+        lambda text: f"  {text}\n",
+        lambda text: text.replace(".", " . "),
+        lambda text: text.replace("-", " - "),
+        lambda text: text.replace(".", ". ").upper(),
+    ],
+)
+def test_capitals_and_spaces_do_not_matter_in_generated_codes(spoil: Callable[[str], str]) -> None:
+    code = generated(3)
+    assert parse(spoil(code.text)) == code
+
+
+# Typos in generated codes
+
+
+def misspelt(word: str, rng: random.Random) -> str:
+    at = rng.randrange(len(word))
+    letter = rng.choice("abcdefghijklmnopqrstuvwxyz")
+    return rng.choice(
+        [
+            word[:at] + word[at + 1 :],
+            word[:at] + letter + word[at:],
+            word[:at] + letter + word[at + 1 :],
+            word[:at] + word[at + 1 : at + 2] + word[at] + word[at + 2 :],
+        ]
+    )
+
+
+@pytest.mark.parametrize("places", [[0], [1], [2], [3], [4], [0, 4], [1, 3], [0, 2, 3]])
+def test_misspelt_words_get_the_right_suggestion(places: list[int]) -> None:
+    rng = random.Random(len(places) * 10 + places[0])
+    right = tried = 0
+    for _ in range(25):
+        code = generate(rng.randrange)
+        words = words_of(code)
+        for place in places:
+            words[place] = misspelt(words[place], rng)
+        if text_of(words) == code.text:
+            continue
+        tried += 1
+        right += typo_of(text_of(words)).suggestion == code
+    assert right >= 0.9 * tried  # two candidates may be equally near; then nothing is suggested
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_swapped_neighbours_get_the_right_suggestion(place: int) -> None:
+    code = generated(place + 20)
+    words = words_of(code)
+    words[place], words[place + 1] = words[place + 1], words[place]
+    typo = typo_of(text_of(words))
+    assert typo.suggestion == code
+    assert "swapped" in str(typo)
+
+
+def test_known_words_that_do_not_belong_together_are_noticed() -> None:
+    words = words_of(generated(5))
+    assert words[2] != "acid"
+    words[2] = "acid"
+    assert "do not belong together" in str(typo_of(text_of(words)))
+
+
+def test_message_names_the_place_of_the_misspelt_words() -> None:
+    words = words_of(generated(6))
+    words[3] = "qqqqqqqq"
+    assert "the 4th word is misspelt" in str(typo_of(text_of(words)))
+    words[0] = "qqqqqqqq"
+    assert "the 1st and 4th words are misspelt" in str(typo_of(text_of(words)))
+
+
+def test_hopeless_words_get_no_suggestion() -> None:
+    assert typo_of("qqqq.qqqq-qqqq.qqqq.qqqq").suggestion is None
+    assert typo_of("q" * 60 + "." + "z" * 60 + "-acid.acorn.acre").suggestion is None
+
+
+@settings(max_examples=30)
+@given(seeds, st.integers(0, 4), st.sampled_from(WORDS))
+def test_a_suggestion_is_itself_a_valid_code(seed: int, place: int, other: str) -> None:
+    words = words_of(generated(seed))
+    words[place] = other + "x"
+    suggestion = typo_of(text_of(words)).suggestion if other + "x" not in WORDS else None
+    assert suggestion is None or parse(suggestion.text) == suggestion
+
+
+def test_one_wrong_word_in_242_goes_unnoticed() -> None:
+    code = generated(8)
+    words = words_of(code)
+    passed = 0
+    for other in WORDS[::4]:
+        words[1] = other
+        passed += code_module._holds(tuple(words))
+    assert passed < 3 * len(WORDS[::4]) / CHECK_MODULUS
+
+
+# People's own codes
+
+
+@pytest.mark.parametrize(
+    ("text", "room", "secret"),
+    [
+        ("tulip-house-river-candle", "tulip", "house-river-candle"),
+        ("tulip-house-river-candle-lamp", "tulip", "house-river-candle-lamp"),
+        ("lab7-a long passphrase", "lab7", "a long passphrase"),
+        ("a.b-c.d.e f g", "a.b", "c.d.e f g"),
+        ("acid.acorn-acre.act.active.actor", "acid.acorn", "acre.act.active.actor"),
+        ("acid.acorn-acre.active", "acid.acorn", "acre.active"),
+        ("acid.acorn-acre act active", "acid.acorn", "acre act active"),
+        ("acid-acorn-acre-act-active", "acid", "acorn-acre-act-active"),
+        ("acid acorn-acre.act.active", "acid acorn", "acre.act.active"),
+        ("acid.acorn-acre.act.active7", "acid.acorn", "acre.act.active7"),
+        ("Öl.Bär-Käse.Brot.Wein", "Öl.Bär", "Käse.Brot.Wein"),
+        ("Lab 7 - A  Long Passphrase ", "Lab 7", "A  Long Passphrase"),
+        ("x--leading-dash", "x", "-leading-dash"),
+        (
+            "\u7814\u7a76\u5ba4-\u9577\u3044\u5408\u8a00\u8449\u3067\u3059\u3088",
+            "\u7814\u7a76\u5ba4",
+            "\u9577\u3044\u5408\u8a00\u8449\u3067\u3059\u3088",
+        ),
+    ],
+)
+def test_own_codes_are_never_held_against_the_words(text: str, room: str, secret: str) -> None:
+    assert parse(text) == choose(text) == Code(room, secret)
+
+
+printable = st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Zs"])
+
+
+@given(st.text(printable, min_size=1, max_size=20), st.text(printable, min_size=8, max_size=60))
+def test_any_own_code_means_the_same_to_both_sides(room: str, secret: str) -> None:
+    text = f"{room.replace('-', '_')}-{secret}7"  # a digit at the end keeps it out of the generated form
+    try:
+        code = choose(text)
+    except UsageError:  # NFC may shorten the secret below its least length
+        with pytest.raises(UsageError):
+            parse(text)
+        return
+    assert parse(text) == code
+    assert parse(code.text) == code
+
+
+def test_composed_and_decomposed_spelling_are_the_same_code() -> None:
+    assert parse("cafe\u0301-un tre\u0300s long secret") == parse("caf\u00e9-un tr\u00e8s long secret")
+
+
+def test_choosing_the_reserved_form_is_refused_and_explained() -> None:
+    with pytest.raises(UsageError) as caught:
+        choose("my.lab-has.its.words")
+    assert not isinstance(caught.value, CodeTypo)
+    assert "spaces or dashes" in str(caught.value)
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        " ",
+        "hunter",
+        "acid acorn acre",
+        "-",
+        "-secretsecret",
+        " - secretsecret",
+        "room-",
+        "room-short",
+        "room-   a    ",
+    ],
+)
+def test_wrong_forms_are_refused_with_a_sentence_that_shows_the_form(text: str) -> None:
+    with pytest.raises(UsageError, match="lab7-a long passphrase"):
+        parse(text)
+    with pytest.raises(UsageError, match="lab7-a long passphrase"):
+        choose(text)
+
+
+def test_least_secret_and_longest_code_are_exact() -> None:
+    least = limits.MIN_OWN_SECRET
+    assert parse("r-" + "s" * least).secret == "s" * least
+    with pytest.raises(UsageError):
+        parse("r-" + "s" * (least - 1))
+    assert parse("r-" + "s" * (limits.MAX_CODE - 2)).room == "r"
+    with pytest.raises(UsageError):
+        parse("r-" + "s" * (limits.MAX_CODE - 1))
+
+
+@pytest.mark.parametrize(
+    "bad", ["\0", "\n", "\x1b", "\x7f", "\x85", "\u200b", "\u202e", "\u2028", "\ufeff", "\ud800"]
+)
+def test_what_nobody_can_see_is_refused(bad: str) -> None:
+    with pytest.raises(UsageError, match="invisible"):
+        parse(f"room-secret{bad}secret")
+
+
+def refused(read: Callable[[str], Code], text: str) -> str:
+    try:
+        read(text)
+    except UsageError as refusal:
+        return f"{refusal} {refusal!r}"
+    return ""
+
+
+@pytest.mark.parametrize("read", [parse, choose])
+@given(st.text(max_size=60))
+@example("acid.acorn-acre.act.active")
+@example("acid.acorn-acre.act.qqqqq")
+@example("hunter2hunter2")
+@example("room-sesame")
+def test_no_refusal_repeats_what_was_refused(read: Callable[[str], Code], text: str) -> None:
+    said = refused(read, text)
+    assert not any(word in said for word in text.replace("-", ".").split(".") if len(word) >= 5)
+
+
+def test_a_suggestion_stays_out_of_the_exception_text() -> None:
+    code = generated(9)
+    words = words_of(code)
+    words[4] += "x"
+    typo = typo_of(text_of(words))
+    assert typo.suggestion == code
+    for word in [*words, words_of(code)[4]]:
+        assert word not in str(typo)
+        assert word not in repr(typo)
+        assert word not in repr(vars(typo))
+
+
+def test_a_code_that_is_printed_or_logged_shows_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    code = generated(10)
+    logging.getLogger("test").warning("got %s and %r", code, code)
+    for shown in (repr(code), str(code), f"{code}", f"{[code]}", caplog.text):
+        assert not any(word in shown for word in words_of(code))
+
+
+@pytest.mark.parametrize("cut", [".", "-"])
+def test_a_generated_code_that_is_incomplete_or_has_other_separators_is_caught(cut: str) -> None:
+    code = generate(lambda below: below - 1)
+    first, second, _ = code.secret.split(".")
+    for take in (parse, choose):
+        with pytest.raises(UsageError):
+            take(f"{code.room}-{first}{cut}{second}")
+
+
+def test_a_dotted_room_of_other_words_stays_a_users_own() -> None:
+    assert parse("lab.seven-a long passphrase").room == "lab.seven"
