@@ -6,10 +6,10 @@ A generated code is `w1.w2-w3.w4.w5`, lower-case words of `WORDS`. The number of
 five random bits r and the checksum c = SHA-256("p2p-copy/1 code check" || "w1.w2-w3.w4" || r as one byte),
 read as one big-endian number, modulo 242. So a typo is noticed here, before it costs the only guess.
 
-A text of exactly that form, whatever its words, is a generated code and must pass the check; so is a text
-whose room is that of a generated code, two words of the list and a dot. Every other text is a code that its
-users chose; it is never held against the words. Two people cannot have agreed on a failing text of the
-generated form, because `choose` refuses it to the one who begins.
+A text of exactly that form, whatever its words, is a generated code and must pass the check; so is one with
+too few or too many dotted words in its secret, if both words of its room are in the list. Every other text
+is a code that its users chose; it is never held against the words. Two people cannot have agreed on a
+failing text of the generated form, because `choose` refuses it to the one who begins.
 
 No sentence raised here holds any part of a code.
 """
@@ -45,7 +45,7 @@ _GENERATED: Final = re.compile(
     r"([a-z]+) *\. *([a-z]+) *- *([a-z]+) *\. *([a-z]+) *\. *([a-z]+)", re.ASCII | re.IGNORECASE
 )
 
-_GENERATED_ROOM: Final = re.compile(r"[a-z]+\.[a-z]+", re.ASCII | re.IGNORECASE)
+_CUT: Final = re.compile(r"([a-z]+)\.([a-z]+)-[a-z]+(\.[a-z]+)*", re.ASCII | re.IGNORECASE)
 
 _FORM: Final = (
     "A code is ROOM-SECRET, for example: lab7-a long passphrase (the first '-' ends the room; "
@@ -126,8 +126,10 @@ def parse(text: str) -> Code:
         raise UsageError(f"The code has no room before its '-'. {_FORM}")
     if len(secret) < limits.MIN_OWN_SECRET:
         raise UsageError(f"The secret part of the code is too short. {_FORM}")
-    if _GENERATED_ROOM.fullmatch(room) and all(_number(word) is not None for word in room.lower().split(".")):
-        raise CodeTypo("The code is incomplete: after the '-' come three words with dots between them.", None)
+    if (cut := _CUT.fullmatch(text)) and all(_number(word.lower()) is not None for word in cut.groups()[:2]):
+        raise CodeTypo(
+            "The code is cut or too long: after the '-' come three words with dots between them.", None
+        )
     return Code(room, secret)
 
 
