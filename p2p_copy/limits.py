@@ -77,6 +77,9 @@ MAX_TEXT: Final = 500
 MAX_HELLO: Final = 2 * KIB
 """Bytes of a rendezvous message (JSON text)."""
 
+MAX_FEATURES: Final = 16
+"""Names in the feature list of a hello."""
+
 ROOM_BITS: Final = 25
 """Least entropy of a generated code's room part: two strangers rarely meet."""
 
@@ -99,7 +102,7 @@ RECORD_TARGET: Final = CHUNK + 8 * KIB
 """Content bytes at which a record is sent: one whole chunk with its frame, or many small files."""
 
 COMPRESS_LEVEL: Final = 1
-"""zstd level: some 300 MB/s for each core; level 3 costs half as much again and makes texts 6 % smaller still."""
+"""zstd level: some 300 MB/s for each core; level 3 costs half as much again for texts 6 % smaller."""
 
 COMPRESS_FROM: Final = 512
 """Content bytes from which compressing is tried; below, there is nothing to win on a network."""
@@ -111,7 +114,7 @@ COMPRESS_SAMPLE: Final = 8 * KIB
 """Bytes of that sample: enough to tell, and 10 microseconds of work where there is nothing to win."""
 
 COMPRESS_LEAST_GAIN: Final = 20
-"""A record must lose one part in so many (5 %), or it is sent as it is: opening it costs the other side too."""
+"""A record must lose one part in so many (5 %) to be sent compressed: opening it costs the other side."""
 
 COMPRESS_MAX_SKIP: Final = 32
 """Records sent as they are after a failure before the next try: 8 MiB, so that a change is noticed soon."""
@@ -173,11 +176,43 @@ RELAY_PROBE_TIMEOUT: Final = 3.0
 RELAY_MAX_MESSAGE: Final = 2 * MIB + 64 * KIB
 """Bytes of one message through the relay: p2p-copy 0.1.x sends up to 2 MiB and a header."""
 
-RELAY_CHANNEL: Final = 1
-"""Messages in a pairing's channel, for each direction; with the one in hand, two are in flight."""
+RELAY_CHANNEL: Final = 0
+"""Messages waiting in a pairing's channel, for each direction: none, so that two are in flight, one in the hand of
+each task at its ends. A pairing holds at most 2 x 2 x RELAY_MAX_MESSAGE; its two links assemble one more each."""
+
+RELAY_FAREWELL: Final = 60.0
+"""Seconds in which the slower side may take what was sent to it before the other side closed."""
 
 RELAY_MAX_CONNECTIONS: Final = 4096
 """Connections of one relay process, until the limits of the operating system say less."""
+
+RELAY_MAX_PENDING: Final = 256
+"""Connections of one relay process that have not said hello yet; strangers come and go within the accept budget."""
+
+HTTP_HEAD: Final = 8 * KIB
+"""Bytes of an HTTP request's head at the relay: browsers and proxies stay below 4 KiB."""
+
+HTTP_HEADERS: Final = 64
+"""Header lines of one HTTP request at the relay."""
+
+HTTP_LINGER: Final = 1.0
+"""Seconds in which a client may take the answer to a request that is no WebSocket, before we close."""
+
+HTTP_PEEK: Final = 1 * KIB
+"""Bytes of a server's first words that are kept to tell what kind of server it is."""
+
+MAX_FRAGMENTS: Final = 64
+"""Frames of one WebSocket message. Nobody here fragments; endless empty fragments pass every limit on size."""
+
+LINK_QUEUE: Final = 0
+"""Complete messages that a link holds besides the one in its reader's hand."""
+
+TCP_KEEPALIVE: Final = (30, 10, 3)
+"""Seconds of idleness before a probe, seconds between probes, lost probes until a connection is dead."""
+
+TCP_USER_TIMEOUT: Final = 60.0
+"""Seconds in which the other end's kernel must take at least something of what we send (RFC 5482). Also the
+longest time that a peer may stop reading while data waits for it: Linux counts a closed window as silence."""
 
 RECEIVE_BUFFER: Final = 256 * KIB
 """Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each."""

@@ -1,0 +1,84 @@
+"""The key schedule: one function for each purpose, and nothing is ever used for two.
+
+HKDF with SHA-256 (RFC 5869). The key exchange's result is extracted once, with the hash of the whole
+transcript as salt; everything else is expanded from that under a label of its own, so that no two keys of a
+session, and no two sessions, have a key in common.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Final
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
+
+KEY: Final = 32
+"""Bytes of every key."""
+
+ROOM: Final = b"p2p-copy/1 room"
+CONFIRM_SENDER: Final = b"p2p-copy/1 confirm S"
+CONFIRM_RECEIVER: Final = b"p2p-copy/1 confirm R"
+SENDER_TO_RECEIVER: Final = b"p2p-copy/1 s2r"
+RECEIVER_TO_SENDER: Final = b"p2p-copy/1 r2s"
+RESUME: Final = b"p2p-copy/1 resume"
+VERIFY: Final = b"p2p-copy/1 verify"
+REKEY: Final = b"p2p-copy/1 rekey"
+
+
+def room_id(room: str) -> str:
+    """Return what the relay sees of a code's public part: 64 lower-case hexadecimal digits.
+
+    Nothing of the secret part goes in: any hash of it would hand the relay a dictionary attack.
+    """
+    return hashlib.sha256(ROOM + room.encode()).hexdigest()
+
+
+def extract(salt: bytes, key_material: bytes) -> bytes:
+    """Return HKDF-Extract (RFC 5869 section 2.2)."""
+    return HKDF.extract(SHA256(), salt, key_material)
+
+
+def expand(prk: bytes, info: bytes, length: int = KEY) -> bytes:
+    """Return HKDF-Expand: `length` bytes, at most 8160 (RFC 5869 section 2.3)."""
+    return HKDFExpand(SHA256(), length, info).derive(prk)
+
+
+def session_prk(isk: bytes, transcript_hash: bytes) -> bytes:
+    """Return what all keys of one session are expanded from."""
+    return extract(transcript_hash, isk)
+
+
+def confirm_sender(prk: bytes) -> bytes:
+    """Return the key with which the sender proves that it holds the same secret."""
+    return expand(prk, CONFIRM_SENDER)
+
+
+def confirm_receiver(prk: bytes) -> bytes:
+    """Return the key with which the receiver proves that it holds the same secret."""
+    return expand(prk, CONFIRM_RECEIVER)
+
+
+def sender_to_receiver(prk: bytes, stream: int = 0) -> bytes:
+    """Return the first record key of a stream (0 to 65535) from sender to receiver."""
+    return expand(prk, SENDER_TO_RECEIVER + stream.to_bytes(2, "big"))
+
+
+def receiver_to_sender(prk: bytes, stream: int = 0) -> bytes:
+    """Return the first record key of a stream (0 to 65535) from receiver to sender."""
+    return expand(prk, RECEIVER_TO_SENDER + stream.to_bytes(2, "big"))
+
+
+def resume(prk: bytes) -> bytes:
+    """Return the secret from which the same two sides start over when their link was lost."""
+    return expand(prk, RESUME)
+
+
+def verify(prk: bytes) -> bytes:
+    """Return what two people may compare, in some readable form, to rule out a lucky guess."""
+    return expand(prk, VERIFY)
+
+
+def next_key(key: bytes) -> bytes:
+    """Return the record key that follows `key`; it does not lead back."""
+    return expand(key, REKEY)

@@ -1,0 +1,276 @@
+"""What clients and the relay say to each other before two clients are paired: docs/protocol.md section 3.
+
+Every message is one JSON object in a WebSocket text message of at most `limits.MAX_HELLO` bytes. Decoders
+take nothing on trust: one object without duplicate keys, exact types, known ranges. Unknown keys are
+ignored, so that either side may learn new words later. What a client says is answered by a value, `Hello`
+or the `Refused` that belongs to it; what a relay says wrongly is an error for the client's user.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import Enum, StrEnum
+from typing import Any, Final, TypeAlias
+
+from p2p_copy import limits
+from p2p_copy.errors import NotARelay
+from p2p_copy.protocol.names import shown
+
+LEGACY_PATH: Final = "/"
+"""Path that clients of p2p-copy 0.1.x open."""
+
+READY: Final = '{"type":"ready"}'
+"""What a 0.1.x sender is told when both sides are there. A 0.1.x receiver is told nothing."""
+
+_ROOM: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_ROOM_PATH: Final = re.compile(r"/v1/([0-9a-f]{64})", re.ASCII)
+_MOST: Final = 2**53
+"""Numbers up to here are the same in every JSON implementation."""
+
+
+class Role(Enum):
+    """Which side of a transfer a client is."""
+
+    SENDER = "sender"
+    RECEIVER = "receiver"
+
+
+class Refusal(StrEnum):
+    """Why a relay says no. A newer relay may have more reasons than these."""
+
+    BAD_HELLO = "bad-hello"
+    VERSION = "version"
+    ROOM_TAKEN = "room-taken"
+    BUSY = "busy"
+    WAIT_OVER = "wait-over"
+    STOPPING = "stopping"
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A client's first message. The room is not in it but in the path, or, in the legacy form, the hash of the code.
+
+    Rooms of the legacy form are apart from the others, even if they look the same.
+    """
+
+    role: Role
+    room: str = ""
+    legacy: bool = False
+    program: str = ""
+    token: str | None = None
+    features: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Welcome:
+    """The relay's terms: longest message in bytes, seconds it lets a client wait, and what its operator says.
+
+    `rate` is in bytes per second, `quota` in bytes; None where there is no limit.
+    """
+
+    program: str
+    max_message: int
+    wait: int
+    rate: int | None = None
+    quota: int | None = None
+    notice: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """The other side is there; from now on every message comes from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The relay's no: a `Refusal` or a newer code, a sentence for the user, seconds after which to try again."""
+
+    code: str
+    reason: str
+    retry_after: int | None = None
+
+
+Answer: TypeAlias = Welcome | Paired | Refused
+
+
+def room_path(room: str) -> str:
+    """Return the path that leads to a room."""
+    return f"/v1/{room}"
+
+
+def is_path(path: str) -> bool:
+    """Tell whether a relay has anything at this path."""
+    return path == LEGACY_PATH or _ROOM_PATH.fullmatch(path) is not None
+
+
+def encode(message: Hello | Answer) -> str:
+    """Return the text of a message; a `Hello` in our own form."""
+    match message:
+        case Hello():
+            fields: dict[str, object] = {
+                "type": "hello",
+                "version": limits.PROTOCOL_VERSION,
+                "role": message.role.value,
+                "program": message.program,
+                "token": message.token,
+                "features": list(message.features),
+            }
+        case Welcome():
+            fields = {
+                "type": "welcome",
+                "version": limits.PROTOCOL_VERSION,
+                "program": message.program,
+                "max_message": message.max_message,
+                "wait": message.wait,
+                "rate": message.rate,
+                "quota": message.quota,
+                "notice": message.notice,
+            }
+        case Paired():
+            fields = {"type": "paired"}
+        case Refused():
+            fields = {
+                "type": "refused",
+                "code": message.code,
+                "reason": message.reason,
+                "retry_after": message.retry_after,
+            }
+    return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
+
+
+def decode_hello(message: bytes | str, path: str) -> Hello | Refused:
+    """Return what a client said first on `path`, or why it is refused. Never raises."""
+    try:
+        fields = _Fields(message)
+        fields.expect_type("hello")
+        if path == LEGACY_PATH:
+            return Hello(role=fields.role(), room=fields.room("code_hash_hex"), legacy=True)
+        if (version := fields.number("version")) != limits.PROTOCOL_VERSION:
+            older = "your program" if version < limits.PROTOCOL_VERSION else "this relay"
+            return Refused(Refusal.VERSION, f"This relay speaks protocol version 1: {older} is too old.")
+        room = _ROOM_PATH.fullmatch(path)
+        if room is None:
+            raise ValueError("there is no room at this path")
+        return Hello(
+            role=fields.role(),
+            room=room[1],
+            program=fields.text("program"),
+            token=fields.optional_secret("token"),
+            features=fields.names("features"),
+        )
+    except (ValueError, RecursionError) as error:
+        # Our own words only: the parser's would repeat what the client said.
+        cause = str(error) if type(error) is ValueError else "it is not JSON"
+        return Refused(Refusal.BAD_HELLO, f"The first message is not a hello: {cause}.")
+
+
+def decode_answer(message: bytes | str) -> Answer:
+    """Return what a relay said.
+
+    Raises:
+        NotARelay: no relay of ours speaks like that.
+
+    """
+    try:
+        fields = _Fields(message)
+        match fields.text("type"):
+            case "welcome":
+                return Welcome(
+                    program=fields.text("program"),
+                    max_message=fields.number("max_message"),
+                    wait=fields.number("wait"),
+                    rate=fields.optional_number("rate"),
+                    quota=fields.optional_number("quota"),
+                    notice=fields.optional_text("notice"),
+                )
+            case "paired":
+                return Paired()
+            case "refused":
+                return Refused(
+                    code=fields.text("code"),
+                    reason=fields.text("reason"),
+                    retry_after=fields.optional_number("retry_after"),
+                )
+            case _:
+                raise ValueError("unknown type")
+    except (ValueError, RecursionError):
+        raise NotARelay(
+            "What answers there speaks WebSocket, but not like a p2p-copy relay. Check host, port and path."
+        ) from None
+
+
+class _Fields:
+    """One JSON object; each getter returns a field of exactly its type or raises ValueError."""
+
+    __slots__ = ("_fields",)
+
+    def __init__(self, message: bytes | str) -> None:
+        if not isinstance(message, str):
+            raise ValueError("it is binary")
+        if len(message.encode("utf-8", "surrogatepass")) > limits.MAX_HELLO:
+            raise ValueError("it is too long")
+        fields = json.loads(message, object_pairs_hook=_without_duplicates, parse_constant=_no_constant)
+        if type(fields) is not dict:
+            raise ValueError("it is not a JSON object")
+        self._fields: dict[str, Any] = fields
+
+    def _get(self, name: str, kind: type, what: str) -> Any:
+        value = self._fields.get(name)
+        if type(value) is not kind:  # a bool is an int for isinstance, and no number here
+            raise ValueError(f"its {name} is not {what}")
+        return value
+
+    def expect_type(self, name: str) -> None:
+        if self._get("type", str, "text") != name:
+            raise ValueError("its type is another")
+
+    def text(self, name: str) -> str:
+        value: str = self._get(name, str, "text")
+        return shown(value[: limits.MAX_TEXT])[: limits.MAX_TEXT]
+
+    def optional_text(self, name: str) -> str | None:
+        return None if self._fields.get(name) is None else self.text(name)
+
+    def optional_secret(self, name: str) -> str | None:
+        """Return a text as it is: a token must not be cleaned, and nobody may print it."""
+        return None if self._fields.get(name) is None else str(self._get(name, str, "text"))
+
+    def number(self, name: str) -> int:
+        value: int = self._get(name, int, "a whole number")
+        if not 0 <= value <= _MOST:
+            raise ValueError(f"its {name} is out of range")
+        return value
+
+    def optional_number(self, name: str) -> int | None:
+        return None if self._fields.get(name) is None else self.number(name)
+
+    def names(self, name: str) -> tuple[str, ...]:
+        values = self._get(name, list, "a list")
+        if len(values) > limits.MAX_FEATURES or any(type(value) is not str for value in values):
+            raise ValueError(f"its {name} are not a short list of texts")
+        return tuple(map(shown, values))
+
+    def role(self) -> Role:
+        value = self._get("role", str, "text")
+        if value not in (Role.SENDER.value, Role.RECEIVER.value):
+            raise ValueError("its role is neither sender nor receiver")
+        return Role(value)
+
+    def room(self, name: str) -> str:
+        value: str = self._get(name, str, "text")
+        if not _ROOM.fullmatch(value):
+            raise ValueError(f"its {name} is not 64 lower-case hexadecimal digits")
+        return value
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("it has a key twice")
+    return fields
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError("it holds a number that is none")

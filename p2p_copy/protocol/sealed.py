@@ -1,0 +1,193 @@
+"""Sealed records: contents in order, each exactly once, up to a last one that says so; or an error.
+
+    header   type u8 = 1 | flags u8 | stream u16 | size u32 | seq u64, big-endian
+    record   header | AES-256-GCM(key, nonce = 4 zero bytes | seq, content or its zstd frame, AAD = header)
+
+Flags: 1 FINAL, no record follows; 2 ZSTD, what is sealed is a zstd frame, shorter than the content. `size`
+is the content's, after decompression. `seq` counts from 0 through the whole stream. Rules:
+
+1. Each direction of each stream has a key of its own, so no record fits anywhere but in its place.
+2. When REKEY_RECORDS records or REKEY_BYTES bytes of content (by `size`) have passed under a key, the
+   next record is under `keys.next_key` of it. Both sides count, nothing is said.
+3. Lengths are checked before anything is opened, and nothing is used before it is authentic.
+4. One bad record ends the stream for good; there is no skipping and no catching up.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol import keys
+from p2p_copy.protocol.compress import decompress
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.protocol.compress import Compressor
+
+RECORD: Final = 1
+FINAL: Final = 1
+ZSTD: Final = 2
+
+_HEADER: Final = struct.Struct(">BBHIQ")
+_NONCE: Final = struct.Struct(">IQ")
+_OVERHEAD: Final = limits.RECORD_HEADER + limits.RECORD_TAG
+
+
+class _Cipher:
+    """The cipher for one record after the other, with the right key and number for each."""
+
+    def __init__(self, key: bytes, rekey_records: int, rekey_bytes: int) -> None:
+        self._rekey_records = rekey_records
+        self._rekey_bytes = rekey_bytes
+        self.seq = 0
+        self._use(key)
+
+    def _use(self, key: bytes) -> None:
+        self._key = key
+        self.aead = AESGCM(key)
+        self._records = 0
+        self._bytes = 0
+
+    @property
+    def nonce(self) -> bytes:
+        """The nonce of record `seq`."""
+        return _NONCE.pack(0, self.seq)
+
+    def advance(self, size: int) -> None:
+        """Go on to the next record, after one with `size` bytes of content."""
+        self.seq += 1
+        self._records += 1
+        self._bytes += size
+        if self._records >= self._rekey_records or self._bytes >= self._rekey_bytes:
+            self._use(keys.next_key(self._key))
+
+
+class Sealer:
+    """Seals one side's contents, in order. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        key: bytes,
+        stream: int = 0,
+        *,
+        compressor: Compressor | None = None,
+        rekey_records: int = limits.REKEY_RECORDS,
+        rekey_bytes: int = limits.REKEY_BYTES,
+    ) -> None:
+        """Begin a stream under its first key; `compressor` is for a side whose peer opens ZSTD records."""
+        self._cipher = _Cipher(key, rekey_records, rekey_bytes)
+        self._stream = stream
+        self._compressor = compressor
+        self._open = True
+        # Reused for every record, because fresh blocks of this size cost more than the cipher does.
+        self._content = memoryview(bytearray(limits.MAX_RECORD_CONTENT))
+        self._record = memoryview(bytearray(limits.MAX_RECORD))
+
+    def seal(self, parts: Sequence[bytes | bytearray | memoryview], *, final: bool = False) -> bytes:
+        """Return the next record, whose content is `parts` one after the other.
+
+        Raises:
+            AssertionError: there is too much content, or there may be no more records, because one was
+                final or failed. A bug of ours.
+
+        """
+        if not self._open:
+            raise AssertionError("sealed after the end")
+        self._open = False  # a number that was used, if only for a record that failed, is never used again
+        content = self._gather(parts)
+        frame = self._compressor.compress(content) if self._compressor else None
+        plain = content if frame is None else frame
+        flags = (FINAL if final else 0) | (0 if frame is None else ZSTD)
+        header = _HEADER.pack(RECORD, flags, self._stream, len(content), self._cipher.seq)
+        end = len(plain) + _OVERHEAD
+        self._record[: limits.RECORD_HEADER] = header
+        sealed = self._record[limits.RECORD_HEADER : end]
+        self._cipher.aead.encrypt_into(self._cipher.nonce, plain, header, sealed)
+        self._cipher.advance(len(content))
+        self._open = not final
+        return bytes(self._record[:end])
+
+    def _gather(self, parts: Sequence[bytes | bytearray | memoryview]) -> memoryview:
+        size = 0
+        for part in parts:
+            start, size = size, size + len(part)
+            if size > limits.MAX_RECORD_CONTENT:
+                raise AssertionError("too much for one record")
+            self._content[start:size] = part
+        return self._content[:size]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """What was in a record.
+
+    Attributes:
+        content: the bytes, authentic and in order.
+        final: no record follows.
+
+    """
+
+    content: bytes
+    final: bool
+
+
+class Opener:
+    """Opens the other side's records, in order. Used by one thread at a time."""
+
+    def __init__(
+        self,
+        key: bytes,
+        stream: int = 0,
+        *,
+        rekey_records: int = limits.REKEY_RECORDS,
+        rekey_bytes: int = limits.REKEY_BYTES,
+    ) -> None:
+        """Begin a stream under its first key."""
+        self._cipher = _Cipher(key, rekey_records, rekey_bytes)
+        self._stream = stream
+        self._open = True
+
+    def open(self, record: bytes) -> Opened:
+        """Return the content of the next record.
+
+        Raises:
+            PeerMisbehaved: this is not the next record, whoever changed it; none is accepted after it.
+
+        """
+        if not self._open:
+            raise PeerMisbehaved("The other side sent more after its last record.")
+        self._open = False
+        flags, size = self._check(record)
+        header, sealed = record[: limits.RECORD_HEADER], memoryview(record)[limits.RECORD_HEADER :]
+        try:
+            content = self._cipher.aead.decrypt(self._cipher.nonce, sealed, header)
+        except InvalidTag:
+            raise PeerMisbehaved("A record was changed on its way, or is not from the other side.") from None
+        if flags & ZSTD:
+            content = decompress(content, size)
+        self._cipher.advance(size)
+        final = bool(flags & FINAL)
+        self._open = not final
+        return Opened(content, final)
+
+    def _check(self, record: bytes) -> tuple[int, int]:
+        """Return flags and content size of a record that may be the next, by its header and length."""
+        if not _OVERHEAD <= len(record) <= limits.MAX_RECORD:
+            raise PeerMisbehaved("The other side sent a record of an impossible length.")
+        kind, flags, stream, size, seq = _HEADER.unpack_from(record)
+        if kind != RECORD or flags & ~(FINAL | ZSTD) or stream != self._stream:
+            raise PeerMisbehaved("The other side sent a record of an unknown kind.")
+        if seq != self._cipher.seq:
+            raise PeerMisbehaved("A record was lost, repeated or moved on its way.")
+        sealed = len(record) - _OVERHEAD
+        if size > limits.MAX_RECORD_CONTENT or not (sealed < size if flags & ZSTD else sealed == size):
+            raise PeerMisbehaved("The other side sent a record whose length is not what it says.")
+        return flags, size

@@ -1,0 +1,80 @@
+"""One side of a conversation after key confirmation: messages in, records out, and the reverse.
+
+A session packs messages into sealed records and holds both sides to the table. It knows neither clock nor
+link. `say` and `record` may run in one thread while `hear` runs in another: they share only the states,
+which no message changes from both sides at once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol import wire
+from p2p_copy.protocol.compress import Compressor
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.protocol.sealed import Opener, Sealer
+from p2p_copy.protocol.table import LAST, R, S, State, say
+
+if TYPE_CHECKING:
+    from p2p_copy.protocol.handshake import SessionKeys
+    from p2p_copy.protocol.messages import Message
+
+ZSTD = "zstd"
+"""The capability of a side that opens compressed records."""
+
+
+class Session:
+    """A conversation as `role` sees it, under fresh `keys`."""
+
+    def __init__(self, role: Role, keys: SessionKeys) -> None:
+        compressor = Compressor() if ZSTD in keys.peer_capabilities else None
+        self._sealer = Sealer(keys.send_key, compressor=compressor)
+        self._opener = Opener(keys.receive_key)
+        self._we: State = S.NEW if role is Role.SENDER else R.NEW
+        self._they: State = R.NEW if role is Role.SENDER else S.NEW
+        self._parts: list[bytes | memoryview] = []
+        self._final = False
+        self.pending = 0
+        """Content bytes said and not yet in a record."""
+
+    def say(self, message: Message) -> None:
+        """Add a message to the next record.
+
+        Raises:
+            AssertionError: we may not say this now, which is a bug of ours.
+
+        """
+        states = say(self._we, self._they, message)
+        if states is None:
+            raise AssertionError(f"{type(message).__name__} while {self._we}")
+        self._we, self._they = states
+        for part in wire.encode(message):
+            self._parts.append(part)
+            self.pending += len(part)
+        self._final = isinstance(message, LAST)
+
+    def record(self) -> bytes:
+        """Return all that was said since the last record, sealed."""
+        parts, self._parts, self.pending = self._parts, [], 0
+        return self._sealer.seal(parts, final=self._final)
+
+    def hear(self, record: bytes | str) -> list[Message]:
+        """Return the messages in a record from the other side.
+
+        Raises:
+            PeerMisbehaved: it is not the next record of the other side, or says what may not be said now.
+
+        """
+        if isinstance(record, str):
+            raise PeerMisbehaved("The other side sent text where only sealed records are allowed.")
+        opened = self._opener.open(record)
+        messages = wire.decode(opened.content)
+        for message in messages:
+            states = say(self._they, self._we, message)
+            if states is None:
+                raise PeerMisbehaved(f"The other side sent {type(message).__name__} when it may not.")
+            self._they, self._we = states
+        if opened.final != (bool(messages) and isinstance(messages[-1], LAST)):
+            raise PeerMisbehaved("The other side marked its last record wrongly.")
+        return messages

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+
+from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol import wire
+from p2p_copy.protocol.handshake import SessionKeys
+from p2p_copy.protocol.messages import Abort, Accept, Data, Entry, Kind, Offer, Page, Progress, Reason
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.protocol.sealed import Sealer
+from p2p_copy.protocol.session import Session
+from tests.keys import both_keys, both_sessions
+
+
+def talking() -> tuple[Session, Session]:
+    sender, receiver = both_sessions()
+    sender.say(Offer("s"))
+    assert receiver.hear(sender.record()) == [Offer("s")]
+    receiver.say(Accept("r", True))
+    assert sender.hear(receiver.record()) == [Accept("r", True)]
+    return sender, receiver
+
+
+def test_messages_share_a_record() -> None:
+    sender, receiver = talking()
+    said = [Page((Entry(Kind.FILE, 0, "a", size=3),)), Data(0, 0, b"abc")]
+    for message in said:
+        sender.say(message)
+    assert sender.pending > 0
+    assert receiver.hear(sender.record()) == said
+    assert sender.pending == 0
+
+
+def test_saying_what_may_not_be_said_is_a_bug_of_ours() -> None:
+    sender, _ = both_sessions()
+    with pytest.raises(AssertionError):
+        sender.say(Data(0, 0, b"x"))
+
+
+@pytest.mark.parametrize("said", [Accept("x", True), Progress(0, 0), Data(0, 0, b"x")])
+def test_hearing_what_may_not_be_said_is_a_violation(said: Accept | Progress | Data) -> None:
+
+    keys, other = both_keys()
+    receiver = Session(Role.RECEIVER, other)
+    record = Sealer(keys.send_key).seal([bytes(part) for part in wire.encode(said)])
+    with pytest.raises(PeerMisbehaved):
+        receiver.hear(record)
+
+
+def test_the_last_message_ends_the_direction() -> None:
+    sender, receiver = talking()
+    sender.say(Abort(Reason.OTHER, "enough"))
+    assert receiver.hear(sender.record()) == [Abort(Reason.OTHER, "enough")]
+    with pytest.raises(AssertionError):
+        sender.say(Offer("again"))
+
+
+@pytest.mark.parametrize("final", [False, True])
+def test_a_final_flag_in_the_wrong_place_is_a_violation(final: bool) -> None:
+
+    keys, other = both_keys()
+    receiver = Session(Role.RECEIVER, other)
+    said = Offer("s") if final else Abort(Reason.OTHER, "x")
+    record = Sealer(keys.send_key).seal([bytes(part) for part in wire.encode(said)], final=final)
+    with pytest.raises(PeerMisbehaved):
+        receiver.hear(record)
+
+
+def test_text_is_no_record() -> None:
+    _, receiver = both_sessions()
+    with pytest.raises(PeerMisbehaved):
+        receiver.hear("hello")
+
+
+def test_records_are_compressed_only_for_a_side_that_can_open_them() -> None:
+    able, unable = both_keys("zstd"), both_keys("other")
+    sizes = []
+    for keys, other in (able, unable):
+        sender, receiver = Session(Role.SENDER, keys), Session(Role.RECEIVER, other)
+        sender.say(Offer("s"))
+        receiver.hear(sender.record())
+        receiver.say(Accept("r", True))
+        sender.hear(receiver.record())
+        sender.say(Page((Entry(Kind.FILE, 0, "a", size=limits.CHUNK),)))
+        sender.say(Data(0, 0, bytes(limits.CHUNK)))
+        record = sender.record()
+        sizes.append(len(record))
+        assert receiver.hear(record)[1] == Data(0, 0, bytes(limits.CHUNK))
+    assert sizes[0] < sizes[1] / 10
