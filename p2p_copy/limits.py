@@ -214,6 +214,9 @@ TCP_USER_TIMEOUT: Final = 60.0
 """Seconds in which the other end's kernel must take at least something of what we send (RFC 5482). Also the
 longest time that a peer may stop reading while data waits for it: Linux counts a closed window as silence."""
 
+RELAY_STOP_TIMEOUT: Final = 2 * GOODBYE_TIMEOUT
+"""Seconds from the order to stop until the last connection is cut: what is in flight, then the goodbye."""
+
 RECEIVE_BUFFER: Final = 256 * KIB
 """Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each."""
 

@@ -1,0 +1,69 @@
+"""What happens when a name is taken already, the same for files, links and directories.
+
+Whether it is taken is never asked beforehand where it matters: whoever creates something does so in a way
+that fails if the name exists, and the answer is the policy's.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from p2p_copy.files.failures import Refused
+from p2p_copy.options import Conflict
+from p2p_copy.protocol.messages import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from p2p_copy.files.directories import Directory
+
+_T = TypeVar("_T")
+
+_MOST_NUMBERS: Final = 9999
+"""Names that `Conflict.RENAME` tries before it gives up."""
+
+
+def place(conflict: Conflict, name: str, put: Callable[[str], _T], *, ending: bool = True) -> _T:
+    """Call `put` with a name until it does not raise `FileExistsError`; return what it returns.
+
+    Only `Conflict.RENAME` has more than one name to offer; with `ending`, numbers go before the last dot.
+
+    Raises:
+        Refused: there is no other name.
+
+    """
+    with suppress(FileExistsError):
+        return put(name)
+    if conflict is not Conflict.RENAME:
+        raise _taken(conflict)
+    for numbered in _numbered(name, ending=ending):
+        with suppress(FileExistsError):
+            return put(numbered)
+    raise Refused(Reason.EXISTS)
+
+
+def check(conflict: Conflict, directory: Directory, name: str) -> None:
+    """Look whether a file can have this name: it is free, or the policy replaces the file that has it.
+
+    Raises:
+        Refused: it is taken. Nothing but a regular file is replaced by a file, no link either.
+
+    """
+    there = directory.lstat(name)
+    if there is None or (conflict is Conflict.OVERWRITE and stat.S_ISREG(there.st_mode)):
+        return
+    raise _taken(conflict)
+
+
+def _taken(conflict: Conflict) -> Refused:
+    return Refused(Reason.SKIPPED if conflict is Conflict.SKIP else Reason.EXISTS)
+
+
+def _numbered(name: str, *, ending: bool) -> Iterator[str]:
+    """Yield "name (1).ext", "name (2).ext" and so on."""
+    stem, end = os.path.splitext(name) if ending else (name, "")
+    for number in range(1, _MOST_NUMBERS + 1):
+        yield f"{stem} ({number}){end}"

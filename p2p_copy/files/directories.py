@@ -1,0 +1,273 @@
+"""Directories of the output tree, held so firmly that no symbolic link can move a write elsewhere.
+
+Rules
+1. Every operation names one component and is relative to an open handle of the directory it happens in.
+   A handle is opened relative to its parent's, with O_NOFOLLOW: a link at any level is never followed.
+2. At most `limits.DIRECTORY_HANDLES` handles are open. One that was closed for lack of room is opened again
+   the same way, and must turn out to be the same directory (device and inode); otherwise it counts as gone.
+3. Where the system has no such calls (Windows), paths are used instead, and before each operation every
+   directory from the top is looked at again: none may be a link or junction, each must be the one that was
+   opened. Between look and use somebody with write access to the output could still swap one. That is less
+   than rule 1 promises, and the most that can be done there.
+
+Everything here raises plain `OSError`; what it means is decided in `target`.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections import OrderedDict
+from contextlib import suppress
+from typing import Final, TypeAlias
+
+from p2p_copy import limits
+
+HANDLES = os.open in os.supports_dir_fd
+"""Whether this system can work relative to open directories (rule 1), or only with paths (rule 3)."""
+
+_CREATE: Final = (
+    os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)  # fmt: skip
+
+_OPEN_DIRECTORY: Final = (
+    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+)  # fmt: skip
+
+_OPEN_CHILD: Final = _OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
+
+_NOT_A_DIRECTORY: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
+"""What systems answer to O_DIRECTORY | O_NOFOLLOW for a link or anything else that is no directory."""
+
+_NAME_SURROGATE: Final = 0x2000_0000
+"""The bit of a Windows reparse tag that says: this stands for something elsewhere (links, junctions)."""
+
+_SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
+
+_Identity: TypeAlias = tuple[int, int]
+_Pool: TypeAlias = "OrderedDict[Directory, None]"
+
+
+class Directory:
+    """One directory that is being filled.
+
+    Attributes:
+        created: we made it, so nobody else has put anything into it, and its attributes are ours to set.
+
+    """
+
+    __slots__ = ("_fd", "_identity", "_name", "_parent", "_pool", "_special_bits", "created")
+
+    def __init__(
+        self, name: str, parent: Directory | None, fd: int | None, status: os.stat_result, *, created: bool
+    ) -> None:
+        self._name = name
+        self._parent = parent
+        self._fd = fd
+        self._identity: _Identity = (status.st_dev, status.st_ino)
+        self._special_bits = status.st_mode & _SPECIAL_BITS
+        self.created = created
+        if parent is None:
+            self._pool: _Pool = OrderedDict()  # never holds the top itself, which stays open
+        else:
+            self._pool = parent._pool
+            self._remember()
+
+    @classmethod
+    def top(cls, path: str) -> Directory:
+        """Open the directory under which all happens; the user named it, so links in `path` are fine."""
+        path = os.path.abspath(path)
+        if not HANDLES:
+            return cls(path, None, None, _checked(os.stat(path)), created=False)
+        fd = os.open(path, _OPEN_DIRECTORY)
+        return cls(path, None, fd, os.fstat(fd), created=False)
+
+    # Children
+
+    def make(self, name: str) -> Directory:
+        """Create a directory that only we may enter for now, and open it."""
+        at, fd = self._at(name)
+        os.mkdir(at, 0o700, dir_fd=fd)
+        return self._open(name, created=True)
+
+    def open(self, name: str) -> Directory:
+        """Open a real directory that exists already; `NotADirectoryError` for anything else."""
+        return self._open(name, created=False)
+
+    def _open(self, name: str, *, created: bool) -> Directory:
+        at, parent_fd = self._at(name)
+        if parent_fd is None:
+            return Directory(name, self, None, _checked(os.lstat(at)), created=created)
+        try:
+            fd = os.open(at, _OPEN_CHILD, dir_fd=parent_fd)
+        except OSError as error:
+            if error.errno in _NOT_A_DIRECTORY:
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR)) from None
+            raise
+        return Directory(name, self, fd, os.fstat(fd), created=created)
+
+    # Files and links
+
+    def lstat(self, name: str) -> os.stat_result | None:
+        """Return what lies under a name, itself and not what it points to; None if nothing does."""
+        at, fd = self._at(name)
+        try:
+            return os.stat(at, dir_fd=fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+
+    def create(self, name: str) -> int:
+        """Create a file that only we may read, open for writing; `FileExistsError` if the name is taken."""
+        at, fd = self._at(name)
+        return os.open(at, _CREATE, 0o600, dir_fd=fd)
+
+    def symlink(self, target: str, name: str) -> None:
+        """Create a symbolic link; `FileExistsError` if the name is taken."""
+        at, fd = self._at(name)
+        os.symlink(target, at, dir_fd=fd)
+
+    def move_new(self, old: str, new: str) -> None:
+        """Rename a file to a name that must be free; `FileExistsError` if it is taken.
+
+        A hard link does that in one step that nobody can come between; Windows' rename does, too. A file
+        system without hard links gets a look and a rename: whoever takes the name between the two loses it.
+        """
+        source, fd = self._at(old)
+        target, _ = self._at(new)
+        if sys.platform != "win32":
+            try:
+                os.link(source, target, src_dir_fd=fd, dst_dir_fd=fd, follow_symlinks=False)
+            except FileExistsError:
+                if not self._same(old, new):
+                    raise
+                # NFS repeats a call whose answer was lost: the name is taken by the first try of ours.
+            except OSError:
+                self._rename_if_free(old, new)
+                return
+            with suppress(OSError):  # the file has its name; what is left is a second one
+                os.unlink(source, dir_fd=fd)
+        else:
+            os.rename(source, target)
+
+    def _same(self, old: str, new: str) -> bool:
+        one, other = self.lstat(old), self.lstat(new)
+        return one is not None and other is not None and os.path.samestat(one, other)
+
+    def _rename_if_free(self, old: str, new: str) -> None:
+        if self.lstat(new) is not None:
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+        source, fd = self._at(old)
+        target, _ = self._at(new)
+        os.rename(source, target, src_dir_fd=fd, dst_dir_fd=fd)
+
+    def move_over(self, old: str, new: str) -> None:
+        """Rename, replacing what has the new name and is no directory; a link is replaced, not followed."""
+        source, fd = self._at(old)
+        target, _ = self._at(new)
+        os.replace(source, target, src_dir_fd=fd, dst_dir_fd=fd)
+
+    def unlink(self, name: str) -> None:
+        """Remove a file or link."""
+        at, fd = self._at(name)
+        os.unlink(at, dir_fd=fd)
+
+    def set_time(self, name: str, mtime_ns: int) -> None:
+        """Set the time of a file or link in here, never of what a link points to."""
+        at, fd = self._at(name)
+        if os.utime in os.supports_follow_symlinks:
+            os.utime(at, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
+        else:
+            os.utime(at, ns=(mtime_ns, mtime_ns))
+
+    # The directory itself
+
+    def set_attributes(self, mode: int, mtime_ns: int) -> None:
+        """Set the nine permission bits and the time; what the system refuses stays as it is.
+
+        Special bits are kept: they are not the sender's but inherited here, as is setgid in the directories
+        that a group shares.
+        """
+        with suppress(OSError, OverflowError):
+            os.utime(self._itself(), ns=(mtime_ns, mtime_ns))
+        if sys.platform != "win32":
+            with suppress(OSError):
+                os.chmod(self._itself(), self._special_bits | mode & 0o777)
+
+    def free_bytes(self) -> int:
+        """Return the bytes that an ordinary user may still write here."""
+        if sys.platform != "win32":
+            status = os.statvfs(self._itself())
+            return status.f_bavail * status.f_frsize
+        return shutil.disk_usage(self._itself()).free
+
+    def close(self) -> None:
+        """Let go of the handle; it is an error to use the directory afterwards. May be called again."""
+        self._pool.pop(self, None)
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
+    # Reaching it
+
+    def _at(self, name: str) -> tuple[str, int | None]:
+        """Return how to name something in here in a system call: a name and a handle, or a path and None."""
+        if HANDLES:
+            return name, self._handle()
+        return os.path.join(self._verified_path(), name), None
+
+    def _itself(self) -> int | str:
+        return self._handle() if HANDLES else self._verified_path()
+
+    def _handle(self) -> int:
+        fd = self._fd
+        if fd is None:
+            assert self._parent is not None, "the top stays open until all is over"
+            fd = os.open(self._name, _OPEN_CHILD, dir_fd=self._parent._handle())
+            try:
+                self._expect(os.fstat(fd))
+            except OSError:
+                os.close(fd)
+                raise
+            self._fd = fd
+            self._remember()
+        elif self._parent is not None:
+            self._pool.move_to_end(self)
+        return fd
+
+    def _remember(self) -> None:
+        """Enter the handle into the pool, in exchange for the one that was used least recently (rule 2)."""
+        if self._fd is None:
+            return
+        self._pool[self] = None
+        if len(self._pool) > limits.DIRECTORY_HANDLES:
+            oldest, _ = self._pool.popitem(last=False)
+            oldest.close()
+
+    def _verified_path(self) -> str:
+        """Return the path, all of whose directories are still what they were when opened (rule 3)."""
+        if self._parent is None:
+            self._expect(os.stat(self._name))
+            return self._name
+        path = os.path.join(self._parent._verified_path(), self._name)
+        self._expect(_checked(os.lstat(path)))
+        return path
+
+    def _expect(self, status: os.stat_result) -> None:
+        if (status.st_dev, status.st_ino) != self._identity:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+def is_link(status: os.stat_result) -> bool:
+    """Return whether something stands for something elsewhere: a symbolic link, or a junction on Windows."""
+    return stat.S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0) & _NAME_SURROGATE)
+
+
+def _checked(status: os.stat_result) -> os.stat_result:
+    """Return the status if it is a real directory's."""
+    if not stat.S_ISDIR(status.st_mode) or is_link(status):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    return status

@@ -1,0 +1,165 @@
+"""The bytes of one file, if it is still the file that was named.
+
+A file is read only while it is what the walk has seen: the same device, inode, size and time, before the
+first byte and after the last.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from p2p_copy import limits
+from p2p_copy.protocol.messages import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from p2p_copy.files.source import Found
+
+Identity: TypeAlias = tuple[int, int, int, int]
+"""Device, inode, size, time of modification in ns."""
+
+OPEN: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe may have taken the file's place
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+
+_REASONS: Final = {
+    errno.ENOENT: Reason.VANISHED,
+    errno.ENOTDIR: Reason.VANISHED,
+    errno.ESTALE: Reason.VANISHED,
+    errno.ELOOP: Reason.TOO_DEEP,
+    errno.ENAMETOOLONG: Reason.TOO_DEEP,
+}
+"""What a system error means; every other one means that something cannot be read."""
+
+
+class SourceFailed(Exception):
+    """A file cannot be sent whole; `reason` says why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """Return what tells this file, as it is, from any other."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def reason_of(error: OSError | ValueError) -> Reason:
+    """Return why something is not sent if the system says this."""
+    if isinstance(error, ValueError):  # no path of any system: it holds a NUL
+        return Reason.NAME
+    return _REASONS.get(error.errno or 0, Reason.UNREADABLE)
+
+
+def open_source(found: Found) -> SourceFile:
+    """Open a file that the walk has found; use it as a context manager.
+
+    Raises:
+        SourceFailed: it is gone, it cannot be read, or it is not what the walk has seen.
+
+    """
+    try:
+        fd = os.open(found.path, OPEN | (0 if found.followed else _NO_FOLLOW))
+    except OSError as error:
+        if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link or a socket took its place
+            raise SourceFailed(Reason.CHANGED) from None
+        raise SourceFailed(reason_of(error)) from None
+    source = SourceFile(fd, found)
+    try:
+        source.check()
+        if found.entry.size > limits.CHUNK and hasattr(os, "posix_fadvise"):
+            with suppress(OSError):  # it is only a hint
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+class SourceFile:
+    """A file that is being read; made by `open_source`."""
+
+    __slots__ = ("_fd", "_identity", "_size")
+
+    def __init__(self, fd: int, found: Found) -> None:
+        self._fd = fd
+        self._identity = found.identity
+        self._size = found.entry.size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def read_chunks(self, size: int) -> Iterator[bytes]:
+        """Yield the whole file in chunks of exactly `size` bytes, the last one shorter; once.
+
+        The last chunk comes only when it is certain that the file is still what the walk has seen.
+
+        Raises:
+            SourceFailed: it became shorter or longer or was written to, or it cannot be read.
+
+        """
+        left = self._size
+        while left > size:
+            chunk = self._read(size)
+            if len(chunk) < size:
+                raise SourceFailed(Reason.CHANGED)
+            left -= size
+            yield chunk
+        chunk = self._read(left + 1)
+        if len(chunk) != left:
+            raise SourceFailed(Reason.CHANGED)
+        self.check()
+        if chunk:
+            yield chunk
+
+    def _read(self, size: int) -> bytes:
+        """Read so many bytes, or fewer up to the end of the file."""
+        try:
+            data = os.read(self._fd, size)
+            while 0 < len(data) < size:
+                more = os.read(self._fd, size - len(data))
+                if not more:
+                    break
+                data += more
+        except OSError:
+            raise SourceFailed(Reason.UNREADABLE) from None
+        return data
+
+    def check(self) -> None:
+        """Find out whether the file is still what the walk has seen.
+
+        Raises:
+            SourceFailed: it is not.
+
+        """
+        try:
+            status = os.fstat(self._fd)
+        except OSError:
+            raise SourceFailed(Reason.UNREADABLE) from None
+        if not stat.S_ISREG(status.st_mode) or identity_of(status) != self._identity:
+            raise SourceFailed(Reason.CHANGED)
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

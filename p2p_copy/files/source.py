@@ -1,0 +1,253 @@
+"""What a sender names: a walk through the trees that the user named.
+
+Rules
+1. The walk streams: it holds an open directory for each level, and nothing for what it has passed but a few
+   bytes that notice names which a receiver would take for one.
+2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Links.SKIP` is silent.
+3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Links.COPY`.
+4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
+5. A directory is entered only if it is the one that the walk has named. Files are left to `reading`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy import limits
+from p2p_copy.files.directories import is_link
+from p2p_copy.files.reading import OPEN, SourceFailed, SourceFile, identity_of, open_source, reason_of
+from p2p_copy.options import Links
+from p2p_copy.protocol import names
+from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from p2p_copy.files.reading import Identity
+
+__all__ = ["Found", "SourceFailed", "SourceFile", "any_exists", "count", "open_source", "walk"]
+
+BY_HANDLE = os.scandir in os.supports_fd
+"""Whether names are looked at relative to the open directory that lists them; Windows has paths only."""
+
+_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
+
+_MODE: Final = 0o755 if sys.platform == "win32" else 0o777
+"""Permission bits worth sending: Windows makes them up, and lets everybody write."""
+
+_MOST_TIME: Final = 2**63 - 1
+
+
+class Found:
+    """Something that can be sent.
+
+    Attributes:
+        entry: what the manifest says of it.
+        path: where it is, for the operating system.
+        parent: the directory in which it was found, None for what the user named.
+        followed: `path` is, or may be, a link that leads to it.
+        identity: device, inode, size and time (ns) as the walk has seen them.
+        index: its number in the manifest; the consumer's, -1 until set.
+        pruned: set by the consumer of the walk to a directory of which it wants no more.
+
+    """
+
+    __slots__ = ("entry", "followed", "identity", "index", "parent", "path", "pruned")
+
+    def __init__(
+        self, entry: Entry, path: str, parent: Found | None, status: os.stat_result, *, followed: bool
+    ) -> None:
+        self.entry = entry
+        self.path = path
+        self.parent = parent
+        self.followed = followed
+        self.identity: Identity = identity_of(status)
+        self.index = -1
+        self.pruned = False
+
+
+def any_exists(paths: Sequence[str]) -> bool:
+    """Return whether at least one of the named paths is a file or directory."""
+    return any(os.path.isfile(path) or os.path.isdir(path) for path in paths)
+
+
+def count(
+    paths: Sequence[str], *, links: Links, portable_names: bool, stop: Callable[[], bool]
+) -> tuple[int, int] | None:
+    """Return how many files, of how many bytes in all, a walk finds; None once `stop()` is true."""
+    files = size = 0
+    for found in walk(paths, links=links, portable_names=portable_names):
+        if stop():
+            return None
+        if isinstance(found, Found) and found.entry.kind is Kind.FILE:
+            files += 1
+            size += found.entry.size
+    return files, size
+
+
+def walk(paths: Sequence[str], *, links: Links, portable_names: bool) -> Iterator[Found | Omitted]:
+    """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
+
+    What is named is known by its last component, a link by its own name; "." and ".." by the directory's real
+    name. `Omitted.path` starts there, too: it is for both sides' users, and holds no path of this machine.
+    """
+    tree = _Walk(links, portable=portable_names)
+    for path in paths:
+        found = tree.named(path)
+        yield found
+        if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
+            yield from tree.inside(found, found.entry.name)
+
+
+class _Walk:
+    """The rules of one walk, and the names that it has seen."""
+
+    def __init__(self, links: Links, *, portable: bool) -> None:
+        self._links = links
+        self._portable = portable
+        self._seen = names.SeenNames(os.urandom(16))
+        self._directories = 0
+
+    def named(self, path: str) -> Found | Omitted:
+        """Look at one path as the user gave it."""
+        name = _own_name(path)
+        if not name:
+            return Omitted(names.shown(path), Reason.NAME)  # a file system's root has none
+        try:
+            status = os.stat(path)
+        except (OSError, ValueError) as error:
+            return Omitted(names.shown(name), reason_of(error))
+        entry = self._entry(name, None, status)
+        if isinstance(entry, Reason):
+            return Omitted(names.shown(name), entry)
+        if not self._seen.add(0, self._key(name)):
+            return Omitted(names.shown(name), Reason.EXISTS)
+        return Found(entry, path, None, status, followed=True)
+
+    def inside(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
+        """Yield what lies in a directory, and in its directories; `relative` is its path for messages."""
+        if _is_pruned(directory):
+            return
+        self._directories += 1
+        number = self._directories
+        try:
+            with _listing(directory) as entries:
+                for listed in entries:
+                    below = f"{relative}/{listed.name}"
+                    found = self._look(listed, directory, below, number)
+                    if found is not None:
+                        yield found
+                    if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
+                        yield from self.inside(found, below)
+                    if _is_pruned(directory):
+                        return
+        except SourceFailed as failure:
+            yield Omitted(names.shown(relative), failure.reason)
+        except OSError as error:
+            yield Omitted(names.shown(relative), reason_of(error))
+
+    def _look(
+        self, listed: os.DirEntry[str], directory: Found, relative: str, number: int
+    ) -> Found | Omitted | None:
+        """Decide about one name in a directory; None leaves it out silently."""
+        name = listed.name
+        path = os.path.join(directory.path, name)
+        target = ""
+        followed = False
+        try:
+            status = listed.stat(follow_symlinks=False) if BY_HANDLE else os.lstat(path)
+            if is_link(status):
+                if self._links is Links.SKIP:
+                    return None
+                if self._links is Links.COPY:
+                    status = os.stat(path)
+                    followed = True
+                else:
+                    target = os.readlink(path).replace(os.sep, "/")
+        except OSError as error:
+            return Omitted(names.shown(relative), reason_of(error))
+        entry = self._entry(name, directory, status, target)
+        if isinstance(entry, Reason):
+            return Omitted(names.shown(relative), entry)
+        if len(relative.encode()) > limits.MAX_PATH:
+            return Omitted(names.shown(relative), Reason.TOO_DEEP)
+        # Names of this system differ by themselves; portable ones may not.
+        if self._portable and not self._seen.add(number, self._key(name)):
+            return Omitted(names.shown(relative), Reason.NAME)
+        return Found(entry, path, directory, status, followed=followed)
+
+    def _key(self, name: str) -> str:
+        return names.collision_key(name, portable=self._portable)
+
+    def _entry(
+        self, name: str, directory: Found | None, status: os.stat_result, target: str = ""
+    ) -> Entry | Reason:
+        """Return the manifest's words, or why there are none."""
+        kind = Kind.LINK if target else _KINDS.get(stat.S_IFMT(status.st_mode))
+        depth = directory.entry.depth + 1 if directory is not None else 0
+        if kind is None:
+            return Reason.SPECIAL
+        if names.refusal(name, portable=self._portable):
+            return Reason.NAME
+        if depth >= limits.MAX_DEPTH:
+            return Reason.TOO_DEEP
+        if kind is Kind.LINK and names.link_target_refusal(target, depth, portable=self._portable):
+            return Reason.LINK_OUTSIDE
+        if kind is Kind.DIRECTORY and _lies_in_itself(status, directory):
+            return Reason.TOO_DEEP
+        mtime_ns = max(-_MOST_TIME - 1, min(_MOST_TIME, status.st_mtime_ns))
+        size = status.st_size if kind is Kind.FILE else 0
+        return Entry(kind, depth, name, status.st_mode & _MODE, mtime_ns, size, target)
+
+
+def _own_name(path: str) -> str:
+    """Return the name under which a named path is sent; empty for a root."""
+    name = os.path.basename(path.rstrip(os.sep + (os.altsep or "")))
+    if path and name in {"", os.curdir, os.pardir}:
+        name = os.path.basename(os.path.realpath(path))
+    return name
+
+
+@contextmanager
+def _listing(directory: Found) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Read a directory's names as they are asked for.
+
+    Raises:
+        SourceFailed: another directory has taken its place.
+
+    """
+    if not BY_HANDLE:
+        with os.scandir(directory.path) as entries:
+            yield entries
+        return
+    fd = os.open(directory.path, OPEN | getattr(os, "O_DIRECTORY", 0))
+    try:
+        # What the user named is taken as it is: an automounter may have put another directory there by now.
+        if directory.parent is not None and identity_of(os.fstat(fd))[:2] != directory.identity[:2]:
+            raise SourceFailed(Reason.CHANGED)
+        with os.scandir(fd) as entries:
+            yield entries
+    finally:
+        os.close(fd)  # only now: the entries look at their files relative to it
+
+
+def _is_pruned(directory: Found | None) -> bool:
+    while directory is not None:
+        if directory.pruned:
+            return True
+        directory = directory.parent
+    return False
+
+
+def _lies_in_itself(status: os.stat_result, above: Found | None) -> bool:
+    """Return whether a directory is one of those that lead to it: by a link, or by a mount."""
+    here = (status.st_dev, status.st_ino)
+    while above is not None:
+        if above.identity[:2] == here:
+            return True
+        above = above.parent
+    return False

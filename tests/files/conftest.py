@@ -1,0 +1,42 @@
+"""Both ways to reach directories, and an ordinary user's directory even where root runs the tests."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.files import directories
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_NOBODY = 65534
+
+
+@pytest.fixture(params=["handles", "paths"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run a test with directory handles, and again as on systems that have none."""
+    if request.param == "paths":
+        monkeypatch.setattr(directories, "HANDLES", False)
+    elif not directories.HANDLES:
+        pytest.skip("this system has no directory handles")
+    return str(request.param)
+
+
+@pytest.fixture
+def commoners_path() -> Iterator[Path]:
+    """A directory of a user whom permissions bind, for a test that runs as that user."""
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() != 0:
+            yield Path(name)
+            return
+        os.chown(name, _NOBODY, -1)
+        os.seteuid(_NOBODY)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(0)

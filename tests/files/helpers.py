@@ -1,0 +1,83 @@
+"""What the tests of `files` share: items as the manifest makes them, and looks at what landed on the disk."""
+
+from __future__ import annotations
+
+import os
+import stat
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.files.target import Refused
+from p2p_copy.protocol.manifest import Item
+from p2p_copy.protocol.messages import Entry, Kind, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p2p_copy.files.target import Target
+
+_numbers = count()
+
+
+def _item(parent: Item | None, entry: Entry) -> Item:
+    return Item(next(_numbers), parent, entry)
+
+
+def _depth(parent: Item | None) -> int:
+    return parent.entry.depth + 1 if parent is not None else 0
+
+
+def a_directory(name: str, parent: Item | None = None, *, mode: int = 0o755, mtime_ns: int = 0) -> Item:
+    return _item(parent, Entry(Kind.DIRECTORY, _depth(parent), name, mode, mtime_ns))
+
+
+def a_file(
+    name: str, parent: Item | None = None, *, size: int = 3, mode: int = 0o644, mtime_ns: int = 0
+) -> Item:
+    return _item(parent, Entry(Kind.FILE, _depth(parent), name, mode, mtime_ns, size))
+
+
+def a_link(name: str, target: str, parent: Item | None = None, *, mtime_ns: int = 0) -> Item:
+    return _item(parent, Entry(Kind.LINK, _depth(parent), name, 0o777, mtime_ns, 0, target))
+
+
+def deliver(target: Target, item: Item, data: bytes = b"new") -> None:
+    part = target.begin_file(item)
+    if data:
+        part.write(data)
+    part.publish()
+
+
+def refusal(act: Callable[[], object]) -> Reason:
+    with pytest.raises(Refused) as refused:
+        act()
+    return refused.value.reason
+
+
+def tree(path: Path) -> dict[str, str]:
+    """Return each path below and what it is: contents, "link to …", "directory" or "special"."""
+    found = {}
+    for name in sorted(path.rglob("*")):
+        mode = name.lstat().st_mode
+        if stat.S_ISLNK(mode):
+            what = f"link to {name.readlink()}"
+        elif stat.S_ISDIR(mode):
+            what = "directory"
+        else:
+            what = name.read_text() if stat.S_ISREG(mode) else "special"
+        found[str(name.relative_to(path))] = what
+    return found
+
+
+def permissions(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def open_handles() -> int:
+    handles = Path("/proc/self/fd")
+    if not handles.exists():
+        pytest.skip("this system does not list a process' open files in /proc")
+    return len(os.listdir(handles))
