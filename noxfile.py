@@ -1,0 +1,104 @@
+"""The checks of this project, for people and for machines alike: `nox` runs them all, `nox -s NAME` one.
+
+Each interpreter that exists here among those of pyproject.toml runs the tests; the others are skipped, and
+nox says so. `nox -s tests-3.12 -- -k relay` hands words to pytest.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+from packaging.requirements import Requirement
+
+nox.needs_version = ">=2025.5.1"
+nox.options.error_on_missing_interpreters = False  # also on machines that set CI
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+PYTHONS = nox.project.python_versions(PYPROJECT)
+OLDEST = PYTHONS[0]
+
+PYTEST = ("python", "-m", "pytest", "-n", "2")
+"""Two workers: much of what the tests wait for is a socket or a process."""
+
+
+def group(*names: str) -> tuple[str, ...]:
+    """Return the requirements of dependency groups; older versions of pip cannot read them."""
+    return nox.project.dependency_groups(PYPROJECT, *names)
+
+
+def lowest(requirements: list[str]) -> list[str]:
+    """Return the requirements with each lower bound as the one version allowed."""
+    pinned = []
+    for requirement in map(Requirement, requirements):
+        (bound,) = (part.version for part in requirement.specifier if part.operator == ">=")
+        marker = f"; {requirement.marker}" if requirement.marker else ""
+        pinned.append(f"{requirement.name}=={bound}{marker}")
+    return pinned
+
+
+def name_all_of_pyenv() -> None:
+    """Let pyenv's commands run: they exist for every version it has, but work for those named here only."""
+    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
+    found = [path.name for version in PYTHONS for path in sorted(root.glob(f"versions/{version}.*"))]
+    if found:
+        os.environ.setdefault("PYENV_VERSION", ":".join(found))
+
+
+name_all_of_pyenv()
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests, layering included, with the newest versions of what we depend on."""
+    session.install("-e", ".", *group("test"))
+    session.run(*PYTEST, *session.posargs)
+
+
+@nox.session(name="lowest", python=OLDEST)
+def lowest_versions(session: nox.Session) -> None:
+    """All tests with the lowest versions that pyproject.toml declares, on the oldest Python."""
+    pinned = lowest(PYPROJECT["project"]["dependencies"])
+    session.install("-e", ".", *pinned, *group("test"))
+    session.run(*PYTEST, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def lint(session: nox.Session) -> None:
+    """Style, and the mistakes that a linter finds."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(python=OLDEST)
+def typecheck(session: nox.Session) -> None:
+    """Types, strictly, of the tests too."""
+    session.install("-e", ".", *group("typing"))
+    session.run("mypy")
+
+
+@nox.session(python=OLDEST)
+def docs(session: nox.Session) -> None:
+    """The documentation as HTML in docs/_build; any warning is an error."""
+    session.install(*group("docs"))
+    session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", "docs/_build")
+
+
+@nox.session(python=OLDEST)
+def build(session: nox.Session) -> None:
+    """The sdist, the wheel from it, and the wheel at work in a clean environment, far from the sources."""
+    session.install(*group("build"))
+    elsewhere = Path(session.create_tmp())
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", str(elsewhere / "dist"))
+    (wheel,) = (elsewhere / "dist").glob("*.whl")
+    session.run("twine", "check", "--strict", *map(str, (elsewhere / "dist").iterdir()))
+    session.run("python", "-m", "venv", str(elsewhere / "venv"))
+    programs = elsewhere / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    with session.chdir(elsewhere):
+        session.run(str(programs / "python"), "-m", "pip", "install", "-q", str(wheel), external=True)
+        session.run(str(programs / "p2p-copy"), "--version", external=True)
+        session.run(str(programs / "p2p-copy"), "demo", external=True)

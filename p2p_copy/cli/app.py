@@ -1,0 +1,231 @@
+"""The commands: their words, options and help. What they do is in the modules that they import when called.
+
+Only cyclopts is imported here, so that `--help` and a mistyped option are answered at once.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import App, CoercionError, Parameter, validators
+
+from p2p_copy import limits
+from p2p_copy.cli.config import CONFIG_VARIABLE, from_file
+from p2p_copy.cli.failure import explain
+from p2p_copy.cli.sources import CODE_VARIABLE, SERVER_VARIABLE
+from p2p_copy.cli.terminal import Terminal
+from p2p_copy.cli.words import with_serve_value
+from p2p_copy.options import Conflict, Links, Names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SIZE: Final = re.compile(r"([0-9]+) ?(?:([KMGT])(?:iB)?|B?)", re.ASCII | re.IGNORECASE)
+
+_SECONDS: Final = Parameter(validator=validators.Number(gt=0), metavar="SECONDS", show_default="{:g}".format)
+
+
+def _version() -> str:
+    from p2p_copy.version import VERSION
+
+    return f"p2p-copy {VERSION}"
+
+
+app = App(
+    name="p2p-copy",
+    help="Copy files between two machines that can both only reach out, encrypted from end to end.",
+    help_epilogue="Exit codes, the configuration file and examples: docs/cli.md.",
+    version=_version,
+    config=[from_file],
+    result_action="return_value",
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code; never raises.
+
+    Args:
+        argv: the words after the program's name; those of this process if None.
+
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    terminal = Terminal.standard()
+    try:
+        exit_code: int | None = app(with_serve_value(words), exit_on_error=False, print_error=False)
+    except (Exception, KeyboardInterrupt) as error:
+        return explain(error, terminal)
+    return exit_code or 0
+
+
+def _bytes_of(_type: object, tokens: Sequence[Any]) -> int:
+    match = _SIZE.fullmatch(tokens[0].value)
+    if match is None:
+        raise CoercionError(token=tokens[0], target_type=int)
+    power = " KMGT".index((match[2] or " ").upper())
+    return int(match[1]) * int(limits.KIB**power)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """What sender and receiver have in common."""
+
+    server: Annotated[
+        str | None,
+        Parameter(
+            env_var=SERVER_VARIABLE,
+            metavar="URL",
+            help="The relay: wss://HOST:PORT, or ws:// for one without TLS.",
+        ),
+    ] = None
+    code: Annotated[
+        str | None,
+        Parameter(
+            metavar="CODE", help="The code. Other users of this machine can read it in the list of processes."
+        ),
+    ] = None
+    code_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            allow_leading_hyphen=True,  # it may be a lone one
+            help=f"File whose first line is the code; - for standard input. {CODE_VARIABLE} is another way.",
+        ),
+    ] = None
+    ca_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
+        ),
+    ] = None
+    wait: Annotated[float, _SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
+    quiet: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Say nothing but results and errors.")
+    ] = False
+    config: Annotated[
+        str | None,
+        Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
+    ] = None
+
+
+_NO_OPTIONS: Final = ClientOptions()
+
+
+@app.command(usage="Usage: p2p-copy send PATH... [OPTIONS]")
+def send(
+    *words: Annotated[str, Parameter(name="PATH", help="Files and directories to send.")],
+    options: ClientOptions = _NO_OPTIONS,
+    serve: Annotated[
+        str | None,
+        Parameter(
+            metavar="[HOST:PORT]",
+            help="Be the relay as well, for this transfer only. Without HOST:PORT: all addresses "
+            f"of this machine, port {limits.SERVE_PORT} or another one that is free.",
+        ),
+    ] = None,
+    links: Annotated[
+        Links,
+        Parameter(
+            help="Symbolic links inside a directory: keep those that stay inside as links, copy what they "
+            "point to, or skip them."
+        ),
+    ] = Links.KEEP,
+) -> int:
+    """Send files and directories.
+
+    Prints a new code and the command for the other machine, unless a code is given.
+    Also: p2p-copy send wss://HOST:PORT CODE PATH...
+    """
+    from p2p_copy.cli.send import send as work
+
+    return work(words, options, serve=serve, links=links)
+
+
+@app.command(usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
+def receive(
+    *words: Annotated[
+        str, Parameter(name="CODE", help="The code that the sender shows. Asked for if it is not given.")
+    ],
+    options: ClientOptions = _NO_OPTIONS,
+    out: Annotated[
+        str, Parameter(metavar="DIR", help="Directory to write into; made if it is not there.")
+    ] = ".",
+    on_conflict: Annotated[
+        Conflict,
+        Parameter(
+            help="When a name exists already: refuse the new file, overwrite the old one, rename the new "
+            "one, or skip it (which is no failure)."
+        ),
+    ] = Conflict.REFUSE,
+    names: Annotated[
+        Names,
+        Parameter(help="Accept names that work on all systems only, or whatever this system can hold."),
+    ] = Names.PORTABLE,
+    max_size: Annotated[
+        int | None,
+        Parameter(
+            converter=_bytes_of,
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="BYTES",
+            help="Most bytes to take in all; K, M, G, T work.",
+        ),
+    ] = None,
+) -> int:
+    """Receive what a sender with the same code sends.
+
+    Also: p2p-copy receive wss://HOST:PORT CODE --out DIR
+    """
+    from p2p_copy.cli.receive import receive as work
+
+    return work(words, options, out=out, conflict=on_conflict, names=names, max_size=max_size)
+
+
+@app.command(usage="Usage: p2p-copy run-relay-server HOST PORT [OPTIONS]")
+def run_relay_server(
+    host: Annotated[
+        str, Parameter(help="Address or name to listen at; 0.0.0.0 for all of IPv4, :: for all.")
+    ],
+    port: Annotated[
+        int,
+        Parameter(validator=validators.Number(gte=0, lte=65535), help="TCP port; 0 for one that is free."),
+    ],
+    /,
+    *,
+    tls: Annotated[bool, Parameter(help="Speak TLS, or leave that to a proxy in front.")] = True,
+    certfile: Annotated[
+        str | None, Parameter(metavar="FILE", help="Certificate with its chain, PEM.")
+    ] = None,
+    keyfile: Annotated[
+        str | None, Parameter(metavar="FILE", help="The certificate's private key, PEM.")
+    ] = None,
+    config: Annotated[
+        str | None, Parameter(metavar="FILE", help="Configuration file (TOML), table [run-relay-server].")
+    ] = None,
+) -> int:
+    """Run a relay until SIGTERM or Ctrl-C.
+
+    A relay pairs senders and receivers and passes on what it cannot read. It stores nothing.
+    """
+    from p2p_copy.cli.relay import run_relay_server as work
+
+    return work(host, port, tls=tls, certfile=certfile, keyfile=keyfile)
+
+
+@app.command(usage="Usage: p2p-copy demo [DIR]")
+def demo(
+    directory: Annotated[
+        str | None, Parameter(name="DIR", help="What to copy; p2p-copy's own files if it is not named.")
+    ] = None,
+    /,
+) -> int:
+    """Show that p2p-copy works here: relay, sender and receiver, three processes on this machine.
+
+    Copies a directory through them into a temporary one, compares every byte and removes the copy.
+    """
+    from p2p_copy.cli.demo import demo as work
+
+    return work(directory)

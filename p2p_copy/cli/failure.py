@@ -1,0 +1,74 @@
+"""From an exception to one sentence and one exit code: the last door; nobody has to read a traceback."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from cyclopts import CycloptsError
+
+from p2p_copy.errors import CodeTypo, P2PCopyError, UsageError
+
+if TYPE_CHECKING:
+    from p2p_copy.cli.terminal import Terminal
+
+DEBUG_VARIABLE: Final = "P2P_COPY_DEBUG"
+"""Environment variable that asks for tracebacks when set to 1."""
+
+_BUG: Final = 1
+_SIGNAL: Final = 128
+_SIGINT: Final = 2
+_SIGPIPE: Final = 13
+
+
+class Interrupted(Exception):
+    """A signal ended the command. `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def explain(error: BaseException, terminal: Terminal) -> int:
+    """Write what happened, and return the exit code that says it to a script."""
+    error = first_of(error)
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        terminal.error("".join(traceback.format_exception(error)).rstrip())
+    match error:
+        case P2PCopyError():
+            terminal.error(f"p2p-copy: {error}")
+            if isinstance(error, CodeTypo) and error.suggestion and terminal.is_for_eyes:
+                # Only for a person's eyes: a log must not hold what may well be the right code.
+                terminal.error(f"Did you mean {error.suggestion.text} ?")
+            return error.exit_code
+        case CycloptsError():
+            terminal.error(f"p2p-copy: {error}")
+            terminal.error(" ".join(("Try: p2p-copy", *(error.command_chain or ()), "--help")))
+            return UsageError.exit_code
+        case Interrupted(number=number):
+            terminal.error("p2p-copy: stopped by a signal.")
+            return _SIGNAL + number
+        case KeyboardInterrupt():
+            terminal.error("p2p-copy: stopped by a signal.")
+            return _SIGNAL + _SIGINT
+        case BrokenPipeError():
+            return _SIGNAL + _SIGPIPE  # whoever read our output has seen enough
+        case _:
+            terminal.error(
+                f"p2p-copy: This is a bug in p2p-copy ({type(error).__name__}). Please report it, with what "
+                f"you did and what {DEBUG_VARIABLE}=1 prints."
+            )
+            return _BUG
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return the error that a group is about: the first of ours, else the first one."""
+    leaves = list(_leaves(error))
+    return next((leaf for leaf in leaves if isinstance(leaf, P2PCopyError)), leaves[0])
+
+
+def _leaves(error: BaseException) -> list[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
+    return [error]

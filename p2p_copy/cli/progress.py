@@ -1,0 +1,187 @@
+"""How a transfer looks to the person who waits for it.
+
+On a terminal one live line, elsewhere a plain line now and then: both say how much, how fast and how long
+still. The observer's methods only note facts or write a line; `draw` is called by a clock, so the rate
+falls to zero when nothing moves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy import limits
+from p2p_copy.observe import Observer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.cli.terminal import Terminal
+    from p2p_copy.observe import Report
+
+_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
+_ROOT_DIGITS: Final = 16
+
+
+class Progress(Observer):
+    """Watches one transfer and shows it."""
+
+    def __init__(self, terminal: Terminal, *, verb: str) -> None:
+        """Show the transfer on `terminal`; `verb` is what this side will have done: "Sent" or "Received"."""
+        self._terminal = terminal
+        self._verb = verb
+        self._announcement: Sequence[str] = ()
+        self._meter = Meter()
+        self._state = ""
+        self._paired = False
+        self._since: float | None = None
+        self._files = self._size = 0
+        self._total: tuple[int, int] | None = None
+        self._problems = self._skipped = 0
+        self._last_plain: float | None = None
+
+    def announce(self, lines: Sequence[str]) -> None:
+        """Write these results once the relay has us: only then is the code of any use."""
+        self._announcement = lines
+
+    # --- Facts, in the order in which they come ---
+
+    def connecting(self, relay: str) -> None:
+        """Say who is called."""
+        self._terminal.say(f"Connecting to {relay}.")
+
+    def waiting(self, relay: str) -> None:
+        """Say on whom we wait, where, and since when."""
+        for line in self._announcement:
+            self._terminal.result(line)
+        self._announcement = ()
+        self._terminal.say(f"Waiting for the other side at {relay} since {time.strftime('%H:%M:%S')}.")
+        self._state = "Waiting for the other side"
+
+    def notice(self, sentence: str) -> None:
+        """Pass it on."""
+        self._terminal.say(sentence)
+
+    def paired(self) -> None:
+        """Say that the waiting is over."""
+        self._terminal.say("The other side is there and holds the same code.")
+        self._state = "Transferring"
+        self._paired = True
+        self._since = None
+
+    def total(self, files: int, size: int) -> None:
+        """Note it, for the percentage and the time left."""
+        self._total = (files, size)
+
+    def progress(self, files: int, size: int) -> None:
+        """Note it."""
+        self._files, self._size = files, size
+
+    def problem(self, path: str, sentence: str) -> None:
+        """Name the path, unless too many were named already. These lines are errors."""
+        self._problems += 1
+        if self._problems <= limits.PROBLEM_LINES:
+            self._terminal.error(f"Not delivered: {path}: {sentence}")
+
+    def skipped(self, path: str) -> None:
+        """Name the path, unless too many were named already."""
+        self._skipped += 1
+        if self._skipped <= limits.PROBLEM_LINES:
+            self._terminal.say(f"Left as it was: {path}")
+
+    def verifying(self) -> None:
+        """Say that only the receipt is missing."""
+        self._state = "Verifying"
+
+    # --- The clock ---
+
+    def draw(self, now: float) -> None:
+        """Show where things stand; called every `limits.PROGRESS_INTERVAL` seconds with a clock's time."""
+        if not self._state:
+            return
+        if self._since is None:
+            self._since = self._last_plain = now
+        if not self._paired:
+            self._terminal.live(f"{self._state} for {duration(now - self._since)}")
+            return
+        self._meter.note(now, self._size)
+        if self._terminal.is_live:
+            self._terminal.live(self._line())
+        elif self._last_plain is None or now - self._last_plain >= limits.PLAIN_PROGRESS_INTERVAL:
+            self._last_plain = now
+            self._terminal.say(self._line())
+
+    def _line(self) -> str:
+        rate = self._meter.rate
+        if self._total is None:
+            parts = [amount(self._size), f"{self._files} files", f"{amount(rate)}/s"]
+        else:
+            files, size = self._total
+            left = max(size - self._size, 0)
+            parts = [
+                f"{100 * self._size // size if size else 100:3d} %",
+                f"{amount(self._size)} of {amount(size)}",
+                f"{self._files} of {files} files",
+                f"{amount(rate)}/s",
+                f"{duration(left / rate)} left" if rate else "",
+            ]
+        return "  ".join(filter(None, [f"{self._state}:", *parts]))
+
+    # --- The end ---
+
+    def close(self) -> None:
+        """Wipe the live line and count what was not named."""
+        self._terminal.wipe()
+        if self._problems > limits.PROBLEM_LINES:
+            self._terminal.error(f"... and {self._problems - limits.PROBLEM_LINES} more not delivered.")
+        if self._skipped > limits.PROBLEM_LINES:
+            self._terminal.say(f"... and {self._skipped - limits.PROBLEM_LINES} more left as they were.")
+
+    def done(self, report: Report) -> None:
+        """Sum up. Both sides show the same digest of the same transfer."""
+        rate = report.size / report.seconds if report.seconds > 0 else 0.0
+        files = "1 file" if report.files == 1 else f"{report.files} files"
+        self._terminal.say(
+            f"{self._verb} {files}, {amount(report.size)} in {report.seconds:.1f} s ({amount(rate)}/s), "
+            f"digest {report.root[:_ROOT_DIGITS]}."
+        )
+
+
+class Meter:
+    """The rate over the last `limits.RATE_WINDOW` seconds."""
+
+    def __init__(self) -> None:
+        """Begin without a rate."""
+        self._notes: deque[tuple[float, int]] = deque()
+
+    def note(self, now: float, size: int) -> None:
+        """So much is through in all, at this time in seconds."""
+        self._notes.append((now, size))
+        # One note from before the window stays, or the rate of a slow clock could not be told.
+        while len(self._notes) > 2 and self._notes[1][0] <= now - limits.RATE_WINDOW:
+            self._notes.popleft()
+
+    @property
+    def rate(self) -> float:
+        """Bytes in a second; 0 as long as there is nothing to compare."""
+        if len(self._notes) < 2:
+            return 0.0
+        (then, before), (now, after) = self._notes[0], self._notes[-1]
+        return max(after - before, 0) / (now - then) if now > then else 0.0
+
+
+def amount(size: float) -> str:
+    """Return so many bytes as people write them: `1.2 GiB`."""
+    step = 0
+    while size >= 1000 and step < len(_UNITS) - 1:
+        size /= limits.KIB
+        step += 1
+    return f"{size:.{min(step, 1)}f} {_UNITS[step]}"
+
+
+def duration(seconds: float) -> str:
+    """Return so many seconds as people write them: `0:35`, `2:03:04`."""
+    minutes, second = divmod(int(seconds), 60)
+    hour, minute = divmod(minutes, 60)
+    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"

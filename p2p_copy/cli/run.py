@@ -1,0 +1,100 @@
+"""Trio runs started from the command line: signals end them cleanly, groups of errors become one error."""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import trio
+
+from p2p_copy import limits
+from p2p_copy.cli.failure import Interrupted
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from p2p_copy.cli.progress import Progress
+    from p2p_copy.observe import Report
+
+T = TypeVar("T")
+
+_STOPPING: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
+
+
+def run(story: Callable[[], Awaitable[T]]) -> T:
+    """Run `story` to its end under Trio, or until a signal asks to stop; a second signal ends the process.
+
+    Raises:
+        Interrupted: a signal came, and the story was cancelled and has cleaned up.
+
+    """
+    return trio.run(_watched, story)
+
+
+async def _watched(story: Callable[[], Awaitable[T]]) -> T:
+    stopped: list[int] = []
+    results: list[T] = []
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                await nursery.start(_listen, scope, stopped)
+                results.append(await story())
+            nursery.cancel_scope.cancel()
+    except Exception:
+        if not stopped:
+            raise  # what breaks while we are being stopped is of no interest to anybody
+    if results:
+        return results[0]
+    raise Interrupted(stopped[0])
+
+
+async def _listen(
+    scope: trio.CancelScope,
+    stopped: list[int],
+    *,
+    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Cancel the scope at the first signal, leave at the second."""
+    # A signal that is ignored stays ignored: nohup and background jobs of a shell rely on it.
+    heeded = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    if not heeded:
+        task_status.started()
+        return
+    with trio.open_signal_receiver(*heeded) as signals:
+        task_status.started()
+        async for number in signals:
+            if stopped:
+                os._exit(128 + number)
+            stopped.append(number)
+            scope.cancel()
+
+
+def run_transfer(story: Callable[[], Awaitable[Report]], progress: Progress) -> Report:
+    """Run a transfer to its end while its progress is drawn.
+
+    Raises:
+        Interrupted: a signal came.
+        P2PCopyError: the transfer failed.
+
+    """
+
+    async def drawn() -> Report:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_draw, progress)
+            report = await story()
+            nursery.cancel_scope.cancel()
+        return report
+
+    try:
+        return run(drawn)
+    finally:
+        progress.close()
+
+
+async def _draw(progress: Progress) -> None:
+    while True:
+        progress.draw(trio.current_time())
+        await trio.sleep(limits.PROGRESS_INTERVAL)

@@ -1,0 +1,118 @@
+"""Where the relay and the code come from: the command line, a file, the environment, a person.
+
+An argument is readable by every user of the machine (`ps`), so a code has four other ways in. In order:
+argument, `--code`, `--code-file`, `P2P_COPY_CODE`, the same options in the configuration file (`config`
+lets them pass only if none of the former is there), a question at the terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from p2p_copy import limits
+from p2p_copy.cli.words import is_url
+from p2p_copy.errors import CodeTypo, UsageError
+from p2p_copy.protocol import code as codes
+
+if TYPE_CHECKING:
+    from p2p_copy.cli.terminal import Terminal
+    from p2p_copy.protocol.code import Code
+
+CODE_VARIABLE: Final = "P2P_COPY_CODE"
+SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
+
+_STDIN: Final = "-"
+
+
+def relay_of(word: str | None, option: str | None) -> str:
+    """Return the relay's address: that of the command line's word, else the option's.
+
+    Raises:
+        UsageError: there is none, or it is no address of a relay.
+
+    """
+    address = word or option
+    if not address:
+        raise UsageError(
+            f"Which relay? Name it with --server wss://HOST:443, in the environment ({SERVER_VARIABLE}) or "
+            "in the configuration file (server = ...). Without one, p2p-copy send --serve is its own relay."
+        )
+    if not is_url(address):
+        raise UsageError("The relay's address begins with wss:// or ws://, as in wss://relay.example:443.")
+    try:
+        parts = urlsplit(address)
+        complete = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        complete = False
+    if not complete:
+        raise UsageError("The relay's address has the form wss://HOST:PORT.")
+    return address
+
+
+def written_code(word: str | None, option: str | None, file: str | None) -> str | None:
+    """Return the text of the code as somebody wrote it down, None if nobody did.
+
+    Raises:
+        UsageError: there are two, or the file cannot be read or is empty.
+
+    """
+    if word and (option or file):
+        raise UsageError("The code is given twice. After a relay's URL the next word is the code.")
+    if option and file:
+        raise UsageError("The code is given twice: with --code and with --code-file.")
+    if text := word or option:
+        return text
+    if file:
+        return _first_line(file)
+    return os.environ.get(CODE_VARIABLE) or None
+
+
+def _first_line(file: str) -> str:
+    try:
+        if file == _STDIN:
+            line = sys.stdin.readline(2 * limits.MAX_CODE)
+        else:
+            with open(file, encoding="utf-8") as stream:
+                line = stream.readline(2 * limits.MAX_CODE)
+    except OSError as error:
+        raise UsageError(f"The code file cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError("The code file is not UTF-8 text.") from error
+    if not line.strip():
+        raise UsageError("The code file is empty: its first line is the code.")
+    return line
+
+
+def ask_for_code(terminal: Terminal) -> Code:
+    """Ask a person for the code that the sender shows. A typo costs nothing: it is noticed here.
+
+    Raises:
+        UsageError: there is nobody to ask, or no code was typed.
+
+    """
+    if not (sys.stdin and sys.stdin.isatty() and terminal.is_for_eyes):
+        raise UsageError(
+            "Which code? There is no terminal to ask at, so give it in a file (--code-file FILE, or - for "
+            f"standard input), in the environment ({CODE_VARIABLE}) or as an argument: p2p-copy receive CODE"
+        )
+    suggestion: Code | None = None
+    for tries_left in reversed(range(limits.CODE_TRIES)):
+        question = "Code: " if suggestion is None else f"Code (Enter for {suggestion.text}): "
+        answer = terminal.ask(question)
+        if not answer:
+            break
+        if suggestion is not None and not answer.strip():
+            return suggestion
+        try:
+            return codes.parse(answer)
+        except UsageError as error:
+            if not tries_left:
+                raise
+            terminal.error(str(error))
+            suggestion = error.suggestion if isinstance(error, CodeTypo) else None
+            if suggestion is not None:
+                terminal.error(f"Did you mean {suggestion.text} ?")
+    raise UsageError("No code was typed.")

@@ -1,0 +1,291 @@
+"""From a relay's address to an open stream, TCP and TLS; and a plain sentence where that fails.
+
+What goes wrong here goes wrong on the user's first try, so every cause has its own error: the name, the port,
+TLS on one side only, the certificate, something else that answers. The first bytes that come back tell them apart,
+whatever the TLS library makes of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+import trio
+
+from p2p_copy import limits
+from p2p_copy.errors import (
+    CertificateNotTrusted,
+    NotARelay,
+    RelayExpectsTLS,
+    RelayUnreachable,
+    RelayWithoutTLS,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from p2p_copy.errors import P2PCopyError
+
+_FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
+_HTTP_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_NAMES_TLS: Final = re.compile(rb"https|tls|ssl", re.IGNORECASE)
+
+TLS_ALERT: Final = 0x15
+TLS_HANDSHAKE: Final = 0x16
+"""First bytes of TLS records (RFC 8446 section 5.1); no HTTP message begins with them."""
+
+
+@dataclass(frozen=True, slots=True)
+class RelayAddress:
+    """Where a relay is. `prefix` is empty or a path that begins with `/` and does not end with it."""
+
+    tls: bool
+    host: str
+    port: int
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        return f"{'wss' if self.tls else 'ws'}://{self.where}{self.prefix}"
+
+    @property
+    def where(self) -> str:
+        """Host and port, as in an address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def host_header(self) -> str:
+        """What HTTP calls the host: without the port if that is the scheme's own."""
+        return self.where.removesuffix(":443" if self.tls else ":80")
+
+
+def parse_address(text: str) -> RelayAddress:
+    """Return the address of a relay from `ws://host[:port][/prefix]` or `wss://…`.
+
+    Raises:
+        UsageError: it has another form. The text is not repeated: it may be a code in the wrong place.
+
+    """
+    if not text.isprintable() or any(character in text for character in " ?#@\\"):
+        raise UsageError(f"{_FORM}, without spaces, passwords or parameters.")
+    try:
+        parts = urlsplit(text)
+        port = parts.port
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+        parts.path.encode("ascii")
+    except ValueError:
+        raise UsageError(
+            f"The relay's address has a host, port or path of the wrong form. {_FORM}."
+        ) from None
+    if parts.scheme in ("http", "https"):
+        raise UsageError(
+            "A relay's address begins with ws:// where a web page's begins with http://, wss:// for https://."
+        )
+    if parts.scheme not in ("ws", "wss") or not host or port == 0:
+        raise UsageError(f"{_FORM}.")
+    tls = parts.scheme == "wss"
+    return RelayAddress(tls, host, port or (443 if tls else 80), parts.path.rstrip("/"))
+
+
+class Tap(trio.abc.Stream):
+    """A stream that knows when it last moved, whether a send was cut off, and the first bytes that came.
+
+    Attributes:
+        first: up to `remember` of the first bytes received.
+        heard, sent: Trio's time when something was last received, and when a send was last completed.
+        sending: a send is under way.
+        broken: a send was cancelled or failed, so nobody knows how much of it is out.
+
+    """
+
+    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
+        """Wrap `stream`; `head` is received before anything that comes from it."""
+        self._stream = stream
+        self._head = head
+        self._remember = remember
+        self.first = b""
+        self.heard = self.sent = trio.current_time()
+        self.sending = False
+        self.broken = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive as the inner stream does."""
+        if self._head:
+            head, self._head = self._head, b""
+            await trio.lowlevel.checkpoint()
+            return head
+        data = await self._stream.receive_some(max_bytes)
+        if data:
+            self.heard = trio.current_time()
+            if len(self.first) < self._remember:
+                self.first += data[: self._remember - len(self.first)]
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send as the inner stream does."""
+        self.sending = True
+        try:
+            await self._stream.send_all(data)
+        except BaseException:
+            self.broken = True
+            raise
+        finally:
+            self.sending = False
+        self.sent = trio.current_time()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait as the inner stream does."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the inner stream."""
+        await self._stream.aclose()
+
+
+def tune(stream: trio.SocketStream) -> None:
+    """Let the kernel find out that the other end is gone, where it can."""
+    idle, interval, count = limits.TCP_KEEPALIVE
+    options = [
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", idle),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", interval),
+        (socket.IPPROTO_TCP, "TCP_KEEPCNT", count),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", int(limits.TCP_USER_TIMEOUT * 1000)),
+    ]
+    for level, name, value in options:
+        if hasattr(socket, name):
+            with contextlib.suppress(OSError):  # the connection may be gone already; its next use says so
+                stream.setsockopt(level, getattr(socket, name), value)
+
+
+async def dial(address: RelayAddress, ca_file: str | None) -> Tap:
+    """Open TCP, and TLS if the address says so. The deadline is the caller's.
+
+    Raises:
+        UsageError: `ca_file` cannot be used.
+        RelayUnreachable, CertificateNotTrusted, RelayWithoutTLS: no connection.
+
+    """
+    context = _client_context(ca_file) if address.tls else None
+    try:
+        plain = await trio.open_tcp_stream(address.host, address.port)
+    except OSError as error:
+        raise _unreachable(address, error) from None
+    tune(plain)
+    below = Tap(plain, remember=limits.HTTP_PEEK)
+    if context is None:
+        return below
+    secure = trio.SSLStream(below, context, server_hostname=address.host, https_compatible=True)
+    try:
+        await secure.do_handshake()
+    except BaseException as error:
+        await trio.aclose_forcefully(plain)
+        if isinstance(error, trio.BrokenResourceError):
+            raise _no_tls(address, below.first, error.__cause__) from None
+        raise
+    return Tap(secure, remember=limits.HTTP_PEEK)
+
+
+def _client_context(ca_file: str | None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except ssl.SSLError:
+            raise UsageError("The file given with --ca-file holds no certificates in PEM form.") from None
+        except OSError as error:
+            raise UsageError(f"The file given with --ca-file cannot be read: {error.strerror}.") from None
+    return context
+
+
+def _unreachable(address: RelayAddress, error: OSError) -> RelayUnreachable:
+    group = error.__cause__
+    errors = group.exceptions if isinstance(group, ExceptionGroup) else (error,)
+    if isinstance(error, socket.gaierror):
+        return RelayUnreachable(
+            f"The name {address.host} cannot be resolved. Check the relay's address, and whether this machine "
+            "has a network."
+        )
+    if all(isinstance(each, ConnectionRefusedError) for each in errors):
+        return RelayUnreachable(
+            f"{address.where} refuses connections. Check host and port, and whether the relay runs."
+        )
+    if all(isinstance(each, TimeoutError) for each in errors):
+        return timed_out(address)
+    causes = "; ".join(
+        dict.fromkeys(each.strerror for each in errors if isinstance(each, OSError) and each.strerror)
+    )
+    return RelayUnreachable(f"{address.where} cannot be reached: {causes or 'no connection'}.")
+
+
+def timed_out(address: RelayAddress) -> RelayUnreachable:
+    """Say that nothing came back, which is what a firewall does."""
+    return RelayUnreachable(
+        f"{address.where} does not answer. Check host and port, and whether a firewall lets you reach it."
+    )
+
+
+_VERDICTS: Final = {
+    9: "is not valid yet. Check the clock of this machine.",
+    10: "has expired. Its operator must renew it; or the clock of this machine is wrong.",
+    18: "is self-signed. If that is meant to be so, name it with --ca-file.",
+    62: "is for another host name. Check the address.",
+    64: "is for another address. Use the relay's name in place of its number.",
+}
+"""By OpenSSL's X509_V_ERR numbers."""
+
+_UNKNOWN_ISSUER: Final = (
+    "was issued by an authority that is not known here. If it is the right one, name it with --ca-file."
+)
+
+
+def _no_tls(address: RelayAddress, first: bytes, cause: BaseException | None) -> P2PCopyError:
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        verdict = _VERDICTS.get(cause.verify_code, _UNKNOWN_ISSUER)
+        return CertificateNotTrusted(f"The certificate of {address.where} {verdict}")
+    if not first:
+        return RelayWithoutTLS(
+            f"{address.where} closed the connection when TLS began. It may not speak TLS (then use ws://), or "
+            "it is too busy."
+        )
+    if first[0] not in (TLS_ALERT, TLS_HANDSHAKE):
+        return RelayWithoutTLS(
+            f"{address.where} does not speak TLS. Use ws:// instead of wss://, or check the port."
+        )
+    reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "unknown"
+    return RelayUnreachable(
+        f"This side and {address.where} cannot agree on TLS ({reason.lower().replace('_', ' ')})."
+    )
+
+
+def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:
+    """Say what it is that opened a connection and then spoke no WebSocket, going by its first bytes."""
+    status = _HTTP_STATUS.match(first)
+    number = int(status[1]) if status else 0
+    plain_on_tls = number == 400 and _NAMES_TLS.search(first) is not None
+    if not address.tls and (plain_on_tls or first[:2] == bytes((TLS_ALERT, 3))):
+        return RelayExpectsTLS(f"{address.where} speaks TLS. Use wss:// instead of ws://.")
+    if number in (502, 503, 504):
+        return RelayUnreachable(
+            f"A server answers at {address.where}, but the relay behind it does not (HTTP status {number})."
+        )
+    if number == 101:
+        return NotARelay(f"{address.where} speaks WebSocket wrongly. Check host, port and path.")
+    if number:
+        return NotARelay(
+            f"{address.where} answers with HTTP status {number}, so it is a web server and no p2p-copy relay. "
+            "Check host, port and path."
+        )
+    if first:
+        return NotARelay(f"{address.where} is no p2p-copy relay and no web server. Check host and port.")
+    if address.tls:
+        return NotARelay(
+            f"{address.where} closed the connection without an answer. Check host, port and path."
+        )
+    return RelayExpectsTLS(
+        f"{address.where} closed the connection without an answer. If it speaks TLS, use wss:// instead of ws://."
+    )

@@ -1,0 +1,219 @@
+"""What a receiver does with each record, and what it answers.
+
+Everything here blocks on the disk and runs in a worker thread, one record for each trip: opening,
+decompressing, checking, hashing and writing. A record is decoded and its messages are checked one by one in
+order; a manifest page is checked whole before anything in it is created.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy import limits
+from p2p_copy.errors import NoSpace, PeerFailed, PeerMisbehaved
+from p2p_copy.files.target import Refused
+from p2p_copy.protocol.digest import FileDigest
+from p2p_copy.protocol.messages import (
+    Abort,
+    Data,
+    FileEnd,
+    FileFail,
+    Finish,
+    Goodbye,
+    Kind,
+    Message,
+    Omitted,
+    Page,
+    Progress,
+    Reason,
+    Receipt,
+    Reject,
+    Total,
+)
+from p2p_copy.protocol.names import shown
+
+if TYPE_CHECKING:
+    from p2p_copy.files.target import Part, Target
+    from p2p_copy.protocol.manifest import Item, Manifest
+    from p2p_copy.protocol.session import Session
+
+
+class Incoming:
+    """One transfer as it lands in `target`. `max_size` bounds the bytes of all files.
+
+    Attributes:
+        files: files complete under their names.
+        size: bytes written so far.
+        total: files and bytes in all as the sender counts them, once it has said so.
+        problems: (shown path, reason) of what does not arrive; the reader takes them out.
+        failures: how many things do not arrive.
+        skipped: how many were left as they were, as asked.
+        root: the root digest, once all is through.
+        goodbye: whether the sender has the receipt.
+
+    """
+
+    def __init__(self, target: Target, session: Session, manifest: Manifest, *, max_size: int | None) -> None:
+        self._target = target
+        self._session = session
+        self._manifest = manifest
+        self._max_size = max_size
+        self._part: Part | None = None
+        self._digest = FileDigest()
+        self._next_report = 0.0
+        self._rejected = 0
+        self.files = 0
+        self.size = 0
+        self.delivered = 0
+        self.total: tuple[int, int] | None = None
+        self.problems: list[tuple[str, Reason]] = []
+        self.failures = 0
+        self.skipped = 0
+        self.root: bytes | None = None
+        self.goodbye = False
+
+    def take(self, record: bytes | str, now: float) -> bytes | None:
+        """Act on one record at time `now` (seconds) and return the record to answer with, if any.
+
+        Raises:
+            PeerMisbehaved: the sender broke the protocol.
+            PeerFailed: the sender gave up.
+            NoSpace, OutputNotWritable: this side cannot go on.
+
+        """
+        for message in self._session.hear(record):
+            self._act(message)
+        if self.root is None and now >= self._next_report:
+            self._next_report = now + limits.PROGRESS_INTERVAL
+            self._session.say(Progress(self.files, self.size))
+        return self._session.record() if self._session.pending else None
+
+    def _act(self, message: Message) -> None:
+        match message:
+            case Page():
+                self._page(message)
+            case Data():
+                self._data(message)
+            case FileEnd():
+                self._file_end(message)
+            case FileFail():
+                self._file_fail(message)
+            case Omitted():
+                self.failures += 1
+                self.problems.append((shown(message.path), message.reason))
+            case Total():
+                self.total = (message.files, message.size)
+            case Finish():
+                self._finish(message)
+            case Goodbye():
+                self.goodbye = True
+            case Abort():
+                raise PeerFailed(f"The sender gave up: {shown(message.sentence)}")
+            case _:
+                raise AssertionError(f"the table lets no sender say {type(message).__name__} here")
+
+    def _page(self, page: Page) -> None:
+        items = self._manifest.page(page)
+        self._check_room()
+        for item in items:
+            if item.parent is not None and item.parent.refused:
+                item.refused = True
+                continue
+            try:
+                if item.entry.kind is Kind.DIRECTORY:
+                    self._target.make_directory(item)
+                elif item.entry.kind is Kind.LINK:
+                    self._target.make_link(item)
+                elif item.entry.size > limits.CHUNK:
+                    self._target.check_file(item)  # so that a large file is not sent in vain
+            except Refused as refused:
+                self._reject(item, refused.reason)
+        self._close_directories()
+
+    def _check_room(self) -> None:
+        if self._max_size is not None and self._manifest.declared > self._max_size:
+            raise NoSpace(f"The sender has more than the {self._max_size} bytes that --max-size allows here.")
+        if self._manifest.owed > self._target.free_bytes():
+            raise NoSpace(
+                f"The sender announces {self._manifest.owed} more bytes, but the disk here has less room."
+            )
+
+    def _data(self, message: Data) -> None:
+        item = self._manifest.data(message)
+        if item.refused:
+            return
+        try:
+            if message.offset == 0:
+                self._begin(item)
+            if self._part is not None:
+                self._digest.update(message.data)
+                self._part.write(message.data)
+                self.size += len(message.data)
+        except Refused as refused:
+            self._reject(item, refused.reason)
+
+    def _begin(self, item: Item) -> None:
+        self._digest = FileDigest()
+        self._part = self._target.begin_file(item)
+
+    def _file_end(self, message: FileEnd) -> None:
+        item = self._manifest.end(message)
+        if not item.refused:
+            try:
+                if not item.entry.size:
+                    self._begin(item)
+                self._publish(item, message.digest)
+            except Refused as refused:
+                self._reject(item, refused.reason)
+        self._settle(item)
+
+    def _publish(self, item: Item, digest: bytes) -> None:
+        """Give the file its name, once its digest is what the sender says."""
+        part = self._part
+        assert part is not None, "a file that was not refused has a part"
+        if self._digest.digest() != digest:
+            raise PeerMisbehaved(
+                f"'{shown(item.path)}' arrived with another digest than the sender computed."
+            )
+        part.publish()
+        self._part = None
+        self.files += 1
+        self.delivered += item.entry.size
+
+    def _file_fail(self, message: FileFail) -> None:
+        item = self._manifest.fail(message)
+        self._discard()
+        if not item.refused:
+            self.failures += 1
+            self.problems.append((shown(item.path), message.reason))
+        self._settle(item)
+
+    def _reject(self, item: Item, reason: Reason) -> None:
+        """Do without an entry, and tell the sender."""
+        self._discard()
+        item.refused = True
+        self._rejected += reason.is_failure
+        self.failures += reason.is_failure
+        self.skipped += not reason.is_failure
+        self.problems.append((shown(item.path), reason))
+        self._session.say(Reject(item.index, reason, item.path))
+
+    def _discard(self) -> None:
+        part, self._part = self._part, None
+        if part is not None:
+            part.discard()
+
+    def _settle(self, item: Item) -> None:
+        self._manifest.done(item)
+        self._close_directories()
+
+    def _close_directories(self) -> None:
+        for directory in self._manifest.complete_directories():
+            if not directory.refused:
+                self._target.finish_directory(directory)
+
+    def _finish(self, message: Finish) -> None:
+        root = self._manifest.finish(message)
+        self._close_directories()
+        self._session.say(Receipt(self.files, self.delivered, self._rejected, self.skipped, root))
+        self.root = root

@@ -1,0 +1,385 @@
+"""A link: one WebSocket connection that is alive or broken, and says which.
+
+This is the only module that names trio-websocket and wsproto. Its rules:
+
+1. Whatever the other end sends ends at most this link. The library's reader task raises many things on hostile
+   input; here it never raises, it only ends, and with it the link.
+2. A cancelled or failed send ends the link at once, because nobody knows how much of the message is out. The
+   other end sees an abnormal close and never a wrong message.
+3. Silence is filled with pings. A peer that answers none is gone; one that we do not read from is not.
+4. Closing is polite for a bounded time, then forceful.
+5. Exceptions of the libraries, and groups of exceptions, stop here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import anyio
+import trio
+from anyio.abc import ObjectStream
+from trio_websocket import ConnectionClosed, WebSocketConnection
+from wsproto import ConnectionType, WSConnection
+from wsproto.connection import ConnectionState
+from wsproto.events import CloseConnection, Message, Pong, RejectConnection, RejectData
+
+from p2p_copy import limits
+from p2p_copy.dial import RelayAddress, Tap, dial, no_websocket, parse_address, timed_out
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+
+    from wsproto.events import Event
+
+__all__ = ["Link", "LinkBroken", "RelayAddress", "accept", "connect", "parse_address"]
+
+T = TypeVar("T")
+
+ABNORMAL: Final = 1006
+"""Close code of a connection that ended without a close frame (RFC 6455 section 7.4.1)."""
+
+TOO_BIG: Final = 1009
+"""Close code after a message that is too long."""
+
+POLITE: Final = frozenset({1000, 1001, 1005})
+"""Close codes of a proper end: done, going away, and none at all, as browsers send it."""
+
+
+class LinkBroken(anyio.BrokenResourceError):
+    """The link ended, and not because its work was done.
+
+    Attributes:
+        close_code: from the peer's close frame, or `ABNORMAL`. A `POLITE` code means that the peer closed
+            properly while this side still wanted to send.
+        reason: from the peer's close frame, as it came: not fit for printing.
+
+    """
+
+    def __init__(
+        self, sentence: str = "The connection broke.", close_code: int = ABNORMAL, reason: str = ""
+    ) -> None:
+        super().__init__(sentence)
+        self.close_code = close_code
+        self.reason = reason
+
+
+class Link(ObjectStream[bytes | str]):
+    """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive."""
+
+    def __init__(
+        self, tap: Tap, frames: _Frames, *, max_message: int, host: str | None = None, path: str | None = None
+    ) -> None:
+        """Prepare a link over `tap`. Only a client names host and path of its request."""
+        self._tap = tap
+        self._frames = frames
+        self._connection = WebSocketConnection(
+            tap,
+            frames,
+            host=host,
+            path=path,
+            message_queue_size=limits.LINK_QUEUE,
+            max_message_size=max_message,
+            receive_buffer_size=limits.RECEIVE_BUFFER,
+        )
+        self._reading = trio.CancelScope()
+        self._over = False  # the reader has ended: nothing more will ever come
+        self._waits: set[trio.CancelScope] = set()
+        self._failure: LinkBroken | None = None
+        self._closed = False  # from this side
+        self._listening_since = math.inf
+
+    def trust(self) -> None:
+        """Lift the limit that `accept` was given for early messages."""
+        self._frames.early = math.inf
+
+    async def receive(self) -> bytes | str:
+        """Return the next message. Cancelling loses nothing.
+
+        Raises:
+            EndOfStream: the peer closed properly, and everything that it sent before was received.
+            LinkBroken: anything else ended the link.
+            ClosedResourceError: it was closed from this side.
+
+        """
+        self._check()
+        self._listening_since = trio.current_time()
+        try:
+            return await self._connection.get_message()
+        except ConnectionClosed:
+            self._check()
+            error = self._lost()
+            raise (anyio.EndOfStream() if error.close_code in POLITE else error) from None
+        finally:
+            self._listening_since = math.inf
+
+    async def send(self, item: bytes | str) -> None:
+        """Send one message. Cancelling ends the link, and the peer learns of it.
+
+        Raises:
+            LinkBroken: the link is at its end; what the peer sent before can still be received.
+            ClosedResourceError: it was closed from this side.
+
+        """
+        self._check()
+        try:
+            await self._connection.send_message(item)
+        except ConnectionClosed:
+            self._check()
+            raise self._lost() from None
+        except BaseException as error:
+            self.abort()
+            if isinstance(error, Exception):
+                raise self._lost() from error
+            raise
+
+    async def ping(self) -> None:
+        """Send a ping and wait for the answer, which comes only while this side keeps receiving.
+
+        Raises:
+            LinkBroken: the link is at its end.
+            ClosedResourceError: it was closed from this side.
+
+        """
+        self._check()
+        try:
+            await self._until_over(partial(self._connection.ping, os.urandom(8)))
+        except ConnectionClosed:
+            self._check()
+            raise self._lost() from None
+        finally:
+            if self._tap.broken:
+                self.abort()
+
+    async def send_eof(self) -> None:
+        """Close: WebSocket knows no half-closed connection."""
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close with code 1000."""
+        await self.close(1000)
+
+    async def close(self, code: int, reason: str = "", *, within: float = limits.GOODBYE_TIMEOUT) -> None:
+        """Say goodbye and wait `within` seconds for the peer to have read everything; then cut. Never fails."""
+        if self._closed:
+            await trio.lowlevel.checkpoint()
+            return
+        self._closed = True
+        try:
+            with trio.move_on_after(within), contextlib.suppress(Exception):
+                await self._until_over(partial(self._connection.aclose, code, reason or None))
+                await self._until_over(trio.sleep_forever)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """End the link at once. Every use from now on raises."""
+        self._failure = self._failure or LinkBroken()
+        self._reading.cancel()
+
+    def _check(self) -> None:
+        if self._closed:
+            raise anyio.ClosedResourceError
+        if self._failure is not None:
+            raise self._lost()
+
+    def _lost(self) -> LinkBroken:
+        if self._failure is not None:
+            return LinkBroken(str(self._failure), self._failure.close_code)
+        closed = self._connection.closed
+        return (
+            LinkBroken()
+            if closed is None
+            else LinkBroken(close_code=int(closed.code), reason=closed.reason or "")
+        )
+
+    async def _until_over(self, wait: Callable[[], Awaitable[T]]) -> T:
+        """Wait for what the reader will bring about; raise LinkBroken if it never will."""
+        if not self._over:
+            with trio.CancelScope() as scope:
+                self._waits.add(scope)
+                try:
+                    return await wait()
+                finally:
+                    self._waits.discard(scope)
+        raise self._lost()
+
+    async def _read(self) -> None:
+        """Run the library's reader until it ends, for whatever reason."""
+        try:
+            with self._reading:
+                await self._connection._reader_task()
+                await self._linger()
+        except LinkBroken as error:
+            self._failure = self._failure or error
+        except Exception:  # what one peer can provoke ends one link
+            self._failure = self._failure or LinkBroken("The other end broke the WebSocket protocol.")
+        finally:
+            self._over = True
+            for scope in self._waits:
+                scope.cancel()
+            await trio.aclose_forcefully(self._tap)
+
+    async def _linger(self) -> None:
+        """After a message that was too long: let the peer read our close frame before it hears a reset."""
+        closed = self._connection.closed
+        if closed is not None and closed.code == TOO_BIG:
+            with trio.move_on_after(limits.HTTP_LINGER):
+                while await self._tap.receive_some(limits.RECEIVE_BUFFER):
+                    pass
+
+    async def _keep_alive(self) -> None:
+        """Ping when nothing moves; end the link when it is certain that nobody is there."""
+        tap = self._tap
+        with contextlib.suppress(LinkBroken, anyio.ClosedResourceError):
+            while not self._over:
+                rest = max(tap.heard, tap.sent) + limits.KEEPALIVE_INTERVAL - trio.current_time()
+                if tap.sending or rest > 0:
+                    await trio.sleep(rest if rest > 0 else limits.KEEPALIVE_INTERVAL)
+                    continue
+                with trio.move_on_after(limits.KEEPALIVE_TIMEOUT) as patience:
+                    await self.ping()
+                # A pong may lie behind messages that we have not taken: then the silence is ours.
+                deaf_until = max(tap.heard, self._listening_since)
+                if patience.cancelled_caught and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
+                    self.abort()
+
+
+@asynccontextmanager
+async def connect(address: RelayAddress, path: str, *, ca_file: str | None = None) -> AsyncIterator[Link]:
+    """Connect to a relay and open a WebSocket at `path`, all within `limits.CONNECT_TIMEOUT`.
+
+    On a normal exit the link is closed politely; after an exception it is cut, so that the other end does
+    not take it for a proper end.
+
+    Args:
+        address: where the relay is.
+        path: the request's path below the address' prefix.
+        ca_file: PEM file with certificates to trust besides the system's.
+
+    Raises:
+        UsageError: `ca_file` cannot be used.
+        RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay: no link.
+
+    """
+    deadline = trio.current_time() + limits.CONNECT_TIMEOUT
+    try:
+        with trio.fail_at(deadline):
+            tap = await dial(address, ca_file)
+    except trio.TooSlowError:
+        raise timed_out(address) from None
+    link = Link(
+        tap,
+        _Frames(ConnectionType.CLIENT),
+        max_message=limits.MAX_RECORD,
+        host=address.host_header,
+        path=address.prefix + path,
+    )
+
+    async def opened() -> Link:
+        try:
+            with trio.fail_at(deadline):
+                await link._until_over(link._connection._open_handshake.wait)
+        except LinkBroken:
+            raise no_websocket(address, tap.first) from None
+        except trio.TooSlowError:
+            raise (no_websocket(address, tap.first) if tap.first else timed_out(address)) from None
+        return link
+
+    async with _running(link, opened):
+        yield link
+
+
+@asynccontextmanager
+async def accept(
+    stream: trio.abc.Stream, *, max_message: int, early: float = math.inf, head: bytes = b""
+) -> AsyncIterator[tuple[str, Link]]:
+    """Take a client's WebSocket request; yield its path and the link. The deadline is the caller's.
+
+    Args:
+        stream: from the client; closed at the end.
+        max_message: bytes of the longest message; a longer one ends the link with close code 1009.
+        early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
+        head: bytes that were read from the stream before and belong to the request.
+
+    Raises:
+        LinkBroken: there was no proper request.
+
+    """
+    frames = _Frames(ConnectionType.SERVER, early)
+    link = Link(Tap(stream, head=head), frames, max_message=max_message)
+
+    async def opened() -> str:
+        request = await link._until_over(link._connection._get_request)
+        try:
+            await request.accept()
+        except Exception:
+            raise LinkBroken("The client went away while it was answered.") from None
+        return request.path
+
+    async with _running(link, opened) as path:
+        yield path, link
+
+
+@asynccontextmanager
+async def _running(link: Link, opened: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+    """Run a link's tasks around the body. Whatever leaves the body leaves here as it is, and in no group."""
+    failure: BaseException | None = None
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(link._read)
+        try:
+            result = await opened()
+            nursery.start_soon(link._keep_alive)
+            yield result
+            await link.aclose()
+        except BaseException as error:
+            failure = error
+        link.abort()
+        nursery.cancel_scope.cancel()
+    if failure is not None:
+        try:
+            raise failure
+        finally:
+            del failure  # or it would be part of its own traceback, a cycle
+
+
+class _Frames(WSConnection):
+    """wsproto's machine, with what it takes to run it against strangers."""
+
+    def __init__(self, kind: ConnectionType, early: float = math.inf) -> None:
+        super().__init__(kind)
+        self.early = early
+        self._size = 0
+        self._frames = 0
+
+    def send(self, event: Event) -> bytes:
+        # After our own close frame nothing may follow (RFC 6455 section 5.5.1). The library would answer pings
+        # and mistakes all the same, and fail over it before the peer has read what we sent.
+        if isinstance(event, Pong | CloseConnection) and self.state in _CLOSING:
+            return b""
+        return super().send(event)
+
+    def events(self) -> Iterator[Event]:  # type: ignore[override]
+        for event in super().events():
+            if isinstance(event, Message):
+                self._size += len(event.data)
+                self._frames += event.frame_finished
+                if self._size > self.early or self._frames > limits.MAX_FRAGMENTS:
+                    raise LinkBroken("The other end sent too long a message, or too many pieces.", TOO_BIG)
+                if event.message_finished:
+                    self._size = self._frames = 0
+            elif isinstance(event, RejectConnection) and event.status_code != 400:
+                # The status says enough; the body may be endless. A 400 may say that TLS is wanted.
+                event = replace(event, has_body=False)
+            elif isinstance(event, RejectData):
+                self._size += len(event.data)
+                event = replace(event, body_finished=event.body_finished or self._size > limits.HTTP_PEEK)
+            yield event
+
+
+_CLOSING: Final = (ConnectionState.LOCAL_CLOSING, ConnectionState.CLOSED)

@@ -1,0 +1,169 @@
+"""How the two sides find each other: relay, room, key exchange. The same for sender and receiver."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING
+
+import anyio
+import trio
+
+from p2p_copy import limits
+from p2p_copy.errors import (
+    NobodyCame,
+    NotARelay,
+    P2PCopyError,
+    PeerLost,
+    PeerMisbehaved,
+    RelayLost,
+    RelayRefused,
+)
+from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
+from p2p_copy.protocol import keys, rendezvous
+from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake
+from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome
+from p2p_copy.protocol.session import ZSTD, Session
+from p2p_copy.version import PROGRAM
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from p2p_copy.link import Link, RelayAddress
+    from p2p_copy.observe import Observer
+    from p2p_copy.protocol.code import Code
+    from p2p_copy.protocol.handshake import SessionKeys
+
+PEER_LOST_CODE = 4001
+"""The relay's close code when the other side's connection broke (docs/protocol.md section 3)."""
+
+RELAY_STOPPING_CODE = 1012
+"""The relay's close code when it is stopped or restarted."""
+
+
+@asynccontextmanager
+async def meet(
+    role: Role, relay: str, code: Code, *, wait: float, ca_file: str | None, observer: Observer
+) -> AsyncIterator[tuple[Link, Session]]:
+    """Connect, wait up to `wait` seconds for the other side, agree on keys; yield the link and a session.
+
+    On a normal exit the link is closed politely. Use it inside `plain_errors`, which turns what a broken
+    link raises into errors for people.
+
+    Raises:
+        RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
+            no place at the relay.
+        NobodyCame: `wait` is over.
+        WrongCode: the other side holds another secret.
+        IncompatiblePeer, PeerMisbehaved, PeerLost, RelayLost: no conversation with the other side.
+
+    """
+    address = parse_address(relay)
+    room = keys.room_id(code.room)
+    observer.connecting(str(address))
+    async with connect(address, rendezvous.room_path(room), ca_file=ca_file) as link:
+        await _join(link, role, address, wait, observer)
+        session_keys = await _agree(link, role, room, code.secret)
+        observer.paired()
+        yield link, Session(role, session_keys)
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Let one error for people out, whatever mixture of groups and link errors the inside raises."""
+    try:
+        yield
+    except BaseExceptionGroup as group:
+        causes = list(_leaves(group))
+        for cause in causes:
+            if isinstance(cause, P2PCopyError):
+                raise cause from cause.__cause__
+        for cause in causes:
+            if isinstance(cause, LINK_ERRORS):
+                raise lost(cause) from cause
+        raise
+    except LINK_ERRORS as error:
+        raise lost(error) from error
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+LINK_ERRORS = (anyio.EndOfStream, LinkBroken)
+
+
+def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
+    """Say who went away, as far as the link can tell."""
+    if isinstance(error, anyio.EndOfStream) or error.close_code in POLITE:
+        return PeerLost("The other side ended the connection before the transfer was complete.")
+    if error.close_code == PEER_LOST_CODE:
+        return PeerLost()
+    if error.close_code == RELAY_STOPPING_CODE:
+        return RelayLost("The relay is being stopped or restarted. Start again in a moment.")
+    return RelayLost()
+
+
+async def _join(link: Link, role: Role, address: RelayAddress, wait: float, observer: Observer) -> None:
+    """Tell the relay what we want, and wait for the other side."""
+    await link.send(rendezvous.encode(rendezvous.Hello(role=role, program=PROGRAM)))
+    with trio.move_on_after(limits.CONNECT_TIMEOUT) as deadline:
+        welcome = await _hear_relay(link)
+    if deadline.cancelled_caught or not isinstance(welcome, Welcome):
+        raise NotARelay(f"{address} accepts connections, but does not welcome us as a p2p-copy relay would.")
+    if welcome.notice:
+        observer.notice(f"The relay says: {welcome.notice}")
+    observer.waiting(str(address))
+    with trio.move_on_after(wait) as deadline:
+        if not isinstance(await _hear_relay(link), Paired):
+            raise NotARelay(f"{address} does not speak like a p2p-copy relay.")
+    if deadline.cancelled_caught:
+        raise NobodyCame(
+            f"The other side did not come to {address} within {wait:g} s. "
+            "Check that both sides use the same relay and the same code."
+        )
+
+
+async def _hear_relay(link: Link) -> Welcome | Paired:
+    text = await link.receive()
+    message = rendezvous.decode_answer(text)
+    if isinstance(message, Refused):
+        later = f" Try again in {message.retry_after} s." if message.retry_after else ""
+        raise RelayRefused(f"The relay refused: {message.reason}{later}")
+    return message
+
+
+async def _agree(link: Link, role: Role, room: str, secret: str) -> SessionKeys:
+    """Run the key exchange; on failure tell the other side why, if it may be told."""
+    side = SenderHandshake if role is Role.SENDER else ReceiverHandshake
+    machine = side(secret, room, os.urandom(32), os.urandom(32), frozenset({ZSTD}))
+    try:
+        first = machine.start()
+        if first is not None:
+            await link.send(first)
+        while machine.keys is None:
+            reply = machine.receive(await _next_step(link))
+            if reply is not None:
+                await link.send(reply)
+    except HandshakeFailed as failure:
+        if failure.farewell is not None:
+            await link.send(failure.farewell)
+            await link.aclose()
+        raise failure.error from None
+    except LINK_ERRORS:
+        raise machine.lost() from None
+    return machine.keys
+
+
+async def _next_step(link: Link) -> bytes:
+    with trio.move_on_after(limits.HANDSHAKE_TIMEOUT) as deadline:
+        message = await link.receive()
+    if deadline.cancelled_caught:
+        raise LinkBroken("The other side is connected but does not answer.")
+    if isinstance(message, str):
+        raise PeerMisbehaved("The other side sent text where the key exchange belongs.")
+    return message

@@ -1,0 +1,159 @@
+"""What a sender says, from the first page to the last sum, as sealed records.
+
+Everything here blocks on the disk and runs in a worker thread, one record for each trip: walking, reading,
+hashing, compressing and sealing overlap with the socket, and one thread hop pays for 256 KiB or for
+hundreds of small files.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy import limits
+from p2p_copy.files.source import Found, SourceFailed, open_source, walk
+from p2p_copy.protocol import wire
+from p2p_copy.protocol.digest import FileDigest, RootDigest
+from p2p_copy.protocol.messages import (
+    Data,
+    FileEnd,
+    FileFail,
+    Finish,
+    Kind,
+    Message,
+    Omitted,
+    Page,
+    Reason,
+    Total,
+)
+from p2p_copy.protocol.names import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+    from p2p_copy.options import Links
+    from p2p_copy.protocol.session import Session
+
+
+class Outgoing:
+    """One transfer's records, made on demand.
+
+    Attributes:
+        rejected: numbers of the entries that the receiver does not take; filled by whoever listens to it.
+        total: files and bytes in all, once somebody has counted them.
+        problems: (shown path, reason) of everything that cannot be sent; the reader takes them out.
+        files: files sent whole.
+        size: their bytes.
+
+    """
+
+    def __init__(self, paths: Sequence[str], session: Session, *, links: Links, portable_names: bool) -> None:
+        self._walk = walk(paths, links=links, portable_names=portable_names)
+        self._session = session
+        self.portable_names = portable_names
+        self._records = self._pack()
+        self._root = RootDigest()
+        self._entries = 0
+        self._failures = 0
+        self._told_total = False
+        self.rejected: set[int] = set()
+        self.total: tuple[int, int] | None = None
+        self.problems: list[tuple[str, Reason]] = []
+        self.files = 0
+        self.size = 0
+
+    def reject(self, index: int) -> None:
+        """Say that the receiver does not take this entry; what of it was not sent yet will not be."""
+        self.rejected.add(index)
+
+    @property
+    def failures(self) -> int:
+        """How many things were named or found, and are not sent."""
+        return self._failures
+
+    @property
+    def root(self) -> bytes:
+        """The root digest over all that was said so far."""
+        return self._root.digest()
+
+    def next_record(self) -> bytes | None:
+        """Return the next record, or None after the last. Blocks on the disk."""
+        return next(self._records, None)
+
+    def _pack(self) -> Iterator[bytes]:
+        session = self._session
+        for message in self._messages():
+            size = len(message.data) + wire.DATA_OVERHEAD if isinstance(message, Data) else 0
+            if self.total is not None and not self._told_total:
+                self._told_total = True
+                session.say(Total(*self.total))
+            if session.pending and session.pending + size > limits.RECORD_TARGET:
+                yield session.record()
+            session.say(message)
+        yield session.record()
+
+    def _messages(self) -> Iterator[Message]:
+        page: list[Found] = []
+        size = 0
+        for found in self._walk:
+            if isinstance(found, Omitted):
+                self._failures += 1
+                self.problems.append((found.path, found.reason))
+                yield found
+                continue
+            if (above := self._rejected_above(found)) is not None:
+                above.pruned = True
+                continue
+            found.index = self._entries
+            self._entries += 1
+            page.append(found)
+            size += len(wire.encode_entry(found.entry))
+            if len(page) == limits.SENDER_PAGE_ENTRIES or size >= limits.SENDER_PAGE_BYTES:
+                yield from self._page(page)
+                page, size = [], 0
+        if page:
+            yield from self._page(page)
+        yield Finish(self._entries, self.files, self.size, self._failures, self.root)
+
+    def _page(self, page: list[Found]) -> Iterator[Message]:
+        """Name the entries of one page, then send what they hold."""
+        yield Page(tuple(found.entry for found in page))
+        for found in page:
+            digest = None
+            if found.entry.kind is Kind.FILE:
+                digest = yield from self._contents(found)
+            self._root.add(found.entry, digest)
+
+    def _contents(self, found: Found) -> Generator[Message, None, bytes | None]:
+        """Send one file; return its digest, or None if it was not sent whole."""
+        index = found.index
+        digest = FileDigest()
+        offset = 0
+        if index in self.rejected or self._rejected_above(found) is not None:
+            yield FileFail(index, Reason.NOT_WANTED)
+            return None
+        try:
+            with open_source(found) as source:
+                for chunk in source.read_chunks(limits.CHUNK):
+                    digest.update(chunk)
+                    yield Data(index, offset, chunk)
+                    offset += len(chunk)
+                    if index in self.rejected:
+                        yield FileFail(index, Reason.NOT_WANTED)
+                        return None
+        except SourceFailed as failure:
+            self._failures += 1
+            self.problems.append((shown(found.path), failure.reason))
+            yield FileFail(index, failure.reason)
+            return None
+        self.files += 1
+        self.size += offset
+        total = digest.digest()
+        yield FileEnd(index, total)
+        return total
+
+    def _rejected_above(self, found: Found) -> Found | None:
+        """Return the directory on the way to `found` that the receiver does not take, if there is one."""
+        above = found.parent
+        while above is not None and above.index not in self.rejected:
+            above = above.parent
+        return above

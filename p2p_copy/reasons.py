@@ -1,0 +1,43 @@
+"""What each reason means to a person, said from where the reader sits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2p_copy.errors import NoSpace, OutputNotWritable, PeerMisbehaved
+from p2p_copy.protocol.messages import Abort, Reason
+
+SENTENCES: Final = {
+    Reason.OTHER: "not delivered",
+    Reason.VANISHED: "does not exist (any more) at the sender",
+    Reason.UNREADABLE: "cannot be read at the sender",
+    Reason.CHANGED: "changed while it was being sent",
+    Reason.SPECIAL: "is not a regular file, directory or link",
+    Reason.LINK_OUTSIDE: "is a link that leads out of its tree; --links copy sends what it points to",
+    Reason.NAME: "has a name that the receiver cannot take; 'receive --names system' takes more",
+    Reason.TOO_DEEP: "lies too deep, or its path is too long",
+    Reason.EXISTS: "exists already at the receiver; see 'receive --on-conflict'",
+    Reason.SKIPPED: "exists already at the receiver and was left as it is",
+    Reason.NOT_WRITABLE: "cannot be written at the receiver",
+    Reason.UNSUPPORTED: "is of a kind that the receiver's file system does not have",
+    Reason.NOT_WANTED: "was not wanted by the receiver",
+    Reason.NO_SPACE: "does not fit on the receiver's disk",
+    Reason.INTERRUPTED: "was interrupted",
+    Reason.MISBEHAVED: "broke the protocol",
+    Reason.TOO_MUCH: "is larger than the receiver takes",
+}
+
+
+def farewell(error: BaseException) -> Abort:
+    """Return what this side tells the other about its own failure: no path of this machine is in it."""
+    match error:
+        case NoSpace():
+            return Abort(Reason.NO_SPACE, "its disk has not enough room.")
+        case OutputNotWritable():
+            return Abort(Reason.NOT_WRITABLE, "its output directory cannot be written to.")
+        case PeerMisbehaved():
+            return Abort(Reason.MISBEHAVED, f"it refuses what it was sent. {error}")
+        case Exception():
+            return Abort(Reason.OTHER, "it met an unexpected error.")
+        case _:
+            return Abort(Reason.INTERRUPTED, "it was interrupted.")

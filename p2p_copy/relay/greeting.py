@@ -1,0 +1,125 @@
+"""The first words on a connection: HTTP, read by ourselves, before anything that must not fail sees them.
+
+Strangers and their scanners get a short answer in plain HTTP. Of a proper WebSocket request only what matters is
+kept: the library that takes it from here is shown a request in our own words, so nothing odd in a header can
+reach it (it fails on many an odd header).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+import h11
+import trio
+
+from p2p_copy import limits
+from p2p_copy.protocol import rendezvous
+
+_WHAT_THIS_IS: Final = (
+    "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another; there "
+    "is nothing to see for a browser."
+)
+_PLAIN_ON_TLS: Final = "This port speaks TLS. Use wss:// (or https://) in place of ws:// (or http://)."
+
+_OURS: Final = (
+    "GET {path} HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Objection:
+    """What is answered to a request that we do not take."""
+
+    status: HTTPStatus
+    sentence: str
+    header: str = ""
+
+
+async def greet(stream: trio.abc.Stream) -> bytes | None:
+    """Read a request's head. Return it in our own words if it is good, else answer it and return None.
+
+    The deadline is the caller's; memory is bounded by `limits.HTTP_HEAD`.
+    """
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
+    try:
+        while (request := parser.next_event()) is h11.NEED_DATA:
+            data = await stream.receive_some(limits.HTTP_HEAD)
+            parser.receive_data(bytes(data))
+    except h11.RemoteProtocolError as error:
+        await _answer(stream, _Objection(HTTPStatus(error.error_status_hint), "This is no HTTP request."))
+        return None
+    if not isinstance(request, h11.Request):
+        return None  # they left without a word
+    objection = _objection(request)
+    if objection is None and parser.trailing_data[0]:
+        objection = _Objection(HTTPStatus.BAD_REQUEST, "Wait for the answer before you go on (RFC 6455 4.1).")
+    if objection is not None:
+        await _answer(stream, objection)
+        return None
+    path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
+    return _OURS.format(path=path, key=key).encode()
+
+
+async def refuse_plain(stream: trio.abc.Stream) -> None:
+    """Answer a client that speaks plain HTTP, or whatever it is, to a port that speaks TLS."""
+    await stream.receive_some(limits.HTTP_HEAD)
+    await _answer(stream, _Objection(HTTPStatus.BAD_REQUEST, _PLAIN_ON_TLS))
+
+
+def _values(request: h11.Request, name: bytes) -> list[bytes]:
+    return [value for key, value in request.headers if key == name]
+
+
+def _objection(request: h11.Request) -> _Objection | None:
+    """Hold a request against RFC 6455 section 4.2.1 and our own limits."""
+    bad = HTTPStatus.BAD_REQUEST
+    if len(request.headers) > limits.HTTP_HEADERS:
+        return _Objection(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many headers.")
+    if not all(value.isascii() for _, value in request.headers):
+        return _Objection(bad, "The request has a header that is not ASCII.")
+    if [value.lower() for value in _values(request, b"upgrade")] != [b"websocket"]:
+        return _Objection(HTTPStatus.UPGRADE_REQUIRED, _WHAT_THIS_IS, "Upgrade: websocket\r\n")
+    if not rendezvous.is_path(request.target.decode()):
+        return _Objection(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
+    if request.method != b"GET" or request.http_version != b"1.1":
+        return _Objection(bad, "A WebSocket begins with GET and HTTP/1.1.")
+    tokens = b",".join(_values(request, b"connection")).lower().split(b",")
+    if b"upgrade" not in (token.strip() for token in tokens):
+        return _Objection(bad, "The request says Upgrade, but not Connection: Upgrade.")
+    if _values(request, b"sec-websocket-version") != [b"13"]:
+        version = "Sec-WebSocket-Version: 13\r\n"
+        return _Objection(HTTPStatus.UPGRADE_REQUIRED, "This relay speaks WebSocket version 13.", version)
+    if _values(request, b"content-length") or _values(request, b"transfer-encoding"):
+        return _Objection(bad, "A WebSocket begins with a request without a body.")
+    keys = _values(request, b"sec-websocket-key")
+    if len(keys) != 1 or not _is_key(keys[0]):
+        return _Objection(bad, "The request has no proper Sec-WebSocket-Key.")
+    return None
+
+
+def _is_key(value: bytes) -> bool:
+    try:
+        return len(base64.b64decode(value, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+async def _answer(stream: trio.abc.Stream, objection: _Objection) -> None:
+    """Send the answer, and give the client a moment to read it: closing over unread bytes would destroy it."""
+    body = f"{objection.sentence}\n".encode()
+    head = (
+        f"HTTP/1.1 {objection.status.value} {objection.status.phrase}\r\n{objection.header}"
+        f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+        f"Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    await stream.send_all(head.encode() + body)
+    if isinstance(stream, trio.abc.HalfCloseableStream):
+        await stream.send_eof()
+    with trio.move_on_after(limits.HTTP_LINGER):
+        while await stream.receive_some(limits.HTTP_HEAD):
+            pass

@@ -1,0 +1,212 @@
+"""Two links, each copied to the other, until one of them ends.
+
+One nursery for the two tasks that take messages off a link and one for the two that put them onto the other, with
+a bounded channel between: `fill` waits when `drain` does, so a slow receiver slows its sender and nothing piles up.
+
+    sender's link -> fill -> channel -> drain -> receiver's link, and the same the other way
+
+Rules:
+1. Every pairing ends with exactly one `Outcome`.
+2. A proper end of one link ends its channel; drain delivers the tail, then closes the other link properly.
+3. Any other end stops both fills at once. What is in hand is delivered or cut within a bounded time, and the
+   survivor's link is closed with a code that no client takes for a proper end.
+4. A message is never half sent: whoever must cancel a send cuts that link.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Final
+
+import anyio
+import trio
+
+from p2p_copy import limits
+from p2p_copy.link import POLITE, LinkBroken
+from p2p_copy.protocol import rendezvous
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p2p_copy.link import Link
+
+PEER_LOST: Final = 4001
+"""Close code for the survivor of a pairing."""
+
+STOPPING: Final = 1012
+"""Close code when the relay stops: RFC 6455's registry calls it "service restart"."""
+
+UNSUPPORTED: Final = 1003
+"""Close code for a client that sends text where only binary messages belong."""
+
+_VIOLATIONS: Final = frozenset({1002, 1003, 1007, 1009})
+"""Close codes of links on which the rules of WebSocket, or a limit, were broken."""
+
+
+class Outcome(Enum):
+    """How a pairing ended."""
+
+    COMPLETE = "complete"
+    SENDER_LOST = "sender lost"
+    RECEIVER_LOST = "receiver lost"
+    SENDER_MISBEHAVED = "sender misbehaved"
+    RECEIVER_MISBEHAVED = "receiver misbehaved"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one pairing was, in facts that identify nobody.
+
+    Attributes:
+        outcome: how it ended.
+        from_sender, from_receiver: bytes received from each side; a character of text counts as one.
+        seconds: from pairing to the end of both links.
+        peak: most messages in flight in one direction.
+
+    """
+
+    outcome: Outcome
+    from_sender: int
+    from_receiver: int
+    seconds: float
+    peak: int
+
+
+class _Side:
+    """One of the two, and how much of what it sent is where."""
+
+    def __init__(self, link: Link, greeting: str | None, lost: Outcome, misbehaved: Outcome) -> None:
+        self.link = link
+        self.greeting = greeting
+        self.lost = lost
+        self.misbehaved = misbehaved
+        self.gone = False  # takes no more
+        self.sent = 0
+        self.in_flight = 0
+        self.peak = 0
+
+
+class Pairing:
+    """The copying between one sender and one receiver. `run` it once; both links are closed when it returns."""
+
+    def __init__(self, sender: Link, receiver: Link, *, legacy: bool, on_end: Callable[[], None]) -> None:
+        """Prepare a pairing.
+
+        Args:
+            sender: the sender's link.
+            receiver: the receiver's link.
+            legacy: 0.1.x clients, who send text too and are greeted in their own way.
+            on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
+
+        """
+        ready = rendezvous.READY if legacy else rendezvous.encode(rendezvous.Paired())
+        self._sender = _Side(sender, ready, Outcome.SENDER_LOST, Outcome.SENDER_MISBEHAVED)
+        self._receiver = _Side(
+            receiver, None if legacy else ready, Outcome.RECEIVER_LOST, Outcome.RECEIVER_MISBEHAVED
+        )
+        self._text_allowed = legacy
+        self._on_end = on_end
+        self._outcome: Outcome | None = None
+        self._offender: _Side | None = None
+        self._fills = trio.CancelScope()
+        self._drains = trio.CancelScope()
+
+    async def run(self) -> Usage:
+        """Tell both that they are paired, then copy until the end. Cancelling cuts both links."""
+        began = trio.current_time()
+        sides = (self._sender, self._receiver)
+        with self._drains:
+            async with trio.open_nursery() as drains:
+                with self._fills:
+                    async with trio.open_nursery() as fills:
+                        for source, target in (sides, sides[::-1]):
+                            to_drain, from_fill = trio.open_memory_channel[bytes | str](limits.RELAY_CHANNEL)
+                            drains.start_soon(self._drain, source, target, from_fill)
+                            fills.start_soon(self._fill, source, to_drain)
+        for source, target in (sides, sides[::-1]):
+            if source.in_flight and self._outcome is Outcome.COMPLETE:
+                self._outcome = target.lost  # it did not take the tail in time
+            target.link.abort()  # does nothing to a link that was closed
+        assert self._outcome is not None, "fills end only by giving an outcome"
+        return Usage(
+            outcome=self._outcome,
+            from_sender=self._sender.sent,
+            from_receiver=self._receiver.sent,
+            seconds=trio.current_time() - began,
+            peak=max(side.peak for side in sides),
+        )
+
+    def stop(self) -> None:
+        """End the pairing because the relay stops."""
+        self._end(Outcome.STOPPED)
+
+    async def _fill(self, source: _Side, channel: trio.MemorySendChannel[bytes | str]) -> None:
+        async with channel:
+            try:
+                while True:
+                    message = await source.link.receive()
+                    if isinstance(message, str) and not self._text_allowed:
+                        self._end(source.misbehaved, source)
+                        return
+                    source.sent += len(message)
+                    source.in_flight += 1
+                    source.peak = max(source.peak, source.in_flight)
+                    await channel.send(message)
+                    del message  # or it would be kept until the next one is here
+            except anyio.EndOfStream:
+                self._end(Outcome.COMPLETE)
+            except LinkBroken as error:
+                self._end(source.misbehaved if error.close_code in _VIOLATIONS else source.lost, source)
+            except anyio.ClosedResourceError:
+                pass  # the other direction has come to its end, and closed this link
+
+    async def _drain(
+        self, source: _Side, target: _Side, channel: trio.MemoryReceiveChannel[bytes | str]
+    ) -> None:
+        async with channel:
+            if target.greeting is not None:
+                await self._deliver(target, target.greeting)
+            async for message in channel:
+                await self._deliver(target, message)
+                source.in_flight -= 1
+                del message
+        await target.link.close(*self._farewell(target), within=limits.RELAY_FAREWELL)
+
+    async def _deliver(self, target: _Side, message: bytes | str) -> None:
+        if target.gone:
+            return  # nobody takes it, but its sender must go on until it meets our close frame
+        try:
+            await target.link.send(message)
+        except LinkBroken as error:
+            target.gone = True
+            if error.close_code not in POLITE:
+                self._end(target.lost, target, undelivered=True)
+
+    def _end(self, outcome: Outcome, offender: _Side | None = None, *, undelivered: bool = False) -> None:
+        """Give the pairing its outcome, unless it has one; a proper end is none if its tail was not delivered."""
+        first = self._outcome is None
+        if not first and not (undelivered and self._outcome is Outcome.COMPLETE):
+            return
+        self._outcome = outcome
+        self._offender = offender
+        now = trio.current_time()
+        if outcome is Outcome.COMPLETE:
+            self._drains.deadline = now + limits.RELAY_FAREWELL
+        else:
+            self._fills.cancel()
+            self._drains.deadline = min(self._drains.deadline, now + limits.GOODBYE_TIMEOUT)
+        if first:
+            self._on_end()
+
+    def _farewell(self, target: _Side) -> tuple[int, str]:
+        match self._outcome:
+            case Outcome.COMPLETE:
+                return 1000, ""
+            case Outcome.STOPPED:
+                return STOPPING, "the relay is being stopped"
+            case _ if target is self._offender:
+                return UNSUPPORTED, "only binary messages are copied"
+            case _:
+                return PEER_LOST, "the other side was lost"

@@ -1,0 +1,194 @@
+"""The story of one send: meet, offer, stream, hear the receipt, say goodbye."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2p_copy import limits
+from p2p_copy.errors import NothingToSend, PeerFailed, PeerLost, PeerMisbehaved
+from p2p_copy.files import source
+from p2p_copy.link import LinkBroken
+from p2p_copy.meet import meet, plain_errors
+from p2p_copy.observe import Observer, Report
+from p2p_copy.options import Links
+from p2p_copy.outgoing import Outgoing
+from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Message, Offer, Progress, Receipt, Reject
+from p2p_copy.protocol.names import shown
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.reasons import SENTENCES
+from p2p_copy.version import PROGRAM
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.link import Link
+    from p2p_copy.protocol.code import Code
+    from p2p_copy.protocol.session import Session
+
+
+async def send(
+    paths: Sequence[str],
+    *,
+    relay: str,
+    code: Code,
+    links: Links = Links.KEEP,
+    wait: float = limits.PEER_WAIT,
+    ca_file: str | None = None,
+    observer: Observer | None = None,
+) -> Report:
+    """Send files and directories to whoever receives with the same code at the same relay.
+
+    Returns when the receiver has confirmed, under the session's key, that it holds what was sent. A report
+    with failures means that some things did not arrive; the observer was told which.
+
+    Args:
+        paths: files and directories of this machine; their last components are the names at the receiver.
+        relay: address of the relay, ws:// or wss://.
+        code: the code that both sides share.
+        links: what to do with symbolic links inside a directory.
+        wait: seconds to wait for the receiver.
+        ca_file: PEM file with certificates to trust besides the system's.
+        observer: is told how it goes.
+
+    Raises:
+        NothingToSend: none of the paths exists.
+        P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
+
+    """
+    watcher = observer or Observer()
+    if not source.any_exists(paths):
+        raise NothingToSend()
+    with plain_errors():
+        async with meet(Role.SENDER, relay, code, wait=wait, ca_file=ca_file, observer=watcher) as (
+            link,
+            session,
+        ):
+            began = time.monotonic()
+            accept = await _offer(link, session)
+            outgoing = Outgoing(paths, session, links=links, portable_names=accept.portable_names)
+            receipt = await _stream(link, session, outgoing, paths, links, watcher)
+            session.say(Goodbye())
+            await link.send(session.record())
+            return Report(
+                files=receipt.files,
+                size=receipt.size,
+                failures=outgoing.failures + receipt.rejected,
+                skipped=receipt.skipped,
+                root=receipt.root.hex(),
+                seconds=time.monotonic() - began,
+            )
+
+
+async def _offer(link: Link, session: Session) -> Accept:
+    session.say(Offer(PROGRAM))
+    await link.send(session.record())
+    with trio.move_on_after(limits.OFFER_TIMEOUT):
+        for message in session.hear(await link.receive()):
+            match message:
+                case Accept():
+                    return message
+                case Abort():
+                    raise _given_up(message)
+                case _:
+                    raise AssertionError("the table lets no receiver say anything else here")
+        raise PeerMisbehaved("The other side answered with nothing.")
+    raise PeerLost("The receiver does not answer the offer.")
+
+
+async def _stream(
+    link: Link, session: Session, outgoing: Outgoing, paths: Sequence[str], links: Links, observer: Observer
+) -> Receipt:
+    """Send all records while listening to the receiver; return its receipt, checked."""
+    stop_counting = False
+    everything_sent = trio.Event()
+
+    async def count() -> None:
+        total = await trio.to_thread.run_sync(
+            lambda: source.count(
+                paths, links=links, portable_names=outgoing.portable_names, stop=lambda: stop_counting
+            )
+        )
+        if total is not None:
+            outgoing.total = total
+            observer.total(*total)
+
+    async def produce(records: trio.MemorySendChannel[bytes]) -> None:
+        with records:
+            while (record := await trio.to_thread.run_sync(outgoing.next_record)) is not None:
+                _tell_problems(outgoing, observer)
+                await records.send(record)
+
+    async def transmit(records: trio.MemoryReceiveChannel[bytes]) -> None:
+        with records:
+            try:
+                async for record in records:
+                    await link.send(record)
+            except LinkBroken:
+                return  # the listener learns why, perhaps from the receiver's own last words
+        everything_sent.set()
+        observer.verifying()
+
+    to_wire, from_disk = trio.open_memory_channel[bytes](limits.PIPELINE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(count)
+        nursery.start_soon(produce, to_wire)
+        nursery.start_soon(transmit, from_disk)
+        try:
+            receipt = await _listen(link, session, outgoing, everything_sent, observer)
+        finally:
+            stop_counting = True
+            nursery.cancel_scope.cancel()
+    _check(receipt, outgoing)
+    return receipt
+
+
+def _tell_problems(outgoing: Outgoing, observer: Observer) -> None:
+    problems, outgoing.problems = outgoing.problems, []
+    for path, reason in problems:
+        observer.problem(path, SENTENCES[reason])
+
+
+async def _listen(
+    link: Link, session: Session, outgoing: Outgoing, everything_sent: trio.Event, observer: Observer
+) -> Receipt:
+    while True:
+        limit = limits.RECEIPT_TIMEOUT if everything_sent.is_set() else float("inf")
+        with trio.move_on_after(limit) as deadline:
+            record = await link.receive()
+        if deadline.cancelled_caught:
+            raise PeerLost("The receiver does not confirm what it got.")
+        for message in session.hear(record):
+            if isinstance(message, Receipt):
+                return message
+            _note(message, outgoing, observer)
+
+
+def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:
+    match message:
+        case Progress():
+            observer.progress(message.files, message.size)
+        case Reject():
+            outgoing.reject(message.index)
+            if message.reason.is_failure:
+                observer.problem(shown(message.path), SENTENCES[message.reason])
+            else:
+                observer.skipped(shown(message.path))
+        case Abort():
+            raise _given_up(message)
+        case _:
+            raise AssertionError("the table lets no receiver say anything else here")
+
+
+def _check(receipt: Receipt, outgoing: Outgoing) -> None:
+    """Hold the receipt against what was sent: a receiver that lost something must not look like success."""
+    refused = receipt.rejected + receipt.skipped
+    whole = (receipt.files, receipt.size) == (outgoing.files, outgoing.size)
+    if receipt.root != outgoing.root or refused != len(outgoing.rejected) or not (whole or refused):
+        raise PeerMisbehaved("The receiver confirmed something else than what was sent.")
+
+
+def _given_up(message: Abort) -> PeerFailed:
+    return PeerFailed(f"The receiver gave up: {shown(message.sentence)}")

@@ -1,0 +1,12 @@
+"""What this program calls itself."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Final
+
+VERSION: Final = version("p2p-copy")
+"""The installed version."""
+
+PROGRAM: Final = f"p2p-copy/{VERSION}"
+"""How it introduces itself to relays and peers."""

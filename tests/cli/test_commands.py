@@ -1,0 +1,202 @@
+"""The commands, in real processes, on real files."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.processes import PYTHON_M, command_in, contents, finish, line_of, run, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CODE = "lab7-a long passphrase"
+
+
+def digest_in(text: str) -> str:
+    match = re.search(r"digest ([0-9a-f]{16})\.", text)
+    assert match, text
+    return match[1]
+
+
+def test_the_printed_command_receives_what_is_sent(relay: str, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sender = start("send", str(tree), "--server", relay)
+    code = line_of(sender.stdout).strip().removeprefix("Code: ")
+    words = command_in(line_of(sender.stdout))
+    assert words == ["receive", code, "--server", relay]
+    received, receiver_out, receiver_err = run(*words, "--out", str(out))
+    sent, sender_out, sender_err = finish(sender)
+    assert (sent, received) == (0, 0), sender_err + receiver_err
+    assert (sender_out, receiver_out) == ("", "")
+    assert digest_in(sender_err) == digest_in(receiver_err)
+    assert contents(out) == contents(tree.parent)
+
+
+def test_the_spelling_of_0_1_works(relay: str, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sender = start("send", relay, CODE, str(tree))
+    received, _, receiver_err = run("receive", relay, CODE, "--out", str(out))
+    sent, sender_out, sender_err = finish(sender)
+    assert (sent, received) == (0, 0), sender_err + receiver_err
+    assert contents(out) == contents(tree.parent)
+    assert "passphrase" not in sender_out + sender_err + receiver_err
+
+
+def test_relay_and_code_come_from_the_environment(relay: str, tree: Path, tmp_path: Path) -> None:
+    env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": CODE}
+    sender = start("send", str(tree), env=env)
+    received, _, receiver_err = run("receive", "--out", str(tmp_path / "out"), env=env)
+    assert (finish(sender)[0], received) == (0, 0), receiver_err
+
+
+def test_the_code_comes_from_standard_input(relay: str, tree: Path, tmp_path: Path) -> None:
+    sender = start("send", str(tree), "--server", relay, "--code", CODE)
+    words = command_in(line_of(sender.stdout))
+    assert words == ["receive", "--server", relay]
+    received, _, receiver_err = run(
+        *words, "--code-file", "-", "--out", str(tmp_path / "out"), stdin=CODE + "\n"
+    )
+    assert (finish(sender)[0], received) == (0, 0), receiver_err
+
+
+def test_quiet_says_nothing_but_results(relay: str, tree: Path, tmp_path: Path) -> None:
+    sender = start("send", str(tree), "--server", relay, "--quiet")
+    assert line_of(sender.stdout).startswith("Code: ")
+    words = command_in(line_of(sender.stdout))
+    assert run(*words, "--quiet", "--out", str(tmp_path / "out")) == (0, "", "")
+    assert finish(sender) == (0, "", "")
+
+
+def test_what_is_refused_is_named_on_both_sides_and_makes_the_transfer_partial(
+    relay: str, tree: Path, tmp_path: Path
+) -> None:
+    env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": CODE}
+    (tmp_path / "out" / "tree").mkdir(parents=True)
+    (tmp_path / "out" / "tree" / "größe").write_text("mine", encoding="utf-8")
+    sender = start("send", str(tree), env=env)
+    receiver = start("receive", "--out", str(tmp_path / "out"), env=env)
+    for code, _, err in (finish(sender), finish(receiver)):
+        assert code == 3, err
+        assert "Not delivered: tree/größe: " in err
+    assert (tmp_path / "out" / "tree" / "größe").read_text(encoding="utf-8") == "mine"
+    assert (tmp_path / "out" / "tree" / "deep" / "er" / "file").exists()
+
+
+def test_a_sender_can_be_the_relay(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    sender = start("send", "--serve", "127.0.0.1:0", str(tree))
+    assert line_of(sender.stdout).startswith("Code: ")
+    words = command_in(line_of(sender.stdout))
+    assert re.fullmatch(r"ws://127\.0\.0\.1:[1-9][0-9]*", words[-1])
+    received, _, receiver_err = run(*words, "--out", str(out))
+    sent, _, sender_err = finish(sender)
+    assert (sent, received) == (0, 0), sender_err + receiver_err
+    assert contents(out) == contents(tree.parent)
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_a_signal_ends_a_client_without_a_traceback(
+    relay: str, tree: Path, number: signal.Signals, code: int
+) -> None:
+    sender = start("send", str(tree), "--server", relay)
+    line_of(sender.stdout)
+    sender.send_signal(number)
+    ended, _, err = finish(sender)
+    assert (ended, err.splitlines()[-1]) == (code, "p2p-copy: stopped by a signal.")
+
+
+def test_a_signal_that_is_ignored_stays_ignored(relay: str, tree: Path) -> None:
+    sender = subprocess.Popen(
+        ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *PYTHON_M, "send", str(tree), "--server", relay],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    line_of(sender.stdout)
+    sender.send_signal(signal.SIGHUP)
+    sender.send_signal(signal.SIGTERM)
+    assert finish(sender)[0] == 143
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_is_the_normal_end_of_a_relay(number: signal.Signals) -> None:
+    process = start("run-relay-server", "localhost", "0", "--no-tls")
+    assert re.match(r"Relay listening on ws://localhost:[1-9]", line_of(process.stdout))
+    process.send_signal(number)
+    assert finish(process)[0] == 0
+
+
+@pytest.mark.parametrize("words", [[], ["--certfile", "c.pem"], ["--keyfile", "k.pem"]])
+def test_a_relay_without_a_certificate_says_what_to_do(words: list[str]) -> None:
+    code, out, err = run("run-relay-server", "localhost", "0", *words)
+    assert (code, out) == (2, "")
+    for way in ("--certfile", "--keyfile", "--no-tls"):
+        assert way in err
+
+
+def test_a_certificate_without_tls_is_a_contradiction() -> None:
+    code, _, err = run("run-relay-server", "localhost", "0", "--no-tls", "--certfile", "c.pem")
+    assert code == 2
+    assert "--no-tls" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["send"], "at least one"),
+        (["send", "a"], "--server"),
+        (["receive"], "--server"),
+        (["receive", "--server", "ws://127.0.0.1:1"], "--code-file"),
+        (["receive", "nodash", "--server", "ws://127.0.0.1:1"], "ROOM-SECRET"),
+        (["send", "ws://127.0.0.1:1", "nodash", "a"], "ROOM-SECRET"),
+        (["send", "--serve", "a", "--quiet", "--code", "nodash"], "ROOM-SECRET"),
+        (["send", "a", "--serve=nonsense"], "HOST:PORT"),
+        (["send", "ws://127.0.0.1:1", CODE, "a", "--serve"], "--serve"),
+        (["sedn"], "send"),
+        (["send", "--lnks", "copy", "a"], "--links"),
+        (["receive", "--wait", "soon"], "--wait"),
+        (["receive", "--config", "none.toml"], "none.toml"),
+        (["run-relay-server", "localhost", "http", "--no-tls"], "PORT"),
+        (["demo", "/no/such/directory"], "directory"),
+    ],
+)
+def test_a_wrong_command_line_is_answered_with_a_sentence_and_exit_code_2(
+    words: list[str], said: str
+) -> None:
+    code, out, err = run(*words)
+    assert (code, out) == (2, ""), err
+    assert err.startswith("p2p-copy: ")
+    assert said in err
+
+
+def test_an_output_that_nobody_reads_does_not_stop_a_transfer(relay: str, tree: Path, tmp_path: Path) -> None:
+    env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": CODE}
+    sender = start("send", str(tree), env=env)
+    receiver = start("receive", "--out", str(tmp_path / "out"), env=env)
+    for process in (sender, receiver):
+        for stream in (process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
+    assert (sender.wait(60), receiver.wait(60)) == (0, 0)
+    assert contents(tmp_path / "out") == contents(tree.parent)
+    for process in (sender, receiver):
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def test_the_demo_copies_a_directory_and_leaves_nothing_behind(tree: Path, tmp_path: Path) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    code, out, err = run("demo", str(tree), env={"TMPDIR": str(temporary)})
+    assert code == 0, err
+    assert out == "It works: 3 files with 2.0 KiB came through, and all are equal.\n"
+    for command in ("run-relay-server", "send", "receive"):
+        assert f"$ p2p-copy {command} " in err
+    assert list(temporary.iterdir()) == []

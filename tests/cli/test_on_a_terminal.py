@@ -1,0 +1,110 @@
+"""What a person sees and types, at a terminal that is real to the program."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.protocol import code as codes
+from tests.cli.processes import ENOUGH, contents, finish, line_of, start
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+
+
+class Screen:
+    """The person's side of a terminal."""
+
+    def __init__(self) -> None:
+        self.here, self.there = pty.openpty()
+        self.seen = ""
+
+    def read_until(self, pattern: str) -> re.Match[str]:
+        while not (match := re.search(pattern, self.seen)):
+            try:
+                data = os.read(self.here, 4096)
+            except OSError:  # how Linux says that nobody holds the other side any more
+                data = b""
+            assert data, f"{pattern} was never shown, but {self.seen!r}"
+            self.seen += data.decode()
+        return match
+
+    def type(self, text: str) -> None:
+        os.write(self.here, text.encode())
+
+    def attach(self, process: subprocess.Popen[str]) -> subprocess.Popen[str]:
+        os.close(self.there)
+        return process
+
+    def close(self) -> None:
+        os.close(self.here)
+
+
+@pytest.fixture
+def screen() -> Iterator[Screen]:
+    screen = Screen()
+    yield screen
+    screen.close()
+
+
+def test_receive_asks_for_the_code_and_shows_a_live_line(
+    relay: str, tree: Path, tmp_path: Path, screen: Screen
+) -> None:
+    sender = start("send", str(tree), "--server", relay)
+    code = line_of(sender.stdout).strip().removeprefix("Code: ")
+    receiver = screen.attach(
+        start(
+            "receive",
+            "--server",
+            relay,
+            "--out",
+            str(tmp_path / "out"),
+            stdin=screen.there,
+            stderr=screen.there,
+        )
+    )
+    screen.read_until(r"Code: $")
+    room, secret = code.split("-")
+    screen.type(f"{room}-x{secret}\n")
+    screen.read_until(rf"Did you mean {re.escape(code)} \?\r\n.*: $")
+    screen.type("\n")
+    screen.read_until(r"Received 3 files")
+    assert (receiver.wait(ENOUGH), finish(sender)[0]) == (0, 0)
+    assert contents(tmp_path / "out") == contents(tree.parent)
+    assert receiver.stdout is not None
+    receiver.stdout.close()
+
+
+def test_a_waiting_sender_shows_a_live_line_and_ctrl_c_wipes_it(
+    relay: str, tree: Path, screen: Screen
+) -> None:
+    sender = screen.attach(
+        start("send", str(tree), "--server", relay, stdin=subprocess.DEVNULL, stderr=screen.there)
+    )
+    screen.read_until(r"\rWaiting for the other side for 0:00")
+    sender.send_signal(2)
+    screen.read_until(r"\r +\rp2p-copy: stopped by a signal\.\r\n$")
+    assert finish(sender)[0] == 130
+
+
+def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> None:
+    code = codes.generate(lambda below: below // 3).text
+    receiver = screen.attach(
+        start(
+            "receive",
+            "x" + code,
+            "--server",
+            "ws://127.0.0.1:1",
+            stdin=subprocess.DEVNULL,
+            stderr=screen.there,
+        )
+    )
+    screen.read_until(rf"Did you mean {re.escape(code)} \?")
+    assert finish(receiver)[0] == 2

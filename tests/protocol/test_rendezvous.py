@@ -1,0 +1,255 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, strategies as st
+
+from p2p_copy import limits
+from p2p_copy.errors import NotARelay
+from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol.rendezvous import (
+    LEGACY_PATH,
+    Hello,
+    Paired,
+    Refusal,
+    Refused,
+    Role,
+    Welcome,
+    decode_answer,
+    decode_hello,
+    encode,
+    is_path,
+    room_path,
+)
+
+ROOM = "0123456789abcdef" * 4
+PATH = room_path(ROOM)
+
+
+def hello_text(**changes: Any) -> str:
+    fields: dict[str, Any] = {
+        "type": "hello",
+        "version": 1,
+        "role": "sender",
+        "program": "p2p-copy/0.2.0",
+        "token": None,
+        "features": [],
+    }
+    return json.dumps(fields | changes)
+
+
+def legacy_text(**changes: Any) -> str:
+    return json.dumps({"type": "hello", "code_hash_hex": ROOM, "role": "receiver"} | changes)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_hello_survives_the_wire_and_gets_its_room_from_the_path(role: Role) -> None:
+    hello = Hello(role=role, program="p2p-copy/9", token="t\tä", features=("one", "two"))
+    assert decode_hello(encode(hello), PATH) == Hello(
+        role=role, room=ROOM, program="p2p-copy/9", token="t\tä", features=("one", "two")
+    )
+
+
+@pytest.mark.parametrize("role", Role)
+def test_a_legacy_hello_names_its_room_itself(role: Role) -> None:
+    assert decode_hello(legacy_text(role=role.value), LEGACY_PATH) == Hello(role=role, room=ROOM, legacy=True)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Welcome("p2p-copy/1", max_message=1, wait=0),
+        Welcome("p", max_message=2**53, wait=3600, rate=10, quota=0, notice="Maintenance at noon, ä"),
+        Paired(),
+        Refused(Refusal.BUSY, "Too much.", 7),
+        Refused("newer-than-us", "No.", None),
+    ],
+)
+def test_answers_survive_the_wire(answer: Welcome | Paired | Refused) -> None:
+    assert decode_answer(encode(answer)) == answer
+
+
+def test_unknown_keys_are_ignored() -> None:
+    assert isinstance(decode_hello(hello_text(new={"a": [1]}), PATH), Hello)
+    assert isinstance(decode_hello(legacy_text(new=1), LEGACY_PATH), Hello)
+    assert decode_answer('{"type":"paired","new":1}') == Paired()
+
+
+@pytest.mark.parametrize(
+    ("path", "good"),
+    [
+        ("/", True),
+        (PATH, True),
+        ("", False),
+        ("/v1/", False),
+        (PATH + "/", False),
+        (PATH + "\n", False),
+        (PATH.upper(), False),
+        (PATH[:-1], False),
+        (PATH + "0", False),
+        ("/v2/" + ROOM, False),
+        ("/v1/" + "٣" * 64, False),
+        (PATH + "?x", False),
+    ],
+)
+def test_a_relay_has_two_kinds_of_paths(path: str, good: bool) -> None:
+    assert is_path(path) is good
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"{}",
+        b"",
+        "",
+        "null",
+        "[]",
+        "1",
+        '"hello"',
+        "{",
+        "{}x",
+        "[" * 1500,
+        '{"a":' * 400,
+        "\ud800",
+        hello_text(type="welcome"),
+        hello_text(type=None),
+        hello_text(version="1"),
+        hello_text(version=True),
+        hello_text(version=1.0),
+        hello_text(version=-1),
+        hello_text(version=2**80),
+        hello_text(role="both"),
+        hello_text(role=None),
+        hello_text(role=["sender"]),
+        hello_text(program=None),
+        hello_text(program=1),
+        hello_text(token=1),
+        hello_text(token=False),
+        hello_text(features=None),
+        hello_text(features={}),
+        hello_text(features=[1]),
+        hello_text(features=["x"] * (limits.MAX_FEATURES + 1)),
+        hello_text(program="x" * limits.MAX_HELLO),
+        hello_text()[:-1] + ',"type":"hello"}',
+        hello_text(version=0)[:-1] + ',"version":1}',
+        hello_text()[:-1] + ',"x":NaN}',
+        hello_text()[:-1] + ',"x":{"y":1,"y":1}}',
+    ],
+)
+def test_whatever_is_no_hello_is_refused_and_not_repeated(text: bytes | str) -> None:
+    refused = decode_hello(text, PATH)
+    assert isinstance(refused, Refused)
+    assert refused.code == Refusal.BAD_HELLO
+    assert refused.retry_after is None
+    assert len(encode(refused).encode()) < limits.MAX_HELLO
+    assert "both" not in refused.reason
+    assert decode_answer(encode(refused)) == refused
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[]",
+        legacy_text(type="ready"),
+        legacy_text(code_hash_hex=ROOM.upper()),
+        legacy_text(code_hash_hex=ROOM[1:]),
+        legacy_text(code_hash_hex=ROOM + "\n"),
+        legacy_text(code_hash_hex=None),
+        legacy_text(code_hash_hex=1),
+        legacy_text(role="x"),
+        legacy_text(role=None),
+        hello_text(),
+    ],
+)
+def test_whatever_is_no_legacy_hello_is_refused(text: str) -> None:
+    refused = decode_hello(text, LEGACY_PATH)
+    assert isinstance(refused, Refused)
+    assert refused.code == Refusal.BAD_HELLO
+
+
+def test_the_two_forms_do_not_work_at_each_other_s_path() -> None:
+    assert isinstance(decode_hello(legacy_text(), PATH), Refused)
+    assert isinstance(decode_hello(hello_text(), LEGACY_PATH), Refused)
+    assert isinstance(decode_hello(hello_text(), "/elsewhere"), Refused)
+
+
+@pytest.mark.parametrize(("version", "older"), [(0, "your program"), (2, "this relay")])
+def test_another_version_is_refused_and_says_which_side_is_older(version: int, older: str) -> None:
+    refused = decode_hello(hello_text(version=version, role="something new"), PATH)
+    assert isinstance(refused, Refused)
+    assert refused.code == Refusal.VERSION
+    assert f"{older} is too old" in refused.reason
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"type":"paired"}',
+        "",
+        "[]",
+        "{}",
+        "[" * 1500,
+        '{"type":1}',
+        '{"type":"hello"}',
+        '{"type":"paired","type":"paired"}',
+        '{"type":"paired","x":Infinity}',
+        '{"type":"paired","x":"' + "y" * limits.MAX_HELLO + '"}',
+        '{"type":"welcome","program":"p","max_message":1}',
+        '{"type":"welcome","program":"p","max_message":true,"wait":1}',
+        '{"type":"welcome","program":"p","max_message":1,"wait":1.5}',
+        '{"type":"welcome","program":"p","max_message":1,"wait":-1}',
+        '{"type":"welcome","program":"p","max_message":1,"wait":1e400}',
+        '{"type":"welcome","program":"p","max_message":1,"wait":1,"rate":"x"}',
+        '{"type":"welcome","program":"p","max_message":1,"wait":1,"notice":1}',
+        '{"type":"refused","code":"busy"}',
+        '{"type":"refused","code":1,"reason":"x"}',
+        '{"type":"refused","code":"busy","reason":"x","retry_after":"1"}',
+    ],
+)
+def test_what_no_relay_says_is_an_error_that_does_not_repeat_it(text: bytes | str) -> None:
+    with pytest.raises(NotARelay) as caught:
+        decode_answer(text)
+    assert "not like a p2p-copy relay" in str(caught.value)
+
+
+def test_texts_of_strangers_are_clean_and_short() -> None:
+    answer = decode_answer(
+        json.dumps({"type": "refused", "code": "\x1b[2J", "reason": "\u202eab\nc" + "x" * 1000})
+    )
+    assert isinstance(answer, Refused)
+    assert answer.code == "\\x1b[2J"
+    assert answer.reason.startswith("\\u202eab\\nc")
+    assert len(answer.reason) == limits.MAX_TEXT
+    assert answer.reason.isprintable()
+    hello = decode_hello(hello_text(program="\x00", features=["\x7f"]), PATH)
+    assert isinstance(hello, Hello)
+    assert (hello.program, hello.features) == ("\\x00", ("\\x7f",))
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+keys = st.sampled_from(
+    "type version role program token features code_hash_hex reason code max_message wait notice".split()
+)
+words = st.sampled_from(["hello", "welcome", "refused", "paired", "sender", ROOM, 1])
+
+
+@given(st.text() | st.binary() | st.dictionaries(keys, words | json_values).map(json.dumps))
+def test_decoders_are_total(text: bytes | str) -> None:
+    for path in (PATH, LEGACY_PATH, ""):
+        assert isinstance(decode_hello(text, path), Hello | Refused)
+    try:
+        answer = decode_answer(text)
+    except NotARelay:
+        return
+    assert isinstance(answer, Welcome | Paired | Refused)
+
+
+def test_what_a_legacy_sender_is_told_is_what_it_knows() -> None:
+    assert json.loads(rendezvous.READY) == {"type": "ready"}

@@ -1,0 +1,297 @@
+"""The layers of docs/architecture.md, held against the sources: who imports whom, and who touches what.
+
+An import for type checkers only counts where a rule is a claim about knowledge (the relay), and does not
+count where it is about order.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import p2p_copy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGE = "p2p_copy"
+ROOT = Path(p2p_copy.__path__[0])
+
+MAX_LINES = 400
+WORD_LISTS = {"protocol.words"}
+
+IMPURE = {
+    "anyio",
+    "asyncio",
+    "datetime",
+    "io",
+    "logging",
+    "os",
+    "pathlib",
+    "random",
+    "secrets",
+    "select",
+    "selectors",
+    "shutil",
+    "socket",
+    "ssl",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "trio",
+}
+"""What a pure module cannot want: files, clocks, randomness, sockets, event loops, logs."""
+
+MAY_IMPORT = {
+    "limits": set[str](),
+    "errors": set[str](),
+    "options": set[str](),
+    "version": set[str](),
+    "observe": {"limits", "errors"},
+    "protocol": {"limits", "errors", "protocol"},
+    "dial": {"limits", "errors", "dial"},
+    "link": {"limits", "errors", "dial"},
+    "files": {
+        "limits",
+        "errors",
+        "options",
+        "files",
+        "protocol.messages",
+        "protocol.names",
+        "protocol.manifest",
+    },
+    "relay": {"limits", "errors", "link", "dial", "observe", "version", "relay", "protocol.rendezvous"},
+}
+"""For the lower layers, what each may import of ours when it runs. Those not named are the upper ones."""
+
+UNKNOWN_TO_THE_RELAY = {
+    "cli",
+    "files",
+    "incoming",
+    "meet",
+    "outgoing",
+    "protocol.code",
+    "protocol.compress",
+    "protocol.cpace",
+    "protocol.digest",
+    "protocol.handshake",
+    "protocol.keys",
+    "protocol.manifest",
+    "protocol.messages",
+    "protocol.sealed",
+    "protocol.session",
+    "protocol.wire",
+    "receive",
+    "send",
+}
+"""Whoever cannot import these cannot read what passes: no code, key, record or file is known there."""
+
+WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}
+
+PATH_MODULES = {"glob", "os.path", "pathlib", "shutil", "tempfile"}
+ABOUT_NO_PATH = {"urandom", "environ", "getpid", "name"}
+"""What anybody may ask `os` for."""
+
+
+@dataclass(frozen=True)
+class Module:
+    """One file of the package; names are relative to it: `protocol.wire`, `link`."""
+
+    name: str
+    tree: ast.Module
+    lines: int
+    runtime: frozenset[str] = field(default=frozenset())
+    typing: frozenset[str] = field(default=frozenset())
+
+    def ours(self, *, typing: bool = False) -> set[str]:
+        """Return the modules of the package that this one imports."""
+        imported = self.runtime | self.typing if typing else self.runtime
+        found = (resolve(name) for name in imported if within(name, {PACKAGE}))
+        return {name for name in found if name is not None}
+
+    def foreign(self) -> set[str]:
+        """Return what it imports from elsewhere, with all prefixes: `os.path` and `os`."""
+        return {
+            prefix
+            for name in self.runtime | self.typing
+            for prefix in prefixes(name)
+            if not within(prefix, {PACKAGE})
+        }
+
+
+def prefixes(name: str) -> Iterator[str]:
+    parts = name.split(".")
+    return (".".join(parts[:length]) for length in range(1, len(parts) + 1))
+
+
+def within(name: str, layers: set[str]) -> bool:
+    return any(prefix in layers for prefix in prefixes(name))
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Yield everything that is imported; `from a import b` counts as `a.b`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports name the whole module"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def for_type_checkers(tree: ast.Module) -> Iterator[ast.If]:
+    for node in tree.body:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            yield node
+
+
+@cache
+def modules() -> dict[str, Module]:
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        text = path.read_text(encoding="utf-8")
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        tree = ast.parse(text)
+        typing = [imported for block in for_type_checkers(tree) for imported in imports(block)]
+        everything = list(imports(tree))
+        for imported in typing:
+            everything.remove(imported)
+        found[name] = Module(name, tree, len(text.splitlines()), frozenset(everything), frozenset(typing))
+    return found
+
+
+def resolve(imported: str) -> str | None:
+    """Return the module of ours that an import names; None for the package itself."""
+    name = imported.removeprefix(PACKAGE).removeprefix(".")
+    while name and name not in modules():
+        name = name.rpartition(".")[0]
+    return name or None
+
+
+def reached(start: str) -> set[str]:
+    """Return what a module names, be it for type checkers, and all that comes along when it runs."""
+    seen = {start} | modules()[start].ours(typing=True)
+    waiting = list(seen)
+    while waiting:
+        new = modules()[waiting.pop()].ours() - seen
+        seen |= new
+        waiting += new
+    return seen
+
+
+def layer(name: str, layers: set[str]) -> str | None:
+    return next((prefix for prefix in prefixes(name) if prefix in layers), None)
+
+
+def in_layer(*layers: str) -> list[str]:
+    return [name for name in modules() if within(name, set(layers))]
+
+
+def outside(*layers: str) -> list[str]:
+    return [name for name in modules() if not within(name, set(layers))]
+
+
+EVERY_MODULE = pytest.mark.parametrize("name", modules())
+
+
+@EVERY_MODULE
+def test_a_layer_imports_only_what_lies_below_it(name: str) -> None:
+    lower = layer(name, set(MAY_IMPORT))
+    if lower is not None:
+        assert not {used for used in modules()[name].ours() if not within(used, MAY_IMPORT[lower])}
+
+
+@pytest.mark.parametrize("name", outside("cli", "__main__"))
+def test_only_the_command_line_knows_the_command_line(name: str) -> None:
+    assert not {used for used in modules()[name].ours(typing=True) if within(used, {"cli"})}
+    assert not modules()[name].foreign() & {"cyclopts", "rich"}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join((*way, name))
+        if name not in done:
+            for used in sorted(modules()[name].ours() - {name}):
+                visit(used, (*way, name))
+            done.add(name)
+
+    for name in modules():
+        visit(name, ())
+
+
+@pytest.mark.parametrize("name", in_layer("protocol"))
+def test_the_protocol_is_pure(name: str) -> None:
+    module = modules()[name]
+    assert not module.foreign() & IMPURE
+    kinds = (ast.AsyncFunctionDef, ast.Await, ast.AsyncFor, ast.AsyncWith)
+    assert not [node for node in ast.walk(module.tree) if isinstance(node, kinds)]
+
+
+def test_the_messages_come_before_all_that_handles_them() -> None:
+    assert not modules()["protocol.messages"].ours(typing=True)
+    assert "protocol.messages" in modules()["protocol.wire"].ours()
+    assert not modules()["protocol.wire"].ours() & set(in_layer("protocol")) - {"protocol.messages"}
+    assert "protocol.wire" in modules()["protocol.session"].ours()
+
+
+@pytest.mark.parametrize("name", in_layer("relay"))
+def test_the_relay_cannot_read_what_passes(name: str) -> None:
+    assert not {used for used in reached(name) if within(used, UNKNOWN_TO_THE_RELAY)}
+    assert not {imported for used in reached(name) for imported in modules()[used].foreign()} & {
+        "cryptography"
+    }
+
+
+@pytest.mark.parametrize("name", outside("link", "dial"))
+def test_only_the_link_names_the_websocket_library(name: str) -> None:
+    assert not modules()[name].foreign() & WEBSOCKET_LIBRARIES
+
+
+@pytest.mark.parametrize("name", outside("files", "cli", "relay.tls"))
+def test_only_files_touches_paths(name: str) -> None:
+    module = modules()[name]
+    assert not module.foreign() & PATH_MODULES
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "os":
+            assert node.attr in ABOUT_NO_PATH, f"line {node.lineno}: os.{node.attr}"
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id != "open", f"line {node.lineno}"
+
+
+@pytest.mark.parametrize("name", outside("cli"))
+def test_only_the_command_line_prints(name: str) -> None:
+    for node in ast.walk(modules()[name].tree):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in {"print", "input"}, f"line {node.lineno}"
+
+
+@EVERY_MODULE
+def test_a_module_is_short(name: str) -> None:
+    assert name in WORD_LISTS or modules()[name].lines <= MAX_LINES
+
+
+@EVERY_MODULE
+def test_what_is_public_is_described(name: str) -> None:
+    tree = modules()[name].tree
+    assert not tree.body or ast.get_docstring(tree), "a module says what it promises"
+    assert not [bare.name for bare in public(tree) if not ast.get_docstring(bare)]
+
+
+def public(
+    node: ast.Module | ast.ClassDef,
+) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    for inner in node.body:
+        if isinstance(
+            inner, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        ) and not inner.name.startswith("_"):
+            yield inner
+            if isinstance(inner, ast.ClassDef):
+                yield from public(inner)

@@ -1,0 +1,173 @@
+"""Sources that change under the sender's hands, step by step and without a network."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy import limits
+from p2p_copy.files.target import Target
+from p2p_copy.incoming import Incoming
+from p2p_copy.options import Conflict, Links
+from p2p_copy.outgoing import Outgoing
+from p2p_copy.protocol.manifest import Manifest
+from p2p_copy.protocol.messages import Accept, Goodbye, Message, Offer, Reason, Receipt, Reject
+from tests.keys import both_sessions
+from tests.trees import leftovers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from p2p_copy.protocol.session import Session
+
+
+class Transfer:
+    """A sender and a receiver in one hand; each step moves one record."""
+
+    def __init__(self, source: Path, out: Path) -> None:
+        self.sender, self.receiver = both_sessions()
+        self._say(self.sender, self.receiver, Offer("s"))
+        self._say(self.receiver, self.sender, Accept("r", True))
+        self.outgoing = Outgoing([str(source)], self.sender, links=Links.KEEP, portable_names=True)
+        self.target = Target(str(out), conflict=Conflict.REFUSE)
+        manifest = Manifest(portable=True, key=bytes(16))
+        self.incoming = Incoming(self.target, self.receiver, manifest, max_size=None)
+        self.answers: list[Message] = []
+        self._now = 0.0
+
+    @staticmethod
+    def _say(speaker: Session, listener: Session, message: Message) -> None:
+        speaker.say(message)
+        listener.hear(speaker.record())
+
+    def step(self) -> bool:
+        record = self.outgoing.next_record()
+        if record is None:
+            return False
+        self._now += 1
+        answer = self.incoming.take(record, self._now)
+        if answer is not None:
+            for message in self.sender.hear(answer):
+                self.answers.append(message)
+                if isinstance(message, Reject):
+                    self.outgoing.reject(message.index)
+        return True
+
+    def finish(self) -> Receipt:
+        while self.step():
+            pass
+        receipt = self.answers[-1]
+        assert isinstance(receipt, Receipt)
+        self._goodbye()
+        self.target.close()
+        return receipt
+
+    def _goodbye(self) -> None:
+        self.sender.say(Goodbye())
+        self.incoming.take(self.sender.record(), self._now)
+        assert self.incoming.goodbye
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "large").write_bytes(os.urandom(8 * limits.CHUNK))
+    return folder
+
+
+@pytest.mark.parametrize("how", ["grows", "shrinks", "is rewritten", "is replaced", "vanishes"])
+def test_a_file_that_changes_in_the_middle_is_reported_and_not_left(
+    source: Path, out: Path, how: str
+) -> None:
+    large = source / "large"
+    transfer = Transfer(source, out)
+    for _ in range(4):
+        assert transfer.step()
+    match how:
+        case "grows":
+            with large.open("ab") as file:
+                file.write(b"more")
+        case "shrinks":
+            os.truncate(large, 5 * limits.CHUNK)
+        case "is rewritten":
+            with large.open("r+b") as file:
+                file.write(b"other")
+            os.utime(large, ns=(1, 1))
+        case "is replaced":
+            (source / "new").write_bytes(bytes(8 * limits.CHUNK))
+            os.replace(source / "new", large)
+        case "vanishes":
+            large.unlink()
+    receipt = transfer.finish()
+    if how in ("is replaced", "vanishes"):
+        # The open file is still the one that was announced, whole and unchanged: it arrives.
+        assert (receipt.files, transfer.outgoing.failures) == (1, 0)
+    else:
+        assert (receipt.files, transfer.outgoing.failures, transfer.incoming.failures) == (0, 1, 1)
+        assert [reason for _, reason in transfer.outgoing.problems] == [Reason.CHANGED]
+        assert [reason for _, reason in transfer.incoming.problems] == [Reason.CHANGED]
+        assert os.listdir(out / "source") == []
+    assert not leftovers(out)
+
+
+def test_a_file_that_vanishes_between_its_page_and_its_turn_is_reported(source: Path, out: Path) -> None:
+    for number in range(20):
+        (source / f"small{number}").write_text("x")
+    transfer = Transfer(source, out)
+    transfer.step()
+    gone = 0
+    for path in source.iterdir():
+        path.unlink()
+        gone += 1
+    receipt = transfer.finish()
+    assert receipt.files + transfer.outgoing.failures == gone
+    assert transfer.outgoing.failures == transfer.incoming.failures > 0
+    assert {reason for _, reason in transfer.incoming.problems} == {Reason.VANISHED}
+    assert len(os.listdir(out / "source")) == receipt.files
+
+
+def test_a_rejected_file_is_not_sent_to_its_end(source: Path, out: Path) -> None:
+    (out / "source").mkdir(parents=True)
+    (out / "source" / "large").write_text("old")
+    transfer = Transfer(source, out)
+    records = 0
+    while transfer.step():
+        records += 1
+    assert records <= 4
+    assert (out / "source" / "large").read_text() == "old"
+    transfer.target.close()
+
+
+def test_what_lies_in_a_rejected_directory_is_not_even_named(tmp_path: Path, out: Path) -> None:
+    source = tmp_path / "source"
+    for number in range(600):
+        (source / "d").mkdir(parents=True, exist_ok=True)
+        (source / "d" / f"{number}").write_bytes(bytes(2000))
+    out.mkdir()
+    (out / "source").write_text("in the way")
+    transfer = Transfer(source, out)
+    receipt = transfer.finish()
+    assert receipt.files == 0
+    assert (receipt.rejected, transfer.incoming.failures) == (1, 1)
+    assert transfer.outgoing.size < 600 * 2000
+
+
+def test_small_files_share_records(tmp_path: Path, out: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(1000):
+        (source / f"{number}").write_bytes(b"x" * 100)
+    transfer = Transfer(source, out)
+    records = 0
+    while transfer.step():
+        records += 1
+    assert records <= 4
+    transfer.target.close()
