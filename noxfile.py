@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import nox
@@ -39,15 +40,16 @@ def lowest(requirements: list[str]) -> list[str]:
     return pinned
 
 
-def name_all_of_pyenv() -> None:
-    """Let pyenv's commands run: they exist for every version it has, but work for those named here only."""
-    root = Path(os.environ.get("PYENV_ROOT", "~/.pyenv")).expanduser()
-    found = [path.name for version in PYTHONS for path in sorted(root.glob(f"versions/{version}.*"))]
-    if found:
-        os.environ.setdefault("PYENV_VERSION", ":".join(found))
+def let_pyenv_run_them_all() -> None:
+    """Where pyenv manages the interpreters: its commands exist for every version, but run only for those named."""
+    if pyenv := shutil.which("pyenv"):
+        known = subprocess.run([pyenv, "versions", "--bare"], capture_output=True, text=True, check=False)
+        wanted = [name for name in known.stdout.split() if name.rpartition(".")[0] in PYTHONS]
+        if wanted:
+            os.environ.setdefault("PYENV_VERSION", ":".join(wanted))
 
 
-name_all_of_pyenv()
+let_pyenv_run_them_all()
 
 
 @nox.session(python=PYTHONS)

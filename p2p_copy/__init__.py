@@ -1,7 +1,7 @@
 """p2p-copy: copy files between two machines that can both only reach out, through a small relay.
 
-Reading order for newcomers. `protocol/messages.py` first: the vocabulary. Then `send.py`, the story those
-words tell, with `outgoing.py`, what it says; `receive.py` and `incoming.py` are their mirrors; `meet.py` is
+Reading order for newcomers. `protocol/messages.py` first: the vocabulary. Then `sender.py`, the story those
+words tell, with `outgoing.py`, what it says; `receiver.py` and `incoming.py` are their mirrors; `meet.py` is
 how the two find each other. `relay/pairing.py` is what stands between them, and sees opaque bytes only.
 `protocol/` is pure: no input or output, no clock, no randomness. Only `link.py` knows the WebSocket library,
 only `files/` touches paths, only `cli/` prints. docs/protocol.md is the wire, docs/architecture.md the map.
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from p2p_copy.observe import Observer, Report
     from p2p_copy.options import Conflict, Links, Names
     from p2p_copy.protocol.code import Code
-    from p2p_copy.receive import receive
+    from p2p_copy.receiver import receive
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.server import serve
-    from p2p_copy.send import send
+    from p2p_copy.sender import send
 
 __all__ = [
     "Code",
@@ -48,8 +48,8 @@ _HOME = {
     "P2PCopyError": "p2p_copy.errors",
     "RelayConfig": "p2p_copy.relay.config",
     "Report": "p2p_copy.observe",
-    "receive": "p2p_copy.receive",
-    "send": "p2p_copy.send",
+    "receive": "p2p_copy.receiver",
+    "send": "p2p_copy.sender",
     "serve": "p2p_copy.relay.server",
 }
 

@@ -122,7 +122,7 @@ class Link(ObjectStream[bytes | str]):
         """Send one message. Cancelling ends the link, and the peer learns of it.
 
         Raises:
-            LinkBroken: the link is at its end; what the peer sent before can still be received.
+            LinkBroken: the link is at its end. Whoever is receiving still hears what the peer said before.
             ClosedResourceError: it was closed from this side.
 
         """
@@ -354,6 +354,7 @@ class _Frames(WSConnection):
     def __init__(self, kind: ConnectionType, early: float = math.inf) -> None:
         super().__init__(kind)
         self.early = early
+        self._first = True
         self._size = 0
         self._frames = 0
 
@@ -363,6 +364,14 @@ class _Frames(WSConnection):
         if isinstance(event, Pong | CloseConnection) and self.state in _CLOSING:
             return b""
         return super().send(event)
+
+    def receive_data(self, data: bytes | None) -> None:
+        # Something else than a web server may wait for our next line while the library waits for its.
+        if self.client and self._first and data:
+            self._first = False
+            if not data.startswith(b"HTTP/"[: len(data)]):
+                raise LinkBroken("The other end does not speak HTTP.")
+        super().receive_data(data)
 
     def events(self) -> Iterator[Event]:  # type: ignore[override]
         for event in super().events():

@@ -96,10 +96,7 @@ def receiver(
     return Running("receive", "--server", url, "--out", str(out), *options, P2P_COPY_CODE=code, **variables)
 
 
-def both(
-    url: str, source: Path, out: Path, *, options: tuple[str, ...] = (), **variables: str
-) -> tuple[tuple[int, str, str], tuple[int, str, str]]:
+def both(url: str, source: Path, out: Path) -> tuple[tuple[int, str, str], tuple[int, str, str]]:
     """Run a whole transfer; return what became of sender and receiver."""
-    one = sender(url, source, **variables)
-    other = receiver(url, out, options=options, **variables)
+    one, other = sender(url, source), receiver(url, out)
     return one.wait(), other.wait()

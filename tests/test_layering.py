@@ -87,8 +87,8 @@ UNKNOWN_TO_THE_RELAY = {
     "protocol.sealed",
     "protocol.session",
     "protocol.wire",
-    "receive",
-    "send",
+    "receiver",
+    "sender",
 }
 """Whoever cannot import these cannot read what passes: no code, key, record or file is known there."""
 

@@ -31,7 +31,7 @@ from p2p_copy.protocol.messages import (
     Reject,
 )
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.receive import receive
+from p2p_copy.receiver import receive
 from tests.transfers import CODE, Told, running_relay
 from tests.trees import leftovers
 
@@ -113,7 +113,8 @@ BAD_NAMES = {
     "nested": "a/b", "backslash": "a\\b", "backslash traversal": "..\\pwned", "drive": "C:", "drive path": "D:x",
     "unc": "\\\\host\\share", "stream": "file:stream", "nul": "a\x00b", "newline": "a\nb", "escape": "\x1b[2Jx",
     "c1": "a\x9bb", "rlo": "a\u202egpj.exe", "isolate": "a\u2066b", "zero width": "a\u200bb", "alm": "a\u061cb",
-    "private use": "a\ue000b", "line separator": "a\u2028b", "con": "CON", "nul device": "nul.txt", "com": "com1.tar.gz",
+    "private use": "a\ue000b", "line separator": "a\u2028b", "con": "CON", "nul device": "nul.txt",
+    "com": "com1.tar.gz",
     "superscript": "LPT\u00b2", "conin": "CONIN$", "trailing dot": "a.", "trailing space": "a ", "too long": "x" * 256,
     "star": "a*b", "question": "a?b", "pipe": "a|b", "quote": 'a"b', "less": "a<b", "our own part": ".p2p-copy-00.part",
 }  # fmt: skip

@@ -17,7 +17,7 @@ from p2p_copy.errors import (
 )
 from p2p_copy.options import Conflict, Links, Names
 from p2p_copy.protocol.code import Code
-from p2p_copy.send import send
+from p2p_copy.sender import send
 from tests.transfers import CODE, Both, copy, running_relay
 from tests.trees import leftovers, make_tree, snapshot
 

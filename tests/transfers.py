@@ -9,10 +9,10 @@ import trio
 
 from p2p_copy.observe import Observer, Report
 from p2p_copy.protocol.code import Code
-from p2p_copy.receive import receive
+from p2p_copy.receiver import receive
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import serve
-from p2p_copy.send import send
+from p2p_copy.sender import send
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from typing import TypeVar
 
 import pytest
+import trio
 from trio.testing import MockClock
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
@@ -18,9 +20,6 @@ from wsproto.events import (
     Request,
     TextMessage,
 )
-
-if TYPE_CHECKING:
-    import trio
 
 E = TypeVar("E", bound=Event)
 
@@ -77,7 +76,10 @@ class RawClient:
     async def next(self) -> Event | None:
         """Return the next event, or None at the end of the stream."""
         while not self._events:
-            data = await self.stream.receive_some(65536)
+            try:
+                data = await self.stream.receive_some(65536)
+            except trio.BrokenResourceError:
+                return None
             if not data:
                 return None
             self._machine.receive_data(bytes(data))
@@ -114,5 +116,6 @@ class RawClient:
             if isinstance(event, CloseConnection):
                 code = int(event.code)
                 if self._machine.state.name == "REMOTE_CLOSING":
-                    await self.send(event.response())
+                    with suppress(trio.BrokenResourceError):
+                        await self.send(event.response())
         return code

@@ -82,7 +82,7 @@ class Progress(Observer):
         """Name the path, unless too many were named already. These lines are errors."""
         self._problems += 1
         if self._problems <= limits.PROBLEM_LINES:
-            self._terminal.error(f"Not delivered: {path}: {sentence}")
+            self._terminal.error(f"Not delivered: {path} {sentence}")
 
     def skipped(self, path: str) -> None:
         """Name the path, unless too many were named already."""

@@ -11,7 +11,7 @@ from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import receive_words
 from p2p_copy.errors import PartialTransfer
 from p2p_copy.protocol import code as codes
-from p2p_copy.receive import receive as receive_files
+from p2p_copy.receiver import receive as receive_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import SERVE_AUTO, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
 from p2p_copy.protocol import code as codes
-from p2p_copy.send import send as send_files
+from p2p_copy.sender import send as send_files
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 from p2p_copy.cli.app import app
+from p2p_copy.protocol import code as codes
 from tests.cli.processes import run
 
 COMMANDS = ["send", "receive", "run-relay-server", "demo"]
-HEAVY = ["trio", "cryptography", "rich.progress", "blake3", "p2p_copy.send", "p2p_copy.relay.server"]
+HEAVY = ["trio", "cryptography", "rich.progress", "blake3", "p2p_copy.sender", "p2p_copy.relay.server"]
 
 
 @pytest.mark.parametrize("words", [["--help"], *([command, "--help"] for command in COMMANDS), ["sedn"]])
@@ -50,3 +51,10 @@ def test_the_documentation_has_every_option(command: str) -> None:
         for name in argument.names:
             if name.startswith("--"):
                 assert f"`{name}" in section
+
+
+def test_the_readme_shows_codes_that_exist() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"[a-z]+\.[a-z]+-[a-z]+\.[a-z]+\.[a-z]+", readme))
+    (code,) = shown
+    assert codes.parse(code).text == code

@@ -49,7 +49,7 @@ def test_the_empty_file_has_a_digest_of_its_own() -> None:
 
 def test_the_root_covers_every_field_and_outcome_and_the_order() -> None:
     file = Entry(Kind.FILE, 0, "a", 0o644, 5, 3)
-    variants = [
+    variants: list[list[tuple[Entry, bytes | None]]] = [
         [(file, b"d" * 32)],
         [(file, b"e" * 32)],
         [(file, None)],

@@ -95,8 +95,10 @@ def test_bad_structure_is_refused(pages: list[Page]) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", ".", "..", "/", "a/b", "/etc", "..\\x", "a\\b", "C:", "a:b", "\x00", "a\nb", "\x1b[31m", "\u202egpj", "con", "NUL.txt",
-     "LPT¹", "a.", "a ", "x" * 256, "\u200b", "a|b", "COM1.tar.gz"],
+    [
+        "", ".", "..", "/", "a/b", "/etc", "..\\x", "a\\b", "C:", "a:b", "\x00", "a\nb", "\x1b[31m", "\u202egpj",
+        "con", "NUL.txt", "LPT¹", "a.", "a ", "x" * 256, "\u200b", "a|b", "COM1.tar.gz",
+    ],
 )  # fmt: skip
 @pytest.mark.parametrize("depth", [0, 1])
 def test_bad_names_are_refused_at_every_depth_as_file_and_directory(name: str, depth: int) -> None:

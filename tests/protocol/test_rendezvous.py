@@ -235,7 +235,20 @@ json_values = st.recursive(
     max_leaves=6,
 )
 keys = st.sampled_from(
-    "type version role program token features code_hash_hex reason code max_message wait notice".split()
+    [
+        "type",
+        "version",
+        "role",
+        "program",
+        "token",
+        "features",
+        "code_hash_hex",
+        "reason",
+        "code",
+        "max_message",
+        "wait",
+        "notice",
+    ]
 )
 words = st.sampled_from(["hello", "welcome", "refused", "paired", "sender", ROOM, 1])
 

@@ -5,8 +5,18 @@ import pytest
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import wire
-from p2p_copy.protocol.handshake import SessionKeys
-from p2p_copy.protocol.messages import Abort, Accept, Data, Entry, Kind, Offer, Page, Progress, Reason
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Data,
+    Entry,
+    Kind,
+    Message,
+    Offer,
+    Page,
+    Progress,
+    Reason,
+)
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.sealed import Sealer
 from p2p_copy.protocol.session import Session
@@ -24,7 +34,7 @@ def talking() -> tuple[Session, Session]:
 
 def test_messages_share_a_record() -> None:
     sender, receiver = talking()
-    said = [Page((Entry(Kind.FILE, 0, "a", size=3),)), Data(0, 0, b"abc")]
+    said: list[Message] = [Page((Entry(Kind.FILE, 0, "a", size=3),)), Data(0, 0, b"abc")]
     for message in said:
         sender.say(message)
     assert sender.pending > 0

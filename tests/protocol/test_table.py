@@ -59,20 +59,17 @@ def test_every_cell(state: State, kind: type) -> None:
 
 
 def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
-    sender: State = S.NEW
-    receiver: State = R.NEW
+    states: dict[type[S | R], State] = {S: S.NEW, R: R.NEW}
     story = (Offer, Accept, Total, Page, Data, Progress, FileEnd, Reject, FileFail, Omitted, Finish, Progress,
              Reject, Receipt, Goodbye)  # fmt: skip
     for kind in story:
-        if kind in (Accept, Progress, Reject, Receipt):
-            step = say(receiver, sender, EXAMPLES[kind])
-            assert step is not None
-            receiver, sender = step
-        else:
-            step = say(sender, receiver, EXAMPLES[kind])
-            assert step is not None
-            sender, receiver = step
-    assert (sender, receiver) == (S.CLOSED, R.CLOSED)
+        by_receiver = kind in (Accept, Progress, Reject, Receipt)
+        speaker: type[S | R] = R if by_receiver else S
+        listener: type[S | R] = S if by_receiver else R
+        step = say(states[speaker], states[listener], EXAMPLES[kind])
+        assert step is not None
+        states[speaker], states[listener] = step
+    assert states == {S: S.CLOSED, R: R.CLOSED}
 
 
 def test_neither_side_says_what_only_the_other_may() -> None:

@@ -1,0 +1,239 @@
+"""WebSocket frames (RFC 6455 section 5) as bytes: what a link reads and writes all day, with few copies.
+
+A message is handed over whole, its fragments joined. What is refused is refused by its header, before any of
+its payload is kept: a message costs its receiver no more than the bytes that were sent of it, and a frame that
+would go over the limit costs nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from p2p_copy import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+try:
+    from websockets.speedups import apply_mask as apply_mask
+except ImportError:  # no wheel for this platform: right, and slower
+
+    def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+        """Return `data` with the four bytes of `mask` laid over it, again and again (section 5.3)."""
+        size = len(data)
+        key = int.from_bytes((bytes(mask) * (size // 4 + 1))[:size], "little")
+        return (int.from_bytes(data, "little") ^ key).to_bytes(size, "little")
+
+
+class Opcode(IntEnum):
+    """What a frame is (section 5.2)."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+PROTOCOL_ERROR: Final = 1002
+NOT_UTF8: Final = 1007
+TOO_BIG: Final = 1009
+"""Close codes (section 7.4.1)."""
+
+_NO_CODE: Final = 1005
+_OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
+_LENGTH_BYTES: Final = {126: 2, 127: 8}
+_LONGEST_HEADER: Final = 14
+_MAX_CONTROL: Final = 125
+_CODE: Final = struct.Struct(">H")
+_DEFINED_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
+
+
+class FrameError(Exception):
+    """The other end broke a rule; `code` is what to close with."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Message(NamedTuple):
+    """A whole message or a control frame. Text is still UTF-8, checked."""
+
+    opcode: Opcode
+    payload: bytes
+
+
+def encode(opcode: Opcode, payload: bytes, mask: bytes | None) -> bytes:
+    """Return one unfragmented frame; with `mask` (four bytes that nobody can foresee) it is a client's."""
+    size = len(payload)
+    bit = 0x80 if mask else 0
+    if size < 126:
+        head = bytes((0x80 | opcode, bit | size))
+    elif size < 2**16:
+        head = struct.pack(">BBH", 0x80 | opcode, bit | 126, size)
+    else:
+        head = struct.pack(">BBQ", 0x80 | opcode, bit | 127, size)
+    if mask is None:
+        return head + payload
+    return b"".join((head, mask, apply_mask(payload, mask)))
+
+
+class Decoder:
+    """Turns the bytes of one direction into messages.
+
+    Args:
+        masked: whether frames must be masked: a server's decoder says yes, a client's says no.
+        max_message: bytes of the longest message; may be changed between messages.
+
+    """
+
+    def __init__(self, *, masked: bool, max_message: float) -> None:
+        self.max_message = max_message
+        self._masked = masked
+        self._head = b""
+        self._payload = bytearray()  # of the frame under way, as far as it is here
+        self._left = -1  # bytes of it that are not here; -1 between frames
+        self._final = True
+        self._opcode = Opcode.CONTINUATION
+        self._mask = b""
+        self._kind: Opcode | None = None  # of the fragmented message under way
+        self._fragments = 0
+        self._message = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages that are complete with `data`. Take all of them before the next call.
+
+        Raises:
+            FrameError: the rules were broken; there is nothing more to be had from this direction.
+
+        """
+        at = 0
+        while True:
+            if self._left < 0:
+                taken = self._begin(data, at)
+                if taken < 0:
+                    return
+                at += taken
+            take = min(self._left, len(data) - at)
+            if take == self._left and not self._payload:
+                payload = self._unmasked(memoryview(data)[at : at + take])
+            else:
+                self._payload += memoryview(data)[at : at + take]
+                if take < self._left:
+                    self._left -= take
+                    return
+                payload = self._unmasked(self._payload)
+                self._payload = bytearray()
+            at += take
+            self._left = -1
+            message = self._end(payload)
+            if message is not None:
+                yield message
+
+    def _begin(self, data: bytes, at: int) -> int:
+        """Read a header; return how many bytes of `data` it took, -1 if it is not complete."""
+        head = self._head + data[at : at + _LONGEST_HEADER - len(self._head)]
+        size = _LONGEST_HEADER
+        if len(head) >= 2:
+            self._check_first_two(head)  # what is wrong already need not be waited for
+            size = 2 + _LENGTH_BYTES.get(head[1] & 0x7F, 0) + (4 if self._masked else 0)
+        if len(head) < size:
+            self._head = head
+            return -1
+        length = head[1] & 0x7F
+        if length == 126:
+            length = int.from_bytes(head[2:4], "big")
+            shortest = 126
+        elif length == 127:
+            length = int.from_bytes(head[2:10], "big")
+            shortest = 2**16
+        else:
+            shortest = 0
+        if length < shortest or length >= 2**63:
+            raise FrameError(PROTOCOL_ERROR, "a frame's length is not in its shortest form")
+        self._mask = head[size - 4 : size] if self._masked else b""
+        self._accept(length)
+        self._left = length
+        taken = size - len(self._head)
+        self._head = b""
+        return taken
+
+    def _check_first_two(self, head: bytes) -> None:
+        opcode = _OPCODES.get(head[0] & 0x0F)
+        if opcode is None or head[0] & 0x70:
+            raise FrameError(PROTOCOL_ERROR, "a frame has an unknown opcode or reserved bits")
+        self._final = bool(head[0] & 0x80)
+        self._opcode = opcode
+        if bool(head[1] & 0x80) is not self._masked:
+            raise FrameError(PROTOCOL_ERROR, "a frame is masked or not, the wrong way round")
+        if opcode >= Opcode.CLOSE and (not self._final or head[1] & 0x7F > _MAX_CONTROL):
+            raise FrameError(PROTOCOL_ERROR, "a control frame is fragmented or too long")
+
+    def _accept(self, length: int) -> None:
+        """Refuse by the header what would break a rule as a part of its message."""
+        if self._opcode >= Opcode.CLOSE:
+            return
+        if (self._opcode is Opcode.CONTINUATION) is (self._kind is None):
+            raise FrameError(
+                PROTOCOL_ERROR, "a message begins inside another, or goes on without a beginning"
+            )
+        self._fragments += 1
+        if len(self._message) + length > self.max_message or self._fragments > limits.MAX_FRAGMENTS:
+            raise FrameError(TOO_BIG, "the message is too long or in too many pieces")
+
+    def _unmasked(self, payload: memoryview | bytearray) -> bytes:
+        return apply_mask(payload, self._mask) if self._masked else bytes(payload)
+
+    def _end(self, payload: bytes) -> Message | None:
+        """Take a whole frame; return the message that is complete with it."""
+        opcode = self._opcode
+        if opcode >= Opcode.CLOSE:
+            return Message(opcode, payload)
+        if not self._final or self._kind is not None:
+            self._message += payload
+            self._kind = self._kind or opcode
+            if not self._final:
+                return None
+            opcode, self._kind = self._kind, None
+            payload = bytes(self._message)
+            self._message = bytearray()
+        self._fragments = 0
+        if opcode is Opcode.TEXT:
+            _check_utf8(payload)
+        return Message(opcode, payload)
+
+
+def close_payload(code: int, reason: str) -> bytes:
+    """Return the payload of a close frame; the reason is cut to what fits."""
+    if code == _NO_CODE:
+        return b""
+    return _CODE.pack(code) + reason.encode()[: _MAX_CONTROL - 2].decode("utf-8", "ignore").encode()
+
+
+def read_close(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a close frame; 1005 if it has none (section 7.1.5).
+
+    Raises:
+        FrameError: it is no proper one.
+
+    """
+    if not payload:
+        return _NO_CODE, ""
+    if len(payload) == 1:
+        raise FrameError(PROTOCOL_ERROR, "a close frame is cut")
+    (code,) = _CODE.unpack_from(payload)
+    if code not in _DEFINED_CODES and not 3000 <= code < 5000:
+        raise FrameError(PROTOCOL_ERROR, "a close frame has a code that nobody may send")
+    _check_utf8(payload[2:])
+    return code, payload[2:].decode()
+
+
+def _check_utf8(payload: bytes) -> None:
+    try:
+        payload.decode()
+    except UnicodeDecodeError:
+        raise FrameError(NOT_UTF8, "text is not UTF-8") from None

@@ -1,0 +1,226 @@
+"""Our frames against wsproto's, both ways and on every split of the input."""
+
+from __future__ import annotations
+
+import tracemalloc
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings, strategies as st
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
+
+from p2p_copy import limits
+from p2p_copy.protocol import frames
+from p2p_copy.protocol.frames import Decoder, FrameError, Message, Opcode
+
+MASK = b"\x01\x80\xff\x42"
+
+payload = st.one_of(
+    st.binary(max_size=300), st.sampled_from([0, 1, 125, 126, 127, 65535, 65536, 70000]).map(bytes)
+)
+text = st.text(st.characters(codec="utf-8"), max_size=50).map(str.encode)
+control = st.tuples(st.sampled_from([Opcode.PING, Opcode.PONG]), st.binary(max_size=125))
+message = st.one_of(
+    st.tuples(st.just(Opcode.BINARY), payload), st.tuples(st.just(Opcode.TEXT), text), control
+)
+
+
+def decode(data: bytes, *cuts: int, masked: bool = True, most: float = 2**20) -> list[Message]:
+    decoder = Decoder(masked=masked, max_message=most)
+    edges = [0, *sorted(cuts), len(data)]
+    return [one for start, end in pairwise(edges) for one in decoder.feed(data[start:end])]
+
+
+def frame(first: int, body: bytes, mask: bytes | None = MASK) -> bytes:
+    """Return a frame with any first byte."""
+    whole = frames.encode(Opcode.BINARY, body, mask)
+    return bytes((first,)) + whole[1:]
+
+
+def by_wsproto(event: Event, *, client: bool) -> bytes:
+    return Connection(ConnectionType.CLIENT if client else ConnectionType.SERVER).send(event)
+
+
+@given(st.lists(message, max_size=6), st.booleans(), st.data())
+def test_what_is_encoded_is_decoded_however_it_is_cut(
+    messages: list[tuple[Opcode, bytes]], masked: bool, data: st.DataObject
+) -> None:
+    wire = b"".join(frames.encode(opcode, body, MASK if masked else None) for opcode, body in messages)
+    cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=8))
+    assert decode(wire, *cuts, masked=masked) == [Message(*one) for one in messages]
+
+
+@given(st.lists(message, max_size=4))
+def test_byte_for_byte_is_the_same_as_all_at_once(messages: list[tuple[Opcode, bytes]]) -> None:
+    wire = b"".join(frames.encode(opcode, body[:200], MASK) for opcode, body in messages)
+    assert decode(wire, *range(len(wire))) == decode(wire)
+
+
+@given(message, st.booleans())
+def test_wsproto_reads_what_we_write(one: tuple[Opcode, bytes], client: bool) -> None:
+    opcode, body = one
+    reader = Connection(ConnectionType.SERVER if client else ConnectionType.CLIENT)
+    reader.receive_data(frames.encode(opcode, body, MASK if client else None))
+    events = list(reader.events())
+    match opcode:
+        case Opcode.BINARY:
+            assert b"".join(event.data for event in events if isinstance(event, BytesMessage)) == body
+        case Opcode.TEXT:
+            assert "".join(event.data for event in events if isinstance(event, TextMessage)) == body.decode()
+        case Opcode.PING:
+            assert [bytes(event.payload) for event in events if isinstance(event, Ping)] == [body]
+        case _:
+            assert [bytes(event.payload) for event in events if isinstance(event, Pong)] == [body]
+
+
+@given(message, st.booleans())
+def test_we_read_what_wsproto_writes(one: tuple[Opcode, bytes], client: bool) -> None:
+    opcode, body = one
+    events: dict[Opcode, Event] = {
+        Opcode.BINARY: BytesMessage(data=body),
+        Opcode.TEXT: TextMessage(data=body.decode() if opcode is Opcode.TEXT else ""),
+        Opcode.PING: Ping(payload=body),
+        Opcode.PONG: Pong(payload=body),
+    }
+    assert decode(by_wsproto(events[opcode], client=client), masked=client) == [Message(opcode, body)]
+
+
+@given(payload)
+def test_without_a_mask_the_bytes_are_wsprotos(body: bytes) -> None:
+    assert frames.encode(Opcode.BINARY, body, None) == by_wsproto(BytesMessage(data=body), client=False)
+
+
+@given(st.binary(max_size=100), st.binary(min_size=4, max_size=4))
+def test_the_mask_is_laid_over_and_taken_away(body: bytes, mask: bytes) -> None:
+    masked = frames.apply_mask(body, mask)
+    assert masked == bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))
+    assert frames.apply_mask(masked, mask) == body
+
+
+@given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=4))
+@settings(max_examples=400)
+def test_garbage_is_refused_or_read_but_never_crashes(garbage: bytes, cuts: list[int]) -> None:
+    for masked in (True, False):
+        with suppress(FrameError):
+            decode(garbage, *(min(cut, len(garbage)) for cut in cuts), masked=masked)
+
+
+@given(st.binary(max_size=60))
+@settings(max_examples=400)
+def test_we_refuse_what_wsproto_refuses(garbage: bytes) -> None:
+    theirs = Connection(ConnectionType.SERVER)
+    theirs.receive_data(garbage)
+    refused = any(isinstance(event, CloseConnection) and event.reason for event in theirs.events())
+    if refused:
+        try:
+            for one in decode(garbage, masked=True):
+                if one.opcode is Opcode.CLOSE:
+                    frames.read_close(one.payload)
+        except FrameError:
+            return
+        # wsproto checks text as it comes, we check it when it is whole: only a cut text may pass here.
+        assert garbage[0] & 0x0F in (Opcode.TEXT, Opcode.CONTINUATION, Opcode.PING, Opcode.PONG, Opcode.CLOSE)
+
+
+def test_fragments_are_joined_and_controls_come_between() -> None:
+    wire = (
+        frame(0x02, b"one")
+        + frame(0x89, b"ping")
+        + frame(0x00, b"")
+        + frame(0x80, b"two")
+        + frame(0x82, b"next")
+    )
+    for cut in range(len(wire)):
+        assert decode(wire, cut) == [
+            Message(Opcode.PING, b"ping"),
+            Message(Opcode.BINARY, b"onetwo"),
+            Message(Opcode.BINARY, b"next"),
+        ]
+
+
+def test_text_may_be_cut_inside_a_character() -> None:
+    body = "ä".encode()
+    assert decode(frame(0x01, body[:1]) + frame(0x80, body[1:])) == [Message(Opcode.TEXT, body)]
+
+
+@pytest.mark.parametrize(
+    ("wire", "code"),
+    [
+        (frame(0xC2, b"x"), 1002),
+        (frame(0x92, b"x"), 1002),
+        (frame(0xA2, b"x"), 1002),
+        (frame(0x83, b"x"), 1002),
+        (frame(0x8B, b"x"), 1002),
+        (frame(0x82, b"x", None), 1002),
+        (frame(0x09, b"x"), 1002),
+        (b"\x89\xfe\x00\x7e" + bytes(4), 1002),
+        (b"\x82\xfe\x00\x01" + bytes(5), 1002),
+        (b"\x82\xff" + bytes(7) + b"\x01" + bytes(5), 1002),
+        (b"\x82\xff\x80" + bytes(7) + bytes(4), 1002),
+        (frame(0x80, b"x"), 1002),
+        (frame(0x02, b"x") + frame(0x82, b"y"), 1002),
+        (frame(0x81, b"\xff"), 1007),
+        (frame(0x01, b"\xe4") + frame(0x80, b"x"), 1007),
+        (b"\x82\xff\x00\x00\x00\x00\x7f\xff\xff\xff" + bytes(4), 1009),
+        (frame(0x02, b"x") * 1 + frame(0x00, b"") * limits.MAX_FRAGMENTS, 1009),
+    ],
+    ids=["rsv1", "rsv3", "rsv2", "opcode 3", "opcode 11", "unmasked", "cut ping", "long ping", "not shortest 16",
+         "not shortest 64", "top bit", "no beginning", "begins inside", "not utf-8", "not utf-8 in pieces", "huge",
+         "endless empty fragments"],
+)  # fmt: skip
+def test_what_breaks_a_rule_is_refused_on_every_split(wire: bytes, code: int) -> None:
+    for cuts in [(), *((cut,) for cut in range(1, min(len(wire), 40))), tuple(range(len(wire)))]:
+        with pytest.raises(FrameError) as error:
+            decode(wire, *cuts)
+        assert error.value.code == code
+
+
+def test_a_client_refuses_masked_frames() -> None:
+    with pytest.raises(FrameError):
+        decode(frame(0x82, b"x"), masked=False)
+
+
+def test_the_limit_is_on_whole_messages_and_to_the_byte() -> None:
+    assert decode(frame(0x82, bytes(100)), most=100)
+    assert decode(frame(0x02, bytes(50)) + frame(0x80, bytes(50)), most=100)
+    for wire in (frame(0x82, bytes(101)), frame(0x02, bytes(50)) + frame(0x80, bytes(51))):
+        with pytest.raises(FrameError):
+            decode(wire, most=100)
+
+
+def test_a_message_over_the_limit_is_refused_by_its_header_alone() -> None:
+    with pytest.raises(FrameError):
+        decode(frame(0x82, bytes(200))[:8], most=100)
+
+
+def test_many_small_pieces_cost_no_more_than_their_bytes() -> None:
+    wire = frame(0x82, bytes(2**20))
+    decoder = Decoder(masked=True, max_message=2**20)
+    tracemalloc.start()
+    for at in range(0, len(wire) - 1, 64):
+        assert not list(decoder.feed(wire[at : min(at + 64, len(wire) - 1)]))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * 2**20
+
+
+@pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1012, 1014, 3000, 4001, 4999])
+def test_close_frames_keep_code_and_reason(code: int) -> None:
+    assert frames.read_close(frames.close_payload(code, "why ä")) == (code, "why ä")
+
+
+def test_a_close_frame_may_be_empty_and_its_reason_is_cut_to_fit() -> None:
+    assert frames.read_close(frames.close_payload(1005, "")) == (1005, "")
+    assert len(frames.close_payload(1000, "ä" * 200)) <= 125
+    assert frames.read_close(frames.close_payload(1000, "ä" * 200))[1] == "ä" * 61
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [b"\x03", b"\x03\xec", b"\x03\xed", b"\x03\xee", b"\x03\xf7", b"\x00\x00", b"\x13\x88", b"\x03\xe8\xff"],
+)
+def test_bad_close_frames_are_refused(bad: bytes) -> None:
+    with pytest.raises(FrameError):
+        frames.read_close(bad)
