@@ -72,10 +72,10 @@ def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
 
 
 def test_neither_side_says_what_only_the_other_may() -> None:
-    for state in S:
-        assert not {Accept, Reject, Progress, Receipt} & set(SAYS[state])
-    for state in R:
-        assert not {Offer, Page, Data, FileEnd, Finish, Goodbye} & set(SAYS[state])
+    for sending in S:
+        assert not {Accept, Reject, Progress, Receipt} & set(SAYS[sending])
+    for receiving in R:
+        assert not {Offer, Page, Data, FileEnd, Finish, Goodbye} & set(SAYS[receiving])
 
 
 def test_a_side_may_give_up_until_it_has_said_its_last() -> None:
