@@ -145,6 +145,46 @@ class Tap(trio.abc.Stream):
         await self._stream.aclose()
 
 
+class Held(Tap):
+    """A tap for the WebSocket library, which closes what it is given as soon as its last frame is out.
+
+    A close with bytes unread becomes a reset, and that can overtake the frame. So `aclose` only ends the use of
+    this stream; whoever holds it closes it with `hang_up`.
+    """
+
+    _done = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive as the inner stream does."""
+        if self._done:
+            raise trio.ClosedResourceError
+        return await super().receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send as the inner stream does."""
+        if self._done:
+            raise trio.ClosedResourceError
+        await super().send_all(data)
+
+    async def aclose(self) -> None:
+        """Send and receive no more."""
+        self._done = True
+        await trio.lowlevel.checkpoint()
+
+    async def hang_up(self, linger: float) -> None:
+        """Close the inner stream by force, after `linger` seconds at most in which the other end may do so."""
+        self._done = True
+        try:
+            with (
+                trio.move_on_after(linger),
+                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+            ):
+                while linger and await self._stream.receive_some(limits.RECEIVE_BUFFER):
+                    pass
+        finally:
+            await trio.aclose_forcefully(self._stream)
+
+
 def tune(stream: trio.SocketStream) -> None:
     """Let the kernel find out that the other end is gone, where it can."""
     idle, interval, count = limits.TCP_KEEPALIVE
@@ -161,7 +201,7 @@ def tune(stream: trio.SocketStream) -> None:
                 stream.setsockopt(level, getattr(socket, name), value)
 
 
-async def dial(address: RelayAddress, ca_file: str | None) -> Tap:
+async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     """Open TCP, and TLS if the address says so. The deadline is the caller's.
 
     Raises:
@@ -175,9 +215,9 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Tap:
     except OSError as error:
         raise _unreachable(address, error) from None
     tune(plain)
-    below = Tap(plain, remember=limits.HTTP_PEEK)
     if context is None:
-        return below
+        return Held(plain, remember=limits.HTTP_PEEK)
+    below = Tap(plain, remember=limits.HTTP_PEEK)
     secure = trio.SSLStream(below, context, server_hostname=address.host, https_compatible=True)
     try:
         await secure.do_handshake()
@@ -186,7 +226,7 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Tap:
         if isinstance(error, trio.BrokenResourceError):
             raise _no_tls(address, below.first, error.__cause__) from None
         raise
-    return Tap(secure, remember=limits.HTTP_PEEK)
+    return Held(secure, remember=limits.HTTP_PEEK)
 
 
 def _client_context(ca_file: str | None) -> ssl.SSLContext:

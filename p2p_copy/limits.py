@@ -171,7 +171,7 @@ RELAY_WAIT: Final = 3600.0
 """Seconds that a relay lets one client wait for the other (told to clients in the welcome)."""
 
 RELAY_PROBE_TIMEOUT: Final = 3.0
-"""Seconds in which a waiting client must answer a ping when another one claims its seat."""
+"""Seconds in which a waiting client must answer a ping when another one comes to its room."""
 
 RELAY_MAX_MESSAGE: Final = 2 * MIB + 64 * KIB
 """Bytes of one message through the relay: p2p-copy 0.1.x sends up to 2 MiB and a header."""

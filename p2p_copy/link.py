@@ -1,6 +1,6 @@
 """A link: one WebSocket connection that is alive or broken, and says which.
 
-This is the only module that names trio-websocket and wsproto. Its rules:
+This is the only module that names trio-websocket; `codec` stands behind it. Its rules:
 
 1. Whatever the other end sends ends at most this link. The library's reader task raises many things on hostile
    input; here it never raises, it only ends, and with it the link.
@@ -17,7 +17,6 @@ import contextlib
 import math
 import os
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -25,17 +24,14 @@ import anyio
 import trio
 from anyio.abc import ObjectStream
 from trio_websocket import ConnectionClosed, WebSocketConnection
-from wsproto import ConnectionType, WSConnection
-from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection, Message, Pong, RejectConnection, RejectData
+from wsproto import ConnectionType
 
 from p2p_copy import limits
-from p2p_copy.dial import RelayAddress, Tap, dial, no_websocket, parse_address, timed_out
+from p2p_copy.codec import Codec
+from p2p_copy.dial import Held, RelayAddress, dial, no_websocket, parse_address, timed_out
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-
-    from wsproto.events import Event
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
 __all__ = ["Link", "LinkBroken", "RelayAddress", "accept", "connect", "parse_address"]
 
@@ -44,8 +40,8 @@ T = TypeVar("T")
 ABNORMAL: Final = 1006
 """Close code of a connection that ended without a close frame (RFC 6455 section 7.4.1)."""
 
-TOO_BIG: Final = 1009
-"""Close code after a message that is too long."""
+VIOLATIONS: Final = frozenset({1002, 1003, 1007, 1009})
+"""Close codes of links on which the rules of WebSocket, or a limit, were broken."""
 
 POLITE: Final = frozenset({1000, 1001, 1005})
 """Close codes of a proper end: done, going away, and none at all, as browsers send it."""
@@ -73,14 +69,14 @@ class Link(ObjectStream[bytes | str]):
     """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive."""
 
     def __init__(
-        self, tap: Tap, frames: _Frames, *, max_message: int, host: str | None = None, path: str | None = None
+        self, tap: Held, codec: Codec, *, max_message: int, host: str | None = None, path: str | None = None
     ) -> None:
         """Prepare a link over `tap`. Only a client names host and path of its request."""
         self._tap = tap
-        self._frames = frames
+        self._codec = codec
         self._connection = WebSocketConnection(
             tap,
-            frames,
+            codec,
             host=host,
             path=path,
             message_queue_size=limits.LINK_QUEUE,
@@ -96,7 +92,7 @@ class Link(ObjectStream[bytes | str]):
 
     def trust(self) -> None:
         """Lift the limit that `accept` was given for early messages."""
-        self._frames.early = math.inf
+        self._codec.trust()
 
     async def receive(self) -> bytes | str:
         """Return the next message. Cancelling loses nothing.
@@ -214,7 +210,10 @@ class Link(ObjectStream[bytes | str]):
         try:
             with self._reading:
                 await self._connection._reader_task()
-                await self._linger()
+                # The peer of a refused link is likely to be in the middle of a message.
+                closed = self._connection.closed
+                refused = closed is not None and closed.code in VIOLATIONS
+                await self._tap.hang_up(limits.HTTP_LINGER if refused else 0)
         except LinkBroken as error:
             self._failure = self._failure or error
         except Exception:  # what one peer can provoke ends one link
@@ -223,15 +222,7 @@ class Link(ObjectStream[bytes | str]):
             self._over = True
             for scope in self._waits:
                 scope.cancel()
-            await trio.aclose_forcefully(self._tap)
-
-    async def _linger(self) -> None:
-        """After a message that was too long: let the peer read our close frame before it hears a reset."""
-        closed = self._connection.closed
-        if closed is not None and closed.code == TOO_BIG:
-            with trio.move_on_after(limits.HTTP_LINGER):
-                while await self._tap.receive_some(limits.RECEIVE_BUFFER):
-                    pass
+            await self._tap.hang_up(0)
 
     async def _keep_alive(self) -> None:
         """Ping when nothing moves; end the link when it is certain that nobody is there."""
@@ -275,7 +266,7 @@ async def connect(address: RelayAddress, path: str, *, ca_file: str | None = Non
         raise timed_out(address) from None
     link = Link(
         tap,
-        _Frames(ConnectionType.CLIENT),
+        Codec(ConnectionType.CLIENT, max_message=limits.MAX_RECORD),
         max_message=limits.MAX_RECORD,
         host=address.host_header,
         path=address.prefix + path,
@@ -311,8 +302,8 @@ async def accept(
         LinkBroken: there was no proper request.
 
     """
-    frames = _Frames(ConnectionType.SERVER, early)
-    link = Link(Tap(stream, head=head), frames, max_message=max_message)
+    codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early)
+    link = Link(Held(stream, head=head), codec, max_message=max_message)
 
     async def opened() -> str:
         request = await link._until_over(link._connection._get_request)
@@ -346,49 +337,3 @@ async def _running(link: Link, opened: Callable[[], Awaitable[T]]) -> AsyncItera
             raise failure
         finally:
             del failure  # or it would be part of its own traceback, a cycle
-
-
-class _Frames(WSConnection):
-    """wsproto's machine, with what it takes to run it against strangers."""
-
-    def __init__(self, kind: ConnectionType, early: float = math.inf) -> None:
-        super().__init__(kind)
-        self.early = early
-        self._first = True
-        self._size = 0
-        self._frames = 0
-
-    def send(self, event: Event) -> bytes:
-        # After our own close frame nothing may follow (RFC 6455 section 5.5.1). The library would answer pings
-        # and mistakes all the same, and fail over it before the peer has read what we sent.
-        if isinstance(event, Pong | CloseConnection) and self.state in _CLOSING:
-            return b""
-        return super().send(event)
-
-    def receive_data(self, data: bytes | None) -> None:
-        # Something else than a web server may wait for our next line while the library waits for its.
-        if self.client and self._first and data:
-            self._first = False
-            if not data.startswith(b"HTTP/"[: len(data)]):
-                raise LinkBroken("The other end does not speak HTTP.")
-        super().receive_data(data)
-
-    def events(self) -> Iterator[Event]:  # type: ignore[override]
-        for event in super().events():
-            if isinstance(event, Message):
-                self._size += len(event.data)
-                self._frames += event.frame_finished
-                if self._size > self.early or self._frames > limits.MAX_FRAGMENTS:
-                    raise LinkBroken("The other end sent too long a message, or too many pieces.", TOO_BIG)
-                if event.message_finished:
-                    self._size = self._frames = 0
-            elif isinstance(event, RejectConnection) and event.status_code != 400:
-                # The status says enough; the body may be endless. A 400 may say that TLS is wanted.
-                event = replace(event, has_body=False)
-            elif isinstance(event, RejectData):
-                self._size += len(event.data)
-                event = replace(event, body_finished=event.body_finished or self._size > limits.HTTP_PEEK)
-            yield event
-
-
-_CLOSING: Final = (ConnectionState.LOCAL_CLOSING, ConnectionState.CLOSED)

@@ -56,7 +56,8 @@ MAY_IMPORT = {
     "observe": {"limits", "errors"},
     "protocol": {"limits", "errors", "protocol"},
     "dial": {"limits", "errors", "dial"},
-    "link": {"limits", "errors", "dial"},
+    "codec": {"limits", "protocol.frames"},
+    "link": {"limits", "errors", "dial", "codec"},
     "files": {
         "limits",
         "errors",
@@ -250,7 +251,7 @@ def test_the_relay_cannot_read_what_passes(name: str) -> None:
     }
 
 
-@pytest.mark.parametrize("name", outside("link", "dial"))
+@pytest.mark.parametrize("name", outside("link", "codec"))
 def test_only_the_link_names_the_websocket_library(name: str) -> None:
     assert not modules()[name].foreign() & WEBSOCKET_LIBRARIES
 

@@ -67,7 +67,7 @@ class Message(NamedTuple):
     payload: bytes
 
 
-def encode(opcode: Opcode, payload: bytes, mask: bytes | None) -> bytes:
+def encode(opcode: Opcode, payload: bytes | bytearray, mask: bytes | None) -> bytes:
     """Return one unfragmented frame; with `mask` (four bytes that nobody can foresee) it is a client's."""
     size = len(payload)
     bit = 0x80 if mask else 0

@@ -19,7 +19,7 @@ class RelayConfig:
         max_message: bytes of the longest message that is copied.
         wait: seconds that one client may wait for the other.
         accept_budget: seconds from accept to hello, in all.
-        probe_timeout: seconds in which a waiting client must answer when another one claims its place.
+        probe_timeout: seconds in which a waiting client must answer when another one comes to its room.
         max_connections: clients at once; more are told that the relay is busy.
         max_pending: connections at once that have not said hello; more are closed unheard.
 

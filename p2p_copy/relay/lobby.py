@@ -36,13 +36,11 @@ class Matched(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken(Generic[S]):
-    """Your role is taken, by `incumbent` if it still waits, or by one of two who are paired."""
-
-    incumbent: S | None
+class Taken:
+    """Your role is taken, by one who waits or by one of two who are paired."""
 
 
-Decision: TypeAlias = Waiting | Matched[S] | Taken[S]
+Decision: TypeAlias = Waiting | Matched[S] | Taken
 
 
 class Lobby(Generic[S]):
@@ -54,11 +52,16 @@ class Lobby(Generic[S]):
     def __len__(self) -> int:
         return len(self._rooms)
 
+    def waiting(self, room: Room) -> S | None:
+        """Return who waits alone in a room, if anybody does."""
+        seats = list(self._rooms.get(room, {}).values())
+        return seats[0] if len(seats) == 1 else None
+
     def join(self, room: Room, role: Role, seat: S) -> Decision[S]:
         """Take the seat of `role` if it is free, and say what that means."""
         seats = self._rooms.setdefault(room, {})
         if role in seats:
-            return Taken(seats[role] if len(seats) == 1 else None)
+            return Taken()
         others = list(seats.values())
         seats[role] = seat
         return Matched(others[0]) if others else Waiting()

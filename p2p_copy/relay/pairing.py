@@ -23,7 +23,7 @@ import anyio
 import trio
 
 from p2p_copy import limits
-from p2p_copy.link import POLITE, LinkBroken
+from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
 
 if TYPE_CHECKING:
@@ -39,9 +39,6 @@ STOPPING: Final = 1012
 
 UNSUPPORTED: Final = 1003
 """Close code for a client that sends text where only binary messages belong."""
-
-_VIOLATIONS: Final = frozenset({1002, 1003, 1007, 1009})
-"""Close codes of links on which the rules of WebSocket, or a limit, were broken."""
 
 
 class Outcome(Enum):
@@ -158,7 +155,7 @@ class Pairing:
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)
             except LinkBroken as error:
-                self._end(source.misbehaved if error.close_code in _VIOLATIONS else source.lost, source)
+                self._end(source.misbehaved if error.close_code in VIOLATIONS else source.lost, source)
             except anyio.ClosedResourceError:
                 pass  # the other direction has come to its end, and closed this link
 

@@ -238,11 +238,11 @@ class _Relay:
     async def _admit(self, link: Link, hello: Hello) -> None:
         seat = _Seat(link)
         room = Room(hello.legacy, hello.room)
-        decision = self._lobby.join(room, hello.role, seat)
-        if isinstance(decision, Taken) and decision.incumbent and await self._is_dead(decision.incumbent):
-            self._lobby.leave(room, decision.incumbent)
-            decision = self._lobby.join(room, hello.role, seat)
-        match decision:
+        # Whoever waits here may be dead without our knowledge. It must block neither its own retry nor its partner.
+        incumbent = self._lobby.waiting(room)
+        if incumbent is not None and await self._is_dead(incumbent):
+            self._lobby.leave(room, incumbent)
+        match self._lobby.join(room, hello.role, seat):
             case Waiting():
                 await self._host(room, hello.role, seat)
             case Matched(first):

@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+import trio
+import trio.lowlevel
+from trio.testing import lockstep_stream_pair
+from wsproto.events import CloseConnection
+
+from p2p_copy import limits
+from p2p_copy.link import Link, LinkBroken, accept, connect
+from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol.rendezvous import Paired
+from p2p_copy.relay.pairing import PEER_LOST, STOPPING, Outcome, Pairing, Usage
+from tests.links import serving
+from tests.websocket import BINARY, TEXT, RawClient, frame, virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+PAIRED = rendezvous.encode(Paired())
+BIG = 1_000_000
+
+
+class Pair:
+    """A pairing that runs between two real sockets, and the clients' ends of them."""
+
+    def __init__(self) -> None:
+        self.clients: list[Link] = []
+        self.pairing: Pairing | None = None
+        self.usage: Usage | None = None
+        self.ended_early = trio.Event()
+        self.over = trio.Event()
+
+    @property
+    def sender(self) -> Link:
+        return self.clients[0]
+
+    @property
+    def receiver(self) -> Link:
+        return self.clients[1]
+
+    @property
+    def outcome(self) -> Outcome:
+        assert self.usage is not None
+        return self.usage.outcome
+
+
+@asynccontextmanager
+async def paired(
+    *, legacy: bool = False, greeted: bool = True, stop_first: bool = False
+) -> AsyncIterator[Pair]:
+    pair = Pair()
+    to_pair, arrived = trio.open_memory_channel[Link](2)
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async with accept(stream, max_message=BIG) as (_, link):
+            await to_pair.send(link)
+            await pair.over.wait()
+
+    async def run(pairing: Pairing) -> None:
+        pair.usage = await pairing.run()
+        pair.over.set()
+
+    with trio.fail_after(30):
+        async with serving(handle) as address, connect(address, "/") as sender:
+            at_sender = await arrived.receive()
+            async with connect(address, "/") as receiver:
+                at_receiver = await arrived.receive()
+                pair.clients = [sender, receiver]
+                pair.pairing = Pairing(at_sender, at_receiver, legacy=legacy, on_end=pair.ended_early.set)
+                if stop_first:
+                    pair.pairing.stop()
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(run, pair.pairing)
+                    if greeted:
+                        assert await sender.receive() == PAIRED
+                        assert await receiver.receive() == PAIRED
+                    yield pair
+                    for client in pair.clients:
+                        client.abort()
+
+
+async def broken(link: Link) -> int:
+    """Receive until the link breaks; return the close code."""
+    with pytest.raises(LinkBroken) as caught:
+        await drain(link)
+    return caught.value.close_code
+
+
+async def drain(link: Link) -> None:
+    while True:
+        await link.receive()
+
+
+async def ended(link: Link) -> list[bytes | str]:
+    """Return all messages until the proper end."""
+    messages = []
+    while True:
+        try:
+            messages.append(await link.receive())
+        except anyio.EndOfStream:
+            return messages
+
+
+async def test_messages_pass_both_ways_unchanged_and_in_order() -> None:
+    async with paired() as pair:
+        for source, target in (pair.clients, pair.clients[::-1]):
+            for size in (0, 1, 125, 126, 65535, 65536, BIG):
+                message = bytes([size % 256]) * size
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(source.send, message)
+                    assert await target.receive() == message
+
+
+async def test_a_sender_that_closes_completes_the_pair_and_its_tail_arrives() -> None:
+    messages = [b"%d" % number for number in range(100)]
+    async with paired() as pair:
+
+        async def send() -> None:
+            for message in messages:
+                await pair.sender.send(message)
+            await pair.sender.aclose()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(send)
+            assert await ended(pair.receiver) == messages
+        await pair.over.wait()
+        assert pair.outcome is Outcome.COMPLETE
+
+
+async def talk(link: Link) -> None:
+    """Send until the link ends."""
+    try:
+        while True:
+            await link.send(bytes(BIG))
+    except LinkBroken:
+        return
+
+
+async def test_a_receiver_that_closes_completes_the_pair_while_the_sender_talks() -> None:
+    async with paired() as pair:
+        await pair.receiver.send(b"enough")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(talk, pair.sender)
+            await pair.receiver.receive()
+            nursery.start_soon(pair.receiver.aclose)
+            assert await ended(pair.sender) == [b"enough"]
+        await pair.over.wait()
+        assert pair.outcome is Outcome.COMPLETE
+
+
+async def test_the_room_is_free_as_soon_as_the_outcome_is_known() -> None:
+    async with paired() as pair:
+        await pair.sender.send(b"tail")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.sender.aclose)
+            await pair.ended_early.wait()
+            assert not pair.over.is_set()
+            assert await ended(pair.receiver) == [b"tail"]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+async def test_a_lost_side_ends_the_pair_at_once_and_the_other_one_is_told(side: int) -> None:
+    async with paired() as pair:
+        pair.clients[side].abort()
+        assert await broken(pair.clients[1 - side]) == PEER_LOST
+        await pair.over.wait()
+        assert pair.outcome is (Outcome.SENDER_LOST, Outcome.RECEIVER_LOST)[side]
+
+
+async def test_a_lost_receiver_is_noticed_in_the_middle_of_a_message() -> None:
+    async with paired() as pair:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(talk, pair.sender)
+            await pair.receiver.receive()
+            pair.receiver.abort()
+            assert await broken(pair.sender) == PEER_LOST
+        await pair.over.wait()
+        assert pair.outcome is Outcome.RECEIVER_LOST
+
+
+@pytest.mark.parametrize("side", [0, 1])
+async def test_a_side_that_says_text_misbehaves(side: int) -> None:
+    async with paired() as pair:
+        await pair.clients[side].send("text")
+        assert await broken(pair.clients[side]) == 1003
+        assert await broken(pair.clients[1 - side]) == PEER_LOST
+        await pair.over.wait()
+        assert pair.outcome is (Outcome.SENDER_MISBEHAVED, Outcome.RECEIVER_MISBEHAVED)[side]
+
+
+@pytest.mark.parametrize("side", [0, 1])
+async def test_a_side_whose_message_is_too_long_misbehaves_and_is_told_so(side: int) -> None:
+    async with paired() as pair:
+        await pair.clients[side].send(bytes(BIG + 1))
+        assert await broken(pair.clients[side]) == 1009
+        assert await broken(pair.clients[1 - side]) == PEER_LOST
+        await pair.over.wait()
+        assert pair.outcome is (Outcome.SENDER_MISBEHAVED, Outcome.RECEIVER_MISBEHAVED)[side]
+
+
+async def test_broken_frames_are_misbehaviour() -> None:
+    async with paired() as pair:
+        await pair.sender._tap.send_all(frame(BINARY, b"x", masked=False))
+        assert await broken(pair.receiver) == PEER_LOST
+        await pair.over.wait()
+        assert pair.outcome is Outcome.SENDER_MISBEHAVED
+
+
+async def test_a_stop_tells_both_after_what_was_in_flight() -> None:
+    async with paired() as pair:
+        await pair.sender.send(b"in flight")
+        assert await pair.receiver.receive() == b"in flight"
+        assert pair.pairing is not None
+        pair.pairing.stop()
+        async with trio.open_nursery() as nursery:
+            for client in pair.clients:
+                nursery.start_soon(_assert_broken_with, client, STOPPING)
+        await pair.over.wait()
+        assert pair.outcome is Outcome.STOPPED
+
+
+async def _assert_broken_with(link: Link, code: int) -> None:
+    assert await broken(link) == code
+
+
+async def test_a_stop_before_the_start_is_a_stop() -> None:
+    async with paired(greeted=False, stop_first=True) as pair:
+        async with trio.open_nursery() as nursery:
+            for client in pair.clients:
+                nursery.start_soon(_assert_broken_with, client, STOPPING)
+        await pair.over.wait()
+        assert pair.outcome is Outcome.STOPPED
+
+
+# Backpressure
+
+
+@asynccontextmanager
+async def stuck_receiver() -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
+    """Yield a sender and a receiver that never reads, over streams that hold no byte in between."""
+    sender_stream, at_sender_stream = lockstep_stream_pair()
+    receiver_stream, at_receiver_stream = lockstep_stream_pair()
+    sender, receiver = RawClient(sender_stream), RawClient(receiver_stream)
+    usage: list[Usage] = []
+
+    async def run() -> None:
+        async with (
+            accept(at_sender_stream, max_message=BIG) as (_, at_sender),
+            accept(at_receiver_stream, max_message=BIG) as (_, at_receiver),
+        ):
+            pairing = Pairing(at_sender, at_receiver, legacy=False, on_end=lambda: None)
+            usage.append(await pairing.run())
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(run)
+        await sender.upgrade()
+        await receiver.upgrade()
+        assert await sender.message() == PAIRED
+        assert await receiver.message() == PAIRED
+        yield sender, receiver, usage
+
+
+@virtual_time()
+async def test_behind_a_receiver_that_does_not_read_two_messages_are_in_flight_and_no_more() -> None:
+    async with stuck_receiver() as (sender, receiver, usage):
+        taken = 0
+        with trio.move_on_after(1):
+            while True:
+                await sender.send(bytes(1000))
+                taken += 1
+        await receiver.stream.aclose()
+        assert (await sender.expect(CloseConnection)).code == PEER_LOST
+        await sender.stream.aclose()
+    assert usage[0].peak == 2
+    assert taken == 2 + 1, "two in the pairing, and one that the sender's link has put together"
+    assert usage[0].outcome is Outcome.RECEIVER_LOST
+
+
+@virtual_time()
+async def test_a_tail_that_nobody_takes_is_not_complete() -> None:
+    async with stuck_receiver() as (sender, _, usage):
+        began = trio.current_time()
+        await sender.send(b"tail")
+        await sender.send(CloseConnection(code=1000))
+        assert await sender.ending() == 1000
+    assert trio.current_time() - began == pytest.approx(limits.RELAY_FAREWELL)
+    assert usage[0].outcome is Outcome.RECEIVER_LOST
+
+
+@virtual_time()
+async def test_who_does_not_read_is_cut_when_the_pair_ends() -> None:
+    async with stuck_receiver() as (sender, _, usage):
+        await sender.send(b"stuck")
+        await trio.testing.wait_all_tasks_blocked()
+        await sender.raw(frame(TEXT, b"forbidden"))
+        began = trio.current_time()
+        assert await sender.ending() == 1003
+    assert trio.current_time() - began == pytest.approx(limits.GOODBYE_TIMEOUT)
+    assert usage[0].outcome is Outcome.SENDER_MISBEHAVED
+
+
+async def test_usage_tells_what_passed() -> None:
+    async with paired() as pair:
+        await pair.sender.send(b"12345")
+        await pair.receiver.receive()
+        await pair.receiver.send(b"123")
+        await pair.sender.receive()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.receiver.aclose)
+            assert await ended(pair.sender) == []
+        await pair.over.wait()
+        assert pair.usage is not None
+        assert (pair.usage.from_sender, pair.usage.from_receiver) == (5, 3)
+        assert pair.usage.seconds >= 0
+        assert pair.usage.peak == 1
+
+
+# The legacy form
+
+
+async def test_legacy_greets_the_sender_alone_and_passes_text() -> None:
+    async with paired(legacy=True, greeted=False) as pair:
+        assert await pair.sender.receive() == rendezvous.READY
+        for message in ("manifest", b"chunk", "eof"):
+            await pair.sender.send(message)
+            assert await pair.receiver.receive() == message
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.sender.aclose)
+            assert await ended(pair.receiver) == []
+        await pair.over.wait()
+        assert pair.outcome is Outcome.COMPLETE
+
+
+async def test_a_pairing_that_is_cancelled_cuts_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    cancelled: dict[str, Any] = {}
+
+    async def handle(stream: trio.SocketStream) -> None:
+        async with accept(stream, max_message=BIG) as (_, link):
+            cancelled.setdefault("links", []).append(link)
+            if len(cancelled["links"]) == 2:
+                with trio.CancelScope() as scope:
+                    cancelled["scope"] = scope
+                    pairing = Pairing(*cancelled["links"], legacy=False, on_end=lambda: None)
+                    await pairing.run()
+                for each in cancelled["links"]:
+                    each.abort()
+            await trio.sleep_forever()
+
+    async with serving(handle) as address, connect(address, "/") as sender:
+        await trio.testing.wait_all_tasks_blocked()
+        async with connect(address, "/") as receiver:
+            assert await sender.receive() == PAIRED
+            assert await receiver.receive() == PAIRED
+            cancelled["scope"].cancel()
+            assert await broken(sender) == 1006
+            assert await broken(receiver) == 1006

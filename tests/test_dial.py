@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import ssl
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trustme
+
+from p2p_copy import limits
+from p2p_copy.errors import (
+    CertificateNotTrusted,
+    NotARelay,
+    P2PCopyError,
+    RelayExpectsTLS,
+    RelayUnreachable,
+    RelayWithoutTLS,
+    UsageError,
+)
+from p2p_copy.link import RelayAddress, accept, connect, parse_address
+from tests.links import MAX, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+
+def over_tls(address: RelayAddress, host: str = "127.0.0.1") -> RelayAddress:
+    return RelayAddress(True, host, address.port, address.prefix)
+
+
+# Addresses
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("ws://localhost", RelayAddress(False, "localhost", 80)),
+        ("wss://relay.example", RelayAddress(True, "relay.example", 443)),
+        ("wss://Relay.Example/", RelayAddress(True, "relay.example", 443)),
+        ("ws://127.0.0.1:8765", RelayAddress(False, "127.0.0.1", 8765)),
+        ("wss://[2001:db8::1]:8443/a/b/", RelayAddress(True, "2001:db8::1", 8443, "/a/b")),
+        ("WSS://bücher.example:1", RelayAddress(True, "xn--bcher-kva.example", 1)),
+    ],
+)
+def test_addresses_are_understood_and_printed_in_one_form(text: str, address: RelayAddress) -> None:
+    assert parse_address(text) == address
+    assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "relay", "relay.example:443", "http://x", "https://x", "wss:", "wss://", "wss:///x", "wss://:443",
+        "wss://x:0", "wss://x:65536", "wss://x:port", "wss://x:-1", "wss://[::1", "wss://x y", "wss://x\n", "\twss://x",
+        "wss://user:secret@x", "wss://x?a=b", "wss://x#a", "wss://x\\y", "wss://x/ä", "wss://" + "x" * 70,
+        "wss://a..b", "lab7-a long passphrase",
+    ],
+)  # fmt: skip
+def test_other_texts_are_refused_and_not_repeated(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_address(text)
+    assert "secret" not in str(caught.value)
+    assert "passphrase" not in str(caught.value)
+
+
+def test_the_host_header_names_a_port_only_where_it_must() -> None:
+    for text, header in (
+        ("ws://x", "x"),
+        ("wss://x", "x"),
+        ("ws://x:443", "x:443"),
+        ("wss://x:80", "x:80"),
+        ("wss://[::1]:1", "[::1]:1"),
+    ):
+        assert parse_address(text).host_header == header
+
+
+# Calling a relay
+
+
+def saying(data: bytes, *, endless: bytes = b"") -> Callable[[trio.SocketStream], Awaitable[None]]:
+    """Return a server that hears a request, says this, perhaps goes on without end, and never closes."""
+
+    async def handle(stream: trio.SocketStream) -> None:
+        with suppress(trio.BrokenResourceError):
+            await stream.receive_some(4096)
+            await stream.send_all(data)
+            while endless:
+                await stream.send_all(endless)
+            await stream.receive_some(1)
+
+    return handle
+
+
+HTML = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 15\r\n\r\n<html>Hi</html>"
+NGINX = (
+    b"HTTP/1.1 400 Bad Request\r\nServer: nginx\r\nContent-Type: text/html\r\nContent-Length: 77\r\n\r\n"
+    b"<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>"
+)
+GO = b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
+BAD_101 = (
+    b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "words"),
+    [
+        (HTML, NotARelay, "HTTP status 200"),
+        (b"HTTP/1.1 302 Found\r\nLocation: https://login/\r\n\r\n", NotARelay, "HTTP status 302"),
+        (b"HTTP/1.1 403 No\r\nContent-Length: 999999999\r\n\r\n<html>", NotARelay, "HTTP status 403"),
+        (b"HTTP/1.1 400 No\r\nContent-Length: 3\r\n\r\nbad", NotARelay, "HTTP status 400"),
+        (b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n", NotARelay, "HTTP status 426"),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n", NotARelay, "HTTP status 103"),
+        (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", RelayUnreachable, "the relay behind it does not"),
+        (BAD_101, NotARelay, "speaks WebSocket wrongly"),
+        (BAD_101.replace(b"Upgrade\r\n", b"\xff\r\n"), NotARelay, "speaks WebSocket wrongly"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", NotARelay, "no web server"),
+        (b"\xff" * 40_000, NotARelay, "no web server"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000, NotARelay, "HTTP status 200"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", RelayExpectsTLS, "wss://"),
+        (NGINX, RelayExpectsTLS, "wss://"),
+    ],
+)
+async def test_what_is_no_relay_is_told_from_its_first_words(
+    answer: bytes, error: type[P2PCopyError], words: str
+) -> None:
+    async with serving(saying(answer)) as address:
+        with trio.fail_after(5), pytest.raises(error, match=words) as caught:
+            async with connect(address, "/"):
+                raise AssertionError("no relay is there")
+    assert f":{address.port}" in str(caught.value)
+    assert not isinstance(caught.value.__cause__, ExceptionGroup)
+
+
+async def test_a_400_that_speaks_of_https_may_end_with_the_connection() -> None:
+    async def handle(stream: trio.SocketStream) -> None:
+        await stream.receive_some(4096)
+        await stream.send_all(GO)
+
+    async with serving(handle) as address:
+        with pytest.raises(RelayExpectsTLS):
+            async with connect(address, "/"):
+                raise AssertionError("no relay is there")
+
+
+@pytest.mark.parametrize("status", [400, 403])
+async def test_an_endless_answer_is_not_read(status: int) -> None:
+    head = b"HTTP/1.1 %d No\r\nTransfer-Encoding: chunked\r\n\r\n" % status
+    async with serving(saying(head, endless=b"8\r\nendless!\r\n")) as address:
+        with trio.fail_after(5), pytest.raises(NotARelay, match=f"HTTP status {status}"):
+            async with connect(address, "/"):
+                raise AssertionError("no relay is there")
+
+
+async def test_a_server_that_closes_at_once_may_want_tls() -> None:
+    async def handle(stream: trio.SocketStream) -> None:
+        pass
+
+    async with serving(handle) as address:
+        with pytest.raises(RelayExpectsTLS, match="closed the connection"):
+            async with connect(address, "/"):
+                raise AssertionError("no relay is there")
+        with pytest.raises(RelayWithoutTLS, match="closed the connection"):
+            async with connect(over_tls(address), "/"):
+                raise AssertionError("no relay is there")
+
+
+@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2"])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_silent_server_is_given_up_in_time(
+    said: bytes, tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 0.2)
+
+    async def handle(stream: trio.SocketStream) -> None:
+        if not tls:
+            await stream.send_all(said)
+        await trio.sleep_forever()
+
+    async with serving(handle) as address:
+        with trio.fail_after(5), pytest.raises(NotARelay if said and not tls else RelayUnreachable):
+            async with connect(over_tls(address) if tls else address, "/"):
+                raise AssertionError("no relay is there")
+
+
+async def test_a_closed_port_is_unreachable() -> None:
+    async with serving(saying(b"")) as address:
+        pass
+    with pytest.raises(RelayUnreachable, match=f"127\\.0\\.0\\.1:{address.port} refuses connections"):
+        async with connect(address, "/"):
+            raise AssertionError("no relay is there")
+
+
+async def test_an_unknown_name_is_unreachable() -> None:
+    with pytest.raises(RelayUnreachable, match=r"relay\.invalid cannot be resolved"):
+        async with connect(RelayAddress(True, "relay.invalid", 443), "/"):
+            raise AssertionError("no relay is there")
+
+
+# TLS
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
+    file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(file))
+    return str(file)
+
+
+def secure(certificate: trustme.LeafCert, handler: Callable[[trio.abc.Stream], Awaitable[None]]) -> Any:
+    """Return a handler that first does TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    certificate.configure_cert(context)
+
+    async def handle(stream: trio.SocketStream) -> None:
+        wrapped = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+        with suppress(trio.BrokenResourceError):
+            await wrapped.do_handshake()
+            await handler(wrapped)
+
+    return handle
+
+
+async def greet(stream: trio.abc.Stream) -> None:
+    async with accept(stream, max_message=MAX) as (_, link):
+        await link.send("hello over TLS")
+
+
+async def test_tls_with_an_authority_of_our_own(authority: trustme.CA, ca_file: str) -> None:
+    async with serving(secure(authority.issue_cert("127.0.0.1", "localhost"), greet)) as address:
+        for host in ("127.0.0.1", "localhost"):
+            async with connect(over_tls(address, host), "/", ca_file=ca_file) as link:
+                assert await link.receive() == "hello over TLS"
+
+
+def expired(authority: trustme.CA) -> trustme.LeafCert:
+    return authority.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("issue", "trusted", "words"),
+    [
+        (lambda ca: ca.issue_cert("127.0.0.1"), False, "authority that is not known here"),
+        (lambda ca: ca.issue_cert("relay.example"), True, "for another address"),
+        (expired, True, "has expired"),
+    ],
+)
+async def test_a_certificate_that_is_not_trusted_is_said_to_be_and_why(
+    authority: trustme.CA, ca_file: str, issue: Any, trusted: bool, words: str
+) -> None:
+    async with serving(secure(issue(authority), greet)) as address:
+        with pytest.raises(CertificateNotTrusted, match=words):
+            async with connect(over_tls(address), "/", ca_file=ca_file if trusted else None):
+                raise AssertionError("nobody to trust")
+
+
+async def test_a_certificate_for_another_name_is_said_to_be(authority: trustme.CA, ca_file: str) -> None:
+    async with serving(secure(authority.issue_cert("relay.example"), greet)) as address:
+        with pytest.raises(CertificateNotTrusted, match="another host name"):
+            async with connect(over_tls(address, "localhost"), "/", ca_file=ca_file):
+                raise AssertionError("nobody to trust")
+
+
+@pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad\r\n\r\n", b"SSH-2.0-x\r\n", b"\x00" * 100])
+async def test_tls_to_a_port_without_is_said_to_be(answer: bytes) -> None:
+    async with serving(saying(answer)) as address:
+        with pytest.raises(RelayWithoutTLS, match="does not speak TLS"):
+            async with connect(over_tls(address), "/"):
+                raise AssertionError("no TLS is there")
+
+
+async def test_no_common_version_of_tls_is_said_to_be() -> None:
+    async with serving(saying(b"\x15\x03\x01\x00\x02\x02\x46")) as address:
+        with pytest.raises(RelayUnreachable, match="cannot agree on TLS"):
+            async with connect(over_tls(address), "/"):
+                raise AssertionError("no TLS is there")
+
+
+async def test_no_tls_to_a_port_with_is_said_to_be(authority: trustme.CA) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+
+    async def handle(stream: trio.SocketStream) -> None:
+        wrapped = trio.SSLStream(stream, context, server_side=True)
+        with pytest.raises(trio.BrokenResourceError):
+            await wrapped.do_handshake()
+
+    async with serving(handle) as address:
+        with pytest.raises(RelayExpectsTLS):
+            async with connect(address, "/"):
+                raise AssertionError("no plain text is there")
+
+
+async def test_a_server_that_closes_after_tls_is_no_relay(authority: trustme.CA, ca_file: str) -> None:
+    async def close(stream: trio.abc.Stream) -> None:
+        await stream.receive_some(4096)
+        await stream.aclose()
+
+    async with serving(secure(authority.issue_cert("127.0.0.1"), close)) as address:
+        with pytest.raises(NotARelay, match="closed the connection"):
+            async with connect(over_tls(address), "/", ca_file=ca_file):
+                raise AssertionError("no relay is there")
+
+
+async def test_a_file_of_authorities_that_cannot_be_used_is_said_to_be(tmp_path: Path) -> None:
+    (tmp_path / "empty.pem").touch()
+    for name, words in (("empty.pem", "no certificates"), ("missing.pem", "cannot be read")):
+        with pytest.raises(UsageError, match=words):
+            async with connect(RelayAddress(True, "127.0.0.1", 1), "/", ca_file=str(tmp_path / name)):
+                raise AssertionError("there is no such authority")
