@@ -83,6 +83,13 @@ def typecheck(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def layering(session: nox.Session) -> None:
+    """Who may import whom, and who may touch paths, print or know keys. Part of the tests; alone it takes seconds."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "pytest", "tests/test_layering.py")
+
+
+@nox.session(python=OLDEST)
 def docs(session: nox.Session) -> None:
     """The documentation as HTML in docs/_build; any warning is an error."""
     session.install(*group("docs"))
@@ -93,7 +100,7 @@ def docs(session: nox.Session) -> None:
 def build(session: nox.Session) -> None:
     """The sdist, the wheel from it, and the wheel at work in a clean environment, far from the sources."""
     session.install(*group("build"))
-    elsewhere = Path(session.create_tmp())
+    elsewhere = Path(session.create_tmp()).resolve()
     shutil.rmtree(elsewhere, ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", str(elsewhere / "dist"))
     (wheel,) = (elsewhere / "dist").glob("*.whl")

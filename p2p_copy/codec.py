@@ -61,6 +61,11 @@ class Codec(WSConnection):
         """Allow messages of full length."""
         self._decoder.max_message = self._max_message
 
+    def take_frames(self) -> int:
+        """Return how many frames have come since the last call."""
+        count, self._decoder.frames = self._decoder.frames, 0
+        return count
+
     @property
     def state(self) -> ConnectionState:
         """Where the connection stands."""

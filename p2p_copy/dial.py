@@ -22,12 +22,15 @@ from p2p_copy.errors import (
     CertificateNotTrusted,
     NotARelay,
     RelayExpectsTLS,
+    RelayRefused,
     RelayUnreachable,
     RelayWithoutTLS,
     UsageError,
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from p2p_copy.errors import P2PCopyError
 
 _FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
@@ -150,12 +153,19 @@ class Held(Tap):
 
     A close with bytes unread becomes a reset, and that can overtake the frame. So `aclose` only ends the use of
     this stream; whoever holds it closes it with `hang_up`.
+
+    Attributes:
+        pause: asked before every read for how many seconds to put it off; None for none.
+
     """
 
     _done = False
+    pause: Callable[[], float] | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the inner stream does."""
+        if self.pause is not None and (seconds := self.pause()) > 0:
+            await trio.sleep(seconds)
         if self._done:
             raise trio.ClosedResourceError
         return await super().receive_some(max_bytes)
@@ -288,9 +298,9 @@ def _no_tls(address: RelayAddress, first: bytes, cause: BaseException | None) ->
         verdict = _VERDICTS.get(cause.verify_code, _UNKNOWN_ISSUER)
         return CertificateNotTrusted(f"The certificate of {address.where} {verdict}")
     if not first:
-        return RelayWithoutTLS(
-            f"{address.where} closed the connection when TLS began. It may not speak TLS (then use ws://), or "
-            "it is too busy."
+        return RelayUnreachable(
+            f"{address.where} closed the connection when TLS began. It may be too busy: try again in a minute. Or "
+            "it does not speak TLS: then use ws:// instead of wss://."
         )
     if first[0] not in (TLS_ALERT, TLS_HANDSHAKE):
         return RelayWithoutTLS(
@@ -309,6 +319,10 @@ def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:
     plain_on_tls = number == 400 and _NAMES_TLS.search(first) is not None
     if not address.tls and (plain_on_tls or first[:2] == bytes((TLS_ALERT, 3))):
         return RelayExpectsTLS(f"{address.where} speaks TLS. Use wss:// instead of ws://.")
+    if number == 429:
+        return RelayRefused(
+            f"{address.where} has too many connections from your network already. Try again in a minute."
+        )
     if number in (502, 503, 504):
         return RelayUnreachable(
             f"A server answers at {address.where}, but the relay behind it does not (HTTP status {number})."
@@ -322,10 +336,7 @@ def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:
         )
     if first:
         return NotARelay(f"{address.where} is no p2p-copy relay and no web server. Check host and port.")
-    if address.tls:
-        return NotARelay(
-            f"{address.where} closed the connection without an answer. Check host, port and path."
-        )
-    return RelayExpectsTLS(
-        f"{address.where} closed the connection without an answer. If it speaks TLS, use wss:// instead of ws://."
+    or_tls = "" if address.tls else " Or it speaks TLS: then use wss:// instead of ws://."
+    return RelayUnreachable(
+        f"{address.where} closed the connection without an answer. It may be too busy: try again in a minute.{or_tls}"
     )

@@ -1,6 +1,6 @@
 """What a receiver does with each record, and what it answers.
 
-Everything here blocks on the disk and runs in a worker thread, one record for each trip: opening,
+Everything here blocks on the disk and runs in a worker thread, a few records for each trip: opening,
 decompressing, checking, hashing and writing. A record is decoded and its messages are checked one by one in
 order; a manifest page is checked whole before anything in it is created.
 """
@@ -33,6 +33,8 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.protocol.names import shown
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from p2p_copy.files.target import Part, Target
     from p2p_copy.protocol.manifest import Item, Manifest
     from p2p_copy.protocol.session import Session
@@ -59,8 +61,9 @@ class Incoming:
         self._manifest = manifest
         self._max_size = max_size
         self._part: Part | None = None
-        self._digest = FileDigest()
+        self._digest = FileDigest(0)
         self._next_report = 0.0
+        self._answers: list[bytes] = []
         self._rejected = 0
         self.files = 0
         self.size = 0
@@ -72,8 +75,8 @@ class Incoming:
         self.root: bytes | None = None
         self.goodbye = False
 
-    def take(self, record: bytes | str, now: float) -> bytes | None:
-        """Act on one record at time `now` (seconds) and return the record to answer with, if any.
+    def take(self, records: Sequence[bytes | str], now: float) -> list[bytes]:
+        """Act on records, in order, at time `now` (seconds) and return the records to answer with.
 
         Raises:
             PeerMisbehaved: the sender broke the protocol.
@@ -81,12 +84,19 @@ class Incoming:
             NoSpace, OutputNotWritable: this side cannot go on.
 
         """
-        for message in self._session.hear(record):
-            self._act(message)
+        for record in records:
+            for message in self._session.hear(record):
+                self._act(message)
         if self.root is None and now >= self._next_report:
             self._next_report = now + limits.PROGRESS_INTERVAL
             self._session.say(Progress(self.files, self.size))
-        return self._session.record() if self._session.pending else None
+        self._close_answer()
+        answers, self._answers = self._answers, []
+        return answers
+
+    def _close_answer(self) -> None:
+        if self._session.pending:
+            self._answers.append(self._session.record())
 
     def _act(self, message: Message) -> None:
         match message:
@@ -153,7 +163,7 @@ class Incoming:
             self._reject(item, refused.reason)
 
     def _begin(self, item: Item) -> None:
-        self._digest = FileDigest()
+        self._digest = FileDigest(item.entry.size)
         self._part = self._target.begin_file(item)
 
     def _file_end(self, message: FileEnd) -> None:
@@ -196,6 +206,8 @@ class Incoming:
         self.failures += reason.is_failure
         self.skipped += not reason.is_failure
         self.problems.append((shown(item.path), reason))
+        if self._session.pending >= limits.RECORD_TARGET:  # one record can hold the ends of many files
+            self._close_answer()
         self._session.say(Reject(item.index, reason, item.path))
 
     def _discard(self) -> None:

@@ -119,11 +119,16 @@ COMPRESS_LEAST_GAIN: Final = 20
 COMPRESS_MAX_SKIP: Final = 32
 """Records sent as they are after a failure before the next try: 8 MiB, so that a change is noticed soon."""
 
-PIPELINE: Final = 2
-"""Records waiting between two stages of one side, so that disk, cipher and socket overlap."""
+PIPELINE: Final = 4
+"""Records waiting between two stages of one side, so that disk, cipher and socket overlap; also the most that one
+trip to the worker thread makes or consumes, since a trip costs half as much as a record."""
 
 DIRECTORY_HANDLES: Final = 2 * MAX_DEPTH
 """Directories that a receiver keeps open at once: any path, and a neighbour's. macOS allows 256 descriptors."""
+
+FLUSH_EVERY: Final = 128 * MIB
+"""Bytes of one file after which they are flushed to the disk: one flush of all at the end can take minutes, in
+which nothing moves and nobody knows why."""
 
 FSYNC_FROM: Final = 1 * MIB
 """Bytes from which a file is flushed to the disk before it gets its name; below, the cost is all fsync."""
@@ -137,7 +142,7 @@ SENDER_PAGE_BYTES: Final = 64 * KIB
 PROGRESS_INTERVAL: Final = 0.5
 """Seconds between two reports from the receiver to the sender, and between two redraws of a progress line."""
 
-PLAIN_PROGRESS_INTERVAL: Final = 10.0
+PLAIN_PROGRESS_INTERVAL: Final = 5.0
 """Seconds between two progress lines where there is no terminal (job logs)."""
 
 CONNECT_TIMEOUT: Final = 15.0
@@ -189,6 +194,65 @@ RELAY_MAX_CONNECTIONS: Final = 4096
 RELAY_MAX_PENDING: Final = 256
 """Connections of one relay process that have not said hello yet; strangers come and go within the accept budget."""
 
+RELAY_PENDING_PER_SOURCE: Final = 8
+"""Connections of one source that have not said hello yet: a user starts a few clients at once, a flood starts more."""
+
+RELAY_PER_SOURCE: Final = 50
+"""Connections of one source (an IPv4 address, an IPv6 /64): a department behind one address, and no more."""
+
+RELAY_ARRIVALS: Final = 60
+"""New connections of one source in a minute, TLS handshakes being what costs a relay most."""
+
+RELAY_JOINS: Final = 30
+"""Rooms that one source may come to in a minute: enough for scripts, and hopeless for trying out rooms."""
+
+RELAY_MAX_WAITING: Final = 3072
+"""Clients of one relay process that wait for another one: the last quarter of the places is for their partners."""
+
+RELAY_BUSY_RETRY: Final = 60
+"""Seconds after which a client that met a full relay is asked to try again."""
+
+RELAY_REMEMBERED_SOURCES: Final = 16_384
+"""Sources without a connection that a relay remembers, for a minute: some 10 MB, if the whole internet calls."""
+
+RELAY_FRAMES: Final = 2000
+"""WebSocket frames per second that are taken from one connection, half a GiB/s of our own records. Whoever sends more
+is slowed down: 40,000 tiny ones a second would keep a processor busy."""
+
+FRAME_BURST: Final = 2.0
+"""Seconds' worth of frames that may come at once: what was held up by a slow network comes all together."""
+
+RATE_BURST: Final = 1.0
+"""Seconds' worth of bytes that may pass at once below a rate limit: a pause is made up for, an hour is not."""
+
+RATE_GRAIN: Final = 16 * KIB
+"""Bytes that a pairing owes before it stands in a queue for them, so that small messages do not each cost a wait."""
+
+LEAST_RATE: Final = 64 * KIB
+"""Least bytes per second that a rate limit may say: a longest message takes half a minute then, and clients of
+p2p-copy 0.1.x believe the connection dead when nothing moves for longer."""
+
+RELAY_WRITE_PROGRESS: Final = 120.0
+"""Seconds in which a client must take each started `RELAY_PIECE` of a message, 4 KiB/s; else its pairing is over."""
+
+RELAY_PIECE: Final = 2 * CHUNK
+"""Bytes of a message that get `RELAY_WRITE_PROGRESS` seconds: a record of ours is less, 0.1.x sends four and more."""
+
+PROXY_HEADER: Final = 1 * KIB
+"""Bytes of a PROXY protocol header after its first 16: addresses take 36, and the rest is of no use to us."""
+
+MAX_TOKEN: Final = 256
+"""Characters of an access token; ours have 43."""
+
+MAX_TOKENS_FILE: Final = 1 * MIB
+"""Bytes of a relay's file of tokens: some ten thousand, each of which is compared at every hello."""
+
+TOKEN_BYTES: Final = 32
+"""Random bytes of a token that we make: nobody guesses it, so its plain SHA-256 can lie in a file."""
+
+DESCRIPTORS_SHARE: Final = 0.8
+"""Part of the process' file descriptors that connections may take; the rest is for files, logs and the library."""
+
 HTTP_HEAD: Final = 8 * KIB
 """Bytes of an HTTP request's head at the relay: browsers and proxies stay below 4 KiB."""
 
@@ -210,12 +274,43 @@ LINK_QUEUE: Final = 0
 TCP_KEEPALIVE: Final = (30, 10, 3)
 """Seconds of idleness before a probe, seconds between probes, lost probes until a connection is dead."""
 
-TCP_USER_TIMEOUT: Final = 60.0
-"""Seconds in which the other end's kernel must take at least something of what we send (RFC 5482). Also the
-longest time that a peer may stop reading while data waits for it: Linux counts a closed window as silence."""
+TCP_USER_TIMEOUT: Final = 600.0
+"""Seconds in which the other end's kernel must take at least something of what we send (RFC 5482). Linux counts
+a closed window as silence, so this is also how long a receiver's disk may stall: a network file system that
+changes servers, or that is flushed, takes minutes."""
 
 RELAY_STOP_TIMEOUT: Final = 2 * GOODBYE_TIMEOUT
 """Seconds from the order to stop until the last connection is cut: what is in flight, then the goodbye."""
+
+RELAY_DRAIN: Final = 300.0
+"""Seconds in which pairings may come to their end when the relay is stopped (--drain); clients resume what is cut."""
+
+RELAY_DRAIN_SHORT: Final = 5.0
+"""Seconds of the same at most when somebody at a terminal pressed Ctrl-C, and waits."""
+
+RELAY_HURRY: Final = 1.0
+"""Seconds in which clients are told when a stop is ordered once more: one round trip, for those who listen."""
+
+RELAY_CERTIFICATE_CHECK: Final = 60.0
+"""Seconds between two looks at the certificate's files and age: a renewal is in use within a minute."""
+
+CERTIFICATE_WARNINGS: Final = (14, 7, 1)
+"""Days before a certificate's end at which the relay warns: usual renewals happen 30 days before."""
+
+RELAY_STATUS_INTERVAL: Final = 10.0
+"""Seconds between two looks at the counts that systemd shows as the relay's status."""
+
+UNIX_SOCKET_MODE: Final = 0o660
+"""Mode of a unix socket: for the relay's own user, and for the group that the proxy in front is in."""
+
+UNIX_BACKLOG: Final = 4096
+"""Connections that may wait at a unix socket to be accepted; the kernel's own limit (somaxconn) comes first."""
+
+MAP_BLOCKS_FROM: Final = 16 * MIB
+"""Bytes from which the C library may map a block of its own; all that a transfer allocates is smaller."""
+
+KEEP_FREED: Final = 32 * MIB
+"""Freed bytes that the C library may keep for the next record instead of returning them to the kernel."""
 
 RECEIVE_BUFFER: Final = 256 * KIB
 """Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each."""

@@ -255,7 +255,7 @@ async def connect(address: RelayAddress, path: str, *, ca_file: str | None = Non
 
     Raises:
         UsageError: `ca_file` cannot be used.
-        RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay: no link.
+        RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused: no link.
 
     """
     deadline = trio.current_time() + limits.CONNECT_TIMEOUT
@@ -288,7 +288,12 @@ async def connect(address: RelayAddress, path: str, *, ca_file: str | None = Non
 
 @asynccontextmanager
 async def accept(
-    stream: trio.abc.Stream, *, max_message: int, early: float = math.inf, head: bytes = b""
+    stream: trio.abc.Stream,
+    *,
+    max_message: int,
+    early: float = math.inf,
+    head: bytes = b"",
+    pace: Callable[[int], float] | None = None,
 ) -> AsyncIterator[tuple[str, Link]]:
     """Take a client's WebSocket request; yield its path and the link. The deadline is the caller's.
 
@@ -297,13 +302,18 @@ async def accept(
         max_message: bytes of the longest message; a longer one ends the link with close code 1009.
         early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
         head: bytes that were read from the stream before and belong to the request.
+        pace: is told how many frames have come since it was told last, control frames and fragments included, and
+            says for how many seconds to read no more; None for no such limit.
 
     Raises:
         LinkBroken: there was no proper request.
 
     """
     codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early)
-    link = Link(Held(stream, head=head), codec, max_message=max_message)
+    tap = Held(stream, head=head)
+    if pace is not None:
+        tap.pause = lambda: pace(codec.take_frames())
+    link = Link(tap, codec, max_message=max_message)
 
     async def opened() -> str:
         request = await link._until_over(link._connection._get_request)

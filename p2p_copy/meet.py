@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -15,15 +15,15 @@ from p2p_copy.errors import (
     NotARelay,
     P2PCopyError,
     PeerLost,
-    PeerMisbehaved,
     RelayLost,
     RelayRefused,
 )
 from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
 from p2p_copy.protocol import keys, rendezvous
 from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake
-from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome
+from p2p_copy.protocol.rendezvous import Paired, Refusal, Refused, Role, Welcome
 from p2p_copy.protocol.session import ZSTD, Session
+from p2p_copy.terms import binding, may_tell_token
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:
@@ -37,18 +37,30 @@ if TYPE_CHECKING:
 PEER_LOST_CODE = 4001
 """The relay's close code when the other side's connection broke (docs/protocol.md section 3)."""
 
+HINT = "Check that both sides use the same relay and the same code."
+
+QUOTA_USED_CODE = 4003
+"""The relay's close code when the quota of an access token is used up."""
+
 RELAY_STOPPING_CODE = 1012
 """The relay's close code when it is stopped or restarted."""
 
 
 @asynccontextmanager
 async def meet(
-    role: Role, relay: str, code: Code, *, wait: float, ca_file: str | None, observer: Observer
+    role: Role,
+    relay: str,
+    code: Code,
+    *,
+    wait: float,
+    ca_file: str | None,
+    observer: Observer,
+    token: str | None = None,
 ) -> AsyncIterator[tuple[Link, Session]]:
     """Connect, wait up to `wait` seconds for the other side, agree on keys; yield the link and a session.
 
     On a normal exit the link is closed politely. Use it inside `plain_errors`, which turns what a broken
-    link raises into errors for people.
+    link raises into errors for people. `token` is for relays that want one.
 
     Raises:
         RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
@@ -62,7 +74,7 @@ async def meet(
     room = keys.room_id(code.room)
     observer.connecting(str(address))
     async with connect(address, rendezvous.room_path(room), ca_file=ca_file) as link:
-        await _join(link, role, address, wait, observer)
+        await _join(link, role, address, wait, token, observer)
         session_keys = await _agree(link, role, room, code.secret)
         observer.paired()
         yield link, Session(role, session_keys)
@@ -103,35 +115,45 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
         return PeerLost("The other side ended the connection before the transfer was complete.")
     if error.close_code == PEER_LOST_CODE:
         return PeerLost()
+    if error.close_code == QUOTA_USED_CODE:
+        return RelayRefused(
+            "The relay ended the transfer: the quota of an access token, of this side or the other, is used up."
+        )
     if error.close_code == RELAY_STOPPING_CODE:
         return RelayLost("The relay is being stopped or restarted. Start again in a moment.")
     return RelayLost()
 
 
-async def _join(link: Link, role: Role, address: RelayAddress, wait: float, observer: Observer) -> None:
+async def _join(
+    link: Link, role: Role, address: RelayAddress, wait: float, token: str | None, observer: Observer
+) -> None:
     """Tell the relay what we want, and wait for the other side."""
-    await link.send(rendezvous.encode(rendezvous.Hello(role=role, program=PROGRAM)))
+    if token and not may_tell_token(address):
+        observer.notice("The access token was not sent: with ws:// everybody on the way could read it.")
+        token = None
+    await link.send(rendezvous.encode(rendezvous.Hello(role=role, program=PROGRAM, token=token or None)))
     with trio.move_on_after(limits.CONNECT_TIMEOUT) as deadline:
         welcome = await _hear_relay(link)
     if deadline.cancelled_caught or not isinstance(welcome, Welcome):
         raise NotARelay(f"{address} accepts connections, but does not welcome us as a p2p-copy relay would.")
     if welcome.notice:
         observer.notice(f"The relay says: {welcome.notice}")
+    if terms := binding(welcome, wait):
+        observer.notice(terms)
     observer.waiting(str(address))
     with trio.move_on_after(wait) as deadline:
         if not isinstance(await _hear_relay(link), Paired):
             raise NotARelay(f"{address} does not speak like a p2p-copy relay.")
     if deadline.cancelled_caught:
-        raise NobodyCame(
-            f"The other side did not come to {address} within {wait:g} s. "
-            "Check that both sides use the same relay and the same code."
-        )
+        raise NobodyCame(f"The other side did not come to {address} within {wait:g} s. {HINT}")
 
 
 async def _hear_relay(link: Link) -> Welcome | Paired:
     text = await link.receive()
     message = rendezvous.decode_answer(text)
     if isinstance(message, Refused):
+        if message.code == Refusal.WAIT_OVER:
+            raise NobodyCame(f"The other side did not come in the time that the relay allows. {HINT}")
         later = f" Try again in {message.retry_after} s." if message.retry_after else ""
         raise RelayRefused(f"The relay refused: {message.reason}{later}")
     return message
@@ -151,8 +173,9 @@ async def _agree(link: Link, role: Role, room: str, secret: str) -> SessionKeys:
                 await link.send(reply)
     except HandshakeFailed as failure:
         if failure.farewell is not None:
-            await link.send(failure.farewell)
-            await link.aclose()
+            with suppress(*LINK_ERRORS):  # a courtesy: what happened is clear
+                await link.send(failure.farewell)
+                await link.aclose()
         raise failure.error from None
     except LINK_ERRORS:
         raise machine.lost() from None
@@ -164,6 +187,4 @@ async def _next_step(link: Link) -> bytes:
         message = await link.receive()
     if deadline.cancelled_caught:
         raise LinkBroken("The other side is connected but does not answer.")
-    if isinstance(message, str):
-        raise PeerMisbehaved("The other side sent text where the key exchange belongs.")
-    return message
+    return message.encode() if isinstance(message, str) else message  # text is no step, and refused as such

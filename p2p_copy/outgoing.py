@@ -1,15 +1,17 @@
 """What a sender says, from the first page to the last sum, as sealed records.
 
-Everything here blocks on the disk and runs in a worker thread, one record for each trip: walking, reading,
+Everything here blocks on the disk and runs in a worker thread, a few records for each trip: walking, reading,
 hashing, compressing and sealing overlap with the socket, and one thread hop pays for 256 KiB or for
 hundreds of small files.
 """
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source import Found, SourceFailed, open_source, walk
 from p2p_copy.protocol import wire
 from p2p_copy.protocol.digest import FileDigest, RootDigest
@@ -38,7 +40,7 @@ class Outgoing:
     """One transfer's records, made on demand.
 
     Attributes:
-        rejected: numbers of the entries that the receiver does not take; filled by whoever listens to it.
+        rejections: how many entries the receiver does not take; skips: how many it leaves as they are.
         total: files and bytes in all, once somebody has counted them.
         problems: (shown path, reason) of everything that cannot be sent; the reader takes them out.
         files: files sent whole.
@@ -55,15 +57,29 @@ class Outgoing:
         self._entries = 0
         self._failures = 0
         self._told_total = False
-        self.rejected: set[int] = set()
+        self._rejected: set[int] = set()  # those that still matter
+        self._open: frozenset[int] = frozenset()
+        self._passed = 0
+        self.rejections = 0
+        self.skips = 0
         self.total: tuple[int, int] | None = None
         self.problems: list[tuple[str, Reason]] = []
         self.files = 0
         self.size = 0
 
-    def reject(self, index: int) -> None:
-        """Say that the receiver does not take this entry; what of it was not sent yet will not be."""
-        self.rejected.add(index)
+    def reject(self, index: int, reason: Reason) -> None:
+        """Say that the receiver does not take this entry; what of it was not sent yet will not be.
+
+        Raises:
+            PeerMisbehaved: there is no such entry.
+
+        """
+        if index >= self._entries:
+            raise PeerMisbehaved("The receiver speaks of an entry that was never named.")
+        if self._matters(index):
+            self._rejected.add(index)
+        self.rejections += reason.is_failure
+        self.skips += not reason.is_failure
 
     @property
     def failures(self) -> int:
@@ -75,9 +91,9 @@ class Outgoing:
         """The root digest over all that was said so far."""
         return self._root.digest()
 
-    def next_record(self) -> bytes | None:
-        """Return the next record, or None after the last. Blocks on the disk."""
-        return next(self._records, None)
+    def next_records(self, most: int = 1) -> list[bytes]:
+        """Return the next records: `most` of them, fewer at the end, none after it. Blocks on the disk."""
+        return list(islice(self._records, most))
 
     def _pack(self) -> Iterator[bytes]:
         session = self._session
@@ -103,6 +119,11 @@ class Outgoing:
             if (above := self._rejected_above(found)) is not None:
                 above.pruned = True
                 continue
+            if self._entries == limits.MAX_ENTRIES:
+                self._failures += 1
+                self.problems.append((shown(found.path), Reason.TOO_MUCH))
+                yield Omitted(shown(found.entry.name), Reason.TOO_MUCH)
+                break  # and with it all that the walk would still find
             found.index = self._entries
             self._entries += 1
             page.append(found)
@@ -122,13 +143,27 @@ class Outgoing:
             if found.entry.kind is Kind.FILE:
                 digest = yield from self._contents(found)
             self._root.add(found.entry, digest)
+        self._forget(page[-1])
+
+    def _forget(self, last: Found) -> None:
+        """Drop the rejections that can change nothing any more: all but those of directories still open."""
+        open_directories = set()
+        above: Found | None = last
+        while above is not None:
+            open_directories.add(above.index)
+            above = above.parent
+        self._open, self._passed = frozenset(open_directories), last.index + 1
+        self._rejected.intersection_update({at for at in list(self._rejected) if self._matters(at)})
+
+    def _matters(self, index: int) -> bool:
+        return index >= self._passed or index in self._open
 
     def _contents(self, found: Found) -> Generator[Message, None, bytes | None]:
         """Send one file; return its digest, or None if it was not sent whole."""
         index = found.index
-        digest = FileDigest()
+        digest = FileDigest(found.entry.size)
         offset = 0
-        if index in self.rejected or self._rejected_above(found) is not None:
+        if index in self._rejected or self._rejected_above(found) is not None:
             yield FileFail(index, Reason.NOT_WANTED)
             return None
         try:
@@ -137,7 +172,7 @@ class Outgoing:
                     digest.update(chunk)
                     yield Data(index, offset, chunk)
                     offset += len(chunk)
-                    if index in self.rejected:
+                    if index in self._rejected:
                         yield FileFail(index, Reason.NOT_WANTED)
                         return None
         except SourceFailed as failure:
@@ -154,6 +189,6 @@ class Outgoing:
     def _rejected_above(self, found: Found) -> Found | None:
         """Return the directory on the way to `found` that the receiver does not take, if there is one."""
         above = found.parent
-        while above is not None and above.index not in self.rejected:
+        while above is not None and above.index not in self._rejected:
             above = above.parent
         return above

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import trio
@@ -38,6 +39,7 @@ async def receive(
     max_size: int | None = None,
     wait: float = limits.PEER_WAIT,
     ca_file: str | None = None,
+    token: str | None = None,
     observer: Observer | None = None,
 ) -> Report:
     """Receive what the sender with the same code at the same relay has, into the directory `out`.
@@ -55,6 +57,7 @@ async def receive(
         max_size: most bytes of all files together; None for what fits on the disk.
         wait: seconds to wait for the sender.
         ca_file: PEM file with certificates to trust besides the system's.
+        token: access token, for relays that want one. It is not sent where others could read it (ws://).
         observer: is told how it goes.
 
     Raises:
@@ -66,7 +69,9 @@ async def receive(
     target = await trio.to_thread.run_sync(lambda: Target(out, conflict=conflict))
     try:
         with plain_errors():
-            async with meet(Role.RECEIVER, relay, code, wait=wait, ca_file=ca_file, observer=watcher) as met:
+            async with meet(
+                Role.RECEIVER, relay, code, wait=wait, ca_file=ca_file, token=token, observer=watcher
+            ) as met:
                 link, session = met
                 began = time.monotonic()
                 manifest = Manifest(portable=names is Names.PORTABLE, key=os.urandom(16))
@@ -128,14 +133,17 @@ async def _write_all(link: Link, incoming: Incoming, observer: Observer) -> None
             limit = limits.GOODBYE_TIMEOUT if incoming.root is not None else float("inf")
             with trio.move_on_after(limit) as deadline:
                 try:
-                    record = await to_disk.receive()
+                    records = [await to_disk.receive()]
                 except trio.EndOfChannel:
                     return  # the fetcher is through, or brings the error out itself
             if deadline.cancelled_caught:
                 break
-            answer = await trio.to_thread.run_sync(incoming.take, record, trio.current_time())
+            with suppress(trio.WouldBlock, trio.EndOfChannel):
+                while len(records) < limits.PIPELINE:
+                    records.append(to_disk.receive_nowait())
+            answers = await trio.to_thread.run_sync(incoming.take, records, trio.current_time())
             _tell(incoming, observer)
-            if answer is not None:
+            for answer in answers:
                 await link.send(answer)
         nursery.cancel_scope.cancel()
 

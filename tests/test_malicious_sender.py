@@ -53,7 +53,7 @@ def link(depth: int, name: str, target: str) -> Entry:
 
 
 def digest(data: bytes) -> bytes:
-    one = FileDigest()
+    one = FileDigest(len(data))
     one.update(data)
     return one.digest()
 

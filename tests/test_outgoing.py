@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.target import Target
 from p2p_copy.incoming import Incoming
 from p2p_copy.options import Conflict, Links
@@ -18,8 +20,6 @@ from tests.keys import both_sessions
 from tests.trees import leftovers
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from p2p_copy.protocol.session import Session
 
 
@@ -43,16 +43,15 @@ class Transfer:
         listener.hear(speaker.record())
 
     def step(self) -> bool:
-        record = self.outgoing.next_record()
-        if record is None:
+        records = self.outgoing.next_records()
+        if not records:
             return False
         self._now += 1
-        answer = self.incoming.take(record, self._now)
-        if answer is not None:
+        for answer in self.incoming.take(records, self._now):
             for message in self.sender.hear(answer):
                 self.answers.append(message)
                 if isinstance(message, Reject):
-                    self.outgoing.reject(message.index)
+                    self.outgoing.reject(message.index, message.reason)
         return True
 
     def finish(self) -> Receipt:
@@ -66,7 +65,7 @@ class Transfer:
 
     def _goodbye(self) -> None:
         self.sender.say(Goodbye())
-        self.incoming.take(self.sender.record(), self._now)
+        self.incoming.take([self.sender.record()], self._now)
         assert self.incoming.goodbye
 
 
@@ -171,3 +170,48 @@ def test_small_files_share_records(tmp_path: Path, out: Path) -> None:
         records += 1
     assert records <= 4
     transfer.target.close()
+
+
+def test_a_thousand_rejections_at_once_fit_into_as_many_records_as_they_need(
+    tmp_path: Path, out: Path
+) -> None:
+    long = Path("n" * 200) / ("m" * 200) / ("o" * 200)
+    for place in (tmp_path / "source" / long, out / "source" / long):
+        place.mkdir(parents=True)
+        for number in range(4000):
+            (place / f"{number}").touch()
+    transfer = Transfer(tmp_path / "source", out)
+    receipt = transfer.finish()
+    assert (receipt.files, receipt.rejected) == (0, 4000)
+    assert transfer.outgoing.rejections == 4000
+
+
+def test_an_entry_that_was_never_named_cannot_be_rejected(source: Path, out: Path) -> None:
+    transfer = Transfer(source, out)
+    with pytest.raises(PeerMisbehaved):
+        transfer.outgoing.reject(2**31, Reason.EXISTS)
+    transfer.target.close()
+
+
+def test_rejections_that_matter_no_more_are_forgotten(tmp_path: Path, out: Path) -> None:
+    for place in (tmp_path / "source", out / "source"):
+        place.mkdir(parents=True)
+        for number in range(2000):
+            (place / f"{number}").touch()
+    transfer = Transfer(tmp_path / "source", out)
+    transfer.finish()
+    assert len(transfer.outgoing._rejected) <= limits.SENDER_PAGE_ENTRIES + 1
+
+
+def test_too_many_entries_are_reported_and_the_first_ones_arrive(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_ENTRIES", 11)
+    (tmp_path / "source").mkdir()
+    for number in range(20):
+        (tmp_path / "source" / f"{number}").write_text("x")
+    transfer = Transfer(tmp_path / "source", out)
+    receipt = transfer.finish()
+    assert receipt.files == 10
+    assert transfer.outgoing.failures == transfer.incoming.failures == 1
+    assert [reason for _, reason in transfer.incoming.problems] == [Reason.TOO_MUCH]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,17 +13,21 @@ from p2p_copy.errors import (
     NothingToSend,
     OutputNotWritable,
     PeerFailed,
+    PeerLost,
     RelayUnreachable,
     WrongCode,
 )
+from p2p_copy.incoming import Incoming
 from p2p_copy.options import Conflict, Links, Names
 from p2p_copy.protocol.code import Code
 from p2p_copy.sender import send
-from tests.transfers import CODE, Both, copy, running_relay
+from tests.transfers import CODE, Both, Told, copy, running_relay
 from tests.trees import leftovers, make_tree, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from p2p_copy.protocol.messages import Finish
 
 
 async def test_a_tree_arrives_with_everything_it_has(tmp_path: Path) -> None:
@@ -153,6 +158,34 @@ async def test_too_much_is_refused_before_it_flows(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "out") == []
 
 
+async def test_a_receipt_that_never_comes_is_not_waited_for_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
+    (tmp_path / "file").write_text("x")
+    stuck = threading.Event()
+    finish = Incoming._finish
+
+    def late(self: Incoming, message: Finish) -> None:
+        stuck.wait(3)
+        finish(self, message)
+
+    monkeypatch.setattr(Incoming, "_finish", late)
+    both = await copy([tmp_path / "file"], tmp_path / "out")
+    stuck.set()
+    assert isinstance(both.sent, PeerLost)
+    assert "confirm" in str(both.sent)
+
+
+async def test_the_relays_own_patience_ends_as_ours_does_and_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    told = Told()
+    async with running_relay(wait=1) as relay:
+        with pytest.raises(NobodyCame):
+            await send([str(tmp_path / "file")], relay=relay, code=CODE, observer=told)
+    assert told.notices
+
+
 # Conflicts
 
 
@@ -192,6 +225,15 @@ async def test_rename_keeps_both(tmp_path: Path) -> None:
     assert both.reports[0].failures == 0
     assert (out / "tree" / "same.txt").read_text() == "old"
     assert (out / "tree" / "same (1).txt").read_text() == "new"
+
+
+async def test_a_tree_without_a_place_is_missing_even_if_files_may_be_skipped(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "a tree").write_text("in the way")
+    both = await copy([tree], tmp_path / "out", receiving={"conflict": Conflict.SKIP})
+    sent, received = both.reports
+    assert (sent.failures, sent.skipped) == (received.failures, received.skipped) == (1, 0)
 
 
 async def test_skip_leaves_alone_and_is_no_failure(tmp_path: Path) -> None:

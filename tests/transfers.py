@@ -40,6 +40,7 @@ class Told(Observer):
         self.totals: list[tuple[int, int]] = []
         self.last = (0, 0)
         self.states: list[str] = []
+        self.notices: list[str] = []
         self.on_progress: Callable[[int, int], None] = lambda files, size: None
 
     def connecting(self, relay: str) -> None:
@@ -47,6 +48,9 @@ class Told(Observer):
 
     def waiting(self, relay: str) -> None:
         self.states.append("waiting")
+
+    def notice(self, sentence: str) -> None:
+        self.notices.append(sentence)
 
     def paired(self) -> None:
         self.states.append("paired")

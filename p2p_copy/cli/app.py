@@ -5,25 +5,23 @@ Only cyclopts is imported here, so that `--help` and a mistyped option are answe
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
-from cyclopts import App, CoercionError, Parameter, validators
+from cyclopts import App, Parameter, validators
 
 from p2p_copy import limits
 from p2p_copy.cli.config import CONFIG_VARIABLE, from_file
 from p2p_copy.cli.failure import explain
-from p2p_copy.cli.sources import CODE_VARIABLE, SERVER_VARIABLE
+from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits, bytes_of
+from p2p_copy.cli.sources import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import with_serve_value
 from p2p_copy.options import Conflict, Links, Names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_SIZE: Final = re.compile(r"([0-9]+) ?(?:([KMGT])(?:iB)?|B?)", re.ASCII | re.IGNORECASE)
 
 _SECONDS: Final = Parameter(validator=validators.Number(gt=0), metavar="SECONDS", show_default="{:g}".format)
 
@@ -60,14 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code or 0
 
 
-def _bytes_of(_type: object, tokens: Sequence[Any]) -> int:
-    match = _SIZE.fullmatch(tokens[0].value)
-    if match is None:
-        raise CoercionError(token=tokens[0], target_type=int)
-    power = " KMGT".index((match[2] or " ").upper())
-    return int(match[1]) * int(limits.KIB**power)
-
-
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
@@ -99,6 +89,15 @@ class ClientOptions:
         str | None,
         Parameter(
             metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
+        ),
+    ] = None
+    token_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            allow_leading_hyphen=True,
+            help="File whose first line is the access token, for relays that want one; - for standard input. "
+            f"{TOKEN_VARIABLE} is another way.",
         ),
     ] = None
     wait: Annotated[float, _SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
@@ -167,7 +166,7 @@ def receive(
     max_size: Annotated[
         int | None,
         Parameter(
-            converter=_bytes_of,
+            converter=bytes_of,
             n_tokens=1,
             accepts_keys=False,
             metavar="BYTES",
@@ -184,17 +183,16 @@ def receive(
     return work(words, options, out=out, conflict=on_conflict, names=names, max_size=max_size)
 
 
-@app.command(usage="Usage: p2p-copy run-relay-server HOST PORT [OPTIONS]")
+@app.command(usage="Usage: p2p-copy run-relay-server HOST PORT [HOST PORT]... [OPTIONS]")
 def run_relay_server(
-    host: Annotated[
-        str, Parameter(help="Address or name to listen at; 0.0.0.0 for all of IPv4, :: for all.")
+    *where: Annotated[
+        str,
+        Parameter(
+            name="HOST PORT",
+            help="Address or name to listen at, 0.0.0.0 for all of IPv4, :: for all of IPv6; and the TCP port, 0 "
+            "for one that is free. In place of a pair: unix:PATH, for a proxy on this machine.",
+        ),
     ],
-    port: Annotated[
-        int,
-        Parameter(validator=validators.Number(gte=0, lte=65535), help="TCP port; 0 for one that is free."),
-    ],
-    /,
-    *,
     tls: Annotated[bool, Parameter(help="Speak TLS, or leave that to a proxy in front.")] = True,
     certfile: Annotated[
         str | None, Parameter(metavar="FILE", help="Certificate with its chain, PEM.")
@@ -202,17 +200,52 @@ def run_relay_server(
     keyfile: Annotated[
         str | None, Parameter(metavar="FILE", help="The certificate's private key, PEM.")
     ] = None,
+    reload_certs: Annotated[
+        Literal["auto", "signal"],
+        Parameter(help="Use a renewed certificate when its files change, and on SIGHUP; or on SIGHUP only."),
+    ] = "auto",
+    drain: Annotated[
+        float,
+        Parameter(
+            validator=validators.Number(gte=0),
+            metavar="SECONDS",
+            show_default="{:g}".format,
+            help="Seconds that transfers may go on after SIGTERM.",
+        ),
+    ] = limits.RELAY_DRAIN,
+    limit: RelayLimits = DEFAULT_LIMITS,
     config: Annotated[
         str | None, Parameter(metavar="FILE", help="Configuration file (TOML), table [run-relay-server].")
     ] = None,
 ) -> int:
-    """Run a relay until SIGTERM or Ctrl-C.
+    """Run a relay until SIGTERM or Ctrl-C; SIGHUP reloads the certificate.
 
     A relay pairs senders and receivers and passes on what it cannot read. It stores nothing.
     """
     from p2p_copy.cli.relay import run_relay_server as work
 
-    return work(host, port, tls=tls, certfile=certfile, keyfile=keyfile)
+    return work(
+        where,
+        tls=tls,
+        certfile=certfile,
+        keyfile=keyfile,
+        watch_certificates=reload_certs == "auto",
+        drain=drain,
+        limit=limit,
+    )
+
+
+@app.command(usage="Usage: p2p-copy relay-token NAME")
+def relay_token(
+    name: Annotated[str, Parameter(help="Whom it is for: letters, digits and . _ @ -, up to 64.")], /
+) -> int:
+    """Make an access token for a relay, and the line for its --tokens-file.
+
+    The token is for the client, the line for the relay. It holds a hash, so it gives nothing away.
+    """
+    from p2p_copy.cli.relay_token import relay_token as work
+
+    return work(name)
 
 
 @app.command(usage="Usage: p2p-copy demo [DIR]")

@@ -1,6 +1,6 @@
 """The configuration file: TOML, one table for each command, the relay's address for both clients on top.
 
-    server = "wss://relay.example:443"     # also: ca-file
+    server = "wss://relay.example:443"     # also: ca-file, token-file
     [receive]
     out = "incoming"
 
@@ -30,7 +30,7 @@ CONFIG_VARIABLE: Final = "P2P_COPY_CONFIG"
 _OPTION: Final = "--config"
 _CLIENTS: Final = ("send", "receive")
 _TABLES: Final = (*_CLIENTS, "run-relay-server")
-_SHARED: Final = ("server", "ca-file")
+_SHARED: Final = ("server", "ca-file", "token-file")
 _CODE_KEYS: Final = ("code", "code-file")
 
 

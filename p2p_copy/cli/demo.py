@@ -22,12 +22,12 @@ import trio
 
 import p2p_copy
 from p2p_copy.cli.config import CONFIG_VARIABLE
-from p2p_copy.cli.progress import amount
 from p2p_copy.cli.run import run
-from p2p_copy.cli.sources import CODE_VARIABLE, SERVER_VARIABLE
+from p2p_copy.cli.sources import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
 from p2p_copy.protocol import code as codes
+from p2p_copy.units import amount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -115,7 +115,9 @@ async def _start(
     """Run p2p-copy with these words; cancelling ends it."""
     terminal.say(f"   $ p2p-copy {shlex.join(words)}")
     environment = {
-        name: value for name, value in os.environ.items() if name not in (SERVER_VARIABLE, CODE_VARIABLE)
+        name: value
+        for name, value in os.environ.items()
+        if name not in (SERVER_VARIABLE, CODE_VARIABLE, TOKEN_VARIABLE)
     }
     environment |= {CONFIG_VARIABLE: os.devnull, "PYTHONDONTWRITEBYTECODE": "1"}
     if code:

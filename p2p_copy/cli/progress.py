@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
 from p2p_copy.observe import Observer
+from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.observe import Report
 
-_UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _ROOT_DIGITS: Final = 16
 
 
@@ -169,19 +169,3 @@ class Meter:
             return 0.0
         (then, before), (now, after) = self._notes[0], self._notes[-1]
         return max(after - before, 0) / (now - then) if now > then else 0.0
-
-
-def amount(size: float) -> str:
-    """Return so many bytes as people write them: `1.2 GiB`."""
-    step = 0
-    while size >= 1000 and step < len(_UNITS) - 1:
-        size /= limits.KIB
-        step += 1
-    return f"{size:.{min(step, 1)}f} {_UNITS[step]}"
-
-
-def duration(seconds: float) -> str:
-    """Return so many seconds as people write them: `0:35`, `2:03:04`."""
-    minutes, second = divmod(int(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"

@@ -42,6 +42,7 @@ def receive(
     relay = sources.relay_of(word.relay, options.server)
     text = sources.written_code(word.code, options.code, options.code_file)
     code = sources.ask_for_code(terminal) if text is None else codes.parse(text)
+    token = sources.access_token(options.token_file)
     progress = Progress(terminal, verb="Received")
 
     async def story() -> Report:
@@ -54,6 +55,7 @@ def receive(
             max_size=max_size,
             wait=options.wait,
             ca_file=options.ca_file,
+            token=token,
             observer=progress,
         )
 

@@ -2,27 +2,43 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from p2p_copy.cli.failure import Interrupted
-from p2p_copy.cli.run import run
+from p2p_copy.cli.service import run_service
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import UsageError
-from p2p_copy.relay import log
+from p2p_copy.relay import descriptors, log
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.server import serve
+from p2p_copy.relay.listeners import UNIX_PREFIX, Place, Tcp, Unix, activated
+from p2p_copy.relay.server import Relay
+from p2p_copy.relay.systemd import Notifier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p2p_copy.cli.relay_limits import RelayLimits
 
-def run_relay_server(host: str, port: int, *, tls: bool, certfile: str | None, keyfile: str | None) -> int:
+_MAX_PORT: Final = 65535
+
+
+def run_relay_server(
+    where: Sequence[str],
+    *,
+    tls: bool,
+    certfile: str | None,
+    keyfile: str | None,
+    watch_certificates: bool,
+    drain: float,
+    limit: RelayLimits,
+) -> int:
     """Serve until a signal comes, which is the normal end and exit code 0.
 
     Raises:
-        UsageError: TLS is wanted without certificate and key, or the reverse.
+        UsageError: TLS is wanted without certificate and key, or the reverse; or nobody said where to listen.
         CannotListen: the relay cannot start.
 
     """
@@ -33,26 +49,48 @@ def run_relay_server(host: str, port: int, *, tls: bool, certfile: str | None, k
         )
     if not tls and (certfile or keyfile):
         raise UsageError("--certfile and --keyfile are for TLS, and --no-tls turns TLS off. Leave one out.")
+    config = RelayConfig(
+        host=None,
+        more=(*places(where), *activated(os.environ)),
+        certfile=certfile,
+        keyfile=keyfile,
+        watch_certificates=watch_certificates,
+        **limit.settings(),
+    )
+    if not config.places:
+        raise UsageError("Say where to listen: p2p-copy run-relay-server HOST PORT, or unix:PATH.")
     terminal = Terminal.standard()
-    relay = RelayConfig(host=host, port=port, certfile=certfile, keyfile=keyfile)
 
-    async def story() -> None:
-        async with trio.open_nursery() as nursery:
-            bound = await nursery.start(serve, relay)
-            terminal.result(f"Relay listening on {addresses('wss' if tls else 'ws', host, bound)}")
+    def announce(urls: Sequence[str]) -> None:
+        terminal.result(f"Relay listening on {' and '.join(urls)}")
 
     log.configure()
-    try:
-        run(story)
-    except Interrupted:
-        return 0
-    raise AssertionError("a relay serves until it is stopped")
+    descriptors.raise_limit()
+    service = partial(run_service, Relay(config), Notifier(os.environ), drain=drain, announce=announce)
+    trio.run(service)
+    return 0
 
 
-def addresses(scheme: str, host: str, bound: Sequence[tuple[str, int]]) -> str:
-    """Return the URLs of a relay that was asked to listen at `host`, one for each port."""
-    ports = dict.fromkeys(port for _, port in bound)
-    return " and ".join(url(scheme, host, port) for port in ports)
+def places(words: Sequence[str]) -> list[Place]:
+    """Return where `HOST PORT` pairs and `unix:PATH` words say to listen.
+
+    Raises:
+        UsageError: a port is missing or none.
+
+    """
+    found: list[Place] = []
+    rest = iter(words)
+    for word in rest:
+        if word.startswith(UNIX_PREFIX):
+            found.append(Unix(word.removeprefix(UNIX_PREFIX)))
+            continue
+        port = next(rest, "")
+        if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= _MAX_PORT):
+            raise UsageError(
+                f"After each HOST comes a PORT, a number from 0 to {_MAX_PORT}: HOST PORT HOST PORT."
+            )
+        found.append(Tcp(word, int(port)))
+    return found
 
 
 def url(scheme: str, host: str, port: int) -> str:

@@ -10,6 +10,7 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.cli.failure import Interrupted
+from p2p_copy.cli.memory import keep_freed_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -31,6 +32,7 @@ def run(story: Callable[[], Awaitable[T]]) -> T:
         Interrupted: a signal came, and the story was cancelled and has cleaned up.
 
     """
+    keep_freed_blocks()
     return trio.run(_watched, story)
 
 

@@ -42,6 +42,7 @@ def send(words: Sequence[str], options: ClientOptions, *, serve: str | None, lin
     relay = "" if serve else sources.relay_of(word.relay, options.server)
     text = sources.written_code(word.code, options.code, options.code_file)
     code = codes.generate(secrets.randbelow) if text is None else codes.choose(text)
+    token = None if serve else sources.access_token(options.token_file)
     progress = Progress(terminal, verb="Sent")
 
     async def through(address: str, seen_as: str) -> Report:
@@ -53,6 +54,7 @@ def send(words: Sequence[str], options: ClientOptions, *, serve: str | None, lin
             links=links,
             wait=options.wait,
             ca_file=options.ca_file,
+            token=token,
             observer=progress,
         )
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CODE_VARIABLE: Final = "P2P_COPY_CODE"
 SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
+TOKEN_VARIABLE: Final = "P2P_COPY_TOKEN"  # noqa: S105 - where it is, and not what
 
 _STDIN: Final = "-"
 
@@ -66,23 +67,37 @@ def written_code(word: str | None, option: str | None, file: str | None) -> str 
     if text := word or option:
         return text
     if file:
-        return _first_line(file)
+        return _first_line(file, "code", 2 * limits.MAX_CODE)
     return os.environ.get(CODE_VARIABLE) or None
 
 
-def _first_line(file: str) -> str:
+def access_token(file: str | None) -> str | None:
+    """Return the access token from a file, else from the environment; None if there is none. Never an argument.
+
+    Raises:
+        UsageError: the file cannot be read or is empty, or what it holds is no token.
+
+    """
+    text = _first_line(file, "token", limits.MAX_TOKEN + 2) if file else os.environ.get(TOKEN_VARIABLE, "")
+    token = text.strip()
+    if len(token) > limits.MAX_TOKEN or not token.isprintable():
+        raise UsageError("The access token is too long or has odd characters. Is it the right file?")
+    return token or None
+
+
+def _first_line(file: str, what: str, most: int) -> str:
     try:
         if file == _STDIN:
-            line = sys.stdin.readline(2 * limits.MAX_CODE)
+            line = sys.stdin.readline(most)
         else:
             with open(file, encoding="utf-8") as stream:
-                line = stream.readline(2 * limits.MAX_CODE)
+                line = stream.readline(most)
     except OSError as error:
-        raise UsageError(f"The code file cannot be read: {error.strerror}.") from error
+        raise UsageError(f"The {what} file cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UsageError("The code file is not UTF-8 text.") from error
+        raise UsageError(f"The {what} file is not UTF-8 text.") from error
     if not line.strip():
-        raise UsageError("The code file is empty: its first line is the code.")
+        raise UsageError(f"The {what} file is empty: its first line is the {what}.")
     return line
 
 

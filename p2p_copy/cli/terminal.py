@@ -39,8 +39,9 @@ class Terminal:
 
     @classmethod
     def standard(cls, *, quiet: bool = False) -> Terminal:
-        """Return the terminal of this process."""
-        return cls(sys.stdout, sys.stderr, quiet=quiet)
+        """Return the terminal of this process; what was closed before it began swallows what is written."""
+        out, err = (stream or open(os.devnull, "w", encoding="utf-8") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
+        return cls(out, err, quiet=quiet)
 
     def result(self, line: str) -> None:
         """Write a line that a script may read."""

@@ -201,6 +201,8 @@ class Directory:
         """Return the bytes that an ordinary user may still write here."""
         if sys.platform != "win32":
             status = os.statvfs(self._itself())
+            if not status.f_blocks:  # a file system that does not say, as those in memory
+                return limits.MAX_FILE_SIZE
             return status.f_bavail * status.f_frsize
         return shutil.disk_usage(self._itself()).free
 

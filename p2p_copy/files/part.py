@@ -34,7 +34,7 @@ class Part:
     An empty file is complete as soon as it exists, so it is created by `publish`, under its own name at once.
     """
 
-    __slots__ = ("_conflict", "_directory", "_entry", "_fd", "_temporary")
+    __slots__ = ("_conflict", "_directory", "_entry", "_fd", "_temporary", "_unflushed")
 
     def __init__(self, directory: Directory, entry: Entry, conflict: Conflict) -> None:
         self._directory = directory
@@ -42,6 +42,7 @@ class Part:
         self._conflict = conflict
         self._fd = -1
         self._temporary = ""
+        self._unflushed = 0
         if entry.size:
             self._create()
 
@@ -62,6 +63,10 @@ class Part:
             written = os.write(self._fd, data)
             while written < len(data):
                 written += os.write(self._fd, memoryview(data)[written:])
+            self._unflushed += written
+            if self._unflushed >= limits.FLUSH_EVERY:
+                self._unflushed = 0
+                os.fsync(self._fd)
         except OSError as error:
             fail(error)
 

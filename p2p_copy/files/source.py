@@ -114,13 +114,14 @@ class _Walk:
 
     def named(self, path: str) -> Found | Omitted:
         """Look at one path as the user gave it."""
-        name = _own_name(path)
-        if not name:
-            return Omitted(names.shown(path), Reason.NAME)  # a file system's root has none
+        name = ""
         try:
+            name = _own_name(path)
+            if not name:
+                return Omitted(names.shown(path), Reason.NAME)  # a file system's root has none
             status = os.stat(path)
         except (OSError, ValueError) as error:
-            return Omitted(names.shown(name), reason_of(error))
+            return Omitted(names.shown(name or path), reason_of(error))
         entry = self._entry(name, None, status)
         if isinstance(entry, Reason):
             return Omitted(names.shown(name), entry)

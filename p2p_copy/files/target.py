@@ -101,7 +101,9 @@ class Target:
         except FileExistsError:
             with suppress(NotADirectoryError):
                 return parent.open(name)
-        return conflicts.place(self._conflict, name, parent.make, ending=False)
+        # To skip is to leave one file as it is; a whole tree that has no place is missing.
+        policy = Conflict.REFUSE if self._conflict is Conflict.SKIP else self._conflict
+        return conflicts.place(policy, name, parent.make, ending=False)
 
     def finish_directory(self, item: Item) -> None:
         """Give a directory its attributes, once all that lies in it is done, and let it go.
@@ -174,7 +176,7 @@ class Target:
         directory = self._parent(item)
         self._check(item, directory)
         try:
-            self._part = Part(directory, item.entry, self._conflict)
+            self._part = Part(directory, item.entry, self._policy(directory))
         except (OSError, ValueError) as error:
             fail(error)
         return self._part
@@ -186,6 +188,11 @@ class Target:
             conflicts.check(self._conflict, directory, item.entry.name)
         except (OSError, ValueError) as error:
             fail(error)
+
+    def _policy(self, directory: Directory) -> Conflict:
+        """In a directory of our own making, whatever is there came with this transfer: it is not to be replaced."""
+        ours = directory.created and self._conflict is Conflict.OVERWRITE
+        return Conflict.REFUSE if ours else self._conflict
 
     def _parent(self, item: Item) -> Directory:
         if item.parent is None:

@@ -27,44 +27,38 @@ _ROOT: Final = "p2p-copy/1 root digest"
 
 
 class FileDigest:
-    """Collects one file's bytes, in order."""
+    """Collects the bytes of a file of `size` bytes, in order."""
 
-    __slots__ = ("_leaves", "_segment", "_size")
+    __slots__ = ("_at", "_segment", "_tree")
 
-    def __init__(self) -> None:
-        self._size = 0
-        self._leaves: list[bytes] = []
+    def __init__(self, size: int) -> None:
+        self._tree = blake3(size.to_bytes(8, "big"), derive_key_context=_FILE)
         self._segment: blake3 | None = None
+        self._at = 0
 
     def update(self, data: bytes | memoryview) -> None:
         """Take the next bytes, any number of them."""
         while data:
             if self._segment is None:
                 self._segment = blake3()
-            room = limits.SEGMENT - self._size % limits.SEGMENT
+            room = limits.SEGMENT - self._at
             piece = data[:room] if len(data) > room else data
             self._segment.update(piece)
-            self._size += len(piece)
+            self._at += len(piece)
             data = data[room:] if len(data) > room else b""
-            if self._size % limits.SEGMENT == 0:
-                self._leaves.append(self._segment.digest())
-                self._segment = None
+            if self._at == limits.SEGMENT:
+                self._end_segment()
+
+    def _end_segment(self) -> None:
+        if self._segment is not None:
+            self._tree.update(self._segment.digest())
+            self._segment = None
+            self._at = 0
 
     def digest(self) -> bytes:
-        """Return the digest of all bytes taken so far."""
-        if not self._size:
-            return EMPTY_FILE
-        leaves = b"".join(self._leaves)
-        if self._segment is not None:
-            leaves += self._segment.digest()
-        return _file_digest(self._size, leaves)
-
-
-def _file_digest(size: int, leaves: bytes) -> bytes:
-    return blake3(size.to_bytes(8, "big") + leaves, derive_key_context=_FILE).digest()
-
-
-EMPTY_FILE: Final = _file_digest(0, b"")
+        """Return the digest, once all bytes were taken."""
+        self._end_segment()
+        return self._tree.digest()
 
 
 class RootDigest:

@@ -89,10 +89,14 @@ class Decoder:
         masked: whether frames must be masked: a server's decoder says yes, a client's says no.
         max_message: bytes of the longest message; may be changed between messages.
 
+    Attributes:
+        frames: how many frames have begun; anybody may set it back.
+
     """
 
     def __init__(self, *, masked: bool, max_message: float) -> None:
         self.max_message = max_message
+        self.frames = 0
         self._masked = masked
         self._head = b""
         self._payload = bytearray()  # of the frame under way, as far as it is here
@@ -157,6 +161,7 @@ class Decoder:
             raise FrameError(PROTOCOL_ERROR, "a frame's length is not in its shortest form")
         self._mask = head[size - 4 : size] if self._masked else b""
         self._accept(length)
+        self.frames += 1
         self._left = length
         taken = size - len(self._head)
         self._head = b""

@@ -149,13 +149,18 @@ class _Handshake(ABC):
         """
         step = self._still_on()
         self._step = None
-        if message[:1] == _FAREWELL:
-            raise HandshakeFailed(_meaning(message), None)
         try:
+            if message[:1] == _FAREWELL:
+                raise HandshakeFailed(_meaning(message), None)
             return step(message)
-        except P2PCopyError as error:
-            farewell = None if self._mute else _FAREWELL + bytes((_REASONS[type(error)],))
-            raise HandshakeFailed(error, farewell) from None
+        except (P2PCopyError, HandshakeFailed) as error:
+            if (
+                self._mute
+            ):  # whatever it is that came in place of a proof: somebody has ours, and may have guessed
+                raise HandshakeFailed(WrongCode(), None) from None
+            if isinstance(error, HandshakeFailed):
+                raise
+            raise HandshakeFailed(error, _FAREWELL + bytes((_REASONS[type(error)],))) from None
 
     def lost(self) -> P2PCopyError:
         """End this run because no message comes any more, and return what that means.

@@ -46,6 +46,8 @@ class Refusal(StrEnum):
     BUSY = "busy"
     WAIT_OVER = "wait-over"
     STOPPING = "stopping"
+    TOKEN = "token"  # noqa: S105 - that it is wrong or missing
+    QUOTA = "quota"
 
 
 @dataclass(frozen=True, slots=True)

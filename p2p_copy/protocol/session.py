@@ -1,12 +1,13 @@
 """One side of a conversation after key confirmation: messages in, records out, and the reverse.
 
 A session packs messages into sealed records and holds both sides to the table. It knows neither clock nor
-link. `say` and `record` may run in one thread while `hear` runs in another: they share only the states,
-which no message changes from both sides at once.
+link. `say` and `record` may run in one thread while `hear` runs in another: they share only the two states,
+which change together and under a lock.
 """
 
 from __future__ import annotations
 
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from p2p_copy.errors import PeerMisbehaved
@@ -33,6 +34,7 @@ class Session:
         self._opener = Opener(keys.receive_key)
         self._we: State = S.NEW if role is Role.SENDER else R.NEW
         self._they: State = R.NEW if role is Role.SENDER else S.NEW
+        self._states = Lock()
         self._parts: list[bytes | memoryview] = []
         self._final = False
         self.pending = 0
@@ -45,10 +47,11 @@ class Session:
             AssertionError: we may not say this now, which is a bug of ours.
 
         """
-        states = say(self._we, self._they, message)
-        if states is None:
-            raise AssertionError(f"{type(message).__name__} while {self._we}")
-        self._we, self._they = states
+        with self._states:
+            states = say(self._we, self._they, message)
+            if states is None:
+                raise AssertionError(f"{type(message).__name__} while {self._we}")
+            self._we, self._they = states
         for part in wire.encode(message):
             self._parts.append(part)
             self.pending += len(part)
@@ -71,10 +74,11 @@ class Session:
         opened = self._opener.open(record)
         messages = wire.decode(opened.content)
         for message in messages:
-            states = say(self._they, self._we, message)
-            if states is None:
-                raise PeerMisbehaved(f"The other side sent {type(message).__name__} when it may not.")
-            self._they, self._we = states
+            with self._states:
+                states = say(self._they, self._we, message)
+                if states is None:
+                    raise PeerMisbehaved(f"The other side sent {type(message).__name__} when it may not.")
+                self._they, self._we = states
         if opened.final != (bool(messages) and isinstance(messages[-1], LAST)):
             raise PeerMisbehaved("The other side marked its last record wrongly.")
         return messages

@@ -80,7 +80,7 @@ HEARS: Final[Cells] = {
 }
 
 LAST: Final = (Goodbye, Receipt, Abort)
-"""The messages after which their speaker says nothing more: they stand alone in a FINAL record."""
+"""The messages after which their speaker says nothing more: they end a FINAL record."""
 
 
 def say(speaker: State, listener: State, message: Message) -> tuple[State, State] | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from p2p_copy import limits
+from p2p_copy.relay.listeners import Place, Tcp
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,26 +13,58 @@ class RelayConfig:
     """A relay's address, its certificate and its limits.
 
     Attributes:
-        host: name or number of a local address; `0.0.0.0` and `::` mean all of IPv4 and IPv6.
+        host: name or number of a local address; `0.0.0.0` and `::` mean all of IPv4 and all of IPv6. None if
+            `more` says where to listen.
         port: TCP port; 0 for any free one.
+        more: further places to listen at.
         certfile: PEM file with the certificate and what links it to its authority; None for no TLS.
         keyfile: PEM file with the certificate's private key; None if it is in `certfile`.
+        watch_certificates: reload certificate and key when their files change, not only when told to.
         max_message: bytes of the longest message that is copied.
         wait: seconds that one client may wait for the other.
         accept_budget: seconds from accept to hello, in all.
         probe_timeout: seconds in which a waiting client must answer when another one comes to its room.
         max_connections: clients at once; more are told that the relay is busy.
         max_pending: connections at once that have not said hello; more are closed unheard.
+        max_waiting: clients that may wait for another one at once; more are told that the relay is busy.
+        max_per_source: connections of one source at once; here and below 0 is no limit.
+        max_pending_per_source: those of them that have not said hello.
+        arrivals_per_minute: new connections of one source.
+        joins_per_minute: rooms that one source may come to.
+        frames_per_second: WebSocket frames taken from one connection; whoever sends more is slowed down.
+        rate: bytes per second of one pairing, both directions together; here and below None is no limit.
+        rate_per_source: bytes per second of all pairings of one source together.
+        rate_total: bytes per second of all pairings together.
+        tokens_file: file with the access tokens; None for a relay that is open to everybody.
+        trusted_proxies: networks (CIDR) of the proxies that are believed when they name a client's address.
 
     """
 
-    host: str
-    port: int
+    host: str | None
+    port: int = 0
+    more: tuple[Place, ...] = field(default=(), kw_only=True)
     certfile: str | None = None
     keyfile: str | None = None
+    watch_certificates: bool = True
     max_message: int = limits.RELAY_MAX_MESSAGE
     wait: float = limits.RELAY_WAIT
     accept_budget: float = limits.RELAY_ACCEPT_BUDGET
     probe_timeout: float = limits.RELAY_PROBE_TIMEOUT
     max_connections: int = limits.RELAY_MAX_CONNECTIONS
     max_pending: int = limits.RELAY_MAX_PENDING
+    max_waiting: int = limits.RELAY_MAX_WAITING
+    max_per_source: int = limits.RELAY_PER_SOURCE
+    max_pending_per_source: int = limits.RELAY_PENDING_PER_SOURCE
+    arrivals_per_minute: int = limits.RELAY_ARRIVALS
+    joins_per_minute: int = limits.RELAY_JOINS
+    frames_per_second: int = limits.RELAY_FRAMES
+    rate: int | None = None
+    rate_per_source: int | None = None
+    rate_total: int | None = None
+    tokens_file: str | None = None
+    trusted_proxies: tuple[str, ...] = ()
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every place to listen at."""
+        return self.more if self.host is None else (Tcp(self.host, self.port), *self.more)

@@ -11,7 +11,7 @@ import base64
 import binascii
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, NamedTuple
 
 import h11
 import trio
@@ -23,6 +23,7 @@ _WHAT_THIS_IS: Final = (
     "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another; there "
     "is nothing to see for a browser."
 )
+_TOO_MANY: Final = "Too many connections come from your network. Try again in a minute."
 _PLAIN_ON_TLS: Final = "This port speaks TLS. Use wss:// (or https://) in place of ws:// (or http://)."
 
 _OURS: Final = (
@@ -40,8 +41,15 @@ class _Objection:
     header: str = ""
 
 
-async def greet(stream: trio.abc.Stream) -> bytes | None:
-    """Read a request's head. Return it in our own words if it is good, else answer it and return None.
+class Greeting(NamedTuple):
+    """A good request: its head in our own words, and what proxies say of the client's address."""
+
+    head: bytes
+    forwarded: tuple[str, ...]
+
+
+async def greet(stream: trio.abc.Stream) -> Greeting | None:
+    """Read a request's head. Return what matters of it if it is good, else answer it and return None.
 
     The deadline is the caller's; memory is bounded by `limits.HTTP_HEAD`.
     """
@@ -62,7 +70,14 @@ async def greet(stream: trio.abc.Stream) -> bytes | None:
         await _answer(stream, objection)
         return None
     path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
-    return _OURS.format(path=path, key=key).encode()
+    forwarded = tuple(value.decode() for value in _values(request, b"x-forwarded-for"))
+    return Greeting(_OURS.format(path=path, key=key).encode(), forwarded)
+
+
+async def refuse_busy(stream: trio.abc.Stream) -> None:
+    """Answer a good request of somebody who has too many connections here."""
+    later = f"Retry-After: {limits.RELAY_BUSY_RETRY}\r\n"
+    await _answer(stream, _Objection(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY, later))
 
 
 async def refuse_plain(stream: trio.abc.Stream) -> None:

@@ -10,7 +10,8 @@ Rules:
 2. A proper end of one link ends its channel; drain delivers the tail, then closes the other link properly.
 3. Any other end stops both fills at once. What is in hand is delivered or cut within a bounded time, and the
    survivor's link is closed with a code that no client takes for a proper end.
-4. A message is never half sent: whoever must cancel a send cuts that link.
+4. What is limited is reading: `fill` pays for a message before it takes the next one.
+5. A message is never half sent: whoever must cancel a send cuts that link.
 """
 
 from __future__ import annotations
@@ -25,17 +26,22 @@ import trio
 from p2p_copy import limits
 from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
+from p2p_copy.relay.rates import UNLIMITED
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p2p_copy.link import Link
+    from p2p_copy.relay.rates import Flow
 
 PEER_LOST: Final = 4001
 """Close code for the survivor of a pairing."""
 
 STOPPING: Final = 1012
 """Close code when the relay stops: RFC 6455's registry calls it "service restart"."""
+
+QUOTA_USED: Final = 4003
+"""Close code for both when the quota of an access token is used up."""
 
 UNSUPPORTED: Final = 1003
 """Close code for a client that sends text where only binary messages belong."""
@@ -49,6 +55,7 @@ class Outcome(Enum):
     RECEIVER_LOST = "receiver lost"
     SENDER_MISBEHAVED = "sender misbehaved"
     RECEIVER_MISBEHAVED = "receiver misbehaved"
+    QUOTA_USED = "quota used up"
     STOPPED = "stopped"
 
 
@@ -88,7 +95,15 @@ class _Side:
 class Pairing:
     """The copying between one sender and one receiver. `run` it once; both links are closed when it returns."""
 
-    def __init__(self, sender: Link, receiver: Link, *, legacy: bool, on_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sender: Link,
+        receiver: Link,
+        *,
+        legacy: bool,
+        on_end: Callable[[], None],
+        flow: Flow = UNLIMITED,
+    ) -> None:
         """Prepare a pairing.
 
         Args:
@@ -96,6 +111,7 @@ class Pairing:
             receiver: the receiver's link.
             legacy: 0.1.x clients, who send text too and are greeted in their own way.
             on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
+            flow: the rates and quotas of this pairing.
 
         """
         ready = rendezvous.READY if legacy else rendezvous.encode(rendezvous.Paired())
@@ -105,6 +121,7 @@ class Pairing:
         )
         self._text_allowed = legacy
         self._on_end = on_end
+        self._flow = flow
         self._outcome: Outcome | None = None
         self._offender: _Side | None = None
         self._fills = trio.CancelScope()
@@ -147,11 +164,16 @@ class Pairing:
                     if isinstance(message, str) and not self._text_allowed:
                         self._end(source.misbehaved, source)
                         return
-                    source.sent += len(message)
+                    cost = len(message)
+                    if not self._flow.spend(cost):
+                        self._end(Outcome.QUOTA_USED)
+                        return
+                    source.sent += cost
                     source.in_flight += 1
                     source.peak = max(source.peak, source.in_flight)
                     await channel.send(message)
                     del message  # or it would be kept until the next one is here
+                    await self._flow.pay(cost)
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)
             except LinkBroken as error:
@@ -174,12 +196,19 @@ class Pairing:
     async def _deliver(self, target: _Side, message: bytes | str) -> None:
         if target.gone:
             return  # nobody takes it, but its sender must go on until it meets our close frame
+        pieces = 1 + len(message) // limits.RELAY_PIECE
         try:
-            await target.link.send(message)
+            with trio.move_on_after(pieces * limits.RELAY_WRITE_PROGRESS) as patience:
+                await target.link.send(message)
         except LinkBroken as error:
             target.gone = True
             if error.close_code not in POLITE:
                 self._end(target.lost, target, undelivered=True)
+        if (
+            patience.cancelled_caught
+        ):  # it takes something now and then, or the kernel would have found it dead
+            target.gone = True
+            self._end(target.lost, target, undelivered=True)
 
     def _end(self, outcome: Outcome, offender: _Side | None = None, *, undelivered: bool = False) -> None:
         """Give the pairing its outcome, unless it has one; a proper end is none if its tail was not delivered."""
@@ -201,6 +230,8 @@ class Pairing:
         match self._outcome:
             case Outcome.COMPLETE:
                 return 1000, ""
+            case Outcome.QUOTA_USED:
+                return QUOTA_USED, "the quota of an access token is used up"
             case Outcome.STOPPED:
                 return STOPPING, "the relay is being stopped"
             case _ if target is self._offender:

@@ -8,14 +8,13 @@ Rules:
 1. Whatever one connection does ends that connection. Nothing but a signal or a bug in the runtime passes `_handle`.
 2. Limits come before work: a connection over a limit is closed before its first byte is read.
 3. The first comer owns the pairing. Nobody hands a nursery to anybody; the second comer hands over its link.
-4. When the relay stops, whoever is there is told, within `limits.RELAY_STOP_TIMEOUT`.
+4. When the relay stops, whoever is there is told, within `limits.RELAY_STOP_TIMEOUT`. When it drains, those who
+   wait are told at once, and pairings go on for a while.
 """
 
 from __future__ import annotations
 
-import errno
 import math
-import socket
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -24,38 +23,30 @@ import anyio
 import trio
 
 from p2p_copy import limits
-from p2p_copy.dial import TLS_HANDSHAKE, tune
-from p2p_copy.errors import CannotListen
+from p2p_copy.dial import tune
 from p2p_copy.link import Link, LinkBroken, accept
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Refusal, Refused, Role, Welcome
-from p2p_copy.relay.greeting import greet, refuse_plain
+from p2p_copy.relay.certificates import Certificates, secured
+from p2p_copy.relay.door import Door, Visitor
+from p2p_copy.relay.greeting import greet, refuse_busy
+from p2p_copy.relay.listeners import listen
 from p2p_copy.relay.lobby import Lobby, Matched, Room, Taken, Waiting
-from p2p_copy.relay.log import LOGGER, place, size
-from p2p_copy.relay.pairing import STOPPING, Pairing
-from p2p_copy.relay.tls import server_context
-from p2p_copy.version import PROGRAM
+from p2p_copy.relay.log import LOGGER, place
+from p2p_copy.relay.pairing import Pairing
+from p2p_copy.relay.refusal import refuse
+from p2p_copy.relay.tally import Counts, Tally
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable, Iterator
 
     from p2p_copy.relay.config import RelayConfig
-
-PROTOCOL_ERROR: Final = 1002
-TRY_AGAIN_LATER: Final = 1013
-
-_CLOSE_CODES: Final = {
-    Refusal.BAD_HELLO: PROTOCOL_ERROR,
-    Refusal.VERSION: PROTOCOL_ERROR,
-    Refusal.BUSY: TRY_AGAIN_LATER,
-    Refusal.ROOM_TAKEN: TRY_AGAIN_LATER,
-    Refusal.WAIT_OVER: TRY_AGAIN_LATER,
-    Refusal.STOPPING: STOPPING,
-}
+    from p2p_copy.relay.listeners import Listener
 
 _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError)
 """What the end of a connection looks like; no reason for alarm."""
+
+_GOING: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted. Try again.", 5)
 
 
 async def serve(
@@ -67,125 +58,173 @@ async def serve(
         CannotListen: the address cannot be had, or certificate and key cannot be used.
 
     """
-    context = server_context(config.certfile, config.keyfile) if config.certfile else None
-    listeners = await _listen(config.host, config.port)
-    task_status.started([listener.socket.getsockname()[:2] for listener in listeners])
-    await _Relay(config, context).run(listeners)
-
-
-async def _listen(host: str, port: int) -> list[trio.SocketListener]:
-    """Listen at every address that `host` has here: a name often has one that this machine cannot use."""
-    listeners: list[trio.SocketListener] = []
-    failure: OSError | None = None
-    try:
-        found = await trio.socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        for address in dict.fromkeys(str(sockaddr[0]) for *_, sockaddr in found):
-            try:
-                listeners += await trio.open_tcp_listeners(port, host=address)
-            except OSError as error:
-                failure = error
-                if error.errno not in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
-                    break
-    except (OSError, ValueError) as error:
-        raise CannotListen(
-            f"The name {host} has no address here. Use a local address, or 0.0.0.0."
-        ) from error
-    if failure is not None and (not listeners or failure.errno == errno.EADDRINUSE):
-        for listener in listeners:
-            await listener.aclose()
-        raise CannotListen(_why_not(host, port, failure)) from None
-    return listeners
-
-
-def _why_not(host: str, port: int, error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return f"Port {port} of {host} is in use by another program. Stop it, or choose another port."
-        case errno.EACCES:
-            return (
-                f"Port {port} is not for every user. Choose a port from 1024 on, or give the relay the right "
-                "to listen below (CAP_NET_BIND_SERVICE)."
-            )
-        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
-            return f"This machine has no address {host}. Use one that it has, or 0.0.0.0 for all."
-    return f"Cannot listen at {host}, port {port}: {error.strerror}."
+    await Relay(config).run(task_status=task_status)
 
 
 class _Seat:
     """A client in the lobby. Its handler sleeps in `wake` until it is cancelled, by its partner or by a stop."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, visitor: Visitor) -> None:
         self.link = link
+        self.visitor = visitor
         self.wake = trio.CancelScope()
-        self.partner: Link | None = None
+        self.partner: _Seat | None = None
         self.done = trio.Event()
 
 
-class _Relay:
-    def __init__(self, config: RelayConfig, context: ssl.SSLContext | None) -> None:
+class Relay:
+    """One relay: `run` it once. It ends when it is cancelled, or some time after `drain` or `stop`.
+
+    Attributes:
+        certificates: what its clients are shown; None without TLS.
+        door: who may come in.
+        urls: where it listens, as soon as it does.
+
+    """
+
+    def __init__(self, config: RelayConfig) -> None:
+        """Prepare a relay.
+
+        Raises:
+            CannotListen: certificate and key, or the file of tokens, cannot be used.
+            UsageError: a trusted proxy is no network.
+
+        """
+        self.certificates = Certificates(config.certfile, config.keyfile) if config.certfile else None
+        self.door = Door(config)
+        self.urls: list[str] = []
         self._config = config
-        self._context = context
         self._lobby: Lobby[_Seat] = Lobby()
-        self._most = min(config.max_connections + config.max_pending, _descriptors_allow())
+        self._open = trio.CancelScope()  # connections are taken
+        self._patience = trio.CancelScope()  # pairings are waited for
         self._stopping = False
         self._connections: set[trio.CancelScope] = set()
         self._arrivals: set[trio.CancelScope] = set()
+        self._seats: set[_Seat] = set()
         self._waiting: set[_Seat] = set()
         self._pairings: set[Pairing] = set()
+        self._tally = Tally()
 
-    async def run(self, listeners: list[trio.SocketListener]) -> None:
-        async with trio.open_nursery() as connections:
-            try:
-                await trio.serve_listeners(self._handle, listeners, handler_nursery=connections)
-            finally:
-                self._stop()
+    async def run(
+        self, *, task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve. Reports the addresses and ports where the relay listens.
 
-    def _stop(self) -> None:
-        """Wake everybody who is here. They see `_stopping`, say goodbye, and have a deadline for it."""
-        self._stopping = True
-        for connection in self._connections:
-            connection.deadline = trio.current_time() + limits.RELAY_STOP_TIMEOUT
-        for arrival in self._arrivals:
-            arrival.cancel()
+        Raises:
+            CannotListen: an address cannot be had.
+
+        """
+        listeners = await listen(self._config.places)
+        self.urls = list(dict.fromkeys(one.url(tls=self.certificates is not None) for one in listeners))
+        self._tally.begin()
+        try:
+            task_status.started([one.sockname for one in listeners if one.sockname])
+            await self._serve(listeners)
+        finally:
+            for listener in listeners:
+                await trio.aclose_forcefully(listener)  # does nothing if it is closed
+            self._tally.close()
+
+    def drain(self, seconds: float) -> None:
+        """Take no more clients, tell those who wait, and stop when the last pairing is over.
+
+        Returns at once. Pairings that are not over after `seconds` are ended; the first order's time may be
+        made shorter by another one.
+        """
+        if self._pairings and not self.draining:
+            LOGGER.info("stopping in %.0f s at the latest, pairs running: %d", seconds, len(self._pairings))
+        self._open.cancel()
         for seat in self._waiting:
             seat.wake.cancel()
+        self._patience.deadline = min(self._patience.deadline, trio.current_time() + seconds)
+
+    def stop(self, within: float) -> None:
+        """End everything now: all are told, and whoever has not left `within` seconds is cut. Returns at once."""
+        self.drain(0)
+        self._stopping = True
+        deadline = trio.current_time() + within
+        for connection in self._connections:
+            connection.deadline = min(connection.deadline, deadline)
+        for arrival in self._arrivals:
+            arrival.cancel()
         for pairing in self._pairings:
             pairing.stop()
 
+    async def reload(self) -> None:
+        """Read again from the disk what may change while the relay runs. What cannot be used changes nothing."""
+        self.door.reload()
+        if self.certificates is not None:
+            await self.certificates.reload()
+
+    @property
+    def draining(self) -> bool:
+        """Whether it takes no more clients."""
+        return self._open.cancel_called
+
+    @property
+    def counts(self) -> Counts:
+        """What it has done and is doing."""
+        return Counts(len(self._waiting), len(self._pairings), self._tally.served, self._tally.copied)
+
+    async def _serve(self, listeners: list[Listener]) -> None:
+        async with trio.open_nursery() as own:
+            if self.certificates is not None:
+                own.start_soon(partial(self.certificates.watch, files=self._config.watch_certificates))
+            async with trio.open_nursery() as connections:
+                try:
+                    with self._open:
+                        await trio.serve_listeners(self._handle, listeners, handler_nursery=connections)
+                    with self._patience:
+                        for seat in tuple(self._seats):
+                            await seat.done.wait()
+                finally:
+                    self.stop(limits.RELAY_STOP_TIMEOUT)
+            own.cancel_scope.cancel()
+
     async def _handle(self, stream: trio.SocketStream) -> None:
         """Contain one connection. Trio closes the stream by force when this returns."""
-        if len(self._connections) >= self._most or len(self._arrivals) >= self._config.max_pending:
-            LOGGER.debug("! full: a connection was closed")
+        if self._stopping:
+            return
+        visitor = self.door.knock(stream)
+        if visitor is None:
             return
         # A cancelled relay lets its connections say goodbye, so it must not reach them directly.
         with trio.CancelScope(shield=True) as scope:
             self._connections.add(scope)
             try:
                 tune(stream)
-                await self._arrive(stream)
+                await self._arrive(stream, visitor)
             except _GONE as error:
                 LOGGER.debug("< gone early: %s", type(error).__name__)
             except Exception as error:
                 LOGGER.error("! a bug ended one connection: %s", place(error))
             finally:
                 self._connections.discard(scope)
+                self.door.leave(visitor)
 
-    async def _arrive(self, stream: trio.SocketStream) -> None:
+    async def _arrive(self, stream: trio.SocketStream, visitor: Visitor) -> None:
         with self._budget() as arrived:
-            secure = await self._secure(stream)
-            head = await greet(secure) if secure else None
-            if secure is None or head is None:
+            if not await self.door.unveil(visitor, stream):
+                return
+            secure = await secured(stream, self.certificates)
+            request = await greet(secure) if secure else None
+            if secure is None or request is None:
                 LOGGER.debug("! no relay client")
                 return
-            max_message = self._config.max_message
-            async with accept(secure, max_message=max_message, early=limits.MAX_HELLO, head=head) as (
-                path,
-                link,
-            ):
-                hello = await self._hear_hello(link, path)
+            if not self.door.forwarded(visitor, request.forwarded):
+                await refuse_busy(secure)
+                return
+            async with accept(
+                secure,
+                max_message=self._config.max_message,
+                early=limits.MAX_HELLO,
+                head=request.head,
+                pace=self.door.pace(),
+            ) as (path, link):
+                hello = await self._hear_hello(link, path, visitor)
                 arrived()
                 if hello is not None:
-                    await self._admit(link, hello)
+                    await self._admit(link, hello, visitor)
 
     @contextmanager
     def _budget(self) -> Iterator[Callable[[], None]]:
@@ -204,39 +243,27 @@ class _Relay:
         if scope.cancelled_caught:
             LOGGER.debug("! too slow")
 
-    async def _secure(self, stream: trio.SocketStream) -> trio.abc.Stream | None:
-        """Return the stream with TLS on it, if this relay has TLS; None if the client knows nothing of it."""
-        if self._context is None:
-            return stream
-        first = await stream.socket.recv(1, socket.MSG_PEEK)
-        if first and first[0] != TLS_HANDSHAKE:
-            await refuse_plain(stream)
-            return None
-        secure = trio.SSLStream(stream, self._context, server_side=True, https_compatible=True)
-        await secure.do_handshake()
-        return secure
-
-    async def _hear_hello(self, link: Link, path: str) -> Hello | None:
+    async def _hear_hello(self, link: Link, path: str, visitor: Visitor) -> Hello | None:
         hello = rendezvous.decode_hello(await link.receive(), path)
-        if len(self._connections) - len(self._arrivals) >= self._config.max_connections:
-            hello = Refused(Refusal.BUSY, "The relay has as many clients as it can serve.", 60)
-        if isinstance(hello, Refused):
-            await self._refuse(link, hello, legacy=path == rendezvous.LEGACY_PATH)
+        answer = self._answer(hello, visitor)
+        if isinstance(hello, Refused) or isinstance(answer, Refused):
+            assert isinstance(answer, Refused)
+            await refuse(link, answer, legacy=path == rendezvous.LEGACY_PATH)
             return None
         if not hello.legacy:
-            welcome = Welcome(PROGRAM, max_message=self._config.max_message, wait=int(self._config.wait))
-            await link.send(rendezvous.encode(welcome))
+            await link.send(rendezvous.encode(answer))
         return hello
 
-    async def _refuse(self, link: Link, refused: Refused, *, legacy: bool) -> None:
-        """Say no. A 0.1.x client understands only the close code, and that it is not 1000."""
-        LOGGER.debug("! refused: %s", refused.code)
-        if not legacy:
-            await link.send(rendezvous.encode(refused))
-        await link.close(_CLOSE_CODES[Refusal(refused.code)], refused.reason)
+    def _answer(self, hello: Hello | Refused, visitor: Visitor) -> Welcome | Refused:
+        if self.draining:
+            return _GOING
+        if isinstance(hello, Refused):
+            return hello
+        is_first = self._lobby.waiting(Room(hello.legacy, hello.room)) is None
+        return self.door.greet(visitor, hello, would_wait=len(self._waiting) if is_first else 0)
 
-    async def _admit(self, link: Link, hello: Hello) -> None:
-        seat = _Seat(link)
+    async def _admit(self, link: Link, hello: Hello, visitor: Visitor) -> None:
+        seat = _Seat(link, visitor)
         room = Room(hello.legacy, hello.room)
         # Whoever waits here may be dead without our knowledge. It must block neither its own retry nor its partner.
         incumbent = self._lobby.waiting(room)
@@ -246,7 +273,7 @@ class _Relay:
             case Waiting():
                 await self._host(room, hello.role, seat)
             case Matched(first):
-                first.partner = link
+                first.partner = seat
                 first.wake.cancel()
                 await first.done.wait()
                 link.abort()  # does nothing if the pairing has closed it
@@ -254,7 +281,7 @@ class _Relay:
                 reason = (
                     f"There is a {hello.role.value} with this code already. Wait for it, or use another code."
                 )
-                await self._refuse(link, Refused(Refusal.ROOM_TAKEN, reason), legacy=hello.legacy)
+                await refuse(link, Refused(Refusal.ROOM_TAKEN, reason), legacy=hello.legacy)
 
     async def _is_dead(self, incumbent: _Seat) -> bool:
         with trio.move_on_after(self._config.probe_timeout):
@@ -269,8 +296,9 @@ class _Relay:
     async def _host(self, room: Room, role: Role, seat: _Seat) -> None:
         """Wait for the other one, then run the pairing."""
         LOGGER.debug("> a %s waits", role.value)
+        self._seats.add(seat)
         self._waiting.add(seat)
-        if self._stopping:
+        if self.draining:
             seat.wake.cancel()
         try:
             refused = await self._wait(seat)
@@ -278,9 +306,11 @@ class _Relay:
             if seat.partner is not None:
                 await self._pair(room, role, seat, seat.partner)
             elif refused is not None:
-                await self._refuse(seat.link, refused, legacy=room.legacy)
+                self._lobby.leave(room, seat)  # or a newcomer would be matched with one who is on the way out
+                await refuse(seat.link, refused, legacy=room.legacy)
         finally:
             self._waiting.discard(seat)
+            self._seats.discard(seat)
             self._lobby.leave(room, seat)
             seat.done.set()
 
@@ -296,15 +326,21 @@ class _Relay:
             if seat.partner is not None:
                 seat.link.abort()  # too late for a refusal: the pairing finds it gone, and tells the other one
             return Refused(Refusal.BAD_HELLO, "Clients say nothing between hello and paired.")
-        if self._stopping:
-            return Refused(Refusal.STOPPING, "The relay is being stopped or restarted. Try again.", 5)
+        if self.draining:
+            return _GOING
         return Refused(Refusal.WAIT_OVER, "The other side did not come in the time that this relay allows.")
 
-    async def _pair(self, room: Room, role: Role, seat: _Seat, partner: Link) -> None:
-        sender, receiver = (seat.link, partner) if role is Role.SENDER else (partner, seat.link)
-        for link in (sender, receiver):
-            link.trust()
-        pairing = Pairing(sender, receiver, legacy=room.legacy, on_end=partial(self._lobby.leave, room, seat))
+    async def _pair(self, room: Room, role: Role, seat: _Seat, partner: _Seat) -> None:
+        sender, receiver = (seat, partner) if role is Role.SENDER else (partner, seat)
+        for each in (sender, receiver):
+            each.link.trust()
+        pairing = Pairing(
+            sender.link,
+            receiver.link,
+            legacy=room.legacy,
+            on_end=partial(self._lobby.leave, room, seat),
+            flow=self.door.flow(sender.visitor, receiver.visitor),
+        )
         self._pairings.add(pairing)
         if self._stopping:
             pairing.stop()
@@ -313,20 +349,4 @@ class _Relay:
             usage = await pairing.run()
         finally:
             self._pairings.discard(pairing)
-        LOGGER.info(
-            "< pair ended: %s, %s from the sender, %s from the receiver, %.0f s",
-            usage.outcome.value,
-            size(usage.from_sender),
-            size(usage.from_receiver),
-            usage.seconds,
-        )
-
-
-def _descriptors_allow() -> int:
-    """Return how many connections the operating system lets us have, with some files to spare."""
-    try:
-        import resource  # only on POSIX
-    except ImportError:
-        return limits.RELAY_MAX_CONNECTIONS
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return limits.RELAY_MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else soft * 4 // 5
+        self._tally.add(usage)

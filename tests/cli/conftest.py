@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-VARIABLES = ("P2P_COPY_SERVER", "P2P_COPY_CODE", "P2P_COPY_CONFIG", "P2P_COPY_DEBUG")
+VARIABLES = ("P2P_COPY_SERVER", "P2P_COPY_CODE", "P2P_COPY_CONFIG", "P2P_COPY_DEBUG", "P2P_COPY_TOKEN")
 
 
 @pytest.fixture(autouse=True)

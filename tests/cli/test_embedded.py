@@ -7,7 +7,6 @@ import socket
 import pytest
 
 from p2p_copy.cli.embedded import embedded_relay, seen_from_elsewhere
-from p2p_copy.cli.relay import addresses
 from p2p_copy.errors import CannotListen
 
 LOOPBACK = "127.0.0.1"
@@ -36,12 +35,3 @@ def test_a_place_with_a_name_is_called_by_it(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_everywhere_is_called_by_an_address_or_name_that_means_this_machine_elsewhere(host: str) -> None:
     assert seen_from_elsewhere(host) not in {"", "0.0.0.0", "::", "127.0.0.1", "::1"}
-
-
-def test_the_start_line_names_each_port_once() -> None:
-    assert addresses("ws", "localhost", [("127.0.0.1", 80), ("::1", 80)]) == "ws://localhost:80"
-    assert addresses("wss", "::", [("::", 443)]) == "wss://[::]:443"
-    assert (
-        addresses("ws", "localhost", [("127.0.0.1", 1), ("::1", 2)])
-        == "ws://localhost:1 and ws://localhost:2"
-    )

@@ -7,9 +7,10 @@ import io
 import pytest
 
 from p2p_copy import limits
-from p2p_copy.cli.progress import Meter, Progress, amount, duration
+from p2p_copy.cli.progress import Meter, Progress
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.observe import Report
+from p2p_copy.units import amount, duration
 from tests.cli.test_sources import Tty
 
 REPORT = Report(files=2, size=3 * limits.MIB, failures=0, skipped=0, root="0123456789abcdef" * 4, seconds=1.5)

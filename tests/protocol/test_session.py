@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from threading import Thread
+
 import pytest
 
 from p2p_copy import limits
@@ -10,12 +13,15 @@ from p2p_copy.protocol.messages import (
     Accept,
     Data,
     Entry,
+    Finish,
     Kind,
     Message,
     Offer,
     Page,
     Progress,
     Reason,
+    Receipt,
+    Total,
 )
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.sealed import Sealer
@@ -98,3 +104,25 @@ def test_records_are_compressed_only_for_a_side_that_can_open_them() -> None:
         sizes.append(len(record))
         assert receiver.hear(record)[1] == Data(0, 0, bytes(limits.CHUNK))
     assert sizes[0] < sizes[1] / 10
+
+
+def test_saying_and_hearing_at_the_same_time_lose_no_state() -> None:
+    sender, receiver = talking()
+    answers = []
+    for number in range(2000):
+        receiver.say(Progress(number, number))
+        answers.append(receiver.record())
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        listening = Thread(target=lambda: [sender.hear(answer) for answer in answers])
+        listening.start()
+        for number in range(2000):
+            sender.say(Total(number, number))
+        sender.say(Finish(0, 0, 0, 0, bytes(32)))
+        listening.join()
+    finally:
+        sys.setswitchinterval(before)
+    receiver.hear(sender.record())
+    receiver.say(Receipt(0, 0, 0, 0, bytes(32)))
+    assert sender.hear(receiver.record()) == [Receipt(0, 0, 0, 0, bytes(32))]

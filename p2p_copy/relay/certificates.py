@@ -1,0 +1,127 @@
+"""The certificate that new connections are shown, replaced while the relay runs.
+
+Rules:
+1. A new certificate is in use only after it has been proven to work. After any failure the old one stays, and the
+   log has one line that says why.
+2. A reload changes a reference and nothing else: connections keep the context that they began with.
+3. Files are read outside the event loop: they may lie on a network.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+import time
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from p2p_copy import limits
+from p2p_copy.dial import TLS_HANDSHAKE
+from p2p_copy.errors import CannotListen
+from p2p_copy.relay.greeting import refuse_plain
+from p2p_copy.relay.log import LOGGER
+from p2p_copy.relay.tls import fingerprint, server_context
+
+if TYPE_CHECKING:
+    import ssl
+
+    from p2p_copy.relay.tls import Fingerprint
+
+_DAY: Final = 24 * 3600
+
+
+class Certificates:
+    """A certificate with its key, from two PEM files.
+
+    Attributes:
+        context: for the next handshake.
+        expires: Unix time at which the certificate ends.
+
+    """
+
+    context: ssl.SSLContext
+    expires: float
+
+    def __init__(self, certfile: str, keyfile: str | None) -> None:
+        """Load the files.
+
+        Raises:
+            CannotListen: they cannot be used, and what is wrong with them.
+
+        """
+        self._certfile = certfile
+        self._keyfile = keyfile
+        self._warned: float = math.inf
+        self._reloading = trio.Lock()
+        self._seen = self._fingerprint()
+        self.context, self.expires = server_context(certfile, keyfile)
+
+    async def reload(self) -> bool:
+        """Take the files as they are now; return whether they could be used. The log says which."""
+        async with self._reloading:
+            # Taken first: whatever changes from now on is a reason to look again.
+            self._seen = await trio.to_thread.run_sync(self._fingerprint)
+            try:
+                context, expires = await trio.to_thread.run_sync(
+                    server_context, self._certfile, self._keyfile
+                )
+            except CannotListen as error:
+                LOGGER.error("! certificate not reloaded, the old one stays: %s", error)
+                return False
+            if expires != self.expires:
+                self._warned = math.inf
+            self.context, self.expires = context, expires
+            LOGGER.info("certificate reloaded, valid for %.0f more days", (expires - time.time()) / _DAY)
+        self.warn()
+        return True
+
+    async def look(self) -> None:
+        """Reload if one of the files is not the one that was read last. A failure is not tried again until then."""
+        if await trio.to_thread.run_sync(self._fingerprint) != self._seen:
+            await self.reload()
+
+    def warn(self) -> None:
+        """Say in the log that the end is near, once for each of `limits.CERTIFICATE_WARNINGS`."""
+        days = (self.expires - time.time()) / _DAY
+        passed = [mark for mark in (*limits.CERTIFICATE_WARNINGS, 0) if days <= mark]
+        if not passed or min(passed) >= self._warned:
+            return
+        self._warned = min(passed)
+        if days <= 0:
+            LOGGER.error("! the certificate has expired: clients refuse this relay until it is renewed")
+        else:
+            LOGGER.warning("! the certificate expires in %s: renew it", _left(days))
+
+    async def watch(self, *, files: bool) -> None:
+        """Warn, and if `files` also look whether there is a new certificate, until cancelled."""
+        while True:
+            self.warn()
+            await trio.sleep(limits.RELAY_CERTIFICATE_CHECK)
+            if files:
+                await self.look()
+
+    def _fingerprint(self) -> tuple[Fingerprint, ...]:
+        return tuple(fingerprint(file) for file in (self._certfile, self._keyfile) if file is not None)
+
+
+async def secured(stream: trio.SocketStream, certificates: Certificates | None) -> trio.abc.Stream | None:
+    """Return a client's stream with TLS on it, if this relay has TLS; None if the client knows nothing of it.
+
+    The deadline is the caller's.
+    """
+    if certificates is None:
+        return stream
+    first = await stream.socket.recv(1, socket.MSG_PEEK)
+    if first and first[0] != TLS_HANDSHAKE:
+        await refuse_plain(stream)
+        return None
+    secure = trio.SSLStream(stream, certificates.context, server_side=True, https_compatible=True)
+    await secure.do_handshake()
+    return secure
+
+
+def _left(days: float) -> str:
+    """Return a time that is left, rounded down."""
+    number, unit = (int(days), "day") if days >= 1 else (int(days * 24), "hour")
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

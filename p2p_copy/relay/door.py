@@ -1,0 +1,203 @@
+"""The door: who comes in, and on which terms. What `admission`, `trusted`, `tokens` and `rates` say, put together.
+
+    knock      a connection is there: a place, or none, by the address at its other end
+    unveil     before TLS: the address that a proxy in front tells (PROXY protocol)
+    forwarded  after the request's head: the address that a proxy in front tells (X-Forwarded-For)
+    greet      after the hello: a welcome with the terms, or a refusal
+    flow       two are paired: what limits them from then on
+
+A visitor whose address a proxy tells counts for that address from then on. One who comes through a trusted proxy that
+tells nothing, through a unix socket or from this machine itself has no source, and so no limits of a source.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2p_copy import limits
+from p2p_copy.errors import CannotListen
+from p2p_copy.protocol.rendezvous import Hello, Refusal, Refused, Welcome
+from p2p_copy.relay.admission import Admission, Guest, Over, Source, source_of
+from p2p_copy.relay.bucket import Bucket
+from p2p_copy.relay.descriptors import connections_allowed
+from p2p_copy.relay.log import LOGGER
+from p2p_copy.relay.rates import Flow, Rates
+from p2p_copy.relay.tokens import Tokens
+from p2p_copy.relay.trusted import ProxyHeaderBroken, Trust, peer_address, read_proxy_header
+from p2p_copy.version import PROGRAM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from p2p_copy.relay.config import RelayConfig
+    from p2p_copy.relay.tokens import Account
+
+
+@dataclass(slots=True, eq=False)
+class Visitor:
+    """One connection: its place, whether it is a proxy that is believed, and whose token it has shown."""
+
+    guest: Guest
+    trusted: bool
+    account: Account | None = None
+
+
+class Door:
+    """The way into one relay.
+
+    Attributes:
+        admission: places and sources.
+        tokens: whom this relay serves; None if it is open to everybody.
+
+    """
+
+    def __init__(self, config: RelayConfig) -> None:
+        """Open the door.
+
+        Raises:
+            CannotListen: the file of tokens cannot be used.
+            UsageError: a trusted proxy is no network.
+
+        """
+        self.admission = Admission(config, connections_allowed())
+        self.tokens = Tokens(config.tokens_file) if config.tokens_file else None
+        self._config = config
+        self._trust = Trust(config.trusted_proxies)
+        self._rates = Rates(config)
+        self._key = secrets.token_bytes(32)
+
+    def change(self, config: RelayConfig) -> None:
+        """Keep to the limits of another configuration from now on. Nobody who is inside is put out."""
+        self._config = self.admission.config = config
+        self._rates.change(config)
+
+    def reload(self) -> None:
+        """Read the file of tokens again. What is wrong with it is logged, and changes nothing."""
+        if self.tokens is None:
+            return
+        try:
+            self.tokens.reload()
+        except CannotListen as error:
+            LOGGER.error("! tokens not reloaded, the old ones stay: %s", error)
+        else:
+            LOGGER.info("tokens reloaded: %d", len(self.tokens))
+
+    def knock(self, stream: trio.SocketStream) -> Visitor | None:
+        """Give a new connection a place, before anything is read of it. None if it is one too many, or gone."""
+        try:
+            address = peer_address(stream)
+        except OSError:
+            return None
+        trusted = self._trust.includes(address)
+        # A proxy is many users: only what it tells of them makes a source.
+        guest = self.admission.arrive(None if trusted else self._source(address), trio.current_time())
+        if isinstance(guest, Over):
+            _note(guest)
+            return None
+        return Visitor(guest, trusted)
+
+    def leave(self, visitor: Visitor) -> None:
+        """Free a place."""
+        self.admission.leave(visitor.guest, trio.current_time())
+
+    async def unveil(self, visitor: Visitor, stream: trio.SocketStream) -> bool:
+        """Take what a trusted proxy says before TLS. False if that made no sense, or names one too many."""
+        if not visitor.trusted:
+            return True
+        try:
+            address = await read_proxy_header(stream)
+        except ProxyHeaderBroken:
+            LOGGER.warning("! a trusted proxy sent a broken PROXY header")
+            return False
+        return address is None or self._name(visitor, address)
+
+    def forwarded(self, visitor: Visitor, values: Iterable[str]) -> bool:
+        """Take the `X-Forwarded-For` of a request, if it comes from a trusted proxy. False if it is one too many."""
+        if not visitor.trusted:
+            return True
+        address = self._trust.client(values)
+        return address is None or self._name(visitor, address)
+
+    def greet(self, visitor: Visitor, hello: Hello, *, would_wait: int) -> Welcome | Refused:
+        """Answer a hello. `would_wait` is how many wait already if this one is to wait as well, else 0."""
+        busy = limits.RELAY_BUSY_RETRY
+        if self.admission.is_full:
+            return Refused(Refusal.BUSY, "The relay has as many clients as it can serve.", busy)
+        if would_wait >= self.admission.config.max_waiting:
+            return Refused(Refusal.BUSY, "As many clients as this relay can serve are waiting already.", busy)
+        if seconds := self.admission.join(visitor.guest, trio.current_time()):
+            reason = "Too many clients came from your network within a minute."
+            return Refused(Refusal.BUSY, reason, seconds)
+        if self.tokens is not None:
+            account = self.tokens.account(hello.token)
+            if account is None:
+                return _no_token(hello)
+            if account.left == 0:
+                return Refused(
+                    Refusal.QUOTA, "Your access token has used up its quota. Ask its operator for more."
+                )
+            visitor.account = account
+        self.admission.settle(visitor.guest)
+        return self._welcome(visitor)
+
+    def pace(self) -> Callable[[int], float] | None:
+        """Return what keeps one connection to its number of frames per second; see `link.accept`."""
+        rate = self._config.frames_per_second
+        if not rate:
+            return None
+        bucket = Bucket(rate, rate * limits.FRAME_BURST, -math.inf)
+
+        def seconds_to_wait(frames: int) -> float:
+            now = trio.current_time()
+            bucket.take(frames, now)
+            return bucket.seconds_until(0, now)
+
+        return seconds_to_wait
+
+    def flow(self, one: Visitor, other: Visitor) -> Flow:
+        """Return the limits of a pairing between two."""
+        pair = (one, other)
+        return self._rates.flow((each.guest.source for each in pair), (each.account for each in pair))
+
+    def _welcome(self, visitor: Visitor) -> Welcome:
+        account = visitor.account
+        return Welcome(
+            PROGRAM,
+            max_message=self._config.max_message,
+            wait=int(self._config.wait),
+            rate=self._rates.offer(visitor.guest.source, account),
+            quota=account.left if account else None,
+        )
+
+    def _name(self, visitor: Visitor, address: str) -> bool:
+        # Behind this proxy there may be another one, which then is the one that tells.
+        visitor.trusted = self._trust.includes(address)
+        source = None if visitor.trusted else self._source(address)
+        over = self.admission.name(visitor.guest, source, trio.current_time())
+        if over is not None:
+            _note(over)
+        return over is None
+
+    def _source(self, address: str | None) -> Source | None:
+        return source_of(address, self._key)
+
+
+def _note(over: Over) -> None:
+    LOGGER.debug("! turned away: too many %s", over.value)
+
+
+def _no_token(hello: Hello) -> Refused:
+    if hello.token:
+        return Refused(
+            Refusal.TOKEN, "The access token is not known here. Check it, or ask the relay's operator."
+        )
+    reason = (
+        "This relay wants an access token: give it with --token-file FILE or in P2P_COPY_TOKEN. The relay's "
+        "operator has it."
+    )
+    return Refused(Refusal.TOKEN, reason)

@@ -1,0 +1,44 @@
+"""contrib/container: a relay without root and without a shell between it and its signals."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from tests.contrib.programs import CONTRIB
+
+FILE = CONTRIB / "container" / "Containerfile"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """Return what the file orders, without comments."""
+    found = []
+    for line in FILE.read_text().splitlines():
+        if line and not line.startswith("#"):
+            instruction, _, words = line.partition(" ")
+            found.append((instruction, words))
+    return found
+
+
+def test_every_command_is_a_list_of_words_and_no_line_for_a_shell() -> None:
+    for instruction, words in instructions():
+        if instruction in ("RUN", "CMD", "ENTRYPOINT"):
+            assert all(isinstance(word, str) for word in json.loads(words))
+
+
+def test_the_relay_runs_as_a_user_by_number_that_is_not_root() -> None:
+    last = [words for instruction, words in instructions() if instruction == "USER"][-1]
+    assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", last)
+
+
+def test_the_port_that_is_exposed_is_the_one_that_is_opened() -> None:
+    given = dict(instructions())
+    assert given["EXPOSE"] in json.loads(given["CMD"])
+    assert int(given["EXPOSE"]) >= 1024
+
+
+def test_everything_that_is_copied_into_it_exists() -> None:
+    for instruction, words in instructions():
+        if instruction == "COPY" and not words.startswith("--from"):
+            *sources, _ = words.split()
+            assert all((CONTRIB.parent / source).exists() for source in sources)

@@ -1,0 +1,73 @@
+"""The operator's pages are true: sentences that the program prints, files that exist, metrics by their names."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.contrib.programs import CONTRIB
+from tests.contrib.test_monitoring import METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = CONTRIB.parent
+RELAY = (ROOT / "docs" / "relay.md").read_text()
+TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
+
+LEAST = 8
+"""Fixed characters that a sentence must have: a text that is all placeholders would match everything."""
+
+
+@cache
+def sentences() -> list[re.Pattern[str]]:
+    """Return every text of the program as a pattern: literals, f-strings, docstrings."""
+    found: list[re.Pattern[str]] = []
+    for file in (ROOT / "p2p_copy").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            parts: list[ast.expr] = node.values if isinstance(node, ast.JoinedStr) else []
+            if isinstance(node, ast.Constant):
+                parts = [node]
+            texts = [
+                str(part.value).strip() if len(parts) == 1 else str(part.value)
+                for part in parts
+                if isinstance(part, ast.Constant) and isinstance(part.value, str)
+            ]
+            if sum(map(len, texts)) >= LEAST:
+                found.append(re.compile("".join(map(_pattern, parts)), re.DOTALL))
+    return found
+
+
+def _pattern(part: ast.expr) -> str:
+    return re.escape(str(part.value).strip("\n")) if isinstance(part, ast.Constant) else ".*"
+
+
+def quotes() -> Iterator[str]:
+    for line in TROUBLE.splitlines():
+        if line.startswith("> "):
+            yield line.removeprefix("> ").removeprefix("The relay refused: ")
+
+
+@pytest.mark.parametrize("quote", list(quotes()))
+def test_a_quoted_sentence_is_one_of_the_program(quote: str) -> None:
+    assert any(pattern.fullmatch(quote) for pattern in sentences())
+
+
+def test_every_file_that_the_pages_name_exists() -> None:
+    for name in set(re.findall(r"\bcontrib/[\w/.@-]*[\w]", RELAY + TROUBLE)):
+        assert (ROOT / name).exists(), name
+
+
+def test_every_example_is_named_in_the_page_about_relays() -> None:
+    for file in CONTRIB.rglob("*"):
+        if file.is_file() and file.name != "p2p-copy.sbatch":
+            assert str(file.relative_to(ROOT)) in RELAY, file
+
+
+def test_the_table_of_metrics_is_complete() -> None:
+    rows = re.findall(r"^\| `(p2p_copy_relay_\w+)(?:\{(\w+)\})?` \|", RELAY, re.MULTILINE)
+    assert {name: {label} - {""} for name, label in rows} == METRICS
