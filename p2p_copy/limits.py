@@ -232,8 +232,9 @@ LEAST_RATE: Final = 64 * KIB
 """Least bytes per second that a rate limit may say: a longest message takes half a minute then, and clients of
 p2p-copy 0.1.x believe the connection dead when nothing moves for longer."""
 
-RELAY_WRITE_PROGRESS: Final = 120.0
-"""Seconds in which a client must take each started `RELAY_PIECE` of a message, 4 KiB/s; else its pairing is over."""
+RELAY_WRITE_PROGRESS: Final = 600.0
+"""Seconds in which the far side must take a piece of a message. A receiver's disk may stall for minutes, and whoever
+stalls on purpose costs the relay two messages."""
 
 RELAY_PIECE: Final = 2 * CHUNK
 """Bytes of a message that get `RELAY_WRITE_PROGRESS` seconds: a record of ours is less, 0.1.x sends four and more."""

@@ -218,7 +218,7 @@ def run_relay_server(
         str | None, Parameter(metavar="FILE", help="Configuration file (TOML), table [run-relay-server].")
     ] = None,
 ) -> int:
-    """Run a relay until SIGTERM or Ctrl-C; SIGHUP reloads the certificate.
+    """Run a relay until SIGTERM or Ctrl-C; SIGHUP reloads certificate and tokens.
 
     A relay pairs senders and receivers and passes on what it cannot read. It stores nothing.
     """

@@ -204,9 +204,8 @@ class Pairing:
             target.gone = True
             if error.close_code not in POLITE:
                 self._end(target.lost, target, undelivered=True)
-        if (
-            patience.cancelled_caught
-        ):  # it takes something now and then, or the kernel would have found it dead
+        # A side that takes nothing at all is found dead by the kernel; this one takes something now and then.
+        if patience.cancelled_caught:
             target.gone = True
             self._end(target.lost, target, undelivered=True)
 
