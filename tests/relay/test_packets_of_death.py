@@ -22,7 +22,7 @@ from tests.websocket import BINARY, CLOSE, PING, UPGRADE, RawClient, frame
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-BUDGET = 0.3
+BUDGET = 1.5
 """Seconds from accept to hello at the relay of these tests."""
 
 MAX = 100_000

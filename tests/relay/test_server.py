@@ -170,7 +170,7 @@ async def test_a_full_relay_says_so_and_serves_again_when_somebody_has_left() ->
 
 
 async def test_too_many_who_say_nothing_are_closed_unheard() -> None:
-    async with relay_running(max_pending=3, accept_budget=0.3) as relay, AsyncExitStack() as stack:
+    async with relay_running(max_pending=3, accept_budget=1.5) as relay, AsyncExitStack() as stack:
         silent = [await stack.enter_async_context(await relay.tcp()) for _ in range(3)]
         await trio.testing.wait_all_tasks_blocked(0.01)
         async with await relay.tcp() as fourth:
@@ -330,7 +330,7 @@ async def test_the_log_has_a_line_for_every_pair_and_tells_no_secrets(
     caplog: pytest.LogCaptureFixture, settings: dict[str, Any]
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="p2p_copy.relay")
-    async with relay_running(accept_budget=0.2, **settings) as relay:
+    async with relay_running(accept_budget=1.5, **settings) as relay:
         async with relay.pair("canary") as (sender, receiver):
             await sender.send(bytes(123_456))
             await receiver.receive()
