@@ -83,7 +83,7 @@ class Link(ObjectStream[bytes | str]):
             max_message_size=max_message,
             receive_buffer_size=limits.RECEIVE_BUFFER,
         )
-        self._reading = trio.CancelScope()
+        self._reading = trio.CancelScope(shield=True)  # ends with the link: last words need a reader, too
         self._over = False  # the reader has ended: nothing more will ever come
         self._waits: set[trio.CancelScope] = set()
         self._failure: LinkBroken | None = None

@@ -144,8 +144,28 @@ async def _write_all(link: Link, incoming: Incoming, observer: Observer) -> None
             answers = await trio.to_thread.run_sync(incoming.take, records, trio.current_time())
             _tell(incoming, observer)
             for answer in answers:
-                await link.send(answer)
+                await _send_whole(link, answer)
         nursery.cancel_scope.cancel()
+
+
+async def _send_whole(link: Link, record: bytes) -> None:
+    """Send a record to its end even if this side is stopped meanwhile, for a bounded time.
+
+    A send that is cut ends the link, and then nobody could tell the sender why this side ends.
+    """
+    async with trio.open_nursery() as nursery:
+        sending = trio.CancelScope(shield=True)
+
+        async def send() -> None:
+            with sending:
+                await link.send(record)
+            nursery.cancel_scope.cancel()
+
+        nursery.start_soon(send)
+        try:
+            await trio.sleep_forever()
+        finally:
+            sending.deadline = trio.current_time() + limits.GOODBYE_TIMEOUT
 
 
 def _tell(incoming: Incoming, observer: Observer) -> None:

@@ -127,7 +127,10 @@ async def _stream(
             while made := await trio.to_thread.run_sync(outgoing.next_records, limits.PIPELINE):
                 _tell_problems(outgoing, observer)
                 for record in made:
-                    await records.send(record)
+                    try:
+                        await records.send(record)
+                    except trio.BrokenResourceError:
+                        return  # nothing is transmitted any more; the listener learns why
 
     async def transmit(records: trio.MemoryReceiveChannel[bytes]) -> None:
         with records:
