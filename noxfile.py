@@ -16,7 +16,14 @@ from packaging.requirements import Requirement
 
 nox.needs_version = ">=2025.5.1"
 nox.options.error_on_missing_interpreters = False  # also on machines that set CI
-nox.options.sessions = ["tests", "lowest", "lint", "typecheck", "docs", "build"]  # layering is among the tests
+nox.options.sessions = [
+    "tests",
+    "lowest",
+    "lint",
+    "typecheck",
+    "docs",
+    "build",
+]  # layering is among the tests
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)

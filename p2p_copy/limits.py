@@ -301,6 +301,24 @@ CERTIFICATE_WARNINGS: Final = (14, 7, 1)
 RELAY_STATUS_INTERVAL: Final = 10.0
 """Seconds between two looks at the counts that systemd shows as the relay's status."""
 
+LOG_WINDOW: Final = 60.0
+"""Seconds after which the log sums up what came too often."""
+
+LOG_SAME_LINES: Final = 5
+"""Lines that say the same which are written in that time: enough to see a pattern, too few to fill a disk."""
+
+ADMIN_TIMEOUT: Final = 10.0
+"""Seconds for one request at the admin address, a reload from a slow disk included."""
+
+ADMIN_CONNECTIONS: Final = 16
+"""Requests at the admin address at once: a few programs that watch, and an operator."""
+
+ADMIN_BODY: Final = 1 * KIB
+"""Bytes of the body of such a request: one name and one number."""
+
+ADMIN_SOCKET_MODE: Final = 0o600
+"""Mode of the admin address' unix socket: whoever opens it may give orders."""
+
 UNIX_SOCKET_MODE: Final = 0o660
 """Mode of a unix socket: for the relay's own user, and for the group that the proxy in front is in."""
 

@@ -42,6 +42,9 @@ HINT = "Check that both sides use the same relay and the same code."
 QUOTA_USED_CODE = 4003
 """The relay's close code when the quota of an access token is used up."""
 
+OPERATOR_CODE = 4004
+"""Close code of a relay whose operator ended the transfer."""
+
 RELAY_STOPPING_CODE = 1012
 """The relay's close code when it is stopped or restarted."""
 
@@ -119,6 +122,8 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
         return RelayRefused(
             "The relay ended the transfer: the quota of an access token, of this side or the other, is used up."
         )
+    if error.close_code == OPERATOR_CODE:
+        return RelayRefused("The relay's operator ended the transfer.")
     if error.close_code == RELAY_STOPPING_CODE:
         return RelayLost("The relay is being stopped or restarted. Start again in a moment.")
     return RelayLost()

@@ -74,7 +74,7 @@ class Client:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, **variables},
+            env={**{name: value for name, value in os.environ.items() if name != "PYTHONPATH"}, **variables},
         )
 
     def wait(self) -> tuple[int, str]:

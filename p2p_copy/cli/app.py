@@ -15,6 +15,7 @@ from p2p_copy import limits
 from p2p_copy.cli.config import CONFIG_VARIABLE, from_file
 from p2p_copy.cli.failure import explain
 from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits, bytes_of
+from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.sources import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import with_serve_value
@@ -214,6 +215,14 @@ def run_relay_server(
         ),
     ] = limits.RELAY_DRAIN,
     limit: RelayLimits = DEFAULT_LIMITS,
+    log: RelayLog = DEFAULT_LOG,
+    admin: Annotated[
+        str | None,
+        Parameter(
+            metavar="ADDR",
+            help="Serve status, metrics and orders at this address of this machine: 127.0.0.1:PORT or unix:/PATH.",
+        ),
+    ] = None,
     config: Annotated[
         str | None, Parameter(metavar="FILE", help="Configuration file (TOML), table [run-relay-server].")
     ] = None,
@@ -232,6 +241,8 @@ def run_relay_server(
         watch_certificates=reload_certs == "auto",
         drain=drain,
         limit=limit,
+        log=log,
+        admin=admin,
     )
 
 
@@ -246,6 +257,25 @@ def relay_token(
     from p2p_copy.cli.relay_token import relay_token as work
 
     return work(name)
+
+
+@app.command(usage="Usage: p2p-copy relay-admin ADDR ORDER")
+def relay_admin(
+    address: Annotated[str, Parameter(name="ADDR", help="What the relay was given as --admin.")],
+    order: Annotated[
+        str,
+        Parameter(name="ORDER", help="status, pairings, drain, reload, end NUMBER or set NAME VALUE."),
+    ],
+    /,
+    *words: Annotated[str, Parameter(name="WORD", show=False)],
+) -> int:
+    """Ask a relay on this machine how it is, or give it an order.
+
+    set NAME VALUE changes a limit until the relay is started again; NAME is its option without dashes.
+    """
+    from p2p_copy.cli.relay_admin import relay_admin as work
+
+    return work(address, order, words)
 
 
 @app.command(usage="Usage: p2p-copy demo [DIR]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +12,8 @@ import trio
 from p2p_copy.cli.service import run_service
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import UsageError
-from p2p_copy.relay import descriptors, log
+from p2p_copy.relay import descriptors, events
+from p2p_copy.relay.admin import admin_place
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.listeners import UNIX_PREFIX, Place, Tcp, Unix, activated
 from p2p_copy.relay.server import Relay
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.cli.relay_limits import RelayLimits
+    from p2p_copy.cli.relay_log import RelayLog
 
 _MAX_PORT: Final = 65535
 
@@ -34,6 +37,8 @@ def run_relay_server(
     watch_certificates: bool,
     drain: float,
     limit: RelayLimits,
+    log: RelayLog,
+    admin: str | None,
 ) -> int:
     """Serve until a signal comes, which is the normal end and exit code 0.
 
@@ -55,18 +60,31 @@ def run_relay_server(
         certfile=certfile,
         keyfile=keyfile,
         watch_certificates=watch_certificates,
+        log_addresses=log.log_addresses,
         **limit.settings(),
     )
     if not config.places:
         raise UsageError("Say where to listen: p2p-copy run-relay-server HOST PORT, or unix:PATH.")
+    where_admin = admin_place(admin) if admin is not None else None
     terminal = Terminal.standard()
 
     def announce(urls: Sequence[str]) -> None:
-        terminal.result(f"Relay listening on {' and '.join(urls)}")
+        if log.is_json:
+            events.LISTENING.log(urls=" and ".join(urls))
+        else:
+            terminal.result(f"Relay listening on {' and '.join(urls)}")
 
-    log.configure()
+    lines = log.begin(sys.stdout or sys.stderr, os.environ)
     descriptors.raise_limit()
-    service = partial(run_service, Relay(config), Notifier(os.environ), drain=drain, announce=announce)
+    service = partial(
+        run_service,
+        Relay(config),
+        Notifier(os.environ),
+        drain=drain,
+        announce=announce,
+        attend=lines.attend,
+        admin=where_admin,
+    )
     trio.run(service)
     return 0
 

@@ -28,9 +28,22 @@ def _rate_of(_type: object, tokens: Sequence[Any]) -> int:
 
 
 def _size(text: str, token: Any) -> int:
+    try:
+        return number_of_bytes(text)
+    except ValueError:
+        raise CoercionError(token=token, target_type=int) from None
+
+
+def number_of_bytes(text: str) -> int:
+    """Return the number that `500G`, `10 MiB` or `7` means.
+
+    Raises:
+        ValueError: it means none.
+
+    """
     match = _SIZE.fullmatch(text)
     if match is None:
-        raise CoercionError(token=token, target_type=int)
+        raise ValueError("not a number of bytes")
     power = " KMGT".index((match[2] or " ").upper())
     return int(match[1]) * int(limits.KIB**power)
 

@@ -6,6 +6,7 @@ ends the process. The end that was asked for is a success.
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from functools import partial
@@ -14,10 +15,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy import limits
+from p2p_copy.relay.admin import Admin
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
+    from p2p_copy.relay.listeners import Place
     from p2p_copy.relay.server import Relay
     from p2p_copy.relay.systemd import Notifier
 
@@ -25,7 +28,13 @@ _ENDING: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 async def run_service(
-    relay: Relay, notifier: Notifier, *, drain: float, announce: Callable[[list[str]], None]
+    relay: Relay,
+    notifier: Notifier,
+    *,
+    drain: float,
+    announce: Callable[[list[str]], None],
+    attend: Callable[[], Awaitable[None]] = trio.sleep_forever,
+    admin: Place | None = None,
 ) -> None:
     """Run a relay until signals have ended it.
 
@@ -34,13 +43,19 @@ async def run_service(
         notifier: is told what happens.
         drain: seconds in which pairings may come to their end after the first signal.
         announce: is called once with the relay's URLs, as soon as clients are served.
+        attend: runs beside the relay, until it has ended.
+        admin: where the operator asks and gives orders.
 
     Raises:
         CannotListen: in a group.
 
     """
     async with trio.open_nursery() as helpers:
-        await helpers.start(_obey, relay, notifier, drain)
+        helpers.start_soon(attend)
+        orders = Orders(relay, notifier, drain)
+        await helpers.start(_obey, orders)
+        if admin is not None:
+            await helpers.start(Admin(relay, orders.drain, orders.reload).serve, admin)
         async with trio.open_nursery() as serving:
             await serving.start(relay.run)
             announce(relay.urls)
@@ -49,39 +64,47 @@ async def run_service(
         helpers.cancel_scope.cancel()
 
 
-async def _obey(
-    relay: Relay,
-    notifier: Notifier,
-    drain: float,
-    *,
-    task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
-) -> None:
+class Orders:
+    """What signals and the admin address can order; the service manager is told."""
+
+    def __init__(self, relay: Relay, notifier: Notifier, drain: float) -> None:
+        """Order `relay`; `drain` is in seconds."""
+        self.relay = relay
+        self._notifier = notifier
+        self._drain = drain
+
+    def drain(self, seconds: float = math.inf) -> None:
+        """Let pairings come to their end within `seconds`, or less if the operator has said so."""
+        self._notifier.stopping()
+        self.relay.drain(min(self._drain, seconds))
+
+    async def reload(self) -> bool:
+        """Read files again; return whether they could be used."""
+        async with self._notifier.reloading():
+            return await self.relay.reload()
+
+
+async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     # A signal that is ignored stays ignored, for background jobs of a shell; but a reload harms nobody.
     heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
     if hang_up is not None:
         heeded.append(hang_up)
-    orders = 0
+    stops = 0
     async with trio.open_nursery() as reloads:
         with trio.open_signal_receiver(*heeded) as signals:
             task_status.started()
             async for number in signals:
                 if number == hang_up:
-                    reloads.start_soon(_reload, relay, notifier)
+                    reloads.start_soon(orders.reload)
                     continue
-                orders += 1
-                if orders == 1:
-                    notifier.stopping()
-                    relay.drain(drain if number == signal.SIGTERM else min(drain, limits.RELAY_DRAIN_SHORT))
-                elif orders == 2:
-                    relay.stop(limits.RELAY_HURRY)
+                stops += 1
+                if stops == 1:
+                    orders.drain(math.inf if number == signal.SIGTERM else limits.RELAY_DRAIN_SHORT)
+                elif stops == 2:
+                    orders.relay.stop(limits.RELAY_HURRY)
                 else:
                     os._exit(128 + number)
-
-
-async def _reload(relay: Relay, notifier: Notifier) -> None:
-    async with notifier.reloading():
-        await relay.reload()
 
 
 def _status(relay: Relay) -> str:

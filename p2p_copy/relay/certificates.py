@@ -19,8 +19,8 @@ import trio
 from p2p_copy import limits
 from p2p_copy.dial import TLS_HANDSHAKE
 from p2p_copy.errors import CannotListen
+from p2p_copy.relay import events
 from p2p_copy.relay.greeting import refuse_plain
-from p2p_copy.relay.log import LOGGER
 from p2p_copy.relay.tls import fingerprint, server_context
 
 if TYPE_CHECKING:
@@ -67,12 +67,12 @@ class Certificates:
                     server_context, self._certfile, self._keyfile
                 )
             except CannotListen as error:
-                LOGGER.error("! certificate not reloaded, the old one stays: %s", error)
+                events.CERTIFICATE_KEPT.log(why=str(error))
                 return False
             if expires != self.expires:
                 self._warned = math.inf
             self.context, self.expires = context, expires
-            LOGGER.info("certificate reloaded, valid for %.0f more days", (expires - time.time()) / _DAY)
+            events.CERTIFICATE_RELOADED.log(days=round((expires - time.time()) / _DAY))
         self.warn()
         return True
 
@@ -89,9 +89,9 @@ class Certificates:
             return
         self._warned = min(passed)
         if days <= 0:
-            LOGGER.error("! the certificate has expired: clients refuse this relay until it is renewed")
+            events.CERTIFICATE_EXPIRED.log()
         else:
-            LOGGER.warning("! the certificate expires in %s: renew it", _left(days))
+            events.CERTIFICATE_EXPIRES.log(left=_left(days))
 
     async def watch(self, *, files: bool) -> None:
         """Warn, and if `files` also look whether there is a new certificate, until cancelled."""

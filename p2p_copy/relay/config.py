@@ -37,6 +37,7 @@ class RelayConfig:
         rate_total: bytes per second of all pairings together.
         tokens_file: file with the access tokens; None for a relay that is open to everybody.
         trusted_proxies: networks (CIDR) of the proxies that are believed when they name a client's address.
+        log_addresses: let the log tell clients' addresses.
 
     """
 
@@ -63,6 +64,7 @@ class RelayConfig:
     rate_total: int | None = None
     tokens_file: str | None = None
     trusted_proxies: tuple[str, ...] = ()
+    log_addresses: bool = False
 
     @property
     def places(self) -> tuple[Place, ...]:

@@ -22,10 +22,11 @@ import trio
 from p2p_copy import limits
 from p2p_copy.errors import CannotListen
 from p2p_copy.protocol.rendezvous import Hello, Refusal, Refused, Welcome
+from p2p_copy.relay import events
 from p2p_copy.relay.admission import Admission, Guest, Over, Source, source_of
 from p2p_copy.relay.bucket import Bucket
 from p2p_copy.relay.descriptors import connections_allowed
-from p2p_copy.relay.log import LOGGER
+from p2p_copy.relay.log import ADDRESS
 from p2p_copy.relay.rates import Flow, Rates
 from p2p_copy.relay.tokens import Tokens
 from p2p_copy.relay.trusted import ProxyHeaderBroken, Trust, peer_address, read_proxy_header
@@ -40,11 +41,16 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Visitor:
-    """One connection: its place, whether it is a proxy that is believed, and whose token it has shown."""
+    """One connection: its place, whether it is a proxy that is believed, and whose token it has shown.
+
+    Its address is known here only if the operator wants it in the log. `heard` tells whether it has said hello.
+    """
 
     guest: Guest
     trusted: bool
     account: Account | None = None
+    address: str | None = None
+    heard: bool = False
 
 
 class Door:
@@ -76,16 +82,17 @@ class Door:
         self._config = self.admission.config = config
         self._rates.change(config)
 
-    def reload(self) -> None:
-        """Read the file of tokens again. What is wrong with it is logged, and changes nothing."""
+    def reload(self) -> bool:
+        """Read the file of tokens again. What is wrong with it is logged, and changes nothing: False then."""
         if self.tokens is None:
-            return
+            return True
         try:
             self.tokens.reload()
         except CannotListen as error:
-            LOGGER.error("! tokens not reloaded, the old ones stay: %s", error)
-        else:
-            LOGGER.info("tokens reloaded: %d", len(self.tokens))
+            events.TOKENS_KEPT.log(why=str(error))
+            return False
+        events.TOKENS_RELOADED.log(count=len(self.tokens))
+        return True
 
     def knock(self, stream: trio.SocketStream) -> Visitor | None:
         """Give a new connection a place, before anything is read of it. None if it is one too many, or gone."""
@@ -93,13 +100,14 @@ class Door:
             address = peer_address(stream)
         except OSError:
             return None
+        address_for_log = self._note_address(address)
         trusted = self._trust.includes(address)
         # A proxy is many users: only what it tells of them makes a source.
         guest = self.admission.arrive(None if trusted else self._source(address), trio.current_time())
         if isinstance(guest, Over):
             _note(guest)
             return None
-        return Visitor(guest, trusted)
+        return Visitor(guest, trusted, address=address_for_log)
 
     def leave(self, visitor: Visitor) -> None:
         """Free a place."""
@@ -112,7 +120,7 @@ class Door:
         try:
             address = await read_proxy_header(stream)
         except ProxyHeaderBroken:
-            LOGGER.warning("! a trusted proxy sent a broken PROXY header")
+            events.PROXY_HEADER_BROKEN.log()
             return False
         return address is None or self._name(visitor, address)
 
@@ -175,6 +183,7 @@ class Door:
         )
 
     def _name(self, visitor: Visitor, address: str) -> bool:
+        visitor.address = self._note_address(address)
         # Behind this proxy there may be another one, which then is the one that tells.
         visitor.trusted = self._trust.includes(address)
         source = None if visitor.trusted else self._source(address)
@@ -183,12 +192,18 @@ class Door:
             _note(over)
         return over is None
 
+    def _note_address(self, address: str | None) -> str | None:
+        if not self._config.log_addresses:
+            return None
+        ADDRESS.set(address)
+        return address
+
     def _source(self, address: str | None) -> Source | None:
         return source_of(address, self._key)
 
 
 def _note(over: Over) -> None:
-    LOGGER.debug("! turned away: too many %s", over.value)
+    events.TURNED_AWAY.log(what=over.value)
 
 
 def _no_token(hello: Hello) -> Refused:

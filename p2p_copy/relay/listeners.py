@@ -41,9 +41,10 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Unix:
-    """A socket in the file system, for a proxy on this machine."""
+    """A socket in the file system, for programs on this machine that its mode lets in."""
 
     path: str
+    mode: int = limits.UNIX_SOCKET_MODE
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,7 @@ def _listen_unix(place: Unix) -> Listener:
             _remove_stale(place.path)
             sock.bind(place.path)
         # Before listen(), connecting fails: nobody slips in while the mode is still the umask's.
-        os.chmod(place.path, limits.UNIX_SOCKET_MODE)
+        os.chmod(place.path, place.mode)
         sock.listen(limits.UNIX_BACKLOG)
         return Listener(place, trio.SocketListener(trio.socket.from_stdlib_socket(sock)), place.path)
     except OSError as error:

@@ -1,32 +1,35 @@
-"""The relay's log: one line an event, on the standard output.
+"""What everybody needs who has something for the relay's log; the events themselves are in `events`.
 
-No line holds an address, a room, a code or anything else that a client said. `>` somebody came, `<` somebody
-left, `=` two were paired, `!` something went wrong.
+Nothing that a client said is written as it came: sizes lose their digits, exceptions their words.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 import traceback
-from typing import Final
+from contextvars import ContextVar
+from typing import Final, Self
 
 LOGGER: Final = logging.getLogger("p2p_copy.relay")
 
+ADDRESS: Final[ContextVar[str | None]] = ContextVar("ADDRESS", default=None)
+"""Address of the client whose connection is being handled, if the operator wants addresses in the log."""
 
-def configure(level: int = logging.INFO) -> None:
-    """Write the relay's lines from `level` on to the standard output, each at once; quieten the libraries."""
-    handler = logging.StreamHandler(sys.stdout)  # flushes after every line
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    LOGGER.handlers = [handler]
-    LOGGER.setLevel(level)
-    LOGGER.propagate = False
-    # At DEBUG it logs every message it moves, and what pings hold.
-    logging.getLogger("trio-websocket").setLevel(logging.WARNING)
+
+class Size(int):
+    """A number of bytes with one digit that counts, so that a log does not identify a file; `300 kB` as text."""
+
+    def __new__(cls, count: float) -> Self:
+        """Round `count` bytes."""
+        return super().__new__(cls, float(f"{count:.1g}"))
+
+    def __str__(self) -> str:
+        """Return it for people."""
+        return size(self)
 
 
 def size(count: int) -> str:
-    """Return a number of bytes with one digit that counts, so that a log does not identify a file."""
+    """Return a number of bytes with one digit that counts."""
     value, units = float(f"{count:.1g}"), iter(("B", "kB", "MB", "GB", "TB"))
     unit = next(units)
     while value >= 1000:

@@ -43,6 +43,9 @@ STOPPING: Final = 1012
 QUOTA_USED: Final = 4003
 """Close code for both when the quota of an access token is used up."""
 
+DISMISSED: Final = 4004
+"""Close code for both when the relay's operator ended their pairing."""
+
 UNSUPPORTED: Final = 1003
 """Close code for a client that sends text where only binary messages belong."""
 
@@ -57,6 +60,7 @@ class Outcome(Enum):
     RECEIVER_MISBEHAVED = "receiver misbehaved"
     QUOTA_USED = "quota used up"
     STOPPED = "stopped"
+    DISMISSED = "ended by the operator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,7 @@ class Pairing:
         self._text_allowed = legacy
         self._on_end = on_end
         self._flow = flow
+        self._began = trio.current_time()
         self._outcome: Outcome | None = None
         self._offender: _Side | None = None
         self._fills = trio.CancelScope()
@@ -129,7 +134,6 @@ class Pairing:
 
     async def run(self) -> Usage:
         """Tell both that they are paired, then copy until the end. Cancelling cuts both links."""
-        began = trio.current_time()
         sides = (self._sender, self._receiver)
         with self._drains:
             async with trio.open_nursery() as drains:
@@ -148,13 +152,27 @@ class Pairing:
             outcome=self._outcome,
             from_sender=self._sender.sent,
             from_receiver=self._receiver.sent,
-            seconds=trio.current_time() - began,
+            seconds=self.seconds,
             peak=max(side.peak for side in sides),
         )
 
     def stop(self) -> None:
         """End the pairing because the relay stops."""
         self._end(Outcome.STOPPED)
+
+    def dismiss(self) -> None:
+        """End the pairing because the relay's operator wants that."""
+        self._end(Outcome.DISMISSED)
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """Bytes received so far, from the sender and from the receiver."""
+        return self._sender.sent, self._receiver.sent
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the two were brought together."""
+        return trio.current_time() - self._began
 
     async def _fill(self, source: _Side, channel: trio.MemorySendChannel[bytes | str]) -> None:
         async with channel:
@@ -231,6 +249,8 @@ class Pairing:
                 return 1000, ""
             case Outcome.QUOTA_USED:
                 return QUOTA_USED, "the quota of an access token is used up"
+            case Outcome.DISMISSED:
+                return DISMISSED, "the relay's operator ended this transfer"
             case Outcome.STOPPED:
                 return STOPPING, "the relay is being stopped"
             case _ if target is self._offender:

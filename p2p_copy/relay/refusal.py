@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Refusal
-from p2p_copy.relay.log import LOGGER
+from p2p_copy.relay import events
 from p2p_copy.relay.pairing import STOPPING
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _CLOSE_CODES: Final = {
 
 async def refuse(link: Link, refused: Refused, *, legacy: bool) -> None:
     """Say no, and close. A 0.1.x client sees a close code that is not 1000, and its reason."""
-    LOGGER.debug("! refused: %s", refused.code)
+    events.REFUSED.log(code=str(refused.code))
     if not legacy:
         await link.send(rendezvous.encode(refused))
     await link.close(_CLOSE_CODES[Refusal(refused.code)], refused.reason)

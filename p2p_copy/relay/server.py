@@ -14,8 +14,7 @@ Rules:
 
 from __future__ import annotations
 
-import math
-from contextlib import contextmanager
+import itertools
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -27,19 +26,19 @@ from p2p_copy.dial import tune
 from p2p_copy.link import Link, LinkBroken, accept
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Refusal, Refused, Role, Welcome
+from p2p_copy.relay import events
+from p2p_copy.relay.arrivals import Arrivals
 from p2p_copy.relay.certificates import Certificates, secured
 from p2p_copy.relay.door import Door, Visitor
 from p2p_copy.relay.greeting import greet, refuse_busy
 from p2p_copy.relay.listeners import listen
 from p2p_copy.relay.lobby import Lobby, Matched, Room, Taken, Waiting
-from p2p_copy.relay.log import LOGGER, place
+from p2p_copy.relay.log import place
 from p2p_copy.relay.pairing import Pairing
 from p2p_copy.relay.refusal import refuse
 from p2p_copy.relay.tally import Counts, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.listeners import Listener
 
@@ -79,6 +78,9 @@ class Relay:
         certificates: what its clients are shown; None without TLS.
         door: who may come in.
         urls: where it listens, as soon as it does.
+        config: what the operator wants; see `change`.
+        tally: what it has done.
+        pairings: those that run, by numbers that nobody but the operator knows.
 
     """
 
@@ -93,17 +95,18 @@ class Relay:
         self.certificates = Certificates(config.certfile, config.keyfile) if config.certfile else None
         self.door = Door(config)
         self.urls: list[str] = []
-        self._config = config
+        self.config = config
+        self.tally = Tally()
+        self.pairings: dict[int, Pairing] = {}
         self._lobby: Lobby[_Seat] = Lobby()
         self._open = trio.CancelScope()  # connections are taken
         self._patience = trio.CancelScope()  # pairings are waited for
         self._stopping = False
         self._connections: set[trio.CancelScope] = set()
-        self._arrivals: set[trio.CancelScope] = set()
+        self._arrivals = Arrivals()
         self._seats: set[_Seat] = set()
         self._waiting: set[_Seat] = set()
-        self._pairings: set[Pairing] = set()
-        self._tally = Tally()
+        self._numbers = itertools.count(1)
 
     async def run(
         self, *, task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED
@@ -114,16 +117,16 @@ class Relay:
             CannotListen: an address cannot be had.
 
         """
-        listeners = await listen(self._config.places)
+        listeners = await listen(self.config.places)
         self.urls = list(dict.fromkeys(one.url(tls=self.certificates is not None) for one in listeners))
-        self._tally.begin()
+        self.tally.begin()
         try:
             task_status.started([one.sockname for one in listeners if one.sockname])
             await self._serve(listeners)
         finally:
             for listener in listeners:
                 await trio.aclose_forcefully(listener)  # does nothing if it is closed
-            self._tally.close()
+            self.tally.close()
 
     def drain(self, seconds: float) -> None:
         """Take no more clients, tell those who wait, and stop when the last pairing is over.
@@ -131,8 +134,8 @@ class Relay:
         Returns at once. Pairings that are not over after `seconds` are ended; the first order's time may be
         made shorter by another one.
         """
-        if self._pairings and not self.draining:
-            LOGGER.info("stopping in %.0f s at the latest, pairs running: %d", seconds, len(self._pairings))
+        if self.pairings and not self.draining:
+            events.STOPPING.log((), seconds=round(seconds), pairings=len(self.pairings))
         self._open.cancel()
         for seat in self._waiting:
             seat.wake.cancel()
@@ -145,16 +148,19 @@ class Relay:
         deadline = trio.current_time() + within
         for connection in self._connections:
             connection.deadline = min(connection.deadline, deadline)
-        for arrival in self._arrivals:
-            arrival.cancel()
-        for pairing in self._pairings:
+        self._arrivals.cancel()
+        for pairing in tuple(self.pairings.values()):
             pairing.stop()
 
-    async def reload(self) -> None:
-        """Read again from the disk what may change while the relay runs. What cannot be used changes nothing."""
-        self.door.reload()
-        if self.certificates is not None:
-            await self.certificates.reload()
+    async def reload(self) -> bool:
+        """Read again from the disk what may change. What cannot be used changes nothing, and False tells of it."""
+        good = self.door.reload()
+        return (self.certificates is None or await self.certificates.reload()) and good
+
+    def change(self, config: RelayConfig) -> None:
+        """Keep to the limits of another configuration from now on. Places and files stay what they are."""
+        self.config = config
+        self.door.change(config)
 
     @property
     def draining(self) -> bool:
@@ -164,12 +170,26 @@ class Relay:
     @property
     def counts(self) -> Counts:
         """What it has done and is doing."""
-        return Counts(len(self._waiting), len(self._pairings), self._tally.served, self._tally.copied)
+        return Counts(len(self._waiting), len(self.pairings), self.tally.served, self.tally.copied)
+
+    @property
+    def connections(self) -> int:
+        """Connections that are here, those without a hello included."""
+        return self.door.admission.places
+
+    @property
+    def copied(self) -> dict[str, int]:
+        """Bytes received so far, of all pairings that were and are, by the side that they came from."""
+        running = zip(*(pairing.sent for pairing in self.pairings.values()), strict=True)
+        sums = [sum(side) for side in running] or [0, 0]
+        return {
+            side: ended + more for (side, ended), more in zip(self.tally.received.items(), sums, strict=True)
+        }
 
     async def _serve(self, listeners: list[Listener]) -> None:
         async with trio.open_nursery() as own:
             if self.certificates is not None:
-                own.start_soon(partial(self.certificates.watch, files=self._config.watch_certificates))
+                own.start_soon(partial(self.certificates.watch, files=self.config.watch_certificates))
             async with trio.open_nursery() as connections:
                 try:
                     with self._open:
@@ -195,28 +215,29 @@ class Relay:
                 tune(stream)
                 await self._arrive(stream, visitor)
             except _GONE as error:
-                LOGGER.debug("< gone early: %s", type(error).__name__)
+                events.GONE_EARLY.log(error=type(error).__name__)
             except Exception as error:
-                LOGGER.error("! a bug ended one connection: %s", place(error))
+                events.BUG.log(where=place(error))
             finally:
                 self._connections.discard(scope)
                 self.door.leave(visitor)
+                self.tally.handshakes_failed += not visitor.heard
 
     async def _arrive(self, stream: trio.SocketStream, visitor: Visitor) -> None:
-        with self._budget() as arrived:
+        with self._arrivals.budget(self.config.accept_budget) as arrived:
             if not await self.door.unveil(visitor, stream):
                 return
             secure = await secured(stream, self.certificates)
             request = await greet(secure) if secure else None
             if secure is None or request is None:
-                LOGGER.debug("! no relay client")
+                events.NO_CLIENT.log()
                 return
             if not self.door.forwarded(visitor, request.forwarded):
                 await refuse_busy(secure)
                 return
             async with accept(
                 secure,
-                max_message=self._config.max_message,
+                max_message=self.config.max_message,
                 early=limits.MAX_HELLO,
                 head=request.head,
                 pace=self.door.pace(),
@@ -226,29 +247,13 @@ class Relay:
                 if hello is not None:
                     await self._admit(link, hello, visitor)
 
-    @contextmanager
-    def _budget(self) -> Iterator[Callable[[], None]]:
-        """Limit the time until the function that is yielded gets called."""
-        with trio.move_on_after(self._config.accept_budget) as scope:
-
-            def arrived() -> None:
-                scope.deadline = math.inf
-                self._arrivals.discard(scope)
-
-            self._arrivals.add(scope)
-            try:
-                yield arrived
-            finally:
-                self._arrivals.discard(scope)
-        if scope.cancelled_caught:
-            LOGGER.debug("! too slow")
-
     async def _hear_hello(self, link: Link, path: str, visitor: Visitor) -> Hello | None:
         hello = rendezvous.decode_hello(await link.receive(), path)
+        visitor.heard = True
         answer = self._answer(hello, visitor)
         if isinstance(hello, Refused) or isinstance(answer, Refused):
             assert isinstance(answer, Refused)
-            await refuse(link, answer, legacy=path == rendezvous.LEGACY_PATH)
+            await self._refuse(link, answer, legacy=path == rendezvous.LEGACY_PATH)
             return None
         if not hello.legacy:
             await link.send(rendezvous.encode(answer))
@@ -281,10 +286,14 @@ class Relay:
                 reason = (
                     f"There is a {hello.role.value} with this code already. Wait for it, or use another code."
                 )
-                await refuse(link, Refused(Refusal.ROOM_TAKEN, reason), legacy=hello.legacy)
+                await self._refuse(link, Refused(Refusal.ROOM_TAKEN, reason), legacy=hello.legacy)
+
+    async def _refuse(self, link: Link, refused: Refused, *, legacy: bool) -> None:
+        self.tally.refused[str(refused.code)] += 1
+        await refuse(link, refused, legacy=legacy)
 
     async def _is_dead(self, incumbent: _Seat) -> bool:
-        with trio.move_on_after(self._config.probe_timeout):
+        with trio.move_on_after(self.config.probe_timeout):
             try:
                 await incumbent.link.ping()
             except (LinkBroken, anyio.ClosedResourceError):
@@ -295,7 +304,7 @@ class Relay:
 
     async def _host(self, room: Room, role: Role, seat: _Seat) -> None:
         """Wait for the other one, then run the pairing."""
-        LOGGER.debug("> a %s waits", role.value)
+        events.WAITS.log(role=role.value)
         self._seats.add(seat)
         self._waiting.add(seat)
         if self.draining:
@@ -307,7 +316,7 @@ class Relay:
                 await self._pair(room, role, seat, seat.partner)
             elif refused is not None:
                 self._lobby.leave(room, seat)  # or a newcomer would be matched with one who is on the way out
-                await refuse(seat.link, refused, legacy=room.legacy)
+                await self._refuse(seat.link, refused, legacy=room.legacy)
         finally:
             self._waiting.discard(seat)
             self._seats.discard(seat)
@@ -316,12 +325,12 @@ class Relay:
 
     async def _wait(self, seat: _Seat) -> Refused | None:
         """Watch a client's link until something happens; say how it is to be refused, if it is."""
-        seat.wake.deadline = trio.current_time() + self._config.wait
+        seat.wake.deadline = trio.current_time() + self.config.wait
         with seat.wake:
             try:
                 await seat.link.receive()
             except (anyio.EndOfStream, LinkBroken):
-                LOGGER.debug("< left while waiting")
+                events.LEFT.log()
                 return None
             if seat.partner is not None:
                 seat.link.abort()  # too late for a refusal: the pairing finds it gone, and tells the other one
@@ -341,12 +350,13 @@ class Relay:
             on_end=partial(self._lobby.leave, room, seat),
             flow=self.door.flow(sender.visitor, receiver.visitor),
         )
-        self._pairings.add(pairing)
+        number = next(self._numbers)
+        self.pairings[number] = pairing
         if self._stopping:
             pairing.stop()
-        LOGGER.debug("= paired")
+        events.PAIRED.log()
         try:
             usage = await pairing.run()
         finally:
-            self._pairings.discard(pairing)
-        self._tally.add(usage)
+            del self.pairings[number]
+        self.tally.add(usage, (sender.visitor.address, receiver.visitor.address))

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from p2p_copy.relay.log import LOGGER, size
+from p2p_copy.protocol.rendezvous import Refusal
+from p2p_copy.relay import events
+from p2p_copy.relay.log import Size
+from p2p_copy.relay.pairing import Outcome
 
 if TYPE_CHECKING:
     from p2p_copy.relay.pairing import Usage
@@ -26,37 +30,52 @@ class Tally:
 
     Attributes:
         served: pairings.
-        copied: bytes received, from both sides.
+        outcomes: pairings by how they ended.
+        received: bytes by the side that they came from.
+        refused: clients that were told no, by reason.
+        handshakes_failed: connections that ended without a hello.
 
     """
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.served = 0
-        self.copied = 0
+        # Zeros for all, or whoever watches would not see the first one as an increase.
+        self.outcomes = Counter({outcome.value: 0 for outcome in Outcome})
+        self.received = {"from_sender": 0, "from_receiver": 0}
+        self.refused = Counter({code.value: 0 for code in Refusal})
+        self.handshakes_failed = 0
         self._began = 0.0
+
+    @property
+    def copied(self) -> int:
+        """Bytes received, from both sides."""
+        return sum(self.received.values())
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the beginning."""
+        return trio.current_time() - self._began
 
     def begin(self) -> None:
         """Start the clock."""
         self._began = trio.current_time()
 
-    def add(self, usage: Usage) -> None:
-        """Count a pairing that has ended, and say how."""
+    def add(self, usage: Usage, addresses: tuple[str | None, ...] = ()) -> None:
+        """Count a pairing that has ended, and say how, and who the two were if that is known here."""
         self.served += 1
-        self.copied += usage.from_sender + usage.from_receiver
-        LOGGER.info(
-            "< pair ended: %s, %s from the sender, %s from the receiver, %.0f s",
-            usage.outcome.value,
-            size(usage.from_sender),
-            size(usage.from_receiver),
-            usage.seconds,
+        self.outcomes[usage.outcome.value] += 1
+        self.received["from_sender"] += usage.from_sender
+        self.received["from_receiver"] += usage.from_receiver
+        events.PAIR_ENDED.log(
+            addresses,
+            outcome=usage.outcome.value,
+            from_sender=Size(usage.from_sender),
+            from_receiver=Size(usage.from_receiver),
+            seconds=round(usage.seconds),
+            rate=Size((usage.from_sender + usage.from_receiver) / max(usage.seconds, 1e-3)),
         )
 
     def close(self) -> None:
         """Say what it all was."""
-        LOGGER.info(
-            "stopped: pairs served: %d, %s copied, up for %.0f s",
-            self.served,
-            size(self.copied),
-            trio.current_time() - self._began,
-        )
+        events.STOPPED.log(served=self.served, copied=Size(self.copied), seconds=round(self.seconds))

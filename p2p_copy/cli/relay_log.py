@@ -1,0 +1,65 @@
+"""The options of `run-relay-server` about its log. Nothing heavy is imported before it begins."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+    from p2p_copy.relay.lines import Lines
+
+JOURNAL_VARIABLE: Final = "JOURNAL_STREAM"
+"""Set by systemd (systemd.exec(5)): device and inode of the journal's end of standard output or standard error."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class RelayLog:
+    """What the log is to look like."""
+
+    log_format: Annotated[
+        Literal["text", "json"], Parameter(help="Lines for people, or one JSON object a line.")
+    ] = "text"
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Parameter(help="Least level of what is logged; debug tells of every client that is refused."),
+    ] = "info"
+    log_addresses: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Tell clients' addresses in the log.")
+    ] = False
+
+    @property
+    def is_json(self) -> bool:
+        """Whether lines are for machines."""
+        return self.log_format == "json"
+
+    def begin(self, stream: TextIO, environ: Mapping[str, str]) -> Lines:
+        """Log to `stream` from now on."""
+        from p2p_copy.relay.lines import configure
+
+        return configure(
+            stream,
+            level=logging.getLevelNamesMapping()[self.log_level.upper()],
+            as_json=self.is_json,
+            journal=is_journal(stream, environ),
+        )
+
+
+DEFAULT_LOG: Final = RelayLog()
+"""The defaults."""
+
+
+def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Tell whether what is written to `stream` goes to systemd's journal, and not, say, to a file."""
+    try:
+        status = os.fstat(stream.fileno())
+    except (OSError, ValueError):
+        return False
+    return environ.get(JOURNAL_VARIABLE) == f"{status.st_dev}:{status.st_ino}"

@@ -1,0 +1,78 @@
+"""The limits that may change while a relay runs, by the names of their options. Nobody who is inside is put out.
+
+The others would need a new start: what was counted with one value cannot be counted on with another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from p2p_copy import limits
+from p2p_copy.errors import UsageError
+
+if TYPE_CHECKING:
+    from p2p_copy.relay.config import RelayConfig
+
+_MOST: Final = 2**53
+"""Numbers up to here are the same in every JSON implementation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One number.
+
+    Attributes:
+        field: of `RelayConfig`.
+        least: the smallest number that it may be.
+        whole: whether it counts something, rather than being seconds.
+        may_be_none: whether None is a value, and means no limit.
+
+    """
+
+    field: str
+    least: int
+    whole: bool = True
+    may_be_none: bool = False
+
+
+LIVE: Final = {
+    "max-connections": Setting("max_connections", 1),
+    "max-pending": Setting("max_pending", 1),
+    "max-waiting": Setting("max_waiting", 1),
+    "max-wait": Setting("wait", 1, whole=False),
+    "accept-budget": Setting("accept_budget", 1, whole=False),
+    "max-per-source": Setting("max_per_source", 0),
+    "max-pending-per-source": Setting("max_pending_per_source", 0),
+    "frames-per-second": Setting("frames_per_second", 0),
+    "rate": Setting("rate", limits.LEAST_RATE, may_be_none=True),
+    "rate-per-source": Setting("rate_per_source", limits.LEAST_RATE, may_be_none=True),
+    "rate-total": Setting("rate_total", limits.LEAST_RATE, may_be_none=True),
+}
+
+
+def changed(config: RelayConfig, name: object, value: object) -> RelayConfig:
+    """Return the configuration with one setting changed.
+
+    Raises:
+        UsageError: there is no such setting, or the value is none that it may have.
+
+    """
+    setting = LIVE.get(name) if isinstance(name, str) else None
+    if setting is None:
+        raise UsageError(f"What can be changed while the relay runs is: {', '.join(LIVE)}.")
+    change: dict[str, Any] = {setting.field: value}
+    if value is None and setting.may_be_none:
+        return dataclasses.replace(config, **change)
+    kind = int if setting.whole else int | float
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise UsageError(f"The value of {name} is a {'whole ' if setting.whole else ''}number.")
+    if not setting.least <= value <= _MOST:
+        raise UsageError(f"The least value of {name} is {setting.least}, the most is 2**53.")
+    return dataclasses.replace(config, **change)
+
+
+def current(config: RelayConfig) -> dict[str, float | None]:
+    """Return the settings of a configuration."""
+    return {name: getattr(config, setting.field) for name, setting in LIVE.items()}
