@@ -29,7 +29,7 @@ PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 OLDEST = PYTHONS[0]
 
-PYTEST = ("python", "-m", "pytest", "-n", "2", "--dist", "loadgroup")
+PYTEST = ("python", "-m", "pytest", "-n", "2")
 """Two workers: much of what the tests wait for is a socket or a process."""
 
 

@@ -18,7 +18,7 @@ from tests.trees import snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = [pytest.mark.pypi, pytest.mark.xdist_group("one installation")]
+pytestmark = pytest.mark.pypi
 
 RELEASE = "p2p-copy[security]==0.1.2"
 
@@ -28,7 +28,10 @@ INSTALL_TIMEOUT = 300
 @pytest.fixture(scope="session")
 def program(request: pytest.FixtureRequest) -> str:
     """The released program in an environment of its own, kept between runs."""
-    home = Path(request.config.cache.mkdir("p2p-copy-0.1.2"))
+    worker = os.environ.get(
+        "PYTEST_XDIST_WORKER", "alone"
+    )  # two at once would spoil each other's installation
+    home = Path(request.config.cache.mkdir(f"p2p-copy-0.1.2-{worker}"))
     scripts = home / ("Scripts" if os.name == "nt" else "bin")
     done = home / "installed"
     if not done.exists():
