@@ -27,6 +27,7 @@ from p2p_copy.errors import (
     RelayWithoutTLS,
     UsageError,
 )
+from p2p_copy.tls import TLSStream
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -228,9 +229,9 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     if context is None:
         return Held(plain, remember=limits.HTTP_PEEK)
     below = Tap(plain, remember=limits.HTTP_PEEK)
-    secure = trio.SSLStream(below, context, server_hostname=address.host, https_compatible=True)
+    secure = TLSStream(below, context, server_hostname=address.host)
     try:
-        await secure.do_handshake()
+        await secure.handshake()
     except BaseException as error:
         await trio.aclose_forcefully(plain)
         if isinstance(error, trio.BrokenResourceError):
@@ -241,6 +242,7 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
 
 def _client_context(ca_file: str | None) -> ssl.SSLContext:
     context = ssl.create_default_context()
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
         try:

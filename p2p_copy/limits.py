@@ -334,6 +334,12 @@ KEEP_FREED: Final = 32 * MIB
 RECEIVE_BUFFER: Final = 256 * KIB
 """Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each."""
 
+TLS_TRIP: Final = 256 * KIB
+"""Bytes encrypted for one send: fewer would cost a trip through the loop each, more would wait for each other."""
+
+TLS_PIECE: Final = 64 * KIB
+"""Bytes that the TLS library sees at once. Its buffers grow to a third more than that, and never shrink again."""
+
 SERVE_PORT: Final = 8765
 """TCP port that `send --serve` asks for first, so that one firewall rule can serve every transfer."""
 

@@ -55,7 +55,8 @@ MAY_IMPORT = {
     "version": set[str](),
     "observe": {"limits", "errors"},
     "protocol": {"limits", "errors", "protocol"},
-    "dial": {"limits", "errors", "dial"},
+    "tls": {"limits"},
+    "dial": {"limits", "errors", "tls"},
     "codec": {"limits", "protocol.frames"},
     "link": {"limits", "errors", "dial", "codec"},
     "files": {
@@ -67,7 +68,17 @@ MAY_IMPORT = {
         "protocol.names",
         "protocol.manifest",
     },
-    "relay": {"limits", "errors", "link", "dial", "observe", "version", "relay", "protocol.rendezvous"},
+    "relay": {
+        "limits",
+        "errors",
+        "link",
+        "dial",
+        "tls",
+        "observe",
+        "version",
+        "relay",
+        "protocol.rendezvous",
+    },
 }
 """For the lower layers, what each may import of ours when it runs. Those not named are the upper ones."""
 

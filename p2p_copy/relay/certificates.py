@@ -22,6 +22,7 @@ from p2p_copy.errors import CannotListen
 from p2p_copy.relay import events
 from p2p_copy.relay.greeting import refuse_plain
 from p2p_copy.relay.tls import fingerprint, server_context
+from p2p_copy.tls import TLSStream
 
 if TYPE_CHECKING:
     import ssl
@@ -116,8 +117,8 @@ async def secured(stream: trio.SocketStream, certificates: Certificates | None) 
     if first and first[0] != TLS_HANDSHAKE:
         await refuse_plain(stream)
         return None
-    secure = trio.SSLStream(stream, certificates.context, server_side=True, https_compatible=True)
-    await secure.do_handshake()
+    secure = TLSStream(stream, certificates.context, server_side=True)
+    await secure.handshake()
     return secure
 
 

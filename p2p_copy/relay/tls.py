@@ -40,7 +40,7 @@ def server_context(certfile: str, keyfile: str | None) -> tuple[ssl.SSLContext, 
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
-    context.num_tickets = 1
+    context.num_tickets = 0  # nobody resumes, and what a client leaves unread makes a reset of its goodbye
     for what, file in (("certificate", certfile), ("key", keyfile)):
         if file is not None:
             _check_readable(what, file)

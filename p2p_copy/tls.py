@@ -1,0 +1,221 @@
+"""TLS over a stream, many records a trip.
+
+A TLS record has at most 16 KiB (RFC 8446 section 5.1), and a trip through the event loop costs more than a record's
+cryptography. So one trip here decrypts all the records that have come, and one sends all those of a piece. What trio's
+own `SSLStream` promises holds here as well, its conformance checks included; two things are simpler:
+
+1. The handshake is the caller's to ask for, before anything else and under the caller's deadline.
+2. There is no goodbye in TLS (close_notify): the WebSocket above has its own, and an end without it is no proper
+   end there. The end of the stream below is the end of this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from p2p_copy import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_RECORD: Final = 16 * 1024
+"""Bytes: the most that one read from the library can bring."""
+
+
+_NOTHING: Final = memoryview(b"")
+
+
+class TLSStream(trio.abc.Stream):
+    """One end of a TLS connection: `handshake` first, then it is a stream like any other."""
+
+    def __init__(
+        self,
+        transport: trio.abc.Stream,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+    ) -> None:
+        """Prepare TLS on `transport`, which is closed with this stream.
+
+        Args:
+            transport: carries the records.
+            context: certificates and what is agreed to. It must not allow renegotiation.
+            server_side: whether to be the server.
+            server_hostname: the name that the server's certificate must have; only for clients.
+
+        """
+        self._transport = transport
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        self._unread = _NOTHING  # records that the library has not seen: it would keep room for them for ever
+        self._sending = trio.Lock()  # records go out in the order in which they were made
+        self._busy: set[str] = set()
+        self._broken = self._closed = False
+
+    async def handshake(self) -> None:
+        """Agree with the other end on keys. The deadline is the caller's.
+
+        Raises:
+            BrokenResourceError: it came to nothing; its cause is an `ssl.SSLError` that says why, as far as is known.
+
+        """
+        done = False
+        while not done:
+            try:
+                self._tls.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                pass
+            except (ssl.SSLError, ssl.CertificateError) as error:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await self._send_records()  # the alert that tells the other end
+                raise self._break() from error
+            await self._send_records()
+            if not done and not self._feed():
+                await self._receive_records()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive what has come, once there is something.
+
+        Raises:
+            BrokenResourceError: the other end broke TLS or the connection.
+            ClosedResourceError: this stream is closed.
+            BusyResourceError: another task is receiving.
+
+        """
+        if max_bytes is None:
+            max_bytes = limits.RECEIVE_BUFFER
+        elif max_bytes < 1:
+            raise ValueError("max_bytes must be at least 1")
+        with self._alone("receive"):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            waited = False
+            while (data := self._decrypt(max_bytes)) is None:
+                await self._receive_records()
+                waited = True
+            if data and self._outgoing.pending and not self._sending.locked():
+                # The answer to a change of keys; a send under way takes it along.
+                with contextlib.suppress(trio.BrokenResourceError):  # the data is good all the same
+                    await self._send_records()
+                waited = True
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of `data`. After a cancelled send nobody knows how much of it is out.
+
+        Raises:
+            BrokenResourceError: the other end is gone, or an earlier send was cancelled.
+            ClosedResourceError: this stream is closed.
+            BusyResourceError: another task is sending.
+
+        """
+        with self._alone("send"), memoryview(data).cast("B") as view:
+            await trio.lowlevel.checkpoint()
+            for start in range(0, len(view), limits.TLS_TRIP):
+                await self._send_records(view[start : start + limits.TLS_TRIP])
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there may be room for more."""
+        with self._alone("send"):
+            async with self._sending:
+                await self._transport.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        self._closed = True
+        await self._transport.aclose()
+
+    @contextlib.contextmanager
+    def _alone(self, direction: str) -> Iterator[None]:
+        self._check()
+        if direction in self._busy:
+            raise trio.BusyResourceError(f"another task is in the middle of this: {direction}")
+        self._busy.add(direction)
+        try:
+            yield
+        finally:
+            self._busy.discard(direction)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
+        if self._broken:
+            raise trio.BrokenResourceError
+
+    def _break(self) -> trio.BrokenResourceError:
+        self._broken = True
+        return trio.BrokenResourceError()
+
+    def _decrypt(self, most: int) -> bytes | None:
+        """Return what can be read without waiting: nothing at the end, None if there is nothing yet."""
+        pieces: list[bytes] = []
+        try:
+            while most:
+                try:
+                    piece = self._tls.read(min(most, _RECORD))
+                except ssl.SSLWantReadError:
+                    if self._feed():
+                        continue
+                    return b"".join(pieces) if pieces else None
+                if not piece:
+                    break
+                pieces.append(piece)
+                most -= len(piece)
+        except ssl.SSLEOFError:
+            pass  # as good as a goodbye, see above; the next call meets it again
+        except ssl.SSLError as error:
+            broken = self._break()
+            if not pieces:
+                raise broken from error
+        return b"".join(pieces)
+
+    def _feed(self) -> bool:
+        """Show the library some of the records that have come; False if there are none."""
+        if not self._unread:
+            return False
+        self._incoming.write(self._unread[: limits.TLS_PIECE])
+        self._unread = self._unread[limits.TLS_PIECE :] or _NOTHING  # an empty slice would hold the whole
+        return True
+
+    async def _receive_records(self) -> None:
+        try:
+            records = await self._transport.receive_some(limits.RECEIVE_BUFFER)
+        except trio.BrokenResourceError:
+            self._break()
+            raise
+        self._unread = memoryview(records)
+        if not records:
+            self._incoming.write_eof()
+
+    async def _send_records(self, data: memoryview = _NOTHING) -> None:
+        """Send `data` as records, behind whatever else is due."""
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
+            self._check()
+            records = [self._outgoing.read()]
+            for start in range(0, len(data), limits.TLS_PIECE):
+                records += self._encrypted(data[start : start + limits.TLS_PIECE])
+            await self._transport.send_all(b"".join(records))
+        except BaseException:
+            self._break()
+            raise
+        finally:
+            self._sending.release()
+
+    def _encrypted(self, piece: memoryview) -> Iterator[bytes]:
+        while piece:
+            try:
+                piece = piece[self._tls.write(piece) :]
+            except ssl.SSLError as error:
+                raise self._break() from error
+            yield self._outgoing.read()

@@ -1,0 +1,233 @@
+"""TLS over streams: trio's own conformance checks, trio's own TLS at the other end, and ends of all kinds."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+import trio.testing
+import trustme
+
+from p2p_copy import limits
+from p2p_copy.tls import TLSStream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "relay.example"
+
+
+@pytest.fixture(scope="module")
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    authority = trustme.CA()
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.num_tickets = 0  # nobody would read them from a stream that holds one message at a time
+    authority.issue_cert(NAME).configure_cert(server)
+    client = ssl.create_default_context()
+    authority.configure_trust(client)
+    return client, server
+
+
+@pytest.fixture(params=[ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def either(request: Any, contexts: tuple[ssl.SSLContext, ssl.SSLContext]) -> Iterator[Any]:
+    client, _ = contexts
+    client.maximum_version = request.param
+    yield contexts
+    client.maximum_version = ssl.TLSVersion.MAXIMUM_SUPPORTED
+
+
+async def pair(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+    below: tuple[trio.abc.Stream, trio.abc.Stream] | None = None,
+) -> tuple[TLSStream, TLSStream]:
+    """Return a client and a server that know each other."""
+    ours, theirs = below or trio.testing.memory_stream_pair()
+    client = TLSStream(ours, contexts[0], server_hostname=NAME)
+    server = TLSStream(theirs, contexts[1], server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.handshake)
+        nursery.start_soon(server.handshake)
+    return client, server
+
+
+async def everything(stream: trio.abc.Stream) -> bytes:
+    received = bytearray()
+    while data := await stream.receive_some():
+        received += data
+    return bytes(received)
+
+
+async def test_what_trio_expects_of_a_stream_holds(either: Any) -> None:
+    async def clogged() -> tuple[TLSStream, TLSStream]:
+        return await pair(either, trio.testing.lockstep_stream_pair())
+
+    async def free() -> tuple[TLSStream, TLSStream]:
+        return await pair(either)
+
+    await trio.testing.check_two_way_stream(free, clogged)
+
+
+@pytest.mark.parametrize("ours", ["client", "server"])
+async def test_trio_s_own_tls_understands_ours(either: Any, ours: str) -> None:
+    below = trio.testing.memory_stream_pair()
+    one: Any
+    other: Any
+    if ours == "client":
+        one = TLSStream(below[0], either[0], server_hostname=NAME)
+        other = trio.SSLStream(below[1], either[1], server_side=True, https_compatible=True)
+    else:
+        one = TLSStream(below[0], either[1], server_side=True)
+        other = trio.SSLStream(below[1], either[0], server_hostname=NAME, https_compatible=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(one.handshake)
+        nursery.start_soon(other.do_handshake)
+    data = os.urandom(700_000)
+    for source, target in ((one, other), (other, one)):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(source.send_all, data)
+            received = bytearray()
+            while len(received) < len(data):
+                received += await target.receive_some()
+        assert received == data
+
+
+class Crumbs(trio.abc.Stream):
+    """A stream that never hands over more than a few bytes at once."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self.stream = stream
+        self.sizes = itertools.cycle((1, 2, 3, 5, 8, 13, 1000))
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.stream.receive_some(min(max_bytes or 1, next(self.sizes)))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self.stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self.stream.aclose()
+
+
+async def test_records_may_come_in_crumbs(either: Any) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    client, server = await pair(either, (Crumbs(ours), Crumbs(theirs)))
+    data = os.urandom(50_000)
+    await client.send_all(data)
+    await ours.send_eof()
+    assert await everything(server) == data
+
+
+async def test_one_receive_takes_many_records(contexts: Any) -> None:
+    client, server = await pair(contexts)
+    data = os.urandom(10 * 16 * 1024)
+    await client.send_all(data)
+    assert await server.receive_some() == data
+
+
+async def test_no_receive_takes_more_than_it_was_told_to(contexts: Any) -> None:
+    client, server = await pair(contexts)
+    data = os.urandom(40_000)
+    await client.send_all(data)
+    received = [await server.receive_some(most) for most in (1, 16_385, 23_613, 10)]
+    assert [len(each) for each in received] == [1, 16_385, 23_613, 1]
+    assert b"".join(received) == data
+
+
+async def test_an_end_without_a_goodbye_comes_after_all_that_was_sent(either: Any) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    client, server = await pair(either, (ours, theirs))
+    await client.send_all(b"last words")
+    await ours.send_eof()
+    assert await server.receive_some() == b"last words"
+    assert await server.receive_some() == b""
+    assert await server.receive_some() == b""
+
+
+async def test_a_goodbye_is_an_end_as_well(contexts: Any) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    other = trio.SSLStream(ours, contexts[0], server_hostname=NAME)  # says it
+    server = TLSStream(theirs, contexts[1], server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other.do_handshake)
+        nursery.start_soon(server.handshake)
+    await other.send_all(b"last words")
+    with trio.move_on_after(0):
+        await other.aclose()
+    assert await everything(server) == b"last words"
+
+
+async def test_a_changed_record_breaks_the_stream_for_good(contexts: Any) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    client, server = await pair(contexts, (ours, theirs))
+    await client.send_all(b"good")
+    await ours.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert await server.receive_some(4) == b"good"
+    for use in (server.receive_some, server.receive_some, lambda: server.send_all(b"x")):
+        with pytest.raises(trio.BrokenResourceError):
+            await use()
+
+
+async def test_a_cancelled_send_breaks_the_stream(contexts: Any) -> None:
+    client, _ = await pair(contexts, trio.testing.lockstep_stream_pair())
+    with trio.move_on_after(0.01) as scope:
+        await client.send_all(b"nobody reads this")
+    assert scope.cancelled_caught
+    with pytest.raises(trio.BrokenResourceError):
+        await client.send_all(b"x")
+
+
+async def test_a_certificate_for_another_name_is_the_cause_that_is_told(contexts: Any) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    client = TLSStream(ours, contexts[0], server_hostname="other.example")
+    server = TLSStream(theirs, contexts[1], server_side=True)
+    told: list[BaseException | None] = []
+
+    async def shake(stream: TLSStream) -> None:
+        try:
+            await stream.handshake()
+            await stream.receive_some()  # in TLS 1.3 a server is done before its client has objected
+        except trio.BrokenResourceError as error:
+            told.append(error.__cause__)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(shake, client)
+        nursery.start_soon(shake, server)
+    assert any(isinstance(cause, ssl.SSLCertVerificationError) for cause in told)
+    assert any("alert" in str(cause).lower() for cause in told)
+
+
+@pytest.mark.parametrize("words", [b"", b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"])
+async def test_a_handshake_with_something_else_fails(contexts: Any, words: bytes) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    server = TLSStream(theirs, contexts[1], server_side=True)
+    if words:
+        await ours.send_all(words)
+    await ours.send_eof()
+    with pytest.raises(trio.BrokenResourceError) as failure:
+        await server.handshake()
+    assert isinstance(failure.value.__cause__, ssl.SSLError)
+
+
+async def test_both_directions_at_once(either: Any) -> None:
+    client, server = await pair(either)
+    data = {client: os.urandom(3 * limits.TLS_TRIP + 1), server: os.urandom(2 * limits.TLS_TRIP)}
+    received: dict[TLSStream, bytes] = {}
+
+    async def take(stream: TLSStream, size: int) -> None:
+        got = bytearray()
+        while len(got) < size:
+            got += await stream.receive_some()
+        received[stream] = bytes(got)
+
+    async with trio.open_nursery() as nursery:
+        for stream, other in ((client, server), (server, client)):
+            nursery.start_soon(stream.send_all, data[stream])
+            nursery.start_soon(take, stream, len(data[other]))
+    assert received == {client: data[server], server: data[client]}
