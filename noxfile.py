@@ -60,6 +60,18 @@ def let_pyenv_run_them_all() -> None:
 let_pyenv_run_them_all()
 
 
+def python27() -> str | None:
+    """Return an interpreter of Python 2.7 that runs, None if there is none. Those of pyenv need not be its choice."""
+    found = [shutil.which("python2.7")]
+    if pyenv := shutil.which("pyenv"):
+        root = subprocess.run([pyenv, "root"], capture_output=True, text=True, check=True).stdout.strip()
+        found += map(str, sorted(Path(root, "versions").glob("2.7.*/bin/python2.7")))
+    for python in found:
+        if python and subprocess.run([python, "--version"], capture_output=True, check=False).returncode == 0:
+            return python
+    return None
+
+
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests, layering included, with the newest versions of what we depend on."""
@@ -119,3 +131,18 @@ def build(session: nox.Session) -> None:
         session.run(str(programs / "python"), "-m", "pip", "install", "-q", str(wheel), external=True)
         session.run(str(programs / "p2p-copy"), "--version", external=True)
         session.run(str(programs / "p2p-copy"), "demo", external=True)
+
+
+@nox.session(python=OLDEST)
+def autobahn(session: nox.Session) -> None:
+    """Autobahn's test suite against our WebSocket. It wants Python 2.7 and a C compiler, so it is run by name only."""
+    python = python27()
+    if python is None:
+        session.skip("Autobahn's test suite wants Python 2.7, and there is none here")
+    session.install("-e", ".", *group("test"), "virtualenv<20.22")  # the last that can make one for 2.7
+    elsewhere = Path(session.create_tmp()).resolve()
+    programs = elsewhere / "python2.7" / "bin"
+    session.run("virtualenv", "-q", "-p", python, str(programs.parent))
+    pins = ("-r", "tests/autobahn/requirements.txt")
+    session.run(str(programs / "pip"), "install", "-q", "--no-python-version-warning", *pins, external=True)
+    session.run("python", "-m", "tests.autobahn.gate", str(programs / "wstest"), str(elsewhere / "reports"))

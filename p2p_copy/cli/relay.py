@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from p2p_copy.cli.memory import keep_freed_blocks
 from p2p_copy.cli.service import run_service
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import UsageError
@@ -76,6 +77,7 @@ def run_relay_server(
 
     lines = log.begin(sys.stdout or sys.stderr, os.environ)
     descriptors.raise_limit()
+    keep_freed_blocks()
     service = partial(
         run_service,
         Relay(config),

@@ -1,0 +1,32 @@
+"""What Autobahn's test suite talks to: the relay's way in, from the socket to the link, and an echo behind it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy import limits
+from p2p_copy.dial import tune
+from p2p_copy.link import LinkBroken, accept
+from p2p_copy.relay.config import RelayConfig
+from p2p_copy.relay.door import Door
+from p2p_copy.relay.greeting import greet
+
+if TYPE_CHECKING:
+    import trio
+
+LONGEST: Final = 16 * limits.MIB
+"""Bytes of the longest message: what the suite sends in its cases 9.1.6 and 9.2.6. A relay takes fewer."""
+
+
+async def echo(stream: trio.SocketStream) -> None:
+    """Send every message of one client back to it, on the terms of a relay: of its limits only that one is another."""
+    tune(stream)
+    pace = Door(RelayConfig("127.0.0.1")).pace()
+    greeting = await greet(stream)
+    assert greeting is not None, "the suite asks properly for a WebSocket"
+    with suppress(LinkBroken):  # most cases break a rule
+        async with accept(stream, max_message=LONGEST, head=greeting.head, pace=pace) as (_, link):
+            async for message in link:
+                with suppress(LinkBroken):  # and some have done so already: stay until they have been told
+                    await link.send(message)
