@@ -48,6 +48,9 @@ _OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
 _LONGEST_HEADER: Final = 14
 _MAX_CONTROL: Final = 125
+_PIECES: Final = 64
+"""Pieces that are kept before they become one: a message that comes byte by byte must not cost an object for each."""
+
 _CODE: Final = struct.Struct(">H")
 _DEFINED_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
 
@@ -99,14 +102,17 @@ class Decoder:
         self.frames = 0
         self._masked = masked
         self._head = b""
-        self._payload = bytearray()  # of the frame under way, as far as it is here
-        self._left = -1  # bytes of it that are not here; -1 between frames
+        self._left = -1  # bytes of the frame under way that are not here; -1 between frames
         self._final = True
         self._opcode = Opcode.CONTINUATION
-        self._mask = b""
-        self._kind: Opcode | None = None  # of the fragmented message under way
+        self._mask = b""  # as it lies over the next byte
+        self._control: list[
+            bytes | memoryview
+        ] = []  # payload of a control frame, which may come inside a message
+        self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
+        self._size = 0  # of that message, as far as headers have told
+        self._kind: Opcode | None = None  # of that message, if it is fragmented
         self._fragments = 0
-        self._message = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Message]:
         """Yield the messages that are complete with `data`. Take all of them before the next call.
@@ -122,21 +128,25 @@ class Decoder:
                 if taken < 0:
                     return
                 at += taken
-            take = min(self._left, len(data) - at)
-            if take == self._left and not self._payload:
-                payload = self._unmasked(memoryview(data)[at : at + take])
-            else:
-                self._payload += memoryview(data)[at : at + take]
-                if take < self._left:
-                    self._left -= take
-                    return
-                payload = self._unmasked(self._payload)
-                self._payload = bytearray()
-            at += take
+            if size := min(self._left, len(data) - at):
+                self._take(memoryview(data)[at : at + size])
+            if self._left:
+                return
+            at += size
             self._left = -1
-            message = self._end(payload)
+            message = self._end()
             if message is not None:
                 yield message
+
+    def _take(self, piece: memoryview) -> None:
+        """Keep a piece of a payload: bytes of its own if it must be unmasked, else what has come."""
+        parts = self._control if self._opcode >= Opcode.CLOSE else self._message
+        parts.append(apply_mask(piece, self._mask) if self._masked else piece)
+        if len(parts) == _PIECES:
+            parts[:] = [b"".join(parts)]
+        self._left -= len(piece)
+        turn = len(piece) % 4
+        self._mask = self._mask[turn:] + self._mask[:turn]
 
     def _begin(self, data: bytes, at: int) -> int:
         """Read a header; return how many bytes of `data` it took, -1 if it is not complete."""
@@ -187,26 +197,22 @@ class Decoder:
                 PROTOCOL_ERROR, "a message begins inside another, or goes on without a beginning"
             )
         self._fragments += 1
-        if len(self._message) + length > self.max_message or self._fragments > limits.MAX_FRAGMENTS:
+        if self._size + length > self.max_message or self._fragments > limits.MAX_FRAGMENTS:
             raise FrameError(TOO_BIG, "the message is too long or in too many pieces")
+        self._size += length
 
-    def _unmasked(self, payload: memoryview | bytearray) -> bytes:
-        return apply_mask(payload, self._mask) if self._masked else bytes(payload)
-
-    def _end(self, payload: bytes) -> Message | None:
-        """Take a whole frame; return the message that is complete with it."""
-        opcode = self._opcode
-        if opcode >= Opcode.CLOSE:
-            return Message(opcode, payload)
-        if not self._final or self._kind is not None:
-            self._message += payload
-            self._kind = self._kind or opcode
-            if not self._final:
-                return None
-            opcode, self._kind = self._kind, None
-            payload = bytes(self._message)
-            self._message = bytearray()
-        self._fragments = 0
+    def _end(self) -> Message | None:
+        """Take the end of a frame; return the message that is complete with it."""
+        if self._opcode >= Opcode.CLOSE:
+            payload, self._control = b"".join(self._control), []
+            return Message(self._opcode, payload)
+        self._kind = self._kind or self._opcode
+        if not self._final:
+            return None
+        # A message that came in one piece is not copied again.
+        payload, self._message = b"".join(self._message), []
+        opcode, self._kind = self._kind, None
+        self._size = self._fragments = 0
         if opcode is Opcode.TEXT:
             _check_utf8(payload)
         return Message(opcode, payload)
