@@ -165,3 +165,10 @@ class IncompatiblePeer(P2PCopyError):
     """The two sides run versions of p2p-copy that do not understand each other. Upgrade the older one."""
 
     exit_code = 20
+
+
+def leaves(error: BaseException) -> list[BaseException]:
+    """Return what an exception is about: itself, or whatever is in the groups of a group, in order."""
+    if isinstance(error, BaseExceptionGroup):
+        return [leaf for inner in error.exceptions for leaf in leaves(inner)]
+    return [error]

@@ -17,11 +17,12 @@ from p2p_copy.errors import (
     PeerLost,
     RelayLost,
     RelayRefused,
+    leaves,
 )
 from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
 from p2p_copy.protocol import keys, rendezvous
 from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake
-from p2p_copy.protocol.rendezvous import Paired, Refusal, Refused, Role, Welcome
+from p2p_copy.protocol.rendezvous import CloseCode, Paired, Refusal, Refused, Role, Welcome
 from p2p_copy.protocol.session import ZSTD, Session
 from p2p_copy.terms import binding, may_tell_token
 from p2p_copy.version import PROGRAM
@@ -34,19 +35,7 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.handshake import SessionKeys
 
-PEER_LOST_CODE = 4001
-"""The relay's close code when the other side's connection broke (docs/protocol.md section 3)."""
-
 HINT = "Check that both sides use the same relay and the same code."
-
-QUOTA_USED_CODE = 4003
-"""The relay's close code when the quota of an access token is used up."""
-
-OPERATOR_CODE = 4004
-"""Close code of a relay whose operator ended the transfer."""
-
-RELAY_STOPPING_CODE = 1012
-"""The relay's close code when it is stopped or restarted."""
 
 
 @asynccontextmanager
@@ -89,7 +78,7 @@ def plain_errors() -> Iterator[None]:
     try:
         yield
     except BaseExceptionGroup as group:
-        causes = list(_leaves(group))
+        causes = leaves(group)
         for cause in causes:
             if isinstance(cause, P2PCopyError):
                 raise cause from cause.__cause__
@@ -101,14 +90,6 @@ def plain_errors() -> Iterator[None]:
         raise lost(error) from error
 
 
-def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
-    for error in group.exceptions:
-        if isinstance(error, BaseExceptionGroup):
-            yield from _leaves(error)
-        else:
-            yield error
-
-
 LINK_ERRORS = (anyio.EndOfStream, LinkBroken)
 
 
@@ -116,17 +97,19 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
     """Say who went away, as far as the link can tell."""
     if isinstance(error, anyio.EndOfStream) or error.close_code in POLITE:
         return PeerLost("The other side ended the connection before the transfer was complete.")
-    if error.close_code == PEER_LOST_CODE:
-        return PeerLost()
-    if error.close_code == QUOTA_USED_CODE:
-        return RelayRefused(
-            "The relay ended the transfer: the quota of an access token, of this side or the other, is used up."
-        )
-    if error.close_code == OPERATOR_CODE:
-        return RelayRefused("The relay's operator ended the transfer.")
-    if error.close_code == RELAY_STOPPING_CODE:
-        return RelayLost("The relay is being stopped or restarted. Start again in a moment.")
-    return RelayLost()
+    match error.close_code:
+        case CloseCode.PEER_LOST:
+            return PeerLost()
+        case CloseCode.QUOTA_USED:
+            return RelayRefused(
+                "The relay ended the transfer: the quota of an access token, of this side or the other, is used up."
+            )
+        case CloseCode.DISMISSED:
+            return RelayRefused("The relay's operator ended the transfer.")
+        case CloseCode.STOPPING:
+            return RelayLost("The relay is being stopped or restarted. Start again in a moment.")
+        case _:
+            return RelayLost()
 
 
 async def _join(

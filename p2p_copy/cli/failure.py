@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cyclopts import CycloptsError
 
-from p2p_copy.errors import CodeTypo, P2PCopyError, UsageError
+from p2p_copy.errors import CodeTypo, P2PCopyError, UsageError, leaves
 
 if TYPE_CHECKING:
     from p2p_copy.cli.terminal import Terminal
@@ -64,11 +64,5 @@ def explain(error: BaseException, terminal: Terminal) -> int:
 
 def first_of(error: BaseException) -> BaseException:
     """Return the error that a group is about: the first of ours, else the first one."""
-    leaves = list(_leaves(error))
-    return next((leaf for leaf in leaves if isinstance(leaf, P2PCopyError)), leaves[0])
-
-
-def _leaves(error: BaseException) -> list[BaseException]:
-    if isinstance(error, BaseExceptionGroup):
-        return [leaf for inner in error.exceptions for leaf in _leaves(inner)]
-    return [error]
+    causes = leaves(error)
+    return next((cause for cause in causes if isinstance(cause, P2PCopyError)), causes[0])

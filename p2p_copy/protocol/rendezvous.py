@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from enum import Enum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final, TypeAlias
 
 from p2p_copy import limits
@@ -48,6 +48,19 @@ class Refusal(StrEnum):
     STOPPING = "stopping"
     TOKEN = "token"  # noqa: S105 - that it is wrong or missing
     QUOTA = "quota"
+
+
+class CloseCode(IntEnum):
+    """How a relay ends a pairing that was not over (docs/protocol.md section 3)."""
+
+    STOPPING = 1012
+    """The relay stops: RFC 6455's registry calls it "service restart"."""
+    PEER_LOST = 4001
+    """For the survivor, when the other side's connection broke."""
+    QUOTA_USED = 4003
+    """For both, when the quota of an access token is used up."""
+    DISMISSED = 4004
+    """For both, when the relay's operator ended their pairing."""
 
 
 @dataclass(frozen=True, slots=True)

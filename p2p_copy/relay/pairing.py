@@ -26,6 +26,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol.rendezvous import CloseCode
 from p2p_copy.relay.rates import UNLIMITED
 
 if TYPE_CHECKING:
@@ -33,18 +34,6 @@ if TYPE_CHECKING:
 
     from p2p_copy.link import Link
     from p2p_copy.relay.rates import Flow
-
-PEER_LOST: Final = 4001
-"""Close code for the survivor of a pairing."""
-
-STOPPING: Final = 1012
-"""Close code when the relay stops: RFC 6455's registry calls it "service restart"."""
-
-QUOTA_USED: Final = 4003
-"""Close code for both when the quota of an access token is used up."""
-
-DISMISSED: Final = 4004
-"""Close code for both when the relay's operator ended their pairing."""
 
 UNSUPPORTED: Final = 1003
 """Close code for a client that sends text where only binary messages belong."""
@@ -248,12 +237,12 @@ class Pairing:
             case Outcome.COMPLETE:
                 return 1000, ""
             case Outcome.QUOTA_USED:
-                return QUOTA_USED, "the quota of an access token is used up"
+                return CloseCode.QUOTA_USED, "the quota of an access token is used up"
             case Outcome.DISMISSED:
-                return DISMISSED, "the relay's operator ended this transfer"
+                return CloseCode.DISMISSED, "the relay's operator ended this transfer"
             case Outcome.STOPPED:
-                return STOPPING, "the relay is being stopped"
+                return CloseCode.STOPPING, "the relay is being stopped"
             case _ if target is self._offender:
                 return UNSUPPORTED, "only binary messages are copied"
             case _:
-                return PEER_LOST, "the other side was lost"
+                return CloseCode.PEER_LOST, "the other side was lost"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import Refusal
+from p2p_copy.protocol.rendezvous import CloseCode, Refusal
 from p2p_copy.relay import events
-from p2p_copy.relay.pairing import STOPPING
 
 if TYPE_CHECKING:
     from p2p_copy.link import Link
@@ -24,7 +23,7 @@ _CLOSE_CODES: Final = {
     Refusal.BUSY: TRY_AGAIN_LATER,
     Refusal.ROOM_TAKEN: TRY_AGAIN_LATER,
     Refusal.WAIT_OVER: TRY_AGAIN_LATER,
-    Refusal.STOPPING: STOPPING,
+    Refusal.STOPPING: CloseCode.STOPPING,
     Refusal.TOKEN: POLICY_VIOLATION,
     Refusal.QUOTA: TRY_AGAIN_LATER,
 }

@@ -21,6 +21,7 @@ from p2p_copy.link import Link, LinkBroken, accept
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import (
     LEGACY_PATH,
+    CloseCode,
     Hello,
     Paired,
     Refusal,
@@ -32,7 +33,7 @@ from p2p_copy.protocol.rendezvous import (
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.door import Door
 from p2p_copy.relay.listeners import Unix
-from p2p_copy.relay.pairing import QUOTA_USED, Outcome, Pairing, Usage
+from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from p2p_copy.relay.rates import UNLIMITED, Flow, Gate
 from p2p_copy.relay.server import Relay as Server
 from p2p_copy.relay.tokens import line_for
@@ -287,7 +288,7 @@ async def test_a_token_brings_terms_and_its_quota_ends_the_pair(tokens_file: Pat
             for link in (sender, receiver):
                 with pytest.raises(LinkBroken) as caught:
                     await link.receive()
-                assert caught.value.close_code == QUOTA_USED
+                assert caught.value.close_code == CloseCode.QUOTA_USED
         async with with_token(relay, Role.SENDER) as (_, terms):
             assert isinstance(terms, Welcome)
             assert terms.quota == 100

@@ -13,8 +13,8 @@ from wsproto.events import CloseConnection
 from p2p_copy import limits
 from p2p_copy.link import Link, LinkBroken, accept, connect
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import Paired
-from p2p_copy.relay.pairing import PEER_LOST, STOPPING, Outcome, Pairing, Usage
+from p2p_copy.protocol.rendezvous import CloseCode, Paired
+from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from tests.links import serving
 from tests.websocket import BINARY, TEXT, RawClient, frame, virtual_time
 
@@ -167,7 +167,7 @@ async def test_the_room_is_free_as_soon_as_the_outcome_is_known() -> None:
 async def test_a_lost_side_ends_the_pair_at_once_and_the_other_one_is_told(side: int) -> None:
     async with paired() as pair:
         pair.clients[side].abort()
-        assert await broken(pair.clients[1 - side]) == PEER_LOST
+        assert await broken(pair.clients[1 - side]) == CloseCode.PEER_LOST
         await pair.over.wait()
         assert pair.outcome is (Outcome.SENDER_LOST, Outcome.RECEIVER_LOST)[side]
 
@@ -178,7 +178,7 @@ async def test_a_lost_receiver_is_noticed_in_the_middle_of_a_message() -> None:
             nursery.start_soon(talk, pair.sender)
             await pair.receiver.receive()
             pair.receiver.abort()
-            assert await broken(pair.sender) == PEER_LOST
+            assert await broken(pair.sender) == CloseCode.PEER_LOST
         await pair.over.wait()
         assert pair.outcome is Outcome.RECEIVER_LOST
 
@@ -188,7 +188,7 @@ async def test_a_side_that_says_text_misbehaves(side: int) -> None:
     async with paired() as pair:
         await pair.clients[side].send("text")
         assert await broken(pair.clients[side]) == 1003
-        assert await broken(pair.clients[1 - side]) == PEER_LOST
+        assert await broken(pair.clients[1 - side]) == CloseCode.PEER_LOST
         await pair.over.wait()
         assert pair.outcome is (Outcome.SENDER_MISBEHAVED, Outcome.RECEIVER_MISBEHAVED)[side]
 
@@ -198,7 +198,7 @@ async def test_a_side_whose_message_is_too_long_misbehaves_and_is_told_so(side: 
     async with paired() as pair:
         await pair.clients[side].send(bytes(BIG + 1))
         assert await broken(pair.clients[side]) == 1009
-        assert await broken(pair.clients[1 - side]) == PEER_LOST
+        assert await broken(pair.clients[1 - side]) == CloseCode.PEER_LOST
         await pair.over.wait()
         assert pair.outcome is (Outcome.SENDER_MISBEHAVED, Outcome.RECEIVER_MISBEHAVED)[side]
 
@@ -206,7 +206,7 @@ async def test_a_side_whose_message_is_too_long_misbehaves_and_is_told_so(side: 
 async def test_broken_frames_are_misbehaviour() -> None:
     async with paired() as pair:
         await pair.sender._tap.send_all(frame(BINARY, b"x", masked=False))
-        assert await broken(pair.receiver) == PEER_LOST
+        assert await broken(pair.receiver) == CloseCode.PEER_LOST
         await pair.over.wait()
         assert pair.outcome is Outcome.SENDER_MISBEHAVED
 
@@ -219,7 +219,7 @@ async def test_a_stop_tells_both_after_what_was_in_flight() -> None:
         pair.pairing.stop()
         async with trio.open_nursery() as nursery:
             for client in pair.clients:
-                nursery.start_soon(_assert_broken_with, client, STOPPING)
+                nursery.start_soon(_assert_broken_with, client, CloseCode.STOPPING)
         await pair.over.wait()
         assert pair.outcome is Outcome.STOPPED
 
@@ -232,7 +232,7 @@ async def test_a_stop_before_the_start_is_a_stop() -> None:
     async with paired(greeted=False, stop_first=True) as pair:
         async with trio.open_nursery() as nursery:
             for client in pair.clients:
-                nursery.start_soon(_assert_broken_with, client, STOPPING)
+                nursery.start_soon(_assert_broken_with, client, CloseCode.STOPPING)
         await pair.over.wait()
         assert pair.outcome is Outcome.STOPPED
 
@@ -274,7 +274,7 @@ async def test_behind_a_receiver_that_does_not_read_two_messages_are_in_flight_a
                 await sender.send(bytes(1000))
                 taken += 1
         await receiver.stream.aclose()
-        assert (await sender.expect(CloseConnection)).code == PEER_LOST
+        assert (await sender.expect(CloseConnection)).code == CloseCode.PEER_LOST
         await sender.stream.aclose()
     assert usage[0].peak == 2
     assert taken == 2 + 1, "two in the pairing, and one that the sender's link has put together"
