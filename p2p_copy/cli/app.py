@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 from cyclopts import App, Parameter, validators
 
 from p2p_copy import limits
-from p2p_copy.cli.config import CONFIG_VARIABLE, from_file
+from p2p_copy.cli.config import from_file
 from p2p_copy.cli.failure import explain
+from p2p_copy.cli.help import TwoColumns
 from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits, bytes_of
 from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
-from p2p_copy.cli.sources import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.terminal import Terminal
+from p2p_copy.cli.variables import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.words import with_serve_value
 from p2p_copy.options import Conflict, Links, Names
 
@@ -40,6 +41,8 @@ app = App(
     version=_version,
     config=[from_file],
     result_action="return_value",
+    help_format="plaintext",
+    help_formatter=TwoColumns(),
 )
 
 

@@ -12,20 +12,15 @@ environment say comes first.
 from __future__ import annotations
 
 import os
-import tomllib
 from typing import TYPE_CHECKING, Any, Final
 
-from cyclopts.config import Dict
-
-from p2p_copy.cli.sources import CODE_VARIABLE
+from p2p_copy.cli.variables import CODE_VARIABLE, CONFIG_VARIABLE
 from p2p_copy.cli.words import is_url
 from p2p_copy.errors import UsageError
 
 if TYPE_CHECKING:
     from cyclopts import App
     from cyclopts.argument import ArgumentCollection
-
-CONFIG_VARIABLE: Final = "P2P_COPY_CONFIG"
 
 _OPTION: Final = "--config"
 _CLIENTS: Final = ("send", "receive")
@@ -55,6 +50,10 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
             raise UsageError(f"{path}: [{command}] has an unknown key: {key}")
     if _has_code(given):
         table = {key: value for key, value in table.items() if key not in _CODE_KEYS}
+    if not table:
+        return
+    from cyclopts.config import Dict
+
     Dict({command: table}, source=path)(app, commands, arguments)
 
 
@@ -70,13 +69,17 @@ def default_path() -> str:
 def _load(path: str, *, must_exist: bool) -> dict[str, Any]:
     try:
         with open(path, "rb") as stream:
-            return tomllib.load(stream)
+            content = stream.read()
     except (FileNotFoundError, NotADirectoryError) as error:
         if not must_exist:
             return {}
         raise UsageError(f"{path}: there is no such configuration file.") from error
     except OSError as error:
         raise UsageError(f"{path}: the configuration cannot be read: {error.strerror}.") from error
+    import tomllib  # most people have no such file
+
+    try:
+        return tomllib.loads(content.decode())
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: this is not TOML: {error}.") from error
 

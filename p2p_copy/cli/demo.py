@@ -21,10 +21,9 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 import p2p_copy
-from p2p_copy.cli.config import CONFIG_VARIABLE
 from p2p_copy.cli.run import run
-from p2p_copy.cli.sources import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.terminal import Terminal
+from p2p_copy.cli.variables import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.errors import P2PCopyError, UsageError
 from p2p_copy.protocol import code as codes
 from p2p_copy.units import amount

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Final
 
 from cyclopts import CycloptsError
 
+from p2p_copy.cli.variables import DEBUG_VARIABLE
 from p2p_copy.errors import CodeTypo, P2PCopyError, UsageError, leaves
 
 if TYPE_CHECKING:
     from p2p_copy.cli.terminal import Terminal
-
-DEBUG_VARIABLE: Final = "P2P_COPY_DEBUG"
-"""Environment variable that asks for tracebacks when set to 1."""
 
 _BUG: Final = 1
 _SIGNAL: Final = 128

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final, Literal
@@ -42,6 +41,8 @@ class RelayLog:
 
     def begin(self, stream: TextIO, environ: Mapping[str, str]) -> Lines:
         """Log to `stream` from now on."""
+        import logging
+
         from p2p_copy.relay.lines import configure
 
         return configure(

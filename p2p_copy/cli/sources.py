@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from p2p_copy import limits
+from p2p_copy.cli.variables import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.words import is_url
 from p2p_copy.errors import CodeTypo, UsageError
 from p2p_copy.protocol import code as codes
@@ -20,10 +21,6 @@ from p2p_copy.protocol import code as codes
 if TYPE_CHECKING:
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.protocol.code import Code
-
-CODE_VARIABLE: Final = "P2P_COPY_CODE"
-SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
-TOKEN_VARIABLE: Final = "P2P_COPY_TOKEN"  # noqa: S105 - where it is, and not what
 
 _STDIN: Final = "-"
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy import limits
-from p2p_copy.cli.sources import TOKEN_VARIABLE, access_token
+from p2p_copy.cli.sources import access_token
+from p2p_copy.cli.variables import TOKEN_VARIABLE
 from p2p_copy.errors import UsageError
 from tests.cli.processes import contents, finish, relay as running, run, start
 

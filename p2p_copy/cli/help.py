@@ -1,0 +1,71 @@
+"""How the help looks: two columns of plain text, as in other commands of a terminal, and at once.
+
+The library's own tables are handsome and cost a third of what the whole command does.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from cyclopts.help import HelpEntry, HelpPanel
+    from rich.console import Console, ConsoleOptions
+
+_INDENT: Final = 2
+_LEFT: Final = 26
+"""Columns for an option and what follows it; a longer one has a line of its own."""
+
+_WIDEST: Final = 100
+"""Columns of the longest line: longer ones are hard to read."""
+
+
+class TwoColumns:
+    """A formatter for cyclopts: options on the left, what they mean on the right."""
+
+    def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
+        """Print one panel."""
+        if panel.entries:
+            width = min(options.max_width, _WIDEST)
+            lines = [line for entry in panel.entries for line in _row(entry, width)]
+            _print(console, "\n".join((f"{panel.title}:", *lines, "")))
+
+    def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
+        """Print how the command is called."""
+        words = f"Usage: {_plain(usage).strip().removeprefix('Usage: ')}"
+        _print(console, "\n".join((*textwrap.wrap(words, options.max_width, subsequent_indent="    "), "")))
+
+    def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
+        """Print what the command does."""
+        if text := _plain(description).strip():
+            paragraphs = (textwrap.fill(part, min(options.max_width, _WIDEST)) for part in text.splitlines())
+            _print(console, "\n".join((*paragraphs, "")))
+
+
+def _row(entry: HelpEntry, width: int) -> list[str]:
+    left = " " * _INDENT + " ".join(entry.display_labels_with_metavar)
+    margin = " " * min(_INDENT + _LEFT, width // 3)
+    right = textwrap.wrap(_meaning(entry), width, initial_indent=margin, subsequent_indent=margin)
+    if right and len(left) < len(margin) - 1:
+        right[0] = left + right[0][len(left) :]
+        return right
+    return [left, *right]
+
+
+def _meaning(entry: HelpEntry) -> str:
+    choices = f"one of {', '.join(entry.choices)}" if entry.choices else ""
+    variables = f"or {', '.join(entry.env_var)}" if entry.env_var else ""
+    default = f"default: {entry.default}" if entry.default else ""
+    needed = "needed" if entry.required else ""
+    notes = "; ".join(filter(None, (choices, variables, default, needed)))
+    return " ".join(filter(None, (_plain(entry.description), f"[{notes}]" if notes else "")))
+
+
+def _plain(text: Any) -> str:
+    """Return the words of what the library may have wrapped for rich."""
+    text = getattr(text, "primary_renderable", text)
+    return str(getattr(text, "plain", text) or "")
+
+
+def _print(console: Console, text: str) -> None:
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
