@@ -1,7 +1,8 @@
 """The checks of this project, for people and for machines alike: `nox` runs them all, `nox -s NAME` one.
 
 Each interpreter that exists here among those of pyproject.toml runs the tests; the others are skipped, and
-nox says so. `nox -s tests-3.12 -- -k relay` hands words to pytest.
+nox says so. `nox -s tests-3.12 -- -k relay` hands words to pytest. Campaigns and measurements take minutes or
+hours and run by name only: `nox --list` shows them with a dash.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ nox.options.sessions = [
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
 OLDEST = PYTHONS[0]
+
+RIVAL = "p2p-copy[security]==0.1.2"
+"""What we measure ourselves against: the last release before this one."""
 
 PYTEST = ("python", "-m", "pytest", "-n", "2")
 """Two workers: much of what the tests wait for is a socket or a process."""
@@ -146,3 +150,31 @@ def autobahn(session: nox.Session) -> None:
     pins = ("-r", "tests/autobahn/requirements.txt")
     session.run(str(programs / "pip"), "install", "-q", "--no-python-version-warning", *pins, external=True)
     session.run("python", "-m", "tests.autobahn.gate", str(programs / "wstest"), str(elsewhere / "reports"))
+
+
+@nox.session(python=OLDEST)
+def faults(session: nox.Session) -> None:
+    """Attacks and accidents at a relay that carries a transfer all the while; a quarter of an hour, some need root."""
+    session.install("-e", ".", *group("test"))
+    words = ("-o", "python_files=fault_*.py", "-o", "faulthandler_timeout=300", "-rs")
+    session.run("python", "-m", "pytest", *words, "tests/faults", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def waiting(session: nox.Session) -> None:
+    """What waiting clients and pairings cost our relay and that of 0.1.2; minutes. `-- --waiters 100` tries it."""
+    session.install("-e", ".", *group("test"))
+    home = Path(session.create_tmp()).resolve() / "rival"
+    programs = home / "bin"
+    session.run("python", "-m", "venv", "--clear", str(home))
+    pip = (str(programs / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    session.run(*pip, RIVAL, external=True)
+    program = str(programs / "p2p-copy")
+    session.run("python", "-m", "tests.bench.waiting", "--rival", program, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def soak(session: nox.Session) -> None:
+    """One relay under an hour of random visitors: nothing grows, the log stays short. `-- --minutes 5 --seed 2`."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.campaigns.soak", *session.posargs)

@@ -8,10 +8,14 @@ whatever the TLS library makes of them.
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import socket
 import ssl
+import struct
+import sys
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -37,6 +41,12 @@ if TYPE_CHECKING:
 _FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
 _HTTP_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _NAMES_TLS: Final = re.compile(rb"https|tls|ssl", re.IGNORECASE)
+
+_TCP_INFO: Final = struct.Struct("Bx2B52xI")
+"""Of Linux' struct tcp_info: state, retransmissions and probes in a row, milliseconds since the last ACK."""
+
+_TCP_CLOSE: Final = 7
+"""State of a connection that was reset (Linux' net/tcp_states.h); what came before may be there to be read."""
 
 TLS_ALERT: Final = 0x15
 TLS_HANDSHAKE: Final = 0x16
@@ -157,19 +167,29 @@ class Held(Tap):
 
     Attributes:
         pause: asked before every read for how many seconds to put it off; None for none.
+        owed: tells for how many seconds the other end has owed a sign of life (`owed_for`); None if nothing can.
 
     """
 
     _done = False
     pause: Callable[[], float] | None = None
+    owed: Callable[[], float] | None = None
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the inner stream does."""
         if self.pause is not None and (seconds := self.pause()) > 0:
-            await trio.sleep(seconds)
+            await self._put_off(seconds)
         if self._done:
             raise trio.ClosedResourceError
         return await super().receive_some(max_bytes)
+
+    async def _put_off(self, seconds: float) -> None:
+        """Wait, unless there was a reset, which would be noticed only behind all that was sent before it."""
+        until = trio.current_time() + seconds
+        while (rest := until - trio.current_time()) > 0:
+            await trio.sleep(min(rest, limits.PACE_CHECK))
+            if self.owed is not None and self.owed() == math.inf:
+                raise trio.BrokenResourceError
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         """Send as the inner stream does."""
@@ -212,6 +232,32 @@ def tune(stream: trio.SocketStream) -> None:
                 stream.setsockopt(level, getattr(socket, name), value)
 
 
+def owed_for(stream: trio.SocketStream) -> float:
+    """Return the seconds for which the machine at the other end has owed us a sign of life; 0 if it owes none.
+
+    It owes one while our kernel repeats a packet, or asks whether the window is open again. A closed window is
+    answered for. So this tells a machine that has vanished from a program or a disk that stalls, which
+    `limits.TCP_USER_TIMEOUT` has patience with. Infinite after a reset. Only Linux can tell; elsewhere it is 0.
+    """
+    if sys.platform != "linux":
+        return 0.0
+    try:
+        info = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+    except OSError:  # a unix socket, or closed
+        return 0.0
+    return unanswered(info) if isinstance(info, bytes) else 0.0
+
+
+def unanswered(info: bytes) -> float:
+    """Return what `owed_for` does, from Linux' struct tcp_info."""
+    if len(info) < _TCP_INFO.size:
+        return 0.0
+    state, repeated, probes, silent = _TCP_INFO.unpack_from(info)
+    if state == _TCP_CLOSE:
+        return math.inf
+    return silent / 1000 if max(repeated, probes) >= limits.TCP_UNANSWERED else 0.0
+
+
 async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     """Open TCP, and TLS if the address says so. The deadline is the caller's.
 
@@ -227,7 +273,7 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
         raise _unreachable(address, error) from None
     tune(plain)
     if context is None:
-        return Held(plain, remember=limits.HTTP_PEEK)
+        return _watched(Held(plain, remember=limits.HTTP_PEEK), plain)
     below = Tap(plain, remember=limits.HTTP_PEEK)
     secure = TLSStream(below, context, server_hostname=address.host)
     try:
@@ -237,7 +283,12 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
         if isinstance(error, trio.BrokenResourceError):
             raise _no_tls(address, below.first, error.__cause__) from None
         raise
-    return Held(secure, remember=limits.HTTP_PEEK)
+    return _watched(Held(secure, remember=limits.HTTP_PEEK), plain)
+
+
+def _watched(held: Held, plain: trio.SocketStream) -> Held:
+    held.owed = partial(owed_for, plain)
+    return held
 
 
 def _client_context(ca_file: str | None) -> ssl.SSLContext:

@@ -66,7 +66,7 @@ MAX_OPEN_ENTRIES: Final = 1024
 """Files announced and not yet ended: what a receiver must remember at once, whatever the tree's size."""
 
 MAX_ENTRIES: Final = 5_000_000
-"""Entries of one transfer: a receiver spends 16 bytes on each to notice names that collide."""
+"""Entries of one transfer: if one directory holds them all, each costs up to 24 bytes to notice names that collide."""
 
 MAX_FILE_SIZE: Final = 2**63 - 1
 """Bytes of one file and of one transfer: what off_t holds."""
@@ -133,11 +133,18 @@ which nothing moves and nobody knows why."""
 FSYNC_FROM: Final = 1 * MIB
 """Bytes from which a file is flushed to the disk before it gets its name; below, the cost is all fsync."""
 
+COUNT_AT_ONCE: Final = 1000
+"""Files and directories that a sender counts for the progress line without hesitation: a few milliseconds."""
+
+COUNT_AFTER: Final = 2.0
+"""Seconds after which it counts what are more, beside the sending, which that slows down by a tenth. Whoever is
+done before has no use for it."""
+
 SENDER_PAGE_ENTRIES: Final = 256
 """Entries that the sender collects for one page; small pages let first bytes flow early."""
 
 SENDER_PAGE_BYTES: Final = 64 * KIB
-"""Encoded bytes after which the sender closes a page, so that long names do not fill a record."""
+"""Encoded bytes, at four for each character, after which the sender closes a page: long names do not fill a record."""
 
 PROGRESS_INTERVAL: Final = 0.5
 """Seconds between two reports from the receiver to the sender, and between two redraws of a progress line."""
@@ -215,9 +222,15 @@ RELAY_BUSY_RETRY: Final = 60
 RELAY_REMEMBERED_SOURCES: Final = 16_384
 """Sources without a connection that a relay remembers, for a minute: some 10 MB, if the whole internet calls."""
 
+RELAY_ACCEPT_PAUSE: Final = 0.1
+"""Seconds until the next try when the system has nothing left for a new connection: others end now and then."""
+
 RELAY_FRAMES: Final = 2000
 """WebSocket frames per second that are taken from one connection, half a GiB/s of our own records. Whoever sends more
 is slowed down: 40,000 tiny ones a second would keep a processor busy."""
+
+PACE_CHECK: Final = 1.0
+"""Seconds between two looks whether somebody who is slowed down is still there: one pause may take 20 seconds."""
 
 FRAME_BURST: Final = 2.0
 """Seconds' worth of frames that may come at once: what was held up by a slow network comes all together."""
@@ -275,6 +288,10 @@ LINK_QUEUE: Final = 0
 TCP_KEEPALIVE: Final = (30, 10, 3)
 """Seconds of idleness before a probe, seconds between probes, lost probes until a connection is dead."""
 
+TCP_UNANSWERED: Final = 3
+"""Times in a row that a kernel has repeated a packet, or asked whether a window is open again, in vain. A machine that
+is there answers at least one of them, whatever its programs and disks do."""
+
 TCP_USER_TIMEOUT: Final = 600.0
 """Seconds in which the other end's kernel must take at least something of what we send (RFC 5482). Linux counts
 a closed window as silence, so this is also how long a receiver's disk may stall: a network file system that
@@ -331,11 +348,20 @@ MAP_BLOCKS_FROM: Final = 16 * MIB
 KEEP_FREED: Final = 32 * MIB
 """Freed bytes that the C library may keep for the next record instead of returning them to the kernel."""
 
-RECEIVE_BUFFER: Final = 256 * KIB
+RELAY_COLLECTIONS: Final = (20_000, 20, 50)
+"""Thresholds of Python's garbage collector in a relay: how many more objects were made than freed for a collection of
+the young, how many of those for one of the middle-aged, and how many of those for a full one, which takes half a second
+of a processor with 2,000 clients."""
+
+RECEIVE_BUFFER: Final = 512 * KIB
 """Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each."""
 
 TLS_TRIP: Final = 256 * KIB
 """Bytes encrypted for one send: fewer would cost a trip through the loop each, more would wait for each other."""
+
+TLS_IDLE: Final = 32 * KIB
+"""Bytes of TLS records that may come without a byte of content: two of the longest ones. A thousand changes of keys,
+which fit into as much, keep a processor busy for a while, and nobody needs them."""
 
 TLS_PIECE: Final = 64 * KIB
 """Bytes that the TLS library sees at once. Its buffers grow to a third more than that, and never shrink again."""

@@ -109,8 +109,7 @@ class Link(ObjectStream[bytes | str]):
             return await self._connection.get_message()
         except ConnectionClosed:
             self._check()
-            error = self._lost()
-            raise (anyio.EndOfStream() if error.close_code in POLITE else error) from None
+            raise self._end() from None
         finally:
             self._listening_since = math.inf
 
@@ -162,7 +161,8 @@ class Link(ObjectStream[bytes | str]):
 
     async def close(self, code: int, reason: str = "", *, within: float = limits.GOODBYE_TIMEOUT) -> None:
         """Say goodbye and wait `within` seconds for the peer to have read everything; then cut. Never fails."""
-        if self._closed:
+        if self._closed or self._failure is not None:
+            self._closed = True  # and if it was cut before, it must not seem to be a proper end now
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
@@ -183,6 +183,10 @@ class Link(ObjectStream[bytes | str]):
             raise anyio.ClosedResourceError
         if self._failure is not None:
             raise self._lost()
+
+    def _end(self) -> anyio.EndOfStream | LinkBroken:
+        lost = self._lost()
+        return anyio.EndOfStream() if lost.close_code in POLITE else lost
 
     def _lost(self) -> LinkBroken:
         if self._failure is not None:
@@ -229,6 +233,9 @@ class Link(ObjectStream[bytes | str]):
         tap = self._tap
         with contextlib.suppress(LinkBroken, anyio.ClosedResourceError):
             while not self._over:
+                if tap.owed is not None and limits.KEEPALIVE_TIMEOUT <= tap.owed() < math.inf:
+                    self.abort()  # the kernel would go on trying for `limits.TCP_USER_TIMEOUT`
+                    return
                 rest = max(tap.heard, tap.sent) + limits.KEEPALIVE_INTERVAL - trio.current_time()
                 if tap.sending or rest > 0:
                     await trio.sleep(rest if rest > 0 else limits.KEEPALIVE_INTERVAL)
@@ -294,6 +301,7 @@ async def accept(
     early: float = math.inf,
     head: bytes = b"",
     pace: Callable[[int], float] | None = None,
+    owed: Callable[[], float] | None = None,
 ) -> AsyncIterator[tuple[str, Link]]:
     """Take a client's WebSocket request; yield its path and the link. The deadline is the caller's.
 
@@ -304,6 +312,8 @@ async def accept(
         head: bytes that were read from the stream before and belong to the request.
         pace: is told how many frames have come since it was told last, control frames and fragments included, and
             says for how many seconds to read no more; None for no such limit.
+        owed: tells for how many seconds the client's machine has owed a sign of life (`dial.owed_for`); when they
+            are too many the link ends. None if nobody can tell.
 
     Raises:
         LinkBroken: there was no proper request.
@@ -313,6 +323,7 @@ async def accept(
     tap = Held(stream, head=head)
     if pace is not None:
         tap.pause = lambda: pace(codec.take_frames())
+    tap.owed = owed
     link = Link(tap, codec, max_message=max_message)
 
     async def opened() -> str:

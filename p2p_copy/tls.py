@@ -52,6 +52,7 @@ class TLSStream(trio.abc.Stream):
         self._transport = transport
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        self._idle = 0  # bytes that the library has seen since there was content
         self._unread = _NOTHING  # records that the library has not seen: it would keep room for them for ever
         self._sending = trio.Lock()  # records go out in the order in which they were made
         self._busy: set[str] = set()
@@ -161,12 +162,15 @@ class TLSStream(trio.abc.Stream):
                 try:
                     piece = self._tls.read(min(most, _RECORD))
                 except ssl.SSLWantReadError:
+                    if self._idle > limits.TLS_IDLE and not pieces:
+                        raise self._break() from None
                     if self._feed():
                         continue
                     return b"".join(pieces) if pieces else None
                 if not piece:
                     break
                 pieces.append(piece)
+                self._idle = 0
                 most -= len(piece)
         except ssl.SSLEOFError:
             pass  # as good as a goodbye, see above; the next call meets it again
@@ -180,7 +184,7 @@ class TLSStream(trio.abc.Stream):
         """Show the library some of the records that have come; False if there are none."""
         if not self._unread:
             return False
-        self._incoming.write(self._unread[: limits.TLS_PIECE])
+        self._idle += self._incoming.write(self._unread[: limits.TLS_PIECE])
         self._unread = self._unread[limits.TLS_PIECE :] or _NOTHING  # an empty slice would hold the whole
         return True
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import socket
 import ssl
+import struct
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -10,6 +12,7 @@ import trio
 import trustme
 
 from p2p_copy import limits
+from p2p_copy.dial import owed_for, unanswered
 from p2p_copy.errors import (
     CertificateNotTrusted,
     NotARelay,
@@ -320,3 +323,42 @@ async def test_a_file_of_authorities_that_cannot_be_used_is_said_to_be(tmp_path:
         with pytest.raises(UsageError, match=words):
             async with connect(RelayAddress(True, "127.0.0.1", 1), "/", ca_file=str(tmp_path / name)):
                 raise AssertionError("there is no such authority")
+
+
+# Who has vanished
+
+
+def tcp_info(retransmits: int, probes: int, silent: int) -> bytes:
+    return struct.pack("Bx2B52xI", 1, retransmits, probes, silent) + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("info", "seconds"),
+    [
+        (tcp_info(0, 0, 99_000), 0),
+        (tcp_info(1, 1, 99_000), 0),
+        (tcp_info(limits.TCP_UNANSWERED, 0, 61_000), 61),
+        (tcp_info(0, limits.TCP_UNANSWERED, 61_000), 61),
+        (b"", 0),
+    ],
+)
+def test_a_machine_owes_an_answer_when_it_was_asked_again_and_again(info: bytes, seconds: float) -> None:
+    assert unanswered(info) == seconds
+
+
+async def test_a_program_that_does_not_read_is_no_machine_that_has_vanished() -> None:
+    async def deaf(_stream: trio.SocketStream) -> None:
+        await trio.sleep_forever()
+
+    async with serving(deaf) as address, await trio.open_tcp_stream(address.host, address.port) as client:
+        with trio.move_on_after(1.5):  # the kernel asks after 0.2 seconds, 0.6 and 1.4
+            while True:
+                await client.send_all(bytes(100_000))
+        assert owed_for(client) == 0
+
+
+async def test_only_tcp_knows_what_is_owed() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+            assert owed_for(stream) == 0

@@ -327,6 +327,13 @@ async def test_cancelling_the_body_cuts_the_link() -> None:
 # Silence
 
 
+async def test_a_link_that_was_cut_says_no_goodbye_any_more() -> None:
+    async with accepted() as (link, client):
+        link.abort()
+        await link.close(1000)
+        assert await client.ending() == 1006
+
+
 @virtual_time()
 async def test_silence_is_filled_with_pings_and_a_peer_that_answers_stays() -> None:
     async with accepted() as (link, client):
@@ -353,6 +360,19 @@ async def test_a_peer_that_answers_no_ping_is_gone() -> None:
         silence = limits.KEEPALIVE_INTERVAL + limits.KEEPALIVE_TIMEOUT
         assert trio.current_time() - began == pytest.approx(silence)
         assert await client.ending() == 1006
+
+
+@virtual_time()
+async def test_a_peer_whose_machine_has_vanished_is_gone_although_we_do_not_read() -> None:
+    began = trio.current_time()
+    async with accepted(owed=lambda: trio.current_time() - began) as (link, client):
+        for number in range(5):
+            await client.send(f"unread {number}")
+        await trio.sleep(limits.KEEPALIVE_TIMEOUT - 1)
+        await link.send("x")
+        await trio.sleep(limits.KEEPALIVE_INTERVAL + 2)
+        with pytest.raises(LinkBroken):
+            await link.send("x")
 
 
 @virtual_time()

@@ -14,6 +14,8 @@ import trustme
 
 from p2p_copy import limits
 from p2p_copy.tls import TLSStream
+from tests.key_updates import Updater
+from tests.links import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -231,3 +233,25 @@ async def test_both_directions_at_once(either: Any) -> None:
             nursery.start_soon(stream.send_all, data[stream])
             nursery.start_soon(take, stream, len(data[other]))
     assert received == {client: data[server], server: data[client]}
+
+
+async def test_endless_changes_of_keys_end_the_connection(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext],
+) -> None:
+    ended = trio.Event()
+
+    async def handle(transport: trio.SocketStream) -> None:
+        server = TLSStream(transport, contexts[1], server_side=True)
+        await server.handshake()
+        assert await server.receive_some() == b"first"
+        with pytest.raises(trio.BrokenResourceError):
+            await server.receive_some()
+        ended.set()
+
+    async with serving(handle) as address:
+        updater = await trio.to_thread.run_sync(Updater, address.port)
+        updater.say(b"first")
+        with trio.fail_after(10):
+            await trio.to_thread.run_sync(updater.flood, 10)
+            await ended.wait()
+        updater.close()

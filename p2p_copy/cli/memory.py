@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
 from contextlib import suppress
 from typing import Final
@@ -25,3 +26,14 @@ def keep_freed_blocks() -> None:
             mallopt = ctypes.CDLL(None).mallopt
             mallopt(_MMAP_THRESHOLD, limits.MAP_BLOCKS_FROM)
             mallopt(_TRIM_THRESHOLD, limits.KEEP_FREED)
+
+
+def collect_seldom() -> None:
+    """Look for garbage in cycles seldom, and never among what is here already.
+
+    A full collection walks over everything that thousands of clients are made of, and nobody is served meanwhile.
+    Connections leave no cycles behind (`tests/relay/test_garbage.py`), so this is for what nobody has thought of.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*limits.RELAY_COLLECTIONS)

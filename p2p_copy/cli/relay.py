@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from p2p_copy.cli.memory import keep_freed_blocks
-from p2p_copy.cli.service import run_service
+from p2p_copy.cli.memory import collect_seldom, keep_freed_blocks
+from p2p_copy.cli.service import ENDING, run_service
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.relay import descriptors, events
@@ -78,6 +79,7 @@ def run_relay_server(
     lines = log.begin(sys.stdout or sys.stderr, os.environ)
     descriptors.raise_limit()
     keep_freed_blocks()
+    collect_seldom()
     service = partial(
         run_service,
         Relay(config),
@@ -88,6 +90,9 @@ def run_relay_server(
         admin=where_admin,
     )
     trio.run(service)
+    # Python puts the defaults back at its own end, and an order that comes late would make a failure of a success.
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
     return 0
 
 

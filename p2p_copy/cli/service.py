@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from p2p_copy.relay.server import Relay
     from p2p_copy.relay.systemd import Notifier
 
-_ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+ENDING: Final = (signal.SIGINT, signal.SIGTERM)
+"""What orders the end."""
 
 
 async def run_service(
@@ -86,11 +87,14 @@ class Orders:
 
 async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     # A signal that is ignored stays ignored, for background jobs of a shell; but a reload harms nobody.
-    heeded = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
     if hang_up is not None:
         heeded.append(hang_up)
     stops = 0
+    for each in heeded:
+        # What trio puts back at the end: an order that comes late must not make a failure of a success.
+        signal.signal(each, _too_late)
     async with trio.open_nursery() as reloads:
         with trio.open_signal_receiver(*heeded) as signals:
             task_status.started()
@@ -105,6 +109,10 @@ async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TAS
                     orders.relay.stop(limits.RELAY_HURRY)
                 else:
                     os._exit(128 + number)
+
+
+def _too_late(_number: int, _frame: object) -> None:
+    """Do nothing: it is all over."""
 
 
 def _status(relay: Relay) -> str:

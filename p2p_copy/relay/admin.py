@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 REQUESTS: Final = {
     ("GET", "/healthz"): "200 while clients are served, 503 before and after that.",
-    ("GET", "/status"): "Version, counts, limits, the certificate's end and the transfers that run, as JSON.",
+    ("GET", "/status"): "Version, counts, tasks, limits, the certificate's end, running transfers, as JSON.",
     ("GET", "/metrics"): "The metrics in Prometheus' form; 501 without its library.",
     ("POST", "/drain"): "Take no more clients, and stop when the last transfer is over: as SIGTERM.",
     ("POST", "/reload"): "Read certificate and tokens again: as SIGHUP. 409 if something cannot be used.",
@@ -211,6 +211,8 @@ class Admin:
             "seconds": round(relay.tally.seconds),
             "connections": relay.connections,
             "waiting": counts.waiting,
+            "rooms": relay.rooms,
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
             "served": counts.served,
             "copied": Size(sum(relay.copied.values())),
             "certificate_ends": round(relay.certificates.expires) if relay.certificates else None,

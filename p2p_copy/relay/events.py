@@ -127,6 +127,12 @@ PROXY_HEADER_BROKEN: Final = Event(
     "! a trusted proxy sent a broken PROXY header",
     "The connection was closed. Let the proxy send version 2 of the protocol, or none.",
 )
+EXHAUSTED: Final = Event(
+    "exhausted",
+    logging.WARNING,
+    "! the system has no descriptor or memory left for one more connection",
+    "Newcomers have to wait. Raise LimitNOFILE= or the like, or lower --max-connections.",
+)
 BUG: Final = Event(
     "bug",
     logging.ERROR,

@@ -59,6 +59,7 @@ async def greet(stream: trio.abc.Stream) -> Greeting | None:
             data = await stream.receive_some(limits.HTTP_HEAD)
             parser.receive_data(bytes(data))
     except h11.RemoteProtocolError as error:
+        error.__traceback__ = None  # its frames hold it, and only a garbage collection would free them
         await _answer(stream, _Objection(HTTPStatus(error.error_status_hint), "This is no HTTP request."))
         return None
     if not isinstance(request, h11.Request):

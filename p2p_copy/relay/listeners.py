@@ -21,6 +21,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.dial import RelayAddress
 from p2p_copy.errors import CannotListen
+from p2p_copy.relay import events
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
@@ -29,6 +30,9 @@ UNIX_PREFIX: Final = "unix:"
 
 _FIRST_DESCRIPTOR: Final = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
+
+_EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""What accept says when the system, or this process, has nothing left for one more connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +89,18 @@ class Listener(trio.abc.Listener[trio.SocketStream]):
         return str(RelayAddress(tls, self.place.host if isinstance(self.place, Tcp) else host, port))
 
     async def accept(self) -> trio.SocketStream:
-        """Return the next connection."""
-        return await self._inner.accept()
+        """Return the next connection, however long it takes until there is room for it.
+
+        Trio would try again, too, but write a traceback each time.
+        """
+        while True:
+            try:
+                return await self._inner.accept()
+            except OSError as error:
+                if error.errno not in _EXHAUSTED:
+                    raise
+                events.EXHAUSTED.log()
+            await trio.sleep(limits.RELAY_ACCEPT_PAUSE)
 
     async def aclose(self) -> None:
         """Stop listening. Clients that were not accepted yet are turned away."""

@@ -22,7 +22,7 @@ import anyio
 import trio
 
 from p2p_copy import limits
-from p2p_copy.dial import tune
+from p2p_copy.dial import owed_for, tune
 from p2p_copy.link import Link, LinkBroken, accept
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Refusal, Refused, Role, Welcome
@@ -178,6 +178,11 @@ class Relay:
         return self.door.admission.places
 
     @property
+    def rooms(self) -> int:
+        """Rooms where somebody is: each has one who waits, or a pairing."""
+        return len(self._lobby)
+
+    @property
     def copied(self) -> dict[str, int]:
         """Bytes received so far, of all pairings that were and are, by the side that they came from."""
         running = zip(*(pairing.sent for pairing in self.pairings.values()), strict=True)
@@ -241,6 +246,7 @@ class Relay:
                 early=limits.MAX_HELLO,
                 head=request.head,
                 pace=self.door.pace(),
+                owed=partial(owed_for, stream),
             ) as (path, link):
                 hello = await self._hear_hello(link, path, visitor)
                 arrived()

@@ -29,8 +29,8 @@ def room(name: str) -> str:
 class Relay:
     """Where a running relay is, and how to reach it."""
 
-    def __init__(self, port: int, ca_file: str | None) -> None:
-        self.address = RelayAddress(ca_file is not None, "127.0.0.1", port)
+    def __init__(self, port: int, ca_file: str | None, host: str = "127.0.0.1") -> None:
+        self.address = RelayAddress(ca_file is not None, host, port)
         self.ca_file = ca_file
 
     @asynccontextmanager

@@ -117,6 +117,10 @@ async def test_the_status_counts_and_blurs() -> None:
         assert pairing.keys() == {"id", "seconds", "copied"}
         assert status.items() >= {"state": "serving", "connections": 3, "waiting": 1, "served": 0}.items()
         assert (status["copied"], status["certificate_ends"]) == (100_000, None)
+        assert status["rooms"] == 2
+        assert status["tasks"] > trio.lowlevel.current_statistics().tasks_living, (
+            "those of the pair were there"
+        )
 
 
 async def test_a_pairing_is_ended_by_its_number_and_no_other_one_is() -> None:

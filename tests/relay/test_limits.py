@@ -37,9 +37,9 @@ from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from p2p_copy.relay.rates import UNLIMITED, Flow, Gate
 from p2p_copy.relay.server import Relay as Server
 from p2p_copy.relay.tokens import line_for
-from tests.relay.clients import Relay, answer, exchange, hello, relay_running, room
+from tests.relay.clients import Relay, answer, exchange, hello, relay_running, reset, room
 from tests.relay.test_trusted import proxy_header
-from tests.websocket import BINARY, PING, RawClient, frame, virtual_time
+from tests.websocket import BINARY, PING, PONG, RawClient, frame, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -416,6 +416,24 @@ async def test_a_flood_of_tiny_messages_is_slowed_down_and_not_cut() -> None:
             await client.raw(frame(BINARY, b"afterwards"))
             assert await link.receive() == b"afterwards"
     assert trio.current_time() - began == pytest.approx(2000 / 100 - limits.FRAME_BURST, abs=1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of a reset before the rest is read")
+async def test_a_flood_that_ends_with_a_reset_is_noticed_before_all_of_it_is_read() -> None:
+    seconds = 5
+    async with relay_running() as relay, relay.raw(room_path(room("a"))) as client:
+        await client.send(hello(Role.SENDER))
+        await client.message()
+        async with relay.waiting(Role.RECEIVER, "a") as receiver:
+            await client.message()
+            flood = frame(PONG) * 10_000
+            with trio.move_on_after(2):
+                while True:
+                    await client.raw(flood)
+            reset(client.stream)  # type: ignore[arg-type]
+            await answer(receiver)
+            with trio.fail_after(seconds), pytest.raises(LinkBroken):
+                await receiver.receive()
 
 
 @virtual_time()

@@ -7,16 +7,18 @@ import socket
 import stat
 import subprocess
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
+from p2p_copy import limits
 from p2p_copy.cli.relay import places
 from p2p_copy.errors import CannotListen, UsageError
 from p2p_copy.link import RelayAddress, connect
 from p2p_copy.protocol.rendezvous import Role, Welcome, room_path
+from p2p_copy.relay import events
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.listeners import Inherited, Listener, Tcp, Unix, activated, listen
 from p2p_copy.relay.server import Relay
@@ -58,6 +60,38 @@ def handed() -> Any:
     sock = socket.create_server(("127.0.0.1", 0))
     yield sock
     sock.close()
+
+
+async def test_a_system_without_descriptors_is_no_traceback_and_no_end(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    resource = pytest.importorskip("resource")
+    caplog.set_level("INFO")
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with listening(Tcp("127.0.0.1", 0)) as (listener,):
+        assert listener.sockname
+        async with await trio.open_tcp_stream(*listener.sockname), trio.open_nursery() as nursery:
+            held = [os.open(os.devnull, os.O_RDONLY)]
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (held[0] + 1, allowed[1]))
+                with suppress(OSError):
+                    while True:
+                        held.append(os.open(os.devnull, os.O_RDONLY))
+
+                async def take() -> None:
+                    await (await listener.accept()).aclose()
+                    nursery.cancel_scope.cancel()
+
+                nursery.start_soon(take)
+                await trio.sleep(1.5 * limits.RELAY_ACCEPT_PAUSE)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
+                for descriptor in held:
+                    os.close(descriptor)
+            await trio.sleep(QUICK)
+            raise AssertionError("it is not taken when there is room again")
+    assert {record.getMessage() for record in caplog.records} == {events.EXHAUSTED.text}
+    assert not any(record.exc_info for record in caplog.records)
 
 
 # Words

@@ -114,6 +114,7 @@ async def test_the_end_of_a_pair_is_all_that_is_logged_without_options() -> None
         async with relay_running() as relay:
             async with relay.pair("a") as (sender, receiver):
                 await exchange(sender, receiver)
+                await sender.aclose()
             await strangers(relay)
         (pair,) = log.getvalue().splitlines()
     assert re.search(r" < pair ended: complete, 4 B from the sender, 4 B from the receiver, 0 s, .*/s$", pair)

@@ -258,6 +258,16 @@ async def test_ctrl_c_does_the_same_in_less_time_and_twice_at_once(process: Runn
     assert f"stopping in {limits.RELAY_DRAIN_SHORT:.0f} s at the latest, pairs running: 1" in out
 
 
+def test_a_second_sigterm_that_comes_late_is_no_failure(process: Running) -> None:
+    assert process.process.stdout is not None
+    process.process.stdout.readline()
+    process.process.send_signal(signal.SIGTERM)
+    while "stopped" not in process.process.stdout.readline():
+        pass
+    process.process.send_signal(signal.SIGTERM)
+    assert process.wait(QUICK)[0] == 0
+
+
 async def test_the_time_to_drain_is_an_option() -> None:
     process = Running("run-relay-server", "127.0.0.1", "0", "--no-tls", "--drain", "0")
     try:

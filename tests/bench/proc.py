@@ -1,0 +1,45 @@
+"""What Linux tells of a process: memory, descriptors, processor time."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+_LINE = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
+_CPU_FIELDS = slice(11, 13)
+"""utime and stime among the fields after the name (proc_pid_stat(5)): it ends with the last parenthesis."""
+
+
+class Memory(NamedTuple):
+    """Memory of a process in KiB: all that is resident, and what no other process shares."""
+
+    resident: int
+    private: int
+
+
+def memory(pid: int) -> Memory:
+    """Return the memory of a process."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    kib = {name: int(value) for name, value in _LINE.findall(rollup)}
+    return Memory(kib["Rss"], kib["Private_Clean"] + kib["Private_Dirty"])
+
+
+def descriptors(pid: int) -> int:
+    """Return how many files and sockets a process has open."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that a process has had, its waited-for children not included."""
+    stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    ticks = stat.rpartition(")")[2].split()[_CPU_FIELDS]
+    return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
+
+
+def all_processor_seconds() -> float:
+    """Return the time in which a processor of this machine did anything."""
+    line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, line.split()[1:])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

@@ -1,0 +1,1 @@
+"""Campaigns: a relay process under what a year brings, in minutes or hours. `nox` runs them by name only."""

@@ -1,0 +1,181 @@
+"""A relay process for faults: its log in files, its admin address a unix socket, and what it holds at a glance."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.processes import QUICK, environment
+from tests.relay.clients import Relay
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from tests.relay.test_certificates import Files
+
+BUDGET = 2.0
+"""Seconds from accept to hello at the relay; ten would only make us wait."""
+
+DRAIN = 5
+"""Seconds of a drain, unless a test says otherwise."""
+
+OPTIONS = ("--log-level", "debug", "--reload-certs", "signal")
+
+_SHORTENED = """
+import sys
+from p2p_copy import limits
+for word in sys.argv.pop(1).split():
+    name, _, value = word.partition("=")
+    assert hasattr(limits, name)
+    setattr(limits, name, float(value))
+from p2p_copy.cli.app import main
+main()
+"""
+
+
+class Footprint(NamedTuple):
+    """What a relay holds."""
+
+    descriptors: int
+    tasks: int
+    rooms: int
+    connections: int
+
+
+class Server:
+    """A relay process, its log in files, its admin address a unix socket."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *options: str,
+        files: Files | None = None,
+        host: str = "127.0.0.1",
+        reach: str = "127.0.0.1",
+        port: int = 0,
+        budget: float = BUDGET,
+        drain: float = DRAIN,
+        prefix: Sequence[str] = (),
+        shortened: Mapping[str, float] | None = None,
+        **variables: str,
+    ) -> None:
+        tls = ("--certfile", files.names[0], "--keyfile", files.names[1]) if files else ("--no-tls",)
+        self._log, self._errors = folder / "relay.log", folder / "relay.errors"
+        self._admin = str(folder / "admin")
+        self._read = 0
+        words = " ".join(f"{name}={value}" for name, value in (shortened or {}).items())
+        program = ("-c", _SHORTENED, words) if shortened else ("-m", "p2p_copy")
+        with self._log.open("wb") as log, self._errors.open("wb") as errors:
+            self.process = subprocess.Popen(
+                [
+                    *(*prefix, sys.executable, *program, "run-relay-server", host, str(port), *tls, *OPTIONS),
+                    *(
+                        "--accept-budget",
+                        str(budget),
+                        "--drain",
+                        str(drain),
+                        "--admin",
+                        f"unix:{self._admin}",
+                        *options,
+                    ),
+                ],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=errors,
+                env=environment(**variables),
+            )
+        self.files = files
+        try:
+            port = self._port()
+        except BaseException:
+            self.process.kill()
+            self.process.wait()
+            raise
+        self.clients = Relay(port, str(files.ca_file) if files else None, reach)
+        self.url = str(self.clients.address)
+
+    def _port(self) -> int:
+        deadline = time.monotonic() + QUICK
+        while time.monotonic() < deadline:
+            if match := re.search(r"Relay listening on \S+:(\d+)\n", self._log.read_text()):
+                self._read = self._log.stat().st_size  # the start lines name addresses, and may
+                return int(match[1])
+            assert self.process.poll() is None, self.errors
+            time.sleep(0.05)
+        raise AssertionError("the relay does not start")
+
+    @property
+    def errors(self) -> str:
+        """What it said on standard error."""
+        return self._errors.read_text()
+
+    @property
+    def log(self) -> str:
+        """All that it has logged."""
+        return self._log.read_text()
+
+    def new_log(self) -> str:
+        """Return what it has logged since this was called last."""
+        data = self._log.read_bytes()[self._read :]
+        self._read += len(data)
+        return data.decode()
+
+    def ask(self, method: str, path: str, order: object = None) -> Any:
+        """Ask or order at the admin address."""
+        body = json.dumps(order) if order is not None else ""
+        request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.settimeout(QUICK)
+            admin.connect(self._admin)
+            admin.sendall(request.encode())
+            reply = b"".join(iter(lambda: admin.recv(65536), b""))
+        head, _, text = reply.decode().partition("\r\n\r\n")
+        assert " 200 " in head.partition("\n")[0], reply
+        return json.loads(text) if text.startswith("{") else text
+
+    @property
+    def status(self) -> Any:
+        return self.ask("GET", "/status")
+
+    @property
+    def footprint(self) -> Footprint:
+        descriptors = len(os.listdir(f"/proc/{self.process.pid}/fd"))  # without the one for the question
+        status = self.status
+        return Footprint(descriptors, status["tasks"], status["rooms"], status["connections"])
+
+    @property
+    def memory(self) -> int:
+        """Bytes of memory that the process really has."""
+        with open(f"/proc/{self.process.pid}/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    @property
+    def cpu(self) -> float:
+        """Seconds of a processor that the process has had."""
+        with open(f"/proc/{self.process.pid}/stat") as file:
+            fields = file.read().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def ends(self, seconds: float = QUICK) -> int:
+        """Wait for its end; return the exit code."""
+        return self.process.wait(seconds)
+
+    def close(self) -> None:
+        """End it, if it lives: all must go well with that, too."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.ends()
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+        assert self.errors == ""
+        assert code in (0, -signal.SIGKILL)

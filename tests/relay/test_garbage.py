@@ -1,0 +1,87 @@
+"""A connection leaves nothing that only a full garbage collection could free.
+
+With thousands of clients a full collection stops a relay for as long as half a second. It may be rare only if
+nothing waits for it, and exceptions that hold their own frames are such things.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket
+import struct
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from p2p_copy.link import LinkBroken
+from p2p_copy.protocol.rendezvous import Refused, Role, Welcome, room_path
+from tests.relay.clients import Relay, answer, hello, relay_running, room
+from tests.websocket import BINARY, UPGRADE, frame
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+
+async def complete(relay: Relay) -> None:
+    await relay.works("a")
+
+
+async def lost(relay: Relay) -> None:
+    async with relay.pair("b") as (sender, receiver):
+        sender.abort()
+        with pytest.raises(LinkBroken):
+            await receiver.receive()
+
+
+async def left(relay: Relay) -> None:
+    async with relay.waiting(Role.SENDER, "c"):
+        pass
+
+
+async def refused(relay: Relay) -> None:
+    async with relay.waiting(Role.SENDER, "d"), relay.client(room_path(room("d"))) as link:
+        await link.send(hello(Role.SENDER))
+        assert isinstance(await answer(link), Welcome)
+        assert isinstance(await answer(link), Refused)
+        link.abort()
+
+
+async def nonsense(relay: Relay) -> None:
+    for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01 nonsense", UPGRADE + frame(BINARY, b"x"), b""):
+        async with await relay.tcp() as stream:
+            if data:
+                await stream.send_all(data)
+            await stream.send_eof()
+            while await stream.receive_some():
+                pass
+
+
+async def reset(relay: Relay) -> None:
+    async with await relay.tcp() as stream:
+        await stream.send_all(UPGRADE)
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+@pytest.mark.parametrize("visit", [complete, lost, left, refused, nonsense, reset])
+async def test_nobody_leaves_work_for_the_garbage_collector(
+    settings: dict[str, Any], visit: Callable[[Relay], Awaitable[None]]
+) -> None:
+    async with relay_running(**settings) as relay:
+        await visit(relay)  # what is made once and kept is no garbage
+        await trio.sleep(0.1)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            for _ in range(3):
+                await visit(relay)
+            await trio.sleep(0.1)
+            gc.collect()
+            found = Counter(type(one).__qualname__ for one in gc.garbage)
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()
+        assert not found
