@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.contrib.programs import CONTRIB, check, need, replaced
+from tests.processes import Running
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,3 +92,18 @@ def test_sysusers_makes_the_user_that_the_units_name(tmp_path: Path) -> None:
 
 def _settings(unit: Path) -> set[str]:
     return {line for line in unit.read_text().splitlines() if "=" in line and not line.startswith("#")}
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_the_relay_of_a_unit_finds_its_options_in_etc(name: str, tmp_path: Path) -> None:
+    (variable,) = re.findall(r"^Environment=(\w+)=/etc$", (SYSTEMD / name).read_text(), re.MULTILINE)
+    config = tmp_path / "p2p-copy" / "config.toml"
+    config.parent.mkdir()
+    config.write_text('[run-relay-server]\nadmin = "127.0.0.1:0"\n')
+    words = ("run-relay-server", "127.0.0.1", "0", "--no-tls")
+    running = Running(*words, **{variable: str(tmp_path), "P2P_COPY_CONFIG": ""})
+    try:
+        assert running.process.stdout is not None
+        assert any("admin address: " in line for line in islice(running.process.stdout, 2))
+    finally:
+        running.kill()
