@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from p2p_copy import limits
 from p2p_copy.errors import NoSpace, PeerFailed, PeerMisbehaved
 from p2p_copy.files.target import Refused
-from p2p_copy.protocol.digest import FileDigest
+from p2p_copy.protocol.digest import FileDigest, file_digest
 from p2p_copy.protocol.messages import (
     Abort,
     Data,
@@ -29,6 +29,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
+    WholeFile,
 )
 from p2p_copy.protocol.names import shown
 
@@ -62,6 +63,7 @@ class Incoming:
         self._max_size = max_size
         self._part: Part | None = None
         self._digest = FileDigest(0)
+        self._whole_files: list[tuple[Item, bytes | memoryview]] = []  # verified, and not yet written
         self._next_report = 0.0
         self._answers: list[bytes] = []
         self._rejected = 0
@@ -85,8 +87,11 @@ class Incoming:
 
         """
         for record in records:
-            for message in self._session.hear(record):
-                self._act(message)
+            try:
+                for message in self._session.hear(record):
+                    self._act(message)
+            finally:
+                self._write_whole_files()
         if self.root is None and now >= self._next_report:
             self._next_report = now + limits.PROGRESS_INTERVAL
             self._session.say(Progress(self.files, self.size))
@@ -100,6 +105,8 @@ class Incoming:
 
     def _act(self, message: Message) -> None:
         match message:
+            case WholeFile():
+                self._whole(message)
             case Page():
                 self._page(message)
             case Data():
@@ -123,6 +130,7 @@ class Incoming:
                 raise AssertionError(f"the table lets no sender say {type(message).__name__} here")
 
     def _page(self, page: Page) -> None:
+        self._write_whole_files()
         items = self._manifest.page(page)
         self._check_room()
         for item in items:
@@ -148,13 +156,42 @@ class Incoming:
                 f"The sender announces {self._manifest.owed} more bytes, but the disk here has less room."
             )
 
+    def _whole(self, message: WholeFile) -> None:
+        self._complete(self._manifest.whole(message), message.data, message.digest)
+
+    def _complete(self, item: Item, data: bytes | memoryview, digest: bytes) -> None:
+        if not item.refused:
+            self._check_digest(item, file_digest(data), digest)
+        self._whole_files.append((item, data))
+
+    def _write_whole_files(self) -> None:
+        """Write the files that are all here and verified.
+
+        The files of a record one after the other, because that takes less time than if each were written when it
+        is checked: processors are better at doing one thing often.
+        """
+        files, self._whole_files = self._whole_files, []
+        for item, data in files:
+            if item.refused:
+                continue
+            try:
+                self._target.put_file(item, data)
+            except Refused as refused:
+                self._reject(item, refused.reason)
+            else:
+                self.size += len(data)
+                self._delivered(item)
+        for item, _ in files:
+            self._settle(item)
+
     def _data(self, message: Data) -> None:
         item = self._manifest.data(message)
         if item.refused:
             return
         try:
             if message.offset == 0:
-                self._begin(item)
+                self._digest = FileDigest(item.entry.size)
+                self._part = self._target.begin_file(item)
             if self._part is not None:
                 self._digest.update(message.data)
                 self._part.write(message.data)
@@ -162,31 +199,34 @@ class Incoming:
         except Refused as refused:
             self._reject(item, refused.reason)
 
-    def _begin(self, item: Item) -> None:
-        self._digest = FileDigest(item.entry.size)
-        self._part = self._target.begin_file(item)
-
     def _file_end(self, message: FileEnd) -> None:
         item = self._manifest.end(message)
+        if not item.entry.size:
+            self._complete(item, b"", message.digest)
+            return
         if not item.refused:
-            try:
-                if not item.entry.size:
-                    self._begin(item)
-                self._publish(item, message.digest)
-            except Refused as refused:
-                self._reject(item, refused.reason)
+            self._check_digest(item, self._digest.digest(), message.digest)
+            self._publish(item)
         self._settle(item)
 
-    def _publish(self, item: Item, digest: bytes) -> None:
-        """Give the file its name, once its digest is what the sender says."""
-        part = self._part
-        assert part is not None, "a file that was not refused has a part"
-        if self._digest.digest() != digest:
+    def _check_digest(self, item: Item, ours: bytes, theirs: bytes) -> None:
+        """Nothing gets its name before this."""
+        if ours != theirs:
             raise PeerMisbehaved(
                 f"'{shown(item.path)}' arrived with another digest than the sender computed."
             )
-        part.publish()
-        self._part = None
+
+    def _publish(self, item: Item) -> None:
+        part, self._part = self._part, None
+        assert part is not None, "a file that was not refused has a part"
+        try:
+            part.publish()
+        except Refused as refused:
+            self._reject(item, refused.reason)
+        else:
+            self._delivered(item)
+
+    def _delivered(self, item: Item) -> None:
         self.files += 1
         self.delivered += item.entry.size
 
@@ -225,6 +265,7 @@ class Incoming:
                 self._target.finish_directory(directory)
 
     def _finish(self, message: Finish) -> None:
+        self._write_whole_files()
         root = self._manifest.finish(message)
         self._close_directories()
         self._session.say(Receipt(self.files, self.delivered, self._rejected, self.skipped, root))

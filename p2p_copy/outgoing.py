@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.source import Found, SourceFailed, open_source, walk
+from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
 from p2p_copy.protocol import wire
-from p2p_copy.protocol.digest import FileDigest, RootDigest
+from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest
 from p2p_copy.protocol.messages import (
     Data,
     FileEnd,
@@ -26,6 +26,7 @@ from p2p_copy.protocol.messages import (
     Page,
     Reason,
     Total,
+    WholeFile,
 )
 from p2p_copy.protocol.names import shown
 
@@ -98,7 +99,7 @@ class Outgoing:
     def _pack(self) -> Iterator[bytes]:
         session = self._session
         for message in self._messages():
-            size = len(message.data) + wire.DATA_OVERHEAD if isinstance(message, Data) else 0
+            size = len(message.data) + wire.WHOLE_OVERHEAD if isinstance(message, (Data, WholeFile)) else 0
             if self.total is not None and not self._told_total:
                 self._told_total = True
                 session.say(Total(*self.total))
@@ -116,7 +117,7 @@ class Outgoing:
                 self.problems.append((found.path, found.reason))
                 yield found
                 continue
-            if (above := self._rejected_above(found)) is not None:
+            if self._rejected and (above := self._rejected_above(found)) is not None:
                 above.pruned = True
                 continue
             if self._entries == limits.MAX_ENTRIES:
@@ -127,7 +128,7 @@ class Outgoing:
             found.index = self._entries
             self._entries += 1
             page.append(found)
-            size += len(wire.encode_entry(found.entry))
+            size += wire.most_bytes(found.entry)
             if len(page) == limits.SENDER_PAGE_ENTRIES or size >= limits.SENDER_PAGE_BYTES:
                 yield from self._page(page)
                 page, size = [], 0
@@ -141,9 +142,28 @@ class Outgoing:
         for found in page:
             digest = None
             if found.entry.kind is Kind.FILE:
-                digest = yield from self._contents(found)
+                try:
+                    if self._is_rejected(found):
+                        raise SourceFailed(Reason.NOT_WANTED)
+                    if found.entry.size <= limits.CHUNK:
+                        data = read_whole(found)
+                        digest = file_digest(data)
+                        yield WholeFile(found.index, data, digest) if data else FileEnd(found.index, digest)
+                    else:
+                        digest = yield from self._chunks(found)
+                        yield FileEnd(found.index, digest)
+                    self.files += 1
+                    self.size += found.entry.size
+                except SourceFailed as failure:
+                    yield self._failed(found, failure.reason)
             self._root.add(found.entry, digest)
         self._forget(page[-1])
+
+    def _failed(self, found: Found, reason: Reason) -> FileFail:
+        if reason is not Reason.NOT_WANTED:
+            self._failures += 1
+            self.problems.append((shown(found.path), reason))
+        return FileFail(found.index, reason)
 
     def _forget(self, last: Found) -> None:
         """Drop the rejections that can change nothing any more: all but those of directories still open."""
@@ -158,33 +178,22 @@ class Outgoing:
     def _matters(self, index: int) -> bool:
         return index >= self._passed or index in self._open
 
-    def _contents(self, found: Found) -> Generator[Message, None, bytes | None]:
-        """Send one file; return its digest, or None if it was not sent whole."""
-        index = found.index
+    def _chunks(self, found: Found) -> Generator[Message, None, bytes]:
+        """Send the bytes of one file; return its digest."""
         digest = FileDigest(found.entry.size)
         offset = 0
-        if index in self._rejected or self._rejected_above(found) is not None:
-            yield FileFail(index, Reason.NOT_WANTED)
-            return None
-        try:
-            with open_source(found) as source:
-                for chunk in source.read_chunks(limits.CHUNK):
-                    digest.update(chunk)
-                    yield Data(index, offset, chunk)
-                    offset += len(chunk)
-                    if index in self._rejected:
-                        yield FileFail(index, Reason.NOT_WANTED)
-                        return None
-        except SourceFailed as failure:
-            self._failures += 1
-            self.problems.append((shown(found.path), failure.reason))
-            yield FileFail(index, failure.reason)
-            return None
-        self.files += 1
-        self.size += offset
-        total = digest.digest()
-        yield FileEnd(index, total)
-        return total
+        with open_source(found) as source:
+            for chunk in source.read_chunks(limits.CHUNK):
+                digest.update(chunk)
+                yield Data(found.index, offset, chunk)
+                offset += len(chunk)
+                if found.index in self._rejected:
+                    raise SourceFailed(Reason.NOT_WANTED)
+        return digest.digest()
+
+    def _is_rejected(self, found: Found) -> bool:
+        rejected = self._rejected
+        return bool(rejected) and (found.index in rejected or self._rejected_above(found) is not None)
 
     def _rejected_above(self, found: Found) -> Found | None:
         """Return the directory on the way to `found` that the receiver does not take, if there is one."""

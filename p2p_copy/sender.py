@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -12,6 +14,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.errors import NothingToSend, PeerFailed, PeerLost, PeerMisbehaved
 from p2p_copy.files import source
+from p2p_copy.files.counting import count
 from p2p_copy.link import LinkBroken
 from p2p_copy.meet import LINK_ERRORS, meet, plain_errors
 from p2p_copy.observe import Observer, Report
@@ -112,12 +115,13 @@ async def _stream(
     stop_counting = False
     patience = trio.CancelScope()  # without limit while the disk here sets the pace
 
-    async def count() -> None:
-        total = await trio.to_thread.run_sync(
-            lambda: source.count(
-                paths, links=links, portable_names=outgoing.portable_names, stop=lambda: stop_counting
-            )
-        )
+    async def count_all() -> None:
+        look = partial(count, paths, links=links, portable_names=outgoing.portable_names)
+        passed = itertools.count()
+        total = await trio.to_thread.run_sync(partial(look, stop=lambda: next(passed) > limits.COUNT_AT_ONCE))
+        if total is None:
+            await trio.sleep(limits.COUNT_AFTER)
+            total = await trio.to_thread.run_sync(partial(look, stop=lambda: stop_counting))
         if total is not None:
             outgoing.total = total
             observer.total(*total)
@@ -144,7 +148,7 @@ async def _stream(
 
     to_wire, from_disk = trio.open_memory_channel[bytes](limits.PIPELINE)
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(count)
+        nursery.start_soon(count_all)
         nursery.start_soon(produce, to_wire)
         nursery.start_soon(transmit, from_disk)
         try:

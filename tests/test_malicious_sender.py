@@ -210,12 +210,35 @@ async def test_a_bad_order_is_refused_and_no_file_is_left(tmp_path: Path, messag
     assert any(isinstance(message, Abort) and message.reason is Reason.MISBEHAVED for message in one.heard)
 
 
-async def test_a_file_is_not_sent_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "again",
+    [
+        [Data(1, 0, b"y")],
+        contents(1, b"x"),
+        contents(1, b"xy"),
+        [FileEnd(1, digest(b"x"))],
+        [FileFail(1, Reason.OTHER)],
+        [*contents(2, b""), FileEnd(2, digest(b""))],
+        [*contents(2, b""), FileFail(2, Reason.OTHER)],
+    ],
+    ids=["data", "whole", "more", "end", "failure", "empty", "failure of an empty one"],
+)
+async def test_a_file_is_not_sent_twice(tmp_path: Path, again: list[Message]) -> None:
+    page = Page((directory(0, "top"), file(1, "a", 1), file(1, "b"), file(1, "c", 1)))
+    for records in ([[page, *contents(1, b"x"), *again]], [[page, *contents(1, b"x")], again]):
+        out = tmp_path / str(len(records))
+        one = await attack(out, *records)
+        assert isinstance(one.outcome, PeerMisbehaved)
+        assert (out / "top" / "a").read_bytes() == b"x"
+        assert set(os.listdir(out / "top")) <= {"a", "b"}
+
+
+async def test_a_small_file_before_it_does_not_hide_that_two_files_are_mixed(tmp_path: Path) -> None:
+    entries = (file(0, "a", 1), file(0, "b", 2), file(0, "c", 2))
     one = await attack(
-        tmp_path / "out", [Page((file(0, "a", 1), file(0, "b", 1))), *contents(0, b"x"), Data(0, 0, b"y")]
+        tmp_path / "out", [Page(entries), *contents(0, b"x"), Data(1, 0, b"y")], contents(2, b"zz")
     )
     assert isinstance(one.outcome, PeerMisbehaved)
-    assert (tmp_path / "out" / "a").read_bytes() == b"x"
     assert os.listdir(tmp_path / "out") == ["a"]
 
 

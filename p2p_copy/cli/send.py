@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.cli import sources
-from p2p_copy.cli.embedded import embedded_relay
 from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
@@ -61,6 +60,8 @@ def send(words: Sequence[str], options: ClientOptions, *, serve: str | None, lin
     async def story() -> Report:
         if not binds:
             return await through(relay, relay)
+        from p2p_copy.cli.embedded import embedded_relay  # all of the relay, which takes a while
+
         async with embedded_relay(binds) as (own, seen_as):
             return await through(own, seen_as)
 

@@ -35,10 +35,11 @@ def place(conflict: Conflict, name: str, put: Callable[[str], _T], *, ending: bo
         Refused: there is no other name.
 
     """
-    with suppress(FileExistsError):
+    try:
         return put(name)
-    if conflict is not Conflict.RENAME:
-        raise _taken(conflict)
+    except FileExistsError:
+        if conflict is not Conflict.RENAME:
+            raise taken(conflict) from None
     for numbered in _numbered(name, ending=ending):
         with suppress(FileExistsError):
             return put(numbered)
@@ -55,10 +56,11 @@ def check(conflict: Conflict, directory: Directory, name: str) -> None:
     there = directory.lstat(name)
     if there is None or (conflict is Conflict.OVERWRITE and stat.S_ISREG(there.st_mode)):
         return
-    raise _taken(conflict)
+    raise taken(conflict)
 
 
-def _taken(conflict: Conflict) -> Refused:
+def taken(conflict: Conflict) -> Refused:
+    """Return what to raise if a name is taken, and there will be no other."""
     return Refused(Reason.SKIPPED if conflict is Conflict.SKIP else Reason.EXISTS)
 
 

@@ -29,7 +29,7 @@ from p2p_copy import limits
 HANDLES = os.open in os.supports_dir_fd
 """Whether this system can work relative to open directories (rule 1), or only with paths (rule 3)."""
 
-_CREATE: Final = (
+CREATE: Final = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL
     | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )  # fmt: skip
@@ -123,7 +123,7 @@ class Directory:
     def create(self, name: str) -> int:
         """Create a file that only we may read, open for writing; `FileExistsError` if the name is taken."""
         at, fd = self._at(name)
-        return os.open(at, _CREATE, 0o600, dir_fd=fd)
+        return os.open(at, CREATE, 0o600, dir_fd=fd)
 
     def symlink(self, target: str, name: str) -> None:
         """Create a symbolic link; `FileExistsError` if the name is taken."""
@@ -218,17 +218,18 @@ class Directory:
     def _at(self, name: str) -> tuple[str, int | None]:
         """Return how to name something in here in a system call: a name and a handle, or a path and None."""
         if HANDLES:
-            return name, self._handle()
+            return name, self.handle()
         return os.path.join(self._verified_path(), name), None
 
     def _itself(self) -> int | str:
-        return self._handle() if HANDLES else self._verified_path()
+        return self.handle() if HANDLES else self._verified_path()
 
-    def _handle(self) -> int:
+    def handle(self) -> int:
+        """Return the open handle, for systems with `HANDLES`; good until another directory is used."""
         fd = self._fd
         if fd is None:
             assert self._parent is not None, "the top stays open until all is over"
-            fd = os.open(self._name, _OPEN_CHILD, dir_fd=self._parent._handle())
+            fd = os.open(self._name, _OPEN_CHILD, dir_fd=self._parent.handle())
             try:
                 self._expect(os.fstat(fd))
             except OSError:

@@ -3,6 +3,8 @@
 The part lies beside its place, readable by its owner alone. It gets its own name in one step that fails if
 the name is taken; only `Conflict.OVERWRITE` replaces, and only a regular file. Attributes are set as well as
 the system allows; that never costs a file.
+
+A small file that is all here goes the same way in one stretch: `put_new`.
 """
 
 from __future__ import annotations
@@ -28,11 +30,63 @@ def temporary_name() -> str:
     return f"{names.PARTIAL_PREFIX}{os.urandom(8).hex()}.part"
 
 
-class Part:
-    """A file that is being written; made by `Target.begin_file`, ended by `publish` or `discard`.
+def put_new(directory: Directory, entry: Entry, data: bytes | memoryview) -> None:
+    """Create a file with these contents, in one stretch: between two system calls every call of ours would count.
 
-    An empty file is complete as soon as it exists, so it is created by `publish`, under its own name at once.
+    Only for systems with `directories.HANDLES`.
+
+    Raises:
+        FileExistsError: its name is taken.
+        OSError, ValueError: it cannot be created; nothing is left of it.
+
     """
+    at = directory.handle()
+    own, mode, times = entry.name, entry.mode & 0o777, (entry.mtime_ns, entry.mtime_ns)
+    name = temporary_name() if data else own  # an empty file is complete as soon as it exists
+    fd = os.open(name, directories.CREATE, 0o600, dir_fd=at)
+    try:
+        try:
+            if data and os.write(fd, data) < len(data):
+                os.lseek(fd, 0, os.SEEK_SET)
+                _write(fd, data)
+            try:
+                if sys.platform != "win32":
+                    os.fchmod(fd, mode)
+                os.utime(fd, ns=times)
+            except (OSError, OverflowError):
+                _set_attributes(fd, entry)
+        finally:
+            os.close(fd)  # network file systems report here what they could not store
+        if data:
+            try:
+                os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+            except OSError:
+                directory.move_new(name, own)  # knows what else can be done
+    finally:
+        if data:
+            try:  # noqa: SIM105  # `suppress` takes longer than the call
+                os.unlink(name, dir_fd=at)
+            except OSError:
+                pass
+
+
+def _write(fd: int, data: bytes | memoryview) -> None:
+    written = os.write(fd, data)
+    while written < len(data):
+        written += os.write(fd, memoryview(data)[written:])
+
+
+def _set_attributes(fd: int, entry: Entry) -> None:
+    if sys.platform != "win32":  # permission bits mean nothing there
+        with suppress(OSError):
+            os.fchmod(fd, entry.mode & 0o777)
+    if directories.HANDLES:
+        with suppress(OSError, OverflowError):
+            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+
+
+class Part:
+    """A file that is being written; made by `Target.begin_file`, ended by `publish` or `discard`."""
 
     __slots__ = ("_conflict", "_directory", "_entry", "_fd", "_temporary", "_unflushed")
 
@@ -40,16 +94,9 @@ class Part:
         self._directory = directory
         self._entry = entry
         self._conflict = conflict
-        self._fd = -1
-        self._temporary = ""
         self._unflushed = 0
-        if entry.size:
-            self._create()
-
-    def _create(self) -> None:
-        name = temporary_name()
-        self._fd = self._directory.create(name)
-        self._temporary = name
+        self._temporary = temporary_name()
+        self._fd = directory.create(self._temporary)
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of `data`. After an error the part is good for nothing but `discard`.
@@ -60,10 +107,8 @@ class Part:
 
         """
         try:
-            written = os.write(self._fd, data)
-            while written < len(data):
-                written += os.write(self._fd, memoryview(data)[written:])
-            self._unflushed += written
+            _write(self._fd, data)
+            self._unflushed += len(data)
             if self._unflushed >= limits.FLUSH_EVERY:
                 self._unflushed = 0
                 os.fsync(self._fd)
@@ -79,8 +124,6 @@ class Part:
 
         """
         try:
-            if not self._temporary and self._publish_empty():
-                return
             self._seal()
             self._move()
         except (OSError, ValueError) as error:
@@ -88,46 +131,15 @@ class Part:
         finally:
             self.discard()
 
-    def _publish_empty(self) -> bool:
-        """Create the file under its own name; False if it has to replace one, with a part made for that."""
-        if self._conflict is not Conflict.OVERWRITE:
-            conflicts.place(self._conflict, self._entry.name, self._create_published)
-            return True
-        try:
-            self._create_published(self._entry.name)
-        except FileExistsError:
-            self._create()
-            return False
-        return True
-
-    def _create_published(self, name: str) -> None:
-        self._fd = self._directory.create(name)
-        self._set_mode()
-        self._set_time(name)
-
     def _seal(self) -> None:
-        self._set_mode()
-        if directories.HANDLES:
-            self._set_time(self._temporary)
+        _set_attributes(self._fd, self._entry)
         if self._entry.size >= limits.FSYNC_FROM:
             os.fsync(self._fd)
         fd, self._fd = self._fd, -1
         os.close(fd)  # network file systems report here what they could not store
-        if not directories.HANDLES:
-            self._set_time(self._temporary)  # by name, and after closing, which sets a time on Windows
-
-    def _set_mode(self) -> None:
-        if sys.platform != "win32":  # permission bits mean nothing there
-            with suppress(OSError):
-                os.fchmod(self._fd, self._entry.mode & 0o777)
-
-    def _set_time(self, name: str) -> None:
-        mtime_ns = self._entry.mtime_ns
-        with suppress(OSError, OverflowError):
-            if directories.HANDLES:
-                os.utime(self._fd, ns=(mtime_ns, mtime_ns))
-            else:
-                self._directory.set_time(name, mtime_ns)
+        if not directories.HANDLES:  # by name, and after closing, which sets a time on Windows
+            with suppress(OSError, OverflowError):
+                self._directory.set_time(self._temporary, self._entry.mtime_ns)
 
     def _move(self) -> None:
         directory, name = self._directory, self._entry.name

@@ -1,7 +1,7 @@
 """The bytes of one file, if it is still the file that was named.
 
 A file is read only while it is what the walk has seen: the same device, inode, size and time, before the
-first byte and after the last.
+first byte and after the last. A small one is looked at after the last byte only: nothing was passed on before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from p2p_copy import limits
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ OPEN: Final = (
     | getattr(os, "O_BINARY", 0)
 )
 
-_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
+_OPEN_NO_LINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
 
 _REASONS: Final = {
     errno.ENOENT: Reason.VANISHED,
@@ -73,21 +72,65 @@ def open_source(found: Found) -> SourceFile:
 
     """
     try:
-        fd = os.open(found.path, OPEN | (0 if found.followed else _NO_FOLLOW))
+        fd = os.open(found.path, OPEN if found.followed else _OPEN_NO_LINK)
     except OSError as error:
-        if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link or a socket took its place
-            raise SourceFailed(Reason.CHANGED) from None
-        raise SourceFailed(reason_of(error)) from None
+        raise _not_opened(error) from None
     source = SourceFile(fd, found)
     try:
         source.check()
-        if found.entry.size > limits.CHUNK and hasattr(os, "posix_fadvise"):
+        if hasattr(os, "posix_fadvise"):
             with suppress(OSError):  # it is only a hint
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     except BaseException:
         source.close()
         raise
     return source
+
+
+def read_whole(found: Found) -> bytes:
+    """Return all of a small file that the walk has found, with few system calls, and few calls between them.
+
+    Raises:
+        SourceFailed: it is gone, it cannot be read, or it is not what the walk has seen.
+
+    """
+    size = found.entry.size
+    try:
+        fd = os.open(found.path, OPEN if found.followed else _OPEN_NO_LINK)
+    except OSError as error:
+        raise _not_opened(error) from None
+    try:
+        data = os.read(fd, size + 1)
+        if len(data) < size:
+            data += _read(fd, size - len(data), probe=True)
+        status = os.fstat(fd)
+    except OSError:
+        raise SourceFailed(Reason.UNREADABLE) from None
+    finally:
+        os.close(fd)
+    if len(data) != size or identity_of(status) != found.identity or not stat.S_ISREG(status.st_mode):
+        raise SourceFailed(Reason.CHANGED)
+    return data
+
+
+def _not_opened(error: OSError) -> SourceFailed:
+    if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link or a socket took its place
+        return SourceFailed(Reason.CHANGED)
+    return SourceFailed(reason_of(error))
+
+
+def _read(fd: int, size: int, *, probe: bool) -> bytes:
+    """Read so many bytes, or fewer up to the end of the file; with `probe` one more if there is one."""
+    try:
+        data = os.read(fd, size + probe)
+        while 0 < len(data) < size:
+            more = os.read(fd, size + probe - len(data))
+            if not more:
+                break
+            data += more
+    except OSError:
+        raise SourceFailed(Reason.UNREADABLE) from None
+    return data
 
 
 class SourceFile:
@@ -119,30 +162,17 @@ class SourceFile:
         """
         left = self._size
         while left > size:
-            chunk = self._read(size)
+            chunk = _read(self._fd, size, probe=False)
             if len(chunk) < size:
                 raise SourceFailed(Reason.CHANGED)
             left -= size
             yield chunk
-        chunk = self._read(left + 1)
+        chunk = _read(self._fd, left, probe=True)
         if len(chunk) != left:
             raise SourceFailed(Reason.CHANGED)
         self.check()
         if chunk:
             yield chunk
-
-    def _read(self, size: int) -> bytes:
-        """Read so many bytes, or fewer up to the end of the file."""
-        try:
-            data = os.read(self._fd, size)
-            while 0 < len(data) < size:
-                more = os.read(self._fd, size - len(data))
-                if not more:
-                    break
-                data += more
-        except OSError:
-            raise SourceFailed(Reason.UNREADABLE) from None
-        return data
 
     def check(self) -> None:
         """Find out whether the file is still what the walk has seen.

@@ -1,8 +1,8 @@
 """What a sender names: a walk through the trees that the user named.
 
 Rules
-1. The walk streams: it holds an open directory for each level, and nothing for what it has passed but a few
-   bytes that notice names which a receiver would take for one.
+1. The walk streams: it holds an open directory for each level, with the names in it that it has passed, to
+   notice those that a receiver would take for one.
 2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Links.SKIP` is silent.
 3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Links.COPY`.
 4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
@@ -19,17 +19,33 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
 from p2p_copy.files.directories import is_link
-from p2p_copy.files.reading import OPEN, SourceFailed, SourceFile, identity_of, open_source, reason_of
+from p2p_copy.files.reading import (
+    OPEN,
+    SourceFailed,
+    SourceFile,
+    identity_of,
+    open_source,
+    read_whole,
+    reason_of,
+)
 from p2p_copy.options import Links
 from p2p_copy.protocol import names
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from p2p_copy.files.reading import Identity
 
-__all__ = ["Found", "SourceFailed", "SourceFile", "any_exists", "count", "open_source", "walk"]
+__all__ = [
+    "Found",
+    "SourceFailed",
+    "SourceFile",
+    "any_exists",
+    "open_source",
+    "read_whole",
+    "walk",
+]
 
 BY_HANDLE = os.scandir in os.supports_fd
 """Whether names are looked at relative to the open directory that lists them; Windows has paths only."""
@@ -75,20 +91,6 @@ def any_exists(paths: Sequence[str]) -> bool:
     return any(os.path.isfile(path) or os.path.isdir(path) for path in paths)
 
 
-def count(
-    paths: Sequence[str], *, links: Links, portable_names: bool, stop: Callable[[], bool]
-) -> tuple[int, int] | None:
-    """Return how many files, of how many bytes in all, a walk finds; None once `stop()` is true."""
-    files = size = 0
-    for found in walk(paths, links=links, portable_names=portable_names):
-        if stop():
-            return None
-        if isinstance(found, Found) and found.entry.kind is Kind.FILE:
-            files += 1
-            size += found.entry.size
-    return files, size
-
-
 def walk(paths: Sequence[str], *, links: Links, portable_names: bool) -> Iterator[Found | Omitted]:
     """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
 
@@ -103,14 +105,34 @@ def walk(paths: Sequence[str], *, links: Links, portable_names: bool) -> Iterato
             yield from tree.inside(found, found.entry.name)
 
 
+class _Place:
+    """A directory that is being listed; both paths end in a separator.
+
+    Attributes:
+        relative: its path for messages.
+        room: bytes that a name may have in here for its path to fit into a manifest.
+        seen: the names in here that were passed.
+
+    """
+
+    __slots__ = ("directory", "path", "relative", "room", "seen")
+
+    def __init__(self, directory: Found, relative: str, seen: names.SeenNames) -> None:
+        self.directory = directory
+        self.seen = seen
+        self.path = os.path.join(directory.path, "")
+        self.relative = f"{relative}/"
+        self.room = limits.MAX_PATH - len(self.relative.encode())
+
+
 class _Walk:
-    """The rules of one walk, and the names that it has seen."""
+    """The rules of one walk."""
 
     def __init__(self, links: Links, *, portable: bool) -> None:
         self._links = links
         self._portable = portable
-        self._seen = names.SeenNames(os.urandom(16))
-        self._directories = 0
+        self._key = os.urandom(16)
+        self._top_names = names.SeenNames(self._key)
 
     def named(self, path: str) -> Found | Omitted:
         """Look at one path as the user gave it."""
@@ -125,7 +147,7 @@ class _Walk:
         entry = self._entry(name, None, status)
         if isinstance(entry, Reason):
             return Omitted(names.shown(name), entry)
-        if not self._seen.add(0, self._key(name)):
+        if not self._top_names.add(self._collision_key(name)):
             return Omitted(names.shown(name), Reason.EXISTS)
         return Found(entry, path, None, status, followed=True)
 
@@ -133,17 +155,15 @@ class _Walk:
         """Yield what lies in a directory, and in its directories; `relative` is its path for messages."""
         if _is_pruned(directory):
             return
-        self._directories += 1
-        number = self._directories
+        place = _Place(directory, relative, names.SeenNames(self._key))
         try:
             with _listing(directory) as entries:
                 for listed in entries:
-                    below = f"{relative}/{listed.name}"
-                    found = self._look(listed, directory, below, number)
+                    found = self._look(listed, place)
                     if found is not None:
                         yield found
                     if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
-                        yield from self.inside(found, below)
+                        yield from self.inside(found, place.relative + found.entry.name)
                     if _is_pruned(directory):
                         return
         except SourceFailed as failure:
@@ -151,12 +171,10 @@ class _Walk:
         except OSError as error:
             yield Omitted(names.shown(relative), reason_of(error))
 
-    def _look(
-        self, listed: os.DirEntry[str], directory: Found, relative: str, number: int
-    ) -> Found | Omitted | None:
+    def _look(self, listed: os.DirEntry[str], place: _Place) -> Found | Omitted | None:
         """Decide about one name in a directory; None leaves it out silently."""
         name = listed.name
-        path = os.path.join(directory.path, name)
+        path = place.path + name
         target = ""
         followed = False
         try:
@@ -170,18 +188,18 @@ class _Walk:
                 else:
                     target = os.readlink(path).replace(os.sep, "/")
         except OSError as error:
-            return Omitted(names.shown(relative), reason_of(error))
-        entry = self._entry(name, directory, status, target)
+            return Omitted(names.shown(place.relative + name), reason_of(error))
+        entry = self._entry(name, place.directory, status, target)
         if isinstance(entry, Reason):
-            return Omitted(names.shown(relative), entry)
-        if len(relative.encode()) > limits.MAX_PATH:
-            return Omitted(names.shown(relative), Reason.TOO_DEEP)
+            return Omitted(names.shown(place.relative + name), entry)
+        if place.room < limits.MAX_NAME and len(name.encode()) > place.room:
+            return Omitted(names.shown(place.relative + name), Reason.TOO_DEEP)
         # Names of this system differ by themselves; portable ones may not.
-        if self._portable and not self._seen.add(number, self._key(name)):
-            return Omitted(names.shown(relative), Reason.NAME)
-        return Found(entry, path, directory, status, followed=followed)
+        if self._portable and not place.seen.add(self._collision_key(name)):
+            return Omitted(names.shown(place.relative + name), Reason.NAME)
+        return Found(entry, path, place.directory, status, followed=followed)
 
-    def _key(self, name: str) -> str:
+    def _collision_key(self, name: str) -> str:
         return names.collision_key(name, portable=self._portable)
 
     def _entry(
@@ -200,7 +218,9 @@ class _Walk:
             return Reason.LINK_OUTSIDE
         if kind is Kind.DIRECTORY and _lies_in_itself(status, directory):
             return Reason.TOO_DEEP
-        mtime_ns = max(-_MOST_TIME - 1, min(_MOST_TIME, status.st_mtime_ns))
+        mtime_ns = status.st_mtime_ns
+        if not -_MOST_TIME <= mtime_ns <= _MOST_TIME:
+            mtime_ns = _MOST_TIME if mtime_ns > 0 else -_MOST_TIME
         size = status.st_size if kind is Kind.FILE else 0
         return Entry(kind, depth, name, status.st_mode & _MODE, mtime_ns, size, target)
 

@@ -19,11 +19,12 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
+from p2p_copy import limits
 from p2p_copy.errors import OutputNotWritable
-from p2p_copy.files import conflicts
+from p2p_copy.files import conflicts, directories
 from p2p_copy.files.directories import Directory
 from p2p_copy.files.failures import Refused, fail, fail_for_good
-from p2p_copy.files.part import Part, temporary_name
+from p2p_copy.files.part import Part, put_new, temporary_name
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
 
@@ -180,6 +181,35 @@ class Target:
         except (OSError, ValueError) as error:
             fail(error)
         return self._part
+
+    def put_file(self, item: Item, data: bytes | memoryview) -> None:
+        """Create a file of which all is here.
+
+        Raises:
+            Refused: it cannot be created, or its name is taken.
+            NoSpace, OutputNotWritable: no more can be written at all.
+
+        """
+        directory = self._parent(item)
+        policy = self._policy(directory)
+        if directories.HANDLES and policy is not Conflict.OVERWRITE and len(data) < limits.FSYNC_FROM:
+            self._check(item, directory)
+            try:
+                put_new(directory, item.entry, data)
+            except FileExistsError:
+                if policy is not Conflict.RENAME:
+                    raise conflicts.taken(policy) from None
+            except (OSError, ValueError) as error:
+                fail(error)
+            else:
+                return
+        part = self.begin_file(item)
+        try:
+            if data:
+                part.write(data)
+            part.publish()
+        finally:
+            part.discard()
 
     def _check(self, item: Item, directory: Directory) -> None:
         if directory.created or self._conflict is Conflict.RENAME:

@@ -22,8 +22,27 @@ from p2p_copy.protocol.wire import encode_entry
 if TYPE_CHECKING:
     from p2p_copy.protocol.messages import Entry
 
-_FILE: Final = "p2p-copy/1 file digest"
+_FILE: Final = blake3(derive_key_context="p2p-copy/1 file digest")
+"""Copied for each file, since the context has to be hashed first."""
 _ROOT: Final = "p2p-copy/1 root digest"
+
+_AT_ONCE: Final = 16 * limits.KIB
+"""Bytes that are worth a call to the hash."""
+
+
+def file_digest(data: bytes | memoryview) -> bytes:
+    """Return the digest of a file that is all here; it has one segment at most."""
+    assert len(data) <= limits.SEGMENT, "a file of several segments is never here as a whole"
+    return _tree(len(data), blake3(data).digest()).digest() if data else _EMPTY
+
+
+def _tree(size: int, leaves: bytes = b"") -> blake3:
+    tree = _FILE.copy()
+    tree.update(size.to_bytes(8, "big") + leaves)
+    return tree
+
+
+_EMPTY: Final = _tree(0).digest()
 
 
 class FileDigest:
@@ -32,7 +51,7 @@ class FileDigest:
     __slots__ = ("_at", "_segment", "_tree")
 
     def __init__(self, size: int) -> None:
-        self._tree = blake3(size.to_bytes(8, "big"), derive_key_context=_FILE)
+        self._tree = _tree(size)
         self._segment: blake3 | None = None
         self._at = 0
 
@@ -64,10 +83,11 @@ class FileDigest:
 class RootDigest:
     """Collects the entries of a transfer, in order."""
 
-    __slots__ = ("_hash",)
+    __slots__ = ("_hash", "_waiting")
 
     def __init__(self) -> None:
         self._hash = blake3(derive_key_context=_ROOT)
+        self._waiting = bytearray()  # many entries are hashed in one go
 
     def add(self, entry: Entry, digest: bytes | None) -> None:
         """Take the next entry; `digest` is None for a file that was not sent whole and for all but files."""
@@ -77,8 +97,15 @@ class RootDigest:
             outcome = b"\x00"
         else:
             outcome = b"\x01" + digest
-        self._hash.update(encode_entry(entry) + outcome)
+        self._waiting += encode_entry(entry) + outcome
+        if len(self._waiting) >= _AT_ONCE:
+            self._take_waiting()
+
+    def _take_waiting(self) -> None:
+        self._hash.update(self._waiting)
+        self._waiting.clear()
 
     def digest(self) -> bytes:
         """Return the digest of all entries taken so far."""
+        self._take_waiting()
         return self._hash.digest()

@@ -1,8 +1,8 @@
 """The receiver's view of the manifest: what was announced, what is owed, and what must be refused.
 
 A page is checked whole before any of it is returned, so nothing is created for a page that holds one bad
-entry. Only what is under way is remembered: the directories from the top to the entry named last, the
-entries from the first unfinished one on, and eight bytes for each name (to notice collisions).
+entry. Only what is under way is remembered: the directories from the top to the entry named last with the
+names in them (to notice collisions), and the entries from the first unfinished one on.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from p2p_copy.protocol.digest import RootDigest
 from p2p_copy.protocol.messages import Kind
 
 if TYPE_CHECKING:
-    from p2p_copy.protocol.messages import Data, Entry, FileEnd, FileFail, Finish, Page
+    from p2p_copy.protocol.messages import Data, Entry, FileEnd, FileFail, Finish, Page, WholeFile
 
 
 class Item:
@@ -29,6 +29,7 @@ class Item:
         parent: the directory it lies in, None at the top.
         entry: what the sender said of it.
         path: its components joined by "/"; not escaped, for messages only.
+        digest: what the sender says of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
 
     """
@@ -59,6 +60,7 @@ class _Level:
 
     item: Item
     path_bytes: int
+    seen: names.SeenNames
 
 
 class Manifest:
@@ -70,7 +72,8 @@ class Manifest:
 
     def __init__(self, *, portable: bool, key: bytes) -> None:
         self._portable = portable
-        self._seen = names.SeenNames(key)
+        self._key = key
+        self._top_names = names.SeenNames(key)
         self._levels: list[_Level] = []
         self._under_way: deque[Item] = deque()
         self._first = 0
@@ -106,45 +109,47 @@ class Manifest:
 
     def _enter(self, entry: Entry) -> Item:
         depth = entry.depth
-        if depth > len(self._levels) or depth >= limits.MAX_DEPTH:
+        levels = self._levels
+        if depth > len(levels) or depth >= limits.MAX_DEPTH:
             raise PeerMisbehaved("The other side names something in a directory that it never named.")
-        while len(self._levels) > depth:
-            self._release(self._levels.pop().item)
-        above = self._levels[-1] if self._levels else None
+        while len(levels) > depth:
+            self._release(levels.pop().item)
+        above = levels[-1] if levels else None
         path_bytes = self._check(entry, above)
-        item = Item(self._count, above.item if above else None, entry)
+        parent = above.item if above else None
+        item = Item(self._count, parent, entry)
         self._count += 1
+        if entry.kind is Kind.LINK:
+            return item
+        if parent is not None:
+            parent.holds += 1
         if entry.kind is Kind.DIRECTORY:
-            self._levels.append(_Level(item, path_bytes))
-            if item.parent is not None:
-                item.parent.holds += 1
-        elif entry.kind is Kind.FILE:
-            self.declared += entry.size
-            self.owed += entry.size
-            if self.declared > limits.MAX_FILE_SIZE:
-                raise PeerMisbehaved("The other side announces more bytes than any file system holds.")
-            if item.parent is not None:
-                item.parent.holds += 1
+            levels.append(_Level(item, path_bytes, names.SeenNames(self._key)))
+            return item
+        self.declared += entry.size
+        self.owed += entry.size
+        if self.declared > limits.MAX_FILE_SIZE:
+            raise PeerMisbehaved("The other side announces more bytes than any file system holds.")
         return item
 
     def _check(self, entry: Entry, above: _Level | None) -> int:
         """Refuse what may not be in a manifest; return the length of the path in bytes."""
-        shown = names.shown(entry.name)[: limits.MAX_NAME]
-        refusal = names.refusal(entry.name, portable=self._portable)
-        if refusal is None and entry.kind is Kind.LINK:
-            refusal = names.link_target_refusal(entry.target, entry.depth, portable=self._portable)
+        kind, _, name, _, _, size, target = entry
+        refusal = names.refusal(name, portable=self._portable)
+        if refusal is None and kind is Kind.LINK:
+            refusal = names.link_target_refusal(target, entry.depth, portable=self._portable)
         if refusal is not None:
-            raise PeerMisbehaved(f"The other side names '{shown}', which is refused: {refusal}.")
-        if entry.kind is not Kind.LINK and entry.target:
-            raise PeerMisbehaved(f"The other side gives '{shown}' a target, but it is no link.")
-        if entry.size and (entry.kind is not Kind.FILE or entry.size > limits.MAX_FILE_SIZE):
-            raise PeerMisbehaved(f"The other side gives '{shown}' a size that it cannot have.")
-        key = names.collision_key(entry.name, portable=self._portable)
-        if not self._seen.add(above.item.index + 1 if above else 0, key):
+            raise PeerMisbehaved(f"The other side names '{_shown(name)}', which is refused: {refusal}.")
+        if target and kind is not Kind.LINK:
+            raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a target, but it is no link.")
+        if size and (kind is not Kind.FILE or size > limits.MAX_FILE_SIZE):
+            raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a size that it cannot have.")
+        key = names.collision_key(name, portable=self._portable)
+        if not (above.seen if above else self._top_names).add(key):
             raise PeerMisbehaved(
-                f"The other side names '{shown}' twice, or two names that some systems take for one."
+                f"The other side names '{_shown(name)}' twice, or two names that some systems take for one."
             )
-        path_bytes = len(entry.name.encode()) + (above.path_bytes + 1 if above else 0)
+        path_bytes = len(name.encode()) + (above.path_bytes + 1 if above else 0)
         if path_bytes > limits.MAX_PATH:
             raise PeerMisbehaved("The other side names a path that is too long.")
         return path_bytes
@@ -176,7 +181,23 @@ class Manifest:
         item = self._file(message.index)
         if item.received != item.entry.size:
             raise PeerMisbehaved("The other side ended a file before all of it was sent.")
-        item.digest = message.digest
+        return self._ended(item, message.digest)
+
+    def whole(self, message: WholeFile) -> Item:
+        """Return the item that begins and is complete with this message.
+
+        Raises:
+            PeerMisbehaved: this is not all of it.
+
+        """
+        item = self._file(message.index)
+        if item.received or len(message.data) != item.entry.size:
+            raise PeerMisbehaved("The other side sent another number of bytes than it had announced.")
+        self.owed -= item.entry.size
+        return self._ended(item, message.digest)
+
+    def _ended(self, item: Item, digest: bytes) -> Item:
+        item.digest = digest
         self._sent_files += 1
         self._sent_size += item.entry.size
         return item
@@ -196,7 +217,7 @@ class Manifest:
     def _file(self, index: int) -> Item:
         at = index - self._first
         item = self._under_way[at] if 0 <= at < len(self._under_way) else None
-        if item is None or item.done:
+        if item is None or item.done or item.digest is not None:
             raise PeerMisbehaved("The other side speaks of a file that is not under way.")
         if self._current is not None and self._current is not item:
             raise PeerMisbehaved("The other side mixes the contents of two files.")
@@ -205,7 +226,8 @@ class Manifest:
     def done(self, item: Item) -> None:
         """Say that the receiver is through with a file, whatever became of it."""
         item.done = True
-        self._current = None
+        if self._current is item:
+            self._current = None
         if item.parent is not None:
             self._release(item.parent)
         self._advance()
@@ -246,3 +268,7 @@ class Manifest:
         if message.failures < self._failed_files:
             raise PeerMisbehaved("The other side forgot failures that it had reported.")
         return root
+
+
+def _shown(name: str) -> str:
+    return names.shown(name)[: limits.MAX_NAME]

@@ -39,12 +39,26 @@ _DEVICES: Final = frozenset(
 """Devices to Windows, with any extension (Microsoft, "Naming Files, Paths, and Namespaces")."""
 
 
+_PLAIN: Final = re.compile(
+    r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w[\w-]*(?:\.[\w-]+)*", re.ASCII | re.IGNORECASE
+)
+"""Most names: letters, digits, `_`, `-` and single dots. No rule refuses them, if they are not too long."""
+
+_FEW: Final = 1024
+"""Names of one directory that `SeenNames` keeps whole: as many on each level of a tree take 10 MB at the most."""
+
 _TABLES: Final = 256
 """Tables of `SeenNames`."""
 
 
 def refusal(name: str, *, portable: bool) -> str | None:
     """Return why this name may not be taken, None if it may."""
+    if len(name) <= limits.MAX_NAME and _PLAIN.fullmatch(name):
+        return None
+    return _refusal_by_rules(name, portable=portable)
+
+
+def _refusal_by_rules(name: str, *, portable: bool) -> str | None:
     if not name:
         return "it is empty"
     if name in {".", ".."}:
@@ -148,25 +162,39 @@ def _escaped(character: str) -> str:
 
 
 class SeenNames:
-    """Notices the second use of a name in a directory, among millions, in 12 to 24 bytes a name.
+    """Notices the second use of a name in one directory, be there few names or millions.
 
-    Holds a keyed 64-bit hash of each name. The key is random and secret, so no sender can construct
-    collisions; by chance, one in a million of the largest transfers (`limits.MAX_ENTRIES`) meets two names
-    with one hash, and refuses a good name. There are many small open-addressing tables, each at most two
-    thirds full, because growing a single one of millions would stop the event loop for a second.
+    The first few are kept as they are, of all others 12 to 24 bytes: a keyed 64-bit hash of each. The key is
+    random and secret, so no sender can construct collisions; by chance, one in a million of the largest
+    directories (`limits.MAX_ENTRIES`) holds two names with one hash, and a good name is refused. There are many
+    small open-addressing tables, each at most two thirds full, because growing a single one of millions would
+    take a second and a lot of memory.
     """
+
+    __slots__ = ("_few", "_key", "_tables", "_used")
 
     def __init__(self, key: bytes) -> None:
         """Start empty; `key` is 16 to 64 random bytes that nobody else knows."""
-        self._hash = blake2b(digest_size=8, key=key)
-        self._tables = [array("Q", bytes(8 * 16)) for _ in range(_TABLES)]  # 0 marks a free slot
-        self._used = [0] * _TABLES
+        self._key = key
+        self._few: set[str] = set()
+        self._tables: list[array[int]] = []  # 0 marks a free slot
+        self._used: list[int] = []
 
-    def add(self, directory: int, key: str) -> bool:
-        """Note a collision key in a directory (a number from 0); return False if it was there before."""
-        hasher = self._hash.copy()
-        hasher.update(directory.to_bytes(8, "big") + key.encode("utf-8", "surrogatepass"))
-        value = int.from_bytes(hasher.digest(), "big") or 1
+    def add(self, key: str) -> bool:
+        """Note a collision key; return False if it was there before."""
+        if key in self._few:
+            return False
+        if len(self._few) < _FEW:
+            self._few.add(key)
+            return True
+        return self._add_hash(key)
+
+    def _add_hash(self, key: str) -> bool:
+        if not self._tables:
+            self._tables = [array("Q", bytes(8 * 16)) for _ in range(_TABLES)]
+            self._used = [0] * _TABLES
+        digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
+        value = int.from_bytes(digest, "big") or 1
         number = value % _TABLES
         table = self._tables[number]
         at = _slot(table, value)

@@ -52,9 +52,9 @@ class Session:
             if states is None:
                 raise AssertionError(f"{type(message).__name__} while {self._we}")
             self._we, self._they = states
-        for part in wire.encode(message):
-            self._parts.append(part)
-            self.pending += len(part)
+        parts = wire.encode(message)
+        self._parts += parts
+        self.pending += sum(map(len, parts))
         self._final = isinstance(message, LAST)
 
     def record(self) -> bytes:
@@ -73,8 +73,8 @@ class Session:
             raise PeerMisbehaved("The other side sent text where only sealed records are allowed.")
         opened = self._opener.open(record)
         messages = wire.decode(opened.content)
-        for message in messages:
-            with self._states:
+        with self._states:
+            for message in messages:
                 states = say(self._they, self._we, message)
                 if states is None:
                     raise PeerMisbehaved(f"The other side sent {type(message).__name__} when it may not.")

@@ -26,13 +26,18 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
+    WholeFile,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-class S(Enum):
+class _ByIdentity(Enum):
+    __hash__ = object.__hash__  # an Enum's own is Python code, and every message asks three times
+
+
+class S(_ByIdentity):
     """The sender's states."""
 
     NEW = "new"
@@ -43,7 +48,7 @@ class S(Enum):
     CLOSED = "closed"
 
 
-class R(Enum):
+class R(_ByIdentity):
     """The receiver's states."""
 
     NEW = "new"
@@ -56,7 +61,7 @@ class R(Enum):
 State: TypeAlias = S | R
 Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
 
-_STREAM: Final = (Total, Page, Data, FileEnd, FileFail, Omitted)
+_STREAM: Final = (Total, Page, Data, FileEnd, WholeFile, FileFail, Omitted)
 
 SAYS: Final[Cells] = {
     S.NEW: {Offer: S.OFFERED, Abort: S.CLOSED},

@@ -31,28 +31,36 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
+    WholeFile,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRAME: Final = struct.Struct(">BI")
-_ENTRY: Final = struct.Struct(">BBHqQ")
+_ENTRY: Final = struct.Struct(">BBHqQH")  # and the length of the name, which is always there
 _DATA: Final = struct.Struct(">IQ")
 _INDEX: Final = struct.Struct(">I")
 _INDEX_REASON: Final = struct.Struct(">IB")
 _TWO: Final = struct.Struct(">QQ")
 _FINISH: Final = struct.Struct(">QQQQ")
 _U16: Final = struct.Struct(">H")
+_WHOLE: Final = struct.Struct(">BIIQ")  # a Data's frame and fields
+_WHOLE_END: Final = struct.Struct(f">BII{limits.DIGEST}s")  # a FileEnd
 
-DATA_OVERHEAD: Final = FRAME.size + _DATA.size
-"""Bytes that a Data message adds to its data."""
+_DATA_NUMBER: Final = 0x04
+_FILE_END_NUMBER: Final = 0x05
+_FILE_END_BODY: Final = _INDEX.size + limits.DIGEST
+
+WHOLE_OVERHEAD: Final = _WHOLE.size + _WHOLE_END.size
+"""Bytes that a WholeFile adds to its data; a Data adds less."""
 
 
 def encode(message: Message) -> tuple[bytes | memoryview, ...]:
     """Return the parts whose concatenation is the framed message; file data is not copied."""
-    kind = type(message)
-    number, body_of = _ENCODERS[kind]
+    if isinstance(message, WholeFile):
+        return _encode_whole(message)
+    number, body_of = _ENCODERS[type(message)]
     body = body_of(message)
     if isinstance(body, tuple):
         head, data = body
@@ -71,6 +79,11 @@ def decode(content: bytes | memoryview) -> list[Message]:
     messages: list[Message] = []
     at = 0
     while at < len(view):
+        whole = _decode_whole(view, at)
+        if whole is not None:
+            messages.append(whole)
+            at += len(whole.data) + WHOLE_OVERHEAD
+            continue
         if len(view) - at < FRAME.size:
             raise PeerMisbehaved("The other side sent a cut message.")
         number, length = FRAME.unpack_from(view, at)
@@ -86,6 +99,28 @@ def decode(content: bytes | memoryview) -> list[Message]:
         messages.append(message)
         at += length
     return messages
+
+
+def _encode_whole(file: WholeFile) -> tuple[bytes | memoryview, ...]:
+    return (
+        _WHOLE.pack(_DATA_NUMBER, _DATA.size + len(file.data), file.index, 0),
+        file.data,
+        _WHOLE_END.pack(_FILE_END_NUMBER, _FILE_END_BODY, file.index, file.digest),
+    )
+
+
+def _decode_whole(view: memoryview, at: int) -> WholeFile | None:
+    """Return the file that is all here from `at` on; None if it is something else, good or bad."""
+    if view[at] != _DATA_NUMBER or len(view) - at <= WHOLE_OVERHEAD:
+        return None
+    _, length, index, offset = _WHOLE.unpack_from(view, at)
+    data, end = at + _WHOLE.size, at + FRAME.size + length
+    if offset or end <= data or end + _WHOLE_END.size > len(view):
+        return None
+    number, size, ended, digest = _WHOLE_END.unpack_from(view, end)
+    if (number, size, ended) != (_FILE_END_NUMBER, _FILE_END_BODY, index):
+        return None
+    return WholeFile(index, view[data:end], digest)
 
 
 class _Reader:
@@ -104,10 +139,19 @@ class _Reader:
         return self._view[self._at - count : self._at]
 
     def fields(self, shape: struct.Struct) -> tuple[int, ...]:
-        return shape.unpack(self.take(shape.size))
+        at = self._at
+        if shape.size > len(self._view) - at:
+            raise PeerMisbehaved("The other side sent a message that is too short.")
+        self._at = at + shape.size
+        return shape.unpack_from(self._view, at)
 
     def text(self, most: int) -> str:
         (length,) = self.fields(_U16)
+        return self.string(length, most)
+
+    def string(self, length: int, most: int) -> str:
+        if not length:
+            return ""
         if length > most:
             raise PeerMisbehaved("The other side sent a text that is too long.")
         try:
@@ -146,31 +190,27 @@ _MAX_TARGET: Final = limits.MAX_PATH
 
 def encode_entry(entry: Entry) -> bytes:
     """Return one entry as it stands in a page."""
-    name = entry.name.encode()
-    target = entry.target.encode()
-    return b"".join(
-        (
-            _ENTRY.pack(entry.kind, entry.depth, entry.mode, entry.mtime_ns, entry.size),
-            _U16.pack(len(name)),
-            name,
-            _U16.pack(len(target)),
-            target,
-        )
-    )
+    kind, depth, text, mode, mtime_ns, size, there = entry
+    name, target = text.encode(), there.encode()
+    return _ENTRY.pack(kind, depth, mode, mtime_ns, size, len(name)) + name + _U16.pack(len(target)) + target
+
+
+def most_bytes(entry: Entry) -> int:
+    """Return how many bytes an entry takes in a page at most."""
+    return _ENTRY.size + _U16.size + 4 * (len(entry.name) + len(entry.target))
+
+
+_KINDS: Final = {kind.value: kind for kind in Kind}
 
 
 def _decode_entry(reader: _Reader) -> Entry:
-    number, depth, mode, mtime_ns, size = reader.fields(_ENTRY)
-    try:
-        kind = Kind(number)
-    except ValueError:
-        raise PeerMisbehaved(
-            "The other side named something that is neither file, directory nor link."
-        ) from None
+    number, depth, mode, mtime_ns, size, length = reader.fields(_ENTRY)
+    kind = _KINDS.get(number)
+    if kind is None:
+        raise PeerMisbehaved("The other side named something that is neither file, directory nor link.")
     # One name may be longer than a legal one, so that the manifest can say which rule it breaks.
-    return Entry(
-        kind, depth, reader.text(2 * limits.MAX_PATH), mode, mtime_ns, size, reader.text(_MAX_TARGET)
-    )
+    name = reader.string(length, 2 * limits.MAX_PATH)
+    return Entry(kind, depth, name, mode, mtime_ns, size, reader.text(_MAX_TARGET))
 
 
 def _decode_page(reader: _Reader) -> Page:
@@ -235,8 +275,8 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Offer: (0x01, lambda m: _text(m.program, _MAX_TEXT_BYTES)),
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
-    Data: (0x04, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
-    FileEnd: (0x05, lambda m: _INDEX.pack(m.index) + m.digest),
+    Data: (_DATA_NUMBER, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
+    FileEnd: (_FILE_END_NUMBER, lambda m: _INDEX.pack(m.index) + m.digest),
     FileFail: (0x06, lambda m: _INDEX_REASON.pack(m.index, m.reason)),
     Omitted: (0x07, lambda m: _text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason,))),
     Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures) + m.root),
@@ -252,8 +292,8 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     0x01: lambda r: Offer(r.text(_MAX_TEXT_BYTES)),
     0x02: lambda r: Total(*r.fields(_TWO)),
     0x03: _decode_page,
-    0x04: _decode_data,
-    0x05: _decode_file_end,
+    _DATA_NUMBER: _decode_data,
+    _FILE_END_NUMBER: _decode_file_end,
     0x06: lambda r: FileFail(*_decode_indexed(r)),
     0x07: _decode_omitted,
     0x08: _decode_finish,

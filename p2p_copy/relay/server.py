@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError)
 """What the end of a connection looks like; no reason for alarm."""
 
-_GOING: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted. Try again.", 5)
+_GOING: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted.", 5)
 
 
 async def serve(

@@ -10,6 +10,8 @@ from typing import NamedTuple
 _LINE = re.compile(r"^(\w+): +(\d+) kB$", re.MULTILINE)
 _CPU_FIELDS = slice(11, 13)
 """utime and stime among the fields after the name (proc_pid_stat(5)): it ends with the last parenthesis."""
+_CPU_FIELDS_CHILDREN = slice(11, 15)
+"""The same, and those of its waited-for children."""
 
 
 class Memory(NamedTuple):
@@ -26,15 +28,22 @@ def memory(pid: int) -> Memory:
     return Memory(kib["Rss"], kib["Private_Clean"] + kib["Private_Dirty"])
 
 
+def peak(pid: int) -> int:
+    """Return the most memory that was ever resident in a process, in KiB."""
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1])
+
+
 def descriptors(pid: int) -> int:
     """Return how many files and sockets a process has open."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 
-def processor_seconds(pid: int) -> float:
-    """Return the processor time that a process has had, its waited-for children not included."""
+def processor_seconds(pid: int, *, children: bool = False) -> float:
+    """Return the processor time that a process has had; with that of its waited-for children if you like."""
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-    ticks = stat.rpartition(")")[2].split()[_CPU_FIELDS]
+    ticks = stat.rpartition(")")[2].split()[_CPU_FIELDS_CHILDREN if children else _CPU_FIELDS]
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 

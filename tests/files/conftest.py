@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.files import directories
+from tests.files import helpers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,14 +18,19 @@ if TYPE_CHECKING:
 _NOBODY = 65534
 
 
-@pytest.fixture(params=["handles", "paths"])
+@pytest.fixture(params=["handles", "handles, files in pieces", "paths"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run a test with directory handles, and again as on systems that have none."""
-    if request.param == "paths":
+    """Run a test with directory handles, and again as on systems that have none.
+
+    With handles there are two ways to write a small file: all at once, and as if it were a large one.
+    """
+    ways, _, pieces = str(request.param).partition(", ")
+    monkeypatch.setattr(helpers, "IN_PIECES", bool(pieces))
+    if ways == "paths":
         monkeypatch.setattr(directories, "HANDLES", False)
     elif not directories.HANDLES:
         pytest.skip("this system has no directory handles")
-    return str(request.param)
+    return ways
 
 
 @pytest.fixture

@@ -44,7 +44,14 @@ def a_link(name: str, target: str, parent: Item | None = None, *, mtime_ns: int 
     return _item(parent, Entry(Kind.LINK, _depth(parent), name, 0o777, mtime_ns, 0, target))
 
 
+IN_PIECES = False
+"""Whether `deliver` writes as for a large file; set by the fixture `both_ways`."""
+
+
 def deliver(target: Target, item: Item, data: bytes = b"new") -> None:
+    if not IN_PIECES:
+        target.put_file(item, data)
+        return
     part = target.begin_file(item)
     if data:
         part.write(data)

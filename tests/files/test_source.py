@@ -8,7 +8,8 @@ import pytest
 
 from p2p_copy import limits
 from p2p_copy.files import source
-from p2p_copy.files.source import Found, any_exists, count, walk
+from p2p_copy.files.counting import count
+from p2p_copy.files.source import Found, any_exists, walk
 from p2p_copy.options import Links
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Page, Reason
@@ -431,6 +432,25 @@ def test_files_are_counted_by_the_rules_of_the_walk(top: Path) -> None:
     (top / "line\nbreak").write_text("abc")
     for links, expected in ((Links.KEEP, (1, 3)), (Links.COPY, (5, 15)), (Links.SKIP, (1, 3))):
         assert count([str(top)], links=links, portable_names=True, stop=lambda: False) == expected
+
+
+def test_counting_goes_as_deep_as_the_walk_and_ends_where_links_lead_in_circles(top: Path) -> None:
+    directory = top
+    for _ in range(limits.MAX_DEPTH):
+        (directory / "file").write_text("abc")
+        (directory / "round").symlink_to(top)
+        directory /= "d"
+        directory.mkdir()
+    for links in Links:
+        walked = [one for one in walk([str(top)], links=links, portable_names=True) if isinstance(one, Found)]
+        files = sum(one.entry.kind is Kind.FILE for one in walked)
+        assert count([str(top)], links=links, portable_names=True, stop=lambda: False) == (files, 3 * files)
+
+
+def test_counting_passes_over_what_cannot_be_looked_at(top: Path) -> None:
+    (top / "file").write_text("abc")
+    paths = [str(top / "missing"), str(top), str(top / "file"), "no\0path"]
+    assert count(paths, links=Links.KEEP, portable_names=True, stop=lambda: False) == (2, 6)
 
 
 def test_counting_stops_when_it_is_told_to(top: Path) -> None:

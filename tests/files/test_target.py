@@ -89,6 +89,23 @@ def test_contents_may_come_in_pieces(target: Target, out: Path) -> None:
     assert (out / "file").read_bytes() == b"one two"
 
 
+def test_a_small_file_has_no_name_until_it_is_written(
+    target: Target, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, seen = os.write, []
+
+    def look(fd: int, data: bytes) -> int:
+        (temporary,) = out.iterdir()
+        seen.append(permissions(temporary))
+        assert temporary.name.startswith(".p2p-copy-")
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", look)
+    deliver(target, a_file("file"))
+    assert seen == [0o600]
+    assert tree(out) == {"file": "new"}
+
+
 def test_a_file_has_no_name_until_it_is_published(target: Target, out: Path) -> None:
     part = target.begin_file(a_file("file"))
     part.write(b"new")

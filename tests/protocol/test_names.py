@@ -11,6 +11,7 @@ from p2p_copy import limits
 from p2p_copy.protocol.names import (
     PARTIAL_PREFIX,
     SeenNames,
+    _refusal_by_rules,
     collision_key,
     link_target_refusal,
     refusal,
@@ -311,45 +312,62 @@ def test_shown_text_is_always_printable_utf_8_and_shown_again_unchanged(path: st
     assert shown(text) == text
 
 
+@given(st.text("aAcCoOnNmMlLpPtTuUxX019.-_ $", max_size=9), st.booleans())
+@example("com1.x", True)
+@example("com1", False)
+@example("x" * 256, True)
+def test_the_short_cut_for_plain_names_takes_none_that_a_rule_refuses(name: str, portable: bool) -> None:
+    assert refusal(name, portable=portable) == _refusal_by_rules(name, portable=portable)
+
+
 # Names seen twice
 
 
-def test_a_name_is_seen_once_in_each_directory() -> None:
+@pytest.fixture
+def only_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if each directory held more names than are kept whole."""
+    monkeypatch.setattr("p2p_copy.protocol.names._FEW", 0)
+
+
+def test_a_name_is_seen_once() -> None:
     seen = SeenNames(bytes(16))
-    assert seen.add(0, "a")
-    assert seen.add(1, "a")
-    assert seen.add(0, "b")
-    assert not seen.add(0, "a")
-    assert not seen.add(1, "a")
-    assert seen.add(2, "\udc80")
+    assert seen.add("a")
+    assert seen.add("b")
+    assert not seen.add("a")
+    assert seen.add("\udc80")
+    assert not seen.add("\udc80")
 
 
 def test_nothing_is_forgotten_or_invented_while_the_tables_grow() -> None:
     seen = SeenNames(b"k" * 16)
-    names = [(number // 100, f"file-{number % 100}") for number in range(30_000)]
-    assert all(seen.add(directory, key) for directory, key in names)
-    assert not any(seen.add(directory, key) for directory, key in names)
+    names = [f"file-{number}" for number in range(30_000)]
+    assert all(seen.add(name) for name in names)
+    assert not any(seen.add(name) for name in names)
 
 
+@pytest.mark.usefixtures("only_hashes")
 def test_the_key_decides_where_names_lie() -> None:
     one, other = SeenNames(b"1" * 16), SeenNames(b"2" * 16)
-    one.add(0, "a")
-    other.add(0, "a")
+    one.add("a")
+    other.add("a")
     assert [list(table) for table in one._tables] != [list(table) for table in other._tables]
 
 
-@given(st.lists(st.tuples(st.integers(0, 3), st.text("ab", max_size=2))))
-def test_seen_names_behave_like_a_set(names: list[tuple[int, str]]) -> None:
-    seen, model = SeenNames(bytes(16)), set[tuple[int, str]]()
-    for name in names:
-        assert seen.add(*name) is (name not in model)
-        model.add(name)
+@pytest.mark.parametrize("few", [0, 3, 1000])
+@given(names=st.lists(st.text("ab\udc80", max_size=2)))
+def test_seen_names_behave_like_a_set(few: int, names: list[str]) -> None:
+    seen, model = SeenNames(bytes(16)), set[str]()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("p2p_copy.protocol.names._FEW", few)
+        for name in names:
+            assert seen.add(name) is (name not in model)
+            model.add(name)
 
 
 def test_a_million_names_would_fit_in_24_bytes_each() -> None:
     seen = SeenNames(bytes(16))
     count = 40_000
     for number in range(count):
-        seen.add(0, str(number))
+        seen.add(str(number))
     held = sum(table.itemsize * len(table) for table in seen._tables)
     assert held <= 24 * count

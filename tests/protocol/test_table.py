@@ -21,6 +21,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
+    WholeFile,
 )
 from p2p_copy.protocol.table import HEARS, SAYS, R, S, State, say
 
@@ -31,6 +32,7 @@ EXAMPLES: dict[type, Message] = {
     Page: Page(()),
     Data: Data(0, 0, b"x"),
     FileEnd: FileEnd(0, b""),
+    WholeFile: WholeFile(0, b"x", b""),
     FileFail: FileFail(0, Reason.OTHER),
     Omitted: Omitted("", Reason.OTHER),
     Finish: Finish(0, 0, 0, 0, b""),
@@ -75,7 +77,7 @@ def test_neither_side_says_what_only_the_other_may() -> None:
     for sending in S:
         assert not {Accept, Reject, Progress, Receipt} & set(SAYS[sending])
     for receiving in R:
-        assert not {Offer, Page, Data, FileEnd, Finish, Goodbye} & set(SAYS[receiving])
+        assert not {Offer, Page, Data, FileEnd, WholeFile, Finish, Goodbye} & set(SAYS[receiving])
 
 
 def test_a_side_may_give_up_until_it_has_said_its_last() -> None:

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from typing import get_args
 
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import example, given, strategies as st
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
@@ -27,6 +28,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
+    WholeFile,
 )
 
 u32 = st.integers(0, 2**32 - 1)
@@ -51,6 +53,7 @@ message = st.one_of(
     st.builds(lambda entries: Page(tuple(entries)), st.lists(entry, min_size=1, max_size=5)),
     st.builds(Data, u32, u64, st.binary(min_size=1, max_size=100)),
     st.builds(FileEnd, u32, digest),
+    st.builds(WholeFile, u32, st.binary(min_size=1, max_size=100), digest),
     st.builds(FileFail, u32, reason),
     st.builds(Omitted, text, reason),
     st.builds(Finish, u64, u64, u64, u64, digest),
@@ -67,8 +70,37 @@ def content(*messages: Message) -> bytes:
 
 
 @given(st.lists(message, max_size=8))
+@example([Data(1, 0, b"x"), FileEnd(1, bytes(32))])
 def test_what_is_encoded_is_decoded(messages: list[Message]) -> None:
-    assert wire.decode(content(*messages)) == messages
+    assert wire.decode(content(*messages)) == joined(messages)
+
+
+def joined(messages: list[Message]) -> list[Message]:
+    """Return the messages as they are heard: a file that is said in two parts at once is one."""
+    heard: list[Message] = []
+    for one in messages:
+        last = heard[-1] if heard else None
+        if (
+            isinstance(one, FileEnd)
+            and isinstance(last, Data)
+            and (last.index, last.offset) == (one.index, 0)
+        ):
+            heard[-1] = WholeFile(one.index, last.data, one.digest)
+        else:
+            heard.append(one)
+    return heard
+
+
+@given(st.binary(max_size=300))
+@example(b"d")
+def test_a_whole_file_is_two_messages_on_the_wire_and_nothing_less(tail: bytes) -> None:
+    file = WholeFile(7, b"data", b"d" * 32)
+    whole = content(file)
+    assert whole == content(Data(7, 0, b"data"), FileEnd(7, b"d" * 32))
+    for cut in range(len(whole)):
+        if not tail.startswith(whole[cut:]):
+            with suppress(PeerMisbehaved):
+                assert file not in wire.decode(whole[:cut] + tail)
 
 
 @given(st.lists(message, min_size=1, max_size=3), st.data())
@@ -79,7 +111,8 @@ def test_a_cut_content_is_refused_or_whole_messages(messages: list[Message], dat
         decoded = wire.decode(whole[:cut])
     except PeerMisbehaved:
         return
-    assert decoded == messages[: len(decoded)]
+    # What was cut off may be the half of a whole file, and what is left of it then its data.
+    assert content(*decoded) == whole[: len(content(*decoded))]
 
 
 @given(st.binary(max_size=200))
@@ -94,6 +127,7 @@ def test_every_message_of_the_vocabulary_has_a_number_for_each_direction() -> No
         "Reject", "Progress", "Receipt", "Abort",
     }  # fmt: skip
     assert {number for number, _ in wire._ENCODERS.values()} == set(wire._DECODERS)
+    assert set(get_args(Message)) - set(wire._ENCODERS) == {WholeFile}, "which is two messages on the wire"
 
 
 def test_a_reason_of_a_later_version_is_read_as_other() -> None:

@@ -1,0 +1,164 @@
+"""Those who take part: each runs a whole transfer as its users do, on this machine, through servers of its own."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from tests.bench.runs import HOST, Client, Run, free_port, serving, started, together, variables, wait
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.test_processes import Certificates
+
+WAITING = 2.0
+"""Seconds after which a receiver that came first waits at its relay, and has nothing to do."""
+
+PASSPHRASE = "a long passphrase"
+
+
+class Contestant(ABC):
+    """Copies a file or a tree from one process to another; the copy gets the source's name below `out`."""
+
+    name: str
+
+    @abstractmethod
+    def copy(self, source: Path, out: Path, folder: Path, *, receiver_waits: bool = False) -> Run:
+        """Do it, `out` being there and empty; `folder` takes logs. The receiver comes first, or at the same time."""
+
+    def help(self, folder: Path) -> Run:
+        """Show what this program can do, and nothing else."""
+        raise NotImplementedError
+
+
+class Relayed(Contestant):
+    """A sender and a receiver that meet at a relay: what p2p-copy, its last release and magic-wormhole share."""
+
+    program: str
+    env: dict[str, str]
+
+    def copy(self, source: Path, out: Path, folder: Path, *, receiver_waits: bool = False) -> Run:
+        return self.copies(source, [out], folder, receiver_waits=receiver_waits)
+
+    def copies(
+        self, source: Path, outs: Sequence[Path], folder: Path, *, receiver_waits: bool = False
+    ) -> Run:
+        """Copy to many receivers at once through one relay; each has a sender and a code of its own."""
+        ports = [free_port() for _ in range(2)]
+        with ExitStack() as servers, started() as receivers, started() as senders:
+            relay, *_ = [
+                servers.enter_context(serving(words, folder, self.env, port))
+                for words, port in zip(self.servers(*ports), ports, strict=False)
+            ]
+            for number, out in enumerate(outs):
+                receivers.append(
+                    Client([self.program, *self.receive(ports, number, out)], folder, self.code(number))
+                )
+            if receiver_waits:
+                time.sleep(WAITING)
+            for number in range(len(outs)):
+                senders.append(
+                    Client([self.program, *self.send(ports, number, source)], folder, self.code(number))
+                )
+            used = wait([*senders, *receivers])
+            sent, received = together(used[: len(outs)]), together(used[len(outs) :])
+            return Run(sent, received, relay.used(), relay.start)
+
+    def help(self, folder: Path) -> Run:
+        with started() as clients:
+            clients.append(Client([self.program, "--help"], folder, self.env))
+            return Run(*wait(clients))
+
+    def code(self, number: int) -> dict[str, str]:
+        """Return a client's environment; it may hold the code."""
+        return self.env
+
+    @abstractmethod
+    def servers(self, *ports: int) -> list[Sequence[str]]:
+        """Return the relay's command, and those of other servers, each for its port."""
+
+    @abstractmethod
+    def send(self, ports: Sequence[int], number: int, source: Path) -> Sequence[str]: ...
+
+    @abstractmethod
+    def receive(self, ports: Sequence[int], number: int, out: Path) -> Sequence[str]: ...
+
+
+class PeerToPeerCopy(Relayed):
+    """What both p2p-copy have in common: one relay, with TLS or without."""
+
+    def __init__(self, program: str, certificates: Certificates | None = None) -> None:
+        self.program = program
+        self._certificates = certificates
+        self.env = variables(SSL_CERT_FILE=certificates.authority) if certificates else variables()
+
+    def _url(self, ports: Sequence[int]) -> str:
+        return f"{'wss' if self._certificates else 'ws'}://{HOST}:{ports[0]}"
+
+    def servers(self, *ports: int) -> list[Sequence[str]]:
+        options = self._certificates.options if self._certificates else ("--no-tls",)
+        return [(self.program, "run-relay-server", HOST, str(ports[0]), *options)]
+
+
+class Ours(PeerToPeerCopy):
+    """The p2p-copy of this checkout."""
+
+    name = "p2p-copy"
+
+    def code(self, number: int) -> dict[str, str]:
+        return {**self.env, "P2P_COPY_CODE": f"lab{number}-{PASSPHRASE}"}
+
+    def send(self, ports: Sequence[int], number: int, source: Path) -> Sequence[str]:
+        return "send", "--server", self._url(ports), str(source)
+
+    def receive(self, ports: Sequence[int], number: int, out: Path) -> Sequence[str]:
+        return "receive", "--server", self._url(ports), "--out", str(out)
+
+
+class Rival(PeerToPeerCopy):
+    """p2p-copy 0.1.2 as released: encrypted like ours, without compression, which only costs it time here."""
+
+    name = "0.1.2"
+    compress = "off"
+
+    def send(self, ports: Sequence[int], number: int, source: Path) -> Sequence[str]:
+        words = "send", self._url(ports), f"{PASSPHRASE} {number}", str(source)
+        return *words, "--encrypt", "--compress", self.compress
+
+    def receive(self, ports: Sequence[int], number: int, out: Path) -> Sequence[str]:
+        return "receive", self._url(ports), f"{PASSPHRASE} {number}", "--encrypt", "--out", str(out)
+
+
+class Wormhole(Relayed):
+    """magic-wormhole through its transit relay; the key exchange goes through its mailbox server beside that."""
+
+    name = "magic-wormhole"
+
+    def __init__(self, program: str, twist: str) -> None:
+        self.program, self._twist = program, twist
+        self.env = variables()
+
+    def servers(self, *ports: int) -> list[Sequence[str]]:
+        transit, mailbox = (f"tcp:{port}:interface={HOST}" for port in ports)
+        database = ("--channel-db", ":memory:")
+        return [
+            (self._twist, "transitrelay", "--port", transit),
+            (self._twist, "wormhole-mailbox", "--port", mailbox, *database),
+        ]
+
+    def _place(self, ports: Sequence[int]) -> Sequence[str]:
+        transit, mailbox = ports
+        return "--relay-url", f"ws://{HOST}:{mailbox}/v1", "--transit-helper", f"tcp:{HOST}:{transit}"
+
+    def send(self, ports: Sequence[int], number: int, source: Path) -> Sequence[str]:
+        code = f"{number + 1}-{PASSPHRASE.replace(' ', '-')}"
+        return *self._place(ports), "send", "--no-listen", "--hide-progress", "--code", code, str(source)
+
+    def receive(self, ports: Sequence[int], number: int, out: Path) -> Sequence[str]:
+        code = f"{number + 1}-{PASSPHRASE.replace(' ', '-')}"
+        options = ("--no-listen", "--hide-progress", "--accept-file", "--output-file", str(out))
+        return *self._place(ports), "receive", *options, code

@@ -1,0 +1,219 @@
+"""Programs under measurement: clients that end by themselves, servers that run meanwhile, and what each of them used."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from tests.bench import proc, usage
+from tests.processes import environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+HOST = "127.0.0.1"
+
+START = 30.0
+"""Seconds in which a server must take connections."""
+
+ENDING = 10.0
+"""Seconds in which a killed process must be gone."""
+
+LONGEST = 3600.0
+"""Seconds for one client: a million files through the slowest of all."""
+
+LOOK = 0.1
+"""Seconds between two looks whether clients have ended; their times are taken elsewhere."""
+
+PARTING = 0.3
+"""Seconds in which a server hears that its clients are gone, and collects its own children."""
+
+LAST_WORDS = 600
+"""Characters of what a program said, for the person who wonders why it failed."""
+
+_NUMBERS = itertools.count()
+
+
+class Failed(Exception):
+    """A program did not do what it is measured at; says what it said."""
+
+
+class Usage(NamedTuple):
+    """What a program used from one moment of the monotonic clock to another: processor seconds, peak memory in KiB."""
+
+    began: float
+    ended: float
+    processor: float
+    peak: int
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one transfer, or several at once, used: sums over the senders, over the receivers; the largest peak."""
+
+    sender: Usage
+    receiver: Usage | None = None
+    relay: Usage | None = None
+    relay_start: int = 0
+    """Memory of the relay before its first client, in KiB."""
+
+    @property
+    def seconds(self) -> float:
+        """From the first client's start to the last one's end."""
+        whole = together([each for each in (self.sender, self.receiver) if each])
+        return whole.seconds
+
+    @property
+    def processor(self) -> float:
+        """Processor seconds of all processes."""
+        return sum(each.processor for each in (self.sender, self.receiver, self.relay) if each)
+
+
+def together(used: Sequence[Usage]) -> Usage:
+    """Return all that some programs used: from the first start to the last end, and the largest peak."""
+    began, ended = min(each.began for each in used), max(each.ended for each in used)
+    return Usage(began, ended, sum(each.processor for each in used), max(each.peak for each in used))
+
+
+def variables(**more: str) -> dict[str, str]:
+    """Return the environment of a measured program: nothing of this checkout, of the tests or of an ssh-agent."""
+    unwanted = ("PYTHONPATH", "PYTHONWARNINGS", "SSH_AUTH_SOCK")
+    return {name: value for name, value in environment(**more).items() if name not in unwanted}
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
+
+
+class Program:
+    """A process, its children, and what they say; all of them end at the latest with `end`."""
+
+    def __init__(self, words: Sequence[str], folder: Path, env: Mapping[str, str], name: str) -> None:
+        self.name = name
+        self._said = folder / f"said-{next(_NUMBERS)}"
+        with self._said.open("wb") as said:
+            self.process = subprocess.Popen(
+                words,
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                env=env,
+                start_new_session=True,
+            )
+
+    def end(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(ENDING)
+
+    def failed(self, what: str) -> Failed:
+        said = self._said.read_text(encoding="utf-8", errors="replace").strip()[-LAST_WORDS:]
+        return Failed(f"{self.name} {what}: {said}")
+
+
+class Client(Program):
+    """A program that does its work and ends."""
+
+    def __init__(self, words: Sequence[str], folder: Path, env: Mapping[str, str]) -> None:
+        self._report = folder / f"report-{next(_NUMBERS)}"
+        launcher = (sys.executable, "-I", "-S", str(usage.__file__), str(self._report))
+        super().__init__([*launcher, *words], folder, env, Path(words[0]).name)
+
+    def used(self) -> Usage | None:
+        """Return what it used, None as long as it runs.
+
+        Raises:
+            Failed: it did not end well.
+
+        """
+        if self.process.poll() is None:
+            return None
+        code, *figures = self._report.read_text(encoding="ascii").split()
+        if code != "0":
+            raise self.failed(f"ended with {code}")
+        began, ended, processor, peak = map(float, figures)
+        return Usage(began, ended, processor, int(peak))
+
+
+def wait(clients: Sequence[Client]) -> list[Usage]:
+    """Return what clients used, once all have ended well; the first one that does not is the end of waiting."""
+    deadline = time.monotonic() + LONGEST
+    while True:
+        used = [client.used() for client in clients]
+        if None not in used:
+            return [each for each in used if each]
+        if time.monotonic() > deadline:
+            raise clients[used.index(None)].failed("takes too long")
+        time.sleep(LOOK)
+
+
+class Server(Program):
+    """A program that takes connections at a port of this machine until it is ended."""
+
+    def __init__(self, words: Sequence[str], folder: Path, env: Mapping[str, str], port: int) -> None:
+        super().__init__(words, folder, env, Path(words[0]).name)
+        try:
+            self._wait_until_open(port)
+        except BaseException:
+            self.end()
+            raise
+        self.start = proc.peak(self.process.pid)
+        self._began = time.monotonic()
+        self._used = proc.processor_seconds(self.process.pid, children=True)
+
+    def _wait_until_open(self, port: int) -> None:
+        deadline = time.monotonic() + START
+        while True:
+            try:
+                socket.create_connection((HOST, port), timeout=START).close()
+            except OSError:
+                if self.process.poll() is not None or time.monotonic() > deadline:
+                    raise self.failed("does not start") from None
+                time.sleep(0.05)
+            else:
+                time.sleep(PARTING)
+                return
+
+    def used(self) -> Usage:
+        """Return what it used since it was ready."""
+        time.sleep(PARTING)
+        if self.process.poll() is not None:
+            raise self.failed("has ended")
+        processor = proc.processor_seconds(self.process.pid, children=True) - self._used
+        return Usage(self._began, time.monotonic(), processor, proc.peak(self.process.pid))
+
+
+@contextmanager
+def serving(words: Sequence[str], folder: Path, env: Mapping[str, str], port: int) -> Iterator[Server]:
+    server = Server(words, folder, env, port)
+    try:
+        yield server
+    finally:
+        server.end()
+
+
+@contextmanager
+def started() -> Iterator[list[Client]]:
+    """Yield a list for clients, all of which are gone afterwards."""
+    clients: list[Client] = []
+    try:
+        yield clients
+    finally:
+        for client in clients:
+            client.end()
