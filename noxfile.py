@@ -33,8 +33,14 @@ OLDEST = PYTHONS[0]
 RIVAL = "p2p-copy[security]==0.1.2"
 """What we measure ourselves against: the last release before this one."""
 
+WORMHOLE = ("magic-wormhole", "magic-wormhole-mailbox-server", "magic-wormhole-transit-relay")
+"""What people use instead, and its two servers."""
+
 PYTEST = ("python", "-m", "pytest", "-n", "2")
 """Two workers: much of what the tests wait for is a socket or a process."""
+
+NOT_AGAIN = ("--ignore=tests/contrib",)
+"""About systemd, proxies and shells, whatever the version of Python: the oldest one runs them."""
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -80,7 +86,7 @@ def python27() -> str | None:
 def tests(session: nox.Session) -> None:
     """All tests, layering included, with the newest versions of what we depend on."""
     session.install("-e", ".", *group("test"))
-    session.run(*PYTEST, *session.posargs)
+    session.run(*PYTEST, *(() if session.python == OLDEST else NOT_AGAIN), *session.posargs)
 
 
 @nox.session(name="lowest", python=OLDEST)
@@ -88,7 +94,7 @@ def lowest_versions(session: nox.Session) -> None:
     """All tests with the lowest versions that pyproject.toml declares, on the oldest Python."""
     pinned = lowest(PYPROJECT["project"]["dependencies"])
     session.install("-e", ".", *pinned, *group("test"))
-    session.run(*PYTEST, *session.posargs)
+    session.run(*PYTEST, *NOT_AGAIN, *session.posargs)
 
 
 @nox.session(python=OLDEST)
@@ -164,13 +170,41 @@ def faults(session: nox.Session) -> None:
 def waiting(session: nox.Session) -> None:
     """What waiting clients and pairings cost our relay and that of 0.1.2; minutes. `-- --waiters 100` tries it."""
     session.install("-e", ".", *group("test"))
-    home = Path(session.create_tmp()).resolve() / "rival"
-    programs = home / "bin"
+    rival = installed(session, "rival", RIVAL) / "p2p-copy"
+    session.run("python", "-m", "tests.bench.waiting", "--rival", str(rival), *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def bench(session: nox.Session) -> None:
+    """How fast we are beside 0.1.2, magic-wormhole, scp and rsync; minutes. `-- --rounds 1 --scale 0.05` tries it."""
+    session.install("-e", ".", *group("test"))
+    wormhole = installed(session, "wormhole", *WORMHOLE) / "wormhole"
+    others = ("--wormhole", str(wormhole)) if wormhole.exists() else ()
+    session.run("python", "-m", "tests.bench.speed", *measured(session), *others, *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def growth(session: nox.Session) -> None:
+    """Many pairings at once, compression, slow and long links; minutes, some needs root. `-- --scale 0.05` tries it."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.bench.growth", *measured(session), *session.posargs)
+
+
+def measured(session: nox.Session) -> tuple[str, ...]:
+    """Return the options that name us, installed as users have us, and the rival."""
+    ours, rival = (
+        installed(session, name, what) / "p2p-copy" for name, what in (("ours", "."), ("rival", RIVAL))
+    )
+    return ("--ours", str(ours), *(("--rival", str(rival)) if rival.exists() else ()))
+
+
+def installed(session: nox.Session, name: str, *requirements: str) -> Path:
+    """Install programs into a fresh environment of their own; return where they are, if pip could have them."""
+    home = Path(session.create_tmp()).resolve() / name
     session.run("python", "-m", "venv", "--clear", str(home))
-    pip = (str(programs / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check")
-    session.run(*pip, RIVAL, external=True)
-    program = str(programs / "p2p-copy")
-    session.run("python", "-m", "tests.bench.waiting", "--rival", program, *session.posargs)
+    pip = (str(home / "bin" / "python"), "-m", "pip", "install", "-q", "--disable-pip-version-check")
+    session.run(*pip, *requirements, external=True, success_codes=[0, 1])
+    return home / "bin"
 
 
 @nox.session(python=OLDEST)

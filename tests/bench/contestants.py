@@ -71,7 +71,7 @@ class Relayed(Contestant):
     def help(self, folder: Path) -> Run:
         with started() as clients:
             clients.append(Client([self.program, "--help"], folder, self.env))
-            return Run(*wait(clients))
+            return Run(together(wait(clients)))
 
     def code(self, number: int) -> dict[str, str]:
         """Return a client's environment; it may hold the code."""

@@ -42,7 +42,14 @@ class Goal:
         ratio = 1 / max(ratio, LEAST) if self.faster else ratio
         reached = ratio >= self.bar if self.faster else ratio <= self.bar
         bar = f"{'>=' if self.faster else '<='} {self.bar}"
-        return [self.title, median(ours), f"{self.rival}: {median(rival)}", f"{ratio:.2f}", bar, _yes(reached)]
+        return [
+            self.title,
+            median(ours),
+            f"{self.rival}: {median(rival)}",
+            f"{ratio:.2f}",
+            bar,
+            _yes(reached),
+        ]
 
 
 def _yes(reached: bool) -> str:

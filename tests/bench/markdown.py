@@ -69,14 +69,19 @@ def _others() -> float:
 
 def _model() -> str:
     cpuinfo = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    models = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
+    models = [
+        line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")
+    ]
     return models[0] if models else platform.machine()
 
 
 def _version(program: str) -> str:
     """Return the first line that a program says of its version."""
     words = [program, "-V"] if Path(program).name == "ssh" else [program, "--version"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
     lines = (done.stdout or done.stderr).splitlines() if done.returncode == 0 else []
     return lines[0].strip() if lines else ""
 

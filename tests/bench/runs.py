@@ -1,4 +1,4 @@
-"""Programs under measurement: clients that end by themselves, servers that run meanwhile, and what each of them used."""
+"""Programs under measurement: clients that end by themselves, servers meanwhile, and what each of them used."""
 
 from __future__ import annotations
 

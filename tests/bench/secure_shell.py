@@ -104,9 +104,7 @@ class Scp(Contestant):
         self._shell = shell
 
     def copy(self, source: Path, out: Path, folder: Path, *, receiver_waits: bool = False) -> Run:
-        return self._shell.run(
-            ["scp", "-q", "-r", *self._shell.options, str(source), _target(out)], folder
-        )
+        return self._shell.run(["scp", "-q", "-r", *self._shell.options, str(source), _target(out)], folder)
 
 
 class Rsync(Contestant):

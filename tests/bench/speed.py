@@ -1,7 +1,7 @@
 """How fast p2p-copy is beside what people use otherwise: the whole command against the whole command.
 
 `python -m tests.bench.speed [--rival PROGRAM] [--wormhole PROGRAM] [--rounds N] [--scale SHARE] [--only WORK…]
-[--million]` lets all contestants do the same work one after another, round by round, so that whatever else the
+[--many]` lets all contestants do the same work one after another, round by round, so that whatever else the
 machine does meets them all; compares what arrived byte for byte; and prints medians as Markdown, with the least and
 the most. It is a measurement: its exit code says nothing about speed.
 """
@@ -9,7 +9,6 @@ the most. It is a measurement: its exit code says nothing about speed.
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 import sys
 from pathlib import Path
@@ -21,14 +20,19 @@ from tests.bench.contestants import Contestant, Ours, Rival, Wormhole
 from tests.bench.data import GIB, KIB, random_file, small_files, workspace
 from tests.bench.goals import goals
 from tests.bench.markdown import Machine, median, mib, number, say, table
-from tests.bench.runs import Failed, Run, Usage
+from tests.bench.runs import Failed
 from tests.bench.secure_shell import Rsync, Scp, Shell
 from tests.test_processes import Certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from tests.bench.arena import Results
+    from tests.bench.runs import Run, Usage
+
+NAMES = ("large-ws", "large-wss", "small", "one-byte", "help")
+SLOW = ("some", "many")
+"""Works that are done only if asked for."""
 
 LARGE = 2 * GIB
 SMALL, SMALL_SIZE = 20_000, 4 * KIB
@@ -41,6 +45,13 @@ ROOM = 3
 
 EMPTY_FILE = 4 * KIB
 """Bytes of memory that Linux takes for an empty file there and its copy, with some to spare."""
+
+EXPLAINED = """\
+Medians, with the least and the most. Seconds are those from the start of the first client to the end of the last one;
+of `send` of one byte they are the sender's alone. p2p-copy, 0.1.2 and magic-wormhole go through their own relays, scp
+and rsync straight to a server whose CPU time stands below the receiver's. What servers used before their first client
+is not counted as CPU time. A peak of 9 MiB means no more than that: the program that looks on takes as much.
+"""
 
 PAIRING = 6 * limits.RELAY_MAX_MESSAGE // KIB
 """KiB that one pairing may hold at a relay, as `limits.RELAY_CHANNEL` tells: two messages in flight for each
@@ -64,18 +75,30 @@ def works(plain: Sequence[Contestant], secure: Sequence[Contestant], rounds: int
     own_help = [each for each in plain if isinstance(each, Ours | Rival | Wormhole)]
     return [
         Work("large-ws", f"{number(mib_large)} MiB, ws", plain, large, rounds, mib_large, "MiB/s"),
-        Work("large-wss", f"{number(mib_large)} MiB, wss on both legs", secure, large, rounds, mib_large, "MiB/s"),
+        Work(
+            "large-wss",
+            f"{number(mib_large)} MiB, wss on both legs",
+            secure,
+            large,
+            rounds,
+            mib_large,
+            "MiB/s",
+        ),
         Work("small", f"{count:,} files of 4 KiB, ws", plain, small, rounds, count, "files/s"),
         Work("one-byte", "1 byte, receiver waiting, ws", plain, one_byte, rounds, receiver_waits=True),
         Work("help", "`--help`", own_help, None, rounds),
-        *(many(ours, int(MANY * scale / part)) for part in (FEW, 1)),
+        many("some", ours, int(MANY * scale / FEW)),
+        many("many", ours, int(MANY * scale)),
     ]
 
 
-def many(ours: Sequence[Contestant], count: int) -> Work:
-    """Return the work with so many files that only memory counts; once is enough."""
-    name = f"many-{count}"
-    return Work(name, f"{count:,} empty files, ws", ours, lambda top: small_files(top, count, 0), 1, count, "files/s")
+def many(name: str, ours: Sequence[Contestant], count: int) -> Work:
+    """Return the work with so many files that memory counts, and once is enough."""
+
+    def make(top: Path) -> Path:
+        return small_files(top, count, 0)
+
+    return Work(name, f"{count:,} empty files, ws", ours, make, 1, count, "files/s")
 
 
 def everything(works: Sequence[Work], results: Results) -> str:
@@ -85,7 +108,101 @@ def everything(works: Sequence[Work], results: Results) -> str:
         for who, runs in results.get(work.name, {}).items():
             seconds = [run.sender.seconds if work.receiver_waits else run.seconds for run in runs]
             rate = f"{number(work.amount / statistics.median(seconds))} {work.unit}" if work.amount else ""
-            processor = " / ".join(_sides(runs, lambda used: number(used.processor)))
-            peak = " / ".join(_sides(runs, lambda used: number(mib(used.peak))))
+            processor = _sides(runs, lambda used: used.processor)
+            peak = _sides(runs, lambda used: mib(used.peak))
             rows.append([work.title, who, rate, median(seconds), processor, peak])
     return table(["work", "", "rate", "s", "CPU s: sender / relay / receiver", "peak MiB: the same"], rows)
+
+
+def _sides(runs: Sequence[Run], figure: Callable[[Usage], float]) -> str:
+    """Return the medians of a figure of sender, relay and receiver."""
+    said = []
+    for used in ([run.sender for run in runs], [run.relay for run in runs], [run.receiver for run in runs]):
+        figures = [figure(each) for each in used if each]
+        said.append(number(statistics.median(figures)) if figures else "-")
+    return " / ".join(said)
+
+
+def relay_memory(results: Results) -> str:
+    """Return a sentence about how much a relay of ours grew, and how much it may."""
+    grown = [
+        mib(run.relay.peak - run.relay_start)
+        for work in ("large-ws", "large-wss")
+        for run in results.get(work, {}).get(Ours.name, [])
+        if run.relay
+    ]
+    if not grown:
+        return ""
+    return (
+        f"Our relay grew by {number(max(grown))} MiB at most while one pairing went at full speed. By `limits` a "
+        f"pairing holds {number(mib(PAIRING))} MiB at most.\n"
+    )
+
+
+def report(arena: Arena, done: Sequence[Work], size: int, machine: Machine, programs: Sequence[str]) -> str:
+    reached = [row for goal in goals(size / GIB) if (row := goal.row(arena.results))]
+    parts = ["# How fast p2p-copy is\n", machine.about(programs), "\n" + EXPLAINED]
+    if reached:
+        heads = ["", Ours.name, "beside", "ratio", "goal", "reached"]
+        parts += ["## What is to be reached\n", table(heads, reached) + "\n", relay_memory(arena.results)]
+    parts += ["## All that ran\n", everything(done, arena.results)]
+    parts += [f"\nWithout {name}: {why}." for name, why in arena.out_of_it.items()]
+    return "\n".join(parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--ours", default=str(Path(sys.executable).with_name("p2p-copy")), help="our program")
+    parser.add_argument("--rival", help="the program of an installed p2p-copy 0.1.2")
+    parser.add_argument("--wormhole", help="the program of magic-wormhole, its servers' `twist` beside it")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the data, to try it out")
+    parser.add_argument("--only", nargs="+", choices=NAMES + SLOW, default=NAMES, metavar="WORK")
+    parser.add_argument("--many", action="store_true", help="a million files, too, which takes minutes")
+    words = parser.parse_args()
+    names = {*words.only, *(SLOW if words.many else ())}
+    size = int(LARGE * words.scale)
+    need = max(ROOM * size, int(MANY * words.scale) * EMPTY_FILE if "many" in names else 0)
+    machine = Machine()
+    with workspace(need) as folder:
+        arena = Arena(folder)
+        certificates = Certificates(folder)
+        plain, secure = _contestants(words, folder, certificates, arena)
+        arena.warm_up([*plain, *secure])
+        done = [work for work in works(plain, secure, words.rounds, words.scale) if work.name in names]
+        for work in done:
+            arena.do(work)
+    programs = [words.ours, *([words.wormhole] if words.wormhole else []), "ssh", "rsync"]
+    say(report(arena, done, size, machine, programs))
+    return 1 if Ours.name in arena.out_of_it else 0
+
+
+def _contestants(
+    words: argparse.Namespace, folder: Path, certificates: Certificates, arena: Arena
+) -> tuple[list[Contestant], list[Contestant]]:
+    """Return those who can take part: all, and those who speak TLS. Ours comes first."""
+    plain: list[Contestant] = [Ours(words.ours)]
+    secure: list[Contestant] = [Ours(words.ours, certificates)]
+    if words.rival:
+        plain.append(Rival(words.rival))
+        secure.append(Rival(words.rival, certificates))
+    if words.wormhole:
+        plain.append(Wormhole(words.wormhole, str(Path(words.wormhole).with_name("twist"))))
+    for name, program in ((Rival.name, words.rival), (Wormhole.name, words.wormhole)):
+        if not program:
+            arena.out_of_it[name] = "no program was named"
+    try:
+        shell = Shell(folder / "ssh")
+    except Failed as failed:
+        arena.out_of_it |= dict.fromkeys((Scp.name, Rsync.name), str(failed))
+        return plain, secure
+    plain.append(Scp(shell))
+    try:
+        plain.append(Rsync(shell))
+    except Failed as failed:
+        arena.out_of_it[Rsync.name] = str(failed)
+    return plain, secure
+
+
+if __name__ == "__main__":
+    sys.exit(main())
