@@ -95,11 +95,21 @@ MAX_CODE: Final = 200
 # --- Implementation ----------------------------------------------------------------------------------
 
 CHUNK: Final = 256 * KIB
-"""Bytes of file data read and sent at once: large enough to amortise a thread hop and a frame, small
-enough that a slow link shows progress and keep-alive is not stuck behind it."""
+"""Bytes of file data read and sent at once while the pace of the link is not known; a file of so many is read whole."""
 
-RECORD_TARGET: Final = CHUNK + 8 * KIB
-"""Content bytes at which a record is sent: one whole chunk with its frame, or many small files."""
+LEAST_CHUNK: Final = 64 * KIB
+MOST_CHUNK: Final = 512 * KIB
+"""Bytes of file data read and sent at once on the slowest link and on a fast one: what a frame, a record and a hop to a
+thread cost is shared by more bytes, until more memory buys little."""
+
+CHUNK_SECONDS: Final = 0.3
+"""Seconds that a slow link takes for a chunk. The receiver counts whole ones, so progress is as honest as that."""
+
+RECORD_SPARE: Final = 8 * KIB
+"""Bytes of a record besides one chunk: its frame, and what else is due. Many small files fill a record as well."""
+
+RECORD_TARGET: Final = CHUNK + RECORD_SPARE
+"""Content bytes at which a receiver sends a record of answers."""
 
 COMPRESS_LEVEL: Final = 1
 """zstd level: some 300 MB/s for each core; level 3 costs half as much again for texts 6 % smaller."""

@@ -7,6 +7,7 @@ hundreds of small files.
 
 from __future__ import annotations
 
+import math
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -44,6 +45,7 @@ class Outgoing:
         rejections: how many entries the receiver does not take; skips: how many it leaves as they are.
         total: files and bytes in all, once somebody has counted them.
         problems: (shown path, reason) of everything that cannot be sent; the reader takes them out.
+        failures: how many things were named or found, and are not sent.
         files: files sent whole.
         size: their bytes.
 
@@ -56,13 +58,14 @@ class Outgoing:
         self._records = self._pack()
         self._root = RootDigest()
         self._entries = 0
-        self._failures = 0
+        self._chunk = limits.CHUNK
         self._told_total = False
         self._rejected: set[int] = set()  # those that still matter
         self._open: frozenset[int] = frozenset()
         self._passed = 0
         self.rejections = 0
         self.skips = 0
+        self.failures = 0
         self.total: tuple[int, int] | None = None
         self.problems: list[tuple[str, Reason]] = []
         self.files = 0
@@ -83,14 +86,15 @@ class Outgoing:
         self.skips += not reason.is_failure
 
     @property
-    def failures(self) -> int:
-        """How many things were named or found, and are not sent."""
-        return self._failures
-
-    @property
     def root(self) -> bytes:
         """The root digest over all that was said so far."""
         return self._root.digest()
+
+    def keep_pace(self, size: int, seconds: float) -> None:
+        """Make chunks and records as long as suits a link that has just taken `size` bytes in `seconds`."""
+        suits = size * limits.CHUNK_SECONDS / seconds if seconds > 0 else math.inf
+        whole = min(suits, limits.MOST_CHUNK) // limits.LEAST_CHUNK
+        self._chunk = max(int(whole), 1) * limits.LEAST_CHUNK
 
     def next_records(self, most: int = 1) -> list[bytes]:
         """Return the next records: `most` of them, fewer at the end, none after it. Blocks on the disk."""
@@ -103,7 +107,7 @@ class Outgoing:
             if self.total is not None and not self._told_total:
                 self._told_total = True
                 session.say(Total(*self.total))
-            if session.pending and session.pending + size > limits.RECORD_TARGET:
+            if session.pending and session.pending + size > self._chunk + limits.RECORD_SPARE:
                 yield session.record()
             session.say(message)
         yield session.record()
@@ -113,7 +117,7 @@ class Outgoing:
         size = 0
         for found in self._walk:
             if isinstance(found, Omitted):
-                self._failures += 1
+                self.failures += 1
                 self.problems.append((found.path, found.reason))
                 yield found
                 continue
@@ -121,7 +125,7 @@ class Outgoing:
                 above.pruned = True
                 continue
             if self._entries == limits.MAX_ENTRIES:
-                self._failures += 1
+                self.failures += 1
                 self.problems.append((shown(found.path), Reason.TOO_MUCH))
                 yield Omitted(shown(found.entry.name), Reason.TOO_MUCH)
                 break  # and with it all that the walk would still find
@@ -134,7 +138,7 @@ class Outgoing:
                 page, size = [], 0
         if page:
             yield from self._page(page)
-        yield Finish(self._entries, self.files, self.size, self._failures, self.root)
+        yield Finish(self._entries, self.files, self.size, self.failures, self.root)
 
     def _page(self, page: list[Found]) -> Iterator[Message]:
         """Name the entries of one page, then send what they hold."""
@@ -161,7 +165,7 @@ class Outgoing:
 
     def _failed(self, found: Found, reason: Reason) -> FileFail:
         if reason is not Reason.NOT_WANTED:
-            self._failures += 1
+            self.failures += 1
             self.problems.append((shown(found.path), reason))
         return FileFail(found.index, reason)
 
@@ -183,7 +187,7 @@ class Outgoing:
         digest = FileDigest(found.entry.size)
         offset = 0
         with open_source(found) as source:
-            for chunk in source.read_chunks(limits.CHUNK):
+            for chunk in source.read_chunks(lambda: self._chunk):
                 digest.update(chunk)
                 yield Data(found.index, offset, chunk)
                 offset += len(chunk)

@@ -128,6 +128,7 @@ async def _stream(
 
     async def produce(records: trio.MemorySendChannel[bytes]) -> None:
         with records:
+            began = trio.current_time()
             while made := await trio.to_thread.run_sync(outgoing.next_records, limits.PIPELINE):
                 _tell_problems(outgoing, observer)
                 for record in made:
@@ -135,6 +136,9 @@ async def _stream(
                         await records.send(record)
                     except trio.BrokenResourceError:
                         return  # nothing is transmitted any more; the listener learns why
+                now = trio.current_time()
+                outgoing.keep_pace(sum(map(len, made)), now - began)
+                began = now
 
     async def transmit(records: trio.MemoryReceiveChannel[bytes]) -> None:
         with records:

@@ -215,3 +215,24 @@ def test_too_many_entries_are_reported_and_the_first_ones_arrive(
     assert receipt.files == 10
     assert transfer.outgoing.failures == transfer.incoming.failures == 1
     assert [reason for _, reason in transfer.incoming.problems] == [Reason.TOO_MUCH]
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "chunk"),
+    [
+        (1_000_000, 5.0, limits.LEAST_CHUNK),  # 200 kB/s: three chunks a second
+        (10, 60.0, limits.LEAST_CHUNK),
+        (1_000_000, 1.0, 4 * limits.LEAST_CHUNK),
+        (100_000_000, 1.0, limits.MOST_CHUNK),
+        (1, 0.0, limits.MOST_CHUNK),
+    ],
+)
+def test_chunks_are_as_long_as_suits_the_link(
+    source: Path, out: Path, size: int, seconds: float, chunk: int
+) -> None:
+    transfer = Transfer(source, out)
+    assert transfer.step()  # the page
+    transfer.outgoing.keep_pace(size, seconds)
+    sizes = [len(*transfer.outgoing.next_records()) for _ in range(4)]
+    # The first two chunks are already under way.
+    assert {round(each, -3) for each in sizes[2:]} == {round(chunk, -3)}

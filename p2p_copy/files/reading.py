@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
     from typing import Self
 
@@ -151,8 +151,8 @@ class SourceFile:
     ) -> None:
         self.close()
 
-    def read_chunks(self, size: int) -> Iterator[bytes]:
-        """Yield the whole file in chunks of exactly `size` bytes, the last one shorter; once.
+    def read_chunks(self, size: Callable[[], int]) -> Iterator[bytes]:
+        """Yield the whole file in chunks of exactly as many bytes as `size` says each time, the last one shorter; once.
 
         The last chunk comes only when it is certain that the file is still what the walk has seen.
 
@@ -161,11 +161,11 @@ class SourceFile:
 
         """
         left = self._size
-        while left > size:
-            chunk = _read(self._fd, size, probe=False)
-            if len(chunk) < size:
+        while left > (wanted := size()):
+            chunk = _read(self._fd, wanted, probe=False)
+            if len(chunk) < wanted:
                 raise SourceFailed(Reason.CHANGED)
-            left -= size
+            left -= wanted
             yield chunk
         chunk = _read(self._fd, left, probe=True)
         if len(chunk) != left:

@@ -37,7 +37,7 @@ with Target("out", conflict=Conflict.REFUSE) as target:
         elif found.entry.kind is Kind.FILE:
             part = target.begin_file(item)
             with open_source(found) as source:
-                for chunk in source.read_chunks(1000):
+                for chunk in source.read_chunks(lambda: 1000):
                     part.write(chunk)
             part.publish()
         else:
