@@ -28,12 +28,17 @@ def keep_freed_blocks() -> None:
             mallopt(_TRIM_THRESHOLD, limits.KEEP_FREED)
 
 
+def collect() -> None:
+    """Look for garbage from now on, but not among what is here already."""
+    gc.freeze()
+    gc.enable()
+
+
 def collect_seldom() -> None:
-    """Look for garbage in cycles seldom, and never among what is here already.
+    """Look for garbage seldom from now on, and not among what is here already.
 
     A full collection walks over everything that thousands of clients are made of, and nobody is served meanwhile.
     Connections leave no cycles behind (`tests/relay/test_garbage.py`), so this is for what nobody has thought of.
     """
-    gc.collect()
-    gc.freeze()
+    collect()
     gc.set_threshold(*limits.RELAY_COLLECTIONS)

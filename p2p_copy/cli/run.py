@@ -10,7 +10,7 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.cli.failure import Interrupted
-from p2p_copy.cli.memory import keep_freed_blocks
+from p2p_copy.cli.memory import collect, keep_freed_blocks
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +33,7 @@ def run(story: Callable[[], Awaitable[T]]) -> T:
 
     """
     keep_freed_blocks()
+    collect()
     return trio.run(_watched, story)
 
 
