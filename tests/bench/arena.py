@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import shutil
+import statistics
 from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.bench.data import difference, random_file
-from tests.bench.markdown import say
+from tests.bench.markdown import median, mib, number, say, table
 from tests.bench.runs import Failed, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.bench.contestants import Contestant
+    from tests.bench.runs import Usage
 
 Results = dict[str, dict[str, list[Run]]]
 """Runs by work and contestant."""
@@ -35,6 +37,9 @@ class Work:
     unit: str = ""
     """What a speed is of, per second."""
     receiver_waits: bool = False
+    pairings: int = 1
+    prepare: Callable[[], None] = lambda: None
+    """Called before the work begins."""
 
 
 class Arena:
@@ -43,44 +48,87 @@ class Arena:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.results: Results = defaultdict(lambda: defaultdict(list))
-        self.out_of_it: dict[str, str] = {}
-        """Why somebody is not in the table."""
+        self.missing: dict[str, str] = {}
+        """Why somebody cannot take part."""
+        self.failures: dict[tuple[str, str], str] = {}
+        """Why somebody has no figures for some work; by its title and contestant."""
 
     def warm_up(self, contestants: Sequence[Contestant]) -> None:
         """Let everybody copy one byte, so that no program is compiled later, and see who cannot."""
         source = random_file(self._folder / "warm up", 1)
         for contestant in contestants:
-            self._copy(contestant, source, None)
+            try:
+                self._copy(contestant, source, pairings=1)
+            except Failed as failed:
+                self.missing[contestant.name] = str(failed)
 
     def do(self, work: Work) -> None:
+        work.prepare()
         source = work.make(self._folder / "source") if work.make else None
+        able = [each for each in work.contestants if each.name not in self.missing]
         for turn in range(work.rounds):
-            for contestant in work.contestants:
-                if contestant.name not in self.out_of_it:
+            for contestant in able:
+                if (work.title, contestant.name) not in self.failures:
                     say(f"{work.title}, round {turn + 1}: {contestant.name}", to_people=True)
-                    self._copy(contestant, source, work)
+                    self._measure(work, contestant, source)
         if source:
             _remove(source)
 
-    def _copy(self, contestant: Contestant, source: Path | None, work: Work | None) -> None:
-        logs, out = self._folder / "logs", self._folder / "out"
-        logs.mkdir()
-        out.mkdir()
+    def _measure(self, work: Work, contestant: Contestant, source: Path | None) -> None:
+        try:
+            run = self._copy(contestant, source, work.pairings, receiver_waits=work.receiver_waits)
+            self.results[work.name][contestant.name].append(run)
+        except Failed as failed:
+            self.failures[work.title, contestant.name] = str(failed)
+            say(f"{contestant.name} failed: {failed}", to_people=True)
+
+    def _copy(
+        self, contestant: Contestant, source: Path | None, pairings: int, *, receiver_waits: bool = False
+    ) -> Run:
+        logs = self._folder / "logs"
+        outs = [self._folder / f"out {number}" for number in range(pairings)]
+        for folder in (logs, *outs):
+            folder.mkdir()
         try:
             if source is None:
-                run = contestant.help(logs)
-            else:
-                run = contestant.copy(source, out, logs, receiver_waits=bool(work and work.receiver_waits))
+                return contestant.help(logs)
+            run = contestant.copy(source, outs, logs, receiver_waits=receiver_waits)
+            for out in outs:
                 if (wrong := difference(source, out / source.name)) is not None:
                     raise Failed(f"the copy is not the same: {wrong!r}")
-            if work:
-                self.results[work.name][contestant.name].append(run)
-        except Failed as failed:
-            self.out_of_it[contestant.name] = str(failed)
-            say(f"{contestant.name} is out of it: {failed}", to_people=True)
+            return run
         finally:
-            _remove(logs)
-            _remove(out)
+            for folder in (logs, *outs):
+                _remove(folder)
+
+    def failed(self, name: str) -> bool:
+        """Return whether somebody could not do something."""
+        return name in self.missing or any(who == name for _, who in self.failures)
+
+    def table(self, works: Sequence[Work]) -> str:
+        """Return a table with all that ran, and sentences about what did not."""
+        heads = ["work", "", "rate", "s", "CPU s: sender / relay / receiver", "peak MiB: the same"]
+        lines = [table(heads, [row for work in works for row in self._rows(work)]), ""]
+        lines += [f"Without {name}: {why}." for name, why in self.missing.items()]
+        lines += [f"{title}: {name} failed: {why}" for (title, name), why in self.failures.items()]
+        return "\n".join(lines)
+
+    def _rows(self, work: Work) -> Iterator[list[str]]:
+        for who, runs in self.results.get(work.name, {}).items():
+            seconds = [run.sender.seconds if work.receiver_waits else run.seconds for run in runs]
+            rate = f"{number(work.amount / statistics.median(seconds))} {work.unit}" if work.amount else ""
+            processor = _sides(runs, lambda used: used.processor)
+            peak = _sides(runs, lambda used: mib(used.peak))
+            yield [work.title, who, rate, median(seconds), processor, peak]
+
+
+def _sides(runs: Sequence[Run], figure: Callable[[Usage], float]) -> str:
+    """Return the medians of a figure of sender, relay and receiver."""
+    said = []
+    for used in ([run.sender for run in runs], [run.relay for run in runs], [run.receiver for run in runs]):
+        figures = [figure(each) for each in used if each]
+        said.append(number(statistics.median(figures)) if figures else "-")
+    return " / ".join(said)
 
 
 def _remove(path: Path) -> None:

@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from tests.bench.runs import HOST, Client, Run, free_port, serving, started, together, variables, wait
+from tests.bench.runs import HOST, Client, Place, Run, free_port, serving, started, together, variables, wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,6 +18,14 @@ if TYPE_CHECKING:
 WAITING = 2.0
 """Seconds after which a receiver that came first waits at its relay, and has nothing to do."""
 
+UNLIMITED = tuple(
+    word
+    for option in ("max-per-source", "max-pending-per-source", "connections-per-minute", "joins-per-minute")
+    for word in (f"--{option}", "0")
+)
+
+"""What lets any number of clients of one machine come to a relay of ours, as that of 0.1.2 does."""
+
 PASSPHRASE = "a long passphrase"
 
 
@@ -27,8 +35,11 @@ class Contestant(ABC):
     name: str
 
     @abstractmethod
-    def copy(self, source: Path, out: Path, folder: Path, *, receiver_waits: bool = False) -> Run:
-        """Do it, `out` being there and empty; `folder` takes logs. The receiver comes first, or at the same time."""
+    def copy(self, source: Path, outs: Sequence[Path], folder: Path, *, receiver_waits: bool = False) -> Run:
+        """Copy to each of `outs`, which are there and empty, all at once; `folder` takes logs.
+
+        The receivers come first and wait, or come at the same time as their senders.
+        """
 
     def help(self, folder: Path) -> Run:
         """Show what this program can do, and nothing else."""
@@ -40,18 +51,14 @@ class Relayed(Contestant):
 
     program: str
     env: dict[str, str]
+    place = Place()
 
-    def copy(self, source: Path, out: Path, folder: Path, *, receiver_waits: bool = False) -> Run:
-        return self.copies(source, [out], folder, receiver_waits=receiver_waits)
-
-    def copies(
-        self, source: Path, outs: Sequence[Path], folder: Path, *, receiver_waits: bool = False
-    ) -> Run:
-        """Copy to many receivers at once through one relay; each has a sender and a code of its own."""
+    def copy(self, source: Path, outs: Sequence[Path], folder: Path, *, receiver_waits: bool = False) -> Run:
+        """Copy through one relay; each receiver has a sender and a code of its own."""
         ports = [free_port() for _ in range(2)]
         with ExitStack() as servers, started() as receivers, started() as senders:
             relay, *_ = [
-                servers.enter_context(serving(words, folder, self.env, port))
+                servers.enter_context(serving(words, folder, self.env, port, self.place))
                 for words, port in zip(self.servers(*ports), ports, strict=False)
             ]
             for number, out in enumerate(outs):
@@ -91,17 +98,26 @@ class Relayed(Contestant):
 class PeerToPeerCopy(Relayed):
     """What both p2p-copy have in common: one relay, with TLS or without."""
 
-    def __init__(self, program: str, certificates: Certificates | None = None) -> None:
+    def __init__(
+        self,
+        program: str,
+        certificates: Certificates | None = None,
+        place: Place | None = None,
+        relay_options: Sequence[str] = (),
+    ) -> None:
         self.program = program
+        self.place = place or self.place
+        self._relay_options = relay_options
         self._certificates = certificates
         self.env = variables(SSL_CERT_FILE=certificates.authority) if certificates else variables()
 
-    def _url(self, ports: Sequence[int]) -> str:
-        return f"{'wss' if self._certificates else 'ws'}://{HOST}:{ports[0]}"
+    def _url(self, host: str, ports: Sequence[int]) -> str:
+        return f"{'wss' if self._certificates else 'ws'}://{host}:{ports[0]}"
 
     def servers(self, *ports: int) -> list[Sequence[str]]:
         options = self._certificates.options if self._certificates else ("--no-tls",)
-        return [(self.program, "run-relay-server", HOST, str(ports[0]), *options)]
+        where = (self.place.listen, str(ports[0]))
+        return [(self.program, "run-relay-server", *where, *options, *self._relay_options)]
 
 
 class Ours(PeerToPeerCopy):
@@ -113,24 +129,31 @@ class Ours(PeerToPeerCopy):
         return {**self.env, "P2P_COPY_CODE": f"lab{number}-{PASSPHRASE}"}
 
     def send(self, ports: Sequence[int], number: int, source: Path) -> Sequence[str]:
-        return "send", "--server", self._url(ports), str(source)
+        return "send", "--server", self._url(self.place.sender, ports), str(source)
 
     def receive(self, ports: Sequence[int], number: int, out: Path) -> Sequence[str]:
-        return "receive", "--server", self._url(ports), "--out", str(out)
+        return "receive", "--server", self._url(self.place.receiver, ports), "--out", str(out)
 
 
 class Rival(PeerToPeerCopy):
-    """p2p-copy 0.1.2 as released: encrypted like ours, without compression, which only costs it time here."""
+    """p2p-copy 0.1.2 as released: encrypted like ours, without compression unless it is asked for."""
 
     name = "0.1.2"
     compress = "off"
 
     def send(self, ports: Sequence[int], number: int, source: Path) -> Sequence[str]:
-        words = "send", self._url(ports), f"{PASSPHRASE} {number}", str(source)
+        words = "send", self._url(self.place.sender, ports), f"{PASSPHRASE} {number}", str(source)
         return *words, "--encrypt", "--compress", self.compress
 
     def receive(self, ports: Sequence[int], number: int, out: Path) -> Sequence[str]:
-        return "receive", self._url(ports), f"{PASSPHRASE} {number}", "--encrypt", "--out", str(out)
+        return (
+            "receive",
+            self._url(self.place.receiver, ports),
+            f"{PASSPHRASE} {number}",
+            "--encrypt",
+            "--out",
+            str(out),
+        )
 
 
 class Wormhole(Relayed):

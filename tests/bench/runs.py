@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
 HOST = "127.0.0.1"
 
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where servers listen, and how senders and receivers get there."""
+
+    listen: str = HOST
+    sender: str = HOST
+    receiver: str = HOST
+    inside: Sequence[str] = ()
+    """What a server's command begins with, if it runs in a network of its own."""
+
+
 START = 30.0
 """Seconds in which a server must take connections."""
 
@@ -164,12 +176,14 @@ def wait(clients: Sequence[Client]) -> list[Usage]:
 
 
 class Server(Program):
-    """A program that takes connections at a port of this machine until it is ended."""
+    """A program that takes connections at a port until it is ended."""
 
-    def __init__(self, words: Sequence[str], folder: Path, env: Mapping[str, str], port: int) -> None:
-        super().__init__(words, folder, env, Path(words[0]).name)
+    def __init__(
+        self, words: Sequence[str], folder: Path, env: Mapping[str, str], port: int, place: Place
+    ) -> None:
+        super().__init__([*place.inside, *words], folder, env, Path(words[0]).name)
         try:
-            self._wait_until_open(port)
+            self._wait_until_open(place.receiver, port)
         except BaseException:
             self.end()
             raise
@@ -177,11 +191,11 @@ class Server(Program):
         self._began = time.monotonic()
         self._used = proc.processor_seconds(self.process.pid, children=True)
 
-    def _wait_until_open(self, port: int) -> None:
+    def _wait_until_open(self, host: str, port: int) -> None:
         deadline = time.monotonic() + START
         while True:
             try:
-                socket.create_connection((HOST, port), timeout=START).close()
+                socket.create_connection((host, port), timeout=START).close()
             except OSError:
                 if self.process.poll() is not None or time.monotonic() > deadline:
                     raise self.failed("does not start") from None
@@ -200,8 +214,10 @@ class Server(Program):
 
 
 @contextmanager
-def serving(words: Sequence[str], folder: Path, env: Mapping[str, str], port: int) -> Iterator[Server]:
-    server = Server(words, folder, env, port)
+def serving(
+    words: Sequence[str], folder: Path, env: Mapping[str, str], port: int, place: Place
+) -> Iterator[Server]:
+    server = Server(words, folder, env, port, place)
     try:
         yield server
     finally:

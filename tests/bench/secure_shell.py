@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.bench.contestants import Contestant
-from tests.bench.runs import HOST, Client, Failed, Run, free_port, serving, started, variables, wait
+from tests.bench.runs import HOST, Client, Failed, Place, Run, free_port, serving, started, variables, wait
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,7 +81,7 @@ class Shell:
 
     def run(self, words: Sequence[str], folder: Path) -> Run:
         """Run a client that copies; the receiver's side is the server with its children."""
-        with serving(self.server, folder, variables(), self.port) as server, started() as clients:
+        with serving(self.server, folder, variables(), self.port, Place()) as server, started() as clients:
             clients.append(Client(words, folder, variables()))
             (sender,) = wait(clients)
             return Run(sender, server.used()._replace(began=sender.began, ended=sender.ended))
@@ -103,7 +103,8 @@ class Scp(Contestant):
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
 
-    def copy(self, source: Path, out: Path, folder: Path, *, receiver_waits: bool = False) -> Run:
+    def copy(self, source: Path, outs: Sequence[Path], folder: Path, *, receiver_waits: bool = False) -> Run:
+        (out,) = outs
         return self._shell.run(["scp", "-q", "-r", *self._shell.options, str(source), _target(out)], folder)
 
 
@@ -117,6 +118,7 @@ class Rsync(Contestant):
         if shutil.which("rsync") is None:
             raise Failed("there is no rsync here")
 
-    def copy(self, source: Path, out: Path, folder: Path, *, receiver_waits: bool = False) -> Run:
+    def copy(self, source: Path, outs: Sequence[Path], folder: Path, *, receiver_waits: bool = False) -> Run:
+        (out,) = outs
         remote = shlex.join(["ssh", *self._shell.options])
         return self._shell.run(["rsync", "-a", "-e", remote, str(source), _target(out)], folder)

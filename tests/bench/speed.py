@@ -9,7 +9,6 @@ the most. It is a measurement: its exit code says nothing about speed.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,16 +18,15 @@ from tests.bench.arena import Arena, Work
 from tests.bench.contestants import Contestant, Ours, Rival, Wormhole
 from tests.bench.data import GIB, KIB, random_file, small_files, workspace
 from tests.bench.goals import goals
-from tests.bench.markdown import Machine, median, mib, number, say, table
+from tests.bench.markdown import Machine, mib, number, say, table
 from tests.bench.runs import Failed
 from tests.bench.secure_shell import Rsync, Scp, Shell
 from tests.test_processes import Certificates
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from tests.bench.arena import Results
-    from tests.bench.runs import Run, Usage
 
 NAMES = ("large-ws", "large-wss", "small", "one-byte", "help")
 SLOW = ("some", "many")
@@ -101,28 +99,6 @@ def many(name: str, ours: Sequence[Contestant], count: int) -> Work:
     return Work(name, f"{count:,} empty files, ws", ours, make, 1, count, "files/s")
 
 
-def everything(works: Sequence[Work], results: Results) -> str:
-    """Return a table with all that ran."""
-    rows = []
-    for work in works:
-        for who, runs in results.get(work.name, {}).items():
-            seconds = [run.sender.seconds if work.receiver_waits else run.seconds for run in runs]
-            rate = f"{number(work.amount / statistics.median(seconds))} {work.unit}" if work.amount else ""
-            processor = _sides(runs, lambda used: used.processor)
-            peak = _sides(runs, lambda used: mib(used.peak))
-            rows.append([work.title, who, rate, median(seconds), processor, peak])
-    return table(["work", "", "rate", "s", "CPU s: sender / relay / receiver", "peak MiB: the same"], rows)
-
-
-def _sides(runs: Sequence[Run], figure: Callable[[Usage], float]) -> str:
-    """Return the medians of a figure of sender, relay and receiver."""
-    said = []
-    for used in ([run.sender for run in runs], [run.relay for run in runs], [run.receiver for run in runs]):
-        figures = [figure(each) for each in used if each]
-        said.append(number(statistics.median(figures)) if figures else "-")
-    return " / ".join(said)
-
-
 def relay_memory(results: Results) -> str:
     """Return a sentence about how much a relay of ours grew, and how much it may."""
     grown = [
@@ -145,8 +121,7 @@ def report(arena: Arena, done: Sequence[Work], size: int, machine: Machine, prog
     if reached:
         heads = ["", Ours.name, "beside", "ratio", "goal", "reached"]
         parts += ["## What is to be reached\n", table(heads, reached) + "\n", relay_memory(arena.results)]
-    parts += ["## All that ran\n", everything(done, arena.results)]
-    parts += [f"\nWithout {name}: {why}." for name, why in arena.out_of_it.items()]
+    parts += ["## All that ran\n", arena.table(done)]
     return "\n".join(parts)
 
 
@@ -174,7 +149,7 @@ def main() -> int:
             arena.do(work)
     programs = [words.ours, *([words.wormhole] if words.wormhole else []), "ssh", "rsync"]
     say(report(arena, done, size, machine, programs))
-    return 1 if Ours.name in arena.out_of_it else 0
+    return 1 if arena.failed(Ours.name) else 0
 
 
 def _contestants(
@@ -190,17 +165,17 @@ def _contestants(
         plain.append(Wormhole(words.wormhole, str(Path(words.wormhole).with_name("twist"))))
     for name, program in ((Rival.name, words.rival), (Wormhole.name, words.wormhole)):
         if not program:
-            arena.out_of_it[name] = "no program was named"
+            arena.missing[name] = "no program was named"
     try:
         shell = Shell(folder / "ssh")
     except Failed as failed:
-        arena.out_of_it |= dict.fromkeys((Scp.name, Rsync.name), str(failed))
+        arena.missing |= dict.fromkeys((Scp.name, Rsync.name), str(failed))
         return plain, secure
     plain.append(Scp(shell))
     try:
         plain.append(Rsync(shell))
     except Failed as failed:
-        arena.out_of_it[Rsync.name] = str(failed)
+        arena.missing[Rsync.name] = str(failed)
     return plain, secure
 
 

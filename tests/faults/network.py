@@ -38,16 +38,20 @@ _IFF_TUN, _IFF_NO_PI = 0x0001, 0x1000
 
 _PACKET: Final = 65536
 
+QUEUE: Final = 0.3
+"""Seconds that a packet waits at most on a slow road before it is dropped, as in the buffers of home routers."""
+
 
 @dataclass(frozen=True)
 class Weather:
-    """What happens to packets: shares of one, and seconds on each way."""
+    """What happens to packets: shares of one, and seconds on each way; `rate` is in bytes per second, 0 any."""
 
     loss: float = 0
     duplicate: float = 0
     corrupt: float = 0
     delay: float = 0
     jitter: float = 0
+    rate: float = 0
 
 
 class Road:
@@ -57,6 +61,7 @@ class Road:
         self.weather = Weather()
         self._dice = random.Random(28)
         self._ends = [_tun(name) for name in names]
+        self._free_at = dict.fromkeys(self._ends, 0.0)
         self._stopped = False
         self._thread = threading.Thread(target=self._carry, daemon=True)
         self._thread.start()
@@ -75,7 +80,7 @@ class Road:
             for end in select.select(self._ends, (), (), min(rest, 0.1))[0]:
                 with suppress(BlockingIOError):
                     packet, other = os.read(end, _PACKET), self._ends[end == self._ends[0]]
-                    for copy, due in self._fate(packet):
+                    for copy, due in self._fate(packet, other):
                         number += 1
                         heapq.heappush(under_way, (due, number, other, copy))
             while under_way and under_way[0][0] <= time.monotonic():
@@ -83,8 +88,8 @@ class Road:
                 with suppress(OSError):  # the device is down, or its queue is full: lost
                     os.write(other, packet)
 
-    def _fate(self, packet: bytes) -> Iterator[tuple[bytes, float]]:
-        """Yield what comes of a packet, and when."""
+    def _fate(self, packet: bytes, way: int) -> Iterator[tuple[bytes, float]]:
+        """Yield what comes of a packet on its way to one end, and when."""
         weather, dice = self.weather, self._dice
         for _ in range(1 + (dice.random() < weather.duplicate)):
             if dice.random() < weather.loss:
@@ -94,7 +99,13 @@ class Road:
                 packet = (
                     packet[:where] + bytes([packet[where] ^ 1 << dice.randrange(8)]) + packet[where + 1 :]
                 )
-            yield packet, time.monotonic() + weather.delay + dice.random() * weather.jitter
+            due = time.monotonic()
+            if weather.rate:
+                starts = max(due, self._free_at[way])
+                if starts - due > QUEUE:
+                    continue
+                due = self._free_at[way] = starts + len(packet) / weather.rate
+            yield packet, due + weather.delay + dice.random() * weather.jitter
 
 
 def _tun(name: str) -> int:
