@@ -185,7 +185,7 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def growth(session: nox.Session) -> None:
-    """Many pairings at once, compression, slow and long links; minutes, some needs root. `-- --scale 0.05` tries it."""
+    """Many pairings and messages, compression, slow and long links; some needs root. `-- --scale 0.05` tries it."""
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.bench.growth", *measured(session), *session.posargs)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import statistics
 from collections import defaultdict
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tests.bench.data import difference, random_file
 from tests.bench.markdown import median, mib, number, say, table
 from tests.bench.runs import Failed, Run
+from tests.bench.watch import watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +40,8 @@ class Work:
     """What a speed is of, per second."""
     receiver_waits: bool = False
     pairings: int = 1
+    watched: bool = False
+    """Whether pauses count: the smaller the pieces, the more this costs."""
     prepare: Callable[[], None] = lambda: None
     """Called before the work begins."""
 
@@ -76,7 +80,10 @@ class Arena:
 
     def _measure(self, work: Work, contestant: Contestant, source: Path | None) -> None:
         try:
-            run = self._copy(contestant, source, work.pairings, receiver_waits=work.receiver_waits)
+            with watching(self._folder / "out 0") if work.watched else nullcontext() as watch:
+                run = self._copy(contestant, source, work.pairings, receiver_waits=work.receiver_waits)
+            if watch:
+                run = replace(run, longest_pause=watch.longest_pause)
             self.results[work.name][contestant.name].append(run)
         except Failed as failed:
             self.failures[work.title, contestant.name] = str(failed)
@@ -108,6 +115,8 @@ class Arena:
     def table(self, works: Sequence[Work]) -> str:
         """Return a table with all that ran, and sentences about what did not."""
         heads = ["work", "", "rate", "s", "CPU s: sender / relay / receiver", "peak MiB: the same"]
+        if any(work.watched for work in works):
+            heads.append("longest pause, s")
         lines = [table(heads, [row for work in works for row in self._rows(work)]), ""]
         lines += [f"Without {name}: {why}." for name, why in self.missing.items()]
         lines += [f"{title}: {name} failed: {why}" for (title, name), why in self.failures.items()]
@@ -119,7 +128,9 @@ class Arena:
             rate = f"{number(work.amount / statistics.median(seconds))} {work.unit}" if work.amount else ""
             processor = _sides(runs, lambda used: used.processor)
             peak = _sides(runs, lambda used: mib(used.peak))
-            yield [work.title, who, rate, median(seconds), processor, peak]
+            pauses = [run.longest_pause for run in runs if run.longest_pause is not None]
+            paused = [number(max(pauses))] if pauses else []
+            yield [work.title, who, rate, median(seconds), processor, peak, *paused]
 
 
 def _sides(runs: Sequence[Run], figure: Callable[[Usage], float]) -> str:

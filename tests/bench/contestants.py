@@ -20,11 +20,16 @@ WAITING = 2.0
 
 UNLIMITED = tuple(
     word
-    for option in ("max-per-source", "max-pending-per-source", "connections-per-minute", "joins-per-minute")
+    for option in (
+        "max-per-source",
+        "max-pending-per-source",
+        "connections-per-minute",
+        "joins-per-minute",
+        "frames-per-second",
+    )
     for word in (f"--{option}", "0")
 )
-
-"""What lets any number of clients of one machine come to a relay of ours, as that of 0.1.2 does."""
+"""Options with which a relay of ours takes any number of clients of one machine, and of frames, as 0.1.2 does."""
 
 PASSPHRASE = "a long passphrase"
 
@@ -98,6 +103,9 @@ class Relayed(Contestant):
 class PeerToPeerCopy(Relayed):
     """What both p2p-copy have in common: one relay, with TLS or without."""
 
+    legacy = False
+    """Whether it speaks the rendezvous of 0.1.x."""
+
     def __init__(
         self,
         program: str,
@@ -139,6 +147,7 @@ class Rival(PeerToPeerCopy):
     """p2p-copy 0.1.2 as released: encrypted like ours, without compression unless it is asked for."""
 
     name = "0.1.2"
+    legacy = True
     compress = "off"
 
     def send(self, ports: Sequence[int], number: int, source: Path) -> Sequence[str]:

@@ -81,6 +81,8 @@ class Run:
     relay: Usage | None = None
     relay_start: int = 0
     """Memory of the relay before its first client, in KiB."""
+    longest_pause: float | None = None
+    """Seconds in which nothing arrived, if somebody watched."""
 
     @property
     def seconds(self) -> float:
@@ -211,6 +213,11 @@ class Server(Program):
             raise self.failed("has ended")
         processor = proc.processor_seconds(self.process.pid, children=True) - self._used
         return Usage(self._began, time.monotonic(), processor, proc.peak(self.process.pid))
+
+
+def end_in_order() -> None:
+    """Let SIGTERM end this process as Ctrl-C does: nothing that it started or made is left."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
 
 
 @contextmanager

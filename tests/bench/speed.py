@@ -19,7 +19,7 @@ from tests.bench.contestants import Contestant, Ours, Rival, Wormhole
 from tests.bench.data import GIB, KIB, random_file, small_files, workspace
 from tests.bench.goals import goals
 from tests.bench.markdown import Machine, mib, number, say, table
-from tests.bench.runs import Failed
+from tests.bench.runs import Failed, end_in_order
 from tests.bench.secure_shell import Rsync, Scp, Shell
 from tests.test_processes import Certificates
 
@@ -138,6 +138,7 @@ def main() -> int:
     names = {*words.only, *(SLOW if words.many else ())}
     size = int(LARGE * words.scale)
     need = max(ROOM * size, int(MANY * words.scale) * EMPTY_FILE if "many" in names else 0)
+    end_in_order()
     machine = Machine()
     with workspace(need) as folder:
         arena = Arena(folder)

@@ -1,0 +1,60 @@
+"""Whether a copy goes on: the longest time in which nothing of it arrived."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+LOOK = 0.1
+"""Seconds between two looks."""
+
+
+class Watch:
+    """Looks at how many bytes are below a directory, from the first one on."""
+
+    def __init__(self, folder: Path) -> None:
+        self.longest_pause = 0.0
+        self._folder = folder
+        self._over = threading.Event()
+
+    def look_on(self) -> None:
+        size, since = 0, time.monotonic()
+        while not self._over.wait(LOOK):
+            now, seen = time.monotonic(), _size(self._folder)
+            if size:
+                self.longest_pause = max(self.longest_pause, now - since)
+            if seen != size:
+                size, since = seen, now
+
+    def stop(self) -> None:
+        self._over.set()
+
+
+@contextmanager
+def watching(folder: Path) -> Iterator[Watch]:
+    watch = Watch(folder)
+    thread = threading.Thread(target=watch.look_on)
+    thread.start()
+    try:
+        yield watch
+    finally:
+        watch.stop()
+        thread.join()
+
+
+def _size(folder: Path) -> int:
+    size = 0
+    for top, _, names in os.walk(folder):
+        for name in names:
+            try:
+                size += os.stat(os.path.join(top, name)).st_size
+            except FileNotFoundError:  # it got its name just now
+                continue
+    return size
