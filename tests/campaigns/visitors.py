@@ -57,8 +57,9 @@ MEDIUM = 8 * 1024 * 1024
 PEER_WAIT = "6"
 """Seconds that a client process waits for one that may never come."""
 
-PATIENCE = 30
-"""Seconds in which a process must end by itself after the other side was killed."""
+PATIENCE = 60
+"""Seconds in which both programs must have begun and ended, one of them killed: twenty times what they take alone, as
+other work on a machine can slow them down tenfold."""
 
 RELOADED_WITHIN = 10.0
 """Seconds until a renewed certificate is shown."""
