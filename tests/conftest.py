@@ -6,9 +6,10 @@ import signal
 
 import pytest
 
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # So it is in the background of a shell, and so it would be in the processes that tests start and interrupt.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+for _name in ("SIGINT", "SIGHUP"):
+    # In the background of a shell, and under nohup, one is ignored, and so it would be in the processes of the tests.
+    if (_number := getattr(signal, _name, None)) and signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
