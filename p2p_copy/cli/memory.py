@@ -38,7 +38,7 @@ def collect_seldom() -> None:
     """Look for garbage seldom from now on, and not among what is here already.
 
     A full collection walks over everything that thousands of clients are made of, and nobody is served meanwhile.
-    Connections leave no cycles behind (`tests/relay/test_garbage.py`), so this is for what nobody has thought of.
+    Our connections leave no cycles behind (`tests/relay/test_garbage.py`); libraries may, on some versions of Python.
     """
     collect()
     gc.set_threshold(*limits.RELAY_COLLECTIONS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import socket
 import struct
+import sys
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,10 @@ async def reset(relay: Relay) -> None:
         stream.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
+@pytest.mark.skipif(
+    sys.version_info[:2] != (3, 11),
+    reason="on newer versions of Python the libraries leave cycles of their own",
+)
 @pytest.mark.parametrize("visit", [complete, lost, left, refused, nonsense, reset])
 async def test_nobody_leaves_work_for_the_garbage_collector(
     settings: dict[str, Any], visit: Callable[[Relay], Awaitable[None]]
