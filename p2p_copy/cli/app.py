@@ -15,7 +15,7 @@ from p2p_copy import limits
 from p2p_copy.cli.config import from_file
 from p2p_copy.cli.failure import explain
 from p2p_copy.cli.help import TwoColumns
-from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits, bytes_of
+from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, SECONDS, RelayLimits, bytes_of
 from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.variables import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
@@ -24,8 +24,6 @@ from p2p_copy.options import Conflict, Links, Names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-_SECONDS: Final = Parameter(validator=validators.Number(gt=0), metavar="SECONDS", show_default="{:g}".format)
 
 
 def _version() -> str:
@@ -104,7 +102,7 @@ class ClientOptions:
             f"{TOKEN_VARIABLE} is another way.",
         ),
     ] = None
-    wait: Annotated[float, _SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
+    wait: Annotated[float, SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Say nothing but results and errors.")
     ] = False

@@ -48,6 +48,9 @@ def number_of_bytes(text: str) -> int:
     return int(match[1]) * int(limits.KIB**power)
 
 
+SECONDS: Final = Parameter(validator=validators.Number(gt=0), metavar="SECONDS", show_default="{:g}".format)
+"""Of an option that is a time and may not be none."""
+
 _ONE: Final = Parameter(validator=validators.Number(gte=1), metavar="N")
 _ANY: Final = Parameter(validator=validators.Number(gte=0), metavar="N")
 _RATE: Final = Parameter(
@@ -71,23 +74,11 @@ class RelayLimits:
     max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for another one at once.")] = (
         limits.RELAY_MAX_WAITING
     )
-    max_wait: Annotated[
-        float,
-        Parameter(
-            validator=validators.Number(gt=0),
-            metavar="SECONDS",
-            show_default="{:g}".format,
-            help="Seconds that one client may wait for the other.",
-        ),
-    ] = limits.RELAY_WAIT
+    max_wait: Annotated[float, SECONDS, Parameter(help="Seconds that one client may wait for the other.")] = (
+        limits.RELAY_WAIT
+    )
     accept_budget: Annotated[
-        float,
-        Parameter(
-            validator=validators.Number(gt=0),
-            metavar="SECONDS",
-            show_default="{:g}".format,
-            help="Seconds from a connection's first packet to its hello, in all.",
-        ),
+        float, SECONDS, Parameter(help="Seconds from a connection's first packet to its hello, in all.")
     ] = limits.RELAY_ACCEPT_BUDGET
     max_per_source: Annotated[
         int,
