@@ -14,22 +14,21 @@ from typing import TYPE_CHECKING, Final
 from wsproto import ConnectionType, WSConnection
 from wsproto.connection import ConnectionState
 from wsproto.events import (
-    BytesMessage,
     CloseConnection,
     Ping,
     Pong,
     RejectConnection,
     RejectData,
-    TextMessage,
 )
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from p2p_copy import limits
+from p2p_copy.inbox import Inbox, Piece
 from p2p_copy.protocol import frames
 from p2p_copy.protocol.frames import Decoder, FrameError, Opcode
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from wsproto.events import Event
 
@@ -41,20 +40,34 @@ _HEAD_END: Final = b"\r\n\r\n"
 class Codec(WSConnection):
     """wsproto's machine with our frames in it.
 
+    Messages go into `inbox`, past trio-websocket, which would make three trips through the event loop for each. It
+    hears of everything else.
+
     Args:
         kind: client or server.
         max_message: bytes of the longest message; a longer one is refused by its header, with code 1009.
         early: a smaller limit that holds until `trust` is called.
+        piece: bytes from which a part of a binary message is handed over without its rest.
+
+    Attributes:
+        inbox: where messages go.
+        closed: code and reason of the other end's close frame, or those that it will get for breaking a rule.
 
     """
 
-    def __init__(self, kind: ConnectionType, *, max_message: int, early: float = math.inf) -> None:
+    def __init__(
+        self, kind: ConnectionType, *, max_message: int, early: float = math.inf, piece: float = math.inf
+    ) -> None:
         super().__init__(kind)
+        self.inbox = Inbox()
+        self.closed: tuple[int, str] | None = None
         self._max_message = max_message
-        self._decoder = Decoder(masked=not self.client, max_message=min(early, max_message))
+        self._decoder = Decoder(masked=not self.client, max_message=min(early, max_message), piece=piece)
         self._state: ConnectionState | None = None  # ours once the handshake is over
         self._head = b""  # what came during the handshake: the other end may have gone on at once
-        self._unread: list[bytes] = []
+        self._rest = b""
+        self._heard: list[Event] = []  # other than messages
+        self._begun = False  # a message whose last piece is not out
         self._body = 0
 
     def trust(self) -> None:
@@ -66,17 +79,22 @@ class Codec(WSConnection):
         count, self._decoder.frames = self._decoder.frames, 0
         return count
 
+    def take_rest(self) -> bytes:
+        """Return what `receive_data` has not looked at yet: it has to be given to it once more."""
+        rest, self._rest = self._rest, b""
+        return rest
+
     @property
     def state(self) -> ConnectionState:
         """Where the connection stands."""
         return self._state or self.handshake.state
 
     def receive_data(self, data: bytes | None) -> None:
-        """Take bytes from the network; `events` tells what they mean."""
+        """Take bytes from the network; `events` and the inbox tell what they mean."""
         if data is None:
             super().receive_data(data)
         elif self._state is not None:
-            self._unread.append(data)
+            self._feed(data)
         else:
             self._head += data
             if self.client and not self._head.startswith(_HTTP[: len(self._head)]):
@@ -89,7 +107,32 @@ class Codec(WSConnection):
             self._state = ConnectionState.OPEN
             _, _, rest = self._head.partition(_HEAD_END)
             self._head = b""
-            self._unread.append(rest)
+            self._feed(rest)
+
+    def _feed(self, data: bytes) -> None:
+        """Take frames out of `data`, so many at most that nobody else has to wait for long."""
+        if self.closed is not None:
+            return
+        try:
+            for count, message in enumerate(self._decoder.feed(data), 1):
+                if message.opcode is Opcode.BINARY:
+                    self.inbox.put(Piece(message.payload, message.last))
+                elif message.opcode is Opcode.TEXT:
+                    self.inbox.put(Piece(message.payload.decode()))
+                elif message.opcode is Opcode.CLOSE:
+                    self.closed = frames.read_close(message.payload)
+                    break
+                else:
+                    event = Ping if message.opcode is Opcode.PING else Pong
+                    self._heard.append(event(payload=message.payload))
+                if count == limits.FRAMES_A_TRIP:
+                    self._rest = data[self._decoder.taken :]
+                    break
+        except FrameError as error:
+            self.closed = error.code, str(error)
+        if self.closed is not None:
+            self._heard.append(CloseConnection(*self.closed))
+            self.inbox.end()
 
     def events(self) -> Iterator[Event]:  # type: ignore[override]
         """Yield what has happened."""
@@ -102,33 +145,13 @@ class Codec(WSConnection):
                 yield replace(event, body_finished=event.body_finished or self._body > limits.HTTP_PEEK)
             else:
                 yield event
-        unread, self._unread = self._unread, []
-        try:
-            for data in unread:
-                for message in self._decoder.feed(data):
-                    if self._state not in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
-                        return
-                    yield self._event(message)
-        except FrameError as error:
-            self._remote_closes()
-            yield CloseConnection(code=error.code, reason=str(error))
-
-    def _event(self, message: frames.Message) -> Event:
-        match message.opcode:
-            case Opcode.BINARY:
-                return BytesMessage(data=message.payload)
-            case Opcode.TEXT:
-                return TextMessage(data=message.payload.decode())
-            case Opcode.PING:
-                return Ping(payload=message.payload)
-            case Opcode.PONG:
-                return Pong(payload=message.payload)
-            case Opcode.CLOSE:
-                code, reason = frames.read_close(message.payload)
+        heard, self._heard = self._heard, []
+        for event in heard:
+            if self._state not in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
+                return
+            if isinstance(event, CloseConnection):
                 self._remote_closes()
-                return CloseConnection(code=code, reason=reason)
-            case Opcode.CONTINUATION:
-                raise AssertionError("the decoder joins fragments")
+            yield event
 
     def _remote_closes(self) -> None:
         ours_is_out = self._state is ConnectionState.LOCAL_CLOSING
@@ -145,10 +168,6 @@ class Codec(WSConnection):
             # and mistakes all the same.
             return b""
         match event:
-            case BytesMessage() if self._state is ConnectionState.OPEN:
-                return self._frame(Opcode.BINARY, event.data)
-            case TextMessage() if self._state is ConnectionState.OPEN:
-                return self._frame(Opcode.TEXT, event.data.encode())
             case Ping() if self._state is ConnectionState.OPEN:
                 return self._frame(Opcode.PING, event.payload)
             case Pong() if self._state is ConnectionState.OPEN:
@@ -159,5 +178,29 @@ class Codec(WSConnection):
                 return self._frame(Opcode.CLOSE, frames.close_payload(event.code, event.reason or ""))
         raise LocalProtocolError(f"{type(event).__name__} while {self._state}")
 
-    def _frame(self, opcode: Opcode, payload: bytes | bytearray) -> bytes:
-        return frames.encode(opcode, payload, os.urandom(4) if self.client else None)
+    def _frame(self, opcode: Opcode, payload: bytes) -> bytes:
+        return frames.encode(opcode, payload, self._mask())
+
+    def say(self, pieces: Iterable[Piece]) -> list[bytes]:
+        """Return the buffers that say `pieces`; no other pieces may come between those of one message.
+
+        Raises:
+            LocalProtocolError: the connection is closing.
+
+        """
+        if self._state is not ConnectionState.OPEN:
+            raise LocalProtocolError(f"a message while {self._state}")
+        buffers: list[bytes] = []
+        for data, last in pieces:
+            if isinstance(data, str):
+                opcode, payload = Opcode.TEXT, data.encode()
+            else:
+                opcode, payload = Opcode.BINARY, data
+            if self._begun:
+                opcode = Opcode.CONTINUATION
+            self._begun = not last
+            buffers += frames.buffers(opcode, payload, self._mask(), last=last)
+        return buffers
+
+    def _mask(self) -> bytes | None:
+        return os.urandom(4) if self.client else None

@@ -31,11 +31,11 @@ from p2p_copy.errors import (
     RelayWithoutTLS,
     UsageError,
 )
+from p2p_copy.tap import Held, Tap
+from p2p_copy.tcp import TCPStream
 from p2p_copy.tls import TLSStream
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from p2p_copy.errors import P2PCopyError
 
 _FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
@@ -104,119 +104,7 @@ def parse_address(text: str) -> RelayAddress:
     return RelayAddress(tls, host, port or (443 if tls else 80), parts.path.rstrip("/"))
 
 
-class Tap(trio.abc.Stream):
-    """A stream that knows when it last moved, whether a send was cut off, and the first bytes that came.
-
-    Attributes:
-        first: up to `remember` of the first bytes received.
-        heard, sent: Trio's time when something was last received, and when a send was last completed.
-        sending: a send is under way.
-        broken: a send was cancelled or failed, so nobody knows how much of it is out.
-
-    """
-
-    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
-        """Wrap `stream`; `head` is received before anything that comes from it."""
-        self._stream = stream
-        self._head = head
-        self._remember = remember
-        self.first = b""
-        self.heard = self.sent = trio.current_time()
-        self.sending = False
-        self.broken = False
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive as the inner stream does."""
-        if self._head:
-            head, self._head = self._head, b""
-            await trio.lowlevel.checkpoint()
-            return head
-        data = await self._stream.receive_some(max_bytes)
-        if data:
-            self.heard = trio.current_time()
-            if len(self.first) < self._remember:
-                self.first += data[: self._remember - len(self.first)]
-        return data
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send as the inner stream does."""
-        self.sending = True
-        try:
-            await self._stream.send_all(data)
-        except BaseException:
-            self.broken = True
-            raise
-        finally:
-            self.sending = False
-        self.sent = trio.current_time()
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait as the inner stream does."""
-        await self._stream.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        """Close the inner stream."""
-        await self._stream.aclose()
-
-
-class Held(Tap):
-    """A tap for the WebSocket library, which closes what it is given as soon as its last frame is out.
-
-    A close with bytes unread becomes a reset, and that can overtake the frame. So `aclose` only ends the use of
-    this stream; whoever holds it closes it with `hang_up`.
-
-    Attributes:
-        pause: asked before every read for how many seconds to put it off; None for none.
-        owed: tells for how many seconds the other end has owed a sign of life (`owed_for`); None if nothing can.
-
-    """
-
-    _done = False
-    pause: Callable[[], float] | None = None
-    owed: Callable[[], float] | None = None
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        """Receive as the inner stream does."""
-        if self.pause is not None and (seconds := self.pause()) > 0:
-            await self._put_off(seconds)
-        if self._done:
-            raise trio.ClosedResourceError
-        return await super().receive_some(max_bytes)
-
-    async def _put_off(self, seconds: float) -> None:
-        """Wait, unless there was a reset, which would be noticed only behind all that was sent before it."""
-        until = trio.current_time() + seconds
-        while (rest := until - trio.current_time()) > 0:
-            await trio.sleep(min(rest, limits.PACE_CHECK))
-            if self.owed is not None and self.owed() == math.inf:
-                raise trio.BrokenResourceError
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send as the inner stream does."""
-        if self._done:
-            raise trio.ClosedResourceError
-        await super().send_all(data)
-
-    async def aclose(self) -> None:
-        """Send and receive no more."""
-        self._done = True
-        await trio.lowlevel.checkpoint()
-
-    async def hang_up(self, linger: float) -> None:
-        """Close the inner stream by force, after `linger` seconds at most in which the other end may do so."""
-        self._done = True
-        try:
-            with (
-                trio.move_on_after(linger),
-                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
-            ):
-                while linger and await self._stream.receive_some(limits.RECEIVE_BUFFER):
-                    pass
-        finally:
-            await trio.aclose_forcefully(self._stream)
-
-
-def tune(stream: trio.SocketStream) -> None:
+def tune(stream: TCPStream) -> None:
     """Let the kernel find out that the other end is gone, where it can."""
     idle, interval, count = limits.TCP_KEEPALIVE
     options = [
@@ -229,10 +117,10 @@ def tune(stream: trio.SocketStream) -> None:
     for level, name, value in options:
         if hasattr(socket, name):
             with contextlib.suppress(OSError):  # the connection may be gone already; its next use says so
-                stream.setsockopt(level, getattr(socket, name), value)
+                stream.socket.setsockopt(level, getattr(socket, name), value)
 
 
-def owed_for(stream: trio.SocketStream) -> float:
+def owed_for(stream: TCPStream) -> float:
     """Return the seconds for which the machine at the other end has owed us a sign of life; 0 if it owes none.
 
     It owes one while our kernel repeats a packet, or asks whether the window is open again. A closed window is
@@ -242,7 +130,7 @@ def owed_for(stream: trio.SocketStream) -> float:
     if sys.platform != "linux":
         return 0.0
     try:
-        info = stream.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        info = stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
     except OSError:  # a unix socket, or closed
         return 0.0
     return unanswered(info) if isinstance(info, bytes) else 0.0
@@ -268,7 +156,7 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     """
     context = _client_context(ca_file) if address.tls else None
     try:
-        plain = await trio.open_tcp_stream(address.host, address.port)
+        plain = TCPStream(await trio.open_tcp_stream(address.host, address.port))
     except OSError as error:
         raise _unreachable(address, error) from None
     tune(plain)
@@ -286,7 +174,7 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     return _watched(Held(secure, remember=limits.HTTP_PEEK), plain)
 
 
-def _watched(held: Held, plain: trio.SocketStream) -> Held:
+def _watched(held: Held, plain: TCPStream) -> Held:
     held.owed = partial(owed_for, plain)
     return held
 

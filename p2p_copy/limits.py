@@ -198,9 +198,17 @@ RELAY_PROBE_TIMEOUT: Final = 3.0
 RELAY_MAX_MESSAGE: Final = 2 * MIB + 64 * KIB
 """Bytes of one message through the relay: p2p-copy 0.1.x sends up to 2 MiB and a header."""
 
+RELAY_PIECE: Final = 64 * KIB
+"""Bytes from which a relay passes on a part of a message without waiting for its rest: fewer would cost more trips
+through its loop than bytes."""
+
+RELAY_PIECES: Final = 32
+"""Pieces that a longest message is passed on in, and one more: half of the `MAX_FRAGMENTS` that clients take."""
+
 RELAY_CHANNEL: Final = 0
-"""Messages waiting in a pairing's channel, for each direction: none, so that two are in flight, one in the hand of
-each task at its ends. A pairing holds at most 2 x 2 x RELAY_MAX_MESSAGE; its two links assemble one more each."""
+"""Handfuls waiting in a pairing's channel, for each direction: none, so that two are in flight, one in the hand of
+each task at its ends. A handful is what one read brought, RECEIVE_BUFFER, and less than a piece from before. One more
+waits at the link that it came over: six handfuls are all that a pairing holds."""
 
 RELAY_FAREWELL: Final = 60.0
 """Seconds in which the slower side may take what was sent to it before the other side closed."""
@@ -256,11 +264,8 @@ LEAST_RATE: Final = 64 * KIB
 p2p-copy 0.1.x believe the connection dead when nothing moves for longer."""
 
 RELAY_WRITE_PROGRESS: Final = 600.0
-"""Seconds in which the far side must take a piece of a message. A receiver's disk may stall for minutes, and whoever
-stalls on purpose costs the relay two messages."""
-
-RELAY_PIECE: Final = 2 * CHUNK
-"""Bytes of a message that get `RELAY_WRITE_PROGRESS` seconds: a record of ours is less, 0.1.x sends four and more."""
+"""Seconds in which the far side must take a handful. A receiver's disk may stall for minutes, and whoever stalls on
+purpose costs the relay three handfuls."""
 
 PROXY_HEADER: Final = 1 * KIB
 """Bytes of a PROXY protocol header after its first 16: addresses take 36, and the rest is of no use to us."""
@@ -292,8 +297,8 @@ HTTP_PEEK: Final = 1 * KIB
 MAX_FRAGMENTS: Final = 64
 """Frames of one WebSocket message. Nobody here fragments; endless empty fragments pass every limit on size."""
 
-LINK_QUEUE: Final = 0
-"""Complete messages that a link holds besides the one in its reader's hand."""
+FRAMES_A_TRIP: Final = 256
+"""Frames that are decoded before somebody else's turn: a buffer full of empty ones would take a quarter of a second."""
 
 TCP_KEEPALIVE: Final = (30, 10, 3)
 """Seconds of idleness before a probe, seconds between probes, lost probes until a connection is dead."""

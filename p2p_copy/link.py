@@ -1,6 +1,8 @@
 """A link: one WebSocket connection that is alive or broken, and says which.
 
-This is the only module that names trio-websocket; `codec` stands behind it. Its rules:
+This is the only module that names trio-websocket, which keeps the connection: handshakes, pings, goodbyes. Messages go
+past it, in through the inbox of `codec`, out through the stream: that takes a third of the trips through the event
+loop, and no copies. Its rules:
 
 1. Whatever the other end sends ends at most this link. The library's reader task raises many things on hostile
    input; here it never raises, it only ends, and with it the link.
@@ -25,13 +27,16 @@ import trio
 from anyio.abc import ObjectStream
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto import ConnectionType
+from wsproto.utilities import LocalProtocolError
 
 from p2p_copy import limits
 from p2p_copy.codec import Codec
-from p2p_copy.dial import Held, RelayAddress, dial, no_websocket, parse_address, timed_out
+from p2p_copy.dial import RelayAddress, dial, no_websocket, parse_address, timed_out
+from p2p_copy.inbox import Piece
+from p2p_copy.tap import Held
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
 __all__ = ["Link", "LinkBroken", "RelayAddress", "accept", "connect", "parse_address"]
 
@@ -74,12 +79,13 @@ class Link(ObjectStream[bytes | str]):
         """Prepare a link over `tap`. Only a client names host and path of its request."""
         self._tap = tap
         self._codec = codec
+        self._inbox = codec.inbox
+        tap.before_reading = partial(_before_reading, codec)
         self._connection = WebSocketConnection(
             tap,
             codec,
             host=host,
             path=path,
-            message_queue_size=limits.LINK_QUEUE,
             max_message_size=max_message,
             receive_buffer_size=limits.RECEIVE_BUFFER,
         )
@@ -88,14 +94,13 @@ class Link(ObjectStream[bytes | str]):
         self._waits: set[trio.CancelScope] = set()
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
-        self._listening_since = math.inf
 
     def trust(self) -> None:
         """Lift the limit that `accept` was given for early messages."""
         self._codec.trust()
 
     async def receive(self) -> bytes | str:
-        """Return the next message. Cancelling loses nothing.
+        """Return the next message. Cancelling loses nothing. It waits only if there is none.
 
         Raises:
             EndOfStream: the peer closed properly, and everything that it sent before was received.
@@ -103,15 +108,19 @@ class Link(ObjectStream[bytes | str]):
             ClosedResourceError: it was closed from this side.
 
         """
+        await self._filled()
+        return self._inbox.take().data
+
+    async def receive_pieces(self) -> list[Piece]:
+        """Return all that has come; in every other respect it is `receive`."""
+        await self._filled()
+        return self._inbox.take_all()
+
+    async def _filled(self) -> None:
         self._check()
-        self._listening_since = trio.current_time()
-        try:
-            return await self._connection.get_message()
-        except ConnectionClosed:
+        if not await self._inbox.filled():
             self._check()
-            raise self._end() from None
-        finally:
-            self._listening_since = math.inf
+            raise self._end()
 
     async def send(self, item: bytes | str) -> None:
         """Send one message. Cancelling ends the link, and the peer learns of it.
@@ -121,10 +130,14 @@ class Link(ObjectStream[bytes | str]):
             ClosedResourceError: it was closed from this side.
 
         """
+        await self.send_pieces((Piece(item),))
+
+    async def send_pieces(self, pieces: Iterable[Piece]) -> None:
+        """Send messages, the last of which may go on with the next call; in every other respect it is `send`."""
         self._check()
         try:
-            await self._connection.send_message(item)
-        except ConnectionClosed:
+            await self._tap.send_buffers(self._codec.say(pieces))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
             self._check()
             raise self._lost() from None
         except BaseException as error:
@@ -166,6 +179,7 @@ class Link(ObjectStream[bytes | str]):
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
+        self._inbox.discard()
         try:
             with trio.move_on_after(within), contextlib.suppress(Exception):
                 await self._until_over(partial(self._connection.aclose, code, reason or None))
@@ -191,12 +205,10 @@ class Link(ObjectStream[bytes | str]):
     def _lost(self) -> LinkBroken:
         if self._failure is not None:
             return LinkBroken(str(self._failure), self._failure.close_code)
-        closed = self._connection.closed
-        return (
-            LinkBroken()
-            if closed is None
-            else LinkBroken(close_code=int(closed.code), reason=closed.reason or "")
-        )
+        if self._codec.closed is None:
+            return LinkBroken()
+        code, reason = self._codec.closed
+        return LinkBroken(close_code=code, reason=reason)
 
     async def _until_over(self, wait: Callable[[], Awaitable[T]]) -> T:
         """Wait for what the reader will bring about; raise LinkBroken if it never will."""
@@ -215,8 +227,8 @@ class Link(ObjectStream[bytes | str]):
             with self._reading:
                 await self._connection._reader_task()
                 # The peer of a refused link is likely to be in the middle of a message.
-                closed = self._connection.closed
-                refused = closed is not None and closed.code in VIOLATIONS
+                closed = self._codec.closed
+                refused = closed is not None and closed[0] in VIOLATIONS
                 await self._tap.hang_up(limits.HTTP_LINGER if refused else 0)
         except LinkBroken as error:
             self._failure = self._failure or error
@@ -224,6 +236,7 @@ class Link(ObjectStream[bytes | str]):
             self._failure = self._failure or LinkBroken("The other end broke the WebSocket protocol.")
         finally:
             self._over = True
+            self._inbox.end()
             for scope in self._waits:
                 scope.cancel()
             await self._tap.hang_up(0)
@@ -243,9 +256,15 @@ class Link(ObjectStream[bytes | str]):
                 with trio.move_on_after(limits.KEEPALIVE_TIMEOUT) as patience:
                     await self.ping()
                 # A pong may lie behind messages that we have not taken: then the silence is ours.
-                deaf_until = max(tap.heard, self._listening_since)
+                deaf_until = max(tap.heard, self._inbox.listening_since)
                 if patience.cancelled_caught and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
                     self.abort()
+
+
+async def _before_reading(codec: Codec) -> bytes:
+    """Wait until somebody has taken what came; return what of it was not looked at."""
+    await codec.inbox.empty()
+    return codec.take_rest()
 
 
 @asynccontextmanager
@@ -299,6 +318,7 @@ async def accept(
     *,
     max_message: int,
     early: float = math.inf,
+    piece: float = math.inf,
     head: bytes = b"",
     pace: Callable[[int], float] | None = None,
     owed: Callable[[], float] | None = None,
@@ -309,6 +329,7 @@ async def accept(
         stream: from the client; closed at the end.
         max_message: bytes of the longest message; a longer one ends the link with close code 1009.
         early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
+        piece: bytes from which a part of a binary message is received without its rest.
         head: bytes that were read from the stream before and belong to the request.
         pace: is told how many frames have come since it was told last, control frames and fragments included, and
             says for how many seconds to read no more; None for no such limit.
@@ -319,7 +340,7 @@ async def accept(
         LinkBroken: there was no proper request.
 
     """
-    codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early)
+    codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early, piece=piece)
     tap = Held(stream, head=head)
     if pace is not None:
         tap.pause = lambda: pace(codec.take_frames())

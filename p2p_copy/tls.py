@@ -18,9 +18,12 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy import limits
+from p2p_copy.tcp import GatheringStream, send_buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from p2p_copy.tcp import Buffer
 
 _RECORD: Final = 16 * 1024
 """Bytes: the most that one read from the library can bring."""
@@ -29,7 +32,7 @@ _RECORD: Final = 16 * 1024
 _NOTHING: Final = memoryview(b"")
 
 
-class TLSStream(trio.abc.Stream):
+class TLSStream(GatheringStream):
     """One end of a TLS connection: `handshake` first, then it is a stream like any other."""
 
     def __init__(
@@ -108,8 +111,8 @@ class TLSStream(trio.abc.Stream):
                 await trio.lowlevel.cancel_shielded_checkpoint()
             return data
 
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send all of `data`. After a cancelled send nobody knows how much of it is out.
+    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+        """Send all bytes of all buffers, in order. After a cancelled send nobody knows how many are out.
 
         Raises:
             BrokenResourceError: the other end is gone, or an earlier send was cancelled.
@@ -117,10 +120,17 @@ class TLSStream(trio.abc.Stream):
             BusyResourceError: another task is sending.
 
         """
-        with self._alone("send"), memoryview(data).cast("B") as view:
-            await trio.lowlevel.checkpoint()
-            for start in range(0, len(view), limits.TLS_TRIP):
-                await self._send_records(view[start : start + limits.TLS_TRIP])
+        with self._alone("send"):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            trip: list[Buffer] = []
+            size = 0
+            for piece in _full_records(buffers):
+                if size + len(piece) > limits.TLS_TRIP:
+                    await self._send_records(trip)
+                    trip, size = [], 0
+                trip.append(piece)
+                size += len(piece)
+            await self._send_records(trip)
 
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until there may be room for more."""
@@ -198,8 +208,8 @@ class TLSStream(trio.abc.Stream):
         if not records:
             self._incoming.write_eof()
 
-    async def _send_records(self, data: memoryview = _NOTHING) -> None:
-        """Send `data` as records, behind whatever else is due."""
+    async def _send_records(self, pieces: Iterable[Buffer] = ()) -> None:
+        """Send `pieces` as records, behind whatever else is due."""
         try:
             self._sending.acquire_nowait()
         except trio.WouldBlock:
@@ -207,19 +217,39 @@ class TLSStream(trio.abc.Stream):
         try:
             self._check()
             records = [self._outgoing.read()]
-            for start in range(0, len(data), limits.TLS_PIECE):
-                records += self._encrypted(data[start : start + limits.TLS_PIECE])
-            await self._transport.send_all(b"".join(records))
+            for piece in pieces:
+                records += self._encrypted(piece)
+            await send_buffers(self._transport, records)
         except BaseException:
             self._break()
             raise
         finally:
             self._sending.release()
 
-    def _encrypted(self, piece: memoryview) -> Iterator[bytes]:
+    def _encrypted(self, piece: Buffer) -> Iterator[bytes]:
         while piece:
             try:
-                piece = piece[self._tls.write(piece) :]
+                piece = memoryview(piece)[self._tls.write(piece) :]
             except ssl.SSLError as error:
                 raise self._break() from error
             yield self._outgoing.read()
+
+
+def _full_records(buffers: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Yield all bytes in pieces that fill their records, the last one excepted: short records cost, too."""
+    rest = b""
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        if rest or len(view) < _RECORD:
+            more = _RECORD - len(rest)
+            rest += view[:more]
+            view = view[more:]
+            if len(rest) < _RECORD:
+                continue
+            yield rest
+        rest = bytes(view[len(view) - len(view) % _RECORD :])
+        view = view[: len(view) - len(rest)]
+        for start in range(0, len(view), limits.TLS_PIECE):
+            yield view[start : start + limits.TLS_PIECE]
+    if rest:
+        yield rest

@@ -10,6 +10,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from p2p_copy.link import Link, RelayAddress, accept, connect
+from p2p_copy.tcp import TCPStream
 from tests.websocket import RawClient
 
 if TYPE_CHECKING:
@@ -39,10 +40,18 @@ async def accepted(*, max_message: int = MAX, **options: Any) -> AsyncIterator[t
 
 
 @asynccontextmanager
-async def serving(handler: Callable[[trio.SocketStream], Awaitable[None]]) -> AsyncIterator[RelayAddress]:
+async def serving(handler: Callable[[TCPStream], Awaitable[None]]) -> AsyncIterator[RelayAddress]:
     """Run a server of the test's own at a loopback port."""
+
+    async def handle(plain: trio.SocketStream) -> None:
+        stream = TCPStream(plain)
+        try:
+            await handler(stream)
+        finally:
+            await trio.aclose_forcefully(stream)
+
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(partial(trio.serve_tcp, handler, 0, host="127.0.0.1"))
+        listeners = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
         yield RelayAddress(False, "127.0.0.1", listeners[0].socket.getsockname()[1])
         nursery.cancel_scope.cancel()
 
@@ -53,7 +62,7 @@ async def linked(max_message: int = MAX) -> AsyncIterator[tuple[Link, Link]]:
     send, receive = trio.open_memory_channel[Link](0)
     done = trio.Event()
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         async with accept(stream, max_message=max_message) as (_, link):
             await send.send(link)
             await done.wait()

@@ -24,6 +24,7 @@ from p2p_copy.errors import (
     UsageError,
 )
 from p2p_copy.link import RelayAddress, accept, connect, parse_address
+from p2p_copy.tcp import TCPStream
 from tests.links import MAX, serving
 
 if TYPE_CHECKING:
@@ -84,10 +85,10 @@ def test_the_host_header_names_a_port_only_where_it_must() -> None:
 # Calling a relay
 
 
-def saying(data: bytes, *, endless: bytes = b"") -> Callable[[trio.SocketStream], Awaitable[None]]:
+def saying(data: bytes, *, endless: bytes = b"") -> Callable[[TCPStream], Awaitable[None]]:
     """Return a server that hears a request, says this, perhaps goes on without end, and never closes."""
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         with suppress(trio.BrokenResourceError):
             await stream.receive_some(4096)
             await stream.send_all(data)
@@ -141,7 +142,7 @@ async def test_what_is_no_relay_is_told_from_its_first_words(
 
 
 async def test_a_400_that_speaks_of_https_may_end_with_the_connection() -> None:
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         await stream.receive_some(4096)
         await stream.send_all(GO)
 
@@ -161,7 +162,7 @@ async def test_an_endless_answer_is_not_read(status: int) -> None:
 
 
 async def test_a_server_that_closes_at_once_may_be_busy_or_want_the_other_scheme() -> None:
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         pass
 
     async with serving(handle) as address:
@@ -180,7 +181,7 @@ async def test_a_silent_server_is_given_up_in_time(
 ) -> None:
     monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 0.2)
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         if not tls:
             await stream.send_all(said)
         await trio.sleep_forever()
@@ -225,7 +226,7 @@ def secure(certificate: trustme.LeafCert, handler: Callable[[trio.abc.Stream], A
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         wrapped = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
         with suppress(trio.BrokenResourceError):
             await wrapped.do_handshake()
@@ -293,7 +294,7 @@ async def test_no_tls_to_a_port_with_is_said_to_be(authority: trustme.CA) -> Non
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         wrapped = trio.SSLStream(stream, context, server_side=True)
         with pytest.raises(trio.BrokenResourceError):
             await wrapped.do_handshake()
@@ -347,10 +348,13 @@ def test_a_machine_owes_an_answer_when_it_was_asked_again_and_again(info: bytes,
 
 
 async def test_a_program_that_does_not_read_is_no_machine_that_has_vanished() -> None:
-    async def deaf(_stream: trio.SocketStream) -> None:
+    async def deaf(_stream: TCPStream) -> None:
         await trio.sleep_forever()
 
-    async with serving(deaf) as address, await trio.open_tcp_stream(address.host, address.port) as client:
+    async with (
+        serving(deaf) as address,
+        TCPStream(await trio.open_tcp_stream(address.host, address.port)) as client,
+    ):
         with trio.move_on_after(1.5):  # the kernel asks after 0.2 seconds, 0.6 and 1.4
             while True:
                 await client.send_all(bytes(100_000))
@@ -360,5 +364,5 @@ async def test_a_program_that_does_not_read_is_no_machine_that_has_vanished() ->
 async def test_only_tcp_knows_what_is_owed() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
-        async with trio.SocketStream(trio.socket.from_stdlib_socket(ours)) as stream:
+        async with TCPStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours))) as stream:
             assert owed_for(stream) == 0

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -14,6 +15,9 @@ from p2p_copy import limits
 from p2p_copy.link import LinkBroken, RelayAddress, accept, connect
 from tests.links import MAX, accepted, linked, serving
 from tests.websocket import BINARY, PING, PONG, RawClient, frame, virtual_time
+
+if TYPE_CHECKING:
+    from p2p_copy.tcp import TCPStream
 
 # Messages
 
@@ -29,7 +33,7 @@ async def test_messages_go_both_ways_and_keep_their_kind() -> None:
 
 
 async def test_the_server_learns_the_path_below_the_prefix() -> None:
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         async with accept(stream, max_message=MAX) as (path, link):
             await link.send(path)
 
@@ -299,7 +303,7 @@ async def test_what_leaves_the_body_leaves_as_it_is_and_the_peer_sees_no_proper_
     assert str(caught.value) == "mine"
     assert await client.ending() == 1006
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         async with accept(stream, max_message=MAX) as (_, link):
             with pytest.raises(LinkBroken):
                 await link.receive()

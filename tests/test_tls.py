@@ -20,6 +20,8 @@ from tests.links import serving
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from p2p_copy.tcp import TCPStream
+
 NAME = "relay.example"
 
 
@@ -240,7 +242,7 @@ async def test_endless_changes_of_keys_end_the_connection(
 ) -> None:
     ended = trio.Event()
 
-    async def handle(transport: trio.SocketStream) -> None:
+    async def handle(transport: TCPStream) -> None:
         server = TLSStream(transport, contexts[1], server_side=True)
         await server.handshake()
         assert await server.receive_some() == b"first"

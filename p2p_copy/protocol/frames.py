@@ -1,12 +1,13 @@
 """WebSocket frames (RFC 6455 section 5) as bytes: what a link reads and writes all day, with few copies.
 
-A message is handed over whole, its fragments joined. What is refused is refused by its header, before any of
-its payload is kept: a message costs its receiver no more than the bytes that were sent of it, and a frame that
-would go over the limit costs nothing.
+A message is handed over whole, its fragments joined; or, for a relay, in pieces as they come. What is refused is
+refused by its header, before any of its payload is kept: a message costs its receiver no more than the bytes that
+were sent of it, and a frame that would go over the limit costs nothing.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -64,25 +65,45 @@ class FrameError(Exception):
 
 
 class Message(NamedTuple):
-    """A whole message or a control frame. Text is still UTF-8, checked."""
+    """A message or a piece of one, or a control frame. Text is whole, and still UTF-8, checked.
+
+    Attributes:
+        opcode: what it is; a piece has that of its message.
+        payload: its bytes, unmasked.
+        last: whether the message ends with it.
+
+    """
 
     opcode: Opcode
     payload: bytes
+    last: bool = True
 
 
-def encode(opcode: Opcode, payload: bytes | bytearray, mask: bytes | None) -> bytes:
-    """Return one unfragmented frame; with `mask` (four bytes that nobody can foresee) it is a client's."""
+def encode(opcode: Opcode, payload: bytes, mask: bytes | None) -> bytes:
+    """Return one unfragmented frame; with `mask` it is a client's."""
+    return b"".join(buffers(opcode, payload, mask))
+
+
+def buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = True) -> list[bytes]:
+    """Return one frame in buffers to be sent one after the other.
+
+    Args:
+        opcode: what it is.
+        payload: what it says; of a server it is passed on without a copy.
+        mask: four bytes that nobody can foresee, for a client's frame.
+        last: whether its message ends with it.
+
+    """
     size = len(payload)
+    first = (0x80 if last else 0) | opcode
     bit = 0x80 if mask else 0
     if size < 126:
-        head = bytes((0x80 | opcode, bit | size))
+        head = bytes((first, bit | size))
     elif size < 2**16:
-        head = struct.pack(">BBH", 0x80 | opcode, bit | 126, size)
+        head = struct.pack(">BBH", first, bit | 126, size)
     else:
-        head = struct.pack(">BBQ", 0x80 | opcode, bit | 127, size)
-    if mask is None:
-        return head + payload
-    return b"".join((head, mask, apply_mask(payload, mask)))
+        head = struct.pack(">BBQ", first, bit | 127, size)
+    return [head, payload] if mask is None else [head + mask, apply_mask(payload, mask)]
 
 
 class Decoder:
@@ -91,15 +112,19 @@ class Decoder:
     Args:
         masked: whether frames must be masked: a server's decoder says yes, a client's says no.
         max_message: bytes of the longest message; may be changed between messages.
+        piece: bytes from which a part of a binary message is handed over without its rest.
 
     Attributes:
         frames: how many frames have begun; anybody may set it back.
+        taken: how many bytes of what it was fed last stand before or in the last message that it has yielded.
 
     """
 
-    def __init__(self, *, masked: bool, max_message: float) -> None:
+    def __init__(self, *, masked: bool, max_message: float, piece: float = math.inf) -> None:
         self.max_message = max_message
         self.frames = 0
+        self.taken = 0
+        self._piece = piece
         self._masked = masked
         self._head = b""
         self._left = -1  # bytes of the frame under way that are not here; -1 between frames
@@ -110,12 +135,13 @@ class Decoder:
             bytes | memoryview
         ] = []  # payload of a control frame, which may come inside a message
         self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
+        self._here = 0  # bytes of it
         self._size = 0  # of that message, as far as headers have told
         self._kind: Opcode | None = None  # of that message, if it is fragmented
         self._fragments = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
-        """Yield the messages that are complete with `data`. Take all of them before the next call.
+        """Yield the messages and pieces that are complete with `data`. Feed it what was not `taken` again.
 
         Raises:
             FrameError: the rules were broken; there is nothing more to be had from this direction.
@@ -130,17 +156,26 @@ class Decoder:
                 at += taken
             if size := min(self._left, len(data) - at):
                 self._take(memoryview(data)[at : at + size])
-            if self._left:
-                return
-            at += size
-            self._left = -1
-            message = self._end()
+                at += size
+            message = None
+            if not self._left:
+                self._left = -1
+                message = self._end()
+            if message is None and self._here >= self._piece and self._kind is not Opcode.TEXT:
+                message = Message(Opcode.BINARY, self._joined(), last=False)
             if message is not None:
+                self.taken = at
                 yield message
+            if self._left > 0:
+                return
 
     def _take(self, piece: memoryview) -> None:
         """Keep a piece of a payload: bytes of its own if it must be unmasked, else what has come."""
-        parts = self._control if self._opcode >= Opcode.CLOSE else self._message
+        parts = self._message
+        if self._opcode >= Opcode.CLOSE:
+            parts = self._control
+        else:
+            self._here += len(piece)
         parts.append(apply_mask(piece, self._mask) if self._masked else piece)
         if len(parts) == _PIECES:
             parts[:] = [b"".join(parts)]
@@ -200,22 +235,28 @@ class Decoder:
         if self._size + length > self.max_message or self._fragments > limits.MAX_FRAGMENTS:
             raise FrameError(TOO_BIG, "the message is too long or in too many pieces")
         self._size += length
+        self._kind = self._kind or self._opcode
 
     def _end(self) -> Message | None:
         """Take the end of a frame; return the message that is complete with it."""
         if self._opcode >= Opcode.CLOSE:
             payload, self._control = b"".join(self._control), []
             return Message(self._opcode, payload)
-        self._kind = self._kind or self._opcode
         if not self._final:
             return None
-        # A message that came in one piece is not copied again.
-        payload, self._message = b"".join(self._message), []
+        assert self._kind is not None, "set by the header"
+        payload = self._joined()
         opcode, self._kind = self._kind, None
         self._size = self._fragments = 0
         if opcode is Opcode.TEXT:
             _check_utf8(payload)
         return Message(opcode, payload)
+
+    def _joined(self) -> bytes:
+        """Take what is here of the message. What came in one piece is not copied again."""
+        payload, self._message = b"".join(self._message), []
+        self._here = 0
+        return payload
 
 
 def close_payload(code: int, reason: str) -> bytes:

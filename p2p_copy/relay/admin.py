@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.relay.listeners import Place
     from p2p_copy.relay.server import Relay
+    from p2p_copy.tcp import TCPStream
 
 REQUESTS: Final = {
     ("GET", "/healthz"): "200 while clients are served, 503 before and after that.",
@@ -117,7 +118,7 @@ class Admin:
             for listener in listeners:
                 await trio.aclose_forcefully(listener)
 
-    async def _handle(self, stream: trio.SocketStream) -> None:
+    async def _handle(self, stream: TCPStream) -> None:
         if self._present >= limits.ADMIN_CONNECTIONS:
             return
         self._present += 1
@@ -131,7 +132,7 @@ class Admin:
         finally:
             self._present -= 1
 
-    async def _converse(self, stream: trio.SocketStream) -> None:
+    async def _converse(self, stream: TCPStream) -> None:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
         try:
             request, body = await _read(stream, parser)
@@ -241,7 +242,7 @@ class Admin:
         return _sentence(HTTPStatus.OK, "Ended.")
 
 
-async def _read(stream: trio.SocketStream, parser: h11.Connection) -> tuple[h11.Request, bytes]:
+async def _read(stream: TCPStream, parser: h11.Connection) -> tuple[h11.Request, bytes]:
     """Read one request with its body.
 
     Raises:

@@ -10,7 +10,6 @@ Rules:
 from __future__ import annotations
 
 import math
-import socket
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     import ssl
 
     from p2p_copy.relay.tls import Fingerprint
+    from p2p_copy.tcp import TCPStream
 
 _DAY: Final = 24 * 3600
 
@@ -106,14 +106,14 @@ class Certificates:
         return tuple(fingerprint(file) for file in (self._certfile, self._keyfile) if file is not None)
 
 
-async def secured(stream: trio.SocketStream, certificates: Certificates | None) -> trio.abc.Stream | None:
+async def secured(stream: TCPStream, certificates: Certificates | None) -> trio.abc.Stream | None:
     """Return a client's stream with TLS on it, if this relay has TLS; None if the client knows nothing of it.
 
     The deadline is the caller's.
     """
     if certificates is None:
         return stream
-    first = await stream.socket.recv(1, socket.MSG_PEEK)
+    first = await stream.peek()
     if first and first[0] != TLS_HANDSHAKE:
         await refuse_plain(stream)
         return None

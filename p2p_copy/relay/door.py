@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.tokens import Account
+    from p2p_copy.tcp import TCPStream
 
 
 @dataclass(slots=True, eq=False)
@@ -94,7 +95,7 @@ class Door:
         events.TOKENS_RELOADED.log(count=len(self.tokens))
         return True
 
-    def knock(self, stream: trio.SocketStream) -> Visitor | None:
+    def knock(self, stream: TCPStream) -> Visitor | None:
         """Give a new connection a place, before anything is read of it. None if it is one too many, or gone."""
         try:
             address = peer_address(stream)
@@ -113,7 +114,7 @@ class Door:
         """Free a place."""
         self.admission.leave(visitor.guest, trio.current_time())
 
-    async def unveil(self, visitor: Visitor, stream: trio.SocketStream) -> bool:
+    async def unveil(self, visitor: Visitor, stream: TCPStream) -> bool:
         """Take what a trusted proxy says before TLS. False if that made no sense, or names one too many."""
         if not visitor.trusted:
             return True

@@ -22,6 +22,7 @@ from p2p_copy import limits
 from p2p_copy.dial import RelayAddress
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import events
+from p2p_copy.tcp import TCPStream
 
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
@@ -62,7 +63,7 @@ class Inherited:
 Place: TypeAlias = Tcp | Unix | Inherited
 
 
-class Listener(trio.abc.Listener[trio.SocketStream]):
+class Listener(trio.abc.Listener[TCPStream]):
     """One listening socket.
 
     Attributes:
@@ -88,14 +89,14 @@ class Listener(trio.abc.Listener[trio.SocketStream]):
         host, port = self.sockname
         return str(RelayAddress(tls, self.place.host if isinstance(self.place, Tcp) else host, port))
 
-    async def accept(self) -> trio.SocketStream:
+    async def accept(self) -> TCPStream:
         """Return the next connection, however long it takes until there is room for it.
 
         Trio would try again, too, but write a traceback each time.
         """
         while True:
             try:
-                return await self._inner.accept()
+                return TCPStream(await self._inner.accept())
             except OSError as error:
                 if error.errno not in _EXHAUSTED:
                     raise

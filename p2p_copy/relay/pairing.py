@@ -2,6 +2,8 @@
 
 One nursery for the two tasks that take messages off a link and one for the two that put them onto the other, with
 a bounded channel between: `fill` waits when `drain` does, so a slow receiver slows its sender and nothing piles up.
+What moves is a handful: all the pieces of messages that one read brought, so a long message is on its way before its
+end has come, and many short ones cost as much as one.
 
     sender's link -> fill -> channel -> drain -> receiver's link, and the same the other way
 
@@ -11,7 +13,7 @@ Rules:
 3. Any other end stops both fills at once. What is in hand is delivered or cut within a bounded time, and the
    survivor's link is closed with a code that no client takes for a proper end.
 4. What is limited is reading: `fill` pays for a message before it takes the next one.
-5. A message is never half sent: whoever must cancel a send cuts that link.
+5. A frame is never half sent: whoever must cancel a send cuts that link.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ import anyio
 import trio
 
 from p2p_copy import limits
+from p2p_copy.inbox import Piece
 from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode
@@ -60,7 +63,7 @@ class Usage:
         outcome: how it ended.
         from_sender, from_receiver: bytes received from each side; a character of text counts as one.
         seconds: from pairing to the end of both links.
-        peak: most messages in flight in one direction.
+        peak: most handfuls in flight in one direction.
 
     """
 
@@ -129,7 +132,7 @@ class Pairing:
                 with self._fills:
                     async with trio.open_nursery() as fills:
                         for source, target in (sides, sides[::-1]):
-                            to_drain, from_fill = trio.open_memory_channel[bytes | str](limits.RELAY_CHANNEL)
+                            to_drain, from_fill = trio.open_memory_channel[list[Piece]](limits.RELAY_CHANNEL)
                             drains.start_soon(self._drain, source, target, from_fill)
                             fills.start_soon(self._fill, source, to_drain)
         for source, target in (sides, sides[::-1]):
@@ -163,23 +166,23 @@ class Pairing:
         """Seconds since the two were brought together."""
         return trio.current_time() - self._began
 
-    async def _fill(self, source: _Side, channel: trio.MemorySendChannel[bytes | str]) -> None:
+    async def _fill(self, source: _Side, channel: trio.MemorySendChannel[list[Piece]]) -> None:
         async with channel:
             try:
                 while True:
-                    message = await source.link.receive()
-                    if isinstance(message, str) and not self._text_allowed:
+                    handful = await source.link.receive_pieces()
+                    if not self._text_allowed and any(isinstance(data, str) for data, _ in handful):
                         self._end(source.misbehaved, source)
                         return
-                    cost = len(message)
+                    cost = sum(len(data) for data, _ in handful)
                     if not self._flow.spend(cost):
                         self._end(Outcome.QUOTA_USED)
                         return
                     source.sent += cost
                     source.in_flight += 1
                     source.peak = max(source.peak, source.in_flight)
-                    await channel.send(message)
-                    del message  # or it would be kept until the next one is here
+                    await channel.send(handful)
+                    del handful  # or it would be kept until the next one is here
                     await self._flow.pay(cost)
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)
@@ -189,24 +192,23 @@ class Pairing:
                 pass  # the other direction has come to its end, and closed this link
 
     async def _drain(
-        self, source: _Side, target: _Side, channel: trio.MemoryReceiveChannel[bytes | str]
+        self, source: _Side, target: _Side, channel: trio.MemoryReceiveChannel[list[Piece]]
     ) -> None:
         async with channel:
             if target.greeting is not None:
-                await self._deliver(target, target.greeting)
-            async for message in channel:
-                await self._deliver(target, message)
+                await self._deliver(target, [Piece(target.greeting)])
+            async for handful in channel:
+                await self._deliver(target, handful)
                 source.in_flight -= 1
-                del message
+                del handful
         await target.link.close(*self._farewell(target), within=limits.RELAY_FAREWELL)
 
-    async def _deliver(self, target: _Side, message: bytes | str) -> None:
+    async def _deliver(self, target: _Side, handful: list[Piece]) -> None:
         if target.gone:
             return  # nobody takes it, but its sender must go on until it meets our close frame
-        pieces = 1 + len(message) // limits.RELAY_PIECE
         try:
-            with trio.move_on_after(pieces * limits.RELAY_WRITE_PROGRESS) as patience:
-                await target.link.send(message)
+            with trio.move_on_after(limits.RELAY_WRITE_PROGRESS) as patience:
+                await target.link.send_pieces(handful)
         except LinkBroken as error:
             target.gone = True
             if error.close_code not in POLITE:

@@ -41,6 +41,7 @@ from p2p_copy.relay.tally import Counts, Tally
 if TYPE_CHECKING:
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.listeners import Listener
+    from p2p_copy.tcp import TCPStream
 
 _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError)
 """What the end of a connection looks like; no reason for alarm."""
@@ -206,7 +207,7 @@ class Relay:
                     self.stop(limits.RELAY_STOP_TIMEOUT)
             own.cancel_scope.cancel()
 
-    async def _handle(self, stream: trio.SocketStream) -> None:
+    async def _handle(self, stream: TCPStream) -> None:
         """Contain one connection. Trio closes the stream by force when this returns."""
         if self._stopping:
             return
@@ -228,7 +229,7 @@ class Relay:
                 self.door.leave(visitor)
                 self.tally.handshakes_failed += not visitor.heard
 
-    async def _arrive(self, stream: trio.SocketStream, visitor: Visitor) -> None:
+    async def _arrive(self, stream: TCPStream, visitor: Visitor) -> None:
         with self._arrivals.budget(self.config.accept_budget) as arrived:
             if not await self.door.unveil(visitor, stream):
                 return
@@ -244,6 +245,7 @@ class Relay:
                 secure,
                 max_message=self.config.max_message,
                 early=limits.MAX_HELLO,
+                piece=max(limits.RELAY_PIECE, self.config.max_message // limits.RELAY_PIECES),
                 head=request.head,
                 pace=self.door.pace(),
                 owed=partial(owed_for, stream),

@@ -18,7 +18,7 @@ from p2p_copy.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    import trio
+    from p2p_copy.tcp import TCPStream
 
 _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 """PROXY protocol, section 2.2. Neither TLS nor a request begins like this."""
@@ -90,7 +90,7 @@ def _without_port(hop: str) -> str:
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
-def peer_address(stream: trio.SocketStream) -> str | None:
+def peer_address(stream: TCPStream) -> str | None:
     """Return the address at the other end; None for a unix socket.
 
     Raises:
@@ -102,7 +102,7 @@ def peer_address(stream: trio.SocketStream) -> str | None:
     return str(stream.socket.getpeername()[0])
 
 
-async def read_proxy_header(stream: trio.SocketStream) -> str | None:
+async def read_proxy_header(stream: TCPStream) -> str | None:
     """Take a PROXY header off the stream, if there is one; return the client's address, if it tells one.
 
     Nothing behind the header is taken. The deadline is the caller's.
@@ -111,7 +111,7 @@ async def read_proxy_header(stream: trio.SocketStream) -> str | None:
         ProxyHeaderBroken: what began like a header is none.
 
     """
-    if await stream.socket.recv(1, socket.MSG_PEEK) != _SIGNATURE[:1]:
+    if await stream.peek() != _SIGNATURE[:1]:
         return None
     fixed = await _exactly(stream, _FIXED)
     command, family = fixed[12], fixed[13] >> 4
@@ -127,7 +127,7 @@ async def read_proxy_header(stream: trio.SocketStream) -> str | None:
     return str(ipaddress.ip_address(rest[:size]))
 
 
-async def _exactly(stream: trio.SocketStream, count: int) -> bytes:
+async def _exactly(stream: TCPStream, count: int) -> bytes:
     data = b""
     while len(data) < count:
         more = await stream.receive_some(count - len(data))

@@ -13,13 +13,13 @@ from p2p_copy.relay.door import Door
 from p2p_copy.relay.greeting import greet
 
 if TYPE_CHECKING:
-    import trio
+    from p2p_copy.tcp import TCPStream
 
 LONGEST: Final = 16 * limits.MIB
 """Bytes of the longest message: what the suite sends in its cases 9.1.6 and 9.2.6. A relay takes fewer."""
 
 
-async def echo(stream: trio.SocketStream) -> None:
+async def echo(stream: TCPStream) -> None:
     """Send every message of one client back to it, on the terms of a relay: of its limits only that one is another."""
     tune(stream)
     pace = Door(RelayConfig("127.0.0.1")).pace()

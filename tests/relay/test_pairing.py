@@ -21,6 +21,8 @@ from tests.websocket import BINARY, TEXT, RawClient, frame, virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from p2p_copy.tcp import TCPStream
+
 PAIRED = rendezvous.encode(Paired())
 BIG = 1_000_000
 
@@ -56,7 +58,7 @@ async def paired(
     pair = Pair()
     to_pair, arrived = trio.open_memory_channel[Link](2)
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         async with accept(stream, max_message=BIG) as (_, link):
             await to_pair.send(link)
             await pair.over.wait()
@@ -339,7 +341,7 @@ async def test_legacy_greets_the_sender_alone_and_passes_text() -> None:
 async def test_a_pairing_that_is_cancelled_cuts_both(monkeypatch: pytest.MonkeyPatch) -> None:
     cancelled: dict[str, Any] = {}
 
-    async def handle(stream: trio.SocketStream) -> None:
+    async def handle(stream: TCPStream) -> None:
         async with accept(stream, max_message=BIG) as (_, link):
             cancelled.setdefault("links", []).append(link)
             if len(cancelled["links"]) == 2:

@@ -15,6 +15,7 @@ from hypothesis import given, strategies as st
 from p2p_copy import limits
 from p2p_copy.errors import UsageError
 from p2p_copy.relay.trusted import ProxyHeaderBroken, Trust, peer_address, read_proxy_header
+from p2p_copy.tcp import TCPStream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,12 +32,15 @@ def proxy_header(client: str, *, command: int = 0x21, family: int = 0, more: byt
 
 
 @asynccontextmanager
-async def streams() -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
+async def streams() -> AsyncIterator[tuple[TCPStream, TCPStream]]:
     """Yield the two ends of a TCP connection: the proxy's and the relay's."""
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         port = listener.socket.getsockname()[1]
-        async with await trio.open_tcp_stream("127.0.0.1", port) as proxy, await listener.accept() as relay:
+        async with (
+            TCPStream(await trio.open_tcp_stream("127.0.0.1", port)) as proxy,
+            TCPStream(await listener.accept()) as relay,
+        ):
             yield proxy, relay
 
 
@@ -117,7 +121,7 @@ async def test_the_other_end_has_an_address_or_is_a_unix_socket() -> None:
         assert peer_address(proxy) == peer_address(relay) == "127.0.0.1"
     if hasattr(socket, "AF_UNIX"):
         for end in trio.socket.socketpair(socket.AF_UNIX):
-            async with trio.SocketStream(end) as stream:
+            async with TCPStream(trio.SocketStream(end)) as stream:
                 assert peer_address(stream) is None
 
 

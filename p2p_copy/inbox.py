@@ -1,0 +1,87 @@
+"""What has come over a link and was not taken yet: the place where one who reads and one who wants it meet."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import NamedTuple
+
+import trio
+
+
+class Piece(NamedTuple):
+    """A message, or a part of one.
+
+    Attributes:
+        data: bytes, or text, which is always whole.
+        last: whether the message ends with it.
+
+    """
+
+    data: bytes | str
+    last: bool = True
+
+
+class Inbox:
+    """Pieces in order, and then an end.
+
+    Attributes:
+        ended: nothing more will come.
+        listening_since: Trio's time since when somebody has been waiting here; infinite while nobody does.
+
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque()
+        self._takers = trio.lowlevel.ParkingLot()
+        self._givers = trio.lowlevel.ParkingLot()
+        self._useless = False
+        self.ended = False
+        self.listening_since = math.inf
+
+    def put(self, piece: Piece) -> None:
+        """Add one. Whoever puts more than there should be waits for `empty` first."""
+        if not self._useless:
+            self._pieces.append(piece)
+            self._takers.unpark_all()
+
+    def end(self) -> None:
+        """Say that nothing more will come."""
+        self.ended = True
+        self._takers.unpark_all()
+
+    def discard(self) -> None:
+        """Throw everything away, and all that will come, because nobody wants it any more."""
+        self._useless = True
+        self._pieces.clear()
+        self._givers.unpark_all()
+
+    async def empty(self) -> None:
+        """Wait until all is taken."""
+        while self._pieces:
+            await self._givers.park()
+
+    async def filled(self) -> bool:
+        """Wait until there is something; False if there is nothing and there will be nothing."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._pieces and not self.ended:
+            self.listening_since = trio.current_time()
+            try:
+                await self._takers.park()
+            finally:
+                self.listening_since = math.inf
+        return bool(self._pieces)
+
+    def take(self) -> Piece:
+        """Take the first piece."""
+        piece = self._pieces.popleft()
+        if not self._pieces:
+            self._givers.unpark_all()
+        return piece
+
+    def take_all(self) -> list[Piece]:
+        """Take all pieces."""
+        pieces = list(self._pieces)
+        self._pieces.clear()
+        self._givers.unpark_all()
+        return pieces

@@ -1,0 +1,149 @@
+"""Streams that are watched: when they last moved, whether a send was cut off, who may use them next."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2p_copy import limits
+from p2p_copy.tcp import GatheringStream, send_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from p2p_copy.tcp import Buffer
+
+
+class Tap(GatheringStream):
+    """A stream that knows when it last moved, whether a send was cut off, and the first bytes that came.
+
+    Attributes:
+        first: up to `remember` of the first bytes received.
+        heard, sent: Trio's time when something was last received, and when a send was last completed.
+        sending: a send is under way.
+        broken: a send was cancelled or failed, so nobody knows how much of it is out.
+
+    """
+
+    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
+        """Wrap `stream`; `head` is received before anything that comes from it."""
+        self._stream = stream
+        self._head = head
+        self._remember = remember
+        self.first = b""
+        self.heard = self.sent = trio.current_time()
+        self.sending = False
+        self.broken = False
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive as the inner stream does."""
+        if self._head:
+            head, self._head = self._head, b""
+            await trio.lowlevel.checkpoint()
+            return head
+        data = await self._stream.receive_some(max_bytes)
+        if data:
+            self.heard = trio.current_time()
+            if len(self.first) < self._remember:
+                self.first += data[: self._remember - len(self.first)]
+        return data
+
+    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+        """Send as the inner stream does."""
+        self.sending = True
+        try:
+            await send_buffers(self._stream, buffers)
+        except BaseException:
+            self.broken = True
+            raise
+        finally:
+            self.sending = False
+        self.sent = trio.current_time()
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait as the inner stream does."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the inner stream."""
+        await self._stream.aclose()
+
+
+class Held(Tap):
+    """A tap for the WebSocket library, which closes what it is given as soon as its last frame is out.
+
+    A close with bytes unread becomes a reset, and that can overtake the frame. So `aclose` only ends the use of
+    this stream; whoever holds it closes it with `hang_up`.
+
+    Attributes:
+        before_reading: waited for before every read; what it returns, if anything, comes instead of bytes from the
+            stream.
+        pause: asked before every read for how many seconds to put it off; None for none.
+        owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`); None if nothing can.
+
+    """
+
+    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
+        """Wrap `stream` as a tap does."""
+        super().__init__(stream, head=head, remember=remember)
+        self._sends = trio.Lock()
+
+    _done = False
+    before_reading: Callable[[], Awaitable[bytes]] | None = None
+    pause: Callable[[], float] | None = None
+    owed: Callable[[], float] | None = None
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive as the inner stream does."""
+        if self.before_reading is not None and (rest := await self.before_reading()):
+            await trio.lowlevel.checkpoint()
+            return rest
+        if self.pause is not None and (seconds := self.pause()) > 0:
+            await self._put_off(seconds)
+        if self._done:
+            raise trio.ClosedResourceError
+        return await super().receive_some(max_bytes)
+
+    async def _put_off(self, seconds: float) -> None:
+        """Wait, unless there was a reset, which would be noticed only behind all that was sent before it."""
+        until = trio.current_time() + seconds
+        while (rest := until - trio.current_time()) > 0:
+            await trio.sleep(min(rest, limits.PACE_CHECK))
+            if self.owed is not None and self.owed() == math.inf:
+                raise trio.BrokenResourceError
+
+    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+        """Send as the inner stream does, after those who came before."""
+        try:
+            self._sends.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sends.acquire()
+        try:
+            if self._done:
+                raise trio.ClosedResourceError
+            if self.broken:
+                raise trio.BrokenResourceError
+            await super().send_buffers(buffers)
+        finally:
+            self._sends.release()
+
+    async def aclose(self) -> None:
+        """Send and receive no more."""
+        self._done = True
+        await trio.lowlevel.checkpoint()
+
+    async def hang_up(self, linger: float) -> None:
+        """Close the inner stream by force, after `linger` seconds at most in which the other end may do so."""
+        self._done = True
+        try:
+            with (
+                trio.move_on_after(linger),
+                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+            ):
+                while linger and await self._stream.receive_some(limits.RECEIVE_BUFFER):
+                    pass
+        finally:
+            await trio.aclose_forcefully(self._stream)
