@@ -98,7 +98,7 @@ CHUNK: Final = 256 * KIB
 """Bytes of file data read and sent at once while the pace of the link is not known; a file of so many is read whole."""
 
 LEAST_CHUNK: Final = 64 * KIB
-MOST_CHUNK: Final = 512 * KIB
+MOST_CHUNK: Final = 960 * KIB
 """Bytes of file data read and sent at once on the slowest link and on a fast one: what a frame, a record and a hop to a
 thread cost is shared by more bytes, until more memory buys little."""
 
@@ -368,10 +368,15 @@ RELAY_COLLECTIONS: Final = (10_000, 5, 10)
 the young, how many of those for one of the middle-aged, and how many of those for a full one, which takes half a second
 of a processor with 2,000 clients. Half a million objects are some 2,500 connections, if all left cycles behind."""
 
-RECEIVE_BUFFER: Final = 512 * KIB
+RECEIVE_BUFFER: Final = 1 * MIB
 """Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each."""
 
-TLS_TRIP: Final = 256 * KIB
+UNSENT: Final = 512 * KIB
+"""Bytes that the kernel may hold before they are on their way, beyond what the network takes at once. With trio's
+16 KiB one record takes five trips through the event loop. With 200 kB/s it takes less than three seconds, and a ping
+waits behind it."""
+
+TLS_TRIP: Final = 1 * MIB
 """Bytes encrypted for one send: fewer would cost a trip through the loop each, more would wait for each other."""
 
 TLS_IDLE: Final = 32 * KIB

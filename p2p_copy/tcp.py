@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 from abc import abstractmethod
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import trio
@@ -23,6 +24,9 @@ _MOST_BUFFERS: Final = 512
 """Buffers of one system call; Linux takes 1024, POSIX promises 16 and nobody has fewer than this."""
 
 _GATHERS: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
+
+
+_UNSENT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not on Windows
 
 
 class GatheringStream(trio.abc.Stream):
@@ -57,6 +61,9 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         """Take over the socket of `stream`, which has none from then on."""
         self.socket = socket.socket(fileno=stream.socket.detach())
         self.socket.setblocking(False)
+        if _UNSENT is not None:
+            with suppress(OSError):  # a unix socket
+                self.socket.setsockopt(socket.IPPROTO_TCP, _UNSENT, limits.UNSENT)
         self._sending = False
         self._finished = False
 

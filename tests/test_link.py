@@ -9,9 +9,10 @@ import pytest
 import trio
 import trio_websocket
 from trio.testing import lockstep_stream_pair, memory_stream_pair
-from wsproto.events import CloseConnection, Ping
+from wsproto.events import BytesMessage, CloseConnection, Ping
 
 from p2p_copy import limits
+from p2p_copy.inbox import Piece
 from p2p_copy.link import LinkBroken, RelayAddress, accept, connect
 from tests.links import MAX, accepted, linked, serving
 from tests.websocket import BINARY, PING, PONG, RawClient, frame, virtual_time
@@ -30,6 +31,69 @@ async def test_messages_go_both_ways_and_keep_their_kind() -> None:
                 assert await server.receive() == message
                 nursery.start_soon(server.send, message)
                 assert await client.receive() == message
+
+
+@virtual_time()
+async def test_a_long_message_comes_in_pieces_to_whoever_wants_them() -> None:
+    async with accepted(max_message=10_000, piece=100) as (link, client):
+        whole = frame(BINARY, bytes(1000))
+        for start, end in ((0, 108), (108, 600), (600, None)):
+            await client.raw(whole[start:end])
+            (piece,) = await link.receive_pieces()
+            assert piece == (bytes((end or len(whole)) - max(start, 8)), end is None)
+        await client.send("text")
+        await client.send(b"short")
+        heard: list[Piece] = []
+        while len(heard) < 2:
+            heard += await link.receive_pieces()
+        assert heard == [("text", True), (b"short", True)]
+
+
+@virtual_time()
+async def test_pieces_make_one_message_at_the_other_end_and_a_ping_may_come_between_them() -> None:
+    async with accepted() as (link, client):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.send_pieces, [Piece(b"one "), Piece(b"two ", last=False)])
+            assert await client.message() == b"one "
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.ping)
+            await trio.testing.wait_all_tasks_blocked()
+            nursery.start_soon(link.send_pieces, [Piece(b"three"), Piece("four")])
+            assert await client.message() == b"two three"
+            assert await client.message() == "four"
+
+
+@virtual_time()
+async def test_a_goodbye_in_the_middle_of_a_message_is_understood() -> None:
+    async with accepted() as (link, client):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.send_pieces, [Piece(b"begun", last=False)])
+            await client.expect(BytesMessage)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(link.close, 4001, "gone")
+            assert await client.ending() == 4001
+
+
+@virtual_time()
+async def test_a_buffer_full_of_tiny_messages_leaves_others_their_turn() -> None:
+    count = 10 * limits.FRAMES_A_TRIP
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with accepted() as (link, client), trio.open_nursery() as nursery:
+        await client.raw(frame(BINARY, b"x") * count)
+        nursery.start_soon(others)
+        handfuls: list[int] = []
+        while sum(handfuls) < count:
+            handfuls.append(len(await link.receive_pieces()))
+        nursery.cancel_scope.cancel()
+    assert max(handfuls) == limits.FRAMES_A_TRIP
+    assert turns >= len(handfuls) - 1
 
 
 async def test_the_server_learns_the_path_below_the_prefix() -> None:

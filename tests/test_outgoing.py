@@ -230,6 +230,7 @@ def test_too_many_entries_are_reported_and_the_first_ones_arrive(
 def test_chunks_are_as_long_as_suits_the_link(
     source: Path, out: Path, size: int, seconds: float, chunk: int
 ) -> None:
+    (source / "large").write_bytes(os.urandom(5 * limits.MOST_CHUNK))
     transfer = Transfer(source, out)
     assert transfer.step()  # the page
     transfer.outgoing.keep_pace(size, seconds)

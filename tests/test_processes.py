@@ -271,7 +271,7 @@ def test_a_signal_ends_either_side_cleanly(tmp_path: Path, number: signal.Signal
             started(tmp_path / "out")
             processes[victim].process.send_signal(number)
             code, _, said = processes[victim].wait(QUICK)
-            assert code == 128 + number
+            assert code == 128 + number, said
             one_sentence(said)
             code, _, said = processes[1 - victim].wait(QUICK)
             # A receiver can say why it stops; a sender is in the middle of a record.

@@ -257,3 +257,19 @@ async def test_endless_changes_of_keys_end_the_connection(
             await trio.to_thread.run_sync(updater.flood, 10)
             await ended.wait()
         updater.close()
+
+
+@pytest.mark.parametrize(
+    "sizes", [[10, 300_000], [300_000, 10, 300_000, 10], [0], [], [5, 0, 7], [16_384, 16_384], [100] * 1000]
+)
+async def test_buffers_become_few_records(contexts: Any, sizes: list[int]) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    client, _ = await pair(contexts, (ours, theirs))
+    await client.send_buffers([os.urandom(size) for size in sizes])
+    rest = bytes(await theirs.receive_some()) if any(sizes) else b""
+    count = 0
+    while rest:
+        rest = rest[5 + int.from_bytes(rest[3:5], "big") :]
+        count += 1
+    full, more = divmod(sum(sizes), 16 * 1024)
+    assert count == full + bool(more)

@@ -227,3 +227,71 @@ def test_a_message_that_comes_byte_by_byte_costs_little_more_than_its_bytes(mask
     tracemalloc.stop()
     assert peak < 2 * size + 50_000
     assert list(decoder.feed(wire[-1:])) == [Message(Opcode.BINARY, bytes(size))]
+
+
+# Pieces
+
+
+@given(st.lists(message, max_size=6), st.integers(1, 400), st.booleans(), st.data())
+def test_pieces_make_up_the_messages_however_the_bytes_come(
+    messages: list[tuple[Opcode, bytes]], piece: int, masked: bool, data: st.DataObject
+) -> None:
+    mask = MASK if masked else None
+    wire = b"".join(frames.encode(opcode, body[:2000], mask) for opcode, body in messages)
+    cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=20))
+    decoder = Decoder(masked=masked, max_message=2**20, piece=piece)
+    whole: list[Message] = []
+    part = b""
+    for start, end in pairwise([0, *sorted(cuts), len(wire)]):
+        for one in decoder.feed(wire[start:end]):
+            if one.opcode is not Opcode.BINARY:
+                assert one.last
+                whole.append(one)
+                continue
+            part += one.payload
+            assert one.last or len(one.payload) >= piece
+            if one.last:
+                whole.append(Message(Opcode.BINARY, part))
+                part = b""
+    assert whole == [Message(opcode, body[:2000]) for opcode, body in messages]
+
+
+@given(st.lists(st.binary(max_size=50), min_size=1, max_size=8), st.integers(1, 60))
+def test_fragments_come_as_pieces_too_and_pings_between_them_come_at_once(
+    parts: list[bytes], piece: int
+) -> None:
+    ping = frames.encode(Opcode.PING, b"?", MASK)
+    last = len(parts) - 1
+    wire = ping.join(
+        b"".join(frames.buffers(Opcode.CONTINUATION if at else Opcode.BINARY, part, MASK, last=at == last))
+        for at, part in enumerate(parts)
+    )
+    decoder = Decoder(masked=True, max_message=2**20, piece=piece)
+    heard = list(decoder.feed(wire))
+    pieces = [one for one in heard if one.opcode is Opcode.BINARY]
+    assert [one.payload for one in heard if one.opcode is Opcode.PING] == [b"?"] * last
+    assert b"".join(one.payload for one in pieces) == b"".join(parts)
+    assert [one.last for one in pieces] == [False] * (len(pieces) - 1) + [True]
+
+
+def test_text_is_never_cut() -> None:
+    decoder = Decoder(masked=True, max_message=2**20, piece=10)
+    wire = frames.encode(Opcode.TEXT, b"x" * 100, MASK)
+    assert list(decoder.feed(wire[:60])) == []
+    assert list(decoder.feed(wire[60:])) == [Message(Opcode.TEXT, b"x" * 100)]
+
+
+@given(st.lists(message, min_size=1, max_size=6), st.integers(1, 6))
+def test_whoever_stops_in_between_goes_on_with_what_was_not_taken(
+    messages: list[tuple[Opcode, bytes]], stop: int
+) -> None:
+    wire = b"".join(frames.encode(opcode, body, MASK) for opcode, body in messages)
+    decoder = Decoder(masked=True, max_message=2**20)
+    heard: list[Message] = []
+    while wire:
+        for count, one in enumerate(decoder.feed(wire), 1):
+            heard.append(one)
+            if count == stop:
+                break
+        wire = wire[decoder.taken :]
+    assert heard == [Message(*one) for one in messages]

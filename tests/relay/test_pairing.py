@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 import pytest
 import trio
 import trio.lowlevel
-from trio.testing import lockstep_stream_pair
-from wsproto.events import CloseConnection
+from trio.testing import lockstep_stream_pair, memory_stream_pair
+from wsproto.events import BytesMessage, CloseConnection
 
 from p2p_copy import limits
 from p2p_copy.link import Link, LinkBroken, accept, connect
@@ -19,7 +19,7 @@ from tests.links import serving
 from tests.websocket import BINARY, TEXT, RawClient, frame, virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
 
     from p2p_copy.tcp import TCPStream
 
@@ -59,7 +59,7 @@ async def paired(
     to_pair, arrived = trio.open_memory_channel[Link](2)
 
     async def handle(stream: TCPStream) -> None:
-        async with accept(stream, max_message=BIG) as (_, link):
+        async with accept(stream, max_message=BIG, piece=limits.RELAY_PIECE) as (_, link):
             await to_pair.send(link)
             await pair.over.wait()
 
@@ -243,16 +243,18 @@ async def test_a_stop_before_the_start_is_a_stop() -> None:
 
 
 @asynccontextmanager
-async def stuck_receiver() -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
-    """Yield a sender and a receiver that never reads, over streams that hold no byte in between."""
-    sender_stream, at_sender_stream = lockstep_stream_pair()
-    receiver_stream, at_receiver_stream = lockstep_stream_pair()
+async def raw_clients(
+    streams: Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]] = lockstep_stream_pair,
+) -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
+    """Yield a sender and a receiver, paired, over streams that hold no byte in between unless told otherwise."""
+    sender_stream, at_sender_stream = streams()
+    receiver_stream, at_receiver_stream = streams()
     sender, receiver = RawClient(sender_stream), RawClient(receiver_stream)
     usage: list[Usage] = []
 
     async def run() -> None:
         async with (
-            accept(at_sender_stream, max_message=BIG) as (_, at_sender),
+            accept(at_sender_stream, max_message=BIG, piece=limits.RELAY_PIECE) as (_, at_sender),
             accept(at_receiver_stream, max_message=BIG) as (_, at_receiver),
         ):
             pairing = Pairing(at_sender, at_receiver, legacy=False, on_end=lambda: None)
@@ -269,7 +271,7 @@ async def stuck_receiver() -> AsyncIterator[tuple[RawClient, RawClient, list[Usa
 
 @virtual_time()
 async def test_behind_a_receiver_that_does_not_read_two_messages_are_in_flight_and_no_more() -> None:
-    async with stuck_receiver() as (sender, receiver, usage):
+    async with raw_clients() as (sender, receiver, usage):
         taken = 0
         with trio.move_on_after(1):
             while True:
@@ -285,7 +287,7 @@ async def test_behind_a_receiver_that_does_not_read_two_messages_are_in_flight_a
 
 @virtual_time()
 async def test_a_tail_that_nobody_takes_is_not_complete() -> None:
-    async with stuck_receiver() as (sender, _, usage):
+    async with raw_clients() as (sender, _, usage):
         began = trio.current_time()
         await sender.send(b"tail")
         await sender.send(CloseConnection(code=1000))
@@ -296,7 +298,7 @@ async def test_a_tail_that_nobody_takes_is_not_complete() -> None:
 
 @virtual_time()
 async def test_who_does_not_read_is_cut_when_the_pair_ends() -> None:
-    async with stuck_receiver() as (sender, _, usage):
+    async with raw_clients() as (sender, _, usage):
         await sender.send(b"stuck")
         await trio.testing.wait_all_tasks_blocked()
         await sender.raw(frame(TEXT, b"forbidden"))
@@ -320,6 +322,46 @@ async def test_usage_tells_what_passed() -> None:
         assert (pair.usage.from_sender, pair.usage.from_receiver) == (5, 3)
         assert pair.usage.seconds >= 0
         assert pair.usage.peak == 1
+
+
+# Pieces
+
+
+@virtual_time()
+async def test_a_message_is_on_its_way_before_its_end_has_come() -> None:
+    message = bytes(range(250)) * (BIG // 250)
+    whole = frame(BINARY, message)
+    async with raw_clients(memory_stream_pair) as (sender, receiver, usage):
+        await sender.raw(whole[: BIG // 2])
+        part = (await receiver.expect(BytesMessage)).data
+        assert 0 < len(part) < BIG // 2
+        assert part == message[: len(part)]
+        await sender.raw(whole[BIG // 2 :])
+        assert part + cast("bytes", await receiver.message()) == message
+        await sender.stream.aclose()
+        await receiver.ending()
+    assert usage[0].from_sender == BIG
+
+
+@virtual_time()
+async def test_who_is_lost_in_the_middle_of_a_message_is_reported_all_the_same() -> None:
+    async with raw_clients(memory_stream_pair) as (sender, receiver, usage):
+        await sender.raw(frame(BINARY, bytes(BIG))[: BIG // 2])
+        await receiver.expect(BytesMessage)
+        await sender.stream.aclose()
+        assert await receiver.ending() == CloseCode.PEER_LOST
+    assert usage[0].outcome is Outcome.SENDER_LOST
+
+
+@virtual_time()
+async def test_many_small_messages_move_as_one_handful_and_arrive_one_by_one() -> None:
+    messages = [b"%d" % number for number in range(limits.FRAMES_A_TRIP)]
+    async with raw_clients(memory_stream_pair) as (sender, receiver, usage):
+        await sender.raw(b"".join(frame(BINARY, message) for message in messages))
+        assert [await receiver.message() for _ in messages] == messages
+        await sender.stream.aclose()
+        await receiver.ending()
+    assert usage[0].peak == 1
 
 
 # The legacy form
