@@ -112,7 +112,7 @@ UNKNOWN_TO_THE_RELAY = {
 WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}
 
 PATH_MODULES = {"glob", "os.path", "pathlib", "shutil", "tempfile"}
-ABOUT_NO_PATH = {"urandom", "environ", "getpid", "name"}
+ABOUT_NO_PATH = {"urandom", "environ", "getpid", "name", "_exit"}
 """What anybody may ask `os` for."""
 
 

@@ -51,9 +51,9 @@ and rsync straight to a server whose CPU time stands below the receiver's. What 
 is not counted as CPU time. A peak of 9 MiB means no more than that: the program that looks on takes as much.
 """
 
-PAIRING = 6 * limits.RELAY_MAX_MESSAGE // KIB
-"""KiB that one pairing may hold at a relay, as `limits.RELAY_CHANNEL` tells: two messages in flight for each
-direction, and one more that each of its two links puts together."""
+PAIRING = 6 * (limits.RECEIVE_BUFFER + limits.RELAY_MAX_MESSAGE // limits.RELAY_PIECES) // KIB
+"""KiB that one pairing may hold at a relay, as `limits.RELAY_CHANNEL` tells: two handfuls in flight for each direction,
+and one more at each of its two links."""
 
 
 def works(plain: Sequence[Contestant], secure: Sequence[Contestant], rounds: int, scale: float) -> list[Work]:
