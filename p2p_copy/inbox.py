@@ -23,7 +23,7 @@ class Piece(NamedTuple):
 
 
 class Inbox:
-    """Pieces in order, and then an end.
+    """Pieces in order, and then an end. What is put there is seen when it is shown.
 
     Attributes:
         ended: nothing more will come.
@@ -32,6 +32,7 @@ class Inbox:
     """
 
     def __init__(self) -> None:
+        self._coming: list[Piece] = []
         self._pieces: deque[Piece] = deque()
         self._takers = trio.lowlevel.ParkingLot()
         self._givers = trio.lowlevel.ParkingLot()
@@ -42,17 +43,25 @@ class Inbox:
     def put(self, piece: Piece) -> None:
         """Add one. Whoever puts more than there should be waits for `empty` first."""
         if not self._useless:
-            self._pieces.append(piece)
+            self._coming.append(piece)
+
+    def show(self) -> None:
+        """Let everybody see what was put here."""
+        if self._coming:
+            self._pieces += self._coming
+            self._coming.clear()
             self._takers.unpark_all()
 
     def end(self) -> None:
         """Say that nothing more will come."""
+        self.show()
         self.ended = True
         self._takers.unpark_all()
 
     def discard(self) -> None:
         """Throw everything away, and all that will come, because nobody wants it any more."""
         self._useless = True
+        self._coming.clear()
         self._pieces.clear()
         self._givers.unpark_all()
 

@@ -262,7 +262,11 @@ class Link(ObjectStream[bytes | str]):
 
 
 async def _before_reading(codec: Codec) -> bytes:
-    """Wait until somebody has taken what came; return what of it was not looked at."""
+    """Wait until somebody has taken what came; return what of it was not looked at.
+
+    By now pings that came along are answered: messages are not to overtake them.
+    """
+    codec.inbox.show()
     await codec.inbox.empty()
     return codec.take_rest()
 

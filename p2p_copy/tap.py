@@ -98,11 +98,12 @@ class Held(Tap):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the inner stream does."""
-        if self.before_reading is not None and (rest := await self.before_reading()):
-            await trio.lowlevel.checkpoint()
-            return rest
+        rest = await self.before_reading() if self.before_reading is not None else b""
         if self.pause is not None and (seconds := self.pause()) > 0:
             await self._put_off(seconds)
+        if rest:
+            await trio.lowlevel.checkpoint()
+            return rest
         if self._done:
             raise trio.ClosedResourceError
         return await super().receive_some(max_bytes)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 
 import pytest
 import trio
@@ -15,7 +14,7 @@ async def test_pieces_come_out_in_order_and_then_comes_the_end() -> None:
     inbox = Inbox()
     for text in "abc":
         inbox.put(Piece(text))
-    inbox.end()
+    inbox.end()  # and that shows them
     assert await inbox.filled()
     assert inbox.take() == ("a", True)
     assert await inbox.filled()
@@ -31,7 +30,8 @@ async def test_who_waits_is_woken_by_a_piece_and_by_the_end() -> None:
     async def wait() -> None:
         heard.append(await inbox.filled())
 
-    for wake in (partial(inbox.put, Piece(b"x")), inbox.end):
+    inbox.put(Piece(b"not shown yet"))
+    for wake in (inbox.show, inbox.end):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
@@ -48,6 +48,7 @@ async def test_who_brings_more_waits_until_all_is_taken(how: str) -> None:
     inbox = Inbox()
     inbox.put(Piece(b"1"))
     inbox.put(Piece(b"2"))
+    inbox.show()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(inbox.empty)
         await trio.testing.wait_all_tasks_blocked()
@@ -65,6 +66,8 @@ async def test_who_brings_more_waits_until_all_is_taken(how: str) -> None:
 async def test_what_nobody_wants_is_not_kept() -> None:
     inbox = Inbox()
     inbox.put(Piece(b"before"))
+    inbox.show()
+    inbox.put(Piece(b"not shown"))
     inbox.discard()
     inbox.put(Piece(b"after"))
     inbox.end()
@@ -79,4 +82,5 @@ async def test_a_wait_that_is_cancelled_takes_nothing() -> None:
         await inbox.filled()
     assert scope.cancelled_caught
     inbox.put(Piece(b"still here"))
+    inbox.show()
     assert await inbox.filled()

@@ -9,7 +9,7 @@ import pytest
 import trio
 import trio_websocket
 from trio.testing import lockstep_stream_pair, memory_stream_pair
-from wsproto.events import BytesMessage, CloseConnection, Ping
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
 
 from p2p_copy import limits
 from p2p_copy.inbox import Piece
@@ -72,6 +72,32 @@ async def test_a_goodbye_in_the_middle_of_a_message_is_understood() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.close, 4001, "gone")
             assert await client.ending() == 4001
+
+
+@virtual_time()
+async def test_a_ping_is_answered_before_a_message_that_came_with_it() -> None:
+    async with accepted() as (link, client), trio.open_nursery() as nursery:
+
+        async def echo() -> None:
+            await link.send(await link.receive())
+
+        nursery.start_soon(echo)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.raw(frame(BINARY, b"one ", final=False) + frame(PING, b"?") + frame(0, b"message"))
+        await client.expect(Pong)
+        assert await client.message() == b"one message"
+
+
+@virtual_time()
+async def test_the_pace_holds_for_what_one_read_brought() -> None:
+    count = 4 * limits.FRAMES_A_TRIP
+    async with accepted(pace=lambda frames: frames / limits.FRAMES_A_TRIP) as (link, client):
+        began = trio.current_time()
+        await client.raw(frame(BINARY, b"x") * count)
+        taken = 0
+        while taken < count:
+            taken += len(await link.receive_pieces())
+        assert trio.current_time() - began == pytest.approx(count / limits.FRAMES_A_TRIP - 1)
 
 
 @virtual_time()

@@ -184,7 +184,7 @@ async def test_fault_33_and_34_thousands_of_rooms_from_one_source(
             assert rendezvous.decode_answer(await client.message()) == Paired()
 
 
-CROWDED = 18
+CROWDED = 36
 """Pairs that stall with full hands; their memory is known (`limits.RELAY_CHANNEL`) and below the limit."""
 
 LEAST = 192 * MIB
