@@ -26,7 +26,7 @@ class Inbox:
     """Pieces in order, and then an end. What is put there is seen when it is shown.
 
     Attributes:
-        ended: nothing more will come.
+        ended: nothing more will come, as far as is shown.
         listening_since: Trio's time since when somebody has been waiting here; infinite while nobody does.
 
     """
@@ -37,6 +37,7 @@ class Inbox:
         self._takers = trio.lowlevel.ParkingLot()
         self._givers = trio.lowlevel.ParkingLot()
         self._useless = False
+        self._ending = False
         self.ended = False
         self.listening_since = math.inf
 
@@ -45,18 +46,17 @@ class Inbox:
         if not self._useless:
             self._coming.append(piece)
 
-    def show(self) -> None:
-        """Let everybody see what was put here."""
-        if self._coming:
-            self._pieces += self._coming
-            self._coming.clear()
-            self._takers.unpark_all()
-
     def end(self) -> None:
         """Say that nothing more will come."""
-        self.show()
-        self.ended = True
-        self._takers.unpark_all()
+        self._ending = True
+
+    def show(self) -> None:
+        """Let everybody see what was put here, and the end."""
+        self._pieces += self._coming
+        self._coming.clear()
+        self.ended = self._ending
+        if self._pieces or self.ended:
+            self._takers.unpark_all()
 
     def discard(self) -> None:
         """Throw everything away, and all that will come, because nobody wants it any more."""

@@ -237,6 +237,7 @@ class Link(ObjectStream[bytes | str]):
         finally:
             self._over = True
             self._inbox.end()
+            self._inbox.show()
             for scope in self._waits:
                 scope.cancel()
             await self._tap.hang_up(0)
@@ -264,7 +265,7 @@ class Link(ObjectStream[bytes | str]):
 async def _before_reading(codec: Codec) -> bytes:
     """Wait until somebody has taken what came; return what of it was not looked at.
 
-    By now pings that came along are answered: messages are not to overtake them.
+    By now pings and a goodbye that came along are answered: nobody is to act upon a message before that.
     """
     codec.inbox.show()
     await codec.inbox.empty()

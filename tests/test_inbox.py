@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import pytest
 import trio
@@ -14,7 +15,8 @@ async def test_pieces_come_out_in_order_and_then_comes_the_end() -> None:
     inbox = Inbox()
     for text in "abc":
         inbox.put(Piece(text))
-    inbox.end()  # and that shows them
+    inbox.end()
+    inbox.show()
     assert await inbox.filled()
     assert inbox.take() == ("a", True)
     assert await inbox.filled()
@@ -30,13 +32,15 @@ async def test_who_waits_is_woken_by_a_piece_and_by_the_end() -> None:
     async def wait() -> None:
         heard.append(await inbox.filled())
 
-    inbox.put(Piece(b"not shown yet"))
-    for wake in (inbox.show, inbox.end):
+    for say in (partial(inbox.put, Piece(b"x")), inbox.end):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
             assert inbox.listening_since == trio.current_time()
-            wake()
+            say()
+            await trio.testing.wait_all_tasks_blocked()
+            assert nursery.child_tasks, "nobody sees it yet"
+            inbox.show()
         assert inbox.listening_since == math.inf
         if heard[-1]:
             inbox.take()
@@ -71,6 +75,7 @@ async def test_what_nobody_wants_is_not_kept() -> None:
     inbox.discard()
     inbox.put(Piece(b"after"))
     inbox.end()
+    inbox.show()
     await inbox.empty()
     assert not await inbox.filled()
 
