@@ -111,7 +111,7 @@ def relay_memory(results: Results) -> str:
         return ""
     return (
         f"Our relay grew by {number(max(grown))} MiB at most while one pairing went at full speed. By `limits` a "
-        f"pairing holds {number(mib(PAIRING))} MiB at most.\n"
+        f"pairing holds {number(mib(PAIRING))} MiB of messages at most; the rest is what the allocator keeps.\n"
     )
 
 

@@ -187,7 +187,7 @@ async def test_fault_33_and_34_thousands_of_rooms_from_one_source(
 CROWDED = 36
 """Pairs that stall with full hands, three handfuls each (`limits.RELAY_CHANNEL`): together they are below the limit."""
 
-LEAST = 160 * MIB
+LEAST = 128 * MIB
 """Bytes of memory for a relay with so many pairs."""
 
 
