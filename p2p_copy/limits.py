@@ -127,7 +127,7 @@ COMPRESS_LEAST_GAIN: Final = 20
 """A record must lose one part in so many (5 %) to be sent compressed: opening it costs the other side."""
 
 COMPRESS_MAX_SKIP: Final = 32
-"""Records sent as they are after a failure before the next try: 8 MiB, so that a change is noticed soon."""
+"""Records sent as they are after a failure before the next try: 30 MB at most, so that a change is noticed soon."""
 
 PIPELINE: Final = 4
 """Records waiting between two stages of one side, so that disk, cipher and socket overlap; also the most that one
@@ -244,8 +244,8 @@ RELAY_ACCEPT_PAUSE: Final = 0.1
 """Seconds until the next try when the system has nothing left for a new connection: others end now and then."""
 
 RELAY_FRAMES: Final = 2000
-"""WebSocket frames per second that are taken from one connection, half a GiB/s of our own records. Whoever sends more
-is slowed down: 40,000 tiny ones a second would keep a processor busy."""
+"""WebSocket frames per second that are taken from one connection, two GB/s of our own records. Whoever sends more is
+slowed down: 40,000 tiny ones a second would keep a processor busy."""
 
 PACE_CHECK: Final = 1.0
 """Seconds between two looks whether somebody who is slowed down is still there: one pause may take 20 seconds."""
@@ -295,7 +295,7 @@ HTTP_PEEK: Final = 1 * KIB
 """Bytes of a server's first words that are kept to tell what kind of server it is."""
 
 MAX_FRAGMENTS: Final = 64
-"""Frames of one WebSocket message. Nobody here fragments; endless empty fragments pass every limit on size."""
+"""Frames of one WebSocket message. A relay makes half as many at most; endless empty ones pass every limit on size."""
 
 FRAMES_A_TRIP: Final = 256
 """Frames that are decoded before somebody else's turn: a buffer full of empty ones would take a quarter of a second."""

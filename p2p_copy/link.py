@@ -2,7 +2,7 @@
 
 This is the only module that names trio-websocket, which keeps the connection: handshakes, pings, goodbyes. Messages go
 past it, in through the inbox of `codec`, out through the stream: that takes a third of the trips through the event
-loop, and no copies. Its rules:
+loop, and fewer copies. Its rules:
 
 1. Whatever the other end sends ends at most this link. The library's reader task raises many things on hostile
    input; here it never raises, it only ends, and with it the link.
@@ -73,9 +73,7 @@ class LinkBroken(anyio.BrokenResourceError):
 class Link(ObjectStream[bytes | str]):
     """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive."""
 
-    def __init__(
-        self, tap: Held, codec: Codec, *, max_message: int, host: str | None = None, path: str | None = None
-    ) -> None:
+    def __init__(self, tap: Held, codec: Codec, *, host: str | None = None, path: str | None = None) -> None:
         """Prepare a link over `tap`. Only a client names host and path of its request."""
         self._tap = tap
         self._codec = codec
@@ -86,7 +84,6 @@ class Link(ObjectStream[bytes | str]):
             codec,
             host=host,
             path=path,
-            max_message_size=max_message,
             receive_buffer_size=limits.RECEIVE_BUFFER,
         )
         self._reading = trio.CancelScope(shield=True)  # ends with the link: last words need a reader, too
@@ -298,7 +295,6 @@ async def connect(address: RelayAddress, path: str, *, ca_file: str | None = Non
     link = Link(
         tap,
         Codec(ConnectionType.CLIENT, max_message=limits.MAX_RECORD),
-        max_message=limits.MAX_RECORD,
         host=address.host_header,
         path=address.prefix + path,
     )
@@ -350,7 +346,7 @@ async def accept(
     if pace is not None:
         tap.pause = lambda: pace(codec.take_frames())
     tap.owed = owed
-    link = Link(tap, codec, max_message=max_message)
+    link = Link(tap, codec)
 
     async def opened() -> str:
         request = await link._until_over(link._connection._get_request)

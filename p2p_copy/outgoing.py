@@ -1,7 +1,7 @@
 """What a sender says, from the first page to the last sum, as sealed records.
 
 Everything here blocks on the disk and runs in a worker thread, a few records for each trip: walking, reading,
-hashing, compressing and sealing overlap with the socket, and one thread hop pays for 256 KiB or for
+hashing, compressing and sealing overlap with the socket, and one thread hop pays for some MiB or for
 hundreds of small files.
 """
 

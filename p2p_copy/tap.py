@@ -86,15 +86,15 @@ class Held(Tap):
 
     """
 
-    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
-        """Wrap `stream` as a tap does."""
-        super().__init__(stream, head=head, remember=remember)
-        self._sends = trio.Lock()
-
     _done = False
     before_reading: Callable[[], Awaitable[bytes]] | None = None
     pause: Callable[[], float] | None = None
     owed: Callable[[], float] | None = None
+
+    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
+        """Wrap `stream` as a tap does."""
+        super().__init__(stream, head=head, remember=remember)
+        self._sends = trio.Lock()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the inner stream does."""

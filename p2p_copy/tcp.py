@@ -41,6 +41,20 @@ class GatheringStream(trio.abc.Stream):
         await self.send_buffers([data])
 
 
+def at_most(max_bytes: int | None) -> int:
+    """Return how many bytes one receive may bring if it was asked for `max_bytes` of them, or for any number.
+
+    Raises:
+        ValueError: it was asked for none.
+
+    """
+    if max_bytes is None:
+        return limits.RECEIVE_BUFFER
+    if max_bytes < 1:
+        raise ValueError("max_bytes must be at least 1")
+    return max_bytes
+
+
 async def send_buffers(stream: trio.abc.SendStream, buffers: Sequence[Buffer]) -> None:
     """Send all bytes of all buffers, in order, joined only if the stream wants it so."""
     if isinstance(stream, GatheringStream):
@@ -80,11 +94,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             BusyResourceError: another task is receiving.
 
         """
-        if max_bytes is None:
-            max_bytes = limits.RECEIVE_BUFFER
-        elif max_bytes < 1:
-            raise ValueError("max_bytes must be at least 1")
-        return await self._received(max_bytes)
+        return await self._received(at_most(max_bytes))
 
     async def _received(self, most: int, flags: int = 0) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()

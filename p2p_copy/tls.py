@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy import limits
-from p2p_copy.tcp import GatheringStream, send_buffers
+from p2p_copy.tcp import GatheringStream, at_most, send_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -92,14 +92,11 @@ class TLSStream(GatheringStream):
             BusyResourceError: another task is receiving.
 
         """
-        if max_bytes is None:
-            max_bytes = limits.RECEIVE_BUFFER
-        elif max_bytes < 1:
-            raise ValueError("max_bytes must be at least 1")
+        most = at_most(max_bytes)
         with self._alone("receive"):
             await trio.lowlevel.checkpoint_if_cancelled()
             waited = False
-            while (data := self._decrypt(max_bytes)) is None:
+            while (data := self._decrypt(most)) is None:
                 await self._receive_records()
                 waited = True
             if data and self._outgoing.pending and not self._sending.locked():

@@ -137,7 +137,7 @@ class Decoder:
         self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
         self._here = 0  # bytes of it
         self._size = 0  # of that message, as far as headers have told
-        self._kind: Opcode | None = None  # of that message, if it is fragmented
+        self._kind: Opcode | None = None  # of that message, once it has begun
         self._fragments = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:

@@ -12,7 +12,7 @@ Rules:
 2. A proper end of one link ends its channel; drain delivers the tail, then closes the other link properly.
 3. Any other end stops both fills at once. What is in hand is delivered or cut within a bounded time, and the
    survivor's link is closed with a code that no client takes for a proper end.
-4. What is limited is reading: `fill` pays for a message before it takes the next one.
+4. What is limited is reading: `fill` pays for a handful before it takes the next one.
 5. A frame is never half sent: whoever must cancel a send cuts that link.
 """
 
