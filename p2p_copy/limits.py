@@ -80,6 +80,9 @@ MAX_HELLO: Final = 2 * KIB
 MAX_FEATURES: Final = 16
 """Names in the feature list of a hello."""
 
+CLAIM_DIGITS: Final = (32, 64)
+"""Least and most hexadecimal digits of a claim: 128 random bits, which nobody guesses, up to what a SHA-256 has."""
+
 ROOM_BITS: Final = 25
 """Least entropy of a generated code's room part: two strangers rarely meet."""
 
@@ -137,8 +140,7 @@ DIRECTORY_HANDLES: Final = 2 * MAX_DEPTH
 """Directories that a receiver keeps open at once: any path, and a neighbour's. macOS allows 256 descriptors."""
 
 FLUSH_EVERY: Final = 128 * MIB
-"""Bytes of one file after which they are flushed to the disk: one flush of all at the end can take minutes, in
-which nothing moves and nobody knows why."""
+"""Bytes of one file after which they are flushed to the disk: one flush of all at the end is minutes of silence."""
 
 FSYNC_FROM: Final = 1 * MIB
 """Bytes from which a file is flushed to the disk before it gets its name; below, the cost is all fsync."""
@@ -147,8 +149,7 @@ COUNT_AT_ONCE: Final = 1000
 """Files and directories that a sender counts for the progress line without hesitation: a few milliseconds."""
 
 COUNT_AFTER: Final = 2.0
-"""Seconds after which it counts what are more, beside the sending, which that slows down by a tenth. Whoever is
-done before has no use for it."""
+"""Seconds after which it counts what are more, beside the sending, which that slows down by a tenth."""
 
 SENDER_PAGE_ENTRIES: Final = 256
 """Entries that the sender collects for one page; small pages let first bytes flow early."""
@@ -244,8 +245,7 @@ RELAY_ACCEPT_PAUSE: Final = 0.1
 """Seconds until the next try when the system has nothing left for a new connection: others end now and then."""
 
 RELAY_FRAMES: Final = 2000
-"""WebSocket frames per second that are taken from one connection, two GB/s of our own records. Whoever sends more is
-slowed down: 40,000 tiny ones a second would keep a processor busy."""
+"""WebSocket frames per second taken from one connection, two GB/s of our own records: 40,000 would fill a processor."""
 
 PACE_CHECK: Final = 1.0
 """Seconds between two looks whether somebody who is slowed down is still there: one pause may take 20 seconds."""

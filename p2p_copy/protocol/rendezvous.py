@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -26,6 +26,7 @@ READY: Final = '{"type":"ready"}'
 
 _ROOM: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ROOM_PATH: Final = re.compile(r"/v1/([0-9a-f]{64})", re.ASCII)
+_CLAIM: Final = re.compile("[0-9a-f]{{{},{}}}".format(*limits.CLAIM_DIGITS), re.ASCII)
 _MOST: Final = 2**53
 """Numbers up to here are the same in every JSON implementation."""
 
@@ -51,7 +52,7 @@ class Refusal(StrEnum):
 
 
 class CloseCode(IntEnum):
-    """How a relay ends a pairing that was not over (docs/protocol.md section 3)."""
+    """How a relay ends what was not over (docs/protocol.md section 3)."""
 
     STOPPING = 1012
     """The relay stops: RFC 6455's registry calls it "service restart"."""
@@ -61,6 +62,8 @@ class CloseCode(IntEnum):
     """For both, when the quota of an access token is used up."""
     DISMISSED = 4004
     """For both, when the relay's operator ended their pairing."""
+    REPLACED = 4005
+    """For the old connection of a client that came again, under the same claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,9 @@ class Hello:
     """A client's first message. The room is not in it but in the path, or, in the legacy form, the hash of the code.
 
     Rooms of the legacy form are apart from the others, even if they look the same.
+
+    `claim` is a secret of one client and the relay, random hexadecimal digits (`limits.CLAIM_DIGITS`) that are new for
+    each transfer and the same whenever the client comes again for it: its own old connections then make room for it.
     """
 
     role: Role
@@ -76,6 +82,7 @@ class Hello:
     program: str = ""
     token: str | None = None
     features: tuple[str, ...] = ()
+    claim: str | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +139,8 @@ def encode(message: Hello | Answer) -> str:
                 "token": message.token,
                 "features": list(message.features),
             }
+            if message.claim is not None:
+                fields["claim"] = message.claim
         case Welcome():
             fields = {
                 "type": "welcome",
@@ -174,6 +183,7 @@ def decode_hello(message: bytes | str, path: str) -> Hello | Refused:
             program=fields.text("program"),
             token=fields.optional_secret("token"),
             features=fields.names("features"),
+            claim=fields.optional_claim("claim"),
         )
     except (ValueError, RecursionError) as error:
         # Our own words only: the parser's would repeat what the client said.
@@ -251,6 +261,13 @@ class _Fields:
     def optional_secret(self, name: str) -> str | None:
         """Return a text as it is: a token must not be cleaned, and nobody may print it."""
         return None if self._fields.get(name) is None else str(self._get(name, str, "text"))
+
+    def optional_claim(self, name: str) -> str | None:
+        value = self.optional_secret(name)
+        if value is not None and not _CLAIM.fullmatch(value):
+            least, most = limits.CLAIM_DIGITS
+            raise ValueError(f"its {name} is not {least} to {most} lower-case hexadecimal digits")
+        return value
 
     def number(self, name: str) -> int:
         value: int = self._get(name, int, "a whole number")

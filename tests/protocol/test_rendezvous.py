@@ -26,6 +26,7 @@ from p2p_copy.protocol.rendezvous import (
 
 ROOM = "0123456789abcdef" * 4
 PATH = room_path(ROOM)
+CLAIM = "c1a1" * 16
 
 
 def hello_text(**changes: Any) -> str:
@@ -50,6 +51,31 @@ def test_a_hello_survives_the_wire_and_gets_its_room_from_the_path(role: Role) -
     assert decode_hello(encode(hello), PATH) == Hello(
         role=role, room=ROOM, program="p2p-copy/9", token="t\tä", features=("one", "two")
     )
+
+
+@given(st.none() | st.from_regex(r"[0-9a-f]{32,64}", fullmatch=True))
+def test_a_claim_survives_the_wire_and_is_not_there_without_one(claim: str | None) -> None:
+    text = encode(Hello(role=Role.SENDER, program="p", claim=claim))
+    assert decode_hello(text, PATH) == Hello(role=Role.SENDER, room=ROOM, program="p", claim=claim)
+    assert ("claim" in json.loads(text)) is (claim is not None)
+
+
+def test_a_claim_may_be_null_and_is_nothing_to_a_legacy_hello() -> None:
+    for text, path in (
+        (hello_text(claim=None), PATH),
+        (legacy_text(claim=CLAIM), LEGACY_PATH),
+        (legacy_text(claim=1), LEGACY_PATH),
+    ):
+        hello = decode_hello(text, path)
+        assert isinstance(hello, Hello)
+        assert hello.claim is None
+
+
+def test_a_claim_is_not_shown_by_accident() -> None:
+    hello = decode_hello(hello_text(claim=CLAIM), PATH)
+    assert isinstance(hello, Hello)
+    assert hello.claim == CLAIM
+    assert CLAIM not in repr(hello)
 
 
 @pytest.mark.parametrize("role", Role)
@@ -127,6 +153,16 @@ def test_a_relay_has_two_kinds_of_paths(path: str, good: bool) -> None:
         hello_text(program=1),
         hello_text(token=1),
         hello_text(token=False),
+        hello_text(claim=1),
+        hello_text(claim=False),
+        hello_text(claim=[CLAIM]),
+        hello_text(claim=""),
+        hello_text(claim=CLAIM[:31]),
+        hello_text(claim=CLAIM + "0"),
+        hello_text(claim=CLAIM.upper()),
+        hello_text(claim=CLAIM[:32] + "\n"),
+        hello_text(claim="\u0663" * 32),
+        hello_text(claim="g" * 32),
         hello_text(features=None),
         hello_text(features={}),
         hello_text(features=[1]),
@@ -145,6 +181,7 @@ def test_whatever_is_no_hello_is_refused_and_not_repeated(text: bytes | str) -> 
     assert refused.retry_after is None
     assert len(encode(refused).encode()) < limits.MAX_HELLO
     assert "both" not in refused.reason
+    assert CLAIM[:31] not in refused.reason.lower()
     assert decode_answer(encode(refused)) == refused
 
 
@@ -242,6 +279,7 @@ keys = st.sampled_from(
         "program",
         "token",
         "features",
+        "claim",
         "code_hash_hex",
         "reason",
         "code",
