@@ -29,7 +29,7 @@ from p2p_copy import limits
 from p2p_copy.inbox import Piece
 from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import CloseCode
+from p2p_copy.protocol.rendezvous import CloseCode, Role
 from p2p_copy.relay.rates import UNLIMITED
 
 if TYPE_CHECKING:
@@ -152,6 +152,11 @@ class Pairing:
         """End the pairing because the relay stops."""
         self._end(Outcome.STOPPED)
 
+    def lose(self, role: Role) -> None:
+        """End the pairing because this side has come again: whatever became of its link, it is the one that is lost."""
+        side = self._sender if role is Role.SENDER else self._receiver
+        self._end(side.lost, side)
+
     def dismiss(self) -> None:
         """End the pairing because the relay's operator wants that."""
         self._end(Outcome.DISMISSED)
@@ -244,7 +249,9 @@ class Pairing:
                 return CloseCode.DISMISSED, "the relay's operator ended this transfer"
             case Outcome.STOPPED:
                 return CloseCode.STOPPING, "the relay is being stopped"
-            case _ if target is self._offender:
-                return UNSUPPORTED, "only binary messages are copied"
-            case _:
+            case _ if target is not self._offender:
                 return CloseCode.PEER_LOST, "the other side was lost"
+            case target.misbehaved:
+                return UNSUPPORTED, "only binary messages are copied"
+            case _:  # who was lost hears nothing, except who came again
+                return CloseCode.REPLACED, "you came again"

@@ -13,7 +13,7 @@ from wsproto.events import BytesMessage, CloseConnection
 from p2p_copy import limits
 from p2p_copy.link import Link, LinkBroken, accept, connect
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import CloseCode, Paired
+from p2p_copy.protocol.rendezvous import CloseCode, Paired, Role
 from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from tests.links import serving
 from tests.websocket import BINARY, TEXT, RawClient, frame, virtual_time
@@ -239,12 +239,26 @@ async def test_a_stop_before_the_start_is_a_stop() -> None:
         assert pair.outcome is Outcome.STOPPED
 
 
+@pytest.mark.parametrize(("side", "role"), [(0, Role.SENDER), (1, Role.RECEIVER)])
+async def test_a_side_that_comes_again_ends_the_pair_as_if_it_were_lost(side: int, role: Role) -> None:
+    async with paired() as pair:
+        assert pair.pairing is not None
+        pair.pairing.lose(role)
+        assert pair.ended_early.is_set()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_assert_broken_with, pair.clients[side], CloseCode.REPLACED)
+            nursery.start_soon(_assert_broken_with, pair.clients[1 - side], CloseCode.PEER_LOST)
+        await pair.over.wait()
+        assert pair.outcome is (Outcome.SENDER_LOST, Outcome.RECEIVER_LOST)[side]
+
+
 # Backpressure
 
 
 @asynccontextmanager
 async def raw_clients(
     streams: Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]] = lockstep_stream_pair,
+    made: Callable[[Pairing], None] = lambda pairing: None,
 ) -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
     """Yield a sender and a receiver, paired, over streams that hold no byte in between unless told otherwise."""
     sender_stream, at_sender_stream = streams()
@@ -258,6 +272,7 @@ async def raw_clients(
             accept(at_receiver_stream, max_message=BIG) as (_, at_receiver),
         ):
             pairing = Pairing(at_sender, at_receiver, legacy=False, on_end=lambda: None)
+            made(pairing)
             usage.append(await pairing.run())
 
     async with trio.open_nursery() as nursery:
@@ -294,6 +309,25 @@ async def test_a_tail_that_nobody_takes_is_not_complete() -> None:
         assert await sender.ending() == 1000
     assert trio.current_time() - began == pytest.approx(limits.RELAY_FAREWELL)
     assert usage[0].outcome is Outcome.RECEIVER_LOST
+
+
+@pytest.mark.parametrize("role", Role)
+@virtual_time()
+async def test_the_survivor_need_not_wait_for_what_is_left_of_the_other_one(role: Role) -> None:
+    """The old connection of the one who came again takes nothing and says nothing, as one of a network that is gone."""
+    pairings: list[Pairing] = []
+    async with raw_clients(made=pairings.append) as (sender, receiver, usage):
+        survivor, stuck = (receiver, sender) if role is Role.SENDER else (sender, receiver)
+        await survivor.send(b"under way")
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        pairings[0].lose(role)
+        assert await survivor.ending() == CloseCode.PEER_LOST
+        assert trio.current_time() == began
+        await trio.sleep(limits.GOODBYE_TIMEOUT + 1)
+        assert await stuck.ending() == 1006
+    assert usage[0].outcome is (Outcome.SENDER_LOST if role is Role.SENDER else Outcome.RECEIVER_LOST)
+    assert usage[0].seconds == pytest.approx(limits.GOODBYE_TIMEOUT)
 
 
 @virtual_time()
