@@ -140,6 +140,12 @@ BUG: Final = Event(
     "Please report it. The relay and its other connections go on.",
 )
 WAITS: Final = Event("waits", logging.DEBUG, "> a %(role)s waits", "A client came, and is the first of two.")
+RETURNED: Final = Event(
+    "returned",
+    logging.DEBUG,
+    "> a %(role)s came again",
+    "A client came while the relay still held an old connection of it, which was ended.",
+)
 LEFT: Final = Event("left", logging.DEBUG, "< left while waiting", "A client went before the other one came.")
 PAIRED: Final = Event("paired", logging.DEBUG, "= paired", "A transfer begins.")
 REFUSED: Final = Event("refused", logging.DEBUG, "! refused: %(code)s", "A client was told no, and why.")

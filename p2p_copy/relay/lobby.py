@@ -2,11 +2,13 @@
 
 A room holds one sender and one receiver. The first one waits; the second one, of the other role, is matched with
 it; whoever comes then changes nothing. Nobody is ever put out for a stranger's sake: a seat becomes free when
-the one who took it leaves, or when the server has found it dead and says so with `leave`.
+the one who took it leaves, or when the server has found it dead and says so with `leave`. And one who comes again is
+no stranger: who knows the claim under which a seat was taken takes it over, whatever became of the old connection.
 """
 
 from __future__ import annotations
 
+import hmac
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
@@ -36,41 +38,67 @@ class Matched(Generic[S]):
 
 
 @dataclass(frozen=True, slots=True)
+class Returned(Generic[S]):
+    """You sat here before, and now you wait here: `former`, your old seat, is yours no more, nor is its partner."""
+
+    former: S
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """Your role is taken, by one who waits or by one of two who are paired."""
 
 
-Decision: TypeAlias = Waiting | Matched[S] | Taken
+Decision: TypeAlias = Waiting | Matched[S] | Returned[S] | Taken
+
+
+class _Place(NamedTuple, Generic[S]):
+    """Who sits there, and the secret by which it is known when it comes again."""
+
+    seat: S
+    claim: str | None
 
 
 class Lobby(Generic[S]):
     """All rooms of one relay. A seat is whatever the server puts there; it is compared by identity."""
 
     def __init__(self) -> None:
-        self._rooms: dict[Room, dict[Role, S]] = {}
+        self._rooms: dict[Room, dict[Role, _Place[S]]] = {}
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     def waiting(self, room: Room) -> S | None:
         """Return who waits alone in a room, if anybody does."""
-        seats = list(self._rooms.get(room, {}).values())
-        return seats[0] if len(seats) == 1 else None
+        places = list(self._rooms.get(room, {}).values())
+        return places[0].seat if len(places) == 1 else None
 
-    def join(self, room: Room, role: Role, seat: S) -> Decision[S]:
-        """Take the seat of `role` if it is free, and say what that means."""
-        seats = self._rooms.setdefault(room, {})
-        if role in seats:
+    def knows(self, room: Room, role: Role, claim: str | None) -> bool:
+        """Tell whether the seat of `role` was taken under this claim; a claim is ASCII, and None is nobody's."""
+        place = self._rooms.get(room, {}).get(role)
+        if place is None or place.claim is None or claim is None:
+            return False
+        return hmac.compare_digest(place.claim, claim)
+
+    def join(self, room: Room, role: Role, seat: S, claim: str | None = None) -> Decision[S]:
+        """Take the seat of `role` if it is free or one's own from before, and say what that means."""
+        places = self._rooms.setdefault(room, {})
+        former = places.get(role)
+        if former is None:
+            others = list(places.values())
+            places[role] = _Place(seat, claim)
+            return Matched(others[0].seat) if others else Waiting()
+        if not self.knows(room, role, claim):
             return Taken()
-        others = list(seats.values())
-        seats[role] = seat
-        return Matched(others[0]) if others else Waiting()
+        # Whoever else is there was paired with the old seat. That is over, so the new one waits for it to come again.
+        self._rooms[room] = {role: _Place(seat, claim)}
+        return Returned(former.seat)
 
     def leave(self, room: Room, seat: S) -> None:
         """Free the room of the one who sat there; nothing happens if `seat` sits there no more.
 
         When one of two leaves, both have: their pairing is over, and the room is for the next ones.
         """
-        seats = self._rooms.get(room, {})
-        if any(taken is seat for taken in seats.values()):
+        places = self._rooms.get(room, {})
+        if any(place.seat is seat for place in places.values()):
             del self._rooms[room]

@@ -8,7 +8,8 @@ Rules:
 1. Whatever one connection does ends that connection. Nothing but a signal or a bug in the runtime passes `_handle`.
 2. Limits come before work: a connection over a limit is closed before its first byte is read.
 3. The first comer owns the pairing. Nobody hands a nursery to anybody; the second comer hands over its link.
-4. When the relay stops, whoever is there is told, within `limits.RELAY_STOP_TIMEOUT`. When it drains, those who
+4. Who comes again under its own claim waits for nobody: what it left behind ends beside it, in tasks that are there.
+5. When the relay stops, whoever is there is told, within `limits.RELAY_STOP_TIMEOUT`. When it drains, those who
    wait are told at once, and pairings go on for a while.
 """
 
@@ -25,14 +26,14 @@ from p2p_copy import limits
 from p2p_copy.dial import owed_for, tune
 from p2p_copy.link import Link, LinkBroken, accept
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import Hello, Refusal, Refused, Role, Welcome
+from p2p_copy.protocol.rendezvous import CloseCode, Hello, Refusal, Refused, Role, Welcome
 from p2p_copy.relay import events
 from p2p_copy.relay.arrivals import Arrivals
 from p2p_copy.relay.certificates import Certificates, secured
 from p2p_copy.relay.door import Door, Visitor
 from p2p_copy.relay.greeting import greet, refuse_busy
 from p2p_copy.relay.listeners import listen
-from p2p_copy.relay.lobby import Lobby, Matched, Room, Taken, Waiting
+from p2p_copy.relay.lobby import Lobby, Matched, Returned, Room, Taken, Waiting
 from p2p_copy.relay.log import place
 from p2p_copy.relay.pairing import Pairing
 from p2p_copy.relay.refusal import refuse
@@ -62,14 +63,24 @@ async def serve(
 
 
 class _Seat:
-    """A client in the lobby. Its handler sleeps in `wake` until it is cancelled, by its partner or by a stop."""
+    """A client in the lobby. Its handler sleeps in `wake` until its partner, its return or a stop cancels it."""
 
-    def __init__(self, link: Link, visitor: Visitor) -> None:
+    def __init__(self, role: Role, link: Link, visitor: Visitor) -> None:
+        self.role = role
         self.link = link
         self.visitor = visitor
         self.wake = trio.CancelScope()
         self.partner: _Seat | None = None
+        self.pairing: Pairing | None = None  # while it runs
+        self.replaced = False
         self.done = trio.Event()
+
+    def give_way(self) -> None:
+        """End this connection, and the pairing that it is in, because its client has come again."""
+        self.replaced = True
+        self.wake.cancel()
+        if self.pairing is not None:
+            self.pairing.lose(self.role)
 
 
 class Relay:
@@ -276,15 +287,20 @@ class Relay:
         return self.door.greet(visitor, hello, would_wait=len(self._waiting) if is_first else 0)
 
     async def _admit(self, link: Link, hello: Hello, visitor: Visitor) -> None:
-        seat = _Seat(link, visitor)
+        seat = _Seat(hello.role, link, visitor)
         room = Room(hello.legacy, hello.room)
         # Whoever waits here may be dead without our knowledge. It must block neither its own retry nor its partner.
         incumbent = self._lobby.waiting(room)
-        if incumbent is not None and await self._is_dead(incumbent):
+        returns = self._lobby.knows(room, hello.role, hello.claim)
+        if incumbent is not None and not returns and await self._is_dead(incumbent):
             self._lobby.leave(room, incumbent)
-        match self._lobby.join(room, hello.role, seat):
+        match self._lobby.join(room, hello.role, seat, hello.claim):
             case Waiting():
-                await self._host(room, hello.role, seat)
+                await self._host(room, seat)
+            case Returned(former):
+                events.RETURNED.log(role=hello.role.value)
+                former.give_way()
+                await self._host(room, seat)
             case Matched(first):
                 first.partner = seat
                 first.wake.cancel()
@@ -310,9 +326,9 @@ class Relay:
         incumbent.link.abort()
         return True
 
-    async def _host(self, room: Room, role: Role, seat: _Seat) -> None:
+    async def _host(self, room: Room, seat: _Seat) -> None:
         """Wait for the other one, then run the pairing."""
-        events.WAITS.log(role=role.value)
+        events.WAITS.log(role=seat.role.value)
         self._seats.add(seat)
         self._waiting.add(seat)
         if self.draining:
@@ -321,7 +337,9 @@ class Relay:
             refused = await self._wait(seat)
             self._waiting.discard(seat)
             if seat.partner is not None:
-                await self._pair(room, role, seat, seat.partner)
+                await self._pair(room, seat, seat.partner)
+            elif seat.replaced:
+                await seat.link.close(CloseCode.REPLACED, "you came again")
             elif refused is not None:
                 self._lobby.leave(room, seat)  # or a newcomer would be matched with one who is on the way out
                 await self._refuse(seat.link, refused, legacy=room.legacy)
@@ -347,10 +365,8 @@ class Relay:
             return _GOING
         return Refused(Refusal.WAIT_OVER, "The other side did not come in the time that this relay allows.")
 
-    async def _pair(self, room: Room, role: Role, seat: _Seat, partner: _Seat) -> None:
-        sender, receiver = (seat, partner) if role is Role.SENDER else (partner, seat)
-        for each in (sender, receiver):
-            each.link.trust()
+    async def _pair(self, room: Room, seat: _Seat, partner: _Seat) -> None:
+        sender, receiver = (seat, partner) if seat.role is Role.SENDER else (partner, seat)
         pairing = Pairing(
             sender.link,
             receiver.link,
@@ -358,6 +374,11 @@ class Relay:
             on_end=partial(self._lobby.leave, room, seat),
             flow=self.door.flow(sender.visitor, receiver.visitor),
         )
+        for each in (sender, receiver):
+            each.link.trust()
+            each.pairing = pairing
+            if each.replaced:  # since the two were matched
+                pairing.lose(each.role)
         number = next(self._numbers)
         self.pairings[number] = pairing
         if self._stopping:
@@ -367,4 +388,5 @@ class Relay:
             usage = await pairing.run()
         finally:
             del self.pairings[number]
+            seat.pairing = partner.pairing = None  # it keeps them, too: a cycle
         self.tally.add(usage, (sender.visitor.address, receiver.visitor.address))

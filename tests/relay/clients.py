@@ -39,10 +39,10 @@ class Relay:
             yield link
 
     @asynccontextmanager
-    async def waiting(self, role: Role, name: str) -> AsyncIterator[Link]:
+    async def waiting(self, role: Role, name: str, claim: str | None = None) -> AsyncIterator[Link]:
         """Yield a client that was welcomed to a room."""
         async with self.client(room_path(room(name))) as link:
-            await link.send(hello(role))
+            await link.send(hello(role, claim))
             assert isinstance(await answer(link), Welcome)
             yield link
             link.abort()
@@ -83,8 +83,8 @@ async def relay_running(ca_file: str | None = None, **settings: Any) -> AsyncIte
         nursery.cancel_scope.cancel()
 
 
-def hello(role: Role) -> str:
-    return rendezvous.encode(Hello(role=role, program="tests"))
+def hello(role: Role, claim: str | None = None) -> str:
+    return rendezvous.encode(Hello(role=role, program="tests", claim=claim))
 
 
 async def answer(link: Link) -> Welcome | Paired | Refused:

@@ -17,7 +17,7 @@ import pytest
 import trio
 
 from p2p_copy.link import LinkBroken
-from p2p_copy.protocol.rendezvous import Refused, Role, Welcome, room_path
+from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome, room_path
 from tests.relay.clients import Relay, answer, hello, relay_running, room
 from tests.websocket import BINARY, UPGRADE, frame
 
@@ -49,6 +49,20 @@ async def refused(relay: Relay) -> None:
         link.abort()
 
 
+async def came_again(relay: Relay) -> None:
+    """One who waits, and then the same one out of its pairing."""
+    async with (
+        relay.waiting(Role.SENDER, "e", "a" * 32) as first,
+        relay.waiting(Role.SENDER, "e", "a" * 32),
+        relay.waiting(Role.RECEIVER, "e") as survivor,
+        relay.waiting(Role.SENDER, "e", "a" * 32),
+    ):
+        assert await answer(survivor) == Paired()
+        for link in (first, survivor):
+            with pytest.raises(LinkBroken):
+                await link.receive()
+
+
 async def nonsense(relay: Relay) -> None:
     for data in (b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01 nonsense", UPGRADE + frame(BINARY, b"x"), b""):
         async with await relay.tcp() as stream:
@@ -69,7 +83,7 @@ async def reset(relay: Relay) -> None:
     sys.version_info[:2] != (3, 11),
     reason="on newer versions of Python the libraries leave cycles of their own",
 )
-@pytest.mark.parametrize("visit", [complete, lost, left, refused, nonsense, reset])
+@pytest.mark.parametrize("visit", [complete, lost, left, refused, came_again, nonsense, reset])
 async def test_nobody_leaves_work_for_the_garbage_collector(
     settings: dict[str, Any], visit: Callable[[Relay], Awaitable[None]]
 ) -> None:

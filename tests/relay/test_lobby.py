@@ -4,9 +4,10 @@ from hypothesis import settings, strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, rule
 
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.relay.lobby import Lobby, Matched, Room, Taken, Waiting
+from p2p_copy.relay.lobby import Lobby, Matched, Returned, Room, Taken, Waiting
 
 ROOM = Room(False, "a")
+MINE, YOURS = "a" * 32, "b" * 32
 
 
 class Seat:
@@ -64,6 +65,79 @@ def test_the_two_forms_have_rooms_of_their_own() -> None:
     assert lobby.join(Room(True, "x"), Role.RECEIVER, Seat()) == Waiting()
 
 
+def returned(decision: object, former: Seat) -> bool:
+    return isinstance(decision, Returned) and decision.former is former
+
+
+def test_one_who_waits_and_comes_again_sits_in_its_place() -> None:
+    lobby = Lobby[Seat]()
+    old, new, partner = Seat(), Seat(), Seat()
+    lobby.join(ROOM, Role.SENDER, old, MINE)
+    assert returned(lobby.join(ROOM, Role.SENDER, new, MINE), old)
+    assert lobby.waiting(ROOM) is new
+    lobby.leave(ROOM, old)
+    decision = lobby.join(ROOM, Role.RECEIVER, partner, YOURS)
+    assert isinstance(decision, Matched)
+    assert decision.first is new
+
+
+def test_one_of_a_pair_who_comes_again_waits_for_the_other_one_to_do_so() -> None:
+    for role, other in ((Role.SENDER, Role.RECEIVER), (Role.RECEIVER, Role.SENDER)):
+        lobby = Lobby[Seat]()
+        claims = {Role.SENDER: MINE, Role.RECEIVER: YOURS}
+        old = {each: Seat() for each in Role}
+        for each in Role:
+            lobby.join(ROOM, each, old[each], claims[each])
+        new = Seat()
+        assert returned(lobby.join(ROOM, role, new, claims[role]), old[role])
+        assert lobby.waiting(ROOM) is new
+        for seat in old.values():
+            lobby.leave(ROOM, seat)
+        assert lobby.waiting(ROOM) is new, "who was of the old pair puts nobody out"
+        decision = lobby.join(ROOM, other, Seat(), claims[other])
+        assert isinstance(decision, Matched)
+        assert decision.first is new
+
+
+def test_who_does_not_know_the_claim_is_a_stranger() -> None:
+    for claim, said in (
+        (MINE, YOURS),
+        (MINE, None),
+        (None, MINE),
+        (None, None),
+        (MINE, MINE + "a"),
+        (MINE, ""),
+    ):
+        lobby = Lobby[Seat]()
+        first = Seat()
+        lobby.join(ROOM, Role.SENDER, first, claim)
+        assert lobby.join(ROOM, Role.SENDER, Seat(), said) == Taken()
+        assert lobby.waiting(ROOM) is first
+        lobby.join(ROOM, Role.RECEIVER, Seat())
+        assert lobby.join(ROOM, Role.SENDER, Seat(), said) == Taken()
+        assert lobby.waiting(ROOM) is None
+
+
+def test_a_claim_is_one_role_s_and_one_room_s() -> None:
+    lobby = Lobby[Seat]()
+    lobby.join(ROOM, Role.SENDER, Seat(), MINE)
+    assert lobby.join(Room(False, "b"), Role.SENDER, Seat(), MINE) == Waiting()
+    assert lobby.join(Room(True, "a"), Role.SENDER, Seat(), MINE) == Waiting()
+    lobby.join(ROOM, Role.RECEIVER, Seat(), YOURS)
+    assert lobby.join(ROOM, Role.RECEIVER, Seat(), MINE) == Taken()
+    assert lobby.join(ROOM, Role.SENDER, Seat(), YOURS) == Taken()
+
+
+def test_a_claim_is_forgotten_with_the_seat() -> None:
+    lobby = Lobby[Seat]()
+    seat = Seat()
+    lobby.join(ROOM, Role.SENDER, seat, MINE)
+    assert lobby.knows(ROOM, Role.SENDER, MINE)
+    lobby.leave(ROOM, seat)
+    assert not lobby.knows(ROOM, Role.SENDER, MINE)
+    assert lobby.join(ROOM, Role.SENDER, Seat(), MINE) == Waiting()
+
+
 rooms = st.builds(Room, st.booleans(), st.sampled_from("ab"))
 
 
@@ -75,29 +149,38 @@ class ALobby(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.lobby = Lobby[Seat]()
-        self.inside: dict[Room, list[tuple[Role, Seat]]] = {}
+        self.inside: dict[Room, list[tuple[Role, Seat, str | None]]] = {}
 
-    @rule(target=guests, room=rooms, role=st.sampled_from(Role))
-    def join(self, room: Room, role: Role) -> tuple[Room, Seat]:
+    @rule(
+        target=guests,
+        room=rooms,
+        role=st.sampled_from(Role),
+        claim=st.none() | st.sampled_from([MINE, YOURS]),
+    )
+    def join(self, room: Room, role: Role, claim: str | None) -> tuple[Room, Seat]:
         seat = Seat()
         there = self.inside.get(room, [])
-        decision = self.lobby.join(room, role, seat)
-        if any(taken is role for taken, _ in there):
+        former = [(one, known) for taken, one, known in there if taken is role]
+        decision = self.lobby.join(room, role, seat, claim)
+        if former and claim is not None and former[0][1] == claim:
+            assert returned(decision, former[0][0])
+            self.inside[room] = [(role, seat, claim)]
+        elif former:
             assert decision == Taken()
         elif there:
             assert isinstance(decision, Matched)
             assert decision.first is there[0][1]
-            there.append((role, seat))
+            there.append((role, seat, claim))
         else:
             assert decision == Waiting()
-            self.inside[room] = [(role, seat)]
+            self.inside[room] = [(role, seat, claim)]
         return room, seat
 
     @rule(guest=consumes(guests))
     def leave(self, guest: tuple[Room, Seat]) -> None:
         room, seat = guest
         self.lobby.leave(room, seat)
-        if any(one is seat for _, one in self.inside.get(room, [])):
+        if any(one is seat for _, one, _ in self.inside.get(room, [])):
             del self.inside[room]
 
     @rule(guest=guests)
@@ -110,7 +193,7 @@ class ALobby(RuleBasedStateMachine):
         assert len(self.lobby) == len(self.inside)
         for room, there in self.inside.items():
             assert self.lobby.waiting(room) is (there[0][1] if len(there) == 1 else None)
-        assert all({role for role, _ in there} <= set(Role) for there in self.inside.values())
+        assert all({role for role, *_ in there} <= set(Role) for there in self.inside.values())
 
 
 TestALobby = ALobby.TestCase
