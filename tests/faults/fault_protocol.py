@@ -1,5 +1,7 @@
 """Faults 31, 32, 35 to 37, and 12 for a pair: rooms, races, and partners who stall, vanish or do not say goodbye.
 
+Beside 31: who comes again and again under its own claim, and who claims to be somebody else.
+
 The relay's long patiences are shortened, or we would wait for ten minutes.
 """
 
@@ -8,7 +10,7 @@ from __future__ import annotations
 import os
 import random
 import signal
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -22,12 +24,14 @@ from tests.faults.arena import CANARY, CODE, MIB
 from tests.faults.attackers import (
     ATTACKED,
     closed_within,
+    crowd,
     half_a_pair,
     is_told_of_the_loss,
     over_both,
     over_tcp,
     over_tls,
     tcp_below,
+    upgraded,
 )
 from tests.processes import PATIENCE
 from tests.relay.clients import Relay, answer, exchange, hello, reset, room
@@ -36,7 +40,9 @@ from tests.websocket import BINARY, CLOSE, frame
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from p2p_copy.link import Link
     from tests.faults.arena import Arena
+    from tests.websocket import RawClient
 
 SHORTENED = {"RELAY_WRITE_PROGRESS": 8.0, "RELAY_FAREWELL": 4.0}
 """Seconds; ten minutes and one minute otherwise."""
@@ -44,9 +50,9 @@ SHORTENED = {"RELAY_WRITE_PROGRESS": 8.0, "RELAY_FAREWELL": 4.0}
 BOTH_ROLES = pytest.mark.parametrize("role", Role, ids=lambda role: role.value)
 
 
-async def is_refused(relay: Relay, role: Role, name: str) -> None:
+async def is_refused(relay: Relay, role: Role, name: str, claim: str | None = None) -> None:
     async with relay.client(room_path(room(name))) as link:
-        await link.send(hello(role))
+        await link.send(hello(role, claim))
         assert isinstance(await answer(link), Welcome)
         refused = await answer(link)
         assert isinstance(refused, Refused)
@@ -87,6 +93,47 @@ async def test_fault_31_two_of_a_role_and_a_third_one(arena: Arena, role: Role) 
                 await is_refused(relay, other, name)
                 pair = (first, second) if role is Role.SENDER else (second, first)
                 await exchange(*pair)
+
+
+@over_both
+async def test_fault_31_one_who_comes_again_and_again(arena: Arena) -> None:
+    """A hundred times, and no old connection answers its goodbye. Here no limit of a source slows that down."""
+    name, claim = f"{CANARY} again", "5e" * 16
+
+    async def is_paired(client: RawClient, partner: Link) -> None:
+        await client.message()  # and until then the probe is answered
+        assert await answer(partner) == Paired()
+
+    async with arena.attacked() as relay, AsyncExitStack() as stack:
+        for number in range(100):
+            client = await stack.enter_async_context(upgraded(relay, room_path(room(name))))
+            await client.send(hello(Role.SENDER, claim))
+            await client.message()
+            if number % 2 == 0:
+                partner = await stack.enter_async_context(relay.waiting(Role.RECEIVER, name))
+                await is_paired(client, partner)
+        async with relay.waiting(Role.RECEIVER, name) as partner:
+            await is_paired(client, partner)
+
+
+@BOTH_ROLES
+@over_both
+async def test_fault_31_strangers_who_claim_a_place(arena: Arena, role: Role) -> None:
+    """Many of them try out claims, and the pair goes on."""
+    name, claims = f"{CANARY} claimed", {Role.SENDER: "5e" * 16, Role.RECEIVER: "ec" * 32}
+
+    async def one(number: int) -> None:
+        await is_refused(relay, role, name, f"{number:064x}" if number else None)
+
+    async with (
+        arena.attacked() as relay,
+        relay.waiting(Role.SENDER, name, claims[Role.SENDER]) as sender,
+        relay.waiting(Role.RECEIVER, name, claims[Role.RECEIVER]) as receiver,
+    ):
+        assert await answer(sender) == await answer(receiver) == Paired()
+        await is_refused(relay, role, name, claims[Role.SENDER if role is Role.RECEIVER else Role.RECEIVER])
+        await crowd(200, one)
+        await exchange(sender, receiver)
 
 
 @over_both
