@@ -368,14 +368,14 @@ RELAY_COLLECTIONS: Final = (10_000, 5, 10)
 the young, how many of those for one of the middle-aged, and how many of those for a full one, which takes half a second
 of a processor with 2,000 clients. Half a million objects are some 2,500 connections, if all left cycles behind."""
 
-RECEIVE_BUFFER: Final = 512 * KIB
-"""Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each. Twice as many would
-save a relay a fifth of its processor time, and cost it 5 MiB of memory for each pairing at full speed."""
+RECEIVE_BUFFER: Final = 1 * MIB
+"""Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each. Half as many would
+cost a relay a quarter more of its own processor time, and save it 3 MiB of memory for each pairing at full speed."""
 
-UNSENT: Final = 512 * KIB
-"""Bytes that the kernel may hold before they are on their way, beyond what the network takes at once. With trio's
-16 KiB one record takes five trips through the event loop. With 200 kB/s it takes less than three seconds, and a ping
-waits behind it."""
+UNSENT: Final = 1 * MIB
+"""Bytes that the kernel may hold before they are on their way, beyond what the network takes at once: what one read
+brings is then sent in one go. With trio's 16 KiB one record takes five trips through the event loop. With 200 kB/s it
+takes some five seconds, and a ping waits behind it."""
 
 TLS_TRIP: Final = 1 * MIB
 """Bytes encrypted for one send: fewer would cost a trip through the loop each, more would wait for each other."""

@@ -184,7 +184,7 @@ async def test_fault_33_and_34_thousands_of_rooms_from_one_source(
             assert rendezvous.decode_answer(await client.message()) == Paired()
 
 
-CROWDED = 36
+CROWDED = 20
 """Pairs that stall with full hands, three handfuls each (`limits.RELAY_CHANNEL`): together they are below the limit."""
 
 LEAST = 128 * MIB
