@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import threading
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -30,6 +31,16 @@ _RECORD: Final = 16 * 1024
 
 
 _NOTHING: Final = memoryview(b"")
+
+
+class _Scratch(threading.local):
+    """Room for what one read brings, one for each thread that runs an event loop: it stays in the processor's cache."""
+
+    def __init__(self) -> None:
+        self.room = memoryview(bytearray(limits.RECEIVE_BUFFER))
+
+
+_scratch = _Scratch()
 
 
 class TLSStream(GatheringStream):
@@ -163,29 +174,29 @@ class TLSStream(GatheringStream):
 
     def _decrypt(self, most: int) -> bytes | None:
         """Return what can be read without waiting: nothing at the end, None if there is nothing yet."""
-        pieces: list[bytes] = []
+        room = _scratch.room[:most]
+        size = 0
         try:
-            while most:
+            while size < len(room):
                 try:
-                    piece = self._tls.read(min(most, _RECORD))
+                    count: int = self._tls.read(len(room) - size, room[size:])  # type: ignore[assignment]  # no bytes
                 except ssl.SSLWantReadError:
-                    if self._idle > limits.TLS_IDLE and not pieces:
+                    if self._idle > limits.TLS_IDLE and not size:
                         raise self._break() from None
                     if self._feed():
                         continue
-                    return b"".join(pieces) if pieces else None
-                if not piece:
+                    return bytes(room[:size]) if size else None
+                if not count:
                     break
-                pieces.append(piece)
+                size += count
                 self._idle = 0
-                most -= len(piece)
         except ssl.SSLEOFError:
             pass  # as good as a goodbye, see above; the next call meets it again
         except ssl.SSLError as error:
             broken = self._break()
-            if not pieces:
+            if not size:
                 raise broken from error
-        return b"".join(pieces)
+        return bytes(room[:size])
 
     def _feed(self) -> bool:
         """Show the library some of the records that have come; False if there are none."""
