@@ -6,6 +6,8 @@ Receiver to sender:  Accept, Reject, Progress, Receipt, Abort
 Entries get numbers in the order in which pages name them, from 0; later messages use the number. A tree
 is named in pre-order with depths, so a name is always one component and never a path: see `Entry`.
 docs/protocol.md section 6 is normative; the names there and here are the same.
+
+Nothing changes a message, but none is frozen: that would take longer, for the classes and for every message.
 """
 
 from __future__ import annotations
@@ -68,14 +70,14 @@ class Entry(NamedTuple):
     target: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Offer:
     """The sender's first words: its program and version."""
 
     program: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Accept:
     """The receiver's answer: its program, and whether it wants portable names only."""
 
@@ -83,7 +85,7 @@ class Accept:
     portable_names: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Total:
     """What the sender has counted in all, for the progress line; a hint, never relied upon."""
 
@@ -91,14 +93,14 @@ class Total:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Page:
     """The next entries of the manifest, in order."""
 
     entries: tuple[Entry, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Data:
     """Bytes of the file with number `index`, from `offset`."""
 
@@ -107,7 +109,7 @@ class Data:
     data: bytes | memoryview
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileEnd:
     """The file is complete; `digest` is its digest."""
 
@@ -115,7 +117,7 @@ class FileEnd:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WholeFile:
     """A small file in one breath: its only `Data`, and at once its `FileEnd`, which is what it is on the wire."""
 
@@ -124,7 +126,7 @@ class WholeFile:
     digest: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FileFail:
     """The file cannot be sent whole; whatever came of it is to be thrown away."""
 
@@ -132,7 +134,7 @@ class FileFail:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Omitted:
     """Something that the user named or that lies in the tree is not in the manifest; `path` is for display."""
 
@@ -140,7 +142,7 @@ class Omitted:
     reason: Reason
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Finish:
     """All was said: entries in the manifest, files and bytes sent whole, things not sent, root digest."""
 
@@ -151,12 +153,12 @@ class Finish:
     root: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Goodbye:
     """The sender has the receipt. Its last message."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reject:
     """The receiver does not take this entry (nor, for a directory, anything in it); `path` is for display."""
 
@@ -165,7 +167,7 @@ class Reject:
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Progress:
     """Files completed and bytes written so far, at the receiver."""
 
@@ -173,7 +175,7 @@ class Progress:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Receipt:
     """The receiver's word that it holds what was sent, verified: the receiver's last message.
 
@@ -188,7 +190,7 @@ class Receipt:
     root: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Abort:
     """This side gives up; `sentence` is for the other side's user. Its last message."""
 
