@@ -370,7 +370,7 @@ of a processor with 2,000 clients. Half a million objects are some 2,500 connect
 
 RECEIVE_BUFFER: Final = 1 * MIB
 """Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each. Half as many would
-cost a relay a quarter more of its own processor time, and save it 3 MiB of memory for each pairing at full speed."""
+cost a relay a quarter more of its own processor time, and save it 5 MiB of memory for each pairing at full speed."""
 
 UNSENT: Final = 1 * MIB
 """Bytes that the kernel may hold before they are on their way, beyond what the network takes at once: what one read
