@@ -398,3 +398,19 @@ RATE_WINDOW: Final = 5.0
 
 CODE_TRIES: Final = 3
 """Times that a client asks for the code at a terminal before it gives up."""
+
+JOURNAL_CACHE: Final = 8 * MIB
+"""Bytes of a journal that the database keeps in memory: a million entries take more, and come in no order at all."""
+
+JOURNAL_LOG: Final = 64 * MIB
+"""Bytes of a journal's log from which they are moved to their places, which takes long: a page holds many entries."""
+
+JOURNAL_MEMORY: Final = 100_000
+"""Entries that a journal which cannot be written any more remembers, some 40 MB; older ones are done again."""
+
+STATE_FACTS: Final = 1 * MIB
+"""Bytes of the facts about one transfer: some names and keys. Whatever is longer was not written by us."""
+
+STATE_LOCK_TRIES: Final = 6
+STATE_LOCK_PAUSE: Final = 0.02
+"""Times that a lock is asked for, and seconds between them: whoever lists the states holds each for an instant."""

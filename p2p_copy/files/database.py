@@ -1,0 +1,305 @@
+"""The file of a journal: a SQLite database, each row with a sum that tells whether it is whole.
+
+SQLite survives a process that is killed and a power cut, and finds one of a million rows in bounded memory. What it
+does not notice is a bit that changed on the disk, hence the sums.
+
+Everything here raises `sqlite3.DatabaseError` and plain `OSError`; what they mean is decided in `journal`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from zlib import crc32
+
+from p2p_copy import limits
+
+if TYPE_CHECKING:
+    import sqlite3  # it takes long to import: only when there is something to read or write
+    from collections.abc import Iterable, Iterator, Mapping
+
+_VERSION: Final = 1
+"""Of the schema. A database of another one is of no use."""
+
+_SCHEMA: Final = f"""
+BEGIN;
+CREATE TABLE boot (number INTEGER PRIMARY KEY, id TEXT NOT NULL);
+CREATE TABLE meta (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE done (key BLOB PRIMARY KEY, identity BLOB NOT NULL, digest BLOB NOT NULL, name BLOB NOT NULL,
+    flushed INTEGER NOT NULL, boot INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE begun (key BLOB PRIMARY KEY, identity BLOB NOT NULL, part BLOB NOT NULL,
+    flushed INTEGER NOT NULL, boot INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE leaf (key BLOB, number INTEGER, digest BLOB NOT NULL, sum INTEGER NOT NULL,
+    PRIMARY KEY (key, number)) WITHOUT ROWID;
+PRAGMA user_version = {_VERSION};
+COMMIT;
+"""
+
+_CREATE: Final = (
+    os.O_RDWR | os.O_CREAT | os.O_EXCL
+    | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)  # fmt: skip
+
+_COMPANIONS: Final = ("-wal", "-shm", "-journal")
+"""Endings of the files that SQLite may keep beside the database."""
+
+_OF_THE_SYSTEM: Final = frozenset((3, 5, 6, 8, 10, 13, 14, 22, 23))
+"""SQLite's codes for what is no fault of the database: PERM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, NOLFS,
+AUTH. Every other error in reading means that it holds something that we did not write."""
+
+
+class Done(NamedTuple):
+    """Something that was completed.
+
+    Attributes:
+        identity: what tells the thing, as it was, from any other.
+        digest: of a file, 32 bytes; empty for directories and links.
+        name: at a receiver the name under which it was published, if that is not its own.
+        flushed: it was flushed to the disk.
+
+    """
+
+    identity: bytes
+    digest: bytes
+    name: str
+    flushed: bool
+
+
+class Begun(NamedTuple):
+    """A large file under way.
+
+    Attributes:
+        identity: what tells the file, as it was, from any other.
+        part: at a receiver the name of the part file.
+        leaves: digests of its verified segments so far, 32 bytes each, joined.
+        flushed: how many of these segments are certain to be on the disk.
+
+    """
+
+    identity: bytes
+    part: str
+    leaves: bytes
+    flushed: int
+
+
+class UnderWay:
+    """A large file under way, in memory.
+
+    Attributes:
+        boot: number of the boot in which it was begun.
+        written: how many of its leaves the database has; None if it needs all that is known of the file anew.
+        changed: it is not in the database as it is here.
+
+    """
+
+    __slots__ = ("boot", "changed", "flushed", "identity", "leaves", "part", "written")
+
+    def __init__(self, begun: Begun, boot: int, written: int | None = None) -> None:
+        self.identity = begun.identity
+        self.part = begun.part
+        self.leaves = bytearray(begun.leaves)
+        self.flushed = begun.flushed
+        self.boot = boot
+        self.written = written
+        self.changed = written is None
+
+    @property
+    def segments(self) -> int:
+        """How many leaves there are."""
+        return len(self.leaves) // limits.DIGEST
+
+    def begun(self) -> Begun:
+        """Return what is known, as callers see it."""
+        return Begun(self.identity, self.part, bytes(self.leaves), min(self.flushed, self.segments))
+
+
+def of_the_system(error: sqlite3.DatabaseError) -> bool:
+    """Return whether the system cannot read or write, and the database may be all right."""
+    return getattr(error, "sqlite_errorcode", 1) & 0xFF in _OF_THE_SYSTEM
+
+
+def delete(path: str) -> None:
+    """Delete a database that is not open, as far as it is there. Never fails."""
+    for ending in (
+        "",
+        *_COMPANIONS,
+    ):  # the log later: without it the database may be neither the old nor the new
+        with suppress(OSError):
+            os.unlink(path + ending)
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Open a file that exists; nothing is read."""
+    import sqlite3
+
+    if sys.platform == "win32":
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    else:
+        from urllib.parse import quote
+
+        # `unix-none`: many clusters' file systems have no locks that can be relied on, and `states` has one.
+        uri = f"file:{quote(os.fsencode(path))}?mode=rw&vfs=unix-none"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # before all else: so the log needs no shared memory
+        db.execute(f"PRAGMA cache_size = -{limits.JOURNAL_CACHE // limits.KIB}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def create(path: str) -> None:
+    """Create an empty file for a database, for its owner alone; `FileExistsError` if something is there."""
+    for ending in _COMPANIONS:  # an orphan must not be taken for this one's
+        with suppress(FileNotFoundError):
+            os.unlink(path + ending)
+    os.close(os.open(path, _CREATE, 0o600))
+
+
+def set_up(db: sqlite3.Connection) -> None:
+    """Make an empty file a database."""
+    _use_log(db)
+    db.executescript(_SCHEMA)
+
+
+def load(db: sqlite3.Connection) -> tuple[dict[int, str], float, list[bytes]]:
+    """Return the boots by number, the time of the last commit, and the keys of what is begun."""
+    import sqlite3
+
+    if db.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+        raise sqlite3.DatabaseError("This is of another version.")
+    _use_log(db)
+    try:
+        boots = dict(db.execute("SELECT number, id FROM boot"))
+        (committed_at,) = db.execute("SELECT value FROM meta WHERE name = 'committed_at'").fetchone()
+        return boots, float(committed_at), [key for (key,) in db.execute("SELECT key FROM begun")]
+    except (TypeError, ValueError):
+        raise sqlite3.DatabaseError("This was not written by us.") from None
+
+
+def _use_log(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA journal_mode = WAL")
+    db.execute("PRAGMA synchronous = NORMAL")  # whole after a power cut, but for the last commits
+    (page,) = db.execute("PRAGMA page_size").fetchone()
+    db.execute(f"PRAGMA wal_autocheckpoint = {limits.JOURNAL_LOG // page}")
+
+
+def find_done(db: sqlite3.Connection, key: bytes) -> tuple[Done, int] | None:
+    """Return what was completed, and the number of the boot in which that was recorded."""
+    query = "SELECT identity, digest, name, flushed, boot, sum FROM done WHERE key = ?"
+    row = db.execute(query, (key,)).fetchone()
+    if row is None:
+        return None
+    identity, digest, name, flushed, boot, found = row
+    try:
+        if _sum(key, identity, digest, name, flushed, boot) == found:
+            return Done(identity, digest, name.decode("utf-8", "surrogatepass"), bool(flushed)), boot
+    except (TypeError, ValueError):
+        pass  # columns may hold values of any kind
+    return None
+
+
+def find_begun(db: sqlite3.Connection, key: bytes) -> UnderWay | None:
+    """Return what is known of a large file."""
+    row = db.execute("SELECT identity, part, flushed, boot, sum FROM begun WHERE key = ?", (key,)).fetchone()
+    if row is None:
+        return None
+    identity, stored, flushed, boot, found = row
+    try:
+        if _sum(key, identity, b"", stored, flushed, boot) != found:
+            return None
+        part = stored.decode("utf-8", "surrogatepass")
+    except (TypeError, ValueError):
+        return None
+    leaves, whole = _leaves(db, key)
+    count = len(leaves) // limits.DIGEST
+    begun = Begun(identity, part, leaves, min(flushed, count))
+    # What follows upon a broken leaf must not follow upon a new one: all is written anew.
+    return UnderWay(begun, boot, count if whole else None)
+
+
+def _leaves(db: sqlite3.Connection, key: bytes) -> tuple[bytes, bool]:
+    """Return the leaves up to the first that is missing or broken, and whether these are all."""
+    leaves = bytearray()
+    rows = db.execute("SELECT number, digest, sum FROM leaf WHERE key = ? ORDER BY number", (key,))
+    for expected, (number, digest, found) in enumerate(rows):
+        whole = isinstance(digest, bytes) and _leaf_sum(key, expected, digest) == found
+        if number != expected or not whole:
+            rows.close()
+            return bytes(leaves), False
+        leaves += digest
+    return bytes(leaves), True
+
+
+def write(
+    db: sqlite3.Connection,
+    *,
+    done: Mapping[bytes, Done | None],
+    begun: Iterable[tuple[bytes, UnderWay]],
+    ended: Iterable[bytes],
+    boots: Mapping[int, str],
+    boot: int,
+    now: float,
+) -> None:
+    """Write all of this, or nothing.
+
+    Args:
+        db: the database.
+        done: what was completed; None is forgotten.
+        begun: large files of which more is known than the database has.
+        ended: keys of large files to be forgotten.
+        boots: all there are, by number.
+        boot: in which this is recorded.
+        now: the time.
+
+    """
+    begun = list(begun)
+    gone = [(key,) for key in ended]
+    anew = [(key,) for key, record in begun if record.written is None]
+    forgotten = [(key,) for key, entry in done.items() if entry is None]
+    db.execute("BEGIN IMMEDIATE")
+    db.executemany("DELETE FROM leaf WHERE key = ?", gone + anew)
+    db.executemany("DELETE FROM begun WHERE key = ?", gone)
+    db.executemany("REPLACE INTO begun VALUES (?, ?, ?, ?, ?, ?)", _begun_rows(begun))
+    db.executemany("REPLACE INTO leaf VALUES (?, ?, ?, ?)", _leaf_rows(begun))
+    db.executemany("DELETE FROM done WHERE key = ?", forgotten)
+    db.executemany("REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?)", _done_rows(done, boot))
+    db.executemany("REPLACE INTO boot VALUES (?, ?)", boots.items())
+    db.execute("REPLACE INTO meta VALUES ('committed_at', ?)", (now,))
+    db.execute("COMMIT")
+
+
+def _done_rows(entries: Mapping[bytes, Done | None], boot: int) -> Iterator[tuple[Any, ...]]:
+    for key in sorted(entries):  # neighbours share pages
+        done = entries[key]
+        if done is not None:
+            identity, digest, name, flushed = done
+            stored = name.encode("utf-8", "surrogatepass") if name else b""
+            total = _sum(key, identity, digest, stored, flushed, boot)
+            yield key, identity, digest, stored, flushed, boot, total
+
+
+def _begun_rows(changed: Iterable[tuple[bytes, UnderWay]]) -> Iterator[tuple[Any, ...]]:
+    for key, record in changed:
+        part = record.part.encode("utf-8", "surrogatepass")
+        total = _sum(key, record.identity, b"", part, record.flushed, record.boot)
+        yield key, record.identity, part, record.flushed, record.boot, total
+
+
+def _leaf_rows(changed: Iterable[tuple[bytes, UnderWay]]) -> Iterator[tuple[Any, ...]]:
+    for key, record in changed:
+        for number in range(record.written or 0, record.segments):
+            digest = bytes(record.leaves[number * limits.DIGEST : (number + 1) * limits.DIGEST])
+            yield key, number, digest, _leaf_sum(key, number, digest)
+
+
+def _sum(key: bytes, identity: bytes, digest: bytes, name: bytes, flushed: int, boot: int) -> int:
+    total = crc32(name, crc32(digest, crc32(identity, crc32(key))))
+    return crc32(b"%d %d" % (flushed, boot), total)
+
+
+def _leaf_sum(key: bytes, number: int, digest: bytes) -> int:
+    return crc32(digest, crc32(b"%d" % number, crc32(key)))
