@@ -402,7 +402,7 @@ CODE_TRIES: Final = 3
 JOURNAL_CACHE: Final = 8 * MIB
 """Bytes of a journal that the database keeps in memory: a million entries take more, and come in no order at all."""
 
-JOURNAL_LOG: Final = 64 * MIB
+JOURNAL_LOG: Final = 16 * MIB
 """Bytes of a journal's log from which they are moved to their places, which takes long: a page holds many entries."""
 
 JOURNAL_MEMORY: Final = 100_000

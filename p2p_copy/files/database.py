@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from struct import Struct, error as struct_error
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from zlib import crc32
 
@@ -27,15 +28,25 @@ _SCHEMA: Final = f"""
 BEGIN;
 CREATE TABLE boot (number INTEGER PRIMARY KEY, id TEXT NOT NULL);
 CREATE TABLE meta (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE done (key BLOB PRIMARY KEY, identity BLOB NOT NULL, digest BLOB NOT NULL, name BLOB NOT NULL,
-    flushed INTEGER NOT NULL, boot INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE begun (key BLOB PRIMARY KEY, identity BLOB NOT NULL, part BLOB NOT NULL,
-    flushed INTEGER NOT NULL, boot INTEGER NOT NULL, sum INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE done (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE begun (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaf (key BLOB, number INTEGER, digest BLOB NOT NULL, sum INTEGER NOT NULL,
     PRIMARY KEY (key, number)) WITHOUT ROWID;
 PRAGMA user_version = {_VERSION};
 COMMIT;
 """
+
+_AT_ONCE: Final = 100
+"""Rows of one statement: each statement lets other threads in between, and none comes as fast as one."""
+
+_PUT_DONE: Final = "REPLACE INTO done VALUES (?, ?)"
+_PUT_MANY_DONE: Final = _PUT_DONE + ", (?, ?)" * (_AT_ONCE - 1)
+
+_HEAD: Final = Struct("<QHHB")
+"""Of a value: flushed, number of the boot, bytes of the identity, bytes of the digest; all three follow, and a name."""
+
+_SUM: Final = 4
+"""Bytes of the sum in front of a value."""
 
 _CREATE: Final = (
     os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -100,7 +111,7 @@ class UnderWay:
         self.identity = begun.identity
         self.part = begun.part
         self.leaves = bytearray(begun.leaves)
-        self.flushed = begun.flushed
+        self.flushed = max(begun.flushed, 0)
         self.boot = boot
         self.written = written
         self.changed = written is None
@@ -189,31 +200,21 @@ def _use_log(db: sqlite3.Connection) -> None:
 
 def find_done(db: sqlite3.Connection, key: bytes) -> tuple[Done, int] | None:
     """Return what was completed, and the number of the boot in which that was recorded."""
-    query = "SELECT identity, digest, name, flushed, boot, sum FROM done WHERE key = ?"
-    row = db.execute(query, (key,)).fetchone()
-    if row is None:
+    row = db.execute("SELECT value FROM done WHERE key = ?", (key,)).fetchone()
+    value = None if row is None else _unpack(key, row[0])
+    if value is None:
         return None
-    identity, digest, name, flushed, boot, found = row
-    try:
-        if _sum(key, identity, digest, name, flushed, boot) == found:
-            return Done(identity, digest, name.decode("utf-8", "surrogatepass"), bool(flushed)), boot
-    except (TypeError, ValueError):
-        pass  # columns may hold values of any kind
-    return None
+    identity, digest, name, flushed, boot = value
+    return Done(identity, digest, name, bool(flushed)), boot
 
 
 def find_begun(db: sqlite3.Connection, key: bytes) -> UnderWay | None:
     """Return what is known of a large file."""
-    row = db.execute("SELECT identity, part, flushed, boot, sum FROM begun WHERE key = ?", (key,)).fetchone()
-    if row is None:
+    row = db.execute("SELECT value FROM begun WHERE key = ?", (key,)).fetchone()
+    value = None if row is None else _unpack(key, row[0])
+    if value is None:
         return None
-    identity, stored, flushed, boot, found = row
-    try:
-        if _sum(key, identity, b"", stored, flushed, boot) != found:
-            return None
-        part = stored.decode("utf-8", "surrogatepass")
-    except (TypeError, ValueError):
-        return None
+    identity, _, part, flushed, boot = value
     leaves, whole = _leaves(db, key)
     count = len(leaves) // limits.DIGEST
     begun = Begun(identity, part, leaves, min(flushed, count))
@@ -263,30 +264,30 @@ def write(
     db.execute("BEGIN IMMEDIATE")
     db.executemany("DELETE FROM leaf WHERE key = ?", gone + anew)
     db.executemany("DELETE FROM begun WHERE key = ?", gone)
-    db.executemany("REPLACE INTO begun VALUES (?, ?, ?, ?, ?, ?)", _begun_rows(begun))
+    values = [
+        (key, _pack(key, record.identity, b"", record.part, record.flushed, record.boot))
+        for key, record in begun
+    ]
+    db.executemany("REPLACE INTO begun VALUES (?, ?)", values)
     db.executemany("REPLACE INTO leaf VALUES (?, ?, ?, ?)", _leaf_rows(begun))
     db.executemany("DELETE FROM done WHERE key = ?", forgotten)
-    db.executemany("REPLACE INTO done VALUES (?, ?, ?, ?, ?, ?, ?)", _done_rows(done, boot))
+    _put_done(db, done, boot)
     db.executemany("REPLACE INTO boot VALUES (?, ?)", boots.items())
     db.execute("REPLACE INTO meta VALUES ('committed_at', ?)", (now,))
     db.execute("COMMIT")
 
 
-def _done_rows(entries: Mapping[bytes, Done | None], boot: int) -> Iterator[tuple[Any, ...]]:
+def _put_done(db: sqlite3.Connection, entries: Mapping[bytes, Done | None], boot: int) -> None:
+    flat: list[bytes] = []
     for key in sorted(entries):  # neighbours share pages
         done = entries[key]
         if done is not None:
-            identity, digest, name, flushed = done
-            stored = name.encode("utf-8", "surrogatepass") if name else b""
-            total = _sum(key, identity, digest, stored, flushed, boot)
-            yield key, identity, digest, stored, flushed, boot, total
-
-
-def _begun_rows(changed: Iterable[tuple[bytes, UnderWay]]) -> Iterator[tuple[Any, ...]]:
-    for key, record in changed:
-        part = record.part.encode("utf-8", "surrogatepass")
-        total = _sum(key, record.identity, b"", part, record.flushed, record.boot)
-        yield key, record.identity, part, record.flushed, record.boot, total
+            flat += key, _pack(key, *done, boot)
+    step = 2 * _AT_ONCE
+    rest = len(flat) - len(flat) % step
+    for start in range(0, rest, step):
+        db.execute(_PUT_MANY_DONE, flat[start : start + step])
+    db.executemany(_PUT_DONE, zip(flat[rest::2], flat[rest + 1 :: 2], strict=True))
 
 
 def _leaf_rows(changed: Iterable[tuple[bytes, UnderWay]]) -> Iterator[tuple[Any, ...]]:
@@ -296,9 +297,28 @@ def _leaf_rows(changed: Iterable[tuple[bytes, UnderWay]]) -> Iterator[tuple[Any,
             yield key, number, digest, _leaf_sum(key, number, digest)
 
 
-def _sum(key: bytes, identity: bytes, digest: bytes, name: bytes, flushed: int, boot: int) -> int:
-    total = crc32(name, crc32(digest, crc32(identity, crc32(key))))
-    return crc32(b"%d %d" % (flushed, boot), total)
+def _pack(key: bytes, identity: bytes, digest: bytes, name: str, flushed: int, boot: int) -> bytes:
+    body = _HEAD.pack(flushed, boot, len(identity), len(digest)) + identity + digest
+    if name:
+        body += name.encode("utf-8", "surrogatepass")
+    return crc32(body, crc32(key)).to_bytes(_SUM, "little") + body
+
+
+def _unpack(key: bytes, value: object) -> tuple[bytes, bytes, str, int, int] | None:
+    """Return identity, digest, name, flushed and number of the boot; None if this is not what we wrote."""
+    if not isinstance(value, bytes):  # columns may hold values of any kind
+        return None
+    body = value[_SUM:]
+    if crc32(body, crc32(key)).to_bytes(_SUM, "little") != value[:_SUM]:
+        return None
+    try:
+        flushed, boot, identity, digest = _HEAD.unpack_from(body)
+        start = _HEAD.size + identity
+        end = start + digest
+        name = body[end:].decode("utf-8", "surrogatepass")
+    except (struct_error, ValueError):
+        return None
+    return body[_HEAD.size : start], body[start:end], name, flushed, boot
 
 
 def _leaf_sum(key: bytes, number: int, digest: bytes) -> int:

@@ -207,7 +207,7 @@ class Journal:
         """Remember how many segments of a file under way are certain to be on the disk."""
         record = self._under_way(key)
         if record is not None:
-            record.flushed = segments
+            record.flushed = max(segments, 0)
             record.changed = True
 
     def forget(self, key: bytes) -> None:

@@ -97,7 +97,7 @@ class State:
 
         """
         if self._lock is not None:
-            _write_facts(self._base, self.facts)
+            _write_facts(self._base, _encode(self.facts))
 
     def remove(self) -> None:
         """Delete the state and let go of it. Never fails; may be called again, and after `close`, which leaves it."""
@@ -161,11 +161,12 @@ class States:
 
         """
         base = self._base(id)
+        data = _encode(facts)
         _make_directory(self._directory)
         lock = _Lock(base + _LOCK)
         try:
             _remove(base)
-            _write_facts(base, facts)
+            _write_facts(base, data)
             return State(base, lock, facts)
         except BaseException:
             lock.remove()
@@ -278,10 +279,14 @@ def _read_facts(base: str) -> dict[str, Any] | None:
     return facts if isinstance(facts, dict) else None
 
 
-def _write_facts(base: str, facts: dict[str, Any]) -> None:
+def _encode(facts: dict[str, Any]) -> bytes:
     data = json.dumps(facts, indent=1).encode()
     if len(data) > limits.STATE_FACTS:
         raise ValueError("The facts about a transfer are too long.")
+    return data
+
+
+def _write_facts(base: str, data: bytes) -> None:
     new = base + _NEW_FACTS
     with suppress(FileNotFoundError):
         os.unlink(new)  # from a process that was killed
