@@ -3,7 +3,7 @@
 SQLite survives a process that is killed and a power cut, and finds one of a million rows in bounded memory. What it
 does not notice is a bit that changed on the disk, hence the sums.
 
-Everything here raises `sqlite3.DatabaseError` and plain `OSError`; what they mean is decided in `journal`.
+Everything here raises `errors` and plain `OSError`; what they mean is decided in `journal`.
 """
 
 from __future__ import annotations
@@ -126,7 +126,15 @@ class UnderWay:
         return Begun(self.identity, self.part, bytes(self.leaves), min(self.flushed, self.segments))
 
 
-def of_the_system(error: sqlite3.DatabaseError) -> bool:
+def errors() -> tuple[type[Exception], ...]:
+    """Return what SQLite raises when it cannot read or write; for `except`, which asks only when there is something."""
+    import sqlite3
+
+    # It quotes in its messages what it finds in a broken database, and that may be no text.
+    return sqlite3.DatabaseError, UnicodeDecodeError, MemoryError
+
+
+def of_the_system(error: Exception) -> bool:
     """Return whether the system cannot read or write, and the database may be all right."""
     return getattr(error, "sqlite_errorcode", 1) & 0xFF in _OF_THE_SYSTEM
 

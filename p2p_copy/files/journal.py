@@ -31,6 +31,8 @@ __all__ = ["KEY", "Begun", "Done", "Journal", "boot_id", "key_of", "pack_identit
 KEY: Final = 16
 """Bytes of a key: nobody finds two paths with the same one."""
 
+_NO_SQLITE: Final = "This Python has no SQLite."
+
 
 def key_of(path: str) -> bytes:
     """Return the key of an entry, from its path inside the transfer."""
@@ -110,12 +112,10 @@ class Journal:
             return False
         if self._db is None:
             return True
-        import sqlite3
-
         try:
             # If more are there than were forgotten, one of them was not.
             rows = self._db.execute("SELECT key FROM done LIMIT ?", (len(self._done) + 1,)).fetchall()
-        except sqlite3.DatabaseError as error:
+        except database.errors() as error:
             self._cannot_read(error)
             return self.empty
         return all(key in self._done for (key,) in rows)
@@ -155,11 +155,9 @@ class Journal:
     def _find_done(self, key: bytes) -> tuple[Done, int] | None:
         if self._db is None:
             return None
-        import sqlite3
-
         try:
             return database.find_done(self._db, key)
-        except sqlite3.DatabaseError as error:
+        except database.errors() as error:
             self._cannot_read(error)
             return None
 
@@ -168,11 +166,9 @@ class Journal:
         if record is not None or key not in self._begun:
             return record
         assert self._db is not None, "what is not in memory is in the database"
-        import sqlite3
-
         try:
             record = database.find_begun(self._db, key)
-        except sqlite3.DatabaseError as error:
+        except database.errors() as error:
             self._cannot_read(error)
             return None
         if record is None:  # it is broken
@@ -229,11 +225,6 @@ class Journal:
         if self.failed is not None:
             self._spare_memory()
             return
-        try:
-            import sqlite3
-        except ImportError:
-            self.failed = "This Python has no SQLite."
-            return
         for _ in range(2):  # a broken database is begun anew, once
             try:
                 self._write()
@@ -241,7 +232,10 @@ class Journal:
                 self._roll_back()
                 self.failed = f"The system says: {error.strerror or type(error).__name__}."
                 return
-            except sqlite3.DatabaseError as error:
+            except ImportError:
+                self.failed = _NO_SQLITE
+                return
+            except database.errors() as error:
                 self._roll_back()
                 if database.of_the_system(error):
                     self.failed = f"The database says: {error}."
@@ -305,14 +299,12 @@ class Journal:
 
     def _load(self) -> None:
         try:
-            import sqlite3
-        except ImportError:
-            self.failed = "This Python has no SQLite."
-            return
-        try:
             self._db = database.connect(self._path)
             boots, self._committed_at, begun = database.load(self._db)
-        except sqlite3.DatabaseError as error:
+        except ImportError:
+            self.failed = _NO_SQLITE
+            return
+        except database.errors() as error:
             self._cannot_read(error)
             return
         self._begun = dict.fromkeys(begun)
@@ -324,7 +316,7 @@ class Journal:
 
     # When it goes wrong
 
-    def _cannot_read(self, error: sqlite3.DatabaseError) -> None:
+    def _cannot_read(self, error: Exception) -> None:
         """Go on without what is on the disk."""
         if database.of_the_system(error):
             self.failed = f"The database says: {error}."
