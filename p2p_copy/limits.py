@@ -411,6 +411,6 @@ JOURNAL_MEMORY: Final = 100_000
 STATE_FACTS: Final = 1 * MIB
 """Bytes of the facts about one transfer: some names and keys. Whatever is longer was not written by us."""
 
-STATE_LOCK_TRIES: Final = 6
+STATE_LOCK_TRIES: Final = 10
 STATE_LOCK_PAUSE: Final = 0.02
 """Times that a lock is asked for, and seconds between them: whoever lists the states holds each for an instant."""

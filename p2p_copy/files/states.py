@@ -273,7 +273,8 @@ def _read_facts(base: str) -> dict[str, Any] | None:
     try:
         fd = os.open(base + _FACTS, os.O_RDONLY | _FLAGS)
         with open(fd, "rb") as file:
-            facts = json.loads(file.read(limits.STATE_FACTS + 1))
+            data = file.read(limits.STATE_FACTS + 1)
+        facts = json.loads(data) if len(data) <= limits.STATE_FACTS else None
     except (OSError, ValueError, RecursionError):
         return None
     return facts if isinstance(facts, dict) else None
