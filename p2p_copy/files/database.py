@@ -19,15 +19,14 @@ from p2p_copy import limits
 
 if TYPE_CHECKING:
     import sqlite3  # it takes long to import: only when there is something to read or write
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _VERSION: Final = 1
 """Of the schema. A database of another one is of no use."""
 
 _SCHEMA: Final = f"""
 BEGIN;
-CREATE TABLE boot (number INTEGER PRIMARY KEY, id TEXT NOT NULL);
-CREATE TABLE meta (name TEXT PRIMARY KEY, value REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE last (value BLOB NOT NULL);
 CREATE TABLE done (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE begun (key BLOB PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE leaf (key BLOB, number INTEGER, digest BLOB NOT NULL, sum INTEGER NOT NULL,
@@ -47,6 +46,9 @@ _HEAD: Final = Struct("<QHHB")
 
 _SUM: Final = 4
 """Bytes of the sum in front of a value."""
+
+_LAST: Final = b"last"
+"""In place of a key, for what is written with each commit: a line with its time, and one with the id of each boot."""
 
 _CREATE: Final = (
     os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -111,7 +113,7 @@ class UnderWay:
         self.identity = begun.identity
         self.part = begun.part
         self.leaves = bytearray(begun.leaves)
-        self.flushed = max(begun.flushed, 0)
+        self.set_flushed(begun.flushed)
         self.boot = boot
         self.written = written
         self.changed = written is None
@@ -121,9 +123,13 @@ class UnderWay:
         """How many leaves there are."""
         return len(self.leaves) // limits.DIGEST
 
+    def set_flushed(self, segments: int) -> None:
+        """Set how many segments are on the disk for certain, which is no more than there are."""
+        self.flushed = min(max(segments, 0), self.segments)
+
     def begun(self) -> Begun:
         """Return what is known, as callers see it."""
-        return Begun(self.identity, self.part, bytes(self.leaves), min(self.flushed, self.segments))
+        return Begun(self.identity, self.part, bytes(self.leaves), self.flushed)
 
 
 def errors() -> tuple[type[Exception], ...]:
@@ -184,18 +190,20 @@ def set_up(db: sqlite3.Connection) -> None:
     db.executescript(_SCHEMA)
 
 
-def load(db: sqlite3.Connection) -> tuple[dict[int, str], float, list[bytes]]:
-    """Return the boots by number, the time of the last commit, and the keys of what is begun."""
+def load(db: sqlite3.Connection) -> tuple[float, list[str], list[bytes]]:
+    """Return the time of the last commit, the boots by number, and the keys of what is begun."""
     import sqlite3
 
     if db.execute("PRAGMA user_version").fetchone() != (_VERSION,):
         raise sqlite3.DatabaseError("This is of another version.")
     _use_log(db)
+    row = db.execute("SELECT value FROM last").fetchone()
+    text = None if row is None else _checked(_LAST, row[0])
     try:
-        boots = dict(db.execute("SELECT number, id FROM boot"))
-        (committed_at,) = db.execute("SELECT value FROM meta WHERE name = 'committed_at'").fetchone()
-        return boots, float(committed_at), [key for (key,) in db.execute("SELECT key FROM begun")]
-    except (TypeError, ValueError):
+        committed_at, *boots = (text or b"").decode().split("\n")
+        begun = [key for (key,) in db.execute("SELECT key FROM begun") if isinstance(key, bytes)]
+        return float(committed_at), boots, begun
+    except ValueError:
         raise sqlite3.DatabaseError("This was not written by us.") from None
 
 
@@ -225,7 +233,7 @@ def find_begun(db: sqlite3.Connection, key: bytes) -> UnderWay | None:
     identity, _, part, flushed, boot = value
     leaves, whole = _leaves(db, key)
     count = len(leaves) // limits.DIGEST
-    begun = Begun(identity, part, leaves, min(flushed, count))
+    begun = Begun(identity, part, leaves, flushed)
     # What follows upon a broken leaf must not follow upon a new one: all is written anew.
     return UnderWay(begun, boot, count if whole else None)
 
@@ -249,7 +257,7 @@ def write(
     done: Mapping[bytes, Done | None],
     begun: Iterable[tuple[bytes, UnderWay]],
     ended: Iterable[bytes],
-    boots: Mapping[int, str],
+    boots: Sequence[str],
     boot: int,
     now: float,
 ) -> None:
@@ -260,7 +268,7 @@ def write(
         done: what was completed; None is forgotten.
         begun: large files of which more is known than the database has.
         ended: keys of large files to be forgotten.
-        boots: all there are, by number.
+        boots: the ids of all there are, by number.
         boot: in which this is recorded.
         now: the time.
 
@@ -280,8 +288,8 @@ def write(
     db.executemany("REPLACE INTO leaf VALUES (?, ?, ?, ?)", _leaf_rows(begun))
     db.executemany("DELETE FROM done WHERE key = ?", forgotten)
     _put_done(db, done, boot)
-    db.executemany("REPLACE INTO boot VALUES (?, ?)", boots.items())
-    db.execute("REPLACE INTO meta VALUES ('committed_at', ?)", (now,))
+    db.execute("DELETE FROM last")
+    db.execute("INSERT INTO last VALUES (?)", (_sealed(_LAST, "\n".join((repr(now), *boots)).encode()),))
     db.execute("COMMIT")
 
 
@@ -309,15 +317,13 @@ def _pack(key: bytes, identity: bytes, digest: bytes, name: str, flushed: int, b
     body = _HEAD.pack(flushed, boot, len(identity), len(digest)) + identity + digest
     if name:
         body += name.encode("utf-8", "surrogatepass")
-    return crc32(body, crc32(key)).to_bytes(_SUM, "little") + body
+    return _sealed(key, body)
 
 
 def _unpack(key: bytes, value: object) -> tuple[bytes, bytes, str, int, int] | None:
     """Return identity, digest, name, flushed and number of the boot; None if this is not what we wrote."""
-    if not isinstance(value, bytes):  # columns may hold values of any kind
-        return None
-    body = value[_SUM:]
-    if crc32(body, crc32(key)).to_bytes(_SUM, "little") != value[:_SUM]:
+    body = _checked(key, value)
+    if body is None:
         return None
     try:
         flushed, boot, identity, digest = _HEAD.unpack_from(body)
@@ -327,6 +333,19 @@ def _unpack(key: bytes, value: object) -> tuple[bytes, bytes, str, int, int] | N
     except (struct_error, ValueError):
         return None
     return body[_HEAD.size : start], body[start:end], name, flushed, boot
+
+
+def _sealed(key: bytes, body: bytes) -> bytes:
+    return crc32(body, crc32(key)).to_bytes(_SUM, "little") + body
+
+
+def _checked(key: bytes, value: object) -> bytes | None:
+    """Return what was sealed; None if this is not what we wrote."""
+    if isinstance(value, bytes):  # columns may hold values of any kind
+        body = value[_SUM:]
+        if _sealed(key, body) == value:
+            return body
+    return None
 
 
 def _leaf_sum(key: bytes, number: int, digest: bytes) -> int:

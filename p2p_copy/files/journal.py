@@ -58,7 +58,7 @@ def boot_id() -> str:
     """Return what tells this boot of this machine from any other; empty where the system does not say."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read(64).strip()
+            return file.readline(64).strip()
     except (OSError, ValueError):
         return ""
 
@@ -88,8 +88,8 @@ class Journal:
         self._begun: dict[bytes, UnderWay | None] = {}
         # To be removed from the database.
         self._ended: set[bytes] = set()
-        self._boots: dict[int, str] = {1: boot_id()}
-        self._boot = 1
+        self._boots = [boot_id()]
+        self._boot = 0  # the number of this one
         self._same_boot = True
         self._committed_at = 0.0
         if os.path.lexists(self._path):
@@ -200,10 +200,10 @@ class Journal:
             record.changed = True
 
     def set_flushed(self, key: bytes, segments: int) -> None:
-        """Remember how many segments of a file under way are certain to be on the disk."""
+        """Remember how many segments of a file under way are certain to be on the disk: no more than it has leaves."""
         record = self._under_way(key)
         if record is not None:
-            record.flushed = max(segments, 0)
+            record.set_flushed(segments)
             record.changed = True
 
     def forget(self, key: bytes) -> None:
@@ -300,7 +300,7 @@ class Journal:
     def _load(self) -> None:
         try:
             self._db = database.connect(self._path)
-            boots, self._committed_at, begun = database.load(self._db)
+            self._committed_at, boots, begun = database.load(self._db)
         except ImportError:
             self.failed = _NO_SQLITE
             return
@@ -308,11 +308,14 @@ class Journal:
             self._cannot_read(error)
             return
         self._begun = dict.fromkeys(begun)
-        own = self._boots[1]
-        self._same_boot = bool(own) and set(boots.values()) == {own}
-        ours = [number for number, known in boots.items() if known == own and own]
-        self._boot = ours[0] if ours else max(boots, default=0) + 1
-        self._boots = boots | {self._boot: own}
+        (own,) = self._boots
+        self._same_boot = bool(own) and set(boots) == {own}
+        if not own or own not in boots:
+            boots.append(own)
+            self._boot = len(boots) - 1
+        else:
+            self._boot = boots.index(own)
+        self._boots = boots
 
     # When it goes wrong
 
