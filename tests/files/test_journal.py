@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -602,12 +603,13 @@ journal.close()
         assert journal.empty
 
 
+@POSIX
 def test_a_directory_that_is_none_ends_no_transfer(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with opened(str(tmp_path / "file" / "journal")) as journal:
         journal.set_done(KEY, DONE)
         journal.commit()
-        assert journal.failed == f"The system says: {os.strerror(20)}."
+        assert journal.failed == f"The system says: {os.strerror(errno.ENOTDIR)}."
         assert journal.done(KEY) == DONE
 
 
