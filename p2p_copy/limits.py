@@ -414,3 +414,17 @@ STATE_FACTS: Final = 1 * MIB
 STATE_LOCK_TRIES: Final = 10
 STATE_LOCK_PAUSE: Final = 0.02
 """Times that a lock is asked for, and seconds between them: whoever lists the states holds each for an instant."""
+
+RECEIPT_BUFFER: Final = 64 * KIB
+"""Bytes of a receipt that are written at once: some 400 entries, and little to hold."""
+
+JSON_VALUE: Final = 64 * KIB
+"""Characters of one value in a document that somebody hands to us: a receipt's entry with the longest path, name and
+target takes 50 KiB if every character of them is an escape."""
+
+JSON_READ: Final = 256 * KIB
+"""Characters of such a document that are read at once: some 1,500 entries; what is left is copied each time."""
+
+VERIFY_READ: Final = 4 * MIB
+"""Bytes of a file that are read at once to be compared: more would not be faster, and network file systems like long
+reads."""

@@ -23,7 +23,8 @@ PACKAGE = "p2p_copy"
 ROOT = Path(p2p_copy.__path__[0])
 
 MAX_LINES = 400
-LISTS = {"limits", "protocol.words"}
+LISTS = {"protocol.words", "limits"}
+"""Modules without any code."""
 
 IMPURE = {
     "anyio",
@@ -67,6 +68,7 @@ MAY_IMPORT = {
         "errors",
         "options",
         "files",
+        "protocol.digest",
         "protocol.messages",
         "protocol.names",
         "protocol.manifest",

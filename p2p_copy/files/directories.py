@@ -22,9 +22,12 @@ import stat
 import sys
 from collections import OrderedDict
 from contextlib import suppress
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 HANDLES = os.open in os.supports_dir_fd
 """Whether this system can work relative to open directories (rule 1), or only with paths (rule 3)."""
@@ -32,6 +35,11 @@ HANDLES = os.open in os.supports_dir_fd
 CREATE: Final = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL
     | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)  # fmt: skip
+
+_READ: Final = (
+    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 )  # fmt: skip
 
 _OPEN_DIRECTORY: Final = (
@@ -182,6 +190,27 @@ class Directory:
             os.utime(at, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
         else:
             os.utime(at, ns=(mtime_ns, mtime_ns))
+
+    # Reading
+
+    def read(self, name: str) -> int:
+        """Open a file for reading; a link is not followed, and a pipe not waited for.
+
+        Windows follows: the caller compares what was opened with what `lstat` has said.
+        """
+        at, fd = self._at(name)
+        return os.open(at, _READ, dir_fd=fd)
+
+    def readlink(self, name: str) -> str:
+        """Return what a symbolic link points to."""
+        at, fd = self._at(name)
+        return os.readlink(at, dir_fd=fd)
+
+    def names(self) -> Iterator[str]:
+        """Yield the names of all that lies in here, in no order."""
+        with os.scandir(self._itself()) as entries:
+            for entry in entries:
+                yield entry.name
 
     # The directory itself
 
