@@ -20,7 +20,8 @@
     ├── OutputNotWritable        17   this side cannot write into the output directory
     ├── NothingToSend            18   no source exists or can be read
     ├── CannotListen             19   the relay cannot open its port or read its certificate
-    └── IncompatiblePeer         20   the two sides' versions do not understand each other
+    ├── IncompatiblePeer         20   the two sides' versions do not understand each other
+    └── VerificationFailed       21   what lies in a directory is not what a receipt says
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt. A class' docstring is the sentence that a
 person reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
@@ -165,6 +166,12 @@ class IncompatiblePeer(P2PCopyError):
     """The two sides run versions of p2p-copy that do not understand each other. Upgrade the older one."""
 
     exit_code = 20
+
+
+class VerificationFailed(P2PCopyError):
+    """What lies there is not what the receipt says. The differences are listed above."""
+
+    exit_code = 21
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -279,6 +279,33 @@ def relay_admin(
     return work(address, order, words)
 
 
+@app.command(usage="Usage: p2p-copy verify RECEIPT DIR [OPTIONS]")
+def verify(
+    receipt: Annotated[str, Parameter(name="RECEIPT", help="The receipt of a transfer.")],
+    directory: Annotated[str, Parameter(name="DIR", help="The directory that it was received into.")],
+    /,
+    *,
+    times: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Compare times and permission bits as well."),
+    ] = False,
+    strict: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="What the receipt does not name is a difference."),
+    ] = False,
+    quiet: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Say nothing but differences and errors.")
+    ] = False,
+) -> int:
+    """Check whether all that a transfer brought is still there, unchanged.
+
+    A receipt is what send or receive wrote with --receipt. No relay and no network are needed.
+    """
+    from p2p_copy.cli.verify import verify as work
+
+    return work(receipt, directory, times=times, strict=strict, quiet=quiet)
+
+
 @app.command(usage="Usage: p2p-copy demo [DIR]")
 def demo(
     directory: Annotated[

@@ -13,7 +13,7 @@ from p2p_copy.cli.app import app
 from p2p_copy.protocol import code as codes
 from tests.cli.processes import run
 
-COMMANDS = ["send", "receive", "run-relay-server", "relay-token", "relay-admin", "demo"]
+COMMANDS = ["send", "receive", "verify", "run-relay-server", "relay-token", "relay-admin", "demo"]
 HEAVY = ["trio", "cryptography", "rich.progress", "blake3", "p2p_copy.sender", "p2p_copy.relay.server"]
 
 
