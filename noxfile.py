@@ -36,8 +36,8 @@ RIVAL = "p2p-copy[security]==0.1.2"
 WORMHOLE = ("magic-wormhole", "magic-wormhole-mailbox-server", "magic-wormhole-transit-relay")
 """What people use instead, and its two servers."""
 
-PYTEST = ("python", "-m", "pytest", "-n", "2")
-"""Two workers: much of what the tests wait for is a socket or a process."""
+PYTEST = ("python", "-m", "pytest", "-n", "3")
+"""Three workers, on two processors, too: much of what the tests wait for is a socket, a process or a clock."""
 
 NOT_AGAIN = ("--ignore=tests/contrib",)
 """About systemd, proxies and shells, whatever the version of Python: the oldest one runs them."""
@@ -212,3 +212,10 @@ def soak(session: nox.Session) -> None:
     """One relay under an hour of random visitors: nothing grows, the log stays short. `-- --minutes 5 --seed 2`."""
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.campaigns.soak", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def chaos(session: nox.Session) -> None:
+    """Transfers that meet 200 accidents: kills, cuts, moves; two hours, some need root. `-- --kills 9 --size 500M`."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.campaigns.chaos", *session.posargs)
