@@ -21,7 +21,8 @@
     ├── NothingToSend            18   no source exists or can be read
     ├── CannotListen             19   the relay cannot open its port or read its certificate
     ├── IncompatiblePeer         20   the two sides' versions do not understand each other
-    └── VerificationFailed       21   what lies in a directory is not what a receipt says
+    ├── VerificationFailed       21   what lies in a directory is not what a receipt says
+    └── DeadlineReached          22   --deadline is here; the same command goes on later
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt. A class' docstring is the sentence that a
 person reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
@@ -40,6 +41,8 @@ class P2PCopyError(Exception):
     """Something went wrong."""
 
     exit_code: ClassVar[int] = 1
+    passes: bool = False
+    """Whether it may be over in a while: then two sides that have met before come back and go on."""
 
     def __init__(self, sentence: str | None = None) -> None:
         super().__init__(sentence or (type(self).__doc__ or "").strip())
@@ -70,6 +73,7 @@ class RelayUnreachable(P2PCopyError):
     """The relay cannot be reached. Check its address, your network and whether the relay runs."""
 
     exit_code = 4
+    passes = True
 
 
 class CertificateNotTrusted(P2PCopyError):
@@ -101,11 +105,17 @@ class RelayRefused(P2PCopyError):
 
     exit_code = 9
 
+    def __init__(self, sentence: str | None = None, *, passes: bool = False) -> None:
+        """Say whether this relay, or another one in its place, may say yes in a while."""
+        super().__init__(sentence)
+        self.passes = passes
+
 
 class NobodyCame(P2PCopyError):
     """The other side did not come in time. Check that both sides use the same relay and the same code."""
 
     exit_code = 10
+    passes = True
 
 
 class WrongCode(P2PCopyError):
@@ -118,12 +128,14 @@ class PeerLost(P2PCopyError):
     """The other side went away before the transfer was complete."""
 
     exit_code = 12
+    passes = True
 
 
 class RelayLost(P2PCopyError):
     """The connection to the relay broke before the transfer was complete."""
 
     exit_code = 13
+    passes = True
 
 
 class PeerFailed(P2PCopyError):
@@ -172,6 +184,12 @@ class VerificationFailed(P2PCopyError):
     """What lies there is not what the receipt says. The differences are listed above."""
 
     exit_code = 21
+
+
+class DeadlineReached(P2PCopyError):
+    """The deadline is here. What is done is kept: start the same command again to go on."""
+
+    exit_code = 22
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
-from p2p_copy.errors import NoSpace, PeerFailed, PeerMisbehaved
+from p2p_copy.errors import NoSpace, PeerFailed, PeerLost, PeerMisbehaved
 from p2p_copy.files.target import Refused
 from p2p_copy.protocol.digest import FileDigest, file_digest
 from p2p_copy.protocol.messages import (
@@ -20,6 +20,8 @@ from p2p_copy.protocol.messages import (
     FileFail,
     Finish,
     Goodbye,
+    Held,
+    Holds,
     Kind,
     Message,
     Omitted,
@@ -36,9 +38,16 @@ from p2p_copy.protocol.names import shown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.files.target import Part, Target
+    from p2p_copy.files.target import Holding, Part, Target
     from p2p_copy.protocol.manifest import Item, Manifest
     from p2p_copy.protocol.session import Session
+
+
+def given_up(message: Abort) -> PeerFailed | PeerLost:
+    """Say why the sender ends the conversation."""
+    if message.reason is Reason.INTERRUPTED:
+        return PeerLost("The sender was stopped before everything was there.")
+    return PeerFailed(f"The sender gave up: {shown(message.sentence)}")
 
 
 class Incoming:
@@ -62,6 +71,9 @@ class Incoming:
         self._manifest = manifest
         self._max_size = max_size
         self._part: Part | None = None
+        self._holds = not target.kept.fresh
+        self._held: dict[int, Holding] = {}  # by number, until the sender has decided
+        self._written = 0  # bytes since the journal was last asked to make itself durable
         self._digest = FileDigest(0)
         self._whole_files: list[tuple[Item, bytes | memoryview]] = []  # verified, and not yet written
         self._next_report = 0.0
@@ -92,12 +104,21 @@ class Incoming:
                     self._act(message)
             finally:
                 self._write_whole_files()
+        written, self._written = self._written, 0
+        self._target.kept.commit(written)
         if self.root is None and now >= self._next_report:
             self._next_report = now + limits.PROGRESS_INTERVAL
             self._session.say(Progress(self.files, self.size))
         self._close_answer()
         answers, self._answers = self._answers, []
         return answers
+
+    def beat(self) -> bytes | None:
+        """Return a record that says no more than that this side is there; None once all is here."""
+        if self.root is not None:
+            return None
+        self._session.say(Progress(self.files, self.size))
+        return self._session.record()
 
     def _close_answer(self) -> None:
         if self._session.pending:
@@ -125,14 +146,15 @@ class Incoming:
             case Goodbye():
                 self.goodbye = True
             case Abort():
-                raise PeerFailed(f"The sender gave up: {shown(message.sentence)}")
+                raise given_up(message)
             case _:
                 raise AssertionError(f"the table lets no sender say {type(message).__name__} here")
 
     def _page(self, page: Page) -> None:
         self._write_whole_files()
         items = self._manifest.page(page)
-        self._check_room()
+        if not self._holds:
+            self._check_room()
         for item in items:
             if item.parent is not None and item.parent.refused:
                 item.refused = True
@@ -142,11 +164,29 @@ class Incoming:
                     self._target.make_directory(item)
                 elif item.entry.kind is Kind.LINK:
                     self._target.make_link(item)
-                elif item.entry.size > limits.CHUNK:
+                elif not self._hold(item) and item.entry.size > limits.CHUNK:
                     self._target.check_file(item)  # so that a large file is not sent in vain
             except Refused as refused:
                 self._reject(item, refused.reason)
+        if self._holds:
+            self._check_room()  # only now is it known what need not come
+            self._tell_held(items)
         self._close_directories()
+
+    def _hold(self, item: Item) -> bool:
+        """Return whether something of a file is here already."""
+        holding = self._target.holding(item) if self._holds else None
+        if holding is None:
+            return False
+        self._held[item.index] = holding
+        self._manifest.hold(item, holding.size)
+        return True
+
+    def _tell_held(self, items: Sequence[Item]) -> None:
+        held = [(item, self._held[item.index]) for item in items if item.index in self._held]
+        self._make_room()
+        files = tuple(Held(item.index, holding.size, holding.digest) for item, holding in held)
+        self._session.say(Holds(items[-1].index + 1, files))
 
     def _check_room(self) -> None:
         if self._max_size is not None and self._manifest.declared > self._max_size:
@@ -157,12 +197,17 @@ class Incoming:
             )
 
     def _whole(self, message: WholeFile) -> None:
+        self._held.pop(message.index, None)
         self._complete(self._manifest.whole(message), message.data, message.digest)
 
     def _complete(self, item: Item, data: bytes | memoryview, digest: bytes) -> None:
         if not item.refused:
             self._check_digest(item, file_digest(data), digest)
         self._whole_files.append((item, data))
+
+    def _make_room(self) -> None:
+        if self._session.pending >= limits.RECORD_TARGET:  # one record can hold the ends of many files
+            self._close_answer()
 
     def _write_whole_files(self) -> None:
         """Write the files that are all here and verified.
@@ -180,6 +225,7 @@ class Incoming:
                 self._reject(item, refused.reason)
             else:
                 self.size += len(data)
+                self._written += len(data)
                 self._delivered(item)
         for item, _ in files:
             self._settle(item)
@@ -189,18 +235,39 @@ class Incoming:
         if item.refused:
             return
         try:
-            if message.offset == 0:
-                self._digest = FileDigest(item.entry.size)
-                self._part = self._target.begin_file(item)
-            if self._part is not None:
-                self._digest.update(message.data)
-                self._part.write(message.data)
-                self.size += len(message.data)
+            part = self._part or self._begin(item, message.offset)
+            known = len(self._digest.leaves)
+            self._digest.update(message.data)
+            part.write(message.data)
         except Refused as refused:
             self._reject(item, refused.reason)
+            return
+        self.size += len(message.data)
+        self._written += len(message.data)
+        if len(self._digest.leaves) > known:
+            self._target.kept.add_leaves(item, bytes(self._digest.leaves[known:]))
+            self._target.kept.flushed(item, part.flushed // limits.SEGMENT)
+
+    def _begin(self, item: Item, offset: int) -> Part:
+        """Begin a file, or go on behind what is held of it, as the sender has decided."""
+        holding = self._held.pop(item.index, None)
+        if not offset:
+            holding = None
+        self._digest = FileDigest(item.entry.size, holding.leaves if holding else b"")
+        self._part = self._target.begin_file(item, holding)
+        self.size += offset
+        return self._part
 
     def _file_end(self, message: FileEnd) -> None:
         item = self._manifest.end(message)
+        if (holding := self._held.pop(item.index, None)) is not None:
+            if not item.refused:
+                self._check_digest(item, holding.digest, message.digest)
+                item.name = holding.name
+                self.size += holding.size
+                self._delivered(item)
+            self._settle(item)
+            return
         if not item.entry.size:
             self._complete(item, b"", message.digest)
             return
@@ -217,10 +284,9 @@ class Incoming:
             )
 
     def _publish(self, item: Item) -> None:
-        part, self._part = self._part, None
-        assert part is not None, "a file that was not refused has a part"
+        self._part = None
         try:
-            part.publish()
+            self._target.publish()
         except Refused as refused:
             self._reject(item, refused.reason)
         else:
@@ -232,6 +298,7 @@ class Incoming:
 
     def _file_fail(self, message: FileFail) -> None:
         item = self._manifest.fail(message)
+        self._held.pop(item.index, None)
         self._discard()
         if not item.refused:
             self.failures += 1
@@ -246,14 +313,12 @@ class Incoming:
         self.failures += reason.is_failure
         self.skipped += not reason.is_failure
         self.problems.append((shown(item.path), reason))
-        if self._session.pending >= limits.RECORD_TARGET:  # one record can hold the ends of many files
-            self._close_answer()
+        self._make_room()
         self._session.say(Reject(item.index, reason, item.path))
 
     def _discard(self) -> None:
-        part, self._part = self._part, None
-        if part is not None:
-            part.discard()
+        self._part = None
+        self._target.discard()
 
     def _settle(self, item: Item) -> None:
         self._manifest.done(item)
@@ -268,5 +333,6 @@ class Incoming:
         self._write_whole_files()
         root = self._manifest.finish(message)
         self._close_directories()
+        self._target.remove_orphans()
         self._session.say(Receipt(self.files, self.delivered, self._rejected, self.skipped, root))
         self.root = root

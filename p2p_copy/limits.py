@@ -142,6 +142,16 @@ DIRECTORY_HANDLES: Final = 2 * MAX_DEPTH
 FLUSH_EVERY: Final = 128 * MIB
 """Bytes of one file after which they are flushed to the disk: one flush of all at the end is minutes of silence."""
 
+JOURNAL_BYTES: Final = 16 * MIB
+"""Bytes written after which a journal makes itself durable: what is lost when a process is killed comes again."""
+
+JOURNAL_INTERVAL: Final = 1.0
+"""Seconds after which it does so at the latest: some 100 microseconds each time, and no flush to the disk."""
+
+JOURNAL_LATE: Final = 1.5 * JOURNAL_INTERVAL
+"""Seconds after a journal's last word in which a part may have been written to by the process that was killed. Whatever
+is written later is somebody else's, and all of the part is looked at again."""
+
 FSYNC_FROM: Final = 1 * MIB
 """Bytes from which a file is flushed to the disk before it gets its name; below, the cost is all fsync."""
 
@@ -177,6 +187,26 @@ RECEIPT_TIMEOUT: Final = 600.0
 
 GOODBYE_TIMEOUT: Final = 5.0
 """Seconds for saying goodbye: the last record, the close frame. Whoever does not answer is cut."""
+
+PATIENCE: Final = 12 * 3600.0
+"""Seconds for which a side that lost the other one, or the relay, tries to come back unless told otherwise
+(--patience): a night."""
+
+RETURN_AFTER: Final = (0.5, 30.0)
+"""Seconds until the first try to come back, and between two tries at most; each time twice as many, give or take half
+of them, so that a thousand clients do not come back to a relay all at once."""
+
+STALL: Final = 10.0
+"""Seconds without movement after which each side says whom it waits for: a slow link moves, a stuck one does not."""
+
+BEAT: Final = 3.0
+"""Seconds after which a receiver that waits for data says that it is there, so that a sender knows who is stuck."""
+
+RECEIPT_LINGER: Final = 180.0
+"""Seconds in which a receiver that has everything, and has said so, tries to learn that the sender knows."""
+
+GOODBYE_LINGER: Final = 30.0
+"""Seconds in which a sender that knows tries to tell a receiver whose link was lost in that moment."""
 
 PEER_WAIT: Final = 3600.0
 """Seconds that a client waits for the other side unless told otherwise (--wait)."""

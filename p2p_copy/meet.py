@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
 import trio
@@ -20,7 +20,7 @@ from p2p_copy.errors import (
     leaves,
 )
 from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
-from p2p_copy.protocol import keys, rendezvous
+from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake
 from p2p_copy.protocol.rendezvous import CloseCode, Paired, Refusal, Refused, Role, Welcome
 from p2p_copy.protocol.session import ZSTD, Session
@@ -35,24 +35,47 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.handshake import SessionKeys
 
+
+class Partner(NamedTuple):
+    """Whom to meet, and where: what a caller has chosen.
+
+    Attributes:
+        role: which side this is.
+        relay: its address.
+        code: what both sides share before they have met.
+        wait: seconds to wait for the other side the first time.
+        ca_file: PEM file with certificates to trust besides the system's.
+        token: for relays that want one.
+        observer: is told how it goes.
+
+    """
+
+    role: Role
+    relay: str
+    code: Code
+    wait: float
+    ca_file: str | None
+    token: str | None
+    observer: Observer
+
+
+class Appointment(NamedTuple):
+    """One meeting: the room, the secret that both sides prove to hold, and what tells the relay that it is us again."""
+
+    room: str
+    secret: str
+    claim: str
+
+
 HINT = "Check that both sides use the same relay and the same code."
 
 
 @asynccontextmanager
-async def meet(
-    role: Role,
-    relay: str,
-    code: Code,
-    *,
-    wait: float,
-    ca_file: str | None,
-    observer: Observer,
-    token: str | None = None,
-) -> AsyncIterator[tuple[Link, Session]]:
+async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[tuple[Link, Session]]:
     """Connect, wait up to `wait` seconds for the other side, agree on keys; yield the link and a session.
 
     On a normal exit the link is closed politely. Use it inside `plain_errors`, which turns what a broken
-    link raises into errors for people. `token` is for relays that want one.
+    link raises into errors for people.
 
     Raises:
         RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
@@ -62,14 +85,13 @@ async def meet(
         IncompatiblePeer, PeerMisbehaved, PeerLost, RelayLost: no conversation with the other side.
 
     """
-    address = parse_address(relay)
-    room = keys.room_id(code.room)
-    observer.connecting(str(address))
-    async with connect(address, rendezvous.room_path(room), ca_file=ca_file) as link:
-        await _join(link, role, address, wait, token, observer)
-        session_keys = await _agree(link, role, room, code.secret)
-        observer.paired()
-        yield link, Session(role, session_keys)
+    address = parse_address(partner.relay)
+    partner.observer.connecting(str(address))
+    async with connect(address, rendezvous.room_path(at.room), ca_file=partner.ca_file) as link:
+        await _join(link, partner, at, address, wait)
+        session_keys = await _agree(link, partner.role, at)
+        partner.observer.paired()
+        yield link, Session(partner.role, session_keys)
 
 
 @contextmanager
@@ -107,19 +129,19 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
         case CloseCode.DISMISSED:
             return RelayRefused("The relay's operator ended the transfer.")
         case CloseCode.STOPPING:
-            return RelayLost("The relay is being stopped or restarted. Start again in a moment.")
+            return RelayLost(_STOPPING)
         case _:
             return RelayLost()
 
 
-async def _join(
-    link: Link, role: Role, address: RelayAddress, wait: float, token: str | None, observer: Observer
-) -> None:
+async def _join(link: Link, partner: Partner, at: Appointment, address: RelayAddress, wait: float) -> None:
     """Tell the relay what we want, and wait for the other side."""
+    token, observer = partner.token, partner.observer
     if token and not may_tell_token(address):
         observer.notice("The access token was not sent: with ws:// everybody on the way could read it.")
         token = None
-    await link.send(rendezvous.encode(rendezvous.Hello(role=role, program=PROGRAM, token=token or None)))
+    hello = rendezvous.Hello(role=partner.role, program=PROGRAM, token=token or None, claim=at.claim)
+    await link.send(rendezvous.encode(hello))
     with trio.move_on_after(limits.CONNECT_TIMEOUT) as deadline:
         welcome = await _hear_relay(link)
     if deadline.cancelled_caught or not isinstance(welcome, Welcome):
@@ -142,15 +164,22 @@ async def _hear_relay(link: Link) -> Welcome | Paired:
     if isinstance(message, Refused):
         if message.code == Refusal.WAIT_OVER:
             raise NobodyCame(f"The other side did not come in the time that the relay allows. {HINT}")
+        if message.code == Refusal.STOPPING:
+            raise RelayLost(_STOPPING)
         later = f" Try again in {message.retry_after} s." if message.retry_after else ""
-        raise RelayRefused(f"The relay refused: {message.reason}{later}")
+        passes = message.code in _PASSES
+        raise RelayRefused(f"The relay refused: {message.reason}{later}", passes=passes)
     return message
 
 
-async def _agree(link: Link, role: Role, room: str, secret: str) -> SessionKeys:
+_PASSES = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY})
+_STOPPING = "The relay is being stopped or restarted."
+
+
+async def _agree(link: Link, role: Role, at: Appointment) -> SessionKeys:
     """Run the key exchange; on failure tell the other side why, if it may be told."""
     side = SenderHandshake if role is Role.SENDER else ReceiverHandshake
-    machine = side(secret, room, os.urandom(32), os.urandom(32), frozenset({ZSTD}))
+    machine = side(at.secret, at.room, os.urandom(32), os.urandom(32), frozenset({ZSTD}))
     try:
         first = machine.start()
         if first is not None:

@@ -43,6 +43,15 @@ class Observer:
     def notice(self, sentence: str) -> None:
         """The relay, or our own side, has something to say to the user."""
 
+    def lost(self, sentence: str, patience: float) -> None:
+        """The other side or the relay was lost; this side comes back for so many seconds, and goes on."""
+
+    def stalled(self, sentence: str, seconds: float) -> None:
+        """Nothing has moved for so many seconds; the sentence, which has no end yet, says on whom it is."""
+
+    def moving(self) -> None:
+        """What was stalled moves again."""
+
     def paired(self) -> None:
         """Both sides are there and hold the same code."""
 

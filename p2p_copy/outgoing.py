@@ -8,14 +8,15 @@ hundreds of small files.
 from __future__ import annotations
 
 import math
-from itertools import islice
+from collections import deque
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
 from p2p_copy.protocol import wire
-from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest
+from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest, prefix_digest
 from p2p_copy.protocol.messages import (
     Data,
     FileEnd,
@@ -34,27 +35,56 @@ from p2p_copy.protocol.names import shown
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
+    from p2p_copy.files.receipt_file import ReceiptFile
+    from p2p_copy.files.sent import Sent
     from p2p_copy.options import Links
+    from p2p_copy.protocol.messages import Accept, Held, Holds
     from p2p_copy.protocol.session import Session
+
+
+class Pause(Enum):
+    """Why there is nothing to say for now."""
+
+    ANSWER = "the receiver has not answered yet"
+    WORK = "this side reads what it need not send"
 
 
 class Outgoing:
     """One transfer's records, made on demand.
 
+    Where the receiver holds something of an earlier link, it answers each page, and no contents go out before that.
+
     Attributes:
+        stuck: nothing more can be said before the receiver's next answer.
         rejections: how many entries the receiver does not take; skips: how many it leaves as they are.
         total: files and bytes in all, once somebody has counted them.
         problems: (shown path, reason) of everything that cannot be sent; the reader takes them out.
+        ended: all was said.
         failures: how many things were named or found, and are not sent.
         files: files sent whole.
         size: their bytes.
 
     """
 
-    def __init__(self, paths: Sequence[str], session: Session, *, links: Links, portable_names: bool) -> None:
-        self._walk = walk(paths, links=links, portable_names=portable_names)
+    def __init__(
+        self,
+        paths: Sequence[str],
+        session: Session,
+        accept: Accept,
+        sent: Sent,
+        *,
+        links: Links,
+        receipt: ReceiptFile | None = None,
+    ) -> None:
+        self._walk = walk(paths, links=links, portable_names=accept.portable_names)
         self._session = session
-        self.portable_names = portable_names
+        self._sent = sent
+        self._receipt = receipt
+        self._asked = accept.holds
+        self._answered = 0  # entries, from the first on, of which the receiver has said what it holds
+        self._held: dict[int, Held] = {}
+        self.stuck = False
+        self.portable_names = accept.portable_names
         self._records = self._pack()
         self._root = RootDigest()
         self._entries = 0
@@ -66,6 +96,7 @@ class Outgoing:
         self.rejections = 0
         self.skips = 0
         self.failures = 0
+        self.ended = False
         self.total: tuple[int, int] | None = None
         self.problems: list[tuple[str, Reason]] = []
         self.files = 0
@@ -85,6 +116,21 @@ class Outgoing:
         self.rejections += reason.is_failure
         self.skips += not reason.is_failure
 
+    def hold(self, message: Holds) -> None:
+        """Hear what the receiver holds of the entries named so far.
+
+        Raises:
+            PeerMisbehaved: it was not asked, or speaks of what was never named, or was settled.
+
+        """
+        indices = [held.index for held in message.files]
+        if not self._asked or not self._answered < message.end <= self._entries:
+            raise PeerMisbehaved("The receiver says what it holds of entries that were not named.")
+        if indices and not self._answered <= min(indices) <= max(indices) < message.end:
+            raise PeerMisbehaved("The receiver says what it holds of entries that it has told of already.")
+        self._held.update(zip(indices, message.files, strict=True))
+        self._answered = message.end
+
     @property
     def root(self) -> bytes:
         """The root digest over all that was said so far."""
@@ -97,12 +143,31 @@ class Outgoing:
         self._chunk = max(int(whole), 1) * limits.LEAST_CHUNK
 
     def next_records(self, most: int = 1) -> list[bytes]:
-        """Return the next records: `most` of them, fewer at the end, none after it. Blocks on the disk."""
-        return list(islice(self._records, most))
+        """Return the next records: `most` of them, fewer at the end or when `stuck`, none at the end.
 
-    def _pack(self) -> Iterator[bytes]:
+        Blocks on the disk. None at all with `stuck` False and `ended` False means: call again.
+        """
+        records: list[bytes] = []
+        self.stuck = False
+        while len(records) < most:
+            record = next(self._records, None)
+            if record is None:
+                self.ended = True
+            if not isinstance(record, bytes):
+                self.stuck = record is Pause.ANSWER
+                break
+            records.append(record)
+        self._sent.commit(sum(map(len, records)))
+        return records
+
+    def _pack(self) -> Iterator[bytes | Pause]:
         session = self._session
         for message in self._messages():
+            if isinstance(message, Pause):
+                if session.pending:
+                    yield session.record()
+                yield message
+                continue
             size = len(message.data) + wire.WHOLE_OVERHEAD if isinstance(message, (Data, WholeFile)) else 0
             if self.total is not None and not self._told_total:
                 self._told_total = True
@@ -112,7 +177,29 @@ class Outgoing:
             session.say(message)
         yield session.record()
 
-    def _messages(self) -> Iterator[Message]:
+    def _messages(self) -> Iterator[Message | Pause]:
+        announced: deque[list[Found]] = deque()
+        for page in self._pages():
+            if isinstance(page, Omitted):
+                yield page
+                continue
+            yield Page(tuple(found.entry for found in page))
+            announced.append(page)
+            while announced and self._is_due(announced):
+                yield from self._contents(announced.popleft())
+        while announced:
+            yield from self._contents(announced.popleft())
+        yield Finish(self._entries, self.files, self.size, self.failures, self.root)
+
+    def _is_due(self, announced: deque[list[Found]]) -> bool:
+        """Return whether the contents of the first page announced are to be sent before another page is."""
+        most = limits.MAX_OPEN_ENTRIES // limits.SENDER_PAGE_ENTRIES
+        return len(announced) == most or self._is_answered(announced[0])
+
+    def _is_answered(self, page: list[Found]) -> bool:
+        return not self._asked or self._answered > page[-1].index
+
+    def _pages(self) -> Iterator[list[Found] | Omitted]:
         page: list[Found] = []
         size = 0
         for found in self._walk:
@@ -134,34 +221,88 @@ class Outgoing:
             page.append(found)
             size += wire.most_bytes(found.entry)
             if len(page) == limits.SENDER_PAGE_ENTRIES or size >= limits.SENDER_PAGE_BYTES:
-                yield from self._page(page)
+                yield page
                 page, size = [], 0
         if page:
-            yield from self._page(page)
-        yield Finish(self._entries, self.files, self.size, self.failures, self.root)
+            yield page
 
-    def _page(self, page: list[Found]) -> Iterator[Message]:
-        """Name the entries of one page, then send what they hold."""
-        yield Page(tuple(found.entry for found in page))
+    def _contents(self, page: list[Found]) -> Iterator[Message | Pause]:
+        """Send what the entries of one page hold, once it is known what of it is wanted."""
+        while not self._is_answered(page):
+            yield Pause.ANSWER
         for found in page:
             digest = None
             if found.entry.kind is Kind.FILE:
+                held = self._held.pop(found.index, None)
                 try:
                     if self._is_rejected(found):
                         raise SourceFailed(Reason.NOT_WANTED)
-                    if found.entry.size <= limits.CHUNK:
-                        data = read_whole(found)
-                        digest = file_digest(data)
-                        yield WholeFile(found.index, data, digest) if data else FileEnd(found.index, digest)
-                    else:
-                        digest = yield from self._chunks(found)
-                        yield FileEnd(found.index, digest)
+                    digest = yield from self._file(found, held)
                     self.files += 1
                     self.size += found.entry.size
                 except SourceFailed as failure:
                     yield self._failed(found, failure.reason)
             self._root.add(found.entry, digest)
+            if self._receipt is not None:
+                delivered = not self._is_rejected(found)  # as far as is known by now
+                self._receipt.add(found.inner_path, found.entry, digest, delivered=delivered)
         self._forget(page[-1])
+
+    def _file(self, found: Found, held: Held | None) -> Generator[Message | Pause, None, bytes]:
+        """Send one file, or what the receiver does not hold of it; return its digest."""
+        size = found.entry.size
+        if size <= limits.CHUNK:
+            digest = self._sent.digest(found) if held else None
+            if held and digest == held.digest:
+                yield FileEnd(found.index, held.digest)
+                return held.digest
+            data = read_whole(found)
+            digest = file_digest(data)
+            self._sent.whole(found, digest)
+            if not data or (held and held.digest == digest):
+                yield FileEnd(found.index, digest)
+            else:
+                yield WholeFile(found.index, data, digest)
+            return digest
+        leaves = b""
+        if held is not None and held.size == size:
+            digest = self._sent.digest(found) or (yield from self._digest(found))
+            if digest == held.digest:
+                yield FileEnd(found.index, digest)
+                return digest
+        elif held is not None:
+            leaves = yield from self._leaves(found, held)
+        digest = yield from self._chunks(found, leaves)
+        yield FileEnd(found.index, digest)
+        self._sent.whole(found, digest)
+        return digest
+
+    def _digest(self, found: Found) -> Generator[Pause, None, bytes]:
+        """Read a file only to compare it."""
+        digest = FileDigest(found.entry.size)
+        with open_source(found) as source:
+            for chunk in source.read_chunks(lambda: limits.MOST_CHUNK):
+                digest.update(chunk)
+                yield Pause.WORK
+        self._sent.whole(found, digest.digest())
+        return digest.digest()
+
+    def _leaves(self, found: Found, held: Held) -> Generator[Pause, None, bytes]:
+        """Return the digests of the segments that the receiver holds, if they are those of the file here."""
+        wanted = min(held.size, found.entry.size) // limits.SEGMENT
+        leaves = bytearray(self._sent.leaves(found)[: wanted * limits.DIGEST])
+        with open_source(found) as source:
+            known = len(leaves) // limits.DIGEST
+            for number in sorted({0, known - 1} if known else ()):
+                if source.leaf(number) != leaves[number * limits.DIGEST : (number + 1) * limits.DIGEST]:
+                    leaves.clear()  # the file was changed without a trace; all that was known of it is void
+                    break
+            for number in range(len(leaves) // limits.DIGEST, wanted):
+                leaves += source.leaf(number)
+                yield Pause.WORK
+        agreed = wanted * limits.SEGMENT == held.size and prefix_digest(leaves) == held.digest
+        self._sent.begin(found, bytes(leaves))
+        return bytes(leaves) if agreed else b""
 
     def _failed(self, found: Found, reason: Reason) -> FileFail:
         if reason is not Reason.NOT_WANTED:
@@ -182,13 +323,18 @@ class Outgoing:
     def _matters(self, index: int) -> bool:
         return index >= self._passed or index in self._open
 
-    def _chunks(self, found: Found) -> Generator[Message, None, bytes]:
-        """Send the bytes of one file; return its digest."""
-        digest = FileDigest(found.entry.size)
-        offset = 0
+    def _chunks(self, found: Found, leaves: bytes) -> Generator[Message, None, bytes]:
+        """Send the bytes of one file behind the segments with these `leaves`; return its digest."""
+        digest = FileDigest(found.entry.size, leaves)
+        offset = len(leaves) // limits.DIGEST * limits.SEGMENT
+        if not leaves:
+            self._sent.begin(found, b"")
         with open_source(found) as source:
-            for chunk in source.read_chunks(lambda: self._chunk):
+            for chunk in source.read_chunks(lambda: self._chunk, offset):
+                known = len(digest.leaves)
                 digest.update(chunk)
+                if len(digest.leaves) > known:
+                    self._sent.add_leaves(found, bytes(digest.leaves[known:]))
                 yield Data(found.index, offset, chunk)
                 offset += len(chunk)
                 if found.index in self._rejected:

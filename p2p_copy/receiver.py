@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import PeerFailed, PeerLost
-from p2p_copy.files.target import Target
-from p2p_copy.incoming import Incoming
-from p2p_copy.meet import LINK_ERRORS, meet, plain_errors
+from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.files.receipt_file import receipt_file
+from p2p_copy.files.target import Kept, Target
+from p2p_copy.incoming import Incoming, given_up
+from p2p_copy.lasting import Memory, converse, writing
+from p2p_copy.meet import LINK_ERRORS, Partner, plain_errors
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Conflict, Names
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Abort, Accept, Offer
-from p2p_copy.protocol.names import shown
+from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.reasons import SENTENCES, farewell
-from p2p_copy.version import PROGRAM
+from p2p_copy.stalls import Stalls
+from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
+    from p2p_copy.files.receipt_file import ReceiptFile
+    from p2p_copy.files.states import State
     from p2p_copy.link import Link
     from p2p_copy.protocol.code import Code
+    from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.session import Session
 
 
@@ -38,6 +45,10 @@ async def receive(
     names: Names = Names.PORTABLE,
     max_size: int | None = None,
     wait: float = limits.PEER_WAIT,
+    patience: float = limits.PATIENCE,
+    state: State | None = None,
+    receipt: str | None = None,
+    reverify: bool = False,
     ca_file: str | None = None,
     token: str | None = None,
     observer: Observer | None = None,
@@ -56,96 +67,216 @@ async def receive(
         names: which names to accept.
         max_size: most bytes of all files together; None for what fits on the disk.
         wait: seconds to wait for the sender.
+        patience: seconds for which to come back when the sender or the relay was lost.
+        state: what is remembered of this transfer beyond this process; closed at the end, removed if all has arrived.
+        receipt: file to be written at the end: what has arrived, so that it can be verified later. It must not exist.
+        reverify: read what is here from before again, and believe nothing else.
         ca_file: PEM file with certificates to trust besides the system's.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
         observer: is told how it goes.
 
     Raises:
         OutputNotWritable: `out` cannot be written to.
+        UsageError: the receipt cannot be written, or exists.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
     watcher = observer or Observer()
-    target = await trio.to_thread.run_sync(lambda: Target(out, conflict=conflict))
+    partner = Partner(Role.RECEIVER, relay, code, wait, ca_file, token, watcher)
+    memory = Memory(state, patience)
+    file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=memory.report is not None)
+    receiving = _Receiving(out, conflict, names, max_size, memory, file, watcher, reverify=reverify)
     try:
-        with plain_errors():
-            async with meet(
-                Role.RECEIVER, relay, code, wait=wait, ca_file=ca_file, token=token, observer=watcher
-            ) as met:
-                link, session = met
-                began = time.monotonic()
-                manifest = Manifest(portable=names is Names.PORTABLE, key=os.urandom(16))
-                incoming = Incoming(target, session, manifest, max_size=max_size)
-                try:
-                    with plain_errors():
-                        await _accept(link, session, names)
-                        await _write_all(link, incoming, watcher)
-                except BaseException as error:
-                    await _part_ways(link, session, error)
-                    raise
-                assert incoming.root is not None, "all was written, so there is a root digest"
-                return Report(
-                    files=incoming.files,
-                    size=incoming.delivered,
-                    failures=incoming.failures,
-                    skipped=incoming.skipped,
-                    root=incoming.root.hex(),
-                    seconds=time.monotonic() - began,
-                )
+        if receiving.report is None:
+            await trio.to_thread.run_sync(receiving.probe)
+        try:
+            report = await converse(partner, memory, receiving.tell)
+        except P2PCopyError as error:
+            if receiving.report is None:
+                if not error.passes:
+                    await memory.part()
+                raise
+            report = receiving.report  # all is here; whether the sender knows could not be found out
+        if file is not None:
+            file.check()
+        return report
     finally:
-        with trio.CancelScope(shield=True):  # bounded: it unlinks at most one part and closes descriptors
-            await trio.to_thread.run_sync(target.close)
+        with trio.CancelScope(shield=True):  # bounded: it removes one part at most
+            if state is None and receiving.report is None:
+                await trio.to_thread.run_sync(receiving.leave_nothing)
+            await memory.close(done=receiving.report is not None)
 
 
-async def _accept(link: Link, session: Session, names: Names) -> None:
-    with trio.move_on_after(limits.OFFER_TIMEOUT) as deadline:
-        for message in session.hear(await link.receive()):
-            match message:
-                case Offer():
-                    session.say(Accept(PROGRAM, names is Names.PORTABLE))
-                case Abort():
-                    raise PeerFailed(f"The sender gave up: {shown(message.sentence)}")
-                case _:
-                    raise AssertionError("the table lets no sender say anything else here")
-    if deadline.cancelled_caught:
-        raise PeerLost("The sender is connected but offers nothing.")
-    await link.send(session.record())
+class _Receiving:
+    """The story, from its beginning for each link. `report` is there once everything is here, and confirmed."""
+
+    def __init__(
+        self,
+        out: str,
+        conflict: Conflict,
+        names: Names,
+        max_size: int | None,
+        memory: Memory,
+        file: ReceiptFile | None,
+        observer: Observer,
+        *,
+        reverify: bool,
+    ) -> None:
+        self._out = out
+        self._conflict = conflict
+        self._names = names
+        self._max_size = max_size
+        self._memory = memory
+        self._file = file
+        self._observer = observer
+        self._reverify = reverify
+        self._began: float | None = None
+        self.report = memory.report
+
+    def probe(self) -> None:
+        """Find out whether there is a place to write to, before anybody is called."""
+        self._target().close()
+        if self._file is not None:  # it may lie in the output directory, which is there only now
+            self._file.probe()
+
+    def _target(self) -> Target:
+        memory = self._memory
+        kept = Kept(memory.journal, reverify=self._reverify, restarted=memory.restarted, tag=memory.tag)
+        return Target(self._out, conflict=self._conflict, kept=kept)
+
+    def leave_nothing(self) -> None:
+        """Remove what nobody will ever go on with."""
+        with suppress(P2PCopyError):
+            target = self._target()
+            target.remove_orphans()
+            target.close()
+
+    async def tell(self, link: Link, session: Session) -> Report:
+        """Take what is not here yet, give the receipt, hear the goodbye."""
+        if self._began is None:
+            self._began = time.monotonic()
+        target = await trio.to_thread.run_sync(self._target)
+        settled = self._note if self._file is not None else None
+        manifest = Manifest(portable=self._names is Names.PORTABLE, key=os.urandom(16), settled=settled)
+        incoming = Incoming(target, session, manifest, max_size=self._max_size)
+        try:
+            try:
+                with plain_errors():
+                    async with writing(self._file):
+                        if await self._accept(link, session, holds=not target.kept.fresh):
+                            await self._write_all(link, incoming)
+            except BaseException as error:
+                await _part_ways(link, session, error)
+                raise
+            assert self.report is not None, "all was written, now or before"
+            return self.report
+        finally:
+            with trio.CancelScope(
+                shield=True
+            ):  # bounded: it flushes or unlinks one part and closes descriptors
+                lasts = self._memory.lasts and (self.report is None or not incoming.goodbye)
+                await trio.to_thread.run_sync(partial(target.close, keep=lasts))
+
+    async def _accept(self, link: Link, session: Session, *, holds: bool) -> bool:
+        """Answer the sender's offer; False if it only came to say that it knows."""
+        with trio.move_on_after(limits.OFFER_TIMEOUT) as deadline:
+            for message in session.hear(await link.receive()):
+                match message:
+                    case Offer():
+                        session.say(Accept(PROGRAM, self._names is Names.PORTABLE, holds))
+                    case Goodbye() if self.report is not None:
+                        return False
+                    case Goodbye():
+                        raise PeerMisbehaved("The sender says that everything is here, but it is not.")
+                    case Abort():
+                        raise given_up(message)
+                    case _:
+                        raise AssertionError("the table lets no sender say anything else here")
+        if deadline.cancelled_caught:
+            raise PeerLost("The sender is connected but offers nothing.")
+        await link.send(session.record())
+        return True
+
+    async def _write_all(self, link: Link, incoming: Incoming) -> None:
+        """Take records from the link while earlier ones are being written; end when the sender knows."""
+
+        async def fetch(records: trio.MemorySendChannel[bytes | str]) -> None:
+            with records:
+                while True:
+                    try:
+                        await records.send(await link.receive())
+                    except LINK_ERRORS as error:
+                        if incoming.root is None:
+                            raise
+                        del (
+                            error
+                        )  # all is here, and the receipt is out: the goodbye may be among what has come
+                        return
+
+        from_link, to_disk = trio.open_memory_channel[bytes | str](limits.PIPELINE)
+        async with trio.open_nursery() as nursery:
+            stalls = Stalls(self._observer)
+            nursery.start_soon(stalls.watch)
+            nursery.start_soon(fetch, from_link)
+            while not incoming.goodbye:
+                limit = limits.RECEIPT_LINGER if incoming.root is not None else math.inf
+                with trio.move_on_after(limit) as deadline:
+                    try:
+                        with stalls.waiting_for(_NOTHING_COMES):
+                            records = [await self._next(to_disk, link, incoming)]
+                    except trio.EndOfChannel:
+                        if incoming.root is None:
+                            return  # the fetcher brings the error out itself
+                        raise PeerLost("The sender went away before it could say that it knows.") from None
+                if deadline.cancelled_caught:
+                    break
+                with suppress(trio.WouldBlock, trio.EndOfChannel):
+                    while len(records) < limits.PIPELINE:
+                        records.append(to_disk.receive_nowait())
+                with stalls.waiting_for(_SLOW_DISK):
+                    answers = await trio.to_thread.run_sync(incoming.take, records, trio.current_time())
+                _tell(incoming, self._observer)
+                if incoming.root is not None and not incoming.goodbye:
+                    await self._confirm(incoming)
+                for answer in answers:
+                    await _send_whole(link, answer)
+            nursery.cancel_scope.cancel()
+
+    async def _next(
+        self, records: trio.MemoryReceiveChannel[bytes | str], link: Link, incoming: Incoming
+    ) -> bytes | str:
+        """Return the next record; while there is none, let the sender know that it is waited for."""
+        while True:
+            with trio.move_on_after(limits.BEAT):
+                return await records.receive()
+            if (beat := incoming.beat()) is not None:
+                await _send_whole(link, beat)
+
+    async def _confirm(self, incoming: Incoming) -> None:
+        """Note that everything is here: from now on nothing is missing but the sender's goodbye."""
+        assert incoming.root is not None, "everything is here"
+        assert self._began is not None, "set when the story began"
+        report = Report(
+            files=incoming.files,
+            size=incoming.delivered,
+            failures=incoming.failures,
+            skipped=incoming.skipped,
+            root=incoming.root.hex(),
+            seconds=time.monotonic() - self._began,
+        )
+        if self._file is not None:
+            await trio.to_thread.run_sync(self._file.publish, report)
+        self.report = report
+        await self._memory.finish(report, limits.RECEIPT_LINGER)
+
+    def _note(self, item: Item) -> None:
+        """Write an entry into the receipt."""
+        assert self._file is not None, "else nobody calls this"
+        self._file.add(item.place, item.entry, item.digest, delivered=not item.refused)
 
 
-async def _write_all(link: Link, incoming: Incoming, observer: Observer) -> None:
-    """Take records from the link while earlier ones are being written; end when the sender knows."""
-
-    async def fetch(records: trio.MemorySendChannel[bytes | str]) -> None:
-        with records:
-            while True:
-                try:
-                    await records.send(await link.receive())
-                except LINK_ERRORS as error:
-                    if incoming.root is None:
-                        raise
-                    del error  # all is verified and the receipt is out: the goodbye is a courtesy
-                    return
-
-    from_link, to_disk = trio.open_memory_channel[bytes | str](limits.PIPELINE)
-    async with trio.open_nursery() as nursery:
-        nursery.start_soon(fetch, from_link)
-        while not incoming.goodbye:
-            limit = limits.GOODBYE_TIMEOUT if incoming.root is not None else float("inf")
-            with trio.move_on_after(limit) as deadline:
-                try:
-                    records = [await to_disk.receive()]
-                except trio.EndOfChannel:
-                    return  # the fetcher is through, or brings the error out itself
-            if deadline.cancelled_caught:
-                break
-            with suppress(trio.WouldBlock, trio.EndOfChannel):
-                while len(records) < limits.PIPELINE:
-                    records.append(to_disk.receive_nowait())
-            answers = await trio.to_thread.run_sync(incoming.take, records, trio.current_time())
-            _tell(incoming, observer)
-            for answer in answers:
-                await _send_whole(link, answer)
-        nursery.cancel_scope.cancel()
+_NOTHING_COMES = "Nothing moves: the sender's disk, or the way from it, has brought nothing"
+_SLOW_DISK = "Nothing moves: the disk here has taken nothing"
 
 
 async def _send_whole(link: Link, record: bytes) -> None:

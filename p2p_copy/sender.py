@@ -5,30 +5,46 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import NothingToSend, PeerFailed, PeerLost, PeerMisbehaved
+from p2p_copy.errors import NothingToSend, P2PCopyError, PeerFailed, PeerLost, PeerMisbehaved
 from p2p_copy.files import source
 from p2p_copy.files.counting import count
+from p2p_copy.files.receipt_file import receipt_file
+from p2p_copy.files.sent import Sent
+from p2p_copy.lasting import Memory, converse, writing
 from p2p_copy.link import LinkBroken
-from p2p_copy.meet import LINK_ERRORS, meet, plain_errors
+from p2p_copy.meet import Partner
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Links
 from p2p_copy.outgoing import Outgoing
-from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Message, Offer, Progress, Receipt, Reject
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Goodbye,
+    Holds,
+    Message,
+    Offer,
+    Progress,
+    Reason,
+    Receipt,
+    Reject,
+)
 from p2p_copy.protocol.names import shown
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.reasons import SENTENCES
-from p2p_copy.version import PROGRAM
+from p2p_copy.stalls import Stalls
+from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p2p_copy.files.receipt_file import ReceiptFile
+    from p2p_copy.files.states import State
     from p2p_copy.link import Link
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.session import Session
@@ -41,6 +57,9 @@ async def send(
     code: Code,
     links: Links = Links.KEEP,
     wait: float = limits.PEER_WAIT,
+    patience: float = limits.PATIENCE,
+    state: State | None = None,
+    receipt: str | None = None,
     ca_file: str | None = None,
     token: str | None = None,
     observer: Observer | None = None,
@@ -56,40 +75,93 @@ async def send(
         code: the code that both sides share.
         links: what to do with symbolic links inside a directory.
         wait: seconds to wait for the receiver.
+        patience: seconds for which to come back when the receiver or the relay was lost.
+        state: what is remembered of this transfer beyond this process; closed at the end, removed if all was delivered.
+        receipt: file to be written at the end: what was sent, so that it can be verified later. It must not exist.
         ca_file: PEM file with certificates to trust besides the system's.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
         observer: is told how it goes.
 
     Raises:
         NothingToSend: none of the paths exists.
+        UsageError: the receipt cannot be written, or exists.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
     watcher = observer or Observer()
     if not source.any_exists(paths):
         raise NothingToSend()
-    with plain_errors():
-        async with meet(
-            Role.SENDER, relay, code, wait=wait, ca_file=ca_file, token=token, observer=watcher
-        ) as (
-            link,
-            session,
-        ):
-            began = time.monotonic()
-            accept = await _offer(link, session)
-            outgoing = Outgoing(paths, session, links=links, portable_names=accept.portable_names)
-            receipt = await _stream(link, session, outgoing, paths, links, watcher)
-            session.say(Goodbye())
-            with suppress(*LINK_ERRORS):  # a courtesy: all is delivered, and we know it
-                await link.send(session.record())
-            return Report(
-                files=receipt.files,
-                size=receipt.size,
-                failures=outgoing.failures + receipt.rejected,
-                skipped=receipt.skipped,
-                root=receipt.root.hex(),
-                seconds=time.monotonic() - began,
-            )
+    partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher)
+    memory = Memory(state, patience)
+    file = receipt_file(receipt, role="sender", program=FULL_NAME, over=memory.report is not None)
+    sending = _Sending(paths, links, memory, file, watcher)
+    try:
+        if file is not None and memory.report is None:
+            await trio.to_thread.run_sync(file.probe)
+        try:
+            report = await converse(partner, memory, sending.tell)
+        except P2PCopyError as error:
+            if sending.report is None:
+                if not error.passes:
+                    await memory.part()
+                raise
+            report = sending.report  # all is delivered, and we know it; only the goodbye was not heard
+        if file is not None:
+            file.check()
+        return report
+    finally:
+        if sending.report is None:
+            sending.sent.note()
+        await memory.close(done=sending.report is not None)
+
+
+class _Sending:
+    """The story, from its beginning for each link. `report` is there once the receiver has confirmed everything."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        links: Links,
+        memory: Memory,
+        file: ReceiptFile | None,
+        observer: Observer,
+    ) -> None:
+        self._paths = paths
+        self._links = links
+        self._memory = memory
+        self._file = file
+        self._observer = observer
+        self._began: float | None = None
+        self.sent = Sent(memory.journal)
+        self.report = memory.report
+
+    async def tell(self, link: Link, session: Session) -> Report:
+        """Send what the receiver does not hold yet, hear its receipt, say goodbye."""
+        if self._began is None:
+            self._began = time.monotonic()
+        if self.report is None:
+            async with writing(self._file):
+                self.report = await self._deliver(link, session, self._began)
+        await self._memory.finish(self.report, limits.GOODBYE_LINGER)
+        session.say(Goodbye())
+        await link.send(session.record())
+        return self.report
+
+    async def _deliver(self, link: Link, session: Session, began: float) -> Report:
+        accept = await _offer(link, session)
+        outgoing = Outgoing(self._paths, session, accept, self.sent, links=self._links, receipt=self._file)
+        receipt = await _stream(link, session, outgoing, self._paths, self._links, self._observer)
+        report = Report(
+            files=receipt.files,
+            size=receipt.size,
+            failures=outgoing.failures + receipt.rejected,
+            skipped=receipt.skipped,
+            root=receipt.root.hex(),
+            seconds=time.monotonic() - began,
+        )
+        if self._file is not None:
+            await trio.to_thread.run_sync(self._file.publish, report)
+        return report
 
 
 async def _offer(link: Link, session: Session) -> Accept:
@@ -113,6 +185,12 @@ async def _stream(
 ) -> Receipt:
     """Send all records while listening to the receiver; return its receipt, checked."""
     stop_counting = False
+    outgoing_news = _News()
+    stalls = Stalls(observer)
+
+    def no_way() -> str:
+        return _SLOW_WAY if stalls.hears else _SLOW_RECEIVER
+
     patience = trio.CancelScope()  # without limit while the disk here sets the pace
 
     async def count_all() -> None:
@@ -129,22 +207,31 @@ async def _stream(
     async def produce(records: trio.MemorySendChannel[bytes]) -> None:
         with records:
             began = trio.current_time()
-            while made := await trio.to_thread.run_sync(outgoing.next_records, limits.PIPELINE):
+            while not outgoing.ended:
+                news = outgoing_news.next()
+                with stalls.waiting_for(_SLOW_DISK):
+                    made = await trio.to_thread.run_sync(outgoing.next_records, limits.PIPELINE)
                 _tell_problems(outgoing, observer)
+                if outgoing.stuck and not made:
+                    with stalls.waiting_for(_SILENT_RECEIVER):
+                        await news.wait()
+                    began = trio.current_time()
                 for record in made:
                     try:
                         await records.send(record)
                     except trio.BrokenResourceError:
                         return  # nothing is transmitted any more; the listener learns why
                 now = trio.current_time()
-                outgoing.keep_pace(sum(map(len, made)), now - began)
+                if made:
+                    outgoing.keep_pace(sum(map(len, made)), now - began)
                 began = now
 
     async def transmit(records: trio.MemoryReceiveChannel[bytes]) -> None:
         with records:
             try:
                 async for record in records:
-                    await link.send(record)
+                    with stalls.waiting_for(no_way):
+                        await link.send(record)
             except LinkBroken:
                 return  # the listener learns why, perhaps from the receiver's own last words
         patience.deadline = trio.current_time() + limits.RECEIPT_TIMEOUT
@@ -152,16 +239,39 @@ async def _stream(
 
     to_wire, from_disk = trio.open_memory_channel[bytes](limits.PIPELINE)
     async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
         nursery.start_soon(count_all)
         nursery.start_soon(produce, to_wire)
         nursery.start_soon(transmit, from_disk)
         try:
-            receipt = await _listen(link, session, outgoing, patience, observer)
+            receipt = await _listen(link, session, outgoing, outgoing_news, patience, stalls, observer)
         finally:
             stop_counting = True
             nursery.cancel_scope.cancel()
     _check(receipt, outgoing)
     return receipt
+
+
+_SLOW_DISK = "Nothing moves: the disk here has given nothing"
+_SLOW_WAY = "Nothing moves: the receiver is there, but the way to it takes nothing"
+_SLOW_RECEIVER = "Nothing moves: the receiver's disk, or its network, takes nothing"
+_SILENT_RECEIVER = "Nothing moves: the receiver looks what it has already, and has not answered"
+
+
+class _News:
+    """Tells somebody who waits that the receiver has said what it holds."""
+
+    def __init__(self) -> None:
+        self._event = trio.Event()
+
+    def next(self) -> trio.Event:
+        """Return what is set by the first news from now on."""
+        self._event = trio.Event()
+        return self._event
+
+    def come(self) -> None:
+        """Here they are."""
+        self._event.set()
 
 
 def _tell_problems(outgoing: Outgoing, observer: Observer) -> None:
@@ -171,17 +281,28 @@ def _tell_problems(outgoing: Outgoing, observer: Observer) -> None:
 
 
 async def _listen(
-    link: Link, session: Session, outgoing: Outgoing, patience: trio.CancelScope, observer: Observer
+    link: Link,
+    session: Session,
+    outgoing: Outgoing,
+    news: _News,
+    patience: trio.CancelScope,
+    stalls: Stalls,
+    observer: Observer,
 ) -> Receipt:
     with patience:
         while True:
             record = await link.receive()
+            stalls.heard_at = trio.current_time()
             if patience.deadline < math.inf:
                 patience.deadline = trio.current_time() + limits.RECEIPT_TIMEOUT
             for message in session.hear(record):
                 if isinstance(message, Receipt):
                     return message
-                _note(message, outgoing, observer)
+                if isinstance(message, Holds):
+                    outgoing.hold(message)
+                    news.come()
+                else:
+                    _note(message, outgoing, observer)
     raise PeerLost("The receiver has everything, but does not confirm it.")
 
 
@@ -211,5 +332,7 @@ def _check(receipt: Receipt, outgoing: Outgoing) -> None:
         raise PeerMisbehaved("The receiver confirmed something else than what was sent.")
 
 
-def _given_up(message: Abort) -> PeerFailed:
+def _given_up(message: Abort) -> PeerFailed | PeerLost:
+    if message.reason is Reason.INTERRUPTED:
+        return PeerLost("The receiver was stopped before everything was there.")
     return PeerFailed(f"The receiver gave up: {shown(message.sentence)}")

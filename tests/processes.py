@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 CODE = "lab7-a long passphrase"
 
+STATE = "P2P_COPY_STATE_DIR"
+"""The one variable of ours that the tests set for their processes: what is remembered in one is nothing to another."""
+
 PATIENCE = 60
 """Seconds after which a process that should have ended is a failure."""
 
@@ -25,7 +28,9 @@ QUICK = 20
 
 def environment(**variables: str) -> dict[str, str]:
     """Return this process' environment without p2p-copy's own variables, and with these."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("P2P_COPY_")}
+    clean = {
+        name: value for name, value in os.environ.items() if not name.startswith("P2P_COPY_") or name == STATE
+    }
     return {**clean, "PYTHONWARNINGS": "error", "P2P_COPY_CONFIG": os.devnull, **variables}
 
 

@@ -93,6 +93,7 @@ UNKNOWN_TO_THE_RELAY = {
     "cli",
     "files",
     "incoming",
+    "lasting",
     "meet",
     "outgoing",
     "protocol.code",

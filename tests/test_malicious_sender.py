@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 
 from p2p_copy import limits
 from p2p_copy.errors import NoSpace, P2PCopyError, PeerFailed, PeerMisbehaved
-from p2p_copy.meet import meet, plain_errors
+from p2p_copy.lasting import Memory
+from p2p_copy.meet import Partner, meet, plain_errors
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Conflict, Names
 from p2p_copy.protocol.digest import FileDigest, RootDigest
@@ -73,10 +74,8 @@ class Attack:
     async def sender(self, relay: str, records: Sequence[Sequence[Message]]) -> None:
         try:
             with plain_errors():
-                async with meet(Role.SENDER, relay, CODE, wait=10, ca_file=None, observer=Observer()) as (
-                    link_,
-                    session,
-                ):
+                partner = Partner(Role.SENDER, relay, CODE, 10, None, None, Observer())
+                async with meet(partner, Memory(None, 0).appointment(partner), 10) as (link_, session):
                     session.say(Offer("attacker/1"))
                     await link_.send(session.record())
                     self.heard += session.hear(await link_.receive())
@@ -91,9 +90,11 @@ class Attack:
         except P2PCopyError:
             pass
 
-    async def receiver(self, relay: str, out: Path, options: dict[str, object]) -> None:
+    async def receiver(self, relay: str, out: Path, options: dict[str, Any]) -> None:
         try:
-            self.outcome = await receive(str(out), relay=relay, code=CODE, observer=self.told, **options)  # type: ignore[arg-type]
+            self.outcome = await receive(
+                str(out), relay=relay, code=CODE, patience=0, observer=self.told, **options
+            )
         except P2PCopyError as error:
             self.outcome = error
 
@@ -368,6 +369,6 @@ async def test_system_names_open_no_way_out(tmp_path: Path) -> None:
 async def test_silence_after_the_end_is_no_way_to_keep_a_receiver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "GOODBYE_TIMEOUT", 0.2)
+    monkeypatch.setattr(limits, "RECEIPT_LINGER", 0.2)
     one = await attack(tmp_path / "out", [Finish(0, 0, 0, 0, RootDigest().digest())])
     assert isinstance(one.outcome, Report)

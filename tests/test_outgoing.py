@@ -10,6 +10,8 @@ import pytest
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files.journal import Journal
+from p2p_copy.files.sent import Sent
 from p2p_copy.files.target import Target
 from p2p_copy.incoming import Incoming
 from p2p_copy.options import Conflict, Links
@@ -29,8 +31,9 @@ class Transfer:
     def __init__(self, source: Path, out: Path) -> None:
         self.sender, self.receiver = both_sessions()
         self._say(self.sender, self.receiver, Offer("s"))
-        self._say(self.receiver, self.sender, Accept("r", True))
-        self.outgoing = Outgoing([str(source)], self.sender, links=Links.KEEP, portable_names=True)
+        accept = Accept("r", True)
+        self._say(self.receiver, self.sender, accept)
+        self.outgoing = Outgoing([str(source)], self.sender, accept, Sent(Journal(None)), links=Links.KEEP)
         self.target = Target(str(out), conflict=Conflict.REFUSE)
         manifest = Manifest(portable=True, key=bytes(16))
         self.incoming = Incoming(self.target, self.receiver, manifest, max_size=None)

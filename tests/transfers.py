@@ -41,6 +41,7 @@ class Told(Observer):
         self.last = (0, 0)
         self.states: list[str] = []
         self.notices: list[str] = []
+        self.stalls: list[str] = []
         self.on_progress: Callable[[int, int], None] = lambda files, size: None
 
     def connecting(self, relay: str) -> None:
@@ -48,6 +49,12 @@ class Told(Observer):
 
     def waiting(self, relay: str) -> None:
         self.states.append("waiting")
+
+    def stalled(self, sentence: str, seconds: float) -> None:
+        self.stalls.append(sentence)
+
+    def moving(self) -> None:
+        self.stalls.append("moving")
 
     def notice(self, sentence: str) -> None:
         self.notices.append(sentence)
@@ -102,7 +109,7 @@ async def copy(
     sending: dict[str, Any] | None = None,
     receiving: dict[str, Any] | None = None,
 ) -> Both:
-    """Send `paths` into `out`; start a relay if none is given. Both sides always end."""
+    """Send `paths` into `out`; start a relay if none is given. Both sides always end, and come back only if asked."""
     if relay is None:
         async with running_relay() as relay:
             return await copy(
@@ -130,7 +137,7 @@ async def copy(
                 relay=relay,
                 code=code,
                 observer=result.sender,
-                **(sending or {}),
+                **{"patience": 0, **(sending or {})},
             )
         )
 
@@ -141,7 +148,7 @@ async def copy(
                 relay=relay,
                 code=receiver_code or code,
                 observer=result.receiver,
-                **(receiving or {}),
+                **{"patience": 0, **(receiving or {})},
             )
         )
 

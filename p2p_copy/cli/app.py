@@ -18,7 +18,14 @@ from p2p_copy.cli.help import TwoColumns
 from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, SECONDS, RelayLimits, bytes_of
 from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.variables import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
+from p2p_copy.cli.times import DEADLINE, DURATION
+from p2p_copy.cli.variables import (
+    CODE_VARIABLE,
+    CONFIG_VARIABLE,
+    SERVER_VARIABLE,
+    STATE_VARIABLE,
+    TOKEN_VARIABLE,
+)
 from p2p_copy.cli.words import with_serve_value
 from p2p_copy.options import Conflict, Links, Names
 
@@ -27,9 +34,9 @@ if TYPE_CHECKING:
 
 
 def _version() -> str:
-    from p2p_copy.version import VERSION
+    from p2p_copy.version import FULL_NAME
 
-    return f"p2p-copy {VERSION}"
+    return FULL_NAME
 
 
 app = App(
@@ -103,6 +110,33 @@ class ClientOptions:
         ),
     ] = None
     wait: Annotated[float, SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
+    patience: Annotated[
+        float,
+        DURATION,
+        Parameter(
+            show_default=lambda seconds: f"{seconds / 3600:g}h",
+            help="For how long to come back when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
+            "at all.",
+        ),
+    ] = limits.PATIENCE
+    deadline: Annotated[
+        float | None,
+        DEADLINE,
+        Parameter(
+            help="Stop then, in good order, so that the same command can go on later: 55m, 23:50, or a date and time."
+        ),
+    ] = None
+    state_dir: Annotated[
+        str | None,
+        Parameter(
+            metavar="DIR",
+            help=f"Where unfinished transfers are remembered. {STATE_VARIABLE} is another way. Default: the usual "
+            "place for a program's state in your home directory.",
+        ),
+    ] = None
+    receipt: Annotated[
+        str | None, Parameter(metavar="FILE", help="Write what was transferred, for p2p-copy verify.")
+    ] = None
     quiet: Annotated[
         bool, Parameter(negative="", show_default=False, help="Say nothing but results and errors.")
     ] = False
@@ -175,6 +209,14 @@ def receive(
             help="Most bytes to take in all; K, M, G, T work.",
         ),
     ] = None,
+    reverify: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="When going on: read what is here again, and believe nothing else.",
+        ),
+    ] = False,
 ) -> int:
     """Receive what a sender with the same code sends.
 
@@ -182,7 +224,41 @@ def receive(
     """
     from p2p_copy.cli.receive import receive as work
 
-    return work(words, options, out=out, conflict=on_conflict, names=names, max_size=max_size)
+    return work(
+        words, options, out=out, conflict=on_conflict, names=names, max_size=max_size, reverify=reverify
+    )
+
+
+@app.command(usage="Usage: p2p-copy resume [ID] [OPTIONS]")
+def resume(
+    id_: Annotated[
+        str | None,
+        Parameter(name="ID", help="Which transfer; the first letters do. All are listed without it."),
+    ] = None,
+    /,
+    *,
+    options: ClientOptions = _NO_OPTIONS,
+) -> int:
+    """List the transfers that were begun here and are not done, or go on with one.
+
+    To start the same command again does the same.
+    """
+    from p2p_copy.cli.resume import resume as work
+
+    return work(id_, options)
+
+
+@app.command(usage="Usage: p2p-copy forget ID...")
+def forget(
+    *ids: Annotated[str, Parameter(name="ID", help="Which transfers; the first letters do.")],
+    state_dir: Annotated[
+        str | None, Parameter(metavar="DIR", help="Where unfinished transfers are remembered.")
+    ] = None,
+) -> int:
+    """Forget unfinished transfers, and remove what they have left half done. Complete files stay."""
+    from p2p_copy.cli.resume import forget as work
+
+    return work(ids, state_dir)
 
 
 @app.command(usage="Usage: p2p-copy run-relay-server HOST PORT [HOST PORT]... [OPTIONS]")

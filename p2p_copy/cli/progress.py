@@ -59,6 +59,23 @@ class Progress(Observer):
         self._terminal.say(f"Waiting for the other side at {relay} since {time.strftime('%H:%M:%S')}.")
         self._state = "Waiting for the other side"
 
+    def lost(self, sentence: str, patience: float) -> None:
+        """Say what is gone, and for how long this side tries to come back."""
+        self._terminal.say(f"{sentence} Coming back, and going on, for {duration(patience)} if need be.")
+        self._state = "Coming back"
+        self._paired = False
+        self._since = None
+
+    def stalled(self, sentence: str, seconds: float) -> None:
+        """Say on whom it is."""
+        self._terminal.say(f"{sentence} for {duration(seconds)}.")
+        self._state = "Stalled"
+
+    def moving(self) -> None:
+        """Say so."""
+        self._terminal.say("It moves again.")
+        self._state = "Transferring"
+
     def notice(self, sentence: str) -> None:
         """Pass it on."""
         self._terminal.say(sentence)

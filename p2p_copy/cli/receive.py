@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
 
-from p2p_copy.cli import sources
+from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import receive_words
 from p2p_copy.errors import PartialTransfer
+from p2p_copy.options import Conflict, Names
 from p2p_copy.protocol import code as codes
 from p2p_copy.receiver import receive as receive_files
 
@@ -17,8 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.cli.app import ClientOptions
+    from p2p_copy.files.states import State
     from p2p_copy.observe import Report
-    from p2p_copy.options import Conflict, Names
+    from p2p_copy.protocol.code import Code
 
 
 def receive(
@@ -29,6 +32,7 @@ def receive(
     conflict: Conflict,
     names: Names,
     max_size: int | None,
+    reverify: bool,
 ) -> int:
     """Receive into `out` and return exit code 0.
 
@@ -42,24 +46,52 @@ def receive(
     relay = sources.relay_of(word.relay, options.server)
     text = sources.written_code(word.code, options.code, options.code_file)
     code = sources.ask_for_code(terminal) if text is None else codes.parse(text)
-    token = sources.access_token(options.token_file)
+    facts = {
+        remembered.ROLE: "receiver",
+        remembered.RELAY: relay,
+        remembered.OUT: os.path.abspath(out),
+        remembered.OPTIONS: {"conflict": conflict.value, "names": names.value, "max_size": max_size},
+        remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
+    }
+    states = remembered.states_in(options.state_dir)
+    state = remembered.open_state(states, facts, code.text, terminal)
+    return go_on(state, facts, code, options, terminal, reverify=reverify)
+
+
+def go_on(
+    state: State | None,
+    facts: dict[str, Any],
+    code: Code,
+    options: ClientOptions,
+    terminal: Terminal,
+    *,
+    reverify: bool = False,
+) -> int:
+    """Receive as `facts` say, in whatever state that is. It raises what `receive` raises."""
     progress = Progress(terminal, verb="Received")
+    chosen = facts[remembered.OPTIONS]
+    if state is not None:
+        remembered.say_where_it_stands(state, terminal)
 
     async def story() -> Report:
         return await receive_files(
-            out,
-            relay=relay,
+            facts[remembered.OUT],
+            relay=facts[remembered.RELAY],
             code=code,
-            conflict=conflict,
-            names=names,
-            max_size=max_size,
+            conflict=Conflict(chosen["conflict"]),
+            names=Names(chosen["names"]),
+            max_size=chosen["max_size"],
             wait=options.wait,
+            patience=options.patience,
+            state=state,
+            receipt=remembered.receipt_path(options.receipt, facts),
+            reverify=reverify,
             ca_file=options.ca_file,
-            token=token,
+            token=sources.access_token(options.token_file),
             observer=progress,
         )
 
-    report = run_transfer(story, progress)
+    report = run_transfer(story, progress, options.deadline)
     progress.done(report)
     if report.failures:
         raise PartialTransfer()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -11,6 +12,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.cli.failure import Interrupted
 from p2p_copy.cli.memory import collect, keep_freed_blocks
+from p2p_copy.errors import DeadlineReached
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _STOPPING: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
 )
 
 
@@ -75,21 +77,28 @@ async def _listen(
             scope.cancel()
 
 
-def run_transfer(story: Callable[[], Awaitable[Report]], progress: Progress) -> Report:
-    """Run a transfer to its end while its progress is drawn.
+def run_transfer(
+    story: Callable[[], Awaitable[Report]], progress: Progress, deadline: float | None
+) -> Report:
+    """Run a transfer to its end, or for `deadline` seconds, while its progress is drawn.
 
     Raises:
         Interrupted: a signal came.
+        DeadlineReached: the time is over, and the transfer has stopped in good order.
         P2PCopyError: the transfer failed.
 
     """
 
     async def drawn() -> Report:
+        reports: list[Report] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_draw, progress)
-            report = await story()
+            with trio.move_on_after(math.inf if deadline is None else deadline):
+                reports.append(await story())
             nursery.cancel_scope.cancel()
-        return report
+        if not reports:
+            raise DeadlineReached
+        return reports[0]
 
     try:
         return run(drawn)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import shlex
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from p2p_copy import limits
-from p2p_copy.cli import sources
+from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import SERVE_AUTO, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
+from p2p_copy.options import Links
 from p2p_copy.protocol import code as codes
 from p2p_copy.sender import send as send_files
 
@@ -20,8 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.cli.app import ClientOptions
+    from p2p_copy.files.states import State
     from p2p_copy.observe import Report
-    from p2p_copy.options import Links
     from p2p_copy.protocol.code import Code
 
 
@@ -40,20 +42,68 @@ def send(words: Sequence[str], options: ClientOptions, *, serve: str | None, lin
     binds = _binds(serve) if serve else []
     relay = "" if serve else sources.relay_of(word.relay, options.server)
     text = sources.written_code(word.code, options.code, options.code_file)
-    code = codes.generate(secrets.randbelow) if text is None else codes.choose(text)
-    token = None if serve else sources.access_token(options.token_file)
+    facts = {
+        remembered.ROLE: "sender",
+        remembered.RELAY: relay,
+        remembered.PATHS: [os.path.abspath(path) if path else path for path in word.paths],
+        remembered.OPTIONS: {"links": links.value},
+        remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
+    }
+    if serve:  # the relay ends with this process, so nobody could come back to it
+        code = codes.generate(secrets.randbelow) if text is None else codes.choose(text)
+        return go_on(None, facts, code, options, terminal, binds=binds, generated=text is None)
+    states = remembered.states_in(options.state_dir)
+    if text is not None:
+        code = codes.choose(text)
+        state = remembered.open_state(states, facts, code.text, terminal)
+        return go_on(state, facts, code, options, terminal)
+    state = remembered.same_again(states, facts)
+    if state is not None and remembered.CODE in state.facts:
+        code = codes.parse(state.facts[remembered.CODE])
+    else:
+        code = codes.generate(secrets.randbelow)
+        if state is not None and remembered.TICKET not in state.facts:
+            state.facts[remembered.CODE] = code.text
+            state.save()
+    if state is None:
+        state = remembered.open_state(states, {**facts, remembered.CODE: code.text}, code.text, terminal)
+    return go_on(state, facts, code, options, terminal, generated=True)
+
+
+def go_on(
+    state: State | None,
+    facts: dict[str, Any],
+    code: Code,
+    options: ClientOptions,
+    terminal: Terminal,
+    *,
+    binds: Sequence[tuple[str, int]] = (),
+    generated: bool = False,
+) -> int:
+    """Send as `facts` say, in whatever state that is, through a relay of our own at `binds` if there are any.
+
+    It raises what `send` raises.
+    """
     progress = Progress(terminal, verb="Sent")
+    relay = facts[remembered.RELAY]
+    if state is not None:
+        remembered.say_where_it_stands(state, terminal)
+    met = state is not None and remembered.TICKET in state.facts
 
     async def through(address: str, seen_as: str) -> Report:
-        progress.announce(_announcement(code, seen_as, generated=text is None))
+        if not met:
+            progress.announce(_announcement(code, seen_as, generated=generated))
         return await send_files(
-            word.paths,
+            facts[remembered.PATHS],
             relay=address,
             code=code,
-            links=links,
+            links=Links(facts[remembered.OPTIONS]["links"]),
             wait=options.wait,
+            patience=options.patience,
+            state=state,
+            receipt=remembered.receipt_path(options.receipt, facts),
             ca_file=options.ca_file,
-            token=token,
+            token=None if binds else sources.access_token(options.token_file),
             observer=progress,
         )
 
@@ -65,7 +115,7 @@ def send(words: Sequence[str], options: ClientOptions, *, serve: str | None, lin
         async with embedded_relay(binds) as (own, seen_as):
             return await through(own, seen_as)
 
-    report = run_transfer(story, progress)
+    report = run_transfer(story, progress, options.deadline)
     progress.done(report)
     if report.failures:
         raise PartialTransfer()

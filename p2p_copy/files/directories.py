@@ -46,6 +46,8 @@ _OPEN_DIRECTORY: Final = (
     os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 )  # fmt: skip
 
+_REOPEN: Final = _READ & ~os.O_RDONLY | os.O_WRONLY
+
 _OPEN_CHILD: Final = _OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
 
 _NOT_A_DIRECTORY: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
@@ -84,6 +86,16 @@ class Directory:
         else:
             self._pool = parent._pool
             self._remember()
+
+    @property
+    def name(self) -> str:
+        """Its name in its parent."""
+        return self._name
+
+    @property
+    def inner_path(self) -> str:
+        """The names that lead here from the top, each followed by "/"; empty at the top."""
+        return f"{self._parent.inner_path}{self._name}/" if self._parent is not None else ""
 
     @classmethod
     def top(cls, path: str) -> Directory:
@@ -132,6 +144,11 @@ class Directory:
         """Create a file that only we may read, open for writing; `FileExistsError` if the name is taken."""
         at, fd = self._at(name)
         return os.open(at, CREATE, 0o600, dir_fd=fd)
+
+    def reopen(self, name: str) -> int:
+        """Open a file that is there, for writing. A link is never followed."""
+        at, fd = self._at(name)
+        return os.open(at, _REOPEN, dir_fd=fd)
 
     def symlink(self, target: str, name: str) -> None:
         """Create a symbolic link; `FileExistsError` if the name is taken."""
@@ -213,6 +230,16 @@ class Directory:
                 yield entry.name
 
     # The directory itself
+
+    def status(self) -> os.stat_result:
+        """Return what the system says of it."""
+        return os.stat(self._itself())
+
+    def unlock(self) -> None:
+        """Let its owner, who is to put more into it, enter and change it; `set_attributes` comes later."""
+        if sys.platform != "win32":
+            with suppress(OSError):
+                os.chmod(self._itself(), self._special_bits | 0o700)
 
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
         """Set the nine permission bits and the time; what the system refuses stays as it is.

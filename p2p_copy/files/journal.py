@@ -70,16 +70,16 @@ class Journal:
     method fails because of a file or of what is in it.
 
     Args:
-        path: of the file, in a directory that is ours alone.
+        path: of the file, in a directory that is ours alone; None for one that is in memory only.
 
     Attributes:
         failed: why nothing is written any more, a sentence without file names; None while all is well.
 
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str | None) -> None:
         self.failed: str | None = None
-        self._path = os.path.abspath(path)
+        self._path = os.path.abspath(path) if path is not None else ""
         self._db: sqlite3.Connection | None = None
         self._closed = False
         # Since the last commit; None is forgotten.
@@ -92,7 +92,7 @@ class Journal:
         self._boot = 0  # the number of this one
         self._same_boot = True
         self._committed_at = 0.0
-        if os.path.lexists(self._path):
+        if self._path and os.path.lexists(self._path):
             self._load()
 
     @property
@@ -102,7 +102,7 @@ class Journal:
 
     @property
     def committed_at(self) -> float:
-        """The time of the last commit that was found here, as `time.time` says it; 0.0 if there was none."""
+        """The time of the last commit, as `time.time` says it; 0.0 if there was none."""
         return self._committed_at
 
     @property
@@ -220,7 +220,7 @@ class Journal:
 
     def commit(self) -> None:
         """Write what has gathered in memory, all or nothing; cheap if that is nothing."""
-        if self._closed:
+        if self._closed or not self._path:
             return
         if self.failed is not None:
             self._spare_memory()
@@ -254,6 +254,7 @@ class Journal:
         under_way = [(key, record) for key, record in self._begun.items() if record is not None]
         changed = [(key, record) for key, record in under_way if record.changed]
         if self._done or self._ended or changed:
+            self._committed_at = time.time()
             database.write(
                 self._db or self._create(),
                 done=self._done,
@@ -261,7 +262,7 @@ class Journal:
                 ended=self._ended,
                 boots=self._boots,
                 boot=self._boot,
-                now=time.time(),
+                now=self._committed_at,
             )
             self._done.clear()
             self._ended.clear()
@@ -283,7 +284,8 @@ class Journal:
             with suppress(Exception):  # what is deleted need not reach the disk before
                 self._db.execute("PRAGMA synchronous = OFF")
         self._end_all()
-        database.delete(self._path)
+        if self._path:
+            database.delete(self._path)
 
     def _end_all(self) -> None:
         self._closed = True

@@ -9,7 +9,9 @@ A small file that is all here goes the same way in one stretch: `put_new`.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -25,15 +27,23 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.messages import Entry
 
 
-def temporary_name() -> str:
-    """Return a name that nobody can guess; should it be taken all the same, creating it fails."""
-    return f"{names.PARTIAL_PREFIX}{os.urandom(8).hex()}.part"
+def temporary_name(tag: str = "") -> str:
+    """Return a name that nobody can guess; should it be taken all the same, creating it fails.
+
+    By the `tag` a transfer knows its own again: what is written when the process is killed stays there.
+    """
+    return f"{names.PARTIAL_PREFIX}{tag}{os.urandom(8).hex()}.part"
 
 
-def put_new(directory: Directory, entry: Entry, data: bytes | memoryview) -> None:
+def has_tag(name: str, tag: str) -> bool:
+    """Return whether this is a temporary name of the transfer with that tag; no tag is nobody's."""
+    return bool(tag) and name.startswith(names.PARTIAL_PREFIX + tag)
+
+
+def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: str = "") -> os.stat_result:
     """Create a file with these contents, in one stretch: between two system calls every call of ours would count.
 
-    Only for systems with `directories.HANDLES`.
+    Only for systems with `directories.HANDLES`. Returns what the system says of the file.
 
     Raises:
         FileExistsError: its name is taken.
@@ -42,7 +52,7 @@ def put_new(directory: Directory, entry: Entry, data: bytes | memoryview) -> Non
     """
     at = directory.handle()
     own, mode, times = entry.name, entry.mode & 0o777, (entry.mtime_ns, entry.mtime_ns)
-    name = temporary_name() if data else own  # an empty file is complete as soon as it exists
+    name = temporary_name(tag)  # for an empty file, too: it shall have its time and mode when it has its name
     fd = os.open(name, directories.CREATE, 0o600, dir_fd=at)
     try:
         try:
@@ -55,19 +65,19 @@ def put_new(directory: Directory, entry: Entry, data: bytes | memoryview) -> Non
                 os.utime(fd, ns=times)
             except (OSError, OverflowError):
                 _set_attributes(fd, entry)
+            there = os.fstat(fd)
         finally:
             os.close(fd)  # network file systems report here what they could not store
-        if data:
-            try:
-                os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
-            except OSError:
-                directory.move_new(name, own)  # knows what else can be done
+        try:
+            os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+        except OSError:
+            directory.move_new(name, own)  # knows what else can be done
+        return there
     finally:
-        if data:
-            try:  # noqa: SIM105  # `suppress` takes longer than the call
-                os.unlink(name, dir_fd=at)
-            except OSError:
-                pass
+        try:  # noqa: SIM105  # `suppress` takes longer than the call
+            os.unlink(name, dir_fd=at)
+        except OSError:
+            pass
 
 
 def _write(fd: int, data: bytes | memoryview) -> None:
@@ -86,17 +96,51 @@ def _set_attributes(fd: int, entry: Entry) -> None:
 
 
 class Part:
-    """A file that is being written; made by `Target.begin_file`, ended by `publish` or `discard`."""
+    """A file that is being written; made by `Target.begin_file`, ended by `publish`, `keep` or `discard`.
 
-    __slots__ = ("_conflict", "_directory", "_entry", "_fd", "_temporary", "_unflushed")
+    Attributes:
+        flushed: bytes from its beginning that are certain to be on the disk.
 
-    def __init__(self, directory: Directory, entry: Entry, conflict: Conflict) -> None:
+    """
+
+    __slots__ = ("_at", "_conflict", "_directory", "_entry", "_fd", "_temporary", "flushed")
+
+    def __init__(
+        self,
+        directory: Directory,
+        entry: Entry,
+        conflict: Conflict,
+        *,
+        tag: str = "",
+        kept: str = "",
+        size: int = 0,
+    ) -> None:
+        """Begin a file, or go on behind the first `size` bytes of the part that was `kept` under that name."""
         self._directory = directory
         self._entry = entry
         self._conflict = conflict
-        self._unflushed = 0
-        self._temporary = temporary_name()
-        self._fd = directory.create(self._temporary)
+        self._at = self.flushed = 0
+        if not kept:
+            self._temporary = temporary_name(tag)
+            self._fd = directory.create(self._temporary)
+            return
+        self._temporary = ""  # until it is certain that it is ours
+        self._fd = directory.reopen(kept)
+        try:
+            status = os.fstat(self._fd)
+            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size < size:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            os.ftruncate(self._fd, size)
+            self._at = os.lseek(self._fd, size, os.SEEK_SET)
+        except BaseException:
+            self.discard()
+            raise
+        self._temporary = kept
+
+    @property
+    def path(self) -> str:
+        """Where it lies, from the output directory on."""
+        return self._directory.inner_path + self._temporary
 
     def write(self, data: bytes | memoryview) -> None:
         """Append all of `data`. After an error the part is good for nothing but `discard`.
@@ -108,15 +152,20 @@ class Part:
         """
         try:
             _write(self._fd, data)
-            self._unflushed += len(data)
-            if self._unflushed >= limits.FLUSH_EVERY:
-                self._unflushed = 0
-                os.fsync(self._fd)
+            self._at += len(data)
+            if self._at - self.flushed >= limits.FLUSH_EVERY:
+                self._flush()
         except OSError as error:
             fail(error)
 
-    def publish(self) -> None:
-        """Give the file its attributes and its name. After an error the part is gone.
+    def _flush(self) -> None:
+        os.fsync(self._fd)
+        self.flushed = self._at
+
+    def publish(self) -> tuple[str, os.stat_result]:
+        """Give the file its attributes and its name; return that, and what the system says of it.
+
+        After an error the part is gone.
 
         Raises:
             Refused: its name was taken meanwhile, or the directory takes no more files.
@@ -124,31 +173,48 @@ class Part:
 
         """
         try:
-            self._seal()
-            self._move()
+            there = self._seal()
+            return self._move(), there
         except (OSError, ValueError) as error:
             fail(error)
         finally:
             self.discard()
 
-    def _seal(self) -> None:
+    def _seal(self) -> os.stat_result:
         _set_attributes(self._fd, self._entry)
         if self._entry.size >= limits.FSYNC_FROM:
             os.fsync(self._fd)
+        there = os.fstat(self._fd)
         fd, self._fd = self._fd, -1
         os.close(fd)  # network file systems report here what they could not store
         if not directories.HANDLES:  # by name, and after closing, which sets a time on Windows
             with suppress(OSError, OverflowError):
                 self._directory.set_time(self._temporary, self._entry.mtime_ns)
+            there = self._directory.lstat(self._temporary) or there
+        return there
 
-    def _move(self) -> None:
+    def _move(self) -> str:
         directory, name = self._directory, self._entry.name
         if self._conflict is Conflict.OVERWRITE:
             conflicts.check(self._conflict, directory, name)
             directory.move_over(self._temporary, name)
         else:
-            conflicts.place(self._conflict, name, lambda free: directory.move_new(self._temporary, free))
+
+            def move(free: str) -> str:
+                directory.move_new(self._temporary, free)
+                return free
+
+            name = conflicts.place(self._conflict, name, move)
         self._temporary = ""
+        return name
+
+    def keep(self) -> None:
+        """Leave what is written for another time, safe from a power cut. Never fails; may be called again."""
+        if self._fd >= 0 and self._temporary:
+            with suppress(OSError):
+                self._flush()
+        self._temporary = ""
+        self.discard()
 
     def discard(self) -> None:
         """Throw away what is not published. Never fails; may be called again."""

@@ -12,6 +12,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from p2p_copy import limits
+from p2p_copy.protocol.digest import leaf_digest
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
@@ -151,8 +153,24 @@ class SourceFile:
     ) -> None:
         self.close()
 
-    def read_chunks(self, size: Callable[[], int]) -> Iterator[bytes]:
-        """Yield the whole file in chunks of exactly as many bytes as `size` says each time, the last one shorter; once.
+    def leaf(self, number: int) -> bytes:
+        """Return the digest of one full segment.
+
+        Raises:
+            SourceFailed: it cannot be read, or the file is shorter than it was.
+
+        """
+        try:
+            os.lseek(self._fd, number * limits.SEGMENT, os.SEEK_SET)
+        except OSError:
+            raise SourceFailed(Reason.UNREADABLE) from None
+        segment = _read(self._fd, limits.SEGMENT, probe=False)
+        if len(segment) < limits.SEGMENT:
+            raise SourceFailed(Reason.CHANGED)
+        return leaf_digest(segment)
+
+    def read_chunks(self, size: Callable[[], int], offset: int = 0) -> Iterator[bytes]:
+        """Yield the file from `offset` on in chunks of as many bytes as `size` says, the last one shorter; once.
 
         The last chunk comes only when it is certain that the file is still what the walk has seen.
 
@@ -160,7 +178,11 @@ class SourceFile:
             SourceFailed: it became shorter or longer or was written to, or it cannot be read.
 
         """
-        left = self._size
+        left = self._size - offset
+        try:
+            os.lseek(self._fd, offset, os.SEEK_SET)
+        except OSError:
+            raise SourceFailed(Reason.UNREADABLE) from None
         while left > (wanted := size()):
             chunk = _read(self._fd, wanted, probe=False)
             if len(chunk) < wanted:

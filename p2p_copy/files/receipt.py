@@ -50,12 +50,15 @@ _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 class ReceiptWriter:
     """A receipt that is being written beside its place, under a private name; `publish` or `discard` ends it.
 
+    With `replace`, what has the name already is ours, and makes room for what is written now.
+
     Raises:
         UsageError: it cannot be written there, or something has its name already.
 
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, replace: bool = False) -> None:
+        self._replace = replace
         self._shown = names.shown(path)
         self._name = os.path.basename(path)
         self._temporary = temporary_name()
@@ -67,7 +70,7 @@ class ReceiptWriter:
         except (OSError, ValueError) as error:
             raise self._unusable(error) from None
         try:
-            if self._directory.lstat(self._name) is not None:
+            if not replace and self._directory.lstat(self._name) is not None:
                 raise UsageError(f"'{self._shown}' exists already. Choose another name for the receipt.")
             fd = self._directory.create(self._temporary)
         except (OSError, ValueError) as error:
@@ -159,7 +162,8 @@ class ReceiptWriter:
                 self._file.flush()
                 os.fsync(self._file.fileno())
                 self._file.close()
-                self._directory.move_new(self._temporary, self._name)
+                move = self._directory.move_over if self._replace else self._directory.move_new
+                move(self._temporary, self._name)
             except OSError as error:
                 self._fail(error)
         finally:

@@ -85,6 +85,12 @@ class Found:
         self.index = -1
         self.pruned = False
 
+    @property
+    def inner_path(self) -> str:
+        """Its path inside the transfer, as the receiver names it."""
+        name = self.entry.name
+        return f"{self.parent.inner_path}/{name}" if self.parent is not None else name
+
 
 def any_exists(paths: Sequence[str]) -> bool:
     """Return whether at least one of the named paths is a file or directory."""

@@ -6,24 +6,25 @@ Rules
 2. A file gets its name when it is complete (`part`), and nothing is replaced unless asked (`conflicts`).
 3. A directory is for its owner alone until all in it is complete.
 4. A problem of one entry is `Refused`, and the transfer goes on. A problem of the disk is fatal (`failures`).
+5. What an earlier link of the same transfer brought is `Kept`, and so is the part under way when this one ends early.
 
-Not for several threads at once. Part files of an earlier run that was killed are not touched.
+Not for several threads at once.
 """
 
 from __future__ import annotations
 
 import errno
-import os
 import stat
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
-from p2p_copy.errors import OutputNotWritable
-from p2p_copy.files import conflicts, directories
-from p2p_copy.files.directories import Directory
+from p2p_copy.files import conflicts, directories, leftovers
 from p2p_copy.files.failures import Refused, fail, fail_for_good
+from p2p_copy.files.journal import Journal
+from p2p_copy.files.kept import Holding, Kept
+from p2p_copy.files.output import open_output
 from p2p_copy.files.part import Part, put_new, temporary_name
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
@@ -32,9 +33,10 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
+    from p2p_copy.files.directories import Directory
     from p2p_copy.protocol.manifest import Item
 
-__all__ = ["Part", "Refused", "Target"]
+__all__ = ["Holding", "Kept", "Part", "Refused", "Target"]
 
 _NO_LINKS: Final = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
 """How file systems say that they know no symbolic links."""
@@ -49,6 +51,7 @@ class Target:
         out: the directory; it is created if missing, with its parents. The user named it, so it may be or
             contain symbolic links.
         conflict: what to do when a name exists already.
+        kept: what earlier links of this transfer have brought; nothing unless given.
 
     Raises:
         OutputNotWritable: nothing can be written there.
@@ -56,11 +59,13 @@ class Target:
 
     """
 
-    def __init__(self, out: str, *, conflict: Conflict) -> None:
+    def __init__(self, out: str, *, conflict: Conflict, kept: Kept | None = None) -> None:
         self._conflict = conflict
-        self._top = _open_output(out)
+        self.kept = kept or Kept(Journal(None))
+        self._top = open_output(out, self.kept.tag)
         self._directories: dict[int, Directory] = {}
-        self._part: Part | None = None
+        self._part: tuple[Item, Part] | None = None
+        leftovers.sweep(self._top, self.kept)
 
     def __enter__(self) -> Self:
         return self
@@ -92,19 +97,44 @@ class Target:
         """
         parent = self._parent(item)
         try:
-            self._directories[item.index] = self._make_or_open(parent, item.entry.name)
+            directory = self._enter_own(item, parent) or self._make_or_open(item, parent)
+            self._directories[item.index] = directory
+            item.name = directory.name
+            leftovers.sweep(directory, self.kept)
+            if directory.created and (there := parent.lstat(directory.name)) is not None:
+                self.kept.made(item, there, name=directory.name, flushed=True)
         except (OSError, ValueError) as error:
             fail(error)
 
-    def _make_or_open(self, parent: Directory, name: str) -> Directory:
+    def _enter_own(self, item: Item, parent: Directory) -> Directory | None:
+        """Enter a directory that an earlier link of this transfer made, if it is there."""
+        if not (name := self.kept.own_name(item, parent)):
+            return None
+        directory = parent.open(name)
+        directory.created = True
+        directory.unlock()
+        return directory
+
+    def _make_or_open(self, item: Item, parent: Directory) -> Directory:
+        name = item.entry.name
+
+        def make(free: str) -> Directory:
+            if not parent.created and parent.lstat(free) is None:
+                self.kept.intend(item, free)  # or nobody would know whose it is, were we killed now
+            return parent.make(free)
+
         try:
-            return parent.make(name)
+            return make(name)
         except FileExistsError:
             with suppress(NotADirectoryError):
-                return parent.open(name)
+                directory = parent.open(name)
+                if parent.created and self.kept.restarted:  # nobody else has put anything there
+                    directory.created = True
+                    directory.unlock()
+                return directory
         # To skip is to leave one file as it is; a whole tree that has no place is missing.
         policy = Conflict.REFUSE if self._conflict is Conflict.SKIP else self._conflict
-        return conflicts.place(policy, name, parent.make, ending=False)
+        return conflicts.place(policy, name, make, ending=False)
 
     def finish_directory(self, item: Item) -> None:
         """Give a directory its attributes, once all that lies in it is done, and let it go.
@@ -135,27 +165,48 @@ class Target:
         directory = self._parent(item)
         name, target = item.entry.name, item.entry.target
 
-        def put(free: str) -> None:
+        def put(free: str) -> str:
             directory.symlink(target, free)
             with suppress(OSError, OverflowError):
                 directory.set_time(free, item.entry.mtime_ns)
+            return free
 
         try:
+            if own := self.kept.own_name(item, directory):
+                if self.kept.is_as_said(item):
+                    item.name = own
+                    return
+                directory.unlink(own)
+            elif self._is_unnoted_link(item, directory):
+                directory.unlink(name)  # its time may be missing
             there = directory.lstat(name) if self._conflict is Conflict.OVERWRITE else None
+            placed = name
             if there is None:
-                conflicts.place(self._conflict, name, put)
+                placed = conflicts.place(self._conflict, name, put)
             elif stat.S_ISDIR(there.st_mode):
                 raise Refused(Reason.EXISTS)
             else:
-                temporary = temporary_name()
+                temporary = temporary_name(self.kept.tag)
                 put(temporary)
                 _replace(directory, temporary, name)
+            item.name = placed
+            if (made := directory.lstat(placed)) is not None:
+                self.kept.made(item, made, name=placed, flushed=True)
         except OSError as error:
             if error.errno in _NO_LINKS:
                 raise Refused(Reason.UNSUPPORTED) from None
             fail(error)
         except ValueError as error:
             fail(error)
+
+    def _is_unnoted_link(self, item: Item, directory: Directory) -> bool:
+        """Return whether this very link is there, as a process may have made it that was killed before it was noted."""
+        if not self.kept.restarted:
+            return False
+        name = item.entry.name
+        there = directory.lstat(name)
+        is_link = there is not None and stat.S_ISLNK(there.st_mode)
+        return is_link and directory.readlink(name) == item.entry.target
 
     def check_file(self, item: Item) -> None:
         """Find out early whether a file would be refused, so that it is not sent in vain; `publish` decides.
@@ -166,21 +217,81 @@ class Target:
         """
         self._check(item, self._parent(item))
 
-    def begin_file(self, item: Item) -> Part:
-        """Make room for a file. The caller writes all of it, then publishes or discards it: one at a time.
+    def holding(self, item: Item) -> Holding | None:
+        """Return what an earlier link has brought of a file; None if that is nothing, or none of it is left.
+
+        Raises:
+            Refused: the directory is gone.
+            NoSpace, OutputNotWritable: no more can be written at all.
+
+        """
+        directory = self._parent(item)
+        try:
+            return self.kept.holding(item, directory)
+        except (OSError, ValueError) as error:
+            fail(error)
+
+    def begin_file(self, item: Item, holding: Holding | None = None) -> Part:
+        """Make room for a file, or go on behind what is held of it.
+
+        The caller writes all of it, then publishes, keeps or discards it: one at a time.
 
         Raises:
             Refused: it cannot be created, or its name is taken already.
             NoSpace, OutputNotWritable: no more can be written at all.
 
         """
+        part = self._open(item, holding)
+        self._part = item, part
+        return part
+
+    def _open(self, item: Item, holding: Holding | None = None) -> Part:
         directory = self._parent(item)
-        self._check(item, directory)
+        policy = self._check(item, directory)
         try:
-            self._part = Part(directory, item.entry, self._policy(directory))
+            if holding is not None:
+                part = Part(directory, item.entry, policy, kept=holding.part, size=holding.size)
+            else:
+                self._remove_part(item, directory)
+                part = Part(directory, item.entry, policy, tag=self.kept.tag)
+                self.kept.begin(item, part.path)
         except (OSError, ValueError) as error:
             fail(error)
-        return self._part
+        return part
+
+    def _remove_part(self, item: Item, directory: Directory) -> None:
+        """Remove what an earlier link has left of a file that starts over."""
+        if (old := self.kept.part_of(item)) is not None:
+            with suppress(OSError):
+                directory.unlink(old)
+
+    def publish(self) -> None:
+        """Give the file under way its name.
+
+        Raises:
+            Refused: its name was taken meanwhile, or the directory takes no more files.
+            NoSpace, OutputNotWritable: the disk did not take all of it after all.
+
+        """
+        self._publish(*self._under_way())
+
+    def _publish(self, item: Item, part: Part) -> None:
+        item.name, there = part.publish()
+        assert item.digest is not None, "a file that is complete has one"
+        flushed = item.entry.size >= limits.FSYNC_FROM
+        self.kept.made(item, there, item.digest, item.name, flushed=flushed)
+
+    def discard(self) -> None:
+        """Throw the file under way away, if there is one."""
+        if self._part is not None:
+            item, part = self._under_way()
+            part.discard()
+            self.kept.forget(item)
+
+    def _under_way(self) -> tuple[Item, Part]:
+        under_way, self._part = self._part, None
+        assert under_way is not None, "a file is published or discarded once"
+        return under_way
 
     def put_file(self, item: Item, data: bytes | memoryview) -> None:
         """Create a file of which all is here.
@@ -191,38 +302,44 @@ class Target:
 
         """
         directory = self._parent(item)
-        policy = self._policy(directory)
+        policy = self._check(item, directory)
+        assert item.digest is not None, "a file that is complete has one"
         if directories.HANDLES and policy is not Conflict.OVERWRITE and len(data) < limits.FSYNC_FROM:
-            self._check(item, directory)
             try:
-                put_new(directory, item.entry, data)
+                self._remove_part(item, directory)
+                there = put_new(directory, item.entry, data, self.kept.tag)
             except FileExistsError:
                 if policy is not Conflict.RENAME:
                     raise conflicts.taken(policy) from None
             except (OSError, ValueError) as error:
                 fail(error)
             else:
+                self.kept.made(item, there, item.digest, flushed=False)
                 return
-        part = self.begin_file(item)
+        part = self._open(item)
         try:
             if data:
                 part.write(data)
-            part.publish()
+            self._publish(item, part)
         finally:
             part.discard()
 
-    def _check(self, item: Item, directory: Directory) -> None:
-        if directory.created or self._conflict is Conflict.RENAME:
-            return  # there is room: nobody else has put anything there, or another name will do
+    def _check(self, item: Item, directory: Directory) -> Conflict:
+        """Return what is to be done if the name of a file is taken, unless it may not be taken and is."""
         try:
-            conflicts.check(self._conflict, directory, item.entry.name)
+            if own := self.kept.own_name(item, directory):
+                if own == item.entry.name:
+                    return Conflict.OVERWRITE  # an earlier link brought what the sender has changed since
+                directory.unlink(own)
+            if directory.created:
+                # Nobody else has put anything there: what is there came with this transfer, and is not to be replaced.
+                ours = self._conflict is Conflict.OVERWRITE
+                return Conflict.REFUSE if ours else self._conflict
+            if self._conflict is not Conflict.RENAME:  # then another name will do
+                conflicts.check(self._conflict, directory, item.entry.name)
         except (OSError, ValueError) as error:
             fail(error)
-
-    def _policy(self, directory: Directory) -> Conflict:
-        """In a directory of our own making, whatever is there came with this transfer: it is not to be replaced."""
-        ours = directory.created and self._conflict is Conflict.OVERWRITE
-        return Conflict.REFUSE if ours else self._conflict
+        return self._conflict
 
     def _parent(self, item: Item) -> Directory:
         if item.parent is None:
@@ -232,10 +349,19 @@ class Target:
             raise Refused(Reason.NOT_WANTED)
         return directory
 
-    def close(self) -> None:
-        """Throw away what is not complete, and let go of everything. May be called again."""
-        if self._part is not None:
-            self._part.discard()
+    def remove_orphans(self) -> None:
+        """Remove the parts of files that the sender does not name any more."""
+        leftovers.remove_orphans(self._top, self.kept)
+
+    def close(self, *, keep: bool = False) -> None:
+        """Throw away what is not complete, or keep it for another link; let go of everything. May be called again."""
+        if keep:
+            self.kept.note()
+        if self._part is not None and keep and self.kept.is_worth_keeping(self._part[0]):
+            item, part = self._under_way()
+            part.keep()
+            self.kept.flushed(item, part.flushed // limits.SEGMENT)
+        self.discard()
         for directory in self._directories.values():
             directory.close()
         self._directories.clear()
@@ -249,28 +375,3 @@ def _replace(directory: Directory, temporary: str, name: str) -> None:
         with suppress(OSError):
             directory.unlink(temporary)
         raise
-
-
-def _open_output(out: str) -> Directory:
-    try:
-        os.makedirs(out, exist_ok=True)
-        top = Directory.top(out)
-    except (FileExistsError, NotADirectoryError):
-        raise OutputNotWritable(
-            "The path of the output directory here leads to something that is no directory."
-        ) from None
-    except PermissionError:
-        raise OutputNotWritable("You may not create or enter the output directory here.") from None
-    except (OSError, ValueError) as error:
-        fail_for_good(error)
-    try:
-        probe = temporary_name()
-        os.close(top.create(probe))
-        top.unlink(probe)
-    except PermissionError:
-        top.close()
-        raise OutputNotWritable("You may not write into the output directory here.") from None
-    except OSError as error:
-        top.close()
-        fail_for_good(error)
-    return top

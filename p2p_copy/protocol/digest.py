@@ -45,13 +45,30 @@ def _tree(size: int, leaves: bytes = b"") -> blake3:
 _EMPTY: Final = _tree(0).digest()
 
 
+def leaf_digest(segment: bytes | memoryview) -> bytes:
+    """Return the leaf that stands for a whole segment."""
+    return blake3(segment).digest()
+
+
+def prefix_digest(leaves: bytes | bytearray) -> bytes:
+    """Return the digest of a file that has just the segments with these leaves, every one of them full."""
+    return _tree(len(leaves) // limits.DIGEST * limits.SEGMENT, bytes(leaves)).digest()
+
+
 class FileDigest:
-    """Collects the bytes of a file of `size` bytes, in order."""
+    """Collects the bytes of a file of `size` bytes, in order.
 
-    __slots__ = ("_at", "_segment", "_tree")
+    Attributes:
+        leaves: the digests of all segments that are complete, joined.
 
-    def __init__(self, size: int) -> None:
-        self._tree = _tree(size)
+    """
+
+    __slots__ = ("_at", "_segment", "_tree", "leaves")
+
+    def __init__(self, size: int, leaves: bytes = b"") -> None:
+        """Begin a file, or go on behind the segments with these `leaves`."""
+        self._tree = _tree(size, leaves)
+        self.leaves = bytearray(leaves)
         self._segment: blake3 | None = None
         self._at = 0
 
@@ -70,7 +87,9 @@ class FileDigest:
 
     def _end_segment(self) -> None:
         if self._segment is not None:
-            self._tree.update(self._segment.digest())
+            leaf = self._segment.digest()
+            self._tree.update(leaf)
+            self.leaves += leaf
             self._segment = None
             self._at = 0
 

@@ -22,6 +22,7 @@ CONFIRM_RECEIVER: Final = b"p2p-copy/1 confirm R"
 SENDER_TO_RECEIVER: Final = b"p2p-copy/1 s2r"
 RECEIVER_TO_SENDER: Final = b"p2p-copy/1 r2s"
 RESUME: Final = b"p2p-copy/1 resume"
+RESUME_ROOM: Final = b"p2p-copy/1 resume room"
 VERIFY: Final = b"p2p-copy/1 verify"
 REKEY: Final = b"p2p-copy/1 rekey"
 
@@ -72,6 +73,11 @@ def receiver_to_sender(prk: bytes, stream: int = 0) -> bytes:
 def resume(prk: bytes) -> bytes:
     """Return the secret from which the same two sides start over when their link was lost."""
     return expand(prk, RESUME)
+
+
+def resume_room(ticket: bytes) -> str:
+    """Return the room in which the holders of a session's `resume` secret meet again, in the form of `room_id`."""
+    return expand(ticket, RESUME_ROOM).hex()
 
 
 def verify(prk: bytes) -> bytes:

@@ -18,6 +18,8 @@ from p2p_copy.protocol.digest import RootDigest
 from p2p_copy.protocol.messages import Kind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from p2p_copy.protocol.messages import Data, Entry, FileEnd, FileFail, Finish, Page, WholeFile
 
 
@@ -29,21 +31,28 @@ class Item:
         parent: the directory it lies in, None at the top.
         entry: what the sender said of it.
         path: its components joined by "/"; not escaped, for messages only.
+        name: set by the receiver if it lies under another name than the sender gave it.
+        place: where it lies, as `path` but with these names.
         digest: what the sender says of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
+        held: bytes that are here already, from the file's beginning; the sender may go on behind them.
 
     """
 
-    __slots__ = ("digest", "done", "entry", "holds", "index", "parent", "received", "refused")
+    __slots__ = (
+        "digest", "done", "entry", "held", "holds", "index", "name", "parent", "received", "refused",
+    )  # fmt: skip
 
     def __init__(self, index: int, parent: Item | None, entry: Entry) -> None:
         self.index = index
         self.parent = parent
         self.entry = entry
+        self.name = entry.name
         self.refused: bool = parent is not None and parent.refused
         self.done = entry.kind is not Kind.FILE
         self.digest: bytes | None = None
         self.received = 0
+        self.held = 0
         self.holds = 1  # a directory is held by being open for entries, and by each file in it
 
     @property
@@ -52,6 +61,11 @@ class Item:
         if self.parent is None:
             return self.entry.name
         return f"{self.parent.path}/{self.entry.name}"
+
+    @property
+    def place(self) -> str:
+        """Names under which it lies, joined by "/"."""
+        return self.name if self.parent is None else f"{self.parent.place}/{self.name}"
 
 
 @dataclass(slots=True)
@@ -67,10 +81,12 @@ class Manifest:
     """Checks pages and contents in the order in which they come.
 
     `portable` asks for names that mean the same everywhere, `key` (16 random bytes) keeps a sender from
-    choosing names that collide in the name table.
+    choosing names that collide in the name table. `settled` is told every entry in order, once nothing more
+    becomes of it.
     """
 
-    def __init__(self, *, portable: bool, key: bytes) -> None:
+    def __init__(self, *, portable: bool, key: bytes, settled: Callable[[Item], None] | None = None) -> None:
+        self._settled = settled
         self._portable = portable
         self._key = key
         self._top_names = names.SeenNames(key)
@@ -94,17 +110,19 @@ class Manifest:
     def page(self, page: Page) -> list[Item]:
         """Return the items of a page, every one of them checked.
 
+        The caller acts on them before it calls anything else here.
+
         Raises:
             PeerMisbehaved: one of the entries may not be taken, or too much is under way.
 
         """
+        self._advance()  # not at the end: what becomes of directories and links is known only now
         if len(self._under_way) + len(page.entries) > limits.MAX_OPEN_ENTRIES:
             raise PeerMisbehaved("The other side announces more files than it sends.")
         if self._count + len(page.entries) > limits.MAX_ENTRIES:
             raise PeerMisbehaved(f"The other side announces more than {limits.MAX_ENTRIES} entries.")
         items = [self._enter(entry) for entry in page.entries]
         self._under_way.extend(items)
-        self._advance()
         return items
 
     def _enter(self, entry: Entry) -> Item:
@@ -156,6 +174,20 @@ class Manifest:
 
     # Contents: one file at a time
 
+    def hold(self, item: Item, size: int) -> None:
+        """Say that the first `size` bytes of a file are here already."""
+        item.held = size
+        self.owed -= size
+
+    def _use_held(self, item: Item, *, at: int) -> None:
+        """Let a file go on behind what is held of it if its bytes begin `at` that place; else it starts over."""
+        if item.held and not item.received:
+            if at == item.held:
+                item.received = at
+            else:
+                self.owed += item.held
+            item.held = 0
+
     def data(self, message: Data) -> Item:
         """Return the item that these bytes belong to.
 
@@ -164,6 +196,7 @@ class Manifest:
 
         """
         item = self._file(message.index)
+        self._use_held(item, at=message.offset)
         if message.offset != item.received or len(message.data) > item.entry.size - item.received:
             raise PeerMisbehaved("The other side sent bytes that do not fit into their file.")
         self._current = item
@@ -179,6 +212,7 @@ class Manifest:
 
         """
         item = self._file(message.index)
+        self._use_held(item, at=item.entry.size)
         if item.received != item.entry.size:
             raise PeerMisbehaved("The other side ended a file before all of it was sent.")
         return self._ended(item, message.digest)
@@ -191,6 +225,7 @@ class Manifest:
 
         """
         item = self._file(message.index)
+        self._use_held(item, at=0)
         if item.received or len(message.data) != item.entry.size:
             raise PeerMisbehaved("The other side sent another number of bytes than it had announced.")
         self.owed -= item.entry.size
@@ -210,6 +245,7 @@ class Manifest:
 
         """
         item = self._file(message.index)
+        self._use_held(item, at=0)
         self.owed -= item.entry.size - item.received
         self._failed_files += not item.refused
         return item
@@ -249,6 +285,8 @@ class Manifest:
             item = self._under_way.popleft()
             self._first += 1
             self._root.add(item.entry, item.digest)
+            if self._settled is not None:
+                self._settled(item)
 
     # The end
 
@@ -259,6 +297,7 @@ class Manifest:
             PeerMisbehaved: something is missing or the sums differ.
 
         """
+        self._advance()
         while self._levels:
             self._release(self._levels.pop().item)
         root = self._root.digest()

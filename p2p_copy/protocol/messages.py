@@ -79,10 +79,14 @@ class Offer:
 
 @dataclass(slots=True)
 class Accept:
-    """The receiver's answer: its program, and whether it wants portable names only."""
+    """The receiver's answer: its program, whether it wants portable names only, and whether it holds something.
+
+    With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`.
+    """
 
     program: str
     portable_names: bool
+    holds: bool = False
 
 
 @dataclass(slots=True)
@@ -168,6 +172,23 @@ class Reject:
 
 
 @dataclass(slots=True)
+class Held:
+    """The receiver has the first `size` bytes of the file with number `index`; `digest` is their file digest."""
+
+    index: int
+    size: int
+    digest: bytes
+
+
+@dataclass(slots=True)
+class Holds:
+    """What the receiver holds of the entries below number `end`, as far as it has not said so before."""
+
+    end: int
+    files: tuple[Held, ...]
+
+
+@dataclass(slots=True)
 class Progress:
     """Files completed and bytes written so far, at the receiver."""
 
@@ -200,5 +221,5 @@ class Abort:
 
 Message: TypeAlias = (
     Offer | Accept | Total | Page | Data | FileEnd | WholeFile | FileFail | Omitted | Finish | Goodbye
-    | Reject | Progress | Receipt | Abort
+    | Reject | Holds | Progress | Receipt | Abort
 )  # fmt: skip

@@ -30,6 +30,8 @@ class Session:
 
     def __init__(self, role: Role, keys: SessionKeys) -> None:
         compressor = Compressor() if ZSTD in keys.peer_capabilities else None
+        self.ticket = keys.resume
+        """The secret with which both sides meet again after a loss."""
         self._sealer = Sealer(keys.send_key, compressor=compressor)
         self._opener = Opener(keys.receive_key)
         self._we: State = S.NEW if role is Role.SENDER else R.NEW

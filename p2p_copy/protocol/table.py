@@ -18,6 +18,7 @@ from p2p_copy.protocol.messages import (
     FileFail,
     Finish,
     Goodbye,
+    Holds,
     Message,
     Offer,
     Omitted,
@@ -62,9 +63,10 @@ State: TypeAlias = S | R
 Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
 
 _STREAM: Final = (Total, Page, Data, FileEnd, WholeFile, FileFail, Omitted)
+_ANSWERS: Final = (Reject, Holds, Progress)
 
 SAYS: Final[Cells] = {
-    S.NEW: {Offer: S.OFFERED, Abort: S.CLOSED},
+    S.NEW: {Offer: S.OFFERED, Goodbye: S.CLOSED, Abort: S.CLOSED},
     S.OFFERED: {Abort: S.CLOSED},
     S.SENDING: {**dict.fromkeys(_STREAM, S.SENDING), Finish: S.FINISHED, Abort: S.CLOSED},
     S.FINISHED: {Abort: S.CLOSED},
@@ -72,8 +74,8 @@ SAYS: Final[Cells] = {
     S.CLOSED: {},
     R.NEW: {Abort: R.CLOSED},
     R.ASKED: {Accept: R.RECEIVING, Abort: R.CLOSED},
-    R.RECEIVING: {Reject: R.RECEIVING, Progress: R.RECEIVING, Abort: R.CLOSED},
-    R.CHECKING: {Reject: R.CHECKING, Progress: R.CHECKING, Receipt: R.CLOSED, Abort: R.CLOSED},
+    R.RECEIVING: {**dict.fromkeys(_ANSWERS, R.RECEIVING), Abort: R.CLOSED},
+    R.CHECKING: {**dict.fromkeys(_ANSWERS, R.CHECKING), Receipt: R.CLOSED, Abort: R.CLOSED},
     R.CLOSED: {},
 }
 

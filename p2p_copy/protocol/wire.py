@@ -21,6 +21,8 @@ from p2p_copy.protocol.messages import (
     FileFail,
     Finish,
     Goodbye,
+    Held,
+    Holds,
     Kind,
     Message,
     Offer,
@@ -44,6 +46,7 @@ _INDEX: Final = struct.Struct(">I")
 _INDEX_REASON: Final = struct.Struct(">IB")
 _TWO: Final = struct.Struct(">QQ")
 _FINISH: Final = struct.Struct(">QQQQ")
+_HELD: Final = struct.Struct(f">IQ{limits.DIGEST}s")
 _U16: Final = struct.Struct(">H")
 _WHOLE: Final = struct.Struct(">BIIQ")  # a Data's frame and fields
 _WHOLE_END: Final = struct.Struct(f">BII{limits.DIGEST}s")  # a FileEnd
@@ -226,10 +229,17 @@ def _decode_page(reader: _Reader) -> Page:
 
 def _decode_accept(reader: _Reader) -> Accept:
     program = reader.text(_MAX_TEXT_BYTES)
-    flag = reader.take(1)[0]
-    if flag > 1:
+    portable, holds = reader.take(2)
+    if portable > 1 or holds > 1:
         raise PeerMisbehaved("The other side sent an answer that makes no sense.")
-    return Accept(program, bool(flag))
+    return Accept(program, bool(portable), bool(holds))
+
+
+def _decode_holds(reader: _Reader) -> Holds:
+    (end,) = reader.fields(_INDEX)
+    if reader.left % _HELD.size:
+        raise PeerMisbehaved("The other side sent a cut list of what it holds.")
+    return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())))
 
 
 def _decode_data(reader: _Reader) -> Data:
@@ -281,8 +291,12 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Omitted: (0x07, lambda m: _text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason,))),
     Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures) + m.root),
     Goodbye: (0x09, lambda m: b""),
-    Accept: (0x11, lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.portable_names,))),
+    Accept: (0x11, lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.portable_names, m.holds))),
     Reject: (0x12, lambda m: _INDEX_REASON.pack(m.index, m.reason) + _text(m.path, 2 * limits.MAX_PATH)),
+    Holds: (
+        0x15,
+        lambda m: _INDEX.pack(m.end) + b"".join(_HELD.pack(f.index, f.size, f.digest) for f in m.files),
+    ),
     Progress: (0x13, lambda m: _TWO.pack(m.files, m.size)),
     Receipt: (0x14, lambda m: _FINISH.pack(m.files, m.size, m.rejected, m.skipped) + m.root),
     Abort: (0x1F, lambda m: bytes((m.reason,)) + _text(m.sentence, _MAX_TEXT_BYTES)),
@@ -300,6 +314,7 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     0x09: lambda r: Goodbye(),
     0x11: _decode_accept,
     0x12: lambda r: Reject(*_decode_indexed(r), r.text(2 * limits.MAX_PATH)),
+    0x15: _decode_holds,
     0x13: lambda r: Progress(*r.fields(_TWO)),
     0x14: _decode_receipt,
     0x1F: _decode_abort,

@@ -64,6 +64,7 @@ class Lobby(Generic[S]):
 
     def __init__(self) -> None:
         self._rooms: dict[Room, dict[Role, _Place[S]]] = {}
+        self._claims: dict[str, Room] = {}  # where each claim was last used
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -85,14 +86,32 @@ class Lobby(Generic[S]):
         places = self._rooms.setdefault(room, {})
         former = places.get(role)
         if former is None:
+            self._remember(claim, room)
             others = list(places.values())
             places[role] = _Place(seat, claim)
             return Matched(others[0].seat) if others else Waiting()
         if not self.knows(room, role, claim):
             return Taken()
         # Whoever else is there was paired with the old seat. That is over, so the new one waits for it to come again.
+        self._forget(room)
         self._rooms[room] = {role: _Place(seat, claim)}
+        self._remember(claim, room)
         return Returned(former.seat)
+
+    def left_behind(self, room: Room, claim: str | None) -> S | None:
+        """Free the place in another room that was taken under this claim, if there is one; return who sits there.
+
+        Two sides that have met go on in a room of their own. If one of them was lost without our knowledge, the other
+        one still believes it in the first room, and would come only when that is over.
+        """
+        other = self._claims.get(claim or "")
+        if other is None or other == room:
+            return None
+        for place in self._rooms.get(other, {}).values():
+            if place.claim == claim:
+                self.leave(other, place.seat)
+                return place.seat
+        return None
 
     def leave(self, room: Room, seat: S) -> None:
         """Free the room of the one who sat there; nothing happens if `seat` sits there no more.
@@ -101,4 +120,14 @@ class Lobby(Generic[S]):
         """
         places = self._rooms.get(room, {})
         if any(place.seat is seat for place in places.values()):
+            self._forget(room)
             del self._rooms[room]
+
+    def _remember(self, claim: str | None, room: Room) -> None:
+        if claim is not None:
+            self._claims[claim] = room
+
+    def _forget(self, room: Room) -> None:
+        for place in self._rooms[room].values():
+            if place.claim is not None and self._claims.get(place.claim) == room:
+                del self._claims[place.claim]

@@ -294,6 +294,9 @@ class Relay:
         returns = self._lobby.knows(room, hello.role, hello.claim)
         if incumbent is not None and not returns and await self._is_dead(incumbent):
             self._lobby.leave(room, incumbent)
+        if (stale := self._lobby.left_behind(room, hello.claim)) is not None:
+            events.RETURNED.log(role=hello.role.value)
+            stale.give_way()
         match self._lobby.join(room, hello.role, seat, hello.claim):
             case Waiting():
                 await self._host(room, seat)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.processes import run
+from tests.cli.processes import finish, run, start
 from tests.files.receipts import write_receipt
 
 if TYPE_CHECKING:
@@ -110,3 +110,59 @@ def test_what_is_not_there_is_told_in_a_sentence(receipt: Path, tmp_path: Path) 
     code, _, err = run("verify", str(receipt), str(tmp_path / "none"))
     assert (code, "No such file or directory" in err) == (2, True)
     assert run("verify", str(receipt))[0] == 2
+
+
+# Receipts of real transfers
+
+CODE = "lab7-a long passphrase"
+
+
+def test_what_was_transferred_with_receipts_is_verified_with_either(
+    relay: str, tree: Path, tmp_path: Path
+) -> None:
+    out, env = tmp_path / "out", {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": CODE}
+    receipts = [str(tmp_path / "sent.json"), str(tmp_path / "received.json")]
+    sender = start("send", str(tree), "--receipt", receipts[0], env=env)
+    received, _, err = run("receive", "--out", str(out), "--receipt", "received.json", env=env, cwd=tmp_path)
+    assert (finish(sender)[0], received) == (0, 0), err
+    for receipt in receipts:
+        code, _, err = run("verify", receipt, str(out), "--times", "--strict")
+        assert code == 0, err
+        assert err.startswith("All is as it was: 3 files, 2.0 KiB, digest ")
+    with (out / "tree" / "größe").open("r+b") as file:
+        file.seek(1000)
+        file.write(b"!")
+    for receipt in receipts:
+        code, _, err = run("verify", receipt, str(out), env={"PYTHONIOENCODING": "utf-8"})
+        assert code == 21
+        assert "Differs: tree/größe has other contents" in err
+
+
+@pytest.mark.parametrize("words", [("send", "tree"), ("receive", "--out", "out")])
+def test_a_receipt_that_exists_is_refused_before_anybody_is_called(
+    tree: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "receipt").write_text("mine")
+    env = {"P2P_COPY_SERVER": "ws://127.0.0.1:1", "P2P_COPY_CODE": CODE}
+    code, out, err = run(*words, "--receipt", str(tmp_path / "receipt"), env=env, cwd=tree.parent)
+    assert (code, out) == (2, "")
+    assert "exists already. Choose another name for the receipt." in err
+    assert "Connecting" not in err
+    assert (tmp_path / "receipt").read_text() == "mine"
+
+
+def test_a_transfer_that_is_resumed_writes_the_receipt_it_was_to_write(
+    relay: str, tree: Path, tmp_path: Path
+) -> None:
+    env = {"P2P_COPY_SERVER": relay, "P2P_COPY_STATE_DIR": str(tmp_path / "states")}
+    sender = start("send", str(tree), "--receipt", str(tmp_path / "sent.json"), env=env)
+    assert sender.stdout is not None
+    code = sender.stdout.readline().strip().removeprefix("Code: ")
+    sender.terminate()
+    assert finish(sender)[0] == 143
+    assert not (tmp_path / "sent.json").exists()
+    number = run("resume", env=env)[1].split()[0]
+    sender = start("resume", number, env=env)
+    received, _, err = run("receive", code, "--out", str(tmp_path / "out"), env=env)
+    assert (finish(sender)[0], received) == (0, 0), err
+    assert run("verify", str(tmp_path / "sent.json"), str(tmp_path / "out"))[0] == 0

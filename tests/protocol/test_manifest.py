@@ -211,6 +211,24 @@ def test_refusal_is_inherited() -> None:
     assert b.refused
 
 
+def test_entries_are_settled_in_order_and_not_before_it_is_known_what_becomes_of_them() -> None:
+    settled: list[str] = []
+    one = Manifest(portable=True, key=bytes(16), settled=lambda item: settled.append(item.place))
+    a, b, c = one.page(page(directory(0, "a"), file(1, "b"), file(1, "c")))
+    assert not settled
+    a.name = "a (1)"
+    for item in (c, b):
+        one.fail(FileFail(item.index, Reason.UNREADABLE))
+        one.done(item)
+    assert settled == ["a (1)", "a (1)/b", "a (1)/c"]
+    one.page(page(directory(0, "d")))
+    root = RootDigest()
+    for entry in (directory(0, "a"), file(1, "b"), file(1, "c"), directory(0, "d")):
+        root.add(entry, None)
+    one.finish(finish(root, 4, 0, 0, failures=2))
+    assert settled[3:] == ["d"]
+
+
 def test_too_many_unfinished_entries_are_refused() -> None:
     one = manifest()
     number = 0

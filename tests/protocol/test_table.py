@@ -12,6 +12,7 @@ from p2p_copy.protocol.messages import (
     FileFail,
     Finish,
     Goodbye,
+    Holds,
     Message,
     Offer,
     Omitted,
@@ -38,6 +39,7 @@ EXAMPLES: dict[type, Message] = {
     Finish: Finish(0, 0, 0, 0, b""),
     Goodbye: Goodbye(),
     Reject: Reject(0, Reason.OTHER, ""),
+    Holds: Holds(1, ()),
     Progress: Progress(0, 0),
     Receipt: Receipt(0, 0, 0, 0, b""),
     Abort: Abort(Reason.OTHER, ""),
@@ -62,10 +64,10 @@ def test_every_cell(state: State, kind: type) -> None:
 
 def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
     states: dict[str, State] = {"sender": S.NEW, "receiver": R.NEW}
-    story = (Offer, Accept, Total, Page, Data, Progress, FileEnd, Reject, FileFail, Omitted, Finish, Progress,
+    story = (Offer, Accept, Total, Page, Holds, Data, Progress, FileEnd, Reject, FileFail, Omitted, Finish, Progress,
              Reject, Receipt, Goodbye)  # fmt: skip
     for kind in story:
-        by_receiver = kind in (Accept, Progress, Reject, Receipt)
+        by_receiver = kind in (Accept, Holds, Progress, Reject, Receipt)
         speaker, listener = ("receiver", "sender") if by_receiver else ("sender", "receiver")
         step = say(states[speaker], states[listener], EXAMPLES[kind])
         assert step is not None
@@ -75,7 +77,7 @@ def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
 
 def test_neither_side_says_what_only_the_other_may() -> None:
     for sending in S:
-        assert not {Accept, Reject, Progress, Receipt} & set(SAYS[sending])
+        assert not {Accept, Holds, Reject, Progress, Receipt} & set(SAYS[sending])
     for receiving in R:
         assert not {Offer, Page, Data, FileEnd, WholeFile, Finish, Goodbye} & set(SAYS[receiving])
 

@@ -18,6 +18,8 @@ from p2p_copy.protocol.messages import (
     FileFail,
     Finish,
     Goodbye,
+    Held,
+    Holds,
     Kind,
     Message,
     Offer,
@@ -48,7 +50,7 @@ entry = st.builds(
 )
 message = st.one_of(
     st.builds(Offer, text),
-    st.builds(Accept, text, st.booleans()),
+    st.builds(Accept, text, st.booleans(), st.booleans()),
     st.builds(Total, u64, u64),
     st.builds(lambda entries: Page(tuple(entries)), st.lists(entry, min_size=1, max_size=5)),
     st.builds(Data, u32, u64, st.binary(min_size=1, max_size=100)),
@@ -59,6 +61,7 @@ message = st.one_of(
     st.builds(Finish, u64, u64, u64, u64, digest),
     st.builds(Goodbye),
     st.builds(Reject, u32, reason, text),
+    st.builds(Holds, u32, st.lists(st.builds(Held, u32, u64, digest), max_size=3).map(tuple)),
     st.builds(Progress, u64, u64),
     st.builds(Receipt, u64, u64, u64, u64, digest),
     st.builds(Abort, reason, text),
@@ -124,7 +127,7 @@ def test_garbage_is_refused_or_decoded_but_never_crashes(garbage: bytes) -> None
 def test_every_message_of_the_vocabulary_has_a_number_for_each_direction() -> None:
     assert {kind.__name__ for kind in wire._ENCODERS} == {
         "Offer", "Accept", "Total", "Page", "Data", "FileEnd", "FileFail", "Omitted", "Finish", "Goodbye",
-        "Reject", "Progress", "Receipt", "Abort",
+        "Reject", "Holds", "Progress", "Receipt", "Abort",
     }  # fmt: skip
     assert {number for number, _ in wire._ENCODERS.values()} == set(wire._DECODERS)
     assert set(get_args(Message)) - set(wire._ENCODERS) == {WholeFile}, "which is two messages on the wire"

@@ -47,6 +47,23 @@ def test_a_pair_is_nobody_s_business() -> None:
         assert lobby.waiting(ROOM) is None
 
 
+def test_a_claim_that_turns_up_in_another_room_frees_the_place_that_it_had() -> None:
+    lobby = Lobby[Seat]()
+    other_room = Room(False, "b")
+    mine, yours = Seat(), Seat()
+    lobby.join(ROOM, Role.SENDER, mine, MINE)
+    lobby.join(ROOM, Role.RECEIVER, yours, YOURS)
+    assert lobby.left_behind(ROOM, MINE) is None, "this is no other room"
+    assert lobby.left_behind(other_room, None) is None
+    assert lobby.left_behind(other_room, "c" * 32) is None
+    assert lobby.left_behind(other_room, MINE) is mine
+    assert len(lobby) == 0
+    assert lobby.left_behind(other_room, MINE) is None, "it was freed already"
+    assert lobby.left_behind(other_room, YOURS) is None, "their pairing is over for both"
+    assert lobby.join(other_room, Role.SENDER, Seat(), MINE) == Waiting()
+    assert not lobby._claims.keys() - {MINE}, "nothing is remembered of those who left"
+
+
 def test_when_one_of_a_pair_leaves_the_room_is_for_new_ones() -> None:
     lobby = Lobby[Seat]()
     pair = Seat(), Seat()

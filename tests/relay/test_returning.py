@@ -77,6 +77,21 @@ async def meet(one: Link, other: Link, role: Role) -> None:
         await exchange(*((one, other) if role is Role.SENDER else (other, one)))
 
 
+# Another room
+
+
+async def test_who_comes_again_in_another_room_frees_its_place_in_the_first_one() -> None:
+    async with (
+        relay_running(**PATIENT) as relay,
+        paired(relay) as links,
+        relay.waiting(Role.SENDER, "b", CLAIMS[Role.SENDER]) as again,
+    ):
+        assert await close_code(links[Role.RECEIVER]) == CloseCode.PEER_LOST
+        assert await close_code(links[Role.SENDER]) == CloseCode.REPLACED
+        async with relay.waiting(Role.RECEIVER, "b", CLAIMS[Role.RECEIVER]) as other:
+            await meet(again, other, Role.SENDER)
+
+
 # Who waits
 
 

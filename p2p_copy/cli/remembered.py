@@ -1,0 +1,116 @@
+"""Transfers that are remembered between two runs of a command: finding one's own, beginning one, naming them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from p2p_copy.cli.variables import STATE_VARIABLE
+from p2p_copy.errors import UsageError
+from p2p_copy.files.states import StateBusy, States, default_directory
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.cli.terminal import Terminal
+    from p2p_copy.files.states import State
+
+ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, TICKET = (
+    "role", "relay", "code", "paths", "out", "began", "options", "receipt", "ticket",
+)  # fmt: skip
+"""Facts of a state. The code stands there only if it was generated, and only until both sides have met."""
+
+_ID_DIGITS: Final = 32
+
+
+def states_in(directory: str | None) -> States:
+    """Return the states in the directory that the user has named, here or in the environment, or in the usual one."""
+    return States(directory or os.environ.get(STATE_VARIABLE) or default_directory())
+
+
+def open_state(states: States, facts: dict[str, Any], code: str, terminal: Terminal) -> State | None:
+    """Return what is remembered of this very transfer, or begin to remember it; None if nothing can be written.
+
+    Raises:
+        UsageError: another process is at it.
+
+    """
+    identity = "\0".join((facts[ROLE], code, *facts.get(PATHS, ()), facts.get(OUT, "")))
+    id_ = hashlib.sha256(b"p2p-copy/1 state" + identity.encode(errors="surrogateescape")).hexdigest()[
+        :_ID_DIGITS
+    ]
+    try:
+        state = states.open(id_) or states.create(id_, {**facts, BEGAN: time.time()})
+    except StateBusy:
+        raise UsageError(
+            "Another p2p-copy on this machine is at this very transfer. Wait for it, or stop it first."
+        ) from None
+    except OSError as error:
+        terminal.say(
+            f"What is done cannot be remembered beyond this run: {error.strerror}. --state-dir names another place."
+        )
+        return None
+    return state
+
+
+def receipt_path(given: str | None, facts: dict[str, Any]) -> str | None:
+    """Return where a receipt is to be written: as given now, else as when the transfer was begun."""
+    path: str | None = facts.get(RECEIPT) if given is None else os.path.abspath(given)
+    return path
+
+
+def say_where_it_stands(state: State, terminal: Terminal) -> None:
+    """Tell that a transfer goes on, if both sides have met before."""
+    if TICKET in state.facts:
+        terminal.say(
+            f"Going on with the transfer of {_when(state.facts)}. "
+            f"To begin anew instead: p2p-copy forget {short(state.id)}"
+        )
+
+
+def same_again(states: States, facts: dict[str, Any]) -> State | None:
+    """Return what is remembered of the transfer that the very same command without a code has begun, if it has."""
+    for id_, theirs, busy in states.all():
+        if not busy and all(theirs.get(name) == facts[name] for name in (ROLE, RELAY, PATHS, OPTIONS)):
+            with suppress(StateBusy, OSError):
+                return states.open(id_)
+    return None
+
+
+def short(id_: str) -> str:
+    """Return what a person types for a state's id."""
+    return id_[:8]
+
+
+def find(states: States, given: str) -> str:
+    """Return the id that begins with what a person has typed.
+
+    Raises:
+        UsageError: none does, or several do.
+
+    """
+    found = [id_ for id_, _, _ in states.all() if id_.startswith(given.lower())]
+    if len(found) != 1:
+        raise UsageError(
+            "Several transfers begin like that. Name more of it."
+            if found
+            else "There is no such transfer. p2p-copy resume lists those that there are."
+        )
+    return found[0]
+
+
+def described(id_: str, facts: dict[str, Any], busy: bool) -> str:
+    """Return one line about a transfer; it names neither code nor ticket."""
+    from p2p_copy.protocol.names import shown
+
+    what: Sequence[str] = facts.get(PATHS) or [facts.get(OUT, "")]
+    direction = "send" if facts.get(ROLE) == "sender" else "receive into"
+    under_way = ", under way now" if busy else ""
+    return f"{short(id_)}  {_when(facts)}  {direction} {', '.join(map(shown, what))}  {facts.get(RELAY, '')}{under_way}"
+
+
+def _when(facts: dict[str, Any]) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.get(BEGAN, 0)))

@@ -1,0 +1,94 @@
+"""`p2p-copy resume` and `p2p-copy forget`: transfers that were begun here and are not done."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from p2p_copy.cli import remembered
+from p2p_copy.cli.terminal import Terminal
+from p2p_copy.errors import P2PCopyError, UsageError
+from p2p_copy.files.states import StateBusy
+from p2p_copy.protocol import code as codes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.cli.app import ClientOptions
+    from p2p_copy.files.states import State, States
+
+
+def resume(given: str | None, options: ClientOptions) -> int:
+    """List what is not done, or go on with one of it; return exit code 0.
+
+    Raises:
+        UsageError: there is no such transfer, or both sides of it have never met.
+        P2PCopyError: what `send` and `receive` raise.
+
+    """
+    terminal = Terminal.standard(quiet=options.quiet)
+    states = remembered.states_in(options.state_dir)
+    if given is None:
+        lines = [remembered.described(*each) for each in states.all()]
+        for line in lines or ["Nothing was begun here that is not done."]:
+            terminal.result(line)
+        return 0
+    state = _open(states, given)
+    facts = state.facts
+    if remembered.TICKET not in facts and remembered.CODE not in facts:
+        state.close()
+        raise UsageError(
+            "Both sides of that transfer have not met yet, and the code is not kept here. Start its command again."
+        )
+    written = facts.get(remembered.CODE)
+    code = codes.parse(written) if written else codes.generate(secrets.randbelow)  # not used any more
+    if facts[remembered.ROLE] == "sender":
+        from p2p_copy.cli.send import go_on as send
+
+        return send(state, facts, code, options, terminal, generated=True)
+    from p2p_copy.cli.receive import go_on as receive
+
+    return receive(state, facts, code, options, terminal)
+
+
+def forget(ids: Sequence[str], directory: str | None) -> int:
+    """Forget transfers, and remove the parts that they have left; return exit code 0.
+
+    Raises:
+        UsageError: there is no such transfer, or it is under way.
+
+    """
+    terminal = Terminal.standard()
+    states = remembered.states_in(directory)
+    if not ids:
+        raise UsageError("Which transfer? p2p-copy resume lists those that there are.")
+    for given in ids:
+        state = _open(states, given)
+        _remove_parts(state, terminal)
+        state.remove()
+    return 0
+
+
+def _open(states: States, given: str) -> State:
+    id_ = remembered.find(states, given)
+    try:
+        state = states.open(id_)
+    except StateBusy:
+        raise UsageError("That transfer is under way in another process. Stop it first.") from None
+    if state is None:
+        raise UsageError("What was remembered of that transfer cannot be read any more, and is gone now.")
+    return state
+
+
+def _remove_parts(state: State, terminal: Terminal) -> None:
+    if remembered.OUT not in state.facts:
+        return
+    from p2p_copy.files.target import Kept, Target
+    from p2p_copy.options import Conflict
+
+    try:
+        target = Target(state.facts[remembered.OUT], conflict=Conflict.REFUSE, kept=Kept(state.journal))
+        target.remove_orphans()
+        target.close()
+    except P2PCopyError as error:
+        terminal.error(f"What it has left half done could not be removed: {error}")

@@ -1,0 +1,298 @@
+"""What lies in the output directory already because an earlier link of this transfer brought it.
+
+The journal says what we made; the disk says what is still so. Only what both say is held: a file that somebody has
+touched since, a part that is shorter than it was, an entry that the sender has changed come once more. And only what we
+made ourselves may be replaced without being asked.
+
+The journal's last second is lost when the process is killed. What it does not know and is all the same what the sender
+has, byte for byte, is held as well (`restarted`): whoever made it, nothing is left to be done.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import struct
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from p2p_copy import limits
+from p2p_copy.files.journal import Begun, Done, key_of
+from p2p_copy.protocol.digest import FileDigest, leaf_digest, prefix_digest
+from p2p_copy.protocol.messages import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from p2p_copy.files.directories import Directory
+    from p2p_copy.files.journal import Journal
+    from p2p_copy.protocol.manifest import Item
+    from p2p_copy.protocol.messages import Entry
+
+_SAID: Final = struct.Struct(">BQq")
+"""What the sender said of an entry: kind, size, time."""
+
+_THERE: Final = struct.Struct(">QQQq")
+"""What the disk said of it when it was complete: device, inode, size, time."""
+
+_INTENDED: Final = bytes(_THERE.size)
+"""In place of that: it was not there yet."""
+
+_COARSE_NS: Final = 2 * 10**9
+"""What the times of some file systems are rounded to."""
+
+
+class Holding(NamedTuple):
+    """The beginning of a file, or all of it, that need not come again.
+
+    Attributes:
+        size: bytes.
+        digest: their file digest.
+        leaves: of a part, the digests of its segments, joined.
+        part: of a part, its name.
+        name: of a complete file, its name.
+
+    """
+
+    size: int
+    digest: bytes
+    leaves: bytes = b""
+    part: str = ""
+    name: str = ""
+
+
+class Kept:
+    """Looks up and notes what we have made.
+
+    With `reverify`, digests are those of the disk and not of the journal.
+
+    Attributes:
+        restarted: an earlier process may have made more than the journal knows.
+        tag: of temporary names.
+        fresh: nothing was made by an earlier link, so nothing need be looked up.
+
+    """
+
+    def __init__(
+        self, journal: Journal, *, reverify: bool = False, restarted: bool = False, tag: str = ""
+    ) -> None:
+        self._journal = journal
+        self._reverify = reverify
+        self.restarted = restarted
+        self.tag = tag
+        self.fresh = journal.empty and not restarted
+        self._waiting: list[tuple[Item, os.stat_result, bytes, str, bool]] = []
+        self._uncommitted = 0
+        self._committed = time.monotonic()
+
+    # Looking up
+
+    def holding(self, item: Item, directory: Directory) -> Holding | None:
+        """Return what is held of a file that the sender names now."""
+        if self.fresh:
+            return None
+        key = key_of(item.path)
+        done = self._journal.done(key)
+        if done is not None:
+            name = done.name or item.entry.name
+            same = done.identity[: _SAID.size] == _said(item.entry) and self._is_ours(done, directory, name)
+            if same and self._is_sure(key, done, directory, name):
+                return Holding(item.entry.size, done.digest, name=name)
+            return self._unnoted(item, directory)
+        begun = self._journal.begun(key)
+        if begun is None or begun.identity != _said(item.entry):
+            return self._unnoted(item, directory)
+        leaves = self._good_leaves(key, begun, directory)
+        if not leaves:
+            return self._unnoted(item, directory)
+        size = len(leaves) // limits.DIGEST * limits.SEGMENT
+        return Holding(size, prefix_digest(leaves), leaves, _last(begun.part))
+
+    def _unnoted(self, item: Item, directory: Directory) -> Holding | None:
+        """Return what is there under a file's name, if it may be what we were killed for before it was noted."""
+        if not self.restarted:
+            return None
+        entry = item.entry
+        there = directory.lstat(entry.name)
+        if there is None or not stat.S_ISREG(there.st_mode) or there.st_size != entry.size:
+            return None
+        if abs(there.st_mtime_ns - entry.mtime_ns) > _COARSE_NS:
+            return None
+        digest = _digest_of(directory, entry.name)
+        return Holding(entry.size, digest) if digest else None
+
+    def own_name(self, item: Item, directory: Directory) -> str:
+        """Return the name under which an earlier link has put this entry, if it is there and nobody has changed it.
+
+        Else it is empty.
+        """
+        if self.fresh:
+            return ""
+        done = self._journal.done(key_of(item.path))
+        name = (done.name if done is not None else "") or item.entry.name
+        return name if done is not None and self._is_ours(done, directory, name) else ""
+
+    def is_as_said(self, item: Item) -> bool:
+        """Return whether the sender says of an entry what it said when we made it."""
+        done = self._journal.done(key_of(item.path))
+        return done is not None and done.identity[: _SAID.size] == _said(item.entry)
+
+    def parts(self) -> frozenset[str]:
+        """Return the names of the parts that are under way."""
+        return frozenset(_last(begun.part) for _, begun in self._journal.all_begun())
+
+    def is_worth_keeping(self, item: Item) -> bool:
+        """Return whether at least one segment of a file under way is verified."""
+        begun = self._journal.begun(key_of(item.path))
+        return begun is not None and bool(begun.leaves)
+
+    def orphans(self) -> list[str]:
+        """Forget all that is under way; return where the parts lie."""
+        begun = self._journal.all_begun()
+        for key, _ in begun:
+            self._journal.forget(key)
+        return [each.part for _, each in begun if each.part]
+
+    def _is_ours(self, done: Done, directory: Directory, name: str) -> bool:
+        there = directory.lstat(name)
+        if there is None:
+            return False
+        seen = done.identity[_SAID.size :]
+        intended = seen == _INTENDED and stat.S_ISDIR(there.st_mode)
+        return intended or _seen(there, done.identity[0]) == seen
+
+    def _is_sure(self, key: bytes, done: Done, directory: Directory, name: str) -> bool:
+        """Return whether a complete file holds what it held: if a power cut may have cost it something, look."""
+        if not self._reverify and (done.flushed or self._journal.of_this_boot(key)):
+            return True
+        digest = _digest_of(directory, name)
+        return digest == done.digest
+
+    def _good_leaves(self, key: bytes, begun: Begun, directory: Directory) -> bytes:
+        """Return the digests of the segments that a part certainly holds."""
+        part = _last(begun.part)
+        there = directory.lstat(part)
+        if there is None or not stat.S_ISREG(there.st_mode):
+            return b""
+        leaves = begun.leaves
+        if not self._journal.of_this_boot(key):
+            leaves = leaves[: begun.flushed * limits.DIGEST]
+        leaves = leaves[: there.st_size // limits.SEGMENT * limits.DIGEST]
+        # A part that was written to after the journal's last word is looked at again, all of it.
+        late = there.st_mtime > self._journal.committed_at + limits.JOURNAL_LATE > limits.JOURNAL_LATE
+        every = self._reverify or late
+        count = len(leaves) // limits.DIGEST
+        look = range(count) if every else sorted({0, count - 1} - {-1})
+        good = _check_segments(directory, part, leaves, look)
+        return leaves[: good * limits.DIGEST] if every else (leaves if good == count else b"")
+
+    # Noting
+
+    def made(
+        self, item: Item, there: os.stat_result, digest: bytes = b"", name: str = "", *, flushed: bool
+    ) -> None:
+        """Remember that an entry is complete, and what the disk says of it."""
+        self._waiting.append((item, there, digest, name, flushed))
+
+    def note(self) -> None:
+        """Let the journal have what is remembered here: most transfers are done before anybody wants that."""
+        waiting, self._waiting = self._waiting, []
+        for item, there, digest, name, flushed in waiting:
+            identity = _said(item.entry) + _seen(there, item.entry.kind)
+            own = "" if name == item.entry.name else name
+            self._journal.set_done(key_of(item.path), Done(identity, digest, own, flushed))
+
+    def intend(self, item: Item, name: str) -> None:
+        """Note durably that a directory is about to be made: what it was made with is nothing that it shows later."""
+        own = "" if name == item.entry.name else name
+        self._journal.set_done(key_of(item.path), Done(_said(item.entry) + _INTENDED, b"", own, True))
+        self._journal.commit()
+
+    def begin(self, item: Item, part: str) -> None:
+        """Note that a large file is under way; `part` is where, from the output directory on."""
+        self._journal.begin(key_of(item.path), Begun(_said(item.entry), part, b"", 0))
+
+    def part_of(self, item: Item) -> str | None:
+        """Return the name of the part in which an earlier link has left this file, if there is one."""
+        if self.fresh:
+            return None
+        begun = self._journal.begun(key_of(item.path))
+        return _last(begun.part) if begun is not None else None
+
+    def add_leaves(self, item: Item, leaves: bytes) -> None:
+        """Note that segments are written, and what their digests are."""
+        key = key_of(item.path)
+        for at in range(0, len(leaves), limits.DIGEST):
+            self._journal.add_leaf(key, leaves[at : at + limits.DIGEST])
+
+    def commit(self, size: int) -> None:
+        """Make what was noted durable if that is due, after `size` more bytes were written."""
+        self._uncommitted += size
+        now = time.monotonic()
+        if self._uncommitted >= limits.JOURNAL_BYTES or now - self._committed >= limits.JOURNAL_INTERVAL:
+            self._uncommitted, self._committed = 0, now
+            self.note()
+            self._journal.commit()
+
+    def flushed(self, item: Item, segments: int) -> None:
+        """Note that so many segments are on the disk, whatever happens to the power."""
+        self._journal.set_flushed(key_of(item.path), segments)
+
+    def forget(self, item: Item) -> None:
+        """Forget what was noted of an entry."""
+        self._journal.forget(key_of(item.path))
+
+
+def _last(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
+def _said(entry: Entry) -> bytes:
+    return _SAID.pack(entry.kind, entry.size, 0 if entry.kind is Kind.DIRECTORY else entry.mtime_ns)
+
+
+def _seen(there: os.stat_result, kind: int) -> bytes:
+    """Return what tells a file on this disk from any other; of directories and links, only which one it is."""
+    if kind == Kind.FILE:
+        return _THERE.pack(there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns)
+    return _THERE.pack(there.st_dev, there.st_ino, 0, 0)
+
+
+def _segments(directory: Directory, name: str, which: range | list[int]) -> Iterator[bytes]:
+    """Yield segments of a file, each read at once; fewer if it is shorter or cannot be read."""
+    fd = directory.read(name)
+    try:
+        for number in which:
+            os.lseek(fd, number * limits.SEGMENT, os.SEEK_SET)
+            segment = bytearray()
+            while len(segment) < limits.SEGMENT and (
+                more := os.read(fd, min(limits.MIB, limits.SEGMENT - len(segment)))
+            ):
+                segment += more
+            yield bytes(segment)
+    finally:
+        os.close(fd)
+
+
+def _check_segments(directory: Directory, name: str, leaves: bytes, which: range | list[int]) -> int:
+    """Return how many segments there are before the first of those looked at that is not what it was."""
+    with suppress(OSError):
+        for number, segment in zip(which, _segments(directory, name, which), strict=False):
+            if leaf_digest(segment) != leaves[number * limits.DIGEST : (number + 1) * limits.DIGEST]:
+                return number
+        return len(leaves) // limits.DIGEST
+    return 0
+
+
+def _digest_of(directory: Directory, name: str) -> bytes:
+    """Return the file digest of a file in the output directory; empty if it cannot be read."""
+    try:
+        there = directory.lstat(name)
+        size = there.st_size if there is not None else 0
+        digest = FileDigest(size)
+        for segment in _segments(directory, name, range(-(-size // limits.SEGMENT))):
+            digest.update(segment)
+        return digest.digest()
+    except OSError:
+        return b""

@@ -1,0 +1,49 @@
+"""Removing what a transfer has left in the output directory, and what nobody will ever go on with."""
+
+from __future__ import annotations
+
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from p2p_copy.files.part import has_tag
+
+if TYPE_CHECKING:
+    from p2p_copy.files.directories import Directory
+    from p2p_copy.files.kept import Kept
+
+
+def sweep(directory: Directory, kept: Kept) -> None:
+    """Remove what a process of this transfer was writing into a directory when it was killed, but for parts."""
+    if not kept.restarted:
+        return
+    parts = kept.parts()
+    with suppress(OSError):
+        for name in [each for each in directory.names() if has_tag(each, kept.tag)]:
+            if name not in parts:
+                directory.unlink(name)
+
+
+def remove_orphans(top: Directory, kept: Kept) -> None:
+    """Remove the parts of files that the sender does not name any more, and forget them."""
+    for path in kept.orphans():
+        *way, name = path.split("/")
+        opened = [top]
+        with suppress(OSError, ValueError):
+            for component in way:
+                opened.append(opened[-1].open(component))
+            _remove(opened[-1], name)
+        for directory in opened[1:]:
+            directory.close()
+
+
+def _remove(directory: Directory, name: str) -> None:
+    """Remove a part, and leave no other trace in its directory, which is complete and has its time and mode."""
+    before = directory.status()
+    if directory.lstat(name) is None:
+        return
+    directory.unlock()
+    try:
+        directory.unlink(name)
+    finally:
+        directory.set_attributes(stat.S_IMODE(before.st_mode), before.st_mtime_ns)

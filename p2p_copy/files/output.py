@@ -1,0 +1,42 @@
+"""The output directory: made if it is missing, opened, and found to be writable before anybody is called."""
+
+from __future__ import annotations
+
+import os
+
+from p2p_copy.errors import OutputNotWritable
+from p2p_copy.files.directories import Directory
+from p2p_copy.files.failures import fail_for_good
+from p2p_copy.files.part import temporary_name
+
+
+def open_output(out: str, tag: str) -> Directory:
+    """Open the directory under which everything is put; `tag` is for the name of what is put there to try it out.
+
+    Raises:
+        OutputNotWritable: nothing can be written there.
+        NoSpace: not even an empty file has room there.
+
+    """
+    try:
+        os.makedirs(out, exist_ok=True)
+        top = Directory.top(out)
+    except (FileExistsError, NotADirectoryError):
+        raise OutputNotWritable(
+            "The path of the output directory here leads to something that is no directory."
+        ) from None
+    except PermissionError:
+        raise OutputNotWritable("You may not create or enter the output directory here.") from None
+    except (OSError, ValueError) as error:
+        fail_for_good(error)
+    try:
+        probe = temporary_name(tag)
+        os.close(top.create(probe))
+        top.unlink(probe)
+    except PermissionError:
+        top.close()
+        raise OutputNotWritable("You may not write into the output directory here.") from None
+    except OSError as error:
+        top.close()
+        fail_for_good(error)
+    return top

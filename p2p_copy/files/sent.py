@@ -1,0 +1,77 @@
+"""What a sender remembers of the files that it has read: digests, so that nothing is read again only to be compared.
+
+They are good for a file as long as it is the one that was read: the same device, inode, size and time.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy import limits
+from p2p_copy.files.journal import Begun, Done, key_of
+
+if TYPE_CHECKING:
+    from p2p_copy.files.journal import Journal
+    from p2p_copy.files.source import Found
+
+_IDENTITY: Final = struct.Struct(">QQQq")
+
+
+class Sent:
+    """A journal as a sender uses it."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._waiting: list[tuple[Found, bytes]] = []  # most transfers are done before anybody wants it noted
+        self._unsaved = 0
+        self._saved = time.monotonic()
+
+    def digest(self, found: Found) -> bytes | None:
+        """Return the digest of a file that was read whole, if that is known."""
+        self.note()
+        done = self._journal.done(_key(found))
+        return done.digest if done is not None and done.identity == _identity(found) else None
+
+    def leaves(self, found: Found) -> bytes:
+        """Return the digests of the segments that were read of a file so far, joined."""
+        begun = self._journal.begun(_key(found))
+        return begun.leaves if begun is not None and begun.identity == _identity(found) else b""
+
+    def whole(self, found: Found, digest: bytes) -> None:
+        """Remember the digest of a file."""
+        self._waiting.append((found, digest))
+
+    def note(self) -> None:
+        """Let the journal have what is remembered here."""
+        waiting, self._waiting = self._waiting, []
+        for found, digest in waiting:
+            self._journal.set_done(_key(found), Done(_identity(found), digest, "", False))
+
+    def begin(self, found: Found, leaves: bytes) -> None:
+        """Note that a large file is under way, and what is known of it."""
+        self._journal.begin(_key(found), Begun(_identity(found), "", leaves, 0))
+
+    def add_leaves(self, found: Found, leaves: bytes) -> None:
+        """Note the digests of segments that follow those noted before."""
+        key = _key(found)
+        for at in range(0, len(leaves), limits.DIGEST):
+            self._journal.add_leaf(key, leaves[at : at + limits.DIGEST])
+
+    def commit(self, size: int) -> None:
+        """Make what was noted durable if that is due, after `size` more bytes were said."""
+        self._unsaved += size
+        now = time.monotonic()
+        if self._unsaved >= limits.JOURNAL_BYTES or now - self._saved >= limits.JOURNAL_INTERVAL:
+            self._unsaved, self._saved = 0, now
+            self.note()
+            self._journal.commit()
+
+
+def _key(found: Found) -> bytes:
+    return key_of(found.inner_path)
+
+
+def _identity(found: Found) -> bytes:
+    return _IDENTITY.pack(*found.identity)

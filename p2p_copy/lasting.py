@@ -1,0 +1,198 @@
+"""A conversation that outlasts its links: whatever is lost on the way, both sides come back and go on.
+
+The code is for the first meeting only. From it both sides have a ticket, 32 secret bytes; with it they meet again, in
+a room that only they know, and agree on fresh keys. Each meeting is told its story from the beginning; what was done
+in earlier ones is in the journals, so it is named again and not sent again.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, TypeVar
+
+import trio
+from blake3 import blake3
+
+from p2p_copy import limits
+from p2p_copy.errors import P2PCopyError, PeerLost, RelayLost, RelayRefused, RelayUnreachable, WrongCode
+from p2p_copy.files.journal import Journal
+from p2p_copy.meet import Appointment, meet, plain_errors
+from p2p_copy.observe import Report
+from p2p_copy.protocol import keys
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from p2p_copy.files.receipt_file import ReceiptFile
+    from p2p_copy.files.states import State
+    from p2p_copy.link import Link
+    from p2p_copy.meet import Partner
+    from p2p_copy.protocol.session import Session
+
+T = TypeVar("T")
+
+TICKET = "ticket"
+CLAIM = "claim"
+OVER = "over"
+CODE = "code"
+"""Facts of a state: ticket and claim in hexadecimal digits; the report when all is done; the code until both met."""
+
+_CLAIM_BYTES, _TAG_BYTES = 16, 4
+
+
+class Memory:
+    """What one side remembers of one transfer, on disk if it has a `state`.
+
+    Attributes:
+        journal: what was done.
+        ticket: what both sides have from their first meeting; None before it.
+        patience: seconds for which to come back after a loss.
+        claim: what tells the relay that a second connection of ours takes the place of the first.
+        restarted: an earlier process was at it, which may have been killed before its last deeds were noted.
+
+    """
+
+    def __init__(self, state: State | None, patience: float) -> None:
+        self._state = state
+        self.journal = Journal(None) if state is None else state.journal
+        facts = {} if state is None else state.facts
+        self.ticket = bytes.fromhex(facts[TICKET]) if TICKET in facts else None
+        self.patience = patience
+        self.claim: str = facts.get(CLAIM) or os.urandom(_CLAIM_BYTES).hex()
+        self.restarted = CLAIM in facts
+
+    @property
+    def report(self) -> Report | None:
+        """How the transfer ended, if it did, and only the other side may not know it yet."""
+        facts = self._state.facts.get(OVER) if self._state is not None else None
+        return Report(**facts) if facts else None
+
+    @property
+    def tag(self) -> str:
+        """What the names of this transfer's temporary files have in common; it tells nothing of the claim."""
+        return blake3(self.claim.encode()).hexdigest(length=_TAG_BYTES)
+
+    @property
+    def lasts(self) -> bool:
+        """Whether there may be another meeting after this one."""
+        return self._state is not None or self.patience > 0
+
+    def appointment(self, partner: Partner) -> Appointment:
+        """Return where to meet: where the code says for the first time, where the ticket says from then on."""
+        if self.ticket is None:
+            return Appointment(keys.room_id(partner.code.room), partner.code.secret, self.claim)
+        return Appointment(keys.resume_room(self.ticket), self.ticket.hex(), self.claim)
+
+    def seconds_left(self, lost_at: float | None, wait: float) -> float:
+        """Return for how long to try to meet; `wait` is for the first time."""
+        since = 0.0 if lost_at is None else trio.current_time() - lost_at
+        return max((wait if self.ticket is None else self.patience) - since, 0.0)
+
+    async def keep(self, ticket: bytes) -> None:
+        """Remember that both sides have met. Nothing is sent or written before this."""
+        if self.ticket is None:
+            self.ticket = ticket
+            if self._state is not None:
+                self._state.facts.pop(CODE, None)  # it is spent
+            await self._save({TICKET: ticket.hex(), CLAIM: self.claim})
+
+    async def finish(self, report: Report, linger: float) -> None:
+        """Remember that all was done; what is left is to let the other side know, `linger` seconds at most."""
+        self.patience = min(self.patience, linger)
+        if self.report is None:
+            await self._save({OVER: asdict(report)})
+
+    async def part(self) -> None:
+        """Remember that the two sides have parted for good: who tries again needs a code, and has what is here."""
+        if self.ticket is not None and self._state is not None:
+            del self._state.facts[TICKET]
+            await self._save({})
+
+    async def close(self, *, done: bool) -> None:
+        """Forget everything if all is `done`, else make it durable. Bounded, and never cut short."""
+        with trio.CancelScope(shield=True):
+            if self._state is None:
+                self.journal.close()
+            else:
+                await trio.to_thread.run_sync(self._state.remove if done else self._state.close)
+
+    async def _save(self, facts: dict[str, object]) -> None:
+        if self._state is not None:
+            self._state.facts.update(facts)
+            await trio.to_thread.run_sync(self._state.save)
+
+
+async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Session], Awaitable[T]]) -> T:
+    """Meet and tell `story`, again after each loss, until it was told to its end; return what it returns.
+
+    Args:
+        partner: whom to meet, and where.
+        memory: what is known from before; for how long to come back.
+        story: is told to each link from its beginning.
+
+    Raises:
+        P2PCopyError: what does not pass, or did not pass in time; see `meet`.
+
+    """
+    lost_at: float | None = None
+    reached = memory.ticket is not None  # a relay that was never there is not waited for
+    pauses = Pauses()
+    while True:
+        met = False
+        try:
+            left = memory.seconds_left(lost_at, partner.wait)
+            with plain_errors():
+                async with meet(partner, memory.appointment(partner), left) as (link, session):
+                    met = True
+                    await memory.keep(session.ticket)
+                    return await story(link, session)
+        except WrongCode:
+            if memory.ticket is None:
+                raise
+            error: P2PCopyError = PeerLost("Somebody else is where the two sides meet again.")
+        except P2PCopyError as its:
+            error = its
+        reached = reached or met or isinstance(error, RelayLost)
+        if not error.passes or not reached or (memory.ticket is None and not isinstance(error, _OF_RELAYS)):
+            raise error
+        if met or lost_at is None:
+            lost_at = trio.current_time()
+            pauses = Pauses()
+            partner.observer.lost(str(error), memory.seconds_left(lost_at, partner.wait))
+        left = memory.seconds_left(lost_at, partner.wait)
+        if left <= 0:
+            raise error
+        await trio.sleep(min(pauses.next(), left))
+
+
+@asynccontextmanager
+async def writing(file: ReceiptFile | None) -> AsyncIterator[None]:
+    """Write one conversation's receipt, if one is asked for; what is not published then is gone at the end."""
+    if file is None:
+        yield
+        return
+    try:
+        await trio.to_thread.run_sync(file.begin)
+        yield
+    finally:
+        with trio.CancelScope(shield=True):  # bounded: it removes one file
+            await trio.to_thread.run_sync(file.discard)
+
+
+_OF_RELAYS = (RelayLost, RelayUnreachable, RelayRefused)
+
+
+class Pauses:
+    """Seconds between two tries: twice as many each time, and never the same for two clients."""
+
+    def __init__(self) -> None:
+        self._seconds = limits.RETURN_AFTER[0]
+
+    def next(self) -> float:
+        """Return the seconds until the next try."""
+        seconds = self._seconds
+        self._seconds = min(2 * seconds, limits.RETURN_AFTER[1])
+        return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret

@@ -1,0 +1,131 @@
+"""Commands that are started again, `resume` and `forget`, as people use them: real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy import errors
+from tests.processes import QUICK, Running, receiver, relay, sender
+from tests.trees import leftovers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RATE = ("--no-tls", "--rate", "20M")
+"""Of the relay, so that a transfer takes a while."""
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(60_000_000))
+    return path
+
+
+def under_way(out: Path) -> None:
+    """Return once more than one segment is written."""
+    deadline = time.monotonic() + QUICK
+    while not (out.is_dir() and any((out / name).stat().st_size > 20_000_000 for name in leftovers(out))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_same_command_again_goes_on(
+    tmp_path: Path, large: Path, victim: int, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    with relay(*RATE) as (url, _):
+        sides = [sender(url, large), receiver(url, out)]
+        under_way(out)
+        sides[victim].process.send_signal(number)
+        code, _, said = sides[victim].wait(QUICK)
+        assert code == (-number if number == signal.SIGKILL else 128 + number), said
+        sides[victim] = (lambda: sender(url, large), lambda: receiver(url, out))[victim]()
+        ends = [side.wait() for side in sides]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert "Going on with the transfer" in ends[victim][2]
+    assert "Coming back" in ends[1 - victim][2]
+    assert (out / "large").read_bytes() == large.read_bytes()
+    assert not leftovers(out)
+    assert Running("resume").wait(QUICK)[1].startswith("Nothing")
+
+
+def test_a_transfer_that_stopped_at_its_deadline_is_listed_and_resumed(tmp_path: Path, large: Path) -> None:
+    out = tmp_path / "out"
+    with relay(*RATE) as (url, _):
+        code_was_made = Running("send", str(large), "--server", url, "--deadline", "2s")
+        code = code_was_made.wait_for(r"").string  # the first line of its errors says who is called
+        assert "Connecting" in code
+        assert code_was_made.process.stdout is not None
+        code = code_was_made.process.stdout.readline().split()[1]
+        taking = Running("receive", code, "--server", url, "--out", str(out))
+        assert code_was_made.wait(QUICK)[0] == errors.DeadlineReached.exit_code
+        listed = Running("resume").wait(QUICK)[1].splitlines()
+        mine = next(line for line in listed if "send" in line)
+        assert str(large) in mine
+        assert code not in mine
+        again = Running("resume", mine.split()[0])
+        assert again.wait()[0] == taking.wait()[0] == 0
+    assert (out / "large").read_bytes() == large.read_bytes()
+
+
+def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) -> None:
+    out = tmp_path / "out"
+    with relay(*RATE) as (url, _):
+        sides = [sender(url, large), receiver(url, out)]
+        under_way(out)
+        busy = Running("resume").wait(QUICK)[1].split()[0]
+        code, _, said = Running("forget", busy).wait(QUICK)
+        assert code == errors.UsageError.exit_code
+        assert "under way" in said
+        for side in sides:
+            side.kill()
+    listed = [line.split()[0] for line in Running("resume").wait(QUICK)[1].splitlines()]
+    assert len(listed) == 2
+    assert Running("forget", *listed).wait(QUICK)[0] == 0
+    assert not leftovers(out)
+    assert Running("resume").wait(QUICK)[1].startswith("Nothing")
+    code, _, said = Running("forget", listed[0]).wait(QUICK)
+    assert code == errors.UsageError.exit_code
+    assert "no such transfer" in said
+
+
+def test_the_same_command_twice_at_once_is_refused(tmp_path: Path, large: Path) -> None:
+    with relay() as (url, _):
+        first = sender(url, large)
+        first.wait_for("[Ww]aiting")
+        code, _, said = sender(url, large).wait(QUICK)
+        assert code == errors.UsageError.exit_code
+        assert "at this very transfer" in said
+        first.kill()
+
+
+def test_a_waiting_sender_registers_again_after_the_relay_was_restarted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with relay() as (url, _):
+        waiting = sender(url, tmp_path / "file")
+        waiting.wait_for("[Ww]aiting")
+    port = int(url.rpartition(":")[2])
+    waiting.wait_for("Coming back")
+    with relay(port=port) as (url, _):
+        other = receiver(url, tmp_path / "out")
+        assert waiting.wait()[0] == other.wait()[0] == 0
+
+
+def test_a_memory_that_cannot_be_written_costs_the_memory_and_not_the_transfer(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "no directory").write_text("")
+    options = ("--state-dir", str(tmp_path / "no directory" / "below"))
+    with relay() as (url, _):
+        one = sender(url, tmp_path / "file", options=options)
+        other = receiver(url, tmp_path / "out", options=options)
+        ends = [one.wait(), other.wait()]
+    assert [code for code, _, _ in ends] == [0, 0]
+    assert all("cannot be remembered" in said for _, _, said in ends)

@@ -1,0 +1,91 @@
+"""What a second link finds of the first one's work."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy import limits
+from p2p_copy.files.journal import Journal
+from p2p_copy.files.kept import Kept
+from p2p_copy.files.target import Target
+from p2p_copy.options import Conflict
+from tests.files.helpers import a_directory, a_file, deliver, permissions
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from p2p_copy.protocol.manifest import Item
+
+pytestmark = pytest.mark.usefixtures("both_ways")
+
+DAY = 86_400 * 10**9
+
+
+def begin(target: Target, top: Item, name: str) -> None:
+    """Leave a part of a large file, with one segment that is noted."""
+    target.make_directory(top)
+    item = a_file(name, top, size=2 * limits.SEGMENT)
+    part = target.begin_file(item)
+    part.write(bytes(limits.SEGMENT))
+    target.kept.add_leaves(item, bytes(limits.DIGEST))
+    target.close(keep=True)
+
+
+def parts(out: Path) -> list[str]:
+    return [name for _, _, names in os.walk(out) for name in names if name.startswith(".p2p-copy-")]
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEGMENT", 4096)
+
+
+def test_an_orphan_leaves_no_trace_in_its_directory(tmp_path: Path) -> None:
+    journal, top = Journal(None), a_directory("top", mode=0o550, mtime_ns=DAY)
+    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)), top, "gone")
+    assert parts(tmp_path)
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        target.finish_directory(top)
+        target.remove_orphans()
+    assert not parts(tmp_path)
+    there = (tmp_path / "top").stat()
+    assert (stat.S_IMODE(there.st_mode), there.st_mtime_ns) == (0o550, DAY)
+
+
+def test_a_large_file_that_has_become_small_leaves_no_part(tmp_path: Path) -> None:
+    journal, top = Journal(None), a_directory("top")
+    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)), top, "file")
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        deliver(target, a_file("file", top), b"new")
+        target.finish_directory(top)
+        target.remove_orphans()
+    assert not parts(tmp_path)
+
+
+@pytest.mark.parametrize("conflict", list(Conflict))
+def test_a_directory_that_was_made_in_the_instant_of_a_kill_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict
+) -> None:
+    out, top = tmp_path / "out", a_directory("top", mode=0o750, mtime_ns=DAY)
+    (out / "theirs").mkdir(parents=True)
+    os.utime(out / "theirs", ns=(0, 0))
+    theirs, mode = a_directory("theirs", mode=0o711, mtime_ns=DAY), permissions(out / "theirs")
+    with Target(str(out), conflict=conflict, kept=Kept(Journal(str(tmp_path / "journal")))) as target:
+        monkeypatch.setattr(target.kept, "made", lambda *_, **__: None)
+        target.make_directory(top)
+        target.make_directory(theirs)
+    kept = Kept(Journal(str(tmp_path / "journal")), restarted=True)
+    with Target(str(out), conflict=conflict, kept=kept) as target:
+        for item in (top, theirs):
+            target.make_directory(item)
+            target.finish_directory(item)
+    assert sorted(path.name for path in out.iterdir()) == ["theirs", "top"]
+    assert (permissions(out / "top"), (out / "top").stat().st_mtime_ns) == (0o750, DAY)
+    if conflict is not Conflict.OVERWRITE:
+        assert (permissions(out / "theirs"), (out / "theirs").stat().st_mtime_ns) == (mode, 0)

@@ -1,0 +1,666 @@
+"""Transfers that come back: links cut, relays gone for a while, sides killed and started again, sources changed."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import trio
+
+from p2p_copy import limits
+from p2p_copy.errors import NobodyCame, PeerLost, RelayLost, RelayUnreachable, UsageError
+from p2p_copy.files import journal
+from p2p_copy.files.part import temporary_name
+from p2p_copy.files.states import States
+from p2p_copy.incoming import Incoming
+from p2p_copy.lasting import Memory
+from p2p_copy.options import Conflict
+from p2p_copy.receiver import receive
+from p2p_copy.sender import send
+from tests.files.receipts import differences
+from tests.transfers import CODE, Both, Told, copy, running_relay
+from tests.trees import leftovers, make_tree, snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from pathlib import Path
+
+    from p2p_copy.files.states import State
+
+pytestmark = pytest.mark.usefixtures("small_segments")
+
+SEGMENT = 1 * limits.MIB
+ID = "0" * 32
+
+
+@pytest.fixture
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything happens sooner: a few MB are enough for a long transfer."""
+    monkeypatch.setattr(limits, "SEGMENT", SEGMENT)
+    monkeypatch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
+    monkeypatch.setattr(limits, "JOURNAL_INTERVAL", 0.01)
+    monkeypatch.setattr(limits, "RECEIPT_LINGER", 2.0)
+    monkeypatch.setattr(limits, "GOODBYE_LINGER", 1.0)
+
+
+class Wire:
+    """A relay's address behind a proxy that can be cut, and that counts what senders and receivers say."""
+
+    def __init__(self) -> None:
+        self.address = ""
+        self.up = True
+        self.upstream = 0
+        self.cuts = 0
+        self.hold_after = math.inf
+        """Upstream bytes after which the next ones wait for two seconds."""
+        self._links: set[trio.CancelScope] = set()
+        self._cut_after: list[int] = []
+
+    def cut_after(self, *bytes_sent: int) -> None:
+        """Cut everything each time when so many bytes more were sent."""
+        self._cut_after += bytes_sent
+
+    def cut(self) -> None:
+        self.cuts += 1
+        for scope in self._links:
+            scope.cancel()
+
+    def _count(self, size: int) -> None:
+        self.upstream += size
+        if self._cut_after:
+            self._cut_after[0] -= size
+            if self._cut_after[0] <= 0:
+                self._cut_after.pop(0)
+                self.cut()
+
+    async def carry(self, client: trio.SocketStream, port: int) -> None:
+        if not self.up:
+            await client.aclose()
+            return
+        with trio.CancelScope() as scope:
+            self._links.add(scope)
+            try:
+                async with (
+                    await trio.open_tcp_stream("127.0.0.1", port) as relay,
+                    trio.open_nursery() as nursery,
+                ):
+
+                    async def up() -> None:
+                        while data := await client.receive_some(65536):
+                            self._count(len(data))
+                            if self.upstream > self.hold_after:
+                                self.hold_after = math.inf
+                                await trio.sleep(2)
+                            await relay.send_all(data)
+                        nursery.cancel_scope.cancel()
+
+                    async def down() -> None:
+                        while data := await relay.receive_some(65536):
+                            await client.send_all(data)
+                        nursery.cancel_scope.cancel()
+
+                    nursery.start_soon(up)
+                    nursery.start_soon(down)
+            except* (trio.BrokenResourceError, OSError):
+                pass
+            finally:
+                self._links.discard(scope)
+                with trio.CancelScope(shield=True):
+                    await trio.aclose_forcefully(client)
+
+
+@asynccontextmanager
+async def wire(**settings: Any) -> AsyncIterator[Wire]:
+    it = Wire()
+    async with running_relay(**settings) as relay, trio.open_nursery() as nursery:
+        port = int(relay.rpartition(":")[2])
+
+        async def carry(client: trio.SocketStream) -> None:
+            await it.carry(client, port)
+
+        listeners = await nursery.start(trio.serve_tcp, carry, 0)
+        it.address = f"ws://127.0.0.1:{listeners[0].socket.getsockname()[1]}"
+        yield it
+        nursery.cancel_scope.cancel()
+
+
+async def through(it: Wire, tree: Path, out: Path, **more: Any) -> Both:
+    lasting = {"patience": 20.0}
+    return await copy(
+        [tree],
+        out,
+        relay=it.address,
+        sending={**lasting, **more.get("sending", {})},
+        receiving={**lasting, **more.get("receiving", {})},
+    )
+
+
+async def test_a_large_file_goes_on_where_its_link_was_cut(tmp_path: Path) -> None:
+    data = os.urandom(12_000_000)
+    (tmp_path / "file").write_bytes(data)
+    async with wire() as it:
+        it.cut_after(3_000_000, 3_000_000, 3_000_000)
+        both = await through(it, tmp_path / "file", tmp_path / "out")
+    sent, received = both.reports
+    assert it.cuts == 3
+    assert (tmp_path / "out" / "file").read_bytes() == data
+    assert (sent.files, sent.size, sent.root) == (received.files, received.size, received.root)
+    assert not leftovers(tmp_path / "out")
+    assert it.upstream < 28_000_000, "both clients' bytes: the file, and for each cut what was in the buffers"
+
+
+async def test_a_tree_goes_on_where_its_link_was_cut(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    (tree / "more").mkdir()
+    for number in range(2_000):
+        (tree / "more" / f"{number}").write_bytes(os.urandom(1_000))
+    async with wire() as it:
+        it.cut_after(200_000, 900_000, 400_000, 500_000, 300_000)
+        both = await through(it, tree, tmp_path / "out")
+    assert it.cuts == 5
+    assert both.reports[0].failures == 0
+    assert snapshot(tmp_path / "out" / tree.name) == snapshot(tree)
+    assert not leftovers(tmp_path / "out")
+
+
+async def test_without_patience_a_cut_is_the_end(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(5_000_000))
+    async with wire() as it:
+        it.cut_after(2_000_000)
+        both = await copy([tmp_path / "file"], tmp_path / "out", relay=it.address)
+    assert isinstance(both.sent, PeerLost | RelayLost)
+    assert isinstance(both.received, PeerLost | RelayLost)
+    assert os.listdir(tmp_path / "out") == []
+
+
+async def test_patience_ends(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(5_000_000))
+    async with wire() as it:
+
+        def stay_away() -> None:
+            it.up = False
+
+        it.cut_after(2_000_000)
+        async with trio.open_nursery() as nursery:
+
+            async def watch() -> None:
+                while not it.cuts:  # noqa: ASYNC110
+                    await trio.sleep(0.001)
+                stay_away()
+
+            nursery.start_soon(watch)
+            both = await copy(
+                [tmp_path / "file"],
+                tmp_path / "out",
+                relay=it.address,
+                sending={"patience": 0.5},
+                receiving={"patience": 0.5},
+            )
+    for error in (both.sent, both.received):
+        assert isinstance(error, PeerLost | RelayLost | RelayUnreachable)
+    assert os.listdir(tmp_path / "out") == []
+
+
+# Sides that end and are started again
+
+
+class Again:
+    """Two sides with a memory each, which can be stopped and started again."""
+
+    def __init__(self, tmp_path: Path, relay: str, source: Path) -> None:
+        self.out = tmp_path / "out"
+        self._memories = {role: States(str(tmp_path / role)) for role in ("sender", "receiver")}
+        self._relay = relay
+        self._source = source
+        self.told = {role: Told() for role in self._memories}
+        self.options: dict[str, dict[str, Any]] = {role: {} for role in self._memories}
+
+    def state(self, role: str) -> State:
+        states = self._memories[role]
+        return states.open(ID) or states.create(ID, {})
+
+    def remembered(self) -> list[str]:
+        return [id_ for states in self._memories.values() for id_, _, _ in states.all()]
+
+    async def start(self, role: str) -> Any:
+        common = {
+            "relay": self._relay,
+            "code": CODE,
+            "patience": 20.0,
+            "state": self.state(role),
+            "observer": self.told[role],
+            **self.options[role],
+        }
+        if role == "sender":
+            return await send([str(self._source)], **common)
+        return await receive(str(self.out), **common)
+
+    async def until(self, role: str, when: Callable[[], bool]) -> None:
+        """Run one side and stop it when something is so."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.start, role)
+            while not when():  # noqa: ASYNC110
+                await trio.sleep(0.001)
+            nursery.cancel_scope.cancel()
+
+    async def kill(self, role: str, when: Callable[[], bool]) -> None:
+        """Run one side and end it as if it were killed then: its journal hears nothing more."""
+        with pytest.MonkeyPatch.context() as patch:
+
+            def dead() -> bool:
+                # Who is dead makes no directory, so the first one is to be there, and noted.
+                if it_is_time := when() and any(map(os.path.isdir, self.out.glob("*"))):
+                    patch.setattr(journal.Journal, "commit", lambda journal: None)
+                return it_is_time
+
+            await self.until(role, dead)
+
+    def tag(self, role: str) -> str:
+        with self.state(role) as state:
+            return Memory(state, 0).tag
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+async def test_a_side_that_was_stopped_is_started_again_and_goes_on(tmp_path: Path, role: str) -> None:
+    data = os.urandom(12_000_000)
+    (tmp_path / "file").write_bytes(data)
+    other = {"sender": "receiver", "receiver": "sender"}[role]
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tmp_path / "file")
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, other)
+                await again.until(role, lambda: it.upstream > 4_000_000)
+                await again.until(role, lambda: it.upstream > 8_000_000)
+                await again.start(role)
+    assert (tmp_path / "out" / "file").read_bytes() == data
+    assert it.upstream < 24_000_000
+    assert not leftovers(tmp_path / "out")
+    assert not again.remembered()
+
+
+async def test_a_source_that_changed_meanwhile_starts_over_and_the_rest_does_not(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(20):
+        (tree / f"{number:02}").write_bytes(os.urandom(600_000))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tree)
+        await half_way(again, 5_000_000)
+        with trio.fail_after(30):
+            there = sorted((tmp_path / "out" / "tree").glob("??"))
+            assert there
+            changed = tree / there[0].name
+            changed.write_bytes(os.urandom(600_001))
+            so_far = it.upstream
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, "receiver")
+                await again.start("sender")
+    assert snapshot(tmp_path / "out" / "tree") == snapshot(tree)
+    assert it.upstream - so_far < 12_000_000 - 600_000 * (len(there) - 2)
+    assert not leftovers(tmp_path / "out")
+
+
+async def half_way(again: Again, size: int) -> None:
+    """Run both sides until so many bytes have arrived, then stop both."""
+
+    def arrived() -> bool:
+        return again.told["receiver"].last[1] > size
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again.until, "receiver", arrived)
+            await again.until("sender", arrived)
+
+
+async def to_the_end(again: Again) -> None:
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(again.start, "receiver")
+            await again.start("sender")
+
+
+def overwrite(path: Path, at: int, *, silently: bool = False) -> None:
+    """Change a byte of a file; `silently` with the time that it had."""
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(at)
+        old = file.read(1)
+        file.seek(at)
+        file.write(bytes((old[0] ^ 1,)))
+    after = status.st_mtime_ns if silently else status.st_mtime_ns + 10**10
+    os.utime(path, ns=(status.st_atime_ns, after))
+
+
+def the_part(out: Path) -> Path:
+    (name,) = leftovers(out)
+    return out / name
+
+
+@pytest.mark.parametrize("how", ["late", "first", "shorter", "gone", "link", "reverify"])
+async def test_a_part_that_is_not_what_it_was_is_noticed(tmp_path: Path, how: str) -> None:
+    data = os.urandom(12_000_000)
+    (tmp_path / "file").write_bytes(data)
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tmp_path / "file")
+        await half_way(again, 7_000_000)
+        part = the_part(again.out)
+        match how:
+            case "late":
+                overwrite(part, 2 * SEGMENT + 5)
+            case "first":
+                overwrite(part, 5, silently=True)
+            case "shorter":
+                os.truncate(part, SEGMENT + 7)
+            case "gone":
+                part.unlink()
+            case "link":
+                part.unlink()
+                part.symlink_to(tmp_path / "file")
+            case "reverify":
+                overwrite(part, 2 * SEGMENT + 5, silently=True)
+                again.options["receiver"]["reverify"] = True
+        await to_the_end(again)
+    assert (tmp_path / "out" / "file").read_bytes() == (tmp_path / "file").read_bytes() == data
+    assert not leftovers(again.out)
+    assert not again.remembered()
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+@pytest.mark.parametrize("how", ["garbage", "gone"])
+async def test_a_journal_that_is_lost_costs_work_and_nothing_else(
+    tmp_path: Path, role: str, how: str
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "small").write_bytes(b"x")
+    (tree / "large").write_bytes(os.urandom(12_000_000))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tree)
+        await half_way(again, 7_000_000)
+        file = tmp_path / role / f"{ID}.journal"
+        assert file.exists()
+        if how == "gone":
+            file.unlink()
+        else:
+            file.write_bytes(os.urandom(5_000))
+        again.options["receiver"]["conflict"] = (
+            Conflict.OVERWRITE
+        )  # or what it has forgotten would be in its own way
+        so_far = it.upstream
+        await to_the_end(again)
+    for part in leftovers(again.out) if role == "receiver" else ():
+        (again.out / "tree" / part).unlink()  # nobody knows any more whose it was, so nobody has touched it
+    assert snapshot(again.out / "tree") == snapshot(tree)
+    if role == "sender":
+        assert it.upstream - so_far < 8_000_000, "it has read again what it had sent, and not sent it again"
+
+
+async def test_after_a_reboot_only_what_was_flushed_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(20):
+        (tree / f"{number:02}").write_bytes(os.urandom(600_000))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tree)
+        await half_way(again, 7_000_000)
+        there = sorted((again.out / "tree").glob("??"))
+        overwrite(there[0], 5, silently=True)  # as if it had never reached the disk
+        monkeypatch.setattr(journal, "boot_id", lambda: "another boot")
+        await to_the_end(again)
+    assert snapshot(again.out / "tree") == snapshot(tree)
+
+
+async def test_a_file_that_was_delivered_and_removed_comes_again_and_one_that_was_edited_is_kept(
+    tmp_path: Path,
+) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(20):
+        (tree / f"{number:02}").write_bytes(os.urandom(600_000))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tree)
+        await half_way(again, 7_000_000)
+        removed, edited, *_ = sorted((again.out / "tree").glob("??"))
+        removed.unlink()
+        edited.write_text("mine")
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, "receiver")
+                report = await again.start("sender")
+    assert removed.read_bytes() == (tree / removed.name).read_bytes()
+    assert edited.read_text() == "mine", "nothing that somebody else has written is replaced unasked"
+    assert report.failures == 1
+
+
+async def test_what_the_sender_has_removed_leaves_no_part_behind(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "large").write_bytes(os.urandom(12_000_000))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tree)
+        await half_way(again, 7_000_000)
+        assert leftovers(again.out)
+        (tree / "large").unlink()
+        (tree / "other").write_bytes(b"other")
+        await to_the_end(again)
+    assert os.listdir(again.out / "tree") == ["other"]
+
+
+async def test_a_directory_gets_its_mode_and_time_even_if_it_was_made_before(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    (tree / "inner").mkdir(parents=True)
+    for number in range(20):
+        (tree / "inner" / f"{number:02}").write_bytes(os.urandom(600_000))
+    (tree / "inner").chmod(0o750)
+    os.utime(tree / "inner", ns=(1, 2))
+    os.utime(tree, ns=(1, 2))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tree)
+        await half_way(again, 7_000_000)
+        await to_the_end(again)
+    assert snapshot(again.out / "tree") == snapshot(tree)
+    assert (again.out / "tree").stat().st_mtime_ns == 2
+
+
+async def test_a_code_is_not_used_a_second_time(tmp_path: Path) -> None:
+    """Somebody else who has the code cannot come between two sides that have met."""
+    (tmp_path / "file").write_bytes(os.urandom(6_000_000))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tmp_path / "file")
+        await half_way(again, 2_500_000)
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, "sender")
+                with pytest.raises(NobodyCame):
+                    await receive(str(tmp_path / "thief"), relay=it.address, code=CODE, wait=0.5, patience=0)
+                await again.start("receiver")
+    assert (again.out / "file").read_bytes() == (tmp_path / "file").read_bytes()
+
+
+# Stalls
+
+
+async def test_each_side_says_on_whom_it_is_when_nothing_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STALL", 0.4)
+    monkeypatch.setattr(limits, "BEAT", 0.1)
+    monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.05)
+    (tmp_path / "file").write_bytes(os.urandom(80_000_000))
+    take = Incoming.take
+    both = Both()
+    slept: list[bool] = []
+
+    def slowly(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
+        if self.size > 10_000_000 and not slept:
+            slept.append(True)
+            time.sleep(1.5)
+        return take(self, records, now)
+
+    monkeypatch.setattr(Incoming, "take", slowly)
+    async with running_relay() as relay:
+        await copy([tmp_path / "file"], tmp_path / "out", relay=relay, both=both)
+    assert both.reports[0].files == 1
+    assert any("disk here has taken nothing" in said for said in both.receiver.stalls)
+    assert any("receiver's disk" in said for said in both.sender.stalls)
+    assert both.receiver.stalls[-1] == both.sender.stalls[-1] == "moving"
+
+
+async def test_a_way_that_takes_nothing_is_told_from_a_receiver_that_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STALL", 0.5)
+    monkeypatch.setattr(limits, "BEAT", 0.1)
+    monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.05)
+    (tmp_path / "file").write_bytes(os.urandom(30_000_000))
+    both = Both()
+    async with wire() as it:
+        it.hold_after = 6_000_000
+        await copy([tmp_path / "file"], tmp_path / "out", relay=it.address, both=both)
+    assert both.reports[0].files == 1
+    assert any("the way to it takes nothing" in said for said in both.sender.stalls)
+    assert any("sender's disk, or the way from it" in said for said in both.receiver.stalls)
+
+
+# Receipts
+
+
+async def test_receipts_hold_after_cuts_wherever_things_were_put(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    (tree / "more").mkdir()
+    for number in range(1_000):
+        (tree / "more" / f"{number:04}").write_bytes(os.urandom(1_000))
+    (tmp_path / "out" / tree.name / "more").mkdir(parents=True)
+    for name in ("d", "more/0000", "more/0999", "script", "dangling"):
+        (tmp_path / "out" / tree.name / name).write_text("in the way")
+    receipts = [tmp_path / "sent", tmp_path / "received"]
+    async with wire() as it:
+        it.cut_after(200_000, 600_000, 400_000, 500_000)
+        both = await through(
+            it,
+            tree,
+            tmp_path / "out",
+            sending={"receipt": str(receipts[0])},
+            receiving={"receipt": str(receipts[1]), "conflict": Conflict.RENAME},
+        )
+    assert it.cuts == 4
+    sent, received = both.reports
+    verdict, told = differences(receipts[1], tmp_path / "out")
+    assert not told
+    assert (verdict.files, verdict.root) == (received.files, sent.root)
+    documents = [json.loads(receipt.read_bytes()) for receipt in receipts]
+    assert [document["root"] for document in documents] == [sent.root, sent.root]
+    assert all(document["started"] < document["ended"] for document in documents)
+    renamed = {entry["path"] for entry in documents[1]["entries"] if "name" in entry}
+    assert renamed == {f"a tree/{name} (1)" for name in ("d", "more/0000", "more/0999", "script", "dangling")}
+    assert not leftovers(tmp_path)
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+async def test_a_side_that_is_started_again_looks_at_its_receipt_first_and_goes_on_with_another(
+    tmp_path: Path, role: str
+) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(12_000_000))
+    other = {"sender": "receiver", "receiver": "sender"}[role]
+    receipts = {name: tmp_path / f"{name}.json" for name in (role, other)}
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tmp_path / "file")
+        again.options = {name: {"receipt": str(path)} for name, path in receipts.items()}
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, other)
+                await again.until(role, lambda: it.upstream > 4_000_000)
+                assert not receipts[role].exists()
+                receipts[role].write_text("mine")
+                with pytest.raises(UsageError):
+                    await again.start(role)
+                receipts[role].unlink()
+                await again.start(role)
+    assert it.upstream < 30_000_000, "it went on where it was"
+    for path in receipts.values():
+        verdict, told = differences(path, tmp_path / "out", strict=True)
+        assert (verdict.files, told) == (1, {})
+    assert not leftovers(tmp_path)
+    assert not again.remembered()
+
+
+async def test_patience_that_ended_leaves_no_receipt(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(5_000_000))
+    async with wire() as it:
+        it.cut_after(2_000_000)
+        both = await copy(
+            [tmp_path / "file"],
+            tmp_path / "out",
+            relay=it.address,
+            sending={"receipt": str(tmp_path / "sent")},
+            receiving={"receipt": str(tmp_path / "received")},
+        )
+    assert isinstance(both.sent, PeerLost | RelayLost)
+    assert sorted(os.listdir(tmp_path)) == ["file", "out"]
+
+
+@pytest.mark.parametrize("interval", [0.01, 1e9])
+async def test_a_receiver_that_was_killed_knows_its_own_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float
+) -> None:
+    """Directories keep modes and times, nothing that is there already is in the way, and nothing is left."""
+    monkeypatch.setattr(limits, "JOURNAL_INTERVAL", interval)
+    monkeypatch.setattr(limits, "JOURNAL_BYTES", 1e12)
+    tree = make_tree(tmp_path)
+    for number in range(600):
+        (tree / "d" / f"{number}").write_bytes(os.urandom(1_000 if number % 10 else 0))
+        (tree / "d" / f"to {number}").symlink_to(f"{number}")
+    (tree / "z").mkdir(mode=0o750)
+    (tree / "z" / "large").write_bytes(os.urandom(5_000_000))
+    os.utime(tree / "z", ns=(10**18, 10**18))
+    os.utime(tree / "d", ns=(10**18, 10**18))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tree)
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, "sender")
+                for most in (900_000, 1_600_000, 4_000_000):
+                    await again.kill("receiver", lambda most=most: it.upstream > most)  # type: ignore[misc]
+                tag = again.tag("receiver")
+                (again.out / temporary_name(tag)).write_bytes(b"half")
+                (again.out / tree.name / "d" / temporary_name(tag)).write_bytes(b"half")
+                report = await again.start("receiver")
+    assert report.failures == 0
+    assert not again.told["receiver"].problems
+    assert snapshot(again.out) == {tree.name: snapshot(tree.parent)[tree.name]} | {
+        f"{tree.name}/{name}": seen for name, seen in snapshot(tree).items()
+    }
+    assert not again.remembered()
+
+
+async def test_what_somebody_else_has_put_there_meanwhile_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    for number in range(40):
+        (tree / f"{number:02}").write_bytes(os.urandom(300_000))
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tree)
+        with trio.fail_after(30):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, "sender")
+                await again.kill("receiver", lambda: it.upstream > 3_000_000)
+                (name, *_) = {path.name for path in tree.iterdir()} - set(os.listdir(again.out / "tree"))
+                theirs = again.out / "tree" / name
+                theirs.write_bytes(os.urandom(300_000))
+                os.utime(theirs, ns=(0, (tree / name).stat().st_mtime_ns))
+                kept = theirs.read_bytes()
+                strange = again.out / "tree" / temporary_name()
+                strange.write_bytes(b"of another transfer")
+                report = await again.start("receiver")
+    assert report.failures == 1
+    assert list(again.told["receiver"].problems) == [f"tree/{name}"]
+    assert theirs.read_bytes() == kept
+    assert strange.exists()
