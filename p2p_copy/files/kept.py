@@ -120,7 +120,7 @@ class Kept:
         if abs(there.st_mtime_ns - entry.mtime_ns) > _COARSE_NS:
             return None
         digest = _digest_of(directory, entry.name)
-        return Holding(entry.size, digest) if digest else None
+        return Holding(entry.size, digest, name=entry.name) if digest else None
 
     def own_name(self, item: Item, directory: Directory) -> str:
         """Return the name under which an earlier link has put this entry, if it is there and nobody has changed it.
@@ -137,6 +137,15 @@ class Kept:
         """Return whether the sender says of an entry what it said when we made it."""
         done = self._journal.done(key_of(item.path))
         return done is not None and done.identity[: _SAID.size] == _said(item.entry)
+
+    def is_unnoted_link(self, item: Item, directory: Directory) -> bool:
+        """Return whether this very link is there, as a process may have made it that was killed before it was noted."""
+        if not self.restarted:
+            return False
+        name = item.entry.name
+        there = directory.lstat(name)
+        is_link = there is not None and stat.S_ISLNK(there.st_mode)
+        return is_link and directory.readlink(name) == item.entry.target
 
     def parts(self) -> frozenset[str]:
         """Return the names of the parts that are under way."""

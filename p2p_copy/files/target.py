@@ -177,7 +177,7 @@ class Target:
                     item.name = own
                     return
                 directory.unlink(own)
-            elif self._is_unnoted_link(item, directory):
+            elif self.kept.is_unnoted_link(item, directory):
                 directory.unlink(name)  # its time may be missing
             there = directory.lstat(name) if self._conflict is Conflict.OVERWRITE else None
             placed = name
@@ -198,15 +198,6 @@ class Target:
             fail(error)
         except ValueError as error:
             fail(error)
-
-    def _is_unnoted_link(self, item: Item, directory: Directory) -> bool:
-        """Return whether this very link is there, as a process may have made it that was killed before it was noted."""
-        if not self.kept.restarted:
-            return False
-        name = item.entry.name
-        there = directory.lstat(name)
-        is_link = there is not None and stat.S_ISLNK(there.st_mode)
-        return is_link and directory.readlink(name) == item.entry.target
 
     def check_file(self, item: Item) -> None:
         """Find out early whether a file would be refused, so that it is not sent in vain; `publish` decides.
