@@ -3,6 +3,10 @@
 The code is for the first meeting only. From it both sides have a ticket, 32 secret bytes; with it they meet again, in
 a room that only they know, and agree on fresh keys. Each meeting is told its story from the beginning; what was done
 in earlier ones is in the journals, so it is named again and not sent again.
+
+The ticket is agreed on in an instant, but kept by one side after the other, and a link can be lost in between. So the
+sender keeps it first, and the receiver when it hears the sender's offer. Until the sender hears the answer, it does not
+know where the receiver is, and looks into both rooms in turn.
 """
 
 from __future__ import annotations
@@ -17,7 +21,15 @@ import trio
 from blake3 import blake3
 
 from p2p_copy import limits
-from p2p_copy.errors import P2PCopyError, PeerLost, RelayLost, RelayRefused, RelayUnreachable, WrongCode
+from p2p_copy.errors import (
+    NobodyCame,
+    P2PCopyError,
+    PeerLost,
+    RelayLost,
+    RelayRefused,
+    RelayUnreachable,
+    WrongCode,
+)
 from p2p_copy.files.journal import Journal
 from p2p_copy.meet import Appointment, meet, plain_errors
 from p2p_copy.observe import Report
@@ -36,9 +48,11 @@ T = TypeVar("T")
 
 TICKET = "ticket"
 CLAIM = "claim"
+SURE = "sure"
 OVER = "over"
 CODE = "code"
-"""Facts of a state: ticket and claim in hexadecimal digits; the report when all is done; the code until both met."""
+"""Facts of a state: ticket and claim in hexadecimal digits; whether both sides have the ticket; the report when all is
+done; the code until both met."""
 
 _CLAIM_BYTES, _TAG_BYTES = 16, 4
 
@@ -49,6 +63,7 @@ class Memory:
     Attributes:
         journal: what was done.
         ticket: what both sides have from their first meeting; None before it.
+        sure: the other side has the ticket, too.
         patience: seconds for which to come back after a loss.
         claim: what tells the relay that a second connection of ours takes the place of the first.
         restarted: an earlier process was at it, which may have been killed before its last deeds were noted.
@@ -60,6 +75,8 @@ class Memory:
         self.journal = Journal(None) if state is None else state.journal
         facts = {} if state is None else state.facts
         self.ticket = bytes.fromhex(facts[TICKET]) if TICKET in facts else None
+        self.sure: bool = SURE in facts
+        self._by_code = True  # when they met last
         self.patience = patience
         self.claim: str = facts.get(CLAIM) or os.urandom(_CLAIM_BYTES).hex()
         self.restarted = CLAIM in facts
@@ -81,8 +98,12 @@ class Memory:
         return self._state is not None or self.patience > 0
 
     def appointment(self, partner: Partner) -> Appointment:
-        """Return where to meet: where the code says for the first time, where the ticket says from then on."""
-        if self.ticket is None:
+        """Return where to meet: where the code says for the first time, where the ticket says from then on.
+
+        In between, in turn.
+        """
+        self._by_code = self.ticket is None or (not self.sure and not self._by_code)
+        if self.ticket is None or self._by_code:
             return Appointment(keys.room_id(partner.code.room), partner.code.secret, self.claim)
         return Appointment(keys.resume_room(self.ticket), self.ticket.hex(), self.claim)
 
@@ -91,13 +112,22 @@ class Memory:
         since = 0.0 if lost_at is None else trio.current_time() - lost_at
         return max((wait if self.ticket is None else self.patience) - since, 0.0)
 
-    async def keep(self, ticket: bytes) -> None:
-        """Remember that both sides have met. Nothing is sent or written before this."""
-        if self.ticket is None:
+    async def keep(self, ticket: bytes, *, sure: bool) -> None:
+        """Remember that both sides have met, if they have not met by an earlier ticket, and whether that is `sure`.
+
+        Nothing is sent or written before it is; then the code is spent.
+        """
+        facts: dict[str, object] = {}
+        if self._by_code and ticket != self.ticket:
             self.ticket = ticket
+            facts |= {TICKET: ticket.hex(), CLAIM: self.claim}
+        if sure and not self.sure:
+            self.sure = True
+            facts[SURE] = True
             if self._state is not None:
-                self._state.facts.pop(CODE, None)  # it is spent
-            await self._save({TICKET: ticket.hex(), CLAIM: self.claim})
+                self._state.facts.pop(CODE, None)
+        if facts:
+            await self._save(facts)
 
     async def finish(self, report: Report, linger: float) -> None:
         """Remember that all was done; what is left is to let the other side know, `linger` seconds at most."""
@@ -109,6 +139,7 @@ class Memory:
         """Remember that the two sides have parted for good: who tries again needs a code, and has what is here."""
         if self.ticket is not None and self._state is not None:
             del self._state.facts[TICKET]
+            self._state.facts.pop(SURE, None)
             await self._save({})
 
     async def close(self, *, done: bool) -> None:
@@ -131,7 +162,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Sess
     Args:
         partner: whom to meet, and where.
         memory: what is known from before; for how long to come back.
-        story: is told to each link from its beginning.
+        story: is told to each link from its beginning; it lets `memory` keep the session's ticket.
 
     Raises:
         P2PCopyError: what does not pass, or did not pass in time; see `meet`.
@@ -142,26 +173,31 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Sess
     pauses = Pauses()
     while True:
         met = False
+        at = memory.appointment(partner)
+        by_code = at.secret == partner.code.secret
+        left = memory.seconds_left(lost_at, partner.wait)
+        once = left if memory.ticket is None or memory.sure else min(left, limits.ROOM_TURN)
         try:
-            left = memory.seconds_left(lost_at, partner.wait)
             with plain_errors():
-                async with meet(partner, memory.appointment(partner), left) as (link, session):
+                async with meet(partner, at, once) as (link, session):
                     met = True
-                    await memory.keep(session.ticket)
                     return await story(link, session)
         except WrongCode:
-            if memory.ticket is None:
+            if by_code:
                 raise
             error: P2PCopyError = PeerLost("Somebody else is where the two sides meet again.")
         except P2PCopyError as its:
             error = its
         reached = reached or met or isinstance(error, RelayLost)
-        if not error.passes or not reached or (memory.ticket is None and not isinstance(error, _OF_RELAYS)):
+        known = met or memory.ticket is not None
+        if not error.passes or not reached or not (known or isinstance(error, _OF_RELAYS)):
             raise error
         if met or lost_at is None:
             lost_at = trio.current_time()
             pauses = Pauses()
             partner.observer.lost(str(error), memory.seconds_left(lost_at, partner.wait))
+        if isinstance(error, NobodyCame) and once < left:
+            continue  # now the other room
         left = memory.seconds_left(lost_at, partner.wait)
         if left <= 0:
             raise error

@@ -196,6 +196,10 @@ RETURN_AFTER: Final = (0.5, 30.0)
 """Seconds until the first try to come back, and between two tries at most; each time twice as many, give or take half
 of them, so that a thousand clients do not come back to a relay all at once."""
 
+ROOM_TURN: Final = 5.0
+"""Seconds in one of two rooms of a sender that does not know in which of them its receiver is: the first link was lost
+in the very moment in which the two had met."""
+
 STALL: Final = 10.0
 """Seconds without movement after which each side says whom it waits for: a slow link moves, a stuck one does not."""
 

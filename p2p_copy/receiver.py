@@ -183,6 +183,7 @@ class _Receiving:
             for message in session.hear(await link.receive()):
                 match message:
                     case Offer():
+                        await self._memory.keep(session.ticket, sure=True)
                         session.say(Accept(PROGRAM, self._names is Names.PORTABLE, holds))
                     case Goodbye() if self.report is not None:
                         return False

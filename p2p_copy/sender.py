@@ -148,7 +148,9 @@ class _Sending:
         return self.report
 
     async def _deliver(self, link: Link, session: Session, began: float) -> Report:
+        await self._memory.keep(session.ticket, sure=False)
         accept = await _offer(link, session)
+        await self._memory.keep(session.ticket, sure=True)
         outgoing = Outgoing(self._paths, session, accept, self.sent, links=self._links, receipt=self._file)
         receipt = await _stream(link, session, outgoing, self._paths, self._links, self._observer)
         report = Report(

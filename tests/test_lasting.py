@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from p2p_copy import limits
+from p2p_copy import limits, sender
 from p2p_copy.errors import NobodyCame, PeerLost, RelayLost, RelayUnreachable, UsageError
 from p2p_copy.files import journal
 from p2p_copy.files.part import temporary_name
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from p2p_copy.files.states import State
+    from p2p_copy.link import Link
+    from p2p_copy.protocol.messages import Accept
+    from p2p_copy.protocol.session import Session
 
 pytestmark = pytest.mark.usefixtures("small_segments")
 
@@ -44,6 +47,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SEGMENT", SEGMENT)
     monkeypatch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
     monkeypatch.setattr(limits, "JOURNAL_INTERVAL", 0.01)
+    monkeypatch.setattr(limits, "ROOM_TURN", 0.2)
     monkeypatch.setattr(limits, "RECEIPT_LINGER", 2.0)
     monkeypatch.setattr(limits, "GOODBYE_LINGER", 1.0)
 
@@ -664,3 +668,41 @@ async def test_what_somebody_else_has_put_there_meanwhile_is_not_taken_for_ones_
     assert list(again.told["receiver"].problems) == [f"tree/{name}"]
     assert theirs.read_bytes() == kept
     assert strange.exists()
+
+
+@pytest.mark.parametrize("killed", [(), ("sender",), ("receiver",), ("sender", "receiver")])
+@pytest.mark.parametrize("answered", [False, True])
+async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, answered: bool, killed: Sequence[str]
+) -> None:
+    """One side has the ticket then, and the other one does not, or does not know whether the first one has it."""
+    (tmp_path / "file").write_bytes(data := os.urandom(1_000_000))
+    lost = trio.Event()
+    offer = sender._offer
+
+    async def lose(link: Link, session: Session) -> Accept:
+        if answered:
+            await offer(link, session)
+        monkeypatch.undo()
+        for name, value in {"RETURN_AFTER": (0.02, 0.1), "ROOM_TURN": 0.2, "GOODBYE_LINGER": 1.0}.items():
+            monkeypatch.setattr(limits, name, value)
+        lost.set()
+        it.cut()
+        await link.receive()
+        raise AssertionError("nothing comes any more")
+
+    monkeypatch.setattr(sender, "_offer", lose)
+    async with wire() as it:
+        again = Again(tmp_path, it.address, tmp_path / "file")
+
+        async def run(role: str) -> None:
+            if role in killed:
+                await again.until(role, lost.is_set)
+            await again.start(role)
+
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(run, "sender")
+                nursery.start_soon(run, "receiver")
+    assert (tmp_path / "out" / "file").read_bytes() == data
+    assert not again.remembered()
