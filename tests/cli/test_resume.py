@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +31,13 @@ def large(tmp_path: Path) -> Path:
 def under_way(out: Path) -> None:
     """Return once more than one segment is written."""
     deadline = time.monotonic() + QUICK
-    while not (out.is_dir() and any((out / name).stat().st_size > 20_000_000 for name in leftovers(out))):
+
+    def written(name: str) -> int:
+        with suppress(FileNotFoundError):  # some are there for a moment only
+            return (out / name).stat().st_size
+        return 0
+
+    while not (out.is_dir() and any(written(name) > 20_000_000 for name in leftovers(out))):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
