@@ -91,6 +91,7 @@ class Networks:
         self._hub = hub
         self._residents = residents
         self._number = FIRST
+        self._has_address = False
         self._down: dict[Who, str] = {}
 
     def inside(self, who: Who) -> Sequence[str]:
@@ -134,15 +135,23 @@ class Networks:
     def take_address(self) -> None:
         """Take the relay's address away from its machine."""
         self._change_address("del")
+        self._has_address = False
 
     def give_address(self) -> None:
         """Give the relay's machine another address. Clients do not know of it."""
         self._number = FIRST + (self._number + 1 - FIRST) % (LAST - FIRST)
         self._change_address("add")
+        self._has_address = True
 
     def _change_address(self, what: str) -> None:
         address = f"{self._address}/{NETWORK.prefixlen}"
         _ip("-n", self._names[Who.RELAY], "address", what, address, "dev", INTERFACE)
+
+    def settle(self) -> None:
+        """Let the relay have an address that its name means, wherever a move of it was cut short."""
+        if not self._has_address:
+            self.give_address()
+        self.publish_address()
 
     def publish_address(self) -> None:
         """Let the relay's name mean its address.

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 OVERHEAD = 1.05
 """Times the data that may cross without accidents: TLS, records, names."""
 
+REACHED = "Waiting for the other side"
+"""What clients say when they have a place at the relay."""
+
+SOON = 0.01
+"""Seconds between two looks at what they have said."""
+
 RESENT = 64 * MIB
 """Bytes that one accident may cost."""
 
@@ -128,6 +134,7 @@ class Round:
         finally:
             if isinstance(self._place, Networks):
                 self._place.join_all()
+                self._place.settle()
         self.outcome.seconds = trio.current_time() - self._began
         if not self.outcome.wrong:
             await self._judge()
@@ -217,6 +224,9 @@ class Round:
     # Accidents
 
     async def _have_accidents(self) -> None:
+        # Clients give up on a relay that they have never reached: its address may be wrong.
+        while not all(REACHED in self._parties[who].said for who in CLIENTS):  # noqa: ASYNC110
+            await trio.sleep(SOON)
         async with trio.open_nursery() as nursery:
             for accident in self._plan.accidents:
                 await self._until_arrived(accident.at * self.outcome.data)
