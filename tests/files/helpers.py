@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import stat
 from itertools import count
@@ -90,4 +91,5 @@ def open_handles() -> int:
     handles = Path("/proc/self/fd")
     if not handles.exists():
         pytest.skip("this system does not list a process' open files in /proc")
+    gc.collect()  # what other tests have left in cycles must not close in between
     return len(os.listdir(handles))

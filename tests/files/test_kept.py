@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -76,12 +77,13 @@ def test_a_directory_that_was_made_in_the_instant_of_a_kill_is_known(
     (out / "theirs").mkdir(parents=True)
     os.utime(out / "theirs", ns=(0, 0))
     theirs, mode = a_directory("theirs", mode=0o711, mtime_ns=DAY), permissions(out / "theirs")
-    with Target(str(out), conflict=conflict, kept=Kept(Journal(str(tmp_path / "journal")))) as target:
+    journal = Journal(str(tmp_path / "journal"))
+    with closing(journal), Target(str(out), conflict=conflict, kept=Kept(journal)) as target:
         monkeypatch.setattr(target.kept, "made", lambda *_, **__: None)
         target.make_directory(top)
         target.make_directory(theirs)
-    kept = Kept(Journal(str(tmp_path / "journal")), restarted=True)
-    with Target(str(out), conflict=conflict, kept=kept) as target:
+    journal = Journal(str(tmp_path / "journal"))
+    with closing(journal), Target(str(out), conflict=conflict, kept=Kept(journal, restarted=True)) as target:
         for item in (top, theirs):
             target.make_directory(item)
             target.finish_directory(item)
