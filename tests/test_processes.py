@@ -274,11 +274,12 @@ def test_relay_killed(tmp_path: Path) -> None:
 def test_a_signal_ends_either_side_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     with relay() as (url, _):
         for victim in (0, 1):
+            out = tmp_path / f"out {victim}"
             processes = (
                 sender(url, endless(tmp_path), code=f"lab{victim}-a passphrase", options=IMPATIENT),
-                receiver(url, tmp_path / "out", code=f"lab{victim}-a passphrase", options=IMPATIENT),
+                receiver(url, out, code=f"lab{victim}-a passphrase", options=IMPATIENT),
             )
-            started(tmp_path / "out")
+            started(out)
             processes[victim].process.send_signal(number)
             code, _, said = processes[victim].wait(QUICK)
             assert code == 128 + number, said
@@ -286,7 +287,7 @@ def test_a_signal_ends_either_side_cleanly(tmp_path: Path, number: signal.Signal
             code, _, said = processes[1 - victim].wait(QUICK)
             assert code == errors.PeerLost.exit_code
             one_sentence(said)
-            assert [name for name in os.listdir(tmp_path / "out") if not name.endswith(".part")] == []
+            assert [name for name in os.listdir(out) if not name.endswith(".part")] == []
 
 
 @pytest.fixture
