@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
-from p2p_copy.errors import NoSpace, PeerFailed, PeerLost, PeerMisbehaved
+from p2p_copy.errors import NoSpace, PeerMisbehaved
 from p2p_copy.files.target import Refused
 from p2p_copy.protocol.digest import FileDigest, file_digest
 from p2p_copy.protocol.messages import (
@@ -34,6 +34,7 @@ from p2p_copy.protocol.messages import (
     WholeFile,
 )
 from p2p_copy.protocol.names import shown
+from p2p_copy.reasons import given_up
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,13 +42,6 @@ if TYPE_CHECKING:
     from p2p_copy.files.target import Holding, Part, Target
     from p2p_copy.protocol.manifest import Item, Manifest
     from p2p_copy.protocol.session import Session
-
-
-def given_up(message: Abort) -> PeerFailed | PeerLost:
-    """Say why the sender ends the conversation."""
-    if message.reason is Reason.INTERRUPTED:
-        return PeerLost("The sender was stopped before everything was there.")
-    return PeerFailed(f"The sender gave up: {shown(message.sentence)}")
 
 
 class Incoming:
@@ -146,7 +140,7 @@ class Incoming:
             case Goodbye():
                 self.goodbye = True
             case Abort():
-                raise given_up(message)
+                raise given_up(message, "sender")
             case _:
                 raise AssertionError(f"the table lets no sender say {type(message).__name__} here")
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2p_copy.errors import NoSpace, OutputNotWritable, PeerMisbehaved
+from p2p_copy.errors import NoSpace, OutputNotWritable, PeerFailed, PeerLost, PeerMisbehaved
 from p2p_copy.protocol.messages import Abort, Reason
+from p2p_copy.protocol.names import shown
 
 SENTENCES: Final = {
     Reason.OTHER: "not delivered",
@@ -41,3 +42,10 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.OTHER, "it met an unexpected error.")
         case _:
             return Abort(Reason.INTERRUPTED, "it was interrupted.")
+
+
+def given_up(message: Abort, who: str) -> PeerFailed | PeerLost:
+    """Return what the other side's farewell means here; `who` is "sender" or "receiver"."""
+    if message.reason is Reason.INTERRUPTED:
+        return PeerLost(f"The {who} was stopped before everything was there.")
+    return PeerFailed(f"The {who} gave up: {shown(message.sentence)}")

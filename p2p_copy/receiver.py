@@ -15,7 +15,7 @@ from p2p_copy import limits
 from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files.receipt_file import receipt_file
 from p2p_copy.files.target import Kept, Target
-from p2p_copy.incoming import Incoming, given_up
+from p2p_copy.incoming import Incoming
 from p2p_copy.lasting import Memory, converse, writing
 from p2p_copy.meet import LINK_ERRORS, Partner, plain_errors
 from p2p_copy.observe import Observer, Report
@@ -23,7 +23,7 @@ from p2p_copy.options import Conflict, Names
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.reasons import SENTENCES, farewell
+from p2p_copy.reasons import SENTENCES, farewell, given_up
 from p2p_copy.stalls import Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
@@ -171,9 +171,7 @@ class _Receiving:
             assert self.report is not None, "all was written, now or before"
             return self.report
         finally:
-            with trio.CancelScope(
-                shield=True
-            ):  # bounded: it flushes or unlinks one part and closes descriptors
+            with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
                 lasts = self._memory.lasts and (self.report is None or not incoming.goodbye)
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
@@ -190,7 +188,7 @@ class _Receiving:
                     case Goodbye():
                         raise PeerMisbehaved("The sender says that everything is here, but it is not.")
                     case Abort():
-                        raise given_up(message)
+                        raise given_up(message, "sender")
                     case _:
                         raise AssertionError("the table lets no sender say anything else here")
         if deadline.cancelled_caught:
@@ -206,12 +204,10 @@ class _Receiving:
                 while True:
                     try:
                         await records.send(await link.receive())
-                    except LINK_ERRORS as error:
+                    except LINK_ERRORS:
                         if incoming.root is None:
                             raise
-                        del (
-                            error
-                        )  # all is here, and the receipt is out: the goodbye may be among what has come
+                        # All is here, and the receipt is out: the goodbye may be among what has come.
                         return
 
         from_link, to_disk = trio.open_memory_channel[bytes | str](limits.PIPELINE)

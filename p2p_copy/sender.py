@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import NothingToSend, P2PCopyError, PeerFailed, PeerLost, PeerMisbehaved
+from p2p_copy.errors import NothingToSend, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files import source
 from p2p_copy.files.counting import count
 from p2p_copy.files.receipt_file import receipt_file
@@ -30,13 +30,12 @@ from p2p_copy.protocol.messages import (
     Message,
     Offer,
     Progress,
-    Reason,
     Receipt,
     Reject,
 )
 from p2p_copy.protocol.names import shown
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.reasons import SENTENCES
+from p2p_copy.reasons import SENTENCES, given_up
 from p2p_copy.stalls import Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
@@ -175,7 +174,7 @@ async def _offer(link: Link, session: Session) -> Accept:
                 case Accept():
                     return message
                 case Abort():
-                    raise _given_up(message)
+                    raise given_up(message, "receiver")
                 case _:
                     raise AssertionError("the table lets no receiver say anything else here")
         raise PeerMisbehaved("The other side answered with nothing.")
@@ -319,7 +318,7 @@ def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:
             else:
                 observer.skipped(shown(message.path))
         case Abort():
-            raise _given_up(message)
+            raise given_up(message, "receiver")
         case _:
             raise AssertionError("the table lets no receiver say anything else here")
 
@@ -332,9 +331,3 @@ def _check(receipt: Receipt, outgoing: Outgoing) -> None:
         adds_up = (receipt.files, receipt.size) == (outgoing.files, outgoing.size)
     if receipt.root != outgoing.root or (receipt.rejected, receipt.skipped) != refused or not adds_up:
         raise PeerMisbehaved("The receiver confirmed something else than what was sent.")
-
-
-def _given_up(message: Abort) -> PeerFailed | PeerLost:
-    if message.reason is Reason.INTERRUPTED:
-        return PeerLost("The receiver was stopped before everything was there.")
-    return PeerFailed(f"The receiver gave up: {shown(message.sentence)}")

@@ -12,6 +12,7 @@ One thread at a time, and one process at a time: see to that with the lock of `s
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import suppress
@@ -92,6 +93,8 @@ class Journal:
         self._boot = 0  # the number of this one
         self._same_boot = True
         self._committed_at = 0.0
+        self._unsaved = 0  # bytes of work since it was last due
+        self._due_since = math.inf  # until the first work: nobody is to wait for a database before that
         if self._path and os.path.lexists(self._path):
             self._load()
 
@@ -199,6 +202,11 @@ class Journal:
             record.leaves += leaf
             record.changed = True
 
+    def add_leaves(self, key: bytes, leaves: bytes) -> None:
+        """Remember the digests of several segments, joined, as `add_leaf` does."""
+        for at in range(0, len(leaves), limits.DIGEST):
+            self.add_leaf(key, leaves[at : at + limits.DIGEST])
+
     def set_flushed(self, key: bytes, segments: int) -> None:
         """Remember how many segments of a file under way are certain to be on the disk: no more than it has leaves."""
         record = self._under_way(key)
@@ -217,6 +225,16 @@ class Journal:
         self._ended.add(key)
 
     # The file
+
+    def is_due(self, size: int) -> bool:
+        """Return whether a commit is due after `size` more bytes of work; if so, the next one is due anew."""
+        self._unsaved += size
+        now = time.monotonic()
+        self._due_since = min(self._due_since, now)
+        if self._unsaved < limits.JOURNAL_BYTES and now - self._due_since < limits.JOURNAL_INTERVAL:
+            return False
+        self._unsaved, self._due_since = 0, now
+        return True
 
     def commit(self) -> None:
         """Write what has gathered in memory, all or nothing; cheap if that is nothing."""

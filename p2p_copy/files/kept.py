@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -83,8 +82,6 @@ class Kept:
         self.tag = tag
         self.fresh = journal.empty and not restarted
         self._waiting: list[tuple[Item, os.stat_result, bytes, str, bool]] = []
-        self._uncommitted = 0
-        self._committed = time.monotonic()
 
     # Looking up
 
@@ -231,16 +228,11 @@ class Kept:
 
     def add_leaves(self, item: Item, leaves: bytes) -> None:
         """Note that segments are written, and what their digests are."""
-        key = key_of(item.path)
-        for at in range(0, len(leaves), limits.DIGEST):
-            self._journal.add_leaf(key, leaves[at : at + limits.DIGEST])
+        self._journal.add_leaves(key_of(item.path), leaves)
 
     def commit(self, size: int) -> None:
         """Make what was noted durable if that is due, after `size` more bytes were written."""
-        self._uncommitted += size
-        now = time.monotonic()
-        if self._uncommitted >= limits.JOURNAL_BYTES or now - self._committed >= limits.JOURNAL_INTERVAL:
-            self._uncommitted, self._committed = 0, now
+        if self._journal.is_due(size):
             self.note()
             self._journal.commit()
 

@@ -6,10 +6,8 @@ They are good for a file as long as it is the one that was read: the same device
 from __future__ import annotations
 
 import struct
-import time
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy import limits
 from p2p_copy.files.journal import Begun, Done, key_of
 
 if TYPE_CHECKING:
@@ -25,8 +23,6 @@ class Sent:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._waiting: list[tuple[Found, bytes]] = []  # most transfers are done before anybody wants it noted
-        self._unsaved = 0
-        self._saved = time.monotonic()
 
     def digest(self, found: Found) -> bytes | None:
         """Return the digest of a file that was read whole, if that is known."""
@@ -55,16 +51,11 @@ class Sent:
 
     def add_leaves(self, found: Found, leaves: bytes) -> None:
         """Note the digests of segments that follow those noted before."""
-        key = _key(found)
-        for at in range(0, len(leaves), limits.DIGEST):
-            self._journal.add_leaf(key, leaves[at : at + limits.DIGEST])
+        self._journal.add_leaves(_key(found), leaves)
 
     def commit(self, size: int) -> None:
         """Make what was noted durable if that is due, after `size` more bytes were said."""
-        self._unsaved += size
-        now = time.monotonic()
-        if self._unsaved >= limits.JOURNAL_BYTES or now - self._saved >= limits.JOURNAL_INTERVAL:
-            self._unsaved, self._saved = 0, now
+        if self._journal.is_due(size):
             self.note()
             self._journal.commit()
 
