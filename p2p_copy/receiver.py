@@ -86,6 +86,7 @@ async def receive(
     memory = Memory(state, patience)
     file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=memory.report is not None)
     receiving = _Receiving(out, conflict, names, max_size, memory, file, watcher, reverify=reverify)
+    done = False  # who is stopped is remembered even if all is here: the sender may not know it
     try:
         if receiving.report is None:
             await trio.to_thread.run_sync(receiving.probe)
@@ -97,6 +98,7 @@ async def receive(
                     await memory.part()
                 raise
             report = receiving.report  # all is here; whether the sender knows could not be found out
+        done = True
         if file is not None:
             file.check()
         return report
@@ -104,7 +106,7 @@ async def receive(
         with trio.CancelScope(shield=True):  # bounded: it removes one part at most
             if state is None and receiving.report is None:
                 await trio.to_thread.run_sync(receiving.leave_nothing)
-            await memory.close(done=receiving.report is not None)
+            await memory.close(done=done)
 
 
 class _Receiving:

@@ -94,6 +94,7 @@ async def send(
     memory = Memory(state, patience)
     file = receipt_file(receipt, role="sender", program=FULL_NAME, over=memory.report is not None)
     sending = _Sending(paths, links, memory, file, watcher)
+    done = False  # who is stopped is remembered even if all is delivered: the receiver may not know it
     try:
         if file is not None and memory.report is None:
             await trio.to_thread.run_sync(file.probe)
@@ -105,13 +106,14 @@ async def send(
                     await memory.part()
                 raise
             report = sending.report  # all is delivered, and we know it; only the goodbye was not heard
+        done = True
         if file is not None:
             file.check()
         return report
     finally:
         if sending.report is None:
             sending.sent.note()
-        await memory.close(done=sending.report is not None)
+        await memory.close(done=done)
 
 
 class _Sending:

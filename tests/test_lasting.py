@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.states import State
     from p2p_copy.link import Link
+    from p2p_copy.observe import Report
     from p2p_copy.protocol.messages import Accept
     from p2p_copy.protocol.session import Session
 
@@ -62,6 +63,8 @@ class Wire:
         self.cuts = 0
         self.hold_after = math.inf
         """Upstream bytes after which the next ones wait for two seconds."""
+        self.dam = math.inf
+        """Upstream bytes after which nothing passes until the dam is higher."""
         self._links: set[trio.CancelScope] = set()
         self._cut_after: list[int] = []
 
@@ -97,6 +100,8 @@ class Wire:
                     async def up() -> None:
                         while data := await client.receive_some(65536):
                             self._count(len(data))
+                            while self.upstream > self.dam:  # noqa: ASYNC110
+                                await trio.sleep(0.002)
                             if self.upstream > self.hold_after:
                                 self.hold_after = math.inf
                                 await trio.sleep(2)
@@ -216,10 +221,10 @@ async def test_patience_ends(tmp_path: Path) -> None:
 class Again:
     """Two sides with a memory each, which can be stopped and started again."""
 
-    def __init__(self, tmp_path: Path, relay: str, source: Path) -> None:
+    def __init__(self, tmp_path: Path, at: Wire, source: Path) -> None:
         self.out = tmp_path / "out"
         self._memories = {role: States(str(tmp_path / role)) for role in ("sender", "receiver")}
-        self._relay = relay
+        self.wire = at
         self._source = source
         self.told = {role: Told() for role in self._memories}
         self.options: dict[str, dict[str, Any]] = {role: {} for role in self._memories}
@@ -233,7 +238,7 @@ class Again:
 
     async def start(self, role: str) -> Any:
         common = {
-            "relay": self._relay,
+            "relay": self.wire.address,
             "code": CODE,
             "patience": 20.0,
             "state": self.state(role),
@@ -250,18 +255,26 @@ class Again:
             nursery.start_soon(self.start, role)
             while not when():  # noqa: ASYNC110
                 await trio.sleep(0.001)
+            self.wire.dam = math.inf
             nursery.cancel_scope.cancel()
 
-    async def kill(self, role: str, when: Callable[[], bool]) -> None:
-        """Run one side and end it as if it were killed then: its journal hears nothing more."""
+    async def until_sent(self, role: str, size: int) -> None:
+        """Run one side and stop it when so many bytes in all have gone up; the rest does not pass before."""
+        self.wire.dam = size
+        await self.until(role, lambda: self.wire.upstream > size)
+
+    async def kill(self, role: str, size: int) -> None:
+        """Do the same, but as if it were killed then: its journal hears nothing more."""
         with pytest.MonkeyPatch.context() as patch:
 
             def dead() -> bool:
                 # Who is dead makes no directory, so the first one is to be there, and noted.
-                if it_is_time := when() and any(map(os.path.isdir, self.out.glob("*"))):
+                sent = self.wire.upstream > size
+                if it_is_time := sent and any(map(os.path.isdir, self.out.glob("*"))):
                     patch.setattr(journal.Journal, "commit", lambda journal: None)
                 return it_is_time
 
+            self.wire.dam = size
             await self.until(role, dead)
 
     def tag(self, role: str) -> str:
@@ -275,12 +288,12 @@ async def test_a_side_that_was_stopped_is_started_again_and_goes_on(tmp_path: Pa
     (tmp_path / "file").write_bytes(data)
     other = {"sender": "receiver", "receiver": "sender"}[role]
     async with wire() as it:
-        again = Again(tmp_path, it.address, tmp_path / "file")
+        again = Again(tmp_path, it, tmp_path / "file")
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(again.start, other)
-                await again.until(role, lambda: it.upstream > 4_000_000)
-                await again.until(role, lambda: it.upstream > 8_000_000)
+                await again.until_sent(role, 4_000_000)
+                await again.until_sent(role, 8_000_000)
                 await again.start(role)
     assert (tmp_path / "out" / "file").read_bytes() == data
     assert it.upstream < 24_000_000
@@ -294,7 +307,7 @@ async def test_a_source_that_changed_meanwhile_starts_over_and_the_rest_does_not
     for number in range(20):
         (tree / f"{number:02}").write_bytes(os.urandom(600_000))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tree)
+        again = Again(tmp_path, it, tree)
         await half_way(again, 5_000_000)
         with trio.fail_after(30):
             there = sorted((tmp_path / "out" / "tree").glob("??"))
@@ -311,7 +324,8 @@ async def test_a_source_that_changed_meanwhile_starts_over_and_the_rest_does_not
 
 
 async def half_way(again: Again, size: int) -> None:
-    """Run both sides until so many bytes have arrived, then stop both."""
+    """Run both sides until so many bytes have arrived, then stop both; not much more passes before."""
+    again.wire.dam = size + 2_000_000
 
     def arrived() -> bool:
         return again.told["receiver"].last[1] > size
@@ -351,7 +365,7 @@ async def test_a_part_that_is_not_what_it_was_is_noticed(tmp_path: Path, how: st
     data = os.urandom(24_000_000)
     (tmp_path / "file").write_bytes(data)
     async with wire() as it:
-        again = Again(tmp_path, it.address, tmp_path / "file")
+        again = Again(tmp_path, it, tmp_path / "file")
         await half_way(again, 7_000_000)
         part = the_part(again.out)
         match how:
@@ -385,7 +399,7 @@ async def test_a_journal_that_is_lost_costs_work_and_nothing_else(
     (tree / "small").write_bytes(b"x")
     (tree / "large").write_bytes(os.urandom(24_000_000))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tree)
+        again = Again(tmp_path, it, tree)
         await half_way(again, 7_000_000)
         file = tmp_path / role / f"{ID}.journal"
         assert file.exists()
@@ -413,7 +427,7 @@ async def test_after_a_reboot_only_what_was_flushed_is_believed(
     for number in range(40):
         (tree / f"{number:02}").write_bytes(os.urandom(600_000))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tree)
+        again = Again(tmp_path, it, tree)
         await half_way(again, 7_000_000)
         there = sorted((again.out / "tree").glob("??"))
         overwrite(there[0], 5, silently=True)  # as if it had never reached the disk
@@ -430,7 +444,7 @@ async def test_a_file_that_was_delivered_and_removed_comes_again_and_one_that_wa
     for number in range(40):
         (tree / f"{number:02}").write_bytes(os.urandom(600_000))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tree)
+        again = Again(tmp_path, it, tree)
         await half_way(again, 7_000_000)
         removed, edited, *_ = sorted((again.out / "tree").glob("??"))
         removed.unlink()
@@ -449,7 +463,7 @@ async def test_what_the_sender_has_removed_leaves_no_part_behind(tmp_path: Path)
     tree.mkdir()
     (tree / "large").write_bytes(os.urandom(24_000_000))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tree)
+        again = Again(tmp_path, it, tree)
         await half_way(again, 7_000_000)
         assert leftovers(again.out)
         (tree / "large").unlink()
@@ -467,7 +481,7 @@ async def test_a_directory_gets_its_mode_and_time_even_if_it_was_made_before(tmp
     os.utime(tree / "inner", ns=(1, 2))
     os.utime(tree, ns=(1, 2))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tree)
+        again = Again(tmp_path, it, tree)
         await half_way(again, 7_000_000)
         await to_the_end(again)
     assert snapshot(again.out / "tree") == snapshot(tree)
@@ -478,7 +492,7 @@ async def test_a_code_is_not_used_a_second_time(tmp_path: Path) -> None:
     """Somebody else who has the code cannot come between two sides that have met."""
     (tmp_path / "file").write_bytes(os.urandom(6_000_000))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tmp_path / "file")
+        again = Again(tmp_path, it, tmp_path / "file")
         await half_way(again, 2_500_000)
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
@@ -576,12 +590,12 @@ async def test_a_side_that_is_started_again_looks_at_its_receipt_first_and_goes_
     other = {"sender": "receiver", "receiver": "sender"}[role]
     receipts = {name: tmp_path / f"{name}.json" for name in (role, other)}
     async with wire() as it:
-        again = Again(tmp_path, it.address, tmp_path / "file")
+        again = Again(tmp_path, it, tmp_path / "file")
         again.options = {name: {"receipt": str(path)} for name, path in receipts.items()}
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(again.start, other)
-                await again.until(role, lambda: it.upstream > 4_000_000)
+                await again.until_sent(role, 4_000_000)
                 assert not receipts[role].exists()
                 receipts[role].write_text("mine")
                 with pytest.raises(UsageError):
@@ -627,12 +641,12 @@ async def test_a_receiver_that_was_killed_knows_its_own_again(
     os.utime(tree / "z", ns=(10**18, 10**18))
     os.utime(tree / "d", ns=(10**18, 10**18))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tree)
+        again = Again(tmp_path, it, tree)
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(again.start, "sender")
                 for most in (900_000, 1_600_000, 4_000_000):
-                    await again.kill("receiver", lambda most=most: it.upstream > most)  # type: ignore[misc]
+                    await again.kill("receiver", most)
                 tag = again.tag("receiver")
                 (again.out / temporary_name(tag)).write_bytes(b"half")
                 (again.out / tree.name / "d" / temporary_name(tag)).write_bytes(b"half")
@@ -651,11 +665,11 @@ async def test_what_somebody_else_has_put_there_meanwhile_is_not_taken_for_ones_
     for number in range(40):
         (tree / f"{number:02}").write_bytes(os.urandom(300_000))
     async with wire() as it:
-        again = Again(tmp_path, it.address, tree)
+        again = Again(tmp_path, it, tree)
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(again.start, "sender")
-                await again.kill("receiver", lambda: it.upstream > 3_000_000)
+                await again.kill("receiver", 3_000_000)
                 (name, *_) = {path.name for path in tree.iterdir()} - set(os.listdir(again.out / "tree"))
                 theirs = again.out / "tree" / name
                 theirs.write_bytes(os.urandom(300_000))
@@ -693,7 +707,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
 
     monkeypatch.setattr(sender, "_offer", lose)
     async with wire() as it:
-        again = Again(tmp_path, it.address, tmp_path / "file")
+        again = Again(tmp_path, it, tmp_path / "file")
 
         async def run(role: str) -> None:
             if role in killed:
@@ -704,5 +718,39 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(run, "sender")
                 nursery.start_soon(run, "receiver")
+    assert (tmp_path / "out" / "file").read_bytes() == data
+    assert not again.remembered()
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+async def test_who_is_stopped_when_all_is_there_still_owes_the_other_side_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    (tmp_path / "file").write_bytes(data := os.urandom(100_000))
+    other = {"sender": "receiver", "receiver": "sender"}[role]
+    finish = Memory.finish
+    over = trio.Event()
+
+    async def hesitate(memory: Memory, report: Report, linger: float) -> None:
+        await finish(memory, report, linger)
+        if not over.is_set() and memory.tag == tag:
+            over.set()
+            await trio.sleep_forever()
+
+    monkeypatch.setattr(Memory, "finish", hesitate)
+    async with wire() as it:
+        again = Again(tmp_path, it, tmp_path / "file")
+        state = again.state(role)
+        state.facts["claim"] = "c1" * 16
+        state.save()
+        state.close()
+        tag = again.tag(role)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, other)
+                await again.until(role, over.is_set)
+                assert again.remembered().count(ID) >= 1
+                report = await again.start(role)
+    assert (report.files, report.failures) == (1, 0)
     assert (tmp_path / "out" / "file").read_bytes() == data
     assert not again.remembered()
