@@ -6,28 +6,26 @@ Only cyclopts is imported here, so that `--help` and a mistyped option are answe
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter, validators
 
 from p2p_copy import limits
+from p2p_copy.cli.client_options import (
+    NO_OPTIONS,
+    NO_RECEIVE_OPTIONS,
+    NO_SEND_OPTIONS,
+    ClientOptions,
+    ReceiveOptions,
+    SendOptions,
+)
 from p2p_copy.cli.config import from_file
 from p2p_copy.cli.failure import explain
 from p2p_copy.cli.help import TwoColumns
-from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, SECONDS, RelayLimits, bytes_of
+from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.times import DEADLINE, DURATION
-from p2p_copy.cli.variables import (
-    CODE_VARIABLE,
-    CONFIG_VARIABLE,
-    SERVER_VARIABLE,
-    STATE_VARIABLE,
-    TOKEN_VARIABLE,
-)
 from p2p_copy.cli.words import with_serve_value
-from p2p_copy.options import Conflict, Links, Names
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,107 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return exit_code or 0
 
 
-@Parameter(name="*")
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """What sender and receiver have in common."""
-
-    server: Annotated[
-        str | None,
-        Parameter(
-            env_var=SERVER_VARIABLE,
-            metavar="URL",
-            help="The relay: wss://HOST:PORT, or ws:// for one without TLS.",
-        ),
-    ] = None
-    code: Annotated[
-        str | None,
-        Parameter(
-            metavar="CODE", help="The code. Other users of this machine can read it in the list of processes."
-        ),
-    ] = None
-    code_file: Annotated[
-        str | None,
-        Parameter(
-            metavar="FILE",
-            allow_leading_hyphen=True,  # it may be a lone one
-            help=f"File whose first line is the code; - for standard input. {CODE_VARIABLE} is another way.",
-        ),
-    ] = None
-    ca_file: Annotated[
-        str | None,
-        Parameter(
-            metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
-        ),
-    ] = None
-    token_file: Annotated[
-        str | None,
-        Parameter(
-            metavar="FILE",
-            allow_leading_hyphen=True,
-            help="File whose first line is the access token, for relays that want one; - for standard input. "
-            f"{TOKEN_VARIABLE} is another way.",
-        ),
-    ] = None
-    wait: Annotated[float, SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
-    patience: Annotated[
-        float,
-        DURATION,
-        Parameter(
-            show_default=lambda seconds: f"{seconds / 3600:g}h",
-            help="For how long to come back when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
-            "at all.",
-        ),
-    ] = limits.PATIENCE
-    deadline: Annotated[
-        float | None,
-        DEADLINE,
-        Parameter(
-            help="Stop then, in good order, so that the same command can go on later: 55m, 23:50, or a date and time."
-        ),
-    ] = None
-    state_dir: Annotated[
-        str | None,
-        Parameter(
-            metavar="DIR",
-            help=f"Where unfinished transfers are remembered. {STATE_VARIABLE} is another way. Default: the usual "
-            "place for a program's state in your home directory.",
-        ),
-    ] = None
-    receipt: Annotated[
-        str | None, Parameter(metavar="FILE", help="Write what was transferred, for p2p-copy verify.")
-    ] = None
-    quiet: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Say nothing but results and errors.")
-    ] = False
-    config: Annotated[
-        str | None,
-        Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
-    ] = None
-
-
-_NO_OPTIONS: Final = ClientOptions()
-
-
 @app.command(usage="Usage: p2p-copy send PATH... [OPTIONS]")
 def send(
     *words: Annotated[str, Parameter(name="PATH", help="Files and directories to send.")],
-    options: ClientOptions = _NO_OPTIONS,
-    serve: Annotated[
-        str | None,
-        Parameter(
-            metavar="[HOST:PORT]",
-            help="Be the relay as well, for this transfer only. Without HOST:PORT: all addresses "
-            f"of this machine, port {limits.SERVE_PORT} or another one that is free.",
-        ),
-    ] = None,
-    links: Annotated[
-        Links,
-        Parameter(
-            help="Symbolic links inside a directory: keep those that stay inside as links, copy what they "
-            "point to, or skip them."
-        ),
-    ] = Links.KEEP,
+    options: ClientOptions = NO_OPTIONS,
+    its: SendOptions = NO_SEND_OPTIONS,
 ) -> int:
     """Send files and directories.
 
@@ -176,7 +78,7 @@ def send(
     """
     from p2p_copy.cli.send import send as work
 
-    return work(words, options, serve=serve, links=links)
+    return work(words, options, its)
 
 
 @app.command(usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
@@ -184,39 +86,8 @@ def receive(
     *words: Annotated[
         str, Parameter(name="CODE", help="The code that the sender shows. Asked for if it is not given.")
     ],
-    options: ClientOptions = _NO_OPTIONS,
-    out: Annotated[
-        str, Parameter(metavar="DIR", help="Directory to write into; made if it is not there.")
-    ] = ".",
-    on_conflict: Annotated[
-        Conflict,
-        Parameter(
-            help="When a name exists already: refuse the new file, overwrite the old one, rename the new "
-            "one, or skip it (which is no failure)."
-        ),
-    ] = Conflict.REFUSE,
-    names: Annotated[
-        Names,
-        Parameter(help="Accept names that work on all systems only, or whatever this system can hold."),
-    ] = Names.PORTABLE,
-    max_size: Annotated[
-        int | None,
-        Parameter(
-            converter=bytes_of,
-            n_tokens=1,
-            accepts_keys=False,
-            metavar="BYTES",
-            help="Most bytes to take in all; K, M, G, T work.",
-        ),
-    ] = None,
-    reverify: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="When going on: read what is here again, and believe nothing else.",
-        ),
-    ] = False,
+    options: ClientOptions = NO_OPTIONS,
+    its: ReceiveOptions = NO_RECEIVE_OPTIONS,
 ) -> int:
     """Receive what a sender with the same code sends.
 
@@ -224,9 +95,7 @@ def receive(
     """
     from p2p_copy.cli.receive import receive as work
 
-    return work(
-        words, options, out=out, conflict=on_conflict, names=names, max_size=max_size, reverify=reverify
-    )
+    return work(words, options, its)
 
 
 @app.command(usage="Usage: p2p-copy resume [ID] [OPTIONS]")
@@ -237,7 +106,7 @@ def resume(
     ] = None,
     /,
     *,
-    options: ClientOptions = _NO_OPTIONS,
+    options: ClientOptions = NO_OPTIONS,
 ) -> int:
     """List the transfers that were begun here and are not done, or go on with one.
 

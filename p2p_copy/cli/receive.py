@@ -18,23 +18,14 @@ from p2p_copy.receiver import receive as receive_files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.cli.app import ClientOptions
+    from p2p_copy.cli.client_options import ClientOptions, ReceiveOptions
     from p2p_copy.files.states import State
     from p2p_copy.observe import Report
     from p2p_copy.protocol.code import Code
 
 
-def receive(
-    words: Sequence[str],
-    options: ClientOptions,
-    *,
-    out: str,
-    conflict: Conflict,
-    names: Names,
-    max_size: int | None,
-    reverify: bool,
-) -> int:
-    """Receive into `out` and return exit code 0.
+def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -> int:
+    """Receive and return exit code 0.
 
     Raises:
         PartialTransfer: not everything arrived.
@@ -49,13 +40,17 @@ def receive(
     facts = {
         remembered.ROLE: "receiver",
         remembered.RELAY: relay,
-        remembered.OUT: os.path.abspath(out),
-        remembered.OPTIONS: {"conflict": conflict.value, "names": names.value, "max_size": max_size},
+        remembered.OUT: os.path.abspath(its.out),
+        remembered.OPTIONS: {
+            "conflict": its.on_conflict.value,
+            "names": its.names.value,
+            "max_size": its.max_size,
+        },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
     }
     states = remembered.states_in(options.state_dir)
     state = remembered.open_state(states, facts, code.text, terminal)
-    return go_on(state, facts, code, options, terminal, reverify=reverify)
+    return go_on(state, facts, code, options, terminal, reverify=its.reverify)
 
 
 def go_on(

@@ -14,7 +14,7 @@ from p2p_copy.protocol import code as codes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.cli.app import ClientOptions
+    from p2p_copy.cli.client_options import ClientOptions
     from p2p_copy.files.states import State, States
 
 

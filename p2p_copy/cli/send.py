@@ -21,13 +21,13 @@ from p2p_copy.sender import send as send_files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.cli.app import ClientOptions
+    from p2p_copy.cli.client_options import ClientOptions, SendOptions
     from p2p_copy.files.states import State
     from p2p_copy.observe import Report
     from p2p_copy.protocol.code import Code
 
 
-def send(words: Sequence[str], options: ClientOptions, *, serve: str | None, links: Links) -> int:
+def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
     """Send and return exit code 0.
 
     Raises:
@@ -37,6 +37,7 @@ def send(words: Sequence[str], options: ClientOptions, *, serve: str | None, lin
     """
     terminal = Terminal.standard(quiet=options.quiet)
     word = send_words(words)
+    serve = its.serve
     if serve and word.relay:
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
     binds = _binds(serve) if serve else []
@@ -46,7 +47,7 @@ def send(words: Sequence[str], options: ClientOptions, *, serve: str | None, lin
         remembered.ROLE: "sender",
         remembered.RELAY: relay,
         remembered.PATHS: [os.path.abspath(path) if path else path for path in word.paths],
-        remembered.OPTIONS: {"links": links.value},
+        remembered.OPTIONS: {"links": its.links.value},
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
     }
     if serve:  # the relay ends with this process, so nobody could come back to it

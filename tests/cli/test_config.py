@@ -21,12 +21,13 @@ def write(path: str | Path, text: str) -> str:
 
 
 def parse(*argv: str) -> dict[str, Any]:
-    """Return what the command would be called with, the options of both clients among the rest."""
+    """Return what the command would be called with, the options of the clients among the rest."""
     _, bound, _ = app.parse_args(list(argv), exit_on_error=False, print_error=False)
     bound.apply_defaults()
     values = dict(bound.arguments)
-    options = values.pop("options", None)
-    return values | {name: getattr(options, name) for name in (options.__slots__ if options else ())}
+    for group in (values.pop("options", None), values.pop("its", None)):
+        values |= {name: getattr(group, name) for name in (group.__slots__ if group else ())}
+    return values
 
 
 def test_the_command_line_comes_before_the_environment_and_the_environment_before_the_file(

@@ -1,0 +1,165 @@
+"""The options of `send` and `receive`, in the order in which help shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Final
+
+from cyclopts import Parameter
+
+from p2p_copy import limits
+from p2p_copy.cli.relay_limits import SECONDS, bytes_of
+from p2p_copy.cli.times import DEADLINE, DURATION
+from p2p_copy.cli.variables import (
+    CODE_VARIABLE,
+    CONFIG_VARIABLE,
+    SERVER_VARIABLE,
+    STATE_VARIABLE,
+    TOKEN_VARIABLE,
+)
+from p2p_copy.options import Conflict, Links, Names
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """What sender and receiver have in common."""
+
+    server: Annotated[
+        str | None,
+        Parameter(
+            env_var=SERVER_VARIABLE,
+            metavar="URL",
+            help="The relay: wss://HOST:PORT, or ws:// for one without TLS.",
+        ),
+    ] = None
+    code: Annotated[
+        str | None,
+        Parameter(
+            metavar="CODE", help="The code. Other users of this machine can read it in the list of processes."
+        ),
+    ] = None
+    code_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            allow_leading_hyphen=True,  # it may be a lone one
+            help=f"File whose first line is the code; - for standard input. {CODE_VARIABLE} is another way.",
+        ),
+    ] = None
+    ca_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
+        ),
+    ] = None
+    token_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            allow_leading_hyphen=True,
+            help="File whose first line is the access token, for relays that want one; - for standard input. "
+            f"{TOKEN_VARIABLE} is another way.",
+        ),
+    ] = None
+    wait: Annotated[float, SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
+    patience: Annotated[
+        float,
+        DURATION,
+        Parameter(
+            show_default=lambda seconds: f"{seconds / 3600:g}h",
+            help="For how long to come back when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
+            "at all.",
+        ),
+    ] = limits.PATIENCE
+    deadline: Annotated[
+        float | None,
+        DEADLINE,
+        Parameter(
+            help="Stop then, in good order, so that the same command can go on later: 55m, 23:50, or a date and time."
+        ),
+    ] = None
+    state_dir: Annotated[
+        str | None,
+        Parameter(
+            metavar="DIR",
+            help=f"Where unfinished transfers are remembered. {STATE_VARIABLE} is another way. Default: the usual "
+            "place for a program's state in your home directory.",
+        ),
+    ] = None
+    receipt: Annotated[
+        str | None, Parameter(metavar="FILE", help="Write what was transferred, for p2p-copy verify.")
+    ] = None
+    quiet: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Say nothing but results and errors.")
+    ] = False
+    config: Annotated[
+        str | None,
+        Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
+    ] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """What only a sender has."""
+
+    serve: Annotated[
+        str | None,
+        Parameter(
+            metavar="[HOST:PORT]",
+            help="Be the relay as well, for this transfer only. Without HOST:PORT: all addresses "
+            f"of this machine, port {limits.SERVE_PORT} or another one that is free.",
+        ),
+    ] = None
+    links: Annotated[
+        Links,
+        Parameter(
+            help="Symbolic links inside a directory: keep those that stay inside as links, copy what they "
+            "point to, or skip them."
+        ),
+    ] = Links.KEEP
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ReceiveOptions:
+    """What only a receiver has."""
+
+    out: Annotated[
+        str, Parameter(metavar="DIR", help="Directory to write into; made if it is not there.")
+    ] = "."
+    on_conflict: Annotated[
+        Conflict,
+        Parameter(
+            help="When a name exists already: refuse the new file, overwrite the old one, rename the new "
+            "one, or skip it (which is no failure)."
+        ),
+    ] = Conflict.REFUSE
+    names: Annotated[
+        Names,
+        Parameter(help="Accept names that work on all systems only, or whatever this system can hold."),
+    ] = Names.PORTABLE
+    max_size: Annotated[
+        int | None,
+        Parameter(
+            converter=bytes_of,
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="BYTES",
+            help="Most bytes to take in all; K, M, G, T work.",
+        ),
+    ] = None
+    reverify: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="When going on: read what is here again, and believe nothing else.",
+        ),
+    ] = False
+
+
+NO_OPTIONS: Final = ClientOptions()
+NO_SEND_OPTIONS: Final = SendOptions()
+NO_RECEIVE_OPTIONS: Final = ReceiveOptions()
