@@ -22,6 +22,7 @@ from p2p_copy.protocol.messages import (
     Goodbye,
     Held,
     Holds,
+    Hole,
     Kind,
     Message,
     Omitted,
@@ -124,7 +125,7 @@ class Incoming:
                 self._whole(message)
             case Page():
                 self._page(message)
-            case Data():
+            case Data() | Hole():
                 self._data(message)
             case FileEnd():
                 self._file_end(message)
@@ -224,20 +225,24 @@ class Incoming:
         for item, _ in files:
             self._settle(item)
 
-    def _data(self, message: Data) -> None:
+    def _data(self, message: Data | Hole) -> None:
         item = self._manifest.data(message)
         if item.refused:
             return
         try:
             part = self._part or self._begin(item, message.offset)
             known = len(self._digest.leaves)
-            self._digest.update(message.data)
-            part.write(message.data)
+            if isinstance(message, Hole):
+                self._digest.skip(message.size)
+                part.skip(message.size)
+            else:
+                self._digest.update(message.data)
+                part.write(message.data)
         except Refused as refused:
             self._reject(item, refused.reason)
             return
-        self.size += len(message.data)
-        self._written += len(message.data)
+        self.size += message.size
+        self._written += message.size
         if len(self._digest.leaves) > known:
             self._target.kept.add_leaves(item, bytes(self._digest.leaves[known:]))
             self._target.kept.flushed(item, part.flushed // limits.SEGMENT)

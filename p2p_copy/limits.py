@@ -35,6 +35,10 @@ MAX_RECORD_CONTENT: Final = 1 * MIB
 MAX_RECORD: Final = RECORD_HEADER + MAX_RECORD_CONTENT + RECORD_TAG
 """Bytes of one record as a message on the wire."""
 
+MAX_RECORD_HOLES: Final = 1 * GIB
+"""Bytes of all holes that one record tells of: they cost the sender next to nothing, and the receiver up to a second of
+hashing zeros before it looks up again."""
+
 REKEY_RECORDS: Final = 2**22
 """Records under one key. RFC 8446 section 5.5 allows 2**24.5 full TLS records for AES-GCM; ours are longer."""
 

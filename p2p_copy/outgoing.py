@@ -22,6 +22,7 @@ from p2p_copy.protocol.messages import (
     FileEnd,
     FileFail,
     Finish,
+    Hole,
     Kind,
     Message,
     Omitted,
@@ -162,18 +163,26 @@ class Outgoing:
 
     def _pack(self) -> Iterator[bytes | Pause]:
         session = self._session
+        holes = 0  # bytes that the record under way skips
         for message in self._messages():
             if isinstance(message, Pause):
                 if session.pending:
                     yield session.record()
+                    holes = 0
                 yield message
                 continue
             size = len(message.data) + wire.WHOLE_OVERHEAD if isinstance(message, (Data, WholeFile)) else 0
+            hole = message.size if isinstance(message, Hole) else 0
             if self.total is not None and not self._told_total:
                 self._told_total = True
                 session.say(Total(*self.total))
-            if session.pending and session.pending + size > self._chunk + limits.RECORD_SPARE:
+            if session.pending and (
+                session.pending + size > self._chunk + limits.RECORD_SPARE
+                or holes + hole > limits.MAX_RECORD_HOLES
+            ):
                 yield session.record()
+                holes = 0
+            holes += hole
             session.say(message)
         yield session.record()
 
@@ -281,8 +290,8 @@ class Outgoing:
         """Read a file only to compare it."""
         digest = FileDigest(found.entry.size)
         with open_source(found) as source:
-            for chunk in source.read_chunks(lambda: limits.MOST_CHUNK):
-                digest.update(chunk)
+            for piece in source.read_pieces(lambda: limits.MOST_CHUNK):
+                _add(digest, piece)
                 yield Pause.WORK
         self._sent.whole(found, digest.digest())
         return digest.digest()
@@ -330,13 +339,17 @@ class Outgoing:
         if not leaves:
             self._sent.begin(found, b"")
         with open_source(found) as source:
-            for chunk in source.read_chunks(lambda: self._chunk, offset):
+            for piece in source.read_pieces(lambda: self._chunk, offset):
                 known = len(digest.leaves)
-                digest.update(chunk)
+                _add(digest, piece)
                 if len(digest.leaves) > known:
                     self._sent.add_leaves(found, bytes(digest.leaves[known:]))
-                yield Data(found.index, offset, chunk)
-                offset += len(chunk)
+                if isinstance(piece, int):
+                    yield Hole(found.index, offset, piece)
+                    offset += piece
+                else:
+                    yield Data(found.index, offset, piece)
+                    offset += len(piece)
                 if found.index in self._rejected:
                     raise SourceFailed(Reason.NOT_WANTED)
         return digest.digest()
@@ -351,3 +364,11 @@ class Outgoing:
         while above is not None and above.index not in self._rejected:
             above = above.parent
         return above
+
+
+def _add(digest: FileDigest, piece: bytes | int) -> None:
+    """Add what was read of a file; a number stands for a hole."""
+    if isinstance(piece, int):
+        digest.skip(piece)
+    else:
+        digest.update(piece)

@@ -158,6 +158,20 @@ class Part:
         except OSError as error:
             fail(error)
 
+    def skip(self, count: int) -> None:
+        """Append so many zero bytes as a hole, which takes no room where the file system can do that.
+
+        Raises:
+            Refused: the file is larger than the system allows.
+            NoSpace, OutputNotWritable: no more can be written at all.
+
+        """
+        try:
+            os.ftruncate(self._fd, self._at + count)  # now: nothing else may come after it
+            self._at = os.lseek(self._fd, count, os.SEEK_CUR)
+        except OSError as error:
+            fail(error)
+
     def _flush(self) -> None:
         os.fsync(self._fd)
         self.flushed = self._at

@@ -2,6 +2,8 @@
 
 A file is read only while it is what the walk has seen: the same device, inode, size and time, before the
 first byte and after the last. A small one is looked at after the last byte only: nothing was passed on before.
+
+Where the system tells of holes, those of a large file are not read.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy import limits
-from p2p_copy.protocol.digest import leaf_digest
+from p2p_copy.protocol.digest import leaf_digest, zero_leaf
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ OPEN: Final = (
 )
 
 _OPEN_NO_LINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
+
+_BLOCK: Final = 512
+"""Bytes in which systems count what a file takes on the disk, whatever its blocks are (POSIX)."""
 
 _REASONS: Final = {
     errno.ENOENT: Reason.VANISHED,
@@ -138,10 +143,11 @@ def _read(fd: int, size: int, *, probe: bool) -> bytes:
 class SourceFile:
     """A file that is being read; made by `open_source`."""
 
-    __slots__ = ("_fd", "_identity", "_size")
+    __slots__ = ("_fd", "_has_holes", "_identity", "_size")
 
     def __init__(self, fd: int, found: Found) -> None:
         self._fd = fd
+        self._has_holes = False
         self._identity = found.identity
         self._size = found.entry.size
 
@@ -160,41 +166,68 @@ class SourceFile:
             SourceFailed: it cannot be read, or the file is shorter than it was.
 
         """
-        try:
-            os.lseek(self._fd, number * limits.SEGMENT, os.SEEK_SET)
-        except OSError:
-            raise SourceFailed(Reason.UNREADABLE) from None
+        at = number * limits.SEGMENT
+        data, _ = self._extent(at)
+        if data >= at + limits.SEGMENT:
+            return zero_leaf(limits.SEGMENT)
+        self._seek(at)
         segment = _read(self._fd, limits.SEGMENT, probe=False)
         if len(segment) < limits.SEGMENT:
             raise SourceFailed(Reason.CHANGED)
         return leaf_digest(segment)
 
-    def read_chunks(self, size: Callable[[], int], offset: int = 0) -> Iterator[bytes]:
-        """Yield the file from `offset` on in chunks of as many bytes as `size` says, the last one shorter; once.
+    def read_pieces(self, size: Callable[[], int], offset: int = 0) -> Iterator[bytes | int]:
+        """Yield the file from `offset` on, once: chunks of as many bytes as `size` says, or fewer, and holes.
 
-        The last chunk comes only when it is certain that the file is still what the walk has seen.
+        A number stands for a hole of so many zero bytes. The last piece comes only when it is certain that the file is
+        still what the walk has seen.
 
         Raises:
             SourceFailed: it became shorter or longer or was written to, or it cannot be read.
 
         """
-        left = self._size - offset
+        at = offset
+        while at < self._size:
+            data, end = self._extent(at)
+            while at < data:
+                count = min(data - at, limits.MAX_RECORD_HOLES)
+                at += count
+                if at == self._size:
+                    self.check()
+                yield count
+            self._seek(at)
+            while at < end:
+                count = min(size(), end - at)
+                at += count
+                chunk = _read(self._fd, count, probe=at == self._size)
+                if len(chunk) != count:
+                    raise SourceFailed(Reason.CHANGED)
+                if at == self._size:
+                    self.check()
+                yield chunk
+        if offset == self._size:
+            self._seek(offset)
+            if _read(self._fd, 0, probe=True):
+                raise SourceFailed(Reason.CHANGED)
+            self.check()
+
+    def _extent(self, at: int) -> tuple[int, int]:
+        """Return where the data begin that are next from `at` on, and where they end."""
+        if not self._has_holes:
+            return at, self._size
         try:
-            os.lseek(self._fd, offset, os.SEEK_SET)
+            data = os.lseek(self._fd, at, os.SEEK_DATA)
+            end = os.lseek(self._fd, data, os.SEEK_HOLE)
+        except OSError as error:
+            # Nothing but a hole is left; or this file system does not tell.
+            return (self._size, self._size) if error.errno == errno.ENXIO else (at, self._size)
+        return min(data, self._size), min(end, self._size)
+
+    def _seek(self, at: int) -> None:
+        try:
+            os.lseek(self._fd, at, os.SEEK_SET)
         except OSError:
             raise SourceFailed(Reason.UNREADABLE) from None
-        while left > (wanted := size()):
-            chunk = _read(self._fd, wanted, probe=False)
-            if len(chunk) < wanted:
-                raise SourceFailed(Reason.CHANGED)
-            left -= wanted
-            yield chunk
-        chunk = _read(self._fd, left, probe=True)
-        if len(chunk) != left:
-            raise SourceFailed(Reason.CHANGED)
-        self.check()
-        if chunk:
-            yield chunk
 
     def check(self) -> None:
         """Find out whether the file is still what the walk has seen.
@@ -209,6 +242,8 @@ class SourceFile:
             raise SourceFailed(Reason.UNREADABLE) from None
         if not stat.S_ISREG(status.st_mode) or identity_of(status) != self._identity:
             raise SourceFailed(Reason.CHANGED)
+        if hasattr(os, "SEEK_DATA"):  # not on Windows
+            self._has_holes = status.st_blocks * _BLOCK < self._size
 
     def close(self) -> None:
         """Close the file; may be called again."""

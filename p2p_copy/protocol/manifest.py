@@ -20,7 +20,7 @@ from p2p_copy.protocol.messages import Kind
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from p2p_copy.protocol.messages import Data, Entry, FileEnd, FileFail, Finish, Page, WholeFile
+    from p2p_copy.protocol.messages import Data, Entry, FileEnd, FileFail, Finish, Hole, Page, WholeFile
 
 
 class Item:
@@ -188,7 +188,7 @@ class Manifest:
                 self.owed += item.held
             item.held = 0
 
-    def data(self, message: Data) -> Item:
+    def data(self, message: Data | Hole) -> Item:
         """Return the item that these bytes belong to.
 
         Raises:
@@ -197,11 +197,12 @@ class Manifest:
         """
         item = self._file(message.index)
         self._use_held(item, at=message.offset)
-        if message.offset != item.received or len(message.data) > item.entry.size - item.received:
+        size = message.size
+        if message.offset != item.received or size > item.entry.size - item.received:
             raise PeerMisbehaved("The other side sent bytes that do not fit into their file.")
         self._current = item
-        item.received += len(message.data)
-        self.owed -= len(message.data)
+        item.received += size
+        self.owed -= size
         return item
 
     def end(self, message: FileEnd) -> Item:

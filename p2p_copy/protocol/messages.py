@@ -1,6 +1,6 @@
 """The vocabulary of a transfer: one class for each thing that is said inside the sealed records.
 
-Sender to receiver:  Offer, Total, Page, Data, FileEnd, FileFail, Omitted, Finish, Goodbye, Abort
+Sender to receiver:  Offer, Total, Page, Data, Hole, FileEnd, FileFail, Omitted, Finish, Goodbye, Abort
 Receiver to sender:  Accept, Reject, Progress, Receipt, Abort
 
 Entries get numbers in the order in which pages name them, from 0; later messages use the number. A tree
@@ -112,6 +112,20 @@ class Data:
     offset: int
     data: bytes | memoryview
 
+    @property
+    def size(self) -> int:
+        """How many bytes."""
+        return len(self.data)
+
+
+@dataclass(slots=True)
+class Hole:
+    """`size` zero bytes of the file with number `index`, from `offset`, that take no room on the sender's disk."""
+
+    index: int
+    offset: int
+    size: int
+
 
 @dataclass(slots=True)
 class FileEnd:
@@ -220,6 +234,6 @@ class Abort:
 
 
 Message: TypeAlias = (
-    Offer | Accept | Total | Page | Data | FileEnd | WholeFile | FileFail | Omitted | Finish | Goodbye
+    Offer | Accept | Total | Page | Data | Hole | FileEnd | WholeFile | FileFail | Omitted | Finish | Goodbye
     | Reject | Holds | Progress | Receipt | Abort
 )  # fmt: skip

@@ -19,6 +19,7 @@ from p2p_copy.protocol.messages import (
     Finish,
     Goodbye,
     Holds,
+    Hole,
     Message,
     Offer,
     Omitted,
@@ -62,7 +63,7 @@ class R(_ByIdentity):
 State: TypeAlias = S | R
 Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
 
-_STREAM: Final = (Total, Page, Data, FileEnd, WholeFile, FileFail, Omitted)
+_STREAM: Final = (Total, Page, Data, Hole, FileEnd, WholeFile, FileFail, Omitted)
 _ANSWERS: Final = (Reject, Holds, Progress)
 
 SAYS: Final[Cells] = {

@@ -23,6 +23,7 @@ from p2p_copy.protocol.messages import (
     Goodbye,
     Held,
     Holds,
+    Hole,
     Kind,
     Message,
     Offer,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 FRAME: Final = struct.Struct(">BI")
 _ENTRY: Final = struct.Struct(">BBHqQH")  # and the length of the name, which is always there
 _DATA: Final = struct.Struct(">IQ")
+_HOLE: Final = struct.Struct(">IQQ")
 _INDEX: Final = struct.Struct(">I")
 _INDEX_REASON: Final = struct.Struct(">IB")
 _TWO: Final = struct.Struct(">QQ")
@@ -53,6 +55,7 @@ _WHOLE_END: Final = struct.Struct(f">BII{limits.DIGEST}s")  # a FileEnd
 
 _DATA_NUMBER: Final = 0x04
 _FILE_END_NUMBER: Final = 0x05
+_HOLE_NUMBER: Final = 0x0A
 _FILE_END_BODY: Final = _INDEX.size + limits.DIGEST
 
 WHOLE_OVERHEAD: Final = _WHOLE.size + _WHOLE_END.size
@@ -80,7 +83,7 @@ def decode(content: bytes | memoryview) -> list[Message]:
     """
     view = memoryview(content)
     messages: list[Message] = []
-    at = 0
+    at = holes = 0
     while at < len(view):
         whole = _decode_whole(view, at)
         if whole is not None:
@@ -99,6 +102,10 @@ def decode(content: bytes | memoryview) -> list[Message]:
         reader = _Reader(view[at : at + length])
         message = decoder(reader)
         reader.end()
+        if isinstance(message, Hole):
+            holes += message.size
+            if holes > limits.MAX_RECORD_HOLES:
+                raise PeerMisbehaved("The other side sent larger holes than a record may have.")
         messages.append(message)
         at += length
     return messages
@@ -250,6 +257,13 @@ def _decode_data(reader: _Reader) -> Data:
     return Data(index, offset, data)
 
 
+def _decode_hole(reader: _Reader) -> Hole:
+    index, offset, size = reader.fields(_HOLE)
+    if not size:
+        raise PeerMisbehaved("The other side sent an empty piece of a file.")
+    return Hole(index, offset, size)
+
+
 def _decode_indexed(reader: _Reader) -> tuple[int, Reason]:
     index, reason = reader.fields(_INDEX_REASON)
     return index, reader.reason(reason)
@@ -286,6 +300,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
     Data: (_DATA_NUMBER, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
+    Hole: (_HOLE_NUMBER, lambda m: _HOLE.pack(m.index, m.offset, m.size)),
     FileEnd: (_FILE_END_NUMBER, lambda m: _INDEX.pack(m.index) + m.digest),
     FileFail: (0x06, lambda m: _INDEX_REASON.pack(m.index, m.reason)),
     Omitted: (0x07, lambda m: _text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason,))),
@@ -312,6 +327,7 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     0x07: _decode_omitted,
     0x08: _decode_finish,
     0x09: lambda r: Goodbye(),
+    _HOLE_NUMBER: _decode_hole,
     0x11: _decode_accept,
     0x12: lambda r: Reject(*_decode_indexed(r), r.text(2 * limits.MAX_PATH)),
     0x15: _decode_holds,

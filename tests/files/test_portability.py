@@ -13,7 +13,7 @@ import importlib, os, sys
 import p2p_copy.files.source, p2p_copy.files.target  # and all that is imported elsewhere
 
 for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "fchmod", "link",
-             "posix_fadvise", "fchown", "mkfifo", "geteuid"):
+             "posix_fadvise", "fchown", "mkfifo", "geteuid", "SEEK_DATA", "SEEK_HOLE"):
     delattr(os, name)
 os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks = set(), set(), set()
 sys.platform = "win32"
@@ -37,8 +37,8 @@ with Target("out", conflict=Conflict.REFUSE) as target:
         elif found.entry.kind is Kind.FILE:
             part = target.begin_file(item)
             with open_source(found) as source:
-                for chunk in source.read_chunks(lambda: 1000):
-                    part.write(chunk)
+                for piece in source.read_pieces(lambda: 1000):
+                    part.skip(piece) if isinstance(piece, int) else part.write(piece)
             part.publish()
         else:
             try:

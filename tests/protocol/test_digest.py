@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 from blake3 import blake3
 from hypothesis import given, strategies as st
 
@@ -33,6 +34,20 @@ def test_segments_are_leaves_at_every_edge() -> None:
         data = bytes(size)
         assert digest_of(data) == by_the_book(data)
         assert digest_of(data[:1000], data[1000:]) == by_the_book(data)
+
+
+@pytest.mark.parametrize("before", [0, 1, limits.SEGMENT])
+@pytest.mark.parametrize("hole", [1, 100_000, limits.SEGMENT - 1, limits.SEGMENT, 2 * limits.SEGMENT + 1])
+def test_a_hole_is_so_many_zeros(before: int, hole: int) -> None:
+    one, other = (FileDigest(before + hole + 1) for _ in range(2))
+    for digest in (one, other):
+        digest.update(b"x" * before)
+    one.skip(hole)
+    other.update(bytes(hole))
+    assert one.leaves == other.leaves
+    for digest in (one, other):
+        digest.update(b"y")
+    assert one.digest() == other.digest()
 
 
 def test_the_size_is_part_of_the_digest() -> None:

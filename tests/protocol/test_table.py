@@ -13,6 +13,7 @@ from p2p_copy.protocol.messages import (
     Finish,
     Goodbye,
     Holds,
+    Hole,
     Message,
     Offer,
     Omitted,
@@ -32,6 +33,7 @@ EXAMPLES: dict[type, Message] = {
     Total: Total(0, 0),
     Page: Page(()),
     Data: Data(0, 0, b"x"),
+    Hole: Hole(0, 1, 1),
     FileEnd: FileEnd(0, b""),
     WholeFile: WholeFile(0, b"x", b""),
     FileFail: FileFail(0, Reason.OTHER),
@@ -64,8 +66,8 @@ def test_every_cell(state: State, kind: type) -> None:
 
 def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
     states: dict[str, State] = {"sender": S.NEW, "receiver": R.NEW}
-    story = (Offer, Accept, Total, Page, Holds, Data, Progress, FileEnd, Reject, FileFail, Omitted, Finish, Progress,
-             Reject, Receipt, Goodbye)  # fmt: skip
+    story = (Offer, Accept, Total, Page, Holds, Data, Hole, Progress, FileEnd, Reject, FileFail, Omitted, Finish,
+             Progress, Reject, Receipt, Goodbye)  # fmt: skip
     for kind in story:
         by_receiver = kind in (Accept, Holds, Progress, Reject, Receipt)
         speaker, listener = ("receiver", "sender") if by_receiver else ("sender", "receiver")
@@ -79,7 +81,7 @@ def test_neither_side_says_what_only_the_other_may() -> None:
     for sending in S:
         assert not {Accept, Holds, Reject, Progress, Receipt} & set(SAYS[sending])
     for receiving in R:
-        assert not {Offer, Page, Data, FileEnd, WholeFile, Finish, Goodbye} & set(SAYS[receiving])
+        assert not {Offer, Page, Data, Hole, FileEnd, WholeFile, Finish, Goodbye} & set(SAYS[receiving])
 
 
 def test_a_side_may_give_up_until_it_has_said_its_last() -> None:

@@ -20,6 +20,7 @@ from p2p_copy.protocol.messages import (
     Goodbye,
     Held,
     Holds,
+    Hole,
     Kind,
     Message,
     Offer,
@@ -54,6 +55,7 @@ message = st.one_of(
     st.builds(Total, u64, u64),
     st.builds(lambda entries: Page(tuple(entries)), st.lists(entry, min_size=1, max_size=5)),
     st.builds(Data, u32, u64, st.binary(min_size=1, max_size=100)),
+    st.builds(Hole, u32, u64, st.integers(1, limits.MAX_RECORD_HOLES // 8)),
     st.builds(FileEnd, u32, digest),
     st.builds(WholeFile, u32, st.binary(min_size=1, max_size=100), digest),
     st.builds(FileFail, u32, reason),
@@ -126,7 +128,7 @@ def test_garbage_is_refused_or_decoded_but_never_crashes(garbage: bytes) -> None
 
 def test_every_message_of_the_vocabulary_has_a_number_for_each_direction() -> None:
     assert {kind.__name__ for kind in wire._ENCODERS} == {
-        "Offer", "Accept", "Total", "Page", "Data", "FileEnd", "FileFail", "Omitted", "Finish", "Goodbye",
+        "Offer", "Accept", "Total", "Page", "Data", "Hole", "FileEnd", "FileFail", "Omitted", "Finish", "Goodbye",
         "Reject", "Holds", "Progress", "Receipt", "Abort",
     }  # fmt: skip
     assert {number for number, _ in wire._ENCODERS.values()} == set(wire._DECODERS)
@@ -147,15 +149,35 @@ def test_a_reason_of_a_later_version_is_read_as_other() -> None:
         wire.FRAME.pack(0x77, 0),
         wire.FRAME.pack(0x03, 0),
         wire.FRAME.pack(0x04, 12) + bytes(12),
+        wire.FRAME.pack(0x0A, 20) + bytes(20),
         wire.FRAME.pack(0x01, 4) + b"\x00\x02\xff\xfe",
         wire.FRAME.pack(0x11, 3) + b"\x00\x00\x02",
         wire.FRAME.pack(0x01, 2**32 - 1),
     ],
-    ids=["cut", "short", "long", "unknown", "empty page", "empty data", "not utf-8", "no bool", "huge"],
+    ids=[
+        "cut",
+        "short",
+        "long",
+        "unknown",
+        "empty page",
+        "empty data",
+        "empty hole",
+        "not utf-8",
+        "no bool",
+        "huge",
+    ],
 )
 def test_what_is_not_in_the_specification_is_refused(bad: bytes) -> None:
     with pytest.raises(PeerMisbehaved):
         wire.decode(bad)
+
+
+def test_a_record_has_bounded_holes() -> None:
+    half = Hole(0, 0, limits.MAX_RECORD_HOLES // 2)
+    assert wire.decode(content(half, half)) == [half, half]
+    for many in ((half, half, Hole(0, 0, 1)), (Hole(0, 0, limits.MAX_RECORD_HOLES + 1),)):
+        with pytest.raises(PeerMisbehaved):
+            wire.decode(content(*many))
 
 
 def test_a_page_holds_a_bounded_number_of_entries() -> None:
