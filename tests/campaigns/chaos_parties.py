@@ -32,6 +32,9 @@ ENDING = 30.0
 LAST_WORDS = 12
 """Lines of what a process said, for the person who wonders what happened."""
 
+MET = "The other side is there"
+"""What clients say when they have met; from then on they remember the transfer until all is done."""
+
 NOTE = "----- "
 """What our own lines in their logs begin with."""
 
@@ -64,6 +67,10 @@ class Setting:
 
     def state(self, who: Who) -> Path:
         return self.folder / f"state of {who}"
+
+    def remembers(self, who: Who) -> bool:
+        """Return whether something of the transfer is remembered."""
+        return any(self.state(who).glob("*.json"))
 
     @property
     def authority(self) -> Path:
@@ -155,6 +162,7 @@ class Party:
         self._environment = environment(P2P_COPY_CODE=setting.code, P2P_COPY_DEBUG="1")
         self._log = setting.logs / f"{who}.log"
         self._log.touch()
+        self._setting = setting
         self._fail = fail
         self._process: trio.Process | None = None
         self._victim: trio.Process | None = None
@@ -208,6 +216,8 @@ class Party:
                     self._fail(f"the {self.who} ended by itself, with {code}")
                     return
                 await started.wait()
+                if self.ended.is_set():
+                    return
         finally:
             await self.remove()
 
@@ -219,7 +229,11 @@ class Party:
                 await self._process.wait()
 
     async def end(self, number: signal.Signals) -> bool:
-        """End it. Return False if its work is done. The lock is the caller's."""
+        """End it. Return False if its work is done. The lock is the caller's.
+
+        A client has done its work when it has forgotten a transfer that it has known, even if it was ended on its last
+        steps to exit code 0: with the same command it would begin another transfer.
+        """
         process = self._victim = self._process
         assert process is not None
         process.send_signal(number)
@@ -233,6 +247,10 @@ class Party:
             return False
         if code not in self._proper(number):
             self._fail(f"the {self.who} ended with {code} after {number.name}")
+        if self.may_end and MET in self.said and not self._setting.remembers(self.who):
+            self.ended.set()
+            self._started.set()  # nobody starts it again
+            return False
         return True
 
     def _proper(self, number: signal.Signals) -> set[int]:
