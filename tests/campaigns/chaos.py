@@ -6,6 +6,9 @@ round, between real processes in networks of their own, until N accidents have m
 again with the same command, and a round must come to its end with all that was promised: each byte, mode and time, no
 leftovers, and little that was sent twice. It fails if one does not, names the seed, and keeps the logs.
 
+`--resume [BYTES]` and `--many [FILES]` measure instead how soon a large file goes on when both sides were killed at
+90 %, and in how much memory a tree of a million files, and a tenth of it.
+
 Without root there are no networks: then no link goes down, the relay stays where it is, and it is the relay that
 counts what crosses.
 """
@@ -14,34 +17,32 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections import defaultdict
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy import limits
 from p2p_copy.cli.relay_limits import number_of_bytes
 from tests.bench.data import GIB, KIB, MIB, workspace
 from tests.bench.markdown import Machine, median, number, say, table
 from tests.bench.runs import end_in_order
-from tests.campaigns.chaos_data import MEDIUM, MEDIUM_ONE_OF, SMALL, make_large, make_tree, size_of
+from tests.campaigns.chaos_campaign import Campaign
+from tests.campaigns.chaos_data import MEDIUM, MEDIUM_ONE_OF, SMALL
 from tests.campaigns.chaos_network import Loopback, Networks, NoNetworks, networks
-from tests.campaigns.chaos_parties import Setting, help_of
-from tests.campaigns.chaos_plan import KINDS, LARGE, MOST, TREE, WITH_NETWORK, WORKS, plan
-from tests.campaigns.chaos_round import Outcome, Round, deadline
+from tests.campaigns.chaos_plan import KINDS, LARGE, TREE, WITH_NETWORK, WORKS
+from tests.campaigns.chaos_proofs import Proofs, report as report_of_proofs, room as room_of_proofs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from tests.campaigns.chaos_plan import Kind, Plan
+    from tests.campaigns.chaos_plan import Kind
+    from tests.campaigns.chaos_round import Outcome
 
 STOPPED = 130
 """Exit code after Ctrl-C."""
@@ -49,138 +50,9 @@ STOPPED = 130
 BLOCK = 8 * KIB
 """Bytes that one more file takes in memory besides its contents: a page that is not full, and its name."""
 
-
-ENOUGH = 5
-"""Rounds that failed, after which there is enough to look at."""
-
 EXPLAINED = """\
 Bytes are those that the sender's machine sent beyond the data. Seconds lost are those beyond what the data takes at the
 relay's rate; in part they are the accidents themselves, which last as long as they last."""
-
-
-@dataclass
-class Campaign:
-    """All rounds.
-
-    Attributes:
-        words: of the command line.
-        place: where they are.
-        folder: for what is copied.
-        logs: a folder for each round; those of rounds that went well are removed.
-        stopped: whether somebody did not want to wait for the end.
-
-    """
-
-    words: argparse.Namespace
-    place: Networks | Loopback
-    folder: Path
-    logs: Path
-    outcomes: list[Outcome] = field(default_factory=list)
-    stopped: bool = False
-
-    @property
-    def accidents(self) -> int:
-        return sum(len(outcome.happened) for outcome in self.outcomes)
-
-    async def run(self) -> None:
-        """Run all rounds, or until a signal comes."""
-        async with trio.open_nursery() as nursery:
-            await nursery.start(self._listen, nursery.cancel_scope)
-            await self._rounds()
-            nursery.cancel_scope.cancel()
-
-    async def _listen(
-        self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Stop at a signal.
-
-        With these handled here, programs that we start do not ignore them, whatever the shell that started us says.
-        """
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
-            task_status.started()
-            async for _ in signals:
-                self.stopped = True
-                scope.cancel()
-
-    async def _rounds(self) -> None:
-        began = trio.current_time()
-        offered = help_of(self.words.program, "send")
-        seed = self.words.seed
-        while True:
-            missing = self.words.kills - self.accidents
-            await self._round(self._plan(seed, missing), offered)
-            seed += 1
-            done = len(self.outcomes)
-            if sum(bool(outcome.wrong) for outcome in self.outcomes) >= ENOUGH:
-                return
-            if trio.current_time() - began > self.words.minutes * 60 or done >= self.words.rounds:
-                return
-            if self.accidents >= self.words.kills and (self.words.kills or done >= len(self._works)):
-                return
-
-    def _plan(self, seed: int, most: int) -> Plan:
-        networked = isinstance(self.place, Networks)
-        return plan(seed, only=self.words.only, network=networked, most=min(most, MOST))
-
-    @property
-    def _works(self) -> Sequence[str]:
-        return [self.words.only] if self.words.only else WORKS
-
-    async def _source(self, work: str) -> Path:
-        """Return what is copied. It is made once."""
-        path = self.folder / f"source {work}"
-        if not path.exists():
-            say(f"making {path.name}", to_people=True)
-            make, count = (make_large, self.words.size) if work == LARGE else (make_tree, self.words.files)
-            await trio.to_thread.run_sync(make, path, count)
-        return path
-
-    async def _round(self, plan: Plan, offered: str) -> None:
-        source = await self._source(plan.work)
-        size = await trio.to_thread.run_sync(size_of, source)
-        rate = max(round(size / (self.words.seconds * plan.pace)), limits.LEAST_RATE)
-        outcome = Outcome(plan, size, size / rate)
-        logs, folder = self.logs / f"seed {plan.seed}", self.folder / f"round {plan.seed}"
-        setting = Setting(
-            program=self.words.program,
-            place=self.place,
-            folder=folder,
-            logs=logs,
-            code=f"chaos{plan.seed}-a long passphrase",
-            source=source,
-            out=folder / "out",
-            rate=rate,
-            tls=plan.tls,
-            patience=2 * deadline(plan, outcome.expected),
-        )
-        for made in (logs, setting.out):
-            made.mkdir(parents=True)
-        setting.issue()
-        say(f"seed {plan.seed}: {plan.work}, {size / MIB:,.0f} MiB, {rate / MIB:,.0f} MiB/s", to_people=True)
-        try:
-            await Round(plan, setting, outcome).run(offered)
-        finally:
-            self.outcomes.append(outcome)
-            shutil.rmtree(folder)
-        self._tell(outcome, logs)
-
-    def _tell(self, outcome: Outcome, logs: Path) -> None:
-        for why in outcome.wrong:
-            say(f"FAILED, seed {outcome.plan.seed}: {why}", to_people=True)
-        if outcome.wrong:
-            for who, said in outcome.last_words.items():
-                say(f"--- last words of the {who}\n{said}", to_people=True)
-            words = self.words
-            shape = f"--size {words.size} --files {words.files} --seconds {words.seconds:g}"
-            again = f"--seed {outcome.plan.seed} --rounds 1 --only {outcome.plan.work} {shape}"
-            say(f"--- whole logs: {logs}\n--- once more: {again}", to_people=True)
-        else:
-            shutil.rmtree(logs)
-        say(
-            f"seed {outcome.plan.seed}: {len(outcome.happened)} accidents, {outcome.seconds:.1f} s instead of "
-            f"{outcome.expected:.1f}, {outcome.overhead:+.1%} bytes",
-            to_people=True,
-        )
 
 
 def report(campaign: Campaign) -> str:
@@ -279,7 +151,36 @@ def arguments() -> argparse.Namespace:
         "--seconds", type=float, default=30, help="of a round without accidents, some more or less"
     )
     parser.add_argument("--program", default=str(ours), help="p2p-copy")
+    parser.add_argument(
+        "--resume",
+        type=number_of_bytes,
+        nargs="?",
+        const=20 * GIB,
+        metavar="BYTES",
+        help="instead: how soon a file of that size goes on at 90 %%",
+    )
+    parser.add_argument(
+        "--many",
+        type=int,
+        nargs="?",
+        const=1_000_000,
+        metavar="FILES",
+        help="instead: the memory in which so many files with long paths go on half way",
+    )
     return parser.parse_args()
+
+
+@contextmanager
+def place_of_all() -> Iterator[Networks | Loopback]:
+    """Yield networks of our own, if they can be made here."""
+    with ExitStack() as stack:
+        try:
+            place: Networks | Loopback = stack.enter_context(networks())
+        except NoNetworks as why:
+            place = Loopback()
+            left_out = ", ".join(f"{kind}" for kind in KINDS if kind.action in WITH_NETWORK)
+            say(f"No networks of our own: {why}. Left out: {left_out}.", to_people=True)
+        yield place
 
 
 def main() -> int:
@@ -287,18 +188,17 @@ def main() -> int:
     end_in_order()
     began = time.monotonic()
     logs = Path(tempfile.mkdtemp(prefix="p2p-copy-chaos-"))
-    with ExitStack() as stack:
-        place: Networks | Loopback
-        try:
-            place = stack.enter_context(networks())
-        except NoNetworks as why:
-            place = Loopback()
-            left_out = ", ".join(f"{kind}" for kind in KINDS if kind.action in WITH_NETWORK)
-            say(f"No networks of our own: {why}. Left out: {left_out}.", to_people=True)
-        folder = stack.enter_context(workspace(room(words)))
-        campaign = Campaign(words, place, folder, logs)
-        trio.run(campaign.run)
-    say(report(campaign))
+    campaign: Campaign
+    if words.resume or words.many:
+        with workspace(room_of_proofs(words)) as folder:
+            campaign = proofs = Proofs(words, Loopback(), folder, logs)
+            trio.run(campaign.run)
+        say(report_of_proofs(proofs))
+    else:
+        with place_of_all() as place, workspace(room(words)) as folder:
+            campaign = Campaign(words, place, folder, logs)
+            trio.run(campaign.run)
+        say(report(campaign))
     say(f"\n{(time.monotonic() - began) / 60:.1f} minutes. {machine.about()}")
     if any(outcome.wrong for outcome in campaign.outcomes):
         return 1

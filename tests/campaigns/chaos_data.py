@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import stat
+from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,16 @@ TIMES = (1_000_000_000, 1_700_000_000)
 PREFIX = ".p2p-copy-"
 """Names of what p2p-copy leaves beside files while it is at work."""
 
+SPARSE = 256 * MIB
+"""Bytes from one mebibyte of contents to the next in a sparse file."""
+
+LONG_NAME = "a name of some sixty-four bytes, as they come out of simulations"
+FULL = 1000
+"""Files in one directory of those with long paths."""
+
+TINY_ONE_OF = 10
+"""One of so many files with long paths has a few bytes, the others are empty."""
+
 SHOWN = 5
 """Paths of a kind that are named."""
 
@@ -47,6 +58,29 @@ def make_large(path: Path, size: int) -> None:
             trio.from_thread.check_cancelled()
             file.write(chance.randbytes(min(_PIECE, size - start)))
     _date(chance, path)
+
+
+def make_sparse(path: Path, size: int) -> None:
+    """Make a file that takes hardly any room, with some contents now and then, so that no two places are alike."""
+    chance = random.Random(size)
+    with path.open("wb") as file:
+        for start in range(0, size, SPARSE):
+            file.seek(start)
+            file.write(chance.randbytes(min(_PIECE, size - start)))
+        file.truncate(size)
+    _date(chance, path)
+
+
+def make_long_paths(top: Path, count: int) -> None:
+    """Make so many files, empty ones and tiny ones, whose paths have some three hundred bytes."""
+    for number in range(count):
+        if number % FULL == 0:
+            trio.from_thread.check_cancelled()
+            folder = top / f"{number // FULL:06}-{LONG_NAME}" / LONG_NAME / LONG_NAME
+            folder.mkdir(parents=True)
+        with open(f"{folder}/{number:07}-{LONG_NAME}", "xb") as file:
+            if number % TINY_ONE_OF == 0:
+                file.write(b"%d" % number)
 
 
 def make_tree(top: Path, count: int) -> None:
@@ -96,22 +130,64 @@ def size_of(top: Path) -> int:
 
 
 def differences(source: Path, copy: Path) -> list[str]:
-    """Return what is not the same: names, kinds, modes, times, targets of links, and each byte."""
-    ours, theirs = dict(_all(source)), dict(_all(copy))
-    both = sorted(ours.keys() & theirs.keys())
-    wrong = {
-        "missing": sorted(ours.keys() - theirs.keys()),
-        "more than there should be": sorted(theirs.keys() - ours.keys()),
-        "of another kind": [name for name in both if _kind(ours[name]) != _kind(theirs[name])],
-        "with another mode": [name for name in both if _mode(ours[name]) != _mode(theirs[name])],
-        "with another time": [name for name in both if ours[name].st_mtime_ns != theirs[name].st_mtime_ns],
-        "with other contents": [
-            name
-            for name in both
-            if _kind(ours[name]) == _kind(theirs[name]) and not _same(source, copy, name)
-        ],
-    }
-    return [f"{len(names)} {what}: {_some(names)}" for what, names in wrong.items() if names]
+    """Return what is not the same: names, kinds, modes, times, targets of links, and each byte.
+
+    Both are walked side by side, and no more than one directory of each level is in memory.
+    """
+    wrong: dict[str, _Names] = defaultdict(_Names)
+    for name, ours, theirs in _side_by_side(source, copy):
+        trio.from_thread.check_cancelled()
+        if theirs is None:
+            wrong["missing"].add(name)
+        elif ours is None:
+            wrong["more than there should be"].add(name)
+        else:
+            if _mode(ours) != _mode(theirs):
+                wrong["with another mode"].add(name)
+            if ours.st_mtime_ns != theirs.st_mtime_ns:
+                wrong["with another time"].add(name)
+            if _kind(ours) != _kind(theirs):
+                wrong["of another kind"].add(name)
+            elif not _same(source, copy, name):
+                wrong["with other contents"].add(name)
+    return [f"{names.count} {what}: {names}" for what, names in wrong.items()]
+
+
+class _Names:
+    """How many names, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[str] = []
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        if len(self._first) <= SHOWN:
+            self._first.append(name)
+
+    def __str__(self) -> str:
+        return _some(self._first)
+
+
+def _side_by_side(
+    source: Path, copy: Path, name: str = ""
+) -> Iterator[tuple[str, os.stat_result | None, os.stat_result | None]]:
+    """Yield all that is at and below one of two paths, by relative path, with its status here and there."""
+    ours, theirs = (_status(top / name) for top in (source, copy))
+    yield name, ours, theirs
+    names: set[str] = set()
+    for top, status in ((source, ours), (copy, theirs)):
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            names.update(os.listdir(top / name))
+    for each in sorted(names):
+        yield from _side_by_side(source, copy, os.path.join(name, each))
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.lstat()
+    except FileNotFoundError:
+        return None
 
 
 def leftovers(out: Path, *states: Path) -> list[str]:

@@ -6,6 +6,7 @@ import math
 import re
 import signal
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.request import urlopen
@@ -13,6 +14,7 @@ from urllib.request import urlopen
 import trio
 import trustme
 
+from tests.bench import proc
 from tests.campaigns.chaos_network import NAME
 from tests.campaigns.chaos_plan import Who
 from tests.processes import QUICK, environment
@@ -60,10 +62,13 @@ class Setting:
     logs: Path
     code: str
     source: Path
-    out: Path
     rate: int
     tls: bool
     patience: float
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
 
     def state(self, who: Who) -> Path:
         return self.folder / f"state of {who}"
@@ -81,8 +86,10 @@ class Setting:
         """The relay's certificate and key, in one file."""
         return self.folder / "relay.pem"
 
-    def issue(self) -> None:
-        """Write the certificates."""
+    def prepare(self) -> None:
+        """Make the directories, and write the certificates."""
+        for made in (self.logs, self.out):
+            made.mkdir(parents=True)
         authority = trustme.CA()
         issued = authority.issue_cert(NAME, "127.0.0.1")
         authority.cert_pem.write_to_path(str(self.authority))
@@ -145,6 +152,7 @@ class Party:
 
     Attributes:
         runs: processes that were started so far.
+        peak: the most memory that any of them has had when somebody looked, in KiB.
         ended: is set when its work is done.
         lock: is held by whoever has ended it, until it has been started again.
 
@@ -155,7 +163,7 @@ class Party:
 
     def __init__(self, who: Who, words: Sequence[str], setting: Setting, fail: Callable[[str], None]) -> None:
         self.who = who
-        self.runs = 0
+        self.runs = self.peak = 0
         self.ended = trio.Event()
         self.lock = trio.Lock()
         self._words = [*setting.place.inside(who), *words]
@@ -176,6 +184,11 @@ class Party:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.poll() is None
+
+    def look_at_memory(self) -> None:
+        if self._process is not None:
+            with suppress(OSError, StopIteration):  # it has ended
+                self.peak = max(self.peak, proc.peak(self._process.pid))
 
     @property
     def said(self) -> str:

@@ -151,7 +151,7 @@ class Round:
                     await party.start()
                     nursery.start_soon(party.live)
                 nursery.start_soon(self._watch)
-                nursery.start_soon(self._have_accidents)
+                nursery.start_soon(self._happen)
                 for who in CLIENTS:
                     await self._parties[who].ended.wait()
                 await self._look()
@@ -223,10 +223,14 @@ class Round:
 
     # Accidents
 
-    async def _have_accidents(self) -> None:
-        # Clients give up on a relay that they have never reached: its address may be wrong.
+    async def _until_reached(self) -> None:
+        """Wait for both clients: they give up on a relay that they have never reached, as its address may be wrong."""
         while not all(REACHED in self._parties[who].said for who in CLIENTS):  # noqa: ASYNC110
             await trio.sleep(SOON)
+
+    async def _happen(self) -> None:
+        """Have all accidents, each when it is due."""
+        await self._until_reached()
         async with trio.open_nursery() as nursery:
             for accident in self._plan.accidents:
                 await self._until_arrived(accident.at * self.outcome.data)
