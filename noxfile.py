@@ -216,6 +216,9 @@ def soak(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def chaos(session: nox.Session) -> None:
-    """Transfers that meet 200 accidents: kills, cuts, moves; two hours, some need root. `-- --kills 9 --size 500M`."""
+    """Transfers that meet 200 accidents: kills, cuts, moves; two hours, some need root. `-- --kills 9 --size 500M`.
+
+    `-- --resume --many` measures instead how soon a large file goes on and how much memory a million files take.
+    """
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.campaigns.chaos", *session.posargs)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from tests.campaigns.chaos_data import differences, leftovers, make_large, make_tree, size_of
+from tests.campaigns.chaos_data import (
+    SPARSE,
+    differences,
+    leftovers,
+    make_large,
+    make_long_paths,
+    make_sparse,
+    make_tree,
+    size_of,
+)
 from tests.campaigns.chaos_plan import FEWEST, KINDS, MOST, TREE, WITH_NETWORK, WORKS, plan
 
 if TYPE_CHECKING:
@@ -129,6 +138,29 @@ async def test_a_large_file_and_its_copy(tmp_path: Path) -> None:
     os.utime(copy, ns=(source.stat().st_mtime_ns,) * 2)
     wrong = await trio.to_thread.run_sync(differences, source, copy)
     assert wrong == ["1 with other contents: ''"]
+
+
+def test_a_sparse_file_takes_hardly_any_room(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    make_sparse(path, 3 * SPARSE)
+    assert path.stat().st_size == 3 * SPARSE
+    assert path.stat().st_blocks * 512 < SPARSE
+    with path.open("rb") as file:
+        starts = []
+        for number in range(3):
+            file.seek(number * SPARSE)
+            starts.append(file.read(16))
+    assert len(set(starts)) == 3
+
+
+async def test_long_paths_are_long_and_most_files_empty(tmp_path: Path) -> None:
+    top = tmp_path / "many"
+    await trio.to_thread.run_sync(make_long_paths, top, 1100)
+    files = [path for path in top.rglob("*") if path.is_file()]
+    assert len(files) == 1100
+    assert len(list(top.iterdir())) == 2
+    assert {250 < len(str(path.relative_to(top))) < 350 for path in files} == {True}
+    assert sum(bool(path.stat().st_size) for path in files) == 110
 
 
 async def test_what_is_left_is_seen(tree: tuple[Path, Path], tmp_path: Path) -> None:
