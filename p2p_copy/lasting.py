@@ -170,12 +170,13 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Sess
     """
     lost_at: float | None = None
     reached = memory.ticket is not None  # a relay that was never there is not waited for
+    wait = partner.wait
     pauses = Pauses()
     while True:
         met = False
         at = memory.appointment(partner)
         by_code = at.secret == partner.code.secret
-        left = memory.seconds_left(lost_at, partner.wait)
+        left = memory.seconds_left(lost_at, wait)
         once = left if memory.ticket is None or memory.sure else min(left, limits.ROOM_TURN)
         try:
             with plain_errors():
@@ -192,13 +193,15 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Sess
         known = met or memory.ticket is not None
         if not error.passes or not reached or not (known or isinstance(error, _OF_RELAYS)):
             raise error
+        if met:
+            wait = memory.patience  # also if the link was lost before we had a ticket
         if met or lost_at is None:
             lost_at = trio.current_time()
             pauses = Pauses()
-            partner.observer.lost(str(error), memory.seconds_left(lost_at, partner.wait))
+            partner.observer.lost(str(error), memory.seconds_left(lost_at, wait))
         if isinstance(error, NobodyCame) and once < left:
             continue  # now the other room
-        left = memory.seconds_left(lost_at, partner.wait)
+        left = memory.seconds_left(lost_at, wait)
         if left <= 0:
             raise error
         await trio.sleep(min(pauses.next(), left))
