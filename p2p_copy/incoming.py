@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.errors import NoSpace, PeerMisbehaved
+from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.target import Refused
 from p2p_copy.protocol.digest import FileDigest, file_digest
 from p2p_copy.protocol.messages import (
@@ -40,6 +41,7 @@ from p2p_copy.reasons import given_up
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p2p_copy.files.selection import Selection
     from p2p_copy.files.target import Holding, Part, Target
     from p2p_copy.protocol.manifest import Item, Manifest
     from p2p_copy.protocol.session import Session
@@ -49,24 +51,34 @@ class Incoming:
     """One transfer as it lands in `target`. `max_size` bounds the bytes of all files.
 
     Attributes:
+        holds: every page is answered, so that nothing comes that is here already or is not wanted.
         files: files complete under their names.
         size: bytes written so far.
         total: files and bytes in all as the sender counts them, once it has said so.
         problems: (shown path, reason) of what does not arrive; the reader takes them out.
         failures: how many things do not arrive.
-        skipped: how many were left as they were, as asked.
+        skipped: how many were left as they were, as asked; excluded: how many were not wanted.
         root: the root digest, once all is through.
         goodbye: whether the sender has the receipt.
 
     """
 
-    def __init__(self, target: Target, session: Session, manifest: Manifest, *, max_size: int | None) -> None:
+    def __init__(
+        self,
+        target: Target,
+        session: Session,
+        manifest: Manifest,
+        *,
+        max_size: int | None,
+        selection: Selection = EVERYTHING,
+    ) -> None:
         self._target = target
         self._session = session
         self._manifest = manifest
         self._max_size = max_size
         self._part: Part | None = None
-        self._holds = not target.kept.fresh
+        self._selection = selection
+        self.holds = not target.kept.fresh or not selection.everything
         self._held: dict[int, Holding] = {}  # by number, until the sender has decided
         self._written = 0  # bytes since the journal was last asked to make itself durable
         self._digest = FileDigest(0)
@@ -81,6 +93,7 @@ class Incoming:
         self.problems: list[tuple[str, Reason]] = []
         self.failures = 0
         self.skipped = 0
+        self.excluded = 0
         self.root: bytes | None = None
         self.goodbye = False
 
@@ -134,8 +147,10 @@ class Incoming:
             case Omitted():
                 self.failures += 1
                 self.problems.append((shown(message.path), message.reason))
-            case Total():
+            case Total() if self._selection.everything:  # else it says nothing of what comes
                 self.total = (message.files, message.size)
+            case Total():
+                pass
             case Finish():
                 self._finish(message)
             case Goodbye():
@@ -148,29 +163,60 @@ class Incoming:
     def _page(self, page: Page) -> None:
         self._write_whole_files()
         items = self._manifest.page(page)
-        if not self._holds:
+        if not self.holds:
             self._check_room()
         for item in items:
-            if item.parent is not None and item.parent.refused:
-                item.refused = True
-                continue
-            try:
-                if item.entry.kind is Kind.DIRECTORY:
-                    self._target.make_directory(item)
-                elif item.entry.kind is Kind.LINK:
-                    self._target.make_link(item)
-                elif not self._hold(item) and item.entry.size > limits.CHUNK:
-                    self._target.check_file(item)  # so that a large file is not sent in vain
-            except Refused as refused:
-                self._reject(item, refused.reason)
-        if self._holds:
+            if self._selection.everything or self._is_wanted(item):
+                self._place(item)
+        if self.holds:
             self._check_room()  # only now is it known what need not come
             self._tell_held(items)
         self._close_directories()
 
+    def _is_wanted(self, item: Item) -> bool:
+        """Return whether to place an entry now; if not, it is settled what becomes of it."""
+        above = item.parent
+        if above is not None and above.refused:
+            self._manifest.waive(item)
+            return False
+        is_directory = item.entry.kind is Kind.DIRECTORY
+        path = item.path
+        if self._selection.takes(path, directory=is_directory):
+            self._make_way(above)
+            return True
+        if is_directory and self._selection.leads(path):
+            item.waits = True
+            return False
+        self._manifest.waive(item)
+        self.excluded += 1
+        self._make_room()
+        self._session.say(Reject(item.index, Reason.EXCLUDED, ""))
+        return False
+
+    def _make_way(self, directory: Item | None) -> None:
+        """Make a directory that has waited for something in it, and those on the way to it."""
+        if directory is not None and directory.waits:
+            directory.waits = False
+            self._make_way(directory.parent)
+            self._place(directory)
+
+    def _place(self, item: Item) -> None:
+        if item.parent is not None and item.parent.refused:
+            self._manifest.waive(item)
+            return
+        try:
+            if item.entry.kind is Kind.DIRECTORY:
+                self._target.make_directory(item)
+            elif item.entry.kind is Kind.LINK:
+                self._target.make_link(item)
+            elif not self._hold(item) and item.entry.size > limits.CHUNK:
+                self._target.check_file(item)  # so that a large file is not sent in vain
+        except Refused as refused:
+            self._reject(item, refused.reason)
+
     def _hold(self, item: Item) -> bool:
         """Return whether something of a file is here already."""
-        holding = self._target.holding(item) if self._holds else None
+        holding = self._target.holding(item) if self.holds else None
         if holding is None:
             return False
         self._held[item.index] = holding
@@ -333,5 +379,7 @@ class Incoming:
         root = self._manifest.finish(message)
         self._close_directories()
         self._target.remove_orphans()
-        self._session.say(Receipt(self.files, self.delivered, self._rejected, self.skipped, root))
+        self._session.say(
+            Receipt(self.files, self.delivered, self._rejected, self.skipped + self.excluded, root)
+        )
         self.root = root

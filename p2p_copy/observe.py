@@ -18,6 +18,8 @@ class Report:
         size: the sum of their sizes.
         failures: what was named or found and is not there now: unreadable, changed, refused names, conflicts.
         skipped: entries left as they were because the receiver asked for that.
+        excluded: files and links, and directories with all that is in them, that patterns left out: those of this side,
+            and at the sender those of the receiver, too.
         root: the digest over all names, sizes and contents, as hexadecimal digits.
         seconds: from the moment both ends were there.
 
@@ -29,6 +31,7 @@ class Report:
     skipped: int
     root: str
     seconds: float
+    excluded: int = 0
 
 
 class Observer:

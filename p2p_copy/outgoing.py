@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
 from p2p_copy.protocol import wire
 from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest, prefix_digest
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from p2p_copy.files.receipt_file import ReceiptFile
+    from p2p_copy.files.selection import Selection
     from p2p_copy.files.sent import Sent
     from p2p_copy.options import Links
     from p2p_copy.protocol.messages import Accept, Held, Holds
@@ -62,6 +64,7 @@ class Outgoing:
         problems: (shown path, reason) of everything that cannot be sent; the reader takes them out.
         ended: all was said.
         failures: how many things were named or found, and are not sent.
+        excluded: how many patterns of this side left out; unwanted: how many those of the receiver.
         files: files sent whole.
         size: their bytes.
 
@@ -75,9 +78,10 @@ class Outgoing:
         sent: Sent,
         *,
         links: Links,
+        selection: Selection = EVERYTHING,
         receipt: ReceiptFile | None = None,
     ) -> None:
-        self._walk = walk(paths, links=links, portable_names=accept.portable_names)
+        self._walk = walk(paths, links=links, portable_names=accept.portable_names, selection=selection)
         self._session = session
         self._sent = sent
         self._receipt = receipt
@@ -97,6 +101,8 @@ class Outgoing:
         self.rejections = 0
         self.skips = 0
         self.failures = 0
+        self.excluded = 0
+        self.unwanted = 0
         self.ended = False
         self.total: tuple[int, int] | None = None
         self.problems: list[tuple[str, Reason]] = []
@@ -116,6 +122,7 @@ class Outgoing:
             self._rejected.add(index)
         self.rejections += reason.is_failure
         self.skips += not reason.is_failure
+        self.unwanted += reason is Reason.EXCLUDED
 
     def hold(self, message: Holds) -> None:
         """Hear what the receiver holds of the entries named so far.
@@ -213,6 +220,9 @@ class Outgoing:
         size = 0
         for found in self._walk:
             if isinstance(found, Omitted):
+                if found.reason is Reason.EXCLUDED:
+                    self.excluded += 1
+                    continue
                 self.failures += 1
                 self.problems.append((found.path, found.reason))
                 yield found

@@ -26,6 +26,7 @@ SENTENCES: Final = {
     Reason.INTERRUPTED: "was interrupted",
     Reason.MISBEHAVED: "broke the protocol",
     Reason.TOO_MUCH: "is larger than the receiver takes",
+    Reason.EXCLUDED: "was left out, as asked",
 }
 
 

@@ -14,6 +14,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files.receipt_file import receipt_file
+from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import Kept, Target
 from p2p_copy.incoming import Incoming
 from p2p_copy.lasting import Memory, converse, writing
@@ -28,6 +29,8 @@ from p2p_copy.stalls import Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
     from p2p_copy.link import Link
@@ -44,6 +47,8 @@ async def receive(
     conflict: Conflict = Conflict.REFUSE,
     names: Names = Names.PORTABLE,
     max_size: int | None = None,
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     wait: float = limits.PEER_WAIT,
     patience: float = limits.PATIENCE,
     state: State | None = None,
@@ -66,6 +71,8 @@ async def receive(
         conflict: what to do when a name exists already.
         names: which names to accept.
         max_size: most bytes of all files together; None for what fits on the disk.
+        only: patterns, as in a .gitignore, over paths inside the transfer: take nothing else.
+        exclude: patterns of what is not wanted, though it may be among `only`.
         wait: seconds to wait for the sender.
         patience: seconds for which to come back when the sender or the relay was lost.
         state: what is remembered of this transfer beyond this process; closed at the end, removed if all has arrived.
@@ -77,15 +84,18 @@ async def receive(
 
     Raises:
         OutputNotWritable: `out` cannot be written to.
-        UsageError: the receipt cannot be written, or exists.
+        UsageError: the receipt cannot be written, or exists; or a pattern has the wrong form.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
     watcher = observer or Observer()
+    selection = Selection(only, exclude)
     partner = Partner(Role.RECEIVER, relay, code, wait, ca_file, token, watcher)
     memory = Memory(state, patience)
     file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=memory.report is not None)
-    receiving = _Receiving(out, conflict, names, max_size, memory, file, watcher, reverify=reverify)
+    receiving = _Receiving(
+        out, conflict, names, max_size, selection, memory, file, watcher, reverify=reverify
+    )
     done = False  # who is stopped is remembered even if all is here: the sender may not know it
     try:
         if receiving.report is None:
@@ -118,6 +128,7 @@ class _Receiving:
         conflict: Conflict,
         names: Names,
         max_size: int | None,
+        selection: Selection,
         memory: Memory,
         file: ReceiptFile | None,
         observer: Observer,
@@ -128,6 +139,7 @@ class _Receiving:
         self._conflict = conflict
         self._names = names
         self._max_size = max_size
+        self._selection = selection
         self._memory = memory
         self._file = file
         self._observer = observer
@@ -160,12 +172,12 @@ class _Receiving:
         target = await trio.to_thread.run_sync(self._target)
         settled = self._note if self._file is not None else None
         manifest = Manifest(portable=self._names is Names.PORTABLE, key=os.urandom(16), settled=settled)
-        incoming = Incoming(target, session, manifest, max_size=self._max_size)
+        incoming = Incoming(target, session, manifest, max_size=self._max_size, selection=self._selection)
         try:
             try:
                 with plain_errors():
                     async with writing(self._file):
-                        if await self._accept(link, session, holds=not target.kept.fresh):
+                        if await self._accept(link, session, holds=incoming.holds):
                             await self._write_all(link, incoming)
             except BaseException as error:
                 await _part_ways(link, session, error)
@@ -260,6 +272,7 @@ class _Receiving:
             size=incoming.delivered,
             failures=incoming.failures,
             skipped=incoming.skipped,
+            excluded=incoming.excluded,
             root=incoming.root.hex(),
             seconds=time.monotonic() - self._began,
         )
@@ -271,7 +284,7 @@ class _Receiving:
     def _note(self, item: Item) -> None:
         """Write an entry into the receipt."""
         assert self._file is not None, "else nobody calls this"
-        self._file.add(item.place, item.entry, item.digest, delivered=not item.refused)
+        self._file.add(item.place, item.entry, item.digest, delivered=not (item.refused or item.waits))
 
 
 _NOTHING_COMES = "Nothing moves: the sender's disk, or the way from it, has brought nothing"

@@ -15,6 +15,7 @@ from p2p_copy.errors import NothingToSend, P2PCopyError, PeerLost, PeerMisbehave
 from p2p_copy.files import source
 from p2p_copy.files.counting import count
 from p2p_copy.files.receipt_file import receipt_file
+from p2p_copy.files.selection import Selection
 from p2p_copy.files.sent import Sent
 from p2p_copy.lasting import Memory, converse, writing
 from p2p_copy.link import LinkBroken
@@ -30,6 +31,7 @@ from p2p_copy.protocol.messages import (
     Message,
     Offer,
     Progress,
+    Reason,
     Receipt,
     Reject,
 )
@@ -40,7 +42,7 @@ from p2p_copy.stalls import Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
@@ -55,6 +57,8 @@ async def send(
     relay: str,
     code: Code,
     links: Links = Links.KEEP,
+    only: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     wait: float = limits.PEER_WAIT,
     patience: float = limits.PATIENCE,
     state: State | None = None,
@@ -73,6 +77,8 @@ async def send(
         relay: address of the relay, ws:// or wss://.
         code: the code that both sides share.
         links: what to do with symbolic links inside a directory.
+        only: patterns, as in a .gitignore, over paths inside the transfer: send nothing else.
+        exclude: patterns of what is not sent, though it may be among `only`.
         wait: seconds to wait for the receiver.
         patience: seconds for which to come back when the receiver or the relay was lost.
         state: what is remembered of this transfer beyond this process; closed at the end, removed if all was delivered.
@@ -83,17 +89,18 @@ async def send(
 
     Raises:
         NothingToSend: none of the paths exists.
-        UsageError: the receipt cannot be written, or exists.
+        UsageError: the receipt cannot be written, or exists; or a pattern has the wrong form.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
     watcher = observer or Observer()
+    selection = Selection(only, exclude)
     if not source.any_exists(paths):
         raise NothingToSend()
     partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher)
     memory = Memory(state, patience)
     file = receipt_file(receipt, role="sender", program=FULL_NAME, over=memory.report is not None)
-    sending = _Sending(paths, links, memory, file, watcher)
+    sending = _Sending(paths, links, selection, memory, file, watcher)
     done = False  # who is stopped is remembered even if all is delivered: the receiver may not know it
     try:
         if file is not None and memory.report is None:
@@ -123,12 +130,14 @@ class _Sending:
         self,
         paths: Sequence[str],
         links: Links,
+        selection: Selection,
         memory: Memory,
         file: ReceiptFile | None,
         observer: Observer,
     ) -> None:
         self._paths = paths
         self._links = links
+        self._selection = selection
         self._memory = memory
         self._file = file
         self._observer = observer
@@ -152,13 +161,29 @@ class _Sending:
         await self._memory.keep(session.ticket, sure=False)
         accept = await _offer(link, session)
         await self._memory.keep(session.ticket, sure=True)
-        outgoing = Outgoing(self._paths, session, accept, self.sent, links=self._links, receipt=self._file)
-        receipt = await _stream(link, session, outgoing, self._paths, self._links, self._observer)
+        outgoing = Outgoing(
+            self._paths,
+            session,
+            accept,
+            self.sent,
+            links=self._links,
+            selection=self._selection,
+            receipt=self._file,
+        )
+        look = partial(
+            count,
+            self._paths,
+            links=self._links,
+            portable_names=accept.portable_names,
+            selection=self._selection,
+        )
+        receipt = await _stream(link, session, outgoing, look, self._observer)
         report = Report(
             files=receipt.files,
             size=receipt.size,
             failures=outgoing.failures + receipt.rejected,
-            skipped=receipt.skipped,
+            skipped=receipt.skipped - outgoing.unwanted,
+            excluded=outgoing.excluded + outgoing.unwanted,
             root=receipt.root.hex(),
             seconds=time.monotonic() - began,
         )
@@ -184,7 +209,11 @@ async def _offer(link: Link, session: Session) -> Accept:
 
 
 async def _stream(
-    link: Link, session: Session, outgoing: Outgoing, paths: Sequence[str], links: Links, observer: Observer
+    link: Link,
+    session: Session,
+    outgoing: Outgoing,
+    look: Callable[..., tuple[int, int] | None],
+    observer: Observer,
 ) -> Receipt:
     """Send all records while listening to the receiver; return its receipt, checked."""
     stop_counting = False
@@ -197,7 +226,6 @@ async def _stream(
     patience = trio.CancelScope()  # without limit while the disk here sets the pace
 
     async def count_all() -> None:
-        look = partial(count, paths, links=links, portable_names=outgoing.portable_names)
         passed = itertools.count()
         total = await trio.to_thread.run_sync(partial(look, stop=lambda: next(passed) > limits.COUNT_AT_ONCE))
         if total is None:
@@ -317,7 +345,7 @@ def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:
             outgoing.reject(message.index, message.reason)
             if message.reason.is_failure:
                 observer.problem(shown(message.path), SENTENCES[message.reason])
-            else:
+            elif message.reason is not Reason.EXCLUDED:
                 observer.skipped(shown(message.path))
         case Abort():
             raise given_up(message, "receiver")

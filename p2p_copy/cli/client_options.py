@@ -62,6 +62,26 @@ class ClientOptions:
             f"{TOKEN_VARIABLE} is another way.",
         ),
     ] = None
+    only: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="PATTERN",
+            negative="",
+            allow_leading_hyphen=True,
+            show_default=False,
+            help="Of the transfer take only what matches, as in a .gitignore, its path inside it. May be repeated.",
+        ),
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="PATTERN",
+            negative="",
+            allow_leading_hyphen=True,
+            show_default=False,
+            help="Leave out what matches, though --only may match it as well. May be repeated.",
+        ),
+    ] = ()
     wait: Annotated[float, SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
     patience: Annotated[
         float,

@@ -159,9 +159,10 @@ class Progress(Observer):
         """Sum up. Both sides show the same digest of the same transfer."""
         rate = report.size / report.seconds if report.seconds > 0 else 0.0
         files = "1 file" if report.files == 1 else f"{report.files} files"
+        excluded = f" Left out by --only or --exclude: {report.excluded}." if report.excluded else ""
         self._terminal.say(
             f"{self._verb} {files}, {amount(report.size)} in {report.seconds:.1f} s ({amount(rate)}/s), "
-            f"digest {report.root[:_ROOT_DIGITS]}."
+            f"digest {report.root[:_ROOT_DIGITS]}.{excluded}"
         )
 
 

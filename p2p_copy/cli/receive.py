@@ -45,6 +45,7 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
             "conflict": its.on_conflict.value,
             "names": its.names.value,
             "max_size": its.max_size,
+            **remembered.patterns(options),
         },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
     }
@@ -76,6 +77,8 @@ def go_on(
             conflict=Conflict(chosen["conflict"]),
             names=Names(chosen["names"]),
             max_size=chosen["max_size"],
+            only=chosen["only"],
+            exclude=chosen["exclude"],
             wait=options.wait,
             patience=options.patience,
             state=state,

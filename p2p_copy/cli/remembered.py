@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy.cli.variables import STATE_VARIABLE
 from p2p_copy.errors import UsageError
+from p2p_copy.files.selection import Selection
 from p2p_copy.files.states import StateBusy, States, default_directory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p2p_copy.cli.client_options import ClientOptions
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.files.states import State
 
@@ -54,6 +56,17 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
         )
         return None
     return state
+
+
+def patterns(options: ClientOptions) -> dict[str, list[str]]:
+    """Return what of the transfer is wanted, as part of a state's options.
+
+    Raises:
+        UsageError: a pattern has the wrong form.
+
+    """
+    Selection(options.only, options.exclude)  # a mistake is told before anything is begun
+    return {"only": list(options.only), "exclude": list(options.exclude)}
 
 
 def receipt_path(given: str | None, facts: dict[str, Any]) -> str | None:

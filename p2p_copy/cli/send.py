@@ -47,7 +47,7 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
         remembered.ROLE: "sender",
         remembered.RELAY: relay,
         remembered.PATHS: [os.path.abspath(path) if path else path for path in word.paths],
-        remembered.OPTIONS: {"links": its.links.value},
+        remembered.OPTIONS: {"links": its.links.value, **remembered.patterns(options)},
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
     }
     if serve:  # the relay ends with this process, so nobody could come back to it
@@ -87,6 +87,7 @@ def go_on(
     """
     progress = Progress(terminal, verb="Sent")
     relay = facts[remembered.RELAY]
+    chosen = facts[remembered.OPTIONS]
     if state is not None:
         remembered.say_where_it_stands(state, terminal)
     met = state is not None and remembered.TICKET in state.facts
@@ -98,7 +99,9 @@ def go_on(
             facts[remembered.PATHS],
             relay=address,
             code=code,
-            links=Links(facts[remembered.OPTIONS]["links"]),
+            links=Links(chosen["links"]),
+            only=chosen["only"],
+            exclude=chosen["exclude"],
             wait=options.wait,
             patience=options.patience,
             state=state,

@@ -10,6 +10,8 @@ import os
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
+from p2p_copy.files.selection import EVERYTHING, Selection
+from p2p_copy.files.source import own_name
 from p2p_copy.options import Links
 from p2p_copy.protocol import names
 
@@ -18,19 +20,27 @@ if TYPE_CHECKING:
 
 
 def count(
-    paths: Sequence[str], *, links: Links, portable_names: bool, stop: Callable[[], bool]
+    paths: Sequence[str],
+    *,
+    links: Links,
+    portable_names: bool,
+    stop: Callable[[], bool],
+    selection: Selection = EVERYTHING,
 ) -> tuple[int, int] | None:
     """Return how many files there are, of how many bytes in all; None once `stop()` is true."""
-    counting = _Counting(links, portable_names, stop)
+    counting = _Counting(links, portable_names, selection, stop)
     for path in paths:
         counting.named(path)
     return None if stop() else (counting.files, counting.size)
 
 
 class _Counting:
-    def __init__(self, links: Links, portable_names: bool, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self, links: Links, portable_names: bool, selection: Selection, stop: Callable[[], bool]
+    ) -> None:
         self._follow = links is Links.COPY
         self._portable = portable_names
+        self._selection = None if selection.everything else selection
         self._stop = stop
         self.files = 0
         self.size = 0
@@ -38,15 +48,17 @@ class _Counting:
     def named(self, path: str) -> None:
         """Count what the user named; if that is a link, what it leads to."""
         try:
+            name = own_name(path)
             if os.path.isdir(path):
-                self._inside(path, ())
-            elif os.path.isfile(path):
+                if self._selection is None or self._selection.leads(name):
+                    self._inside(path, name, ())
+            elif os.path.isfile(path) and (self._selection is None or self._selection.takes(name)):
                 self.size += os.path.getsize(path)
                 self.files += 1
         except (OSError, ValueError):
             return
 
-    def _inside(self, path: str, above: tuple[tuple[int, int], ...]) -> None:
+    def _inside(self, path: str, relative: str, above: tuple[tuple[int, int], ...]) -> None:
         status = os.stat(path)
         here = (status.st_dev, status.st_ino)
         if here in above or len(above) == limits.MAX_DEPTH - 1:  # a circle, or too deep
@@ -56,14 +68,19 @@ class _Counting:
             for entry in entries:
                 if self._stop():
                     return
-                self._look(entry, below)
+                self._look(entry, relative, below)
 
-    def _look(self, entry: os.DirEntry[str], above: tuple[tuple[int, int], ...]) -> None:
+    def _look(self, entry: os.DirEntry[str], relative: str, above: tuple[tuple[int, int], ...]) -> None:
         if names.refusal(entry.name, portable=self._portable):
             return
+        selection = self._selection
+        path = f"{relative}/{entry.name}" if selection is not None else ""
         try:
             if entry.is_dir(follow_symlinks=self._follow):
-                self._inside(entry.path, above)
+                if selection is None or selection.leads(path):
+                    self._inside(entry.path, path, above)
+            elif selection is not None and not selection.takes(path):
+                return
             elif entry.is_file(follow_symlinks=self._follow):
                 self.size += entry.stat(follow_symlinks=self._follow).st_size
                 self.files += 1

@@ -7,6 +7,7 @@ Rules
 3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Links.COPY`.
 4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
 5. A directory is entered only if it is the one that the walk has named. Files are left to `reading`.
+6. What the user's patterns leave out is neither opened nor entered, and told once: `Reason.EXCLUDED`, without a path.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from p2p_copy.files.reading import (
     read_whole,
     reason_of,
 )
+from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.options import Links
 from p2p_copy.protocol import names
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
@@ -43,6 +45,7 @@ __all__ = [
     "SourceFile",
     "any_exists",
     "open_source",
+    "own_name",
     "read_whole",
     "walk",
 ]
@@ -56,6 +59,8 @@ _MODE: Final = 0o755 if sys.platform == "win32" else 0o777
 """Permission bits worth sending: Windows makes them up, and lets everybody write."""
 
 _MOST_TIME: Final = 2**63 - 1
+
+_EXCLUDED: Final = Omitted("", Reason.EXCLUDED)
 
 
 class Found:
@@ -97,18 +102,21 @@ def any_exists(paths: Sequence[str]) -> bool:
     return any(os.path.isfile(path) or os.path.isdir(path) for path in paths)
 
 
-def walk(paths: Sequence[str], *, links: Links, portable_names: bool) -> Iterator[Found | Omitted]:
+def walk(
+    paths: Sequence[str], *, links: Links, portable_names: bool, selection: Selection = EVERYTHING
+) -> Iterator[Found | Omitted]:
     """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
 
     What is named is known by its last component, a link by its own name; "." and ".." by the directory's real
     name. `Omitted.path` starts there, too: it is for both sides' users, and holds no path of this machine.
     """
-    tree = _Walk(links, portable=portable_names)
+    tree = _Walk(links, selection, portable=portable_names)
     for path in paths:
         found = tree.named(path)
-        yield found
         if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
-            yield from tree.inside(found, found.entry.name)
+            yield from tree.directory(found, found.entry.name)
+        else:
+            yield found
 
 
 class _Place:
@@ -134,8 +142,9 @@ class _Place:
 class _Walk:
     """The rules of one walk."""
 
-    def __init__(self, links: Links, *, portable: bool) -> None:
+    def __init__(self, links: Links, selection: Selection, *, portable: bool) -> None:
         self._links = links
+        self._selection = selection
         self._portable = portable
         self._key = os.urandom(16)
         self._top_names = names.SeenNames(self._key)
@@ -144,12 +153,14 @@ class _Walk:
         """Look at one path as the user gave it."""
         name = ""
         try:
-            name = _own_name(path)
+            name = own_name(path)
             if not name:
                 return Omitted(names.shown(path), Reason.NAME)  # a file system's root has none
             status = os.stat(path)
         except (OSError, ValueError) as error:
             return Omitted(names.shown(name or path), reason_of(error))
+        if self._is_excluded(name, status):
+            return _EXCLUDED
         entry = self._entry(name, None, status)
         if isinstance(entry, Reason):
             return Omitted(names.shown(name), entry)
@@ -157,8 +168,23 @@ class _Walk:
             return Omitted(names.shown(name), Reason.EXISTS)
         return Found(entry, path, None, status, followed=True)
 
-    def inside(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
-        """Yield what lies in a directory, and in its directories; `relative` is its path for messages."""
+    def directory(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
+        """Yield a directory and all that lies in it, or nothing if it is wanted only for what is not there.
+
+        `relative` is its path for messages.
+        """
+        waits = not self._selection.everything and not self._selection.takes(relative, directory=True)
+        if not waits:
+            yield directory
+        for found in self._inside(directory, relative):
+            if waits and isinstance(found, Found):
+                waits = False
+                yield directory
+                if _is_pruned(directory):
+                    return
+            yield found
+
+    def _inside(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
         if _is_pruned(directory):
             return
         place = _Place(directory, relative, names.SeenNames(self._key))
@@ -166,10 +192,10 @@ class _Walk:
             with _listing(directory) as entries:
                 for listed in entries:
                     found = self._look(listed, place)
-                    if found is not None:
-                        yield found
                     if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
-                        yield from self.inside(found, place.relative + found.entry.name)
+                        yield from self.directory(found, place.relative + found.entry.name)
+                    elif found is not None:
+                        yield found
                     if _is_pruned(directory):
                         return
         except SourceFailed as failure:
@@ -194,7 +220,11 @@ class _Walk:
                 else:
                     target = os.readlink(path).replace(os.sep, "/")
         except OSError as error:
+            if self._is_excluded(place.relative + name, None):
+                return _EXCLUDED
             return Omitted(names.shown(place.relative + name), reason_of(error))
+        if self._is_excluded(place.relative + name, status):
+            return _EXCLUDED
         entry = self._entry(name, place.directory, status, target)
         if isinstance(entry, Reason):
             return Omitted(names.shown(place.relative + name), entry)
@@ -204,6 +234,15 @@ class _Walk:
         if self._portable and not place.seen.add(self._collision_key(name)):
             return Omitted(names.shown(place.relative + name), Reason.NAME)
         return Found(entry, path, place.directory, status, followed=followed)
+
+    def _is_excluded(self, path: str, status: os.stat_result | None) -> bool:
+        """Return whether the user's patterns leave something out, of which this is known."""
+        selection = self._selection
+        if selection.everything:
+            return False
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            return not selection.leads(path)
+        return not selection.takes(path)
 
     def _collision_key(self, name: str) -> str:
         return names.collision_key(name, portable=self._portable)
@@ -231,7 +270,7 @@ class _Walk:
         return Entry(kind, depth, name, status.st_mode & _MODE, mtime_ns, size, target)
 
 
-def _own_name(path: str) -> str:
+def own_name(path: str) -> str:
     """Return the name under which a named path is sent; empty for a root."""
     name = os.path.basename(path.rstrip(os.sep + (os.altsep or "")))
     if path and name in {"", os.curdir, os.pardir}:

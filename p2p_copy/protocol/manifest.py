@@ -35,12 +35,13 @@ class Item:
         place: where it lies, as `path` but with these names.
         digest: what the sender says of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
+        waits: set by the receiver to a directory that it takes only if it takes something in it.
         held: bytes that are here already, from the file's beginning; the sender may go on behind them.
 
     """
 
     __slots__ = (
-        "digest", "done", "entry", "held", "holds", "index", "name", "parent", "received", "refused",
+        "digest", "done", "entry", "held", "holds", "index", "name", "parent", "received", "refused", "waits",
     )  # fmt: skip
 
     def __init__(self, index: int, parent: Item | None, entry: Entry) -> None:
@@ -49,6 +50,7 @@ class Item:
         self.entry = entry
         self.name = entry.name
         self.refused: bool = parent is not None and parent.refused
+        self.waits = False
         self.done = entry.kind is not Kind.FILE
         self.digest: bytes | None = None
         self.received = 0
@@ -178,6 +180,12 @@ class Manifest:
         """Say that the first `size` bytes of a file are here already."""
         item.held = size
         self.owed -= size
+
+    def waive(self, item: Item) -> None:
+        """Say that an entry is not to come, so that its bytes count for nothing."""
+        item.refused = True
+        self.declared -= item.entry.size
+        self.hold(item, item.entry.size)
 
     def _use_held(self, item: Item, *, at: int) -> None:
         """Let a file go on behind what is held of it if its bytes begin `at` that place; else it starts over."""

@@ -45,11 +45,15 @@ class Reason(IntEnum):
     INTERRUPTED = 14
     MISBEHAVED = 15
     TOO_MUCH = 16
+    EXCLUDED = 17
 
     @property
     def is_failure(self) -> bool:
         """Whether something is missing that should be there; False for what was left alone as asked."""
-        return self is not Reason.SKIPPED
+        return self not in _AS_ASKED
+
+
+_AS_ASKED = frozenset({Reason.SKIPPED, Reason.EXCLUDED})
 
 
 class Entry(NamedTuple):

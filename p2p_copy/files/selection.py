@@ -1,0 +1,94 @@
+"""Which part of a transfer is wanted: patterns, as in a .gitignore, over the paths inside it.
+
+A path is `tree/sub/file`, as the manifest has it, whatever the separator of this system. `exclude` wins over `only`;
+of the patterns of each, the last one that matches decides, and one with `!` in front takes back. A directory that is
+excluded is never looked into. With `only`, a directory that does not match is wanted only for what is wanted in it.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import takewhile
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    _Rule = tuple[Callable[[str], object], bool]
+    """What tells whether a path matches, and whether it is wanted then."""
+
+_SPECIAL: Final = frozenset("*?[\\")
+
+
+class Selection:
+    """What `only` and `exclude` leave of a tree; each may be empty.
+
+    Attributes:
+        everything: there are no patterns, so nothing needs to be asked.
+
+    Raises:
+        UsageError: a pattern has the wrong form, or can match nothing.
+
+    """
+
+    def __init__(self, only: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+        self.everything = not only and not exclude
+        self._only = _rules("--only", only)
+        self._exclude = _rules("--exclude", exclude)
+        self._places = [_place(pattern) for pattern in only if not pattern.startswith("!")]
+
+    def takes(self, path: str, *, directory: bool = False) -> bool:
+        """Return whether something is wanted for its own sake; what lies in a directory is asked for one by one."""
+        if directory:
+            path += "/"
+        return not _matches(self._exclude, path) and (not self._only or _matches(self._only, path))
+
+    def leads(self, path: str) -> bool:
+        """Return whether something that is wanted may lie in a directory, be it wanted for its own sake or not."""
+        path += "/"
+        if _matches(self._exclude, path):
+            return False
+        return not self._only or any(
+            place.startswith(path) or path.startswith(place) for place in self._places
+        )
+
+
+def _rules(option: str, patterns: Sequence[str]) -> list[_Rule]:
+    """Return what to ask for each pattern, the last one first."""
+    if not patterns:
+        return []
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern  # takes a while, and few want it
+
+    rules: list[_Rule] = []
+    for text in patterns:
+        try:
+            pattern = GitIgnoreSpecPattern(text)
+        except (ValueError, re.error):
+            pattern = None
+        if pattern is None or pattern.regex is None or pattern.include is None:
+            raise UsageError(
+                f"{option} '{text}' matches nothing: patterns are written as in a .gitignore file."
+            )
+        rules.append((pattern.regex.match, pattern.include))
+    return rules[::-1]
+
+
+def _matches(rules: list[_Rule], path: str) -> bool:
+    for match, wanted in rules:
+        if match(path):
+            return wanted
+    return False
+
+
+def _place(pattern: str) -> str:
+    """Return the directory, as far as it is written out, that a pattern's matches lead to or lie in: empty for any."""
+    body = pattern.rstrip("/ ")
+    if "/" not in body:  # then it matches at every depth
+        return ""
+    written = takewhile(lambda part: not _SPECIAL & set(part), body.lstrip("/").split("/"))
+    return "".join(f"{part}/" for part in written)
+
+
+EVERYTHING: Final = Selection()

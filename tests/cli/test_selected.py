@@ -1,0 +1,36 @@
+"""`--only` and `--exclude`, as people type them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.processes import command_in, contents, finish, line_of, run, start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_each_side_leaves_out_what_it_is_told_to_and_says_so(relay: str, tree: Path, tmp_path: Path) -> None:
+    sender = start("send", str(tree), "--server", relay, "--exclude", "gr*", "--exclude", "nothing")
+    line_of(sender.stdout)
+    words = command_in(line_of(sender.stdout))
+    code, _, told = run(*words, "--out", str(tmp_path / "out"), "--only", "file", "--only", "/tree/empty*")
+    assert code == 0
+    assert "Received 2 files" in told
+    assert "Left out" not in told
+    code, _, told = finish(sender)
+    assert code == 0
+    assert "Left out by --only or --exclude: 1." in told
+    expected = {name: data for name, data in contents(tree).items() if not name.startswith("gr")}
+    assert contents(tmp_path / "out" / "tree") == expected
+
+
+@pytest.mark.parametrize(
+    "words", [["send", "."], ["receive", "lab-a long passphrase"]], ids=["send", "receive"]
+)
+def test_a_bad_pattern_is_a_mistake_in_the_command(words: list[str]) -> None:
+    code, _, told = run(*words, "--server", "ws://127.0.0.1:1", "--only", "a[")
+    assert code == 2
+    assert told == "p2p-copy: --only 'a[' matches nothing: patterns are written as in a .gitignore file.\n"

@@ -1,0 +1,198 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.errors import UsageError
+from p2p_copy.files import source
+from p2p_copy.files.counting import count
+from p2p_copy.files.selection import EVERYTHING, Selection
+from p2p_copy.files.source import Found, walk
+from p2p_copy.options import Links
+from p2p_copy.protocol.messages import Kind, Omitted, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+# Patterns
+
+
+@pytest.mark.parametrize(
+    ("pattern", "path", "taken"),
+    [
+        ("*.py", "tree/sub/a.py", True),
+        ("*.py", "tree/a.pyc", False),
+        ("*.py", "tree/a.py/inside", True),
+        ("sub", "tree/sub/deep/file", True),
+        ("tree/sub", "tree/sub/file", True),
+        ("sub/file", "tree/sub/file", False),
+        ("**/sub/file", "tree/sub/file", True),
+        ("/tree/*", "tree/sub/file", True),
+        ("sub/", "tree/sub", False),
+        ("sub/", "tree/sub/file", True),
+        ("f?le", "file", True),
+        ("f[a-j]le", "tree/file", True),
+        ("*", "tree", True),
+        ("größe*", "tree/größe ☃", True),
+    ],
+)
+def test_a_pattern_means_what_it_means_in_a_gitignore(pattern: str, path: str, taken: bool) -> None:
+    assert Selection(only=[pattern]).takes(path) is taken
+    assert Selection(exclude=[pattern]).takes(path) is not taken
+
+
+def test_a_pattern_that_ends_in_a_slash_is_for_directories() -> None:
+    assert Selection(only=["sub/"]).takes("tree/sub", directory=True)
+    assert not Selection(exclude=["sub/"]).takes("tree/sub", directory=True)
+
+
+def test_exclude_wins_and_of_one_option_the_last_pattern_that_matches() -> None:
+    both = Selection(only=["*.py"], exclude=["test_*"])
+    assert both.takes("tree/a.py")
+    assert not both.takes("tree/test_a.py")
+    assert not both.takes("tree/a.txt")
+    back = Selection(exclude=["*.log", "!keep.log"])
+    assert back.takes("tree/keep.log")
+    assert not back.takes("tree/other.log")
+    assert not Selection(exclude=["!keep.log", "*.log"]).takes("tree/keep.log")
+
+
+@pytest.mark.parametrize(
+    ("only", "leading", "not_leading"),
+    [
+        ("*.py", ["tree", "tree/sub"], []),
+        ("tree/sub/*.py", ["tree", "tree/sub", "tree/sub/deeper"], ["other", "tree/su", "tree/subs"]),
+        ("/tree/a", ["tree", "tree/a"], ["tree/b", "tree/ab"]),
+        ("tree/**/a", ["tree", "tree/any/where"], ["trees"]),
+        ("**/a/b", ["any", "any/where"], []),
+        ("tree/a*/b", ["tree", "tree/b"], ["other"]),
+    ],
+)
+def test_only_directories_that_may_lead_to_a_match_are_looked_into(
+    only: str, leading: Sequence[str], not_leading: Sequence[str]
+) -> None:
+    selection = Selection(only=[only])
+    assert [selection.leads(path) for path in leading] == [True] * len(leading)
+    assert [selection.leads(path) for path in not_leading] == [False] * len(not_leading)
+
+
+def test_an_excluded_directory_leads_nowhere() -> None:
+    assert not Selection(only=["*.py"], exclude=["build/"]).leads("tree/build")
+    assert not Selection(exclude=["build"]).leads("tree/build")
+    assert Selection(exclude=["build/*"]).leads("build")
+
+
+def test_without_patterns_everything_is_taken() -> None:
+    assert EVERYTHING.everything
+    assert EVERYTHING.takes("tree/file")
+    assert EVERYTHING.leads("tree")
+
+
+@pytest.mark.parametrize("pattern", ["", " ", "/", "!", "# comment", "a[", "[z-a]", "\\", "x\\"])
+@pytest.mark.parametrize("option", ["only", "exclude"])
+def test_a_pattern_that_can_match_nothing_is_a_mistake(option: str, pattern: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option} "):
+        Selection(**{option: ["fine", pattern]})
+
+
+# The walk
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    top = tmp_path / "tree"
+    for name in (
+        "a.py",
+        "a.txt",
+        "src/b.py",
+        "src/deep/er/c.py",
+        "build/d.py",
+        "docs/e.txt",
+        "docs/more/f.txt",
+    ):
+        (top / name).parent.mkdir(parents=True, exist_ok=True)
+        (top / name).write_text("abc")
+    (top / "empty").mkdir()
+    (top / "empty src").mkdir()
+    return top
+
+
+def walked(top: Path, selection: Selection) -> tuple[set[str], int]:
+    """Return what is sent, and how many things are left out; check that counting agrees."""
+    paths: set[str] = set()
+    files = excluded = 0
+    for one in walk([str(top)], links=Links.KEEP, portable_names=True, selection=selection):
+        if isinstance(one, Omitted):
+            assert one == Omitted("", Reason.EXCLUDED)
+            excluded += 1
+            continue
+        assert isinstance(one, Found)
+        assert one.parent is None or one.parent.inner_path in paths
+        paths.add(one.inner_path)
+        files += one.entry.kind is Kind.FILE
+    counted = count(
+        [str(top)], links=Links.KEEP, portable_names=True, stop=lambda: False, selection=selection
+    )
+    assert counted == (files, 3 * files)
+    return {path.removeprefix("tree/") for path in paths}, excluded
+
+
+def test_what_is_excluded_is_left_out_with_all_that_is_in_it(top: Path) -> None:
+    left, excluded = walked(top, Selection(exclude=["build", "*.txt", "tree/src/deep"]))
+    assert left == {"tree", "a.py", "src", "src/b.py", "docs", "docs/more", "empty", "empty src"}
+    assert excluded == 5
+
+
+def test_only_leaves_the_directories_that_lead_to_a_match(top: Path) -> None:
+    left, excluded = walked(top, Selection(only=["*.py"], exclude=["build"]))
+    assert left == {"tree", "a.py", "src", "src/b.py", "src/deep", "src/deep/er", "src/deep/er/c.py"}
+    assert excluded == 4
+
+
+def test_a_directory_that_matches_itself_is_sent_even_if_it_is_empty(top: Path) -> None:
+    assert walked(top, Selection(only=["empty*"]))[0] == {"tree", "empty", "empty src"}
+
+
+def test_what_is_named_is_left_out_as_well(top: Path) -> None:
+    assert walked(top, Selection(exclude=["tree"])) == (set(), 1)
+    assert walked(top, Selection(only=["nothing"])) == (set(), 7)
+    assert walked(top / "a.py", Selection(exclude=["*.py"])) == (set(), 1)
+
+
+def test_an_excluded_directory_is_not_even_opened(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[str] = []
+    listing = source._listing
+
+    def noted(found: Found) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+        listed.append(found.inner_path)
+        return listing(found)
+
+    monkeypatch.setattr(source, "_listing", noted)
+    walked(top, Selection(only=["tree/src/*.py", "tree/docs/"], exclude=["more"]))
+    assert sorted(listed) == ["tree", "tree/docs", "tree/src", "tree/src/deep", "tree/src/deep/er"]
+
+
+def test_what_cannot_be_sent_and_is_left_out_is_no_problem(top: Path) -> None:
+    os.mkfifo(top / "pipe")
+    (top / "bad\nname").touch()
+    problems = [
+        one
+        for one in walk([str(top)], links=Links.KEEP, portable_names=True, selection=Selection(only=["*.py"]))
+        if isinstance(one, Omitted) and one.reason is not Reason.EXCLUDED
+    ]
+    assert problems == []
+
+
+def test_a_directory_that_the_consumer_does_not_want_is_not_walked_on(top: Path) -> None:
+    seen = []
+    for one in walk(
+        [str(top)], links=Links.KEEP, portable_names=True, selection=Selection(only=["tree/src/**/*.py"])
+    ):
+        if isinstance(one, Found):
+            seen.append(one.inner_path)
+            one.pruned = one.inner_path == "tree/src"
+    assert seen == ["tree", "tree/src"]
