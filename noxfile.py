@@ -208,6 +208,15 @@ def installed(session: nox.Session, name: str, *requirements: str) -> Path:
 
 
 @nox.session(python=OLDEST)
+def machine(session: nox.Session) -> None:
+    """Transfers with an adversary for a relay, thousands of others each time; P2P_COPY_MACHINE=100 tries a hundred."""
+    session.install("-e", ".", *group("test"))
+    many = {"P2P_COPY_MACHINE": os.environ.get("P2P_COPY_MACHINE", "2000")}
+    words = ("-n", "2", "-o", "timeout=0", "-o", "faulthandler_timeout=0", "tests/machine")
+    session.run("python", "-m", "pytest", *words, *session.posargs, env=many)
+
+
+@nox.session(python=OLDEST)
 def soak(session: nox.Session) -> None:
     """One relay under an hour of random visitors: nothing grows, the log stays short. `-- --minutes 5 --seed 2`."""
     session.install("-e", ".", *group("test"))

@@ -1,0 +1,32 @@
+"""How long the machines run: always the same few examples among the tests, many others in the campaign."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+from hypothesis import HealthCheck, Phase, settings
+
+CAMPAIGN: Final = "P2P_COPY_MACHINE"
+"""Variable of the environment: how many examples; each run draws others."""
+
+_MANY: Final = int(os.environ.get(CAMPAIGN, "0"))
+
+
+def examples(few: int, steps: int) -> settings:
+    """Return settings for a machine that makes so many examples among the tests."""
+    return settings(
+        max_examples=_MANY or few,
+        stateful_step_count=2 * steps if _MANY else steps,
+        derandomize=not _MANY,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink) if _MANY else (Phase.generate,),
+        print_blob=bool(_MANY),
+    )
+
+
+STATEFUL: Final = examples(25, 25)
+EXCHANGES: Final = examples(40, 25)
