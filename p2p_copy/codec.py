@@ -74,6 +74,11 @@ class Codec(WSConnection):
         """Allow messages of full length."""
         self._decoder.max_message = self._max_message
 
+    @property
+    def under_way(self) -> int:
+        """Bytes of a message that are here, and not in the inbox because the rest is not."""
+        return self._decoder.here
+
     def take_frames(self) -> int:
         """Return how many frames have come since the last call."""
         count, self._decoder.frames = self._decoder.frames, 0

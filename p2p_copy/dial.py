@@ -45,6 +45,9 @@ _NAMES_TLS: Final = re.compile(rb"https|tls|ssl", re.IGNORECASE)
 _TCP_INFO: Final = struct.Struct("Bx2B52xI")
 """Of Linux' struct tcp_info: state, retransmissions and probes in a row, milliseconds since the last ACK."""
 
+_TCP_INFO_BYTES: Final = struct.Struct("120xQ16xI")
+"""Of the same, since Linux 4.6: bytes that were acknowledged, and bytes that were never sent yet."""
+
 _TCP_CLOSE: Final = 7
 """State of a connection that was reset (Linux' net/tcp_states.h); what came before may be there to be read."""
 
@@ -127,13 +130,30 @@ def owed_for(stream: TCPStream) -> float:
     answered for. So this tells a machine that has vanished from a program or a disk that stalls, which
     `limits.TCP_USER_TIMEOUT` has patience with. Infinite after a reset. Only Linux can tell; elsewhere it is 0.
     """
+    return unanswered(_tcp_info(stream, _TCP_INFO.size))
+
+
+def taken_by(stream: TCPStream) -> tuple[int, bool]:
+    """Return how many bytes the machine at the other end has acknowledged, and whether more wait in our kernel.
+
+    Only Linux can tell; elsewhere it is none, and nothing waits.
+    """
+    info = _tcp_info(stream, _TCP_INFO_BYTES.size)
+    if len(info) < _TCP_INFO_BYTES.size:
+        return 0, False
+    taken, unsent = _TCP_INFO_BYTES.unpack_from(info)
+    return taken, unsent > 0
+
+
+def _tcp_info(stream: TCPStream, size: int) -> bytes:
+    """Return so many bytes of Linux' struct tcp_info, or as many as there are; none elsewhere."""
     if sys.platform != "linux":
-        return 0.0
+        return b""
     try:
-        info = stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO.size)
+        info: object = stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
     except OSError:  # a unix socket, or closed
-        return 0.0
-    return unanswered(info) if isinstance(info, bytes) else 0.0
+        return b""
+    return info if isinstance(info, bytes) else b""
 
 
 def unanswered(info: bytes) -> float:

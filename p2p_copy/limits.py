@@ -249,6 +249,16 @@ RELAY_CHANNEL: Final = 0
 each task at its ends. A handful is what one read brought, RECEIVE_BUFFER, and less than a piece from before. One more
 waits at the link that it came over: six handfuls are all that a pairing holds."""
 
+RELAY_STALL: Final = 6.0
+"""Seconds without movement in one direction of a pairing after which the relay says so: before the clients' `STALL`,
+so that they know by then on whom it is."""
+
+RELAY_LOOK: Final = 2.0
+"""Seconds between two looks at all pairings: a microsecond for each, and no timer for any message."""
+
+RELAY_STALL_LONG: Final = 60.0
+"""Seconds after which a stall is worth a line in the relay's log: slow disks and full links last less."""
+
 RELAY_FAREWELL: Final = 60.0
 """Seconds in which the slower side may take what was sent to it before the other side closed."""
 

@@ -33,7 +33,7 @@ from p2p_copy import limits
 from p2p_copy.codec import Codec
 from p2p_copy.dial import RelayAddress, dial, no_websocket, parse_address, timed_out
 from p2p_copy.inbox import Piece
-from p2p_copy.tap import Held
+from p2p_copy.tap import Held, nothing_owed, nothing_taken
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -71,7 +71,11 @@ class LinkBroken(anyio.BrokenResourceError):
 
 
 class Link(ObjectStream[bytes | str]):
-    """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive."""
+    """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive.
+
+    Text of which `parts` says so is not received among the rest but laid `aside`: the last one is there. `owed` and
+    `taken` are those of `Held`.
+    """
 
     def __init__(self, tap: Held, codec: Codec, *, host: str | None = None, path: str | None = None) -> None:
         """Prepare a link over `tap`. Only a client names host and path of its request."""
@@ -89,6 +93,9 @@ class Link(ObjectStream[bytes | str]):
         self._reading = trio.CancelScope(shield=True)  # ends with the link: last words need a reader, too
         self._over = False  # the reader has ended: nothing more will ever come
         self._waits: set[trio.CancelScope] = set()
+        self.parts: Callable[[str], bool] | None = None
+        self.aside = ""
+        self.owed, self.taken = tap.owed, tap.taken
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
 
@@ -105,8 +112,12 @@ class Link(ObjectStream[bytes | str]):
             ClosedResourceError: it was closed from this side.
 
         """
-        await self._filled()
-        return self._inbox.take().data
+        while True:
+            await self._filled()
+            data = self._inbox.take().data
+            if self.parts is None or not isinstance(data, str) or not self.parts(data):
+                return data
+            self.aside = data
 
     async def receive_pieces(self) -> list[Piece]:
         """Return all that has come; in every other respect it is `receive`."""
@@ -160,6 +171,11 @@ class Link(ObjectStream[bytes | str]):
         finally:
             if self._tap.broken:
                 self.abort()
+
+    @property
+    def under_way(self) -> int:
+        """Bytes that have come of what can be received when more is here."""
+        return self._codec.under_way
 
     async def send_eof(self) -> None:
         """Close: WebSocket knows no half-closed connection."""
@@ -244,7 +260,7 @@ class Link(ObjectStream[bytes | str]):
         tap = self._tap
         with contextlib.suppress(LinkBroken, anyio.ClosedResourceError):
             while not self._over:
-                if tap.owed is not None and limits.KEEPALIVE_TIMEOUT <= tap.owed() < math.inf:
+                if limits.KEEPALIVE_TIMEOUT <= tap.owed() < math.inf:
                     self.abort()  # the kernel would go on trying for `limits.TCP_USER_TIMEOUT`
                     return
                 rest = max(tap.heard, tap.sent) + limits.KEEPALIVE_INTERVAL - trio.current_time()
@@ -322,7 +338,8 @@ async def accept(
     piece: float = math.inf,
     head: bytes = b"",
     pace: Callable[[int], float] | None = None,
-    owed: Callable[[], float] | None = None,
+    owed: Callable[[], float] = nothing_owed,
+    taken: Callable[[], tuple[int, bool]] = nothing_taken,
 ) -> AsyncIterator[tuple[str, Link]]:
     """Take a client's WebSocket request; yield its path and the link. The deadline is the caller's.
 
@@ -334,8 +351,8 @@ async def accept(
         head: bytes that were read from the stream before and belong to the request.
         pace: is told how many frames have come since it was told last, control frames and fragments included, and
             says for how many seconds to read no more; None for no such limit.
-        owed: tells for how many seconds the client's machine has owed a sign of life (`dial.owed_for`); when they
-            are too many the link ends. None if nobody can tell.
+        owed: tells for how many seconds the client's machine has owed a sign of life; too many end the link.
+        taken: tells what it has taken.
 
     Raises:
         LinkBroken: there was no proper request.
@@ -345,7 +362,7 @@ async def accept(
     tap = Held(stream, head=head)
     if pace is not None:
         tap.pause = lambda: pace(codec.take_frames())
-    tap.owed = owed
+    tap.owed, tap.taken = owed, taken
     link = Link(tap, codec)
 
     async def opened() -> str:

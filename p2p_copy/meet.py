@@ -140,7 +140,13 @@ async def _join(link: Link, partner: Partner, at: Appointment, address: RelayAdd
     if token and not may_tell_token(address):
         observer.notice("The access token was not sent: with ws:// everybody on the way could read it.")
         token = None
-    hello = rendezvous.Hello(role=partner.role, program=PROGRAM, token=token or None, claim=at.claim)
+    hello = rendezvous.Hello(
+        role=partner.role,
+        program=PROGRAM,
+        token=token or None,
+        features=(rendezvous.MOVEMENT,),
+        claim=at.claim,
+    )
     await link.send(rendezvous.encode(hello))
     with trio.move_on_after(limits.CONNECT_TIMEOUT) as deadline:
         welcome = await _hear_relay(link)
@@ -154,8 +160,13 @@ async def _join(link: Link, partner: Partner, at: Appointment, address: RelayAdd
     with trio.move_on_after(wait) as deadline:
         if not isinstance(await _hear_relay(link), Paired):
             raise NotARelay(f"{address} does not speak like a p2p-copy relay.")
+    link.parts = _is_relays  # the rest comes from the other side from now on
     if deadline.cancelled_caught:
         raise NobodyCame(f"The other side did not come to {address} within {wait:g} s. {HINT}")
+
+
+def _is_relays(text: str) -> bool:
+    return rendezvous.decode_movement(text) is not None
 
 
 async def _hear_relay(link: Link) -> Welcome | Paired:

@@ -23,9 +23,9 @@ from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Conflict, Names
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer
-from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.protocol.rendezvous import Movement, Role, Way
 from p2p_copy.reasons import SENTENCES, farewell, given_up
-from p2p_copy.stalls import Stalls
+from p2p_copy.stalls import LIMITED, Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
@@ -226,14 +226,18 @@ class _Receiving:
 
         from_link, to_disk = trio.open_memory_channel[bytes | str](limits.PIPELINE)
         async with trio.open_nursery() as nursery:
-            stalls = Stalls(self._observer)
+            stalls = Stalls(self._observer, link)
+
+            def nothing_comes() -> str:
+                return _nothing_comes(stalls.movement, in_message=link.under_way > 0)
+
             nursery.start_soon(stalls.watch)
             nursery.start_soon(fetch, from_link)
             while not incoming.goodbye:
                 limit = limits.RECEIPT_LINGER if incoming.root is not None else math.inf
                 with trio.move_on_after(limit) as deadline:
                     try:
-                        with stalls.waiting_for(_NOTHING_COMES):
+                        with stalls.waiting_for(nothing_comes):
                             records = [await self._next(to_disk, link, incoming)]
                     except trio.EndOfChannel:
                         if incoming.root is None:
@@ -287,7 +291,20 @@ class _Receiving:
         self._file.add(item.place, item.entry, item.digest, delivered=not (item.refused or item.waits))
 
 
-_NOTHING_COMES = "Nothing moves: the sender's disk, or the way from it, has brought nothing"
+def _nothing_comes(movement: Movement, *, in_message: bool) -> str:
+    """Say who brings nothing, by what the relay has said; in the middle of a message it can say nothing."""
+    if in_message:
+        return "Nothing moves: the way from the sender, or from the relay, has brought nothing"
+    match movement.back:
+        case Way.SILENT if not movement.answers:
+            return "Nothing moves: the sender's machine, or its network, has not answered the relay"
+        case Way.SILENT:
+            return "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
+        case Way.LIMITED:
+            return LIMITED
+    return "Nothing moves: the relay, or the way from it, has brought nothing"
+
+
 _SLOW_DISK = "Nothing moves: the disk here has taken nothing"
 
 

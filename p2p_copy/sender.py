@@ -36,9 +36,9 @@ from p2p_copy.protocol.messages import (
     Reject,
 )
 from p2p_copy.protocol.names import shown
-from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.protocol.rendezvous import Role, Way
 from p2p_copy.reasons import SENTENCES, given_up
-from p2p_copy.stalls import Stalls
+from p2p_copy.stalls import LIMITED, Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
@@ -218,10 +218,10 @@ async def _stream(
     """Send all records while listening to the receiver; return its receipt, checked."""
     stop_counting = False
     outgoing_news = _News()
-    stalls = Stalls(observer)
+    stalls = Stalls(observer, link)
 
     def no_way() -> str:
-        return _SLOW_WAY if stalls.hears else _SLOW_RECEIVER
+        return _slow_way(stalls)
 
     patience = trio.CancelScope()  # without limit while the disk here sets the pace
 
@@ -284,8 +284,27 @@ async def _stream(
 
 
 _SLOW_DISK = "Nothing moves: the disk here has given nothing"
-_SLOW_WAY = "Nothing moves: the receiver is there, but the way to it takes nothing"
-_SLOW_RECEIVER = "Nothing moves: the receiver's disk, or its network, takes nothing"
+
+
+def _slow_way(stalls: Stalls) -> str:
+    """Say who takes nothing, by what the relay and the receiver have said."""
+    movement = stalls.movement
+    match movement.there:
+        case Way.UNTAKEN if not movement.answers:
+            return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
+        case Way.UNTAKEN if stalls.hears:
+            return "Nothing moves: the receiver is there, but the way to it has taken nothing from the relay"
+        case Way.UNTAKEN:
+            return "Nothing moves: the receiver's disk, or its network, has taken nothing from the relay"
+        case Way.LIMITED:
+            return LIMITED
+        case Way.SILENT:
+            return "Nothing moves: the way to the relay has taken nothing"
+    if stalls.hears:
+        return "Nothing moves: the receiver is there, but the way to it has taken nothing"
+    return "Nothing moves: the relay, or the way to it, has taken nothing"
+
+
 _SILENT_RECEIVER = "Nothing moves: the receiver looks what it has already, and has not answered"
 
 

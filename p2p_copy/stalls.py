@@ -1,7 +1,8 @@
 """Who it is that a transfer waits for when nothing moves.
 
 Each task says what it waits for while it does. What has lasted for `limits.STALL` seconds is told to the observer,
-once, and again when it is over. Nothing is ended here: a link that is dead is found out by the link itself.
+again if the reason changes, and when it is over. Nothing is ended here: a link that is dead is found out by the link
+itself.
 """
 
 from __future__ import annotations
@@ -12,20 +13,26 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
+from p2p_copy.protocol.rendezvous import Movement, decode_movement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from p2p_copy.link import Link
     from p2p_copy.observe import Observer
+
+LIMITED = "Nothing moves: a limit of the relay has held everything back"
 
 
 class Stalls:
     """What is being waited for on this side. `watch` it in a task of its own."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, link: Link) -> None:
         self._observer = observer
+        self._link = link
         self._since: dict[str | Callable[[], str], float] = {}
         self._told: str | Callable[[], str] | None = None
+        self._sentence = ""  # in which that was told
         self.heard_at = trio.current_time()
         """When the other side last said anything."""
 
@@ -33,6 +40,11 @@ class Stalls:
     def hears(self) -> bool:
         """Whether the other side has said something lately."""
         return trio.current_time() - self.heard_at < limits.STALL
+
+    @property
+    def movement(self) -> Movement:
+        """What the relay sees move. It would have said so by now if something did not."""
+        return decode_movement(self._link.aside) or Movement()
 
     @contextmanager
     def waiting_for(self, what: str | Callable[[], str]) -> Iterator[None]:
@@ -50,9 +62,11 @@ class Stalls:
         """Tell the observer of every stall, until this is cancelled."""
         while True:
             await trio.sleep(limits.PROGRESS_INTERVAL)
-            if self._told is None and self._since:
-                what, since = min(self._since.items(), key=lambda each: each[1])
-                lasted = trio.current_time() - since
-                if lasted >= limits.STALL:
-                    self._told = what
-                    self._observer.stalled(what if isinstance(what, str) else what(), lasted)
+            if not self._since:
+                continue
+            what = self._told or min(self._since, key=self._since.__getitem__)
+            lasted = trio.current_time() - self._since[what]
+            sentence = what if isinstance(what, str) else what()
+            if lasted >= limits.STALL and (what, sentence) != (self._told, self._sentence):
+                self._told, self._sentence = what, sentence
+                self._observer.stalled(sentence, lasted)

@@ -72,6 +72,16 @@ class Tap(GatheringStream):
         await self._stream.aclose()
 
 
+def nothing_owed() -> float:
+    """Say that nobody can tell."""
+    return 0.0
+
+
+def nothing_taken() -> tuple[int, bool]:
+    """Say that nobody can tell."""
+    return 0, False
+
+
 class Held(Tap):
     """A tap for the WebSocket library, which closes what it is given as soon as its last frame is out.
 
@@ -82,18 +92,20 @@ class Held(Tap):
         before_reading: waited for before every read; what it returns, if anything, comes instead of bytes from the
             stream.
         pause: asked before every read for how many seconds to put it off; None for none.
-        owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`); None if nothing can.
+        owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`).
+        taken: tells what of what was sent the other end has taken (`dial.taken_by`).
 
     """
 
     _done = False
     before_reading: Callable[[], Awaitable[bytes]] | None = None
     pause: Callable[[], float] | None = None
-    owed: Callable[[], float] | None = None
 
     def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
         """Wrap `stream` as a tap does."""
         super().__init__(stream, head=head, remember=remember)
+        self.owed: Callable[[], float] = nothing_owed
+        self.taken: Callable[[], tuple[int, bool]] = nothing_taken
         self._sends = trio.Lock()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -113,7 +125,7 @@ class Held(Tap):
         until = trio.current_time() + seconds
         while (rest := until - trio.current_time()) > 0:
             await trio.sleep(min(rest, limits.PACE_CHECK))
-            if self.owed is not None and self.owed() == math.inf:
+            if self.owed() == math.inf:
                 raise trio.BrokenResourceError
 
     async def send_buffers(self, buffers: Sequence[Buffer]) -> None:

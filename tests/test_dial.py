@@ -3,6 +3,7 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
+import sys
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import trio
 import trustme
 
 from p2p_copy import limits
-from p2p_copy.dial import owed_for, unanswered
+from p2p_copy.dial import owed_for, taken_by, unanswered
 from p2p_copy.errors import (
     CertificateNotTrusted,
     NotARelay,
@@ -359,6 +360,9 @@ async def test_a_program_that_does_not_read_is_no_machine_that_has_vanished() ->
             while True:
                 await client.send_all(bytes(100_000))
         assert owed_for(client) == 0
+        taken, waits = taken_by(client)
+        assert waits is (sys.platform == "linux")
+        assert taken < 100_000_000
 
 
 async def test_only_tcp_knows_what_is_owed() -> None:
@@ -366,3 +370,4 @@ async def test_only_tcp_knows_what_is_owed() -> None:
     with theirs:
         async with TCPStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours))) as stream:
             assert owed_for(stream) == 0
+            assert taken_by(stream) == (0, False)

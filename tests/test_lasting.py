@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -20,6 +21,7 @@ from p2p_copy.files.states import States
 from p2p_copy.incoming import Incoming
 from p2p_copy.lasting import Memory
 from p2p_copy.options import Conflict
+from p2p_copy.outgoing import Outgoing
 from p2p_copy.receiver import receive
 from p2p_copy.sender import send
 from tests.files.receipts import differences
@@ -61,10 +63,11 @@ class Wire:
         self.up = True
         self.upstream = 0
         self.cuts = 0
-        self.hold_after = math.inf
-        """Upstream bytes after which the next ones wait for two seconds."""
         self.dam = math.inf
         """Upstream bytes after which nothing passes until the dam is higher."""
+        self.downstream = 0
+        self.down_dam = math.inf
+        """The same for what comes from the relay."""
         self._links: set[trio.CancelScope] = set()
         self._cut_after: list[int] = []
 
@@ -102,14 +105,14 @@ class Wire:
                             self._count(len(data))
                             while self.upstream > self.dam:  # noqa: ASYNC110
                                 await trio.sleep(0.002)
-                            if self.upstream > self.hold_after:
-                                self.hold_after = math.inf
-                                await trio.sleep(2)
                             await relay.send_all(data)
                         nursery.cancel_scope.cancel()
 
                     async def down() -> None:
                         while data := await relay.receive_some(65536):
+                            self.downstream += len(data)
+                            while self.downstream > self.down_dam and len(data) > 1000:  # noqa: ASYNC110
+                                await trio.sleep(0.002)
                             await client.send_all(data)
                         nursery.cancel_scope.cancel()
 
@@ -506,12 +509,23 @@ async def test_a_code_is_not_used_a_second_time(tmp_path: Path) -> None:
 # Stalls
 
 
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stalls are noticed at once, by the relay first."""
+    for name, seconds in {
+        "STALL": 0.6,
+        "BEAT": 0.1,
+        "PROGRESS_INTERVAL": 0.05,
+        "RELAY_STALL": 0.3,
+        "RELAY_LOOK": 0.1,
+    }.items():
+        monkeypatch.setattr(limits, name, seconds)
+
+
+@pytest.mark.usefixtures("soon")
 async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "STALL", 0.4)
-    monkeypatch.setattr(limits, "BEAT", 0.1)
-    monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.05)
     (tmp_path / "file").write_bytes(os.urandom(80_000_000))
     take = Incoming.take
     both = Both()
@@ -520,7 +534,7 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     def slowly(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
         if self.size > 10_000_000 and not slept:
             slept.append(True)
-            time.sleep(1.5)
+            time.sleep(2)
         return take(self, records, now)
 
     monkeypatch.setattr(Incoming, "take", slowly)
@@ -528,24 +542,63 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
         await copy([tmp_path / "file"], tmp_path / "out", relay=relay, both=both)
     assert both.reports[0].files == 1
     assert any("disk here has taken nothing" in said for said in both.receiver.stalls)
-    assert any("receiver's disk" in said for said in both.sender.stalls)
+    assert any("receiver's disk, or its network, has taken nothing" in said for said in both.sender.stalls)
     assert both.receiver.stalls[-1] == both.sender.stalls[-1] == "moving"
 
 
-async def test_a_way_that_takes_nothing_is_told_from_a_receiver_that_does_not(
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(
+    ("dam", "sender_says", "receiver_says"),
+    [
+        ("dam", "the way to the relay has taken nothing", "the way from"),
+        ("down_dam", "the way to it has taken nothing from the relay", "the way from"),
+    ],
+)
+async def test_a_way_that_takes_nothing_is_named(
+    tmp_path: Path, dam: str, sender_says: str, receiver_says: str
+) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(80_000_000))  # more than all the buffers on the way
+    both = Both()
+    expected = (both.sender.stalls, sender_says), (both.receiver.stalls, receiver_says)
+    async with wire() as it:
+        setattr(it, dam, 6_000_000)
+
+        async def open_when_told() -> None:
+            while not all(any(part in said for said in stalls) for stalls, part in expected):  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            setattr(it, dam, math.inf)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(open_when_told)
+            await copy([tmp_path / "file"], tmp_path / "out", relay=it.address, both=both)
+            assert both.reports[0].files == 1
+            nursery.cancel_scope.cancel()
+    assert both.receiver.stalls[-1] == both.sender.stalls[-1] == "moving"
+
+
+@pytest.mark.usefixtures("soon")
+async def test_a_sender_whose_disk_gives_nothing_is_told_from_a_way_that_takes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "STALL", 0.5)
-    monkeypatch.setattr(limits, "BEAT", 0.1)
-    monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.05)
-    (tmp_path / "file").write_bytes(os.urandom(30_000_000))
+    (tmp_path / "file").write_bytes(os.urandom(10_000_000))
     both = Both()
-    async with wire() as it:
-        it.hold_after = 6_000_000
-        await copy([tmp_path / "file"], tmp_path / "out", relay=it.address, both=both)
+    here = "Nothing moves: the disk here has given nothing"
+    there = "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
+    make = Outgoing.next_records
+    trips = itertools.count()
+
+    def slowly(self: Outgoing, most: int) -> list[bytes]:
+        give_up = time.monotonic() + 20
+        stuck = next(trips) == 1
+        while stuck and not (here in both.sender.stalls and there in both.receiver.stalls):
+            assert time.monotonic() < give_up
+            time.sleep(0.01)
+        return make(self, most)
+
+    monkeypatch.setattr(Outgoing, "next_records", slowly)
+    await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert both.reports[0].files == 1
-    assert any("the way to it takes nothing" in said for said in both.sender.stalls)
-    assert any("sender's disk, or the way from it" in said for said in both.receiver.stalls)
+    assert both.receiver.stalls[-1] == both.sender.stalls[-1] == "moving"
 
 
 # Receipts

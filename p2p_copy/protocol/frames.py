@@ -117,6 +117,7 @@ class Decoder:
     Attributes:
         frames: how many frames have begun; anybody may set it back.
         taken: how many bytes of what it was fed last stand before or in the last message that it has yielded.
+        here: bytes of the message under way that it has and has not yielded.
 
     """
 
@@ -135,7 +136,7 @@ class Decoder:
             bytes | memoryview
         ] = []  # payload of a control frame, which may come inside a message
         self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
-        self._here = 0  # bytes of it
+        self.here = 0
         self._size = 0  # of that message, as far as headers have told
         self._kind: Opcode | None = None  # of that message, once it has begun
         self._fragments = 0
@@ -161,7 +162,7 @@ class Decoder:
             if not self._left:
                 self._left = -1
                 message = self._end()
-            if message is None and self._here >= self._piece and self._kind is not Opcode.TEXT:
+            if message is None and self.here >= self._piece and self._kind is not Opcode.TEXT:
                 message = Message(Opcode.BINARY, self._joined(), last=False)
             if message is not None:
                 self.taken = at
@@ -175,7 +176,7 @@ class Decoder:
         if self._opcode >= Opcode.CLOSE:
             parts = self._control
         else:
-            self._here += len(piece)
+            self.here += len(piece)
         parts.append(apply_mask(piece, self._mask) if self._masked else piece)
         if len(parts) == _PIECES:
             parts[:] = [b"".join(parts)]
@@ -255,7 +256,7 @@ class Decoder:
     def _joined(self) -> bytes:
         """Take what is here of the message. What came in one piece is not copied again."""
         payload, self._message = b"".join(self._message), []
-        self._here = 0
+        self.here = 0
         return payload
 
 

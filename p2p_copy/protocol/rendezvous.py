@@ -1,4 +1,4 @@
-"""What clients and the relay say to each other before two clients are paired: docs/protocol.md section 3.
+"""What clients and the relay say to each other beside a transfer: docs/protocol.md section 3.
 
 Every message is one JSON object in a WebSocket text message of at most `limits.MAX_HELLO` bytes. Decoders
 take nothing on trust: one object without duplicate keys, exact types, known ranges. Unknown keys are
@@ -49,6 +49,22 @@ class Refusal(StrEnum):
     STOPPING = "stopping"
     TOKEN = "token"  # noqa: S105 - that it is wrong or missing
     QUOTA = "quota"
+
+
+MOVEMENT: Final = "movement"
+"""Feature of a client that wants to hear what the relay sees move (`Movement`)."""
+
+
+class Way(StrEnum):
+    """What the relay sees of one of the two ways through it."""
+
+    MOVES = "moves"
+    SILENT = "silent"
+    """Nothing comes."""
+    UNTAKEN = "untaken"
+    """Something came, and is not taken at the other end."""
+    LIMITED = "limited"
+    """It waits for its turn below a limit on the rate."""
 
 
 class CloseCode(IntEnum):
@@ -117,6 +133,22 @@ class Refused:
 Answer: TypeAlias = Welcome | Paired | Refused
 
 
+@dataclass(frozen=True, slots=True)
+class Movement:
+    """The relay's word, between the messages of a pairing, on what moves and what does not.
+
+    Attributes:
+        there: the way from the client that is told to the other one.
+        back: the way from the other one.
+        answers: False if the other one's machine answers none of the relay's packets.
+
+    """
+
+    there: Way = Way.MOVES
+    back: Way = Way.MOVES
+    answers: bool = True
+
+
 def room_path(room: str) -> str:
     """Return the path that leads to a room."""
     return f"/v1/{room}"
@@ -127,7 +159,7 @@ def is_path(path: str) -> bool:
     return path == LEGACY_PATH or _ROOM_PATH.fullmatch(path) is not None
 
 
-def encode(message: Hello | Answer) -> str:
+def encode(message: Hello | Answer | Movement) -> str:
     """Return the text of a message; a `Hello` in our own form."""
     match message:
         case Hello():
@@ -160,6 +192,13 @@ def encode(message: Hello | Answer) -> str:
                 "code": message.code,
                 "reason": message.reason,
                 "retry_after": message.retry_after,
+            }
+        case Movement():
+            fields = {
+                "type": "movement",
+                "there": message.there.value,
+                "back": message.back.value,
+                "answers": message.answers,
             }
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
@@ -226,6 +265,16 @@ def decode_answer(message: bytes | str) -> Answer:
         ) from None
 
 
+def decode_movement(text: str) -> Movement | None:
+    """Return what a relay said beside the messages of a pairing; None if it is nothing that we know. Never raises."""
+    try:
+        fields = _Fields(text)
+        fields.expect_type("movement")
+        return Movement(Way(fields.text("there")), Way(fields.text("back")), fields.truth("answers"))
+    except (ValueError, RecursionError):
+        return None
+
+
 class _Fields:
     """One JSON object; each getter returns a field of exactly its type or raises ValueError."""
 
@@ -273,6 +322,10 @@ class _Fields:
         value: int = self._get(name, int, "a whole number")
         if not 0 <= value <= _MOST:
             raise ValueError(f"its {name} is out of range")
+        return value
+
+    def truth(self, name: str) -> bool:
+        value: bool = self._get(name, bool, "true or false")
         return value
 
     def optional_number(self, name: str) -> int | None:

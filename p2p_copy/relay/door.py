@@ -21,7 +21,7 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.errors import CannotListen
-from p2p_copy.protocol.rendezvous import Hello, Refusal, Refused, Welcome
+from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Refusal, Refused, Welcome
 from p2p_copy.relay import events
 from p2p_copy.relay.admission import Admission, Guest, Over, Source, source_of
 from p2p_copy.relay.bucket import Bucket
@@ -44,7 +44,8 @@ if TYPE_CHECKING:
 class Visitor:
     """One connection: its place, whether it is a proxy that is believed, and whose token it has shown.
 
-    Its address is known here only if the operator wants it in the log. `heard` tells whether it has said hello.
+    Its address is known here only if the operator wants it in the log. `heard` tells whether it has said hello, and
+    `listens` whether it said then that it wants to hear what moves.
     """
 
     guest: Guest
@@ -52,6 +53,7 @@ class Visitor:
     account: Account | None = None
     address: str | None = None
     heard: bool = False
+    listens: bool = False
 
 
 class Door:
@@ -152,6 +154,7 @@ class Door:
                 )
             visitor.account = account
         self.admission.settle(visitor.guest)
+        visitor.listens = MOVEMENT in hello.features
         return self._welcome(visitor)
 
     def pace(self) -> Callable[[int], float] | None:

@@ -127,6 +127,12 @@ PROXY_HEADER_BROKEN: Final = Event(
     "! a trusted proxy sent a broken PROXY header",
     "The connection was closed. Let the proxy send version 2 of the protocol, or none.",
 )
+STALLED: Final = Event(
+    "stalled",
+    logging.INFO,
+    "! a pair stalls: %(why)s for %(seconds)d s",
+    "Nothing of what a sender has for its receiver has moved for so long. The two were told, and wait on.",
+)
 EXHAUSTED: Final = Event(
     "exhausted",
     logging.WARNING,

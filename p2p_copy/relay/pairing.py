@@ -14,10 +14,13 @@ Rules:
    survivor's link is closed with a code that no client takes for a proper end.
 4. What is limited is reading: `fill` pays for a handful before it takes the next one.
 5. A frame is never half sent: whoever must cancel a send cuts that link.
+6. The relay's own word, on what moves and what does not, goes out only between two messages, and only over a link
+   that is free: it waits for nothing, and nothing waits for it.
 """
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -29,7 +32,8 @@ from p2p_copy import limits
 from p2p_copy.inbox import Piece
 from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import CloseCode, Role
+from p2p_copy.protocol.rendezvous import CloseCode, Movement, Role, Way
+from p2p_copy.relay import events
 from p2p_copy.relay.rates import UNLIMITED
 
 if TYPE_CHECKING:
@@ -77,15 +81,54 @@ class Usage:
 class _Side:
     """One of the two, and how much of what it sent is where."""
 
-    def __init__(self, link: Link, greeting: str | None, lost: Outcome, misbehaved: Outcome) -> None:
+    def __init__(
+        self, link: Link, greeting: str | None, lost: Outcome, misbehaved: Outcome, *, listens: bool
+    ) -> None:
         self.link = link
         self.greeting = greeting
+        self.listens = listens  # to the relay's word
+        self.heard = Movement()  # that word, when it was last said
         self.lost = lost
         self.misbehaved = misbehaved
         self.gone = False  # takes no more
         self.sent = 0
         self.in_flight = 0
         self.peak = 0
+        self.whole = True  # nothing of a message is on its way whose end has not come
+        self.limited = False  # waits for its turn below a limit
+        self.channel: trio.MemorySendChannel[list[Piece]] | None = None
+        self.way = Way.MOVES
+        self.since = trio.current_time()  # when something moved last
+        self._seen: tuple[int, ...] = ()
+
+    def look(self, target: _Side, now: float) -> None:
+        """Find out whether what this side sends has moved since the last look."""
+        taken, waits = target.link.taken()
+        held = waits or self.in_flight > 0
+        # A ping that is acknowledged is no movement, hence whole KiB, and only of what is to be delivered.
+        seen = (self.sent, self.in_flight, self.link.under_way, taken // limits.KIB if held else 0)
+        if seen != self._seen:
+            self._seen, self.since = seen, now
+        if now - self.since < limits.RELAY_STALL:
+            self.way = Way.MOVES
+        elif held:
+            self.way = Way.UNTAKEN
+        else:
+            self.way = Way.LIMITED if self.limited else Way.SILENT
+
+    @property
+    def answers(self) -> bool:
+        """Whether its machine is there, as far as its kernel and ours can tell."""
+        return self.way is Way.MOVES or self.link.owed() < limits.RELAY_STALL
+
+    def say(self, movement: Movement, other: _Side) -> None:
+        """Tell this side, unless it knows already; if there is no room between two messages, some other time."""
+        if not self.listens or movement == self.heard or not other.whole or other.channel is None:
+            return
+        with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            other.channel.send_nowait([Piece(rendezvous.encode(movement))])
+            other.in_flight += 1
+            self.heard = movement
 
 
 class Pairing:
@@ -99,6 +142,7 @@ class Pairing:
         legacy: bool,
         on_end: Callable[[], None],
         flow: Flow = UNLIMITED,
+        listen: tuple[bool, bool] = (False, False),
     ) -> None:
         """Prepare a pairing.
 
@@ -108,12 +152,17 @@ class Pairing:
             legacy: 0.1.x clients, who send text too and are greeted in their own way.
             on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
             flow: the rates and quotas of this pairing.
+            listen: whether sender and receiver want to hear what the relay sees move; not in the legacy form.
 
         """
         ready = rendezvous.READY if legacy else rendezvous.encode(rendezvous.Paired())
-        self._sender = _Side(sender, ready, Outcome.SENDER_LOST, Outcome.SENDER_MISBEHAVED)
+        self._sender = _Side(sender, ready, Outcome.SENDER_LOST, Outcome.SENDER_MISBEHAVED, listens=listen[0])
         self._receiver = _Side(
-            receiver, None if legacy else ready, Outcome.RECEIVER_LOST, Outcome.RECEIVER_MISBEHAVED
+            receiver,
+            None if legacy else ready,
+            Outcome.RECEIVER_LOST,
+            Outcome.RECEIVER_MISBEHAVED,
+            listens=listen[1],
         )
         self._text_allowed = legacy
         self._on_end = on_end
@@ -121,6 +170,7 @@ class Pairing:
         self._began = trio.current_time()
         self._outcome: Outcome | None = None
         self._offender: _Side | None = None
+        self._stall_logged = False
         self._fills = trio.CancelScope()
         self._drains = trio.CancelScope()
 
@@ -133,6 +183,7 @@ class Pairing:
                     async with trio.open_nursery() as fills:
                         for source, target in (sides, sides[::-1]):
                             to_drain, from_fill = trio.open_memory_channel[list[Piece]](limits.RELAY_CHANNEL)
+                            source.channel = to_drain
                             drains.start_soon(self._drain, source, target, from_fill)
                             fills.start_soon(self._fill, source, to_drain)
         for source, target in (sides, sides[::-1]):
@@ -161,6 +212,33 @@ class Pairing:
         """End the pairing because the relay's operator wants that."""
         self._end(Outcome.DISMISSED)
 
+    def look(self) -> None:
+        """Find out what moves, and tell those who want to know; to be called every `limits.RELAY_LOOK` seconds."""
+        if self._outcome is not None:
+            return
+        now = trio.current_time()
+        sides = (self._sender, self._receiver)
+        for source, target in (sides, sides[::-1]):
+            source.look(target, now)
+        for side, other in (sides, sides[::-1]):
+            side.say(Movement(side.way, other.way, other.answers), other)
+        lasts = self.is_stalled and now - self._sender.since >= limits.RELAY_STALL_LONG
+        if lasts and not self._stall_logged:
+            events.STALLED.log((), why=self._why(), seconds=round(limits.RELAY_STALL_LONG))
+        self._stall_logged = lasts
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nothing of what the sender has for the receiver moved lately, and that is not the relay's doing."""
+        return self._sender.way in (Way.SILENT, Way.UNTAKEN)
+
+    def _why(self) -> str:
+        untaken = self._sender.way is Way.UNTAKEN
+        side, name = (self._receiver, "receiver") if untaken else (self._sender, "sender")
+        if side.link.owed() >= limits.RELAY_STALL:
+            return f"the {name}'s machine does not answer"
+        return f"the {name} {'takes' if untaken else 'sends'} nothing"
+
     @property
     def sent(self) -> tuple[int, int]:
         """Bytes received so far, from the sender and from the receiver."""
@@ -186,9 +264,13 @@ class Pairing:
                     source.sent += cost
                     source.in_flight += 1
                     source.peak = max(source.peak, source.in_flight)
+                    source.whole = False
                     await channel.send(handful)
+                    source.whole = handful[-1].last
                     del handful  # or it would be kept until the next one is here
+                    source.limited = True
                     await self._flow.pay(cost)
+                    source.limited = False
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)
             except LinkBroken as error:

@@ -23,7 +23,7 @@ import anyio
 import trio
 
 from p2p_copy import limits
-from p2p_copy.dial import owed_for, tune
+from p2p_copy.dial import owed_for, taken_by, tune
 from p2p_copy.link import Link, LinkBroken, accept
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Hello, Refusal, Refused, Role, Welcome
@@ -38,6 +38,7 @@ from p2p_copy.relay.log import place
 from p2p_copy.relay.pairing import Pairing
 from p2p_copy.relay.refusal import refuse
 from p2p_copy.relay.tally import Counts, Tally
+from p2p_copy.relay.watch import watch
 
 if TYPE_CHECKING:
     from p2p_copy.relay.config import RelayConfig
@@ -205,6 +206,7 @@ class Relay:
 
     async def _serve(self, listeners: list[Listener]) -> None:
         async with trio.open_nursery() as own:
+            own.start_soon(watch, self.pairings)
             if self.certificates is not None:
                 own.start_soon(partial(self.certificates.watch, files=self.config.watch_certificates))
             async with trio.open_nursery() as connections:
@@ -260,6 +262,7 @@ class Relay:
                 head=request.head,
                 pace=self.door.pace(),
                 owed=partial(owed_for, stream),
+                taken=partial(taken_by, stream),
             ) as (path, link):
                 hello = await self._hear_hello(link, path, visitor)
                 arrived()
@@ -376,6 +379,7 @@ class Relay:
             legacy=room.legacy,
             on_end=partial(self._lobby.leave, room, seat),
             flow=self.door.flow(sender.visitor, receiver.visitor),
+            listen=(sender.visitor.listens, receiver.visitor.listens),
         )
         for each in (sender, receiver):
             each.link.trust()

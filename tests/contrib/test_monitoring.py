@@ -20,6 +20,7 @@ METRICS = {
     "p2p_copy_relay_connections": set(),
     "p2p_copy_relay_waiting": set(),
     "p2p_copy_relay_pairings": set(),
+    "p2p_copy_relay_stalled": set(),
     "p2p_copy_relay_pairings_total": {"outcome"},
     "p2p_copy_relay_bytes_total": {"direction"},
     "p2p_copy_relay_refused_total": {"code"},

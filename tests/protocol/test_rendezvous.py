@@ -12,13 +12,16 @@ from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import (
     LEGACY_PATH,
     Hello,
+    Movement,
     Paired,
     Refusal,
     Refused,
     Role,
+    Way,
     Welcome,
     decode_answer,
     decode_hello,
+    decode_movement,
     encode,
     is_path,
     room_path,
@@ -300,6 +303,29 @@ def test_decoders_are_total(text: bytes | str) -> None:
     except NotARelay:
         return
     assert isinstance(answer, Welcome | Paired | Refused)
+
+
+@given(st.builds(Movement, st.sampled_from(Way), st.sampled_from(Way), st.booleans()))
+def test_what_moves_survives_the_wire(movement: Movement) -> None:
+    assert decode_movement(encode(movement)) == movement
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"type": "paired"},
+        {"there": "sideways"},
+        {"back": None},
+        {"answers": 1},
+        {"more": "x" * limits.MAX_HELLO},
+    ],
+    ids=str,
+)
+def test_what_is_no_word_on_movement_is_nothing(changes: dict[str, Any]) -> None:
+    good = {"type": "movement", "there": "moves", "back": "silent", "answers": True}
+    assert decode_movement(json.dumps(good)) == Movement(Way.MOVES, Way.SILENT)
+    assert decode_movement(json.dumps(good | changes)) is None
+    assert decode_movement("[" * 2000) is None
 
 
 def test_what_a_legacy_sender_is_told_is_what_it_knows() -> None:

@@ -1,0 +1,201 @@
+"""What a relay sees move, whom it tells, and what its operator hears of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from trio.testing import memory_stream_pair
+from wsproto.events import BytesMessage
+
+from p2p_copy import limits
+from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Movement, Role, Way, decode_movement
+from p2p_copy.relay.log import LOGGER
+from tests.relay.clients import answer, exchange, relay_running, room
+from tests.relay.test_pairing import BIG, raw_clients
+from tests.websocket import BINARY, RawClient, frame, virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from p2p_copy.link import Link
+    from p2p_copy.relay.pairing import Pairing
+
+BOTH = (True, True)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    """What the relay's log says."""
+    said: list[str] = []
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            said.append(record.getMessage())
+
+    handler, level = Handler(), LOGGER.level
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(logging.INFO)
+    yield said
+    LOGGER.removeHandler(handler)
+    LOGGER.setLevel(level)
+
+
+async def looked_at(pairing: Pairing, seconds: float) -> None:
+    """Let so much time pass, with a look now and then."""
+    await trio.testing.wait_all_tasks_blocked()
+    until = trio.current_time() + seconds
+    pairing.look()
+    while trio.current_time() < until:
+        await trio.sleep(limits.RELAY_LOOK)
+        pairing.look()
+    await trio.testing.wait_all_tasks_blocked()
+
+
+async def heard(client: RawClient) -> Movement | None:
+    text = await client.message()
+    assert isinstance(text, str)
+    return decode_movement(text)
+
+
+async def hears_nothing(client: RawClient) -> None:
+    with trio.move_on_after(1):
+        while True:
+            assert isinstance(await client.next(), BytesMessage)
+
+
+@virtual_time()
+async def test_both_are_told_once_when_nothing_comes_and_once_more_when_it_does() -> None:
+    pairings: list[Pairing] = []
+    async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
+        (pairing,) = pairings
+        await looked_at(pairing, 2 * limits.RELAY_STALL)
+        assert pairing.is_stalled
+        for client in (sender, receiver):
+            assert await heard(client) == Movement(Way.SILENT, Way.SILENT)
+            await hears_nothing(client)
+        await sender.send(b"data")
+        await trio.testing.wait_all_tasks_blocked()
+        await looked_at(pairing, 0)
+        assert not pairing.is_stalled
+        assert await heard(sender) == Movement(Way.MOVES, Way.SILENT)
+        assert await receiver.message() == b"data"
+        assert await heard(receiver) == Movement(Way.SILENT, Way.MOVES)
+        await sender.stream.aclose()
+
+
+@virtual_time()
+async def test_a_sender_is_told_that_the_receiver_takes_nothing(lines: list[str]) -> None:
+    pairings: list[Pairing] = []
+    async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
+        (pairing,) = pairings
+        await sender.send(b"one")
+        await looked_at(pairing, limits.RELAY_STALL)
+        assert await heard(sender) == Movement(Way.UNTAKEN, Way.SILENT)
+        assert await receiver.message() == b"one", "and nothing else stood in the way of it"
+        await looked_at(pairing, 0)
+        assert await heard(sender) == Movement(Way.MOVES, Way.SILENT)
+        await sender.send(b"two")
+        await looked_at(pairing, 3 * limits.RELAY_STALL_LONG)
+        assert lines == ["! a pair stalls: the receiver takes nothing for 60 s"]
+        await receiver.stream.aclose()
+        await sender.stream.aclose()
+
+
+@virtual_time()
+async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None:
+    pairings: list[Pairing] = []
+    async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
+        (pairing,) = pairings
+        pairing._receiver.link.owed = lambda: limits.RELAY_STALL
+        await sender.send(b"one")
+        await looked_at(pairing, limits.RELAY_STALL_LONG)
+        assert await heard(sender) == Movement(Way.UNTAKEN, Way.SILENT, answers=False)
+        assert lines == ["! a pair stalls: the receiver's machine does not answer for 60 s"]
+        await receiver.stream.aclose()
+        await sender.stream.aclose()
+
+
+@virtual_time()
+async def test_a_link_that_takes_a_little_now_and_then_is_slow_and_not_stalled() -> None:
+    """The kernel tells, long before a handful is through."""
+    pairings: list[Pairing] = []
+    async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
+        (pairing,) = pairings
+        pairing._receiver.link.taken = lambda: (int(trio.current_time()) * limits.KIB, True)
+        await sender.send(b"one")
+        await looked_at(pairing, 4 * limits.RELAY_STALL)
+        assert not pairing.is_stalled
+        assert await heard(sender) == Movement(Way.MOVES, Way.SILENT)
+        await receiver.stream.aclose()
+        await sender.stream.aclose()
+
+
+@virtual_time()
+async def test_nothing_is_said_in_the_middle_of_a_message() -> None:
+    pairings: list[Pairing] = []
+    whole = frame(BINARY, bytes(BIG))
+    async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
+        (pairing,) = pairings
+        await sender.raw(whole[: BIG // 2])
+        await receiver.expect(BytesMessage)
+        await looked_at(pairing, limits.RELAY_STALL)
+        assert await heard(sender) == Movement(Way.SILENT, Way.SILENT)
+        await hears_nothing(receiver)
+        await sender.raw(whole[BIG // 2 :])
+        rest = await receiver.message()
+        assert isinstance(rest, bytes)
+        await looked_at(pairing, limits.RELAY_STALL)
+        assert await heard(receiver) == Movement(Way.SILENT, Way.MOVES)
+        assert await heard(receiver) == Movement(Way.SILENT, Way.SILENT)
+        await sender.stream.aclose()
+
+
+@virtual_time()
+async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    pairings: list[Pairing] = []
+    async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
+        (pairing,) = pairings
+
+        async def pay(_cost: int) -> None:
+            await trio.sleep(100)
+
+        monkeypatch.setattr(pairing._flow, "pay", pay)
+        await sender.send(b"one")
+        assert await receiver.message() == b"one"
+        await looked_at(pairing, limits.RELAY_STALL)
+        assert not pairing.is_stalled
+        assert await heard(sender) == Movement(Way.LIMITED, Way.SILENT)
+        assert await heard(receiver) == Movement(Way.SILENT, Way.LIMITED)
+        await sender.stream.aclose()
+        await receiver.stream.aclose()
+
+
+@pytest.mark.parametrize("listens", [Role.SENDER, Role.RECEIVER])
+async def test_only_who_has_asked_for_it_is_told(monkeypatch: pytest.MonkeyPatch, listens: Role) -> None:
+    monkeypatch.setattr(limits, "RELAY_STALL", 0.1)
+    monkeypatch.setattr(limits, "RELAY_LOOK", 0.05)
+
+    async def join(link: Link, role: Role) -> None:
+        features = (MOVEMENT,) if role is listens else ()
+        await link.send(rendezvous.encode(Hello(role=role, program="tests", features=features)))
+
+    path = "/v1/" + room("watched")
+    with trio.fail_after(20):
+        async with relay_running() as relay, relay.client(path) as sender, relay.client(path) as receiver:
+            await join(sender, Role.SENDER)
+            await join(receiver, Role.RECEIVER)
+            for link in (sender, receiver):
+                await answer(link)
+                await answer(link)
+            asked, other = (sender, receiver) if listens is Role.SENDER else (receiver, sender)
+            text = await asked.receive()
+            assert isinstance(text, str)
+            assert decode_movement(text) == Movement(Way.SILENT, Way.SILENT)
+            asked.parts = lambda text: decode_movement(text) is not None
+            await exchange(asked, other)
+            sender.abort()
+            receiver.abort()
