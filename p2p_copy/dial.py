@@ -176,7 +176,10 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     """
     context = _client_context(ca_file) if address.tls else None
     try:
-        plain = TCPStream(await trio.open_tcp_stream(address.host, address.port))
+        with trio.fail_after(limits.DIAL_TIMEOUT):
+            plain = TCPStream(await trio.open_tcp_stream(address.host, address.port))
+    except trio.TooSlowError:
+        raise timed_out(address) from None
     except OSError as error:
         raise _unreachable(address, error) from None
     tune(plain)

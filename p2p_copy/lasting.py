@@ -34,6 +34,7 @@ from p2p_copy.files.journal import Journal
 from p2p_copy.meet import Appointment, meet, plain_errors
 from p2p_copy.observe import Report
 from p2p_copy.protocol import keys
+from p2p_copy.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.states import State
     from p2p_copy.link import Link
     from p2p_copy.meet import Partner
+    from p2p_copy.observe import Observer
     from p2p_copy.protocol.session import Session
 
 T = TypeVar("T")
@@ -135,6 +137,12 @@ class Memory:
         if self.report is None:
             await self._save({OVER: asdict(report)})
 
+    def linger(self, seconds: float, observer: Observer, sentence: str) -> None:
+        """If an earlier process has done all, come back for so many seconds only, and say why."""
+        if self.report is not None:
+            self.patience = min(self.patience, seconds)
+            observer.notice(f"{sentence} This lasts {duration(self.patience)} at most, and may be stopped.")
+
     async def part(self) -> None:
         """Remember that the two sides have parted for good: who tries again needs a code, and has what is here."""
         if self.ticket is not None and self._state is not None:
@@ -168,7 +176,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Sess
         P2PCopyError: what does not pass, or did not pass in time; see `meet`.
 
     """
-    lost_at: float | None = None
+    lost_at = trio.current_time() if memory.report is not None else None
     reached = memory.ticket is not None  # a relay that was never there is not waited for
     wait = partner.wait
     pauses = Pauses()

@@ -177,6 +177,10 @@ PROGRESS_INTERVAL: Final = 0.5
 PLAIN_PROGRESS_INTERVAL: Final = 5.0
 """Seconds between two progress lines where there is no terminal (job logs)."""
 
+DIAL_TIMEOUT: Final = 10.0
+"""Seconds for TCP alone: the first packet is repeated after 1, 3 and 7 of them, and each may take two to be answered.
+An address where nobody is must not cost those who come back more than that."""
+
 CONNECT_TIMEOUT: Final = 15.0
 """Seconds from the first packet to the relay's welcome; a silent relay is an error, not a wait."""
 
@@ -213,6 +217,10 @@ BEAT: Final = 3.0
 RECEIPT_LINGER: Final = 180.0
 """Seconds in which a receiver that has everything, and has said so, tries to learn that the sender knows."""
 
+AGAIN_LINGER: Final = 60.0
+"""Seconds of the same for a side that is started again when all was done: the other one, if it is there, waits in the
+room already, or tries to come every 45 seconds at most."""
+
 GOODBYE_LINGER: Final = 30.0
 """Seconds in which a sender that knows tries to tell a receiver whose link was lost in that moment."""
 
@@ -223,7 +231,16 @@ KEEPALIVE_INTERVAL: Final = 20.0
 """Seconds of silence after which a ping is sent: proxies cut idle connections at 60 s, some at 30 s."""
 
 KEEPALIVE_TIMEOUT: Final = 60.0
-"""Seconds without a single byte from a peer that owes us a pong, after which it is dead."""
+"""Seconds without a single byte from a peer that owes us a pong, after which it is dead: with 200 kB/s a ping may wait
+for half a minute behind what the kernel and the network hold."""
+
+VANISHED: Final = 25.0
+"""Seconds for which a machine may owe an answer to a packet that was repeated (`TCP_UNANSWERED`) until it is gone. With
+two seconds of delay three repetitions take 21; with 30 % loss there are seven by then, of which one in a hundred times
+none is answered, and that costs a return; a machine that sleeps for a while answers when it wakes."""
+
+VANISHED_LOOK: Final = 5.0
+"""Seconds between two looks for that: half a minute in all."""
 
 RELAY_ACCEPT_BUDGET: Final = 10.0
 """Seconds from accept to hello, TCP to TLS to HTTP to JSON, in all: half-open connections cost us little."""

@@ -260,12 +260,12 @@ class Link(ObjectStream[bytes | str]):
         tap = self._tap
         with contextlib.suppress(LinkBroken, anyio.ClosedResourceError):
             while not self._over:
-                if limits.KEEPALIVE_TIMEOUT <= tap.owed() < math.inf:
+                if limits.VANISHED <= tap.owed() < math.inf:
                     self.abort()  # the kernel would go on trying for `limits.TCP_USER_TIMEOUT`
                     return
                 rest = max(tap.heard, tap.sent) + limits.KEEPALIVE_INTERVAL - trio.current_time()
                 if tap.sending or rest > 0:
-                    await trio.sleep(rest if rest > 0 else limits.KEEPALIVE_INTERVAL)
+                    await trio.sleep(min(rest, limits.VANISHED_LOOK) if rest > 0 else limits.VANISHED_LOOK)
                     continue
                 with trio.move_on_after(limits.KEEPALIVE_TIMEOUT) as patience:
                     await self.ping()

@@ -92,6 +92,7 @@ async def receive(
     selection = Selection(only, exclude)
     partner = Partner(Role.RECEIVER, relay, code, wait, ca_file, token, watcher)
     memory = Memory(state, patience)
+    memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
     file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=memory.report is not None)
     receiving = _Receiving(
         out, conflict, names, max_size, selection, memory, file, watcher, reverify=reverify
@@ -289,6 +290,11 @@ class _Receiving:
         """Write an entry into the receipt."""
         assert self._file is not None, "else nobody calls this"
         self._file.add(item.place, item.entry, item.digest, delivered=not (item.refused or item.waits))
+
+
+_ALL_IS_HERE = (
+    "All is here, verified, since an earlier run; only the sender may not know that, and is waited for."
+)
 
 
 def _nothing_comes(movement: Movement, *, in_message: bool) -> str:

@@ -99,6 +99,7 @@ async def send(
         raise NothingToSend()
     partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher)
     memory = Memory(state, patience)
+    memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     file = receipt_file(receipt, role="sender", program=FULL_NAME, over=memory.report is not None)
     sending = _Sending(paths, links, selection, memory, file, watcher)
     done = False  # who is stopped is remembered even if all is delivered: the receiver may not know it
@@ -284,6 +285,9 @@ async def _stream(
 
 
 _SLOW_DISK = "Nothing moves: the disk here has given nothing"
+
+
+_ALL_IS_THERE = "All was delivered, and confirmed, in an earlier run; only the receiver may not know that."
 
 
 def _slow_way(stalls: Stalls) -> str:

@@ -27,6 +27,7 @@ from p2p_copy.errors import (
 from p2p_copy.link import RelayAddress, accept, connect, parse_address
 from p2p_copy.tcp import TCPStream
 from tests.links import MAX, serving
+from tests.websocket import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -325,6 +326,19 @@ async def test_a_file_of_authorities_that_cannot_be_used_is_said_to_be(tmp_path:
         with pytest.raises(UsageError, match=words):
             async with connect(RelayAddress(True, "127.0.0.1", 1), "/", ca_file=str(tmp_path / name)):
                 raise AssertionError("there is no such authority")
+
+
+@virtual_time()
+async def test_an_address_where_nobody_is_costs_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nobody(_host: str, _port: int) -> None:
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(trio, "open_tcp_stream", nobody)
+    began = trio.current_time()
+    with pytest.raises(RelayUnreachable, match="does not answer"):
+        async with connect(RelayAddress(False, "relay.example", 1), "/"):
+            raise AssertionError("nobody is there")
+    assert trio.current_time() - began == pytest.approx(limits.DIAL_TIMEOUT)
 
 
 # Who has vanished

@@ -8,6 +8,7 @@ import math
 import os
 import time
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,6 +21,7 @@ from p2p_copy.files.part import temporary_name
 from p2p_copy.files.states import States
 from p2p_copy.incoming import Incoming
 from p2p_copy.lasting import Memory
+from p2p_copy.observe import Report
 from p2p_copy.options import Conflict
 from p2p_copy.outgoing import Outgoing
 from p2p_copy.receiver import receive
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.states import State
     from p2p_copy.link import Link
-    from p2p_copy.observe import Report
     from p2p_copy.protocol.messages import Accept
     from p2p_copy.protocol.session import Session
 
@@ -504,6 +505,28 @@ async def test_a_code_is_not_used_a_second_time(tmp_path: Path) -> None:
                     await receive(str(tmp_path / "thief"), relay=it.address, code=CODE, wait=0.5, patience=0)
                 await again.start("receiver")
     assert (again.out / "file").read_bytes() == (tmp_path / "file").read_bytes()
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+async def test_who_is_started_again_when_all_was_done_says_so_and_waits_a_moment_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setattr(limits, "AGAIN_LINGER", 0.4)
+    monkeypatch.setattr(limits, "GOODBYE_LINGER", 0.4)
+    (tmp_path / "file").write_bytes(b"there")
+    done = Report(files=1, size=5, failures=0, skipped=0, root="00" * 32, seconds=1.0)
+    async with wire() as it:
+        again = Again(tmp_path, it, tmp_path / "file")
+        again.options[role]["patience"] = 1000.0
+        with again.state(role) as state:
+            state.facts |= {"ticket": "11" * 32, "claim": "22" * 16, "sure": True, "over": asdict(done)}
+            state.save()
+        with trio.fail_after(30):
+            assert await again.start(role) == done
+    (notice,) = again.told[role].notices
+    assert "an earlier run" in notice
+    assert "may be stopped" in notice
+    assert not again.remembered()
 
 
 # Stalls

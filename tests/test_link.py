@@ -462,9 +462,10 @@ async def test_a_peer_whose_machine_has_vanished_is_gone_although_we_do_not_read
     async with accepted(owed=lambda: trio.current_time() - began) as (link, client):
         for number in range(5):
             await client.send(f"unread {number}")
-        await trio.sleep(limits.KEEPALIVE_TIMEOUT - 1)
-        await link.send("x")
-        await trio.sleep(limits.KEEPALIVE_INTERVAL + 2)
+        for _ in range(2):
+            await trio.sleep(limits.VANISHED / 2 - 0.5)
+            await link.send("x")
+        await trio.sleep(limits.VANISHED_LOOK + 2)
         with pytest.raises(LinkBroken):
             await link.send("x")
 
