@@ -95,6 +95,11 @@ class Memory:
         return blake3(self.claim.encode()).hexdigest(length=_TAG_BYTES)
 
     @property
+    def receipt_tag(self) -> str:
+        """The same for a receipt, which may lie among parts that are to stay."""
+        return blake3(f"receipt {self.claim}".encode()).hexdigest(length=_TAG_BYTES)
+
+    @property
     def lasts(self) -> bool:
         """Whether there may be another meeting after this one."""
         return self._state is not None or self.patience > 0

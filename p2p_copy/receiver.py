@@ -93,7 +93,8 @@ async def receive(
     partner = Partner(Role.RECEIVER, relay, code, wait, ca_file, token, watcher)
     memory = Memory(state, patience)
     memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
-    file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=memory.report is not None)
+    over, tag = memory.report is not None, memory.receipt_tag
+    file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=over, tag=tag)
     receiving = _Receiving(
         out, conflict, names, max_size, selection, memory, file, watcher, reverify=reverify
     )

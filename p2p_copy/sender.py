@@ -100,7 +100,8 @@ async def send(
     partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher)
     memory = Memory(state, patience)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
-    file = receipt_file(receipt, role="sender", program=FULL_NAME, over=memory.report is not None)
+    over, tag = memory.report is not None, memory.receipt_tag
+    file = receipt_file(receipt, role="sender", program=FULL_NAME, over=over, tag=tag)
     sending = _Sending(paths, links, selection, memory, file, watcher)
     done = False  # who is stopped is remembered even if all is delivered: the receiver may not know it
     try:

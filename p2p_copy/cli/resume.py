@@ -81,14 +81,21 @@ def _open(states: States, given: str) -> State:
 
 
 def _remove_parts(state: State, terminal: Terminal) -> None:
+    from p2p_copy.files.leftovers import remove_beside
+    from p2p_copy.lasting import Memory
+
+    memory = Memory(state, 0)
+    if receipt := remembered.receipt_path(None, state.facts):
+        remove_beside(receipt, memory.receipt_tag)
     if remembered.OUT not in state.facts:
         return
     from p2p_copy.files.target import Kept, Target
     from p2p_copy.options import Conflict
 
     try:
-        target = Target(state.facts[remembered.OUT], conflict=Conflict.REFUSE, kept=Kept(state.journal))
-        target.remove_orphans()
+        kept = Kept(state.journal, tag=memory.tag)
+        target = Target(state.facts[remembered.OUT], conflict=Conflict.REFUSE, kept=kept)
+        target.remove_traces()
         target.close()
     except P2PCopyError as error:
         terminal.error(f"What it has left half done could not be removed: {error}")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from p2p_copy import limits
+from p2p_copy.files.directories import Directory
 from p2p_copy.files.part import has_tag
 
 if TYPE_CHECKING:
-    from p2p_copy.files.directories import Directory
     from p2p_copy.files.kept import Kept
 
 
@@ -34,6 +36,38 @@ def remove_orphans(top: Directory, kept: Kept) -> None:
                 opened.append(opened[-1].open(component))
             _remove(opened[-1], name)
         for directory in opened[1:]:
+            directory.close()
+
+
+def remove_traces(directory: Directory, tag: str, *, depth: int = limits.MAX_DEPTH) -> None:
+    """Remove whatever the transfer with this tag has not finished in a tree that it is given up in.
+
+    No journal knows what a process wrote in the second before it was killed. Other file systems are left alone, and so
+    is what we may not look into.
+    """
+    device = directory.status().st_dev
+    with suppress(OSError, ValueError):
+        for name in list(directory.names()):
+            if has_tag(name, tag):
+                _remove(directory, name)
+            elif depth and (there := directory.lstat(name)) and stat.S_ISDIR(there.st_mode):
+                with suppress(OSError, ValueError):
+                    inner = directory.open(name)
+                    try:
+                        if there.st_dev == device:
+                            remove_traces(inner, tag, depth=depth - 1)
+                    finally:
+                        inner.close()
+
+
+def remove_beside(path: str, tag: str) -> None:
+    """Remove what the transfer with this tag has not finished in the directory of a file of its own."""
+    with suppress(OSError, ValueError):
+        directory = Directory.top(os.path.dirname(path) or os.curdir)
+        try:
+            for name in [each for each in directory.names() if has_tag(each, tag)]:
+                directory.unlink(name)
+        finally:
             directory.close()
 
 

@@ -50,18 +50,19 @@ _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 class ReceiptWriter:
     """A receipt that is being written beside its place, under a private name; `publish` or `discard` ends it.
 
-    With `replace`, what has the name already is ours, and makes room for what is written now.
+    With `replace`, what has the name already is ours, and makes room for what is written now. The private name has the
+    `tag`.
 
     Raises:
         UsageError: it cannot be written there, or something has its name already.
 
     """
 
-    def __init__(self, path: str, *, replace: bool = False) -> None:
+    def __init__(self, path: str, *, replace: bool = False, tag: str = "") -> None:
         self._replace = replace
         self._shown = names.shown(path)
         self._name = os.path.basename(path)
-        self._temporary = temporary_name()
+        self._temporary = temporary_name(tag)
         self._separator = "\n"
         if not self._name:
             raise UsageError(f"The receipt needs the name of a file, and '{self._shown}' is none.")

@@ -13,6 +13,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import P2PCopyError, UsageError
+from p2p_copy.files.leftovers import remove_beside
 from p2p_copy.files.receipt import ReceiptWriter
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ _TOO_LATE: Final = (
 )
 
 
-def receipt_file(path: str | None, *, role: str, program: str, over: bool) -> ReceiptFile | None:
+def receipt_file(
+    path: str | None, *, role: str, program: str, over: bool, tag: str = ""
+) -> ReceiptFile | None:
     """Return the receipt to be written, if there is one.
 
     Args:
@@ -34,20 +37,22 @@ def receipt_file(path: str | None, *, role: str, program: str, over: bool) -> Re
         program: its name and version.
         over: an earlier process has brought the transfer to its end, and only the other side may not know. Then a file
             that is there is what that process wrote.
+        tag: by which the transfer knows what a process of it has left half written; see `part.temporary_name`.
 
     """
     if path is None or (over and os.path.lexists(path)):
         return None
-    return ReceiptFile(path, role, program)
+    return ReceiptFile(path, role, program, tag)
 
 
 class ReceiptFile:
     """One receipt: `probe` once, `begin`, `add`, `publish` and `discard` for each conversation, `check` at the end."""
 
-    def __init__(self, path: str, role: str, program: str) -> None:
+    def __init__(self, path: str, role: str, program: str, tag: str = "") -> None:
         self._path = path
         self._role = role
         self._program = program
+        self._tag = tag
         self._started: float | None = None
         self._writer: ReceiptWriter | None = None
         self._error: P2PCopyError | None = None  # of the conversation under way
@@ -57,13 +62,14 @@ class ReceiptFile:
         self._published = ""  # the root digest in what lies under the name by now
 
     def probe(self) -> None:
-        """Find out whether it can be written, before anybody is called.
+        """Find out whether it can be written, before anybody is called; what is half written from before goes.
 
         Raises:
             UsageError: it cannot, or something has its name already.
 
         """
-        ReceiptWriter(self._path).discard()
+        remove_beside(self._path, self._tag)
+        ReceiptWriter(self._path, tag=self._tag).discard()
 
     def begin(self) -> None:
         """Begin with the first entry."""
@@ -72,7 +78,7 @@ class ReceiptFile:
         self._error = None
         try:
             # What the other side was not told of may be told again, and have changed. Then what we wrote has, too.
-            self._writer = ReceiptWriter(self._path, replace=bool(self._published))
+            self._writer = ReceiptWriter(self._path, replace=bool(self._published), tag=self._tag)
         except P2PCopyError as error:
             self._fail(error)
 

@@ -344,6 +344,11 @@ class Target:
         """Remove the parts of files that the sender does not name any more."""
         leftovers.remove_orphans(self._top, self.kept)
 
+    def remove_traces(self) -> None:
+        """Remove whatever is not finished, here and in all directories below, known or not."""
+        self.remove_orphans()
+        leftovers.remove_traces(self._top, self.kept.tag)
+
     def close(self, *, keep: bool = False) -> None:
         """Throw away what is not complete, or keep it for another link; let go of everything. May be called again."""
         if keep:

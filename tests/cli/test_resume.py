@@ -85,8 +85,9 @@ def test_a_transfer_that_stopped_at_its_deadline_is_listed_and_resumed(tmp_path:
 
 def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) -> None:
     out = tmp_path / "out"
-    with relay(*RATE) as (url, _):
-        sides = [sender(url, large), receiver(url, out)]
+    receipts = [("--receipt", str(tmp_path / name)) for name in ("sent", "received")]
+    with relay("--no-tls", "--rate", "5M") as (url, _):
+        sides = [sender(url, large, options=receipts[0]), receiver(url, out, options=receipts[1])]
         under_way(out)
         busy = Running("resume").wait(QUICK)[1].split()[0]
         code, _, said = Running("forget", busy).wait(QUICK)
@@ -96,8 +97,9 @@ def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) ->
             side.kill()
     listed = [line.split()[0] for line in Running("resume").wait(QUICK)[1].splitlines()]
     assert len(listed) == 2
+    assert len(leftovers(tmp_path)) == 3, "the receipts were begun"
     assert Running("forget", *listed).wait(QUICK)[0] == 0
-    assert not leftovers(out)
+    assert not leftovers(tmp_path)
     assert Running("resume").wait(QUICK)[1].startswith("Nothing")
     code, _, said = Running("forget", listed[0]).wait(QUICK)
     assert code == errors.UsageError.exit_code

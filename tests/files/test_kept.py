@@ -12,6 +12,7 @@ import pytest
 from p2p_copy import limits
 from p2p_copy.files.journal import Journal
 from p2p_copy.files.kept import Kept
+from p2p_copy.files.part import temporary_name
 from p2p_copy.files.target import Target
 from p2p_copy.options import Conflict
 from tests.files.helpers import a_directory, a_file, deliver, permissions
@@ -56,6 +57,27 @@ def test_an_orphan_leaves_no_trace_in_its_directory(tmp_path: Path) -> None:
     assert not parts(tmp_path)
     there = (tmp_path / "top").stat()
     assert (stat.S_IMODE(there.st_mode), there.st_mtime_ns) == (0o550, DAY)
+
+
+def test_who_is_given_up_leaves_nothing_wherever_it_was_at_work(tmp_path: Path) -> None:
+    """What was begun in the second before a kill stands in no journal; what is another transfer's stays."""
+    out, tag = tmp_path / "out", "0123abcd"
+    inner = out / "top" / "deeper"
+    inner.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (out / "link").symlink_to(tmp_path / "elsewhere")
+    ours = [path / temporary_name(tag) for path in (out, inner, tmp_path / "elsewhere")]
+    theirs = [inner / temporary_name("ffffffff"), inner / temporary_name(), inner / "file"]
+    for path in ours + theirs:
+        path.write_bytes(b"half")
+    inner.chmod(0o550)
+    os.utime(inner, ns=(DAY, DAY))
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(Journal(None), tag=tag)) as target:
+        target.remove_traces()
+    assert [path.exists() for path in ours] == [False, False, True], "no link is followed"
+    assert all(path.exists() for path in theirs)
+    assert (stat.S_IMODE(inner.stat().st_mode), inner.stat().st_mtime_ns) == (0o550, DAY)
+    inner.chmod(0o750)
 
 
 def test_a_large_file_that_has_become_small_leaves_no_part(tmp_path: Path) -> None:
