@@ -277,7 +277,7 @@ class Incoming:
             return
         try:
             part = self._part or self._begin(item, message.offset)
-            known = len(self._digest.leaves)
+            known, flushed = len(self._digest.leaves), part.flushed
             if isinstance(message, Hole):
                 self._digest.skip(message.size)
                 part.skip(message.size)
@@ -292,6 +292,10 @@ class Incoming:
         if len(self._digest.leaves) > known:
             self._target.kept.add_leaves(item, bytes(self._digest.leaves[known:]))
             self._target.kept.flushed(item, part.flushed // limits.SEGMENT)
+        if (
+            part.flushed > flushed
+        ):  # which can take long, and nothing is to be much newer than the journal's word
+            self._target.kept.commit(limits.JOURNAL_BYTES)
 
     def _begin(self, item: Item, offset: int) -> Part:
         """Begin a file, or go on behind what is held of it, as the sender has decided."""

@@ -94,6 +94,7 @@ class Journal:
         self._same_boot = True
         self._committed_at = 0.0
         self._unsaved = 0  # bytes of work since it was last due
+        self._worked = False  # since the last commit
         self._due_since = math.inf  # until the first work: nobody is to wait for a database before that
         if self._path and os.path.lexists(self._path):
             self._load()
@@ -105,7 +106,10 @@ class Journal:
 
     @property
     def committed_at(self) -> float:
-        """The time of the last commit, as `time.time` says it; 0.0 if there was none."""
+        """The time of the last commit, as `time.time` says it; 0.0 if there was none.
+
+        A file under way may grow for long until there is more to be said of it: then the time alone is committed.
+        """
         return self._committed_at
 
     @property
@@ -228,6 +232,7 @@ class Journal:
 
     def is_due(self, size: int) -> bool:
         """Return whether a commit is due after `size` more bytes of work; if so, the next one is due anew."""
+        self._worked = True
         self._unsaved += size
         now = time.monotonic()
         self._due_since = min(self._due_since, now)
@@ -271,7 +276,7 @@ class Journal:
             self._ended.clear()
         under_way = [(key, record) for key, record in self._begun.items() if record is not None]
         changed = [(key, record) for key, record in under_way if record.changed]
-        if self._done or self._ended or changed:
+        if self._done or self._ended or changed or (self._worked and self._begun):
             self._committed_at = time.time()
             database.write(
                 self._db or self._create(),
@@ -284,6 +289,7 @@ class Journal:
             )
             self._done.clear()
             self._ended.clear()
+        self._worked = False
         for key, record in under_way:
             if record.changed:
                 record.written = record.segments

@@ -81,6 +81,9 @@ class Kept:
         self.restarted = restarted
         self.tag = tag
         self.fresh = journal.empty and not restarted
+        self._last_word = (
+            journal.committed_at
+        )  # before this link: what is noted now says nothing of older parts
         self._waiting: list[tuple[Item, os.stat_result, bytes, str, bool]] = []
 
     # Looking up
@@ -186,7 +189,7 @@ class Kept:
             leaves = leaves[: begun.flushed * limits.DIGEST]
         leaves = leaves[: there.st_size // limits.SEGMENT * limits.DIGEST]
         # A part that was written to after the journal's last word is looked at again, all of it.
-        late = there.st_mtime > self._journal.committed_at + limits.JOURNAL_LATE > limits.JOURNAL_LATE
+        late = there.st_mtime > self._last_word + limits.JOURNAL_LATE > limits.JOURNAL_LATE
         every = self._reverify or late
         count = len(leaves) // limits.DIGEST
         look = range(count) if every else sorted({0, count - 1} - {-1})

@@ -357,6 +357,7 @@ class Target:
             item, part = self._under_way()
             part.keep()
             self.kept.flushed(item, part.flushed // limits.SEGMENT)
+            self.kept.commit(limits.JOURNAL_BYTES)  # nothing of the part is newer than this word
         self.discard()
         for directory in self._directories.values():
             directory.close()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from contextlib import closing
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
 from p2p_copy import limits
+from p2p_copy.files import journal as journals
 from p2p_copy.files.journal import Journal
 from p2p_copy.files.kept import Kept
 from p2p_copy.files.part import temporary_name
@@ -20,6 +23,7 @@ from tests.files.helpers import a_directory, a_file, deliver, permissions
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from p2p_copy.files.directories import Directory
     from p2p_copy.protocol.manifest import Item
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -113,3 +117,59 @@ def test_a_directory_that_was_made_in_the_instant_of_a_kill_is_known(
     assert (permissions(out / "top"), (out / "top").stat().st_mtime_ns) == (0o750, DAY)
     if conflict is not Conflict.OVERWRITE:
         assert (permissions(out / "theirs"), (out / "theirs").stat().st_mtime_ns) == (mode, 0)
+
+
+SEGMENTS = 5
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Which segments of a part were read again."""
+    numbers: list[int] = []
+
+    def check(directory: Directory, name: str, leaves: bytes, which: range | list[int]) -> int:
+        numbers.extend(which)
+        return len(leaves) // limits.DIGEST
+
+    monkeypatch.setattr("p2p_copy.files.kept._check_segments", check)
+    return numbers
+
+
+@pytest.mark.parametrize("link_lost", [False, True])
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because_it_grew_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_at: list[int], *, link_lost: bool, touched: bool
+) -> None:
+    now = time.time()
+    clock = SimpleNamespace(time=lambda: now - 100, monotonic=time.monotonic)
+    monkeypatch.setattr(journals, "time", clock)
+    out, path = str(tmp_path / "out"), str(tmp_path / "journal")
+    item, other = a_file("file", size=9 * limits.SEGMENT), a_file("other")
+    with (
+        closing(Journal(path)) as journal,
+        Target(out, conflict=Conflict.REFUSE, kept=Kept(journal)) as target,
+    ):
+        part = target.begin_file(item)
+        part.write(bytes(SEGMENTS * limits.SEGMENT))
+        target.kept.add_leaves(item, bytes(SEGMENTS * limits.DIGEST))
+        target.kept.commit(limits.JOURNAL_BYTES)
+        clock.time = lambda: now
+        part.write(b"much later, and no whole segment")
+        if link_lost:
+            target.close(keep=True)
+        else:
+            target.kept.commit(limits.JOURNAL_BYTES)
+        again = journal if link_lost else Journal(path)
+        if touched:
+            (name,) = parts(tmp_path)
+            os.utime(tmp_path / "out" / name, (now + 60, now + 60))
+        clock.time = lambda: now + 120
+        kept = Kept(again, restarted=not link_lost)
+        with closing(again), Target(out, conflict=Conflict.REFUSE, kept=kept) as target:
+            if touched:  # what is noted now of something else says nothing of the part
+                deliver(target, other)
+                kept.commit(limits.JOURNAL_BYTES)
+            holding = target.holding(item)
+    assert holding is not None
+    assert holding.size == SEGMENTS * limits.SEGMENT
+    assert looked_at == (list(range(SEGMENTS)) if touched else [0, SEGMENTS - 1])
