@@ -294,7 +294,7 @@ class Incoming:
             self._target.kept.flushed(item, part.flushed // limits.SEGMENT)
         if (
             part.flushed > flushed
-        ):  # which can take long, and nothing is to be much newer than the journal's word
+        ):  # That can take long, and what comes now is not to be newer than the journal's word.
             self._target.kept.commit(limits.JOURNAL_BYTES)
 
     def _begin(self, item: Item, offset: int) -> Part:

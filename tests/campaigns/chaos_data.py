@@ -34,8 +34,8 @@ TIMES = (1_000_000_000, 1_700_000_000)
 PREFIX = ".p2p-copy-"
 """Names of what p2p-copy leaves beside files while it is at work."""
 
-SPARSE = 256 * MIB
-"""Bytes from one mebibyte of contents to the next in a sparse file."""
+SPARSE = 16 * MIB
+"""Bytes from one mebibyte of contents to the next in a sparse file: each segment has some."""
 
 LONG_NAME = "a name of some sixty-four bytes, as they come out of simulations"
 FULL = 1000
