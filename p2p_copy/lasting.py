@@ -148,12 +148,19 @@ class Memory:
             self.patience = min(self.patience, seconds)
             observer.notice(f"{sentence} This lasts {duration(self.patience)} at most, and may be stopped.")
 
-    async def part(self) -> None:
-        """Remember that the two sides have parted for good: who tries again needs a code, and has what is here."""
-        if self.ticket is not None and self._state is not None:
-            del self._state.facts[TICKET]
-            self._state.facts.pop(SURE, None)
-            await self._save({})
+    async def part(self, error: P2PCopyError) -> None:
+        """Remember that the two sides have parted for good: who tries again needs a code, and has what is here.
+
+        A code on which somebody has guessed wrongly is never used again.
+        """
+        if self._state is not None:
+            facts = self._state.facts
+            gone = [name for name in (TICKET, SURE) if name in facts]
+            gone += [CODE] if isinstance(error, WrongCode) and CODE in facts else []
+            for name in gone:
+                del facts[name]
+            if gone:
+                await self._save({})
 
     async def close(self, *, done: bool) -> None:
         """Forget everything if all is `done`, else make it durable. Bounded, and never cut short."""

@@ -107,7 +107,7 @@ async def receive(
         except P2PCopyError as error:
             if receiving.report is None:
                 if not error.passes:
-                    await memory.part()
+                    await memory.part(error)
                 raise
             report = receiving.report  # all is here; whether the sender knows could not be found out
         done = True

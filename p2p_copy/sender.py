@@ -112,7 +112,7 @@ async def send(
         except P2PCopyError as error:
             if sending.report is None:
                 if not error.passes:
-                    await memory.part()
+                    await memory.part(error)
                 raise
             report = sending.report  # all is delivered, and we know it; only the goodbye was not heard
         done = True

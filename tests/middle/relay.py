@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import anyio
@@ -56,11 +56,13 @@ class Middle:
     Attributes:
         address: where clients find it.
         said: every message that anybody has said after pairing, by role.
+        pinging: it asks everybody all the time whether they are there.
 
     """
 
     def __init__(self, change: Change, meets: Callable[[Hello, Hello], bool]) -> None:
         self.address = ""
+        self.pinging = False
         self.said: dict[Role, list[bytes]] = {role: [] for role in Role}
         self._change = change
         self._meets = meets
@@ -87,6 +89,8 @@ class Middle:
             for seat in (other, comer):
                 await seat.link.send(encode(Paired()))
             async with trio.open_nursery() as nursery:
+                for seat in (comer, other) if self.pinging else ():
+                    nursery.start_soon(_ping, seat.link)
                 nursery.start_soon(self._pass_on, comer, other, nursery.cancel_scope)
                 nursery.start_soon(self._pass_on, other, comer, nursery.cancel_scope)
         finally:
@@ -111,6 +115,12 @@ class Middle:
             pass
         await listener.link.close(code)
         both.cancel()
+
+
+async def _ping(link: Link) -> None:
+    with suppress(LinkBroken, anyio.ClosedResourceError):
+        while True:
+            await link.ping()
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ import anyio
 import pytest
 import trio
 
+from p2p_copy.cli import remembered
 from p2p_copy.errors import (
     IncompatiblePeer,
     NobodyCame,
@@ -19,6 +20,7 @@ from p2p_copy.errors import (
     RelayLost,
     WrongCode,
 )
+from p2p_copy.files.states import States
 from p2p_copy.link import LinkBroken
 from p2p_copy.observe import Report
 from p2p_copy.protocol import cpace, keys
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
 SENDER, RECEIVER = Role.SENDER, Role.RECEIVER
 ROOM = keys.room_id(CODE.room)
+ID = "0" * 32
 GUESS = Code(CODE.room, "another passphrase")
 
 
@@ -77,6 +80,24 @@ async def test_there_is_one_guess(source: Path, tmp_path: Path) -> None:
             with pytest.raises(NobodyCame):
                 await send([str(source)], relay=url, code=CODE, wait=0.2)
             await relay.works("another room")
+
+
+@pytest.mark.fault(44, "second guess after a restart")
+async def test_a_code_that_was_guessed_at_is_not_used_again_by_the_same_command(
+    source: Path, tmp_path: Path
+) -> None:
+    states = States(str(tmp_path / "states"))
+    async with middle() as at:
+        both = await copy(
+            [source],
+            tmp_path / "out",
+            relay=at.address,
+            receiver_code=GUESS,
+            sending={"state": states.create(ID, {remembered.CODE: CODE.text})},
+        )
+    assert ends(both) == (WrongCode, WrongCode)
+    with states.open(ID) or pytest.fail("it is not remembered") as state:
+        assert remembered.CODE not in state.facts
 
 
 async def as_attacker(link: Link, role: Role) -> None:

@@ -145,3 +145,10 @@ async def test_what_comes_after_the_last_record_changes_nothing(
 
     async with middle(change) as at:
         assert ends(await through(at, source, tmp_path / "out")) == (Report, Report)
+
+
+@pytest.mark.fault(73, "endless pings")
+async def test_endless_pings_are_answered_and_hold_nothing_up(source: Path, tmp_path: Path) -> None:
+    async with middle() as at:
+        at.pinging = True
+        assert ends(await through(at, source, tmp_path / "out")) == (Report, Report)
