@@ -53,8 +53,9 @@ CLAIM = "claim"
 SURE = "sure"
 OVER = "over"
 CODE = "code"
+BEGAN = "began"
 """Facts of a state: ticket and claim in hexadecimal digits; whether both sides have the ticket; the report when all is
-done; the code until both met."""
+done; the code until both met; when it began, in seconds since 1970."""
 
 _CLAIM_BYTES, _TAG_BYTES = 16, 4
 
@@ -69,6 +70,7 @@ class Memory:
         patience: seconds for which to come back after a loss.
         claim: what tells the relay that a second connection of ours takes the place of the first.
         restarted: an earlier process was at it, which may have been killed before its last deeds were noted.
+        began: when the first process began, in seconds since 1970; 0 if that is not known.
 
     """
 
@@ -82,6 +84,7 @@ class Memory:
         self.patience = patience
         self.claim: str = facts.get(CLAIM) or os.urandom(_CLAIM_BYTES).hex()
         self.restarted = CLAIM in facts
+        self.began: float = facts.get(BEGAN, 0.0)
 
     @property
     def report(self) -> Report | None:

@@ -204,6 +204,9 @@ RETURN_AFTER: Final = (0.5, 30.0)
 """Seconds until the first try to come back, and between two tries at most; each time twice as many, give or take half
 of them, so that a thousand clients do not come back to a relay all at once."""
 
+CLOCKS_APART: Final = 3600.0
+"""Seconds by which a file server's clock may be behind: what was there longer before a transfer began is not of it."""
+
 ROOM_TURN: Final = 5.0
 """Seconds in one of two rooms of a sender that does not know in which of them its receiver is: the first link was lost
 in the very moment in which the two had met."""

@@ -87,8 +87,9 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
     """
     address = parse_address(partner.relay)
     partner.observer.connecting(str(address))
+    deadline = trio.current_time() + limits.CONNECT_TIMEOUT
     async with connect(address, rendezvous.room_path(at.room), ca_file=partner.ca_file) as link:
-        await _join(link, partner, at, address, wait)
+        await _join(link, partner, at, address, deadline, wait)
         session_keys = await _agree(link, partner.role, at)
         partner.observer.paired()
         yield link, Session(partner.role, session_keys)
@@ -134,8 +135,10 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
             return RelayLost()
 
 
-async def _join(link: Link, partner: Partner, at: Appointment, address: RelayAddress, wait: float) -> None:
-    """Tell the relay what we want, and wait for the other side."""
+async def _join(
+    link: Link, partner: Partner, at: Appointment, address: RelayAddress, deadline: float, wait: float
+) -> None:
+    """Tell the relay what we want, hear its welcome before the deadline, and wait for the other side."""
     token, observer = partner.token, partner.observer
     if token and not may_tell_token(address):
         observer.notice("The access token was not sent: with ws:// everybody on the way could read it.")
@@ -148,20 +151,20 @@ async def _join(link: Link, partner: Partner, at: Appointment, address: RelayAdd
         claim=at.claim,
     )
     await link.send(rendezvous.encode(hello))
-    with trio.move_on_after(limits.CONNECT_TIMEOUT) as deadline:
+    with trio.move_on_at(deadline) as silence:
         welcome = await _hear_relay(link)
-    if deadline.cancelled_caught or not isinstance(welcome, Welcome):
+    if silence.cancelled_caught or not isinstance(welcome, Welcome):
         raise NotARelay(f"{address} accepts connections, but does not welcome us as a p2p-copy relay would.")
     if welcome.notice:
         observer.notice(f"The relay says: {welcome.notice}")
     if terms := binding(welcome, wait):
         observer.notice(terms)
     observer.waiting(str(address))
-    with trio.move_on_after(wait) as deadline:
+    with trio.move_on_after(wait) as patience:
         if not isinstance(await _hear_relay(link), Paired):
             raise NotARelay(f"{address} does not speak like a p2p-copy relay.")
     link.parts = _is_relays  # the rest comes from the other side from now on
-    if deadline.cancelled_caught:
+    if patience.cancelled_caught:
         raise NobodyCame(f"The other side did not come to {address} within {wait:g} s. {HINT}")
 
 

@@ -157,7 +157,13 @@ class _Receiving:
 
     def _target(self) -> Target:
         memory = self._memory
-        kept = Kept(memory.journal, reverify=self._reverify, restarted=memory.restarted, tag=memory.tag)
+        kept = Kept(
+            memory.journal,
+            reverify=self._reverify,
+            restarted=memory.restarted,
+            since=memory.began,
+            tag=memory.tag,
+        )
         return Target(self._out, conflict=self._conflict, kept=kept)
 
     def leave_nothing(self) -> None:

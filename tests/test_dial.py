@@ -4,7 +4,7 @@ import socket
 import ssl
 import struct
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -25,12 +25,14 @@ from p2p_copy.errors import (
     UsageError,
 )
 from p2p_copy.link import RelayAddress, accept, connect, parse_address
+from p2p_copy.receiver import receive
 from p2p_copy.tcp import TCPStream
 from tests.links import MAX, serving
+from tests.transfers import CODE
 from tests.websocket import virtual_time
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Iterator
     from pathlib import Path
 
 
@@ -117,6 +119,7 @@ BAD_101 = (
     [
         (HTML, NotARelay, "HTTP status 200"),
         (b"HTTP/1.1 302 Found\r\nLocation: https://login/\r\n\r\n", NotARelay, "HTTP status 302"),
+        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", NotARelay, "HTTP status 407"),
         (b"HTTP/1.1 403 No\r\nContent-Length: 999999999\r\n\r\n<html>", NotARelay, "HTTP status 403"),
         (b"HTTP/1.1 400 No\r\nContent-Length: 3\r\n\r\nbad", NotARelay, "HTTP status 400"),
         (b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n", NotARelay, "HTTP status 426"),
@@ -200,6 +203,62 @@ async def test_a_closed_port_is_unreachable() -> None:
     with pytest.raises(RelayUnreachable, match=f"127\\.0\\.0\\.1:{address.port} refuses connections"):
         async with connect(address, "/"):
             raise AssertionError("no relay is there")
+
+
+async def test_a_relay_that_says_nothing_after_the_upgrade_is_given_up_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert limits.CONNECT_TIMEOUT <= 15
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 0.3)
+
+    async def handle(stream: TCPStream) -> None:
+        async with accept(stream, max_message=MAX):
+            await trio.sleep_forever()
+
+    async with serving(handle) as address:
+        with trio.fail_after(10), pytest.raises(NotARelay, match="does not welcome us"):
+            await receive(str(tmp_path), relay=str(address), code=CODE)
+
+
+async def test_an_address_that_takes_nothing_gives_way_to_the_next_one() -> None:
+    """IPv6 that is there and leads nowhere: nobody waits for it."""
+
+    class Resolver(trio.abc.HostnameResolver):
+        async def getaddrinfo(self, host: Any, port: Any, *_: Any, **__: Any) -> Any:
+            return [
+                (socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)),
+                (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)),
+            ]
+
+        async def getnameinfo(self, sockaddr: Any, flags: int) -> Any:
+            raise AssertionError("nobody asks for names")
+
+    async with serving(greet) as address:
+        with full(address.port) as broken:
+            trio.socket.set_custom_hostname_resolver(Resolver())
+            with trio.fail_after(10):
+                async with connect(RelayAddress(False, "relay.example", address.port), "/") as link:
+                    assert await link.receive() == "hello over TLS"
+        assert broken
+
+
+@contextmanager
+def full(port: int) -> Iterator[bool]:
+    """Occupy a port of the IPv6 loopback so that nobody is refused there, and nobody is let in."""
+    try:
+        listener = socket.create_server(("::1", port), family=socket.AF_INET6, backlog=0)
+    except OSError:
+        pytest.skip("there is no IPv6 here")
+    waiting = []
+    with listener:
+        for _ in range(4):
+            one = socket.socket(socket.AF_INET6)
+            one.setblocking(False)
+            one.connect_ex(("::1", port))
+            waiting.append(one)
+        yield True
+        for one in waiting:
+            one.close()
 
 
 async def test_an_unknown_name_is_unreachable() -> None:

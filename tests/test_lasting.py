@@ -20,7 +20,7 @@ from p2p_copy.files import journal
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.states import States
 from p2p_copy.incoming import Incoming
-from p2p_copy.lasting import Memory
+from p2p_copy.lasting import Memory, Pauses
 from p2p_copy.observe import Report
 from p2p_copy.options import Conflict
 from p2p_copy.outgoing import Outgoing
@@ -364,7 +364,7 @@ def the_part(out: Path) -> Path:
     return out / name
 
 
-@pytest.mark.parametrize("how", ["late", "first", "shorter", "gone", "link", "reverify"])
+@pytest.mark.parametrize("how", ["late", "first", "shorter", "gone", "link", "another user's", "reverify"])
 async def test_a_part_that_is_not_what_it_was_is_noticed(tmp_path: Path, how: str) -> None:
     data = os.urandom(24_000_000)
     (tmp_path / "file").write_bytes(data)
@@ -384,6 +384,12 @@ async def test_a_part_that_is_not_what_it_was_is_noticed(tmp_path: Path, how: st
             case "link":
                 part.unlink()
                 part.symlink_to(tmp_path / "file")
+            case "another user's":
+                size = part.stat().st_size
+                part.unlink()
+                part.write_bytes(os.urandom(size))
+                if os.geteuid() == 0:
+                    os.chown(part, 65534, 65534)
             case "reverify":
                 overwrite(part, 2 * SEGMENT + 5, silently=True)
                 again.options["receiver"]["reverify"] = True
@@ -527,6 +533,15 @@ async def test_who_is_started_again_when_all_was_done_says_so_and_waits_a_moment
     assert "an earlier run" in notice
     assert "may be stopped" in notice
     assert not again.remembered()
+
+
+def test_pauses_grow_up_to_a_bound_and_are_never_the_same() -> None:
+    least, most = limits.RETURN_AFTER
+    first, *_, last = ([pauses.next() for _ in range(20)] for pauses in (Pauses(), Pauses()))
+    assert first != last
+    for seconds in (first, last):
+        assert 0.5 * least <= seconds[0] <= 1.5 * least
+        assert all(0.5 * most <= each <= 1.5 * most for each in seconds[10:])
 
 
 # Stalls

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -322,11 +323,11 @@ async def test_a_file_that_the_sender_says_was_not_wanted_counts_if_nobody_refus
 
 
 @pytest.mark.parametrize(
-    "planted", ["link to a file", "link to a directory", "fifo", "directory", "dangling link"]
+    "planted", ["link to a file", "link to a directory", "fifo", "socket", "directory", "dangling link"]
 )
 @pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.OVERWRITE, Conflict.SKIP])
 async def test_what_is_planted_at_the_target_is_never_followed_nor_opened(
-    tmp_path: Path, planted: str, conflict: Conflict
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, planted: str, conflict: Conflict
 ) -> None:
     out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
     out.mkdir()
@@ -339,6 +340,10 @@ async def test_what_is_planted_at_the_target_is_never_followed_nor_opened(
             (out / "a").symlink_to(elsewhere)
         case "fifo":
             os.mkfifo(out / "a")
+        case "socket":
+            with socket.socket(socket.AF_UNIX) as one_end:
+                monkeypatch.chdir(out)  # its path must be short
+                one_end.bind("a")
         case "directory":
             (out / "a").mkdir()
         case "dangling link":

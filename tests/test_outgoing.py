@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,6 +73,10 @@ class Transfer:
         assert self.incoming.goodbye
 
 
+def broken_disk(_fd: int, _size: int) -> bytes:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
 @pytest.fixture
 def out(tmp_path: Path) -> Path:
     return tmp_path / "out"
@@ -85,9 +90,11 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("how", ["grows", "shrinks", "is rewritten", "is replaced", "vanishes"])
+@pytest.mark.parametrize(
+    "how", ["grows", "shrinks", "is rewritten", "is replaced", "vanishes", "cannot be read"]
+)
 def test_a_file_that_changes_in_the_middle_is_reported_and_not_left(
-    source: Path, out: Path, how: str
+    source: Path, out: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = source / "large"
     transfer = Transfer(source, out)
@@ -108,14 +115,17 @@ def test_a_file_that_changes_in_the_middle_is_reported_and_not_left(
             os.replace(source / "new", large)
         case "vanishes":
             large.unlink()
+        case "cannot be read":
+            monkeypatch.setattr(os, "read", broken_disk)
     receipt = transfer.finish()
     if how in ("is replaced", "vanishes"):
         # The open file is still the one that was announced, whole and unchanged: it arrives.
         assert (receipt.files, transfer.outgoing.failures) == (1, 0)
     else:
         assert (receipt.files, transfer.outgoing.failures, transfer.incoming.failures) == (0, 1, 1)
-        assert [reason for _, reason in transfer.outgoing.problems] == [Reason.CHANGED]
-        assert [reason for _, reason in transfer.incoming.problems] == [Reason.CHANGED]
+        why = Reason.UNREADABLE if how == "cannot be read" else Reason.CHANGED
+        assert [reason for _, reason in transfer.outgoing.problems] == [why]
+        assert [reason for _, reason in transfer.incoming.problems] == [why]
         assert os.listdir(out / "source") == []
     assert not leftovers(out)
 

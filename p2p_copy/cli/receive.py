@@ -37,6 +37,8 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
     relay = sources.relay_of(word.relay, options.server)
     text = sources.written_code(word.code, options.code, options.code_file)
     code = sources.ask_for_code(terminal) if text is None else codes.parse(text)
+    if text is not None:
+        sources.warn_of_arguments(text, terminal)
     facts = {
         remembered.ROLE: "receiver",
         remembered.RELAY: relay,

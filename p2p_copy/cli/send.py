@@ -43,6 +43,8 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
     binds = _binds(serve) if serve else []
     relay = "" if serve else sources.relay_of(word.relay, options.server)
     text = sources.written_code(word.code, options.code, options.code_file)
+    if text is not None:
+        sources.warn_of_arguments(text, terminal)
     facts = {
         remembered.ROLE: "sender",
         remembered.RELAY: relay,

@@ -68,6 +68,15 @@ def written_code(word: str | None, option: str | None, file: str | None) -> str 
     return os.environ.get(CODE_VARIABLE) or None
 
 
+def warn_of_arguments(code: str, terminal: Terminal) -> None:
+    """Say so if the code stands where every user of this machine can read it."""
+    if any(code in word for word in sys.argv[1:]):
+        terminal.say(
+            "The code is an argument, which other users of this machine can read. On a shared machine let receive "
+            f"ask for it, or use --code-file or {CODE_VARIABLE}."
+        )
+
+
 def access_token(file: str | None) -> str | None:
     """Return the access token from a file, else from the environment; None if there is none. Never an argument.
 

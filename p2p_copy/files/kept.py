@@ -5,7 +5,8 @@ touched since, a part that is shorter than it was, an entry that the sender has 
 made ourselves may be replaced without being asked.
 
 The journal's last second is lost when the process is killed. What it does not know and is all the same what the sender
-has, byte for byte, is held as well (`restarted`): whoever made it, nothing is left to be done.
+has, byte for byte, is held as well (`restarted`): nothing is left to be done. But nobody learns in that way what a file
+holds that was there before the transfer began.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Holding(NamedTuple):
 class Kept:
     """Looks up and notes what we have made.
 
-    With `reverify`, digests are those of the disk and not of the journal.
+    With `reverify`, digests are those of the disk and not of the journal. The transfer began at `since`.
 
     Attributes:
         restarted: an earlier process may have made more than the journal knows.
@@ -74,10 +75,17 @@ class Kept:
     """
 
     def __init__(
-        self, journal: Journal, *, reverify: bool = False, restarted: bool = False, tag: str = ""
+        self,
+        journal: Journal,
+        *,
+        reverify: bool = False,
+        restarted: bool = False,
+        since: float = 0.0,
+        tag: str = "",
     ) -> None:
         self._journal = journal
         self._reverify = reverify
+        self._since = since
         self.restarted = restarted
         self.tag = tag
         self.fresh = journal.empty and not restarted
@@ -118,6 +126,8 @@ class Kept:
         if there is None or not stat.S_ISREG(there.st_mode) or there.st_size != entry.size:
             return None
         if abs(there.st_mtime_ns - entry.mtime_ns) > _COARSE_NS:
+            return None
+        if there.st_ctime < self._since - limits.CLOCKS_APART:
             return None
         digest = _digest_of(directory, entry.name)
         return Holding(entry.size, digest, name=entry.name) if digest else None

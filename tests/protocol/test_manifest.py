@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from hypothesis import given, strategies as st
 
@@ -245,6 +247,19 @@ def test_too_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     one.page(page(*(directory(0, f"d{at}") for at in range(10))))
     with pytest.raises(PeerMisbehaved):
         one.page(page(directory(0, "d10")))
+
+
+def test_a_manifest_that_does_not_end_costs_little_memory() -> None:
+    one = manifest()
+    tracemalloc.start()
+    try:
+        for number in range(80):
+            one.page(page(*(directory(0, f"{number:0120} {at}") for at in range(limits.MAX_PAGE_ENTRIES))))
+            one.complete_directories()
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < limits.MIB, "their names alone are 2.5 MB"
 
 
 def ended() -> tuple[Manifest, Item, RootDigest]:
