@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
 from contextlib import suppress
 
@@ -11,9 +12,12 @@ from contextlib import suppress
 def main() -> None:
     """Run the command line of this process, and end the process with its exit code."""
     gc.disable()  # what is imported stays, so looking for garbage in it is in vain; `cli.memory` begins again
-    from p2p_copy.cli.app import main as command_line
+    try:
+        from p2p_copy.cli.app import main as command_line
 
-    code = command_line()
+        code = command_line()
+    except KeyboardInterrupt:  # while all that was loaded
+        code = 128 + signal.SIGINT
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # nobody may be left to read it
             stream.flush()

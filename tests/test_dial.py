@@ -114,6 +114,7 @@ BAD_101 = (
 )
 
 
+@pytest.mark.fault(76, "captive portal", "proxy")
 @pytest.mark.parametrize(
     ("answer", "error", "words"),
     [
@@ -157,6 +158,7 @@ async def test_a_400_that_speaks_of_https_may_end_with_the_connection() -> None:
                 raise AssertionError("no relay is there")
 
 
+@pytest.mark.fault(76, "endless answer")
 @pytest.mark.parametrize("status", [400, 403])
 async def test_an_endless_answer_is_not_read(status: int) -> None:
     head = b"HTTP/1.1 %d No\r\nTransfer-Encoding: chunked\r\n\r\n" % status
@@ -166,6 +168,7 @@ async def test_an_endless_answer_is_not_read(status: int) -> None:
                 raise AssertionError("no relay is there")
 
 
+@pytest.mark.fault(76, "closed at once")
 async def test_a_server_that_closes_at_once_may_be_busy_or_want_the_other_scheme() -> None:
     async def handle(stream: TCPStream) -> None:
         pass
@@ -179,6 +182,7 @@ async def test_a_server_that_closes_at_once_may_be_busy_or_want_the_other_scheme
                 raise AssertionError("no relay is there")
 
 
+@pytest.mark.fault(76, "silent after TCP")
 @pytest.mark.parametrize("said", [b"", b"HTTP/1.1 2"])
 @pytest.mark.parametrize("tls", [False, True])
 async def test_a_silent_server_is_given_up_in_time(
@@ -205,6 +209,7 @@ async def test_a_closed_port_is_unreachable() -> None:
             raise AssertionError("no relay is there")
 
 
+@pytest.mark.fault(76, "silent after the upgrade")
 async def test_a_relay_that_says_nothing_after_the_upgrade_is_given_up_in_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -220,6 +225,7 @@ async def test_a_relay_that_says_nothing_after_the_upgrade_is_given_up_in_time(
             await receive(str(tmp_path), relay=str(address), code=CODE)
 
 
+@pytest.mark.fault(77, "IPv6")
 async def test_an_address_that_takes_nothing_gives_way_to_the_next_one() -> None:
     """IPv6 that is there and leads nowhere: nobody waits for it."""
 
@@ -261,6 +267,7 @@ def full(port: int) -> Iterator[bool]:
             one.close()
 
 
+@pytest.mark.fault(77, "name")
 async def test_an_unknown_name_is_unreachable() -> None:
     with pytest.raises(RelayUnreachable, match=r"relay\.invalid cannot be resolved"):
         async with connect(RelayAddress(True, "relay.invalid", 443), "/"):
@@ -312,6 +319,7 @@ def expired(authority: trustme.CA) -> trustme.LeafCert:
     return authority.issue_cert("127.0.0.1", not_after=datetime(2020, 1, 1, tzinfo=UTC))
 
 
+@pytest.mark.fault(76, "untrusted", "expired", "other host")
 @pytest.mark.parametrize(
     ("issue", "trusted", "words"),
     [
@@ -329,6 +337,7 @@ async def test_a_certificate_that_is_not_trusted_is_said_to_be_and_why(
                 raise AssertionError("nobody to trust")
 
 
+@pytest.mark.fault(76, "other host")
 async def test_a_certificate_for_another_name_is_said_to_be(authority: trustme.CA, ca_file: str) -> None:
     async with serving(secure(authority.issue_cert("relay.example"), greet)) as address:
         with pytest.raises(CertificateNotTrusted, match="another host name"):
@@ -366,6 +375,21 @@ async def test_no_tls_to_a_port_with_is_said_to_be(authority: trustme.CA) -> Non
         ):  # it hangs up without a word, as a busy one would
             async with connect(address, "/"):
                 raise AssertionError("no plain text is there")
+
+
+@pytest.mark.fault(76, "silent after TLS")
+async def test_a_server_that_is_silent_after_tls_is_given_up_in_time(
+    authority: trustme.CA, ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CONNECT_TIMEOUT", 0.5)
+
+    async def silent(stream: trio.abc.Stream) -> None:
+        await trio.sleep_forever()
+
+    async with serving(secure(authority.issue_cert("127.0.0.1"), silent)) as address:
+        with trio.fail_after(10), pytest.raises(RelayUnreachable, match="does not answer"):
+            async with connect(over_tls(address), "/", ca_file=ca_file):
+                raise AssertionError("no relay is there")
 
 
 async def test_a_server_that_closes_after_tls_may_be_busy(authority: trustme.CA, ca_file: str) -> None:

@@ -153,6 +153,7 @@ async def through(it: Wire, tree: Path, out: Path, **more: Any) -> Both:
     )
 
 
+@pytest.mark.fault(77, "lost link")
 async def test_a_large_file_goes_on_where_its_link_was_cut(tmp_path: Path) -> None:
     data = os.urandom(12_000_000)
     (tmp_path / "file").write_bytes(data)
@@ -191,6 +192,7 @@ async def test_without_patience_a_cut_is_the_end(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.fault(77, "patience")
 async def test_patience_ends(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(5_000_000))
     async with wire() as it:
@@ -364,6 +366,7 @@ def the_part(out: Path) -> Path:
     return out / name
 
 
+@pytest.mark.fault(68, "part edited", "part a link", "part of another user")
 @pytest.mark.parametrize("how", ["late", "first", "shorter", "gone", "link", "another user's", "reverify"])
 async def test_a_part_that_is_not_what_it_was_is_noticed(tmp_path: Path, how: str) -> None:
     data = os.urandom(24_000_000)
@@ -399,6 +402,7 @@ async def test_a_part_that_is_not_what_it_was_is_noticed(tmp_path: Path, how: st
     assert not again.remembered()
 
 
+@pytest.mark.fault(68, "state edited")
 @pytest.mark.parametrize("role", ["sender", "receiver"])
 @pytest.mark.parametrize("how", ["garbage", "gone"])
 async def test_a_journal_that_is_lost_costs_work_and_nothing_else(
@@ -498,6 +502,7 @@ async def test_a_directory_gets_its_mode_and_time_even_if_it_was_made_before(tmp
     assert (again.out / "tree").stat().st_mtime_ns == 2
 
 
+@pytest.mark.fault(44, "second guess")
 async def test_a_code_is_not_used_a_second_time(tmp_path: Path) -> None:
     """Somebody else who has the code cannot come between two sides that have met."""
     (tmp_path / "file").write_bytes(os.urandom(6_000_000))
@@ -535,6 +540,7 @@ async def test_who_is_started_again_when_all_was_done_says_so_and_waits_a_moment
     assert not again.remembered()
 
 
+@pytest.mark.fault(77, "pauses")
 def test_pauses_grow_up_to_a_bound_and_are_never_the_same() -> None:
     least, most = limits.RETURN_AFTER
     first, *_, last = ([pauses.next() for _ in range(20)] for pauses in (Pauses(), Pauses()))

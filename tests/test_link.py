@@ -133,6 +133,7 @@ async def test_the_server_learns_the_path_below_the_prefix() -> None:
             assert await link.receive() == "/relay/v1/room"
 
 
+@pytest.mark.fault(52, "length bomb")
 @virtual_time()
 async def test_a_message_that_is_too_long_ends_the_link_and_its_sender_is_told_why() -> None:
     async with accepted() as (link, client):

@@ -122,6 +122,7 @@ BAD_NAMES = {
 }  # fmt: skip
 
 
+@pytest.mark.fault(56, "file", "directory")
 @pytest.mark.parametrize("name", BAD_NAMES.values(), ids=BAD_NAMES.keys())
 async def test_a_bad_name_is_refused_wherever_it_stands_and_nothing_is_created(
     tmp_path: Path, name: str
@@ -172,6 +173,8 @@ STRUCTURES: dict[str, list[Entry]] = {
 }
 
 
+@pytest.mark.fault(57, "normal form", "case", "file and directory")
+@pytest.mark.fault(62, "too deep", "too many bytes")
 @pytest.mark.parametrize("entries", STRUCTURES.values(), ids=STRUCTURES.keys())
 async def test_a_bad_structure_is_refused_and_nothing_is_created(
     tmp_path: Path, entries: list[Entry]
@@ -203,6 +206,8 @@ ORDERS: dict[str, list[Message]] = {
 }
 
 
+@pytest.mark.fault(60, "beyond the size", "offsets", "order", "unknown file")
+@pytest.mark.fault(51, "short count")
 @pytest.mark.parametrize("messages", ORDERS.values(), ids=ORDERS.keys())
 async def test_a_bad_order_is_refused_and_no_file_is_left(tmp_path: Path, messages: list[Message]) -> None:
     out = tmp_path / "out"
@@ -212,6 +217,7 @@ async def test_a_bad_order_is_refused_and_no_file_is_left(tmp_path: Path, messag
     assert any(isinstance(message, Abort) and message.reason is Reason.MISBEHAVED for message in one.heard)
 
 
+@pytest.mark.fault(60, "twice")
 @pytest.mark.parametrize(
     "again",
     [
@@ -244,12 +250,14 @@ async def test_a_small_file_before_it_does_not_hide_that_two_files_are_mixed(tmp
     assert os.listdir(tmp_path / "out") == ["a"]
 
 
+@pytest.mark.fault(63, "more than the disk holds")
 async def test_more_than_the_disk_holds_is_refused_before_it_flows(tmp_path: Path) -> None:
     one = await attack(tmp_path / "out", [Page((file(0, "a", 10 * 2**50),))])
     assert isinstance(one.outcome, NoSpace)
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.fault(62, "too many entries", "memory")
 async def test_pages_without_end_are_refused_in_bounded_memory(tmp_path: Path) -> None:
     pages = [
         [Page(tuple(file(0, f"{page}-{number}", 1) for number in range(limits.MAX_PAGE_ENTRIES)))]
@@ -260,6 +268,7 @@ async def test_pages_without_end_are_refused_in_bounded_memory(tmp_path: Path) -
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.fault(65, "words of the other side")
 async def test_a_sender_that_leaves_in_the_middle_leaves_no_file(tmp_path: Path) -> None:
     for last in (Abort(Reason.OTHER, "bye \x1b[2J"), None):
         messages: list[Message] = [Page((file(0, "a", 5),)), Data(0, 0, b"xyz")]
@@ -271,6 +280,7 @@ async def test_a_sender_that_leaves_in_the_middle_leaves_no_file(tmp_path: Path)
         assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.fault(66, "mode", "time")
 async def test_special_bits_and_strange_times_are_made_harmless(tmp_path: Path) -> None:
     entries = (
         file(0, "setuid", 1, mode=0o4777),
@@ -322,6 +332,8 @@ async def test_a_file_that_the_sender_says_was_not_wanted_counts_if_nobody_refus
     assert isinstance(one.outcome, PeerMisbehaved)
 
 
+@pytest.mark.fault(58, "link at the target")
+@pytest.mark.fault(59, "directory", "fifo", "socket", "overwrite")
 @pytest.mark.parametrize(
     "planted", ["link to a file", "link to a directory", "fifo", "socket", "directory", "dangling link"]
 )

@@ -90,6 +90,7 @@ def source(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.fault(71, "grows", "shrinks", "rewritten", "replaced", "deleted", "unreadable")
 @pytest.mark.parametrize(
     "how", ["grows", "shrinks", "is rewritten", "is replaced", "vanishes", "cannot be read"]
 )
@@ -130,6 +131,7 @@ def test_a_file_that_changes_in_the_middle_is_reported_and_not_left(
     assert not leftovers(out)
 
 
+@pytest.mark.fault(71, "deleted")
 def test_a_file_that_vanishes_between_its_page_and_its_turn_is_reported(source: Path, out: Path) -> None:
     for number in range(20):
         (source / f"small{number}").write_text("x")

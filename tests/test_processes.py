@@ -125,6 +125,7 @@ def test_a_partial_transfer_is_said_on_both_sides(tmp_path: Path) -> None:
 # What does not work
 
 
+@pytest.mark.fault(43, "wrong secret")
 def test_wrong_code(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with relay() as (url, _):
@@ -188,6 +189,7 @@ def test_relay_not_there(tmp_path: Path) -> None:
         assert f"127.0.0.1:{port}" in one_sentence(said)
 
 
+@pytest.mark.fault(77, "name")
 def test_a_name_that_does_not_exist(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     code, _, said = sender("wss://relay.invalid", tmp_path / "file").wait(QUICK)
@@ -270,6 +272,7 @@ def test_relay_killed(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "large").exists()
 
 
+@pytest.mark.fault(70, "SIGINT", "SIGTERM")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_either_side_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     with relay() as (url, _):
@@ -306,6 +309,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.fault(64, "full", "part is kept")
 def test_disk_full(tmp_path: Path, small_disk: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(16 * 2**20))
     tree = tmp_path / "tree"
@@ -348,6 +352,7 @@ def test_nobody_comes(tmp_path: Path) -> None:
     one_sentence(said)
 
 
+@pytest.mark.fault(78, "same machine")
 def test_a_taken_place_is_refused_and_those_inside_notice_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with relay() as (url, _):

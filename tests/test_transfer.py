@@ -104,6 +104,7 @@ async def test_a_deep_tree_arrives_and_what_is_deeper_is_reported(tmp_path: Path
     assert sent.files == limits.MAX_DEPTH - 1
 
 
+@pytest.mark.fault(43, "wrong secret")
 async def test_wrong_codes_end_both_sides_and_move_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"secret")
     both = await copy([tmp_path / "file"], tmp_path / "out", receiver_code=Code("lab", "another passphrase"))
@@ -112,6 +113,7 @@ async def test_wrong_codes_end_both_sides_and_move_nothing(tmp_path: Path) -> No
     assert os.listdir(tmp_path / "out") == []
 
 
+@pytest.mark.fault(77, "patience")
 async def test_nobody_comes(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     async with running_relay() as relay:
@@ -201,6 +203,7 @@ def occupied(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "tree", out
 
 
+@pytest.mark.fault(59, "file")
 async def test_what_exists_is_kept_and_reported_and_the_rest_arrives(tmp_path: Path) -> None:
     tree, out = occupied(tmp_path)
     both = await copy([tree], out)
@@ -212,6 +215,7 @@ async def test_what_exists_is_kept_and_reported_and_the_rest_arrives(tmp_path: P
     assert not leftovers(out)
 
 
+@pytest.mark.fault(59, "overwrite")
 async def test_overwrite_replaces(tmp_path: Path) -> None:
     tree, out = occupied(tmp_path)
     both = await copy([tree], out, receiving={"conflict": Conflict.OVERWRITE})
@@ -246,6 +250,7 @@ async def test_skip_leaves_alone_and_is_no_failure(tmp_path: Path) -> None:
     assert (out / "tree" / "same.txt").read_text() == "old"
 
 
+@pytest.mark.fault(59, "file")
 async def test_a_directory_where_a_file_is_is_refused_with_all_that_lies_in_it(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
     out = tmp_path / "out"
@@ -258,6 +263,7 @@ async def test_a_directory_where_a_file_is_is_refused_with_all_that_lies_in_it(t
     assert (out / "a tree" / "d").read_text() == "in the way"
 
 
+@pytest.mark.fault(58, "link at a parent")
 async def test_a_link_in_the_output_is_never_followed(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
     out = tmp_path / "out"
@@ -303,6 +309,8 @@ async def test_links_may_be_copied_or_skipped(tmp_path: Path) -> None:
 # Names
 
 
+@pytest.mark.fault(65, "progress")
+@pytest.mark.fault(74, "newline")
 async def test_names_that_are_not_portable_are_reported_and_the_rest_arrives(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
@@ -325,6 +333,7 @@ async def test_the_receiver_may_take_the_names_of_its_system(tmp_path: Path) -> 
     assert snapshot(tmp_path / "out" / "tree") == snapshot(tree)
 
 
+@pytest.mark.fault(74, "not UTF-8")
 async def test_names_that_are_not_text_are_reported(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()

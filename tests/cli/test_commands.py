@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -112,6 +113,21 @@ def test_a_signal_ends_a_client_without_a_traceback(
     assert (ended, err.splitlines()[-1]) == (code, "p2p-copy: stopped by a signal.")
 
 
+@pytest.mark.fault(70, "SIGINT")
+def test_ctrl_c_while_the_program_is_loaded_is_no_traceback() -> None:
+    """The part that is loaded is one that is interrupted."""
+    program = (
+        "import sys, importlib.abc\n"
+        "class Interrupted(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'p2p_copy.cli.app': raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        "from p2p_copy.__main__ import main; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
 def test_a_signal_that_is_ignored_stays_ignored(relay: str, tree: Path) -> None:
     sender = subprocess.Popen(
         ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *PYTHON_M, "send", str(tree), "--server", relay],
@@ -176,6 +192,7 @@ def test_a_wrong_command_line_is_answered_with_a_sentence_and_exit_code_2(
     assert said in err
 
 
+@pytest.mark.fault(80, "reader gone")
 def test_an_output_that_nobody_reads_does_not_stop_a_transfer(relay: str, tree: Path, tmp_path: Path) -> None:
     env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": CODE}
     sender = start("send", str(tree), env=env)

@@ -24,12 +24,14 @@ def explained(error: BaseException, err: io.StringIO | None = None) -> tuple[int
     return explain(error, Terminal(io.StringIO(), err)), err.getvalue()
 
 
+@pytest.mark.fault(79, "table")
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_of_ours_gives_its_sentence_and_its_exit_code(kind: type[P2PCopyError]) -> None:
     code, said = explained(kind("What happened."))
     assert (code, said) == (kind.exit_code, "p2p-copy: What happened.\n")
 
 
+@pytest.mark.fault(79, "table")
 def test_the_documentation_has_every_exit_code_with_its_sentence() -> None:
     documented = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
     for kind in KINDS:
@@ -37,6 +39,7 @@ def test_the_documentation_has_every_exit_code_with_its_sentence() -> None:
             assert f"\n| {kind.exit_code} | {kind.__name__} | {kind()} |\n" in documented
 
 
+@pytest.mark.fault(79, "table")
 def test_exit_codes_differ() -> None:
     codes = [kind.exit_code for kind in KINDS if "exit_code" in vars(kind)]
     assert len(codes) == len(set(codes))

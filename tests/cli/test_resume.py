@@ -42,6 +42,7 @@ def under_way(out: Path) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.fault(70, "SIGKILL", "SIGTERM")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("victim", [0, 1])
 def test_the_same_command_again_goes_on(
@@ -106,6 +107,7 @@ def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) ->
     assert "no such transfer" in said
 
 
+@pytest.mark.fault(78, "same machine")
 def test_the_same_command_twice_at_once_is_refused(tmp_path: Path, large: Path) -> None:
     with relay() as (url, _):
         first = sender(url, large)
@@ -116,6 +118,7 @@ def test_the_same_command_twice_at_once_is_refused(tmp_path: Path, large: Path) 
         first.kill()
 
 
+@pytest.mark.fault(77, "relay restarts")
 def test_a_waiting_sender_registers_again_after_the_relay_was_restarted(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with relay() as (url, _):

@@ -55,6 +55,18 @@ def test_a_live_line_never_wraps() -> None:
     assert err.getvalue() == "\r" + "x" * 79
 
 
+@pytest.mark.fault(80, "narrow")
+@pytest.mark.parametrize("columns", [1, 2, 10, 40])
+def test_a_live_line_fits_the_narrowest_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda _fd: os.terminal_size((columns, 5)))
+    monkeypatch.setattr(Tty, "fileno", lambda _self: 2, raising=False)
+    err = Tty()
+    terminal = Terminal(io.StringIO(), err)
+    terminal.live("x" * 500)
+    terminal.live("y" * 500)
+    assert all(len(line) < columns for line in err.getvalue().split("\r"))
+
+
 def test_a_dumb_terminal_gets_no_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     terminal = Terminal(io.StringIO(), Tty())
@@ -70,6 +82,7 @@ def test_lines_are_flushed_at_once() -> None:
     os.close(reader)
 
 
+@pytest.mark.fault(80, "reader gone")
 def test_a_reader_that_went_away_is_no_error() -> None:
     reader, out = text_pipe()
     os.close(reader)
@@ -80,6 +93,7 @@ def test_a_reader_that_went_away_is_no_error() -> None:
     out.close()  # flushes: the rest of the buffer must not fail here either
 
 
+@pytest.mark.fault(80, "closed")
 def test_a_closed_stream_is_no_error() -> None:
     out = io.StringIO()
     terminal = Terminal(out, out)
@@ -87,6 +101,7 @@ def test_a_closed_stream_is_no_error() -> None:
     terminal.result("result")
 
 
+@pytest.mark.fault(80, "encoding")
 @pytest.mark.parametrize(
     ("encoding", "expected"),
     [("ascii", b"\\xe9\\u20ac\\udcff\n"), ("utf-8", b"\xc3\xa9\xe2\x82\xac\\udcff\n")],

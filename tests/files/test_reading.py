@@ -138,6 +138,7 @@ def vanish_with_parent(file: Path) -> None:
     file.parent.rmdir()
 
 
+@pytest.mark.fault(71, "grows", "shrinks", "rewritten", "replaced", "deleted")
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -205,6 +206,7 @@ def test_a_file_that_says_it_is_empty_and_is_not_is_reported() -> None:
     assert failure(find(Path("/proc/self/status"))) is Reason.CHANGED
 
 
+@pytest.mark.fault(71, "unreadable")
 def test_a_file_that_may_not_be_read_is_reported(commoners_path: Path) -> None:
     (commoners_path / "file").write_text("secret")
     (commoners_path / "file").chmod(0o200)

@@ -161,6 +161,7 @@ def test_whether_anything_exists_is_known_before_the_walk(top: Path, tmp_path: P
 # What is left out
 
 
+@pytest.mark.fault(72, "fifo", "device", "socket")
 def test_what_is_no_file_is_never_opened(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(top / "fifo")
     (top / "to fifo").symlink_to("fifo")
@@ -174,6 +175,7 @@ def test_what_is_no_file_is_never_opened(top: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
+@pytest.mark.fault(74, "not UTF-8", "newline")
 def test_names_that_no_receiver_takes_are_left_out_and_shown_escaped(top: Path) -> None:
     for name in (b"line\nbreak", b"\xff\xfe", "\u202etxt".encode(), b".p2p-copy-0123.part"):
         (top / os.fsdecode(name)).touch()
@@ -317,6 +319,7 @@ def test_links_are_left_out_silently(top: Path) -> None:
     assert set(walked(top, links=Links.SKIP)) == {"top", "top/inner", "top/inner/file"}
 
 
+@pytest.mark.fault(72, "looping link")
 def test_links_that_lead_round_in_circles_end(top: Path) -> None:
     (top / "a" / "b").mkdir(parents=True)
     (top / "a" / "b" / "top").symlink_to("../..")

@@ -79,6 +79,7 @@ def test_states_lie_where_the_specification_says(monkeypatch: pytest.MonkeyPatch
     assert default_directory() == "/elsewhere/p2p-copy"
 
 
+@pytest.mark.fault(69, "state")
 @POSIX
 def test_everything_is_for_its_owner_alone(states: States, directory: Path) -> None:
     before = os.umask(0)
@@ -191,6 +192,7 @@ def test_all_come_newest_first(states: States, directory: Path) -> None:
 POISON = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"n": 1}' + b" " * limits.STATE_FACTS]
 
 
+@pytest.mark.fault(68, "state edited")
 @pytest.mark.parametrize("data", POISON, ids=range(len(POISON)))
 def test_poisoned_facts_are_removed(states: States, directory: Path, data: bytes) -> None:
     with states.create(ID, FACTS) as state:
@@ -213,6 +215,7 @@ def test_a_poisoned_journal_leaves_the_facts(states: States, directory: Path) ->
         assert state.journal.failed is None
 
 
+@pytest.mark.fault(68, "state a link")
 @POSIX
 def test_a_link_in_the_place_of_facts_is_not_followed(
     states: States, directory: Path, tmp_path: Path

@@ -117,6 +117,25 @@ def test_a_file_has_no_name_until_it_is_published(target: Target, out: Path) -> 
     assert [path.name for path in out.iterdir()] == ["file"]
 
 
+@pytest.mark.fault(69, "part", "umask")
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_what_is_under_way_is_for_its_owner_alone_whatever_the_umask_is(out: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with Target(str(out), conflict=Conflict.REFUSE) as target:
+            top = a_directory("top", mode=0o755)
+            target.make_directory(top)
+            part = target.begin_file(a_file("file", top))
+            part.write(b"new")
+            (temporary,) = (out / "top").iterdir()
+            assert (permissions(out / "top"), permissions(temporary)) == (0o700, 0o600)
+            target.publish()
+            target.finish_directory(top)
+    finally:
+        os.umask(before)
+    assert (permissions(out / "top"), permissions(out / "top" / "file")) == (0o755, 0o644)
+
+
 def test_a_file_large_enough_to_be_flushed_arrives(target: Target, out: Path) -> None:
     data = bytes(limits.FSYNC_FROM)
     deliver(target, a_file("file", size=len(data)), data)
@@ -131,6 +150,7 @@ def test_free_bytes_are_those_of_the_file_system(target: Target, out: Path) -> N
 # Attributes
 
 
+@pytest.mark.fault(66, "mode")
 @pytest.mark.parametrize("size", [0, 3])
 @pytest.mark.parametrize("mode", [0o644, 0o400, 0o777, 0o4777, 0o7755])
 def test_a_file_gets_its_permissions_and_no_special_bits(
@@ -147,6 +167,7 @@ def test_a_file_gets_its_time(target: Target, out: Path, mtime_ns: int, size: in
     assert (out / "file").stat().st_mtime_ns == mtime_ns
 
 
+@pytest.mark.fault(66, "time")
 @pytest.mark.parametrize("mtime_ns", [-(2**63), 2**63 - 1])
 @pytest.mark.parametrize("size", [0, 3])
 def test_an_impossible_time_costs_no_file(target: Target, out: Path, mtime_ns: int, size: int) -> None:
@@ -274,6 +295,7 @@ def plant(path: Path, what: str) -> None:
             raise AssertionError(what)
 
 
+@pytest.mark.fault(59, "fifo", "directory", "overwrite")
 @pytest.mark.parametrize("size", [0, 3])
 @pytest.mark.parametrize("early", [True, False])
 @pytest.mark.parametrize("what", ["directory", "link", "fifo"])

@@ -54,6 +54,7 @@ def failing(number: int) -> Callable[..., Any]:
 # Links planted by somebody else
 
 
+@pytest.mark.fault(58, "link at the target")
 @pytest.mark.parametrize("conflict", tuple(Conflict))
 @pytest.mark.parametrize("size", [0, 3])
 def test_a_link_at_the_target_is_never_written_through(
@@ -72,6 +73,7 @@ def test_a_link_at_the_target_is_never_written_through(
     assert tree(outside) == {"file": "old"}
 
 
+@pytest.mark.fault(58, "link at the temporary name")
 @pytest.mark.parametrize("conflict", tuple(Conflict))
 def test_a_link_at_the_temporary_name_is_never_written_through(
     out: Path, outside: Path, conflict: Conflict, monkeypatch: pytest.MonkeyPatch
@@ -92,6 +94,7 @@ def swap(directory: Path, outside: Path) -> Path:
     return away
 
 
+@pytest.mark.fault(58, "link at a parent")
 @pytest.mark.parametrize("conflict", tuple(Conflict))
 def test_a_parent_swapped_for_a_link_leads_nowhere_else(
     out: Path, outside: Path, conflict: Conflict, both_ways: str
@@ -145,6 +148,7 @@ def test_a_directory_whose_handle_was_given_up_is_found_again_or_not_at_all(
     assert {name for name in tree(out) if name.endswith("file")} == {"2/file", "3/file"}
 
 
+@pytest.mark.fault(58, "parent in a race")
 def test_no_race_for_a_parent_leads_outside(
     out: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, both_ways: str
 ) -> None:
@@ -252,6 +256,7 @@ def test_a_directory_that_may_not_be_written_to_takes_nothing(commoners_path: Pa
     assert (commoners_path / "file").read_bytes() == b"new"
 
 
+@pytest.mark.fault(64, "unwritable parent")
 def test_an_output_directory_that_may_not_be_written_to_is_found_out_first(commoners_path: Path) -> None:
     closed = commoners_path / "closed"
     closed.mkdir()
@@ -326,6 +331,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(path)], check=True)
 
 
+@pytest.mark.fault(64, "full")
 def test_a_full_disk_ends_the_transfer_and_leaves_nothing_half_done(small_disk: Path) -> None:
     with Target(str(small_disk), conflict=Conflict.REFUSE) as target:
         deliver(target, a_file("small"))
@@ -362,6 +368,7 @@ def test_a_file_larger_than_the_system_allows_concerns_itself_only(target: Targe
     assert tree(out) == {"other": "new"}
 
 
+@pytest.mark.fault(64, "quota", "input/output error", "read-only")
 @pytest.mark.parametrize(
     ("number", "fatal"),
     [

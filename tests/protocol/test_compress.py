@@ -147,6 +147,7 @@ def test_frames_of_a_streaming_encoder_are_opened_too() -> None:
     assert decompress(frame, len(TEXT)) == TEXT
 
 
+@pytest.mark.fault(61, "declared size")
 @pytest.mark.parametrize("wrong", [-1, 1, 1000])
 @pytest.mark.parametrize("declared", [True, False])
 def test_another_size_than_promised_is_refused(wrong: int, declared: bool) -> None:
@@ -159,6 +160,7 @@ def test_another_size_than_promised_is_refused(wrong: int, declared: bool) -> No
         decompress(frame, len(TEXT) + wrong)
 
 
+@pytest.mark.fault(61, "bomb")
 def test_a_bomb_that_declares_its_size_is_refused() -> None:
     bomb = zstd.compress(bytes(64 * limits.MIB))
     assert len(bomb) < 8 * KIB
@@ -166,6 +168,7 @@ def test_a_bomb_that_declares_its_size_is_refused() -> None:
         decompress(bomb, limits.MAX_RECORD_CONTENT)
 
 
+@pytest.mark.fault(61, "bomb")
 def test_a_bomb_that_hides_its_size_is_refused() -> None:
     # 128 KiB window, no size: 2048 blocks of 128 KiB in 8 KiB.
     blocks = [repeated(b"\0", 128 * KIB, last=False)] * 2047 + [repeated(b"\0", 128 * KIB)]
@@ -174,6 +177,7 @@ def test_a_bomb_that_hides_its_size_is_refused() -> None:
         decompress(bomb, limits.MAX_RECORD_CONTENT)
 
 
+@pytest.mark.fault(61, "bomb", "declared size")
 def test_a_bomb_that_declares_the_promised_size_is_refused() -> None:
     header = "a0" + (1000).to_bytes(4, "little").hex()
     assert decompress(raw_frame(header, repeated(b"x", 1000)), 1000) == b"x" * 1000
@@ -186,6 +190,7 @@ def test_a_frame_that_declares_a_huge_size_is_refused() -> None:
         decompress(raw_frame("e0" + "ff" * 8, repeated(b"x", 1000)), 1000)
 
 
+@pytest.mark.fault(61, "window")
 @pytest.mark.parametrize("size", [1000, 500_000])
 @pytest.mark.parametrize("descriptor", [81, 88, 136, 255])
 def test_a_larger_window_is_refused_whatever_the_content_needs(size: int, descriptor: int) -> None:
@@ -197,6 +202,7 @@ def test_a_larger_window_is_refused_whatever_the_content_needs(size: int, descri
         decompress(raw_frame(f"80{descriptor:02x}" + declared, *blocks), size)
 
 
+@pytest.mark.fault(61, "many frames")
 def test_more_than_one_frame_is_refused() -> None:
     frame = zstd.compress(b"a" * 600)
     skippable = bytes.fromhex("502a4d18") + (4).to_bytes(4, "little") + b"hide"

@@ -190,6 +190,7 @@ def test_the_limit_is_on_whole_messages_and_to_the_byte() -> None:
             decode(wire, most=100)
 
 
+@pytest.mark.fault(52, "length bomb")
 def test_a_message_over_the_limit_is_refused_by_its_header_alone() -> None:
     with pytest.raises(FrameError):
         decode(frame(0x82, bytes(200))[:8], most=100)

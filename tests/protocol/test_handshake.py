@@ -218,6 +218,7 @@ def test_messages_stand_on_the_wire_as_documented() -> None:
     assert sent(both)[66:] == b"\x00\x0alinks,zstd"
 
 
+@pytest.mark.fault(55, "golden files")
 def test_the_whole_exchange_matches_the_golden_file() -> None:
     case: dict[str, Any] = json.loads((VECTORS / "handshake.json").read_text(encoding="utf-8"))
     given_, expected = case["given"], case["expected"]
@@ -267,10 +268,12 @@ def test_the_steps_in_the_golden_file_are_the_documented_ones() -> None:
 # --- The wrong secret --------------------------------------------------------------------------------
 
 
+@pytest.mark.fault(43, "wrong secret")
 def test_a_wrong_secret_ends_both_sides_with_wrong_code() -> None:
     assert converse(sender(secret="lemon-orbit-rose"), receiver()) == (WrongCode, WrongCode)
 
 
+@pytest.mark.fault(54, "swapped pairs")
 def test_another_room_ends_both_sides_with_wrong_code() -> None:
     assert converse(sender(room=keys.room_id("lab8")), receiver()) == (WrongCode, WrongCode)
 
@@ -287,6 +290,7 @@ def test_a_wrong_answer_to_the_proof_ends_the_receiver_without_a_word() -> None:
     assert failed.farewell is None
 
 
+@pytest.mark.fault(48, "tag missing")
 def test_silence_after_the_receivers_proof_counts_as_a_guess_and_no_other_silence_does() -> None:
     assert isinstance(waiting_receiver().lost(), WrongCode)
     for machine in (fresh_sender(), waiting_sender(), fresh_receiver()):
@@ -348,6 +352,7 @@ def test_a_message_under_any_other_number_leaves_both_sides_without_keys(number:
         assert set(ends) <= expected
 
 
+@pytest.mark.fault(46, "low order", "non-canonical")
 @pytest.mark.parametrize("low", LOW_ORDER, ids=bytes.hex)
 def test_a_share_of_low_order_is_a_guess(low: bytes) -> None:
     to_receiver = refused(fresh_receiver(), M2[:34] + low + M2[66:])
@@ -357,6 +362,7 @@ def test_a_share_of_low_order_is_a_guess(low: bytes) -> None:
         assert failed.farewell == WRONG
 
 
+@pytest.mark.fault(47, "nonces", "shares", "capabilities")
 def test_replaced_nonces_shares_and_lists_are_noticed() -> None:
     def replace(number: int, start: int, data: bytes) -> Callable[[int, bytes], bytes]:
         return lambda at, m: m[:start] + data + m[start + len(data) :] if at == number else m
@@ -374,6 +380,7 @@ def test_replaced_nonces_shares_and_lists_are_noticed() -> None:
         assert converse(sender(), receiver(), change) == (WrongCode, WrongCode)
 
 
+@pytest.mark.fault(53, "suite")
 @pytest.mark.parametrize("number", [1, 2])
 def test_a_list_made_shorter_is_noticed(number: int) -> None:
     def downgrade(at: int, message: bytes) -> bytes:
@@ -382,6 +389,7 @@ def test_a_list_made_shorter_is_noticed(number: int) -> None:
     assert converse(sender(), receiver(), downgrade) == (WrongCode, WrongCode)
 
 
+@pytest.mark.fault(45, "reflection")
 def test_messages_sent_back_to_their_sender_are_refused() -> None:
     for machine, message in ((fresh_receiver(), M1), (waiting_sender(), M2)):
         failed = refused(machine, message)
@@ -390,6 +398,7 @@ def test_messages_sent_back_to_their_sender_are_refused() -> None:
     assert isinstance(refused(waiting_receiver(), M3).error, WrongCode)
 
 
+@pytest.mark.fault(45, "reflection")
 def test_nonces_shares_and_proofs_sent_back_under_the_right_number_are_refused() -> None:
     r = receiver()
     m1 = sent(r.start())
@@ -400,6 +409,7 @@ def test_nonces_shares_and_proofs_sent_back_under_the_right_number_are_refused()
     assert isinstance(refused(waiting_sender(), own_share).error, WrongCode)
 
 
+@pytest.mark.fault(45, "role swap")
 def test_two_receivers_or_two_senders_get_nowhere() -> None:
     assert isinstance(refused(receiver(), sent(receiver(3).start())).error, PeerMisbehaved)
     # A sender says nothing by itself; what another one answers is not for it either.
@@ -407,6 +417,7 @@ def test_two_receivers_or_two_senders_get_nowhere() -> None:
     assert isinstance(refused(sender(), M4).error, PeerMisbehaved)
 
 
+@pytest.mark.fault(47, "old session")
 def test_an_old_session_cannot_be_played_again_to_either_side() -> None:
     s = sender(5)
     s.receive(M1)
@@ -416,6 +427,7 @@ def test_an_old_session_cannot_be_played_again_to_either_side() -> None:
     assert isinstance(refused(r, M4).error, WrongCode)
 
 
+@pytest.mark.fault(54, "swapped pairs")
 def test_two_pairs_whose_ends_are_exchanged_get_nowhere() -> None:
     ends = converse(
         sender(room=keys.room_id("a"), secret="one"), receiver(room=keys.room_id("b"), secret="two")
@@ -444,6 +456,7 @@ def test_a_message_cut_or_lengthened_is_refused(state: Callable[[], Machine], aw
         assert caught.value.farewell == (None if state is waiting_receiver else MALFORMED)
 
 
+@pytest.mark.fault(48, "tag early", "data before the tag")
 @pytest.mark.parametrize(("state", "awaited"), STATES)
 def test_a_message_out_of_order_is_refused(state: Callable[[], Machine], awaited: bytes) -> None:
     for message in {M1, M2, M3, M4} - {awaited}:
@@ -493,6 +506,7 @@ def test_a_list_of_another_length_than_it_says_is_refused() -> None:
         assert isinstance(refused(fresh_sender(), hello(b"zstd", length)).error, PeerMisbehaved)
 
 
+@pytest.mark.fault(53, "version")
 @pytest.mark.parametrize("rest", [b"", M1[2:], b"something else altogether", bytes(5000)])
 @pytest.mark.parametrize(("state", "kind"), [(fresh_sender, b"\x81"), (fresh_receiver, b"\x82")])
 def test_another_version_is_named_before_anything_else_is_looked_at(
@@ -531,6 +545,7 @@ def test_a_farewell_ends_the_run_and_is_never_answered(
 # --- Our own mistakes, and secrets -------------------------------------------------------------------
 
 
+@pytest.mark.fault(48, "tag twice")
 def test_a_finished_machine_takes_nothing_more() -> None:
     s, r = sender(), receiver()
     converse(s, r)

@@ -95,6 +95,7 @@ def test_bad_structure_is_refused(pages: list[Page]) -> None:
     refused(*pages)
 
 
+@pytest.mark.fault(56, "file", "directory")
 @pytest.mark.parametrize(
     "name",
     [
@@ -231,6 +232,7 @@ def test_entries_are_settled_in_order_and_not_before_it_is_known_what_becomes_of
     assert settled[3:] == ["d"]
 
 
+@pytest.mark.fault(62, "memory")
 def test_too_many_unfinished_entries_are_refused() -> None:
     one = manifest()
     number = 0
@@ -241,6 +243,7 @@ def test_too_many_unfinished_entries_are_refused() -> None:
         one.page(page(file(0, "one more")))
 
 
+@pytest.mark.fault(62, "too many entries")
 def test_too_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_ENTRIES", 10)
     one = manifest()
@@ -249,6 +252,7 @@ def test_too_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         one.page(page(directory(0, "d10")))
 
 
+@pytest.mark.fault(62, "memory")
 def test_a_manifest_that_does_not_end_costs_little_memory() -> None:
     one = manifest()
     tracemalloc.start()
@@ -272,6 +276,7 @@ def ended() -> tuple[Manifest, Item, RootDigest]:
     return one, item, root
 
 
+@pytest.mark.fault(51, "short count")
 @pytest.mark.parametrize("wrong", [{"entries": 2}, {"files": 0}, {"size": 2}])
 def test_sums_that_differ_are_refused(wrong: dict[str, int]) -> None:
     one, item, root = ended()

@@ -61,6 +61,7 @@ def test_refused_by_every_receiver(name: str, portable: bool) -> None:
     assert refusal(name, portable=portable) is not None
 
 
+@pytest.mark.fault(57, "dot and space")
 @pytest.mark.parametrize(
     "name",
     [
@@ -175,6 +176,7 @@ def test_portable_names_are_a_subset(name: str) -> None:
 # What collides
 
 
+@pytest.mark.fault(57, "normal form", "case")
 @pytest.mark.parametrize(
     ("one", "other"),
     [
@@ -284,6 +286,7 @@ def test_a_kept_link_never_leaves_its_tree_step_by_step(parts: list[str], depth:
 # How names are shown
 
 
+@pytest.mark.fault(65, "prompt and errors")
 @pytest.mark.parametrize(
     ("path", "expected"),
     [

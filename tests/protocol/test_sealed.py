@@ -135,6 +135,7 @@ class Replay(Compressor):
         return bytes.fromhex(frame) if frame else None
 
 
+@pytest.mark.fault(55, "golden files")
 def test_records_match_the_golden_file() -> None:
     limit = {"rekey_records": VECTOR["rekey_records"], "rekey_bytes": VECTOR["rekey_bytes"]}
     sealer = Sealer(bytes.fromhex(VECTOR["key"]), VECTOR["stream"], compressor=Replay(), **limit)
@@ -145,6 +146,7 @@ def test_records_match_the_golden_file() -> None:
         assert opener.open(record) == Opened(content, case["final"])
 
 
+@pytest.mark.fault(55, "AEAD vectors")
 def test_the_golden_file_can_be_made_without_this_code() -> None:
     key = bytes.fromhex(VECTOR["key"])
     for seq, case in enumerate(VECTOR["records"]):
@@ -160,6 +162,7 @@ def test_the_golden_file_can_be_made_without_this_code() -> None:
 # --- What somebody on the way can do -----------------------------------------------------------------
 
 
+@pytest.mark.fault(49, "flip")
 @pytest.mark.parametrize("compress", [False, True])
 @pytest.mark.parametrize("final", [False, True])
 def test_every_flipped_bit_is_noticed(compress: bool, final: bool) -> None:
@@ -183,6 +186,7 @@ def test_a_record_cut_or_lengthened_anywhere_is_refused() -> None:
     assert accepted(Opener(KEY), [b"\0" + record]) == []
 
 
+@pytest.mark.fault(49, "drop", "duplicate", "reorder")
 def test_dropped_repeated_and_moved_records_are_refused() -> None:
     a, b, c = records(b"a", b"b", b"c")
     assert accepted(Opener(KEY), [a, c]) == [b"a"]
@@ -198,6 +202,7 @@ def test_a_moved_record_is_refused_even_under_another_number() -> None:
     assert accepted(Opener(KEY), [a, header(1, 1) + a[16:]]) == [b"a"]
 
 
+@pytest.mark.fault(49, "other direction", "other session")
 def test_records_of_another_session_direction_or_stream_are_refused() -> None:
     a, b = records(b"a", b"b")
     (_, elsewhere) = records(b"a", b"b", key=OTHER_KEY)
@@ -208,6 +213,7 @@ def test_records_of_another_session_direction_or_stream_are_refused() -> None:
     assert accepted(Opener(KEY), [a, renamed, b]) == [b"a"]
 
 
+@pytest.mark.fault(51, "after the last record", "two last records")
 def test_nothing_is_accepted_after_the_final_record() -> None:
     sealer = Sealer(KEY)
     last = sealer.seal([b"last"], final=True)
@@ -217,6 +223,7 @@ def test_nothing_is_accepted_after_the_final_record() -> None:
     assert accepted(Opener(KEY), [last, last]) == [b"last"]
 
 
+@pytest.mark.fault(50, "forged end")
 def test_a_final_record_cannot_be_made_or_unmade() -> None:
     (plain,) = records(b"a")
     assert accepted(Opener(KEY), [header(0, 1, flags=FINAL) + plain[16:]]) == []
@@ -251,12 +258,14 @@ def test_authentic_records_that_break_the_rules_are_refused(head: bytes) -> None
     assert accepted(Opener(KEY), [forge(head, b"content")]) == []
 
 
+@pytest.mark.fault(52, "length bomb")
 def test_a_record_above_the_limit_is_refused_unopened() -> None:
     size = limits.MAX_RECORD_CONTENT
     assert Opener(KEY).open(forge(header(0, size), bytes(size))).content == bytes(size)
     assert accepted(Opener(KEY), [forge(header(0, size + 1), bytes(size + 1))]) == []
 
 
+@pytest.mark.fault(61, "bomb")
 def test_a_bomb_inside_a_record_is_refused() -> None:
     frame = Compressor().compress(bytes(limits.MAX_RECORD_CONTENT))
     assert frame is not None

@@ -80,6 +80,7 @@ async def test_a_third_one_is_refused_and_disturbs_nobody(role: Role) -> None:
         await exchange(sender, receiver)
 
 
+@pytest.mark.fault(78, "wrong role")
 @pytest.mark.parametrize("role", Role)
 async def test_a_second_one_of_a_role_is_refused_and_the_first_one_still_waits(role: Role) -> None:
     other = Role.RECEIVER if role is Role.SENDER else Role.SENDER

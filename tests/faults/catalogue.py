@@ -1,0 +1,60 @@
+"""What somebody in the middle, a peer, a disk or a terminal can do to a transfer.
+
+A test that shows what becomes of it says so: `@pytest.mark.fault(45, "reflection")`. `test_catalogue` holds the marks
+of all tests against this list, both ways. Faults 1 to 42 are about the relay, and in the names of the campaign's tests.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+FAULTS: Final[dict[int, tuple[str, ...]]] = {
+    # Somebody in the middle: the relay itself, or whoever sits on the way to it
+    43: ("wrong secret", "no metadata"),
+    44: ("second guess", "second guess after a restart"),
+    45: ("reflection", "role swap"),
+    46: ("low order", "non-canonical"),
+    47: ("nonces", "capabilities", "shares", "old session"),
+    48: ("tag missing", "tag early", "tag twice", "data before the tag"),
+    49: ("flip", "drop", "duplicate", "reorder", "other file", "other direction", "other session"),
+    50: ("cut at every record", "close 1000", "forged end"),
+    51: ("after the last record", "short count", "two last records"),
+    52: ("length bomb",),
+    53: ("version", "suite"),
+    54: ("swapped pairs",),
+    55: ("CPace vectors", "HKDF vectors", "AEAD vectors", "golden files"),
+    # A sender that means harm to a receiver, and whoever else has a hand on its disk
+    56: ("file", "directory", "in a transfer that goes on"),
+    57: ("normal form", "case", "dot and space", "file and directory"),
+    58: ("link at the target", "link at a parent", "link at the temporary name", "parent in a race"),
+    59: ("file", "directory", "fifo", "socket", "overwrite"),
+    60: ("beyond the size", "offsets", "order", "unknown file", "twice"),
+    61: ("bomb", "declared size", "many frames", "window"),
+    62: ("too many entries", "too many bytes", "too deep", "memory"),
+    63: ("more than the disk holds",),
+    64: ("full", "quota", "input/output error", "read-only", "unwritable parent", "part is kept"),
+    65: ("prompt and errors", "progress", "words of the other side"),
+    66: ("mode", "time"),
+    67: ("path outside", "file of the user's"),
+    68: ("part edited", "part a link", "part of another user", "state edited", "state a link"),
+    69: ("part", "umask", "state"),
+    70: ("SIGINT", "SIGTERM", "SIGKILL", "many times"),
+    # Whatever a sender meets
+    71: ("grows", "shrinks", "rewritten", "replaced", "deleted", "unreadable", "exit code"),
+    72: ("fifo", "device", "socket", "dangling link", "looping link", "mount loop"),
+    73: (
+        "false receipt", "holds more than there is", "wrong prefix digest", "offsets", "never reads", "endless pings",
+        "other files",
+    ),
+    74: ("not UTF-8", "newline"),
+    75: ("arguments", "process list"),
+    76: (
+        "silent after TCP", "silent after TLS", "silent after the upgrade", "endless answer", "closed at once",
+        "untrusted", "expired", "other host", "captive portal", "proxy",
+    ),
+    77: ("name", "IPv6", "relay restarts", "lost link", "pauses", "patience"),
+    78: ("wrong role", "same machine", "two receivers"),
+    79: ("table", "only after the receipt"),
+    80: ("reader gone", "closed", "narrow", "encoding"),
+}  # fmt: skip
+"""Numbers, and what each of them names."""
