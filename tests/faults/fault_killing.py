@@ -56,11 +56,11 @@ def test_fault_70_ended_at_random_moments(url: str, tree: Path, tmp_path: Path, 
     whole = snapshot(tree)
 
     def begin(role: str) -> Running:
-        one = sender(url, tree, code=code) if role == "sender" else receiver(url, out, code=code)
-        one.wait_for("")  # its first word: before, Python itself is being loaded
-        return one
+        return sender(url, tree, code=code) if role == "sender" else receiver(url, out, code=code)
 
     sides = {role: begin(role) for role in ("sender", "receiver")}
+    for side in sides.values():
+        side.wait_for("holds the same code")  # who has not met anybody yet does not wait for a return
     try:
         for _ in range(EACH):
             victim = chance.choice(list(sides))
@@ -74,6 +74,7 @@ def test_fault_70_ended_at_random_moments(url: str, tree: Path, tmp_path: Path, 
             if ended == 0:
                 break
             sides[victim] = begin(victim)
+            sides[victim].wait_for("")  # its first word: before, Python itself is being loaded
         for role in list(sides):
             ended, _, said = sides.pop(role).wait(FAREWELL)
             assert ended == 0, said
