@@ -156,7 +156,8 @@ class _Sending:
                 self.report = await self._deliver(link, session, self._began)
         await self._memory.finish(self.report, limits.GOODBYE_LINGER)
         session.say(Goodbye())
-        await link.send(session.record())
+        with trio.move_on_after(limits.GOODBYE_LINGER):  # a relay that takes nothing any more cannot spoil it
+            await link.send(session.record())
         return self.report
 
     async def _deliver(self, link: Link, session: Session, began: float) -> Report:

@@ -26,12 +26,14 @@ class Oracle:
     Attributes:
         contents: bytes of files that were sent.
         records: how many were taken.
+        misreads: the next bytes of a file that are said shall not be those that were read.
 
     """
 
     def __init__(self) -> None:
         self.contents = 0
         self.records = 0
+        self.misreads = False
         self._sealed: dict[bytes, list[bytes]] = {}
         self._nonces: set[tuple[bytes, bytes]] = set()
 
@@ -68,9 +70,12 @@ class Oracle:
             return opened
 
         def say_watched(session: Session, message: Message) -> None:
-            say(session, message)
             if isinstance(message, (Data, WholeFile)):
                 self.contents += len(message.data)
+                if self.misreads:
+                    self.misreads = False
+                    message.data = bytes((message.data[0] ^ 1,)) + bytes(message.data[1:])
+            say(session, message)
 
         monkeypatch.setattr(Sealer, "seal", seal_watched)
         monkeypatch.setattr(Opener, "open", open_watched)

@@ -29,4 +29,5 @@ def examples(few: int, steps: int) -> settings:
 
 
 STATEFUL: Final = examples(25, 25)
+STORIES: Final = examples(20, 15)
 EXCHANGES: Final = examples(40, 25)

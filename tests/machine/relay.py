@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from p2p_copy.protocol.rendezvous import Role
+from tests.machine.stage import other
 
 ROLES: Final = st.sampled_from(Role)
 PLACES: Final = st.integers(0, 2**16)
@@ -140,8 +141,3 @@ class Relay(RuleBasedStateMachine):
         """Say something of one's own."""
         self._after(steps)
         self._put(author, to, message)
-
-
-def other(role: Role) -> Role:
-    """Return the other one."""
-    return Role.RECEIVER if role is Role.SENDER else Role.SENDER

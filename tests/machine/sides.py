@@ -254,8 +254,13 @@ class ReceiverSide(Side):
 
     def kill(self) -> None:
         super().kill()
-        under_way = self._target._part
-        if under_way is not None:
-            os.close(under_way[1]._fd)
-        for directory in [*self._target._directories.values(), self._target._top]:
-            directory.close()
+        abandon(self._target)
+
+
+def abandon(target: Target) -> None:
+    """Close what the system closes when a process is killed, and do nothing else."""
+    under_way, target._part = target._part, None
+    if under_way is not None:
+        os.close(under_way[1]._fd)
+    for directory in [*target._directories.values(), target._top]:
+        directory.close()

@@ -13,12 +13,10 @@ from hypothesis.stateful import invariant, rule
 from p2p_copy.protocol.rendezvous import Role
 from tests.machine.oracle import Oracle
 from tests.machine.profiles import STATEFUL
-from tests.machine.relay import PLACES, ROLES, STEPS, Relay, Wire, other
+from tests.machine.relay import PLACES, ROLES, STEPS, Relay, Wire
 from tests.machine.sides import Desk, ReceiverSide, SenderSide, Side
+from tests.machine.stage import ROOM, other
 from tests.machine.world import CHUNK, HOMES, JOURNAL, SEGMENT, SIZES, World, shrink
-
-ROOM: Final = 4
-"""Messages of one side that may be on the way before it waits."""
 
 A_LINK: Final = (ROOM + 2) * (CHUNK + 200) + 2 * SEGMENT + JOURNAL
 """Most bytes that are sent again after one link was lost or one side killed."""
@@ -133,6 +131,13 @@ class Core(Relay):
         self._changed = True
         self.world.delete(name)
 
+    @rule(steps=STEPS)
+    def misread(self, steps: int) -> None:
+        """A bit changes in the sender's memory, behind the digest."""
+        self._after(steps)
+        self.oracle.misreads = True
+        self.world.extra += 2 * max(SIZES.values())
+
     @rule(steps=STEPS, at=PLACES)
     def poison(self, steps: int, at: int) -> None:
         """The link is lost, and somebody writes into the parts that are left."""
@@ -178,6 +183,7 @@ class Core(Relay):
     def _finish(self) -> None:
         """An honest relay takes over: all is there after a few meetings."""
         meetings = 0
+        self.oracle.misreads = False
         while not self.goodbye and meetings < MEETINGS:
             meetings += 1
             self._meet()

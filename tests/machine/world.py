@@ -69,6 +69,7 @@ class World:
     Attributes:
         source: the tree to be sent.
         out: where it is received.
+        states: where both sides remember what they did, if they have a place for that.
         versions: every content that a file of the source ever had, by its name in the tree.
         extra: bytes that may be sent once more because something was changed on purpose.
 
@@ -78,6 +79,7 @@ class World:
         self.source = root / "tree"
         self.out = root / "out"
         self.copy = self.out / "tree"
+        self.states = root / "states"
         self.versions: dict[str, set[bytes]] = {name: set() for name in SIZES}
         self.extra = 0
         self._clock = EPOCH
@@ -172,6 +174,7 @@ class World:
     def begin_another(self) -> None:
         """Take away what was received, and have the whole tree again."""
         shutil.rmtree(self.out)
+        shutil.rmtree(self.states, ignore_errors=True)
         self.out.mkdir()
         self.extra = 0
         for name, size in SIZES.items():
