@@ -4,9 +4,10 @@ The journal says what we made; the disk says what is still so. Only what both sa
 touched since, a part that is shorter than it was, an entry that the sender has changed come once more. And only what we
 made ourselves may be replaced without being asked.
 
-The journal's last second is lost when the process is killed. What it does not know and is all the same what the sender
-has, byte for byte, is held as well (`restarted`): nothing is left to be done. But nobody learns in that way what a file
-holds that was there before the transfer began.
+A name that is not a file's own is noted before the file gets it. The rest of the journal's last second is lost when the
+process is killed. What it does not know and is all the same what the sender has, byte for byte, is held as well
+(`restarted`): nothing is left to be done. But nobody learns in that way what a file holds that was there before the
+transfer began.
 """
 
 from __future__ import annotations
@@ -246,8 +247,12 @@ class Kept:
     def commit(self, size: int) -> None:
         """Make what was noted durable if that is due, after `size` more bytes were written."""
         if self._journal.is_due(size):
-            self.note()
-            self._journal.commit()
+            self.write()
+
+    def write(self) -> None:
+        """Make what was noted durable."""
+        self.note()
+        self._journal.commit()
 
     def flushed(self, item: Item, segments: int) -> None:
         """Note that so many segments are on the disk, whatever happens to the power."""

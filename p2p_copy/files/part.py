@@ -23,6 +23,8 @@ from p2p_copy.options import Conflict
 from p2p_copy.protocol import names
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from p2p_copy.files.directories import Directory
     from p2p_copy.protocol.messages import Entry
 
@@ -176,10 +178,12 @@ class Part:
         os.fsync(self._fd)
         self.flushed = self._at
 
-    def publish(self) -> tuple[str, os.stat_result]:
+    def publish(
+        self, intend: Callable[[str, os.stat_result], None] | None = None
+    ) -> tuple[str, os.stat_result]:
         """Give the file its attributes and its name; return that, and what the system says of it.
 
-        After an error the part is gone.
+        If its own name is taken, `intend` is told of both before another one is. After an error the part is gone.
 
         Raises:
             Refused: its name was taken meanwhile, or the directory takes no more files.
@@ -188,7 +192,7 @@ class Part:
         """
         try:
             there = self._seal()
-            return self._move(), there
+            return self._move(there, intend), there
         except (OSError, ValueError) as error:
             fail(error)
         finally:
@@ -207,7 +211,7 @@ class Part:
             there = self._directory.lstat(self._temporary) or there
         return there
 
-    def _move(self) -> str:
+    def _move(self, there: os.stat_result, intend: Callable[[str, os.stat_result], None] | None) -> str:
         directory, name = self._directory, self._entry.name
         if self._conflict is Conflict.OVERWRITE:
             conflicts.check(self._conflict, directory, name)
@@ -215,6 +219,8 @@ class Part:
         else:
 
             def move(free: str) -> str:
+                if intend is not None and free != self._entry.name:
+                    intend(free, there)
                 directory.move_new(self._temporary, free)
                 return free
 

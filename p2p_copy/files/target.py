@@ -17,6 +17,7 @@ import errno
 import stat
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
@@ -30,6 +31,7 @@ from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
+    import os
     from types import TracebackType
     from typing import Self
 
@@ -267,10 +269,15 @@ class Target:
         self._publish(*self._under_way())
 
     def _publish(self, item: Item, part: Part) -> None:
-        item.name, there = part.publish()
         assert item.digest is not None, "a file that is complete has one"
-        flushed = item.entry.size >= limits.FSYNC_FROM
-        self.kept.made(item, there, item.digest, item.name, flushed=flushed)
+        note = partial(self.kept.made, item, digest=item.digest, flushed=item.entry.size >= limits.FSYNC_FROM)
+
+        def intend(name: str, there: os.stat_result) -> None:
+            note(there, name=name)  # or it would come again under one more name, were we killed now
+            self.kept.write()
+
+        item.name, there = part.publish(intend)
+        note(there, name=item.name)
 
     def discard(self) -> None:
         """Throw the file under way away, if there is one."""

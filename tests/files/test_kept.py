@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import stat
 import time
 from contextlib import closing
@@ -13,8 +14,9 @@ import pytest
 
 from p2p_copy import limits
 from p2p_copy.files import journal as journals
+from p2p_copy.files.directories import Directory
 from p2p_copy.files.journal import Journal
-from p2p_copy.files.kept import Kept
+from p2p_copy.files.kept import Holding, Kept
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.target import Target
 from p2p_copy.options import Conflict
@@ -23,7 +25,6 @@ from tests.files.helpers import a_directory, a_file, deliver, permissions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from p2p_copy.files.directories import Directory
     from p2p_copy.protocol.manifest import Item
 
 pytestmark = pytest.mark.usefixtures("both_ways")
@@ -82,6 +83,49 @@ def test_who_is_given_up_leaves_nothing_wherever_it_was_at_work(tmp_path: Path) 
     assert all(path.exists() for path in theirs)
     assert (stat.S_IMODE(inner.stat().st_mode), inner.stat().st_mtime_ns) == (0o550, DAY)
     inner.chmod(0o750)
+
+
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_a_file_that_is_renamed_in_the_instant_of_a_kill_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str
+) -> None:
+    """It does not come again under one more name; and what somebody else puts there is not taken for it."""
+    out, memory = tmp_path / "out", tmp_path / "journal"
+    out.mkdir()
+    (out / "file.txt").write_bytes(b"theirs")
+    item = a_file("file.txt", mtime_ns=DAY)
+    move = Directory.move_new
+
+    class Killed(BaseException):
+        pass
+
+    def and_die(self: Directory, old: str, new: str) -> None:
+        if killed == "after":
+            move(self, old, new)
+        if "(1)" in new:
+            shutil.copytree(memory, tmp_path / "found")
+            raise Killed
+        move(self, old, new)
+
+    monkeypatch.setattr(Directory, "move_new", and_die)
+    memory.mkdir()
+    with (
+        closing(Journal(str(memory / "j"))) as journal,
+        pytest.raises(Killed),
+        Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal, tag="0123abcd")) as target,
+    ):
+        deliver(target, item)
+    if killed == "before":
+        (out / "file (1).txt").write_bytes(b"new")
+        os.utime(out / "file (1).txt", ns=(DAY, 2 * DAY))
+    with closing(Journal(str(tmp_path / "found" / "j"))) as journal:
+        kept = Kept(journal, restarted=True, tag="0123abcd")
+        with Target(str(out), conflict=Conflict.RENAME, kept=kept) as target:
+            holding = target.holding(item)
+    if killed == "after":
+        assert holding == Holding(3, bytes(limits.DIGEST), name="file (1).txt")
+    else:
+        assert holding is None
 
 
 def test_a_large_file_that_has_become_small_leaves_no_part(tmp_path: Path) -> None:
