@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from p2p_copy.errors import P2PCopyError
-    from p2p_copy.observe import Observer, Report
+    from p2p_copy.observe import Observer, Outlook, Report
     from p2p_copy.options import Conflict, Links, Names
     from p2p_copy.protocol.code import Code
     from p2p_copy.receiver import receive
@@ -31,6 +31,7 @@ __all__ = [
     "Links",
     "Names",
     "Observer",
+    "Outlook",
     "P2PCopyError",
     "RelayConfig",
     "Report",
@@ -45,6 +46,7 @@ _HOME = {
     "Links": "p2p_copy.options",
     "Names": "p2p_copy.options",
     "Observer": "p2p_copy.observe",
+    "Outlook": "p2p_copy.observe",
     "P2PCopyError": "p2p_copy.errors",
     "RelayConfig": "p2p_copy.relay.config",
     "Report": "p2p_copy.observe",

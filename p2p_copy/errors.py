@@ -22,7 +22,8 @@
     ├── CannotListen             19   the relay cannot open its port or read its certificate
     ├── IncompatiblePeer         20   the two sides' versions do not understand each other
     ├── VerificationFailed       21   what lies in a directory is not what a receipt says
-    └── DeadlineReached          22   --deadline is here; the same command goes on later
+    ├── DeadlineReached          22   --deadline is here; the same command goes on later
+    └── Declined                 23   the receiver's user said no
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt. A class' docstring is the sentence that a
 person reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
@@ -190,6 +191,12 @@ class DeadlineReached(P2PCopyError):
     """The deadline is here. What is done is kept: start the same command again to go on."""
 
     exit_code = 22
+
+
+class Declined(P2PCopyError):
+    """Nothing was received. The sender waits on: the same code is good for another try."""
+
+    exit_code = 23
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -22,6 +22,7 @@ from blake3 import blake3
 
 from p2p_copy import limits
 from p2p_copy.errors import (
+    Declined,
     NobodyCame,
     P2PCopyError,
     PeerLost,
@@ -34,6 +35,7 @@ from p2p_copy.files.journal import Journal
 from p2p_copy.meet import Appointment, meet, plain_errors
 from p2p_copy.observe import Report
 from p2p_copy.protocol import keys
+from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import duration
 
 if TYPE_CHECKING:
@@ -151,6 +153,11 @@ class Memory:
             self.patience = min(self.patience, seconds)
             observer.notice(f"{sentence} This lasts {duration(self.patience)} at most, and may be stopped.")
 
+    async def unmeet(self, declined: Declined) -> None:
+        """Forget a meeting in which the receiver kept nothing: the two sides meet by the code once more."""
+        await self.part(declined)
+        self.ticket, self.sure = None, False
+
     async def part(self, error: P2PCopyError) -> None:
         """Remember that the two sides have parted for good: who tries again needs a code, and has what is here.
 
@@ -191,6 +198,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Sess
         P2PCopyError: what does not pass, or did not pass in time; see `meet`.
 
     """
+    until = trio.current_time() + partner.wait
     lost_at = trio.current_time() if memory.report is not None else None
     reached = memory.ticket is not None  # a relay that was never there is not waited for
     wait = partner.wait
@@ -210,6 +218,14 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Sess
             if by_code:
                 raise
             error: P2PCopyError = PeerLost("Somebody else is where the two sides meet again.")
+        except Declined as declined:
+            wait = until - trio.current_time()
+            if partner.role is Role.RECEIVER or wait <= 0:
+                raise
+            await memory.unmeet(declined)
+            lost_at = None
+            partner.observer.declined(wait)
+            continue
         except P2PCopyError as its:
             error = its
         reached = reached or met or isinstance(error, RelayLost)

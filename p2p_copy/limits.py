@@ -66,6 +66,9 @@ MAX_DEPTH: Final = 64
 MAX_PAGE_ENTRIES: Final = 256
 """Entries of one manifest page."""
 
+MAX_PREVIEW_ENTRIES: Final = 100
+"""Entries that a sender shows before the receiver's user answers: more than anybody reads."""
+
 MAX_OPEN_ENTRIES: Final = 1024
 """Files announced and not yet ended: what a receiver must remember at once, whatever the tree's size."""
 
@@ -189,6 +192,21 @@ HANDSHAKE_TIMEOUT: Final = 15.0
 
 OFFER_TIMEOUT: Final = 60.0
 """Seconds that the sender waits for the receiver's answer to its offer."""
+
+PREVIEW_AFTER: Final = 1.0
+"""Seconds that a sender counts before it shows what there is, at least; then it goes on counting."""
+
+PREVIEW_INSIDE: Final = 5
+"""Names that it shows of each directory at the top."""
+
+PREVIEW_LOOK: Final = 1000
+"""Names that it looks at for that, where patterns leave most of them out."""
+
+PREVIEW_LINES: Final = 20
+"""Names that a receiver's user sees: the question fits on a screen."""
+
+ANSWER_TIMEOUT: Final = 3600.0
+"""Seconds that a receiver's user may take to answer: a lunch, and as long as one side waits for the other."""
 
 RECEIPT_TIMEOUT: Final = 600.0
 """Seconds without any message from the receiver, after all was sent, before the sender gives up on the receipt."""

@@ -1,11 +1,13 @@
 """Facts out: what a transfer tells whoever watches it.
 
-An observer is told, never asked, and must not raise. Its methods are called in Trio's thread and return
-at once. Paths and sentences that reach it are escaped already: they are safe to print.
+An observer is told, never asked, and must not raise; who wants to be asked gives `receive` an `ask`. Its methods
+are called in Trio's thread and return at once. Paths and sentences that reach it are escaped already: they are safe to
+print.
 """
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 
@@ -34,6 +36,57 @@ class Report:
     excluded: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Named:
+    """Something at the top of what a sender has: its depth there, 0 or 1, its name, whether it is a directory, bytes.
+
+    With `taken`, something of this name is in the output directory.
+    """
+
+    depth: int
+    name: str
+    directory: bool
+    size: int
+    taken: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What a receiver's user sees before the answer. All that the sender says is a claim, and nothing relies on it.
+
+    Attributes:
+        files: how many files the sender has; at least, unless `counted`.
+        size: their bytes; likewise.
+        counted: the sender has counted all of them.
+        names: how many names there are at the top.
+        top: the first of them, and a few in each directory.
+        taken: how many names among those in `top` exist in the output directory.
+        free_size: bytes that may be written there.
+        free_files: files that may be made there; None where nobody limits that.
+        filtered: this side's patterns leave something out, which `files` and `size` do not know; `top` does.
+
+    """
+
+    files: int
+    size: int
+    counted: bool
+    names: int
+    top: tuple[Named, ...]
+    taken: int
+    free_size: int
+    free_files: int | None
+    filtered: bool
+
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for all that the sender has counted; patterns of this side may make it less."""
+        return self.size <= self.free_size and (self.free_files is None or self.files <= self.free_files)
+
+
+Ask = Callable[[Outlook], Awaitable[bool]]
+"""Answers whether to receive. It may take `limits.ANSWER_TIMEOUT`, and is cancelled if the sender goes away."""
+
+
 class Observer:
     """Watches and says nothing; subclasses override what they care about."""
 
@@ -57,6 +110,15 @@ class Observer:
 
     def paired(self) -> None:
         """Both sides are there and hold the same code."""
+
+    def asked(self) -> None:
+        """The receiver's user is shown what there is, and asked; this side, the sender, waits for the answer."""
+
+    def accepted(self) -> None:
+        """The answer was yes."""
+
+    def declined(self, wait: float) -> None:
+        """The answer was no; this side waits so many seconds more for somebody with the same code."""
 
     def total(self, files: int, size: int) -> None:
         """So many files and bytes in all, as far as the sender knows."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2p_copy.errors import NoSpace, OutputNotWritable, PeerFailed, PeerLost, PeerMisbehaved
+from p2p_copy.errors import Declined, NoSpace, OutputNotWritable, PeerFailed, PeerLost, PeerMisbehaved
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.protocol.names import shown
 
@@ -27,12 +27,15 @@ SENTENCES: Final = {
     Reason.MISBEHAVED: "broke the protocol",
     Reason.TOO_MUCH: "is larger than the receiver takes",
     Reason.EXCLUDED: "was left out, as asked",
+    Reason.DECLINED: "was declined",
 }
 
 
 def farewell(error: BaseException) -> Abort:
     """Return what this side tells the other about its own failure: no path of this machine is in it."""
     match error:
+        case Declined():
+            return Abort(Reason.DECLINED, "it was asked, and declined.")
         case NoSpace():
             return Abort(Reason.NO_SPACE, "its disk has not enough room.")
         case OutputNotWritable():

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.asking import Question
+from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import Kept, Target
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
     from p2p_copy.link import Link
+    from p2p_copy.observe import Ask
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.session import Session
@@ -56,6 +58,7 @@ async def receive(
     reverify: bool = False,
     ca_file: str | None = None,
     token: str | None = None,
+    ask: Ask | None = None,
     observer: Observer | None = None,
 ) -> Report:
     """Receive what the sender with the same code at the same relay has, into the directory `out`.
@@ -80,9 +83,12 @@ async def receive(
         reverify: read what is here from before again, and believe nothing else.
         ca_file: PEM file with certificates to trust besides the system's.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
+        ask: is shown what would come, and says whether it shall, before anything is written; after a no the sender
+            waits on with the same code. Who goes on with a transfer is not asked again.
         observer: is told how it goes.
 
     Raises:
+        Declined: the answer was no.
         OutputNotWritable: `out` cannot be written to.
         UsageError: the receipt cannot be written, or exists; or a pattern has the wrong form.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
@@ -96,11 +102,11 @@ async def receive(
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=over, tag=tag)
     receiving = _Receiving(
-        out, conflict, names, max_size, selection, memory, file, watcher, reverify=reverify
+        out, conflict, names, max_size, selection, memory, file, watcher, ask=ask, reverify=reverify
     )
     done = False  # who is stopped is remembered even if all is here: the sender may not know it
     try:
-        if receiving.report is None:
+        if receiving.report is None and receiving.begun:
             await trio.to_thread.run_sync(receiving.probe)
         try:
             report = await converse(partner, memory, receiving.tell)
@@ -116,13 +122,20 @@ async def receive(
         return report
     finally:
         with trio.CancelScope(shield=True):  # bounded: it removes one part at most
-            if state is None and receiving.report is None:
+            if state is None and receiving.report is None and receiving.begun:
                 await trio.to_thread.run_sync(receiving.leave_nothing)
-            await memory.close(done=done)
+            untouched = not receiving.begun and memory.journal.empty
+            await memory.close(done=done or untouched)
 
 
 class _Receiving:
-    """The story, from its beginning for each link. `report` is there once everything is here, and confirmed."""
+    """The story, from its beginning for each link.
+
+    Attributes:
+        report: there once everything is here, and confirmed.
+        begun: the user wants it, or need not be asked; nothing is written before.
+
+    """
 
     def __init__(
         self,
@@ -135,8 +148,12 @@ class _Receiving:
         file: ReceiptFile | None,
         observer: Observer,
         *,
+        ask: Ask | None,
         reverify: bool,
     ) -> None:
+        portable = names is Names.PORTABLE
+        self._question = Question(out, ask, selection, portable=portable) if ask is not None else None
+        self.begun = self._question is None or memory.ticket is not None
         self._out = out
         self._conflict = conflict
         self._names = names
@@ -177,34 +194,25 @@ class _Receiving:
         """Take what is not here yet, give the receipt, hear the goodbye."""
         if self._began is None:
             self._began = time.monotonic()
-        target = await trio.to_thread.run_sync(self._target)
-        settled = self._note if self._file is not None else None
-        manifest = Manifest(portable=self._names is Names.PORTABLE, key=os.urandom(16), settled=settled)
-        incoming = Incoming(target, session, manifest, max_size=self._max_size, selection=self._selection)
         try:
-            try:
-                with plain_errors():
-                    async with writing(self._file):
-                        if await self._accept(link, session, holds=incoming.holds):
-                            await self._write_all(link, incoming)
-            except BaseException as error:
-                await _part_ways(link, session, error)
-                raise
-            assert self.report is not None, "all was written, now or before"
-            return self.report
-        finally:
-            with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
-                lasts = self._memory.lasts and (self.report is None or not incoming.goodbye)
-                await trio.to_thread.run_sync(partial(target.close, keep=lasts))
+            with plain_errors():
+                if await self._hear_offer(link, session):
+                    await self._ask(link, session)
+                    await self._take(link, session)
+        except BaseException as error:
+            refused = not self.begun and not isinstance(error, PeerMisbehaved)
+            await _part_ways(link, session, Declined() if refused else error)
+            raise
+        assert self.report is not None, "all was written, now or before"
+        return self.report
 
-    async def _accept(self, link: Link, session: Session, *, holds: bool) -> bool:
-        """Answer the sender's offer; False if it only came to say that it knows."""
-        with trio.move_on_after(limits.OFFER_TIMEOUT) as deadline:
+    async def _hear_offer(self, link: Link, session: Session) -> bool:
+        """Hear what the sender comes for; False if it is only to say that it knows."""
+        with trio.move_on_after(limits.OFFER_TIMEOUT):
             for message in session.hear(await link.receive()):
                 match message:
                     case Offer():
-                        await self._memory.keep(session.ticket, sure=True)
-                        session.say(Accept(PROGRAM, self._names is Names.PORTABLE, holds))
+                        return True
                     case Goodbye() if self.report is not None:
                         return False
                     case Goodbye():
@@ -213,10 +221,33 @@ class _Receiving:
                         raise given_up(message, "sender")
                     case _:
                         raise AssertionError("the table lets no sender say anything else here")
-        if deadline.cancelled_caught:
-            raise PeerLost("The sender is connected but offers nothing.")
-        await link.send(session.record())
-        return True
+            raise PeerMisbehaved("The other side answered with nothing.")
+        raise PeerLost("The sender is connected but offers nothing.")
+
+    async def _ask(self, link: Link, session: Session) -> None:
+        """Let the user decide, once, and find out whether there is a place to write to."""
+        if not self.begun and self._question is not None:
+            await self._question.put(link, session, self._observer)
+            await trio.to_thread.run_sync(self.probe)
+            self.begun = True
+            self._observer.accepted()
+
+    async def _take(self, link: Link, session: Session) -> None:
+        target = await trio.to_thread.run_sync(self._target)
+        settled = self._note if self._file is not None else None
+        portable = self._names is Names.PORTABLE
+        manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled)
+        incoming = Incoming(target, session, manifest, max_size=self._max_size, selection=self._selection)
+        try:
+            async with writing(self._file):
+                await self._memory.keep(session.ticket, sure=True)
+                session.say(Accept(PROGRAM, portable, incoming.holds))
+                await link.send(session.record())
+                await self._write_all(link, incoming)
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
+                lasts = self._memory.lasts and (self.report is None or not incoming.goodbye)
+                await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
     async def _write_all(self, link: Link, incoming: Incoming) -> None:
         """Take records from the link while earlier ones are being written; end when the sender knows."""

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
+from p2p_copy.asking import show
 from p2p_copy.errors import NothingToSend, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files import source
-from p2p_copy.files.counting import count
+from p2p_copy.files.counting import Counting, count
+from p2p_copy.files.preview import glance
 from p2p_copy.files.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.sent import Sent
@@ -26,6 +28,7 @@ from p2p_copy.outgoing import Outgoing
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
+    Ask,
     Goodbye,
     Holds,
     Message,
@@ -160,9 +163,16 @@ class _Sending:
             await link.send(session.record())
         return self.report
 
+    async def _offer(self, link: Link, session: Session) -> Accept:
+        answer = await _offer(link, session)
+        if isinstance(answer, Accept):
+            return answer
+        its = (self._paths, self._links, answer.portable_names, self._selection)
+        return await show(link, session, partial(glance, *its), Counting(*its), self._observer)
+
     async def _deliver(self, link: Link, session: Session, began: float) -> Report:
         await self._memory.keep(session.ticket, sure=False)
-        accept = await _offer(link, session)
+        accept = await self._offer(link, session)
         await self._memory.keep(session.ticket, sure=True)
         outgoing = Outgoing(
             self._paths,
@@ -195,13 +205,13 @@ class _Sending:
         return report
 
 
-async def _offer(link: Link, session: Session) -> Accept:
+async def _offer(link: Link, session: Session) -> Accept | Ask:
     session.say(Offer(PROGRAM))
     await link.send(session.record())
     with trio.move_on_after(limits.OFFER_TIMEOUT):
         for message in session.hear(await link.receive()):
             match message:
-                case Accept():
+                case Accept() | Ask():
                     return message
                 case Abort():
                     raise given_up(message, "receiver")

@@ -90,6 +90,7 @@ MAY_IMPORT = {
 """For the lower layers, what each may import of ours when it runs. Those not named are the upper ones."""
 
 UNKNOWN_TO_THE_RELAY = {
+    "asking",
     "cli",
     "files",
     "incoming",

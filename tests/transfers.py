@@ -62,6 +62,15 @@ class Told(Observer):
     def paired(self) -> None:
         self.states.append("paired")
 
+    def asked(self) -> None:
+        self.states.append("asked")
+
+    def accepted(self) -> None:
+        self.states.append("accepted")
+
+    def declined(self, wait: float) -> None:
+        self.states.append("declined")
+
     def verifying(self) -> None:
         self.states.append("verifying")
 

@@ -170,6 +170,12 @@ class ReceiveOptions:
             help="Most bytes to take in all; K, M, G, T work.",
         ),
     ] = None
+    yes: Annotated[
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Receive without a question. Scripts are never asked."
+        ),
+    ] = False
     reverify: Annotated[
         bool,
         Parameter(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
@@ -16,7 +17,7 @@ from p2p_copy.observe import Observer
 from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.observe import Report
@@ -40,6 +41,7 @@ class Progress(Observer):
         self._total: tuple[int, int] | None = None
         self._problems = self._skipped = 0
         self._last_plain: float | None = None
+        self._question = ""
 
     def announce(self, lines: Sequence[str]) -> None:
         """Write these results once the relay has us: only then is the code of any use."""
@@ -87,9 +89,41 @@ class Progress(Observer):
         self._paired = True
         self._since = None
 
+    def asked(self) -> None:
+        """Say on whom it is."""
+        self._terminal.say("The receiver is shown what there is, and asked.")
+        self._state = "Waiting for the receiver's answer"
+        self._paired = False
+        self._since = None
+
+    def accepted(self) -> None:
+        """Say that it goes on."""
+        self._state = "Transferring"
+        self._paired = True
+        self._since = None
+
+    def declined(self, wait: float) -> None:
+        """Say so, and that the code is still good."""
+        self._terminal.say(f"The receiver declined. The same code is good for {duration(wait)} more.")
+        self._paired = False
+        self._since = None
+
+    @contextmanager
+    def asking(self, question: str) -> Iterator[None]:
+        """Show a question, and draw nothing over it until it is answered."""
+        self._question = question
+        self._terminal.prompt(question)
+        try:
+            yield
+        finally:
+            self._question = ""
+
     def total(self, files: int, size: int) -> None:
-        """Note it, for the percentage and the time left."""
+        """Note it, for the percentage and the time left; tell it if a question is open."""
         self._total = (files, size)
+        if self._question:
+            self._terminal.error(f"\nIn all: {files} files, {amount(size)}.")
+            self._terminal.prompt(self._question)
 
     def progress(self, files: int, size: int) -> None:
         """Note it."""
@@ -115,7 +149,7 @@ class Progress(Observer):
 
     def draw(self, now: float) -> None:
         """Show where things stand; called every `limits.PROGRESS_INTERVAL` seconds with a clock's time."""
-        if not self._state:
+        if not self._state or self._question:
             return
         if self._since is None:
             self._since = self._last_plain = now

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.progress import Progress
+from p2p_copy.cli.question import Question
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import receive_words
@@ -53,7 +54,8 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
     }
     states = remembered.states_in(options.state_dir)
     state = remembered.open_state(states, facts, code.text, terminal)
-    return go_on(state, facts, code, options, terminal, reverify=its.reverify)
+    ask = not its.yes and sources.somebody_is_there(terminal)
+    return go_on(state, facts, code, options, terminal, reverify=its.reverify, ask=ask)
 
 
 def go_on(
@@ -64,10 +66,15 @@ def go_on(
     terminal: Terminal,
     *,
     reverify: bool = False,
+    ask: bool = False,
 ) -> int:
-    """Receive as `facts` say, in whatever state that is. It raises what `receive` raises."""
+    """Receive as `facts` say, in whatever state that is; `ask` first, if it has not begun yet.
+
+    It raises what `receive` raises.
+    """
     progress = Progress(terminal, verb="Received")
     chosen = facts[remembered.OPTIONS]
+    conflict = Conflict(chosen["conflict"])
     if state is not None:
         remembered.say_where_it_stands(state, terminal)
 
@@ -76,7 +83,7 @@ def go_on(
             facts[remembered.OUT],
             relay=facts[remembered.RELAY],
             code=code,
-            conflict=Conflict(chosen["conflict"]),
+            conflict=conflict,
             names=Names(chosen["names"]),
             max_size=chosen["max_size"],
             only=chosen["only"],
@@ -88,6 +95,7 @@ def go_on(
             reverify=reverify,
             ca_file=options.ca_file,
             token=sources.access_token(options.token_file),
+            ask=Question(terminal, progress, conflict) if ask else None,
             observer=progress,
         )
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.files.states import State
 
-ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, TICKET = (
-    "role", "relay", "code", "paths", "out", "began", "options", "receipt", "ticket",
+ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, TICKET, SURE = (
+    "role", "relay", "code", "paths", "out", "began", "options", "receipt", "ticket", "sure",
 )  # fmt: skip
 """Facts of a state. The code stands there only if it was generated, and only until both sides have met."""
 
@@ -77,7 +77,7 @@ def receipt_path(given: str | None, facts: dict[str, Any]) -> str | None:
 
 def say_where_it_stands(state: State, terminal: Terminal) -> None:
     """Tell that a transfer goes on, if both sides have met before."""
-    if TICKET in state.facts:
+    if SURE in state.facts:
         terminal.say(
             f"Going on with the transfer of {_when(state.facts)}. "
             f"To begin anew instead: p2p-copy forget {short(state.id)}"

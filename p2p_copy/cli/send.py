@@ -92,7 +92,7 @@ def go_on(
     chosen = facts[remembered.OPTIONS]
     if state is not None:
         remembered.say_where_it_stands(state, terminal)
-    met = state is not None and remembered.TICKET in state.facts
+    met = state is not None and remembered.SURE in state.facts
 
     async def through(address: str, seen_as: str) -> Report:
         if not met:

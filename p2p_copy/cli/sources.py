@@ -107,6 +107,11 @@ def _first_line(file: str, what: str, most: int) -> str:
     return line
 
 
+def somebody_is_there(terminal: Terminal) -> bool:
+    """Return whether there is a person who can be asked."""
+    return bool(sys.stdin and sys.stdin.isatty() and terminal.is_for_eyes)
+
+
 def ask_for_code(terminal: Terminal) -> Code:
     """Ask a person for the code that the sender shows. A typo costs nothing: it is noticed here.
 
@@ -114,7 +119,7 @@ def ask_for_code(terminal: Terminal) -> Code:
         UsageError: there is nobody to ask, or no code was typed.
 
     """
-    if not (sys.stdin and sys.stdin.isatty() and terminal.is_for_eyes):
+    if not somebody_is_there(terminal):
         raise UsageError(
             "Which code? There is no terminal to ask at, so give it in a file (--code-file FILE, or - for "
             f"standard input), in the environment ({CODE_VARIABLE}) or as an argument: p2p-copy receive CODE"

@@ -68,9 +68,13 @@ class Terminal:
 
     def ask(self, question: str) -> str:
         """Ask a person, and return the line that was typed, empty at the end of input."""
+        self.prompt(question)
+        return sys.stdin.readline()
+
+    def prompt(self, question: str) -> None:
+        """Write a question; somebody else reads the answer."""
         self.wipe()
         self._err.write(question)
-        return sys.stdin.readline()
 
     def wipe(self) -> None:
         """Take the live line away."""

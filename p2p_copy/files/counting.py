@@ -28,13 +28,43 @@ def count(
     selection: Selection = EVERYTHING,
 ) -> tuple[int, int] | None:
     """Return how many files there are, of how many bytes in all; None once `stop()` is true."""
-    counting = _Counting(links, portable_names, selection, stop)
+    counting = _Walk(links, portable_names, selection, stop)
     for path in paths:
         counting.named(path)
     return None if stop() else (counting.files, counting.size)
 
 
-class _Counting:
+class Counting:
+    """Counts in a thread, and can be looked at meanwhile."""
+
+    def __init__(
+        self, paths: Sequence[str], links: Links, portable_names: bool, selection: Selection
+    ) -> None:
+        self._paths = paths
+        self._stopped = False
+        self._walk = _Walk(links, portable_names, selection, lambda: self._stopped)
+
+    @property
+    def files(self) -> int:
+        """Files so far."""
+        return self._walk.files
+
+    @property
+    def size(self) -> int:
+        """Their bytes."""
+        return self._walk.size
+
+    def run(self) -> None:
+        """Count to the end, or until somebody says `stop`."""
+        for path in self._paths:
+            self._walk.named(path)
+
+    def stop(self) -> None:
+        """Let it end."""
+        self._stopped = True
+
+
+class _Walk:
     def __init__(
         self, links: Links, portable_names: bool, selection: Selection, stop: Callable[[], bool]
     ) -> None:

@@ -27,6 +27,7 @@ class Selection:
 
     Attributes:
         everything: there are no patterns, so nothing needs to be asked.
+        patterns: `only` and `exclude`, as given.
 
     Raises:
         UsageError: a pattern has the wrong form, or can match nothing.
@@ -35,6 +36,7 @@ class Selection:
 
     def __init__(self, only: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
         self.everything = not only and not exclude
+        self.patterns = (tuple(only), tuple(exclude))
         self._only = _rules("--only", only)
         self._exclude = _rules("--exclude", exclude)
         self._places = [_place(pattern) for pattern in only if not pattern.startswith("!")]

@@ -1,7 +1,7 @@
 """The vocabulary of a transfer: one class for each thing that is said inside the sealed records.
 
-Sender to receiver:  Offer, Total, Page, Data, Hole, FileEnd, FileFail, Omitted, Finish, Goodbye, Abort
-Receiver to sender:  Accept, Reject, Progress, Receipt, Abort
+Sender to receiver:  Offer, Preview, Total, Page, Data, Hole, FileEnd, FileFail, Omitted, Finish, Goodbye, Abort
+Receiver to sender:  Ask, Accept, Reject, Progress, Receipt, Abort
 
 Entries get numbers in the order in which pages name them, from 0; later messages use the number. A tree
 is named in pre-order with depths, so a name is always one component and never a path: see `Entry`.
@@ -46,6 +46,7 @@ class Reason(IntEnum):
     MISBEHAVED = 15
     TOO_MUCH = 16
     EXCLUDED = 17
+    DECLINED = 18
 
     @property
     def is_failure(self) -> bool:
@@ -91,6 +92,28 @@ class Accept:
     program: str
     portable_names: bool
     holds: bool = False
+
+
+@dataclass(slots=True)
+class Ask:
+    """The receiver's user is to be asked: what is there? Names that are not portable count only if they may come."""
+
+    portable_names: bool
+
+
+@dataclass(slots=True)
+class Preview:
+    """What the sender has, at a glance: a hint, never relied upon.
+
+    So many files of so many bytes, or at least, unless `counted`; a `Total` may follow. So many names at the top, of
+    which the first are among `entries`, with a few of what lies in each.
+    """
+
+    files: int
+    size: int
+    counted: bool
+    names: int
+    entries: tuple[Entry, ...]
 
 
 @dataclass(slots=True)
@@ -238,6 +261,6 @@ class Abort:
 
 
 Message: TypeAlias = (
-    Offer | Accept | Total | Page | Data | Hole | FileEnd | WholeFile | FileFail | Omitted | Finish | Goodbye
-    | Reject | Holds | Progress | Receipt | Abort
+    Offer | Ask | Preview | Accept | Total | Page | Data | Hole | FileEnd | WholeFile | FileFail | Omitted | Finish
+    | Goodbye | Reject | Holds | Progress | Receipt | Abort
 )  # fmt: skip

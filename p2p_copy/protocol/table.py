@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
+    Ask,
     Data,
     FileEnd,
     FileFail,
@@ -24,6 +25,7 @@ from p2p_copy.protocol.messages import (
     Offer,
     Omitted,
     Page,
+    Preview,
     Progress,
     Receipt,
     Reject,
@@ -44,6 +46,8 @@ class S(_ByIdentity):
 
     NEW = "new"
     OFFERED = "offered"
+    ASKED = "asked"
+    SHOWN = "shown"
     SENDING = "sending"
     FINISHED = "finished"
     RECEIPTED = "receipted"
@@ -54,7 +58,9 @@ class R(_ByIdentity):
     """The receiver's states."""
 
     NEW = "new"
-    ASKED = "asked"
+    OFFERED = "offered"
+    LOOKING = "looking"
+    DECIDING = "deciding"
     RECEIVING = "receiving"
     CHECKING = "checking"
     CLOSED = "closed"
@@ -69,21 +75,27 @@ _ANSWERS: Final = (Reject, Holds, Progress)
 SAYS: Final[Cells] = {
     S.NEW: {Offer: S.OFFERED, Goodbye: S.CLOSED, Abort: S.CLOSED},
     S.OFFERED: {Abort: S.CLOSED},
+    S.ASKED: {Preview: S.SHOWN, Abort: S.CLOSED},
+    S.SHOWN: {Total: S.SHOWN, Abort: S.CLOSED},
     S.SENDING: {**dict.fromkeys(_STREAM, S.SENDING), Finish: S.FINISHED, Abort: S.CLOSED},
     S.FINISHED: {Abort: S.CLOSED},
     S.RECEIPTED: {Goodbye: S.CLOSED, Abort: S.CLOSED},
     S.CLOSED: {},
     R.NEW: {Abort: R.CLOSED},
-    R.ASKED: {Accept: R.RECEIVING, Abort: R.CLOSED},
+    R.OFFERED: {Ask: R.LOOKING, Accept: R.RECEIVING, Abort: R.CLOSED},
+    R.LOOKING: {Abort: R.CLOSED},
+    R.DECIDING: {Accept: R.RECEIVING, Abort: R.CLOSED},
     R.RECEIVING: {**dict.fromkeys(_ANSWERS, R.RECEIVING), Abort: R.CLOSED},
     R.CHECKING: {**dict.fromkeys(_ANSWERS, R.CHECKING), Receipt: R.CLOSED, Abort: R.CLOSED},
     R.CLOSED: {},
 }
 
 HEARS: Final[Cells] = {
-    S.OFFERED: {Accept: S.SENDING},
+    S.OFFERED: {Ask: S.ASKED, Accept: S.SENDING},
+    S.SHOWN: {Accept: S.SENDING},
     S.FINISHED: {Receipt: S.RECEIPTED},
-    R.NEW: {Offer: R.ASKED},
+    R.NEW: {Offer: R.OFFERED},
+    R.LOOKING: {Preview: R.DECIDING},
     R.RECEIVING: {Finish: R.CHECKING},
 }
 

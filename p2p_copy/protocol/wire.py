@@ -15,6 +15,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
+    Ask,
     Data,
     Entry,
     FileEnd,
@@ -29,6 +30,7 @@ from p2p_copy.protocol.messages import (
     Offer,
     Omitted,
     Page,
+    Preview,
     Progress,
     Reason,
     Receipt,
@@ -48,6 +50,7 @@ _INDEX: Final = struct.Struct(">I")
 _INDEX_REASON: Final = struct.Struct(">IB")
 _TWO: Final = struct.Struct(">QQ")
 _FINISH: Final = struct.Struct(">QQQQ")
+_PREVIEW: Final = struct.Struct(">QQBI")
 _HELD: Final = struct.Struct(f">IQ{limits.DIGEST}s")
 _U16: Final = struct.Struct(">H")
 _WHOLE: Final = struct.Struct(">BIIQ")  # a Data's frame and fields
@@ -223,23 +226,43 @@ def _decode_entry(reader: _Reader) -> Entry:
     return Entry(kind, depth, name, mode, mtime_ns, size, reader.text(_MAX_TARGET))
 
 
-def _decode_page(reader: _Reader) -> Page:
+def _decode_entries(reader: _Reader, most: int) -> list[Entry]:
     entries = []
     while reader.left:
         entries.append(_decode_entry(reader))
-        if len(entries) > limits.MAX_PAGE_ENTRIES:
-            raise PeerMisbehaved("The other side sent a manifest page with too many entries.")
+        if len(entries) > most:
+            raise PeerMisbehaved("The other side sent a list with too many entries.")
+    return entries
+
+
+def _decode_page(reader: _Reader) -> Page:
+    entries = _decode_entries(reader, limits.MAX_PAGE_ENTRIES)
     if not entries:
         raise PeerMisbehaved("The other side sent an empty manifest page.")
     return Page(tuple(entries))
 
 
+def _flag(number: int) -> bool:
+    if number > 1:
+        raise PeerMisbehaved("The other side sent an answer that makes no sense.")
+    return bool(number)
+
+
+def _encode_preview(preview: Preview) -> bytes:
+    head = _PREVIEW.pack(preview.files, preview.size, preview.counted, preview.names)
+    return head + b"".join(map(encode_entry, preview.entries))
+
+
+def _decode_preview(reader: _Reader) -> Preview:
+    files, size, counted, names = reader.fields(_PREVIEW)
+    entries = _decode_entries(reader, limits.MAX_PREVIEW_ENTRIES)
+    return Preview(files, size, _flag(counted), names, tuple(entries))
+
+
 def _decode_accept(reader: _Reader) -> Accept:
     program = reader.text(_MAX_TEXT_BYTES)
     portable, holds = reader.take(2)
-    if portable > 1 or holds > 1:
-        raise PeerMisbehaved("The other side sent an answer that makes no sense.")
-    return Accept(program, bool(portable), bool(holds))
+    return Accept(program, _flag(portable), _flag(holds))
 
 
 def _decode_holds(reader: _Reader) -> Holds:
@@ -306,6 +329,8 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Omitted: (0x07, lambda m: _text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason,))),
     Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures) + m.root),
     Goodbye: (0x09, lambda m: b""),
+    Preview: (0x0B, _encode_preview),
+    Ask: (0x16, lambda m: bytes((m.portable_names,))),
     Accept: (0x11, lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.portable_names, m.holds))),
     Reject: (0x12, lambda m: _INDEX_REASON.pack(m.index, m.reason) + _text(m.path, 2 * limits.MAX_PATH)),
     Holds: (
@@ -328,6 +353,8 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     0x08: _decode_finish,
     0x09: lambda r: Goodbye(),
     _HOLE_NUMBER: _decode_hole,
+    0x0B: _decode_preview,
+    0x16: lambda r: Ask(_flag(r.take(1)[0])),
     0x11: _decode_accept,
     0x12: lambda r: Reject(*_decode_indexed(r), r.text(2 * limits.MAX_PATH)),
     0x15: _decode_holds,

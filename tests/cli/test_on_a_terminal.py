@@ -75,6 +75,8 @@ def test_receive_asks_for_the_code_and_shows_a_live_line(
     screen.type(f"{room}-x{secret}\n")
     screen.read_until(rf"Did you mean {re.escape(code)} \?\r\n.*: $")
     screen.type("\n")
+    screen.read_until(r"Receive this\? \[y/N\] $")
+    screen.type("yes\n")
     screen.read_until(r"Received 3 files")
     assert (receiver.wait(ENOUGH), finish(sender)[0]) == (0, 0)
     assert contents(tmp_path / "out") == contents(tree.parent)

@@ -7,6 +7,7 @@ import pytest
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
+    Ask,
     Data,
     FileEnd,
     FileFail,
@@ -18,6 +19,7 @@ from p2p_copy.protocol.messages import (
     Offer,
     Omitted,
     Page,
+    Preview,
     Progress,
     Reason,
     Receipt,
@@ -30,6 +32,8 @@ from p2p_copy.protocol.table import HEARS, SAYS, R, S, State, say
 EXAMPLES: dict[type, Message] = {
     Offer: Offer("p"),
     Accept: Accept("p", True),
+    Ask: Ask(True),
+    Preview: Preview(0, 0, True, 0, ()),
     Total: Total(0, 0),
     Page: Page(()),
     Data: Data(0, 0, b"x"),
@@ -77,11 +81,27 @@ def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
     assert states == {"sender": S.CLOSED, "receiver": R.CLOSED}
 
 
+def test_what_is_asked_before_the_answer_is_legal_too() -> None:
+    states: dict[str, State] = {"sender": S.NEW, "receiver": R.NEW}
+    for kind in (Offer, Ask, Preview, Total, Accept):
+        speaker, listener = ("receiver", "sender") if kind in (Ask, Accept) else ("sender", "receiver")
+        step = say(states[speaker], states[listener], EXAMPLES[kind])
+        assert step is not None
+        states[speaker], states[listener] = step
+        if kind is Ask:  # until the sender has shown something, there is nothing to decide
+            assert say(states["receiver"], states["sender"], EXAMPLES[Accept]) is None
+            assert say(states["sender"], states["receiver"], EXAMPLES[Total]) is None
+    assert states == {"sender": S.SENDING, "receiver": R.RECEIVING}
+    assert say(states["sender"], states["receiver"], EXAMPLES[Total]) is not None, "it may cross the answer"
+
+
 def test_neither_side_says_what_only_the_other_may() -> None:
     for sending in S:
-        assert not {Accept, Holds, Reject, Progress, Receipt} & set(SAYS[sending])
+        assert not {Ask, Accept, Holds, Reject, Progress, Receipt} & set(SAYS[sending])
     for receiving in R:
-        assert not {Offer, Page, Data, Hole, FileEnd, WholeFile, Finish, Goodbye} & set(SAYS[receiving])
+        assert not {Offer, Preview, Page, Data, Hole, FileEnd, WholeFile, Finish, Goodbye} & set(
+            SAYS[receiving]
+        )
 
 
 def test_a_side_may_give_up_until_it_has_said_its_last() -> None:

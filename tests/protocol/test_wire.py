@@ -12,6 +12,7 @@ from p2p_copy.protocol import wire
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
+    Ask,
     Data,
     Entry,
     FileEnd,
@@ -26,6 +27,7 @@ from p2p_copy.protocol.messages import (
     Offer,
     Omitted,
     Page,
+    Preview,
     Progress,
     Reason,
     Receipt,
@@ -52,6 +54,8 @@ entry = st.builds(
 message = st.one_of(
     st.builds(Offer, text),
     st.builds(Accept, text, st.booleans(), st.booleans()),
+    st.builds(Ask, st.booleans()),
+    st.builds(Preview, u64, u64, st.booleans(), u32, st.lists(entry, max_size=5).map(tuple)),
     st.builds(Total, u64, u64),
     st.builds(lambda entries: Page(tuple(entries)), st.lists(entry, min_size=1, max_size=5)),
     st.builds(Data, u32, u64, st.binary(min_size=1, max_size=100)),
@@ -128,8 +132,8 @@ def test_garbage_is_refused_or_decoded_but_never_crashes(garbage: bytes) -> None
 
 def test_every_message_of_the_vocabulary_has_a_number_for_each_direction() -> None:
     assert {kind.__name__ for kind in wire._ENCODERS} == {
-        "Offer", "Accept", "Total", "Page", "Data", "Hole", "FileEnd", "FileFail", "Omitted", "Finish", "Goodbye",
-        "Reject", "Holds", "Progress", "Receipt", "Abort",
+        "Offer", "Ask", "Preview", "Accept", "Total", "Page", "Data", "Hole", "FileEnd", "FileFail", "Omitted",
+        "Finish", "Goodbye", "Reject", "Holds", "Progress", "Receipt", "Abort",
     }  # fmt: skip
     assert {number for number, _ in wire._ENCODERS.values()} == set(wire._DECODERS)
     assert set(get_args(Message)) - set(wire._ENCODERS) == {WholeFile}, "which is two messages on the wire"
@@ -153,6 +157,8 @@ def test_a_reason_of_a_later_version_is_read_as_other() -> None:
         wire.FRAME.pack(0x01, 4) + b"\x00\x02\xff\xfe",
         wire.FRAME.pack(0x11, 3) + b"\x00\x00\x02",
         wire.FRAME.pack(0x01, 2**32 - 1),
+        wire.FRAME.pack(0x16, 1) + b"\x02",
+        wire.FRAME.pack(0x0B, 21) + bytes(16) + b"\x02" + bytes(4),
     ],
     ids=[
         "cut",
@@ -165,6 +171,8 @@ def test_a_reason_of_a_later_version_is_read_as_other() -> None:
         "not utf-8",
         "no bool",
         "huge",
+        "no answer",
+        "no count",
     ],
 )
 def test_what_is_not_in_the_specification_is_refused(bad: bytes) -> None:
@@ -185,6 +193,13 @@ def test_a_page_holds_a_bounded_number_of_entries() -> None:
     wire.decode(content(Page((one,) * limits.MAX_PAGE_ENTRIES)))
     with pytest.raises(PeerMisbehaved):
         wire.decode(content(Page((one,) * (limits.MAX_PAGE_ENTRIES + 1))))
+
+
+def test_a_preview_holds_a_bounded_number_of_entries() -> None:
+    one = Entry(Kind.DIRECTORY, 0, "d")
+    wire.decode(content(Preview(0, 0, True, 1, (one,) * limits.MAX_PREVIEW_ENTRIES)))
+    with pytest.raises(PeerMisbehaved):
+        wire.decode(content(Preview(0, 0, True, 1, (one,) * (limits.MAX_PREVIEW_ENTRIES + 1))))
 
 
 def test_a_text_for_display_is_cut_and_never_fails() -> None:

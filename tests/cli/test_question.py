@@ -1,0 +1,121 @@
+"""What a receiver's user is asked at a terminal, and what becomes of each answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.cli.question import described
+from p2p_copy.errors import Declined
+from p2p_copy.observe import Named, Outlook
+from p2p_copy.options import Conflict
+from tests.cli.processes import ENOUGH, contents, finish, line_of, run, start
+from tests.cli.test_on_a_terminal import Screen, screen
+
+if TYPE_CHECKING:
+    import subprocess
+    from pathlib import Path
+
+__all__ = ["screen"]
+
+
+def told(process: subprocess.Popen[str], words: str) -> None:
+    """Wait until a process has said something on standard error."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if words in line:
+            return
+    raise AssertionError(f"{words} was never said")
+
+
+class Sides:
+    """A sender, and a receiver at a screen, with the question on it."""
+
+    def __init__(self, relay: str, tree: Path, out: Path, screen: Screen, *words: str) -> None:
+        self.sender = start("send", str(tree), "--server", relay, *words)
+        self.code = line_of(self.sender.stdout).strip().removeprefix("Code: ")
+        self._relay = relay
+        self.screen = screen
+        self.receiver = screen.attach(
+            start("receive", *self.words(out), stdin=screen.there, stderr=screen.there)
+        )
+        screen.read_until(r"Receive this\? \[y/N\] $")
+
+    def words(self, out: Path) -> tuple[str, ...]:
+        return self.code, "--server", self._relay, "--out", str(out)
+
+    def end(self) -> int:
+        """Return the receiver's exit code."""
+        assert self.receiver.stdout is not None
+        self.receiver.stdout.close()
+        return self.receiver.wait(ENOUGH)
+
+
+def test_a_person_who_says_yes_gets_it(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
+    (tmp_path / "out" / "tree").mkdir(parents=True)
+    sides = Sides(relay, tree, tmp_path / "out", screen)
+    assert "The sender has 3 files, 2.0 KiB." in screen.seen
+    assert "\n  tree/  (exists)\r\n" in screen.seen
+    assert "\n    größe  2.0 KiB\r\n" in screen.seen
+    assert "Names at the top that exist here: 1. Files that exist are kept" in screen.seen
+    told(sides.sender, "The receiver is shown what there is, and asked.")
+    screen.type("y\n")
+    screen.read_until(r"Received 3 files")
+    assert (sides.end(), finish(sides.sender)[0]) == (0, 0)
+    assert contents(tmp_path / "out") == contents(tree.parent)
+
+
+@pytest.mark.parametrize(
+    ("typed", "code"),
+    [("n\n", Declined.exit_code), ("\n", Declined.exit_code), ("\x04", Declined.exit_code), ("", 130)],
+)
+def test_after_anything_else_the_sender_waits_for_the_next_try(
+    relay: str, tree: Path, tmp_path: Path, screen: Screen, typed: str, code: int
+) -> None:
+    sides = Sides(relay, tree, tmp_path / "out", screen)
+    if typed:
+        screen.type(typed)
+    else:
+        sides.receiver.send_signal(2)  # Ctrl-C
+    assert sides.end() == code
+    told(sides.sender, "The receiver declined. The same code is good for")
+    assert not (tmp_path / "out").exists()
+    assert run("receive", *sides.words(tmp_path / "other"), "--exclude", "deep")[0] == 0
+    assert finish(sides.sender)[0] == 0
+    assert sorted(contents(tmp_path / "other" / "tree")) == ["empty directory", "empty file", "größe"]
+
+
+def test_a_question_ends_with_the_sender(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
+    sides = Sides(relay, tree, tmp_path / "out", screen, "--patience", "0")
+    sides.sender.kill()
+    finish(sides.sender)
+    screen.read_until(r"Coming back")
+    sides.receiver.send_signal(2)
+    assert sides.end() == 130
+
+
+def test_who_says_yes_beforehand_is_not_asked(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
+    sender = start("send", str(tree), "--server", relay)
+    code = line_of(sender.stdout).strip().removeprefix("Code: ")
+    words = ("receive", code, "--server", relay, "--out", str(tmp_path / "out"), "--yes")
+    receiver = screen.attach(start(*words, stdin=screen.there, stderr=screen.there))
+    screen.read_until(r"Received 3 files")
+    assert "Receive this" not in screen.seen
+    assert (finish(receiver)[0], finish(sender)[0]) == (0, 0)
+
+
+def test_what_is_said_before_the_question() -> None:
+    top = (Named(0, "a", True, 0, True), Named(1, "b", False, 2048, False))
+    lines = list(described(Outlook(7, 3000, False, 40, top, 1, 1000, 5, True), Conflict.RENAME))
+    assert lines == [
+        (
+            "The sender has at least 7 files, 2.9 KiB. The sender still counts. --only and --exclude leave out some "
+            "of that here."
+        ),
+        "  a/  (exists)",
+        "    b  2.0 KiB",
+        "  ... and 39 more at the top",
+        "Names at the top that exist here: 1. Both are kept: the new ones get a number.",
+        "Here: 1.0 KiB free, 5 files can be made. That is not enough.",
+    ]
