@@ -82,6 +82,10 @@ class ClientOptions:
             help="Leave out what matches, though --only may match it as well. May be repeated.",
         ),
     ] = ()
+    dry_run: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Say what would be transferred, and do no more."),
+    ] = False
     wait: Annotated[float, SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
     patience: Annotated[
         float,

@@ -11,17 +11,17 @@ from p2p_copy.cli.question import Question
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import receive_words
-from p2p_copy.errors import PartialTransfer
+from p2p_copy.errors import Declined, PartialTransfer
 from p2p_copy.options import Conflict, Names
 from p2p_copy.protocol import code as codes
 from p2p_copy.receiver import receive as receive_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from p2p_copy.cli.client_options import ClientOptions, ReceiveOptions
     from p2p_copy.files.states import State
-    from p2p_copy.observe import Report
+    from p2p_copy.observe import Ask, Report
     from p2p_copy.protocol.code import Code
 
 
@@ -52,10 +52,25 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
         },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
     }
+    if options.dry_run:
+        from p2p_copy.cli.dry_run import WouldReceive
+
+        would = WouldReceive(terminal, its.on_conflict, its.max_size)
+        try:
+            go_on(None, facts, code, options, terminal, asks=lambda progress: would)
+        except* Declined:
+            pass  # as we do
+        would.check_room()
+        return 0
     states = remembered.states_in(options.state_dir)
     state = remembered.open_state(states, facts, code.text, terminal)
-    ask = not its.yes and sources.somebody_is_there(terminal)
-    return go_on(state, facts, code, options, terminal, reverify=its.reverify, ask=ask)
+
+    def asks(progress: Progress) -> Ask | None:
+        if its.yes or not sources.somebody_is_there(terminal):
+            return None
+        return Question(terminal, progress, its.on_conflict)
+
+    return go_on(state, facts, code, options, terminal, reverify=its.reverify, asks=asks)
 
 
 def go_on(
@@ -66,15 +81,14 @@ def go_on(
     terminal: Terminal,
     *,
     reverify: bool = False,
-    ask: bool = False,
+    asks: Callable[[Progress], Ask | None] = lambda progress: None,
 ) -> int:
-    """Receive as `facts` say, in whatever state that is; `ask` first, if it has not begun yet.
+    """Receive as `facts` say, in whatever state that is; what `asks` returns asks first, if it has not begun yet.
 
     It raises what `receive` raises.
     """
     progress = Progress(terminal, verb="Received")
     chosen = facts[remembered.OPTIONS]
-    conflict = Conflict(chosen["conflict"])
     if state is not None:
         remembered.say_where_it_stands(state, terminal)
 
@@ -83,7 +97,7 @@ def go_on(
             facts[remembered.OUT],
             relay=facts[remembered.RELAY],
             code=code,
-            conflict=conflict,
+            conflict=Conflict(chosen["conflict"]),
             names=Names(chosen["names"]),
             max_size=chosen["max_size"],
             only=chosen["only"],
@@ -95,7 +109,7 @@ def go_on(
             reverify=reverify,
             ca_file=options.ca_file,
             token=sources.access_token(options.token_file),
-            ask=Question(terminal, progress, conflict) if ask else None,
+            ask=asks(progress),
             observer=progress,
         )
 

@@ -14,6 +14,7 @@ from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import SERVE_AUTO, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
+from p2p_copy.files.selection import Selection
 from p2p_copy.options import Links
 from p2p_copy.protocol import code as codes
 from p2p_copy.sender import send as send_files
@@ -37,6 +38,10 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
     """
     terminal = Terminal.standard(quiet=options.quiet)
     word = send_words(words)
+    if options.dry_run:
+        from p2p_copy.cli.dry_run import would_send
+
+        return would_send(word.paths, its.links, Selection(options.only, options.exclude), terminal)
     serve = its.serve
     if serve and word.relay:
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")

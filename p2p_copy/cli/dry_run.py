@@ -1,0 +1,114 @@
+"""`--dry-run`: what a transfer would be, without one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy import limits
+from p2p_copy.cli.question import described
+from p2p_copy.errors import NoSpace, NothingToSend, PartialTransfer
+from p2p_copy.files.source import Found, SourceFailed, any_exists, open_source, walk
+from p2p_copy.protocol.messages import Kind, Reason
+from p2p_copy.protocol.names import shown
+from p2p_copy.reasons import SENTENCES
+from p2p_copy.units import amount
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.cli.terminal import Terminal
+    from p2p_copy.files.selection import Selection
+    from p2p_copy.observe import Outlook
+    from p2p_copy.options import Conflict, Links
+
+
+def would_send(paths: Sequence[str], links: Links, selection: Selection, terminal: Terminal) -> int:
+    """Name all that would be sent to a receiver that takes portable names, and return exit code 0. Nobody is called.
+
+    Raises:
+        NothingToSend: none of the paths exists.
+        PartialTransfer: some of it could not be sent.
+
+    """
+    if not any_exists(paths):
+        raise NothingToSend
+    counts = dict.fromkeys(Kind, 0)
+    size = problems = excluded = 0
+    for found in walk(paths, links=links, portable_names=True, selection=selection):
+        reason = _problem(found) if isinstance(found, Found) else found.reason
+        if reason is Reason.EXCLUDED:
+            excluded += 1
+        elif reason is not None:
+            problems += 1
+            if problems <= limits.PROBLEM_LINES:
+                path = shown(found.inner_path) if isinstance(found, Found) else found.path
+                terminal.error(f"Cannot be sent: {path} {SENTENCES[reason]}")
+        elif isinstance(found, Found):
+            counts[found.entry.kind] += 1
+            size += found.entry.size
+            terminal.result(_line(found))
+    if problems > limits.PROBLEM_LINES:
+        terminal.error(f"... and {problems - limits.PROBLEM_LINES} more that cannot be sent.")
+    left = f" Left out by --only or --exclude: {excluded}." if excluded else ""
+    terminal.say(
+        f"Would send {counts[Kind.FILE]} files, {amount(size)}, {counts[Kind.DIRECTORY]} directories and "
+        f"{counts[Kind.LINK]} links.{left}"
+    )
+    if problems:
+        raise PartialTransfer("Some of it cannot be sent; it is listed above.")
+    return 0
+
+
+def _problem(found: Found) -> Reason | None:
+    """Return why something that was found cannot be read, as far as opening it tells."""
+    if found.entry.kind is not Kind.FILE:
+        return None
+    try:
+        with open_source(found):
+            return None
+    except SourceFailed as failure:
+        return failure.reason
+
+
+def _line(found: Found) -> str:
+    path = shown(found.inner_path)
+    match found.entry.kind:
+        case Kind.DIRECTORY:
+            return f"{path}/"
+        case Kind.LINK:
+            return f"{path} -> {shown(found.entry.target)}"
+        case Kind.FILE:
+            return path
+
+
+class WouldReceive:
+    """Answers no, having shown what would come."""
+
+    def __init__(self, terminal: Terminal, conflict: Conflict, max_size: int | None) -> None:
+        """Show it as results at `terminal`; `max_size` is what was chosen."""
+        self._terminal = terminal
+        self._conflict = conflict
+        self._max_size = max_size
+        self._outlook: Outlook | None = None
+
+    async def __call__(self, outlook: Outlook) -> bool:
+        """Show it; the answer is no."""
+        for line in described(outlook, self._conflict):
+            self._terminal.result(line)
+        self._outlook = outlook
+        return False
+
+    def check_room(self) -> None:
+        """Find out whether all of what was shown would fit.
+
+        Raises:
+            NoSpace: it would not.
+
+        """
+        outlook = self._outlook
+        if outlook is None or outlook.filtered:
+            return
+        if self._max_size is not None and outlook.size > self._max_size:
+            raise NoSpace("What the sender has is more than --max-size allows here.")
+        if not outlook.fits:
+            raise NoSpace("What the sender has does not fit here.")
