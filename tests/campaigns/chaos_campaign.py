@@ -130,6 +130,7 @@ class Campaign:
             rate=rate,
             tls=plan.tls,
             patience=2 * deadline(plan, outcome.expected),
+            streams=self.words.streams,
         )
         setting.prepare()
         say(f"seed {plan.seed}: {plan.work}, {size / MIB:,.0f} MiB, {rate / MIB:,.0f} MiB/s", to_people=True)
@@ -161,4 +162,5 @@ class Campaign:
         """Return the options that have a round once more."""
         words = self.words
         shape = f"--size {words.size} --files {words.files} --seconds {words.seconds:g}"
-        return f"--seed {plan.seed} --rounds 1 --only {plan.work} {shape}"
+        streams = "" if words.streams is None else f" --streams {words.streams}"
+        return f"--seed {plan.seed} --rounds 1 --only {plan.work} {shape}{streams}"

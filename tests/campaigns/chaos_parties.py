@@ -53,6 +53,7 @@ class Setting:
         folder: for what they keep while they run.
         logs: for what they say.
         patience: seconds in which clients shall not give up.
+        streams: over how many links each transfer goes; None for what clients choose.
 
     """
 
@@ -65,6 +66,7 @@ class Setting:
     rate: int
     tls: bool
     patience: float
+    streams: int | None = None
 
     @property
     def out(self) -> Path:
@@ -116,6 +118,8 @@ def client_words(setting: Setting, who: Who, offered: str) -> list[str]:
         words += ["--patience", f"{math.ceil(setting.patience / 60)}m"]
     if "--state-dir" in offered:
         words += ["--state-dir", str(setting.state(who))]
+    if setting.streams is not None:
+        words += ["--streams", str(setting.streams)]
     return words
 
 
