@@ -190,6 +190,14 @@ def growth(session: nox.Session) -> None:
     session.run("python", "-m", "tests.bench.growth", *measured(session), *session.posargs)
 
 
+@nox.session(python=OLDEST)
+def streams(session: nox.Session) -> None:
+    """One transfer over several links, on a long way and on loopback; that needs root. `-- --scale 0.1` tries it."""
+    session.install("-e", ".", *group("test"))
+    ours = installed(session, "ours", ".") / "p2p-copy"
+    session.run("python", "-m", "tests.bench.streams", "--ours", str(ours), *session.posargs)
+
+
 def measured(session: nox.Session) -> tuple[str, ...]:
     """Return the options that name us, installed as users have us, and the rival."""
     ours, rival = (

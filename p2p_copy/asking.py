@@ -21,16 +21,16 @@ from p2p_copy.reasons import given_up
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from p2p_copy.bundle import Bundle
     from p2p_copy.files.counting import Counting
     from p2p_copy.files.selection import Selection
-    from p2p_copy.link import Link
     from p2p_copy.observe import Observer
     from p2p_copy.protocol.messages import Message
     from p2p_copy.protocol.session import Session
 
 
 async def show(
-    link: Link, session: Session, look: Callable[[], Glance], counting: Counting, observer: Observer
+    link: Bundle, session: Session, look: Callable[[], Glance], counting: Counting, observer: Observer
 ) -> Accept:
     """Show the receiver's user what would be sent, go on counting, and return the answer.
 
@@ -74,7 +74,7 @@ async def show(
     return accept
 
 
-async def _answer(link: Link, session: Session) -> Accept:
+async def _answer(link: Bundle, session: Session) -> Accept:
     with trio.move_on_after(limits.ANSWER_TIMEOUT + limits.OFFER_TIMEOUT):
         for message in session.hear(await link.receive()):
             match message:
@@ -101,7 +101,7 @@ class Question:
         self._selection = selection
         self._portable = portable
 
-    async def put(self, link: Link, session: Session, observer: Observer) -> None:
+    async def put(self, link: Bundle, session: Session, observer: Observer) -> None:
         """Have the sender show what it has, and the user answer.
 
         Raises:

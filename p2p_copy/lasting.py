@@ -12,7 +12,6 @@ know where the receiver is, and looks into both rooms in turn.
 from __future__ import annotations
 
 import os
-import random
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
@@ -34,6 +33,7 @@ from p2p_copy.errors import (
 from p2p_copy.files.journal import Journal
 from p2p_copy.meet import Appointment, meet, plain_errors
 from p2p_copy.observe import Report
+from p2p_copy.pauses import Pauses
 from p2p_copy.protocol import keys
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import duration
@@ -41,9 +41,9 @@ from p2p_copy.units import duration
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
+    from p2p_copy.bundle import Bundle
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
-    from p2p_copy.link import Link
     from p2p_copy.meet import Partner
     from p2p_copy.observe import Observer
     from p2p_copy.protocol.session import Session
@@ -186,7 +186,7 @@ class Memory:
             await trio.to_thread.run_sync(self._state.save)
 
 
-async def converse(partner: Partner, memory: Memory, story: Callable[[Link, Session], Awaitable[T]]) -> T:
+async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Session], Awaitable[T]]) -> T:
     """Meet and tell `story`, again after each loss, until it was told to its end; return what it returns.
 
     Args:
@@ -261,16 +261,3 @@ async def writing(file: ReceiptFile | None) -> AsyncIterator[None]:
 
 
 _OF_RELAYS = (RelayLost, RelayUnreachable, RelayRefused)
-
-
-class Pauses:
-    """Seconds between two tries: twice as many each time, and never the same for two clients."""
-
-    def __init__(self) -> None:
-        self._seconds = limits.RETURN_AFTER[0]
-
-    def next(self) -> float:
-        """Return the seconds until the next try."""
-        seconds = self._seconds
-        self._seconds = min(2 * seconds, limits.RETURN_AFTER[1])
-        return seconds * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret

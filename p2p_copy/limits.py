@@ -78,6 +78,16 @@ MAX_ENTRIES: Final = 5_000_000
 MAX_FILE_SIZE: Final = 2**63 - 1
 """Bytes of one file and of one transfer: what off_t holds."""
 
+MAX_STREAMS: Final = 16
+"""Links of one transfer: a relay serves some 50 connections of one network, which both sides may be in."""
+
+BUNDLE_BYTES: Final = 32 * MIB
+"""Bytes of records that have gone out over several links, and that the other side has not taken yet: what either side
+holds at most. It covers 160 MB/s of all links together at 200 ms there and back."""
+
+BUNDLE_RECORDS: Final = 1024
+"""Records of the same: short ones take room, too."""
+
 MAX_TEXT: Final = 500
 """Characters of any sentence that one side sends for the other side's user."""
 
@@ -224,6 +234,33 @@ of them, so that a thousand clients do not come back to a relay all at once."""
 
 CLOCKS_APART: Final = 3600.0
 """Seconds by which a file server's clock may be behind: what was there longer before a transfer began is not of it."""
+
+STREAMS_AUTO: Final = 4
+"""Links that a transfer has at most if nobody asked for a number: each is a connection that others could have."""
+
+STREAMS_FROM: Final = 0.01
+"""Seconds from one side to the other and back from which one TCP connection may be slower than the network: with less,
+even a window of 1 MiB is 100 MB/s. Loopback and local networks stay below."""
+
+STREAMS_TRIAL: Final = 1.0
+"""Seconds in which it shows whether more links were worth it: ten round trips of a long way."""
+
+STREAMS_GAIN: Final = 1.2
+"""Times as fast as before that twice as many links must be, or no more are opened."""
+
+STREAMS_AT_ONCE: Final = 3
+"""Links that one side opens at the same time: relays allow a source eight connections that have not said hello."""
+
+STREAM_WAIT: Final = 60.0
+"""Seconds in the room of a further link; the other side comes at once or has a reason not to."""
+
+NOTE_AFTER: Final = 0.02
+"""Seconds for which a note of what has arrived is put off, so that one is enough for many records. `BUNDLE_BYTES` in
+this time are 1.6 GB/s."""
+
+DOUBT_AFTER: Final = 2.0
+"""Seconds without any arrival after which what took a link that is stuck is sent over an idle one, too: TCP repeats
+what was lost in less. Notes are repeated as often, since one may have gone with its link."""
 
 ROOM_TURN: Final = 5.0
 """Seconds in one of two rooms of a sender that does not know in which of them its receiver is: the first link was lost

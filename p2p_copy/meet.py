@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +12,7 @@ import anyio
 import trio
 
 from p2p_copy import limits
+from p2p_copy.bundle import Wish, bundled
 from p2p_copy.errors import (
     NobodyCame,
     NotARelay,
@@ -20,18 +23,21 @@ from p2p_copy.errors import (
     leaves,
 )
 from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
-from p2p_copy.protocol import rendezvous
+from p2p_copy.observe import Observer
+from p2p_copy.protocol import keys, rendezvous
+from p2p_copy.protocol.bundle import Notes
 from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake
 from p2p_copy.protocol.rendezvous import CloseCode, Paired, Refusal, Refused, Role, Welcome
 from p2p_copy.protocol.session import ZSTD, Session
+from p2p_copy.several import LINK_ERRORS
 from p2p_copy.terms import binding, may_tell_token
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
+    from p2p_copy.bundle import Bundle
     from p2p_copy.link import Link, RelayAddress
-    from p2p_copy.observe import Observer
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.handshake import SessionKeys
 
@@ -47,6 +53,7 @@ class Partner(NamedTuple):
         ca_file: PEM file with certificates to trust besides the system's.
         token: for relays that want one.
         observer: is told how it goes.
+        streams: links that one transfer is to have; None for as many as are worth it.
 
     """
 
@@ -57,6 +64,7 @@ class Partner(NamedTuple):
     ca_file: str | None
     token: str | None
     observer: Observer
+    streams: int | None = None
 
 
 class Appointment(NamedTuple):
@@ -71,10 +79,10 @@ HINT = "Check that both sides use the same relay and the same code."
 
 
 @asynccontextmanager
-async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[tuple[Link, Session]]:
-    """Connect, wait up to `wait` seconds for the other side, agree on keys; yield the link and a session.
+async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[tuple[Bundle, Session]]:
+    """Connect, wait up to `wait` seconds for the other side, agree on keys; yield what links there are and a session.
 
-    On a normal exit the link is closed politely. Use it inside `plain_errors`, which turns what a broken
+    On a normal exit the links are closed politely. Use it inside `plain_errors`, which turns what a broken
     link raises into errors for people.
 
     Raises:
@@ -85,14 +93,28 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
         IncompatiblePeer, PeerMisbehaved, PeerLost, RelayLost: no conversation with the other side.
 
     """
-    address = parse_address(partner.relay)
-    partner.observer.connecting(str(address))
-    deadline = trio.current_time() + limits.CONNECT_TIMEOUT
-    async with connect(address, rendezvous.room_path(at.room), ca_file=partner.ca_file) as link:
-        await _join(link, partner, at, address, deadline, wait)
-        session_keys = await _agree(link, partner.role, at)
+    async with _joined(partner, at.room, at.claim, wait) as (link, welcome):
+        its, seconds = await _agree(link, partner.role, at)
         partner.observer.paired()
-        yield link, Session(partner.role, session_keys)
+
+        @asynccontextmanager
+        async def further(number: int) -> AsyncIterator[Link]:
+            quiet = partner._replace(observer=Observer())
+            room, claim = keys.link_room(its.links, number), _claim(at.claim, number)
+            async with _joined(quiet, room, claim, limits.STREAM_WAIT) as (another, _):
+                yield another
+
+        # A relay that shares out what it can carry by pairings would give us more than our share.
+        far = seconds >= limits.STREAMS_FROM and welcome.rate is None
+        wish = Wish(partner.streams or 0, far)
+        notes = Notes(partner.role, its.links)
+        async with bundled(link, further, notes, wish, partner.observer) as bundle:
+            yield bundle, Session(partner.role, its)
+
+
+def _claim(claim: str, number: int) -> str:
+    """Return the claim for a further link, by which the relay knows it and no other when it comes again."""
+    return hashlib.sha256(f"{claim} {number}".encode()).hexdigest()
 
 
 @contextmanager
@@ -111,9 +133,6 @@ def plain_errors() -> Iterator[None]:
         raise
     except LINK_ERRORS as error:
         raise lost(error) from error
-
-
-LINK_ERRORS = (anyio.EndOfStream, LinkBroken)
 
 
 def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
@@ -135,9 +154,21 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
             return RelayLost()
 
 
+@asynccontextmanager
+async def _joined(
+    partner: Partner, room: str, claim: str, wait: float
+) -> AsyncIterator[tuple[Link, Welcome]]:
+    """Connect to the relay, wait for the other side in a room; yield the link, and the relay's terms."""
+    address = parse_address(partner.relay)
+    partner.observer.connecting(str(address))
+    deadline = trio.current_time() + limits.CONNECT_TIMEOUT
+    async with connect(address, rendezvous.room_path(room), ca_file=partner.ca_file) as link:
+        yield link, await _join(link, partner, claim, address, deadline, wait)
+
+
 async def _join(
-    link: Link, partner: Partner, at: Appointment, address: RelayAddress, deadline: float, wait: float
-) -> None:
+    link: Link, partner: Partner, claim: str, address: RelayAddress, deadline: float, wait: float
+) -> Welcome:
     """Tell the relay what we want, hear its welcome before the deadline, and wait for the other side."""
     token, observer = partner.token, partner.observer
     if token and not may_tell_token(address):
@@ -148,7 +179,7 @@ async def _join(
         program=PROGRAM,
         token=token or None,
         features=(rendezvous.MOVEMENT,),
-        claim=at.claim,
+        claim=claim,
     )
     await link.send(rendezvous.encode(hello))
     with trio.move_on_at(deadline) as silence:
@@ -166,6 +197,7 @@ async def _join(
     link.parts = _is_relays  # the rest comes from the other side from now on
     if patience.cancelled_caught:
         raise NobodyCame(f"The other side did not come to {address} within {wait:g} s. {HINT}")
+    return welcome
 
 
 def _is_relays(text: str) -> bool:
@@ -190,8 +222,12 @@ _PASSES = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY})
 _STOPPING = "The relay is being stopped or restarted."
 
 
-async def _agree(link: Link, role: Role, at: Appointment) -> SessionKeys:
-    """Run the key exchange; on failure tell the other side why, if it may be told."""
+async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, float]:
+    """Run the key exchange; on failure tell the other side why, if it may be told.
+
+    Return the keys, and the seconds that the other side's fastest answer took: the way there and back, and little more.
+    """
+    seconds = math.inf
     side = SenderHandshake if role is Role.SENDER else ReceiverHandshake
     machine = side(at.secret, at.room, os.urandom(32), os.urandom(32), frozenset({ZSTD}))
     try:
@@ -199,7 +235,10 @@ async def _agree(link: Link, role: Role, at: Appointment) -> SessionKeys:
         if first is not None:
             await link.send(first)
         while machine.keys is None:
-            reply = machine.receive(await _next_step(link))
+            asked = trio.current_time()
+            answer = await _next_step(link)
+            seconds = min(seconds, trio.current_time() - asked)
+            reply = machine.receive(answer)
             if reply is not None:
                 await link.send(reply)
     except HandshakeFailed as failure:
@@ -210,7 +249,7 @@ async def _agree(link: Link, role: Role, at: Appointment) -> SessionKeys:
         raise failure.error from None
     except LINK_ERRORS:
         raise machine.lost() from None
-    return machine.keys
+    return machine.keys, seconds
 
 
 async def _next_step(link: Link) -> bytes:

@@ -120,6 +120,9 @@ class Observer:
     def declined(self, wait: float) -> None:
         """The answer was no; this side waits so many seconds more for somebody with the same code."""
 
+    def links(self, count: int) -> None:
+        """So many links carry the transfer now; it is one as long as nothing else was said since both sides met."""
+
     def total(self, files: int, size: int) -> None:
         """So many files and bytes in all, as far as the sender knows."""
 

@@ -19,22 +19,23 @@ from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import Kept, Target
 from p2p_copy.incoming import Incoming
 from p2p_copy.lasting import Memory, converse, writing
-from p2p_copy.meet import LINK_ERRORS, Partner, plain_errors
+from p2p_copy.meet import Partner, plain_errors
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Conflict, Names
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer
 from p2p_copy.protocol.rendezvous import Movement, Role, Way
 from p2p_copy.reasons import SENTENCES, farewell, given_up
+from p2p_copy.several import LINK_ERRORS
 from p2p_copy.stalls import LIMITED, Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p2p_copy.bundle import Bundle
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
-    from p2p_copy.link import Link
     from p2p_copy.observe import Ask
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.manifest import Item
@@ -58,6 +59,7 @@ async def receive(
     reverify: bool = False,
     ca_file: str | None = None,
     token: str | None = None,
+    streams: int | None = None,
     ask: Ask | None = None,
     observer: Observer | None = None,
 ) -> Report:
@@ -83,6 +85,7 @@ async def receive(
         reverify: read what is here from before again, and believe nothing else.
         ca_file: PEM file with certificates to trust besides the system's.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
+        streams: links to share the transfer out over, at most `limits.MAX_STREAMS`; None for as many as are worth it.
         ask: is shown what would come, and says whether it shall, before anything is written; after a no the sender
             waits on with the same code. Who goes on with a transfer is not asked again.
         observer: is told how it goes.
@@ -96,7 +99,7 @@ async def receive(
     """
     watcher = observer or Observer()
     selection = Selection(only, exclude)
-    partner = Partner(Role.RECEIVER, relay, code, wait, ca_file, token, watcher)
+    partner = Partner(Role.RECEIVER, relay, code, wait, ca_file, token, watcher, streams)
     memory = Memory(state, patience)
     memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
     over, tag = memory.report is not None, memory.receipt_tag
@@ -190,15 +193,15 @@ class _Receiving:
             target.remove_orphans()
             target.close()
 
-    async def tell(self, link: Link, session: Session) -> Report:
+    async def tell(self, link: Bundle, session: Session) -> Report:
         """Take what is not here yet, give the receipt, hear the goodbye."""
         if self._began is None:
             self._began = time.monotonic()
         try:
             with plain_errors():
-                if await self._hear_offer(link, session):
+                if streams := await self._hear_offer(link, session):
                     await self._ask(link, session)
-                    await self._take(link, session)
+                    await self._take(link, session, streams)
         except BaseException as error:
             refused = not self.begun and not isinstance(error, PeerMisbehaved)
             await _part_ways(link, session, Declined() if refused else error)
@@ -206,15 +209,15 @@ class _Receiving:
         assert self.report is not None, "all was written, now or before"
         return self.report
 
-    async def _hear_offer(self, link: Link, session: Session) -> bool:
-        """Hear what the sender comes for; False if it is only to say that it knows."""
+    async def _hear_offer(self, link: Bundle, session: Session) -> int:
+        """Hear what the sender comes for; return how many links there will be, 0 if it only says that it knows."""
         with trio.move_on_after(limits.OFFER_TIMEOUT):
             for message in session.hear(await link.receive()):
                 match message:
                     case Offer():
-                        return True
+                        return link.wish.agree(message.streams)
                     case Goodbye() if self.report is not None:
-                        return False
+                        return 0
                     case Goodbye():
                         raise PeerMisbehaved("The sender says that everything is here, but it is not.")
                     case Abort():
@@ -224,7 +227,7 @@ class _Receiving:
             raise PeerMisbehaved("The other side answered with nothing.")
         raise PeerLost("The sender is connected but offers nothing.")
 
-    async def _ask(self, link: Link, session: Session) -> None:
+    async def _ask(self, link: Bundle, session: Session) -> None:
         """Let the user decide, once, and find out whether there is a place to write to."""
         if not self.begun and self._question is not None:
             await self._question.put(link, session, self._observer)
@@ -232,7 +235,7 @@ class _Receiving:
             self.begun = True
             self._observer.accepted()
 
-    async def _take(self, link: Link, session: Session) -> None:
+    async def _take(self, link: Bundle, session: Session, streams: int) -> None:
         target = await trio.to_thread.run_sync(self._target)
         settled = self._note if self._file is not None else None
         portable = self._names is Names.PORTABLE
@@ -241,15 +244,16 @@ class _Receiving:
         try:
             async with writing(self._file):
                 await self._memory.keep(session.ticket, sure=True)
-                session.say(Accept(PROGRAM, portable, incoming.holds))
+                session.say(Accept(PROGRAM, portable, incoming.holds, streams))
                 await link.send(session.record())
+                link.spread(streams)
                 await self._write_all(link, incoming)
         finally:
             with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
                 lasts = self._memory.lasts and (self.report is None or not incoming.goodbye)
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
-    async def _write_all(self, link: Link, incoming: Incoming) -> None:
+    async def _write_all(self, link: Bundle, incoming: Incoming) -> None:
         """Take records from the link while earlier ones are being written; end when the sender knows."""
 
         async def fetch(records: trio.MemorySendChannel[bytes | str]) -> None:
@@ -297,7 +301,7 @@ class _Receiving:
             nursery.cancel_scope.cancel()
 
     async def _next(
-        self, records: trio.MemoryReceiveChannel[bytes | str], link: Link, incoming: Incoming
+        self, records: trio.MemoryReceiveChannel[bytes | str], link: Bundle, incoming: Incoming
     ) -> bytes | str:
         """Return the next record; while there is none, let the sender know that it is waited for."""
         while True:
@@ -352,7 +356,7 @@ def _nothing_comes(movement: Movement, *, in_message: bool) -> str:
 _SLOW_DISK = "Nothing moves: the disk here has taken nothing"
 
 
-async def _send_whole(link: Link, record: bytes) -> None:
+async def _send_whole(link: Bundle, record: bytes) -> None:
     """Send a record to its end even if this side is stopped meanwhile, for a bounded time.
 
     A send that is cut ends the link, and then nobody could tell the sender why this side ends.
@@ -385,7 +389,7 @@ def _tell(incoming: Incoming, observer: Observer) -> None:
     observer.progress(incoming.files, incoming.size)
 
 
-async def _part_ways(link: Link, session: Session, error: BaseException) -> None:
+async def _part_ways(link: Bundle, session: Session, error: BaseException) -> None:
     """Tell the sender why this side ends, if it can still be told; never in the way of the error itself."""
     with trio.move_on_after(limits.GOODBYE_TIMEOUT, shield=True):
         try:

@@ -47,9 +47,9 @@ from p2p_copy.version import FULL_NAME, PROGRAM
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from p2p_copy.bundle import Bundle
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
-    from p2p_copy.link import Link
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.session import Session
 
@@ -68,6 +68,7 @@ async def send(
     receipt: str | None = None,
     ca_file: str | None = None,
     token: str | None = None,
+    streams: int | None = None,
     observer: Observer | None = None,
 ) -> Report:
     """Send files and directories to whoever receives with the same code at the same relay.
@@ -88,6 +89,7 @@ async def send(
         receipt: file to be written at the end: what was sent, so that it can be verified later. It must not exist.
         ca_file: PEM file with certificates to trust besides the system's.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
+        streams: links to share the transfer out over, at most `limits.MAX_STREAMS`; None for as many as are worth it.
         observer: is told how it goes.
 
     Raises:
@@ -100,7 +102,7 @@ async def send(
     selection = Selection(only, exclude)
     if not source.any_exists(paths):
         raise NothingToSend()
-    partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher)
+    partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher, streams)
     memory = Memory(state, patience)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     over, tag = memory.report is not None, memory.receipt_tag
@@ -150,7 +152,7 @@ class _Sending:
         self.sent = Sent(memory.journal)
         self.report = memory.report
 
-    async def tell(self, link: Link, session: Session) -> Report:
+    async def tell(self, link: Bundle, session: Session) -> Report:
         """Send what the receiver does not hold yet, hear its receipt, say goodbye."""
         if self._began is None:
             self._began = time.monotonic()
@@ -163,16 +165,17 @@ class _Sending:
             await link.send(session.record())
         return self.report
 
-    async def _offer(self, link: Link, session: Session) -> Accept:
+    async def _offer(self, link: Bundle, session: Session) -> Accept:
         answer = await _offer(link, session)
         if isinstance(answer, Accept):
             return answer
         its = (self._paths, self._links, answer.portable_names, self._selection)
         return await show(link, session, partial(glance, *its), Counting(*its), self._observer)
 
-    async def _deliver(self, link: Link, session: Session, began: float) -> Report:
+    async def _deliver(self, link: Bundle, session: Session, began: float) -> Report:
         await self._memory.keep(session.ticket, sure=False)
         accept = await self._offer(link, session)
+        link.spread(accept.streams)
         await self._memory.keep(session.ticket, sure=True)
         outgoing = Outgoing(
             self._paths,
@@ -183,13 +186,8 @@ class _Sending:
             selection=self._selection,
             receipt=self._file,
         )
-        look = partial(
-            count,
-            self._paths,
-            links=self._links,
-            portable_names=accept.portable_names,
-            selection=self._selection,
-        )
+        names = accept.portable_names
+        look = partial(count, self._paths, links=self._links, portable_names=names, selection=self._selection)
         receipt = await _stream(link, session, outgoing, look, self._observer)
         report = Report(
             files=receipt.files,
@@ -205,8 +203,8 @@ class _Sending:
         return report
 
 
-async def _offer(link: Link, session: Session) -> Accept | Ask:
-    session.say(Offer(PROGRAM))
+async def _offer(link: Bundle, session: Session) -> Accept | Ask:
+    session.say(Offer(PROGRAM, link.wish.number))
     await link.send(session.record())
     with trio.move_on_after(limits.OFFER_TIMEOUT):
         for message in session.hear(await link.receive()):
@@ -222,7 +220,7 @@ async def _offer(link: Link, session: Session) -> Accept | Ask:
 
 
 async def _stream(
-    link: Link,
+    link: Bundle,
     session: Session,
     outgoing: Outgoing,
     look: Callable[..., tuple[int, int] | None],
@@ -267,7 +265,7 @@ async def _stream(
                         return  # nothing is transmitted any more; the listener learns why
                 now = trio.current_time()
                 if made:
-                    outgoing.keep_pace(sum(map(len, made)), now - began)
+                    outgoing.keep_pace(sum(map(len, made)) // link.width, now - began)
                 began = now
 
     async def transmit(records: trio.MemoryReceiveChannel[bytes]) -> None:
@@ -347,7 +345,7 @@ def _tell_problems(outgoing: Outgoing, observer: Observer) -> None:
 
 
 async def _listen(
-    link: Link,
+    link: Bundle,
     session: Session,
     outgoing: Outgoing,
     news: _News,

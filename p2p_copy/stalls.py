@@ -18,7 +18,7 @@ from p2p_copy.protocol.rendezvous import Movement, decode_movement
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from p2p_copy.link import Link
+    from p2p_copy.bundle import Bundle
     from p2p_copy.observe import Observer
 
 LIMITED = "Nothing moves: a limit of the relay has held everything back"
@@ -27,7 +27,7 @@ LIMITED = "Nothing moves: a limit of the relay has held everything back"
 class Stalls:
     """What is being waited for on this side. `watch` it in a task of its own."""
 
-    def __init__(self, observer: Observer, link: Link) -> None:
+    def __init__(self, observer: Observer, link: Bundle) -> None:
         self._observer = observer
         self._link = link
         self._since: dict[str | Callable[[], str], float] = {}

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import uuid
 
 import pytest
+
+from p2p_copy import limits
 
 for _name in ("SIGINT", "SIGHUP"):
     # In the background of a shell, and under nohup, one is ignored, and so it would be in the processes of the tests.
@@ -17,6 +20,12 @@ for _name in ("SIGINT", "SIGHUP"):
 def own_memory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test goes on with a transfer of another one, or of whoever runs it."""
     monkeypatch.setenv("P2P_COPY_STATE_DIR", str(tmp_path_factory.getbasetemp() / uuid.uuid4().hex))
+
+
+@pytest.fixture(autouse=True)
+def no_long_ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No way is so long that a transfer would take several links of itself, however busy this machine is."""
+    monkeypatch.setattr(limits, "STREAMS_FROM", math.inf)
 
 
 @pytest.fixture(scope="session")

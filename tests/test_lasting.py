@@ -20,10 +20,11 @@ from p2p_copy.files import journal
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.states import States
 from p2p_copy.incoming import Incoming
-from p2p_copy.lasting import Memory, Pauses
+from p2p_copy.lasting import Memory
 from p2p_copy.observe import Report
 from p2p_copy.options import Conflict
 from p2p_copy.outgoing import Outgoing
+from p2p_copy.pauses import Pauses
 from p2p_copy.receiver import receive
 from p2p_copy.sender import send
 from tests.files.receipts import differences
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
+    from p2p_copy.bundle import Bundle
     from p2p_copy.files.states import State
-    from p2p_copy.link import Link
     from p2p_copy.protocol.messages import Accept
     from p2p_copy.protocol.session import Session
 
@@ -69,7 +70,9 @@ class Wire:
         self.downstream = 0
         self.down_dam = math.inf
         """The same for what comes from the relay."""
-        self._links: set[trio.CancelScope] = set()
+        self.dam_each = math.inf
+        """Upstream bytes of one connection after which nothing passes there until the dam is higher."""
+        self._links: dict[trio.CancelScope, None] = {}  # in the order in which they came
         self._cut_after: list[int] = []
 
     def cut_after(self, *bytes_sent: int) -> None:
@@ -80,6 +83,10 @@ class Wire:
         self.cuts += 1
         for scope in self._links:
             scope.cancel()
+
+    def cut_one(self, number: int) -> None:
+        """Cut one connection of those that there are, counted in the order in which they came."""
+        list(self._links)[number].cancel()
 
     def _count(self, size: int) -> None:
         self.upstream += size
@@ -94,7 +101,7 @@ class Wire:
             await client.aclose()
             return
         with trio.CancelScope() as scope:
-            self._links.add(scope)
+            self._links[scope] = None
             try:
                 async with (
                     await trio.open_tcp_stream("127.0.0.1", port) as relay,
@@ -102,9 +109,11 @@ class Wire:
                 ):
 
                     async def up() -> None:
+                        passed = 0
                         while data := await client.receive_some(65536):
                             self._count(len(data))
-                            while self.upstream > self.dam:  # noqa: ASYNC110
+                            passed += len(data)
+                            while self.upstream > self.dam or passed > self.dam_each:  # noqa: ASYNC110
                                 await trio.sleep(0.002)
                             await relay.send_all(data)
                         nursery.cancel_scope.cancel()
@@ -122,7 +131,7 @@ class Wire:
             except* (trio.BrokenResourceError, OSError):
                 pass
             finally:
-                self._links.discard(scope)
+                del self._links[scope]
                 with trio.CancelScope(shield=True):
                     await trio.aclose_forcefully(client)
 
@@ -791,7 +800,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
     lost = trio.Event()
     offer = sender._offer
 
-    async def lose(link: Link, session: Session) -> Accept:
+    async def lose(link: Bundle, session: Session) -> Accept:
         if answered:
             await offer(link, session)
         monkeypatch.undo()

@@ -63,6 +63,9 @@ MAY_IMPORT = {
     "inbox": set[str](),
     "codec": {"limits", "inbox", "protocol.frames"},
     "link": {"limits", "errors", "codec", "dial", "inbox", "tap"},
+    "pauses": {"limits"},
+    "several": {"limits", "errors", "link", "pauses", "protocol.bundle", "protocol.rendezvous"},
+    "bundle": {"limits", "errors", "protocol.bundle", "several"},
     "files": {
         "limits",
         "errors",
@@ -91,12 +94,14 @@ MAY_IMPORT = {
 
 UNKNOWN_TO_THE_RELAY = {
     "asking",
+    "bundle",
     "cli",
     "files",
     "incoming",
     "lasting",
     "meet",
     "outgoing",
+    "protocol.bundle",
     "protocol.code",
     "protocol.compress",
     "protocol.cpace",
@@ -110,6 +115,7 @@ UNKNOWN_TO_THE_RELAY = {
     "protocol.wire",
     "receiver",
     "sender",
+    "several",
 }
 """Whoever cannot import these cannot read what passes: no code, key, record or file is known there."""
 

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from p2p_copy.link import Link
+    from p2p_copy.bundle import Bundle
     from p2p_copy.protocol.session import Session
 
 SEGMENT = 64 * limits.KIB
@@ -66,7 +66,7 @@ def source(tmp_path: Path) -> Path:
 class Attacker:
     """The receiver: what it has heard, and what became of the sender."""
 
-    def __init__(self, link: Link, session: Session) -> None:
+    def __init__(self, link: Bundle, session: Session) -> None:
         self.link = link
         self.session = session
         self.heard: list[Message] = []

@@ -42,6 +42,7 @@ class Told(Observer):
         self.states: list[str] = []
         self.notices: list[str] = []
         self.stalls: list[str] = []
+        self.widths: list[int] = []
         self.on_progress: Callable[[int, int], None] = lambda files, size: None
 
     def connecting(self, relay: str) -> None:
@@ -70,6 +71,9 @@ class Told(Observer):
 
     def declined(self, wait: float) -> None:
         self.states.append("declined")
+
+    def links(self, count: int) -> None:
+        self.widths.append(count)
 
     def verifying(self) -> None:
         self.states.append("verifying")

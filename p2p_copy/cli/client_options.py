@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import Parameter
+from cyclopts import CoercionError, Parameter
 
 from p2p_copy import limits
 from p2p_copy.cli.relay_limits import SECONDS, bytes_of
@@ -18,6 +18,22 @@ from p2p_copy.cli.variables import (
     TOKEN_VARIABLE,
 )
 from p2p_copy.options import Conflict, Links, Names
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AUTO_STREAMS: Final = 0
+"""In place of a number of connections."""
+
+
+def streams_of(_type: object, tokens: Sequence[Any]) -> int:
+    """Return the number of connections that an option's value means."""
+    (token,) = tokens
+    if token.value == "auto":
+        return AUTO_STREAMS
+    if token.value.isdecimal() and 1 <= int(token.value) <= limits.MAX_STREAMS:
+        return int(token.value)
+    raise CoercionError(token=token, target_type=int)
 
 
 @Parameter(name="*")
@@ -109,6 +125,17 @@ class ClientOptions:
             metavar="DIR",
             help=f"Where unfinished transfers are remembered. {STATE_VARIABLE} is another way. Default: the usual "
             "place for a program's state in your home directory.",
+        ),
+    ] = None
+    streams: Annotated[
+        int | None,
+        Parameter(
+            converter=streams_of,
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="auto|N",
+            help=f"Connections to share the transfer out over, 1 to {limits.MAX_STREAMS}. auto, the default, opens "
+            "more than one only where the way is long, as long as it pays.",
         ),
     ] = None
     receipt: Annotated[

@@ -38,6 +38,7 @@ class Progress(Observer):
         self._paired = False
         self._since: float | None = None
         self._files = self._size = 0
+        self._links = 1
         self._total: tuple[int, int] | None = None
         self._problems = self._skipped = 0
         self._last_plain: float | None = None
@@ -88,6 +89,11 @@ class Progress(Observer):
         self._state = "Transferring"
         self._paired = True
         self._since = None
+        self._links = 1
+
+    def links(self, count: int) -> None:
+        """Note it, for the line."""
+        self._links = count
 
     def asked(self) -> None:
         """Say on whom it is."""
@@ -177,6 +183,8 @@ class Progress(Observer):
                 f"{amount(rate)}/s",
                 f"{duration(left / rate)} left" if rate else "",
             ]
+        if self._links > 1:
+            parts.append(f"{self._links} links")
         return "  ".join(filter(None, [f"{self._state}:", *parts]))
 
     # --- The end ---

@@ -51,6 +51,7 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
             **remembered.patterns(options),
         },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
+        remembered.STREAMS: options.streams,
     }
     if options.dry_run:
         from p2p_copy.cli.dry_run import WouldReceive
@@ -110,6 +111,7 @@ def go_on(
             ca_file=options.ca_file,
             token=sources.access_token(options.token_file),
             ask=asks(progress),
+            streams=remembered.streams(options.streams, facts),
             observer=progress,
         )
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.files.states import State
 
-ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, TICKET, SURE = (
-    "role", "relay", "code", "paths", "out", "began", "options", "receipt", "ticket", "sure",
+ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, STREAMS, TICKET, SURE = (
+    "role", "relay", "code", "paths", "out", "began", "options", "receipt", "streams", "ticket", "sure",
 )  # fmt: skip
 """Facts of a state. The code stands there only if it was generated, and only until both sides have met."""
 
@@ -73,6 +73,12 @@ def receipt_path(given: str | None, facts: dict[str, Any]) -> str | None:
     """Return where a receipt is to be written: as given now, else as when the transfer was begun."""
     path: str | None = facts.get(RECEIPT) if given is None else os.path.abspath(given)
     return path
+
+
+def streams(given: int | None, facts: dict[str, Any]) -> int | None:
+    """Return how many links there are to be: as said now, else as when the transfer was begun; None for auto."""
+    number: int | None = facts.get(STREAMS) if given is None else given
+    return number or None
 
 
 def say_where_it_stands(state: State, terminal: Terminal) -> None:

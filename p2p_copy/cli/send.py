@@ -56,6 +56,7 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
         remembered.PATHS: [os.path.abspath(path) if path else path for path in word.paths],
         remembered.OPTIONS: {"links": its.links.value, **remembered.patterns(options)},
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
+        remembered.STREAMS: options.streams,
     }
     if serve:  # the relay ends with this process, so nobody could come back to it
         code = codes.generate(secrets.randbelow) if text is None else codes.choose(text)
@@ -115,6 +116,7 @@ def go_on(
             receipt=remembered.receipt_path(options.receipt, facts),
             ca_file=options.ca_file,
             token=None if binds else sources.access_token(options.token_file),
+            streams=remembered.streams(options.streams, facts),
             observer=progress,
         )
 

@@ -88,6 +88,7 @@ class SessionKeys:
         receive_key: of the other side's first record, stream 0.
         resume: the secret of the next key exchange if the link is lost.
         verify: what two people may compare.
+        links: the secret of further links.
         peer_capabilities: names that the other side has listed, known here or not.
 
     """
@@ -96,6 +97,7 @@ class SessionKeys:
     receive_key: bytes = field(repr=False)
     resume: bytes = field(repr=False)
     verify: bytes = field(repr=False)
+    links: bytes = field(repr=False)
     peer_capabilities: frozenset[str]
 
 
@@ -211,6 +213,7 @@ class SenderHandshake(_Handshake):
             receive_key=keys.receiver_to_sender(prk),
             resume=keys.resume(prk),
             verify=keys.verify(prk),
+            links=keys.links(prk),
             peer_capabilities=_decode_capabilities(adb),
         )
         return _M4.pack(_SENDER_PROOF, _tag(keys.confirm_sender(prk), th))
@@ -245,6 +248,7 @@ class ReceiverHandshake(_Handshake):
             receive_key=keys.sender_to_receiver(prk),
             resume=keys.resume(prk),
             verify=keys.verify(prk),
+            links=keys.links(prk),
             peer_capabilities=_decode_capabilities(ada),
         )
 

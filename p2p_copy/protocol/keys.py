@@ -24,6 +24,10 @@ RECEIVER_TO_SENDER: Final = b"p2p-copy/1 r2s"
 RESUME: Final = b"p2p-copy/1 resume"
 RESUME_ROOM: Final = b"p2p-copy/1 resume room"
 VERIFY: Final = b"p2p-copy/1 verify"
+LINKS: Final = b"p2p-copy/1 links"
+LINK_ROOM: Final = b"p2p-copy/1 link room"
+NOTE_SENDER: Final = b"p2p-copy/1 note S"
+NOTE_RECEIVER: Final = b"p2p-copy/1 note R"
 REKEY: Final = b"p2p-copy/1 rekey"
 
 
@@ -83,6 +87,26 @@ def resume_room(ticket: bytes) -> str:
 def verify(prk: bytes) -> bytes:
     """Return what two people may compare, in some readable form, to rule out a lucky guess."""
     return expand(prk, VERIFY)
+
+
+def links(prk: bytes) -> bytes:
+    """Return the secret of a session's further links."""
+    return expand(prk, LINKS)
+
+
+def link_room(secret: bytes, number: int) -> str:
+    """Return the room in which the holders of a session's `links` secret open a link, in the form of `room_id`."""
+    return expand(secret, LINK_ROOM + bytes((number,))).hex()
+
+
+def note_sender(secret: bytes) -> bytes:
+    """Return the key with which the sender tells how far it is, from a session's `links` secret."""
+    return expand(secret, NOTE_SENDER)
+
+
+def note_receiver(secret: bytes) -> bytes:
+    """Return the key with which the receiver tells how far it is, from a session's `links` secret."""
+    return expand(secret, NOTE_RECEIVER)
 
 
 def next_key(key: bytes) -> bytes:

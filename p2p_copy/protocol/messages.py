@@ -77,21 +77,24 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Offer:
-    """The sender's first words: its program and version."""
+    """The sender's first words: its program and version, and for how many links it asks; 0 for no number."""
 
     program: str
+    streams: int = 0
 
 
 @dataclass(slots=True)
 class Accept:
     """The receiver's answer: its program, whether it wants portable names only, and whether it holds something.
 
-    With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`.
+    With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`. `streams` is the
+    most links that this conversation will have.
     """
 
     program: str
     portable_names: bool
     holds: bool = False
+    streams: int = 1
 
 
 @dataclass(slots=True)

@@ -41,6 +41,19 @@ _NONCE: Final = struct.Struct(">IQ")
 _OVERHEAD: Final = limits.RECORD_HEADER + limits.RECORD_TAG
 
 
+def number_of(record: bytes) -> int:
+    """Return the number that a record says it has. It is authentic only once the record is opened.
+
+    Raises:
+        PeerMisbehaved: it is no record.
+
+    """
+    if not _OVERHEAD <= len(record) <= limits.MAX_RECORD or record[0] != RECORD:
+        raise PeerMisbehaved("The other side sent what is no record.")
+    number: int = _HEADER.unpack_from(record)[-1]
+    return number
+
+
 class _Cipher:
     """The cipher for one record after the other, with the right key and number for each."""
 

@@ -259,10 +259,20 @@ def _decode_preview(reader: _Reader) -> Preview:
     return Preview(files, size, _flag(counted), names, tuple(entries))
 
 
+def _decode_offer(reader: _Reader) -> Offer:
+    program = reader.text(_MAX_TEXT_BYTES)
+    (streams,) = reader.take(1)
+    if streams > limits.MAX_STREAMS:
+        raise PeerMisbehaved("The other side asks for too many links.")
+    return Offer(program, streams)
+
+
 def _decode_accept(reader: _Reader) -> Accept:
     program = reader.text(_MAX_TEXT_BYTES)
-    portable, holds = reader.take(2)
-    return Accept(program, _flag(portable), _flag(holds))
+    portable, holds, streams = reader.take(3)
+    if not 1 <= streams <= limits.MAX_STREAMS:
+        raise PeerMisbehaved("The other side sent an answer that makes no sense.")
+    return Accept(program, _flag(portable), _flag(holds), streams)
 
 
 def _decode_holds(reader: _Reader) -> Holds:
@@ -319,7 +329,7 @@ def _decode_abort(reader: _Reader) -> Abort:
 _Body = bytes | tuple[bytes, bytes | memoryview]
 
 _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
-    Offer: (0x01, lambda m: _text(m.program, _MAX_TEXT_BYTES)),
+    Offer: (0x01, lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.streams,))),
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
     Data: (_DATA_NUMBER, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
@@ -331,7 +341,10 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Goodbye: (0x09, lambda m: b""),
     Preview: (0x0B, _encode_preview),
     Ask: (0x16, lambda m: bytes((m.portable_names,))),
-    Accept: (0x11, lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.portable_names, m.holds))),
+    Accept: (
+        0x11,
+        lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.portable_names, m.holds, m.streams)),
+    ),
     Reject: (0x12, lambda m: _INDEX_REASON.pack(m.index, m.reason) + _text(m.path, 2 * limits.MAX_PATH)),
     Holds: (
         0x15,
@@ -343,7 +356,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
 }
 
 _DECODERS: dict[int, Callable[[_Reader], Message]] = {
-    0x01: lambda r: Offer(r.text(_MAX_TEXT_BYTES)),
+    0x01: _decode_offer,
     0x02: lambda r: Total(*r.fields(_TWO)),
     0x03: _decode_page,
     _DATA_NUMBER: _decode_data,

@@ -1,0 +1,349 @@
+"""Bundles of links that are stand-ins, in no time at all: links that are stuck, strangers, lies, and the end."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from p2p_copy import limits
+from p2p_copy.bundle import Bundle, Wish, bundled
+from p2p_copy.errors import PeerMisbehaved, RelayRefused
+from p2p_copy.link import Link, LinkBroken
+from p2p_copy.observe import Observer
+from p2p_copy.protocol.bundle import Note, Notes
+from p2p_copy.protocol.rendezvous import Role
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+SECRET = bytes(32)
+NOTES = {role: Notes(role, SECRET) for role in Role}
+
+
+def record(number: int) -> bytes:
+    return struct.pack(">BBHIQ", 1, 0, 0, 8, number) + bytes(8 + limits.RECORD_TAG)
+
+
+RECORDS = [record(number) for number in range(200)]
+
+
+class StandIn:
+    """One end of a link that holds two messages each way."""
+
+    aside = ""
+    under_way = 0
+
+    def __init__(self) -> None:
+        self.out, self._theirs = trio.open_memory_channel[bytes | str](2)
+        self.other: StandIn
+        self.stuck = False
+        self.pace: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
+        self.sent: list[bytes | str] = []
+
+    async def send(self, message: bytes | str) -> None:
+        self.sent.append(message)
+        await self.pace()
+        if self.stuck:
+            await trio.sleep_forever()
+        try:
+            await self.out.send(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise LinkBroken from None
+
+    async def receive(self) -> bytes | str:
+        try:
+            return await self.other._theirs.receive()
+        except trio.EndOfChannel:
+            raise anyio.EndOfStream from None
+        except trio.ClosedResourceError:
+            raise LinkBroken from None
+
+    async def aclose(self) -> None:
+        self.out.close()
+
+    def cut(self) -> None:
+        for end in (self, self.other):
+            end.out.close()
+            end._theirs.close()
+
+
+class Pairs:
+    """Links by number, for both sides; each pair is made when the first side comes for it."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, dict[Role, StandIn]] = {}
+
+    def pair(self, number: int) -> dict[Role, StandIn]:
+        ends = {role: StandIn() for role in Role}
+        ends[Role.SENDER].other, ends[Role.RECEIVER].other = ends[Role.RECEIVER], ends[Role.SENDER]
+        self.ends[number] = ends
+        return ends
+
+    def opener(self, role: Role) -> Callable[[int], Any]:
+        @asynccontextmanager
+        async def further(number: int) -> AsyncIterator[Link]:
+            link = self.ends.get(number) or self.pair(number)
+            yield cast("Link", link[role])
+            await link[role].aclose()
+
+        return further
+
+
+async def talk(
+    pairs: Pairs,
+    say: Callable[[Bundle], Awaitable[None]],
+    hear: Callable[[Bundle], Awaitable[None]],
+    *,
+    links: int,
+    asked: int | None = None,
+) -> None:
+    first = pairs.pair(0)
+
+    async def side(role: Role, story: Callable[[Bundle], Awaitable[None]]) -> None:
+        wish = Wish(links if asked is None else asked, far=False)
+        link = cast("Link", first[role])
+        async with bundled(link, pairs.opener(role), NOTES[role], wish, Observer()) as bundle:
+            bundle.spread(links)
+            await story(bundle)
+
+    with trio.fail_after(1000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(side, Role.SENDER, say)
+            await side(Role.RECEIVER, hear)
+
+
+async def say_all(bundle: Bundle) -> None:
+    for each in RECORDS:
+        await bundle.send(each)
+
+
+async def hear_all(bundle: Bundle) -> None:
+    assert [await bundle.receive() for _ in RECORDS] == RECORDS
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    trio.run(test, clock=MockClock(autojump_threshold=0))
+
+
+def carried(end: StandIn) -> list[bytes]:
+    return [message for message in end.sent if isinstance(message, bytes) and message[0] == 1]
+
+
+@pytest.mark.parametrize("links", [2, 5, limits.MAX_STREAMS])
+def test_all_links_carry_and_all_comes_in_order(links: int) -> None:
+    async def test() -> None:
+        pairs = Pairs()
+        await talk(pairs, say_all, hear_all, links=links)
+        shares = [carried(ends[Role.SENDER]) for ends in pairs.ends.values()]
+        assert len(shares) == links
+        assert all(shares)
+        assert sorted(each for share in shares for each in share) == RECORDS, "none twice"
+
+    run(test)
+
+
+@pytest.mark.parametrize(("together", "most"), [(1, 2), (2, 4), (4, 4)])
+def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: int) -> None:
+    """The network takes so many records at once, in a tenth of a second; whatever is more has to wait."""
+
+    async def test() -> None:
+        turns = trio.Semaphore(together)
+        widths = []
+
+        async def pace() -> None:
+            async with turns:
+                await trio.sleep(0.1)
+
+        class Slow(Pairs):
+            def pair(self, number: int) -> dict[Role, StandIn]:
+                ends = super().pair(number)
+                ends[Role.SENDER].pace = pace
+                return ends
+
+        async def hear(bundle: Bundle) -> None:
+            for each in RECORDS:
+                assert await bundle.receive() == each
+                widths.append(bundle.width)
+
+        await talk(Slow(), say_all, hear, links=4, asked=0)
+        assert widths[0] == 1
+        assert max(widths) == most
+
+    run(test)
+
+
+def test_what_is_on_a_link_that_is_stuck_goes_over_another_one() -> None:
+    async def test() -> None:
+        pairs = Pairs()
+
+        async def say(bundle: Bundle) -> None:
+            await bundle.send(RECORDS[0])
+            while bundle.width < 2:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            pairs.ends[0][Role.SENDER].stuck = True
+            for each in RECORDS[1:]:
+                await bundle.send(each)
+
+        await talk(pairs, say, hear_all, links=2)
+        again = set(carried(pairs.ends[0][Role.SENDER])[1:]) & set(carried(pairs.ends[1][Role.SENDER]))
+        assert len(again) == 1, "the one that it was stuck with"
+
+    run(test)
+
+
+def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
+    async def test() -> None:
+        pairs = Pairs()
+        strangers: list[StandIn] = []
+        opener = pairs.opener
+
+        def misled(role: Role) -> Callable[[int], Any]:
+            @asynccontextmanager
+            async def further(number: int) -> AsyncIterator[Link]:
+                if role is Role.RECEIVER and not strangers:
+                    ours, stranger = StandIn(), StandIn()
+                    ours.other, stranger.other = stranger, ours
+                    strangers.append(ours)
+                    await stranger.send(RECORDS[0])
+                    yield cast("Link", ours)
+                    return
+                async with opener(role)(number) as link:
+                    yield link
+
+            return further
+
+        pairs.opener = misled  # type: ignore[method-assign]
+        await talk(pairs, say_all, hear_all, links=2)
+        (link,) = strangers
+        assert not carried(link)
+        assert len(link.sent) <= 1, "a note, for whoever can read it"
+
+    run(test)
+
+
+@pytest.mark.parametrize("lie", [b"", b"\x02" + bytes(50), "text", record(5_000), b"\x07" * 60])
+def test_a_lie_on_a_link_ends_the_conversation(lie: bytes | str) -> None:
+    async def test() -> None:
+        pairs = Pairs()
+
+        async def say(bundle: Bundle) -> None:
+            await pairs.ends[0][Role.SENDER].send(lie)
+            await bundle.receive()
+
+        async def hear(bundle: Bundle) -> None:
+            with pytest.raises(PeerMisbehaved):
+                await bundle.receive()
+            with pytest.raises(PeerMisbehaved):
+                await bundle.send(RECORDS[0])
+            pairs.ends[0][Role.RECEIVER].cut()
+
+        with pytest.RaisesGroup(pytest.RaisesExc((LinkBroken, anyio.EndOfStream))):
+            await talk(pairs, say, hear, links=2)
+
+    run(test)
+
+
+def test_when_the_last_link_is_lost_what_came_is_heard_and_then_the_loss() -> None:
+    async def test() -> None:
+        pairs = Pairs()
+
+        async def say(bundle: Bundle) -> None:
+            for each in RECORDS[:3]:
+                await bundle.send(each)
+            await trio.sleep(1)
+            for ends in pairs.ends.values():
+                ends[Role.SENDER].cut()
+            with pytest.raises((anyio.EndOfStream, LinkBroken)):
+                await bundle.receive()
+            with pytest.raises(LinkBroken):
+                await bundle.send(RECORDS[3])
+
+        async def hear(bundle: Bundle) -> None:
+            await trio.sleep(2)
+            assert [await bundle.receive() for _ in range(3)] == RECORDS[:3]
+            with pytest.raises((anyio.EndOfStream, LinkBroken)):
+                await bundle.receive()
+
+        await talk(pairs, say, hear, links=3)
+
+    run(test)
+
+
+def test_a_side_that_takes_nothing_holds_no_more_than_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "BUNDLE_RECORDS", 50)
+
+    async def test() -> None:
+        sent = 0
+
+        async def say(bundle: Bundle) -> None:
+            nonlocal sent
+            with trio.move_on_after(22):
+                while True:
+                    await bundle.send(record(sent))
+                    sent += 1
+
+        async def hear(bundle: Bundle) -> None:
+            await trio.sleep(20)
+            assert sent <= limits.BUNDLE_RECORDS + 2, "and what waits for a link"
+            before = sent
+            for number in range(10):
+                assert await bundle.receive() == record(number)
+            await trio.sleep(1)
+            assert sent == before + 10
+            with suppress(anyio.EndOfStream, LinkBroken):
+                while True:
+                    await bundle.receive()
+
+        await talk(Pairs(), say, hear, links=2)
+
+    run(test)
+
+
+def test_links_that_cannot_be_opened_are_tried_again_and_not_missed() -> None:
+    async def test() -> None:
+        tries: list[float] = []
+
+        class Refusing(Pairs):
+            def opener(self, role: Role) -> Callable[[int], Any]:
+                @asynccontextmanager
+                async def further(number: int) -> AsyncIterator[Link]:
+                    tries.append(trio.current_time())
+                    raise RelayRefused("no")
+                    yield
+
+                return further
+
+        async def say(bundle: Bundle) -> None:
+            await say_all(bundle)
+            await trio.sleep(600)
+
+        await talk(Refusing(), say, hear_all, links=2)
+        assert 5 < len(tries) < 60
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "far", "most"),
+    [
+        (0, 0, False, 1),
+        (0, 0, True, limits.STREAMS_AUTO),
+        (3, 0, False, 3),
+        (0, 3, False, 3),
+        (3, 5, True, 3),
+        (5, 1, True, 1),
+    ],
+)
+def test_both_sides_agree_on_a_number(ours: int, theirs: int, far: bool, most: int) -> None:
+    assert Wish(ours, far).agree(theirs) == most
+
+
+def test_a_note_is_read_as_it_was_written() -> None:
+    note = Note(link=1, links=2, arrived=3, taken=3)
+    assert NOTES[Role.RECEIVER].read(NOTES[Role.SENDER].write(note), 1) == note
