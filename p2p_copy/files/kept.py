@@ -259,8 +259,13 @@ class Kept:
         self._journal.set_flushed(key_of(item.path), segments)
 
     def forget(self, item: Item) -> None:
-        """Forget what was noted of an entry."""
-        self._journal.forget(key_of(item.path))
+        """Forget what is under way of an entry; what an earlier link has made of it is still ours."""
+        key = key_of(item.path)
+        done = self._journal.done(key)
+        if done is None:
+            self._journal.forget(key)
+        else:
+            self._journal.set_done(key, done)
 
 
 def _last(path: str) -> str:

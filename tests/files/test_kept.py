@@ -217,3 +217,21 @@ def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because
     assert holding is not None
     assert holding.size == SEGMENTS * limits.SEGMENT
     assert looked_at == (list(range(SEGMENTS)) if touched else [0, SEGMENTS - 1])
+
+
+def test_what_was_made_is_still_ours_when_its_next_version_is_given_up(tmp_path: Path) -> None:
+    journal, top = Journal(None), a_directory("top")
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target.make_directory(top)
+    deliver(target, a_file("file", top, size=3), b"old")
+    target.close(keep=True)
+    newer = a_file("file", top, size=2 * limits.SEGMENT)
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target.make_directory(top)
+    target.begin_file(newer).write(b"n")
+    target.close(keep=True)  # the link is lost before there is anything worth keeping
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        deliver(target, newer, bytes(2 * limits.SEGMENT))
+    assert (tmp_path / "top" / "file").read_bytes() == bytes(2 * limits.SEGMENT)
+    assert not parts(tmp_path)

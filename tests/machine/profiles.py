@@ -28,6 +28,6 @@ def examples(few: int, steps: int) -> settings:
     )
 
 
-STATEFUL: Final = examples(25, 25)
+STATEFUL: Final = examples(50, 25)
 STORIES: Final = examples(20, 15)
 EXCHANGES: Final = examples(40, 25)
