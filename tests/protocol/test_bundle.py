@@ -11,7 +11,9 @@ from hypothesis import given, strategies as st
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol import wire
 from p2p_copy.protocol.bundle import Note, Notes, Outbox, Sorter, is_note
+from p2p_copy.protocol.messages import Accept, Offer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.sealed import number_of
 
@@ -210,3 +212,11 @@ def test_a_note_that_was_changed_anywhere_is_refused(at: int, by: int) -> None:
     message[at] ^= by
     with pytest.raises(PeerMisbehaved):
         Notes(Role.RECEIVER, SECRET).read(bytes(message), 0)
+
+
+@pytest.mark.parametrize(
+    "message", [Offer("s", limits.MAX_STREAMS + 1), Accept("r", True, False, 0), Accept("r", True, False, 17)]
+)
+def test_a_number_of_links_that_there_cannot_be_is_a_violation(message: Offer | Accept) -> None:
+    with pytest.raises(PeerMisbehaved):
+        wire.decode(b"".join(wire.encode(message)))

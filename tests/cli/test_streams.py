@@ -1,0 +1,27 @@
+"""--streams: a number of connections, or auto."""
+
+from __future__ import annotations
+
+import pytest
+
+from p2p_copy import limits
+from p2p_copy.cli import remembered
+from tests.cli.processes import run
+
+
+@pytest.mark.parametrize("value", ["0", "-1", str(limits.MAX_STREAMS + 1), "many", ""])
+def test_what_is_no_number_of_connections_is_refused(value: str) -> None:
+    code, _, err = run("send", "--server", "ws://127.0.0.1:1", "--streams", value, "file")
+    assert code == 2
+    assert "--streams" in err
+
+
+@pytest.mark.parametrize(
+    ("given", "begun", "meant"),
+    [(None, None, None), (None, 4, 4), (2, 4, 2), (0, 4, None), (None, 0, None)],
+)
+def test_the_number_is_the_one_of_now_or_else_the_one_of_the_beginning(
+    given: int | None, begun: int | None, meant: int | None
+) -> None:
+    assert remembered.streams(given, {remembered.STREAMS: begun}) == meant
+    assert remembered.streams(given, {}) == (given or None)
