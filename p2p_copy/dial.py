@@ -285,7 +285,8 @@ def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:
         return RelayExpectsTLS(f"{address.where} speaks TLS. Use wss:// instead of ws://.")
     if number == 429:
         return RelayRefused(
-            f"{address.where} has too many connections from your network already. Try again in a minute."
+            f"{address.where} has too many connections from your network already. Try again in a minute.",
+            passes=True,
         )
     if number in (502, 503, 504):
         return RelayUnreachable(

@@ -21,13 +21,22 @@ from blake3 import blake3
 
 from p2p_copy import limits
 from p2p_copy.errors import (
+    CertificateNotTrusted,
     Declined,
+    IncompatiblePeer,
     NobodyCame,
+    NoSpace,
+    NotARelay,
+    OutputNotWritable,
     P2PCopyError,
+    PeerFailed,
     PeerLost,
+    PeerMisbehaved,
+    RelayExpectsTLS,
     RelayLost,
     RelayRefused,
     RelayUnreachable,
+    RelayWithoutTLS,
     WrongCode,
 )
 from p2p_copy.files.journal import Journal
@@ -161,9 +170,10 @@ class Memory:
     async def part(self, error: P2PCopyError) -> None:
         """Remember that the two sides have parted for good: who tries again needs a code, and has what is here.
 
-        A code on which somebody has guessed wrongly is never used again.
+        They have not if only one of them knows: the other one still is where both meet again, so nothing changes. A
+        code on which somebody has guessed wrongly is never used again.
         """
-        if self._state is not None:
+        if self._state is not None and isinstance(error, _BETWEEN_BOTH):
             facts = self._state.facts
             gone = [name for name in (TICKET, SURE) if name in facts]
             gone += [CODE] if isinstance(error, WrongCode) and CODE in facts else []
@@ -201,6 +211,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
     until = trio.current_time() + partner.wait
     lost_at = trio.current_time() if memory.report is not None else None
     reached = memory.ticket is not None  # a relay that was never there is not waited for
+    was_there = False  # the relay, as this process has seen
     wait = partner.wait
     pauses = Pauses()
     while True:
@@ -228,9 +239,11 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
             continue
         except P2PCopyError as its:
             error = its
+        was_there = was_there or met
         reached = reached or met or isinstance(error, RelayLost)
         known = met or memory.ticket is not None
-        if not error.passes or not reached or not (known or isinstance(error, _OF_RELAYS)):
+        passes = error.passes or (was_there and isinstance(error, _ON_THE_WAY))
+        if not passes or not reached or not (known or isinstance(error, _OF_RELAYS)):
             raise error
         if met:
             wait = memory.patience  # also if the link was lost before we had a ticket
@@ -261,3 +274,17 @@ async def writing(file: ReceiptFile | None) -> AsyncIterator[None]:
 
 
 _OF_RELAYS = (RelayLost, RelayUnreachable, RelayRefused)
+
+_ON_THE_WAY = (CertificateNotTrusted, NotARelay, RelayExpectsTLS, RelayWithoutTLS)
+"""Where the relay was, somebody else answers: a network that wants a login first, say. That passes."""
+
+_BETWEEN_BOTH = (
+    Declined,
+    IncompatiblePeer,
+    NoSpace,
+    OutputNotWritable,
+    PeerFailed,
+    PeerMisbehaved,
+    WrongCode,
+)
+"""What one side ends for and tells the other one."""

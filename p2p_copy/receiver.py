@@ -115,8 +115,7 @@ async def receive(
             report = await converse(partner, memory, receiving.tell)
         except P2PCopyError as error:
             if receiving.report is None:
-                if not error.passes:
-                    await memory.part(error)
+                await memory.part(error)
                 raise
             report = receiving.report  # all is here; whether the sender knows could not be found out
         done = True

@@ -116,8 +116,7 @@ async def send(
             report = await converse(partner, memory, sending.tell)
         except P2PCopyError as error:
             if sending.report is None:
-                if not error.passes:
-                    await memory.part(error)
+                await memory.part(error)
                 raise
             report = sending.report  # all is delivered, and we know it; only the goodbye was not heard
         done = True

@@ -15,7 +15,7 @@ import pytest
 import trio
 
 from p2p_copy import limits, sender
-from p2p_copy.errors import NobodyCame, PeerLost, RelayLost, RelayUnreachable, UsageError
+from p2p_copy.errors import NobodyCame, NotARelay, PeerLost, RelayLost, RelayUnreachable, UsageError
 from p2p_copy.files import journal
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.states import States
@@ -63,6 +63,9 @@ class Wire:
     def __init__(self) -> None:
         self.address = ""
         self.up = True
+        self.portals = 0
+        """So many connections from now on get the login page of some network."""
+        self.on_cut: Callable[[], None] = lambda: None
         self.upstream = 0
         self.cuts = 0
         self.dam = math.inf
@@ -81,6 +84,7 @@ class Wire:
 
     def cut(self) -> None:
         self.cuts += 1
+        self.on_cut()
         for scope in self._links:
             scope.cancel()
 
@@ -99,6 +103,13 @@ class Wire:
     async def carry(self, client: trio.SocketStream, port: int) -> None:
         if not self.up:
             await client.aclose()
+            return
+        if self.portals:
+            self.portals -= 1
+            async with client:
+                await client.receive_some()
+                await client.send_all(b"HTTP/1.1 302 Found\r\nLocation: /login\r\nContent-Length: 0\r\n\r\n")
+                await client.receive_some()
             return
         with trio.CancelScope() as scope:
             self._links[scope] = None
@@ -189,6 +200,39 @@ async def test_a_tree_goes_on_where_its_link_was_cut(tmp_path: Path) -> None:
     assert both.reports[0].failures == 0
     assert snapshot(tmp_path / "out" / tree.name) == snapshot(tree)
     assert not leftovers(tmp_path / "out")
+
+
+async def test_a_login_page_where_the_relay_was_is_waited_for_like_any_loss(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(data := os.urandom(5_000_000))
+    async with wire() as it:
+
+        def to_the_login() -> None:
+            it.portals = 5
+
+        it.on_cut = to_the_login
+        it.cut_after(2_000_000)
+        both = await through(it, tmp_path / "file", tmp_path / "out")
+    assert (it.cuts, it.portals) == (1, 0)
+    assert both.reports[0].failures == 0
+    assert (tmp_path / "out" / "file").read_bytes() == data
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+async def test_who_ends_for_what_only_one_side_knows_meets_the_other_again(tmp_path: Path, role: str) -> None:
+    (tmp_path / "file").write_bytes(data := os.urandom(12_000_000))
+    other = {"sender": "receiver", "receiver": "sender"}[role]
+    async with wire() as it:
+        again = Again(tmp_path, it, tmp_path / "file")
+        await half_way(again, 3_000_000)
+        it.portals = 1
+        with trio.fail_after(30):
+            with pytest.raises(NotARelay):
+                await again.start(role)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(again.start, other)
+                await again.start(role)
+    assert (tmp_path / "out" / "file").read_bytes() == data
+    assert not again.remembered()
 
 
 async def test_without_patience_a_cut_is_the_end(tmp_path: Path) -> None:
