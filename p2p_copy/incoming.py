@@ -10,10 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
-from p2p_copy.errors import NoSpace, PeerMisbehaved
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files.arriving import Arriving
+from p2p_copy.files.room import check_room
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.target import Refused
-from p2p_copy.protocol.digest import FileDigest, file_digest
+from p2p_copy.protocol.digest import file_digest
 from p2p_copy.protocol.messages import (
     Abort,
     Data,
@@ -28,6 +30,7 @@ from p2p_copy.protocol.messages import (
     Message,
     Omitted,
     Page,
+    Preserved,
     Progress,
     Reason,
     Receipt,
@@ -42,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.files.selection import Selection
-    from p2p_copy.files.target import Holding, Part, Target
+    from p2p_copy.files.target import Holding, Target
     from p2p_copy.protocol.manifest import Item, Manifest
     from p2p_copy.protocol.session import Session
 
@@ -76,12 +79,14 @@ class Incoming:
         self._session = session
         self._manifest = manifest
         self._max_size = max_size
-        self._part: Part | None = None
+        self._file = Arriving(target)
         self._selection = selection
-        self.holds = not target.kept.fresh or not selection.everything
+        linking = (
+            Preserved.HARD_LINKS in manifest.preserve
+        )  # the next name brings what the first one does not
+        self.holds = linking or not target.kept.fresh or not selection.everything
         self._held: dict[int, Holding] = {}  # by number, until the sender has decided
         self._written = 0  # bytes since the journal was last asked to make itself durable
-        self._digest = FileDigest(0)
         self._whole_files: list[tuple[Item, bytes | memoryview]] = []  # verified, and not yet written
         self._next_report = 0.0
         self._answers: list[bytes] = []
@@ -164,12 +169,14 @@ class Incoming:
         self._write_whole_files()
         items = self._manifest.page(page)
         if not self.holds:
-            self._check_room()
+            check_room(self._manifest, self._target, self._max_size)
         for item in items:
             if self._selection.everything or self._is_wanted(item):
                 self._place(item)
         if self.holds:
-            self._check_room()  # only now is it known what need not come
+            check_room(
+                self._manifest, self._target, self._max_size
+            )  # only now is it known what need not come
             self._tell_held(items)
         self._close_directories()
 
@@ -209,8 +216,14 @@ class Incoming:
                 self._target.make_directory(item)
             elif item.entry.kind is Kind.LINK:
                 self._target.make_link(item)
-            elif not self._hold(item) and item.entry.size > limits.CHUNK:
-                self._target.check_file(item)  # so that a large file is not sent in vain
+            elif (
+                item.original is None
+                and not self._hold(item)
+                and (item.entry.size > limits.CHUNK or item.entry.extra is not None)
+            ):
+                self._target.check_file(
+                    item
+                )  # so that what is large, or has other names, is not sent in vain
         except Refused as refused:
             self._reject(item, refused.reason)
 
@@ -229,17 +242,12 @@ class Incoming:
         files = tuple(Held(item.index, holding.size, holding.digest) for item, holding in held)
         self._session.say(Holds(items[-1].index + 1, files))
 
-    def _check_room(self) -> None:
-        if self._max_size is not None and self._manifest.declared > self._max_size:
-            raise NoSpace(f"The sender has more than the {self._max_size} bytes that --max-size allows here.")
-        if self._manifest.owed > self._target.free_bytes():
-            raise NoSpace(
-                f"The sender announces {self._manifest.owed} more bytes, but the disk here has less room."
-            )
-
     def _whole(self, message: WholeFile) -> None:
         self._held.pop(message.index, None)
-        self._complete(self._manifest.whole(message), message.data, message.digest)
+        item = self._manifest.whole(message)
+        if item.entry.extra is not None:
+            check_room(self._manifest, self._target, self._max_size)
+        self._complete(item, message.data, message.digest)
 
     def _complete(self, item: Item, data: bytes | memoryview, digest: bytes) -> None:
         if not item.refused:
@@ -276,43 +284,32 @@ class Incoming:
         if item.refused:
             return
         try:
-            part = self._part or self._begin(item, message.offset)
-            known, flushed = len(self._digest.leaves), part.flushed
-            if isinstance(message, Hole):
-                self._digest.skip(message.size)
-                part.skip(message.size)
-            else:
-                self._digest.update(message.data)
-                part.write(message.data)
+            if not self._file.under_way:
+                self._begin(item, message.offset)
+            self._file.add(item, message.size if isinstance(message, Hole) else message.data)
         except Refused as refused:
             self._reject(item, refused.reason)
             return
         self.size += message.size
         self._written += message.size
-        if len(self._digest.leaves) > known:
-            self._target.kept.add_leaves(item, bytes(self._digest.leaves[known:]))
-            self._target.kept.flushed(item, part.flushed // limits.SEGMENT)
-        if (
-            part.flushed > flushed
-        ):  # That can take long, and what comes now is not to be newer than the journal's word.
-            self._target.kept.commit(limits.JOURNAL_BYTES)
 
-    def _begin(self, item: Item, offset: int) -> Part:
+    def _begin(self, item: Item, offset: int) -> None:
         """Begin a file, or go on behind what is held of it, as the sender has decided."""
+        if item.entry.extra is not None:  # it may have been counted as another name of a file only
+            check_room(self._manifest, self._target, self._max_size)
         holding = self._held.pop(item.index, None)
-        if not offset:
-            holding = None
-        self._digest = FileDigest(item.entry.size, holding.leaves if holding else b"")
-        self._part = self._target.begin_file(item, holding)
+        self._file.begin(item, holding if offset else None)
         self.size += offset
-        return self._part
 
     def _file_end(self, message: FileEnd) -> None:
         item = self._manifest.end(message)
+        if item.original is not None:
+            self._link(item, item.original)
+            return
         if (holding := self._held.pop(item.index, None)) is not None:
             if not item.refused:
                 self._check_digest(item, holding.digest, message.digest)
-                item.name = holding.name
+                self._target.take_held(item, holding)
                 self.size += holding.size
                 self._delivered(item)
             self._settle(item)
@@ -321,8 +318,24 @@ class Incoming:
             self._complete(item, b"", message.digest)
             return
         if not item.refused:
-            self._check_digest(item, self._digest.digest(), message.digest)
+            self._check_digest(item, self._file.digest(), message.digest)
             self._publish(item)
+        self._settle(item)
+
+    def _link(self, item: Item, original: Item) -> None:
+        """Give a file another name, instead of contents of its own."""
+        self._write_whole_files()  # it may be among them
+        if original.refused and not item.entry.size and not item.refused:
+            self._whole_files.append((item, b""))
+            return
+        if not item.refused:
+            try:
+                self._target.link_file(item)
+            except Refused as refused:
+                self._reject(item, refused.reason)
+            else:
+                self.size += item.entry.size
+                self._delivered(item)
         self._settle(item)
 
     def _check_digest(self, item: Item, ours: bytes, theirs: bytes) -> None:
@@ -333,9 +346,8 @@ class Incoming:
             )
 
     def _publish(self, item: Item) -> None:
-        self._part = None
         try:
-            self._target.publish()
+            self._file.publish()
         except Refused as refused:
             self._reject(item, refused.reason)
         else:
@@ -348,7 +360,7 @@ class Incoming:
     def _file_fail(self, message: FileFail) -> None:
         item = self._manifest.fail(message)
         self._held.pop(item.index, None)
-        self._discard()
+        self._file.discard()
         if not item.refused:
             self.failures += 1
             self.problems.append((shown(item.path), message.reason))
@@ -356,7 +368,7 @@ class Incoming:
 
     def _reject(self, item: Item, reason: Reason) -> None:
         """Do without an entry, and tell the sender."""
-        self._discard()
+        self._file.discard()
         item.refused = True
         self._rejected += reason.is_failure
         self.failures += reason.is_failure
@@ -364,10 +376,6 @@ class Incoming:
         self.problems.append((shown(item.path), reason))
         self._make_room()
         self._session.say(Reject(item.index, reason, item.path))
-
-    def _discard(self) -> None:
-        self._part = None
-        self._target.discard()
 
     def _settle(self, item: Item) -> None:
         self._manifest.done(item)

@@ -75,6 +75,10 @@ MAX_OPEN_ENTRIES: Final = 1024
 MAX_ENTRIES: Final = 5_000_000
 """Entries of one transfer: if one directory holds them all, each costs up to 24 bytes to notice names that collide."""
 
+MAX_NAMED_AGAIN: Final = 100_000
+"""Files of one transfer whose several names are kept: both sides remember each, in some 600 bytes. The names of what is
+more are sent as files of their own."""
+
 MAX_FILE_SIZE: Final = 2**63 - 1
 """Bytes of one file and of one transfer: what off_t holds."""
 

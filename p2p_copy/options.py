@@ -16,6 +16,13 @@ class Links(Enum):
     """Leave them out, silently."""
 
 
+class Preserve(Enum):
+    """What is kept of files beyond contents, modes and times, if both sides ask for it."""
+
+    HARD_LINKS = "hard-links"
+    """Several names of one file stay names of one file."""
+
+
 class Conflict(Enum):
     """What the receiver does when a name exists already."""
 

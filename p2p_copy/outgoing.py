@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files.first_names import FirstNames, sent_before
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
 from p2p_copy.protocol import wire
@@ -28,6 +29,7 @@ from p2p_copy.protocol.messages import (
     Message,
     Omitted,
     Page,
+    Preserved,
     Reason,
     Total,
     WholeFile,
@@ -85,6 +87,7 @@ class Outgoing:
         self._session = session
         self._sent = sent
         self._receipt = receipt
+        self._first_names = FirstNames() if Preserved.HARD_LINKS in accept.preserve else None
         self._asked = accept.holds
         self._answered = 0  # entries, from the first on, of which the receiver has said what it holds
         self._held: dict[int, Held] = {}
@@ -120,6 +123,8 @@ class Outgoing:
             raise PeerMisbehaved("The receiver speaks of an entry that was never named.")
         if self._matters(index):
             self._rejected.add(index)
+        if self._first_names is not None:
+            self._first_names.reject(index)
         self.rejections += reason.is_failure
         self.skips += not reason.is_failure
         self.unwanted += reason is Reason.EXCLUDED
@@ -237,6 +242,8 @@ class Outgoing:
                 break  # and with it all that the walk would still find
             found.index = self._entries
             self._entries += 1
+            if self._first_names is not None:
+                self._first_names.name(found)
             page.append(found)
             size += wire.most_bytes(found.entry)
             if len(page) == limits.SENDER_PAGE_ENTRIES or size >= limits.SENDER_PAGE_BYTES:
@@ -261,6 +268,8 @@ class Outgoing:
                     self.size += found.entry.size
                 except SourceFailed as failure:
                     yield self._failed(found, failure.reason)
+            if self._first_names is not None:
+                self._first_names.sent(found, digest)
             self._root.add(found.entry, digest)
             if self._receipt is not None:
                 delivered = not self._is_rejected(found)  # as far as is known by now
@@ -269,6 +278,9 @@ class Outgoing:
 
     def _file(self, found: Found, held: Held | None) -> Generator[Message | Pause, None, bytes]:
         """Send one file, or what the receiver does not hold of it; return its digest."""
+        if (before := sent_before(found)) is not None:
+            yield FileEnd(found.index, before)
+            return before
         size = found.entry.size
         if size <= limits.CHUNK:
             digest = self._sent.digest(found) if held else None
@@ -301,7 +313,7 @@ class Outgoing:
         digest = FileDigest(found.entry.size)
         with open_source(found) as source:
             for piece in source.read_pieces(lambda: limits.MOST_CHUNK):
-                _add(digest, piece)
+                digest.add(piece)
                 yield Pause.WORK
         self._sent.whole(found, digest.digest())
         return digest.digest()
@@ -351,7 +363,7 @@ class Outgoing:
         with open_source(found) as source:
             for piece in source.read_pieces(lambda: self._chunk, offset):
                 known = len(digest.leaves)
-                _add(digest, piece)
+                digest.add(piece)
                 if len(digest.leaves) > known:
                     self._sent.add_leaves(found, bytes(digest.leaves[known:]))
                 if isinstance(piece, int):
@@ -374,11 +386,3 @@ class Outgoing:
         while above is not None and above.index not in self._rejected:
             above = above.parent
         return above
-
-
-def _add(digest: FileDigest, piece: bytes | int) -> None:
-    """Add what was read of a file; a number stands for a hole."""
-    if isinstance(piece, int):
-        digest.skip(piece)
-    else:
-        digest.update(piece)

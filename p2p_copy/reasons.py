@@ -28,6 +28,7 @@ SENTENCES: Final = {
     Reason.TOO_MUCH: "is larger than the receiver takes",
     Reason.EXCLUDED: "was left out, as asked",
     Reason.DECLINED: "was declined",
+    Reason.ORIGINAL: "is another name (hard link) of a file that was not delivered",
 }
 
 

@@ -22,21 +22,24 @@ from p2p_copy.lasting import Memory, converse, writing
 from p2p_copy.meet import Partner, plain_errors
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Conflict, Names
+from p2p_copy.parting import part_ways, send_whole
+from p2p_copy.preserving import NO_HARD_LINKS, Once, flags, not_asked_for
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer
+from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer, Preserved
 from p2p_copy.protocol.rendezvous import Movement, Role, Way
-from p2p_copy.reasons import SENTENCES, farewell, given_up
+from p2p_copy.reasons import SENTENCES, given_up
 from p2p_copy.several import LINK_ERRORS
 from p2p_copy.stalls import LIMITED, Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
     from p2p_copy.observe import Ask
+    from p2p_copy.options import Preserve
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.session import Session
@@ -49,6 +52,7 @@ async def receive(
     code: Code,
     conflict: Conflict = Conflict.REFUSE,
     names: Names = Names.PORTABLE,
+    preserve: Collection[Preserve] = (),
     max_size: int | None = None,
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
@@ -75,6 +79,7 @@ async def receive(
         code: the code that both sides share.
         conflict: what to do when a name exists already.
         names: which names to accept.
+        preserve: what to keep of files beyond contents, modes and times, if the sender tells it.
         max_size: most bytes of all files together; None for what fits on the disk.
         only: patterns, as in a .gitignore, over paths inside the transfer: take nothing else.
         exclude: patterns of what is not wanted, though it may be among `only`.
@@ -105,7 +110,17 @@ async def receive(
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=over, tag=tag)
     receiving = _Receiving(
-        out, conflict, names, max_size, selection, memory, file, watcher, ask=ask, reverify=reverify
+        out,
+        conflict,
+        names,
+        flags(preserve),
+        max_size,
+        selection,
+        memory,
+        file,
+        watcher,
+        ask=ask,
+        reverify=reverify,
     )
     done = False  # who is stopped is remembered even if all is here: the sender may not know it
     try:
@@ -144,6 +159,7 @@ class _Receiving:
         out: str,
         conflict: Conflict,
         names: Names,
+        preserve: Preserved,
         max_size: int | None,
         selection: Selection,
         memory: Memory,
@@ -159,6 +175,9 @@ class _Receiving:
         self._out = out
         self._conflict = conflict
         self._names = names
+        self._preserve = preserve
+        self._offered = Preserved.NOTHING
+        self._once = Once(observer)
         self._max_size = max_size
         self._selection = selection
         self._memory = memory
@@ -185,6 +204,13 @@ class _Receiving:
         )
         return Target(self._out, conflict=self._conflict, kept=kept)
 
+    def _open(self) -> tuple[Target, Preserved]:
+        """Return the target, and what of that which was asked for can be kept in it."""
+        target, preserve = self._target(), self._preserve
+        if Preserved.HARD_LINKS in preserve and not target.can_link():
+            preserve &= ~Preserved.HARD_LINKS
+        return target, preserve
+
     def leave_nothing(self) -> None:
         """Remove what nobody will ever go on with."""
         with suppress(P2PCopyError):
@@ -203,7 +229,7 @@ class _Receiving:
                     await self._take(link, session, streams)
         except BaseException as error:
             refused = not self.begun and not isinstance(error, PeerMisbehaved)
-            await _part_ways(link, session, Declined() if refused else error)
+            await part_ways(link, session, Declined() if refused else error)
             raise
         assert self.report is not None, "all was written, now or before"
         return self.report
@@ -214,6 +240,8 @@ class _Receiving:
             for message in session.hear(await link.receive()):
                 match message:
                     case Offer():
+                        self._once.tell(*not_asked_for(self._preserve & ~message.preserve, "sender"))
+                        self._offered = message.preserve
                         return link.wish.agree(message.streams)
                     case Goodbye() if self.report is not None:
                         return 0
@@ -235,15 +263,18 @@ class _Receiving:
             self._observer.accepted()
 
     async def _take(self, link: Bundle, session: Session, streams: int) -> None:
-        target = await trio.to_thread.run_sync(self._target)
+        target, preserve = await trio.to_thread.run_sync(self._open)
+        if Preserved.HARD_LINKS in self._preserve & ~preserve:
+            self._once.tell(NO_HARD_LINKS)
+        preserve &= self._offered
         settled = self._note if self._file is not None else None
         portable = self._names is Names.PORTABLE
-        manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled)
+        manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
         incoming = Incoming(target, session, manifest, max_size=self._max_size, selection=self._selection)
         try:
             async with writing(self._file):
                 await self._memory.keep(session.ticket, sure=True)
-                session.say(Accept(PROGRAM, portable, incoming.holds, streams))
+                session.say(Accept(PROGRAM, portable, incoming.holds, streams, preserve))
                 await link.send(session.record())
                 link.spread(streams)
                 await self._write_all(link, incoming)
@@ -296,7 +327,7 @@ class _Receiving:
                 if incoming.root is not None and not incoming.goodbye:
                     await self._confirm(incoming)
                 for answer in answers:
-                    await _send_whole(link, answer)
+                    await send_whole(link, answer)
             nursery.cancel_scope.cancel()
 
     async def _next(
@@ -307,7 +338,7 @@ class _Receiving:
             with trio.move_on_after(limits.BEAT):
                 return await records.receive()
             if (beat := incoming.beat()) is not None:
-                await _send_whole(link, beat)
+                await send_whole(link, beat)
 
     async def _confirm(self, incoming: Incoming) -> None:
         """Note that everything is here: from now on nothing is missing but the sender's goodbye."""
@@ -355,26 +386,6 @@ def _nothing_comes(movement: Movement, *, in_message: bool) -> str:
 _SLOW_DISK = "Nothing moves: the disk here has taken nothing"
 
 
-async def _send_whole(link: Bundle, record: bytes) -> None:
-    """Send a record to its end even if this side is stopped meanwhile, for a bounded time.
-
-    A send that is cut ends the link, and then nobody could tell the sender why this side ends.
-    """
-    async with trio.open_nursery() as nursery:
-        sending = trio.CancelScope(shield=True)
-
-        async def send() -> None:
-            with sending:
-                await link.send(record)
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(send)
-        try:
-            await trio.sleep_forever()
-        finally:
-            sending.deadline = trio.current_time() + limits.GOODBYE_TIMEOUT
-
-
 def _tell(incoming: Incoming, observer: Observer) -> None:
     problems, incoming.problems = incoming.problems, []
     for path, reason in problems:
@@ -386,14 +397,3 @@ def _tell(incoming: Incoming, observer: Observer) -> None:
         observer.total(*incoming.total)
         incoming.total = None
     observer.progress(incoming.files, incoming.size)
-
-
-async def _part_ways(link: Bundle, session: Session, error: BaseException) -> None:
-    """Tell the sender why this side ends, if it can still be told; never in the way of the error itself."""
-    with trio.move_on_after(limits.GOODBYE_TIMEOUT, shield=True):
-        try:
-            session.say(farewell(error))
-            await link.send(session.record())
-            await link.aclose()
-        except (AssertionError, *LINK_ERRORS):
-            return  # the conversation is over already

@@ -22,9 +22,11 @@ from p2p_copy.files.sent import Sent
 from p2p_copy.lasting import Memory, converse, writing
 from p2p_copy.link import LinkBroken
 from p2p_copy.meet import Partner
+from p2p_copy.news import News
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Links
 from p2p_copy.outgoing import Outgoing
+from p2p_copy.preserving import Once, flags, not_asked_for
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
@@ -45,12 +47,14 @@ from p2p_copy.stalls import LIMITED, Stalls
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
+    from p2p_copy.options import Preserve
     from p2p_copy.protocol.code import Code
+    from p2p_copy.protocol.messages import Preserved
     from p2p_copy.protocol.session import Session
 
 
@@ -60,6 +64,7 @@ async def send(
     relay: str,
     code: Code,
     links: Links = Links.KEEP,
+    preserve: Collection[Preserve] = (),
     only: Sequence[str] = (),
     exclude: Sequence[str] = (),
     wait: float = limits.PEER_WAIT,
@@ -81,6 +86,7 @@ async def send(
         relay: address of the relay, ws:// or wss://.
         code: the code that both sides share.
         links: what to do with symbolic links inside a directory.
+        preserve: what to tell of files beyond contents, modes and times, if the receiver asks for it.
         only: patterns, as in a .gitignore, over paths inside the transfer: send nothing else.
         exclude: patterns of what is not sent, though it may be among `only`.
         wait: seconds to wait for the receiver.
@@ -107,7 +113,7 @@ async def send(
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt, role="sender", program=FULL_NAME, over=over, tag=tag)
-    sending = _Sending(paths, links, selection, memory, file, watcher)
+    sending = _Sending(paths, links, selection, flags(preserve), memory, file, watcher)
     done = False  # who is stopped is remembered even if all is delivered: the receiver may not know it
     try:
         if file is not None and memory.report is None:
@@ -137,6 +143,7 @@ class _Sending:
         paths: Sequence[str],
         links: Links,
         selection: Selection,
+        preserve: Preserved,
         memory: Memory,
         file: ReceiptFile | None,
         observer: Observer,
@@ -144,10 +151,12 @@ class _Sending:
         self._paths = paths
         self._links = links
         self._selection = selection
+        self._preserve = preserve
         self._memory = memory
         self._file = file
         self._observer = observer
         self._began: float | None = None
+        self._once = Once(observer)
         self.sent = Sent(memory.journal)
         self.report = memory.report
 
@@ -165,7 +174,7 @@ class _Sending:
         return self.report
 
     async def _offer(self, link: Bundle, session: Session) -> Accept:
-        answer = await _offer(link, session)
+        answer = await _offer(link, session, self._preserve)
         if isinstance(answer, Accept):
             return answer
         its = (self._paths, self._links, answer.portable_names, self._selection)
@@ -174,6 +183,9 @@ class _Sending:
     async def _deliver(self, link: Bundle, session: Session, began: float) -> Report:
         await self._memory.keep(session.ticket, sure=False)
         accept = await self._offer(link, session)
+        if accept.preserve & ~self._preserve:
+            raise PeerMisbehaved("The receiver asks for more than it was offered.")
+        self._once.tell(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         link.spread(accept.streams)
         await self._memory.keep(session.ticket, sure=True)
         outgoing = Outgoing(
@@ -202,8 +214,8 @@ class _Sending:
         return report
 
 
-async def _offer(link: Bundle, session: Session) -> Accept | Ask:
-    session.say(Offer(PROGRAM, link.wish.number))
+async def _offer(link: Bundle, session: Session, preserve: Preserved) -> Accept | Ask:
+    session.say(Offer(PROGRAM, link.wish.number, preserve))
     await link.send(session.record())
     with trio.move_on_after(limits.OFFER_TIMEOUT):
         for message in session.hear(await link.receive()):
@@ -227,7 +239,7 @@ async def _stream(
 ) -> Receipt:
     """Send all records while listening to the receiver; return its receipt, checked."""
     stop_counting = False
-    outgoing_news = _News()
+    outgoing_news = News()
     stalls = Stalls(observer, link)
 
     def no_way() -> str:
@@ -321,22 +333,6 @@ def _slow_way(stalls: Stalls) -> str:
 _SILENT_RECEIVER = "Nothing moves: the receiver looks what it has already, and has not answered"
 
 
-class _News:
-    """Tells somebody who waits that the receiver has said what it holds."""
-
-    def __init__(self) -> None:
-        self._event = trio.Event()
-
-    def next(self) -> trio.Event:
-        """Return what is set by the first news from now on."""
-        self._event = trio.Event()
-        return self._event
-
-    def come(self) -> None:
-        """Here they are."""
-        self._event.set()
-
-
 def _tell_problems(outgoing: Outgoing, observer: Observer) -> None:
     problems, outgoing.problems = outgoing.problems, []
     for path, reason in problems:
@@ -347,7 +343,7 @@ async def _listen(
     link: Bundle,
     session: Session,
     outgoing: Outgoing,
-    news: _News,
+    news: News,
     patience: trio.CancelScope,
     stalls: Stalls,
     observer: Observer,

@@ -28,6 +28,7 @@ from p2p_copy.protocol.messages import (
     Message,
     Offer,
     Page,
+    Preserved,
     Reason,
     Receipt,
     Reject,
@@ -77,7 +78,7 @@ class Attack:
             with plain_errors():
                 partner = Partner(Role.SENDER, relay, CODE, 10, None, None, Observer())
                 async with meet(partner, Memory(None, 0).appointment(partner), 10) as (link_, session):
-                    session.say(Offer("attacker/1", streams=1))
+                    session.say(Offer("attacker/1", 1, Preserved(sum(Preserved))))
                     await link_.send(session.record())
                     self.heard += session.hear(await link_.receive())
                     for record in records:

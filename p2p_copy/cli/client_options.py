@@ -17,7 +17,34 @@ from p2p_copy.cli.variables import (
     STATE_VARIABLE,
     TOKEN_VARIABLE,
 )
-from p2p_copy.options import Conflict, Links, Names
+from p2p_copy.options import Conflict, Links, Names, Preserve
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _preserve_of(_type: object, tokens: Sequence[Any]) -> tuple[Preserve, ...]:
+    """Return what `hard-links`, or several such words with commas in between, mean, each once."""
+    chosen: dict[Preserve, None] = {}
+    for token in tokens:
+        for word in token.value.split(","):
+            try:
+                chosen[Preserve(word.strip())] = None
+            except ValueError:
+                known = ", ".join(one.value for one in Preserve)
+                raise CoercionError(f'"{word}" is none of: {known}.', token=token) from None
+    return tuple(chosen)
+
+
+_PRESERVE: Final = Parameter(
+    converter=_preserve_of,
+    negative="",
+    metavar="WHAT",
+    show_default=False,
+    show_choices=False,
+    help="Keep, besides contents, modes and times: hard-links (several names of one file). Both sides must name it; "
+    "commas between several.",
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -170,6 +197,7 @@ class SendOptions:
             "point to, or skip them."
         ),
     ] = Links.KEEP
+    preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
 
 
 @Parameter(name="*")
@@ -191,6 +219,7 @@ class ReceiveOptions:
         Names,
         Parameter(help="Accept names that work on all systems only, or whatever this system can hold."),
     ] = Names.PORTABLE
+    preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
     max_size: Annotated[
         int | None,
         Parameter(

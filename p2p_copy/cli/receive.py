@@ -12,7 +12,7 @@ from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import receive_words
 from p2p_copy.errors import Declined, PartialTransfer
-from p2p_copy.options import Conflict, Names
+from p2p_copy.options import Conflict, Names, Preserve
 from p2p_copy.protocol import code as codes
 from p2p_copy.receiver import receive as receive_files
 
@@ -47,6 +47,7 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
         remembered.OPTIONS: {
             "conflict": its.on_conflict.value,
             "names": its.names.value,
+            "preserve": [one.value for one in its.preserve],
             "max_size": its.max_size,
             **remembered.patterns(options),
         },
@@ -100,6 +101,7 @@ def go_on(
             code=code,
             conflict=Conflict(chosen["conflict"]),
             names=Names(chosen["names"]),
+            preserve=[Preserve(one) for one in chosen["preserve"]],
             max_size=chosen["max_size"],
             only=chosen["only"],
             exclude=chosen["exclude"],

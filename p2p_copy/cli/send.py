@@ -15,7 +15,7 @@ from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import SERVE_AUTO, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
 from p2p_copy.files.selection import Selection
-from p2p_copy.options import Links
+from p2p_copy.options import Links, Preserve
 from p2p_copy.protocol import code as codes
 from p2p_copy.sender import send as send_files
 
@@ -54,7 +54,11 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
         remembered.ROLE: "sender",
         remembered.RELAY: relay,
         remembered.PATHS: [os.path.abspath(path) if path else path for path in word.paths],
-        remembered.OPTIONS: {"links": its.links.value, **remembered.patterns(options)},
+        remembered.OPTIONS: {
+            "links": its.links.value,
+            "preserve": [one.value for one in its.preserve],
+            **remembered.patterns(options),
+        },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
         remembered.STREAMS: options.streams,
     }
@@ -94,15 +98,14 @@ def go_on(
     It raises what `send` raises.
     """
     progress = Progress(terminal, verb="Sent")
-    relay = facts[remembered.RELAY]
-    chosen = facts[remembered.OPTIONS]
+    relay, chosen = facts[remembered.RELAY], facts[remembered.OPTIONS]
     if state is not None:
         remembered.say_where_it_stands(state, terminal)
     met = state is not None and remembered.SURE in state.facts
 
     async def through(address: str, seen_as: str) -> Report:
         if not met:
-            progress.announce(_announcement(code, seen_as, generated=generated))
+            progress.announce(_announcement(code, seen_as, chosen["preserve"], generated=generated))
         return await send_files(
             facts[remembered.PATHS],
             relay=address,
@@ -110,6 +113,7 @@ def go_on(
             links=Links(chosen["links"]),
             only=chosen["only"],
             exclude=chosen["exclude"],
+            preserve=[Preserve(one) for one in chosen["preserve"]],
             wait=options.wait,
             patience=options.patience,
             state=state,
@@ -145,9 +149,11 @@ def _binds(serve: str) -> list[tuple[str, int]]:
     return [bind]
 
 
-def _announcement(code: Code, relay: str, *, generated: bool) -> list[str]:
+def _announcement(code: Code, relay: str, preserve: Sequence[str], *, generated: bool) -> list[str]:
     """Return what the receiver's side must know. A code that its users chose is not shown."""
     command = ["p2p-copy", "receive", "--server", relay]
+    if preserve:
+        command += ["--preserve", ",".join(preserve)]
     if not generated:
         return [f"On the other machine: {shlex.join(command)}"]
     command.insert(2, code.text)

@@ -46,6 +46,37 @@ def place(conflict: Conflict, name: str, put: Callable[[str], _T], *, ending: bo
     raise Refused(Reason.EXISTS)
 
 
+def move(
+    conflict: Conflict,
+    directory: Directory,
+    temporary: str,
+    name: str,
+    there: os.stat_result,
+    intend: Callable[[str, os.stat_result], None] | None,
+) -> str:
+    """Give what is complete under a private name its own, or another one that the policy offers; return that.
+
+    `intend` is told of another one, and what the system says of the file (`there`), before it is given.
+
+    Raises:
+        Refused: the name is taken.
+        OSError: the file system does not do it.
+
+    """
+    if conflict is Conflict.OVERWRITE:
+        check(conflict, directory, name)
+        directory.move_over(temporary, name)
+        return name
+
+    def put(free: str) -> str:
+        if intend is not None and free != name:
+            intend(free, there)
+        directory.move_new(temporary, free)
+        return free
+
+    return place(conflict, name, put)
+
+
 def check(conflict: Conflict, directory: Directory, name: str) -> None:
     """Look whether a file can have this name: it is free, or the policy replaces the file that has it.
 

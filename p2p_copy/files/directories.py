@@ -21,13 +21,13 @@ import shutil
 import stat
 import sys
 from collections import OrderedDict
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 HANDLES = os.open in os.supports_dir_fd
 """Whether this system can work relative to open directories (rule 1), or only with paths (rule 3)."""
@@ -144,6 +144,21 @@ class Directory:
         """Create a file that only we may read, open for writing; `FileExistsError` if the name is taken."""
         at, fd = self._at(name)
         return os.open(at, CREATE, 0o600, dir_fd=fd)
+
+    def close_new(self, name: str) -> None:
+        """Create an empty file; `FileExistsError` if the name is taken."""
+        os.close(self.create(name))
+
+    def link(self, name: str, where: Directory, new: str) -> None:
+        """Give a file in here another name, in `where`; `FileExistsError` if that is taken. No link is followed."""
+        if not hasattr(os, "link"):
+            raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+        source, fd = self._at(name)
+        target, to = where._at(new)
+        if os.link in os.supports_follow_symlinks:
+            os.link(source, target, src_dir_fd=fd, dst_dir_fd=to, follow_symlinks=False)
+        else:
+            os.link(source, target)
 
     def reopen(self, name: str) -> int:
         """Open a file that is there, for writing. A link is never followed."""
@@ -318,6 +333,19 @@ class Directory:
     def _expect(self, status: os.stat_result) -> None:
         if (status.st_dev, status.st_ino) != self._identity:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+
+@contextmanager
+def reached(top: Directory, way: Sequence[str]) -> Iterator[Directory]:
+    """Open the directory to which these names lead from another one, for the time of a `with`."""
+    opened = [top]
+    try:
+        for name in way:
+            opened.append(opened[-1].open(name))
+        yield opened[-1]
+    finally:
+        for directory in opened[1:]:
+            directory.close()
 
 
 def is_link(status: os.stat_result) -> bool:

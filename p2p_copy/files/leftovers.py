@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
-from p2p_copy.files.directories import Directory
+from p2p_copy.files.directories import Directory, reached
 from p2p_copy.files.part import has_tag
 
 if TYPE_CHECKING:
@@ -30,13 +30,8 @@ def remove_orphans(top: Directory, kept: Kept) -> None:
     """Remove the parts of files that the sender does not name any more, and forget them."""
     for path in kept.orphans():
         *way, name = path.split("/")
-        opened = [top]
-        with suppress(OSError, ValueError):
-            for component in way:
-                opened.append(opened[-1].open(component))
-            _remove(opened[-1], name)
-        for directory in opened[1:]:
-            directory.close()
+        with suppress(OSError, ValueError), reached(top, way) as directory:
+            _remove(directory, name)
 
 
 def remove_traces(directory: Directory, tag: str, *, depth: int = limits.MAX_DEPTH) -> None:

@@ -31,7 +31,7 @@ def open_output(out: str, tag: str) -> Directory:
         fail_for_good(error)
     try:
         probe = temporary_name(tag)
-        os.close(top.create(probe))
+        top.close_new(probe)
         top.unlink(probe)
     except PermissionError:
         top.close()

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 from p2p_copy import limits
 from p2p_copy.files import conflicts, directories
 from p2p_copy.files.failures import fail
-from p2p_copy.options import Conflict
 from p2p_copy.protocol import names
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p2p_copy.files.directories import Directory
+    from p2p_copy.options import Conflict
     from p2p_copy.protocol.messages import Entry
 
 
@@ -160,6 +160,13 @@ class Part:
         except OSError as error:
             fail(error)
 
+    def add(self, piece: bytes | memoryview | int) -> None:
+        """Append a piece of a file: bytes, or the length of a hole; see `write` and `skip`."""
+        if isinstance(piece, int):
+            self.skip(piece)
+        else:
+            self.write(piece)
+
     def skip(self, count: int) -> None:
         """Append so many zero bytes as a hole, which takes no room where the file system can do that.
 
@@ -212,19 +219,9 @@ class Part:
         return there
 
     def _move(self, there: os.stat_result, intend: Callable[[str, os.stat_result], None] | None) -> str:
-        directory, name = self._directory, self._entry.name
-        if self._conflict is Conflict.OVERWRITE:
-            conflicts.check(self._conflict, directory, name)
-            directory.move_over(self._temporary, name)
-        else:
-
-            def move(free: str) -> str:
-                if intend is not None and free != self._entry.name:
-                    intend(free, there)
-                directory.move_new(self._temporary, free)
-                return free
-
-            name = conflicts.place(self._conflict, name, move)
+        name = conflicts.move(
+            self._conflict, self._directory, self._temporary, self._entry.name, there, intend
+        )
         self._temporary = ""
         return name
 

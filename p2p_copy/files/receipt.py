@@ -98,7 +98,7 @@ class ReceiptWriter:
             NoSpace, OutputNotWritable: the disk does not take it.
 
         """
-        kind, depth, name, mode, mtime_ns, size, target = entry
+        kind, depth, name, mode, mtime_ns, size, target, extra = entry
         assert path.count("/") == depth, "a path has a component for each level"
         line = (
             f'{self._separator}{{"path": {_quoted(path)}, "kind": "{KINDS[kind]}", '
@@ -110,6 +110,10 @@ class ReceiptWriter:
             line += f', "target": {_quoted(target)}'
         if path.rpartition("/")[2] != name:
             line += f', "name": {_quoted(name)}'
+        if extra is not None and extra.named_again:
+            line += ', "named_again": true'
+        if extra is not None and extra.original is not None:
+            line += f', "original": {extra.original}'
         if not delivered:
             line += ', "delivered": false'
         self._write(line + "}")

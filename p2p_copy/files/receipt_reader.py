@@ -12,7 +12,7 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.json_stream import JsonStream, Malformed
 from p2p_copy.files.receipt import DIGEST, EPOCH, FORMAT, KINDS, SECOND, said
 from p2p_copy.protocol import names
-from p2p_copy.protocol.messages import Entry, Kind
+from p2p_copy.protocol.messages import Entry, Extra, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,8 +182,19 @@ def _record(value: object) -> Record:
         _time(_text(fields, "mtime")),
         _whole(fields.get("size"), "size") if kind is Kind.FILE else 0,
         _target(_text(fields, "target")) if kind is Kind.LINK else "",
+        _extra(fields) if kind is Kind.FILE else None,
     )
     return Record(parts, entry, digest, delivered and (kind is not Kind.FILE or digest is not None))
+
+
+def _extra(fields: dict[str, Any]) -> Extra | None:
+    again = fields.get("named_again", False)
+    if not isinstance(again, bool):
+        raise Malformed("its 'named_again' is neither true nor false")
+    original = _whole(fields["original"], "original") if "original" in fields else None
+    if original is not None and original >= limits.MAX_ENTRIES:
+        raise Malformed("its 'original' is no number that it could be")
+    return Extra(again, original) if again or original is not None else None
 
 
 def _text(fields: dict[str, Any], key: str) -> str:

@@ -37,6 +37,7 @@ from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from p2p_copy.files.first_names import FirstName
     from p2p_copy.files.reading import Identity
 
 __all__ = [
@@ -72,12 +73,14 @@ class Found:
         parent: the directory in which it was found, None for what the user named.
         followed: `path` is, or may be, a link that leads to it.
         identity: device, inode, size and time (ns) as the walk has seen them.
+        names: how many links the file system has to it.
         index: its number in the manifest; the consumer's, -1 until set.
+        first: what is known of it under its first name, if it has several and they are kept; the consumer's.
         pruned: set by the consumer of the walk to a directory of which it wants no more.
 
     """
 
-    __slots__ = ("entry", "followed", "identity", "index", "parent", "path", "pruned")
+    __slots__ = ("entry", "first", "followed", "identity", "index", "names", "parent", "path", "pruned")
 
     def __init__(
         self, entry: Entry, path: str, parent: Found | None, status: os.stat_result, *, followed: bool
@@ -87,7 +90,9 @@ class Found:
         self.parent = parent
         self.followed = followed
         self.identity: Identity = identity_of(status)
+        self.names = status.st_nlink
         self.index = -1
+        self.first: FirstName | None = None
         self.pruned = False
 
     @property

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy import limits
 from p2p_copy.files import conflicts, directories, leftovers
 from p2p_copy.files.failures import Refused, fail, fail_for_good
+from p2p_copy.files.further_names import FurtherNames, are_possible
 from p2p_copy.files.journal import Journal
 from p2p_copy.files.kept import Holding, Kept
 from p2p_copy.files.output import open_output
@@ -66,6 +67,7 @@ class Target:
         self.kept = kept or Kept(Journal(None))
         self._top = open_output(out, self.kept.tag)
         self._directories: dict[int, Directory] = {}
+        self._names = FurtherNames(self._top, self._directories, self.kept)
         self._part: tuple[Item, Part] | None = None
         leftovers.sweep(self._top, self.kept)
 
@@ -88,6 +90,10 @@ class Target:
             return self._top.free_bytes()
         except OSError as error:
             fail_for_good(error)
+
+    def can_link(self) -> bool:
+        """Return whether files here can have several names."""
+        return are_possible(self._top, self.kept.tag)
 
     def make_directory(self, item: Item) -> None:
         """Create a directory, or enter one that exists.
@@ -278,6 +284,16 @@ class Target:
 
         item.name, there = part.publish(intend)
         note(there, name=item.name)
+        self._names.note(item, there)
+
+    def take_held(self, item: Item, holding: Holding) -> None:
+        """Let a file that is held be complete as it is."""
+        item.name = holding.name
+        self._names.note_held(item, self._parent(item))
+
+    def link_file(self, item: Item) -> None:
+        """Give a file that this transfer has brought another name; it raises what `FurtherNames.put` does."""
+        self._names.put(item, self._parent(item), self._check)
 
     def discard(self) -> None:
         """Throw the file under way away, if there is one."""
@@ -313,6 +329,7 @@ class Target:
                 fail(error)
             else:
                 self.kept.made(item, there, item.digest, flushed=False)
+                self._names.note(item, there)
                 return
         part = self._open(item)
         try:

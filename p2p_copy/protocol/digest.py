@@ -97,6 +97,13 @@ class FileDigest:
             if self._at == limits.SEGMENT:
                 self._end_segment()
 
+    def add(self, piece: bytes | memoryview | int) -> None:
+        """Take a piece of a file: bytes, or the length of a hole."""
+        if isinstance(piece, int):
+            self.skip(piece)
+        else:
+            self.update(piece)
+
     def skip(self, count: int) -> None:
         """Take so many zero bytes; whole segments of them take no time."""
         while count:

@@ -15,12 +15,22 @@ from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import names
 from p2p_copy.protocol.digest import RootDigest
-from p2p_copy.protocol.messages import Kind
+from p2p_copy.protocol.messages import Kind, Preserved
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from p2p_copy.protocol.messages import Data, Entry, FileEnd, FileFail, Finish, Hole, Page, WholeFile
+    from p2p_copy.protocol.messages import (
+        Data,
+        Entry,
+        Extra,
+        FileEnd,
+        FileFail,
+        Finish,
+        Hole,
+        Page,
+        WholeFile,
+    )
 
 
 class Item:
@@ -36,12 +46,14 @@ class Item:
         digest: what the sender says of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
         waits: set by the receiver to a directory that it takes only if it takes something in it.
+        original: the file of which this is another name, as long as no contents come for it.
         held: bytes that are here already, from the file's beginning; the sender may go on behind them.
 
     """
 
     __slots__ = (
-        "digest", "done", "entry", "held", "holds", "index", "name", "parent", "received", "refused", "waits",
+        "digest", "done", "entry", "held", "holds", "index", "name", "original", "parent", "received",
+        "refused", "waits",
     )  # fmt: skip
 
     def __init__(self, index: int, parent: Item | None, entry: Entry) -> None:
@@ -53,6 +65,7 @@ class Item:
         self.waits = False
         self.done = entry.kind is not Kind.FILE
         self.digest: bytes | None = None
+        self.original: Item | None = None
         self.received = 0
         self.held = 0
         self.holds = 1  # a directory is held by being open for entries, and by each file in it
@@ -84,11 +97,20 @@ class Manifest:
 
     `portable` asks for names that mean the same everywhere, `key` (16 random bytes) keeps a sender from
     choosing names that collide in the name table. `settled` is told every entry in order, once nothing more
-    becomes of it.
+    becomes of it. `preserve` is what this side has asked for.
     """
 
-    def __init__(self, *, portable: bool, key: bytes, settled: Callable[[Item], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        portable: bool,
+        key: bytes,
+        settled: Callable[[Item], None] | None = None,
+        preserve: Preserved = Preserved.NOTHING,
+    ) -> None:
         self._settled = settled
+        self.preserve = preserve
+        self._named_again: dict[int, Item] = {}
         self._portable = portable
         self._key = key
         self._top_names = names.SeenNames(key)
@@ -103,7 +125,8 @@ class Manifest:
         self._sent_size = 0
         self._failed_files = 0
         self.declared = 0
-        """Bytes of all files announced so far."""
+        """Bytes of all files announced so far, except for further names of the same file."""
+        self._named_size = 0
         self.owed = 0
         """Bytes announced and not yet received."""
 
@@ -146,15 +169,32 @@ class Manifest:
         if entry.kind is Kind.DIRECTORY:
             levels.append(_Level(item, path_bytes, names.SeenNames(self._key)))
             return item
-        self.declared += entry.size
-        self.owed += entry.size
-        if self.declared > limits.MAX_FILE_SIZE:
+        self._named_size += entry.size
+        if self._named_size > limits.MAX_FILE_SIZE:
             raise PeerMisbehaved("The other side announces more bytes than any file system holds.")
+        if entry.extra is not None:
+            self._take_extra(item, entry.extra)
+        if item.original is None:
+            self.declared += entry.size
+            self.owed += entry.size
         return item
+
+    def _take_extra(self, item: Item, extra: Extra) -> None:
+        """Find the file of which this is another name, and remember one that may have more."""
+        if extra.original is not None:
+            item.original = self._named_again.get(extra.original)
+            if item.original is None or item.original.entry.size != item.entry.size:
+                raise PeerMisbehaved(
+                    "The other side names a file again that it never named, or as another one."
+                )
+        if extra.named_again:
+            self._named_again[item.index] = item
+            if len(self._named_again) > limits.MAX_NAMED_AGAIN:
+                raise PeerMisbehaved("The other side names more files with several names than may be kept.")
 
     def _check(self, entry: Entry, above: _Level | None) -> int:
         """Refuse what may not be in a manifest; return the length of the path in bytes."""
-        kind, _, name, _, _, size, target = entry
+        kind, _, name, _, _, size, target, extra = entry
         refusal = names.refusal(name, portable=self._portable)
         if refusal is None and kind is Kind.LINK:
             refusal = names.link_target_refusal(target, entry.depth, portable=self._portable)
@@ -164,6 +204,8 @@ class Manifest:
             raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a target, but it is no link.")
         if size and (kind is not Kind.FILE or size > limits.MAX_FILE_SIZE):
             raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a size that it cannot have.")
+        if extra is not None and (kind is not Kind.FILE or not self.preserve):
+            raise PeerMisbehaved(f"The other side says more of '{_shown(name)}' than it was asked for.")
         key = names.collision_key(name, portable=self._portable)
         if not (above.seen if above else self._top_names).add(key):
             raise PeerMisbehaved(
@@ -184,8 +226,9 @@ class Manifest:
     def waive(self, item: Item) -> None:
         """Say that an entry is not to come, so that its bytes count for nothing."""
         item.refused = True
-        self.declared -= item.entry.size
-        self.hold(item, item.entry.size)
+        if item.original is None:
+            self.declared -= item.entry.size
+            self.hold(item, item.entry.size)
 
     def _use_held(self, item: Item, *, at: int) -> None:
         """Let a file go on behind what is held of it if its bytes begin `at` that place; else it starts over."""
@@ -196,6 +239,13 @@ class Manifest:
                 self.owed += item.held
             item.held = 0
 
+    def _begin(self, item: Item) -> None:
+        """Count a file whose contents come although it was said to be another name of one named before."""
+        if item.original is not None:
+            item.original = None
+            self.declared += item.entry.size
+            self.owed += item.entry.size
+
     def data(self, message: Data | Hole) -> Item:
         """Return the item that these bytes belong to.
 
@@ -204,6 +254,7 @@ class Manifest:
 
         """
         item = self._file(message.index)
+        self._begin(item)
         self._use_held(item, at=message.offset)
         size = message.size
         if message.offset != item.received or size > item.entry.size - item.received:
@@ -221,6 +272,11 @@ class Manifest:
 
         """
         item = self._file(message.index)
+        if item.original is not None and item.original.digest is not None:
+            if message.digest != item.original.digest:
+                raise PeerMisbehaved("The other side gives two names of one file different digests.")
+            return self._ended(item, message.digest)
+        self._begin(item)
         self._use_held(item, at=item.entry.size)
         if item.received != item.entry.size:
             raise PeerMisbehaved("The other side ended a file before all of it was sent.")
@@ -234,6 +290,7 @@ class Manifest:
 
         """
         item = self._file(message.index)
+        self._begin(item)
         self._use_held(item, at=0)
         if item.received or len(message.data) != item.entry.size:
             raise PeerMisbehaved("The other side sent another number of bytes than it had announced.")
@@ -254,8 +311,9 @@ class Manifest:
 
         """
         item = self._file(message.index)
-        self._use_held(item, at=0)
-        self.owed -= item.entry.size - item.received
+        if item.original is None:
+            self._use_held(item, at=0)
+            self.owed -= item.entry.size - item.received
         self._failed_files += not item.refused
         return item
 

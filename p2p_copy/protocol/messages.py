@@ -13,7 +13,7 @@ Nothing changes a message, but none is frozen: that would take longer, for the c
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import NamedTuple, TypeAlias
 
 
@@ -23,6 +23,13 @@ class Kind(IntEnum):
     DIRECTORY = 1
     FILE = 2
     LINK = 3
+
+
+class Preserved(IntFlag):
+    """What of files is kept beyond contents, modes and times: only what both sides ask for."""
+
+    NOTHING = 0
+    HARD_LINKS = 1
 
 
 class Reason(IntEnum):
@@ -47,6 +54,7 @@ class Reason(IntEnum):
     TOO_MUCH = 16
     EXCLUDED = 17
     DECLINED = 18
+    ORIGINAL = 19
 
     @property
     def is_failure(self) -> bool:
@@ -55,6 +63,17 @@ class Reason(IntEnum):
 
 
 _AS_ASKED = frozenset({Reason.SKIPPED, Reason.EXCLUDED})
+
+
+class Extra(NamedTuple):
+    """What only some entries have, and only if it is `Preserved`.
+
+    A file that is `named_again` may have more names, in later entries. The entry of such a name has the number of the
+    first one as its `original`, and the same size.
+    """
+
+    named_again: bool = False
+    original: int | None = None
 
 
 class Entry(NamedTuple):
@@ -73,14 +92,19 @@ class Entry(NamedTuple):
     mtime_ns: int = 0
     size: int = 0
     target: str = ""
+    extra: Extra | None = None
 
 
 @dataclass(slots=True)
 class Offer:
-    """The sender's first words: its program and version, and for how many links it asks; 0 for no number."""
+    """The sender's first words: its program and version, and for how many links it asks; 0 for no number.
+
+    `preserve` is what it can tell beyond contents, modes and times.
+    """
 
     program: str
     streams: int = 0
+    preserve: Preserved = Preserved.NOTHING
 
 
 @dataclass(slots=True)
@@ -88,13 +112,14 @@ class Accept:
     """The receiver's answer: its program, whether it wants portable names only, and whether it holds something.
 
     With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`. `streams` is the
-    most links that this conversation will have.
+    most links that this conversation will have, `preserve` what the receiver wants of that which was offered.
     """
 
     program: str
     portable_names: bool
     holds: bool = False
     streams: int = 1
+    preserve: Preserved = Preserved.NOTHING
 
 
 @dataclass(slots=True)

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol.fields import U16, Reader, encode_text
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
     Ask,
     Data,
     Entry,
+    Extra,
     FileEnd,
     FileFail,
     Finish,
@@ -30,6 +32,7 @@ from p2p_copy.protocol.messages import (
     Offer,
     Omitted,
     Page,
+    Preserved,
     Preview,
     Progress,
     Reason,
@@ -52,7 +55,6 @@ _TWO: Final = struct.Struct(">QQ")
 _FINISH: Final = struct.Struct(">QQQQ")
 _PREVIEW: Final = struct.Struct(">QQBI")
 _HELD: Final = struct.Struct(f">IQ{limits.DIGEST}s")
-_U16: Final = struct.Struct(">H")
 _WHOLE: Final = struct.Struct(">BIIQ")  # a Data's frame and fields
 _WHOLE_END: Final = struct.Struct(f">BII{limits.DIGEST}s")  # a FileEnd
 
@@ -102,7 +104,7 @@ def decode(content: bytes | memoryview) -> list[Message]:
         decoder = _DECODERS.get(number)
         if decoder is None:
             raise PeerMisbehaved(f"The other side sent a message of unknown type {number}.")
-        reader = _Reader(view[at : at + length])
+        reader = Reader(view[at : at + length])
         message = decoder(reader)
         reader.end()
         if isinstance(message, Hole):
@@ -136,97 +138,67 @@ def _decode_whole(view: memoryview, at: int) -> WholeFile | None:
     return WholeFile(index, view[data:end], digest)
 
 
-class _Reader:
-    """Takes fields off the front of one body, and knows when it must be empty."""
-
-    __slots__ = ("_at", "_view")
-
-    def __init__(self, view: memoryview) -> None:
-        self._view = view
-        self._at = 0
-
-    def take(self, count: int) -> memoryview:
-        if count > len(self._view) - self._at:
-            raise PeerMisbehaved("The other side sent a message that is too short.")
-        self._at += count
-        return self._view[self._at - count : self._at]
-
-    def fields(self, shape: struct.Struct) -> tuple[int, ...]:
-        at = self._at
-        if shape.size > len(self._view) - at:
-            raise PeerMisbehaved("The other side sent a message that is too short.")
-        self._at = at + shape.size
-        return shape.unpack_from(self._view, at)
-
-    def text(self, most: int) -> str:
-        (length,) = self.fields(_U16)
-        return self.string(length, most)
-
-    def string(self, length: int, most: int) -> str:
-        if not length:
-            return ""
-        if length > most:
-            raise PeerMisbehaved("The other side sent a text that is too long.")
-        try:
-            return str(self.take(length), "utf-8")
-        except UnicodeDecodeError:
-            raise PeerMisbehaved("The other side sent a text that is not UTF-8.") from None
-
-    def reason(self, number: int) -> Reason:
-        try:
-            return Reason(number)
-        except ValueError:
-            return Reason.OTHER  # a newer peer may know more reasons
-
-    def rest(self) -> memoryview:
-        return self.take(len(self._view) - self._at)
-
-    @property
-    def left(self) -> int:
-        return len(self._view) - self._at
-
-    def end(self) -> None:
-        if self.left:
-            raise PeerMisbehaved("The other side sent a message that is too long.")
-
-
-def _text(text: str, most: int) -> bytes:
-    data = text.encode("utf-8", "backslashreplace")
-    if len(data) > most:
-        data = data[:most].decode("utf-8", "ignore").encode()
-    return _U16.pack(len(data)) + data
-
-
 _MAX_TEXT_BYTES: Final = 4 * limits.MAX_TEXT
 _MAX_TARGET: Final = limits.MAX_PATH
+_PRESERVED: Final = int(sum(Preserved))
 
 
 def encode_entry(entry: Entry) -> bytes:
     """Return one entry as it stands in a page."""
-    kind, depth, text, mode, mtime_ns, size, there = entry
+    kind, depth, text, mode, mtime_ns, size, there, extra = entry
     name, target = text.encode(), there.encode()
-    return _ENTRY.pack(kind, depth, mode, mtime_ns, size, len(name)) + name + _U16.pack(len(target)) + target
+    if extra is not None:
+        return (
+            _ENTRY.pack(kind | _HAS_EXTRA, depth, mode, mtime_ns, size, len(name))
+            + name + U16.pack(len(target)) + target + _encode_extra(extra)
+        )  # fmt: skip
+    return _ENTRY.pack(kind, depth, mode, mtime_ns, size, len(name)) + name + U16.pack(len(target)) + target
 
 
 def most_bytes(entry: Entry) -> int:
     """Return how many bytes an entry takes in a page at most."""
-    return _ENTRY.size + _U16.size + 4 * (len(entry.name) + len(entry.target))
+    extra = _MOST_EXTRA if entry.extra is not None else 0
+    return _ENTRY.size + U16.size + 4 * (len(entry.name) + len(entry.target)) + extra
 
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
+_HAS_EXTRA: Final = 0x80
+"""Added to the kind of an entry behind which an extra follows."""
 
-def _decode_entry(reader: _Reader) -> Entry:
+_NAMED_AGAIN, _ORIGINAL = 1, 2
+"""What an extra has."""
+
+_MOST_EXTRA: Final = 1 + _INDEX.size
+
+
+def _encode_extra(extra: Extra) -> bytes:
+    has = (_NAMED_AGAIN if extra.named_again else 0) | (_ORIGINAL if extra.original is not None else 0)
+    return bytes((has,)) + (_INDEX.pack(extra.original) if extra.original is not None else b"")
+
+
+def _decode_extra(reader: Reader) -> Extra:
+    has = reader.take(1)[0]
+    if not has or has & ~(_NAMED_AGAIN | _ORIGINAL):
+        raise PeerMisbehaved("The other side says something of a file that makes no sense.")
+    original = reader.fields(_INDEX)[0] if has & _ORIGINAL else None
+    return Extra(bool(has & _NAMED_AGAIN), original)
+
+
+def _decode_entry(reader: Reader) -> Entry:
     number, depth, mode, mtime_ns, size, length = reader.fields(_ENTRY)
-    kind = _KINDS.get(number)
+    kind = _KINDS.get(number) or _KINDS.get(number ^ _HAS_EXTRA)
     if kind is None:
         raise PeerMisbehaved("The other side named something that is neither file, directory nor link.")
     # One name may be longer than a legal one, so that the manifest can say which rule it breaks.
     name = reader.string(length, 2 * limits.MAX_PATH)
-    return Entry(kind, depth, name, mode, mtime_ns, size, reader.text(_MAX_TARGET))
+    target = reader.text(_MAX_TARGET)
+    if number & _HAS_EXTRA:
+        return Entry(kind, depth, name, mode, mtime_ns, size, target, _decode_extra(reader))
+    return Entry(kind, depth, name, mode, mtime_ns, size, target)
 
 
-def _decode_entries(reader: _Reader, most: int) -> list[Entry]:
+def _decode_entries(reader: Reader, most: int) -> list[Entry]:
     entries = []
     while reader.left:
         entries.append(_decode_entry(reader))
@@ -235,7 +207,7 @@ def _decode_entries(reader: _Reader, most: int) -> list[Entry]:
     return entries
 
 
-def _decode_page(reader: _Reader) -> Page:
+def _decode_page(reader: Reader) -> Page:
     entries = _decode_entries(reader, limits.MAX_PAGE_ENTRIES)
     if not entries:
         raise PeerMisbehaved("The other side sent an empty manifest page.")
@@ -253,36 +225,36 @@ def _encode_preview(preview: Preview) -> bytes:
     return head + b"".join(map(encode_entry, preview.entries))
 
 
-def _decode_preview(reader: _Reader) -> Preview:
+def _decode_preview(reader: Reader) -> Preview:
     files, size, counted, names = reader.fields(_PREVIEW)
     entries = _decode_entries(reader, limits.MAX_PREVIEW_ENTRIES)
     return Preview(files, size, _flag(counted), names, tuple(entries))
 
 
-def _decode_offer(reader: _Reader) -> Offer:
+def _decode_offer(reader: Reader) -> Offer:
     program = reader.text(_MAX_TEXT_BYTES)
-    (streams,) = reader.take(1)
+    streams, preserve = reader.take(2)
     if streams > limits.MAX_STREAMS:
         raise PeerMisbehaved("The other side asks for too many links.")
-    return Offer(program, streams)
+    return Offer(program, streams, Preserved(preserve & _PRESERVED))  # a newer peer may know more
 
 
-def _decode_accept(reader: _Reader) -> Accept:
+def _decode_accept(reader: Reader) -> Accept:
     program = reader.text(_MAX_TEXT_BYTES)
-    portable, holds, streams = reader.take(3)
-    if not 1 <= streams <= limits.MAX_STREAMS:
+    portable, holds, streams, preserve = reader.take(4)
+    if not 1 <= streams <= limits.MAX_STREAMS or preserve & ~_PRESERVED:
         raise PeerMisbehaved("The other side sent an answer that makes no sense.")
-    return Accept(program, _flag(portable), _flag(holds), streams)
+    return Accept(program, _flag(portable), _flag(holds), streams, Preserved(preserve))
 
 
-def _decode_holds(reader: _Reader) -> Holds:
+def _decode_holds(reader: Reader) -> Holds:
     (end,) = reader.fields(_INDEX)
     if reader.left % _HELD.size:
         raise PeerMisbehaved("The other side sent a cut list of what it holds.")
     return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())))
 
 
-def _decode_data(reader: _Reader) -> Data:
+def _decode_data(reader: Reader) -> Data:
     index, offset = reader.fields(_DATA)
     data = reader.rest()
     if not data:
@@ -290,38 +262,38 @@ def _decode_data(reader: _Reader) -> Data:
     return Data(index, offset, data)
 
 
-def _decode_hole(reader: _Reader) -> Hole:
+def _decode_hole(reader: Reader) -> Hole:
     index, offset, size = reader.fields(_HOLE)
     if not size:
         raise PeerMisbehaved("The other side sent an empty piece of a file.")
     return Hole(index, offset, size)
 
 
-def _decode_indexed(reader: _Reader) -> tuple[int, Reason]:
+def _decode_indexed(reader: Reader) -> tuple[int, Reason]:
     index, reason = reader.fields(_INDEX_REASON)
     return index, reader.reason(reason)
 
 
-def _decode_file_end(reader: _Reader) -> FileEnd:
+def _decode_file_end(reader: Reader) -> FileEnd:
     return FileEnd(reader.fields(_INDEX)[0], bytes(reader.take(limits.DIGEST)))
 
 
-def _decode_omitted(reader: _Reader) -> Omitted:
+def _decode_omitted(reader: Reader) -> Omitted:
     path = reader.text(2 * limits.MAX_PATH)
     return Omitted(path, reader.reason(reader.take(1)[0]))
 
 
-def _decode_finish(reader: _Reader) -> Finish:
+def _decode_finish(reader: Reader) -> Finish:
     entries, files, size, failures = reader.fields(_FINISH)
     return Finish(entries, files, size, failures, bytes(reader.take(limits.DIGEST)))
 
 
-def _decode_receipt(reader: _Reader) -> Receipt:
+def _decode_receipt(reader: Reader) -> Receipt:
     files, size, rejected, skipped = reader.fields(_FINISH)
     return Receipt(files, size, rejected, skipped, bytes(reader.take(limits.DIGEST)))
 
 
-def _decode_abort(reader: _Reader) -> Abort:
+def _decode_abort(reader: Reader) -> Abort:
     reason = reader.reason(reader.take(1)[0])
     return Abort(reason, reader.text(_MAX_TEXT_BYTES)[: limits.MAX_TEXT])
 
@@ -329,33 +301,39 @@ def _decode_abort(reader: _Reader) -> Abort:
 _Body = bytes | tuple[bytes, bytes | memoryview]
 
 _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
-    Offer: (0x01, lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.streams,))),
+    Offer: (0x01, lambda m: encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.streams, m.preserve))),
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
     Data: (_DATA_NUMBER, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
     Hole: (_HOLE_NUMBER, lambda m: _HOLE.pack(m.index, m.offset, m.size)),
     FileEnd: (_FILE_END_NUMBER, lambda m: _INDEX.pack(m.index) + m.digest),
     FileFail: (0x06, lambda m: _INDEX_REASON.pack(m.index, m.reason)),
-    Omitted: (0x07, lambda m: _text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason,))),
+    Omitted: (0x07, lambda m: encode_text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason,))),
     Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures) + m.root),
     Goodbye: (0x09, lambda m: b""),
     Preview: (0x0B, _encode_preview),
     Ask: (0x16, lambda m: bytes((m.portable_names,))),
     Accept: (
         0x11,
-        lambda m: _text(m.program, _MAX_TEXT_BYTES) + bytes((m.portable_names, m.holds, m.streams)),
+        lambda m: (
+            encode_text(m.program, _MAX_TEXT_BYTES)
+            + bytes((m.portable_names, m.holds, m.streams, m.preserve))
+        ),
     ),
-    Reject: (0x12, lambda m: _INDEX_REASON.pack(m.index, m.reason) + _text(m.path, 2 * limits.MAX_PATH)),
+    Reject: (
+        0x12,
+        lambda m: _INDEX_REASON.pack(m.index, m.reason) + encode_text(m.path, 2 * limits.MAX_PATH),
+    ),
     Holds: (
         0x15,
         lambda m: _INDEX.pack(m.end) + b"".join(_HELD.pack(f.index, f.size, f.digest) for f in m.files),
     ),
     Progress: (0x13, lambda m: _TWO.pack(m.files, m.size)),
     Receipt: (0x14, lambda m: _FINISH.pack(m.files, m.size, m.rejected, m.skipped) + m.root),
-    Abort: (0x1F, lambda m: bytes((m.reason,)) + _text(m.sentence, _MAX_TEXT_BYTES)),
+    Abort: (0x1F, lambda m: bytes((m.reason,)) + encode_text(m.sentence, _MAX_TEXT_BYTES)),
 }
 
-_DECODERS: dict[int, Callable[[_Reader], Message]] = {
+_DECODERS: dict[int, Callable[[Reader], Message]] = {
     0x01: _decode_offer,
     0x02: lambda r: Total(*r.fields(_TWO)),
     0x03: _decode_page,

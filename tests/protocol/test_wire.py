@@ -15,6 +15,7 @@ from p2p_copy.protocol.messages import (
     Ask,
     Data,
     Entry,
+    Extra,
     FileEnd,
     FileFail,
     Finish,
@@ -27,6 +28,7 @@ from p2p_copy.protocol.messages import (
     Offer,
     Omitted,
     Page,
+    Preserved,
     Preview,
     Progress,
     Reason,
@@ -41,6 +43,8 @@ u64 = st.integers(0, 2**64 - 1)
 text = st.text(st.characters(codec="utf-8"), max_size=40)
 digest = st.binary(min_size=32, max_size=32)
 reason = st.sampled_from(Reason)
+extra = st.builds(Extra, st.booleans(), st.none() | u32).filter(lambda one: one != Extra())
+preserve = st.sampled_from([Preserved(bits) for bits in range(sum(Preserved) + 1)])
 entry = st.builds(
     Entry,
     kind=st.sampled_from(Kind),
@@ -50,10 +54,11 @@ entry = st.builds(
     mtime_ns=st.integers(-(2**63), 2**63 - 1),
     size=u64,
     target=text,
+    extra=st.none() | extra,
 )
 message = st.one_of(
-    st.builds(Offer, text),
-    st.builds(Accept, text, st.booleans(), st.booleans()),
+    st.builds(Offer, text, st.integers(0, limits.MAX_STREAMS), preserve),
+    st.builds(Accept, text, st.booleans(), st.booleans(), st.integers(1, limits.MAX_STREAMS), preserve),
     st.builds(Ask, st.booleans()),
     st.builds(Preview, u64, u64, st.booleans(), u32, st.lists(entry, max_size=5).map(tuple)),
     st.builds(Total, u64, u64),
@@ -155,7 +160,8 @@ def test_a_reason_of_a_later_version_is_read_as_other() -> None:
         wire.FRAME.pack(0x04, 12) + bytes(12),
         wire.FRAME.pack(0x0A, 20) + bytes(20),
         wire.FRAME.pack(0x01, 4) + b"\x00\x02\xff\xfe",
-        wire.FRAME.pack(0x11, 3) + b"\x00\x00\x02",
+        wire.FRAME.pack(0x11, 6) + b"\x00\x00\x02\x00\x01\x00",
+        wire.FRAME.pack(0x11, 6) + b"\x00\x00\x00\x00\x01\x80",
         wire.FRAME.pack(0x01, 2**32 - 1),
         wire.FRAME.pack(0x16, 1) + b"\x02",
         wire.FRAME.pack(0x0B, 21) + bytes(16) + b"\x02" + bytes(4),
@@ -170,6 +176,7 @@ def test_a_reason_of_a_later_version_is_read_as_other() -> None:
         "empty hole",
         "not utf-8",
         "no bool",
+        "unknown wish",
         "huge",
         "no answer",
         "no count",
@@ -215,3 +222,17 @@ def test_file_data_is_not_copied_on_the_way_in_and_out() -> None:
     (decoded,) = wire.decode(content(Data(1, 2, data)))
     assert isinstance(decoded, Data)
     assert isinstance(decoded.data, memoryview)
+
+
+@pytest.mark.parametrize("extra", [b"", b"\x00", b"\x80", b"\x02\x00", b"\x01\x00"])
+def test_an_extra_that_is_none_is_refused(extra: bytes) -> None:
+    whole = wire.encode_entry(Entry(Kind.FILE, 0, "a", extra=Extra(named_again=True)))
+    assert wire.decode(wire.FRAME.pack(0x03, len(whole)) + whole)
+    bad = whole[:-1] + extra
+    with pytest.raises(PeerMisbehaved):
+        wire.decode(wire.FRAME.pack(0x03, len(bad)) + bad)
+
+
+@given(entry)
+def test_an_entry_takes_no_more_than_is_reckoned(one: Entry) -> None:
+    assert len(wire.encode_entry(one)) <= wire.most_bytes(one)

@@ -1,0 +1,24 @@
+"""Whether there is room for what a sender announces."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy.errors import NoSpace
+
+if TYPE_CHECKING:
+    from p2p_copy.files.target import Target
+    from p2p_copy.protocol.manifest import Manifest
+
+
+def check_room(manifest: Manifest, target: Target, max_size: int | None) -> None:
+    """Find out whether all that is still to come has room on the disk, and all of it below `max_size` bytes.
+
+    Raises:
+        NoSpace: it has not.
+
+    """
+    if max_size is not None and manifest.declared > max_size:
+        raise NoSpace(f"The sender has more than the {max_size} bytes that --max-size allows here.")
+    if manifest.owed > target.free_bytes():
+        raise NoSpace(f"The sender announces {manifest.owed} more bytes, but the disk here has less room.")
