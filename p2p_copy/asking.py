@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.counting import Counting
     from p2p_copy.files.selection import Selection
     from p2p_copy.observe import Observer
-    from p2p_copy.protocol.messages import Message
+    from p2p_copy.protocol.messages import Entry, Message
     from p2p_copy.protocol.session import Session
 
 
@@ -70,6 +70,22 @@ async def show(
             waiting.cancel()
         finally:
             counting.stop()
+    observer.accepted()
+    return accept
+
+
+async def show_stream(link: Bundle, session: Session, entry: Entry, observer: Observer) -> Accept:
+    """Show the receiver's user that a stream would come, of which nobody knows the length, and return the answer.
+
+    Raises:
+        Declined: it is no.
+        PeerLost, PeerFailed, PeerMisbehaved: there is none.
+
+    """
+    observer.asked()
+    session.say(Preview(1, 0, False, 1, (entry,)))
+    await link.send(session.record())
+    accept = await _answer(link, session)
     observer.accepted()
     return accept
 

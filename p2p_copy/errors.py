@@ -23,7 +23,8 @@
     ├── IncompatiblePeer         20   the two sides' versions do not understand each other
     ├── VerificationFailed       21   what lies in a directory is not what a receipt says
     ├── DeadlineReached          22   --deadline is here; the same command goes on later
-    └── Declined                 23   the receiver's user said no
+    ├── Declined                 23   the receiver's user said no
+    └── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt. A class' docstring is the sentence that a
 person reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
@@ -197,6 +198,17 @@ class Declined(P2PCopyError):
     """Nothing was received. The sender waits on: the same code is good for another try."""
 
     exit_code = 23
+
+
+class PipeFailed(P2PCopyError):
+    """What comes from standard input, or goes to standard output, was not transferred to its end."""
+
+    exit_code = 24
+
+    def __init__(self, sentence: str | None = None, told: str = "its pipe cannot go on.") -> None:
+        """Keep apart from the sentence what the other side's user is told: how this side's user would be spoken of."""
+        super().__init__(sentence)
+        self.told = told
 
 
 def leaves(error: BaseException) -> list[BaseException]:

@@ -41,7 +41,7 @@ from p2p_copy.errors import (
 )
 from p2p_copy.files.journal import Journal
 from p2p_copy.meet import Appointment, meet, plain_errors
-from p2p_copy.observe import Report
+from p2p_copy.observe import Discreet, Report
 from p2p_copy.pauses import Pauses
 from p2p_copy.protocol import keys
 from p2p_copy.protocol.rendezvous import Role
@@ -82,6 +82,7 @@ class Memory:
         claim: what tells the relay that a second connection of ours takes the place of the first.
         restarted: an earlier process was at it, which may have been killed before its last deeds were noted.
         began: when the first process began, in seconds since 1970; 0 if that is not known.
+        streams: what is transferred cannot be gone on with by another process.
 
     """
 
@@ -92,6 +93,7 @@ class Memory:
         self.ticket = bytes.fromhex(facts[TICKET]) if TICKET in facts else None
         self.sure: bool = SURE in facts
         self._by_code = True  # when they met last
+        self.streams = False
         self.patience = patience
         self.claim: str = facts.get(CLAIM) or os.urandom(_CLAIM_BYTES).hex()
         self.restarted = CLAIM in facts
@@ -121,12 +123,23 @@ class Memory:
     def appointment(self, partner: Partner) -> Appointment:
         """Return where to meet: where the code says for the first time, where the ticket says from then on.
 
-        In between, in turn.
+        In between, in turn, and so with streams: whoever is started anew is where the code says, and must be told.
         """
-        self._by_code = self.ticket is None or (not self.sure and not self._by_code)
+        self._by_code = self.ticket is None or (self._takes_turns and not self._by_code)
         if self.ticket is None or self._by_code:
             return Appointment(keys.room_id(partner.code.room), partner.code.secret, self.claim)
         return Appointment(keys.resume_room(self.ticket), self.ticket.hex(), self.claim)
+
+    @property
+    def _takes_turns(self) -> bool:
+        return self.ticket is not None and (self.streams or not self.sure)
+
+    def turn(self, left: float) -> float:
+        """Return for how long to look into the room of the appointment, of the seconds `left`."""
+        if not self._takes_turns:
+            return left
+        turns = 1 if self._by_code or not self.streams else limits.ROOM_TURNS
+        return min(left, turns * limits.ROOM_TURN)
 
     def seconds_left(self, lost_at: float | None, wait: float) -> float:
         """Return for how long to try to meet; `wait` is for the first time."""
@@ -147,7 +160,7 @@ class Memory:
             facts[SURE] = True
             if self._state is not None:
                 self._state.facts.pop(CODE, None)
-        if facts:
+        if facts and not self.streams:
             await self._save(facts)
 
     async def finish(self, report: Report, linger: float) -> None:
@@ -167,18 +180,26 @@ class Memory:
         await self.part(declined)
         self.ticket, self.sure = None, False
 
+    async def stream(self) -> None:
+        """Remember that only these two processes can go on: nothing of it outlives them."""
+        if not self.streams:
+            self.streams = True
+            await self._unlearn(TICKET, SURE)
+
     async def part(self, error: P2PCopyError) -> None:
         """Remember that the two sides have parted for good: who tries again needs a code, and has what is here.
 
         They have not if only one of them knows: the other one still is where both meet again, so nothing changes. A
         code on which somebody has guessed wrongly is never used again.
         """
-        if self._state is not None and isinstance(error, _BETWEEN_BOTH):
-            facts = self._state.facts
-            gone = [name for name in (TICKET, SURE) if name in facts]
-            gone += [CODE] if isinstance(error, WrongCode) and CODE in facts else []
+        if isinstance(error, _BETWEEN_BOTH):
+            await self._unlearn(TICKET, SURE, *([CODE] if isinstance(error, WrongCode) else []))
+
+    async def _unlearn(self, *names: str) -> None:
+        if self._state is not None:
+            gone = [name for name in names if name in self._state.facts]
             for name in gone:
-                del facts[name]
+                del self._state.facts[name]
             if gone:
                 await self._save({})
 
@@ -214,15 +235,16 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
     was_there = False  # the relay, as this process has seen
     wait = partner.wait
     pauses = Pauses()
+    looking = partner
     while True:
         met = False
         at = memory.appointment(partner)
         by_code = at.secret == partner.code.secret
         left = memory.seconds_left(lost_at, wait)
-        once = left if memory.ticket is None or memory.sure else min(left, limits.ROOM_TURN)
+        once = memory.turn(left)
         try:
             with plain_errors():
-                async with meet(partner, at, once) as (link, session):
+                async with meet(looking, at, once) as (link, session):
                     met = True
                     return await story(link, session)
         except WrongCode:
@@ -252,11 +274,27 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
             pauses = Pauses()
             partner.observer.lost(str(error), memory.seconds_left(lost_at, wait))
         if isinstance(error, NobodyCame) and once < left:
+            looking = partner._replace(observer=Discreet(partner.observer))
             continue  # now the other room
+        looking = partner
         left = memory.seconds_left(lost_at, wait)
         if left <= 0:
             raise error
         await trio.sleep(min(pauses.next(), left))
+
+
+async def alongside(helper: Callable[[], Awaitable[None]], story: Callable[[], Awaitable[T]]) -> T:
+    """Run `helper` beside `story`, which it ends if it fails; return what the story returns."""
+
+    async def help_out() -> None:
+        await helper()
+
+    with plain_errors():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(help_out)
+            result = await story()
+            nursery.cancel_scope.cancel()
+    return result
 
 
 @asynccontextmanager

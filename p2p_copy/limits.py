@@ -92,6 +92,11 @@ holds at most. It covers 160 MB/s of all links together at 200 ms there and back
 BUNDLE_RECORDS: Final = 1024
 """Records of the same: short ones take room, too."""
 
+STREAM_WINDOW: Final = 64 * MIB
+"""Bytes of a stream that the receiver has not acknowledged, at most: the sender holds them all, to send them again
+after a lost link, and a receiver whose output stalls may have to hold them, too. A line of 1 Gbit/s stays full with
+half a second of delay."""
+
 MAX_TEXT: Final = 500
 """Characters of any sentence that one side sends for the other side's user."""
 
@@ -188,6 +193,19 @@ SENDER_PAGE_ENTRIES: Final = 256
 SENDER_PAGE_BYTES: Final = 64 * KIB
 """Encoded bytes, at four for each character, after which the sender closes a page: long names do not fill a record."""
 
+STREAM_NAME: Final = "stdin"
+"""What standard input is called at a receiver, unless told otherwise (--name)."""
+
+STREAM_READ: Final = 960 * KIB
+"""Bytes read from a pipe at once, if it holds so many: as many as the longest chunk."""
+
+STREAM_PIECE: Final = 64 * KIB
+"""Bytes up to which pieces of a stream are joined in memory: a window of single bytes would take gigabytes."""
+
+STREAM_ACKNOWLEDGE: Final = 4 * MIB
+"""Bytes written after which a receiver of a stream says so at once: a sixteenth of the window, so that the sender need
+not stand still."""
+
 PROGRESS_INTERVAL: Final = 0.5
 """Seconds between two reports from the receiver to the sender, and between two redraws of a progress line."""
 
@@ -269,6 +287,10 @@ what was lost in less. Notes are repeated as often, since one may have gone with
 ROOM_TURN: Final = 5.0
 """Seconds in one of two rooms of a sender that does not know in which of them its receiver is: the first link was lost
 in the very moment in which the two had met."""
+
+ROOM_TURNS: Final = 3
+"""So many turns in the second of them for two sides of a stream, which both look into both rooms: longer than in the
+first one, so that they cannot miss each other for ever."""
 
 STALL: Final = 10.0
 """Seconds without movement after which each side says whom it waits for: a slow link moves, a stuck one does not."""

@@ -137,3 +137,18 @@ class Observer:
 
     def verifying(self) -> None:
         """All bytes are through; the receipt is awaited."""
+
+
+class Discreet(Observer):
+    """Passes on what is new while two sides look for each other in turn in two places."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+
+    def notice(self, sentence: str) -> None:
+        """Pass it on."""
+        self._observer.notice(sentence)
+
+    def paired(self) -> None:
+        """Pass it on."""
+        self._observer.paired()

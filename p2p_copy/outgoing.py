@@ -7,7 +7,6 @@ hundreds of small files.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from enum import Enum
 from typing import TYPE_CHECKING
@@ -17,6 +16,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.first_names import FirstNames, sent_before
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
+from p2p_copy.pace import Pace
 from p2p_copy.protocol import wire
 from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest, prefix_digest
 from p2p_copy.protocol.messages import (
@@ -96,7 +96,7 @@ class Outgoing:
         self._records = self._pack()
         self._root = RootDigest()
         self._entries = 0
-        self._chunk = limits.CHUNK
+        self._pace = Pace()
         self._told_total = False
         self._rejected: set[int] = set()  # those that still matter
         self._open: frozenset[int] = frozenset()
@@ -151,9 +151,7 @@ class Outgoing:
 
     def keep_pace(self, size: int, seconds: float) -> None:
         """Make chunks and records as long as suits a link that has just taken `size` bytes in `seconds`."""
-        suits = size * limits.CHUNK_SECONDS / seconds if seconds > 0 else math.inf
-        whole = min(suits, limits.MOST_CHUNK) // limits.LEAST_CHUNK
-        self._chunk = max(int(whole), 1) * limits.LEAST_CHUNK
+        self._pace.keep(size, seconds)
 
     def next_records(self, most: int = 1) -> list[bytes]:
         """Return the next records: `most` of them, fewer at the end or when `stuck`, none at the end.
@@ -189,7 +187,7 @@ class Outgoing:
                 self._told_total = True
                 session.say(Total(*self.total))
             if session.pending and (
-                session.pending + size > self._chunk + limits.RECORD_SPARE
+                session.pending + size > self._pace.chunk + limits.RECORD_SPARE
                 or holes + hole > limits.MAX_RECORD_HOLES
             ):
                 yield session.record()
@@ -361,7 +359,7 @@ class Outgoing:
         if not leaves:
             self._sent.begin(found, b"")
         with open_source(found) as source:
-            for piece in source.read_pieces(lambda: self._chunk, offset):
+            for piece in source.read_pieces(lambda: self._pace.chunk, offset):
                 known = len(digest.leaves)
                 digest.add(piece)
                 if len(digest.leaves) > known:

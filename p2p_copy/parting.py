@@ -1,4 +1,4 @@
-"""What a receiver still says when it is stopped: a record that is begun goes out whole, and the sender is told why."""
+"""Ending a conversation in good order, for a bounded time, and never in the way of why it ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
+from p2p_copy.errors import P2PCopyError, PipeFailed
+from p2p_copy.link import LinkBroken
+from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.reasons import farewell
 from p2p_copy.several import LINK_ERRORS
 
@@ -18,14 +21,18 @@ if TYPE_CHECKING:
 async def send_whole(link: Bundle, record: bytes) -> None:
     """Send a record to its end even if this side is stopped meanwhile, for a bounded time.
 
-    A send that is cut ends the link, and then nobody could tell the sender why this side ends.
+    A send that is cut ends the link, and then nobody could tell the other side why this one ends.
     """
+    failures: list[LinkBroken] = []  # out of the nursery's groups
     async with trio.open_nursery() as nursery:
         sending = trio.CancelScope(shield=True)
 
         async def send() -> None:
             with sending:
-                await link.send(record)
+                try:
+                    await link.send(record)
+                except LinkBroken as error:
+                    failures.append(error)
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(send)
@@ -33,14 +40,36 @@ async def send_whole(link: Bundle, record: bytes) -> None:
             await trio.sleep_forever()
         finally:
             sending.deadline = trio.current_time() + limits.GOODBYE_TIMEOUT
+    if failures:
+        raise failures.pop()
 
 
-async def part_ways(link: Bundle, session: Session, error: BaseException) -> None:
-    """Tell the sender why this side ends, if it can still be told; never in the way of the error itself."""
+async def part_ways(link: Bundle, session: Session, last: Abort) -> None:
+    """Tell the other side why this one ends, if it can still be told; never in the way of the error itself."""
     with trio.move_on_after(limits.GOODBYE_TIMEOUT, shield=True):
         try:
-            session.say(farewell(error))
+            session.say(last)
             await link.send(session.record())
             await link.aclose()
         except (AssertionError, *LINK_ERRORS):
             return  # the conversation is over already
+
+
+def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
+    """Return what to say when a stream stops for this error; `broken` is what became of its pipe, if that is why.
+
+    Only a loss of the link passes: a side that is stopped cannot go on with a stream later.
+    """
+    if isinstance(error, P2PCopyError) and error.passes:
+        return Abort(Reason.INTERRUPTED, "it comes back.")
+    if broken is None and not isinstance(error, Exception):
+        return Abort(
+            Reason.PIPE, "it was stopped, and what goes through a pipe cannot be gone on with later."
+        )
+    return farewell(broken or error)
+
+
+def anew(who: str) -> PipeFailed:
+    """Return what it means that `who`, "sender" or "receiver", was started anew in the middle of a stream."""
+    what = f"he {who} was started anew in the middle of a pipe, which cannot be gone on with then."
+    return PipeFailed(f"T{what} Start both sides again.", f"t{what} Start both sides again.")

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2p_copy.errors import Declined, NoSpace, OutputNotWritable, PeerFailed, PeerLost, PeerMisbehaved
+from p2p_copy.errors import (
+    Declined,
+    NoSpace,
+    OutputNotWritable,
+    P2PCopyError,
+    PeerFailed,
+    PeerLost,
+    PeerMisbehaved,
+    PipeFailed,
+)
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.protocol.names import shown
 
@@ -29,6 +38,7 @@ SENTENCES: Final = {
     Reason.EXCLUDED: "was left out, as asked",
     Reason.DECLINED: "was declined",
     Reason.ORIGINAL: "is another name (hard link) of a file that was not delivered",
+    Reason.PIPE: "cannot go through a pipe",
 }
 
 
@@ -41,6 +51,8 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.NO_SPACE, "its disk has not enough room.")
         case OutputNotWritable():
             return Abort(Reason.NOT_WRITABLE, "its output directory cannot be written to.")
+        case PipeFailed():
+            return Abort(Reason.PIPE, error.told)
         case PeerMisbehaved():
             return Abort(Reason.MISBEHAVED, f"it refuses what it was sent. {error}")
         case Exception():
@@ -49,8 +61,10 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.INTERRUPTED, "it was interrupted.")
 
 
-def given_up(message: Abort, who: str) -> PeerFailed | PeerLost:
+def given_up(message: Abort, who: str) -> P2PCopyError:
     """Return what the other side's farewell means here; `who` is "sender" or "receiver"."""
+    if message.reason is Reason.PIPE:
+        return PipeFailed(f"The {who} gave up: {shown(message.sentence)}")
     if message.reason is Reason.INTERRUPTED:
         return PeerLost(f"The {who} was stopped before everything was there.")
     return PeerFailed(f"The {who} gave up: {shown(message.sentence)}")

@@ -18,18 +18,20 @@ from p2p_copy.files.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import Kept, Target
 from p2p_copy.incoming import Incoming
-from p2p_copy.lasting import Memory, converse, writing
+from p2p_copy.lasting import Memory, alongside, converse, writing
 from p2p_copy.meet import Partner, plain_errors
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Conflict, Names
 from p2p_copy.parting import part_ways, send_whole
+from p2p_copy.piping import PipeOut
 from p2p_copy.preserving import NO_HARD_LINKS, Once, flags, not_asked_for
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer, Preserved
-from p2p_copy.protocol.rendezvous import Movement, Role, Way
-from p2p_copy.reasons import SENTENCES, given_up
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.reasons import given_up
 from p2p_copy.several import LINK_ERRORS
-from p2p_copy.stalls import LIMITED, Stalls
+from p2p_copy.stalls import Stalls, nothing_comes_from_sender
+from p2p_copy.telling import tell
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
@@ -74,7 +76,7 @@ async def receive(
     outside `out`, and no name ever holds half a file.
 
     Args:
-        out: the directory; made if it does not exist.
+        out: the directory; made if it does not exist. Or "-": standard output, for a sender of a stream or of one file.
         relay: address of the relay, ws:// or wss://.
         code: the code that both sides share.
         conflict: what to do when a name exists already.
@@ -98,7 +100,8 @@ async def receive(
     Raises:
         Declined: the answer was no.
         OutputNotWritable: `out` cannot be written to.
-        UsageError: the receipt cannot be written, or exists; or a pattern has the wrong form.
+        UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; there is no standard output.
+        PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
@@ -109,6 +112,8 @@ async def receive(
     memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=over, tag=tag)
+    portable = names is Names.PORTABLE
+    pipe = PipeOut(out, memory, watcher, portable_names=portable, max_size=max_size)
     receiving = _Receiving(
         out,
         conflict,
@@ -118,6 +123,7 @@ async def receive(
         selection,
         memory,
         file,
+        pipe,
         watcher,
         ask=ask,
         reverify=reverify,
@@ -127,7 +133,7 @@ async def receive(
         if receiving.report is None and receiving.begun:
             await trio.to_thread.run_sync(receiving.probe)
         try:
-            report = await converse(partner, memory, receiving.tell)
+            report = await alongside(pipe.write, partial(converse, partner, memory, receiving.tell))
         except P2PCopyError as error:
             if receiving.report is None:
                 await memory.part(error)
@@ -139,10 +145,11 @@ async def receive(
         return report
     finally:
         with trio.CancelScope(shield=True):  # bounded: it removes one part at most
+            await trio.to_thread.run_sync(pipe.close)
             if state is None and receiving.report is None and receiving.begun:
                 await trio.to_thread.run_sync(receiving.leave_nothing)
             untouched = not receiving.begun and memory.journal.empty
-            await memory.close(done=done or untouched)
+            await memory.close(done=done or untouched or memory.streams)
 
 
 class _Receiving:
@@ -164,6 +171,7 @@ class _Receiving:
         selection: Selection,
         memory: Memory,
         file: ReceiptFile | None,
+        pipe: PipeOut,
         observer: Observer,
         *,
         ask: Ask | None,
@@ -183,13 +191,15 @@ class _Receiving:
         self._memory = memory
         self._file = file
         self._observer = observer
+        self._pipe = pipe
         self._reverify = reverify
         self._began: float | None = None
         self.report = memory.report
 
     def probe(self) -> None:
         """Find out whether there is a place to write to, before anybody is called."""
-        self._target().close()
+        if not self._pipe.is_asked_for:
+            self._target().close()
         if self._file is not None:  # it may lie in the output directory, which is there only now
             self._file.probe()
 
@@ -213,6 +223,8 @@ class _Receiving:
 
     def leave_nothing(self) -> None:
         """Remove what nobody will ever go on with."""
+        if self._pipe.is_asked_for:
+            return
         with suppress(P2PCopyError):
             target = self._target()
             target.remove_orphans()
@@ -224,27 +236,30 @@ class _Receiving:
             self._began = time.monotonic()
         try:
             with plain_errors():
-                if streams := await self._hear_offer(link, session):
+                offer = await self._hear_offer(link, session)
+                if offer is not None:
                     await self._ask(link, session)
-                    await self._take(link, session, streams)
+                    pipe = offer.pipe or self._pipe.is_asked_for
+                    streams = link.wish.agree(offer.streams)
+                    await (self._take_stream if pipe else self._take)(link, session, streams)
         except BaseException as error:
             refused = not self.begun and not isinstance(error, PeerMisbehaved)
-            await part_ways(link, session, Declined() if refused else error)
+            await part_ways(link, session, self._pipe.last_words(Declined() if refused else error))
             raise
         assert self.report is not None, "all was written, now or before"
         return self.report
 
-    async def _hear_offer(self, link: Bundle, session: Session) -> int:
-        """Hear what the sender comes for; return how many links there will be, 0 if it only says that it knows."""
+    async def _hear_offer(self, link: Bundle, session: Session) -> Offer | None:
+        """Hear what the sender comes for; None if it is only to say that it knows."""
         with trio.move_on_after(limits.OFFER_TIMEOUT):
             for message in session.hear(await link.receive()):
                 match message:
                     case Offer():
                         self._once.tell(*not_asked_for(self._preserve & ~message.preserve, "sender"))
                         self._offered = message.preserve
-                        return link.wish.agree(message.streams)
+                        return message
                     case Goodbye() if self.report is not None:
-                        return 0
+                        return None
                     case Goodbye():
                         raise PeerMisbehaved("The sender says that everything is here, but it is not.")
                     case Abort():
@@ -262,6 +277,23 @@ class _Receiving:
             self.begun = True
             self._observer.accepted()
 
+    async def _accept(self, link: Bundle, session: Session, accept: Accept) -> None:
+        await self._memory.keep(session.ticket, sure=True)
+        session.say(accept)
+        await link.send(session.record())
+        link.spread(accept.streams)
+
+    async def _take_stream(self, link: Bundle, session: Session, streams: int) -> None:
+        """Take what is not here yet of a stream, and tell the sender when all is."""
+
+        async def confirm(size: int, root: bytes) -> None:
+            await self._confirm(Report(1, size, 0, 0, root.hex(), self._seconds))
+
+        async with writing(self._file):
+            portable = self._names is Names.PORTABLE
+            await self._accept(link, session, Accept(PROGRAM, portable, streams=streams, pipe=True))
+            await self._pipe.take(link, session, self._target, self._file, confirm)
+
     async def _take(self, link: Bundle, session: Session, streams: int) -> None:
         target, preserve = await trio.to_thread.run_sync(self._open)
         if Preserved.HARD_LINKS in self._preserve & ~preserve:
@@ -273,10 +305,8 @@ class _Receiving:
         incoming = Incoming(target, session, manifest, max_size=self._max_size, selection=self._selection)
         try:
             async with writing(self._file):
-                await self._memory.keep(session.ticket, sure=True)
-                session.say(Accept(PROGRAM, portable, incoming.holds, streams, preserve))
-                await link.send(session.record())
-                link.spread(streams)
+                accept = Accept(PROGRAM, portable, incoming.holds, streams, preserve)
+                await self._accept(link, session, accept)
                 await self._write_all(link, incoming)
         finally:
             with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
@@ -302,7 +332,7 @@ class _Receiving:
             stalls = Stalls(self._observer, link)
 
             def nothing_comes() -> str:
-                return _nothing_comes(stalls.movement, in_message=link.under_way > 0)
+                return nothing_comes_from_sender(stalls.movement, in_message=link.under_way > 0)
 
             nursery.start_soon(stalls.watch)
             nursery.start_soon(fetch, from_link)
@@ -323,9 +353,11 @@ class _Receiving:
                         records.append(to_disk.receive_nowait())
                 with stalls.waiting_for(_SLOW_DISK):
                     answers = await trio.to_thread.run_sync(incoming.take, records, trio.current_time())
-                _tell(incoming, self._observer)
+                tell(incoming, self._observer)
                 if incoming.root is not None and not incoming.goodbye:
-                    await self._confirm(incoming)
+                    counts = incoming.files, incoming.delivered, incoming.failures, incoming.skipped
+                    root = incoming.root.hex()
+                    await self._confirm(Report(*counts, root, self._seconds, incoming.excluded))
                 for answer in answers:
                     await send_whole(link, answer)
             nursery.cancel_scope.cancel()
@@ -340,19 +372,13 @@ class _Receiving:
             if (beat := incoming.beat()) is not None:
                 await send_whole(link, beat)
 
-    async def _confirm(self, incoming: Incoming) -> None:
-        """Note that everything is here: from now on nothing is missing but the sender's goodbye."""
-        assert incoming.root is not None, "everything is here"
+    @property
+    def _seconds(self) -> float:
         assert self._began is not None, "set when the story began"
-        report = Report(
-            files=incoming.files,
-            size=incoming.delivered,
-            failures=incoming.failures,
-            skipped=incoming.skipped,
-            excluded=incoming.excluded,
-            root=incoming.root.hex(),
-            seconds=time.monotonic() - self._began,
-        )
+        return time.monotonic() - self._began
+
+    async def _confirm(self, report: Report) -> None:
+        """Note that everything is here: from now on nothing is missing but the sender's goodbye."""
         if self._file is not None:
             await trio.to_thread.run_sync(self._file.publish, report)
         self.report = report
@@ -369,31 +395,4 @@ _ALL_IS_HERE = (
 )
 
 
-def _nothing_comes(movement: Movement, *, in_message: bool) -> str:
-    """Say who brings nothing, by what the relay has said; in the middle of a message it can say nothing."""
-    if in_message:
-        return "Nothing moves: the way from the sender, or from the relay, has brought nothing"
-    match movement.back:
-        case Way.SILENT if not movement.answers:
-            return "Nothing moves: the sender's machine, or its network, has not answered the relay"
-        case Way.SILENT:
-            return "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
-        case Way.LIMITED:
-            return LIMITED
-    return "Nothing moves: the relay, or the way from it, has brought nothing"
-
-
 _SLOW_DISK = "Nothing moves: the disk here has taken nothing"
-
-
-def _tell(incoming: Incoming, observer: Observer) -> None:
-    problems, incoming.problems = incoming.problems, []
-    for path, reason in problems:
-        if reason.is_failure:
-            observer.problem(path, SENTENCES[reason])
-        else:
-            observer.skipped(path)
-    if incoming.total is not None:
-        observer.total(*incoming.total)
-        incoming.total = None
-    observer.progress(incoming.files, incoming.size)

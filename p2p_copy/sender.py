@@ -19,13 +19,15 @@ from p2p_copy.files.preview import glance
 from p2p_copy.files.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.sent import Sent
-from p2p_copy.lasting import Memory, converse, writing
+from p2p_copy.files.standard import STANDARD
+from p2p_copy.lasting import Memory, alongside, converse, writing
 from p2p_copy.link import LinkBroken
 from p2p_copy.meet import Partner
 from p2p_copy.news import News
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Links
 from p2p_copy.outgoing import Outgoing
+from p2p_copy.piping import PipeIn
 from p2p_copy.preserving import Once, flags, not_asked_for
 from p2p_copy.protocol.messages import (
     Abort,
@@ -41,9 +43,9 @@ from p2p_copy.protocol.messages import (
     Reject,
 )
 from p2p_copy.protocol.names import shown
-from p2p_copy.protocol.rendezvous import Role, Way
+from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.reasons import SENTENCES, given_up
-from p2p_copy.stalls import LIMITED, Stalls
+from p2p_copy.stalls import Stalls, slow_way
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
@@ -70,6 +72,7 @@ async def send(
     wait: float = limits.PEER_WAIT,
     patience: float = limits.PATIENCE,
     state: State | None = None,
+    name: str = limits.STREAM_NAME,
     receipt: str | None = None,
     ca_file: str | None = None,
     token: str | None = None,
@@ -82,7 +85,8 @@ async def send(
     with failures means that some things did not arrive; the observer was told which.
 
     Args:
-        paths: files and directories of this machine; their last components are the names at the receiver.
+        paths: files and directories of this machine; their last components are the names at the receiver. Or "-" alone:
+            what standard input brings, to its end.
         relay: address of the relay, ws:// or wss://.
         code: the code that both sides share.
         links: what to do with symbolic links inside a directory.
@@ -92,6 +96,7 @@ async def send(
         wait: seconds to wait for the receiver.
         patience: seconds for which to come back when the receiver or the relay was lost.
         state: what is remembered of this transfer beyond this process; closed at the end, removed if all was delivered.
+        name: of what standard input brings, for a receiver that makes a file of it.
         receipt: file to be written at the end: what was sent, so that it can be verified later. It must not exist.
         ca_file: PEM file with certificates to trust besides the system's.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
@@ -100,26 +105,28 @@ async def send(
 
     Raises:
         NothingToSend: none of the paths exists.
-        UsageError: the receipt cannot be written, or exists; or a pattern has the wrong form.
+        UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; or "-" is not alone.
+        PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
     watcher = observer or Observer()
     selection = Selection(only, exclude)
-    if not source.any_exists(paths):
+    if STANDARD not in paths and not source.any_exists(paths):
         raise NothingToSend()
     partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher, streams)
     memory = Memory(state, patience)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt, role="sender", program=FULL_NAME, over=over, tag=tag)
-    sending = _Sending(paths, links, selection, flags(preserve), memory, file, watcher)
+    pipe = PipeIn(paths, name, links, selection, memory, watcher)
+    sending = _Sending(paths, links, selection, flags(preserve), memory, file, pipe, watcher)
     done = False  # who is stopped is remembered even if all is delivered: the receiver may not know it
     try:
         if file is not None and memory.report is None:
             await trio.to_thread.run_sync(file.probe)
         try:
-            report = await converse(partner, memory, sending.tell)
+            report = await alongside(pipe.read, partial(converse, partner, memory, sending.tell))
         except P2PCopyError as error:
             if sending.report is None:
                 await memory.part(error)
@@ -132,7 +139,8 @@ async def send(
     finally:
         if sending.report is None:
             sending.sent.note()
-        await memory.close(done=done)
+        pipe.close()
+        await memory.close(done=done or memory.streams)
 
 
 class _Sending:
@@ -146,6 +154,7 @@ class _Sending:
         preserve: Preserved,
         memory: Memory,
         file: ReceiptFile | None,
+        pipe: PipeIn,
         observer: Observer,
     ) -> None:
         self._paths = paths
@@ -155,6 +164,7 @@ class _Sending:
         self._memory = memory
         self._file = file
         self._observer = observer
+        self._pipe = pipe
         self._began: float | None = None
         self._once = Once(observer)
         self.sent = Sent(memory.journal)
@@ -165,7 +175,7 @@ class _Sending:
         if self._began is None:
             self._began = time.monotonic()
         if self.report is None:
-            async with writing(self._file):
+            async with writing(self._file), self._pipe.parting(link, session):
                 self.report = await self._deliver(link, session, self._began)
         await self._memory.finish(self.report, limits.GOODBYE_LINGER)
         session.say(Goodbye())
@@ -174,7 +184,10 @@ class _Sending:
         return self.report
 
     async def _offer(self, link: Bundle, session: Session) -> Accept:
-        answer = await _offer(link, session, self._preserve)
+        pipe = self._pipe.is_asked_for
+        answer = await _offer(link, session, Offer(PROGRAM, link.wish.number, self._preserve, pipe))
+        if pipe:
+            return await self._pipe.accepted(link, session, answer)
         if isinstance(answer, Accept):
             return answer
         its = (self._paths, self._links, answer.portable_names, self._selection)
@@ -188,6 +201,17 @@ class _Sending:
         self._once.tell(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         link.spread(accept.streams)
         await self._memory.keep(session.ticket, sure=True)
+        if accept.pipe:
+            receipt = await self._pipe.send(link, session, accept, self._file)
+            seconds = time.monotonic() - began
+            report = Report(receipt.files, receipt.size, 0, 0, receipt.root.hex(), seconds)
+        else:
+            report = await self._deliver_tree(link, session, accept, began)
+        if self._file is not None:
+            await trio.to_thread.run_sync(self._file.publish, report)
+        return report
+
+    async def _deliver_tree(self, link: Bundle, session: Session, accept: Accept, began: float) -> Report:
         outgoing = Outgoing(
             self._paths,
             session,
@@ -200,7 +224,7 @@ class _Sending:
         names = accept.portable_names
         look = partial(count, self._paths, links=self._links, portable_names=names, selection=self._selection)
         receipt = await _stream(link, session, outgoing, look, self._observer)
-        report = Report(
+        return Report(
             files=receipt.files,
             size=receipt.size,
             failures=outgoing.failures + receipt.rejected,
@@ -209,13 +233,10 @@ class _Sending:
             root=receipt.root.hex(),
             seconds=time.monotonic() - began,
         )
-        if self._file is not None:
-            await trio.to_thread.run_sync(self._file.publish, report)
-        return report
 
 
-async def _offer(link: Bundle, session: Session, preserve: Preserved) -> Accept | Ask:
-    session.say(Offer(PROGRAM, link.wish.number, preserve))
+async def _offer(link: Bundle, session: Session, offer: Offer) -> Accept | Ask:
+    session.say(offer)
     await link.send(session.record())
     with trio.move_on_after(limits.OFFER_TIMEOUT):
         for message in session.hear(await link.receive()):
@@ -243,7 +264,7 @@ async def _stream(
     stalls = Stalls(observer, link)
 
     def no_way() -> str:
-        return _slow_way(stalls)
+        return slow_way(stalls)
 
     patience = trio.CancelScope()  # without limit while the disk here sets the pace
 
@@ -306,30 +327,7 @@ async def _stream(
 
 
 _SLOW_DISK = "Nothing moves: the disk here has given nothing"
-
-
 _ALL_IS_THERE = "All was delivered, and confirmed, in an earlier run; only the receiver may not know that."
-
-
-def _slow_way(stalls: Stalls) -> str:
-    """Say who takes nothing, by what the relay and the receiver have said."""
-    movement = stalls.movement
-    match movement.there:
-        case Way.UNTAKEN if not movement.answers:
-            return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
-        case Way.UNTAKEN if stalls.hears:
-            return "Nothing moves: the receiver is there, but the way to it has taken nothing from the relay"
-        case Way.UNTAKEN:
-            return "Nothing moves: the receiver's disk, or its network, has taken nothing from the relay"
-        case Way.LIMITED:
-            return LIMITED
-        case Way.SILENT:
-            return "Nothing moves: the way to the relay has taken nothing"
-    if stalls.hears:
-        return "Nothing moves: the receiver is there, but the way to it has taken nothing"
-    return "Nothing moves: the relay, or the way to it, has taken nothing"
-
-
 _SILENT_RECEIVER = "Nothing moves: the receiver looks what it has already, and has not answered"
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
-from p2p_copy.protocol.rendezvous import Movement, decode_movement
+from p2p_copy.protocol.rendezvous import Movement, Way, decode_movement
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -70,3 +70,36 @@ class Stalls:
             if lasted >= limits.STALL and (what, sentence) != (self._told, self._sentence):
                 self._told, self._sentence = what, sentence
                 self._observer.stalled(sentence, lasted)
+
+
+def slow_way(stalls: Stalls) -> str:
+    """Say who takes nothing from a sender, by what the relay and the receiver have said."""
+    movement = stalls.movement
+    match movement.there:
+        case Way.UNTAKEN if not movement.answers:
+            return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
+        case Way.UNTAKEN if stalls.hears:
+            return "Nothing moves: the receiver is there, but the way to it has taken nothing from the relay"
+        case Way.UNTAKEN:
+            return "Nothing moves: the receiver's disk, or its network, has taken nothing from the relay"
+        case Way.LIMITED:
+            return LIMITED
+        case Way.SILENT:
+            return "Nothing moves: the way to the relay has taken nothing"
+    if stalls.hears:
+        return "Nothing moves: the receiver is there, but the way to it has taken nothing"
+    return "Nothing moves: the relay, or the way to it, has taken nothing"
+
+
+def nothing_comes_from_sender(movement: Movement, *, in_message: bool) -> str:
+    """Say who brings nothing, by what the relay has said; in the middle of a message it can say nothing."""
+    if in_message:
+        return "Nothing moves: the way from the sender, or from the relay, has brought nothing"
+    match movement.back:
+        case Way.SILENT if not movement.answers:
+            return "Nothing moves: the sender's machine, or its network, has not answered the relay"
+        case Way.SILENT:
+            return "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
+        case Way.LIMITED:
+            return LIMITED
+    return "Nothing moves: the relay, or the way from it, has brought nothing"

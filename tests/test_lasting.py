@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.files.states import State
-    from p2p_copy.protocol.messages import Accept, Preserved
+    from p2p_copy.protocol.messages import Accept, Offer
     from p2p_copy.protocol.session import Session
 
 pytestmark = pytest.mark.usefixtures("small_segments")
@@ -844,9 +844,9 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
     lost = trio.Event()
     offer = sender._offer
 
-    async def lose(link: Bundle, session: Session, preserve: Preserved) -> Accept:
+    async def lose(link: Bundle, session: Session, offered: Offer) -> Accept:
         if answered:
-            await offer(link, session, preserve)
+            await offer(link, session, offered)
         monkeypatch.undo()
         for name, value in {"RETURN_AFTER": (0.02, 0.1), "ROOM_TURN": 0.2, "GOODBYE_LINGER": 1.0}.items():
             monkeypatch.setattr(limits, name, value)

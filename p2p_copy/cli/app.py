@@ -25,7 +25,7 @@ from p2p_copy.cli.help import TwoColumns
 from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.words import with_serve_value
+from p2p_copy.cli.words import with_serve_value, with_standard_input
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     terminal = Terminal.standard()
     try:
-        exit_code: int | None = app(with_serve_value(words), exit_on_error=False, print_error=False)
+        exit_code: int | None = app(
+            with_standard_input(with_serve_value(words)), exit_on_error=False, print_error=False
+        )
     except (Exception, KeyboardInterrupt) as error:
         return explain(error, terminal)
     return exit_code or 0
@@ -67,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 @app.command(usage="Usage: p2p-copy send PATH... [OPTIONS]")
 def send(
-    *words: Annotated[str, Parameter(name="PATH", help="Files and directories to send.")],
+    *words: Annotated[
+        str, Parameter(name="PATH", help="Files and directories to send; or - alone, for standard input.")
+    ],
     options: ClientOptions = NO_OPTIONS,
     its: SendOptions = NO_SEND_OPTIONS,
 ) -> int:

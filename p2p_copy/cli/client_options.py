@@ -190,6 +190,12 @@ class SendOptions:
             f"of this machine, port {limits.SERVE_PORT} or another one that is free.",
         ),
     ] = None
+    name: Annotated[
+        str,
+        Parameter(
+            metavar="NAME", help="Of what comes from standard input, for a receiver that makes a file of it."
+        ),
+    ] = limits.STREAM_NAME
     links: Annotated[
         Links,
         Parameter(
@@ -206,7 +212,13 @@ class ReceiveOptions:
     """What only a receiver has."""
 
     out: Annotated[
-        str, Parameter(metavar="DIR", help="Directory to write into; made if it is not there.")
+        str,
+        Parameter(
+            metavar="DIR",
+            allow_leading_hyphen=True,  # it may be a lone one
+            help="Directory to write into; made if it is not there. Or - for standard output, if the sender has a pipe "
+            "or a single file.",
+        ),
     ] = "."
     on_conflict: Annotated[
         Conflict,

@@ -10,7 +10,7 @@ from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.question import Question
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.words import receive_words
+from p2p_copy.cli.words import STANDARD, receive_words
 from p2p_copy.errors import Declined, PartialTransfer
 from p2p_copy.options import Conflict, Names, Preserve
 from p2p_copy.protocol import code as codes
@@ -43,7 +43,7 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
     facts = {
         remembered.ROLE: "receiver",
         remembered.RELAY: relay,
-        remembered.OUT: os.path.abspath(its.out),
+        remembered.OUT: its.out if its.out == STANDARD else os.path.abspath(its.out),
         remembered.OPTIONS: {
             "conflict": its.on_conflict.value,
             "names": its.names.value,
@@ -54,6 +54,8 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
         remembered.STREAMS: options.streams,
     }
+    if its.out == STANDARD:
+        sources.check_pipe(options)
     if options.dry_run:
         from p2p_copy.cli.dry_run import WouldReceive
 
@@ -64,6 +66,8 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
             pass  # as we do
         would.check_room()
         return 0
+    if its.out == STANDARD:  # what was written there is gone with this process
+        return go_on(None, facts, code, options, terminal)
     states = remembered.states_in(options.state_dir)
     state = remembered.open_state(states, facts, code.text, terminal)
 

@@ -12,7 +12,7 @@ from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.words import SERVE_AUTO, host_port, send_words
+from p2p_copy.cli.words import SERVE_AUTO, STANDARD, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.options import Links, Preserve
@@ -38,6 +38,8 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
     """
     terminal = Terminal.standard(quiet=options.quiet)
     word = send_words(words)
+    if STANDARD in word.paths:
+        sources.check_pipe(options)
     if options.dry_run:
         from p2p_copy.cli.dry_run import would_send
 
@@ -50,19 +52,22 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
     text = sources.written_code(word.code, options.code, options.code_file)
     if text is not None:
         sources.warn_of_arguments(text, terminal)
+    if pipe := STANDARD in word.paths:
+        sources.leave_standard_input_alone(options, terminal)
     facts = {
         remembered.ROLE: "sender",
         remembered.RELAY: relay,
-        remembered.PATHS: [os.path.abspath(path) if path else path for path in word.paths],
+        remembered.PATHS: [os.path.abspath(path) if path and not pipe else path for path in word.paths],
         remembered.OPTIONS: {
             "links": its.links.value,
+            "name": its.name,
             "preserve": [one.value for one in its.preserve],
             **remembered.patterns(options),
         },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
         remembered.STREAMS: options.streams,
     }
-    if serve:  # the relay ends with this process, so nobody could come back to it
+    if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
         code = codes.generate(secrets.randbelow) if text is None else codes.choose(text)
         return go_on(None, facts, code, options, terminal, binds=binds, generated=text is None)
     states = remembered.states_in(options.state_dir)
@@ -117,6 +122,7 @@ def go_on(
             wait=options.wait,
             patience=options.patience,
             state=state,
+            name=facts[remembered.OPTIONS]["name"],
             receipt=remembered.receipt_path(options.receipt, facts),
             ca_file=options.ca_file,
             token=None if binds else sources.access_token(options.token_file),

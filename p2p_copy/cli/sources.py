@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from p2p_copy import limits
 from p2p_copy.cli.variables import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
-from p2p_copy.cli.words import is_url
+from p2p_copy.cli.words import STANDARD, is_url
 from p2p_copy.errors import CodeTypo, UsageError
 from p2p_copy.protocol import code as codes
 
 if TYPE_CHECKING:
+    from p2p_copy.cli.client_options import ClientOptions
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.protocol.code import Code
-
-_STDIN: Final = "-"
 
 
 def relay_of(word: str | None, option: str | None) -> str:
@@ -93,7 +92,7 @@ def access_token(file: str | None) -> str | None:
 
 def _first_line(file: str, what: str, most: int) -> str:
     try:
-        if file == _STDIN:
+        if file == STANDARD:
             line = sys.stdin.readline(most)
         else:
             with open(file, encoding="utf-8") as stream:
@@ -110,6 +109,33 @@ def _first_line(file: str, what: str, most: int) -> str:
 def somebody_is_there(terminal: Terminal) -> bool:
     """Return whether there is a person who can be asked."""
     return bool(sys.stdin and sys.stdin.isatty() and terminal.is_for_eyes)
+
+
+def check_pipe(options: ClientOptions) -> None:
+    """Find out whether nothing is asked for that a stream does not have.
+
+    Raises:
+        UsageError: something is.
+
+    """
+    if options.only or options.exclude or options.dry_run:
+        raise UsageError(
+            "--only, --exclude and --dry-run are about files, and nothing is known of what goes through a pipe."
+        )
+
+
+def leave_standard_input_alone(options: ClientOptions, terminal: Terminal) -> None:
+    """See to it that standard input is data and nothing else; tell a person what is expected there.
+
+    Raises:
+        UsageError: something else is to be read from there.
+
+    """
+    if STANDARD in {options.code_file, options.token_file}:
+        raise UsageError("Standard input is what is sent, so neither code nor token can be read from there.")
+    if sys.stdin and sys.stdin.isatty():
+        end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D on a line of its own"
+        terminal.say(f"What you type here is sent; {end} ends it.")
 
 
 def ask_for_code(terminal: Terminal) -> Code:

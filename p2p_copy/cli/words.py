@@ -17,6 +17,12 @@ from p2p_copy.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+STANDARD: Final = "-"
+"""Standard input or standard output in place of a path."""
+
+_MAY_BE_STANDARD: Final = frozenset(("--code-file", "--token-file"))
+"""Options of `send` that may have it as their value."""
+
 SERVE_AUTO: Final = "auto"
 """What `--serve` stands for when no HOST:PORT follows: all IPv4 addresses, and a port that is free."""
 
@@ -87,6 +93,23 @@ def host_port(text: str) -> tuple[str, int] | None:
     if match is None or int(match["port"]) > 65535:
         return None
     return match["six"] or match["four"] or "", int(match["port"])
+
+
+def with_standard_input(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with a `-` of `send` that is no option's value behind all options.
+
+    There it is taken for a word; elsewhere the parser would take it for an option without a name.
+    """
+    end = argv.index("--") if "--" in argv else len(argv)
+    if not argv or argv[0] != "send":
+        return list(argv)
+    pairs = zip(("", *argv), argv[:end], strict=False)
+    is_word = [word == STANDARD and before not in _MAY_BE_STANDARD for before, word in pairs]
+    moved = [word for word, moves in zip(argv, is_word, strict=False) if moves]
+    if not moved:
+        return list(argv)
+    kept = [word for word, moves in zip(argv, is_word, strict=False) if not moves]
+    return [*kept, "--", *moved, *argv[end + 1 :]]
 
 
 def with_serve_value(argv: Sequence[str]) -> list[str]:

@@ -207,7 +207,7 @@ class Part:
 
     def _seal(self) -> os.stat_result:
         _set_attributes(self._fd, self._entry)
-        if self._entry.size >= limits.FSYNC_FROM:
+        if self._at >= limits.FSYNC_FROM:
             os.fsync(self._fd)
         there = os.fstat(self._fd)
         fd, self._fd = self._fd, -1

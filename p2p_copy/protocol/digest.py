@@ -131,6 +131,35 @@ class FileDigest:
         return self._tree.digest()
 
 
+class StreamDigest(FileDigest):
+    """Collects the bytes of a file whose size is known only at its end. `size` is how many they are by now."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        """Begin with nothing."""
+        super().__init__(0)
+        self.size = 0
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes, any number of them."""
+        super().update(data)
+        self.size += len(data)
+
+    def digest(self) -> bytes:
+        """Return the digest of a file that ends here; more bytes may follow all the same."""
+        last = self._segment.digest() if self._segment is not None else b""
+        return _tree(self.size, bytes(self.leaves) + last).digest()
+
+    def copy(self) -> StreamDigest:
+        """Return one that has taken the same bytes."""
+        other = StreamDigest()
+        other.leaves = self.leaves.copy()
+        other._segment = self._segment.copy() if self._segment is not None else None
+        other._at, other.size = self._at, self.size
+        return other
+
+
 class RootDigest:
     """Collects the entries of a transfer, in order."""
 

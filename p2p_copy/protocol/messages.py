@@ -55,6 +55,7 @@ class Reason(IntEnum):
     EXCLUDED = 17
     DECLINED = 18
     ORIGINAL = 19
+    PIPE = 20
 
     @property
     def is_failure(self) -> bool:
@@ -99,12 +100,14 @@ class Entry(NamedTuple):
 class Offer:
     """The sender's first words: its program and version, and for how many links it asks; 0 for no number.
 
-    `preserve` is what it can tell beyond contents, modes and times.
+    `preserve` is what it can tell beyond contents, modes and times. With `pipe` all it has is one stream of
+    unknown length.
     """
 
     program: str
     streams: int = 0
     preserve: Preserved = Preserved.NOTHING
+    pipe: bool = False
 
 
 @dataclass(slots=True)
@@ -112,7 +115,8 @@ class Accept:
     """The receiver's answer: its program, whether it wants portable names only, and whether it holds something.
 
     With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`. `streams` is the
-    most links that this conversation will have, `preserve` what the receiver wants of that which was offered.
+    most links that this conversation will have, `preserve` what the receiver wants of that which was offered. With
+    `pipe`, one stream is all that this side takes: what the sender has, or a single file of it.
     """
 
     program: str
@@ -120,6 +124,7 @@ class Accept:
     holds: bool = False
     streams: int = 1
     preserve: Preserved = Preserved.NOTHING
+    pipe: bool = False
 
 
 @dataclass(slots=True)

@@ -216,7 +216,7 @@ def _decode_page(reader: Reader) -> Page:
 
 def _flag(number: int) -> bool:
     if number > 1:
-        raise PeerMisbehaved("The other side sent an answer that makes no sense.")
+        raise PeerMisbehaved("The other side said something that is neither yes nor no.")
     return bool(number)
 
 
@@ -233,18 +233,20 @@ def _decode_preview(reader: Reader) -> Preview:
 
 def _decode_offer(reader: Reader) -> Offer:
     program = reader.text(_MAX_TEXT_BYTES)
-    streams, preserve = reader.take(2)
+    streams, preserve, pipe = reader.take(3)
     if streams > limits.MAX_STREAMS:
         raise PeerMisbehaved("The other side asks for too many links.")
-    return Offer(program, streams, Preserved(preserve & _PRESERVED))  # a newer peer may know more
+    return Offer(
+        program, streams, Preserved(preserve & _PRESERVED), _flag(pipe)
+    )  # a newer peer may know more
 
 
 def _decode_accept(reader: Reader) -> Accept:
     program = reader.text(_MAX_TEXT_BYTES)
-    portable, holds, streams, preserve = reader.take(4)
+    portable, holds, streams, preserve, pipe = reader.take(5)
     if not 1 <= streams <= limits.MAX_STREAMS or preserve & ~_PRESERVED:
         raise PeerMisbehaved("The other side sent an answer that makes no sense.")
-    return Accept(program, _flag(portable), _flag(holds), streams, Preserved(preserve))
+    return Accept(program, _flag(portable), _flag(holds), streams, Preserved(preserve), _flag(pipe))
 
 
 def _decode_holds(reader: Reader) -> Holds:
@@ -301,7 +303,10 @@ def _decode_abort(reader: Reader) -> Abort:
 _Body = bytes | tuple[bytes, bytes | memoryview]
 
 _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
-    Offer: (0x01, lambda m: encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.streams, m.preserve))),
+    Offer: (
+        0x01,
+        lambda m: encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.streams, m.preserve, m.pipe)),
+    ),
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
     Data: (_DATA_NUMBER, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
@@ -317,7 +322,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         0x11,
         lambda m: (
             encode_text(m.program, _MAX_TEXT_BYTES)
-            + bytes((m.portable_names, m.holds, m.streams, m.preserve))
+            + bytes((m.portable_names, m.holds, m.streams, m.preserve, m.pipe))
         ),
     ),
     Reject: (

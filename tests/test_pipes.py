@@ -1,0 +1,83 @@
+"""Real processes with real pipes between them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from p2p_copy.errors import PipeFailed, UsageError
+from tests.processes import CODE, PATIENCE, environment, relay
+from tests.trees import make_tree, snapshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import IO
+
+PYTHON = [sys.executable, "-m", "p2p_copy"]
+
+
+def start(*words: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*PYTHON, *words],
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(P2P_COPY_CODE=CODE),
+    )
+
+
+def said_by(process: subprocess.Popen[bytes]) -> str:
+    """Wait for the end, and return what it has said to people."""
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert b"Traceback" not in errors
+    return errors.decode()
+
+
+def test_a_tree_through_two_tars(tmp_path: Path) -> None:
+    tree = make_tree(tmp_path)
+    (tmp_path / "out").mkdir()
+    with relay() as (url, _):
+        packing = subprocess.Popen(["tar", "c", "--format=pax", "-C", tree, "."], stdout=subprocess.PIPE)
+        assert packing.stdout is not None
+        sender = start("send", "-", "--server", url, stdin=packing.stdout)
+        receiver = start("receive", "--out", "-", "--server", url)
+        assert receiver.stdout is not None
+        unpacking = subprocess.Popen(["tar", "xp", "-C", tmp_path / "out"], stdin=receiver.stdout)
+        for mine in (packing.stdout, receiver.stdout):
+            mine.close()  # so that only the other process holds it
+        assert unpacking.wait(PATIENCE) == 0
+        receiver.stdout = None
+        said_by(receiver)
+        said_by(sender)
+        assert (packing.wait(PATIENCE), sender.returncode, receiver.returncode) == (0, 0, 0)
+    assert snapshot(tmp_path / "out") == snapshot(tree)
+
+
+def test_a_reader_that_ends_early_is_no_traceback(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(8_000_000))
+    with relay() as (url, _):
+        with open(tmp_path / "file", "rb") as file:
+            sender = start("send", "-", "--server", url, stdin=file)
+        receiver = start("receive", "--out", "-", "--server", url)
+        assert receiver.stdout is not None
+        receiver.stdout.read(10)
+        receiver.stdout.close()
+        receiver.stdout = None
+        assert "has ended" in said_by(receiver)
+        assert "The receiver gave up" in said_by(sender)
+    assert sender.returncode == receiver.returncode == PipeFailed.exit_code
+
+
+def test_what_does_not_go_with_a_pipe_is_said_at_once(tmp_path: Path) -> None:
+    for words in (
+        ("send", "-", str(tmp_path)),
+        ("send", "-", "--code-file", "-"),
+        ("send", "-", "--exclude", "*.o"),
+        ("send", "-", "--name", "../up"),
+        ("receive", "--out", "-", "--only", "*.c"),
+    ):
+        process = start(*words, "--server", "ws://127.0.0.1:1")
+        assert "p2p-copy: " in said_by(process), words
+        assert process.returncode == UsageError.exit_code
