@@ -6,6 +6,7 @@ import math
 import signal
 import uuid
 
+import hypothesis
 import pytest
 
 from p2p_copy import limits
@@ -14,6 +15,10 @@ for _name in ("SIGINT", "SIGHUP"):
     # In the background of a shell, and under nohup, one is ignored, and so it would be in the processes of the tests.
     if (_number := getattr(signal, _name, None)) and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
+
+
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

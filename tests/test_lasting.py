@@ -626,21 +626,27 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     (tmp_path / "file").write_bytes(os.urandom(80_000_000))
     take = Incoming.take
     both = Both()
-    slept: list[bool] = []
+    expected = (
+        (both.receiver.stalls, "disk here has taken nothing"),
+        (both.sender.stalls, "receiver's disk, or its network, has taken nothing"),
+    )
+
+    def told() -> bool:
+        return all(any(part in said for said in stalls) for stalls, part in expected)
 
     def slowly(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
-        if self.size > 10_000_000 and not slept:
-            slept.append(True)
-            time.sleep(2)
+        until = time.monotonic() + 30
+        while self.size > 10_000_000 and not told() and time.monotonic() < until:
+            time.sleep(0.01)
         return take(self, records, now)
 
     monkeypatch.setattr(Incoming, "take", slowly)
     async with running_relay() as relay:
         await copy([tmp_path / "file"], tmp_path / "out", relay=relay, both=both)
     assert both.reports[0].files == 1
-    assert any("disk here has taken nothing" in said for said in both.receiver.stalls)
-    assert any("receiver's disk, or its network, has taken nothing" in said for said in both.sender.stalls)
-    assert both.receiver.stalls[-1] == both.sender.stalls[-1] == "moving"
+    assert told()
+    assert "moving" in both.receiver.stalls
+    assert "moving" in both.sender.stalls
 
 
 @pytest.mark.usefixtures("soon")
@@ -745,14 +751,14 @@ async def test_a_side_that_is_started_again_looks_at_its_receipt_first_and_goes_
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(again.start, other)
-                await again.until_sent(role, 4_000_000)
+                await again.until_sent(role, 16_000_000)
                 assert not receipts[role].exists()
                 receipts[role].write_text("mine")
                 with pytest.raises(UsageError):
                     await again.start(role)
                 receipts[role].unlink()
                 await again.start(role)
-    assert it.upstream < 30_000_000, "it went on where it was"
+    assert it.upstream < 36_000_000, "it went on where it was; from the beginning it would be 40"
     for path in receipts.values():
         verdict, told = differences(path, tmp_path / "out", strict=True)
         assert (verdict.files, told) == (1, {})

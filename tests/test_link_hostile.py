@@ -49,7 +49,7 @@ async def test_hostile_frames_end_only_the_link(data: bytes) -> None:
 
 
 @given(st.lists(st.binary(max_size=40) | st.sampled_from(list(DEADLY.values())), max_size=6), st.booleans())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 async def test_no_bytes_after_the_upgrade_raise_anything_else(chunks: list[bytes], closing: bool) -> None:
     async with accepted() as (link, client), trio.open_nursery() as nursery:
         if closing:
@@ -73,7 +73,7 @@ requests = st.lists(
 
 
 @given(requests | st.just(UPGRADE) | requests.map(lambda data: UPGRADE[:-2] + data))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 async def test_no_bytes_instead_of_a_request_raise_anything_else(data: bytes) -> None:
     ours, theirs = memory_stream_pair()
     await theirs.send_all(data)

@@ -518,7 +518,7 @@ def test_the_log_of_a_journal_that_is_gone_is_not_read(path: str) -> None:
         assert journal.done(OTHER) == DONE
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=8)
 )
@@ -970,4 +970,4 @@ class AJournal(RuleBasedStateMachine):
 
 
 TestAJournal = AJournal.TestCase
-TestAJournal.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestAJournal.settings = settings(max_examples=40, stateful_step_count=30)

@@ -252,7 +252,7 @@ def build(at: Path, tree: dict[str, Any]) -> None:
             (at / name).symlink_to(what)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(tree=trees())
 def test_every_tree_is_found_as_it_was(tree: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -323,7 +323,7 @@ CHANGES: dict[str, list[Callable[[Path], None]]] = {
 }
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(tree=trees(), choice=st.data())
 def test_every_single_change_is_found(tree: dict[str, Any], choice: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as place:
@@ -638,7 +638,7 @@ def test_a_file_that_is_no_receipt_is_refused_with_a_sentence(
     assert len(str(caught.value)) < 400
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     data=st.one_of(st.binary(), st.text().map(str.encode)),
     at=st.integers(0, len(EXAMPLE)),

@@ -466,7 +466,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(facts=st.dictionaries(st.text(max_size=8), JSON, max_size=4))
 def test_facts_come_back_as_they_were(
     facts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory

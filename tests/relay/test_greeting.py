@@ -136,7 +136,7 @@ lines = st.sampled_from(
 
 
 @given(st.lists(lines | st.binary(max_size=30), max_size=12).map(b"".join))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 async def test_nothing_that_a_client_says_raises(data: bytes) -> None:
     head, _ = await greeted(data)
     assert head is None or head.isascii()

@@ -214,4 +214,4 @@ class ALobby(RuleBasedStateMachine):
 
 
 TestALobby = ALobby.TestCase
-TestALobby.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestALobby.settings = settings(max_examples=60, stateful_step_count=30)
