@@ -87,7 +87,7 @@ def test_a_transfer_that_stopped_at_its_deadline_is_listed_and_resumed(tmp_path:
 def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) -> None:
     out = tmp_path / "out"
     receipts = [("--receipt", str(tmp_path / name)) for name in ("sent", "received")]
-    with relay("--no-tls", "--rate", "5M") as (url, _):
+    with relay("--no-tls", "--rate", "2M") as (url, _):
         sides = [sender(url, large, options=receipts[0]), receiver(url, out, options=receipts[1])]
         under_way(out)
         busy = Running("resume").wait(QUICK)[1].split()[0]
