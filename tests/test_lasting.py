@@ -854,7 +854,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
         if answered:
             await offer(link, session, offered)
         monkeypatch.undo()
-        for name, value in {"RETURN_AFTER": (0.02, 0.1), "ROOM_TURN": 0.2, "GOODBYE_LINGER": 1.0}.items():
+        for name, value in {"RETURN_AFTER": (0.1, 0.2), "ROOM_TURN": 0.2, "GOODBYE_LINGER": 1.0}.items():
             monkeypatch.setattr(limits, name, value)
         lost.set()
         it.cut()
@@ -867,7 +867,12 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
 
         async def run(role: str) -> None:
             if role in killed:
-                await again.until(role, lost.is_set)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(again.start, role)
+                    await (
+                        lost.wait()
+                    )  # at once: who is killed while both exchange keys again has used up the code
+                    nursery.cancel_scope.cancel()
             await again.start(role)
 
         with trio.fail_after(20):

@@ -50,6 +50,7 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
     binds = _binds(serve) if serve else []
     relay = "" if serve else sources.relay_of(word.relay, options.server)
     text = sources.written_code(word.code, options.code, options.code_file)
+    chosen = None if text is None else codes.choose(text)
     if text is not None:
         sources.warn_of_arguments(text, terminal)
     if pipe := STANDARD in word.paths:
@@ -68,13 +69,12 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
         remembered.STREAMS: options.streams,
     }
     if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
-        code = codes.generate(secrets.randbelow) if text is None else codes.choose(text)
-        return go_on(None, facts, code, options, terminal, binds=binds, generated=text is None)
+        code = chosen or codes.generate(secrets.randbelow)
+        return go_on(None, facts, code, options, terminal, binds=binds, generated=chosen is None)
     states = remembered.states_in(options.state_dir)
-    if text is not None:
-        code = codes.choose(text)
-        state = remembered.open_state(states, facts, code.text, terminal)
-        return go_on(state, facts, code, options, terminal)
+    if chosen is not None:
+        state = remembered.open_state(states, facts, chosen.text, terminal)
+        return go_on(state, facts, chosen, options, terminal)
     state = remembered.same_again(states, facts)
     if state is not None and remembered.CODE in state.facts:
         code = codes.parse(state.facts[remembered.CODE])
