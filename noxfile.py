@@ -39,8 +39,8 @@ WORMHOLE = ("magic-wormhole", "magic-wormhole-mailbox-server", "magic-wormhole-t
 PYTEST = ("python", "-m", "pytest", "-n", "3")
 """Three workers, on two processors, too: much of what the tests wait for is a socket, a process or a clock."""
 
-NOT_AGAIN = ("--ignore=tests/contrib",)
-"""About systemd, proxies and shells, whatever the version of Python: the oldest one runs them."""
+NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once")
+"""What is the same whatever the version of Python, systemd, proxies and shells among it: the oldest one runs it."""
 
 
 def group(*names: str) -> tuple[str, ...]:

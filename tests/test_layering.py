@@ -19,6 +19,8 @@ import p2p_copy
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.once
+
 PACKAGE = "p2p_copy"
 ROOT = Path(p2p_copy.__path__[0])
 

@@ -18,7 +18,7 @@ from tests.trees import snapshot
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.pypi
+pytestmark = [pytest.mark.pypi, pytest.mark.once]
 
 RELEASE = "p2p-copy[security]==0.1.2"
 

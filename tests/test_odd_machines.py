@@ -20,6 +20,8 @@ from tests.trees import leftovers
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+pytestmark = pytest.mark.once
+
 PYTHON_M = (sys.executable, "-m", "p2p_copy")
 
 

@@ -70,6 +70,7 @@ def test_a_key_has_16_bytes_and_takes_any_path() -> None:
     assert {len(key) for key in keys} == {16}
 
 
+@pytest.mark.once
 @given(
     one=st.lists(st.integers() | st.text(max_size=5), max_size=4),
     other=st.lists(st.integers() | st.text(max_size=5), max_size=4),
@@ -518,6 +519,7 @@ def test_the_log_of_a_journal_that_is_gone_is_not_read(path: str) -> None:
         assert journal.done(OTHER) == DONE
 
 
+@pytest.mark.once
 @settings(max_examples=60)
 @given(
     places=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=8)
@@ -815,6 +817,7 @@ journal.remove()
 """
 
 
+@pytest.mark.once
 @LINUX
 def test_a_large_journal_takes_little_memory(path: str) -> None:
     grown = int(run_child(BOUNDED, path))

@@ -252,6 +252,7 @@ def build(at: Path, tree: dict[str, Any]) -> None:
             (at / name).symlink_to(what)
 
 
+@pytest.mark.once
 @settings(max_examples=100)
 @given(tree=trees())
 def test_every_tree_is_found_as_it_was(tree: dict[str, Any]) -> None:
@@ -323,6 +324,7 @@ CHANGES: dict[str, list[Callable[[Path], None]]] = {
 }
 
 
+@pytest.mark.once
 @settings(max_examples=200)
 @given(tree=trees(), choice=st.data())
 def test_every_single_change_is_found(tree: dict[str, Any], choice: st.DataObject) -> None:
@@ -423,6 +425,7 @@ def test_what_is_not_named_is_told_if_asked_and_the_receipt_may_lie_there(top: P
     )  # fmt: skip
 
 
+@pytest.mark.once
 def test_a_wide_directory_is_compared_strictly_in_little_memory(tmp_path: Path, receipt: Path) -> None:
     wide = tmp_path / "out" / "wide"
     wide.mkdir(parents=True)
@@ -505,6 +508,7 @@ def test_nothing_stays_open(top: Path, receipt: Path) -> None:
     assert open_handles() == before
 
 
+@pytest.mark.once
 def test_the_number_of_entries_costs_no_memory(tmp_path: Path, receipt: Path) -> None:
     writer = ReceiptWriter(str(receipt))
     tracemalloc.start()

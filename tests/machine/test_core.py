@@ -18,6 +18,8 @@ from tests.machine.sides import Desk, ReceiverSide, SenderSide, Side
 from tests.machine.stage import ROOM, other
 from tests.machine.world import CHUNK, HOMES, JOURNAL, SEGMENT, SIZES, World, shrink
 
+pytestmark = pytest.mark.once
+
 A_LINK: Final = (ROOM + 2) * (CHUNK + 200) + 2 * SEGMENT + JOURNAL
 """Most bytes that are sent again after one link was lost or one side killed."""
 

@@ -20,6 +20,8 @@ from p2p_copy.protocol.session import ZSTD
 from tests.machine.profiles import EXCHANGES
 from tests.machine.relay import ONE_PLACE, PLACES, ROLES
 
+pytestmark = pytest.mark.once
+
 DOCUMENTED: Final = (IncompatiblePeer, PeerLost, PeerMisbehaved, WrongCode)
 ROOMS: Final = (room_id("one"), room_id("two"))
 SECRETS: Final = ("the right phrase", "a wrong phrase")

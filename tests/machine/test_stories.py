@@ -22,6 +22,8 @@ from tests.machine.relay import ROLES, STEPS, Relay, Wire
 from tests.machine.stage import ROOM, Network, Stage, at_once
 from tests.machine.world import HOMES, SEGMENT, SIZES, World, shrink
 
+pytestmark = pytest.mark.once
+
 NAMES: Final = st.sampled_from(sorted(SIZES))
 
 TURN: Final = 2.0

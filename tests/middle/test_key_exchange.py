@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.rendezvous import Hello
     from tests.middle.relay import Change, Middle, Passed
 
+pytestmark = pytest.mark.once
+
 SENDER, RECEIVER = Role.SENDER, Role.RECEIVER
 ROOM = keys.room_id(CODE.room)
 ID = "0" * 32

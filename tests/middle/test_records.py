@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from tests.middle.relay import Passed
 
+pytestmark = pytest.mark.once
+
 SENDER, RECEIVER = Role.SENDER, Role.RECEIVER
 
 
