@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from p2p_copy.errors import PipeFailed, UsageError
+from p2p_copy.errors import DeadlineReached, PipeFailed, UsageError
 from tests.processes import CODE, PATIENCE, environment, relay
 from tests.trees import make_tree, snapshot
 
@@ -81,3 +81,10 @@ def test_what_does_not_go_with_a_pipe_is_said_at_once(tmp_path: Path) -> None:
         process = start(*words, "--server", "ws://127.0.0.1:1")
         assert "p2p-copy: " in said_by(process), words
         assert process.returncode == UsageError.exit_code
+
+
+def test_a_deadline_ends_a_pipe_for_good_and_says_so(tmp_path: Path) -> None:
+    with relay() as (url, _):
+        sender = start("send", "-", "--server", url, "--deadline", "1s", stdin=subprocess.PIPE)
+        assert "cannot be gone on with" in said_by(sender)
+        assert sender.returncode == DeadlineReached.exit_code

@@ -121,7 +121,7 @@ def go_on(
             observer=progress,
         )
 
-    report = run_transfer(story, progress, options.deadline)
+    report = run_transfer(story, progress, options.deadline, lasts=state is not None)
     progress.done(report)
     if report.failures:
         raise PartialTransfer()

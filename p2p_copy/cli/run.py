@@ -27,6 +27,9 @@ _STOPPING: Final = tuple(
 )
 
 
+_LOST: Final = "The deadline is here, and this transfer cannot be gone on with. Start both sides again."
+
+
 def run(story: Callable[[], Awaitable[T]]) -> T:
     """Run `story` to its end under Trio, or until a signal asks to stop; a second signal ends the process.
 
@@ -78,9 +81,15 @@ async def _listen(
 
 
 def run_transfer(
-    story: Callable[[], Awaitable[Report]], progress: Progress, deadline: float | None
+    story: Callable[[], Awaitable[Report]], progress: Progress, deadline: float | None, *, lasts: bool
 ) -> Report:
     """Run a transfer to its end, or for `deadline` seconds, while its progress is drawn.
+
+    Args:
+        story: the transfer.
+        progress: draws it.
+        deadline: seconds; None for as long as it takes.
+        lasts: it can be gone on with later.
 
     Raises:
         Interrupted: a signal came.
@@ -97,7 +106,7 @@ def run_transfer(
                 reports.append(await story())
             nursery.cancel_scope.cancel()
         if not reports:
-            raise DeadlineReached
+            raise DeadlineReached(None if lasts else _LOST)
         return reports[0]
 
     try:

@@ -138,7 +138,7 @@ def go_on(
         async with embedded_relay(binds) as (own, seen_as):
             return await through(own, seen_as)
 
-    report = run_transfer(story, progress, options.deadline)
+    report = run_transfer(story, progress, options.deadline, lasts=state is not None)
     progress.done(report)
     if report.failures:
         raise PartialTransfer()
