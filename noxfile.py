@@ -28,7 +28,7 @@ nox.options.sessions = [
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
 PYTHONS = nox.project.python_versions(PYPROJECT)
-OLDEST = PYTHONS[0]
+OLDEST, *BETWEEN, _NEWEST = PYTHONS
 
 RIVAL = "p2p-copy[security]==0.1.2"
 """What we measure ourselves against: the last release before this one."""
@@ -41,6 +41,9 @@ PYTEST = ("python", "-m", "pytest", "-n", "3")
 
 NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once")
 """What is the same whatever the version of Python, systemd, proxies and shells among it: the oldest one runs it."""
+
+NO_PROCESSES = ("--ignore=tests/cli", "--ignore=tests/test_processes.py", "--ignore=tests/test_pipes.py")
+"""Whole programs take their time: they run on the oldest Python and the newest, and not on those in between."""
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -84,14 +87,15 @@ def python27() -> str | None:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests, layering included, with the newest versions of what we depend on."""
+    """All tests on the oldest Python, and on the others what may differ; with the newest versions of what we need."""
     session.install("-e", ".", *group("test"))
-    session.run(*PYTEST, *(() if session.python == OLDEST else NOT_AGAIN), *session.posargs)
+    less = () if session.python == OLDEST else NOT_AGAIN
+    session.run(*PYTEST, *less, *(NO_PROCESSES if session.python in BETWEEN else ()), *session.posargs)
 
 
 @nox.session(name="lowest", python=OLDEST)
 def lowest_versions(session: nox.Session) -> None:
-    """All tests with the lowest versions that pyproject.toml declares, on the oldest Python."""
+    """The tests with the lowest versions that pyproject.toml declares, on the oldest Python."""
     pinned = lowest(PYPROJECT["project"]["dependencies"])
     session.install("-e", ".", *pinned, *group("test"))
     session.run(*PYTEST, *NOT_AGAIN, *session.posargs)
