@@ -385,6 +385,7 @@ class Incoming:
         for directory in self._manifest.complete_directories():
             if not directory.refused:
                 self._target.finish_directory(directory)
+            directory.shorten()
 
     def _finish(self, message: Finish) -> None:
         self._write_whole_files()

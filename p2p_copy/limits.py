@@ -79,6 +79,13 @@ MAX_NAMED_AGAIN: Final = 100_000
 """Files of one transfer whose several names are kept: both sides remember each, in some 600 bytes. The names of what is
 more are sent as files of their own."""
 
+MAX_XATTRS: Final = 64
+"""Extended attributes of one entry: programs set a handful."""
+
+MAX_XATTR_BYTES: Final = 32 * KIB
+"""Bytes of the names and values of all extended attributes of one entry. ext4 holds 4 KiB in all; a receiver may have
+to remember those of MAX_OPEN_ENTRIES."""
+
 MAX_FILE_SIZE: Final = 2**63 - 1
 """Bytes of one file and of one transfer: what off_t holds."""
 

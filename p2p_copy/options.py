@@ -21,6 +21,10 @@ class Preserve(Enum):
 
     HARD_LINKS = "hard-links"
     """Several names of one file stay names of one file."""
+    XATTRS = "xattrs"
+    """Extended attributes in the namespace of users."""
+    OWNER = "owner"
+    """User and group; for a receiver that is root."""
 
 
 class Conflict(Enum):

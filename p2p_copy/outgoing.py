@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files import attributes
 from p2p_copy.files.first_names import FirstNames, sent_before
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
@@ -69,6 +70,7 @@ class Outgoing:
         excluded: how many patterns of this side left out; unwanted: how many those of the receiver.
         files: files sent whole.
         size: their bytes.
+        untold: how many entries have extended attributes that cannot be told.
 
     """
 
@@ -87,6 +89,7 @@ class Outgoing:
         self._session = session
         self._sent = sent
         self._receipt = receipt
+        self._preserve = accept.preserve
         self._first_names = FirstNames() if Preserved.HARD_LINKS in accept.preserve else None
         self._asked = accept.holds
         self._answered = 0  # entries, from the first on, of which the receiver has said what it holds
@@ -106,6 +109,7 @@ class Outgoing:
         self.failures = 0
         self.excluded = 0
         self.unwanted = 0
+        self.untold = 0
         self.ended = False
         self.total: tuple[int, int] | None = None
         self.problems: list[tuple[str, Reason]] = []
@@ -189,6 +193,9 @@ class Outgoing:
             if session.pending and (
                 session.pending + size > self._pace.chunk + limits.RECORD_SPARE
                 or holes + hole > limits.MAX_RECORD_HOLES
+                or (
+                    isinstance(message, Page) and session.pending > limits.MAX_RECORD_CONTENT - wire.MOST_PAGE
+                )
             ):
                 yield session.record()
                 holes = 0
@@ -240,6 +247,8 @@ class Outgoing:
                 break  # and with it all that the walk would still find
             found.index = self._entries
             self._entries += 1
+            if self._preserve and not attributes.tell(found, self._preserve):
+                self.untold += 1
             if self._first_names is not None:
                 self._first_names.name(found)
             page.append(found)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from p2p_copy.errors import UsageError
+from p2p_copy.files.attributes import is_root
 from p2p_copy.options import Preserve
 from p2p_copy.protocol.messages import Preserved
 
@@ -12,10 +14,26 @@ if TYPE_CHECKING:
 
     from p2p_copy.observe import Observer
 
-_FLAGS = {Preserve.HARD_LINKS: Preserved.HARD_LINKS}
+_FLAGS = {
+    Preserve.HARD_LINKS: Preserved.HARD_LINKS,
+    Preserve.XATTRS: Preserved.XATTRS,
+    Preserve.OWNER: Preserved.OWNER,
+}
 
 
-NO_HARD_LINKS = "The file system here has no hard links, so each name becomes a file of its own."
+_IMPOSSIBLE = {
+    Preserved.HARD_LINKS: "The file system here has no hard links, so each name becomes a file of its own.",
+    Preserved.XATTRS: "This system, or its file system, has no extended attributes, so these are not kept.",
+}
+
+_ONLY_ROOT = "Only root can give files to others. Leave out 'owner' after --preserve, or receive as root."
+LOST = "The system here did not take all owners or extended attributes; everything else is complete."
+UNTOLD = "Some extended attributes here cannot be read, or are too many or too large, and were not sent; all else was."
+
+
+def not_possible(preserve: Preserved) -> list[str]:
+    """Return a sentence for each thing that was asked for and cannot be kept here."""
+    return [sentence for flag, sentence in _IMPOSSIBLE.items() if flag in preserve]
 
 
 class Once:
@@ -39,6 +57,18 @@ def flags(chosen: Collection[Preserve]) -> Preserved:
     for one in chosen:
         chosen_flags |= _FLAGS[one]
     return chosen_flags
+
+
+def wanted(chosen: Collection[Preserve]) -> Preserved:
+    """Return what a receiver has chosen, as it is said on the wire.
+
+    Raises:
+        UsageError: nobody but root can give a file to somebody else.
+
+    """
+    if Preserve.OWNER in chosen and not is_root():
+        raise UsageError(_ONLY_ROOT)
+    return flags(chosen)
 
 
 def not_asked_for(preserve: Preserved, who: str) -> list[str]:

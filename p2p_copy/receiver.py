@@ -24,7 +24,7 @@ from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Conflict, Names
 from p2p_copy.parting import part_ways, send_whole
 from p2p_copy.piping import PipeOut
-from p2p_copy.preserving import NO_HARD_LINKS, Once, flags, not_asked_for
+from p2p_copy.preserving import LOST, Once, not_asked_for, not_possible, wanted
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer, Preserved
 from p2p_copy.protocol.rendezvous import Role
@@ -100,12 +100,14 @@ async def receive(
     Raises:
         Declined: the answer was no.
         OutputNotWritable: `out` cannot be written to.
-        UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; there is no standard output.
+        UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; there is no standard output;
+            or owners are to be kept by somebody who is not root.
         PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
     watcher = observer or Observer()
+    preserved = wanted(preserve)
     selection = Selection(only, exclude)
     partner = Partner(Role.RECEIVER, relay, code, wait, ca_file, token, watcher, streams)
     memory = Memory(state, patience)
@@ -118,7 +120,7 @@ async def receive(
         out,
         conflict,
         names,
-        flags(preserve),
+        preserved,
         max_size,
         selection,
         memory,
@@ -216,10 +218,8 @@ class _Receiving:
 
     def _open(self) -> tuple[Target, Preserved]:
         """Return the target, and what of that which was asked for can be kept in it."""
-        target, preserve = self._target(), self._preserve
-        if Preserved.HARD_LINKS in preserve and not target.can_link():
-            preserve &= ~Preserved.HARD_LINKS
-        return target, preserve
+        target = self._target()
+        return target, target.possible(self._preserve)
 
     def leave_nothing(self) -> None:
         """Remove what nobody will ever go on with."""
@@ -296,8 +296,7 @@ class _Receiving:
 
     async def _take(self, link: Bundle, session: Session, streams: int) -> None:
         target, preserve = await trio.to_thread.run_sync(self._open)
-        if Preserved.HARD_LINKS in self._preserve & ~preserve:
-            self._once.tell(NO_HARD_LINKS)
+        self._once.tell(*not_possible(self._preserve & ~preserve))
         preserve &= self._offered
         settled = self._note if self._file is not None else None
         portable = self._names is Names.PORTABLE
@@ -308,6 +307,8 @@ class _Receiving:
                 accept = Accept(PROGRAM, portable, incoming.holds, streams, preserve)
                 await self._accept(link, session, accept)
                 await self._write_all(link, incoming)
+            if target.attributes_lost:
+                self._once.tell(LOST)
         finally:
             with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
                 lasts = self._memory.lasts and (self.report is None or not incoming.goodbye)

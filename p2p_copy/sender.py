@@ -28,7 +28,7 @@ from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Links
 from p2p_copy.outgoing import Outgoing
 from p2p_copy.piping import PipeIn
-from p2p_copy.preserving import Once, flags, not_asked_for
+from p2p_copy.preserving import UNTOLD, Once, flags, not_asked_for
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
@@ -224,6 +224,8 @@ class _Sending:
         names = accept.portable_names
         look = partial(count, self._paths, links=self._links, portable_names=names, selection=self._selection)
         receipt = await _stream(link, session, outgoing, look, self._observer)
+        if outgoing.untold:
+            self._once.tell(UNTOLD)
         return Report(
             files=receipt.files,
             size=receipt.size,

@@ -75,6 +75,7 @@ MAY_IMPORT = {
         "options",
         "files",
         "protocol.digest",
+        "protocol.extras",
         "protocol.messages",
         "protocol.names",
         "protocol.manifest",
@@ -113,6 +114,7 @@ UNKNOWN_TO_THE_RELAY = {
     "protocol.compress",
     "protocol.cpace",
     "protocol.digest",
+    "protocol.extras",
     "protocol.handshake",
     "protocol.keys",
     "protocol.manifest",
@@ -278,6 +280,7 @@ def test_the_messages_come_before_all_that_handles_them() -> None:
     assert not modules()["protocol.wire"].ours() & set(in_layer("protocol")) - {
         "protocol.messages",
         "protocol.fields",
+        "protocol.extras",
     }
     assert "protocol.wire" in modules()["protocol.session"].ours()
 

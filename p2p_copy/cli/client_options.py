@@ -42,8 +42,8 @@ _PRESERVE: Final = Parameter(
     metavar="WHAT",
     show_default=False,
     show_choices=False,
-    help="Keep, besides contents, modes and times: hard-links (several names of one file). Both sides must name it; "
-    "commas between several.",
+    help="Keep, besides contents, modes and times: hard-links (several names of one file), xattrs (extended attributes "
+    "of users), owner (user and group; the receiver must be root). Both sides must name it; commas between several.",
 )
 
 if TYPE_CHECKING:

@@ -25,9 +25,12 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy import limits
+from p2p_copy.files import attributes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from p2p_copy.protocol.messages import Extra
 
 HANDLES = os.open in os.supports_dir_fd
 """Whether this system can work relative to open directories (rule 1), or only with paths (rule 3)."""
@@ -59,7 +62,12 @@ _NAME_SURROGATE: Final = 0x2000_0000
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 _Identity: TypeAlias = tuple[int, int]
-_Pool: TypeAlias = "OrderedDict[Directory, None]"
+
+
+class _Pool(OrderedDict["Directory", None]):
+    """The open handles of one tree, the one that was used last at the end; and what went wrong in it."""
+
+    attributes_lost = False
 
 
 class Directory:
@@ -82,7 +90,7 @@ class Directory:
         self._special_bits = status.st_mode & _SPECIAL_BITS
         self.created = created
         if parent is None:
-            self._pool: _Pool = OrderedDict()  # never holds the top itself, which stays open
+            self._pool = _Pool()  # never holds the top itself, which stays open
         else:
             self._pool = parent._pool
             self._remember()
@@ -222,6 +230,29 @@ class Directory:
             os.utime(at, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
         else:
             os.utime(at, ns=(mtime_ns, mtime_ns))
+
+    # Owners and extended attributes, as far as the system gives them
+
+    @property
+    def attributes_lost(self) -> bool:
+        """Whether something in this whole tree could not have all that it was to be given."""
+        return self._pool.attributes_lost
+
+    def give(self, extra: Extra, fd: int | None = None) -> None:
+        """Give them to a file in here that is open, else to the directory itself; before its mode and time."""
+        try:
+            complete = attributes.give(self._itself() if fd is None else fd, extra)
+        except OSError:
+            complete = False
+        self._pool.attributes_lost |= not complete
+
+    def give_link(self, name: str, extra: Extra) -> None:
+        """Give a symbolic link in here its owner."""
+        try:
+            complete = attributes.give_link(*self._at(name), extra)
+        except OSError:
+            complete = False
+        self._pool.attributes_lost |= not complete
 
     # Reading
 

@@ -14,6 +14,7 @@ from p2p_copy.protocol.messages import Extra, Kind
 if TYPE_CHECKING:
     from p2p_copy.files.reading import Identity
     from p2p_copy.files.source import Found
+    from p2p_copy.protocol.messages import Entry
 
 
 class FirstName:
@@ -50,13 +51,13 @@ class FirstNames:
         first = self._by_inode.get(inode)
         if first is not None and not first.gone and first.identity == found.identity:
             found.first = first
-            found.entry = found.entry._replace(extra=Extra(original=first.index))
+            found.entry = _with(found.entry, original=first.index)
         elif len(self._by_index) < limits.MAX_NAMED_AGAIN:
             first = self._by_inode[inode] = self._by_index[found.index] = FirstName(
                 found.index, found.identity
             )
             found.first = first
-            found.entry = found.entry._replace(extra=Extra(named_again=True))
+            found.entry = _with(found.entry, named_again=True)
 
     def sent(self, found: Found, digest: bytes | None) -> None:
         """Remember the digest of what was sent; None if it was not sent whole."""
@@ -69,6 +70,11 @@ class FirstNames:
         """Remember that the receiver does not take an entry."""
         if first := self._by_index.get(index):
             first.gone = True
+
+
+def _with(entry: Entry, *, named_again: bool = False, original: int | None = None) -> Entry:
+    extra = entry.extra or Extra()
+    return entry._replace(extra=extra._replace(named_again=named_again, original=original))
 
 
 def sent_before(found: Found) -> bytes | None:

@@ -61,6 +61,8 @@ def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: s
             if data and os.write(fd, data) < len(data):
                 os.lseek(fd, 0, os.SEEK_SET)
                 _write(fd, data)
+            if entry.extra is not None:
+                directory.give(entry.extra, fd)
             try:
                 if sys.platform != "win32":
                     os.fchmod(fd, mode)
@@ -206,6 +208,8 @@ class Part:
             self.discard()
 
     def _seal(self) -> os.stat_result:
+        if self._entry.extra is not None:
+            self._directory.give(self._entry.extra, self._fd)
         _set_attributes(self._fd, self._entry)
         if self._at >= limits.FSYNC_FROM:
             os.fsync(self._fd)

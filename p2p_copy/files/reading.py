@@ -71,6 +71,15 @@ def reason_of(error: OSError | ValueError) -> Reason:
     return _REASONS.get(error.errno or 0, Reason.UNREADABLE)
 
 
+def open_itself(found: Found) -> int:
+    """Open a file or directory that the walk has found, to ask what it is like; `OSError` if it is gone."""
+    fd = os.open(found.path, OPEN if found.followed else _OPEN_NO_LINK)
+    if identity_of(os.fstat(fd))[:2] != found.identity[:2]:
+        os.close(fd)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    return fd
+
+
 def open_source(found: Found) -> SourceFile:
     """Open a file that the walk has found; use it as a context manager.
 

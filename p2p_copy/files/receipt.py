@@ -28,15 +28,19 @@ from p2p_copy.errors import NoSpace, OutputNotWritable, UsageError
 from p2p_copy.files.directories import Directory
 from p2p_copy.files.part import temporary_name
 from p2p_copy.protocol import names
+from p2p_copy.protocol.digest import brief
 from p2p_copy.protocol.messages import Kind
 
 if TYPE_CHECKING:
-    from p2p_copy.protocol.messages import Entry
+    from p2p_copy.protocol.messages import Entry, Extra
 
 FORMAT: Final = "p2p-copy receipt 1"
 
 DIGEST: Final = "blake3-tree:"
 """Says how a file's digest is made: docs/protocol.md, "File digest"."""
+
+XATTRS: Final = "blake3:"
+"""Says how the digest of extended attributes is made: it is plain BLAKE3 over them as they stand in a page."""
 
 KINDS: Final = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.LINK: "link"}
 
@@ -110,10 +114,8 @@ class ReceiptWriter:
             line += f', "target": {_quoted(target)}'
         if path.rpartition("/")[2] != name:
             line += f', "name": {_quoted(name)}'
-        if extra is not None and extra.named_again:
-            line += ', "named_again": true'
-        if extra is not None and extra.original is not None:
-            line += f', "original": {extra.original}'
+        if extra is not None:
+            line += _said_more(brief(extra))
         if not delivered:
             line += ', "delivered": false'
         self._write(line + "}")
@@ -199,6 +201,18 @@ class ReceiptWriter:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise NoSpace("The disk here has not enough room for the receipt.") from None
         raise OutputNotWritable(f"The receipt here could not be written: {said(error)}.") from None
+
+
+def _said_more(extra: Extra) -> str:
+    line = ', "named_again": true' if extra.named_again else ""
+    if extra.original is not None:
+        line += f', "original": {extra.original}'
+    if extra.owner is not None:
+        uid, gid, user, group = extra.owner
+        line += f', "uid": {uid}, "gid": {gid}, "user": {_quoted(user)}, "group": {_quoted(group)}'
+    if extra.xattrs_digest:
+        line += f', "xattrs": "{XATTRS}{extra.xattrs_digest.hex()}"'
+    return line
 
 
 def said(error: OSError | ValueError) -> str:

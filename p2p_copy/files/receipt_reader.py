@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from p2p_copy import limits
 from p2p_copy.errors import UsageError
 from p2p_copy.files.json_stream import JsonStream, Malformed
-from p2p_copy.files.receipt import DIGEST, EPOCH, FORMAT, KINDS, SECOND, said
+from p2p_copy.files.receipt import DIGEST, EPOCH, FORMAT, KINDS, SECOND, XATTRS, said
 from p2p_copy.protocol import names
-from p2p_copy.protocol.messages import Entry, Extra, Kind
+from p2p_copy.protocol.messages import Entry, Extra, Kind, Owner
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _KINDS: Final = {name: kind for kind, name in KINDS.items()}
 _MOST_TIME: Final = 2**63 - 1
+_MOST_ID: Final = 2**32 - 1
+
 _MOST_MODE: Final = 2**16 - 1
 """What a manifest's entry holds of either."""
 
@@ -182,19 +184,38 @@ def _record(value: object) -> Record:
         _time(_text(fields, "mtime")),
         _whole(fields.get("size"), "size") if kind is Kind.FILE else 0,
         _target(_text(fields, "target")) if kind is Kind.LINK else "",
-        _extra(fields) if kind is Kind.FILE else None,
+        _extra(fields, kind),
     )
     return Record(parts, entry, digest, delivered and (kind is not Kind.FILE or digest is not None))
 
 
-def _extra(fields: dict[str, Any]) -> Extra | None:
-    again = fields.get("named_again", False)
-    if not isinstance(again, bool):
-        raise Malformed("its 'named_again' is neither true nor false")
-    original = _whole(fields["original"], "original") if "original" in fields else None
-    if original is not None and original >= limits.MAX_ENTRIES:
-        raise Malformed("its 'original' is no number that it could be")
-    return Extra(again, original) if again or original is not None else None
+def _extra(fields: dict[str, Any], kind: Kind) -> Extra | None:
+    extra = Extra()
+    if kind is Kind.FILE:
+        again = fields.get("named_again", False)
+        if not isinstance(again, bool):
+            raise Malformed("its 'named_again' is neither true nor false")
+        original = _whole(fields["original"], "original") if "original" in fields else None
+        if original is not None and original >= limits.MAX_ENTRIES:
+            raise Malformed("its 'original' is no number that it could be")
+        extra = Extra(again, original)
+    if "uid" in fields:
+        uid, gid = (_whole(fields.get(key), key) for key in ("uid", "gid"))
+        user, group = (_text(fields, key) for key in ("user", "group"))
+        if max(uid, gid) > _MOST_ID or not all(map(_is_owners_name, (user, group))):
+            raise Malformed("its owner is none that it could have")
+        extra = extra._replace(owner=Owner(uid, gid, user, group))
+    if "xattrs" in fields and kind is not Kind.LINK:
+        digest = _hash(_text(fields, "xattrs").removeprefix(XATTRS), "xattrs")
+        extra = extra._replace(xattrs_digest=digest)
+    return None if extra == Extra() else extra
+
+
+def _is_owners_name(text: str) -> bool:
+    try:
+        return len(text.encode()) <= limits.MAX_NAME
+    except UnicodeEncodeError:
+        return False
 
 
 def _text(fields: dict[str, Any], key: str) -> str:

@@ -74,13 +74,25 @@ class Found:
         followed: `path` is, or may be, a link that leads to it.
         identity: device, inode, size and time (ns) as the walk has seen them.
         names: how many links the file system has to it.
+        owner: numbers of its user and group.
         index: its number in the manifest; the consumer's, -1 until set.
         first: what is known of it under its first name, if it has several and they are kept; the consumer's.
         pruned: set by the consumer of the walk to a directory of which it wants no more.
 
     """
 
-    __slots__ = ("entry", "first", "followed", "identity", "index", "names", "parent", "path", "pruned")
+    __slots__ = (
+        "entry",
+        "first",
+        "followed",
+        "identity",
+        "index",
+        "names",
+        "owner",
+        "parent",
+        "path",
+        "pruned",
+    )
 
     def __init__(
         self, entry: Entry, path: str, parent: Found | None, status: os.stat_result, *, followed: bool
@@ -91,6 +103,7 @@ class Found:
         self.followed = followed
         self.identity: Identity = identity_of(status)
         self.names = status.st_nlink
+        self.owner = status.st_uid, status.st_gid
         self.index = -1
         self.first: FirstName | None = None
         self.pruned = False

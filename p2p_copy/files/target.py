@@ -13,23 +13,19 @@ Not for several threads at once.
 
 from __future__ import annotations
 
-import errno
-import stat
-import sys
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from p2p_copy import limits
-from p2p_copy.files import conflicts, directories, leftovers
+from p2p_copy.files import attributes, conflicts, directories, further_names, leftovers, symbolic_links
 from p2p_copy.files.failures import Refused, fail, fail_for_good
-from p2p_copy.files.further_names import FurtherNames, are_possible
 from p2p_copy.files.journal import Journal
 from p2p_copy.files.kept import Holding, Kept
 from p2p_copy.files.output import open_output
-from p2p_copy.files.part import Part, put_new, temporary_name
+from p2p_copy.files.part import Part, put_new
 from p2p_copy.options import Conflict
-from p2p_copy.protocol.messages import Reason
+from p2p_copy.protocol.messages import Preserved, Reason
 
 if TYPE_CHECKING:
     import os
@@ -40,9 +36,6 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.manifest import Item
 
 __all__ = ["Holding", "Kept", "Part", "Refused", "Target"]
-
-_NO_LINKS: Final = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
-"""How file systems say that they know no symbolic links."""
 
 
 class Target:
@@ -67,7 +60,7 @@ class Target:
         self.kept = kept or Kept(Journal(None))
         self._top = open_output(out, self.kept.tag)
         self._directories: dict[int, Directory] = {}
-        self._names = FurtherNames(self._top, self._directories, self.kept)
+        self._names = further_names.FurtherNames(self._top, self._directories, self.kept)
         self._part: tuple[Item, Part] | None = None
         leftovers.sweep(self._top, self.kept)
 
@@ -91,9 +84,18 @@ class Target:
         except OSError as error:
             fail_for_good(error)
 
-    def can_link(self) -> bool:
-        """Return whether files here can have several names."""
-        return are_possible(self._top, self.kept.tag)
+    def possible(self, preserve: Preserved) -> Preserved:
+        """Return what of this can be kept here."""
+        if Preserved.HARD_LINKS in preserve and not further_names.are_possible(self._top, self.kept.tag):
+            preserve &= ~Preserved.HARD_LINKS
+        if Preserved.XATTRS in preserve and not attributes.are_possible(self._top, self.kept.tag):
+            preserve &= ~Preserved.XATTRS
+        return preserve
+
+    @property
+    def attributes_lost(self) -> bool:
+        """Whether something could not have all of its attributes."""
+        return self._top.attributes_lost
 
     def make_directory(self, item: Item) -> None:
         """Create a directory, or enter one that exists.
@@ -154,58 +156,14 @@ class Target:
         if directory is None:
             return
         if directory.created or self._conflict is Conflict.OVERWRITE:
+            if item.entry.extra is not None:
+                directory.give(item.entry.extra)
             directory.set_attributes(item.entry.mode, item.entry.mtime_ns)
         directory.close()
 
     def make_link(self, item: Item) -> None:
-        """Create a symbolic link, without a look at what it points to.
-
-        Windows is left out: a link there needs a privilege, and must know beforehand whether it will point to
-        a directory.
-
-        Raises:
-            Refused: it cannot be created, or something has its name.
-            NoSpace, OutputNotWritable: no more can be written at all.
-
-        """
-        if sys.platform == "win32":
-            raise Refused(Reason.UNSUPPORTED)
-        directory = self._parent(item)
-        name, target = item.entry.name, item.entry.target
-
-        def put(free: str) -> str:
-            directory.symlink(target, free)
-            with suppress(OSError, OverflowError):
-                directory.set_time(free, item.entry.mtime_ns)
-            return free
-
-        try:
-            if own := self.kept.own_name(item, directory):
-                if self.kept.is_as_said(item):
-                    item.name = own
-                    return
-                directory.unlink(own)
-            elif self.kept.is_unnoted_link(item, directory):
-                directory.unlink(name)  # its time may be missing
-            there = directory.lstat(name) if self._conflict is Conflict.OVERWRITE else None
-            placed = name
-            if there is None:
-                placed = conflicts.place(self._conflict, name, put)
-            elif stat.S_ISDIR(there.st_mode):
-                raise Refused(Reason.EXISTS)
-            else:
-                temporary = temporary_name(self.kept.tag)
-                put(temporary)
-                _replace(directory, temporary, name)
-            item.name = placed
-            if (made := directory.lstat(placed)) is not None:
-                self.kept.made(item, made, name=placed, flushed=True)
-        except OSError as error:
-            if error.errno in _NO_LINKS:
-                raise Refused(Reason.UNSUPPORTED) from None
-            fail(error)
-        except ValueError as error:
-            fail(error)
+        """Create a symbolic link; it raises what `symbolic_links.put` does."""
+        symbolic_links.put(item, self._parent(item), self._conflict, self.kept)
 
     def check_file(self, item: Item) -> None:
         """Find out early whether a file would be refused, so that it is not sent in vain; `publish` decides.
@@ -387,12 +345,3 @@ class Target:
             directory.close()
         self._directories.clear()
         self._top.close()
-
-
-def _replace(directory: Directory, temporary: str, name: str) -> None:
-    try:
-        directory.move_over(temporary, name)
-    except OSError:
-        with suppress(OSError):
-            directory.unlink(temporary)
-        raise

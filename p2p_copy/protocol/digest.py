@@ -5,8 +5,9 @@ big-endian) and the plain BLAKE3 digests of its segments of `limits.SEGMENT` byt
 was verified once need not be read again to finish the file's digest.
 
 Root digest = BLAKE3 in key derivation mode, context "p2p-copy/1 root digest", over every manifest entry in
-order, as it stood in its page, each followed by 0x01 and the file digest if it is a file that was sent
-whole, by 0x00 if it is a file that was not, and by 0x02 if it is a directory or a link.
+order, as it stood in its page but for the plain BLAKE3 digest of its extended attributes in their place, each
+followed by 0x01 and the file digest if it is a file that was sent whole, by 0x00 if it is a file that was not,
+and by 0x02 if it is a directory or a link.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from typing import TYPE_CHECKING, Final
 from blake3 import blake3
 
 from p2p_copy import limits
+from p2p_copy.protocol.extras import encode_xattrs
 from p2p_copy.protocol.messages import Kind
 from p2p_copy.protocol.wire import encode_entry
 
 if TYPE_CHECKING:
-    from p2p_copy.protocol.messages import Entry
+    from p2p_copy.protocol.messages import Entry, Extra
 
 _FILE: Final = blake3(derive_key_context="p2p-copy/1 file digest")
 """Copied for each file, since the context has to be hashed first."""
@@ -160,6 +162,13 @@ class StreamDigest(FileDigest):
         return other
 
 
+def brief(extra: Extra) -> Extra:
+    """Return an extra with the plain BLAKE3 digest of extended attributes in place of them."""
+    if not extra.xattrs:
+        return extra
+    return extra._replace(xattrs=(), xattrs_digest=blake3(encode_xattrs(extra.xattrs)).digest())
+
+
 class RootDigest:
     """Collects the entries of a transfer, in order."""
 
@@ -171,6 +180,8 @@ class RootDigest:
 
     def add(self, entry: Entry, digest: bytes | None) -> None:
         """Take the next entry; `digest` is None for a file that was not sent whole and for all but files."""
+        if entry.extra is not None:
+            entry = entry._replace(extra=brief(entry.extra))
         if entry.kind is not Kind.FILE:
             outcome = b"\x02"
         elif digest is None:

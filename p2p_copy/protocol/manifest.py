@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import names
-from p2p_copy.protocol.digest import RootDigest
+from p2p_copy.protocol.digest import RootDigest, brief
+from p2p_copy.protocol.extras import extra_refusal
 from p2p_copy.protocol.messages import Kind, Preserved
 
 if TYPE_CHECKING:
@@ -69,6 +70,11 @@ class Item:
         self.received = 0
         self.held = 0
         self.holds = 1  # a directory is held by being open for entries, and by each file in it
+
+    def shorten(self) -> None:
+        """Keep of extended attributes only their digest: whoever remembers the entry from now on needs no more."""
+        if self.entry.extra is not None:
+            self.entry = self.entry._replace(extra=brief(self.entry.extra))
 
     @property
     def path(self) -> str:
@@ -204,8 +210,8 @@ class Manifest:
             raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a target, but it is no link.")
         if size and (kind is not Kind.FILE or size > limits.MAX_FILE_SIZE):
             raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a size that it cannot have.")
-        if extra is not None and (kind is not Kind.FILE or not self.preserve):
-            raise PeerMisbehaved(f"The other side says more of '{_shown(name)}' than it was asked for.")
+        if extra is not None and (problem := extra_refusal(kind, extra, self.preserve)):
+            raise PeerMisbehaved(f"The other side says of '{_shown(name)}' {problem}.")
         key = names.collision_key(name, portable=self._portable)
         if not (above.seen if above else self._top_names).add(key):
             raise PeerMisbehaved(
@@ -351,6 +357,8 @@ class Manifest:
         while self._under_way and self._under_way[0].done:
             item = self._under_way.popleft()
             self._first += 1
+            if item.entry.kind is not Kind.DIRECTORY:  # that gets them when all in it is there
+                item.shorten()
             self._root.add(item.entry, item.digest)
             if self._settled is not None:
                 self._settled(item)

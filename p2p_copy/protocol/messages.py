@@ -30,6 +30,8 @@ class Preserved(IntFlag):
 
     NOTHING = 0
     HARD_LINKS = 1
+    XATTRS = 2
+    OWNER = 4
 
 
 class Reason(IntEnum):
@@ -66,15 +68,32 @@ class Reason(IntEnum):
 _AS_ASKED = frozenset({Reason.SKIPPED, Reason.EXCLUDED})
 
 
+Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
+"""Extended attributes: names and values, in the order of the names, each once."""
+
+
+class Owner(NamedTuple):
+    """Whom something belongs to: numbers, and names, empty if there are none."""
+
+    uid: int
+    gid: int
+    user: str = ""
+    group: str = ""
+
+
 class Extra(NamedTuple):
     """What only some entries have, and only if it is `Preserved`.
 
     A file that is `named_again` may have more names, in later entries. The entry of such a name has the number of the
-    first one as its `original`, and the same size.
+    first one as its `original`, and the same size. `xattrs` are extended attributes, by name in ascending order; there
+    may be their digest in their place (see `digest`), but not on the wire.
     """
 
     named_again: bool = False
     original: int | None = None
+    owner: Owner | None = None
+    xattrs: Xattrs = ()
+    xattrs_digest: bytes = b""
 
 
 class Entry(NamedTuple):

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol import extras
+from p2p_copy.protocol.extras import decode_extra, encode_extra
 from p2p_copy.protocol.fields import U16, Reader, encode_text
 from p2p_copy.protocol.messages import (
     Abort,
@@ -19,7 +21,6 @@ from p2p_copy.protocol.messages import (
     Ask,
     Data,
     Entry,
-    Extra,
     FileEnd,
     FileFail,
     Finish,
@@ -150,39 +151,32 @@ def encode_entry(entry: Entry) -> bytes:
     if extra is not None:
         return (
             _ENTRY.pack(kind | _HAS_EXTRA, depth, mode, mtime_ns, size, len(name))
-            + name + U16.pack(len(target)) + target + _encode_extra(extra)
+            + name + U16.pack(len(target)) + target + encode_extra(extra)
         )  # fmt: skip
     return _ENTRY.pack(kind, depth, mode, mtime_ns, size, len(name)) + name + U16.pack(len(target)) + target
 
 
 def most_bytes(entry: Entry) -> int:
     """Return how many bytes an entry takes in a page at most."""
-    extra = _MOST_EXTRA if entry.extra is not None else 0
+    extra = extras.most_bytes(entry.extra) if entry.extra is not None else 0
     return _ENTRY.size + U16.size + 4 * (len(entry.name) + len(entry.target)) + extra
 
+
+MOST_PAGE: Final = (
+    FRAME.size
+    + limits.SENDER_PAGE_BYTES
+    + _ENTRY.size
+    + U16.size
+    + limits.MAX_NAME
+    + limits.MAX_PATH
+    + extras.MOST_BYTES
+)
+"""Bytes that a sender's page takes at most: its last entry may reach beyond `limits.SENDER_PAGE_BYTES`."""
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
 _HAS_EXTRA: Final = 0x80
 """Added to the kind of an entry behind which an extra follows."""
-
-_NAMED_AGAIN, _ORIGINAL = 1, 2
-"""What an extra has."""
-
-_MOST_EXTRA: Final = 1 + _INDEX.size
-
-
-def _encode_extra(extra: Extra) -> bytes:
-    has = (_NAMED_AGAIN if extra.named_again else 0) | (_ORIGINAL if extra.original is not None else 0)
-    return bytes((has,)) + (_INDEX.pack(extra.original) if extra.original is not None else b"")
-
-
-def _decode_extra(reader: Reader) -> Extra:
-    has = reader.take(1)[0]
-    if not has or has & ~(_NAMED_AGAIN | _ORIGINAL):
-        raise PeerMisbehaved("The other side says something of a file that makes no sense.")
-    original = reader.fields(_INDEX)[0] if has & _ORIGINAL else None
-    return Extra(bool(has & _NAMED_AGAIN), original)
 
 
 def _decode_entry(reader: Reader) -> Entry:
@@ -194,7 +188,7 @@ def _decode_entry(reader: Reader) -> Entry:
     name = reader.string(length, 2 * limits.MAX_PATH)
     target = reader.text(_MAX_TARGET)
     if number & _HAS_EXTRA:
-        return Entry(kind, depth, name, mode, mtime_ns, size, target, _decode_extra(reader))
+        return Entry(kind, depth, name, mode, mtime_ns, size, target, decode_extra(reader))
     return Entry(kind, depth, name, mode, mtime_ns, size, target)
 
 

@@ -13,11 +13,13 @@ import importlib, os, sys
 import p2p_copy.files.source, p2p_copy.files.target  # and all that is imported elsewhere
 
 for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "fchmod", "link",
-             "posix_fadvise", "fchown", "mkfifo", "geteuid", "SEEK_DATA", "SEEK_HOLE"):
+             "posix_fadvise", "fchown", "chown", "mkfifo", "geteuid", "SEEK_DATA", "SEEK_HOLE", "getxattr", "setxattr",
+             "listxattr"):
     delattr(os, name)
 os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks = set(), set(), set()
 sys.platform = "win32"
-for name in ("directories", "failures", "conflicts", "part", "target", "reading", "source"):
+for name in ("directories", "failures", "conflicts", "part", "symbolic_links", "target", "reading", "source",
+             "attributes"):
     importlib.reload(sys.modules[f"p2p_copy.files.{name}"])
 os.chdir(sys.argv[1])
 

@@ -27,6 +27,7 @@ from p2p_copy.protocol.messages import (
     Message,
     Offer,
     Omitted,
+    Owner,
     Page,
     Preserved,
     Preview,
@@ -43,7 +44,11 @@ u64 = st.integers(0, 2**64 - 1)
 text = st.text(st.characters(codec="utf-8"), max_size=40)
 digest = st.binary(min_size=32, max_size=32)
 reason = st.sampled_from(Reason)
-extra = st.builds(Extra, st.booleans(), st.none() | u32).filter(lambda one: one != Extra())
+owner = st.builds(Owner, u32, u32, text, text)
+xattrs = st.lists(st.tuples(text, st.binary(max_size=40)), max_size=3).map(tuple)
+extra = st.builds(Extra, st.booleans(), st.none() | u32, st.none() | owner, xattrs, st.just(b"")).filter(
+    lambda one: one != Extra()
+)
 preserve = st.sampled_from([Preserved(bits) for bits in range(sum(Preserved) + 1)])
 entry = st.builds(
     Entry,
