@@ -154,16 +154,15 @@ class Feed:
     ) -> None:
         """Make records of what is in the window; the last one once all of it is."""
         with records:
-            while self._held is None:
-                with stalls.waiting_for(_SILENT_RECEIVER):
+            with stalls.waiting_for(_SILENT_RECEIVER):
+                while self._held is None:
                     await self._moved.park()
             at = await self._begin(self._held)
             began = trio.current_time()
             while not (self._ended and self._window.end == at):
                 gone, pieces = self._window.release(self._acknowledged), self._next(at)
                 if not gone and not pieces:
-                    with stalls.waiting_for(self._why_waiting()):
-                        await self._moved.park()
+                    await self._wait_for_more(stalls)
                     began = trio.current_time()
                     continue
                 self._moved.unpark_all()  # there may be room now
@@ -192,8 +191,12 @@ class Feed:
                 break
         return pieces
 
-    def _why_waiting(self) -> str:
-        return _SLOW_READER if self._is_full else self._source.dry
+    async def _wait_for_more(self, stalls: Stalls) -> None:
+        """Wait until there is something to do: that the receiver says that it is there brings nothing."""
+        state = self._acknowledged, self._window.end, self._ended
+        with stalls.waiting_for(_SLOW_READER if self._is_full else self._source.dry):
+            while (self._acknowledged, self._window.end, self._ended) == state:
+                await self._moved.park()
 
     @property
     def _is_full(self) -> bool:
