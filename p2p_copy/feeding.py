@@ -71,7 +71,8 @@ class Feed:
         self._acknowledged = 0
         self._held: Held | None = None
         self._said = 0  # bytes, from the first on, that some link was given
-        self._digest = StreamDigest()  # of what is gone
+        self._gone: list[bytes | memoryview] = []  # let go of, and not hashed yet
+        self._digest = StreamDigest()  # of what was
         self.entry = source.entry
         self.digest = b""
         self.root = b""
@@ -160,13 +161,14 @@ class Feed:
             at = await self._begin(self._held)
             began = trio.current_time()
             while not (self._ended and self._window.end == at):
-                gone, pieces = self._window.release(self._acknowledged), self._next(at)
-                if not gone and not pieces:
+                self._gone += self._window.release(self._acknowledged)
+                pieces = self._next(at)
+                if not self._gone and not pieces:
                     await self._wait_for_more(stalls)
                     began = trio.current_time()
                     continue
                 self._moved.unpark_all()  # there may be room now
-                sealed = await trio.to_thread.run_sync(self._seal, session, gone, at, pieces)
+                sealed = await trio.to_thread.run_sync(self._seal, session, at, pieces)
                 at += sum(map(len, pieces))
                 self._said = max(self._said, at)
                 for record in sealed:
@@ -233,18 +235,21 @@ class Feed:
         return pieces
 
     def _digest_behind(self, pieces: Sequence[memoryview]) -> bytes:
-        """Return the digest of all that is gone and these pieces."""
+        """Return the digest of all that is gone and these pieces; in a worker thread."""
+        self._hash_gone()
         digest = self._digest.copy()
         for piece in pieces:
             digest.update(piece)
         return digest.digest()
 
-    def _seal(
-        self, session: Session, gone: Sequence[bytes | memoryview], at: int, pieces: Sequence[memoryview]
-    ) -> list[bytes]:
-        """Hash what is gone, and say the pieces from the place `at` on; in a worker thread."""
+    def _hash_gone(self) -> None:
+        gone, self._gone = self._gone, []
         for piece in gone:
             self._digest.update(piece)
+
+    def _seal(self, session: Session, at: int, pieces: Sequence[memoryview]) -> list[bytes]:
+        """Hash what is gone, and say the pieces from the place `at` on; in a worker thread."""
+        self._hash_gone()
         records = []
         for piece in pieces:
             if session.pending and session.pending + len(piece) > self._pace.chunk + limits.RECORD_SPARE:

@@ -1,0 +1,160 @@
+"""A sender's stream over links that are stand-ins, which end in the very moment in which they bring something."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.feeding import Feed
+from p2p_copy.observe import Observer
+from p2p_copy.protocol.digest import StreamDigest
+from p2p_copy.protocol.messages import (
+    Accept,
+    Data,
+    Entry,
+    Finish,
+    Held,
+    Holds,
+    Kind,
+    Message,
+    Offer,
+    Page,
+    Progress,
+    Receipt,
+)
+from tests.keys import both_sessions
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from p2p_copy.bundle import Bundle
+
+PIECES = [bytes([number]) * limits.STREAM_READ for number in range(4)]
+ACCEPT = Accept("test/1", True, pipe=True)
+
+
+class Given:
+    """A source that gives some pieces, and the end when it may."""
+
+    waits = True
+    dry = "dry"
+    entry = Entry(Kind.FILE, 0, "stream", 0o600)
+
+    def __init__(self) -> None:
+        self._pieces = iter(PIECES)
+        self.may_end = trio.Event()
+
+    def read(self) -> bytes:
+        piece = next(self._pieces, None)
+        if piece is None:
+            trio.from_thread.run(self.may_end.wait)
+        return piece or b""
+
+    def close(self) -> None:
+        pass
+
+
+class Receiving:
+    """A receiver and the link to it. What it says, and the end, are there without a turn of the loop in between."""
+
+    aside = ""
+    under_way = 0
+    width = 1
+
+    def __init__(self) -> None:
+        self.sender, self._session = both_sessions()
+        self._waiting: deque[bytes | None] = deque()
+        self._came = trio.lowlevel.ParkingLot()
+        self.size = 0
+        self.heard: list[Message] = []
+        self.sender.say(Offer("test/1", pipe=True))
+        self._session.hear(self.sender.record())
+        self._session.say(ACCEPT)
+        self.sender.hear(self._session.record())
+
+    def say(self, *messages: Message) -> None:
+        for message in messages:
+            self._session.say(message)
+        self._waiting.append(self._session.record())
+        self._came.unpark_all()
+
+    def end(self) -> None:
+        self._waiting.append(None)
+        self._came.unpark_all()
+
+    async def send(self, record: bytes) -> None:
+        await trio.lowlevel.checkpoint()
+        for message in self._session.hear(record):
+            self.size += message.size if isinstance(message, Data) else 0
+            self.heard.append(message)
+
+    async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._waiting:
+            await self._came.park()
+        record = self._waiting.popleft()
+        if record is None:
+            raise anyio.EndOfStream
+        return record
+
+    async def until(self, kind: type[Message]) -> None:
+        while not any(isinstance(message, kind) for message in self.heard):  # noqa: ASYNC110
+            await trio.sleep(0.001)
+
+
+def held(size: int) -> Holds:
+    digest = StreamDigest()
+    digest.update(b"".join(PIECES)[:size])
+    return Holds(1, (Held(0, size, digest.digest()),))
+
+
+@pytest.fixture
+def given() -> Iterator[Given]:
+    yield Given()
+
+
+async def tell(feed: Feed, link: Receiving) -> Receipt:
+    return await feed.tell(cast("Bundle", link), link.sender, ACCEPT, Observer())
+
+
+async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: Given) -> None:
+    """It is out of the window then, and its digest is all that is left of it."""
+    feed = Feed(given)
+    size = sum(map(len, PIECES))
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed.read)
+            first = Receiving()
+
+            async def lose() -> None:
+                await first.until(Page)
+                first.say(held(0))
+                while first.size < size:  # noqa: ASYNC110
+                    await trio.sleep(0.001)
+                await wait_all_tasks_blocked(0.01)
+                first.say(Progress(0, size // 2))
+                first.end()
+
+            async with trio.open_nursery() as both:
+                both.start_soon(lose)
+                with pytest.RaisesGroup(anyio.EndOfStream, flatten_subgroups=True):
+                    await tell(feed, first)
+            given.may_end.set()
+            second = Receiving()
+
+            async def confirm() -> None:
+                await second.until(Page)
+                second.say(held(size))
+                await second.until(Finish)
+                second.say(Receipt(1, size, 0, 0, feed.root))
+
+            nursery.start_soon(confirm)
+            receipt = await tell(feed, second)
+    assert receipt.size == size
