@@ -11,6 +11,7 @@ A source is not opened twice, so whoever is started anew can not go on.
 from __future__ import annotations
 
 import math
+from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -59,6 +60,7 @@ class Feed:
         digest: its file digest, at the end.
         root: the root digest of the transfer, at the end.
         broken: why nothing more can be read, if that is so.
+        unsent: records that were sealed and have not gone out over the link, in order: last words come behind them.
 
     """
 
@@ -73,6 +75,7 @@ class Feed:
         self._said = 0  # bytes, from the first on, that some link was given
         self._gone: list[bytes | memoryview] = []  # let go of, and not hashed yet
         self._digest = StreamDigest()  # of what was
+        self.unsent: deque[bytes] = deque()
         self.entry = source.entry
         self.digest = b""
         self.root = b""
@@ -122,6 +125,7 @@ class Feed:
                 f"The receiver cannot take the name of what is sent: {refusal}.", "its name is not taken."
             )
         self._held = None
+        self.unsent.clear()
         stalls = Stalls(observer, link)
         patience = trio.CancelScope()  # without limit while the source sets the pace
         session.say(Page((self._source.entry,)))
@@ -131,6 +135,7 @@ class Feed:
             with records:
                 try:
                     async for record in records:
+                        self.unsent.popleft()
                         with stalls.waiting_for(lambda: slow_way(stalls)):
                             await send_whole(link, record)
                 except LinkBroken:
@@ -171,6 +176,7 @@ class Feed:
                 sealed = await trio.to_thread.run_sync(self._seal, session, at, pieces)
                 at += sum(map(len, pieces))
                 self._said = max(self._said, at)
+                self.unsent += sealed
                 for record in sealed:
                     try:
                         await records.send(record)
@@ -181,6 +187,7 @@ class Feed:
                     self._pace.keep(sum(map(len, sealed)), now - began)
                 began = now
             last = await trio.to_thread.run_sync(self._end, session, self._between(at))
+            self.unsent.append(last)
             with suppress(trio.BrokenResourceError):
                 await records.send(last)
 

@@ -14,6 +14,8 @@ from p2p_copy.reasons import farewell
 from p2p_copy.several import LINK_ERRORS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from p2p_copy.bundle import Bundle
     from p2p_copy.protocol.session import Session
 
@@ -44,11 +46,16 @@ async def send_whole(link: Bundle, record: bytes) -> None:
         raise failures.pop()
 
 
-async def part_ways(link: Bundle, session: Session, last: Abort) -> None:
-    """Tell the other side why this one ends, if it can still be told; never in the way of the error itself."""
+async def part_ways(link: Bundle, session: Session, last: Abort, unsent: Iterable[bytes] = ()) -> None:
+    """Tell the other side why this one ends, if it can still be told; never in the way of the error itself.
+
+    What was sealed before and is `unsent` goes first: the other side takes no record that is not the next one.
+    """
     with trio.move_on_after(limits.GOODBYE_TIMEOUT, shield=True):
         try:
             session.say(last)
+            for record in unsent:
+                await link.send(record)
             await link.send(session.record())
             await link.aclose()
         except (AssertionError, *LINK_ERRORS):

@@ -109,7 +109,8 @@ class PipeIn:
         except BaseException as error:
             if self._feed is not None or self._memory.streams:
                 broken = self._feed.broken if self._feed is not None else None
-                await part_ways(link, session, end_of_stream(error, broken))
+                unsent = self._feed.unsent if self._feed is not None else ()
+                await part_ways(link, session, end_of_stream(error, broken), unsent)
             raise
 
     async def send(self, link: Bundle, session: Session, accept: Accept, file: ReceiptFile | None) -> Receipt:

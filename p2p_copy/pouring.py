@@ -14,6 +14,7 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.errors import NoSpace, P2PCopyError, PeerMisbehaved
+from p2p_copy.link import LinkBroken
 from p2p_copy.parting import anew, send_whole
 from p2p_copy.protocol import names
 from p2p_copy.protocol.digest import RootDigest, StreamDigest
@@ -254,7 +255,12 @@ class Pour:
             if self._window.start > said or now - beat >= limits.BEAT:
                 said, beat = self._window.start, now
                 session.say(Progress(0, said))
-                await send_whole(link, session.record())
+                try:
+                    await send_whole(link, session.record())
+                except LinkBroken:
+                    while not hearing.finished:  # what has come is heard first: it may end with last words
+                        await self._moved.park()
+                    raise
 
     async def _watch(self, stalls: Stalls) -> None:
         """Say on whom it is when nothing can be written."""

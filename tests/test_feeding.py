@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import pytest
@@ -11,11 +11,12 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from p2p_copy import limits
-from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.feeding import Feed
 from p2p_copy.observe import Observer
+from p2p_copy.parting import end_of_stream, part_ways
 from p2p_copy.protocol.digest import StreamDigest
 from p2p_copy.protocol.messages import (
+    Abort,
     Accept,
     Data,
     Entry,
@@ -32,8 +33,6 @@ from p2p_copy.protocol.messages import (
 from tests.keys import both_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from p2p_copy.bundle import Bundle
 
 PIECES = [bytes([number]) * limits.STREAM_READ for number in range(4)]
@@ -74,6 +73,8 @@ class Receiving:
         self._came = trio.lowlevel.ParkingLot()
         self.size = 0
         self.heard: list[Message] = []
+        self.slow = False
+        self.may_send = trio.Event()
         self.sender.say(Offer("test/1", pipe=True))
         self._session.hear(self.sender.record())
         self._session.say(ACCEPT)
@@ -91,9 +92,14 @@ class Receiving:
 
     async def send(self, record: bytes) -> None:
         await trio.lowlevel.checkpoint()
+        if self.slow:
+            await self.may_send.wait()
         for message in self._session.hear(record):
             self.size += message.size if isinstance(message, Data) else 0
             self.heard.append(message)
+
+    async def aclose(self) -> None:
+        await trio.lowlevel.checkpoint()
 
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -116,8 +122,8 @@ def held(size: int) -> Holds:
 
 
 @pytest.fixture
-def given() -> Iterator[Given]:
-    yield Given()
+def given() -> Given:
+    return Given()
 
 
 async def tell(feed: Feed, link: Receiving) -> Receipt:
@@ -158,3 +164,32 @@ async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: G
             nursery.start_soon(confirm)
             receipt = await tell(feed, second)
     assert receipt.size == size
+
+
+async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> None:
+    """Else they are no record that the other side takes."""
+    feed = Feed(given)
+    link = Receiving()
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed.read)
+
+            async def stop() -> None:
+                await link.until(Page)
+                link.slow = True
+                link.say(held(0))
+                await wait_all_tasks_blocked(0.01)
+                nursery.cancel_scope.cancel()
+                link.slow = False
+                link.may_send.set()
+
+            nursery.start_soon(stop)
+            try:
+                await tell(feed, link)
+            except BaseException as error:
+                assert feed.unsent
+                last = end_of_stream(error, None)
+                await part_ways(cast("Bundle", link), link.sender, last, feed.unsent)
+                raise
+    assert isinstance(link.heard[-1], Abort)
+    assert link.size
