@@ -174,7 +174,7 @@ class Several:
             async def transmit() -> None:
                 try:
                     await self._transmit(number, link)
-                except LinkBroken:
+                except (LinkBroken, anyio.ClosedResourceError):
                     return  # the listener learns why, perhaps from last words
                 nursery.cancel_scope.cancel()
 
@@ -227,6 +227,8 @@ class Several:
                     patience.deadline = math.inf
             except (PeerMisbehaved, *LINK_ERRORS) as error:
                 return error
+            except anyio.ClosedResourceError:
+                pass  # this side closes it, and has waited long enough for what is under way
         return LinkBroken()
 
     def _take(self, number: int, message: bytes | str) -> None:

@@ -18,6 +18,7 @@ from p2p_copy.link import Link, LinkBroken
 from p2p_copy.observe import Observer
 from p2p_copy.protocol.bundle import Note, Notes
 from p2p_copy.protocol.rendezvous import Role
+from tests.links import linked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -347,3 +348,35 @@ def test_both_sides_agree_on_a_number(ours: int, theirs: int, far: bool, most: i
 def test_a_note_is_read_as_it_was_written() -> None:
     note = Note(link=1, links=2, arrived=3, taken=3)
     assert NOTES[Role.RECEIVER].read(NOTES[Role.SENDER].write(note), 1) == note
+
+
+def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_nobody_trips_over_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All may be delivered by then, so it must not look like a failure."""
+    monkeypatch.setattr(limits, "GOODBYE_TIMEOUT", 0.1)
+
+    @asynccontextmanager
+    async def closed(number: int) -> AsyncIterator[Link]:
+        await trio.sleep_forever()
+        yield cast("Link", number)
+
+    async def test() -> None:
+        wish = Wish(2, far=False)
+        with trio.fail_after(30):
+            async with linked(limits.MAX_RECORD) as (link, other), trio.open_nursery() as nursery:
+
+                async def cut() -> None:
+                    while not link._closed:  # noqa: ASYNC110
+                        await trio.sleep(0.001)
+                    other.abort()
+
+                nursery.start_soon(cut)
+                async with bundled(link, closed, NOTES[Role.SENDER], wish, Observer()) as bundle:
+                    bundle.spread(2)
+                    with trio.move_on_after(0.5):  # nobody reads at the other end
+                        for number in range(32):
+                            header = struct.pack(">BBHIQ", 1, 0, 0, limits.MIB, number)
+                            await bundle.send(header + bytes(limits.MIB + limits.RECORD_TAG))
+
+    trio.run(test)
