@@ -80,10 +80,10 @@ class Ends:
             try:
                 while view:
                     view = view[os.write(self.into, view) :]
+                if end:
+                    self.end()
             except OSError:
-                return
-            if end:
-                self.end()
+                return  # closed, perhaps with the test
 
         self._start(work)
 
@@ -122,7 +122,8 @@ class Ends:
 
     def close(self) -> None:
         self.close_theirs()
-        for fd in (self.into, self.out):
+        fds, self.into, self.out = (self.into, self.out), -1, -1  # no thread that is left uses their numbers
+        for fd in fds:
             if fd >= 0:
                 os.close(fd)
 
