@@ -257,6 +257,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
                 raise
             await memory.unmeet(declined)
             lost_at = None
+            reached = was_there = True
             partner.observer.declined(wait)
             continue
         except P2PCopyError as its:

@@ -12,7 +12,7 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.asking import show
-from p2p_copy.errors import NothingToSend, P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.errors import Declined, NothingToSend, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files import source
 from p2p_copy.files.counting import Counting, count
 from p2p_copy.files.preview import glance
@@ -245,6 +245,8 @@ async def _offer(link: Bundle, session: Session, offer: Offer) -> Accept | Ask:
             match message:
                 case Accept() | Ask():
                     return message
+                case Abort(reason=Reason.DECLINED):  # before there was a question
+                    raise Declined("The receiver declined.")
                 case Abort():
                     raise given_up(message, "receiver")
                 case _:

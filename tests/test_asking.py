@@ -10,7 +10,14 @@ import pytest
 import trio
 
 from p2p_copy import lasting, limits
-from p2p_copy.errors import Declined, NobodyCame, P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.errors import (
+    Declined,
+    NobodyCame,
+    P2PCopyError,
+    PeerLost,
+    PeerMisbehaved,
+    RelayUnreachable,
+)
 from p2p_copy.files.preview import glance, room
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.states import States
@@ -18,6 +25,7 @@ from p2p_copy.lasting import Memory, converse
 from p2p_copy.meet import Partner, meet, plain_errors
 from p2p_copy.observe import Named, Observer, Outlook
 from p2p_copy.options import Links, Names
+from p2p_copy.parting import part_ways
 from p2p_copy.protocol.messages import (
     Accept,
     Ask,
@@ -32,6 +40,7 @@ from p2p_copy.protocol.messages import (
     Total,
 )
 from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.reasons import farewell
 from p2p_copy.receiver import receive
 from p2p_copy.sender import send
 from tests.test_lasting import ID, Again, half_way, small_segments, to_the_end, wire
@@ -290,6 +299,49 @@ async def test_only_a_sender_with_time_left_waits_on(
     else:
         await converse(partner, memory, story)
     assert met == [CODE.secret] * meetings, "and never by the ticket"
+
+
+async def test_who_is_stopped_before_the_question_has_not_ended_the_sender(
+    tmp_path: Path, tree: Path
+) -> None:
+    told = Told()
+    with trio.fail_after(30):
+        async with running_relay() as relay, trio.open_nursery() as nursery:
+            common: dict[str, Any] = {"relay": relay, "code": CODE}
+
+            async def sender() -> None:
+                await send([str(tree)], observer=told, **common)
+
+            nursery.start_soon(sender)
+            with plain_errors():
+                partner = Partner(Role.RECEIVER, relay, CODE, 10, None, None, Observer())
+                async with meet(partner, Memory(None, 0).appointment(partner), 10) as (link, session):
+                    await part_ways(link, session, farewell(Declined()))
+            report = await receive(str(tmp_path / "out"), **common)
+    assert report.files == 3
+    assert "declined" in told.states
+
+
+async def test_a_sender_that_waits_on_waits_for_its_relay_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    meetings = 0
+
+    @asynccontextmanager
+    async def met(partner: Partner, at: Any, wait: float) -> AsyncIterator[tuple[Any, Any]]:
+        nonlocal meetings
+        meetings += 1
+        await trio.lowlevel.checkpoint()
+        if meetings == 2:
+            raise RelayUnreachable
+        yield None, None
+
+    async def story(link: Any, session: Any) -> None:
+        if meetings == 1:
+            raise Declined
+
+    monkeypatch.setattr(lasting, "meet", met)
+    monkeypatch.setattr(limits, "RETURN_AFTER", (0.001, 0.01))
+    await converse(Partner(Role.SENDER, "", CODE, 60, None, None, Observer()), Memory(None, 60), story)
+    assert meetings == 3
 
 
 # A sender that means harm
