@@ -186,14 +186,20 @@ class Question:
         )
 
     def _named(self, preview: Preview, taken: frozenset[str]) -> Iterator[Named]:
-        """Yield what is wanted of the top; what lies in something else than the directory before it is a violation."""
+        """Yield what is wanted of the top; what lies in something else than the directory before it is a violation.
+
+        So is a path longer than any that may come: patterns take their time with long ones.
+        """
         way: list[str] = []
         for entry in preview.entries:
             if entry.depth > len(way):
                 raise PeerMisbehaved("The other side shows something in a directory that it does not show.")
-            path = "/".join((*way[: entry.depth], entry.name))
-            way[entry.depth :] = [entry.name]
+            name = entry.name[: limits.MAX_NAME]
+            path = "/".join((*way[: entry.depth], name))
+            if len(path) > limits.MAX_PATH:
+                raise PeerMisbehaved("The other side shows a path that is too long.")
+            way[entry.depth :] = [name]
             directory = entry.kind is Kind.DIRECTORY
             if self._selection.leads(path) if directory else self._selection.takes(path):
-                name = shown(entry.name[: limits.MAX_NAME])
-                yield Named(entry.depth, name, directory, entry.size, not entry.depth and entry.name in taken)
+                exists = not entry.depth and entry.name in taken
+                yield Named(entry.depth, shown(name), directory, entry.size, exists)

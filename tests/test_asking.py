@@ -348,7 +348,7 @@ async def test_a_sender_that_waits_on_waits_for_its_relay_too(monkeypatch: pytes
 
 
 async def pretend(
-    out: Path, preview: Preview, *after: Sequence[Message], person: Person
+    out: Path, preview: Preview, *after: Sequence[Message], person: Person, only: Sequence[str] = ()
 ) -> P2PCopyError | None:
     """Let somebody show this, and say the rest once it is accepted; return what the receiver makes of it."""
     outcome: P2PCopyError | None = None
@@ -376,7 +376,7 @@ async def pretend(
         async with running_relay() as relay, trio.open_nursery() as nursery:
             nursery.start_soon(sender, relay)
             try:
-                await receive(str(out), relay=relay, code=CODE, patience=0, ask=person)
+                await receive(str(out), relay=relay, code=CODE, patience=0, ask=person, only=only)
             except P2PCopyError as error:
                 outcome = error
             nursery.cancel_scope.cancel()
@@ -407,6 +407,17 @@ async def test_a_preview_without_sense_is_a_violation(tmp_path: Path) -> None:
     assert isinstance(outcome, PeerMisbehaved)
     assert not person.seen
     assert not (tmp_path / "out").exists()
+
+
+async def test_long_paths_do_not_keep_patterns_busy(tmp_path: Path) -> None:
+    """A pattern with two stars takes the square of a path's length: hours of it, in a thread that nobody can stop."""
+    deep = [Entry(Kind.DIRECTORY, depth, "a/" * 4000) for depth in range(90)]
+    person = Person(True)
+    outcome = await pretend(
+        tmp_path / "out", Preview(1, 1, True, 1, tuple(deep)), person=person, only=["a/**/a/**/b"]
+    )
+    assert isinstance(outcome, PeerMisbehaved)
+    assert not person.seen
 
 
 async def test_a_preview_that_lies_changes_nothing_but_the_answer(tmp_path: Path) -> None:
