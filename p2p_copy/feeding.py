@@ -73,6 +73,7 @@ class Feed:
         self._acknowledged = 0
         self._held: Held | None = None
         self._said = 0  # bytes, from the first on, that some link was given
+        self._reached = 0  # the same of this link, or of what the receiver had before it
         self._gone: list[bytes | memoryview] = []  # let go of, and not hashed yet
         self._digest = StreamDigest()  # of what was
         self.unsent: deque[bytes] = deque()
@@ -125,6 +126,7 @@ class Feed:
                 f"The receiver cannot take the name of what is sent: {refusal}.", "its name is not taken."
             )
         self._held = None
+        self._reached = 0
         self.unsent.clear()
         stalls = Stalls(observer, link)
         patience = trio.CancelScope()  # without limit while the source sets the pace
@@ -175,6 +177,7 @@ class Feed:
                 self._moved.unpark_all()  # there may be room now
                 sealed = await trio.to_thread.run_sync(self._seal, session, at, pieces)
                 at += sum(map(len, pieces))
+                self._reached = at
                 self._said = max(self._said, at)
                 self.unsent += sealed
                 for record in sealed:
@@ -296,11 +299,12 @@ class Feed:
 
     def _hear(self, message: Message, observer: Observer) -> None:
         match message:
-            case Progress(files=files, size=size) if size <= self._said:
+            case Progress(files=files, size=size) if size <= self._reached:
                 self._acknowledged = max(self._acknowledged, size)
                 observer.progress(files, size)
             case Holds(end=1, files=(held,)) if self._held is None:
                 self._held = held
+                self._reached = min(held.size, self._said)
             case Abort():
                 raise given_up(message, "receiver")
             case _:

@@ -11,6 +11,7 @@ import trio
 from trio.testing import wait_all_tasks_blocked
 
 from p2p_copy import limits
+from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.feeding import Feed
 from p2p_copy.observe import Observer
 from p2p_copy.parting import end_of_stream, part_ways
@@ -193,3 +194,41 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
                 raise
     assert isinstance(link.heard[-1], Abort)
     assert link.size
+
+
+async def test_what_was_not_sent_over_this_link_cannot_be_acknowledged_over_it(given: Given) -> None:
+    """A receiver that says so has lost count, and both would wait for ever."""
+    feed = Feed(given)
+    size = sum(map(len, PIECES))
+    with trio.fail_after(10):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(feed.read)
+            first = Receiving()
+
+            async def lose() -> None:
+                await first.until(Page)
+                first.say(held(0))
+                while first.size < size:  # noqa: ASYNC110
+                    await trio.sleep(0.001)
+                first.end()
+
+            async with trio.open_nursery() as both:
+                both.start_soon(lose)
+                with pytest.RaisesGroup(anyio.EndOfStream, flatten_subgroups=True):
+                    await tell(feed, first)
+            second = Receiving()
+
+            async def lie() -> None:
+                await second.until(Page)
+                second.slow = True
+                second.say(held(0))
+                await wait_all_tasks_blocked(0.01)
+                second.say(Progress(0, size))
+                await wait_all_tasks_blocked(0.01)
+                second.slow = False
+                second.may_send.set()
+                given.may_end.set()
+
+            nursery.start_soon(lie)
+            with pytest.RaisesGroup(PeerMisbehaved, flatten_subgroups=True):
+                await tell(feed, second)
