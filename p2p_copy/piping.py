@@ -6,7 +6,7 @@ What a stream does with a link is in `feeding` and `pouring`.
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import trio
 
@@ -142,6 +142,12 @@ class PipeIn:
             self._feed.close()
 
 
+class _Rules(TypedDict):
+    selection: Selection
+    portable_names: bool
+    max_size: int | None
+
+
 class PipeOut:
     """A receiver's stream: for standard output, or for a file if the sender has nothing else, or none.
 
@@ -154,17 +160,27 @@ class PipeOut:
     """
 
     def __init__(
-        self, out: str, memory: Memory, observer: Observer, *, portable_names: bool, max_size: int | None
+        self,
+        out: str,
+        memory: Memory,
+        observer: Observer,
+        selection: Selection,
+        *,
+        portable_names: bool,
+        max_size: int | None,
     ) -> None:
         self._memory = memory
         self._observer = observer
-        self._portable_names = portable_names
-        self._max_size = max_size
+        self._rules: _Rules = {
+            "selection": selection,
+            "portable_names": portable_names,
+            "max_size": max_size,
+        }
         self._pour: Pour | None = None
         self._poured = trio.Event()
         self.is_asked_for = out == STANDARD
         if self.is_asked_for:
-            self._begin(Pour(StandardOutput(), portable_names=portable_names, max_size=max_size))
+            self._begin(Pour(StandardOutput(), **self._rules))
 
     def _begin(self, pour: Pour) -> Pour:
         self._pour = pour
@@ -209,7 +225,7 @@ class PipeOut:
         pour = self._pour
         if pour is None:
             sink = GrowingFile(await trio.to_thread.run_sync(target))
-            pour = self._begin(Pour(sink, portable_names=self._portable_names, max_size=self._max_size))
+            pour = self._begin(Pour(sink, **self._rules))
 
         async def all_here() -> None:
             if file is not None:

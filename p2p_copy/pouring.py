@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import NoSpace, P2PCopyError, PeerMisbehaved
+from p2p_copy.errors import NoSpace, P2PCopyError, PeerMisbehaved, PipeFailed
+from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.link import LinkBroken
 from p2p_copy.parting import anew, send_whole
 from p2p_copy.protocol import names
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from p2p_copy.bundle import Bundle
+    from p2p_copy.files.selection import Selection
     from p2p_copy.observe import Observer
     from p2p_copy.protocol.messages import Entry
     from p2p_copy.protocol.session import Session
@@ -66,7 +68,7 @@ class Sink(Protocol):
 
 
 class Pour:
-    """A stream as it comes, link after link. `max_size` bounds its bytes.
+    """A stream as it comes, link after link. `max_size` bounds its bytes, and its name must be one of a `selection`.
 
     Attributes:
         entry: how it is named; with its size at the end.
@@ -76,8 +78,16 @@ class Pour:
 
     """
 
-    def __init__(self, sink: Sink, *, portable_names: bool, max_size: int | None) -> None:
+    def __init__(
+        self,
+        sink: Sink,
+        *,
+        portable_names: bool,
+        max_size: int | None,
+        selection: Selection = EVERYTHING,
+    ) -> None:
         self._sink = sink
+        self._selection = selection
         self._portable_names = portable_names
         self._max_size = max_size
         self._named: Entry | None = None
@@ -213,6 +223,9 @@ class Pour:
             raise PeerMisbehaved(
                 f"The sender names '{names.shown(entry.name)}', which is refused: {refusal}."
             )
+        if not self._selection.takes(entry.name):
+            what = f"'{names.shown(entry.name)}' is left out by --only or --exclude"
+            raise PipeFailed(f"What the sender has is not wanted here: {what}.", f"{what} there.")
         self._sink.begin(entry)
         self._named = entry
 

@@ -115,7 +115,7 @@ async def receive(
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=over, tag=tag)
     portable = names is Names.PORTABLE
-    pipe = PipeOut(out, memory, watcher, portable_names=portable, max_size=max_size)
+    pipe = PipeOut(out, memory, watcher, selection, portable_names=portable, max_size=max_size)
     receiving = _Receiving(
         out,
         conflict,

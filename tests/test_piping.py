@@ -205,6 +205,15 @@ async def test_a_stream_becomes_a_file(ends: Ends, tmp_path: Path) -> None:
         assert not differences(receipt, tmp_path / "out")[1]
 
 
+async def test_a_stream_that_is_left_out_by_its_name_is_not_taken(ends: Ends, tmp_path: Path) -> None:
+    ends.give(b"data")
+    both = await pipe(tmp_path / "out", receiving={"only": ["*.txt"]})
+    assert isinstance(both.received, PipeFailed)
+    assert "'stdin' is left out by --only or --exclude." in str(both.received)
+    assert "'stdin' is left out by --only or --exclude there." in str(both.sent)
+    assert os.listdir(tmp_path / "out") == []
+
+
 async def test_one_file_goes_to_standard_output(ends: Ends, tmp_path: Path) -> None:
     data = os.urandom(WINDOW + 3)
     (tmp_path / "file").write_bytes(data)
