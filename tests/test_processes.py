@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -218,10 +219,13 @@ def test_ws_to_a_tls_port_and_the_reverse(tmp_path: Path, certificates: Certific
         assert "ws://" in one_sentence(said)
 
 
+SLOW = ("--no-tls", "--rate", "5M")
+"""Options of a relay at which `endless` takes longer than any test."""
+
+
 def endless(tmp_path: Path) -> Path:
-    """Return a file that takes a while to send and costs no disk."""
-    with (tmp_path / "large").open("wb") as file:
-        file.truncate(20 * 2**30)
+    """Return a file that is not there for a long while."""
+    (tmp_path / "large").write_bytes(os.urandom(1_000_000) * 100)
     return tmp_path / "large"
 
 
@@ -230,13 +234,19 @@ IMPATIENT = ("--patience", "0")
 
 
 def started(out: Path) -> None:
-    """Return once the receiver is writing."""
-    while not (out.is_dir() and leftovers(out)):
+    """Return once the receiver is writing; it makes an empty file when it looks whether it can."""
+
+    def size(name: str) -> int:
+        with suppress(FileNotFoundError):
+            return (out / name).stat().st_size
+        return 0
+
+    while not any(map(size, leftovers(out))):
         threading.Event().wait(0.02)
 
 
 def test_receiver_killed(tmp_path: Path) -> None:
-    with relay() as (url, _):
+    with relay(*SLOW) as (url, _):
         one = sender(url, endless(tmp_path), options=IMPATIENT)
         other = receiver(url, tmp_path / "out", options=IMPATIENT)
         started(tmp_path / "out")
@@ -248,7 +258,7 @@ def test_receiver_killed(tmp_path: Path) -> None:
 
 
 def test_sender_killed(tmp_path: Path) -> None:
-    with relay() as (url, _):
+    with relay(*SLOW) as (url, _):
         one = sender(url, endless(tmp_path), options=IMPATIENT)
         other = receiver(url, tmp_path / "out", options=IMPATIENT)
         started(tmp_path / "out")
@@ -260,7 +270,7 @@ def test_sender_killed(tmp_path: Path) -> None:
 
 
 def test_relay_killed(tmp_path: Path) -> None:
-    with relay() as (url, server):
+    with relay(*SLOW) as (url, server):
         one = sender(url, endless(tmp_path), options=IMPATIENT)
         other = receiver(url, tmp_path / "out", options=IMPATIENT)
         started(tmp_path / "out")
@@ -275,7 +285,7 @@ def test_relay_killed(tmp_path: Path) -> None:
 @pytest.mark.fault(70, "SIGINT", "SIGTERM")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_either_side_cleanly(tmp_path: Path, number: signal.Signals) -> None:
-    with relay() as (url, _):
+    with relay(*SLOW) as (url, _):
         for victim in (0, 1):
             out = tmp_path / f"out {victim}"
             processes = (
