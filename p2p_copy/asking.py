@@ -117,8 +117,8 @@ class Question:
         self._selection = selection
         self._portable = portable
 
-    async def put(self, link: Bundle, session: Session, observer: Observer) -> None:
-        """Have the sender show what it has, and the user answer.
+    async def put(self, link: Bundle, session: Session, observer: Observer, *, stream: bool) -> None:
+        """Have the sender show what it has, which may be a `stream`, and the user answer.
 
         Raises:
             Declined: the answer is no, or there is none for too long.
@@ -135,7 +135,7 @@ class Question:
                 raise PeerMisbehaved("The other side answered with nothing.")
         if preview is None:
             raise PeerLost("The sender is connected but shows nothing.")
-        outlook = await trio.to_thread.run_sync(self._outlook, preview)
+        outlook = await trio.to_thread.run_sync(self._outlook, preview, stream)
         yes: bool | None = None
 
         async def listen() -> None:
@@ -169,7 +169,7 @@ class Question:
         if self._selection.everything:  # else it says nothing of what will come
             observer.total(message.files, message.size)
 
-    def _outlook(self, preview: Preview) -> Outlook:
+    def _outlook(self, preview: Preview, stream: bool) -> Outlook:
         """Return what the user sees. All that the sender says is checked before it meets the disk or the screen."""
         tops = [entry.name for entry in preview.entries if not entry.depth]
         there = room(self._out, [name for name in tops if refusal(name, portable=self._portable) is None])
@@ -183,6 +183,7 @@ class Question:
             free_size=there.size,
             free_files=there.files,
             filtered=not self._selection.everything,
+            stream=stream,
         )
 
     def _named(self, preview: Preview, taken: frozenset[str]) -> Iterator[Named]:

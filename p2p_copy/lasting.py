@@ -238,6 +238,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
     looking = partner
     while True:
         met = False
+        began = trio.current_time()
         at = memory.appointment(partner)
         by_code = at.secret == partner.code.secret
         left = memory.seconds_left(lost_at, wait)
@@ -274,7 +275,8 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
             lost_at = trio.current_time()
             pauses = Pauses()
             partner.observer.lost(str(error), memory.seconds_left(lost_at, wait))
-        if isinstance(error, NobodyCame) and once < left:
+        waited = trio.current_time() - began >= once  # a relay may say so at once, again and again
+        if isinstance(error, NobodyCame) and once < left and waited:
             looking = partner._replace(observer=Discreet(partner.observer))
             continue  # now the other room
         looking = partner

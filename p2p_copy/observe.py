@@ -64,6 +64,7 @@ class Outlook:
         free_size: bytes that may be written there.
         free_files: files that may be made there; None where nobody limits that.
         filtered: this side's patterns leave something out, which `files` and `size` do not know; `top` does.
+        stream: it is one stream, whose length nobody knows.
 
     """
 
@@ -76,6 +77,7 @@ class Outlook:
     free_size: int
     free_files: int | None
     filtered: bool
+    stream: bool = False
 
     @property
     def fits(self) -> bool:

@@ -238,7 +238,7 @@ class _Receiving:
             with plain_errors():
                 offer = await self._hear_offer(link, session)
                 if offer is not None:
-                    await self._ask(link, session)
+                    await self._ask(link, session, offer)
                     pipe = offer.pipe or self._pipe.is_asked_for
                     streams = link.wish.agree(offer.streams)
                     await (self._take_stream if pipe else self._take)(link, session, streams)
@@ -269,10 +269,10 @@ class _Receiving:
             raise PeerMisbehaved("The other side answered with nothing.")
         raise PeerLost("The sender is connected but offers nothing.")
 
-    async def _ask(self, link: Bundle, session: Session) -> None:
+    async def _ask(self, link: Bundle, session: Session, offer: Offer) -> None:
         """Let the user decide, once, and find out whether there is a place to write to."""
         if not self.begun and self._question is not None:
-            await self._question.put(link, session, self._observer)
+            await self._question.put(link, session, self._observer, stream=offer.pipe)
             await trio.to_thread.run_sync(self.probe)
             self.begun = True
             self._observer.accepted()

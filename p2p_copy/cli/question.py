@@ -64,9 +64,12 @@ def described(outlook: Outlook, conflict: Conflict) -> Iterator[str]:
     more = "" if outlook.counted else " The sender still counts."
     less = " --only and --exclude leave out some of that here." if outlook.filtered else ""
     files = "1 file" if outlook.files == 1 else f"{outlook.files} files"
-    yield f"The sender has {least}{files}, {amount(outlook.size)}.{more}{less}"
+    if outlook.stream:
+        yield f"The sender has a pipe, whose length nobody knows.{less}"
+    else:
+        yield f"The sender has {least}{files}, {amount(outlook.size)}.{more}{less}"
     for named in outlook.top[: limits.PREVIEW_LINES]:
-        what = "/" if named.directory else f"  {amount(named.size)}"
+        what = "/" if named.directory else "" if outlook.stream else f"  {amount(named.size)}"
         yield f"  {'  ' * named.depth}{named.name}{what}{'  (exists)' if named.taken else ''}"
     tops = sum(not named.depth for named in outlook.top[: limits.PREVIEW_LINES])
     if outlook.names > tops:

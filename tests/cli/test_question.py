@@ -119,3 +119,9 @@ def test_what_is_said_before_the_question() -> None:
         "Names at the top that exist here: 1. Both are kept: the new ones get a number.",
         "Here: 1.0 KiB free, 5 files can be made. That is not enough.",
     ]
+
+
+def test_a_pipe_has_no_length() -> None:
+    top = (Named(0, "stdin", False, 0, False),)
+    lines = list(described(Outlook(1, 0, False, 1, top, 0, 1000, None, False, stream=True), Conflict.REFUSE))
+    assert lines == ["The sender has a pipe, whose length nobody knows.", "  stdin", "Here: 1.0 KiB free."]
