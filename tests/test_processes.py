@@ -10,7 +10,6 @@ import subprocess
 import sys
 import sysconfig
 import threading
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +17,7 @@ import trustme
 
 from p2p_copy import errors
 from tests.processes import QUICK, Running, both, receiver, relay, sender
-from tests.trees import leftovers, make_tree, snapshot
+from tests.trees import leftovers, make_tree, snapshot, unfinished_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -235,13 +234,7 @@ IMPATIENT = ("--patience", "0")
 
 def started(out: Path) -> None:
     """Return once the receiver is writing; it makes an empty file when it looks whether it can."""
-
-    def size(name: str) -> int:
-        with suppress(FileNotFoundError):
-            return (out / name).stat().st_size
-        return 0
-
-    while not any(map(size, leftovers(out))):
+    while not unfinished_size(out):
         threading.Event().wait(0.02)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -68,3 +69,14 @@ def make_tree(root: Path) -> Path:
 def leftovers(root: Path) -> list[str]:
     """Return the private names of unfinished files below `root`."""
     return [name for _, _, files in os.walk(root) for name in files if name.startswith(".p2p-copy-")]
+
+
+def unfinished_size(root: Path) -> int:
+    """Return how many bytes unfinished files below `root` have; some are there for a moment only."""
+    size = 0
+    for folder, _, files in os.walk(root):
+        for name in files:
+            if name.startswith(".p2p-copy-"):
+                with suppress(FileNotFoundError):
+                    size += os.stat(os.path.join(folder, name)).st_size
+    return size

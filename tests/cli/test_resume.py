@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
 from p2p_copy import errors
 from tests.processes import QUICK, Running, receiver, relay, sender
-from tests.trees import leftovers
+from tests.trees import leftovers, unfinished_size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,13 +30,7 @@ def large(tmp_path: Path) -> Path:
 def under_way(out: Path) -> None:
     """Return once more than one segment is written."""
     deadline = time.monotonic() + QUICK
-
-    def written(name: str) -> int:
-        with suppress(FileNotFoundError):  # some are there for a moment only
-            return (out / name).stat().st_size
-        return 0
-
-    while not (out.is_dir() and any(written(name) > 20_000_000 for name in leftovers(out))):
+    while unfinished_size(out) <= 20_000_000:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

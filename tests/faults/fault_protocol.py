@@ -35,6 +35,7 @@ from tests.faults.attackers import (
 )
 from tests.processes import PATIENCE
 from tests.relay.clients import Relay, answer, exchange, hello, reset, room
+from tests.trees import unfinished_size
 from tests.websocket import BINARY, CLOSE, frame
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ async def test_fault_36_one_side_is_killed(arena: Arena, role: Role, tmp_path: P
         )
         victim, survivor = ends if role is Role.SENDER else ends[::-1]
         with trio.fail_after(PATIENCE):
-            while not sum(path.stat().st_size for path in out.rglob("*.part")):  # noqa: ASYNC110
+            while not unfinished_size(out):  # noqa: ASYNC110
                 await trio.sleep(0.01)
         victim.process.send_signal(signal.SIGKILL)
         began = trio.current_time()

@@ -26,6 +26,7 @@ from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
 from tests.processes import PATIENCE, QUICK, receiver, relay, sender
 from tests.relay import clients
+from tests.trees import unfinished_size
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -423,7 +424,7 @@ def hold_when_moved(other: Any, out: Path, moved: int) -> int:
     """Stop a receiver in the middle, when it has more than `moved` bytes; return how many it has."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
-        size = sum(path.stat().st_size for path in out.rglob("*.part"))
+        size = unfinished_size(out)
         if size > moved:
             other.process.send_signal(signal.SIGSTOP)
             assert list(out.rglob("*.part")), "the transfer was over too soon"
