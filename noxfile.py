@@ -42,8 +42,16 @@ PYTEST = ("python", "-m", "pytest", "-n", "3")
 NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once")
 """What is the same whatever the version of Python, systemd, proxies and shells among it: the oldest one runs it."""
 
-NO_PROCESSES = ("--ignore=tests/cli", "--ignore=tests/test_processes.py", "--ignore=tests/test_pipes.py")
-"""Whole programs take their time: they run on the oldest Python and the newest, and not on those in between."""
+PROGRAMS = (
+    "tests/test_processes.py",
+    "tests/test_pipes.py",
+    *(f"tests/cli/test_{name}.py" for name in ("commands", "dry_run", "on_a_terminal", "question", "resume")),
+)
+NO_PROGRAMS = tuple(f"--ignore={path}" for path in PROGRAMS)
+"""Whole programs take their time: they run on the oldest Python and the newest, with the newest of what we need."""
+
+NO_FILES = ("--ignore=tests/files",)
+"""Nothing there depends on a library's version."""
 
 
 def group(*names: str) -> tuple[str, ...]:
@@ -90,15 +98,15 @@ def tests(session: nox.Session) -> None:
     """All tests on the oldest Python, and on the others what may differ; with the newest versions of what we need."""
     session.install("-e", ".", *group("test"))
     less = () if session.python == OLDEST else NOT_AGAIN
-    session.run(*PYTEST, *less, *(NO_PROCESSES if session.python in BETWEEN else ()), *session.posargs)
+    session.run(*PYTEST, *less, *(NO_PROGRAMS if session.python in BETWEEN else ()), *session.posargs)
 
 
 @nox.session(name="lowest", python=OLDEST)
 def lowest_versions(session: nox.Session) -> None:
-    """The tests with the lowest versions that pyproject.toml declares, on the oldest Python."""
+    """What may differ with the lowest versions that pyproject.toml declares, on the oldest Python."""
     pinned = lowest(PYPROJECT["project"]["dependencies"])
     session.install("-e", ".", *pinned, *group("test"))
-    session.run(*PYTEST, *NOT_AGAIN, *session.posargs)
+    session.run(*PYTEST, *NOT_AGAIN, *NO_PROGRAMS, *NO_FILES, *session.posargs)
 
 
 @nox.session(python=OLDEST)
