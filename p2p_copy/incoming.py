@@ -81,11 +81,10 @@ class Incoming:
         self._max_size = max_size
         self._file = Arriving(target)
         self._selection = selection
-        linking = (
-            Preserved.HARD_LINKS in manifest.preserve
-        )  # the next name brings what the first one does not
+        linking = Preserved.HARD_LINKS in manifest.preserve  # a name may bring what the first one does not
         self.holds = linking or not target.kept.fresh or not selection.everything
         self._held: dict[int, Holding] = {}  # by number, until the sender has decided
+        self._content = memoryview(bytearray(limits.MAX_RECORD_CONTENT))  # of the record that is acted upon
         self._written = 0  # bytes since the journal was last asked to make itself durable
         self._whole_files: list[tuple[Item, bytes | memoryview]] = []  # verified, and not yet written
         self._next_report = 0.0
@@ -113,7 +112,7 @@ class Incoming:
         """
         for record in records:
             try:
-                for message in self._session.hear(record):
+                for message in self._session.hear(record, self._content):
                     self._act(message)
             finally:
                 self._write_whole_files()

@@ -40,13 +40,14 @@ class Compressor:
         self._skip = 0
         """How many of them are still to come."""
 
-    def compress(self, content: bytes | memoryview) -> bytes | None:
-        """Return the content as one zstd frame, or None if it is to be sent as it is."""
-        if len(content) < limits.COMPRESS_FROM:
+    def compress(self, *parts: bytes | bytearray | memoryview) -> bytes | None:
+        """Return a content, in one or several parts, as one zstd frame, or None if it is to be sent as it is."""
+        if sum(map(len, parts)) < limits.COMPRESS_FROM:
             return None
         if self._skip:
             self._skip -= 1
             return None
+        content = memoryview(b"".join(parts) if len(parts) > 1 else parts[0])
         frame = self._attempt(content)
         if frame is None:
             self._pause = min(2 * self._pause or 1, limits.COMPRESS_MAX_SKIP)
@@ -55,7 +56,7 @@ class Compressor:
             self._pause = 0
         return frame
 
-    def _attempt(self, content: bytes | memoryview) -> bytes | None:
+    def _attempt(self, content: memoryview) -> bytes | None:
         if len(content) >= limits.COMPRESS_PROBE_FROM:
             # From the middle: what stands in front, of a file or a record, is often not like the rest.
             start = (len(content) - limits.COMPRESS_SAMPLE) // 2
@@ -63,13 +64,13 @@ class Compressor:
                 return None
         return self._frame(content)
 
-    def _frame(self, content: bytes | memoryview) -> bytes | None:
+    def _frame(self, content: memoryview) -> bytes | None:
         frame = self._zstd.compress(content, zstd.ZstdCompressor.FLUSH_FRAME)
         gain = len(content) - len(frame)
         return frame if gain * limits.COMPRESS_LEAST_GAIN >= len(content) else None
 
 
-def decompress(frame: bytes, size: int) -> bytes:
+def decompress(frame: bytes | memoryview, size: int) -> bytes:
     """Return the content of a frame, which is `size` bytes long.
 
     Never more than `size` + 1 bytes come out, and never more than a window of 2**ZSTD_WINDOW_LOG is held.

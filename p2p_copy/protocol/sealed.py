@@ -17,10 +17,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES256
+from cryptography.hazmat.primitives.ciphers.modes import GCM
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
@@ -29,8 +33,11 @@ from p2p_copy.protocol.compress import decompress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from p2p_copy.protocol.compress import Compressor
+
+    Buffer: TypeAlias = bytes | bytearray | memoryview
 
 RECORD: Final = 1
 FINAL: Final = 1
@@ -39,6 +46,9 @@ ZSTD: Final = 2
 _HEADER: Final = struct.Struct(">BBHIQ")
 _NONCE: Final = struct.Struct(">IQ")
 _OVERHEAD: Final = limits.RECORD_HEADER + limits.RECORD_TAG
+
+_WORTH_A_CALL: Final = 16 * limits.KIB
+"""Bytes that take as long to be copied as a call to the cipher takes."""
 
 
 def number_of(record: bytes) -> int:
@@ -65,7 +75,8 @@ class _Cipher:
 
     def _use(self, key: bytes) -> None:
         self._key = key
-        self.aead = AESGCM(key)
+        self._aes = AES256(key)
+        self._aead = AESGCM(key)
         self._records = 0
         self._bytes = 0
 
@@ -73,6 +84,21 @@ class _Cipher:
     def nonce(self) -> bytes:
         """The nonce of record `seq`."""
         return _NONCE.pack(0, self.seq)
+
+    def encrypt_into(self, parts: Sequence[Buffer], header: bytes, into: memoryview) -> None:
+        """Seal `parts` as the content of record `seq`, without joining them first."""
+        encryptor = Cipher(self._aes, GCM(self.nonce)).encryptor()
+        encryptor.authenticate_additional_data(header)
+        at = 0
+        for part in parts:
+            with into[at:] as rest:
+                at += encryptor.update_into(part, rest)
+        encryptor.finalize()
+        into[at:] = encryptor.tag
+
+    def decrypt_into(self, sealed: memoryview, header: bytes, into: memoryview) -> None:
+        """Open record `seq`; InvalidTag if it is none."""
+        self._aead.decrypt_into(self.nonce, sealed, header, into)
 
     def advance(self, size: int) -> None:
         """Go on to the next record, after one with `size` bytes of content."""
@@ -100,11 +126,8 @@ class Sealer:
         self._stream = stream
         self._compressor = compressor
         self._open = True
-        # Reused for every record, because fresh blocks of this size cost more than the cipher does.
-        self._content = memoryview(bytearray(limits.MAX_RECORD_CONTENT))
-        self._record = memoryview(bytearray(limits.MAX_RECORD))
 
-    def seal(self, parts: Sequence[bytes | bytearray | memoryview], *, final: bool = False) -> bytes:
+    def seal(self, parts: Sequence[Buffer], *, final: bool = False) -> bytes:
         """Return the next record, whose content is `parts` one after the other.
 
         Raises:
@@ -115,27 +138,23 @@ class Sealer:
         if not self._open:
             raise AssertionError("sealed after the end")
         self._open = False  # a number that was used, if only for a record that failed, is never used again
-        content = self._gather(parts)
-        frame = self._compressor.compress(content) if self._compressor else None
-        plain = content if frame is None else frame
-        flags = (FINAL if final else 0) | (0 if frame is None else ZSTD)
-        header = _HEADER.pack(RECORD, flags, self._stream, len(content), self._cipher.seq)
-        end = len(plain) + _OVERHEAD
-        self._record[: limits.RECORD_HEADER] = header
-        sealed = self._record[limits.RECORD_HEADER : end]
-        self._cipher.aead.encrypt_into(self._cipher.nonce, plain, header, sealed)
-        self._cipher.advance(len(content))
+        size = sum(map(len, parts))
+        if size > limits.MAX_RECORD_CONTENT:
+            raise AssertionError("too much for one record")
+        if size < len(parts) * _WORTH_A_CALL:
+            parts = (b"".join(parts),)
+        flags, plain = FINAL if final else 0, size
+        if self._compressor and (frame := self._compressor.compress(*parts)) is not None:
+            flags, plain, parts = flags | ZSTD, len(frame), (frame,)
+        header = _HEADER.pack(RECORD, flags, self._stream, size, self._cipher.seq)
+        record = BytesIO(header)  # which hands over without a copy what was written to it
+        record.seek(plain + _OVERHEAD - 1)
+        record.write(b"\0")  # makes room for all before it
+        with record.getbuffer() as whole, whole[limits.RECORD_HEADER :] as sealed:
+            self._cipher.encrypt_into(parts, header, sealed)
+        self._cipher.advance(size)
         self._open = not final
-        return bytes(self._record[:end])
-
-    def _gather(self, parts: Sequence[bytes | bytearray | memoryview]) -> memoryview:
-        size = 0
-        for part in parts:
-            start, size = size, size + len(part)
-            if size > limits.MAX_RECORD_CONTENT:
-                raise AssertionError("too much for one record")
-            self._content[start:size] = part
-        return self._content[:size]
+        return record.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +167,7 @@ class Opened:
 
     """
 
-    content: bytes
+    content: bytes | memoryview
     final: bool
 
 
@@ -168,8 +187,11 @@ class Opener:
         self._stream = stream
         self._open = True
 
-    def open(self, record: bytes) -> Opened:
+    def open(self, record: bytes, into: memoryview | None = None) -> Opened:
         """Return the content of the next record.
+
+        It may lie `into` a buffer of MAX_RECORD_CONTENT, whose owner knows when nobody needs it any more: fresh memory
+        would have to be filled with zeros first.
 
         Raises:
             PeerMisbehaved: this is not the next record, whoever changed it; none is accepted after it.
@@ -180,8 +202,10 @@ class Opener:
         self._open = False
         flags, size = self._check(record)
         header, sealed = record[: limits.RECORD_HEADER], memoryview(record)[limits.RECORD_HEADER :]
+        content: bytes | memoryview
+        content = (into or memoryview(bytearray(len(sealed))))[: len(sealed) - limits.RECORD_TAG]
         try:
-            content = self._cipher.aead.decrypt(self._cipher.nonce, sealed, header)
+            self._cipher.decrypt_into(sealed, header, content)
         except InvalidTag:
             raise PeerMisbehaved("A record was changed on its way, or is not from the other side.") from None
         if flags & ZSTD:

@@ -64,8 +64,8 @@ class Session:
         parts, self._parts, self.pending = self._parts, [], 0
         return self._sealer.seal(parts, final=self._final)
 
-    def hear(self, record: bytes | str) -> list[Message]:
-        """Return the messages in a record from the other side.
+    def hear(self, record: bytes | str, into: memoryview | None = None) -> list[Message]:
+        """Return the messages in a record from the other side. File data in them may lie `into` a buffer: see `Opener`.
 
         Raises:
             PeerMisbehaved: it is not the next record of the other side, or says what may not be said now.
@@ -73,7 +73,7 @@ class Session:
         """
         if isinstance(record, str):
             raise PeerMisbehaved("The other side sent text where only sealed records are allowed.")
-        opened = self._opener.open(record)
+        opened = self._opener.open(record, into)
         messages = wire.decode(opened.content)
         with self._states:
             for message in messages:

@@ -59,9 +59,9 @@ class Oracle:
             self._sealed.setdefault(key, []).append(record)
             return record
 
-        def open_watched(opener: Opener, record: bytes) -> Opened:
+        def open_watched(opener: Opener, record: bytes, into: memoryview | None = None) -> Opened:
             key = first.setdefault(opener, opener._cipher._key)
-            opened = open_record(opener, record)
+            opened = open_record(opener, record, into)
             number = taken.setdefault(opener, 0)
             said = self._sealed.get(key, [])
             assert said[number : number + 1] == [record], "a record was taken that was not the next one"

@@ -49,7 +49,7 @@ def accepted(opener: Opener, arriving: Iterable[bytes]) -> list[bytes]:
     arriving = list(arriving)
     for record in arriving:
         try:
-            opened.append(opener.open(record).content)
+            opened.append(bytes(opener.open(record).content))
         except PeerMisbehaved:
             break
     else:
@@ -99,11 +99,40 @@ def test_sizes_at_the_edges(size: int, compress: bool) -> None:
         assert opener.open(record).content == content
 
 
-def test_a_returned_record_does_not_change_when_the_next_is_sealed() -> None:
+@pytest.mark.parametrize("size", [5, limits.CHUNK])
+def test_a_returned_record_does_not_change_when_the_next_is_sealed(size: int) -> None:
     sealer = Sealer(KEY)
-    first = sealer.seal([b"first"])
-    sealer.seal([b"other"])
-    assert Opener(KEY).open(first).content == b"first"
+    part = bytearray(b"f" * size)
+    first = sealer.seal([b"head", part])
+    before = bytes(bytearray(first))
+    part[:] = b"o" * size
+    sealer.seal([b"head", part])
+    assert first == before
+    assert Opener(KEY).open(first).content == b"head" + b"f" * size
+
+
+@pytest.mark.parametrize("size", [5, limits.CHUNK])
+def test_a_content_lies_in_the_buffer_that_was_given_for_it_and_in_no_other(size: int) -> None:
+    sealer, opener = Sealer(KEY), Opener(KEY)
+    buffer = memoryview(bytearray(limits.MAX_RECORD_CONTENT))
+    kept = opener.open(sealer.seal([b"k" * size])).content
+    first = opener.open(sealer.seal([b"f" * size]), buffer).content
+    assert first == buffer[:size] == b"f" * size
+    second = opener.open(sealer.seal([b"s" * (size - 1)]), buffer).content
+    assert second == buffer[: size - 1] == b"s" * (size - 1)
+    assert kept == b"k" * size
+
+
+def test_a_compressed_content_may_be_longer_than_what_lies_in_the_buffer() -> None:
+    record = Sealer(KEY, compressor=Compressor()).seal([bytes(limits.MAX_RECORD_CONTENT)])
+    buffer = memoryview(bytearray(limits.MAX_RECORD_CONTENT))
+    assert Opener(KEY).open(record, buffer).content == bytes(limits.MAX_RECORD_CONTENT)
+
+
+@pytest.mark.parametrize("sizes", [[70_000, 3], [3, 70_000, 3], [3] * 200, [0, 0], [0, 70_000, 0], []])
+def test_long_and_short_parts_make_the_same_record_as_their_content_in_one(sizes: list[int]) -> None:
+    parts = [random.Random(size).randbytes(size) for size in sizes]
+    assert Sealer(KEY).seal(parts) == Sealer(KEY).seal([b"".join(parts)])
 
 
 def test_bytes_of_any_kind_can_be_parts() -> None:
@@ -129,9 +158,9 @@ def test_compressed_records_say_so_and_are_shorter() -> None:
 class Replay(Compressor):
     """Gives the vector's frames: other releases of the library may choose other ones."""
 
-    def compress(self, content: bytes | memoryview) -> bytes | None:
+    def compress(self, *parts: bytes | bytearray | memoryview) -> bytes | None:
         frames = {bytes.fromhex(r["content"]): r.get("zstd") for r in VECTOR["records"]}
-        frame = frames[bytes(content)]
+        frame = frames[b"".join(parts)]
         return bytes.fromhex(frame) if frame else None
 
 
@@ -367,7 +396,7 @@ def test_too_much_content_is_never_sealed_and_ends_the_stream() -> None:
 
 def test_a_number_is_never_used_twice_even_if_sealing_fails_half_way() -> None:
     class Broken(Compressor):
-        def compress(self, content: bytes | memoryview) -> bytes | None:
+        def compress(self, *parts: bytes | bytearray | memoryview) -> bytes | None:
             raise MemoryError
 
     sealer = Sealer(KEY, compressor=Broken())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -100,6 +101,18 @@ def content(*messages: Message) -> bytes:
 @example([Data(1, 0, b"x"), FileEnd(1, bytes(32))])
 def test_what_is_encoded_is_decoded(messages: list[Message]) -> None:
     assert wire.decode(content(*messages)) == joined(messages)
+
+
+@given(st.lists(message, max_size=5))
+def test_only_file_data_lie_where_the_content_lay(messages: list[Message]) -> None:
+    buffer = bytearray(content(*messages))
+    decoded = wire.decode(memoryview(buffer))
+    buffer[:] = bytes(len(buffer))  # as if the next record had come
+
+    for one, before in zip(decoded, joined(messages), strict=True):
+        if isinstance(before, (Data, WholeFile)):
+            before = replace(before, data=bytes(len(before.data)))
+        assert one == before
 
 
 def joined(messages: list[Message]) -> list[Message]:
