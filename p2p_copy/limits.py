@@ -541,7 +541,8 @@ TLS_IDLE: Final = 32 * KIB
 which fit into as much, keep a processor busy for a while, and nobody needs them."""
 
 TLS_PIECE: Final = 64 * KIB
-"""Bytes that the TLS library sees at once. Its buffers grow to a third more than that, and never shrink again."""
+"""Bytes that the TLS library is given at once, behind one record at most that it has not opened. Its buffers grow to a
+third more than that, and never shrink again."""
 
 SERVE_PORT: Final = 8765
 """TCP port that `send --serve` asks for first, so that one firewall rule can serve every transfer."""

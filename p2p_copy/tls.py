@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-import threading
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -29,18 +28,10 @@ if TYPE_CHECKING:
 _RECORD: Final = 16 * 1024
 """Bytes: the most that one read from the library can bring."""
 
+_SEALED: Final = 5 + _RECORD + 2048
+"""Bytes of the longest record as it is sent (RFC 5246 section 6.2.3; TLS 1.3 has shorter ones)."""
 
 _NOTHING: Final = memoryview(b"")
-
-
-class _Scratch(threading.local):
-    """Room for what one read brings, one for each thread that runs an event loop: it stays in the processor's cache."""
-
-    def __init__(self) -> None:
-        self.room = memoryview(bytearray(limits.RECEIVE_BUFFER))
-
-
-_scratch = _Scratch()
 
 
 class TLSStream(GatheringStream):
@@ -94,7 +85,7 @@ class TLSStream(GatheringStream):
             if not done and not self._feed():
                 await self._receive_records()
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, max_bytes: int | None = None) -> bytearray:
         """Receive what has come, once there is something.
 
         Raises:
@@ -172,31 +163,37 @@ class TLSStream(GatheringStream):
         self._broken = True
         return trio.BrokenResourceError()
 
-    def _decrypt(self, most: int) -> bytes | None:
+    def _decrypt(self, most: int) -> bytearray | None:
         """Return what can be read without waiting: nothing at the end, None if there is nothing yet."""
-        room = _scratch.room[:most]
+        data = bytearray(min(most, self._incoming.pending + len(self._unread) + _RECORD))
         size = 0
-        try:
-            while size < len(room):
-                try:
-                    count: int = self._tls.read(len(room) - size, room[size:])  # type: ignore[assignment]  # no bytes
-                except ssl.SSLWantReadError:
-                    if self._idle > limits.TLS_IDLE and not size:
-                        raise self._break() from None
-                    if self._feed():
-                        continue
-                    return bytes(room[:size]) if size else None
-                if not count:
-                    break
-                size += count
-                self._idle = 0
-        except ssl.SSLEOFError:
-            pass  # as good as a goodbye, see above; the next call meets it again
-        except ssl.SSLError as error:
-            broken = self._break()
-            if not size:
-                raise broken from error
-        return bytes(room[:size])
+        with memoryview(data) as room:
+            try:
+                while size < len(room):
+                    if self._incoming.pending < _SEALED:
+                        self._feed()  # in time: to be told that there is too little costs as much as half a record
+                    try:
+                        count: int = self._tls.read(_RECORD, room[size:])  # type: ignore[assignment]  # no bytes
+                    except ssl.SSLWantReadError:
+                        if self._idle > limits.TLS_IDLE and not size:
+                            raise self._break() from None
+                        if self._feed():
+                            continue
+                        if not size:
+                            return None
+                        break
+                    if not count:
+                        break
+                    size += count
+                    self._idle = 0
+            except ssl.SSLEOFError:
+                pass  # as good as a goodbye, see above; the next call meets it again
+            except ssl.SSLError as error:
+                broken = self._break()
+                if not size:
+                    raise broken from error
+        del data[size:]
+        return data
 
     def _feed(self) -> bool:
         """Show the library some of the records that have come; False if there are none."""
@@ -208,7 +205,8 @@ class TLSStream(GatheringStream):
 
     async def _receive_records(self) -> None:
         try:
-            records = await self._transport.receive_some(limits.RECEIVE_BUFFER)
+            # With the rest of a record from before it is no more than one receive may bring: it goes up in one piece.
+            records = await self._transport.receive_some(limits.RECEIVE_BUFFER - _SEALED)
         except trio.BrokenResourceError:
             self._break()
             raise

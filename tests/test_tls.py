@@ -135,6 +135,31 @@ async def test_one_receive_takes_many_records(contexts: Any) -> None:
     assert await server.receive_some() == data
 
 
+class Counted(Crumbs):
+    """A stream that counts how often something was received from it."""
+
+    count = 0
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        self.count += 1
+        return await self.stream.receive_some(max_bytes)
+
+
+async def test_what_one_trip_brings_goes_up_in_one_piece(either: Any) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    below = Counted(theirs)
+    client, server = await pair(either, (ours, below))
+    data = os.urandom(60 * 16 * 1024 + 76)  # not all records are full
+    for _ in range(4):
+        await client.send_all(data)
+    await ours.send_eof()
+    below.count, pieces = 0, []
+    while piece := await server.receive_some(limits.RECEIVE_BUFFER):
+        pieces.append(piece)
+    assert b"".join(pieces) == 4 * data
+    assert len(pieces) == below.count - 1  # the last one brought the end
+
+
 async def test_no_receive_takes_more_than_it_was_told_to(contexts: Any) -> None:
     client, server = await pair(contexts)
     data = os.urandom(40_000)
