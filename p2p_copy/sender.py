@@ -282,8 +282,8 @@ async def _stream(
             outgoing.total = total
             observer.total(*total)
 
-    async def produce(records: trio.MemorySendChannel[bytes]) -> None:
-        with records:
+    async def produce(handfuls: trio.MemorySendChannel[list[bytes]]) -> None:
+        with handfuls:
             began = trio.current_time()
             while not outgoing.ended:
                 news = outgoing_news.next()
@@ -294,28 +294,28 @@ async def _stream(
                     with stalls.waiting_for(_SILENT_RECEIVER):
                         await news.wait()
                     began = trio.current_time()
-                for record in made:
+                if made:
+                    size = sum(map(len, made))  # they are taken out one by one
                     try:
-                        await records.send(record)
+                        await handfuls.send(made)
                     except trio.BrokenResourceError:
                         return  # nothing is transmitted any more; the listener learns why
-                now = trio.current_time()
-                if made:
-                    outgoing.keep_pace(sum(map(len, made)) // link.width, now - began)
-                began = now
+                    outgoing.keep_pace(size // link.width, trio.current_time() - began)
+                began = trio.current_time()
 
-    async def transmit(records: trio.MemoryReceiveChannel[bytes]) -> None:
-        with records:
+    async def transmit(handfuls: trio.MemoryReceiveChannel[list[bytes]]) -> None:
+        with handfuls:
             try:
-                async for record in records:
-                    with stalls.waiting_for(no_way):
-                        await link.send(record)
+                async for records in handfuls:
+                    while records:
+                        with stalls.waiting_for(no_way):
+                            await link.send(records.pop(0))
             except LinkBroken:
                 return  # the listener learns why, perhaps from the receiver's own last words
         patience.deadline = trio.current_time() + limits.RECEIPT_TIMEOUT
         observer.verifying()
 
-    to_wire, from_disk = trio.open_memory_channel[bytes](limits.PIPELINE)
+    to_wire, from_disk = trio.open_memory_channel[list[bytes]](0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stalls.watch)
         nursery.start_soon(count_all)
