@@ -204,7 +204,10 @@ class Codec(WSConnection):
             if self._begun:
                 opcode = Opcode.CONTINUATION
             self._begun = not last
-            buffers += frames.buffers(opcode, payload, self._mask(), last=last)
+            unmasked = self.client and opcode is not Opcode.TEXT and len(payload) >= limits.UNMASKED
+            buffers += frames.buffers(
+                opcode, payload, frames.NO_MASK if unmasked else self._mask(), last=last
+            )
         return buffers
 
     def _mask(self) -> bytes | None:

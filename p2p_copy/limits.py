@@ -528,6 +528,15 @@ RECEIVE_BUFFER: Final = 1 * MIB
 """Bytes read from a socket at once; the library's 4 KiB would cost a trip through the loop each. Half as many would
 cost a relay a quarter more of its own processor time, and save it 5 MiB of memory for each pairing at full speed."""
 
+UNMASKED: Final = 16 * KIB
+"""Bytes from which a client's binary message goes out under a mask of zeros, which costs neither side anything. Only
+sealed records are as long, and whoever chooses what is sealed cannot foresee a byte of them: what masks are to prevent
+(RFC 6455 section 10.3), bytes on the wire that a stranger has chosen, cannot happen."""
+
+KEEP_VIEW: Final = 16 * KIB
+"""Bytes of one part of a message from which it is not copied before its message is whole: a smaller one could hold much
+more of what came with it in memory."""
+
 UNSENT: Final = 1 * MIB
 """Bytes that the kernel may hold before they are on their way, beyond what the network takes at once: what one read
 brings is then sent in one go. With trio's 16 KiB one record takes five trips through the event loop. With 200 kB/s it

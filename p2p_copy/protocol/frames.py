@@ -44,6 +44,9 @@ NOT_UTF8: Final = 1007
 TOO_BIG: Final = 1009
 """Close codes (section 7.4.1)."""
 
+NO_MASK: Final = bytes(4)
+"""The mask that changes nothing."""
+
 _NO_CODE: Final = 1005
 _OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
@@ -90,7 +93,8 @@ def buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = 
     Args:
         opcode: what it is.
         payload: what it says; of a server it is passed on without a copy.
-        mask: four bytes that nobody can foresee, for a client's frame.
+        mask: four bytes that nobody can foresee, for a client's frame; or `NO_MASK`, under which the payload is passed
+            on without a copy.
         last: whether its message ends with it.
 
     """
@@ -103,7 +107,9 @@ def buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = 
         head = struct.pack(">BBH", first, bit | 126, size)
     else:
         head = struct.pack(">BBQ", first, bit | 127, size)
-    return [head, payload] if mask is None else [head + mask, apply_mask(payload, mask)]
+    if mask is None:
+        return [head, payload]
+    return [head + mask, payload if mask == NO_MASK else apply_mask(payload, mask)]
 
 
 class Decoder:
@@ -171,13 +177,16 @@ class Decoder:
                 return
 
     def _take(self, piece: memoryview) -> None:
-        """Keep a piece of a payload: bytes of its own if it must be unmasked, else what has come."""
+        """Keep a piece of a payload: what has come, if it is much of it and not masked, else bytes of its own."""
         parts = self._message
         if self._opcode >= Opcode.CLOSE:
             parts = self._control
         else:
             self.here += len(piece)
-        parts.append(apply_mask(piece, self._mask) if self._masked else piece)
+        if self._masked and self._mask != NO_MASK:
+            parts.append(apply_mask(piece, self._mask))
+        else:
+            parts.append(piece if len(piece) >= limits.KEEP_VIEW else bytes(piece))
         if len(parts) == _PIECES:
             parts[:] = [b"".join(parts)]
         self._left -= len(piece)

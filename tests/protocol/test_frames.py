@@ -16,6 +16,7 @@ from p2p_copy.protocol import frames
 from p2p_copy.protocol.frames import Decoder, FrameError, Message, Opcode
 
 MASK = b"\x01\x80\xff\x42"
+masks = st.sampled_from([MASK, frames.NO_MASK, None])
 
 payload = st.one_of(
     st.binary(max_size=300), st.sampled_from([0, 1, 125, 126, 127, 65535, 65536, 70000]).map(bytes)
@@ -43,13 +44,13 @@ def by_wsproto(event: Event, *, client: bool) -> bytes:
     return Connection(ConnectionType.CLIENT if client else ConnectionType.SERVER).send(event)
 
 
-@given(st.lists(message, max_size=6), st.booleans(), st.data())
+@given(st.lists(message, max_size=6), masks, st.data())
 def test_what_is_encoded_is_decoded_however_it_is_cut(
-    messages: list[tuple[Opcode, bytes]], masked: bool, data: st.DataObject
+    messages: list[tuple[Opcode, bytes]], mask: bytes | None, data: st.DataObject
 ) -> None:
-    wire = b"".join(frames.encode(opcode, body, MASK if masked else None) for opcode, body in messages)
+    wire = b"".join(frames.encode(opcode, body, mask) for opcode, body in messages)
     cuts = data.draw(st.lists(st.integers(0, len(wire)), max_size=8))
-    assert decode(wire, *cuts, masked=masked) == [Message(*one) for one in messages]
+    assert decode(wire, *cuts, masked=mask is not None) == [Message(*one) for one in messages]
 
 
 @given(st.lists(message, max_size=4))
@@ -58,11 +59,11 @@ def test_byte_for_byte_is_the_same_as_all_at_once(messages: list[tuple[Opcode, b
     assert decode(wire, *range(len(wire))) == decode(wire)
 
 
-@given(message, st.booleans())
-def test_wsproto_reads_what_we_write(one: tuple[Opcode, bytes], client: bool) -> None:
+@given(message, masks)
+def test_wsproto_reads_what_we_write(one: tuple[Opcode, bytes], mask: bytes | None) -> None:
     opcode, body = one
-    reader = Connection(ConnectionType.SERVER if client else ConnectionType.CLIENT)
-    reader.receive_data(frames.encode(opcode, body, MASK if client else None))
+    reader = Connection(ConnectionType.SERVER if mask is not None else ConnectionType.CLIENT)
+    reader.receive_data(frames.encode(opcode, body, mask))
     events = list(reader.events())
     match opcode:
         case Opcode.BINARY:
@@ -97,6 +98,27 @@ def test_the_mask_is_laid_over_and_taken_away(body: bytes, mask: bytes) -> None:
     masked = frames.apply_mask(body, mask)
     assert masked == bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))
     assert frames.apply_mask(masked, mask) == body
+
+
+@pytest.mark.parametrize("mask", [frames.NO_MASK, None])
+def test_what_a_mask_does_not_change_is_passed_on_without_a_copy(mask: bytes | None) -> None:
+    body = bytes(100)
+    assert frames.buffers(Opcode.BINARY, body, mask)[1] is body
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_a_part_of_a_message_holds_nothing_else_that_came_with_it(masked: bool) -> None:
+    mask = frames.NO_MASK if masked else None
+    head = frame(2, bytes(100_000), mask)[: -100_000 + 10]  # ten bytes of it
+    decoder = Decoder(masked=masked, max_message=2**20)
+    pings = frames.encode(Opcode.PING, bytes(125), mask) * 5000
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    assert len(list(decoder.feed(pings + head))) == 5000
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 10_000
+    assert decoder.here == 10
 
 
 @given(st.binary(max_size=60), st.lists(st.integers(0, 60), max_size=4))

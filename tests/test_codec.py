@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from wsproto import ConnectionType
+from wsproto.events import AcceptConnection, Request
+
+from p2p_copy import limits
+from p2p_copy.codec import Codec
+from p2p_copy.inbox import Piece
+from p2p_copy.protocol.frames import NO_MASK
+
+
+def opened() -> tuple[Codec, Codec]:
+    """Return a client's codec and a server's behind their handshake."""
+    client, server = (Codec(kind, max_message=limits.MAX_RECORD) for kind in ConnectionType)
+    if not client.client:
+        client, server = server, client
+    server.receive_data(client.send(Request(host="x", target="/")))
+    list(server.events())
+    client.receive_data(server.send(AcceptConnection()))
+    list(client.events())
+    return client, server
+
+
+@pytest.mark.parametrize(
+    ("message", "is_masked"),
+    [
+        (bytes(limits.UNMASKED), False),
+        (bytes(limits.UNMASKED - 1), True),
+        ("x" * limits.UNMASKED, True),
+    ],
+)
+def test_long_binary_messages_of_clients_have_a_mask_of_zeros_and_no_others(
+    message: bytes | str, is_masked: bool
+) -> None:
+    client, server = opened()
+    head, payload = client.say([Piece(message)])
+    assert head[1] & 0x80
+    assert (head[-4:] != NO_MASK) is is_masked
+    server.receive_data(head + payload)
+    server.inbox.show()
+    assert server.inbox.take() == (message, True)
+
+
+def test_a_server_masks_nothing() -> None:
+    _, server = opened()
+    head, _ = server.say([Piece(bytes(limits.UNMASKED))])
+    assert not head[1] & 0x80
