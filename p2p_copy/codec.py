@@ -23,6 +23,7 @@ from wsproto.events import (
 from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 
 from p2p_copy import limits
+from p2p_copy.duct import Parcel
 from p2p_copy.inbox import Inbox, Piece
 from p2p_copy.protocol import frames
 from p2p_copy.protocol.frames import Decoder, FrameError, Opcode
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from wsproto.events import Event
+
+    from p2p_copy.tcp import Buffer
 
 _CLOSING: Final = (ConnectionState.LOCAL_CLOSING, ConnectionState.CLOSED)
 _HTTP: Final = b"HTTP/1."
@@ -78,6 +81,15 @@ class Codec(WSConnection):
     def under_way(self) -> int:
         """Bytes of a message that are here, and not in the inbox because the rest is not."""
         return self._decoder.here
+
+    @property
+    def straight(self) -> int:
+        """Bytes that come next and need not be given to `receive_data` if they are told of by `pass_by`."""
+        return 0 if self.closed is not None else self._decoder.straight
+
+    def pass_by(self, parcel: Parcel) -> None:
+        """Put into the inbox what has come `straight`."""
+        self.inbox.put(Piece(parcel, self._decoder.pass_by(parcel.size)))
 
     def take_frames(self) -> int:
         """Return how many frames have come since the last call."""
@@ -186,7 +198,7 @@ class Codec(WSConnection):
     def _frame(self, opcode: Opcode, payload: bytes) -> bytes:
         return frames.encode(opcode, payload, self._mask())
 
-    def say(self, pieces: Iterable[Piece]) -> list[bytes]:
+    def say(self, pieces: Iterable[Piece]) -> list[Buffer | Parcel]:
         """Return the buffers that say `pieces`; no other pieces may come between those of one message.
 
         Raises:
@@ -195,8 +207,13 @@ class Codec(WSConnection):
         """
         if self._state is not ConnectionState.OPEN:
             raise LocalProtocolError(f"a message while {self._state}")
-        buffers: list[bytes] = []
+        buffers: list[Buffer | Parcel] = []
         for data, last in pieces:
+            if isinstance(data, Parcel):
+                opcode = Opcode.CONTINUATION if self._begun else Opcode.BINARY
+                self._begun = not last
+                buffers += [frames.header(opcode, data.size, None, last=last), data]
+                continue
             if isinstance(data, str):
                 opcode, payload = Opcode.TEXT, data.encode()
             else:

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import trio
+
+if TYPE_CHECKING:
+    from p2p_copy.duct import Parcel
 
 
 class Piece(NamedTuple):
     """A message, or a part of one.
 
     Attributes:
-        data: bytes, or text, which is always whole.
+        data: bytes, or text, which is always whole; or a parcel that stands for bytes, on a link with a duct.
         last: whether the message ends with it.
 
     """
 
-    data: bytes | str
+    data: bytes | str | Parcel
     last: bool = True
 
 

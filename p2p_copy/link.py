@@ -30,8 +30,10 @@ from wsproto import ConnectionType
 from wsproto.utilities import LocalProtocolError
 
 from p2p_copy import limits
+from p2p_copy.bypass import passing, settled
 from p2p_copy.codec import Codec
 from p2p_copy.dial import RelayAddress, dial, no_websocket, parse_address, timed_out
+from p2p_copy.duct import Duct, Parcel
 from p2p_copy.inbox import Piece
 from p2p_copy.tap import Held, nothing_owed, nothing_taken
 
@@ -73,8 +75,8 @@ class LinkBroken(anyio.BrokenResourceError):
 class Link(ObjectStream[bytes | str]):
     """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive.
 
-    Text of which `parts` says so is not received among the rest but laid `aside`: the last one is there. `owed` and
-    `taken` are those of `Held`.
+    Text of which `parts` says so is not received among the rest but laid `aside`: the last one is there. `owed`,
+    `taken` and `is_plain` are those of `Held`.
     """
 
     def __init__(self, tap: Held, codec: Codec, *, host: str | None = None, path: str | None = None) -> None:
@@ -82,7 +84,8 @@ class Link(ObjectStream[bytes | str]):
         self._tap = tap
         self._codec = codec
         self._inbox = codec.inbox
-        tap.before_reading = partial(_before_reading, codec)
+        tap.before_reading = partial(settled, codec)
+        self._duct: Duct | None = None
         self._connection = WebSocketConnection(
             tap,
             codec,
@@ -95,13 +98,18 @@ class Link(ObjectStream[bytes | str]):
         self._waits: set[trio.CancelScope] = set()
         self.parts: Callable[[str], bool] | None = None
         self.aside = ""
-        self.owed, self.taken = tap.owed, tap.taken
+        self.owed, self.taken, self.is_plain = tap.owed, tap.taken, tap.is_plain
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
 
     def trust(self) -> None:
         """Lift the limit that `accept` was given for early messages."""
         self._codec.trust()
+
+    def bypass(self, duct: Duct) -> None:
+        """Receive in `duct` what need not be seen, as parcels, which only plain links send. This must be one, too."""
+        self._duct = duct
+        self._tap.before_reading = partial(passing, self._codec, duct)
 
     async def receive(self) -> bytes | str:
         """Return the next message. Cancelling loses nothing. It waits only if there is none.
@@ -115,6 +123,7 @@ class Link(ObjectStream[bytes | str]):
         while True:
             await self._filled()
             data = self._inbox.take().data
+            assert not isinstance(data, Parcel), "parcels are pieces"
             if self.parts is None or not isinstance(data, str) or not self.parts(data):
                 return data
             self.aside = data
@@ -175,7 +184,7 @@ class Link(ObjectStream[bytes | str]):
     @property
     def under_way(self) -> int:
         """Bytes that have come of what can be received when more is here."""
-        return self._codec.under_way
+        return self._codec.under_way + (self._duct.held if self._duct else 0)
 
     async def send_eof(self) -> None:
         """Close: WebSocket knows no half-closed connection."""
@@ -193,6 +202,8 @@ class Link(ObjectStream[bytes | str]):
             return
         self._closed = True
         self._inbox.discard()
+        if self._duct is not None:
+            self._duct.stop()  # what comes now need not wait there
         try:
             with trio.move_on_after(within), contextlib.suppress(Exception):
                 await self._until_over(partial(self._connection.aclose, code, reason or None))
@@ -273,16 +284,6 @@ class Link(ObjectStream[bytes | str]):
                 deaf_until = max(tap.heard, self._inbox.listening_since)
                 if patience.cancelled_caught and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
                     self.abort()
-
-
-async def _before_reading(codec: Codec) -> bytes:
-    """Wait until somebody has taken what came; return what of it was not looked at.
-
-    By now pings and a goodbye that came along are answered: nobody is to act upon a message before that.
-    """
-    codec.inbox.show()
-    await codec.inbox.empty()
-    return codec.take_rest()
 
 
 @asynccontextmanager

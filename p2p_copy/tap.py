@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 
 from p2p_copy import limits
-from p2p_copy.tcp import GatheringStream, send_buffers
+from p2p_copy.tcp import GatheringStream, TCPStream, send_buffers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from p2p_copy.duct import Duct, Parcel
     from p2p_copy.tcp import Buffer
 
 
@@ -51,11 +52,29 @@ class Tap(GatheringStream):
                 self.first += data[: self._remember - len(self.first)]
         return data
 
-    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is a connection of the system itself, on which parcels can be sent and received."""
+        return isinstance(self._stream, TCPStream)
+
+    async def receive_parcel(self, duct: Duct, most: int, least: int) -> Parcel | None:
+        """Receive as the inner stream does, which must be plain."""
+        assert isinstance(self._stream, TCPStream)
+        parcel = await self._stream.receive_parcel(duct, most, least)
+        if parcel is not None:
+            self.heard = trio.current_time()
+        return parcel
+
+    async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
         """Send as the inner stream does."""
         self.sending = True
         try:
-            await send_buffers(self._stream, buffers)
+            if isinstance(self._stream, TCPStream):
+                await self._stream.send_buffers(buffers)
+            else:
+                await send_buffers(
+                    self._stream, cast("Sequence[Buffer]", buffers)
+                )  # nobody else is sent parcels
         except BaseException:
             self.broken = True
             raise
@@ -93,12 +112,14 @@ class Held(Tap):
             stream.
         pause: asked before every read for how many seconds to put it off; None for none.
         owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`).
+        most: the most bytes that the next read may bring, 0 for any number.
         taken: tells what of what was sent the other end has taken (`dial.taken_by`).
 
     """
 
     _done = False
-    before_reading: Callable[[], Awaitable[bytes]] | None = None
+    most = 0
+    before_reading: Callable[[Held], Awaitable[bytes]] | None = None
     pause: Callable[[], float] | None = None
 
     def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
@@ -110,7 +131,7 @@ class Held(Tap):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the inner stream does."""
-        rest = await self.before_reading() if self.before_reading is not None else b""
+        rest = await self.before_reading(self) if self.before_reading is not None else b""
         if self.pause is not None and (seconds := self.pause()) > 0:
             await self._put_off(seconds)
         if rest:
@@ -118,6 +139,9 @@ class Held(Tap):
             return rest
         if self._done:
             raise trio.ClosedResourceError
+        if self.most and (max_bytes is None or max_bytes > self.most):
+            max_bytes = self.most
+        self.most = 0
         return await super().receive_some(max_bytes)
 
     async def _put_off(self, seconds: float) -> None:
@@ -128,7 +152,7 @@ class Held(Tap):
             if self.owed() == math.inf:
                 raise trio.BrokenResourceError
 
-    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+    async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
         """Send as the inner stream does, after those who came before."""
         try:
             self._sends.acquire_nowait()

@@ -9,11 +9,12 @@ from __future__ import annotations
 import socket
 from abc import abstractmethod
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import trio
 
 from p2p_copy import limits
+from p2p_copy.duct import Duct, Parcel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,6 +97,36 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         """
         return await self._received(at_most(max_bytes))
 
+    async def receive_parcel(self, duct: Duct, most: int, least: int) -> Parcel | None:
+        """Receive into `duct` once it is empty, up to `most` bytes and at least `least` of them; None if it is stopped.
+
+        They are fewer if the connection ends, or the duct is full: many small packets fill it early.
+
+        Raises:
+            BrokenResourceError, ClosedResourceError: as when receiving bytes.
+
+        """
+        await duct.empty()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        size = 0
+        is_ready = False
+        while size < least:
+            try:
+                taken = duct.take(self.socket, most - size)
+            except BlockingIOError:
+                if is_ready and size:
+                    break
+                await trio.lowlevel.wait_readable(self.socket)
+                is_ready = True
+                continue
+            except OSError as error:
+                raise self._end(error) from error
+            if not taken:
+                break
+            size += taken
+            is_ready = False
+        return Parcel(duct, size) if size else None
+
     async def _received(self, most: int, flags: int = 0) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
         data = self._receive(most, flags)
@@ -115,8 +146,10 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         except OSError as error:
             raise self._end(error) from error
 
-    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
-        """Send all bytes of all buffers, in order. After a cancelled send nobody knows how many are out.
+    async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
+        """Send all bytes of all buffers, in order; a parcel can only be the last one.
+
+        After a cancelled send nobody knows how many are out.
 
         Raises:
             BrokenResourceError: the connection is broken.
@@ -138,12 +171,27 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         finally:
             self._sending = False
 
-    def _send(self, buffers: Sequence[Buffer]) -> Sequence[Buffer]:
+    def _send(self, buffers: Sequence[Buffer | Parcel]) -> Sequence[Buffer | Parcel]:
         """Send what there is room for; return the rest."""
+        parcel = buffers[-1]
+        if not isinstance(parcel, Parcel):
+            return self._send_bytes(cast("Sequence[Buffer]", buffers))
+        head = cast("Sequence[Buffer]", buffers[:-1])
+        if head and (rest := self._send_bytes(head, socket.MSG_MORE)):
+            return [*rest, parcel]
+        try:
+            parcel.move_to(self.socket)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self._end(error) from error
+        return [parcel] if parcel.size else ()
+
+    def _send_bytes(self, buffers: Sequence[Buffer], flags: int = 0) -> Sequence[Buffer]:
         if len(buffers) > 1 and (not _GATHERS or len(buffers) > _MOST_BUFFERS):
             buffers = [b"".join(buffers)]
         try:
-            sent = self.socket.sendmsg(buffers) if _GATHERS else self.socket.send(buffers[0])
+            sent = self.socket.sendmsg(buffers, (), flags) if _GATHERS else self.socket.send(buffers[0])
         except BlockingIOError:
             return buffers
         except OSError as error:

@@ -59,13 +59,15 @@ MAY_IMPORT = {
     "version": set[str](),
     "observe": {"limits", "errors"},
     "protocol": {"limits", "errors", "protocol"},
-    "tcp": {"limits"},
+    "duct": {"limits"},
+    "tcp": {"limits", "duct"},
     "tls": {"limits", "tcp"},
-    "tap": {"limits", "tcp"},
+    "tap": {"limits", "duct", "tcp"},
     "dial": {"limits", "errors", "tap", "tcp", "tls"},
     "inbox": set[str](),
-    "codec": {"limits", "inbox", "protocol.frames"},
-    "link": {"limits", "errors", "codec", "dial", "inbox", "tap"},
+    "codec": {"limits", "duct", "inbox", "protocol.frames"},
+    "bypass": {"limits", "protocol.frames"},
+    "link": {"limits", "errors", "bypass", "codec", "dial", "duct", "inbox", "tap"},
     "pauses": {"limits"},
     "several": {"limits", "errors", "link", "pauses", "protocol.bundle", "protocol.rendezvous"},
     "bundle": {"limits", "errors", "protocol.bundle", "several"},
@@ -82,6 +84,7 @@ MAY_IMPORT = {
     },
     "relay": {
         "limits",
+        "duct",
         "errors",
         "link",
         "inbox",
@@ -132,7 +135,17 @@ UNKNOWN_TO_THE_RELAY = {
 WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}
 
 PATH_MODULES = {"glob", "os.path", "pathlib", "shutil", "tempfile"}
-ABOUT_NO_PATH = {"urandom", "environ", "getpid", "name", "_exit"}
+ABOUT_NO_PATH = {
+    "urandom",
+    "environ",
+    "getpid",
+    "name",
+    "_exit",
+    "close",
+    "strerror",
+    "O_NONBLOCK",
+    "O_CLOEXEC",
+}
 """What anybody may ask `os` for."""
 
 

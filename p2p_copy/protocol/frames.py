@@ -47,10 +47,12 @@ TOO_BIG: Final = 1009
 NO_MASK: Final = bytes(4)
 """The mask that changes nothing."""
 
+LONGEST_HEADER: Final = 14
+"""Bytes; one of a client's frame of 64 KiB and more."""
+
 _NO_CODE: Final = 1005
 _OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
-_LONGEST_HEADER: Final = 14
 _MAX_CONTROL: Final = 125
 _PIECES: Final = 64
 """Pieces that are kept before they become one: a message that comes byte by byte must not cost an object for each."""
@@ -98,7 +100,12 @@ def buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = 
         last: whether its message ends with it.
 
     """
-    size = len(payload)
+    masked = payload if mask is None or mask == NO_MASK else apply_mask(payload, mask)
+    return [header(opcode, len(payload), mask, last=last), masked]
+
+
+def header(opcode: Opcode, size: int, mask: bytes | None, *, last: bool = True) -> bytes:
+    """Return the header of a frame with a payload of `size` bytes; in every other respect as `buffers`."""
     first = (0x80 if last else 0) | opcode
     bit = 0x80 if mask else 0
     if size < 126:
@@ -107,9 +114,7 @@ def buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = 
         head = struct.pack(">BBH", first, bit | 126, size)
     else:
         head = struct.pack(">BBQ", first, bit | 127, size)
-    if mask is None:
-        return [head, payload]
-    return [head + mask, payload if mask == NO_MASK else apply_mask(payload, mask)]
+    return head + (mask or b"")
 
 
 class Decoder:
@@ -176,6 +181,21 @@ class Decoder:
             if self._left > 0:
                 return
 
+    @property
+    def straight(self) -> int:
+        """Bytes that come next and can be passed on as they are: of one frame of a binary message, not masked."""
+        if self._left <= 0 or self._message or self._opcode >= Opcode.CLOSE or self._kind is Opcode.TEXT:
+            return 0
+        return self._left if not self._masked or self._mask == NO_MASK else 0
+
+    def pass_by(self, size: int) -> bool:
+        """Go on behind `size` bytes, which came straight; return whether their message ends with them."""
+        self._left -= size
+        if self._left:
+            return False
+        self._left = -1
+        return self._end() is not None
+
     def _take(self, piece: memoryview) -> None:
         """Keep a piece of a payload: what has come, if it is much of it and not masked, else bytes of its own."""
         parts = self._message
@@ -195,8 +215,8 @@ class Decoder:
 
     def _begin(self, data: bytes, at: int) -> int:
         """Read a header; return how many bytes of `data` it took, -1 if it is not complete."""
-        head = self._head + data[at : at + _LONGEST_HEADER - len(self._head)]
-        size = _LONGEST_HEADER
+        head = self._head + data[at : at + LONGEST_HEADER - len(self._head)]
+        size = LONGEST_HEADER
         if len(head) >= 2:
             self._check_first_two(head)  # what is wrong already need not be waited for
             size = 2 + _LENGTH_BYTES.get(head[1] & 0x7F, 0) + (4 if self._masked else 0)

@@ -20,7 +20,7 @@ Rules:
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -29,6 +29,7 @@ import anyio
 import trio
 
 from p2p_copy import limits
+from p2p_copy.duct import Duct
 from p2p_copy.inbox import Piece
 from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
@@ -96,6 +97,7 @@ class _Side:
         self.peak = 0
         self.whole = True  # nothing of a message is on its way whose end has not come
         self.limited = False  # waits for its turn below a limit
+        self.duct = Duct()  # for what it sends, if nothing on the way needs to see it
         self.channel: trio.MemorySendChannel[list[Piece]] | None = None
         self.way = Way.MOVES
         self.since = trio.current_time()  # when something moved last
@@ -177,7 +179,10 @@ class Pairing:
     async def run(self) -> Usage:
         """Tell both that they are paired, then copy until the end. Cancelling cuts both links."""
         sides = (self._sender, self._receiver)
-        with self._drains:
+        if all(side.link.is_plain for side in sides):
+            for side in sides:
+                side.link.bypass(side.duct)
+        with closing(self._sender.duct), closing(self._receiver.duct), self._drains:
             async with trio.open_nursery() as drains:
                 with self._fills:
                     async with trio.open_nursery() as fills:
@@ -286,6 +291,8 @@ class Pairing:
                 await self._deliver(target, [Piece(target.greeting)])
             async for handful in channel:
                 await self._deliver(target, handful)
+                if target.gone:
+                    source.duct.close()  # what is in it is thrown away like all that comes now
                 source.in_flight -= 1
                 del handful
         await target.link.close(*self._farewell(target), within=limits.RELAY_FAREWELL)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import socket
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,17 +13,20 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from wsproto.events import BytesMessage, CloseConnection
 
 from p2p_copy import limits
+from p2p_copy.duct import DUCTS
 from p2p_copy.link import Link, LinkBroken, accept, connect
-from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol import frames, rendezvous
+from p2p_copy.protocol.frames import Opcode
 from p2p_copy.protocol.rendezvous import CloseCode, Paired, Role
 from p2p_copy.relay.pairing import Outcome, Pairing, Usage
+from p2p_copy.tcp import TCPStream
 from tests.links import serving
 from tests.websocket import BINARY, TEXT, RawClient, frame, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from p2p_copy.tcp import TCPStream
+    from p2p_copy.duct import Duct, Parcel
 
 PAIRED = rendezvous.encode(Paired())
 BIG = 1_000_000
@@ -357,6 +362,104 @@ async def test_usage_tells_what_passed() -> None:
         assert (pair.usage.from_sender, pair.usage.from_receiver) == (5, 3)
         assert pair.usage.seconds >= 0
         assert pair.usage.peak == 1
+
+
+# Ducts
+
+
+@pytest.fixture
+def passed_by(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Collect the sizes of the parcels that pairings make."""
+    sizes: list[int] = []
+    receive = TCPStream.receive_parcel
+
+    async def watched(stream: TCPStream, duct: Duct, most: int, least: int) -> Parcel | None:
+        parcel = await receive(stream, duct, most, least)
+        if parcel is not None:
+            sizes.append(len(parcel))
+        return parcel
+
+    monkeypatch.setattr(TCPStream, "receive_parcel", watched)
+    return sizes
+
+
+@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+async def test_long_messages_pass_by_unchanged_between_others(passed_by: list[int]) -> None:
+    messages = [os.urandom(size) for size in (10, BIG, 70_000, 20_000, 1, BIG, BIG, 65_536, 300)] * 5
+    async with paired() as pair:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(say_all, pair.sender, messages)
+            assert await ended(pair.receiver) == messages
+        await pair.over.wait()
+    assert pair.usage is not None
+    assert pair.usage.from_sender == sum(map(len, messages))
+    assert pair.outcome is Outcome.COMPLETE
+    assert sum(passed_by) > BIG
+
+
+async def say_all(link: Link, messages: list[bytes]) -> None:
+    for message in messages:
+        await link.send(message)
+    await link.aclose()
+
+
+def loopback_pair() -> tuple[TCPStream, TCPStream]:
+    """Return both ends of a connection over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        ours = socket.create_connection(server.getsockname())
+        theirs, _ = server.accept()
+    ours_, theirs_ = (
+        TCPStream(trio.SocketStream(trio.socket.from_stdlib_socket(one))) for one in (ours, theirs)
+    )
+    return ours_, theirs_
+
+
+@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+async def test_a_message_that_trickles_in_is_not_cut_into_too_many_fragments(passed_by: list[int]) -> None:
+    whole = frame(BINARY, bytes(BIG))
+    async with raw_clients(loopback_pair) as (sender, receiver, usage):
+        for at in range(0, len(whole), 10_000):
+            await sender.raw(whole[at : at + 10_000])
+            await trio.testing.wait_all_tasks_blocked()
+        assert await receiver.message() == bytes(BIG)
+        await sender.stream.aclose()
+        await receiver.ending()
+        await receiver.stream.aclose()
+    assert sum(passed_by) > BIG / 2
+    assert all(part >= limits.RELAY_PIECE for part in passed_by)
+    assert usage[0].from_sender == BIG
+
+
+@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+async def test_masked_messages_are_unmasked_and_do_not_pass_by(passed_by: list[int]) -> None:
+    message = os.urandom(BIG)
+    async with raw_clients(loopback_pair) as (sender, receiver, _):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sender.raw, frames.encode(Opcode.BINARY, message, b"mask"))
+            assert await receiver.message() == message
+        await sender.stream.aclose()
+        await receiver.ending()
+        await receiver.stream.aclose()
+    assert passed_by == []
+
+
+@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+async def test_who_sends_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_goodbye(
+    passed_by: list[int],
+) -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    async with paired() as pair:
+        async with trio.open_nursery() as nursery:
+            await pair.sender.send(bytes(BIG))
+            assert await pair.receiver.receive() == bytes(BIG)
+            nursery.start_soon(pair.receiver.aclose)
+            with pytest.raises(LinkBroken) as caught:
+                await say_all(pair.sender, [bytes(BIG)] * 1000)
+        assert caught.value.close_code == 1000
+        await pair.over.wait()
+    assert passed_by
+    assert pair.outcome is Outcome.COMPLETE
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 # Pieces
