@@ -18,6 +18,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import cycle
 from typing import TYPE_CHECKING, Final
 
 from cryptography.exceptions import InvalidTag
@@ -46,6 +47,9 @@ ZSTD: Final = 2
 _HEADER: Final = struct.Struct(">BBHIQ")
 _NONCE: Final = struct.Struct(">IQ")
 _OVERHEAD: Final = limits.RECORD_HEADER + limits.RECORD_TAG
+
+_ROOMS: Final = 2 * limits.PIPELINE + 2
+"""Records that one side has at once: some are made while others are sent."""
 
 _WORTH_A_CALL: Final = 16 * limits.KIB
 """Bytes that take as long to be copied as a call to the cipher takes."""
@@ -126,6 +130,9 @@ class Sealer:
         self._stream = stream
         self._compressor = compressor
         self._open = True
+        # A BytesIO hands out what it holds without a copy, and makes one before it changes what somebody still has. So
+        # a record is written over only when nobody has it any more, and no memory need be filled with zeros for it.
+        self._rooms = cycle([BytesIO() for _ in range(_ROOMS)])
 
     def seal(self, parts: Sequence[Buffer], *, final: bool = False) -> bytes:
         """Return the next record, whose content is `parts` one after the other.
@@ -147,14 +154,16 @@ class Sealer:
         if self._compressor and (frame := self._compressor.compress(*parts)) is not None:
             flags, plain, parts = flags | ZSTD, len(frame), (frame,)
         header = _HEADER.pack(RECORD, flags, self._stream, size, self._cipher.seq)
-        record = BytesIO(header)  # which hands over without a copy what was written to it
-        record.seek(plain + _OVERHEAD - 1)
-        record.write(b"\0")  # makes room for all before it
-        with record.getbuffer() as whole, whole[limits.RECORD_HEADER :] as sealed:
+        room = next(self._rooms)
+        room.seek(plain + _OVERHEAD - 1)
+        room.write(b"\0")
+        room.truncate()
+        with room.getbuffer() as record, record[limits.RECORD_HEADER :] as sealed:
+            record[: limits.RECORD_HEADER] = header
             self._cipher.encrypt_into(parts, header, sealed)
         self._cipher.advance(size)
         self._open = not final
-        return record.getvalue()
+        return room.getvalue()
 
 
 @dataclass(frozen=True, slots=True)

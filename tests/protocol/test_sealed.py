@@ -111,6 +111,23 @@ def test_a_returned_record_does_not_change_when_the_next_is_sealed(size: int) ->
     assert Opener(KEY).open(first).content == b"head" + b"f" * size
 
 
+@given(
+    sizes=st.lists(st.integers(0, 3000) | st.just(limits.CHUNK), min_size=1, max_size=60),
+    kept=st.sets(st.integers(0, 59)),
+)
+def test_records_that_are_kept_stay_as_they_are_however_many_follow(sizes: list[int], kept: set[int]) -> None:
+    sealer, opener = Sealer(KEY), Opener(KEY)
+    records = []
+    for number, size in enumerate(sizes):
+        part = bytes((number,)) * size
+        record = sealer.seal([part, b"end"])
+        assert opener.open(record).content == part + b"end"
+        if number in kept:
+            records.append((record, bytes(bytearray(record))))
+        del record  # and its room may be used again
+    assert all(record == before for record, before in records)
+
+
 @pytest.mark.parametrize("size", [5, limits.CHUNK])
 def test_a_content_lies_in_the_buffer_that_was_given_for_it_and_in_no_other(size: int) -> None:
     sealer, opener = Sealer(KEY), Opener(KEY)
