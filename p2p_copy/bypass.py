@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
-from p2p_copy.protocol.frames import LONGEST_HEADER
 
 if TYPE_CHECKING:
     from p2p_copy.codec import Codec
@@ -13,7 +12,7 @@ if TYPE_CHECKING:
     from p2p_copy.tap import Held
 
 
-async def settled(codec: Codec, _: Held) -> bytes:
+async def settled(codec: Codec) -> bytes:
     """Wait until somebody has taken what came; return what of it was not looked at.
 
     By now pings and a goodbye that came along are answered: nobody is to act upon a message before that.
@@ -23,22 +22,27 @@ async def settled(codec: Codec, _: Held) -> bytes:
     return codec.take_rest()
 
 
+async def aligned(codec: Codec, tap: Held) -> bytes:
+    """Wait until it is `settled`. Then reads end where long payloads do: what came in one piece need not be copied."""
+    rest = await settled(codec)
+    tap.most = codec.ahead
+    return rest
+
+
 async def passing(codec: Codec, duct: Duct, tap: Held) -> bytes:
     """Let pass by what comes straight, through `duct`; then it is `settled`.
 
-    Reads end where that begins and where it ends, so that little of it is copied.
+    Reads end where that begins and where it ends, so that nothing of it is copied.
     """
     while True:
-        rest = await settled(codec, tap)
+        rest = await settled(codec)
         straight = codec.straight
-        if rest or not straight or duct.stopped:
+        if rest or duct.stopped:
             return rest
         if straight < limits.RELAY_PIECE:
-            tap.most = straight + LONGEST_HEADER
+            tap.most = codec.ahead
             return rest
         parcel = await tap.receive_parcel(duct, min(straight, limits.DUCT), limits.RELAY_PIECE)
         if parcel is None:
             return rest
         codec.pass_by(parcel)
-        if not codec.straight:
-            tap.most = LONGEST_HEADER

@@ -83,6 +83,11 @@ class Codec(WSConnection):
         return self._decoder.here
 
     @property
+    def ahead(self) -> int:
+        """Bytes that the next read should not go beyond; 0 for any number."""
+        return self._decoder.ahead
+
+    @property
     def straight(self) -> int:
         """Bytes that come next and need not be given to `receive_data` if they are told of by `pass_by`."""
         return 0 if self.closed is not None else self._decoder.straight

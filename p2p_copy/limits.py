@@ -540,6 +540,10 @@ UNMASKED: Final = 16 * KIB
 sealed records are as long, and whoever chooses what is sealed cannot foresee a byte of them: what masks are to prevent
 (RFC 6455 section 10.3), bytes on the wire that a stranger has chosen, cannot happen."""
 
+LONG_FRAME: Final = 64 * KIB
+"""Bytes of a frame from which reads end where its payload begins and ends: it need not be copied then, if it came in
+one piece, and that pays for another trip through the loop."""
+
 KEEP_VIEW: Final = 16 * KIB
 """Bytes of one part of a message from which it is not copied before its message is whole: a smaller one could hold much
 more of what came with it in memory."""

@@ -30,7 +30,7 @@ from wsproto import ConnectionType
 from wsproto.utilities import LocalProtocolError
 
 from p2p_copy import limits
-from p2p_copy.bypass import passing, settled
+from p2p_copy.bypass import aligned, passing
 from p2p_copy.codec import Codec
 from p2p_copy.dial import RelayAddress, dial, no_websocket, parse_address, timed_out
 from p2p_copy.duct import Duct, Parcel
@@ -84,7 +84,7 @@ class Link(ObjectStream[bytes | str]):
         self._tap = tap
         self._codec = codec
         self._inbox = codec.inbox
-        tap.before_reading = partial(settled, codec)
+        tap.before_reading = partial(aligned, codec)
         self._duct: Duct | None = None
         self._connection = WebSocketConnection(
             tap,

@@ -140,6 +140,7 @@ class Decoder:
         self._masked = masked
         self._head = b""
         self._left = -1  # bytes of the frame under way that are not here; -1 between frames
+        self._long = False  # the last frame whose header has come
         self._final = True
         self._opcode = Opcode.CONTINUATION
         self._mask = b""  # as it lies over the next byte
@@ -180,6 +181,13 @@ class Decoder:
                 yield message
             if self._left > 0:
                 return
+
+    @property
+    def ahead(self) -> int:
+        """Bytes that lie between here and the beginning or end of a long payload; 0 if no such place is known."""
+        if not self._long:
+            return 0
+        return self._left if self._left > 0 else LONGEST_HEADER - (0 if self._masked else 4) - len(self._head)
 
     @property
     def straight(self) -> int:
@@ -238,6 +246,7 @@ class Decoder:
         self._accept(length)
         self.frames += 1
         self._left = length
+        self._long = length >= limits.LONG_FRAME
         taken = size - len(self._head)
         self._head = b""
         return taken
@@ -284,9 +293,12 @@ class Decoder:
 
     def _joined(self) -> bytes:
         """Take what is here of the message. What came in one piece is not copied again."""
-        payload, self._message = b"".join(self._message), []
+        parts, self._message = self._message, []
         self.here = 0
-        return payload
+        first = parts[0] if len(parts) == 1 else None
+        if isinstance(first, memoryview) and isinstance(first.obj, bytes) and len(first) == len(first.obj):
+            return first.obj
+        return b"".join(parts)
 
 
 def close_payload(code: int, reason: str) -> bytes:

@@ -252,6 +252,57 @@ def test_a_message_that_comes_byte_by_byte_costs_little_more_than_its_bytes(mask
     assert list(decoder.feed(wire[-1:])) == [Message(Opcode.BINARY, bytes(size))]
 
 
+# Where reads had better end
+
+
+@given(st.lists(message, max_size=6), masks, st.data())
+def test_reads_that_go_no_further_than_is_said_bring_long_payloads_whole(
+    messages: list[tuple[Opcode, bytes]], mask: bytes | None, data: st.DataObject
+) -> None:
+    wire = b"".join(frames.encode(opcode, body, mask) for opcode, body in messages)
+    decoder = Decoder(masked=mask is not None, max_message=2**20)
+    read: list[Message] = []
+    at = 0
+    while at < len(wire):
+        most = decoder.ahead or data.draw(st.integers(1, 100_000))
+        assert decoder.ahead <= max(limits.LONG_FRAME, *(len(body) for _, body in messages))
+        chunk = wire[at : at + most]
+        at += len(chunk)
+        long = decoder.ahead >= limits.LONG_FRAME == len(chunk) and not decoder.here and mask != MASK
+        got = list(decoder.feed(chunk))
+        read += got
+        if long:
+            assert [one.payload for one in got] == [chunk]
+            assert got[0].payload is chunk
+    assert read == [Message(*one) for one in messages]
+
+
+def test_a_long_payload_is_not_copied_if_it_came_in_one_piece() -> None:
+    body = bytes(limits.LONG_FRAME)
+    head, payload = frames.buffers(Opcode.BINARY, body, None)
+    decoder = Decoder(masked=False, max_message=2**20)
+    assert decoder.ahead == 0
+    for _ in range(2):
+        assert list(decoder.feed(head[:4])) == []
+        assert list(decoder.feed(head[4:])) == []
+        assert decoder.ahead == len(body)
+        (message,) = decoder.feed(payload)
+        assert message.payload is payload
+        assert decoder.ahead == len(head)
+    list(decoder.feed(head[:4]))
+    assert decoder.ahead == len(head) - 4
+    list(decoder.feed(head[4:] + payload + frames.encode(Opcode.BINARY, b"short", None)))
+    assert decoder.ahead == 0
+
+
+def test_the_beginning_of_what_came_is_not_taken_for_all_of_it() -> None:
+    body = bytes(limits.LONG_FRAME)
+    decoder = Decoder(masked=False, max_message=2**20)
+    list(decoder.feed(frames.header(Opcode.BINARY, len(body), None)))
+    (long, short) = decoder.feed(body + frames.encode(Opcode.BINARY, b"short", None))
+    assert (long.payload, short.payload) == (body, b"short")
+
+
 # Pieces
 
 
