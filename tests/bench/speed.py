@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from tests.bench.arena import Arena, Work
+from tests.bench.bare import Bare
 from tests.bench.contestants import Contestant, Ours, Rival, Wormhole
 from tests.bench.data import GIB, KIB, random_file, small_files, workspace
 from tests.bench.goals import goals
@@ -48,7 +49,9 @@ EXPLAINED = """\
 Medians, with the least and the most. Seconds are those from the start of the first client to the end of the last one;
 of `send` of one byte they are the sender's alone. p2p-copy, 0.1.2 and magic-wormhole go through their own relays, scp
 and rsync straight to a server whose CPU time stands below the receiver's. What servers used before their first client
-is not counted as CPU time. A peak of 9 MiB means no more than that: the program that looks on takes as much.
+is not counted as CPU time. A peak of 9 MiB means no more than that: the program that looks on takes as much. "bare" is
+no program for anybody: three processes with the same libraries and records in blocking loops, without event loop,
+WebSocket, key exchange, protocol, journal and limits. It shows how much there is to gain.
 """
 
 PAIRING = 6 * (limits.RECEIVE_BUFFER + limits.RELAY_MAX_MESSAGE // limits.RELAY_PIECES) // KIB
@@ -56,8 +59,13 @@ PAIRING = 6 * (limits.RECEIVE_BUFFER + limits.RELAY_MAX_MESSAGE // limits.RELAY_
 and one more at each of its two links."""
 
 
-def works(plain: Sequence[Contestant], secure: Sequence[Contestant], rounds: int, scale: float) -> list[Work]:
-    """Return all that can be measured; `plain` are those who can copy, `secure` those of them that speak TLS."""
+def works(
+    plain: Sequence[Contestant], secure: Sequence[Contestant], bare: Sequence[Bare], rounds: int, scale: float
+) -> list[Work]:
+    """Return all that can be measured.
+
+    `plain` are those who can copy, `secure` those of them that speak TLS; `bare` is the least without it, and with it.
+    """
     size, count = int(LARGE * scale), int(SMALL * scale)
 
     def large(top: Path) -> Path:
@@ -72,11 +80,19 @@ def works(plain: Sequence[Contestant], secure: Sequence[Contestant], rounds: int
     mib_large, ours = size / KIB**2, plain[:1]
     own_help = [each for each in plain if isinstance(each, Ours | Rival | Wormhole)]
     return [
-        Work("large-ws", f"{number(mib_large)} MiB, ws", plain, large, rounds, mib_large, "MiB/s"),
+        Work(
+            "large-ws",
+            f"{number(mib_large)} MiB, ws",
+            [*plain, bare[0]],
+            large,
+            rounds,
+            mib_large,
+            "MiB/s",
+        ),
         Work(
             "large-wss",
             f"{number(mib_large)} MiB, wss on both legs",
-            secure,
+            [*secure, bare[1]],
             large,
             rounds,
             mib_large,
@@ -144,8 +160,9 @@ def main() -> int:
         arena = Arena(folder)
         certificates = Certificates(folder)
         plain, secure = _contestants(words, folder, certificates, arena)
-        arena.warm_up([*plain, *secure])
-        done = [work for work in works(plain, secure, words.rounds, words.scale) if work.name in names]
+        bare = Bare(), Bare(certificates)
+        arena.warm_up([*plain, *secure, *bare])
+        done = [work for work in works(plain, secure, bare, words.rounds, words.scale) if work.name in names]
         for work in done:
             arena.do(work)
     programs = [words.ours, *([words.wormhole] if words.wormhole else []), "ssh", "rsync"]
