@@ -854,7 +854,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
         if answered:
             await offer(link, session, offered)
         monkeypatch.undo()
-        for name, value in {"RETURN_AFTER": (0.1, 0.2), "ROOM_TURN": 0.2, "GOODBYE_LINGER": 1.0}.items():
+        for name, value in {"RETURN_AFTER": (0.1, 0.2), "ROOM_TURN": 0.5, "GOODBYE_LINGER": 1.0}.items():
             monkeypatch.setattr(limits, name, value)
         lost.set()
         it.cut()
