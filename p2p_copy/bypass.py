@@ -23,9 +23,10 @@ async def settled(codec: Codec) -> bytes:
 
 
 async def aligned(codec: Codec, tap: Held) -> bytes:
-    """Wait until it is `settled`. Then reads end where long payloads do: what came in one piece need not be copied."""
+    """Wait until it is `settled`. Then plain reads end where long payloads do: what came whole need not be copied."""
     rest = await settled(codec)
-    tap.most = codec.ahead
+    if tap.is_plain:  # TLS brings pieces that begin and end anywhere
+        tap.most = codec.ahead
     return rest
 
 

@@ -8,6 +8,7 @@ copy them in and out. What lies in the pipe is a `Parcel`; it takes the place of
 from __future__ import annotations
 
 import errno
+import math
 import os
 from typing import TYPE_CHECKING, ClassVar, Final
 
@@ -68,6 +69,8 @@ class Duct:
     Attributes:
         stopped: it takes no more; what it holds can still be given.
         held: bytes in it.
+        listening_since: Trio's time when it last took something, or began to want it; infinite while it waits until
+            it is empty.
 
     """
 
@@ -76,13 +79,19 @@ class Duct:
     def __init__(self) -> None:
         self.stopped = not DUCTS
         self.held = 0
+        self.listening_since = 0.0
         self._ends: tuple[int, int] | None = None  # from the first parcel on
         self._empty = trio.lowlevel.ParkingLot()
 
     async def empty(self) -> None:
         """Wait until all that was taken is given, or no more will be taken."""
-        while self.held and not self.stopped:
-            await self._empty.park()
+        if self.held and not self.stopped:
+            self.listening_since = math.inf
+            try:
+                while self.held and not self.stopped:
+                    await self._empty.park()
+            finally:
+                self.listening_since = trio.current_time()
 
     def take(self, source: socket.socket, most: int) -> int:
         """Take bytes from `source`; return how many: none at its end, and none if the duct is stopped, or stops now.
@@ -104,6 +113,7 @@ class Duct:
             self.stop()
             return 0
         self.held += taken
+        self.listening_since = trio.current_time()
         return taken
 
     def give(self, target: socket.socket, most: int) -> int:

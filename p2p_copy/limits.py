@@ -537,16 +537,12 @@ cost a relay a quarter more of its own processor time, and save it 5 MiB of memo
 
 UNMASKED: Final = 16 * KIB
 """Bytes from which a client's binary message goes out under a mask of zeros, which costs neither side anything. Only
-sealed records are as long, and whoever chooses what is sealed cannot foresee a byte of them: what masks are to prevent
-(RFC 6455 section 10.3), bytes on the wire that a stranger has chosen, cannot happen."""
+sealed records are as long, and nobody but their receiver can foresee more than the header of one, which has nothing
+that a proxy could take for a request: so masks have nothing to prevent there (RFC 6455 section 10.3)."""
 
 LONG_FRAME: Final = 64 * KIB
-"""Bytes of a frame from which reads end where its payload begins and ends: it need not be copied then, if it came in
-one piece, and that pays for another trip through the loop."""
-
-KEEP_VIEW: Final = 16 * KIB
-"""Bytes of one part of a message from which it is not copied before its message is whole: a smaller one could hold much
-more of what came with it in memory."""
+"""Bytes of a frame from which reads of a plain link end where its payload begins and ends: it need not be copied then,
+if it came in one piece, and that pays for another trip through the loop."""
 
 UNSENT: Final = 1 * MIB
 """Bytes that the kernel may hold before they are on their way, beyond what the network takes at once: what one read

@@ -85,7 +85,7 @@ class Link(ObjectStream[bytes | str]):
         self._codec = codec
         self._inbox = codec.inbox
         tap.before_reading = partial(aligned, codec)
-        self._duct: Duct | None = None
+        self._duct = Duct()  # nothing goes through it unless there is a bypass
         self._connection = WebSocketConnection(
             tap,
             codec,
@@ -184,7 +184,7 @@ class Link(ObjectStream[bytes | str]):
     @property
     def under_way(self) -> int:
         """Bytes that have come of what can be received when more is here."""
-        return self._codec.under_way + (self._duct.held if self._duct else 0)
+        return self._codec.under_way + self._duct.held
 
     async def send_eof(self) -> None:
         """Close: WebSocket knows no half-closed connection."""
@@ -202,8 +202,7 @@ class Link(ObjectStream[bytes | str]):
             return
         self._closed = True
         self._inbox.discard()
-        if self._duct is not None:
-            self._duct.stop()  # what comes now need not wait there
+        self._duct.stop()  # what comes now need not wait there
         try:
             with trio.move_on_after(within), contextlib.suppress(Exception):
                 await self._until_over(partial(self._connection.aclose, code, reason or None))
@@ -281,7 +280,7 @@ class Link(ObjectStream[bytes | str]):
                 with trio.move_on_after(limits.KEEPALIVE_TIMEOUT) as patience:
                     await self.ping()
                 # A pong may lie behind messages that we have not taken: then the silence is ours.
-                deaf_until = max(tap.heard, self._inbox.listening_since)
+                deaf_until = max(tap.heard, self._inbox.listening_since, self._duct.listening_since)
                 if patience.cancelled_caught and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
                     self.abort()
 

@@ -168,7 +168,7 @@ class Decoder:
                     return
                 at += taken
             if size := min(self._left, len(data) - at):
-                self._take(memoryview(data)[at : at + size])
+                self._take(memoryview(data)[at : at + size], len(data))
                 at += size
             message = None
             if not self._left:
@@ -204,8 +204,8 @@ class Decoder:
         self._left = -1
         return self._end() is not None
 
-    def _take(self, piece: memoryview) -> None:
-        """Keep a piece of a payload: what has come, if it is much of it and not masked, else bytes of its own."""
+    def _take(self, piece: memoryview, came: int) -> None:
+        """Keep a piece of a payload, of `came` bytes: a view, if it is most of them and not masked, else a copy."""
         parts = self._message
         if self._opcode >= Opcode.CLOSE:
             parts = self._control
@@ -214,7 +214,8 @@ class Decoder:
         if self._masked and self._mask != NO_MASK:
             parts.append(apply_mask(piece, self._mask))
         else:
-            parts.append(piece if len(piece) >= limits.KEEP_VIEW else bytes(piece))
+            # A view holds all that came with it, so it must be most of that: a message costs what was sent of it.
+            parts.append(piece if 2 * len(piece) >= came else bytes(piece))
         if len(parts) == _PIECES:
             parts[:] = [b"".join(parts)]
         self._left -= len(piece)

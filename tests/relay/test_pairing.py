@@ -462,6 +462,23 @@ async def test_who_sends_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_g
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
+@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+async def test_a_sender_that_the_relay_does_not_read_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The receiver's disk stalls, say: the sender's pong lies behind a parcel that has nowhere to go."""
+    monkeypatch.setattr(limits, "KEEPALIVE_INTERVAL", 0.1)
+    monkeypatch.setattr(limits, "KEEPALIVE_TIMEOUT", 0.3)
+    async with raw_clients(loopback_pair) as (sender, receiver, usage):
+        async with trio.open_nursery() as nursery:
+            with trio.move_on_after(1.5):  # many times what a silent one is given
+                while True:
+                    await sender.raw(frame(BINARY, bytes(BIG)))
+            assert not usage, "it took the sender for dead"
+            nursery.cancel_scope.cancel()
+        await sender.stream.aclose()
+        await receiver.stream.aclose()
+    assert usage
+
+
 # Pieces
 
 
