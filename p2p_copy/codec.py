@@ -214,18 +214,14 @@ class Codec(WSConnection):
             raise LocalProtocolError(f"a message while {self._state}")
         buffers: list[Buffer | Parcel] = []
         for data, last in pieces:
-            if isinstance(data, Parcel):
-                opcode = Opcode.CONTINUATION if self._begun else Opcode.BINARY
-                self._begun = not last
-                buffers += [frames.header(opcode, data.size, None, last=last), data]
-                continue
-            if isinstance(data, str):
-                opcode, payload = Opcode.TEXT, data.encode()
-            else:
-                opcode, payload = Opcode.BINARY, data
+            opcode = Opcode.TEXT if isinstance(data, str) else Opcode.BINARY
             if self._begun:
                 opcode = Opcode.CONTINUATION
             self._begun = not last
+            if isinstance(data, Parcel):
+                buffers += [frames.header(opcode, data.size, None, last=last), data]
+                continue
+            payload = data.encode() if isinstance(data, str) else data
             unmasked = self.client and opcode is not Opcode.TEXT and len(payload) >= limits.UNMASKED
             buffers += frames.buffers(
                 opcode, payload, frames.NO_MASK if unmasked else self._mask(), last=last

@@ -111,6 +111,13 @@ class Receiving:
             raise anyio.EndOfStream
         return record
 
+    async def take(self, size: int) -> None:
+        """Hold nothing, and wait until so many bytes have come."""
+        await self.until(Page)
+        self.say(held(0))
+        while self.size < size:  # noqa: ASYNC110
+            await trio.sleep(0.001)
+
     async def until(self, kind: type[Message]) -> None:
         while not any(isinstance(message, kind) for message in self.heard):  # noqa: ASYNC110
             await trio.sleep(0.001)
@@ -141,10 +148,7 @@ async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: G
             first = Receiving()
 
             async def lose() -> None:
-                await first.until(Page)
-                first.say(held(0))
-                while first.size < size:  # noqa: ASYNC110
-                    await trio.sleep(0.001)
+                await first.take(size)
                 await wait_all_tasks_blocked(0.01)
                 first.say(Progress(0, size // 2))
                 first.end()
@@ -206,10 +210,7 @@ async def test_what_was_not_sent_over_this_link_cannot_be_acknowledged_over_it(g
             first = Receiving()
 
             async def lose() -> None:
-                await first.until(Page)
-                first.say(held(0))
-                while first.size < size:  # noqa: ASYNC110
-                    await trio.sleep(0.001)
+                await first.take(size)
                 first.end()
 
             async with trio.open_nursery() as both:
