@@ -24,10 +24,6 @@ pytestmark = pytest.mark.once
 PACKAGE = "p2p_copy"
 ROOT = Path(p2p_copy.__path__[0])
 
-MAX_LINES = 400
-LISTS = {"protocol.words", "limits"}
-"""Modules without any code."""
-
 IMPURE = {
     "anyio",
     "asyncio",
@@ -155,7 +151,6 @@ class Module:
 
     name: str
     tree: ast.Module
-    lines: int
     runtime: frozenset[str] = field(default=frozenset())
     typing: frozenset[str] = field(default=frozenset())
 
@@ -212,7 +207,7 @@ def modules() -> dict[str, Module]:
         everything = list(imports(tree))
         for imported in typing:
             everything.remove(imported)
-        found[name] = Module(name, tree, len(text.splitlines()), frozenset(everything), frozenset(typing))
+        found[name] = Module(name, tree, frozenset(everything), frozenset(typing))
     return found
 
 
@@ -327,11 +322,6 @@ def test_only_the_command_line_prints(name: str) -> None:
     for node in ast.walk(modules()[name].tree):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             assert node.func.id not in {"print", "input"}, f"line {node.lineno}"
-
-
-@EVERY_MODULE
-def test_a_module_is_short(name: str) -> None:
-    assert name in LISTS or modules()[name].lines <= MAX_LINES
 
 
 @EVERY_MODULE
