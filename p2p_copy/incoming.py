@@ -79,7 +79,7 @@ class Incoming:
         self._session = session
         self._manifest = manifest
         self._max_size = max_size
-        self._file = Arriving(target)
+        self._arriving: dict[Item, Arriving] = {}  # begun and not complete: one at most, and no other entry's
         self._selection = selection
         linking = Preserved.HARD_LINKS in manifest.preserve  # a name may bring what the first one does not
         self.holds = linking or not target.kept.fresh or not selection.everything
@@ -283,49 +283,61 @@ class Incoming:
         if item.refused:
             return
         try:
-            if not self._file.under_way:
-                self._begin(item, message.offset)
-            self._file.add(item, message.size if isinstance(message, Hole) else message.data)
+            file = self._arriving.get(item) or self._begin(item, message.offset)
+            file.add(message.size if isinstance(message, Hole) else message.data)
         except Refused as refused:
             self._reject(item, refused.reason)
             return
         self.size += message.size
         self._written += message.size
 
-    def _begin(self, item: Item, offset: int) -> None:
+    def _begin(self, item: Item, offset: int) -> Arriving:
         """Begin a file, or go on behind what is held of it, as the sender has decided."""
         if item.entry.extra is not None:  # it may have been counted as another name of a file only
             check_room(self._manifest, self._target, self._max_size)
         holding = self._held.pop(item.index, None)
-        self._file.begin(item, holding if offset else None)
+        file = self._arriving[item] = Arriving(self._target, item, holding if offset else None)
         self.size += offset
+        return file
 
     def _file_end(self, message: FileEnd) -> None:
         item = self._manifest.end(message)
         if item.original is not None:
-            self._link(item, item.original)
+            self._link(item, item.original, message.digest)
             return
-        if (holding := self._held.pop(item.index, None)) is not None:
-            if not item.refused:
-                self._check_digest(item, holding.digest, message.digest)
-                self._target.take_held(item, holding)
-                self.size += holding.size
-                self._delivered(item)
-            self._settle(item)
+        if item.index in self._held:
+            self._held_end(item, message.digest)
             return
         if not item.entry.size:
             self._complete(item, b"", message.digest)
             return
         if not item.refused:
-            self._check_digest(item, self._file.digest(), message.digest)
-            self._publish(item)
+            self._publish(item, message.digest)
         self._settle(item)
 
-    def _link(self, item: Item, original: Item) -> None:
+    def _held_end(self, item: Item, digest: bytes) -> None:
+        """End a file of which all was here before: under its name, or only as a part that has none yet."""
+        holding = self._held[item.index]
+        if not item.refused:
+            self._check_digest(item, holding.digest, digest)
+            if holding.name:
+                self._target.take_held(item, holding)
+                self.size += holding.size
+                self._delivered(item)
+            else:
+                try:
+                    self._begin(item, holding.size)
+                    self._publish(item, digest)
+                except Refused as refused:
+                    self._reject(item, refused.reason)
+        self._held.pop(item.index, None)
+        self._settle(item)
+
+    def _link(self, item: Item, original: Item, digest: bytes) -> None:
         """Give a file another name, instead of contents of its own."""
         self._write_whole_files()  # it may be among them
-        if original.refused and not item.entry.size and not item.refused:
-            self._whole_files.append((item, b""))
+        if original.refused and not item.entry.size:
+            self._complete(item, b"", digest)
             return
         if not item.refused:
             try:
@@ -344,9 +356,11 @@ class Incoming:
                 f"'{shown(item.path)}' arrived with another digest than the sender computed."
             )
 
-    def _publish(self, item: Item) -> None:
+    def _publish(self, item: Item, digest: bytes) -> None:
+        file = self._arriving.pop(item)
+        self._check_digest(item, file.digest(), digest)
         try:
-            self._file.publish()
+            file.publish()
         except Refused as refused:
             self._reject(item, refused.reason)
         else:
@@ -359,15 +373,15 @@ class Incoming:
     def _file_fail(self, message: FileFail) -> None:
         item = self._manifest.fail(message)
         self._held.pop(item.index, None)
-        self._file.discard()
+        self._discard(item)
         if not item.refused:
             self.failures += 1
             self.problems.append((shown(item.path), message.reason))
         self._settle(item)
 
     def _reject(self, item: Item, reason: Reason) -> None:
-        """Do without an entry, and tell the sender."""
-        self._file.discard()
+        """Do without an entry, and tell the sender. Others may be under way: nothing of them is touched."""
+        self._discard(item)
         item.refused = True
         self._rejected += reason.is_failure
         self.failures += reason.is_failure
@@ -375,6 +389,11 @@ class Incoming:
         self.problems.append((shown(item.path), reason))
         self._make_room()
         self._session.say(Reject(item.index, reason, item.path))
+
+    def _discard(self, item: Item) -> None:
+        """Throw away what is here of an entry, if something is."""
+        if (file := self._arriving.pop(item, None)) is not None:
+            file.discard()
 
     def _settle(self, item: Item) -> None:
         self._manifest.done(item)

@@ -356,7 +356,8 @@ class Outgoing:
             open_directories.add(above.index)
             above = above.parent
         self._open, self._passed = frozenset(open_directories), last.index + 1
-        self._rejected.intersection_update({at for at in list(self._rejected) if self._matters(at)})
+        # By what is to go, not by what is to stay: more may be rejected meanwhile, in another thread.
+        self._rejected.difference_update({at for at in list(self._rejected) if not self._matters(at)})
 
     def _matters(self, index: int) -> bool:
         return index >= self._passed or index in self._open

@@ -140,7 +140,7 @@ class GrowingFile:
         assert self._item is not None, "it was begun"
         self._item.entry, self._item.digest = entry, digest
         try:
-            self._target.publish()
+            self._target.publish(self._item)
         except Refused as refused:
             raise self._refused(refused) from None
 

@@ -41,7 +41,7 @@ __all__ = ["Holding", "Kept", "Part", "Refused", "Target"]
 class Target:
     """The output directory during one transfer.
 
-    Use it as a context manager; leaving it throws away the file that is not complete.
+    Use it as a context manager; leaving it throws away the files that are not complete.
 
     Args:
         out: the directory; it is created if missing, with its parents. The user named it, so it may be or
@@ -61,7 +61,7 @@ class Target:
         self._top = open_output(out, self.kept.tag)
         self._directories: dict[int, Directory] = {}
         self._names = further_names.FurtherNames(self._top, self._directories, self.kept)
-        self._part: tuple[Item, Part] | None = None
+        self._parts: dict[Item, Part] = {}  # of the files under way
         leftovers.sweep(self._top, self.kept)
 
     def __enter__(self) -> Self:
@@ -191,15 +191,14 @@ class Target:
     def begin_file(self, item: Item, holding: Holding | None = None) -> Part:
         """Make room for a file, or go on behind what is held of it.
 
-        The caller writes all of it, then publishes, keeps or discards it: one at a time.
+        The caller writes all of it, then publishes or discards it.
 
         Raises:
             Refused: it cannot be created, or its name is taken already.
             NoSpace, OutputNotWritable: no more can be written at all.
 
         """
-        part = self._open(item, holding)
-        self._part = item, part
+        part = self._parts[item] = self._open(item, holding)
         return part
 
     def _open(self, item: Item, holding: Holding | None = None) -> Part:
@@ -222,15 +221,15 @@ class Target:
             with suppress(OSError):
                 directory.unlink(old)
 
-    def publish(self) -> None:
-        """Give the file under way its name.
+    def publish(self, item: Item) -> None:
+        """Give a file that was begun its name.
 
         Raises:
             Refused: its name was taken meanwhile, or the directory takes no more files.
             NoSpace, OutputNotWritable: the disk did not take all of it after all.
 
         """
-        self._publish(*self._under_way())
+        self._publish(item, self._parts.pop(item))
 
     def _publish(self, item: Item, part: Part) -> None:
         assert item.digest is not None, "a file that is complete has one"
@@ -253,17 +252,10 @@ class Target:
         """Give a file that this transfer has brought another name; it raises what `FurtherNames.put` does."""
         self._names.put(item, self._parent(item), self._check)
 
-    def discard(self) -> None:
-        """Throw the file under way away, if there is one."""
-        if self._part is not None:
-            item, part = self._under_way()
-            part.discard()
-            self.kept.forget(item)
-
-    def _under_way(self) -> tuple[Item, Part]:
-        under_way, self._part = self._part, None
-        assert under_way is not None, "a file is published or discarded once"
-        return under_way
+    def discard(self, item: Item) -> None:
+        """Throw away what was begun of a file."""
+        self._parts.pop(item).discard()
+        self.kept.forget(item)
 
     def put_file(self, item: Item, data: bytes | memoryview) -> None:
         """Create a file of which all is here.
@@ -335,12 +327,14 @@ class Target:
         """Throw away what is not complete, or keep it for another link; let go of everything. May be called again."""
         if keep:
             self.kept.note()
-        if self._part is not None and keep and self.kept.is_worth_keeping(self._part[0]):
-            item, part = self._under_way()
-            part.keep()
-            self.kept.flushed(item, part.flushed // limits.SEGMENT)
-            self.kept.commit(limits.JOURNAL_BYTES)  # nothing of the part is newer than this word
-        self.discard()
+        for item, part in list(self._parts.items()):
+            if keep and self.kept.is_worth_keeping(item):
+                part.keep()
+                self.kept.flushed(item, part.flushed // limits.SEGMENT)
+                self.kept.commit(limits.JOURNAL_BYTES)  # nothing of the part is newer than this word
+                del self._parts[item]
+            else:
+                self.discard(item)
         for directory in self._directories.values():
             directory.close()
         self._directories.clear()

@@ -59,7 +59,7 @@ def deliver(target: Target, item: Item, data: bytes = b"new") -> None:
     part = target.begin_file(item)
     if data:
         part.write(data)
-    target.publish()
+    target.publish(item)
 
 
 def refusal(act: Callable[[], object]) -> Reason:

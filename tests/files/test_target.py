@@ -125,11 +125,11 @@ def test_what_is_under_way_is_for_its_owner_alone_whatever_the_umask_is(out: Pat
         with Target(str(out), conflict=Conflict.REFUSE) as target:
             top = a_directory("top", mode=0o755)
             target.make_directory(top)
-            part = target.begin_file(a_file("file", top))
-            part.write(b"new")
+            file = a_file("file", top)
+            target.begin_file(file).write(b"new")
             (temporary,) = (out / "top").iterdir()
             assert (permissions(out / "top"), permissions(temporary)) == (0o700, 0o600)
-            target.publish()
+            target.publish(file)
             target.finish_directory(top)
     finally:
         os.umask(before)

@@ -259,8 +259,8 @@ class ReceiverSide(Side):
 
 def abandon(target: Target) -> None:
     """Close what the system closes when a process is killed, and do nothing else."""
-    under_way, target._part = target._part, None
-    if under_way is not None:
-        os.close(under_way[1]._fd)
+    for part in target._parts.values():
+        os.close(part._fd)
+    target._parts.clear()
     for directory in [*target._directories.values(), target._top]:
         directory.close()
