@@ -181,9 +181,10 @@ class Outgoing:
         for message in self._messages():
             if isinstance(message, Pause):
                 if session.pending:
-                    yield session.record()
+                    yield session.record()  # whoever takes it comes back later: ask again then whether to pause
                     holes = 0
-                yield message
+                else:
+                    yield message
                 continue
             size = len(message.data) + wire.WHOLE_OVERHEAD if isinstance(message, (Data, WholeFile)) else 0
             hole = message.size if isinstance(message, Hole) else 0

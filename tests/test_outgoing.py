@@ -18,7 +18,7 @@ from p2p_copy.incoming import Incoming
 from p2p_copy.options import Conflict, Links
 from p2p_copy.outgoing import Outgoing
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Accept, Goodbye, Message, Offer, Reason, Receipt, Reject
+from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Message, Offer, Reason, Receipt, Reject
 from tests.keys import both_sessions
 from tests.trees import leftovers
 
@@ -252,3 +252,16 @@ def test_chunks_are_as_long_as_suits_the_link(
     sizes = [len(*transfer.outgoing.next_records()) for _ in range(4)]
     # The first two chunks are already under way.
     assert {round(each, -3) for each in sizes[2:]} == {round(chunk, -3)}
+
+
+def test_an_answer_that_came_before_the_question_is_heard(source: Path) -> None:
+    """Else the sender would wait for an answer that was there already, and nothing would come any more."""
+    sender, receiver = both_sessions()
+    accept = Accept("r", True, True)
+    Transfer._say(sender, receiver, Offer("s"))
+    Transfer._say(receiver, sender, accept)
+    outgoing = Outgoing([str(source)], sender, accept, Sent(Journal(None)), links=Links.KEEP)
+    assert outgoing.next_records(1), "the page"
+    outgoing.hold(Holds(outgoing._entries, ()))
+    assert outgoing.next_records(1), "what it names"
+    assert not outgoing.stuck
