@@ -1,7 +1,8 @@
 """The bytes of one file, if it is still the file that was named.
 
-A file is read only while it is what the walk has seen: the same device, inode, size and time, before the
-first byte and after the last. A small one is looked at after the last byte only: nothing was passed on before.
+A file is read only while it is what the walk has seen: the same size and time, before the first byte and after the
+last, and the file that lies where the walk has found it (`found_again`). A small one is looked at after the last byte
+only: nothing was passed on before.
 
 Where the system tells of holes, those of a large file are not read.
 """
@@ -15,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy import limits
+from p2p_copy.files.found_again import is_same
 from p2p_copy.protocol.digest import leaf_digest, zero_leaf
 from p2p_copy.protocol.messages import Reason
 
@@ -74,7 +76,7 @@ def reason_of(error: OSError | ValueError) -> Reason:
 def open_itself(found: Found) -> int:
     """Open a file or directory that the walk has found, to ask what it is like; `OSError` if it is gone."""
     fd = os.open(found.path, OPEN if found.followed else _OPEN_NO_LINK)
-    if identity_of(os.fstat(fd))[:2] != found.identity[:2]:
+    if not is_same(found, os.fstat(fd)):
         os.close(fd)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
     return fd
@@ -93,7 +95,8 @@ def open_source(found: Found) -> SourceFile:
         raise _not_opened(error) from None
     source = SourceFile(fd, found)
     try:
-        source.check()
+        if not is_same(found, source.check()):
+            raise SourceFailed(Reason.CHANGED)
         if hasattr(os, "posix_fadvise"):
             with suppress(OSError):  # it is only a hint
                 os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
@@ -120,13 +123,18 @@ def read_whole(found: Found) -> bytes:
         if len(data) < size:
             data += _read(fd, size - len(data), probe=True)
         status = os.fstat(fd)
+        if len(data) != size or not _is_as_found(found, status) or not is_same(found, status):
+            raise SourceFailed(Reason.CHANGED)
     except OSError:
         raise SourceFailed(Reason.UNREADABLE) from None
     finally:
         os.close(fd)
-    if len(data) != size or identity_of(status) != found.identity or not stat.S_ISREG(status.st_mode):
-        raise SourceFailed(Reason.CHANGED)
     return data
+
+
+def _is_as_found(found: Found, status: os.stat_result) -> bool:
+    """Return whether size and time of an open file are what the walk has seen."""
+    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == found.identity[2:]
 
 
 def _not_opened(error: OSError) -> SourceFailed:
@@ -152,12 +160,12 @@ def _read(fd: int, size: int, *, probe: bool) -> bytes:
 class SourceFile:
     """A file that is being read; made by `open_source`."""
 
-    __slots__ = ("_fd", "_has_holes", "_identity", "_size")
+    __slots__ = ("_fd", "_found", "_has_holes", "_size")
 
     def __init__(self, fd: int, found: Found) -> None:
         self._fd = fd
         self._has_holes = False
-        self._identity = found.identity
+        self._found = found
         self._size = found.entry.size
 
     def __enter__(self) -> Self:
@@ -238,8 +246,8 @@ class SourceFile:
         except OSError:
             raise SourceFailed(Reason.UNREADABLE) from None
 
-    def check(self) -> None:
-        """Find out whether the file is still what the walk has seen.
+    def check(self) -> os.stat_result:
+        """Find out whether the file is still as the walk has seen it, and return what the system says of it.
 
         Raises:
             SourceFailed: it is not.
@@ -249,10 +257,11 @@ class SourceFile:
             status = os.fstat(self._fd)
         except OSError:
             raise SourceFailed(Reason.UNREADABLE) from None
-        if not stat.S_ISREG(status.st_mode) or identity_of(status) != self._identity:
+        if not _is_as_found(self._found, status):
             raise SourceFailed(Reason.CHANGED)
         if hasattr(os, "SEEK_DATA"):  # not on Windows
             self._has_holes = status.st_blocks * _BLOCK < self._size
+        return status
 
     def close(self) -> None:
         """Close the file; may be called again."""

@@ -6,7 +6,8 @@ Rules
 2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Links.SKIP` is silent.
 3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Links.COPY`.
 4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
-5. A directory is entered only if it is the one that the walk has named. Files are left to `reading`.
+5. A directory is entered only if it lies where the walk has found it, with no link on the way (`found_again`). Files
+   are left to `reading`.
 6. What the user's patterns leave out is neither opened nor entered, and told once: `Reason.EXCLUDED`, without a path.
 """
 
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
 from p2p_copy.files.directories import is_link
+from p2p_copy.files.found_again import is_same
 from p2p_copy.files.reading import (
     OPEN,
     SourceFailed,
@@ -301,7 +303,7 @@ def _listing(directory: Found) -> Iterator[Iterator[os.DirEntry[str]]]:
     """Read a directory's names as they are asked for.
 
     Raises:
-        SourceFailed: another directory has taken its place.
+        SourceFailed: it is not where it was found.
 
     """
     if not BY_HANDLE:
@@ -311,8 +313,10 @@ def _listing(directory: Found) -> Iterator[Iterator[os.DirEntry[str]]]:
     fd = os.open(directory.path, OPEN | getattr(os, "O_DIRECTORY", 0))
     try:
         # What the user named is taken as it is: an automounter may have put another directory there by now.
-        if directory.parent is not None and identity_of(os.fstat(fd))[:2] != directory.identity[:2]:
+        status = os.fstat(fd)
+        if directory.parent is not None and not is_same(directory, status):
             raise SourceFailed(Reason.CHANGED)
+        directory.identity = identity_of(status)  # its number is nobody else's as long as it is open
         with os.scandir(fd) as entries:
             yield entries
     finally:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy import limits
-from p2p_copy.files.source import Found, SourceFailed, open_source, walk
+from p2p_copy.files.reading import open_itself
+from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
 from p2p_copy.options import Links
 from p2p_copy.protocol.messages import Reason
 from tests.files.helpers import open_handles
@@ -93,11 +94,17 @@ def test_a_file_found_through_links_is_read(file: Path, tmp_path: Path) -> None:
         assert b"".join(read(found)) == file.read_bytes()
 
 
-def replace(file: Path) -> None:
+def renumber(file: Path) -> None:
+    """Do what FUSE does to a file that the kernel has forgotten: it is the same, and its inode number is another."""
     other = file.with_name("other")
     other.write_bytes(file.read_bytes())
     os.utime(other, ns=(0, file.stat().st_mtime_ns))
     other.rename(file)
+
+
+def replace(file: Path) -> None:
+    renumber(file)
+    os.utime(file, ns=(0, file.stat().st_mtime_ns + 1))
 
 
 def replace_by_link(file: Path) -> None:
@@ -199,6 +206,37 @@ def test_a_parent_swapped_for_a_link_leads_to_no_other_file(found: Found, file: 
     file.parent.rename(tmp_path / "away")
     (tmp_path / "top").symlink_to("outside")
     assert failure(found) is Reason.CHANGED
+
+
+@pytest.mark.parametrize("size", [CHUNK, 3 * limits.CHUNK])
+def test_a_file_that_has_another_number_by_now_is_the_same(tmp_path: Path, size: int) -> None:
+    data = os.urandom(size)
+    (tmp_path / "top" / "inner").mkdir(parents=True)
+    file = tmp_path / "top" / "inner" / "file"
+    file.write_bytes(data)
+    (tmp_path / "link").symlink_to(file)
+    for path in (tmp_path / "top", file, tmp_path / "link"):
+        found = find(path)
+        renumber(file)
+        assert found.identity[1] != file.stat().st_ino
+        assert b"".join(read(found)) == data
+        assert read_whole(found) == data
+        os.close(open_itself(found))
+
+
+def test_a_twin_that_a_link_on_the_way_leads_to_is_not_the_same(tmp_path: Path) -> None:
+    for name in ("top/inner", "outside"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "file").write_text(name[-5:])
+        os.utime(tmp_path / name / "file", (5, 5))
+    found = find(tmp_path / "top")
+    (tmp_path / "top" / "inner").rename(tmp_path / "away")
+    (tmp_path / "top" / "inner").symlink_to(tmp_path / "outside")
+    assert (found.path, failure(found)) == (str(tmp_path / "top" / "inner" / "file"), Reason.CHANGED)
+    with pytest.raises(SourceFailed):
+        read_whole(found)
+    with pytest.raises(FileNotFoundError):
+        open_itself(found)
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="this system has no /proc")

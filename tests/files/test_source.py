@@ -268,6 +268,24 @@ def test_a_directory_swapped_for_another_is_not_entered(top: Path, tmp_path: Pat
     }
 
 
+def test_a_directory_that_has_another_number_by_now_is_entered(top: Path, tmp_path: Path) -> None:
+    (top / "inner").mkdir()
+    (top / "inner" / "file").touch()
+    found = []
+    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+        found.append(one)
+        if isinstance(one, Found) and one.entry.name == "inner":
+            (tmp_path / "again").mkdir()
+            (top / "inner" / "file").rename(tmp_path / "again" / "file")
+            (top / "inner").rmdir()
+            (tmp_path / "again").rename(top / "inner")
+    assert names_of(found) == {
+        "top": Kind.DIRECTORY,
+        "top/inner": Kind.DIRECTORY,
+        "top/inner/file": Kind.FILE,
+    }
+
+
 # Links in a tree
 
 
