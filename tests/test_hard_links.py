@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,7 @@ from p2p_copy.files.directories import Directory
 from p2p_copy.files.target import Target
 from p2p_copy.observe import Report
 from p2p_copy.options import Conflict, Preserve
-from p2p_copy.protocol.digest import RootDigest
+from p2p_copy.protocol.digest import RootDigest, file_digest
 from p2p_copy.protocol.messages import (
     Data,
     Entry,
@@ -326,6 +327,20 @@ def test_a_file_that_somebody_has_changed_or_swapped_gets_no_other_name(
     assert (tmp_path / "secret").stat().st_nlink == 1
     target.close()
     assert not leftovers(tmp_path / "out")
+
+
+def test_a_file_that_has_another_number_by_now_gets_its_other_name(tmp_path: Path, target: Target) -> None:
+    first = named_again("file")
+    first.digest = file_digest(b"new")
+    deliver(target, first)
+    path = tmp_path / "out" / "file"
+    shutil.copy2(path, tmp_path / "again")  # as FUSE does it once the kernel has forgotten a file
+    (tmp_path / "again").rename(path)
+    other = other_name("other", first)
+    other.digest = first.digest
+    target.link_file(other)
+    assert os.path.samefile(path, tmp_path / "out" / "other")
+    target.close()
 
 
 def test_a_file_that_is_swapped_in_the_last_instant_gets_no_other_name(

@@ -4,7 +4,8 @@ Rules
 1. Every operation names one component and is relative to an open handle of the directory it happens in.
    A handle is opened relative to its parent's, with O_NOFOLLOW: a link at any level is never followed.
 2. At most `limits.DIRECTORY_HANDLES` handles are open. One that was closed for lack of room is opened again
-   the same way, and must turn out to be the same directory (device and inode); otherwise it counts as gone.
+   the same way, and must be the same directory; otherwise it counts as gone. It may have another number, since
+   FUSE gives it one once the kernel has forgotten it; then it must still have its name and its mode.
 3. Where the system has no such calls (Windows), paths are used instead, and before each operation every
    directory from the top is looked at again: none may be a link or junction, each must be the one that was
    opened. Between look and use somebody with write access to the output could still swap one. That is less
@@ -78,7 +79,7 @@ class Directory:
 
     """
 
-    __slots__ = ("_fd", "_identity", "_name", "_parent", "_pool", "_special_bits", "created")
+    __slots__ = ("_fd", "_identity", "_mode", "_name", "_parent", "_pool", "_special_bits", "created")
 
     def __init__(
         self, name: str, parent: Directory | None, fd: int | None, status: os.stat_result, *, created: bool
@@ -87,6 +88,7 @@ class Directory:
         self._parent = parent
         self._fd = fd
         self._identity: _Identity = (status.st_dev, status.st_ino)
+        self._mode = stat.S_IMODE(status.st_mode)
         self._special_bits = status.st_mode & _SPECIAL_BITS
         self.created = created
         if parent is None:
@@ -333,7 +335,12 @@ class Directory:
             assert self._parent is not None, "the top stays open until all is over"
             fd = os.open(self._name, _OPEN_CHILD, dir_fd=self._parent.handle())
             try:
-                self._expect(os.fstat(fd))
+                status = os.fstat(fd)
+                if self.created and stat.S_IMODE(status.st_mode) not in {
+                    self._mode,
+                    self._special_bits | 0o700,
+                }:
+                    self._expect(status)
             except OSError:
                 os.close(fd)
                 raise

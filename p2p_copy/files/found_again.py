@@ -72,7 +72,6 @@ def _look_up(found: Found) -> os.stat_result:
 
 
 def _refuse_link(status: os.stat_result, *, followed: bool) -> None:
-    from p2p_copy.files.directories import is_link  # which imports what needs this module
-
-    if not followed and (is_link(status) or not stat.S_ISDIR(status.st_mode)):
+    is_more = getattr(status, "st_reparse_tag", 0)  # on Windows: a link or junction, among others
+    if not followed and (is_more or not stat.S_ISDIR(status.st_mode)):
         raise NotADirectoryError

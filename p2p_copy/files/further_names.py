@@ -2,7 +2,7 @@
 
 Rules
 1. Only what this transfer itself has brought gets another name, and only while it is what it was then: the same device,
-   inode, size and time.
+   inode, size and time; or, where numbers of inodes change (FUSE), the same size, time and contents.
 2. The new name is a private one at first. It becomes the real one only if what is under it is that very file: whoever
    swaps files in between gains nothing.
 """
@@ -19,6 +19,7 @@ from p2p_copy import limits
 from p2p_copy.files import conflicts
 from p2p_copy.files.directories import reached
 from p2p_copy.files.failures import Refused, fail
+from p2p_copy.files.kept import digest_of
 from p2p_copy.files.part import temporary_name
 from p2p_copy.protocol.messages import Reason
 
@@ -93,7 +94,7 @@ class FurtherNames:
         note = partial(kept.made, item, digest=digest, flushed=item.entry.size >= limits.FSYNC_FROM)
         try:
             item.name = kept.own_name(item, directory) or item.entry.name
-            if not self._is_it(original, directory.lstat(item.name)):
+            if not self._is_it(original, directory, item.name):
                 policy = check(item, directory)
                 item.name = self._link(item, original, directory, policy, note)
             if (there := directory.lstat(item.name)) is not None:
@@ -119,7 +120,7 @@ class FurtherNames:
             with self._directory_of(original) as source:
                 source.link(original.name, directory, temporary)
             there = directory.lstat(temporary)
-            if there is None or not self._is_it(original, there):
+            if there is None or not self._is_it(original, directory, temporary):
                 raise Refused(Reason.ORIGINAL)
             return conflicts.move(conflict, directory, temporary, item.entry.name, there, intend)
         finally:
@@ -127,10 +128,14 @@ class FurtherNames:
             with suppress(OSError):
                 directory.unlink(temporary)
 
-    def _is_it(self, original: Item, there: os.stat_result | None) -> bool:
-        """Return whether this is the file that was put there under its first name."""
+    def _is_it(self, original: Item, directory: Directory, name: str) -> bool:
+        """Return whether what has this name is the file that was put there under its first name."""
         known = self._there.get(original.index)
-        return there is not None and stat.S_ISREG(there.st_mode) and _seen(there) == known
+        there = directory.lstat(name)
+        if known is None or there is None or not stat.S_ISREG(there.st_mode):
+            return False
+        seen = _seen(there)
+        return seen == known or (seen[2:] == known[2:] and digest_of(directory, name) == original.digest)
 
     @contextmanager
     def _directory_of(self, item: Item) -> Iterator[Directory]:

@@ -40,6 +40,15 @@ _THERE: Final = struct.Struct(">QQQq")
 _INTENDED: Final = bytes(_THERE.size)
 """In place of that: it was not there yet."""
 
+_FORMATS: Final[dict[int, int]] = {
+    Kind.DIRECTORY: stat.S_IFDIR,
+    Kind.FILE: stat.S_IFREG,
+    Kind.LINK: stat.S_IFLNK,
+}
+
+_UNFINISHED: Final = 0o700
+"""The mode of a directory of ours in which something is missing."""
+
 _COARSE_NS: Final = 2 * 10**9
 """What the times of some file systems are rounded to."""
 
@@ -105,7 +114,9 @@ class Kept:
         done = self._journal.done(key)
         if done is not None:
             name = done.name or item.entry.name
-            same = done.identity[: _SAID.size] == _said(item.entry) and self._is_ours(done, directory, name)
+            same = done.identity[: _SAID.size] == _said(item.entry) and self._is_ours(
+                item, done, directory, name
+            )
             if same and self._is_sure(key, done, directory, name):
                 return Holding(item.entry.size, done.digest, name=name)
             return self._unnoted(item, directory)
@@ -130,7 +141,7 @@ class Kept:
             return None
         if there.st_ctime < self._since - limits.CLOCKS_APART:
             return None
-        digest = _digest_of(directory, entry.name)
+        digest = digest_of(directory, entry.name)
         return Holding(entry.size, digest, name=entry.name) if digest else None
 
     def own_name(self, item: Item, directory: Directory) -> str:
@@ -142,7 +153,7 @@ class Kept:
             return ""
         done = self._journal.done(key_of(item.path))
         name = (done.name if done is not None else "") or item.entry.name
-        return name if done is not None and self._is_ours(done, directory, name) else ""
+        return name if done is not None and self._is_ours(item, done, directory, name) else ""
 
     def is_as_said(self, item: Item) -> bool:
         """Return whether the sender says of an entry what it said when we made it."""
@@ -174,19 +185,41 @@ class Kept:
             self._journal.forget(key)
         return [each.part for _, each in begun if each.part]
 
-    def _is_ours(self, done: Done, directory: Directory, name: str) -> bool:
+    def _is_ours(self, item: Item, done: Done, directory: Directory, name: str) -> bool:
         there = directory.lstat(name)
         if there is None:
             return False
         seen = done.identity[_SAID.size :]
         intended = seen == _INTENDED and stat.S_ISDIR(there.st_mode)
-        return intended or _seen(there, done.identity[0]) == seen
+        if intended or _seen(there, done.identity[0]) == seen:
+            return True
+        return stat.S_IFMT(there.st_mode) == _FORMATS[done.identity[0]] and self._is_as_we_left_it(
+            item, done, directory, name, there
+        )
+
+    def _is_as_we_left_it(
+        self, item: Item, done: Done, directory: Directory, name: str, there: os.stat_result
+    ) -> bool:
+        """Return whether something is what we made, though its number is another.
+
+        FUSE gives it another one once the kernel has forgotten it. So what it holds decides.
+        """
+        entry = item.entry
+        if stat.S_ISREG(there.st_mode):
+            _, _, size, mtime_ns = _THERE.unpack(done.identity[_SAID.size :])
+            return (there.st_size, there.st_mtime_ns) == (size, mtime_ns) and (
+                digest_of(directory, name) == done.digest
+            )
+        if stat.S_ISLNK(there.st_mode):
+            return directory.readlink(name) == entry.target
+        mode = there.st_mode & 0o777
+        return mode == _UNFINISHED or (mode, there.st_mtime_ns) == (entry.mode & 0o777, entry.mtime_ns)
 
     def _is_sure(self, key: bytes, done: Done, directory: Directory, name: str) -> bool:
         """Return whether a complete file holds what it held: if a power cut may have cost it something, look."""
         if not self._reverify and (done.flushed or self._journal.of_this_boot(key)):
             return True
-        digest = _digest_of(directory, name)
+        digest = digest_of(directory, name)
         return digest == done.digest
 
     def _good_leaves(self, key: bytes, begun: Begun, directory: Directory) -> bytes:
@@ -309,7 +342,7 @@ def _check_segments(directory: Directory, name: str, leaves: bytes, which: range
     return 0
 
 
-def _digest_of(directory: Directory, name: str) -> bytes:
+def digest_of(directory: Directory, name: str) -> bytes:
     """Return the file digest of a file in the output directory; empty if it cannot be read."""
     try:
         there = directory.lstat(name)

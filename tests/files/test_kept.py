@@ -20,6 +20,7 @@ from p2p_copy.files.kept import Holding, Kept
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.target import Target
 from p2p_copy.options import Conflict
+from p2p_copy.protocol.digest import file_digest
 from tests.files.helpers import a_directory, a_file, deliver, permissions
 
 if TYPE_CHECKING:
@@ -235,3 +236,35 @@ def test_what_was_made_is_still_ours_when_its_next_version_is_given_up(tmp_path:
         deliver(target, newer, bytes(2 * limits.SEGMENT))
     assert (tmp_path / "top" / "file").read_bytes() == bytes(2 * limits.SEGMENT)
     assert not parts(tmp_path)
+
+
+def renumber(path: Path) -> None:
+    """Do what FUSE does once the kernel has forgotten a tree: it is the same, and its inode numbers are others."""
+    again = path.with_name("again")
+    shutil.copytree(path, again, symlinks=True)
+    shutil.rmtree(path)
+    again.rename(path)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_edited_it(
+    tmp_path: Path, edited: bool
+) -> None:
+    journal, top = Journal(None), a_directory("top")
+    file = a_file("file", top, size=3)
+    file.digest = file_digest(b"old")
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target.make_directory(top)
+    deliver(target, file, b"old")
+    target.close(keep=True)
+    renumber(tmp_path / "top")
+    if edited:
+        before = (tmp_path / "top" / "file").stat()
+        (tmp_path / "top" / "file").write_bytes(b"new")
+        os.utime(tmp_path / "top" / "file", ns=(0, before.st_mtime_ns))
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        assert (target.holding(file) is None) is edited
+        target.finish_directory(top)
+    assert permissions(tmp_path / "top") == top.entry.mode
+    assert (tmp_path / "top").stat().st_mtime_ns == top.entry.mtime_ns

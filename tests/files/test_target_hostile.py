@@ -148,6 +148,24 @@ def test_a_directory_whose_handle_was_given_up_is_found_again_or_not_at_all(
     assert {name for name in tree(out) if name.endswith("file")} == {"2/file", "3/file"}
 
 
+def test_a_directory_whose_handle_was_given_up_may_have_another_number(
+    target: Target, out: Path, monkeypatch: pytest.MonkeyPatch, both_ways: str
+) -> None:
+    if both_ways == "paths":
+        pytest.skip("by path only, numbers are all there is; Windows keeps them")
+    monkeypatch.setattr(limits, "DIRECTORY_HANDLES", 2)
+    tops = [a_directory(str(number)) for number in range(4)]
+    for top in tops:
+        target.make_directory(top)
+    (out / "again").mkdir(0o700)  # as FUSE does it once the kernel has forgotten a directory
+    (out / "0").rmdir()
+    (out / "again").rename(out / "0")
+    deliver(target, a_file("file", tops[0]))
+    for top in tops:
+        target.finish_directory(top)
+    assert (out / "0" / "file").exists()
+
+
 @pytest.mark.fault(58, "parent in a race")
 def test_no_race_for_a_parent_leads_outside(
     out: Path, outside: Path, monkeypatch: pytest.MonkeyPatch, both_ways: str
