@@ -116,6 +116,9 @@ MAX_FEATURES: Final = 16
 CLAIM_DIGITS: Final = (32, 64)
 """Least and most hexadecimal digits of a claim: 128 random bits, which nobody guesses, up to what a SHA-256 has."""
 
+MAX_LEGACY_ROOM: Final = 128
+"""Characters of a room in the legacy form: p2p-copy 0.1.x sends the 64 digits of a hash, other programs any text."""
+
 ROOM_BITS: Final = 25
 """Least entropy of a generated code's room part: two strangers rarely meet."""
 

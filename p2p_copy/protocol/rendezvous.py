@@ -24,7 +24,6 @@ LEGACY_PATH: Final = "/"
 READY: Final = '{"type":"ready"}'
 """What a 0.1.x sender is told when both sides are there. A 0.1.x receiver is told nothing."""
 
-_ROOM: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _ROOM_PATH: Final = re.compile(r"/v1/([0-9a-f]{64})", re.ASCII)
 _CLAIM: Final = re.compile("[0-9a-f]{{{},{}}}".format(*limits.CLAIM_DIGITS), re.ASCII)
 _MOST: Final = 2**53
@@ -84,9 +83,9 @@ class CloseCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A client's first message. The room is not in it but in the path, or, in the legacy form, the hash of the code.
+    """A client's first message. The room is not in it but in the path, or, in the legacy form, what the client says.
 
-    Rooms of the legacy form are apart from the others, even if they look the same.
+    Rooms of the legacy form are apart from the others, even if they look the same. Their names are a stranger's text.
 
     `claim` is a secret of one client and the relay, random hexadecimal digits (`limits.CLAIM_DIGITS`) that are new for
     each transfer and the same whenever the client comes again for it: its own old connections then make room for it.
@@ -209,7 +208,7 @@ def decode_hello(message: bytes | str, path: str) -> Hello | Refused:
         fields = _Fields(message)
         fields.expect_type("hello")
         if path == LEGACY_PATH:
-            return Hello(role=fields.role(), room=fields.room("code_hash_hex"), legacy=True)
+            return Hello(role=fields.role(), room=fields.legacy_room("code_hash_hex"), legacy=True)
         if (version := fields.number("version")) != limits.PROTOCOL_VERSION:
             older = "your program" if version < limits.PROTOCOL_VERSION else "this relay"
             return Refused(Refusal.VERSION, f"This relay speaks protocol version 1: {older} is too old.")
@@ -343,10 +342,11 @@ class _Fields:
             raise ValueError("its role is neither sender nor receiver")
         return Role(value)
 
-    def room(self, name: str) -> str:
+    def legacy_room(self, name: str) -> str:
+        """Return what a 0.1.x client calls its room: any text for the relays that it knows, here a short one."""
         value: str = self._get(name, str, "text")
-        if not _ROOM.fullmatch(value):
-            raise ValueError(f"its {name} is not 64 lower-case hexadecimal digits")
+        if not (0 < len(value) <= limits.MAX_LEGACY_ROOM and value.isprintable()):
+            raise ValueError(f"its {name} is not 1 to {limits.MAX_LEGACY_ROOM} printable characters")
         return value
 
 

@@ -87,6 +87,14 @@ def test_a_legacy_hello_names_its_room_itself(role: Role) -> None:
 
 
 @pytest.mark.parametrize(
+    "name", ["same-role", "x", "a room, with blanks", "\xfcber", ROOM.upper(), "%s" * 64], ids=ascii
+)
+def test_a_legacy_room_has_any_printable_name(name: str) -> None:
+    hello = decode_hello(legacy_text(code_hash_hex=name), LEGACY_PATH)
+    assert hello == Hello(role=Role.RECEIVER, room=name, legacy=True)
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         Welcome("p2p-copy/1", max_message=1, wait=0),
@@ -194,8 +202,11 @@ def test_whatever_is_no_hello_is_refused_and_not_repeated(text: bytes | str) -> 
         "{}",
         "[]",
         legacy_text(type="ready"),
-        legacy_text(code_hash_hex=ROOM.upper()),
-        legacy_text(code_hash_hex=ROOM[1:]),
+        legacy_text(code_hash_hex=""),
+        legacy_text(code_hash_hex="x" * (limits.MAX_LEGACY_ROOM + 1)),
+        legacy_text(code_hash_hex="\x1b[2J"),
+        legacy_text(code_hash_hex="\u202e"),
+        legacy_text(code_hash_hex="\ud800"),
         legacy_text(code_hash_hex=ROOM + "\n"),
         legacy_text(code_hash_hex=None),
         legacy_text(code_hash_hex=1),

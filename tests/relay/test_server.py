@@ -272,8 +272,8 @@ async def test_wss_to_a_relay_without_tls_is_told_so() -> None:
 # The legacy form
 
 
-def legacy_hello(role: Role, name: str = "a") -> str:
-    return json.dumps({"type": "hello", "code_hash_hex": room(name), "role": role.value})
+def legacy_hello(role: Role, name: str | None = None) -> str:
+    return json.dumps({"type": "hello", "code_hash_hex": name or room("a"), "role": role.value})
 
 
 async def test_legacy_clients_meet_and_only_the_sender_is_told(settings: dict[str, Any]) -> None:
@@ -297,6 +297,24 @@ async def test_legacy_rooms_are_apart_from_the_others() -> None:
     async with relay_running() as relay, relay.client(LEGACY_PATH) as old:
         await old.send(legacy_hello(Role.SENDER))
         await relay.works("a")
+
+
+async def test_legacy_clients_meet_in_a_room_of_any_name_and_no_log_line_has_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="p2p_copy.relay")
+    name = "same-role %s \xfc"
+    async with (
+        relay_running() as relay,
+        relay.client(LEGACY_PATH) as sender,
+        relay.client(LEGACY_PATH) as receiver,
+    ):
+        await receiver.send(legacy_hello(Role.RECEIVER, name))
+        await sender.send(legacy_hello(Role.SENDER, name))
+        assert await sender.receive() == rendezvous.READY
+        await exchange(sender, receiver)
+    assert caplog.messages
+    assert "same-role" not in caplog.text
 
 
 @pytest.mark.parametrize(
