@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.protocol.bundle import Outbox, Sorter
-from p2p_copy.several import Several
+from p2p_copy.protocol.rendezvous import CloseCode
+from p2p_copy.several import DONE, Several
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -50,7 +51,8 @@ async def bundled(
 ) -> AsyncIterator[Bundle]:
     """Yield a bundle of one link, which may become more. On a normal exit all has arrived, and it is closed politely.
 
-    Whatever leaves the body leaves here as it is; then all links but the first, which is the caller's, are cut.
+    Whatever leaves the body leaves here as it is. After an error for people the links are closed politely, too, with
+    another code; after anything else all links but the first, which is the caller's, are cut.
     """
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
@@ -61,6 +63,8 @@ async def bundled(
             await bundle.aclose()
         except BaseException as error:
             failure = error
+            if isinstance(error, P2PCopyError):
+                await bundle.give_up()
         bundle._life.cancel()
         nursery.cancel_scope.cancel()
     if failure is not None:
@@ -150,9 +154,18 @@ class Bundle:
 
     async def aclose(self) -> None:
         """Wait, for a bounded time, until all has arrived; then close every link politely. Never fails."""
+        await self.close(DONE)
+
+    async def give_up(self) -> None:
+        """Do the same for a conversation that is not complete, so that the relay does not count it as one."""
+        with trio.move_on_after(limits.GOODBYE_TIMEOUT, shield=True):
+            await self.close(CloseCode.GIVEN_UP)
+
+    async def close(self, code: int) -> None:
+        """Wait as `aclose` does; then close every link with this code. Never fails."""
         if self._several:
-            await self._several.close()
-        await self._first.aclose()
+            await self._several.close(code)
+        await self._first.close(code)
 
     async def _run(self) -> None:
         with self._life:

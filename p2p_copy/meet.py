@@ -20,6 +20,7 @@ from p2p_copy.errors import (
     PeerLost,
     RelayLost,
     RelayRefused,
+    WrongCode,
     leaves,
 )
 from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
@@ -245,7 +246,8 @@ async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, 
         if failure.farewell is not None:
             with suppress(*LINK_ERRORS):  # a courtesy: what happened is clear
                 await link.send(failure.farewell)
-                await link.aclose()
+        guessed = isinstance(failure.error, WrongCode)
+        await link.close(CloseCode.WRONG_CODE if guessed else CloseCode.GIVEN_UP)
         raise failure.error from None
     except LINK_ERRORS:
         raise machine.lost() from None

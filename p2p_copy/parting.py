@@ -57,7 +57,7 @@ async def part_ways(link: Bundle, session: Session, last: Abort, unsent: Iterabl
             for record in unsent:
                 await link.send(record)
             await link.send(session.record())
-            await link.aclose()
+            await link.give_up()
         except (AssertionError, *LINK_ERRORS):
             return  # the conversation is over already
 

@@ -38,7 +38,7 @@ Further: TypeAlias = "Callable[[int], AbstractAsyncContextManager[Link]]"
 _End: TypeAlias = "LinkBroken | anyio.EndOfStream | PeerMisbehaved"
 """Why a link, or all of them, are no more."""
 
-_DONE: Final = 1000
+DONE: Final = 1000
 """Close code of a proper end."""
 
 
@@ -70,6 +70,7 @@ class Several:
         self._latest = 0  # the link that has brought something last
         self._noted = True  # nothing has changed since the last note
         self._closing = False
+        self._code = DONE  # with which links are closed
         self._over: _End | None = None
         self._turns = trio.Semaphore(limits.STREAMS_AT_ONCE)
         self._work = trio.lowlevel.ParkingLot()  # where workers wait for something to send
@@ -101,7 +102,7 @@ class Several:
         while self._over is None and not self._takes(len(record)):
             await self._room.park()
         if isinstance(self._over, anyio.EndOfStream):
-            raise LinkBroken(close_code=_DONE)
+            raise LinkBroken(close_code=DONE)
         if self._over is not None:
             raise self._over
         self._outbox.add(record)
@@ -120,8 +121,14 @@ class Several:
         self._note()
         return record
 
-    async def close(self) -> None:
-        """Wait, for a bounded time, until all has arrived; then close every link but the first, and use none."""
+    async def close(self, code: int = DONE) -> None:
+        """Wait, for a bounded time, until all has arrived; then close every link but the first, and use none.
+
+        The relay sees `code` on each of them. Only the first call does anything.
+        """
+        if self._closing:
+            return
+        self._code = code
         self._due.add(self._latest)
         self._work.unpark_all()
         with trio.move_on_after(limits.GOODBYE_TIMEOUT):
@@ -148,6 +155,7 @@ class Several:
         """Keep one link open as long as it is wanted."""
         pauses = Pauses()
         while not self._closing:
+            ours = link is None  # to close: the first one is the caller's
             try:
                 async with AsyncExitStack() as stack:
                     if link is None:
@@ -158,6 +166,8 @@ class Several:
                     self._open[number] = link
                     if await self._serve(number, link):
                         pauses = Pauses()
+                    if self._closing and ours:
+                        await link.close(self._code)
             except (P2PCopyError, *LINK_ERRORS):
                 pass  # one link less, for now
             link = None

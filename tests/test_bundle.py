@@ -66,6 +66,9 @@ class StandIn:
             raise LinkBroken from None
 
     async def aclose(self) -> None:
+        await self.close()
+
+    async def close(self, code: int = 1000) -> None:
         self.out.close()
 
     def cut(self) -> None:

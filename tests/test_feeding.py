@@ -102,6 +102,9 @@ class Receiving:
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
 
+    async def give_up(self) -> None:
+        await self.aclose()
+
     async def receive(self) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
         while not self._waiting:

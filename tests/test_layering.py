@@ -66,7 +66,7 @@ MAY_IMPORT = {
     "link": {"limits", "errors", "bypass", "codec", "dial", "duct", "inbox", "tap"},
     "pauses": {"limits"},
     "several": {"limits", "errors", "link", "pauses", "protocol.bundle", "protocol.rendezvous"},
-    "bundle": {"limits", "errors", "protocol.bundle", "several"},
+    "bundle": {"limits", "errors", "protocol.bundle", "protocol.rendezvous", "several"},
     "files": {
         "limits",
         "errors",

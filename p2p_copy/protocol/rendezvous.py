@@ -67,7 +67,7 @@ class Way(StrEnum):
 
 
 class CloseCode(IntEnum):
-    """How a relay ends what was not over (docs/protocol.md section 3)."""
+    """How a relay ends what was not over, and a client what it gives up (docs/protocol.md section 3)."""
 
     STOPPING = 1012
     """The relay stops: RFC 6455's registry calls it "service restart"."""
@@ -79,6 +79,10 @@ class CloseCode(IntEnum):
     """For both, when the relay's operator ended their pairing."""
     REPLACED = 4005
     """For the old connection of a client that came again, under the same claim."""
+    GIVEN_UP = 4010
+    """From a client that ends a conversation before it is complete: it refuses, fails, or was stopped."""
+    WRONG_CODE = 4011
+    """From a client whose key exchange failed because the two secrets differ."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,7 +66,8 @@ PAIR_ENDED: Final = Event(
     logging.INFO,
     "< pair ended: %(outcome)s, %(from_sender)s from the sender, %(from_receiver)s from the receiver, "
     "%(seconds)d s, %(rate)s/s",
-    "A transfer is over: how it ended, bytes with one digit that counts, seconds, bytes per second.",
+    "A transfer is over: how it ended, bytes with one digit that counts, seconds, bytes per second. Whether it was "
+    "complete, given up or met a wrong code is what the clients say.",
     single=True,
 )
 STOPPING: Final = Event(

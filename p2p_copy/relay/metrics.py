@@ -24,7 +24,9 @@ METRICS: Final = (
     Metric("p2p_copy_relay_waiting", None, "Clients whose other side has not come."),
     Metric("p2p_copy_relay_pairings", None, "Transfers that run."),
     Metric("p2p_copy_relay_stalled", None, "Transfers that run, and in which nothing from the sender moves."),
-    Metric("p2p_copy_relay_pairings_total", "outcome", "Transfers that have ended, and how."),
+    Metric(
+        "p2p_copy_relay_pairings_total", "outcome", "Transfers that have ended, and how, as the clients say."
+    ),
     Metric("p2p_copy_relay_bytes_total", "direction", "Bytes received, from senders and from receivers."),
     Metric("p2p_copy_relay_refused_total", "code", "Clients that were told no, and why."),
     Metric("p2p_copy_relay_handshakes_failed_total", None, "Connections that ended without a hello."),

@@ -9,7 +9,8 @@ end has come, and many short ones cost as much as one.
 
 Rules:
 1. Every pairing ends with exactly one `Outcome`.
-2. A proper end of one link ends its channel; drain delivers the tail, then closes the other link properly.
+2. A proper end of one link ends its channel; drain delivers the tail, then closes the other link properly. A proper end
+   has one of four close codes: done, going away, given up, wrong code. What either side says of itself counts.
 3. Any other end stops both fills at once. What is in hand is delivered or cut within a bounded time, and the
    survivor's link is closed with a code that no client takes for a proper end.
 4. What is limited is reading: `fill` pays for a handful before it takes the next one.
@@ -51,6 +52,8 @@ class Outcome(Enum):
     """How a pairing ended."""
 
     COMPLETE = "complete"
+    GIVEN_UP = "given up"
+    WRONG_CODE = "wrong code"
     SENDER_LOST = "sender lost"
     RECEIVER_LOST = "receiver lost"
     SENDER_MISBEHAVED = "sender misbehaved"
@@ -58,6 +61,13 @@ class Outcome(Enum):
     QUOTA_USED = "quota used up"
     STOPPED = "stopped"
     DISMISSED = "ended by the operator"
+
+
+_SAID: Final = {CloseCode.GIVEN_UP: Outcome.GIVEN_UP, CloseCode.WRONG_CODE: Outcome.WRONG_CODE}
+"""What clients say by the code with which they close."""
+
+_PROPER: Final = frozenset({Outcome.COMPLETE, *_SAID.values()})
+"""Outcomes of pairings whose end one side has said itself, so that the other side hears all that came before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,7 +289,10 @@ class Pairing:
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)
             except LinkBroken as error:
-                self._end(source.misbehaved if error.close_code in VIOLATIONS else source.lost, source)
+                if error.close_code in _SAID:
+                    self._end(_SAID[CloseCode(error.close_code)])
+                else:
+                    self._end(source.misbehaved if error.close_code in VIOLATIONS else source.lost, source)
             except anyio.ClosedResourceError:
                 pass  # the other direction has come to its end, and closed this link
 
@@ -305,7 +318,7 @@ class Pairing:
                 await target.link.send_pieces(handful)
         except LinkBroken as error:
             target.gone = True
-            if error.close_code not in POLITE:
+            if error.close_code not in POLITE and error.close_code not in _SAID:
                 self._end(target.lost, target, undelivered=True)
         # A side that takes nothing at all is found dead by the kernel; this one takes something now and then.
         if patience.cancelled_caught:
@@ -313,14 +326,18 @@ class Pairing:
             self._end(target.lost, target, undelivered=True)
 
     def _end(self, outcome: Outcome, offender: _Side | None = None, *, undelivered: bool = False) -> None:
-        """Give the pairing its outcome, unless it has one; a proper end is none if its tail was not delivered."""
+        """Give the pairing its outcome, unless it has one.
+
+        It is not complete if the tail was not delivered, or if the other side says that it was not.
+        """
         first = self._outcome is None
-        if not first and not (undelivered and self._outcome is Outcome.COMPLETE):
+        denied = undelivered or outcome in _SAID.values()
+        if not first and not (denied and self._outcome is Outcome.COMPLETE):
             return
         self._outcome = outcome
         self._offender = offender
         now = trio.current_time()
-        if outcome is Outcome.COMPLETE:
+        if outcome in _PROPER:
             self._drains.deadline = now + limits.RELAY_FAREWELL
         else:
             self._fills.cancel()
@@ -330,7 +347,7 @@ class Pairing:
 
     def _farewell(self, target: _Side) -> tuple[int, str]:
         match self._outcome:
-            case Outcome.COMPLETE:
+            case outcome if outcome in _PROPER:
                 return 1000, ""
             case Outcome.QUOTA_USED:
                 return CloseCode.QUOTA_USED, "the quota of an access token is used up"

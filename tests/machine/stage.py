@@ -206,6 +206,9 @@ class Memory:
             self.aside = data
 
     async def aclose(self) -> None:
+        await self.close(1000)
+
+    async def close(self, code: int) -> None:
         await trio.lowlevel.checkpoint()
         self.abort(anyio.ClosedResourceError())
 

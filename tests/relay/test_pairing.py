@@ -317,6 +317,47 @@ async def test_a_tail_that_nobody_takes_is_not_complete() -> None:
     assert usage[0].outcome is Outcome.RECEIVER_LOST
 
 
+SAID = pytest.mark.parametrize(
+    ("code", "outcome"),
+    [(CloseCode.GIVEN_UP, Outcome.GIVEN_UP), (CloseCode.WRONG_CODE, Outcome.WRONG_CODE)],
+)
+
+
+@SAID
+@pytest.mark.parametrize("side", [0, 1])
+async def test_a_side_that_says_why_it_closes_is_believed_and_its_last_words_arrive(
+    side: int, code: int, outcome: Outcome
+) -> None:
+    async with paired() as pair:
+        await pair.clients[side].send(b"last words")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.clients[side].close, code)
+            assert await ended(pair.clients[1 - side]) == [b"last words"]
+        await pair.over.wait()
+        assert pair.outcome is outcome
+
+
+@SAID
+@virtual_time()
+async def test_what_one_side_calls_complete_the_other_one_may_deny(code: int, outcome: Outcome) -> None:
+    async with raw_clients() as (sender, receiver, usage):
+        await sender.send(b"tail")
+        await sender.send(CloseConnection(code=1000))
+        await trio.testing.wait_all_tasks_blocked()
+        await receiver.send(CloseConnection(code=code))
+        assert await receiver.ending() == code
+    assert usage[0].outcome is outcome
+
+
+@virtual_time()
+async def test_what_was_given_up_is_that_even_if_nobody_hears_the_last_words() -> None:
+    async with raw_clients() as (sender, _, usage):
+        await sender.send(b"last words")
+        await sender.send(CloseConnection(code=CloseCode.GIVEN_UP))
+        assert await sender.ending() == CloseCode.GIVEN_UP
+    assert usage[0].outcome is Outcome.GIVEN_UP
+
+
 @pytest.mark.parametrize("role", Role)
 @virtual_time()
 async def test_the_survivor_need_not_wait_for_what_is_left_of_the_other_one(role: Role) -> None:
