@@ -281,7 +281,8 @@ STREAMS_GAIN: Final = 1.2
 """Times as fast as before that twice as many links must be, or no more are opened."""
 
 STREAMS_AT_ONCE: Final = 3
-"""Links that one side opens at the same time: relays allow a source eight connections that have not said hello."""
+"""Links with which one side is on its way to the relay at the same time: relays allow a source eight connections that
+have not said hello. A link that has been welcomed, and waits for the other side, is none of them any more."""
 
 STREAM_WAIT: Final = 60.0
 """Seconds in the room of a further link; the other side comes at once or has a reason not to."""

@@ -35,7 +35,7 @@ from p2p_copy.terms import binding, may_tell_token
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.link import Link, RelayAddress
@@ -99,8 +99,8 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
         partner.observer.paired()
 
         @asynccontextmanager
-        async def further(number: int) -> AsyncIterator[Link]:
-            quiet = partner._replace(observer=Observer())
+        async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+            quiet = partner._replace(observer=_Connected(connected))
             room, claim = keys.link_room(its.links, number), _claim(at.claim, number)
             async with _joined(quiet, room, claim, limits.STREAM_WAIT) as (another, _):
                 yield another
@@ -111,6 +111,16 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
         notes = Notes(partner.role, its.links)
         async with bundled(link, further, notes, wish, partner.observer) as bundle:
             yield bundle, Session(partner.role, its)
+
+
+class _Connected(Observer):
+    """Calls back when the relay has a link, and tells nobody anything."""
+
+    def __init__(self, connected: Callable[[], None]) -> None:
+        self._connected = connected
+
+    def waiting(self, relay: str) -> None:
+        self._connected()
 
 
 def _claim(claim: str, number: int) -> str:

@@ -10,7 +10,7 @@ What goes where is decided in `protocol.bundle`; here it is carried.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
@@ -25,21 +25,59 @@ from p2p_copy.protocol.bundle import Note, Notes, Outbox, Sorter, is_note
 from p2p_copy.protocol.rendezvous import Movement, Way
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable
 
     from p2p_copy.observe import Observer
 
 LINK_ERRORS: Final = (anyio.EndOfStream, LinkBroken)
 """What links raise that are at their end, be it one or several."""
 
-Further: TypeAlias = "Callable[[int], AbstractAsyncContextManager[Link]]"
-"""Opens the link with a number. It raises P2PCopyError and what links raise."""
+Further: TypeAlias = "Callable[[int, Callable[[], None]], AbstractAsyncContextManager[Link]]"
+"""Opens the link with a number, and calls back once it is at the relay and only waits for the other side. It raises
+P2PCopyError and what links raise."""
 
 _End: TypeAlias = "LinkBroken | anyio.EndOfStream | PeerMisbehaved"
 """Why a link, or all of them, are no more."""
 
 DONE: Final = 1000
 """Close code of a proper end."""
+
+
+class _Turns:
+    """So many at a time, and the lowest number first.
+
+    A relay may have room for fewer links than either side wants. Both sides come to the rooms in the same order, so
+    they have the same ones, and neither waits in a room for which the other side found no place.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._queue: dict[int, trio.Event] = {}
+        self._on_the_way: set[int] = set()
+
+    @asynccontextmanager
+    async def turn(self, number: int) -> AsyncIterator[Callable[[], None]]:
+        """Wait for a turn and have it until the end of the block, or until what is yielded is called."""
+        mine = self._queue[number] = trio.Event()
+
+        def end() -> None:
+            self._on_the_way.discard(number)
+            self._next()
+
+        try:
+            await trio.lowlevel.checkpoint()  # all that come at the same moment stand in the queue then
+            self._next()
+            await mine.wait()
+            yield end
+        finally:
+            self._queue.pop(number, None)
+            end()
+
+    def _next(self) -> None:
+        while self._queue and len(self._on_the_way) < self._count:
+            number = min(self._queue)
+            self._on_the_way.add(number)
+            self._queue.pop(number).set()
 
 
 class Several:
@@ -72,7 +110,7 @@ class Several:
         self._closing = False
         self._code = DONE  # with which links are closed
         self._over: _End | None = None
-        self._turns = trio.Semaphore(limits.STREAMS_AT_ONCE)
+        self._turns = _Turns(limits.STREAMS_AT_ONCE)
         self._work = trio.lowlevel.ParkingLot()  # where workers wait for something to send
         self._room = trio.lowlevel.ParkingLot()  # where others wait until something was sent, or has arrived
         self._came = trio.lowlevel.ParkingLot()  # for what the other side sends
@@ -161,8 +199,8 @@ class Several:
                     if link is None:
                         while self._wanted <= number:
                             await self._change.park()
-                        async with self._turns:
-                            link = await stack.enter_async_context(self._further(number))
+                        async with self._turns.turn(number) as connected:
+                            link = await stack.enter_async_context(self._further(number, connected))
                     self._open[number] = link
                     if await self._serve(number, link):
                         pauses = Pauses()

@@ -89,9 +89,9 @@ class Pairs:
         self.ends[number] = ends
         return ends
 
-    def opener(self, role: Role) -> Callable[[int], Any]:
+    def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
         @asynccontextmanager
-        async def further(number: int) -> AsyncIterator[Link]:
+        async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
             link = self.ends.get(number) or self.pair(number)
             yield cast("Link", link[role])
             await link[role].aclose()
@@ -207,9 +207,9 @@ def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
         strangers: list[StandIn] = []
         opener = pairs.opener
 
-        def misled(role: Role) -> Callable[[int], Any]:
+        def misled(role: Role) -> Callable[[int, Callable[[], None]], Any]:
             @asynccontextmanager
-            async def further(number: int) -> AsyncIterator[Link]:
+            async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
                 if role is Role.RECEIVER and not strangers:
                     ours, stranger = StandIn(), StandIn()
                     ours.other, stranger.other = stranger, ours
@@ -217,7 +217,7 @@ def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
                     await stranger.send(RECORDS[0])
                     yield cast("Link", ours)
                     return
-                async with opener(role)(number) as link:
+                async with opener(role)(number, connected) as link:
                     yield link
 
             return further
@@ -314,9 +314,9 @@ def test_links_that_cannot_be_opened_are_tried_again_and_not_missed() -> None:
         tries: list[float] = []
 
         class Refusing(Pairs):
-            def opener(self, role: Role) -> Callable[[int], Any]:
+            def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
                 @asynccontextmanager
-                async def further(number: int) -> AsyncIterator[Link]:
+                async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
                     tries.append(trio.current_time())
                     raise RelayRefused("no")
                     yield
@@ -329,6 +329,41 @@ def test_links_that_cannot_be_opened_are_tried_again_and_not_missed() -> None:
 
         await talk(Refusing(), say, hear_all, links=2)
         assert 5 < len(tries) < 60
+
+    run(test)
+
+
+def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_no_other_from_it() -> None:
+    async def test() -> None:
+        came: dict[Role, list[int]] = {role: [] for role in Role}
+        on_the_way: dict[Role, int] = dict.fromkeys(Role, 0)
+
+        class Waiting(Pairs):
+            def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
+                @asynccontextmanager
+                async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+                    came[role].append(number)
+                    on_the_way[role] += 1
+                    assert on_the_way[role] <= limits.STREAMS_AT_ONCE
+                    await trio.sleep(1)
+                    on_the_way[role] -= 1
+                    if number == 2:
+                        raise RelayRefused("no")
+                    connected()
+                    await trio.sleep_forever()
+                    yield cast("Link", None)
+
+                return further
+
+        async def stay(bundle: Bundle) -> None:
+            await trio.sleep(60)
+
+        await talk(Waiting(), stay, stay, links=limits.MAX_STREAMS)
+        for numbers in came.values():
+            first_tries = [number for number in dict.fromkeys(numbers) if number]  # 0 is lost at the end
+            assert sorted(first_tries) == list(range(1, limits.MAX_STREAMS))
+            assert all(number <= place + limits.STREAMS_AT_ONCE for place, number in enumerate(first_tries))
+            assert numbers.count(2) > 1, "it is tried again"
 
     run(test)
 
@@ -360,7 +395,7 @@ def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_nobody_trips_o
     monkeypatch.setattr(limits, "GOODBYE_TIMEOUT", 0.1)
 
     @asynccontextmanager
-    async def closed(number: int) -> AsyncIterator[Link]:
+    async def closed(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
         await trio.sleep_forever()
         yield cast("Link", number)
 

@@ -10,8 +10,12 @@ import pytest
 import trio
 
 from p2p_copy import limits
+from p2p_copy.meet import Appointment, Partner, meet
+from p2p_copy.observe import Observer
+from p2p_copy.protocol import keys
+from p2p_copy.protocol.rendezvous import Role
 from tests.test_lasting import Wire, wire
-from tests.transfers import Both, copy, running_relay
+from tests.transfers import CODE, Both, copy, running_relay
 from tests.trees import leftovers, make_tree, snapshot
 
 if TYPE_CHECKING:
@@ -184,3 +188,37 @@ async def test_a_relay_that_refuses_further_links_is_no_error(tmp_path: Path) ->
     assert (tmp_path / "out" / "file").read_bytes() == data
     assert both.sender.widths == [] or set(both.sender.widths) == {1}
     assert both.sender.notices == both.receiver.notices == []
+
+
+async def spreads(relay: str, links: int) -> None:
+    """Let two sides meet and have so many links, each its own end of all of them."""
+    full = {role: trio.Event() for role in Role}
+    claims = {Role.SENDER: "5e" * 16, Role.RECEIVER: "ec" * 16}
+
+    class Watcher(Observer):
+        def __init__(self, role: Role) -> None:
+            self._role = role
+
+        def links(self, count: int) -> None:
+            if count == links:
+                full[self._role].set()
+
+    async def side(role: Role) -> None:
+        partner = Partner(role, relay, CODE, 10, None, None, Watcher(role), links)
+        at = Appointment(keys.room_id(CODE.room), CODE.secret, claims[role])
+        async with meet(partner, at, 10) as (bundle, _):
+            bundle.spread(links)
+            for event in full.values():
+                await event.wait()
+
+    async with trio.open_nursery() as nursery:
+        for role in Role:
+            nursery.start_soon(side, role)
+
+
+@pytest.mark.parametrize("links", range(2, limits.MAX_STREAMS + 1))
+async def test_both_sides_have_all_their_links_at_once(links: int) -> None:
+    """However many they are: neither side waits in a room while the other one waits in another."""
+    async with running_relay() as relay:
+        with trio.fail_after(limits.STREAM_WAIT / 2):
+            await spreads(relay, links)
