@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter, validators
+from cyclopts import App, Parameter
 
 from p2p_copy import limits
 from p2p_copy.cli.client_options import (
@@ -25,6 +25,7 @@ from p2p_copy.cli.help import TwoColumns
 from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.terminal import Terminal
+from p2p_copy.cli.times import DURATION
 from p2p_copy.cli.words import with_serve_value, with_standard_input
 
 if TYPE_CHECKING:
@@ -157,12 +158,8 @@ def run_relay_server(
     ] = "auto",
     drain: Annotated[
         float,
-        Parameter(
-            validator=validators.Number(gte=0),
-            metavar="SECONDS",
-            show_default="{:g}".format,
-            help="Seconds that transfers may go on after SIGTERM.",
-        ),
+        DURATION,
+        Parameter(help="How long transfers may go on after SIGTERM."),
     ] = limits.RELAY_DRAIN,
     limit: RelayLimits = DEFAULT_LIMITS,
     log: RelayLog = DEFAULT_LOG,

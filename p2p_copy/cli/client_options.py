@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
-from cyclopts import CoercionError, Parameter
+from cyclopts import Parameter
 
 from p2p_copy import limits
-from p2p_copy.cli.relay_limits import SECONDS, bytes_of
-from p2p_copy.cli.times import DEADLINE, DURATION
+from p2p_copy.cli.times import DEADLINE, DURATION, POSITIVE, reads, wrong
 from p2p_copy.cli.variables import (
     CODE_VARIABLE,
     CONFIG_VARIABLE,
@@ -18,6 +17,7 @@ from p2p_copy.cli.variables import (
     TOKEN_VARIABLE,
 )
 from p2p_copy.options import Conflict, Links, Names, Preserve
+from p2p_copy.units import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +32,7 @@ def _preserve_of(_type: object, tokens: Sequence[Any]) -> tuple[Preserve, ...]:
                 chosen[Preserve(word.strip())] = None
             except ValueError:
                 known = ", ".join(one.value for one in Preserve)
-                raise CoercionError(f'"{word}" is none of: {known}.', token=token) from None
+                raise wrong(token, f"{word} is none of {known}") from None
     return tuple(chosen)
 
 
@@ -60,7 +60,7 @@ def streams_of(_type: object, tokens: Sequence[Any]) -> int:
         return AUTO_STREAMS
     if token.value.isdecimal() and 1 <= int(token.value) <= limits.MAX_STREAMS:
         return int(token.value)
-    raise CoercionError(token=token, target_type=int)
+    raise wrong(token, f"it is auto, or a number from 1 to {limits.MAX_STREAMS}")
 
 
 @Parameter(name="*")
@@ -129,12 +129,13 @@ class ClientOptions:
         bool,
         Parameter(negative="", show_default=False, help="Say what would be transferred, and do no more."),
     ] = False
-    wait: Annotated[float, SECONDS, Parameter(help="Seconds to wait for the other side.")] = limits.PEER_WAIT
+    wait: Annotated[float, DURATION, POSITIVE, Parameter(help="How long to wait for the other side.")] = (
+        limits.PEER_WAIT
+    )
     patience: Annotated[
         float,
         DURATION,
         Parameter(
-            show_default=lambda seconds: f"{seconds / 3600:g}h",
             help="For how long to come back when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
             "at all.",
         ),
@@ -235,11 +236,11 @@ class ReceiveOptions:
     max_size: Annotated[
         int | None,
         Parameter(
-            converter=bytes_of,
+            converter=reads(parse_size),
             n_tokens=1,
             accepts_keys=False,
-            metavar="BYTES",
-            help="Most bytes to take in all; K, M, G, T work.",
+            metavar="SIZE",
+            help="Most bytes to take in all: 500M, 1.5G, 20GB.",
         ),
     ] = None
     yes: Annotated[

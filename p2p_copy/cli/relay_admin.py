@@ -8,9 +8,9 @@ import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from p2p_copy.cli.relay_limits import number_of_bytes
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import NotARelay, RelayRefused, RelayUnreachable, UsageError
+from p2p_copy.relay import settings
 from p2p_copy.relay.admin import admin_place
 from p2p_copy.relay.listeners import Unix
 from p2p_copy.relay.log import size
@@ -76,23 +76,12 @@ def relay_admin(address: str, order: str, words: Sequence[str]) -> int:
                 raise UsageError("The number of a transfer is what relay-admin ADDR pairings shows.")
             terminal.result(_ask(address, "POST", "/end", {"id": int(words[0])}))
         case "set":
-            terminal.result(_ask(address, "POST", "/set", {"name": words[0], "value": _value(words[1])}))
+            name, text = words
+            value = settings.parsed(name, text)
+            terminal.result(_ask(address, "POST", "/set", {"name": name, "value": value}))
         case _:
             terminal.result(_ask(address, "POST", f"/{order}"))
     return 0
-
-
-def _value(text: str) -> float | None:
-    if text == "none":
-        return None
-    try:
-        return number_of_bytes(text.removesuffix("/s"))
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise UsageError("The value is a number, like 100, 10M or 2.5; or none, for a rate.") from None
 
 
 def _status(address: str) -> dict[str, Any]:

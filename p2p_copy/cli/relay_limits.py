@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import Annotated, Any, Final
 
-from cyclopts import CoercionError, Parameter, validators
+from cyclopts import Parameter, validators
 
 from p2p_copy import limits
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-_SIZE: Final = re.compile(r"([0-9]+) ?(?:([KMGT])(?:iB)?|B?)", re.ASCII | re.IGNORECASE)
-_SIZE_PER_SECOND: Final = re.compile(r"(.*?)(?:/s)?", re.ASCII | re.IGNORECASE)
-
-
-def bytes_of(_type: object, tokens: Sequence[Any]) -> int:
-    """Return the number of bytes that an option's value means: `500G`, `10 MiB`, `7`."""
-    return _size(tokens[0].value, tokens[0])
-
-
-def _rate_of(_type: object, tokens: Sequence[Any]) -> int:
-    number = _SIZE_PER_SECOND.fullmatch(tokens[0].value)
-    return _size(number[1] if number else "", tokens[0])
-
-
-def _size(text: str, token: Any) -> int:
-    try:
-        return number_of_bytes(text)
-    except ValueError:
-        raise CoercionError(token=token, target_type=int) from None
-
-
-def number_of_bytes(text: str) -> int:
-    """Return the number that `500G`, `10 MiB` or `7` means.
-
-    Raises:
-        ValueError: it means none.
-
-    """
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise ValueError("not a number of bytes")
-    power = " KMGT".index((match[2] or " ").upper())
-    return int(match[1]) * int(limits.KIB**power)
-
-
-SECONDS: Final = Parameter(validator=validators.Number(gt=0), metavar="SECONDS", show_default="{:g}".format)
-"""Of an option that is a time and may not be none."""
+from p2p_copy.cli.times import DURATION, POSITIVE, reads
+from p2p_copy.units import parse_rate
 
 _ONE: Final = Parameter(validator=validators.Number(gte=1), metavar="N")
 _ANY: Final = Parameter(validator=validators.Number(gte=0), metavar="N")
 _RATE: Final = Parameter(
-    converter=_rate_of,
+    converter=reads(parse_rate),
     validator=validators.Number(gte=limits.LEAST_RATE),
     n_tokens=1,
     accepts_keys=False,
@@ -74,11 +34,14 @@ class RelayLimits:
     max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for another one at once.")] = (
         limits.RELAY_MAX_WAITING
     )
-    max_wait: Annotated[float, SECONDS, Parameter(help="Seconds that one client may wait for the other.")] = (
-        limits.RELAY_WAIT
-    )
+    max_wait: Annotated[
+        float, DURATION, POSITIVE, Parameter(help="How long one client may wait for the other.")
+    ] = limits.RELAY_WAIT
     accept_budget: Annotated[
-        float, SECONDS, Parameter(help="Seconds from a connection's first packet to its hello, in all.")
+        float,
+        DURATION,
+        POSITIVE,
+        Parameter(help="Time from a connection's first packet to its hello, in all."),
     ] = limits.RELAY_ACCEPT_BUDGET
     max_per_source: Annotated[
         int,
@@ -99,9 +62,9 @@ class RelayLimits:
     frames_per_second: Annotated[
         int, _ANY, Parameter(help="WebSocket frames from one connection; what is more is slowed down.")
     ] = limits.RELAY_FRAMES
-    rate: Annotated[int | None, _RATE, Parameter(help="Bytes per second of one pairing. K, M, G work.")] = (
-        None
-    )
+    rate: Annotated[
+        int | None, _RATE, Parameter(help="Bytes per second of one pairing: 64K, 10MB/s, 1.5M.")
+    ] = None
     rate_per_source: Annotated[
         int | None, _RATE, Parameter(help="Bytes per second of all pairings of one source.")
     ] = None

@@ -1,7 +1,7 @@
 """Access tokens: who may use this relay, how fast and how much. Without a file of them a relay is open.
 
-One token a line: `NAME sha256:HEX [rate=BYTES/s] [quota=BYTES]`; `#` begins a comment, `K`, `M`, `G`, `T` multiply by
-1024. The file holds no token, only hashes: who reads it gains nothing. Rules:
+One token a line: `NAME sha256:HEX [rate=BYTES/s] [quota=BYTES]`; `#` begins a comment. The
+file holds no token, only hashes: who reads it gains nothing. Rules:
 1. A file with a mistake changes nothing: a relay does not start with it, and one that runs keeps what it has.
 2. Every hash is compared, in constant time, whoever asks.
 3. What a token has used is remembered by its name as long as this process runs, and counts on after a reload.
@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy import limits
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay.rates import Gate
+from p2p_copy.units import parse_rate, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}", re.ASCII)
 _HASH: Final = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII | re.IGNORECASE)
-_TERM: Final = re.compile(r"(?:rate=([0-9]+[KMGT]?)(?:/s)?|quota=([0-9]+[KMGT]?))", re.ASCII | re.IGNORECASE)
-_POWERS: Final = " KMGT"
 
 
 class Account:
@@ -175,18 +174,13 @@ def _entry(words: list[str]) -> tuple[str, bytes, int | None, int | None]:
         raise ValueError("after the name there is no sha256: with 64 hexadecimal digits")
     rate = quota = None
     for word in rest[1:]:
-        term = _TERM.fullmatch(word)
-        if term is None:
-            raise ValueError("after the hash there may only be rate= and quota=")
-        if term[1]:
-            rate = _number(term[1])
-            if rate < limits.LEAST_RATE:
-                raise ValueError(f"its rate is below {limits.LEAST_RATE // limits.KIB}K")
-        else:
-            quota = _number(term[2])
+        match word.lower().partition("="):
+            case ("rate", "=", text):
+                rate = parse_rate(text)
+                if rate < limits.LEAST_RATE:
+                    raise ValueError(f"its rate is below {limits.LEAST_RATE // limits.KIB}K")
+            case ("quota", "=", text):
+                quota = parse_size(text)
+            case _:
+                raise ValueError("after the hash there may only be rate= and quota=")
     return name, bytes.fromhex(digest[1]), rate, quota
-
-
-def _number(text: str) -> int:
-    power = _POWERS.find(text[-1].upper())
-    return int(text[:-1]) * int(limits.KIB**power) if power > 0 else int(text)

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.cli.relay_limits import number_of_bytes
+from p2p_copy.units import parse_size
 from tests.bench.data import GIB, KIB, MIB, workspace
 from tests.bench.markdown import Machine, median, number, say, table
 from tests.bench.runs import end_in_order
@@ -145,7 +145,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=WORKS)
     parser.add_argument("--minutes", type=float, default=float("inf"), help="after which no round begins")
     parser.add_argument("--rounds", type=int, default=10**6, help="at most")
-    parser.add_argument("--size", type=number_of_bytes, default=5 * GIB, help="of the large file, like 500M")
+    parser.add_argument("--size", type=parse_size, default=5 * GIB, help="of the large file, like 500M")
     parser.add_argument("--files", type=int, default=50_000, help="in the tree")
     parser.add_argument(
         "--seconds", type=float, default=30, help="of a round without accidents, some more or less"
@@ -154,7 +154,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--program", default=str(ours), help="p2p-copy")
     parser.add_argument(
         "--resume",
-        type=number_of_bytes,
+        type=parse_size,
         nargs="?",
         const=20 * GIB,
         metavar="BYTES",

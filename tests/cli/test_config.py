@@ -141,14 +141,58 @@ def test_a_code_in_the_file_gives_way_to_every_other(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"),
-    [("0", 0), ("12", 12), ("12B", 12), ("1K", 1024), ("2 MiB", 2 << 20), ("3g", 3 << 30), ("1TiB", 1 << 40)],
+    ("option", "text", "expected"),
+    [
+        ("wait", "10m", 600),
+        ("patience", "1h30m", 5400),
+        ("max-size", "1.5G", 3 << 29),
+        ("max-size", "1MB", 10**6),
+    ],
 )
-def test_a_size_may_have_a_unit(text: str, expected: int) -> None:
-    assert parse("receive", "--max-size", text)["max_size"] == expected
+def test_times_and_sizes_of_a_client_have_one_form(option: str, text: str, expected: float) -> None:
+    name = option.replace("-", "_")
+    assert parse("receive", f"--{option}", text)[name] == expected
+    write(default_path(), f'[receive]\n{option} = "{text}"')
+    assert parse("receive")[name] == expected
 
 
-@pytest.mark.parametrize("text", ["", "1.5G", "-1", "G", "1X", "1 000"])
-def test_other_sizes_are_refused(text: str) -> None:
-    with pytest.raises(CycloptsError, match="--max-size"):
-        parse("receive", f"--max-size={text}")
+@pytest.mark.parametrize(
+    ("option", "text", "expected"),
+    [
+        ("drain", "5m", 300),
+        ("max-wait", "1h", 3600),
+        ("accept-budget", "2.5s", 2.5),
+        ("rate", "10MB", 10**7),
+        ("rate-per-source", "1.5M/s", 3 << 19),
+        ("rate-total", "1GiB/s", 1 << 30),
+    ],
+)
+def test_times_and_rates_of_a_relay_have_the_same_form(option: str, text: str, expected: float) -> None:
+    name, words = option.replace("-", "_"), ("run-relay-server", "localhost", "1")
+
+    def value(*more: str) -> float:
+        arguments = parse(*words, *more)
+        return float(arguments[name] if name in arguments else getattr(arguments["limit"], name))
+
+    assert value(f"--{option}", text) == expected
+    write(default_path(), f'[run-relay-server]\n{option} = "{text}"')
+    assert value() == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("max-size", "-1", "1.5G"),
+        ("max-size", "1 000", "1.5G"),
+        ("wait", "1h30", "1h30m"),
+        ("wait", "0", "wait"),
+        ("deadline", "25:00", "no clock"),
+        ("deadline", "soon", "23:50"),
+        ("deadline", "2020-01-01", "over"),
+    ],
+)
+def test_other_forms_are_refused_with_an_example(option: str, text: str, said: str) -> None:
+    with pytest.raises(CycloptsError) as caught:
+        parse("receive", f"--{option}={text}")
+    assert f"--{option}" in str(caught.value)
+    assert said in str(caught.value)

@@ -37,6 +37,10 @@ def test_orders_are_obeyed_and_answered(tmp_path: Path) -> None:
         assert run("relay-admin", address, "pairings") == (0, "", "")
         assert run("relay-admin", address, "set", "rate-total", "10M/s")[0] == 0
         assert "rate-total: 10485760" in run("relay-admin", address, "status")[1]
+        assert run("relay-admin", address, "set", "max-wait", "1h30m")[0] == 0
+        assert run("relay-admin", address, "set", "rate", "1.5MB/s")[0] == 0
+        status = run("relay-admin", address, "status")[1]
+        assert ("max-wait: 5400" in status, "rate: 1500000" in status) == (True, True)
         code, _, err = run("relay-admin", address, "set", "rate-total", "1")
         assert (code, "least value" in err) == (9, True)
         code, _, err = run("relay-admin", address, "end", "7")
@@ -52,7 +56,17 @@ def test_a_loopback_port_works_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["dance"], ["end"], ["end", "x"], ["set", "rate"], ["set", "rate", "fast"], ["status", "x"]]
+    "words",
+    [
+        ["dance"],
+        ["end"],
+        ["end", "x"],
+        ["set", "rate"],
+        ["set", "rate", "fast"],
+        ["status", "x"],
+        ["set", "max-waiting", "10m"],
+        ["set", "gaga", "1"],
+    ],
 )
 def test_what_is_no_order_is_a_usage_error(words: list[str]) -> None:
     assert run("relay-admin", "127.0.0.1:9", *words)[0] == 2

@@ -4,23 +4,10 @@ from datetime import datetime
 
 import pytest
 
-from p2p_copy.cli.times import moment_of, seconds_of
+from p2p_copy.cli.times import moment_of, short
+from p2p_copy.units import parse_duration
 
 NOW = datetime(2026, 5, 4, 22, 30)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("0", 0), ("90", 90), ("1.5", 1.5), ("10m", 600), ("1h30m", 5400), ("2d", 172_800), ("1H 5 s", 3605)],
-)
-def test_durations(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
-
-
-@pytest.mark.parametrize("text", ["", "h", "5x", "-5", "5m-", "1h30m!", "nan"])
-def test_what_is_no_duration(text: str) -> None:
-    with pytest.raises(ValueError):
-        seconds_of(text)
 
 
 @pytest.mark.parametrize(
@@ -35,3 +22,11 @@ def test_moments(text: str, seconds: float) -> None:
 def test_what_is_no_moment_to_come(text: str) -> None:
     with pytest.raises(ValueError):
         moment_of(text, NOW)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0"), (43200, "12h"), (300, "5m"), (172_800, "2d"), (90, "90s"), (2.5, "2.5s")]
+)
+def test_a_default_is_shown_in_a_form_that_the_option_takes(seconds: float, text: str) -> None:
+    assert short(seconds) == text
+    assert parse_duration(text) == seconds

@@ -68,7 +68,7 @@ def test_every_hash_is_compared_whoever_asks(file: Path, monkeypatch: pytest.Mon
 
 def test_rates_and_quotas_have_units(tmp_path: Path) -> None:
     path = tmp_path / "tokens"
-    terms = ["rate=10M/s quota=2T", "rate=65536", "quota=0", "QUOTA=5g RATE=1m/S"]
+    terms = ["rate=10M/s quota=2T", "rate=65536", "quota=0", "QUOTA=5g RATE=1m/S", "rate=10MB quota=1.5GB"]
     path.write_text("\n".join(f"{line_for(f'n{i}', str(i))} {term}" for i, term in enumerate(terms)))
     tokens = Tokens(str(path))
     accounts = [tokens.account(str(number)) for number in range(len(terms))]
@@ -77,6 +77,7 @@ def test_rates_and_quotas_have_units(tmp_path: Path) -> None:
         (65536, None),
         (None, 0),
         (limits.MIB, 5 * limits.GIB),
+        (10_000_000, 1_500_000_000),
     ]
 
 
@@ -88,8 +89,8 @@ def test_rates_and_quotas_have_units(tmp_path: Path) -> None:
         ("ann a-token-in-the-clear", "no sha256:"),
         ("a/b sha256:" + "0" * 64, "other characters"),
         ("x" * 65 + " sha256:" + "0" * 64, "too many"),
-        ("ann sha256:" + "0" * 64 + " rate=fast", "only be rate= and quota="),
-        ("ann sha256:" + "0" * 64 + " quota=-1", "only be rate= and quota="),
+        ("ann sha256:" + "0" * 64 + " rate=fast", "64K, 10MB/s"),
+        ("ann sha256:" + "0" * 64 + " quota=-1", "64K, 10MiB"),
         ("ann sha256:" + "0" * 64 + " rate=1K", "below 64K"),
         (line_for("bob", ANN), "twice"),
         (line_for("ann", BOB), "twice"),
