@@ -15,9 +15,11 @@ from p2p_copy.cli.client_options import (
     NO_OPTIONS,
     NO_RECEIVE_OPTIONS,
     NO_SEND_OPTIONS,
+    NO_TRANSFER_OPTIONS,
     ClientOptions,
     ReceiveOptions,
     SendOptions,
+    TransferOptions,
 )
 from p2p_copy.cli.config import from_file
 from p2p_copy.cli.failure import explain
@@ -26,6 +28,7 @@ from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.times import DURATION
+from p2p_copy.cli.unused import refuse_unused
 from p2p_copy.cli.words import with_serve_value, with_standard_input
 
 if TYPE_CHECKING:
@@ -43,7 +46,7 @@ app = App(
     help="Copy files between two machines that can both only reach out, encrypted from end to end.",
     help_epilogue="Exit codes, the configuration file and examples: docs/cli.md.",
     version=_version,
-    config=[from_file],
+    config=[refuse_unused, from_file],
     result_action="return_value",
     help_format="plaintext",
     help_formatter=TwoColumns(),
@@ -73,6 +76,7 @@ def send(
     *words: Annotated[
         str, Parameter(name="PATH", help="Files and directories to send; or - alone, for standard input.")
     ],
+    which: TransferOptions = NO_TRANSFER_OPTIONS,
     options: ClientOptions = NO_OPTIONS,
     its: SendOptions = NO_SEND_OPTIONS,
 ) -> int:
@@ -83,7 +87,7 @@ def send(
     """
     from p2p_copy.cli.send import send as work
 
-    return work(words, options, its)
+    return work(words, which, options, its)
 
 
 @app.command(usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
@@ -91,6 +95,7 @@ def receive(
     *words: Annotated[
         str, Parameter(name="CODE", help="The code that the sender shows. Asked for if it is not given.")
     ],
+    which: TransferOptions = NO_TRANSFER_OPTIONS,
     options: ClientOptions = NO_OPTIONS,
     its: ReceiveOptions = NO_RECEIVE_OPTIONS,
 ) -> int:
@@ -100,7 +105,7 @@ def receive(
     """
     from p2p_copy.cli.receive import receive as work
 
-    return work(words, options, its)
+    return work(words, which, options, its)
 
 
 @app.command(usage="Usage: p2p-copy resume [ID] [OPTIONS]")
@@ -115,7 +120,8 @@ def resume(
 ) -> int:
     """List the transfers that were begun here and are not done, or go on with one.
 
-    To start the same command again does the same.
+    To start the same command again does the same. What is sent or received, and through which relay, is
+    as it was when the transfer was begun.
     """
     from p2p_copy.cli.resume import resume as work
 

@@ -1,4 +1,4 @@
-"""The options of `send` and `receive`, in the order in which help shows them."""
+"""The options of `send`, `receive` and `resume`, in the order in which help shows them."""
 
 from __future__ import annotations
 
@@ -46,9 +46,6 @@ _PRESERVE: Final = Parameter(
     "of users), owner (user and group; the receiver must be root). Both sides must name it; commas between several.",
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 AUTO_STREAMS: Final = 0
 """In place of a number of connections."""
 
@@ -65,8 +62,8 @@ def streams_of(_type: object, tokens: Sequence[Any]) -> int:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """What sender and receiver have in common."""
+class TransferOptions:
+    """What a transfer is, for sender and receiver: fixed when it is begun, so `resume` has none of it."""
 
     server: Annotated[
         str | None,
@@ -88,21 +85,6 @@ class ClientOptions:
             metavar="FILE",
             allow_leading_hyphen=True,  # it may be a lone one
             help=f"File whose first line is the code; - for standard input. {CODE_VARIABLE} is another way.",
-        ),
-    ] = None
-    ca_file: Annotated[
-        str | None,
-        Parameter(
-            metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
-        ),
-    ] = None
-    token_file: Annotated[
-        str | None,
-        Parameter(
-            metavar="FILE",
-            allow_leading_hyphen=True,
-            help="File whose first line is the access token, for relays that want one; - for standard input. "
-            f"{TOKEN_VARIABLE} is another way.",
         ),
     ] = None
     only: Annotated[
@@ -129,6 +111,28 @@ class ClientOptions:
         bool,
         Parameter(negative="", show_default=False, help="Say what would be transferred, and do no more."),
     ] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How a transfer is done: what sender, receiver and `resume` have in common."""
+
+    ca_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
+        ),
+    ] = None
+    token_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            allow_leading_hyphen=True,
+            help="File whose first line is the access token, for relays that want one; - for standard input. "
+            f"{TOKEN_VARIABLE} is another way.",
+        ),
+    ] = None
     wait: Annotated[float, DURATION, POSITIVE, Parameter(help="How long to wait for the other side.")] = (
         limits.PEER_WAIT
     )
@@ -260,5 +264,6 @@ class ReceiveOptions:
 
 
 NO_OPTIONS: Final = ClientOptions()
+NO_TRANSFER_OPTIONS: Final = TransferOptions()
 NO_SEND_OPTIONS: Final = SendOptions()
 NO_RECEIVE_OPTIONS: Final = ReceiveOptions()

@@ -1,4 +1,4 @@
-"""The configuration file: TOML, one table for each command, the relay's address for both clients on top.
+"""The configuration file: TOML, one table for each command, the relay's address for all clients on top.
 
     server = "wss://relay.example:443"     # also: ca-file, token-file
     [receive]
@@ -23,9 +23,10 @@ if TYPE_CHECKING:
     from cyclopts.argument import ArgumentCollection
 
 _OPTION: Final = "--config"
-_CLIENTS: Final = ("send", "receive")
+_CLIENTS: Final = ("send", "receive", "resume")
 _TABLES: Final = (*_CLIENTS, "run-relay-server")
 _SHARED: Final = ("server", "ca-file", "token-file")
+"""For every client that has the option."""
 _CODE_KEYS: Final = ("code", "code-file")
 
 
@@ -43,8 +44,8 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     named = (given[_OPTION] or [os.environ.get(CONFIG_VARIABLE, "")])[0]
     path = named or default_path()
     config = _load(path, must_exist=bool(named))
-    table = _table(config, command, path)
     options = {name.removeprefix("--") for name in given if name.startswith("--")} - {"config"}
+    table = _table(config, command, options, path)
     for key in table:
         if key not in options:
             raise UsageError(f"{path}: [{command}] has an unknown key: {key}")
@@ -84,14 +85,15 @@ def _load(path: str, *, must_exist: bool) -> dict[str, Any]:
         raise UsageError(f"{path}: this is not TOML: {error}.") from error
 
 
-def _table(config: dict[str, Any], command: str, path: str) -> dict[str, Any]:
+def _table(config: dict[str, Any], command: str, options: set[str], path: str) -> dict[str, Any]:
     """Return the command's table, with the shared keys if it is a client's."""
     for key, value in config.items():
         if key not in _TABLES and key not in _SHARED:
             raise UsageError(f"{path}: unknown key: {key}")
         if not isinstance(value, dict if key in _TABLES else str):
             raise UsageError(f"{path}: {key} must be {'a table' if key in _TABLES else 'a text'}.")
-    shared = {key: config[key] for key in _SHARED if key in config} if command in _CLIENTS else {}
+    ours = options if command in _CLIENTS else ()
+    shared = {key: config[key] for key in _SHARED if key in config and key in ours}
     own: dict[str, Any] = config.get(command, {})
     return shared | own
 

@@ -19,13 +19,13 @@ from p2p_copy.receiver import receive as receive_files
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from p2p_copy.cli.client_options import ClientOptions, ReceiveOptions
+    from p2p_copy.cli.client_options import ClientOptions, ReceiveOptions, TransferOptions
     from p2p_copy.files.states import State
     from p2p_copy.observe import Ask, Report
     from p2p_copy.protocol.code import Code
 
 
-def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -> int:
+def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions, its: ReceiveOptions) -> int:
     """Receive and return exit code 0.
 
     Raises:
@@ -35,8 +35,8 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
     """
     terminal = Terminal.standard(quiet=options.quiet)
     word = receive_words(words)
-    relay = sources.relay_of(word.relay, options.server)
-    text = sources.written_code(word.code, options.code, options.code_file)
+    relay = sources.relay_of(word.relay, which.server)
+    text = sources.written_code(word.code, which.code, which.code_file)
     code = sources.ask_for_code(terminal) if text is None else codes.parse(text)
     if text is not None:
         sources.warn_of_arguments(text, terminal)
@@ -49,14 +49,14 @@ def receive(words: Sequence[str], options: ClientOptions, its: ReceiveOptions) -
             "names": its.names.value,
             "preserve": [one.value for one in its.preserve],
             "max_size": its.max_size,
-            **remembered.patterns(options),
+            **remembered.patterns(which),
         },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
         remembered.STREAMS: options.streams,
     }
     if its.out == STANDARD:
-        sources.check_pipe(options)
-    if options.dry_run:
+        sources.check_pipe(which)
+    if which.dry_run:
         from p2p_copy.cli.dry_run import WouldReceive
 
         would = WouldReceive(terminal, its.on_conflict, its.max_size)

@@ -16,7 +16,7 @@ from p2p_copy.files.states import StateBusy, States, default_directory
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.cli.client_options import ClientOptions
+    from p2p_copy.cli.client_options import TransferOptions
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.files.states import State
 
@@ -58,15 +58,15 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
     return state
 
 
-def patterns(options: ClientOptions) -> dict[str, list[str]]:
+def patterns(which: TransferOptions) -> dict[str, list[str]]:
     """Return what of the transfer is wanted, as part of a state's options.
 
     Raises:
         UsageError: a pattern has the wrong form.
 
     """
-    Selection(options.only, options.exclude)  # a mistake is told before anything is begun
-    return {"only": list(options.only), "exclude": list(options.exclude)}
+    Selection(which.only, which.exclude)  # a mistake is told before anything is begun
+    return {"only": list(which.only), "exclude": list(which.exclude)}
 
 
 def receipt_path(given: str | None, facts: dict[str, Any]) -> str | None:

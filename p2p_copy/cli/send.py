@@ -22,13 +22,13 @@ from p2p_copy.sender import send as send_files
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.cli.client_options import ClientOptions, SendOptions
+    from p2p_copy.cli.client_options import ClientOptions, SendOptions, TransferOptions
     from p2p_copy.files.states import State
     from p2p_copy.observe import Report
     from p2p_copy.protocol.code import Code
 
 
-def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
+def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, its: SendOptions) -> int:
     """Send and return exit code 0.
 
     Raises:
@@ -39,22 +39,22 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
     terminal = Terminal.standard(quiet=options.quiet)
     word = send_words(words)
     if STANDARD in word.paths:
-        sources.check_pipe(options)
-    if options.dry_run:
+        sources.check_pipe(which)
+    if which.dry_run:
         from p2p_copy.cli.dry_run import would_send
 
-        return would_send(word.paths, its.links, Selection(options.only, options.exclude), terminal)
+        return would_send(word.paths, its.links, Selection(which.only, which.exclude), terminal)
     serve = its.serve
     if serve and word.relay:
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
     binds = _binds(serve) if serve else []
-    relay = "" if serve else sources.relay_of(word.relay, options.server)
-    text = sources.written_code(word.code, options.code, options.code_file)
+    relay = "" if serve else sources.relay_of(word.relay, which.server)
+    text = sources.written_code(word.code, which.code, which.code_file)
     chosen = None if text is None else codes.choose(text)
     if text is not None:
         sources.warn_of_arguments(text, terminal)
     if pipe := STANDARD in word.paths:
-        sources.leave_standard_input_alone(options, terminal)
+        sources.leave_standard_input_alone(which, options, terminal)
     facts = {
         remembered.ROLE: "sender",
         remembered.RELAY: relay,
@@ -63,7 +63,7 @@ def send(words: Sequence[str], options: ClientOptions, its: SendOptions) -> int:
             "links": its.links.value,
             "name": its.name,
             "preserve": [one.value for one in its.preserve],
-            **remembered.patterns(options),
+            **remembered.patterns(which),
         },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
         remembered.STREAMS: options.streams,

@@ -19,7 +19,7 @@ from p2p_copy.errors import CodeTypo, UsageError
 from p2p_copy.protocol import code as codes
 
 if TYPE_CHECKING:
-    from p2p_copy.cli.client_options import ClientOptions
+    from p2p_copy.cli.client_options import ClientOptions, TransferOptions
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.protocol.code import Code
 
@@ -111,27 +111,27 @@ def somebody_is_there(terminal: Terminal) -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and terminal.is_for_eyes)
 
 
-def check_pipe(options: ClientOptions) -> None:
+def check_pipe(which: TransferOptions) -> None:
     """Find out whether nothing is asked for that a stream does not have.
 
     Raises:
         UsageError: something is.
 
     """
-    if options.only or options.exclude or options.dry_run:
+    if which.only or which.exclude or which.dry_run:
         raise UsageError(
             "--only, --exclude and --dry-run are about files, and nothing is known of what goes through a pipe."
         )
 
 
-def leave_standard_input_alone(options: ClientOptions, terminal: Terminal) -> None:
+def leave_standard_input_alone(which: TransferOptions, options: ClientOptions, terminal: Terminal) -> None:
     """See to it that standard input is data and nothing else; tell a person what is expected there.
 
     Raises:
         UsageError: something else is to be read from there.
 
     """
-    if STANDARD in {options.code_file, options.token_file}:
+    if STANDARD in {which.code_file, options.token_file}:
         raise UsageError("Standard input is what is sent, so neither code nor token can be read from there.")
     if sys.stdin and sys.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D on a line of its own"

@@ -25,7 +25,7 @@ def parse(*argv: str) -> dict[str, Any]:
     _, bound, _ = app.parse_args(list(argv), exit_on_error=False, print_error=False)
     bound.apply_defaults()
     values = dict(bound.arguments)
-    for group in (values.pop("options", None), values.pop("its", None)):
+    for group in (values.pop("which", None), values.pop("options", None), values.pop("its", None)):
         values |= {name: getattr(group, name) for name in (group.__slots__ if group else ())}
     return values
 

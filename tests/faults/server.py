@@ -27,7 +27,7 @@ BUDGET = 2.0
 DRAIN = 5
 """Seconds of a drain, unless a test says otherwise."""
 
-OPTIONS = ("--log-level", "debug", "--reload-certs", "signal")
+OPTIONS = ("--log-level", "debug")
 
 _SHORTENED = """
 import sys
@@ -67,7 +67,9 @@ class Server:
         shortened: Mapping[str, float] | None = None,
         **variables: str,
     ) -> None:
-        tls = ("--certfile", files.names[0], "--keyfile", files.names[1]) if files else ("--no-tls",)
+        tls: tuple[str, ...] = ("--no-tls",)
+        if files:
+            tls = ("--certfile", files.names[0], "--keyfile", files.names[1], "--reload-certs", "signal")
         self._log, self._errors = folder / "relay.log", folder / "relay.errors"
         self._admin = str(folder / "admin")
         self._read = 0
