@@ -12,8 +12,8 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.asking import show
-from p2p_copy.errors import Declined, NothingToSend, P2PCopyError, PeerLost, PeerMisbehaved
-from p2p_copy.files import source
+from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.files import named
 from p2p_copy.files.counting import Counting, count
 from p2p_copy.files.preview import glance
 from p2p_copy.files.receipt_file import receipt_file
@@ -104,16 +104,18 @@ async def send(
         observer: is told how it goes.
 
     Raises:
-        NothingToSend: none of the paths exists.
-        UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; or "-" is not alone.
+        NothingToSend: none of the paths can be sent, or one has no name of its own, as a root.
+        UsageError: two paths have the same name; the receipt cannot be written, or exists; a pattern has the wrong
+            form; or "-" is not alone.
         PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
     watcher = observer or Observer()
     selection = Selection(only, exclude)
-    if STANDARD not in paths and not source.any_exists(paths):
-        raise NothingToSend()
+    if STANDARD not in paths:
+        for sentence in await trio.to_thread.run_sync(named.look_at, paths):
+            watcher.notice(sentence)
     partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher, streams)
     memory = Memory(state, patience)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)

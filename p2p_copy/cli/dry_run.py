@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.cli.question import described
-from p2p_copy.errors import NoSpace, NothingToSend, PartialTransfer
-from p2p_copy.files.source import Found, SourceFailed, any_exists, open_source, walk
+from p2p_copy.errors import NoSpace, PartialTransfer
+from p2p_copy.files.named import look_at
+from p2p_copy.files.source import Found, SourceFailed, open_source, walk
 from p2p_copy.protocol.messages import Kind, Reason
 from p2p_copy.protocol.names import shown
 from p2p_copy.reasons import SENTENCES
@@ -26,12 +27,13 @@ def would_send(paths: Sequence[str], links: Links, selection: Selection, termina
     """Name all that would be sent to a receiver that takes portable names, and return exit code 0. Nobody is called.
 
     Raises:
-        NothingToSend: none of the paths exists.
+        NothingToSend: none of the paths can be sent, or one has no name of its own.
+        UsageError: two paths have the same name.
         PartialTransfer: some of it could not be sent.
 
     """
-    if not any_exists(paths):
-        raise NothingToSend
+    for sentence in look_at(paths):
+        terminal.error(sentence)
     counts = dict.fromkeys(Kind, 0)
     size = problems = excluded = 0
     for found in walk(paths, links=links, portable_names=True, selection=selection):

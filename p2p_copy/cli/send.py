@@ -14,6 +14,7 @@ from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import SERVE_AUTO, STANDARD, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
+from p2p_copy.files.named import look_at
 from p2p_copy.files.selection import Selection
 from p2p_copy.options import Links, Preserve
 from p2p_copy.protocol import code as codes
@@ -53,7 +54,9 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
     chosen = None if text is None else codes.choose(text)
     if text is not None:
         sources.warn_of_arguments(text, terminal)
-    if pipe := STANDARD in word.paths:
+    if not (pipe := STANDARD in word.paths):
+        look_at(word.paths)  # before anything is remembered
+    else:
         sources.leave_standard_input_alone(which, options, terminal)
     facts = {
         remembered.ROLE: "sender",

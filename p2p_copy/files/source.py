@@ -46,7 +46,6 @@ __all__ = [
     "Found",
     "SourceFailed",
     "SourceFile",
-    "any_exists",
     "open_source",
     "own_name",
     "read_whole",
@@ -115,11 +114,6 @@ class Found:
         """Its path inside the transfer, as the receiver names it."""
         name = self.entry.name
         return f"{self.parent.inner_path}/{name}" if self.parent is not None else name
-
-
-def any_exists(paths: Sequence[str]) -> bool:
-    """Return whether at least one of the named paths is a file or directory."""
-    return any(os.path.isfile(path) or os.path.isdir(path) for path in paths)
 
 
 def walk(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from p2p_copy.errors import NothingToSend, RelayUnreachable
 from tests.cli.processes import PYTHON_M, command_in, contents, finish, line_of, run, start
 
 if TYPE_CHECKING:
@@ -217,3 +218,21 @@ def test_the_demo_copies_a_directory_and_leaves_nothing_behind(tree: Path, tmp_p
     for command in ("run-relay-server", "send", "receive"):
         assert f"$ p2p-copy {command} " in err
     assert list(temporary.iterdir()) == []
+
+
+def test_a_misspelt_path_is_told_before_anybody_is_called(tree: Path) -> None:
+    code, _, err = run("send", str(tree), "misspelt", "--server", "ws://127.0.0.1:1")
+    assert code == RelayUnreachable.exit_code
+    assert 0 <= err.index("misspelt' does not exist") < err.index("Connecting")
+
+
+def test_paths_that_cannot_be_sent_leave_nothing_behind(tmp_path: Path) -> None:
+    for parent in ("a", "b"):
+        (tmp_path / parent).mkdir()
+        (tmp_path / parent / "x").touch()
+    state = tmp_path / "state"
+    words = ("--server", "ws://127.0.0.1:1", "--state-dir", str(state))
+    code, _, err = run("send", str(tmp_path / "a" / "x"), str(tmp_path / "b" / "x"), *words)
+    assert (code, f"{tmp_path}/a/x" in err, f"{tmp_path}/b/x" in err) == (2, True, True)
+    assert run("send", "/", *words)[0] == NothingToSend.exit_code
+    assert not state.exists()

@@ -9,7 +9,7 @@ import pytest
 from p2p_copy import limits
 from p2p_copy.files import source
 from p2p_copy.files.counting import count
-from p2p_copy.files.source import Found, any_exists, walk
+from p2p_copy.files.source import Found, walk
 from p2p_copy.options import Links
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Page, Reason
@@ -148,14 +148,6 @@ def test_of_two_with_the_same_name_the_first_is_taken(tmp_path: Path, portable: 
     second, third = list(walk([str(path) for path in paths], links=Links.KEEP, portable_names=portable))[1:]
     assert second == Omitted("x", Reason.EXISTS)
     assert (third == Omitted("X", Reason.EXISTS)) is portable
-
-
-def test_whether_anything_exists_is_known_before_the_walk(top: Path, tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "fifo")
-    (tmp_path / "link").symlink_to("top")
-    assert any_exists([str(tmp_path / "missing"), str(tmp_path / "link")])
-    assert not any_exists([str(tmp_path / "missing"), str(tmp_path / "fifo"), "nul\0", ""])
-    assert not any_exists([])
 
 
 # What is left out

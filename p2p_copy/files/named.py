@@ -1,0 +1,83 @@
+"""The paths that a user names, looked at before anybody is called: what can never be sent is said at once, by its path.
+
+What lies in a directory is not looked at. All of it may be different when the walk comes there, which says so then.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.errors import NothingToSend, UsageError
+from p2p_copy.files.source import own_name
+from p2p_copy.protocol.names import collision_key, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_TOLD: Final = 5
+"""Paths of which it is said why they cannot be sent; with a wrong pattern of the shell there may be thousands."""
+
+_KINDS: Final = {
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def look_at(paths: Sequence[str]) -> list[str]:
+    """Return a sentence for each path that cannot be sent, or not to every receiver; the others can.
+
+    Raises:
+        NothingToSend: none of them can, or one has no name under which it could be sent.
+        UsageError: two of them have the same name.
+
+    """
+    wrong: list[str] = []
+    told: list[str] = []
+    exact: dict[str, str] = {}
+    portable: dict[str, str] = {}
+    for path in paths:
+        if reason := _refusal(path):
+            wrong.append(f"'{shown(path)}' {reason}.")
+            continue
+        name = own_name(path)
+        if not name:
+            raise NothingToSend(
+                f"'{shown(path)}' is the root of a file system and has no name under which it could be sent. Name what "
+                "is in it instead, or a directory that it is mounted at."
+            )
+        if (other := exact.setdefault(name, path)) is not path:
+            raise UsageError(
+                f"'{shown(other)}' and '{shown(path)}' would both be called '{shown(name)}' at the receiver. Send them "
+                "one after the other into different directories, or send a directory that holds both."
+            )
+        if (other := portable.setdefault(collision_key(name, portable=True), path)) is not path:
+            told.append(
+                f"'{shown(path)}' has the same name as '{shown(other)}' on some systems, and is sent only to a "
+                "receiver with --names system."
+            )
+    if len(wrong) > _MOST_TOLD:
+        wrong[_MOST_TOLD:] = [f"So it is with {len(wrong) - _MOST_TOLD} more."]
+    if not exact:
+        raise NothingToSend(" ".join(("There is nothing to send.", *wrong)))
+    return wrong + told
+
+
+def _refusal(path: str) -> str | None:
+    """Return why something is neither a file nor a directory; None if it is one."""
+    try:
+        mode = os.stat(path).st_mode
+    except ValueError:
+        return "is no path"
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            return "is a link to nothing" if os.path.islink(path) else "does not exist"
+        return f"cannot be found: {error.strerror}"
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    if stat.S_ISFIFO(mode):
+        return "is a pipe and no file. To send what comes out of it: COMMAND | p2p-copy send -"
+    return f"is {_KINDS.get(stat.S_IFMT(mode), 'something else')} and neither file nor directory"
