@@ -12,9 +12,9 @@ Trio. They are imported when first used, so that `p2p-copy --help` need not wait
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = (
+    False  # as type checkers take it; `typing` takes long to import, and Ctrl-C may come meanwhile
+)
 if TYPE_CHECKING:
     from p2p_copy.errors import P2PCopyError
     from p2p_copy.observe import Observer, Outlook, Report
@@ -59,4 +59,6 @@ _HOME = {
 def __getattr__(name: str) -> object:
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
     return getattr(import_module(_HOME[name]), name)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gc
 import os
-import signal
 import sys
-from contextlib import suppress
+
+# Whatever else is imported here is loaded before an interrupt can be answered with a sentence.
+
+_INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 
 
 def main() -> None:
@@ -17,7 +20,13 @@ def main() -> None:
 
         code = command_line()
     except KeyboardInterrupt:  # while all that was loaded
-        code = 128 + signal.SIGINT
+        from contextlib import suppress
+
+        code = _INTERRUPTED
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stderr.write("p2p-copy: stopped by a signal.\n")
+    from contextlib import suppress
+
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):  # nobody may be left to read it
             stream.flush()

@@ -29,7 +29,9 @@ from p2p_copy.errors import (
     RelayRefused,
     RelayUnreachable,
     RelayWithoutTLS,
+    SystemFailed,
     UsageError,
+    exhausted,
 )
 from p2p_copy.tap import Held, Tap
 from p2p_copy.tcp import TCPStream
@@ -170,7 +172,8 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     """Open TCP, and TLS if the address says so. The deadline is the caller's.
 
     Raises:
-        UsageError: `ca_file` cannot be used.
+        UsageError: `ca_file`, or the file in SSLKEYLOGFILE, cannot be used.
+        SystemFailed: this process can open no more files.
         RelayUnreachable, CertificateNotTrusted, RelayWithoutTLS: no connection.
 
     """
@@ -181,7 +184,7 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     except trio.TooSlowError:
         raise timed_out(address) from None
     except OSError as error:
-        raise _unreachable(address, error) from None
+        raise _not_connected(address, error) from None
     tune(plain)
     if context is None:
         return _watched(Held(plain, remember=limits.HTTP_PEEK), plain)
@@ -203,7 +206,13 @@ def _watched(held: Held, plain: TCPStream) -> Held:
 
 
 def _client_context(ca_file: str | None) -> ssl.SSLContext:
-    context = ssl.create_default_context()
+    try:
+        context = ssl.create_default_context()
+    except OSError as error:  # the only file that it opens, for whoever looks into TLS
+        raise UsageError(
+            f"The file that SSLKEYLOGFILE names cannot be written: {error.strerror}. Unset that variable, or name "
+            "another file."
+        ) from None
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
@@ -216,9 +225,12 @@ def _client_context(ca_file: str | None) -> ssl.SSLContext:
     return context
 
 
-def _unreachable(address: RelayAddress, error: OSError) -> RelayUnreachable:
+def _not_connected(address: RelayAddress, error: OSError) -> RelayUnreachable | SystemFailed:
     group = error.__cause__
     errors = group.exceptions if isinstance(group, ExceptionGroup) else (error,)
+    for each in errors:
+        if failed := exhausted(each, passes=True):
+            return failed
     if isinstance(error, socket.gaierror):
         return RelayUnreachable(
             f"The name {address.host} cannot be resolved. Check the relay's address, and whether this machine "

@@ -24,7 +24,8 @@
     ├── VerificationFailed       21   what lies in a directory is not what a receipt says
     ├── DeadlineReached          22   --deadline is here; the same command goes on later
     ├── Declined                 23   the receiver's user said no
-    └── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
+    ├── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
+    └── SystemFailed             25   this machine has no more open files, threads or memory, or refuses something else
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt. A class' docstring is the sentence that a
 person reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
@@ -33,7 +34,8 @@ hold no code, no key and no unescaped file name.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+import errno
+from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from p2p_copy.protocol.code import Code
@@ -209,6 +211,47 @@ class PipeFailed(P2PCopyError):
         """Keep apart from the sentence what the other side's user is told: how this side's user would be spoken of."""
         super().__init__(sentence)
         self.told = told
+
+
+class SystemFailed(P2PCopyError):
+    """This machine does not give p2p-copy what it needs to run."""
+
+    exit_code = 25
+
+    def __init__(self, sentence: str | None = None, *, passes: bool = False) -> None:
+        """Say whether it is worth coming back: another program may let go of what is missing."""
+        super().__init__(sentence)
+        self.passes = passes
+
+
+_NO_MEMORY: Final = "This machine has no more memory for p2p-copy."
+
+_NO_THREADS: Final = (
+    "This machine gives p2p-copy no more threads. Raise the limit (ulimit -u), or end other processes."
+)
+
+_EXHAUSTED: Final = {
+    errno.EMFILE: "p2p-copy may not open as many files as it needs. Raise the limit (ulimit -n) and start it again.",
+    errno.ENFILE: "All programs on this machine together have too many files open. Try again when there are fewer.",
+    errno.ENOMEM: _NO_MEMORY,
+    errno.ENOBUFS: _NO_MEMORY,
+}
+
+
+def exhausted(error: BaseException, *, passes: bool = False) -> SystemFailed | None:
+    """Return what it means that the system has no more of something; None if that is not what `error` says.
+
+    No file, path or connection is to blame for such an error, so nobody may pass over one and go on with the next.
+    """
+    sentence: str | None = None
+    match error:
+        case OSError():
+            sentence = _EXHAUSTED.get(error.errno or 0)
+        case MemoryError():
+            sentence = _NO_MEMORY
+        case RuntimeError() if "start new thread" in str(error):  # Python has no class of its own for that
+            sentence = _NO_THREADS
+    return SystemFailed(sentence, passes=passes) if sentence is not None else None
 
 
 def leaves(error: BaseException) -> list[BaseException]:

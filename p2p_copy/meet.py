@@ -21,6 +21,7 @@ from p2p_copy.errors import (
     RelayLost,
     RelayRefused,
     WrongCode,
+    exhausted,
     leaves,
 )
 from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
@@ -139,8 +140,15 @@ def plain_errors() -> Iterator[None]:
             if isinstance(cause, P2PCopyError):
                 raise cause from cause.__cause__
         for cause in causes:
+            if failed := exhausted(cause):
+                raise failed from cause
+        for cause in causes:
             if isinstance(cause, LINK_ERRORS):
                 raise lost(cause) from cause
+        raise
+    except (OSError, MemoryError, RuntimeError) as error:
+        if failed := exhausted(error):
+            raise failed from error
         raise
     except LINK_ERRORS as error:
         raise lost(error) from error

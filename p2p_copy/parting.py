@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import P2PCopyError, PipeFailed
+from p2p_copy.errors import P2PCopyError, PipeFailed, SystemFailed
 from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.reasons import farewell
@@ -69,7 +69,7 @@ def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
     """
     if isinstance(error, P2PCopyError) and error.passes:
         return Abort(Reason.INTERRUPTED, "it comes back.")
-    if broken is None and not isinstance(error, Exception):
+    if broken is None and (isinstance(error, SystemFailed) or not isinstance(error, Exception)):
         return Abort(
             Reason.PIPE, "it was stopped, and what goes through a pipe cannot be gone on with later."
         )

@@ -13,6 +13,7 @@ from p2p_copy.errors import (
     PeerLost,
     PeerMisbehaved,
     PipeFailed,
+    SystemFailed,
 )
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.protocol.names import shown
@@ -55,6 +56,8 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.PIPE, error.told)
         case PeerMisbehaved():
             return Abort(Reason.MISBEHAVED, f"it refuses what it was sent. {error}")
+        case SystemFailed():  # started again, it goes on
+            return Abort(Reason.INTERRUPTED, "its machine could not give it what it needs.")
         case Exception():
             return Abort(Reason.OTHER, "it met an unexpected error.")
         case _:

@@ -48,6 +48,7 @@ app = App(
     version=_version,
     config=[refuse_unused, from_file],
     result_action="return_value",
+    suppress_keyboard_interrupt=False,  # it would end us without a word
     help_format="plaintext",
     help_formatter=TwoColumns(),
 )
@@ -66,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         exit_code: int | None = app(
             with_standard_input(with_serve_value(words)), exit_on_error=False, print_error=False
         )
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
         return explain(error, terminal)
     return exit_code or 0
 

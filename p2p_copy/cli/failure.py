@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from cyclopts import CycloptsError
 
 from p2p_copy.cli.variables import DEBUG_VARIABLE
-from p2p_copy.errors import CodeTypo, P2PCopyError, UsageError, leaves
+from p2p_copy.errors import CodeTypo, P2PCopyError, SystemFailed, UsageError, exhausted, leaves
 
 if TYPE_CHECKING:
     from p2p_copy.cli.terminal import Terminal
@@ -31,8 +31,9 @@ class Interrupted(Exception):
 def explain(error: BaseException, terminal: Terminal) -> int:
     """Write what happened, and return the exit code that says it to a script."""
     error = first_of(error)
+    original, error = error, _of_the_system(error) or error
     if os.environ.get(DEBUG_VARIABLE) == "1":
-        terminal.error("".join(traceback.format_exception(error)).rstrip())
+        terminal.error("".join(traceback.format_exception(original)).rstrip())
     match error:
         case P2PCopyError():
             terminal.error(f"p2p-copy: {error}")
@@ -58,6 +59,22 @@ def explain(error: BaseException, terminal: Terminal) -> int:
                 f"you did and what {DEBUG_VARIABLE}=1 prints."
             )
             return _BUG
+
+
+def _of_the_system(error: BaseException) -> SystemFailed | None:
+    """Return what a system error means that nobody has expected; None if it is no system error."""
+    if (failed := exhausted(error)) or not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return failed
+    try:
+        os.getcwd()
+    except OSError:
+        return SystemFailed(
+            "The directory that p2p-copy was started in is gone or cannot be entered. Change to another one."
+        )
+    return SystemFailed(
+        f"This machine refuses something that p2p-copy needs: {error.strerror or type(error).__name__}. "
+        f"{DEBUG_VARIABLE}=1 prints what that was."
+    )
 
 
 def first_of(error: BaseException) -> BaseException:

@@ -16,6 +16,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
+from p2p_copy.errors import exhausted
 from p2p_copy.files.reading import open_itself
 from p2p_copy.protocol.extras import XATTR_PREFIX, xattrs_refusal
 from p2p_copy.protocol.messages import Extra, Kind, Owner, Preserved, Xattrs
@@ -50,6 +51,8 @@ def tell(found: Found, preserve: Preserved) -> bool:
         try:
             extra = extra._replace(xattrs=_xattrs(found))
         except OSError as error:
+            if failed := exhausted(error):
+                raise failed from None
             complete = error.errno in _HAS_NONE
     if extra != Extra():
         found.entry = found.entry._replace(extra=extra)

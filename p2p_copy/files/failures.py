@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import Final, NoReturn
 
-from p2p_copy.errors import NoSpace, OutputNotWritable
+from p2p_copy.errors import NoSpace, OutputNotWritable, exhausted
 from p2p_copy.protocol.messages import Reason
 
 
@@ -41,6 +41,7 @@ def fail(error: OSError | ValueError) -> NoReturn:
     Raises:
         Refused: one entry is concerned.
         NoSpace: the disk, or the user's share of it, is full.
+        SystemFailed: this process has no more descriptors or memory.
         OutputNotWritable: anything else.
 
     """
@@ -56,9 +57,12 @@ def fail_for_good(error: OSError | ValueError) -> NoReturn:
 
     Raises:
         NoSpace: the disk, or the user's share of it, is full.
+        SystemFailed: this process has no more descriptors or memory.
         OutputNotWritable: anything else.
 
     """
+    if failed := exhausted(error):
+        raise failed from None
     number = error.errno if isinstance(error, OSError) else None
     if number == errno.ENOSPC:
         raise NoSpace from None

@@ -12,6 +12,8 @@ import os
 import stat
 from typing import TYPE_CHECKING, Final
 
+from p2p_copy.errors import exhausted
+
 if TYPE_CHECKING:
     from p2p_copy.files.source import Found
 
@@ -31,12 +33,18 @@ def is_same(found: Found, opened: os.stat_result) -> bool:
     """Return whether something that is open, of which the system says this, lies where the walk has found it.
 
     Of a file, size and time are the caller's to compare.
+
+    Raises:
+        SystemFailed: the system has no descriptor or memory left to look it up.
+
     """
     if (opened.st_dev, opened.st_ino) == found.identity[:2]:
         return True
     try:
         return os.path.samestat(_look_up(found), opened)
-    except OSError:
+    except OSError as error:
+        if (failed := exhausted(error)) is not None:
+            raise failed from None
         return False
 
 

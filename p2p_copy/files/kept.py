@@ -19,6 +19,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy import limits
+from p2p_copy.errors import exhausted
 from p2p_copy.files.journal import Begun, Done, key_of
 from p2p_copy.protocol.digest import FileDigest, leaf_digest, prefix_digest
 from p2p_copy.protocol.messages import Kind
@@ -351,5 +352,7 @@ def digest_of(directory: Directory, name: str) -> bytes:
         for segment in _segments(directory, name, range(-(-size // limits.SEGMENT))):
             digest.update(segment)
         return digest.digest()
-    except OSError:
+    except OSError as error:
+        if failed := exhausted(error):
+            raise failed from None
         return b""

@@ -16,6 +16,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy import limits
+from p2p_copy.errors import exhausted
 from p2p_copy.files.found_again import is_same
 from p2p_copy.protocol.digest import leaf_digest, zero_leaf
 from p2p_copy.protocol.messages import Reason
@@ -67,7 +68,14 @@ def identity_of(status: os.stat_result) -> Identity:
 
 
 def reason_of(error: OSError | ValueError) -> Reason:
-    """Return why something is not sent if the system says this."""
+    """Return why something is not sent if the system says this.
+
+    Raises:
+        SystemFailed: it says nothing about this one thing: there are no more descriptors, or no more memory.
+
+    """
+    if failed := exhausted(error):
+        raise failed from None
     if isinstance(error, ValueError):  # no path of any system: it holds a NUL
         return Reason.NAME
     return _REASONS.get(error.errno or 0, Reason.UNREADABLE)
@@ -87,6 +95,7 @@ def open_source(found: Found) -> SourceFile:
 
     Raises:
         SourceFailed: it is gone, it cannot be read, or it is not what the walk has seen.
+        SystemFailed: this process can open no more files.
 
     """
     try:
@@ -111,6 +120,7 @@ def read_whole(found: Found) -> bytes:
 
     Raises:
         SourceFailed: it is gone, it cannot be read, or it is not what the walk has seen.
+        SystemFailed: this process can open no more files.
 
     """
     size = found.entry.size
@@ -125,8 +135,8 @@ def read_whole(found: Found) -> bytes:
         status = os.fstat(fd)
         if len(data) != size or not _is_as_found(found, status) or not is_same(found, status):
             raise SourceFailed(Reason.CHANGED)
-    except OSError:
-        raise SourceFailed(Reason.UNREADABLE) from None
+    except OSError as error:
+        raise _unreadable(error) from None
     finally:
         os.close(fd)
     return data
@@ -143,6 +153,13 @@ def _not_opened(error: OSError) -> SourceFailed:
     return SourceFailed(reason_of(error))
 
 
+def _unreadable(error: OSError) -> SourceFailed:
+    """Return what it means that an open file cannot be read."""
+    if failed := exhausted(error):
+        raise failed from None
+    return SourceFailed(Reason.UNREADABLE)
+
+
 def _read(fd: int, size: int, *, probe: bool) -> bytes:
     """Read so many bytes, or fewer up to the end of the file; with `probe` one more if there is one."""
     try:
@@ -152,8 +169,8 @@ def _read(fd: int, size: int, *, probe: bool) -> bytes:
             if not more:
                 break
             data += more
-    except OSError:
-        raise SourceFailed(Reason.UNREADABLE) from None
+    except OSError as error:
+        raise _unreadable(error) from None
     return data
 
 
@@ -243,8 +260,8 @@ class SourceFile:
     def _seek(self, at: int) -> None:
         try:
             os.lseek(self._fd, at, os.SEEK_SET)
-        except OSError:
-            raise SourceFailed(Reason.UNREADABLE) from None
+        except OSError as error:
+            raise _unreadable(error) from None
 
     def check(self) -> os.stat_result:
         """Find out whether the file is still as the walk has seen it, and return what the system says of it.
@@ -255,8 +272,8 @@ class SourceFile:
         """
         try:
             status = os.fstat(self._fd)
-        except OSError:
-            raise SourceFailed(Reason.UNREADABLE) from None
+        except OSError as error:
+            raise _unreadable(error) from None
         if not _is_as_found(self._found, status):
             raise SourceFailed(Reason.CHANGED)
         if hasattr(os, "SEEK_DATA"):  # not on Windows

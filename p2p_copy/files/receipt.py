@@ -24,7 +24,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from p2p_copy import limits
-from p2p_copy.errors import NoSpace, OutputNotWritable, UsageError
+from p2p_copy.errors import NoSpace, OutputNotWritable, UsageError, exhausted
 from p2p_copy.files.directories import Directory
 from p2p_copy.files.part import temporary_name
 from p2p_copy.protocol import names
@@ -216,7 +216,14 @@ def _said_more(extra: Extra) -> str:
 
 
 def said(error: OSError | ValueError) -> str:
-    """Return what the system says of an error, without the file name that it may hold."""
+    """Return what the system says of an error, without the file name that it may hold.
+
+    Raises:
+        SystemFailed: it says nothing about the file: there are no more descriptors, or no more memory.
+
+    """
+    if failed := exhausted(error):
+        raise failed from None
     text = error.strerror if isinstance(error, OSError) else "no file here can have this name"
     return text or type(error).__name__
 

@@ -3,7 +3,8 @@
 Rules
 1. The walk streams: it holds an open directory for each level, with the names in it that it has passed, to
    notice those that a receiver would take for one.
-2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Links.SKIP` is silent.
+2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Links.SKIP` is silent. A process
+   that can open no more files raises `SystemFailed`: that says nothing about what it was to open.
 3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Links.COPY`.
 4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
 5. A directory is entered only if it lies where the walk has found it, with no link on the way (`found_again`). Files

@@ -115,18 +115,21 @@ def test_a_signal_ends_a_client_without_a_traceback(
 
 
 @pytest.mark.fault(70, "SIGINT")
-def test_ctrl_c_while_the_program_is_loaded_is_no_traceback() -> None:
-    """The part that is loaded is one that is interrupted."""
+@pytest.mark.parametrize("loading", ["p2p_copy.cli.app", "cyclopts", "p2p_copy.cli.send", "p2p_copy.sender"])
+def test_ctrl_c_while_the_program_is_loaded_is_one_sentence(loading: str) -> None:
+    """The signal comes while this part is loaded: first by the program, then by its command."""
     program = (
-        "import sys, importlib.abc\n"
+        "import os, signal, sys, importlib.abc\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "class Interrupted(importlib.abc.MetaPathFinder):\n"
         "    def find_spec(self, name, path, target=None):\n"
-        "        if name == 'p2p_copy.cli.app': raise KeyboardInterrupt\n"
+        f"        if name == {loading!r}: os.kill(os.getpid(), signal.SIGINT)\n"
         "sys.meta_path.insert(0, Interrupted())\n"
+        "sys.argv[1:] = 'send', 'x', '--server', 'ws://127.0.0.1:1'\n"
         "from p2p_copy.__main__ import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "p2p-copy: stopped by a signal.\n")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(relay: str, tree: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import signal
 from pathlib import Path
@@ -12,7 +13,8 @@ import trio
 from p2p_copy import errors
 from p2p_copy.cli.failure import Interrupted, explain, first_of
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.errors import CodeTypo, P2PCopyError, RelayLost, WrongCode
+from p2p_copy.errors import CodeTypo, P2PCopyError, RelayLost, SystemFailed, WrongCode
+from p2p_copy.meet import plain_errors
 from p2p_copy.protocol.code import Code
 from tests.cli.test_sources import Tty
 
@@ -74,6 +76,31 @@ def test_anything_else_is_called_a_bug_without_a_traceback(monkeypatch: pytest.M
 )
 def test_signals_have_the_exit_codes_that_shells_give_them(error: BaseException, code: int) -> None:
     assert explained(error)[0] == code
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (OSError(errno.EMFILE, "x"), "ulimit -n"),
+        (OSError(errno.ENFILE, "x"), "All programs on this machine"),
+        (OSError(errno.ENOMEM, "x"), "no more memory"),
+        (MemoryError(), "no more memory"),
+        (RuntimeError("can't start new thread"), "ulimit -u"),
+        (ExceptionGroup("", [trio.BrokenResourceError(), OSError(errno.EMFILE, "x")]), "ulimit -n"),
+        (PermissionError(errno.EACCES, "Not allowed", "/a/secret"), "This machine refuses something"),
+    ],
+)
+def test_what_the_system_refuses_is_no_bug(error: BaseException, sentence: str) -> None:
+    if isinstance(error, ExceptionGroup):
+        with pytest.raises(SystemFailed) as raised, plain_errors():
+            raise error
+        error = raised.value
+    code, said = explained(error)
+    assert code == SystemFailed.exit_code
+    assert sentence in said
+    assert len(said.splitlines()) == 1
+    assert "bug" not in said
+    assert "secret" not in said
 
 
 def test_what_was_probably_meant_is_shown_to_people_only() -> None:

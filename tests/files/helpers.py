@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import stat
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,7 @@ from p2p_copy.protocol.manifest import Item
 from p2p_copy.protocol.messages import Entry, Kind, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from p2p_copy.files.target import Target
 
@@ -93,3 +94,17 @@ def open_handles() -> int:
         pytest.skip("this system does not list a process' open files in /proc")
     gc.collect()  # what other tests have left in cycles must not close in between
     return len(os.listdir(handles))
+
+
+@contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no more files for the time of a `with`; without POSIX the test is skipped."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)  # all below are taken
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

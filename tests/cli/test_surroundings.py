@@ -1,0 +1,90 @@
+"""Real commands where the user's surroundings are odd: a sentence and an exit code, and never "This is a bug"."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.errors import SystemFailed, UsageError
+from tests.cli.processes import ENOUGH, PYTHON_M
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(sys.platform == "win32", reason="needs a shell, and what POSIX allows"),
+]
+
+NOWHERE = ("--server", "ws://127.0.0.1:1")
+
+
+def said(words: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a command; return its exit code, and the only sentence in which it says what went wrong."""
+    done = subprocess.run(
+        words,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=ENOUGH,
+        env=os.environ | (env or {}),
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    sentences = [line for line in done.stderr.splitlines() if line.startswith("p2p-copy: ")]
+    assert len(sentences) == 1, done.stderr
+    assert "bug" not in sentences[0]
+    return done.returncode, sentences[0]
+
+
+def in_shell(script: str, *words: str) -> list[str]:
+    """Return the words of a shell script that ends with `exec "$@"`, where these are run."""
+    return ["bash", "-c", f'{script} && exec "$@"', "bash", *words]
+
+
+def test_a_key_log_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    words = [*PYTHON_M, "send", str(tmp_path / "file"), "--server", "wss://127.0.0.1:1"]
+    code, sentence = said(words, {"SSLKEYLOGFILE": str(tmp_path / "none" / "keys")})
+    assert code == UsageError.exit_code
+    assert "SSLKEYLOGFILE" in sentence
+
+
+@pytest.mark.parametrize("words", [("send", "file"), ("receive", "--code", "lab7-a long passphrase")])
+def test_a_working_directory_that_was_removed(tmp_path: Path, words: tuple[str, ...]) -> None:
+    where = tmp_path / "gone"
+    code, sentence = said(
+        in_shell(f"mkdir '{where}' && cd '{where}' && rmdir '{where}'", *PYTHON_M, *words, *NOWHERE)
+    )
+    assert code == SystemFailed.exit_code
+    assert "The directory that p2p-copy was started in is gone" in sentence
+
+
+def without_threads(*words: str) -> list[str]:
+    """Return words that run these as a user who may have no more threads: the limit is not for root."""
+    limited = in_shell("ulimit -u 1", *words)
+    if os.geteuid():
+        return limited
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        pytest.skip("setpriv is needed to be another user")
+    rights = "-all,+dac_read_search,+dac_override"  # to reach Python and the sources wherever they are
+    kinds = [f"--{kind}={rights}" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
+    return [setpriv, "--reuid=54321", "--regid=54321", "--clear-groups", *kinds, *limited]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux counts threads as processes of a user")
+@pytest.mark.parametrize("command", ["send", "receive"])
+def test_a_user_who_may_have_no_more_threads(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    paths = [str(tmp_path / "file")] if command == "send" else ["--out", str(tmp_path / "out")]
+    words = [*PYTHON_M, command, *paths, "--server", "ws://localhost:1"]
+    code, sentence = said(without_threads(*words), {"P2P_COPY_CODE": "lab7-a long passphrase"})
+    assert code == SystemFailed.exit_code
+    assert "no more threads" in sentence

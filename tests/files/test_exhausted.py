@@ -1,0 +1,43 @@
+"""A process that can open no more files: what it was to open is not to blame, so nothing is passed over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.errors import SystemFailed
+from p2p_copy.files.source import Found, open_source, read_whole, walk
+from p2p_copy.files.target import Target
+from p2p_copy.options import Conflict, Links
+from tests.files.helpers import a_directory, a_file, no_more_files
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_walk_leaves_no_directory_out(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "inner").mkdir(parents=True)
+    walking = walk([str(tmp_path / "tree")], links=Links.KEEP, portable_names=True)
+    next(walking)
+    with no_more_files(), pytest.raises(SystemFailed):
+        next(walking)
+
+
+@pytest.mark.parametrize("read", [read_whole, open_source])
+def test_a_file_is_not_unreadable(tmp_path: Path, read: object) -> None:
+    (tmp_path / "file").write_text("x")
+    found = next(walk([str(tmp_path / "file")], links=Links.KEEP, portable_names=True))
+    assert isinstance(found, Found)
+    assert callable(read)
+    with no_more_files(), pytest.raises(SystemFailed):
+        read(found)
+
+
+def test_the_output_directory_is_not_to_blame(tmp_path: Path) -> None:
+    with Target(str(tmp_path), conflict=Conflict.REFUSE) as target, no_more_files():
+        for make, item in ((target.begin_file, a_file("f")), (target.make_directory, a_directory("d"))):
+            with pytest.raises(SystemFailed):
+                make(item)
+    with no_more_files(), pytest.raises(SystemFailed):
+        Target(str(tmp_path), conflict=Conflict.REFUSE)
