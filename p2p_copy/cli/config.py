@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from p2p_copy.cli.variables import CODE_VARIABLE, CONFIG_VARIABLE
 from p2p_copy.cli.words import is_url
 from p2p_copy.errors import UsageError
+from p2p_copy.files.home import user_place
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -43,7 +44,7 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     (command,) = commands
     named = (given[_OPTION] or [os.environ.get(CONFIG_VARIABLE, "")])[0]
     path = named or default_path()
-    config = _load(path, must_exist=bool(named))
+    config = _load(path, must_exist=bool(named)) if path else {}
     options = {name.removeprefix("--") for name in given if name.startswith("--")} - {"config"}
     table = _table(config, command, options, path)
     for key in table:
@@ -59,12 +60,9 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 
 
 def default_path() -> str:
-    """Return where this platform keeps a user's configuration of p2p-copy."""
-    if os.name == "nt":
-        base = os.environ.get("APPDATA") or os.path.expanduser("~")
-    else:
-        base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    return os.path.join(base, "p2p-copy", "config.toml")
+    """Return where this platform keeps a user's configuration of p2p-copy; empty if there is no such place."""
+    base = user_place("APPDATA") if os.name == "nt" else user_place("XDG_CONFIG_HOME", ".config")
+    return os.path.join(base, "p2p-copy", "config.toml") if base else ""
 
 
 def _load(path: str, *, must_exist: bool) -> dict[str, Any]:

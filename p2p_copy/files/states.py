@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import limits
 from p2p_copy.files import database
+from p2p_copy.files.home import user_place
 from p2p_copy.files.journal import Journal
 
 if TYPE_CHECKING:
@@ -49,14 +50,12 @@ class StateBusy(Exception):
 
 
 def default_directory() -> str:
-    """Return where states lie for this user; nothing is created."""
+    """Return where states lie for this user, empty if there is no such place; nothing is created."""
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or os.path.join(os.path.expanduser("~"), "AppData", "Local")
+        base = user_place("LOCALAPPDATA", "AppData", "Local")
     else:
-        base = os.environ.get("XDG_STATE_HOME", "")
-        if not os.path.isabs(base):  # says the specification
-            base = os.path.join(os.path.expanduser("~"), ".local", "state")
-    return os.path.join(base, "p2p-copy")
+        base = user_place("XDG_STATE_HOME", ".local", "state")
+    return os.path.join(base, "p2p-copy") if base else ""
 
 
 class State:
@@ -119,12 +118,12 @@ class States:
     """All states in one directory, which is created when it is first needed.
 
     Args:
-        directory: its path; parents that are missing are created, too.
+        directory: its path; parents that are missing are created, too. Empty: there are no states, and none is made.
 
     """
 
     def __init__(self, directory: str) -> None:
-        self._directory = os.path.abspath(directory)
+        self._directory = os.path.abspath(directory) if directory else ""
 
     def open(self, id: str) -> State | None:  # noqa: A002
         """Return the state with this id. None if there is none, or none that can be read: what is left is removed.
@@ -136,7 +135,7 @@ class States:
 
         """
         base = self._base(id)
-        if not os.path.lexists(base + _FACTS):
+        if not self._directory or not os.path.lexists(base + _FACTS):
             return None
         lock = _Lock(base + _LOCK)
         try:
@@ -162,6 +161,8 @@ class States:
         """
         base = self._base(id)
         data = _encode(facts)
+        if not self._directory:
+            raise FileNotFoundError(errno.ENOENT, "this user has no home directory with an absolute path")
         _make_directory(self._directory)
         lock = _Lock(base + _LOCK)
         try:
@@ -175,7 +176,7 @@ class States:
     def all(self) -> list[tuple[str, dict[str, Any], bool]]:
         """Return id, facts and whether it is busy, of each state that can be read; what changed last comes first."""
         try:
-            names = os.listdir(self._directory)
+            names = os.listdir(self._directory) if self._directory else []
         except OSError:
             return []
         found = []

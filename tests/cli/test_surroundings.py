@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.errors import SystemFailed, UsageError
+from p2p_copy.errors import RelayUnreachable, SystemFailed, UsageError
 from tests.cli.processes import ENOUGH, PYTHON_M
 
 if TYPE_CHECKING:
@@ -64,6 +64,30 @@ def test_a_working_directory_that_was_removed(tmp_path: Path, words: tuple[str, 
     )
     assert code == SystemFailed.exit_code
     assert "The directory that p2p-copy was started in is gone" in sentence
+
+
+@pytest.mark.parametrize("command", ["send", "receive"])
+def test_a_home_that_is_no_absolute_path(tmp_path: Path, command: str) -> None:
+    (tmp_path / "file").touch()
+    words = [*PYTHON_M, command, *(["file"] if command == "send" else ["--out", "out"]), *NOWHERE]
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("P2P_COPY_", "XDG_")) and name != "HOME"
+    }
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env=env | {"HOME": "~", "P2P_COPY_CODE": "lab7-a long passphrase"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=ENOUGH,
+        check=False,
+    )
+    assert done.returncode == RelayUnreachable.exit_code
+    assert done.stderr.count("cannot be remembered beyond this run: this user has no home directory") == 1
+    assert {path.name for path in tmp_path.iterdir()} <= {"file", "out"}
 
 
 def without_threads(*words: str) -> list[str]:

@@ -79,6 +79,23 @@ def test_states_lie_where_the_specification_says(monkeypatch: pytest.MonkeyPatch
     assert default_directory() == "/elsewhere/p2p-copy"
 
 
+@POSIX
+@pytest.mark.parametrize("home", ["", "relative", "~"])
+def test_without_an_absolute_home_there_are_no_states(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", home)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    assert default_directory() == ""
+    states = States(default_directory())
+    assert states.all() == []
+    assert states.open("0" * 32) is None
+    with pytest.raises(OSError, match="home directory"):
+        states.create("0" * 32, {})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.fault(69, "state")
 @POSIX
 def test_everything_is_for_its_owner_alone(states: States, directory: Path) -> None:
