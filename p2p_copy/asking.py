@@ -17,6 +17,7 @@ from p2p_copy.observe import Named, Outlook
 from p2p_copy.protocol.messages import Abort, Accept, Ask, Kind, Preview, Reason, Total
 from p2p_copy.protocol.names import refusal, shown
 from p2p_copy.reasons import given_up
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -91,7 +92,7 @@ async def show_stream(link: Bundle, session: Session, entry: Entry, observer: Ob
 
 
 async def _answer(link: Bundle, session: Session) -> Accept:
-    with trio.move_on_after(limits.ANSWER_TIMEOUT + limits.OFFER_TIMEOUT):
+    with within(limits.ANSWER_TIMEOUT + limits.OFFER_TIMEOUT):
         for message in session.hear(await link.receive()):
             match message:
                 case Accept():
@@ -128,7 +129,7 @@ class Question:
         session.say(Ask(self._portable))
         await link.send(session.record())
         preview: Preview | None = None
-        with trio.move_on_after(limits.OFFER_TIMEOUT):
+        with within(limits.OFFER_TIMEOUT):
             for message in session.hear(await link.receive()):
                 preview = self._note(message, observer) or preview
             if preview is None:
@@ -145,7 +146,7 @@ class Question:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
-            with trio.move_on_after(limits.ANSWER_TIMEOUT):
+            with within(limits.ANSWER_TIMEOUT):
                 yes = await self._answer(outlook)
             nursery.cancel_scope.cancel()
         if not yes:

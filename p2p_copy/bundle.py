@@ -104,6 +104,16 @@ class Bundle:
         return (self._several or self._first).aside
 
     @property
+    def taken(self) -> tuple[int, bool]:
+        """How many bytes the relay's kernel has acknowledged, and whether more wait in ours; see `dial.taken_by`."""
+        return self._several.taken if self._several else self._first.taken()
+
+    @property
+    def heard_at(self) -> float:
+        """Trio's time when anything came last."""
+        return (self._several or self._first).heard_at
+
+    @property
     def under_way(self) -> int:
         """Bytes that have come of what can be received when more is here."""
         return (self._several or self._first).under_way

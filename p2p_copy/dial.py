@@ -36,6 +36,7 @@ from p2p_copy.errors import (
 from p2p_copy.tap import Held, Tap
 from p2p_copy.tcp import TCPStream
 from p2p_copy.tls import TLSStream
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from p2p_copy.errors import P2PCopyError
@@ -179,12 +180,12 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
     """
     context = _client_context(ca_file) if address.tls else None
     try:
-        with trio.fail_after(limits.DIAL_TIMEOUT):
+        with within(limits.DIAL_TIMEOUT) as deadline:
             plain = TCPStream(await trio.open_tcp_stream(address.host, address.port))
-    except trio.TooSlowError:
-        raise timed_out(address) from None
     except OSError as error:
         raise _not_connected(address, error) from None
+    if deadline.is_over:
+        raise timed_out(address)
     tune(plain)
     if context is None:
         return _watched(Held(plain, remember=limits.HTTP_PEEK), plain)
@@ -201,7 +202,7 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
 
 
 def _watched(held: Held, plain: TCPStream) -> Held:
-    held.owed = partial(owed_for, plain)
+    held.owed, held.taken = partial(owed_for, plain), partial(taken_by, plain)
     return held
 
 

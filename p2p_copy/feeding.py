@@ -10,7 +10,6 @@ A source is not opened twice, so whoever is started anew can not go on.
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
@@ -18,7 +17,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved, PipeFailed
+from p2p_copy.delivery import Delivery
+from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed
 from p2p_copy.link import LinkBroken
 from p2p_copy.pace import Pace
 from p2p_copy.parting import anew, send_whole
@@ -27,7 +27,7 @@ from p2p_copy.protocol.digest import RootDigest, StreamDigest
 from p2p_copy.protocol.messages import Abort, Data, FileEnd, Finish, Held, Holds, Page, Progress, Receipt
 from p2p_copy.protocol.window import Window
 from p2p_copy.reasons import given_up
-from p2p_copy.stalls import Stalls, slow_way
+from p2p_copy.stalls import slow_way
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from p2p_copy.observe import Observer
     from p2p_copy.protocol.messages import Accept, Entry, Message
     from p2p_copy.protocol.session import Session
+    from p2p_copy.stalls import Stalls
 
 
 class Source(Protocol):
@@ -128,8 +129,8 @@ class Feed:
         self._held = None
         self._reached = 0
         self.unsent.clear()
-        stalls = Stalls(observer, link)
-        patience = trio.CancelScope()  # without limit while the source sets the pace
+        delivery = Delivery(link, session, observer, slow_output=self._slow_output)
+        stalls = delivery.stalls
         session.say(Page((self._source.entry,)))
         await send_whole(link, session.record())
 
@@ -138,19 +139,18 @@ class Feed:
                 try:
                     async for record in records:
                         self.unsent.popleft()
-                        with stalls.waiting_for(lambda: slow_way(stalls)):
+                        with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.gone):
                             await send_whole(link, record)
                 except LinkBroken:
                     return  # the listener learns why, perhaps from the receiver's own last words
-            patience.deadline = trio.current_time() + limits.RECEIPT_TIMEOUT
-            observer.verifying()
+            await delivery.wait_for_receipt()
 
         to_wire, made = trio.open_memory_channel[bytes](limits.PIPELINE)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stalls.watch)
             nursery.start_soon(self._produce, to_wire, session, stalls)
             nursery.start_soon(transmit, made)
-            receipt = await self._listen(link, session, patience, stalls, observer)
+            receipt = await self._listen(link, session, delivery, observer)
             nursery.cancel_scope.cancel()
         size = self.entry.size
         if receipt != Receipt(1, size, 0, 0, self.root):
@@ -282,20 +282,21 @@ class Feed:
         return session.record()
 
     async def _listen(
-        self, link: Bundle, session: Session, patience: trio.CancelScope, stalls: Stalls, observer: Observer
+        self, link: Bundle, session: Session, delivery: Delivery, observer: Observer
     ) -> Receipt:
-        with patience:
+        with delivery.patience(beats=True):  # its output may stand still for hours
             while True:
                 record = await link.receive()
-                stalls.heard_at = trio.current_time()
-                if patience.deadline < math.inf:
-                    patience.deadline = trio.current_time() + limits.RECEIPT_TIMEOUT
+                delivery.stalls.heard_at = trio.current_time()
                 for message in session.hear(record):
                     if isinstance(message, Receipt):
                         return message
                     self._hear(message, observer)
+                    delivery.hear(message)
                 self._moved.unpark_all()
-        raise PeerLost("The receiver has everything, but does not confirm it.")
+
+    def _slow_output(self) -> str:
+        return "" if self._acknowledged == self._window.end else _SLOW_READER
 
     def _hear(self, message: Message, observer: Observer) -> None:
         match message:

@@ -100,6 +100,12 @@ class Incoming:
         self.excluded = 0
         self.root: bytes | None = None
         self.goodbye = False
+        self._finishing: Finish | None = None
+
+    @property
+    def ending(self) -> bool:
+        """Whether `finish` is due."""
+        return self._finishing is not None
 
     def take(self, records: Sequence[bytes | str], now: float) -> list[bytes]:
         """Act on records, in order, at time `now` (seconds) and return the records to answer with.
@@ -118,19 +124,43 @@ class Incoming:
                 self._write_whole_files()
         written, self._written = self._written, 0
         self._target.kept.commit(written)
-        if self.root is None and now >= self._next_report:
+        if self.root is None and (self.ending or now >= self._next_report):
             self._next_report = now + limits.PROGRESS_INTERVAL
-            self._session.say(Progress(self.files, self.size))
-        self._close_answer()
-        answers, self._answers = self._answers, []
-        return answers
+            self._say_progress()
+        return self._take_answers()
 
     def beat(self) -> bytes | None:
         """Return a record that says no more than that this side is there; None once all is here."""
         if self.root is not None:
             return None
-        self._session.say(Progress(self.files, self.size))
+        self._say_progress()
         return self._session.record()
+
+    def finish(self) -> list[bytes]:
+        """Hold what is here against the sender's sums; return the records to answer with, the receipt among them.
+
+        Raises:
+            PeerMisbehaved: it does not add up.
+
+        """
+        assert self._finishing is not None, "only when ending"
+        message, self._finishing = self._finishing, None
+        root = self._manifest.finish(message)
+        self._close_directories()
+        self._target.remove_orphans()
+        self._session.say(
+            Receipt(self.files, self.delivered, self._rejected, self.skipped + self.excluded, root)
+        )
+        self.root = root
+        return self._take_answers()
+
+    def _say_progress(self) -> None:
+        self._session.say(Progress(self.files, self.size, self._session.heard))
+
+    def _take_answers(self) -> list[bytes]:
+        self._close_answer()
+        answers, self._answers = self._answers, []
+        return answers
 
     def _close_answer(self) -> None:
         if self._session.pending:
@@ -156,7 +186,7 @@ class Incoming:
             case Total():
                 pass
             case Finish():
-                self._finish(message)
+                self._finishing = message
             case Goodbye():
                 self.goodbye = True
             case Abort():
@@ -404,13 +434,3 @@ class Incoming:
             if not directory.refused:
                 self._target.finish_directory(directory)
             directory.shorten()
-
-    def _finish(self, message: Finish) -> None:
-        self._write_whole_files()
-        root = self._manifest.finish(message)
-        self._close_directories()
-        self._target.remove_orphans()
-        self._session.say(
-            Receipt(self.files, self.delivered, self._rejected, self.skipped + self.excluded, root)
-        )
-        self.root = root

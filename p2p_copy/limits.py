@@ -251,10 +251,20 @@ ANSWER_TIMEOUT: Final = 3600.0
 """Seconds that a receiver's user may take to answer: a lunch, and as long as one side waits for the other."""
 
 RECEIPT_TIMEOUT: Final = 600.0
-"""Seconds without any message from the receiver, after all was sent, before the sender gives up on the receipt."""
+"""Seconds in which nothing moves, after all was sent, before the sender gives up on the receipt."""
 
 GOODBYE_TIMEOUT: Final = 5.0
-"""Seconds for saying goodbye: the last record, the close frame. Whoever does not answer is cut."""
+"""Seconds for saying goodbye: the last record, the close frame. Whoever does not answer, or takes nothing, is cut."""
+
+PARTING_LIMIT: Final = 80.0
+"""Seconds for last words in all, while what is queued before them moves. Service managers kill after 90."""
+
+TICK: Final = 0.5
+"""Seconds between two looks at what has a deadline."""
+
+NOT_RUN: Final = 5.0
+"""Seconds between two looks after which this process did not run in between: it was stopped, or its machine was. All
+who look do so every two seconds or more often, and a busy machine makes nobody wait for three more."""
 
 PATIENCE: Final = 12 * 3600.0
 """Seconds for which a side that lost the other one, or the relay, tries to come back unless told otherwise

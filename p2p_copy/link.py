@@ -36,6 +36,7 @@ from p2p_copy.dial import RelayAddress, dial, no_websocket, parse_address, timed
 from p2p_copy.duct import Duct, Parcel
 from p2p_copy.inbox import Piece
 from p2p_copy.tap import Held, nothing_owed, nothing_taken
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -93,6 +94,7 @@ class Link(ObjectStream[bytes | str]):
             path=path,
             receive_buffer_size=limits.RECEIVE_BUFFER,
         )
+        self._is_client = host is not None
         self._reading = trio.CancelScope(shield=True)  # ends with the link: last words need a reader, too
         self._over = False  # the reader has ended: nothing more will ever come
         self._waits: set[trio.CancelScope] = set()
@@ -182,6 +184,11 @@ class Link(ObjectStream[bytes | str]):
                 self.abort()
 
     @property
+    def heard_at(self) -> float:
+        """Trio's time when anything came last."""
+        return self._tap.heard
+
+    @property
     def under_way(self) -> int:
         """Bytes that have come of what can be received when more is here."""
         return self._codec.under_way + self._duct.held
@@ -194,8 +201,17 @@ class Link(ObjectStream[bytes | str]):
         """Close with code 1000."""
         await self.close(1000)
 
-    async def close(self, code: int, reason: str = "", *, within: float = limits.GOODBYE_TIMEOUT) -> None:
-        """Say goodbye and wait `within` seconds for the peer to have read everything; then cut. Never fails."""
+    async def close(self, code: int, reason: str = "", *, patience: float = limits.GOODBYE_TIMEOUT) -> None:
+        """Say goodbye and wait for the peer to have read everything; then cut. Never fails.
+
+        A peer has `patience` seconds. A client gives its relay more, as long as that takes something or passes on what
+        the other side says, and `limits.PARTING_LIMIT` in all: a relay with a limit on the rate reads slowly what came
+        before the goodbye.
+        """
+
+        def moves() -> object:
+            return (self.taken(), self.heard_at) if self._is_client else None
+
         if self._closed or self._failure is not None:
             self._closed = True  # and if it was cut before, it must not seem to be a proper end now
             await trio.lowlevel.checkpoint()
@@ -204,7 +220,10 @@ class Link(ObjectStream[bytes | str]):
         self._inbox.discard()
         self._duct.stop()  # what comes now need not wait there
         try:
-            with trio.move_on_after(within), contextlib.suppress(Exception):
+            with (
+                within(patience, moves=moves, most=limits.PARTING_LIMIT),
+                contextlib.suppress(Exception),
+            ):
                 await self._until_over(partial(self._connection.aclose, code, reason or None))
                 await self._until_over(trio.sleep_forever)
         finally:
@@ -277,17 +296,17 @@ class Link(ObjectStream[bytes | str]):
                 if tap.sending or rest > 0:
                     await trio.sleep(min(rest, limits.VANISHED_LOOK) if rest > 0 else limits.VANISHED_LOOK)
                     continue
-                with trio.move_on_after(limits.KEEPALIVE_TIMEOUT) as patience:
+                with within(limits.KEEPALIVE_TIMEOUT) as patience:
                     await self.ping()
                 # A pong may lie behind messages that we have not taken: then the silence is ours.
                 deaf_until = max(tap.heard, self._inbox.listening_since, self._duct.listening_since)
-                if patience.cancelled_caught and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
+                if patience.is_over and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
                     self.abort()
 
 
 @asynccontextmanager
 async def connect(address: RelayAddress, path: str, *, ca_file: str | None = None) -> AsyncIterator[Link]:
-    """Connect to a relay and open a WebSocket at `path`, all within `limits.CONNECT_TIMEOUT`.
+    """Connect to a relay and open a WebSocket at `path`, each within `limits.CONNECT_TIMEOUT`.
 
     On a normal exit the link is closed politely; after an exception it is cut, so that the other end does
     not take it for a proper end.
@@ -302,12 +321,10 @@ async def connect(address: RelayAddress, path: str, *, ca_file: str | None = Non
         RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused: no link.
 
     """
-    deadline = trio.current_time() + limits.CONNECT_TIMEOUT
-    try:
-        with trio.fail_at(deadline):
-            tap = await dial(address, ca_file)
-    except trio.TooSlowError:
-        raise timed_out(address) from None
+    with within(limits.CONNECT_TIMEOUT) as deadline:
+        tap = await dial(address, ca_file)
+    if deadline.is_over:
+        raise timed_out(address)
     link = Link(
         tap,
         Codec(ConnectionType.CLIENT, max_message=limits.MAX_RECORD),
@@ -317,12 +334,12 @@ async def connect(address: RelayAddress, path: str, *, ca_file: str | None = Non
 
     async def opened() -> Link:
         try:
-            with trio.fail_at(deadline):
+            with within(limits.CONNECT_TIMEOUT) as deadline:
                 await link._until_over(link._connection._open_handshake.wait)
         except LinkBroken:
             raise no_websocket(address, tap.first) from None
-        except trio.TooSlowError:
-            raise (no_websocket(address, tap.first) if tap.first else timed_out(address)) from None
+        if deadline.is_over:
+            raise no_websocket(address, tap.first) if tap.first else timed_out(address)
         return link
 
     async with _running(link, opened):

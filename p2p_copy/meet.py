@@ -34,6 +34,7 @@ from p2p_copy.protocol.session import ZSTD, Session
 from p2p_copy.several import LINK_ERRORS
 from p2p_copy.terms import binding, may_tell_token
 from p2p_copy.version import PROGRAM
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -180,15 +181,12 @@ async def _joined(
     """Connect to the relay, wait for the other side in a room; yield the link, and the relay's terms."""
     address = parse_address(partner.relay)
     partner.observer.connecting(str(address))
-    deadline = trio.current_time() + limits.CONNECT_TIMEOUT
     async with connect(address, rendezvous.room_path(room), ca_file=partner.ca_file) as link:
-        yield link, await _join(link, partner, claim, address, deadline, wait)
+        yield link, await _join(link, partner, claim, address, wait)
 
 
-async def _join(
-    link: Link, partner: Partner, claim: str, address: RelayAddress, deadline: float, wait: float
-) -> Welcome:
-    """Tell the relay what we want, hear its welcome before the deadline, and wait for the other side."""
+async def _join(link: Link, partner: Partner, claim: str, address: RelayAddress, wait: float) -> Welcome:
+    """Tell the relay what we want, hear its welcome, and wait for the other side."""
     token, observer = partner.token, partner.observer
     if token and not may_tell_token(address):
         observer.notice("The access token was not sent: with ws:// everybody on the way could read it.")
@@ -201,9 +199,9 @@ async def _join(
         claim=claim,
     )
     await link.send(rendezvous.encode(hello))
-    with trio.move_on_at(deadline) as silence:
+    with within(limits.CONNECT_TIMEOUT) as silence:
         welcome = await _hear_relay(link)
-    if silence.cancelled_caught or not isinstance(welcome, Welcome):
+    if silence.is_over or not isinstance(welcome, Welcome):
         raise NotARelay(f"{address} accepts connections, but does not welcome us as a p2p-copy relay would.")
     if welcome.notice:
         observer.notice(f"The relay says: {welcome.notice}")
@@ -273,8 +271,8 @@ async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, 
 
 
 async def _next_step(link: Link) -> bytes:
-    with trio.move_on_after(limits.HANDSHAKE_TIMEOUT) as deadline:
+    with within(limits.HANDSHAKE_TIMEOUT) as deadline:
         message = await link.receive()
-    if deadline.cancelled_caught:
+    if deadline.is_over:
         raise LinkBroken("The other side is connected but does not answer.")
     return message.encode() if isinstance(message, str) else message  # text is no step, and refused as such

@@ -138,7 +138,7 @@ class Observer:
         """One path was left as it was at the receiver, as asked."""
 
     def verifying(self) -> None:
-        """All bytes are through; the receipt is awaited."""
+        """The receiver has all that was sent; its receipt is awaited."""
 
 
 class Discreet(Observer):

@@ -174,7 +174,7 @@ class Pour:
 
     async def _hear(self, hearing: _Hearing, session: Session, stalls: Stalls) -> None:
         """Take the next records."""
-        with stalls.waiting_for(_NOTHING_COMES):
+        with stalls.waiting_for(_NOTHING_COMES, lambda: stalls.coming):
             records = await hearing.records()
         try:
             await trio.to_thread.run_sync(self._act, hearing, session, records)
@@ -259,15 +259,17 @@ class Pour:
         def is_done() -> bool:
             return hearing.finished and not self._window.size
 
-        while not is_done():
+        done = False
+        while not done:
             with trio.move_on_after(limits.PROGRESS_INTERVAL):
                 while not is_done() and self._window.start - said < limits.STREAM_ACKNOWLEDGE:
                     await self._moved.park()
             observer.progress(0, self._window.start)
             now = trio.current_time()
-            if self._window.start > said or now - beat >= limits.BEAT:
+            done = is_done()
+            if done or self._window.start > said or now - beat >= limits.BEAT:
                 said, beat = self._window.start, now
-                session.say(Progress(0, said))
+                session.say(Progress(0, said, session.heard))
                 try:
                     await send_whole(link, session.record())
                 except LinkBroken:

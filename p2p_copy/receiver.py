@@ -33,6 +33,7 @@ from p2p_copy.several import LINK_ERRORS
 from p2p_copy.stalls import Stalls, nothing_comes_from_sender
 from p2p_copy.telling import tell
 from p2p_copy.version import FULL_NAME, PROGRAM
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -251,7 +252,7 @@ class _Receiving:
 
     async def _hear_offer(self, link: Bundle, session: Session) -> Offer | None:
         """Hear what the sender comes for; None if it is only to say that it knows."""
-        with trio.move_on_after(limits.OFFER_TIMEOUT):
+        with within(limits.OFFER_TIMEOUT):
             for message in session.hear(await link.receive()):
                 match message:
                     case Offer():
@@ -341,7 +342,7 @@ class _Receiving:
                 limit = limits.RECEIPT_LINGER if incoming.root is not None else math.inf
                 with trio.move_on_after(limit) as deadline:
                     try:
-                        with stalls.waiting_for(nothing_comes):
+                        with stalls.waiting_for(nothing_comes, lambda: stalls.coming):
                             records = [await self._next(to_disk, link, incoming)]
                     except trio.EndOfChannel:
                         if incoming.root is None:
@@ -355,12 +356,17 @@ class _Receiving:
                 with stalls.waiting_for(_SLOW_DISK):
                     answers = await trio.to_thread.run_sync(incoming.take, records, trio.current_time())
                 tell(incoming, self._observer)
-                if incoming.root is not None and not incoming.goodbye:
-                    counts = incoming.files, incoming.delivered, incoming.failures, incoming.skipped
-                    root = incoming.root.hex()
-                    await self._confirm(Report(*counts, root, self._seconds, incoming.excluded))
                 for answer in answers:
                     await send_whole(link, answer)
+                if incoming.ending:
+                    with stalls.waiting_for(_SLOW_DISK):
+                        answers = await trio.to_thread.run_sync(incoming.finish)
+                        assert incoming.root is not None, "just found"
+                        counts = incoming.files, incoming.delivered, incoming.failures, incoming.skipped
+                        root = incoming.root.hex()
+                        await self._confirm(Report(*counts, root, self._seconds, incoming.excluded))
+                    for answer in answers:
+                        await send_whole(link, answer)
             nursery.cancel_scope.cancel()
 
     async def _next(

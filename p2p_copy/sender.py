@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.asking import show
+from p2p_copy.delivery import Delivery
 from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files import named
 from p2p_copy.files.counting import Counting, count
@@ -45,8 +45,9 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.protocol.names import shown
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.reasons import SENTENCES, given_up
-from p2p_copy.stalls import Stalls, slow_way
+from p2p_copy.stalls import slow_way
 from p2p_copy.version import FULL_NAME, PROGRAM
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -242,7 +243,7 @@ class _Sending:
 async def _offer(link: Bundle, session: Session, offer: Offer) -> Accept | Ask:
     session.say(offer)
     await link.send(session.record())
-    with trio.move_on_after(limits.OFFER_TIMEOUT):
+    with within(limits.OFFER_TIMEOUT):
         for message in session.hear(await link.receive()):
             match message:
                 case Accept() | Ask():
@@ -267,12 +268,11 @@ async def _stream(
     """Send all records while listening to the receiver; return its receipt, checked."""
     stop_counting = False
     outgoing_news = News()
-    stalls = Stalls(observer, link)
+    delivery = Delivery(link, session, observer)
+    stalls = delivery.stalls
 
     def no_way() -> str:
         return slow_way(stalls)
-
-    patience = trio.CancelScope()  # without limit while the disk here sets the pace
 
     async def count_all() -> None:
         passed = itertools.count()
@@ -310,12 +310,11 @@ async def _stream(
             try:
                 async for records in handfuls:
                     while records:
-                        with stalls.waiting_for(no_way):
+                        with stalls.waiting_for(no_way, lambda: stalls.gone):
                             await link.send(records.pop(0))
             except LinkBroken:
                 return  # the listener learns why, perhaps from the receiver's own last words
-        patience.deadline = trio.current_time() + limits.RECEIPT_TIMEOUT
-        observer.verifying()
+        await delivery.wait_for_receipt()
 
     to_wire, from_disk = trio.open_memory_channel[list[bytes]](0)
     async with trio.open_nursery() as nursery:
@@ -324,7 +323,7 @@ async def _stream(
         nursery.start_soon(produce, to_wire)
         nursery.start_soon(transmit, from_disk)
         try:
-            receipt = await _listen(link, session, outgoing, outgoing_news, patience, stalls, observer)
+            receipt = await _listen(link, session, outgoing, outgoing_news, delivery, observer)
         finally:
             stop_counting = True
             nursery.cancel_scope.cancel()
@@ -348,16 +347,13 @@ async def _listen(
     session: Session,
     outgoing: Outgoing,
     news: News,
-    patience: trio.CancelScope,
-    stalls: Stalls,
+    delivery: Delivery,
     observer: Observer,
 ) -> Receipt:
-    with patience:
+    with delivery.patience(beats=False):
         while True:
             record = await link.receive()
-            stalls.heard_at = trio.current_time()
-            if patience.deadline < math.inf:
-                patience.deadline = trio.current_time() + limits.RECEIPT_TIMEOUT
+            delivery.stalls.heard_at = trio.current_time()
             for message in session.hear(record):
                 if isinstance(message, Receipt):
                     return message
@@ -366,7 +362,7 @@ async def _listen(
                     news.come()
                 else:
                     _note(message, outgoing, observer)
-    raise PeerLost("The receiver has everything, but does not confirm it.")
+                delivery.hear(message)
 
 
 def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:

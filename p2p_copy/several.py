@@ -10,7 +10,12 @@ What goes where is decided in `protocol.bundle`; here it is carried.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
@@ -23,11 +28,13 @@ from p2p_copy.pauses import Pauses
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.bundle import Note, Notes, Outbox, Sorter, is_note
 from p2p_copy.protocol.rendezvous import Movement, Way
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
 
     from p2p_copy.observe import Observer
+    from p2p_copy.watches import Deadline
 
 LINK_ERRORS: Final = (anyio.EndOfStream, LinkBroken)
 """What links raise that are at their end, be it one or several."""
@@ -130,6 +137,18 @@ class Several:
         return next((link.aside for link in self._open.values()), "")
 
     @property
+    def taken(self) -> tuple[int, bool]:
+        """What a link says of itself, of all links together."""
+        each = [link.taken() for link in self._open.values()]
+        waits = any(waiting for _, waiting in each) or self._outbox.waiting > 0
+        return sum(taken for taken, _ in each), waits
+
+    @property
+    def heard_at(self) -> float:
+        """Trio's time when anything came last over any of them."""
+        return max((link.heard_at for link in self._open.values()), default=0)
+
+    @property
     def under_way(self) -> int:
         """Bytes that have come of what can be received when more is here."""
         return sum(link.under_way for link in self._open.values())
@@ -169,14 +188,22 @@ class Several:
         self._code = code
         self._due.add(self._latest)
         self._work.unpark_all()
-        with trio.move_on_after(limits.GOODBYE_TIMEOUT):
+        with self._moving():
             while self._over is None and not self._outbox.settled:
                 await self._room.park()
         self._closing = True
         self._work.unpark_all()
-        with trio.move_on_after(limits.GOODBYE_TIMEOUT):
+        with self._moving():
             while self._open:
                 await self._change.park()
+
+    def _moving(self) -> AbstractContextManager[Deadline]:
+        """Give the body time while something moves."""
+        return within(
+            limits.GOODBYE_TIMEOUT,
+            moves=lambda: (self.taken, self.heard_at),
+            most=limits.PARTING_LIMIT,
+        )
 
     # --- What runs beside ---
 
@@ -266,13 +293,11 @@ class Several:
 
     async def _listen(self, number: int, link: Link) -> _End:
         """Take what comes over one link, from the other side's first note on; return why nothing more does."""
-        with trio.CancelScope() as patience:
-            if number not in self._up:
-                patience.deadline = trio.current_time() + limits.HANDSHAKE_TIMEOUT
+        with within(limits.HANDSHAKE_TIMEOUT if number not in self._up else math.inf) as patience:
             try:
                 while True:
                     self._take(number, await link.receive())
-                    patience.deadline = math.inf
+                    patience.restart(math.inf)
             except (PeerMisbehaved, *LINK_ERRORS) as error:
                 return error
             except anyio.ClosedResourceError:

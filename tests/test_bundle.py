@@ -39,6 +39,7 @@ class StandIn:
 
     aside = ""
     under_way = 0
+    heard_at = 0.0
 
     def __init__(self) -> None:
         self.out, self._theirs = trio.open_memory_channel[bytes | str](2)
@@ -64,6 +65,9 @@ class StandIn:
             raise anyio.EndOfStream from None
         except trio.ClosedResourceError:
             raise LinkBroken from None
+
+    def taken(self) -> tuple[int, bool]:
+        return 0, False
 
     async def aclose(self) -> None:
         await self.close()

@@ -66,6 +66,8 @@ class Receiving:
 
     aside = ""
     under_way = 0
+    taken = (0, False)
+    heard_at = 0.0
     width = 1
 
     def __init__(self) -> None:
@@ -153,7 +155,7 @@ async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: G
             async def lose() -> None:
                 await first.take(size)
                 await wait_all_tasks_blocked(0.01)
-                first.say(Progress(0, size // 2))
+                first.say(Progress(0, size // 2, 1))
                 first.end()
 
             async with trio.open_nursery() as both:
@@ -227,7 +229,7 @@ async def test_what_was_not_sent_over_this_link_cannot_be_acknowledged_over_it(g
                 second.slow = True
                 second.say(held(0))
                 await wait_all_tasks_blocked(0.01)
-                second.say(Progress(0, size))
+                second.say(Progress(0, size, 1))
                 await wait_all_tasks_blocked(0.01)
                 second.slow = False
                 second.may_send.set()

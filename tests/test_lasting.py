@@ -680,6 +680,52 @@ async def test_a_way_that_takes_nothing_is_named(
 
 
 @pytest.mark.usefixtures("soon")
+async def test_what_has_left_the_sender_is_watched_until_the_receiver_confirms_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fits into the sockets, so all is sent long before anything of it is there."""
+    (tmp_path / "file").write_bytes(os.urandom(100_000))
+    take = Incoming.take
+    both = Both()
+    early: list[str] = []
+
+    def slowly(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
+        until = time.monotonic() + 30
+        while not self.files and not both.sender.stalls and time.monotonic() < until:
+            time.sleep(0.01)
+        early.extend(both.sender.states[-1:])
+        return take(self, records, now)
+
+    monkeypatch.setattr(Incoming, "take", slowly)
+    await copy([tmp_path / "file"], tmp_path / "out", both=both)
+    assert both.reports[0].files == 1
+    assert early[0] == "paired", "it is not verified before it is there"
+    assert both.sender.states[-1] == "verifying"
+    assert "everything was sent, and the receiver's disk" in both.sender.stalls[0]
+    assert both.sender.stalls[-1] == "moving"
+
+
+async def test_a_sender_that_gives_up_on_the_receipt_says_what_the_receiver_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
+    (tmp_path / "file").write_bytes(os.urandom(100_000))
+    take = Incoming.take
+    both = Both()
+
+    def slowly(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
+        until = time.monotonic() + 30
+        while both.sent is None and time.monotonic() < until:
+            time.sleep(0.01)
+        return take(self, records, now)
+
+    monkeypatch.setattr(Incoming, "take", slowly)
+    await copy([tmp_path / "file"], tmp_path / "out", both=both)
+    assert isinstance(both.sent, PeerLost)
+    assert "nothing more of it has reached the receiver" in str(both.sent)
+
+
+@pytest.mark.usefixtures("soon")
 async def test_a_sender_whose_disk_gives_nothing_is_told_from_a_way_that_takes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

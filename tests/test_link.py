@@ -15,7 +15,7 @@ from p2p_copy import limits
 from p2p_copy.inbox import Piece
 from p2p_copy.link import LinkBroken, RelayAddress, accept, connect
 from tests.links import MAX, accepted, linked, serving
-from tests.websocket import BINARY, PING, PONG, RawClient, frame, virtual_time
+from tests.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
 
 if TYPE_CHECKING:
     from p2p_copy.tcp import TCPStream
@@ -300,7 +300,7 @@ async def test_a_peer_that_reads_nothing_is_cut() -> None:
         async with accept(ours, max_message=MAX) as (_, link):
             await trio.testing.wait_all_tasks_blocked()
             began = trio.current_time()
-            await link.close(1012, within=3)
+            await link.close(1012, patience=3)
             assert trio.current_time() - began == pytest.approx(3)
 
 
@@ -455,6 +455,16 @@ async def test_a_peer_that_answers_no_ping_is_gone() -> None:
         silence = limits.KEEPALIVE_INTERVAL + limits.KEEPALIVE_TIMEOUT
         assert trio.current_time() - began == pytest.approx(silence)
         assert await client.ending() == 1006
+
+
+@virtual_time()
+async def test_a_peer_that_has_answered_while_this_process_did_not_run_is_not_gone() -> None:
+    async with accepted() as (link, client):
+        await trio.sleep(limits.KEEPALIVE_INTERVAL + 1)
+        await pause(10 * limits.KEEPALIVE_TIMEOUT)  # the ping is out, and its answer comes behind this
+        await trio.sleep(limits.KEEPALIVE_TIMEOUT / 2)
+        await client.send("there")
+        assert await link.receive() == "there"
 
 
 @virtual_time()

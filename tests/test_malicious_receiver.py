@@ -256,7 +256,7 @@ async def test_nothing_is_ever_sent_but_what_was_named(source: Path) -> None:
     """A receiver can ask for no path: whatever it says, it hears of the tree that the sender's user has named."""
 
     async def ask(attacker: Attacker) -> None:
-        await attacker.say(Reject(0, Reason.SKIPPED, "../other"), Progress(2**64 - 1, 2**64 - 1))
+        await attacker.say(Reject(0, Reason.SKIPPED, "../other"), Progress(2**64 - 1, 2**64 - 1, 2**64 - 1))
         await attacker.hear(Finish)
         await attacker.link.aclose()
 
@@ -323,7 +323,7 @@ async def test_who_only_says_that_it_is_there_gets_the_patience_it_shows_and_no_
     async def ping(attacker: Attacker) -> None:
         await attacker.hear(Finish)
         for number in range(2_000):
-            await attacker.say(Progress(number, 2**64 - 1 - number))
+            await attacker.say(Progress(number, 2**64 - 1 - number, number))
         await trio.sleep_forever()
 
     one = await attack(source, ping)

@@ -51,7 +51,10 @@ class Transfer:
         if not records:
             return False
         self._now += 1
-        for answer in self.incoming.take(records, self._now):
+        answers = self.incoming.take(records, self._now)
+        if self.incoming.ending:
+            answers += self.incoming.finish()
+        for answer in answers:
             for message in self.sender.hear(answer):
                 self.answers.append(message)
                 if isinstance(message, Reject):

@@ -45,6 +45,8 @@ class Parted:
 
     aside = ""
     under_way = 0
+    taken = (0, False)
+    heard_at = 0.0
     width = 1
 
     def __init__(self) -> None:

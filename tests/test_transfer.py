@@ -27,8 +27,6 @@ from tests.trees import leftovers, make_tree, snapshot
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from p2p_copy.protocol.messages import Finish
-
 
 async def test_a_tree_arrives_with_everything_it_has(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
@@ -166,13 +164,13 @@ async def test_a_receipt_that_never_comes_is_not_waited_for_without_end(
     monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
     (tmp_path / "file").write_text("x")
     stuck = threading.Event()
-    finish = Incoming._finish
+    finish = Incoming.finish
 
-    def late(self: Incoming, message: Finish) -> None:
+    def late(self: Incoming) -> list[bytes]:
         stuck.wait(3)
-        finish(self, message)
+        return finish(self)
 
-    monkeypatch.setattr(Incoming, "_finish", late)
+    monkeypatch.setattr(Incoming, "finish", late)
     both = await copy([tmp_path / "file"], tmp_path / "out")
     stuck.set()
     assert isinstance(both.sent, PeerLost)

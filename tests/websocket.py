@@ -37,6 +37,13 @@ def virtual_time() -> pytest.MarkDecorator:
     return pytest.mark.parametrize("anyio_backend", [pytest.param(("trio", {"clock": clock}), id="virtual")])
 
 
+async def pause(seconds: float) -> None:
+    """Let this process be stopped for so long, in virtual time: nothing ran, nobody looked."""
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, MockClock)
+    clock.jump(seconds)
+
+
 def frame(kind: int, payload: bytes = b"", *, final: bool = True, masked: bool = True) -> bytes:
     """Return one frame as a client sends it, with a mask of zeros."""
     first, mask = kind | final << 7, masked << 7

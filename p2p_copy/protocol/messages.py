@@ -283,10 +283,11 @@ class Holds:
 
 @dataclass(slots=True)
 class Progress:
-    """Files completed and bytes written so far, at the receiver."""
+    """Files completed and bytes written so far, at the receiver, and how many of the sender's records it has taken."""
 
     files: int
     size: int
+    records: int
 
 
 @dataclass(slots=True)

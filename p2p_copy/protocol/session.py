@@ -39,6 +39,8 @@ class Session:
         self._states = Lock()
         self._parts: list[bytes | memoryview] = []
         self._final = False
+        self.made = self.heard = 0
+        """Records of this side, and of the other one."""
         self.pending = 0
         """Content bytes said and not yet in a record."""
 
@@ -62,6 +64,7 @@ class Session:
     def record(self) -> bytes:
         """Return all that was said since the last record, sealed."""
         parts, self._parts, self.pending = self._parts, [], 0
+        self.made += 1
         return self._sealer.seal(parts, final=self._final)
 
     def hear(self, record: bytes | str, into: memoryview | None = None) -> list[Message]:
@@ -83,4 +86,5 @@ class Session:
                 self._they, self._we = states
         if opened.final != (bool(messages) and isinstance(messages[-1], LAST)):
             raise PeerMisbehaved("The other side marked its last record wrongly.")
+        self.heard += 1
         return messages

@@ -53,6 +53,7 @@ _HOLE: Final = struct.Struct(">IQQ")
 _INDEX: Final = struct.Struct(">I")
 _INDEX_REASON: Final = struct.Struct(">IB")
 _TWO: Final = struct.Struct(">QQ")
+_THREE: Final = struct.Struct(">QQQ")
 _FINISH: Final = struct.Struct(">QQQQ")
 _PREVIEW: Final = struct.Struct(">QQBI")
 _HELD: Final = struct.Struct(f">IQ{limits.DIGEST}s")
@@ -327,7 +328,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         0x15,
         lambda m: _INDEX.pack(m.end) + b"".join(_HELD.pack(f.index, f.size, f.digest) for f in m.files),
     ),
-    Progress: (0x13, lambda m: _TWO.pack(m.files, m.size)),
+    Progress: (0x13, lambda m: _THREE.pack(m.files, m.size, m.records)),
     Receipt: (0x14, lambda m: _FINISH.pack(m.files, m.size, m.rejected, m.skipped) + m.root),
     Abort: (0x1F, lambda m: bytes((m.reason,)) + encode_text(m.sentence, _MAX_TEXT_BYTES)),
 }
@@ -348,7 +349,7 @@ _DECODERS: dict[int, Callable[[Reader], Message]] = {
     0x11: _decode_accept,
     0x12: lambda r: Reject(*_decode_indexed(r), r.text(2 * limits.MAX_PATH)),
     0x15: _decode_holds,
-    0x13: lambda r: Progress(*r.fields(_TWO)),
+    0x13: lambda r: Progress(*r.fields(_THREE)),
     0x14: _decode_receipt,
     0x1F: _decode_abort,
 }

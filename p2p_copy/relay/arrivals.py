@@ -6,12 +6,13 @@ import math
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import trio
-
 from p2p_copy.relay import events
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from p2p_copy.watches import Deadline
 
 
 class Arrivals:
@@ -19,26 +20,26 @@ class Arrivals:
 
     def __init__(self) -> None:
         """Begin with nobody."""
-        self._scopes: set[trio.CancelScope] = set()
+        self._deadlines: set[Deadline] = set()
 
     @contextmanager
     def budget(self, seconds: float) -> Iterator[Callable[[], None]]:
         """Limit the time until the function that is yielded gets called."""
-        with trio.move_on_after(seconds) as scope:
+        with within(seconds) as deadline:
 
             def arrived() -> None:
-                scope.deadline = math.inf
-                self._scopes.discard(scope)
+                deadline.restart(math.inf)
+                self._deadlines.discard(deadline)
 
-            self._scopes.add(scope)
+            self._deadlines.add(deadline)
             try:
                 yield arrived
             finally:
-                self._scopes.discard(scope)
-        if scope.cancelled_caught:
+                self._deadlines.discard(deadline)
+        if deadline.is_over:
             events.TOO_SLOW.log()
 
     def cancel(self) -> None:
         """End them all."""
-        for scope in self._scopes:
-            scope.cancel()
+        for deadline in self._deadlines:
+            deadline.cancel()

@@ -37,6 +37,7 @@ from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Movement, Role, Way
 from p2p_copy.relay import events
 from p2p_copy.relay.rates import UNLIMITED
+from p2p_copy.watches import Watch, within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -110,18 +111,17 @@ class _Side:
         self.duct = Duct()  # for what it sends, if nothing on the way needs to see it
         self.channel: trio.MemorySendChannel[list[Piece]] | None = None
         self.way = Way.MOVES
-        self.since = trio.current_time()  # when something moved last
-        self._seen: tuple[int, ...] = ()
+        self.still = 0.0  # seconds without movement, at the last look
+        self._watch = Watch()
 
-    def look(self, target: _Side, now: float) -> None:
+    def look(self, target: _Side) -> None:
         """Find out whether what this side sends has moved since the last look."""
         taken, waits = target.link.taken()
         held = waits or self.in_flight > 0
         # A ping that is acknowledged is no movement, hence whole KiB, and only of what is to be delivered.
         seen = (self.sent, self.in_flight, self.link.under_way, taken // limits.KIB if held else 0)
-        if seen != self._seen:
-            self._seen, self.since = seen, now
-        if now - self.since < limits.RELAY_STALL:
+        self.still = self._watch.look(seen)
+        if self.still < limits.RELAY_STALL:
             self.way = Way.MOVES
         elif held:
             self.way = Way.UNTAKEN
@@ -231,13 +231,12 @@ class Pairing:
         """Find out what moves, and tell those who want to know; to be called every `limits.RELAY_LOOK` seconds."""
         if self._outcome is not None:
             return
-        now = trio.current_time()
         sides = (self._sender, self._receiver)
         for source, target in (sides, sides[::-1]):
-            source.look(target, now)
+            source.look(target)
         for side, other in (sides, sides[::-1]):
             side.say(Movement(side.way, other.way, other.answers), other)
-        lasts = self.is_stalled and now - self._sender.since >= limits.RELAY_STALL_LONG
+        lasts = self.is_stalled and self._sender.still >= limits.RELAY_STALL_LONG
         if lasts and not self._stall_logged:
             events.STALLED.log((), why=self._why(), seconds=round(limits.RELAY_STALL_LONG))
         self._stall_logged = lasts
@@ -249,10 +248,15 @@ class Pairing:
 
     def _why(self) -> str:
         untaken = self._sender.way is Way.UNTAKEN
-        side, name = (self._receiver, "receiver") if untaken else (self._sender, "sender")
-        if side.link.owed() >= limits.RELAY_STALL:
-            return f"the {name}'s machine does not answer"
-        return f"the {name} {'takes' if untaken else 'sends'} nothing"
+        suspects = {} if untaken else {"sender": self._sender}
+        if untaken or self._receiver.way is not Way.MOVES:  # one that waits for data says so now and then
+            suspects["receiver"] = self._receiver
+        for name, side in suspects.items():
+            if side.link.owed() >= limits.RELAY_STALL:
+                return f"the {name}'s machine does not answer"
+        if untaken:
+            return "the receiver takes nothing"
+        return "neither side sends anything" if len(suspects) > 1 else "the sender sends nothing"
 
     @property
     def sent(self) -> tuple[int, int]:
@@ -308,20 +312,20 @@ class Pairing:
                     source.duct.close()  # what is in it is thrown away like all that comes now
                 source.in_flight -= 1
                 del handful
-        await target.link.close(*self._farewell(target), within=limits.RELAY_FAREWELL)
+        await target.link.close(*self._farewell(target), patience=limits.RELAY_FAREWELL)
 
     async def _deliver(self, target: _Side, handful: list[Piece]) -> None:
         if target.gone:
             return  # nobody takes it, but its sender must go on until it meets our close frame
         try:
-            with trio.move_on_after(limits.RELAY_WRITE_PROGRESS) as patience:
+            with within(limits.RELAY_WRITE_PROGRESS) as patience:
                 await target.link.send_pieces(handful)
         except LinkBroken as error:
             target.gone = True
             if error.close_code not in POLITE and error.close_code not in _SAID:
                 self._end(target.lost, target, undelivered=True)
         # A side that takes nothing at all is found dead by the kernel; this one takes something now and then.
-        if patience.cancelled_caught:
+        if patience.is_over:
             target.gone = True
             self._end(target.lost, target, undelivered=True)
 

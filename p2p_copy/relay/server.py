@@ -39,6 +39,7 @@ from p2p_copy.relay.pairing import Pairing
 from p2p_copy.relay.refusal import refuse
 from p2p_copy.relay.tally import Counts, Tally
 from p2p_copy.relay.watch import watch
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from p2p_copy.relay.config import RelayConfig
@@ -323,7 +324,7 @@ class Relay:
         await refuse(link, refused, legacy=legacy)
 
     async def _is_dead(self, incumbent: _Seat) -> bool:
-        with trio.move_on_after(self.config.probe_timeout):
+        with within(self.config.probe_timeout):
             try:
                 await incumbent.link.ping()
             except (LinkBroken, anyio.ClosedResourceError):

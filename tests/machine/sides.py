@@ -210,6 +210,8 @@ class ReceiverSide(Side):
             return
         self._now += 1.0
         self.said += self._incoming.take([record], self._now)
+        if self._incoming.ending:
+            self.said += self._incoming.finish()
         if self._incoming.root is not None:
             self._confirm(self._incoming)
         if self._incoming.goodbye:

@@ -16,6 +16,7 @@ import anyio
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from p2p_copy import limits
 from p2p_copy.link import LinkBroken
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Hello, Paired, Role, Welcome
@@ -77,8 +78,11 @@ class Stage:
         return self._clock.current_time()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass."""
-        self.do(lambda: self._clock.jump(seconds))
+        """Let time pass, in steps: a longer one would be a pause in which nothing ran (see `watches`)."""
+        while seconds > 0:
+            step = min(seconds, limits.NOT_RUN)
+            self.do(lambda step=step: self._clock.jump(step))  # type: ignore[misc]
+            seconds -= step
 
     def close(self) -> None:
         """End the loop, and all that runs in it."""
@@ -172,11 +176,14 @@ class Memory:
         self.role: Role | None = None
         self.over = False
         self.parts: Callable[[str], bool] | None = None
-        self.aside, self.under_way = "", 0
+        self.aside, self.under_way, self.heard_at = "", 0, 0.0
         self._network = network
         self._inbox: deque[bytes | str] = deque()
         self._end: Exception | None = None
         self._news = trio.Event()
+
+    def taken(self) -> tuple[int, bool]:
+        return 0, False
 
     async def send(self, item: bytes | str) -> None:
         await trio.lowlevel.checkpoint()

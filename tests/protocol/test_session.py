@@ -54,7 +54,7 @@ def test_saying_what_may_not_be_said_is_a_bug_of_ours() -> None:
         sender.say(Data(0, 0, b"x"))
 
 
-@pytest.mark.parametrize("said", [Accept("x", True), Progress(0, 0), Data(0, 0, b"x")])
+@pytest.mark.parametrize("said", [Accept("x", True), Progress(0, 0, 0), Data(0, 0, b"x")])
 def test_hearing_what_may_not_be_said_is_a_violation(said: Accept | Progress | Data) -> None:
 
     keys, other = both_keys()
@@ -110,7 +110,7 @@ def test_saying_and_hearing_at_the_same_time_lose_no_state() -> None:
     sender, receiver = talking()
     answers = []
     for number in range(2000):
-        receiver.say(Progress(number, number))
+        receiver.say(Progress(number, number, number))
         answers.append(receiver.record())
     before = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)

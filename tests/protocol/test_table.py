@@ -46,7 +46,7 @@ EXAMPLES: dict[type, Message] = {
     Goodbye: Goodbye(),
     Reject: Reject(0, Reason.OTHER, ""),
     Holds: Holds(1, ()),
-    Progress: Progress(0, 0),
+    Progress: Progress(0, 0, 0),
     Receipt: Receipt(0, 0, 0, 0, b""),
     Abort: Abort(Reason.OTHER, ""),
 }

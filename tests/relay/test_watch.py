@@ -16,7 +16,7 @@ from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Movement, Role, Way, d
 from p2p_copy.relay.log import LOGGER
 from tests.relay.clients import answer, exchange, relay_running, room
 from tests.relay.test_pairing import BIG, raw_clients
-from tests.websocket import BINARY, RawClient, frame, virtual_time
+from tests.websocket import BINARY, RawClient, frame, pause, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,6 +103,38 @@ async def test_a_sender_is_told_that_the_receiver_takes_nothing(lines: list[str]
         assert lines == ["! a pair stalls: the receiver takes nothing for 60 s"]
         await receiver.stream.aclose()
         await sender.stream.aclose()
+
+
+@virtual_time()
+async def test_a_pause_of_the_relay_is_no_stall() -> None:
+    pairings: list[Pairing] = []
+    async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
+        (pairing,) = pairings
+        await looked_at(pairing, limits.RELAY_LOOK)
+        await pause(1000)
+        await looked_at(pairing, limits.RELAY_LOOK)
+        assert not pairing.is_stalled
+        await sender.stream.aclose()
+        await receiver.stream.aclose()
+
+
+@virtual_time()
+async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines: list[str]) -> None:
+    pairings: list[Pairing] = []
+    async with raw_clients(memory_stream_pair, pairings.append) as (sender, receiver, _):
+        (pairing,) = pairings
+        await looked_at(pairing, limits.RELAY_STALL_LONG)
+        assert lines == ["! a pair stalls: neither side sends anything for 60 s"]
+        lines.clear()
+        await sender.send(b"data")
+        assert await receiver.message() == b"data"
+        for _ in range(25):
+            await receiver.send(b"I wait")
+            assert await sender.message() == b"I wait"
+            await looked_at(pairing, limits.BEAT)
+        assert lines == ["! a pair stalls: the sender sends nothing for 60 s"]
+        await sender.stream.aclose()
+        await receiver.stream.aclose()
 
 
 @virtual_time()
