@@ -1,4 +1,7 @@
-"""Ending a conversation in good order, for a bounded time, and never in the way of why it ends."""
+"""Ending a conversation in good order, for a bounded time, and never in the way of why it ends.
+
+Last words come behind what is queued already, which may be megabytes on a slow way. So they have time while that moves.
+"""
 
 from __future__ import annotations
 
@@ -12,22 +15,25 @@ from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.reasons import farewell
 from p2p_copy.several import LINK_ERRORS
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from contextlib import AbstractContextManager
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.protocol.session import Session
+    from p2p_copy.watches import Deadline
 
 
 async def send_whole(link: Bundle, record: bytes) -> None:
-    """Send a record to its end even if this side is stopped meanwhile, for a bounded time.
+    """Send a record to its end even if this side is stopped meanwhile, as long as it moves and for a bounded time.
 
     A send that is cut ends the link, and then nobody could tell the other side why this one ends.
     """
     failures: list[LinkBroken] = []  # out of the nursery's groups
     async with trio.open_nursery() as nursery:
-        sending = trio.CancelScope(shield=True)
+        sending, sent = trio.CancelScope(shield=True), trio.Event()
 
         async def send() -> None:
             with sending:
@@ -35,13 +41,17 @@ async def send_whole(link: Bundle, record: bytes) -> None:
                     await link.send(record)
                 except LinkBroken as error:
                     failures.append(error)
+            sent.set()
             nursery.cancel_scope.cancel()
 
         nursery.start_soon(send)
         try:
             await trio.sleep_forever()
         finally:
-            sending.deadline = trio.current_time() + limits.GOODBYE_TIMEOUT
+            if not sent.is_set():
+                with last_words(link):
+                    await sent.wait()
+                sending.cancel()
     if failures:
         raise failures.pop()
 
@@ -51,7 +61,7 @@ async def part_ways(link: Bundle, session: Session, last: Abort, unsent: Iterabl
 
     What was sealed before and is `unsent` goes first: the other side takes no record that is not the next one.
     """
-    with trio.move_on_after(limits.GOODBYE_TIMEOUT, shield=True):
+    with last_words(link):
         try:
             session.say(last)
             for record in unsent:
@@ -60,6 +70,16 @@ async def part_ways(link: Bundle, session: Session, last: Abort, unsent: Iterabl
             await link.give_up()
         except (AssertionError, *LINK_ERRORS):
             return  # the conversation is over already
+
+
+def last_words(link: Bundle) -> AbstractContextManager[Deadline]:
+    """Shield the body, which sends what is said last, while the other end takes something or says that it did."""
+    return within(
+        limits.GOODBYE_TIMEOUT,
+        moves=lambda: (link.taken, link.heard_at),
+        most=limits.PARTING_LIMIT,
+        shield=True,
+    )
 
 
 def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+
+import pytest
 
 from p2p_copy.errors import DeadlineReached, PipeFailed, UsageError
 from tests.processes import CODE, PATIENCE, environment, relay
@@ -18,11 +21,13 @@ if TYPE_CHECKING:
 PYTHON = [sys.executable, "-m", "p2p_copy"]
 
 
-def start(*words: str, stdin: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start(
+    *words: str, stdin: int | IO[bytes] = subprocess.DEVNULL, stdout: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*PYTHON, *words],
         stdin=stdin,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         env=environment(P2P_COPY_CODE=CODE),
     )
@@ -68,6 +73,25 @@ def test_a_reader_that_ends_early_is_no_traceback(tmp_path: Path) -> None:
         assert "has ended" in said_by(receiver)
         assert "The receiver gave up" in said_by(sender)
     assert sender.returncode == receiver.returncode == PipeFailed.exit_code
+
+
+@pytest.mark.slow  # a relay passes on what is queued for longer than a goodbye may take when nothing moves
+def test_who_is_stopped_says_so_behind_all_that_is_queued_on_a_slow_way() -> None:
+    with relay("--no-tls", "--rate", "1M") as (url, _):
+        with open("/dev/urandom", "rb") as endless:
+            sender = start("send", "-", "--server", url, stdin=endless)
+        receiver = start(
+            "receive", "--out", "-", "--server", url, "--patience", "1", stdout=subprocess.DEVNULL
+        )
+        assert receiver.stderr is not None
+        while b"Transferring" not in (line := receiver.stderr.readline()):
+            assert line
+        sender.terminate()
+        said = said_by(receiver)
+        assert "The sender gave up: it was stopped" in said
+        assert "Coming back" not in said
+        said_by(sender)
+    assert (sender.returncode, receiver.returncode) == (128 + signal.SIGTERM, PipeFailed.exit_code)
 
 
 def test_what_does_not_go_with_a_pipe_is_said_at_once(tmp_path: Path) -> None:
