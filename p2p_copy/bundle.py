@@ -16,14 +16,17 @@ from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.protocol.bundle import Outbox, Sorter
 from p2p_copy.protocol.rendezvous import CloseCode
 from p2p_copy.several import DONE, Several
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from contextlib import AbstractContextManager
 
     from p2p_copy.link import Link
     from p2p_copy.observe import Observer
     from p2p_copy.protocol.bundle import Notes
     from p2p_copy.several import Further
+    from p2p_copy.watches import Deadline
 
 
 class Wish(NamedTuple):
@@ -168,7 +171,7 @@ class Bundle:
 
     async def give_up(self) -> None:
         """Do the same for a conversation that is not complete, so that the relay does not count it as one."""
-        with trio.move_on_after(limits.GOODBYE_TIMEOUT, shield=True):
+        with last_words(self):
             await self.close(CloseCode.GIVEN_UP)
 
     async def close(self, code: int) -> None:
@@ -182,3 +185,13 @@ class Bundle:
             await self._spread.wait()
             assert self._several, "it was spread"
             await self._several.run(self._first)
+
+
+def last_words(link: Bundle) -> AbstractContextManager[Deadline]:
+    """Shield the body, which sends what is said last, while the other end takes something or says that it did."""
+    return within(
+        limits.GOODBYE_TIMEOUT,
+        moves=lambda: (link.taken, link.heard_at),
+        most=limits.PARTING_LIMIT,
+        shield=True,
+    )

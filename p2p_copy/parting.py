@@ -9,21 +9,18 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy import limits
+from p2p_copy.bundle import last_words
 from p2p_copy.errors import P2PCopyError, PipeFailed, SystemFailed
 from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.reasons import farewell
 from p2p_copy.several import LINK_ERRORS
-from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from contextlib import AbstractContextManager
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.protocol.session import Session
-    from p2p_copy.watches import Deadline
 
 
 async def send_whole(link: Bundle, record: bytes) -> None:
@@ -70,16 +67,6 @@ async def part_ways(link: Bundle, session: Session, last: Abort, unsent: Iterabl
             await link.give_up()
         except (AssertionError, *LINK_ERRORS):
             return  # the conversation is over already
-
-
-def last_words(link: Bundle) -> AbstractContextManager[Deadline]:
-    """Shield the body, which sends what is said last, while the other end takes something or says that it did."""
-    return within(
-        limits.GOODBYE_TIMEOUT,
-        moves=lambda: (link.taken, link.heard_at),
-        most=limits.PARTING_LIMIT,
-        shield=True,
-    )
 
 
 def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:

@@ -76,7 +76,7 @@ MAY_IMPORT = {
         "protocol.rendezvous",
         "watches",
     },
-    "bundle": {"limits", "errors", "protocol.bundle", "protocol.rendezvous", "several"},
+    "bundle": {"limits", "errors", "protocol.bundle", "protocol.rendezvous", "several", "watches"},
     "files": {
         "limits",
         "errors",
