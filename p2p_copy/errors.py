@@ -25,7 +25,8 @@
     ├── DeadlineReached          22   --deadline is here; the same command goes on later
     ├── Declined                 23   the receiver's user said no
     ├── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
-    └── SystemFailed             25   this machine has no more open files, threads or memory, or refuses something else
+    ├── SystemFailed             25   this machine has no more open files, threads or memory, or refuses something else
+    └── TooMuch                  26   the sender has more than this side takes (--max-size)
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt. A class' docstring is the sentence that a
 person reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
@@ -222,6 +223,19 @@ class SystemFailed(P2PCopyError):
         """Say whether it is worth coming back: another program may let go of what is missing."""
         super().__init__(sentence)
         self.passes = passes
+
+
+class TooMuch(P2PCopyError):
+    """The sender has more than --max-size allows here. A larger one takes it, or --only a part of it."""
+
+    exit_code = 26
+
+    def __init__(self, sentence: str | None = None, *, limit: int | None = None) -> None:
+        """Name the `limit`, in bytes, if it is known."""
+        if sentence is None and limit is not None:
+            sentence = f"The sender has more than the {limit} bytes that --max-size allows here."
+        super().__init__(sentence)
+        self.limit = limit
 
 
 _NO_MEMORY: Final = "This machine has no more memory for p2p-copy."

@@ -113,7 +113,7 @@ class Incoming:
         Raises:
             PeerMisbehaved: the sender broke the protocol.
             PeerFailed: the sender gave up.
-            NoSpace, OutputNotWritable: this side cannot go on.
+            NoSpace, TooMuch, OutputNotWritable: this side cannot go on.
 
         """
         for record in records:

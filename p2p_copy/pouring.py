@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import NoSpace, P2PCopyError, PeerMisbehaved, PipeFailed
+from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed, TooMuch
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.link import LinkBroken
 from p2p_copy.parting import anew, send_whole
@@ -234,7 +234,7 @@ class Pour:
         if index or offset != self._digest.size or self.digest or size > limits.MAX_FILE_SIZE:
             raise PeerMisbehaved("The sender sent bytes that do not fit into their stream.")
         if self._max_size is not None and size > self._max_size:
-            raise NoSpace(f"The sender has more than the {self._max_size} bytes that --max-size allows here.")
+            raise TooMuch(limit=self._max_size)
         self._digest.update(data)
         self._came.append(bytes(data))
 

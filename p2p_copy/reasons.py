@@ -14,6 +14,7 @@ from p2p_copy.errors import (
     PeerMisbehaved,
     PipeFailed,
     SystemFailed,
+    TooMuch,
 )
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.protocol.names import shown
@@ -50,6 +51,9 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.DECLINED, "it was asked, and declined.")
         case NoSpace():
             return Abort(Reason.NO_SPACE, "its disk has not enough room.")
+        case TooMuch():
+            limit = "" if error.limit is None else f"no more than {error.limit} bytes in all"
+            return Abort(Reason.TOO_MUCH, f"it takes {limit or 'less'} (--max-size), and there is more.")
         case OutputNotWritable():
             return Abort(Reason.NOT_WRITABLE, "its output directory cannot be written to.")
         case PipeFailed():

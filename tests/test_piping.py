@@ -21,6 +21,7 @@ from p2p_copy.errors import (
     PeerLost,
     PipeFailed,
     RelayLost,
+    TooMuch,
     UsageError,
 )
 from p2p_copy.feeding import Feed
@@ -467,8 +468,9 @@ async def test_a_name_that_is_taken_is_overwritten_when_asked(ends: Ends, tmp_pa
 async def test_a_stream_that_is_longer_than_allowed_leaves_nothing(ends: Ends, tmp_path: Path) -> None:
     ends.give(os.urandom(2 * WINDOW))
     both = await pipe(tmp_path / "out", receiving={"max_size": WINDOW})
-    assert isinstance(both.received, NoSpace)
+    assert isinstance(both.received, TooMuch)
     assert isinstance(both.sent, PeerFailed)
+    assert f"{WINDOW} bytes" in str(both.sent)
     assert os.listdir(tmp_path / "out") == []
 
 

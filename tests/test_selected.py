@@ -9,7 +9,7 @@ import pytest
 import trio
 
 from p2p_copy import limits, outgoing
-from p2p_copy.errors import NoSpace, UsageError
+from p2p_copy.errors import TooMuch, UsageError
 from p2p_copy.files.target import Target
 from p2p_copy.receiver import receive
 from p2p_copy.sender import send
@@ -145,7 +145,7 @@ async def test_what_is_not_wanted_needs_no_room(
     (tree / "large.bin").write_bytes(bytes(limits.MIB))
     (tree / "build" / "large.bin").write_bytes(bytes(limits.MIB))
     refused = await copy([tree], tmp_path / "one", receiving={"max_size": 1000})
-    assert isinstance(refused.received, NoSpace)
+    assert isinstance(refused.received, TooMuch)
     monkeypatch.setattr(Target, "free_bytes", lambda target: 1000)
     both = await copy(
         [tree], tmp_path / "two", receiving={"max_size": 1000, "exclude": ["large.bin", "build"]}

@@ -9,12 +9,12 @@ import pytest
 from p2p_copy import limits
 from p2p_copy.errors import (
     NobodyCame,
-    NoSpace,
     NothingToSend,
     OutputNotWritable,
     PeerFailed,
     PeerLost,
     RelayUnreachable,
+    TooMuch,
     WrongCode,
 )
 from p2p_copy.incoming import Incoming
@@ -153,8 +153,12 @@ async def test_an_output_directory_that_is_a_file_is_refused_before_anybody_is_c
 async def test_too_much_is_refused_before_it_flows(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(2_000_000))
     both = await copy([tmp_path / "file"], tmp_path / "out", receiving={"max_size": 1_000_000})
-    assert isinstance(both.received, NoSpace)
+    assert isinstance(both.received, TooMuch)
     assert isinstance(both.sent, PeerFailed)
+    for error in (both.received, both.sent):
+        assert "1000000 bytes" in str(error)
+        assert "--max-size" in str(error)
+        assert "disk" not in str(error)
     assert os.listdir(tmp_path / "out") == []
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.cli.question import described
-from p2p_copy.errors import NoSpace, PartialTransfer
+from p2p_copy.errors import NoSpace, PartialTransfer, TooMuch
 from p2p_copy.files.named import look_at
 from p2p_copy.files.source import Found, SourceFailed, open_source, walk
 from p2p_copy.protocol.messages import Kind, Reason
@@ -104,6 +104,7 @@ class WouldReceive:
         """Find out whether all of what was shown would fit.
 
         Raises:
+            TooMuch: it is more than was chosen.
             NoSpace: it would not.
 
         """
@@ -111,6 +112,6 @@ class WouldReceive:
         if outlook is None or outlook.filtered:
             return
         if self._max_size is not None and outlook.size > self._max_size:
-            raise NoSpace("What the sender has is more than --max-size allows here.")
+            raise TooMuch(limit=self._max_size)
         if not outlook.fits:
             raise NoSpace("What the sender has does not fit here.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.errors import NoSpace, NothingToSend, PartialTransfer, UsageError
+from p2p_copy.errors import NothingToSend, PartialTransfer, TooMuch, UsageError
 from tests.cli.processes import contents, finish, line_of, run, start
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def test_what_could_not_be_sent_is_known_beforehand(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code"), [((), 0), (("--max-size", "1K"), NoSpace.exit_code), (("--only", "deep"), 0)]
+    ("words", "code"), [((), 0), (("--max-size", "1K"), TooMuch.exit_code), (("--only", "deep"), 0)]
 )
 def test_a_receiver_looks_and_the_sender_waits_on(
     relay: str, tree: Path, tmp_path: Path, words: tuple[str, ...], code: int
