@@ -37,6 +37,7 @@ from p2p_copy.errors import (
     RelayRefused,
     RelayUnreachable,
     RelayWithoutTLS,
+    TooMuch,
     WrongCode,
 )
 from p2p_copy.files.journal import Journal
@@ -114,6 +115,12 @@ class Memory:
     def receipt_tag(self) -> str:
         """The same for a receipt, which may lie among parts that are to stay."""
         return blake3(f"receipt {self.claim}".encode()).hexdigest(length=_TAG_BYTES)
+
+    @property
+    def resumable(self) -> bool:
+        """Whether there is anything with which another process could go on: a ticket, or what was done."""
+        met = self._state is not None and TICKET in self._state.facts
+        return met or self.report is not None or not self.journal.empty
 
     @property
     def lasts(self) -> bool:
@@ -326,6 +333,7 @@ _BETWEEN_BOTH = (
     OutputNotWritable,
     PeerFailed,
     PeerMisbehaved,
+    TooMuch,
     WrongCode,
 )
 """What one side ends for and tells the other one."""

@@ -131,7 +131,7 @@ async def receive(
         ask=ask,
         reverify=reverify,
     )
-    done = False  # who is stopped is remembered even if all is here: the sender may not know it
+    done = failed = False  # who is stopped is remembered even if all is here: the sender may not know it
     try:
         if receiving.report is None and receiving.begun:
             await trio.to_thread.run_sync(receiving.probe)
@@ -146,12 +146,15 @@ async def receive(
         if file is not None:
             file.check()
         return report
+    except P2PCopyError:
+        failed = True
+        raise
     finally:
         with trio.CancelScope(shield=True):  # bounded: it removes one part at most
             await trio.to_thread.run_sync(pipe.close)
             if state is None and receiving.report is None and receiving.begun:
                 await trio.to_thread.run_sync(receiving.leave_nothing)
-            untouched = not receiving.begun and memory.journal.empty
+            untouched = (failed and not memory.resumable) or (not receiving.begun and memory.journal.empty)
             await memory.close(done=done or untouched or memory.streams)
 
 

@@ -96,7 +96,8 @@ async def send(
         exclude: patterns of what is not sent, though it may be among `only`.
         wait: seconds to wait for the receiver.
         patience: seconds for which to come back when the receiver or the relay was lost.
-        state: what is remembered of this transfer beyond this process; closed at the end, removed if all was delivered.
+        state: what is remembered of this transfer beyond this process; closed at the end, removed if all was delivered,
+            or if it failed before there was anything to go on with.
         name: of what standard input brings, for a receiver that makes a file of it.
         receipt: file to be written at the end: what was sent, so that it can be verified later. It must not exist.
         ca_file: PEM file with certificates to trust besides the system's.
@@ -114,18 +115,20 @@ async def send(
     """
     watcher = observer or Observer()
     selection = Selection(only, exclude)
-    if STANDARD not in paths:
-        for sentence in await trio.to_thread.run_sync(named.look_at, paths):
-            watcher.notice(sentence)
-    partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher, streams)
     memory = Memory(state, patience)
+    partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher, streams)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt, role="sender", program=FULL_NAME, over=over, tag=tag)
     pipe = PipeIn(paths, name, links, selection, memory, watcher)
     sending = _Sending(paths, links, selection, flags(preserve), memory, file, pipe, watcher)
-    done = False  # who is stopped is remembered even if all is delivered: the receiver may not know it
+    done = failed = (
+        False  # who is stopped is remembered even if all is delivered: the receiver may not know it
+    )
     try:
+        if STANDARD not in paths:
+            for sentence in await trio.to_thread.run_sync(named.look_at, paths):
+                watcher.notice(sentence)
         if file is not None and memory.report is None:
             await trio.to_thread.run_sync(file.probe)
         try:
@@ -139,11 +142,14 @@ async def send(
         if file is not None:
             file.check()
         return report
+    except P2PCopyError:
+        failed = True
+        raise
     finally:
         if sending.report is None:
             sending.sent.note()
         pipe.close()
-        await memory.close(done=done or memory.streams)
+        await memory.close(done=done or memory.streams or (failed and not memory.resumable))
 
 
 class _Sending:

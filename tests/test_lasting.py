@@ -15,7 +15,16 @@ import pytest
 import trio
 
 from p2p_copy import limits, sender
-from p2p_copy.errors import NobodyCame, NotARelay, PeerLost, RelayLost, RelayUnreachable, UsageError
+from p2p_copy.errors import (
+    NobodyCame,
+    NotARelay,
+    P2PCopyError,
+    PeerLost,
+    RelayLost,
+    RelayUnreachable,
+    UsageError,
+    WrongCode,
+)
 from p2p_copy.files import journal
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.states import States
@@ -25,6 +34,7 @@ from p2p_copy.observe import Report
 from p2p_copy.options import Conflict
 from p2p_copy.outgoing import Outgoing
 from p2p_copy.pauses import Pauses
+from p2p_copy.protocol.code import Code
 from p2p_copy.receiver import receive
 from p2p_copy.sender import send
 from tests.files.receipts import differences
@@ -32,7 +42,7 @@ from tests.transfers import CODE, Both, Told, copy, running_relay
 from tests.trees import leftovers, make_tree, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from p2p_copy.bundle import Bundle
@@ -601,6 +611,69 @@ def test_pauses_grow_up_to_a_bound_and_are_never_the_same() -> None:
     for seconds in (first, last):
         assert 0.5 * least <= seconds[0] <= 1.5 * least
         assert all(0.5 * most <= each <= 1.5 * most for each in seconds[10:])
+
+
+# Tries that failed before there was anything to go on with
+
+
+ID = "0" * 32
+
+
+async def failed(tmp_path: Path, attempt: Callable[[dict[str, Any]], Awaitable[object]], **facts: str) -> int:
+    """Let an attempt fail that has a state with `facts`; return how many states are left."""
+    states = States(str(tmp_path / "states"))
+    with pytest.raises(P2PCopyError):
+        await attempt({"state": states.create(ID, facts)})
+    return len(states.all())
+
+
+async def test_a_relay_that_is_not_there_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nowhere: dict[str, Any] = {"relay": "ws://127.0.0.1:9", "code": CODE}
+    assert not await failed(tmp_path, lambda its: send([str(tmp_path / "file")], **nowhere, **its))
+    assert not await failed(tmp_path, lambda its: receive(str(tmp_path / "out"), **nowhere, **its))
+
+
+async def test_a_source_that_is_not_there_leaves_nothing_to_go_on_with(tmp_path: Path) -> None:
+    nowhere: dict[str, Any] = {"relay": "ws://127.0.0.1:9", "code": CODE}
+    assert not await failed(tmp_path, lambda its: send([str(tmp_path / "file")], **nowhere, **its))
+
+
+@pytest.mark.parametrize("role", ["sending", "receiving"])
+async def test_who_never_met_anybody_leaves_nothing_to_go_on_with(tmp_path: Path, role: str) -> None:
+    (tmp_path / "file").touch()
+    async with running_relay() as relay:
+        there: dict[str, Any] = {"relay": relay, "code": CODE, "wait": 0.1}
+
+        async def alone(its: dict[str, Any]) -> None:
+            if role == "sending":
+                await send([str(tmp_path / "file")], **there, **its)
+            else:
+                await receive(str(tmp_path / "out"), **there, **its)
+
+        assert not await failed(tmp_path, alone)
+
+
+@pytest.mark.parametrize("role", ["sending", "receiving"])
+async def test_wrong_codes_leave_nothing_to_go_on_with(tmp_path: Path, role: str) -> None:
+    (tmp_path / "file").touch()
+
+    async def both(its: dict[str, Any]) -> None:
+        other = Code("lab", "another passphrase")
+        options: dict[str, Any] = {role: its}
+        both = await copy([tmp_path / "file"], tmp_path / "out", receiver_code=other, **options)
+        assert isinstance(both.sent, WrongCode)
+        raise both.sent
+
+    assert not await failed(tmp_path, both)
+
+
+async def test_a_try_that_fails_takes_nothing_from_what_there_is_to_go_on_with(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    nowhere: dict[str, Any] = {"relay": "ws://127.0.0.1:9", "code": CODE, "patience": 0}
+    met = {"ticket": "00" * 32}
+    assert await failed(tmp_path, lambda its: send([str(tmp_path / "file")], **nowhere, **its), **met)
+    assert await failed(tmp_path, lambda its: send([str(tmp_path / "gone")], **nowhere, **its), **met)
 
 
 # Stalls
