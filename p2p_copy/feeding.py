@@ -306,6 +306,7 @@ class Feed:
             case Holds(end=1, files=(held,)) if self._held is None:
                 self._held = held
                 self._reached = min(held.size, self._said)
+                observer.spared(held.size)
             case Abort():
                 raise given_up(message, "receiver")
             case _:

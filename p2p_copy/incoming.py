@@ -91,7 +91,7 @@ class Incoming:
         self._answers: list[bytes] = []
         self._rejected = 0
         self.files = 0
-        self.size = 0
+        self.size = self.spared = 0
         self.delivered = 0
         self.total: tuple[int, int] | None = None
         self.problems: list[tuple[str, Reason]] = []
@@ -328,6 +328,7 @@ class Incoming:
         holding = self._held.pop(item.index, None)
         file = self._arriving[item] = Arriving(self._target, item, holding if offset else None)
         self.size += offset
+        self.spared += offset
         return file
 
     def _file_end(self, message: FileEnd) -> None:
@@ -353,6 +354,7 @@ class Incoming:
             if holding.name:
                 self._target.take_held(item, holding)
                 self.size += holding.size
+                self.spared += holding.size
                 self._delivered(item)
             else:
                 try:

@@ -128,6 +128,9 @@ class Observer:
     def total(self, files: int, size: int) -> None:
         """So many files and bytes in all, as far as the sender knows."""
 
+    def spared(self, size: int) -> None:
+        """So many bytes of what `progress` counts were at the receiver when both sides met, and need not be sent."""
+
     def progress(self, files: int, size: int) -> None:
         """So many files complete and bytes written at the receiver."""
 

@@ -70,6 +70,7 @@ class Outgoing:
         excluded: how many patterns of this side left out; unwanted: how many those of the receiver.
         files: files sent whole.
         size: their bytes.
+        spared: bytes of files that need not be sent, because the receiver has them from an earlier meeting.
         untold: how many entries have extended attributes that cannot be told.
 
     """
@@ -115,6 +116,7 @@ class Outgoing:
         self.problems: list[tuple[str, Reason]] = []
         self.files = 0
         self.size = 0
+        self.spared = 0
 
     def reject(self, index: int, reason: Reason) -> None:
         """Say that the receiver does not take this entry; what of it was not sent yet will not be.
@@ -293,12 +295,14 @@ class Outgoing:
         if size <= limits.CHUNK:
             digest = self._sent.digest(found) if held else None
             if held and digest == held.digest:
+                self.spared += size
                 yield FileEnd(found.index, held.digest)
                 return held.digest
             data = read_whole(found)
             digest = file_digest(data)
             self._sent.whole(found, digest)
             if not data or (held and held.digest == digest):
+                self.spared += size
                 yield FileEnd(found.index, digest)
             else:
                 yield WholeFile(found.index, data, digest)
@@ -307,6 +311,7 @@ class Outgoing:
         if held is not None and held.size == size:
             digest = self._sent.digest(found) or (yield from self._digest(found))
             if digest == held.digest:
+                self.spared += size
                 yield FileEnd(found.index, digest)
                 return digest
         elif held is not None:
@@ -367,6 +372,7 @@ class Outgoing:
         """Send the bytes of one file behind the segments with these `leaves`; return its digest."""
         digest = FileDigest(found.entry.size, leaves)
         offset = len(leaves) // limits.DIGEST * limits.SEGMENT
+        self.spared += offset
         if not leaves:
             self._sent.begin(found, b"")
         with open_source(found) as source:

@@ -153,6 +153,7 @@ class Pour:
             nursery.start_soon(self._watch, stalls)
             while self._named is None or not hearing.named:
                 await self._hear(hearing, session, stalls)
+            observer.spared(self._window.start)
             held = Held(0, self._digest.size, await trio.to_thread.run_sync(self._digest.digest))
             session.say(Holds(1, (held,)))
             await send_whole(link, session.record())

@@ -298,6 +298,7 @@ async def _stream(
                 with stalls.waiting_for(_SLOW_DISK):
                     made = await trio.to_thread.run_sync(outgoing.next_records, limits.PIPELINE)
                 _tell_problems(outgoing, observer)
+                observer.spared(outgoing.spared)
                 if outgoing.stuck and not made:
                     with stalls.waiting_for(_SILENT_RECEIVER):
                         await news.wait()

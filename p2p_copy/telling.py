@@ -22,4 +22,5 @@ def tell(incoming: Incoming, observer: Observer) -> None:
     if incoming.total is not None:
         observer.total(*incoming.total)
         incoming.total = None
+    observer.spared(incoming.spared)
     observer.progress(incoming.files, incoming.size)

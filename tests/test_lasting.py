@@ -198,6 +198,25 @@ async def test_a_large_file_goes_on_where_its_link_was_cut(tmp_path: Path) -> No
     assert it.upstream < 28_000_000, "both clients' bytes: the file, and for each cut what was in the buffers"
 
 
+async def test_both_sides_know_what_was_there_when_they_met_again(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(40_000_000))
+    (tmp_path / "small").write_bytes(os.urandom(1000))
+    async with wire() as it:
+        it.cut_after(38_000_000)
+        both = await copy(
+            [tmp_path / "small", tmp_path / "file"],
+            tmp_path / "out",
+            relay=it.address,
+            sending={"patience": 20.0},
+            receiving={"patience": 20.0},
+        )
+    assert it.cuts == 1
+    assert both.reports[0].files == 2
+    assert both.sender.saved == both.receiver.saved
+    assert both.receiver.saved > limits.SEGMENT
+    assert (both.receiver.saved - 1000) % limits.SEGMENT == 0
+
+
 async def test_a_tree_goes_on_where_its_link_was_cut(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
     (tree / "more").mkdir()

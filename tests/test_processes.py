@@ -10,12 +10,13 @@ import subprocess
 import sys
 import sysconfig
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 import trustme
 
-from p2p_copy import errors
+from p2p_copy import errors, limits
 from tests.processes import QUICK, Running, both, receiver, relay, sender
 from tests.trees import leftovers, make_tree, snapshot, unfinished_size
 
@@ -236,6 +237,23 @@ def started(out: Path) -> None:
     """Return once the receiver is writing; it makes an empty file when it looks whether it can."""
     while not unfinished_size(out):
         threading.Event().wait(0.02)
+
+
+@pytest.mark.slow  # it is stopped for longer than a stall takes to be told
+def test_a_side_that_was_stopped_for_a_while_accuses_nobody(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(4_000_000))
+    with relay("--no-tls", "--rate", "256K") as (url, _):
+        sides = sender(url, tmp_path / "file"), receiver(url, tmp_path / "out")
+        sides[1].wait_for("Transferring")
+        for side in sides:
+            side.process.send_signal(signal.SIGSTOP)
+        time.sleep(limits.STALL + limits.NOT_RUN)
+        for side in sides:
+            side.process.send_signal(signal.SIGCONT)
+        for side in sides:
+            code, _, said = side.wait()
+            assert code == 0, said
+            assert "Nothing moves" not in said
 
 
 def test_receiver_killed(tmp_path: Path) -> None:

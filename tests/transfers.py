@@ -39,6 +39,7 @@ class Told(Observer):
         self.left: list[str] = []
         self.totals: list[tuple[int, int]] = []
         self.last = (0, 0)
+        self.saved = 0
         self.states: list[str] = []
         self.notices: list[str] = []
         self.stalls: list[str] = []
@@ -80,6 +81,9 @@ class Told(Observer):
 
     def total(self, files: int, size: int) -> None:
         self.totals.append((files, size))
+
+    def spared(self, size: int) -> None:
+        self.saved = size
 
     def progress(self, files: int, size: int) -> None:
         self.last = (files, size)

@@ -34,10 +34,12 @@ class Progress(Observer):
         self._verb = verb
         self._announcement: Sequence[str] = ()
         self._meter = Meter()
-        self._state = ""
+        self._state = self._before_stall = ""
         self._paired = False
         self._since: float | None = None
         self._files = self._size = 0
+        self._spared = 0  # of these bytes, what was there when both sides met
+        self._moved = 0  # in earlier meetings of this run
         self._links = 1
         self._total: tuple[int, int] | None = None
         self._problems = self._skipped = 0
@@ -72,12 +74,15 @@ class Progress(Observer):
     def stalled(self, sentence: str, seconds: float) -> None:
         """Say on whom it is."""
         self._terminal.say(f"{sentence} for {duration(seconds)}.")
+        if self._state != "Stalled":
+            self._before_stall = self._state
         self._state = "Stalled"
 
     def moving(self) -> None:
         """Say so."""
         self._terminal.say("It moves again.")
-        self._state = "Transferring"
+        if self._state == "Stalled":
+            self._state = self._before_stall
 
     def notice(self, sentence: str) -> None:
         """Pass it on."""
@@ -90,6 +95,9 @@ class Progress(Observer):
         self._paired = True
         self._since = None
         self._links = 1
+        self._moved = self._moved_by(self._size)  # each meeting counts from the beginning
+        self._files = self._size = self._spared = 0
+        self._meter = Meter()
 
     def links(self, count: int) -> None:
         """Note it, for the line."""
@@ -131,9 +139,17 @@ class Progress(Observer):
             self._terminal.error(f"\nIn all: {files} files, {amount(size)}.")
             self._terminal.prompt(self._question)
 
+    def spared(self, size: int) -> None:
+        """Note it, for the rate."""
+        self._spared = size
+
     def progress(self, files: int, size: int) -> None:
         """Note it."""
         self._files, self._size = files, size
+
+    def _moved_by(self, size: int) -> int:
+        """Return how many bytes have been sent in this run, if so many are at the receiver by now."""
+        return self._moved + max(size - self._spared, 0)
 
     def problem(self, path: str, sentence: str) -> None:
         """Name the path, unless too many were named already. These lines are errors."""
@@ -162,7 +178,7 @@ class Progress(Observer):
         if not self._paired:
             self._terminal.live(f"{self._state} for {duration(now - self._since)}")
             return
-        self._meter.note(now, self._size)
+        self._meter.note(now, self._moved_by(self._size))
         if self._terminal.is_live:
             self._terminal.live(self._line())
         elif self._last_plain is None or now - self._last_plain >= limits.PLAIN_PROGRESS_INTERVAL:
@@ -199,11 +215,13 @@ class Progress(Observer):
 
     def done(self, report: Report) -> None:
         """Sum up. Both sides show the same digest of the same transfer."""
-        rate = report.size / report.seconds if report.seconds > 0 else 0.0
+        moved = min(self._moved_by(report.size), report.size)
+        rate = moved / report.seconds if report.seconds > 0 else 0.0
+        there = f", of which {amount(report.size - moved)} were there," if moved < report.size else ""
         files = "1 file" if report.files == 1 else f"{report.files} files"
         excluded = f" Left out by --only or --exclude: {report.excluded}." if report.excluded else ""
         self._terminal.say(
-            f"{self._verb} {files}, {amount(report.size)} in {report.seconds:.1f} s ({amount(rate)}/s), "
+            f"{self._verb} {files}, {amount(report.size)}{there} in {report.seconds:.1f} s ({amount(rate)}/s), "
             f"digest {report.root[:_ROOT_DIGITS]}.{excluded}"
         )
 

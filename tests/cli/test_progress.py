@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -61,6 +62,52 @@ def test_on_a_terminal_one_line_shows_bytes_files_rate_and_time_left() -> None:
     progress.verifying()
     progress.draw(13)
     assert "\rVerifying: " in err.getvalue()
+
+
+def test_what_was_there_before_counts_for_no_rate() -> None:
+    progress, _ = watched(err := Tty())
+    progress.paired()
+    progress.draw(0)
+    progress.total(1, 200 * limits.MIB)
+    progress.spared(150 * limits.MIB)
+    progress.progress(0, 150 * limits.MIB)
+    progress.draw(1)
+    assert err.getvalue().endswith("\rTransferring:   75 %  150.0 MiB of 200.0 MiB  0 of 1 files  0 B/s")
+    progress.progress(0, 152 * limits.MIB)
+    progress.draw(2)
+    assert err.getvalue().endswith(
+        "152.0 MiB of 200.0 MiB  0 of 1 files  1.0 MiB/s  0:48 lef"
+    )  # cut to 80 columns
+    progress.done(replace(REPORT, size=200 * limits.MIB, seconds=50))
+    assert "200.0 MiB, of which 150.0 MiB were there, in 50.0 s (1.0 MiB/s)" in err.getvalue()
+
+
+def test_what_was_sent_before_a_loss_counts_for_this_run_and_for_no_rate_after_it() -> None:
+    progress, _ = watched(err := Tty())
+    progress.paired()
+    progress.progress(0, 6 * limits.MIB)
+    progress.draw(0)
+    progress.lost("The relay is gone.", 60)
+    progress.paired()
+    progress.draw(10)
+    progress.spared(5 * limits.MIB)
+    progress.progress(0, 7 * limits.MIB)
+    progress.draw(12)
+    assert err.getvalue().endswith("7.0 MiB  0 files  1.0 MiB/s")
+    progress.done(replace(REPORT, size=7 * limits.MIB, seconds=7))
+    assert "7.0 MiB in 7.0 s (1.0 MiB/s)" in err.getvalue()
+
+
+def test_after_a_stall_it_is_what_it_was_before() -> None:
+    progress, _ = watched(err := Tty())
+    progress.paired()
+    progress.verifying()
+    progress.stalled("Nothing moves", 10)
+    progress.draw(0)
+    assert "\rStalled: " in err.getvalue()
+    progress.moving()
+    progress.draw(1)
+    assert "Verifying: " in err.getvalue().rsplit("It moves again", 1)[1]
 
 
 def test_a_total_that_is_not_known_yet_is_not_made_up() -> None:
