@@ -18,7 +18,7 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from p2p_copy.errors import P2PCopyError
     from p2p_copy.observe import Observer, Outlook, Report
-    from p2p_copy.options import Conflict, Links, Names
+    from p2p_copy.options import Conflict, Links, Names, Preserve
     from p2p_copy.protocol.code import Code
     from p2p_copy.receiver import receive
     from p2p_copy.relay.config import RelayConfig
@@ -33,6 +33,7 @@ __all__ = [
     "Observer",
     "Outlook",
     "P2PCopyError",
+    "Preserve",
     "RelayConfig",
     "Report",
     "receive",
@@ -48,6 +49,7 @@ _HOME = {
     "Observer": "p2p_copy.observe",
     "Outlook": "p2p_copy.observe",
     "P2PCopyError": "p2p_copy.errors",
+    "Preserve": "p2p_copy.options",
     "RelayConfig": "p2p_copy.relay.config",
     "Report": "p2p_copy.observe",
     "receive": "p2p_copy.receiver",

@@ -28,6 +28,7 @@ from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
 from p2p_copy.observe import Observer
 from p2p_copy.protocol import keys, rendezvous
 from p2p_copy.protocol.bundle import Notes
+from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake
 from p2p_copy.protocol.rendezvous import CloseCode, Paired, Refusal, Refused, Role, Welcome
 from p2p_copy.protocol.session import ZSTD, Session
@@ -38,10 +39,10 @@ from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
+    from typing import Self
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.link import Link, RelayAddress
-    from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.handshake import SessionKeys
 
 
@@ -68,6 +69,19 @@ class Partner(NamedTuple):
     token: str | None
     observer: Observer
     streams: int | None = None
+
+    def checked(self) -> Self:
+        """Return it as it is.
+
+        Raises:
+            ValueError, TypeError: a field is nothing that it can be.
+
+        """
+        if not isinstance(self.code, Code):
+            raise TypeError("a code is a p2p_copy.Code, made of its room and its secret")
+        if self.streams is not None and not 1 <= self.streams <= limits.MAX_STREAMS:
+            raise ValueError(f"the number of streams is from 1 to {limits.MAX_STREAMS}, or None")
+        return self
 
 
 class Appointment(NamedTuple):

@@ -1,8 +1,40 @@
-"""What a caller may choose, as plain values."""
+"""What a caller may choose, as plain values; each may be given as the text that the command line takes, too."""
 
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+E = TypeVar("E", bound=Enum)
+
+
+def choice(kind: type[E], given: Enum | str) -> E:
+    """Return the member of `kind` that is given, itself or as its value.
+
+    Raises:
+        ValueError: it is none of them. The sentence lists them.
+
+    """
+    try:
+        return kind(given)
+    except ValueError:
+        known = ", ".join(repr(one.value) for one in kind)
+        raise ValueError(f"{given!r} is none of the choices for {kind.__name__}: {known}") from None
+
+
+def choices(kind: type[E], given: Enum | str | Iterable[Enum | str]) -> tuple[E, ...]:
+    """Return the members of `kind` that are given, one or several.
+
+    Raises:
+        ValueError: one is none of them.
+
+    """
+    if isinstance(given, Enum | str):
+        return (choice(kind, given),)
+    return tuple(choice(kind, one) for one in given)
 
 
 class Links(Enum):

@@ -14,6 +14,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.asking import Question
 from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.files.named import as_path, as_path_if_any
 from p2p_copy.files.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import Kept, Target
@@ -21,7 +22,7 @@ from p2p_copy.incoming import Incoming
 from p2p_copy.lasting import Memory, alongside, converse, writing
 from p2p_copy.meet import Partner, plain_errors
 from p2p_copy.observe import Observer, Report
-from p2p_copy.options import Conflict, Names
+from p2p_copy.options import Conflict, Names, Preserve, choice, choices
 from p2p_copy.parting import part_ways, send_whole
 from p2p_copy.piping import PipeOut
 from p2p_copy.preserving import LOST, Once, not_asked_for, not_possible, wanted
@@ -36,35 +37,35 @@ from p2p_copy.version import FULL_NAME, PROGRAM
 from p2p_copy.watches import within
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Iterable
+    from os import PathLike
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
     from p2p_copy.observe import Ask
-    from p2p_copy.options import Preserve
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.session import Session
 
 
 async def receive(
-    out: str,
+    out: str | PathLike[str],
     *,
     relay: str,
     code: Code,
-    conflict: Conflict = Conflict.REFUSE,
-    names: Names = Names.PORTABLE,
-    preserve: Collection[Preserve] = (),
+    conflict: Conflict | str = Conflict.REFUSE,
+    names: Names | str = Names.PORTABLE,
+    preserve: Preserve | str | Iterable[Preserve | str] = (),
     max_size: int | None = None,
-    only: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    only: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     wait: float = limits.PEER_WAIT,
     patience: float = limits.PATIENCE,
     state: State | None = None,
-    receipt: str | None = None,
+    receipt: str | PathLike[str] | None = None,
     reverify: bool = False,
-    ca_file: str | None = None,
+    ca_file: str | PathLike[str] | None = None,
     token: str | None = None,
     streams: int | None = None,
     ask: Ask | None = None,
@@ -77,14 +78,15 @@ async def receive(
     outside `out`, and no name ever holds half a file.
 
     Args:
-        out: the directory; made if it does not exist. Or "-": standard output, for a sender of a stream or of one file.
+        out: the directory; made if it does not exist. Or the text "-": standard output, for a sender of a stream or of
+            one file.
         relay: address of the relay, ws:// or wss://.
         code: the code that both sides share.
-        conflict: what to do when a name exists already.
+        conflict: what to do when a name exists already; here and below a choice may be given as its text.
         names: which names to accept.
         preserve: what to keep of files beyond contents, modes and times, if the sender tells it.
         max_size: most bytes of all files together; None for what fits on the disk.
-        only: patterns, as in a .gitignore, over paths inside the transfer: take nothing else.
+        only: a pattern or several, as in a .gitignore, over paths inside the transfer: take nothing else.
         exclude: patterns of what is not wanted, though it may be among `only`.
         wait: seconds to wait for the sender.
         patience: seconds for which to come back when the sender or the relay was lost.
@@ -101,6 +103,7 @@ async def receive(
     Raises:
         Declined: the answer was no.
         OutputNotWritable: `out` cannot be written to.
+        ValueError, TypeError: an argument is nothing that it can be.
         UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; there is no standard output;
             or owners are to be kept by somebody who is not root.
         PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
@@ -108,17 +111,23 @@ async def receive(
 
     """
     watcher = observer or Observer()
-    preserved = wanted(preserve)
+    preserved = wanted(choices(Preserve, preserve))
+    conflict, names = choice(Conflict, conflict), choice(Names, names)
+    if max_size is not None and max_size < 0:
+        raise ValueError("the most bytes to take are 0 or more, or None for no limit")
+    place, receipt_place = as_path(out), as_path_if_any(receipt)
     selection = Selection(only, exclude)
-    partner = Partner(Role.RECEIVER, relay, code, wait, ca_file, token, watcher, streams)
+    partner = Partner(
+        Role.RECEIVER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams
+    ).checked()
     memory = Memory(state, patience)
     memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
     over, tag = memory.report is not None, memory.receipt_tag
-    file = receipt_file(receipt, role="receiver", program=FULL_NAME, over=over, tag=tag)
+    file = receipt_file(receipt_place, role="receiver", program=FULL_NAME, over=over, tag=tag)
     portable = names is Names.PORTABLE
-    pipe = PipeOut(out, memory, watcher, selection, portable_names=portable, max_size=max_size)
+    pipe = PipeOut(place, memory, watcher, selection, portable_names=portable, max_size=max_size)
     receiving = _Receiving(
-        out,
+        place,
         conflict,
         names,
         preserved,

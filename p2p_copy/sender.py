@@ -13,8 +13,8 @@ from p2p_copy import limits
 from p2p_copy.asking import show
 from p2p_copy.delivery import Delivery
 from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
-from p2p_copy.files import named
 from p2p_copy.files.counting import Counting, count
+from p2p_copy.files.named import as_path_if_any, as_paths, look_at
 from p2p_copy.files.preview import glance
 from p2p_copy.files.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
@@ -25,7 +25,7 @@ from p2p_copy.link import LinkBroken
 from p2p_copy.meet import Partner
 from p2p_copy.news import News
 from p2p_copy.observe import Observer, Report
-from p2p_copy.options import Links
+from p2p_copy.options import Links, Preserve, choice, choices
 from p2p_copy.outgoing import Outgoing
 from p2p_copy.piping import PipeIn
 from p2p_copy.preserving import UNTOLD, Once, flags, not_asked_for
@@ -50,32 +50,32 @@ from p2p_copy.version import FULL_NAME, PROGRAM
 from p2p_copy.watches import within
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from os import PathLike
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.files.receipt_file import ReceiptFile
     from p2p_copy.files.states import State
-    from p2p_copy.options import Preserve
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.messages import Preserved
     from p2p_copy.protocol.session import Session
 
 
 async def send(
-    paths: Sequence[str],
+    paths: str | PathLike[str] | Iterable[str | PathLike[str]],
     *,
     relay: str,
     code: Code,
-    links: Links = Links.KEEP,
-    preserve: Collection[Preserve] = (),
-    only: Sequence[str] = (),
-    exclude: Sequence[str] = (),
+    links: Links | str = Links.KEEP,
+    preserve: Preserve | str | Iterable[Preserve | str] = (),
+    only: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
     wait: float = limits.PEER_WAIT,
     patience: float = limits.PATIENCE,
     state: State | None = None,
     name: str = limits.STREAM_NAME,
-    receipt: str | None = None,
-    ca_file: str | None = None,
+    receipt: str | PathLike[str] | None = None,
+    ca_file: str | PathLike[str] | None = None,
     token: str | None = None,
     streams: int | None = None,
     observer: Observer | None = None,
@@ -86,13 +86,13 @@ async def send(
     with failures means that some things did not arrive; the observer was told which.
 
     Args:
-        paths: files and directories of this machine; their last components are the names at the receiver. Or "-" alone:
-            what standard input brings, to its end.
+        paths: a file or directory of this machine, or several; their last components are the names at the receiver.
+            Or the text "-" alone: what standard input brings, to its end.
         relay: address of the relay, ws:// or wss://.
         code: the code that both sides share.
-        links: what to do with symbolic links inside a directory.
+        links: what to do with symbolic links inside a directory; here and below a choice may be given as its text.
         preserve: what to tell of files beyond contents, modes and times, if the receiver asks for it.
-        only: patterns, as in a .gitignore, over paths inside the transfer: send nothing else.
+        only: a pattern or several, as in a .gitignore, over paths inside the transfer: send nothing else.
         exclude: patterns of what is not sent, though it may be among `only`.
         wait: seconds to wait for the receiver.
         patience: seconds for which to come back when the receiver or the relay was lost.
@@ -107,6 +107,7 @@ async def send(
 
     Raises:
         NothingToSend: none of the paths can be sent, or one has no name of its own, as a root.
+        ValueError, TypeError: an argument is nothing that it can be.
         UsageError: two paths have the same name; the receipt cannot be written, or exists; a pattern has the wrong
             form; or "-" is not alone.
         PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
@@ -115,19 +116,23 @@ async def send(
     """
     watcher = observer or Observer()
     selection = Selection(only, exclude)
+    links, preserved = choice(Links, links), flags(choices(Preserve, preserve))
+    places, receipt_place = as_paths(paths), as_path_if_any(receipt)
+    partner = Partner(
+        Role.SENDER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams
+    ).checked()
     memory = Memory(state, patience)
-    partner = Partner(Role.SENDER, relay, code, wait, ca_file, token, watcher, streams)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     over, tag = memory.report is not None, memory.receipt_tag
-    file = receipt_file(receipt, role="sender", program=FULL_NAME, over=over, tag=tag)
-    pipe = PipeIn(paths, name, links, selection, memory, watcher)
-    sending = _Sending(paths, links, selection, flags(preserve), memory, file, pipe, watcher)
+    file = receipt_file(receipt_place, role="sender", program=FULL_NAME, over=over, tag=tag)
+    pipe = PipeIn(places, name, links, selection, memory, watcher)
+    sending = _Sending(places, links, selection, preserved, memory, file, pipe, watcher)
     done = failed = (
         False  # who is stopped is remembered even if all is delivered: the receiver may not know it
     )
     try:
-        if STANDARD not in paths:
-            for sentence in await trio.to_thread.run_sync(named.look_at, paths):
+        if STANDARD not in places:
+            for sentence in await trio.to_thread.run_sync(look_at, places):
                 watcher.notice(sentence)
         if file is not None and memory.report is None:
             await trio.to_thread.run_sync(file.probe)

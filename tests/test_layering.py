@@ -146,6 +146,7 @@ PATH_MODULES = {"glob", "os.path", "pathlib", "shutil", "tempfile"}
 ABOUT_NO_PATH = {
     "urandom",
     "environ",
+    "fspath",
     "getpid",
     "name",
     "_exit",

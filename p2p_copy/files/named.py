@@ -1,6 +1,7 @@
-"""The paths that a user names, looked at before anybody is called: what can never be sent is said at once, by its path.
+"""The paths that a user names: in whatever form a program gives them, and looked at before anybody is called.
 
-What lies in a directory is not looked at. All of it may be different when the walk comes there, which says so then.
+What can never be sent is said at once, by its path. What lies in a directory is not looked at. All of it may be
+different when the walk comes there, which says so then.
 """
 
 from __future__ import annotations
@@ -8,10 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import NothingToSend, UsageError
 from p2p_copy.files.source import own_name
+from p2p_copy.files.standard import STANDARD
 from p2p_copy.protocol.names import collision_key, shown
 
 if TYPE_CHECKING:
@@ -25,6 +28,41 @@ _KINDS: Final = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+def as_path(given: str | os.PathLike[str]) -> str:
+    """Return a path as text. Only text can be "-", a standard stream: a path object is a path.
+
+    Raises:
+        TypeError: it is something else.
+
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise TypeError(f"a path is a str or an os.PathLike, and not {type(given).__name__}")
+    path = os.fsdecode(given)
+    return path if path != STANDARD or isinstance(given, str) else os.path.join(os.curdir, path)
+
+
+def as_path_if_any(given: str | os.PathLike[str] | None) -> str | None:
+    """Return a path as text, None for None.
+
+    Raises:
+        TypeError: it is something else.
+
+    """
+    return None if given is None else as_path(given)
+
+
+def as_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
+    """Return one path or several as texts. A text is one path, and never a series of letters.
+
+    Raises:
+        TypeError: it is something else.
+
+    """
+    if isinstance(given, str | os.PathLike) or not isinstance(given, Iterable):
+        return (as_path(given),)
+    return tuple(as_path(one) for one in given)
 
 
 def look_at(paths: Sequence[str]) -> list[str]:

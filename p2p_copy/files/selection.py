@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     _Rule = tuple[Callable[[str], object], bool]
     """What tells whether a path matches, and whether it is wanted then."""
@@ -34,9 +34,11 @@ class Selection:
 
     """
 
-    def __init__(self, only: Sequence[str] = (), exclude: Sequence[str] = ()) -> None:
+    def __init__(self, only: str | Iterable[str] = (), exclude: str | Iterable[str] = ()) -> None:
+        """Take `only` and `exclude`, a pattern or several."""
+        only, exclude = _several(only), _several(exclude)
         self.everything = not only and not exclude
-        self.patterns = (tuple(only), tuple(exclude))
+        self.patterns = (only, exclude)
         self._only = _rules("--only", only)
         self._exclude = _rules("--exclude", exclude)
         self._places = [_place(pattern) for pattern in only if not pattern.startswith("!")]
@@ -55,6 +57,10 @@ class Selection:
         return not self._only or any(
             place.startswith(path) or path.startswith(place) for place in self._places
         )
+
+
+def _several(patterns: str | Iterable[str]) -> tuple[str, ...]:
+    return (patterns,) if isinstance(patterns, str) else tuple(patterns)
 
 
 def _rules(option: str, patterns: Sequence[str]) -> list[_Rule]:

@@ -122,8 +122,8 @@ class States:
 
     """
 
-    def __init__(self, directory: str) -> None:
-        self._directory = os.path.abspath(directory) if directory else ""
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self._directory = os.path.abspath(directory) if os.fspath(directory) else ""
 
     def open(self, id: str) -> State | None:  # noqa: A002
         """Return the state with this id. None if there is none, or none that can be read: what is left is removed.

@@ -60,10 +60,23 @@ _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Code:
-    """A code's two parts, in NFC. Only `text` shows them; printing or logging a Code does not."""
+    """A code's two parts, in NFC. Only `text` shows them; printing or logging a Code does not.
+
+    Raises:
+        CodeTypo, UsageError: what `parse` raises about the two parts with a '-' in between.
+
+    """
 
     room: str
     secret: str
+
+    def __post_init__(self) -> None:
+        """Hold the parts to the rules for a code that is typed."""
+        if "-" in self.room:
+            raise UsageError(f"The room of a code has no '-'. {_FORM}")
+        room, secret = _parts(self.text)
+        object.__setattr__(self, "room", room)
+        object.__setattr__(self, "secret", secret)
 
     @property
     def text(self) -> str:
@@ -85,7 +98,7 @@ def generate(random_below: Callable[[int], int]) -> Code:
     """
     chosen = tuple(WORDS[random_below(len(WORDS))] for _ in range(4))
     extra = random_below(1 << CHECK_BITS)
-    return _joined((*chosen, WORDS[extra * CHECK_MODULUS + _checksum(chosen, extra)]))
+    return Code(*_joined((*chosen, WORDS[extra * CHECK_MODULUS + _checksum(chosen, extra)])))
 
 
 def choose(text: str) -> Code:
@@ -112,13 +125,20 @@ def parse(text: str) -> Code:
         UsageError: it is not a code.
 
     """
+    return Code(*_parts(text))
+
+
+def _parts(text: str) -> tuple[str, str]:
+    """Return room and secret; it raises what `parse` raises."""
     text = unicodedata.normalize("NFC", text.strip())
     if len(text) > limits.MAX_CODE:
         raise UsageError(f"The code is longer than {limits.MAX_CODE} characters. {_FORM}")
     if any(unicodedata.category(character) in _UNSEEN for character in text):
         raise UsageError("The code contains a control or invisible character. Type it instead of pasting it.")
     if generated := _GENERATED.fullmatch(text):
-        return _checked(tuple(word.lower() for word in generated.groups()))
+        words = tuple(word.lower() for word in generated.groups())
+        _check(words)
+        return _joined(words)
     room, separator, secret = (part.strip() for part in text.partition("-"))
     if not separator:
         raise UsageError(f"The code has no '-'. {_FORM}")
@@ -130,14 +150,15 @@ def parse(text: str) -> Code:
         raise CodeTypo(
             "The code is cut or too long: after the '-' come three words with dots between them.", None
         )
-    return Code(room, secret)
+    return room, secret
 
 
 # The check of generated codes. Five words travel as a tuple here.
 
 
-def _joined(words: _Words) -> Code:
-    return Code(".".join(words[:2]), ".".join(words[2:]))
+def _joined(words: _Words) -> tuple[str, str]:
+    """Return room and secret."""
+    return ".".join(words[:2]), ".".join(words[2:])
 
 
 def _checksum(words: _Words, extra: int) -> int:
@@ -158,10 +179,11 @@ def _holds(words: _Words) -> bool:
     return extra < 1 << CHECK_BITS and check == _checksum(words, extra)
 
 
-def _checked(words: _Words) -> Code:
+def _check(words: _Words) -> None:
+    """Raise CodeTypo unless these are the words of a code."""
     unknown = [at for at, word in enumerate(words) if _number(word) is None]
     if not unknown and _holds(words):
-        return _joined(words)
+        return
     if unknown:
         ordinals = " and ".join(("1st", "2nd", "3rd", "4th", "5th")[at] for at in unknown)
         what = (
@@ -181,7 +203,7 @@ def _meant(words: _Words) -> Code | None:
     fitting = [(edits, repaired) for edits, repaired in _repairs(words) if _holds(repaired)]
     fewest = min((edits for edits, _ in fitting), default=0)
     nearest = {repaired for edits, repaired in fitting if edits == fewest}
-    return _joined(nearest.pop()) if len(nearest) == 1 else None
+    return Code(*_joined(nearest.pop())) if len(nearest) == 1 else None
 
 
 def _repairs(words: _Words) -> Iterator[tuple[int, _Words]]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.relay.listeners import Place, Tcp
+
+if TYPE_CHECKING:
+    from os import PathLike
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class RelayConfig:
         rate_per_source: bytes per second of all pairings of one source together.
         rate_total: bytes per second of all pairings together.
         tokens_file: file with the access tokens; None for a relay that is open to everybody.
-        trusted_proxies: networks (CIDR) of the proxies that are believed when they name a client's address.
+        trusted_proxies: network (CIDR), or several, of the proxies that are believed when they name a client's address.
         log_addresses: let the log tell clients' addresses.
 
     """
@@ -44,8 +48,8 @@ class RelayConfig:
     host: str | None
     port: int = 0
     more: tuple[Place, ...] = field(default=(), kw_only=True)
-    certfile: str | None = None
-    keyfile: str | None = None
+    certfile: str | PathLike[str] | None = None
+    keyfile: str | PathLike[str] | None = None
     watch_certificates: bool = True
     max_message: int = limits.RELAY_MAX_MESSAGE
     wait: float = limits.RELAY_WAIT
@@ -62,9 +66,14 @@ class RelayConfig:
     rate: int | None = None
     rate_per_source: int | None = None
     rate_total: int | None = None
-    tokens_file: str | None = None
-    trusted_proxies: tuple[str, ...] = ()
+    tokens_file: str | PathLike[str] | None = None
+    trusted_proxies: str | tuple[str, ...] = ()
     log_addresses: bool = False
+
+    def __post_init__(self) -> None:
+        """Take one proxy for several."""
+        if isinstance(self.trusted_proxies, str):
+            object.__setattr__(self, "trusted_proxies", (self.trusted_proxies,))
 
     @property
     def places(self) -> tuple[Place, ...]:

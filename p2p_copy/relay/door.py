@@ -13,6 +13,7 @@ tells nothing, through a unix socket or from this machine itself has no source, 
 from __future__ import annotations
 
 import math
+import os
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ class Door:
 
         """
         self.admission = Admission(config, connections_allowed())
-        self.tokens = Tokens(config.tokens_file) if config.tokens_file else None
+        self.tokens = Tokens(os.fspath(config.tokens_file)) if config.tokens_file else None
         self._config = config
         self._trust = Trust(config.trusted_proxies)
         self._rates = Rates(config)

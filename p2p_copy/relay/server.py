@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import itertools
+import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -50,6 +51,12 @@ _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError
 """What the end of a connection looks like; no reason for alarm."""
 
 _GOING: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted.", 5)
+
+
+def _certificates(config: RelayConfig) -> Certificates | None:
+    if not config.certfile:
+        return None
+    return Certificates(os.fspath(config.certfile), os.fspath(config.keyfile) if config.keyfile else None)
 
 
 async def serve(
@@ -106,7 +113,7 @@ class Relay:
             UsageError: a trusted proxy is no network.
 
         """
-        self.certificates = Certificates(config.certfile, config.keyfile) if config.certfile else None
+        self.certificates = _certificates(config)
         self.door = Door(config)
         self.urls: list[str] = []
         self.config = config
