@@ -54,6 +54,9 @@ _TCP_INFO_BYTES: Final = struct.Struct("120xQ16xI")
 _TCP_CLOSE: Final = 7
 """State of a connection that was reset (Linux' net/tcp_states.h); what came before may be there to be read."""
 
+_MAX_PORT: Final = 65535
+"""TCP has no higher one."""
+
 TLS_ALERT: Final = 0x15
 TLS_HANDSHAKE: Final = 0x16
 """First bytes of TLS records (RFC 8446 section 5.1); no HTTP message begins with them."""
@@ -83,17 +86,18 @@ class RelayAddress:
 
 
 def parse_address(text: str) -> RelayAddress:
-    """Return the address of a relay from `ws://host[:port][/prefix]` or `wss://…`.
+    """Return the address of a relay from `ws://host[:port][/prefix]` or `wss://…`; blanks around it are dropped.
 
     Raises:
         UsageError: it has another form. The text is not repeated: it may be a code in the wrong place.
 
     """
+    text = text.strip()
     if not text.isprintable() or any(character in text for character in " ?#@\\"):
         raise UsageError(f"{_FORM}, without spaces, passwords or parameters.")
     try:
         parts = urlsplit(text)
-        port = parts.port
+        port = _port(parts.netloc)
         host = (parts.hostname or "").encode("idna").decode("ascii")
         parts.path.encode("ascii")
     except ValueError:
@@ -104,10 +108,29 @@ def parse_address(text: str) -> RelayAddress:
         raise UsageError(
             "A relay's address begins with ws:// where a web page's begins with http://, wss:// for https://."
         )
-    if parts.scheme not in ("ws", "wss") or not host or port == 0:
+    if parts.scheme not in ("ws", "wss") or not host:
         raise UsageError(f"{_FORM}.")
     tls = parts.scheme == "wss"
     return RelayAddress(tls, host, port or (443 if tls else 80), parts.path.rstrip("/"))
+
+
+def _port(netloc: str) -> int | None:
+    """Return the port of what stands between `//` and `/`, None if there is none.
+
+    Raises:
+        UsageError: it is none that TCP has, or part of an IPv6 address without brackets.
+
+    """
+    host, colon, port = netloc.rpartition(":")
+    if not colon or netloc.endswith("]") or not port:
+        return None
+    if ":" in host and not host.startswith("["):
+        raise UsageError(
+            "An IPv6 address stands in brackets in the relay's address: wss://[2001:db8::1]:443."
+        )
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= _MAX_PORT):
+        raise UsageError(f"The port in the relay's address is a number from 1 to {_MAX_PORT}. {_FORM}.")
+    return int(port)
 
 
 def tune(stream: TCPStream) -> None:

@@ -50,6 +50,7 @@ def over_tls(address: RelayAddress, host: str = "127.0.0.1") -> RelayAddress:
         ("wss://relay.example", RelayAddress(True, "relay.example", 443)),
         ("wss://Relay.Example/", RelayAddress(True, "relay.example", 443)),
         ("ws://127.0.0.1:8765", RelayAddress(False, "127.0.0.1", 8765)),
+        ("\t ws://127.0.0.1:8765 \r\n", RelayAddress(False, "127.0.0.1", 8765)),
         ("wss://[2001:db8::1]:8443/a/b/", RelayAddress(True, "2001:db8::1", 8443, "/a/b")),
         ("WSS://bücher.example:1", RelayAddress(True, "xn--bcher-kva.example", 1)),
     ],
@@ -63,7 +64,8 @@ def test_addresses_are_understood_and_printed_in_one_form(text: str, address: Re
     "text",
     [
         "", "relay", "relay.example:443", "http://x", "https://x", "wss:", "wss://", "wss:///x", "wss://:443",
-        "wss://x:0", "wss://x:65536", "wss://x:port", "wss://x:-1", "wss://[::1", "wss://x y", "wss://x\n", "\twss://x",
+        "wss://x:0", "wss://x:65536", "wss://x:port", "wss://x:-1", "wss://[::1", "wss://x y", "wss://::1:443",
+        "wss://2001:db8::1",
         "wss://user:secret@x", "wss://x?a=b", "wss://x#a", "wss://x\\y", "wss://x/ä", "wss://" + "x" * 70,
         "wss://a..b", "lab7-a long passphrase",
     ],

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
+from p2p_copy import pasted
 from p2p_copy.cli.variables import CODE_VARIABLE, CONFIG_VARIABLE
 from p2p_copy.cli.words import is_url
 from p2p_copy.errors import UsageError
@@ -78,7 +79,7 @@ def _load(path: str, *, must_exist: bool) -> dict[str, Any]:
     import tomllib  # most people have no such file
 
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(pasted.decode(content))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: this is not TOML: {error}.") from error
 

@@ -68,6 +68,7 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
         return 0
     if its.out == STANDARD:  # what was written there is gone with this process
         return go_on(None, facts, code, options, terminal)
+    remembered.say_if_elsewhere(options.state_dir, terminal)
     states = remembered.states_in(options.state_dir)
     state = remembered.open_state(states, facts, code.text, terminal)
 

@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
 from p2p_copy.cli.memory import collect_seldom, keep_freed_blocks
 from p2p_copy.cli.service import ENDING, run_service
 from p2p_copy.cli.terminal import Terminal
+from p2p_copy.cli.words import MAX_PORT, host_port
 from p2p_copy.errors import UsageError
 from p2p_copy.relay import descriptors, events
 from p2p_copy.relay.admin import admin_place
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     from p2p_copy.cli.relay_limits import RelayLimits
     from p2p_copy.cli.relay_log import RelayLog
-
-_MAX_PORT: Final = 65535
 
 
 def run_relay_server(
@@ -97,25 +96,34 @@ def run_relay_server(
 
 
 def places(words: Sequence[str]) -> list[Place]:
-    """Return where `HOST PORT` pairs and `unix:PATH` words say to listen.
+    """Return where `HOST PORT` pairs, as two words or `HOST:PORT`, and `unix:PATH` words say to listen.
 
     Raises:
-        UsageError: a port is missing or none.
+        UsageError: a host or port is missing, or a port is none.
 
     """
     found: list[Place] = []
-    rest = iter(words)
+    rest = iter(word.strip() for word in words)
     for word in rest:
         if word.startswith(UNIX_PREFIX):
             found.append(Unix(word.removeprefix(UNIX_PREFIX)))
             continue
-        port = next(rest, "")
-        if not (port.isascii() and port.isdecimal() and len(port) <= 5 and int(port) <= _MAX_PORT):
-            raise UsageError(
-                f"After each HOST comes a PORT, a number from 0 to {_MAX_PORT}: HOST PORT HOST PORT."
-            )
-        found.append(Tcp(word, int(port)))
+        if together := host_port(word):
+            host, port = together
+        else:
+            host, port = word.removeprefix("[").removesuffix("]"), _port(next(rest, ""))
+        if not host or host.isdecimal():
+            raise UsageError(f"An address to listen at is missing, such as 0.0.0.0 {port}, or :: {port}.")
+        found.append(Tcp(host, port))
     return found
+
+
+def _port(text: str) -> int:
+    if not (
+        text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PORT)) and int(text) <= MAX_PORT
+    ):
+        raise UsageError(f"After each HOST comes a PORT, a number from 0 to {MAX_PORT}: HOST PORT HOST PORT.")
+    return int(text)
 
 
 def url(scheme: str, host: str, port: int) -> str:

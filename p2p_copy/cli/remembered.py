@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy.cli.variables import STATE_VARIABLE
 from p2p_copy.errors import UsageError
+from p2p_copy.files.home import is_foreign
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.states import StateBusy, States, default_directory
+from p2p_copy.protocol.names import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +33,15 @@ _ID_DIGITS: Final = 32
 def states_in(directory: str | None) -> States:
     """Return the states in the directory that the user has named, here or in the environment, or in the usual one."""
     return States(directory or os.environ.get(STATE_VARIABLE) or default_directory())
+
+
+def say_if_elsewhere(directory: str | None, terminal: Terminal) -> None:
+    """Tell where states lie if the environment names another user's home, which is left alone."""
+    if not (directory or os.environ.get(STATE_VARIABLE)) and is_foreign(os.path.expanduser("~")):
+        terminal.say(
+            "HOME is another user's directory, as with sudo -E, so what is remembered lies in "
+            f"{shown(default_directory())}. --state-dir names another place."
+        )
 
 
 def open_state(states: States, facts: dict[str, Any], code: str, terminal: Terminal) -> State | None:
@@ -123,8 +134,6 @@ def find(states: States, given: str) -> str:
 
 def described(id_: str, facts: dict[str, Any], busy: bool) -> str:
     """Return one line about a transfer; it names neither code nor ticket."""
-    from p2p_copy.protocol.names import shown
-
     what: Sequence[str] = facts.get(PATHS) or [facts.get(OUT, "")]
     direction = "send" if facts.get(ROLE) == "sender" else "receive into"
     under_way = ", under way now" if busy else ""

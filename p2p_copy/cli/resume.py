@@ -27,6 +27,7 @@ def resume(given: str | None, options: ClientOptions) -> int:
 
     """
     terminal = Terminal.standard(quiet=options.quiet)
+    remembered.say_if_elsewhere(options.state_dir, terminal)
     states = remembered.states_in(options.state_dir)
     if given is None:
         lines = [remembered.described(*each) for each in states.all()]

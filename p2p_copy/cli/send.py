@@ -12,7 +12,7 @@ from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.words import SERVE_AUTO, STANDARD, host_port, send_words
+from p2p_copy.cli.words import MAX_PORT, SERVE_AUTO, STANDARD, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
 from p2p_copy.files.named import look_at
 from p2p_copy.files.selection import Selection
@@ -74,6 +74,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
     if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
         code = chosen or codes.generate(secrets.randbelow)
         return go_on(None, facts, code, options, terminal, binds=binds, generated=chosen is None)
+    remembered.say_if_elsewhere(options.state_dir, terminal)
     states = remembered.states_in(options.state_dir)
     if chosen is not None:
         state = remembered.open_state(states, facts, chosen.text, terminal)
@@ -154,7 +155,9 @@ def _binds(serve: str) -> list[tuple[str, int]]:
         return [("", limits.SERVE_PORT), ("", 0)]
     bind = host_port(serve)
     if bind is None:
-        raise UsageError("--serve takes HOST:PORT, [IPV6]:PORT or :PORT, or nothing.")
+        raise UsageError(
+            f"--serve takes HOST:PORT, [IPV6]:PORT or :PORT, or nothing; a PORT is a number from 0 to {MAX_PORT}."
+        )
     return [bind]
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Final
 
-from p2p_copy import limits
+from p2p_copy import limits, pasted
 from p2p_copy.cli.variables import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
-from p2p_copy.cli.words import STANDARD, is_url
+from p2p_copy.cli.words import STANDARD
+from p2p_copy.dial import parse_address
 from p2p_copy.errors import CodeTypo, UsageError
 from p2p_copy.protocol import code as codes
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from p2p_copy.cli.client_options import ClientOptions, TransferOptions
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.protocol.code import Code
+
+_MOST_READ: Final = 4096
+"""Bytes or characters of a file that are looked at: a code or token, however it is encoded, and what is around it."""
 
 
 def relay_of(word: str | None, option: str | None) -> str:
@@ -31,21 +34,13 @@ def relay_of(word: str | None, option: str | None) -> str:
         UsageError: there is none, or it is no address of a relay.
 
     """
-    address = word or option
+    address = pasted.value(word or option or "")
     if not address:
         raise UsageError(
             f"Which relay? Name it with --server wss://HOST:443, in the environment ({SERVER_VARIABLE}) or "
             "in the configuration file (server = ...). Without one, p2p-copy send --serve is its own relay."
         )
-    if not is_url(address):
-        raise UsageError("The relay's address begins with wss:// or ws://, as in wss://relay.example:443.")
-    try:
-        parts = urlsplit(address)
-        complete = bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        complete = False
-    if not complete:
-        raise UsageError("The relay's address has the form wss://HOST:PORT.")
+    parse_address(address)
     return address
 
 
@@ -61,10 +56,10 @@ def written_code(word: str | None, option: str | None, file: str | None) -> str 
     if option and file:
         raise UsageError("The code is given twice: with --code and with --code-file.")
     if text := word or option:
-        return text
+        return pasted.value(text)
     if file:
-        return _first_line(file, "code", 2 * limits.MAX_CODE)
-    return os.environ.get(CODE_VARIABLE) or None
+        return _first_line(file, "code")
+    return pasted.value(os.environ.get(CODE_VARIABLE, "")) or None
 
 
 def warn_of_arguments(code: str, terminal: Terminal) -> None:
@@ -83,25 +78,25 @@ def access_token(file: str | None) -> str | None:
         UsageError: the file cannot be read or is empty, or what it holds is no token.
 
     """
-    text = _first_line(file, "token", limits.MAX_TOKEN + 2) if file else os.environ.get(TOKEN_VARIABLE, "")
-    token = text.strip()
+    token = _first_line(file, "token") if file else pasted.value(os.environ.get(TOKEN_VARIABLE, ""))
     if len(token) > limits.MAX_TOKEN or not token.isprintable():
         raise UsageError("The access token is too long or has odd characters. Is it the right file?")
     return token or None
 
 
-def _first_line(file: str, what: str, most: int) -> str:
+def _first_line(file: str, what: str) -> str:
     try:
         if file == STANDARD:
-            line = sys.stdin.readline(most)
+            text = sys.stdin.readline(_MOST_READ)
         else:
-            with open(file, encoding="utf-8") as stream:
-                line = stream.readline(most)
+            with open(file, "rb") as stream:
+                text = pasted.decode(stream.read(_MOST_READ), cut=True)
     except OSError as error:
         raise UsageError(f"The {what} file cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"The {what} file is not UTF-8 text.") from error
-    if not line.strip():
+    line = pasted.first_value(text)
+    if not line:
         raise UsageError(f"The {what} file is empty: its first line is the {what}.")
     return line
 
@@ -159,7 +154,7 @@ def ask_for_code(terminal: Terminal) -> Code:
         if suggestion is not None and not answer.strip():
             return suggestion
         try:
-            return codes.parse(answer)
+            return codes.parse(pasted.value(answer))
         except UsageError as error:
             if not tries_left:
                 raise

@@ -26,7 +26,10 @@ _MAY_BE_STANDARD: Final = frozenset(("--code-file", "--token-file"))
 SERVE_AUTO: Final = "auto"
 """What `--serve` stands for when no HOST:PORT follows: all IPv4 addresses, and a port that is free."""
 
-_URL: Final = re.compile(r"wss?://", re.IGNORECASE)
+MAX_PORT: Final = 65535
+"""TCP has no higher one."""
+
+_URL: Final = re.compile(r"\s*wss?://", re.IGNORECASE)
 _HOST_PORT: Final = re.compile(
     r"(?:\[(?P<six>[0-9A-Za-z:.%]+)\]|(?P<four>[^\s/\\:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII
 )
@@ -89,8 +92,8 @@ def receive_words(words: Sequence[str]) -> ReceiveWords:
 
 def host_port(text: str) -> tuple[str, int] | None:
     """Return host and port of `HOST:PORT`, `[IPV6]:PORT` or `:PORT` (host empty), None for others."""
-    match = _HOST_PORT.fullmatch(text)
-    if match is None or int(match["port"]) > 65535:
+    match = _HOST_PORT.fullmatch(text.strip())
+    if match is None or int(match["port"]) > MAX_PORT:
         return None
     return match["six"] or match["four"] or "", int(match["port"])
 
@@ -127,7 +130,9 @@ def with_serve_value(argv: Sequence[str]) -> list[str]:
             result.append(word)
             continue
         following = next(words, None)
-        if following is not None and host_port(following):
+        if following is not None and _HOST_PORT.fullmatch(
+            following.strip()
+        ):  # with too high a port it is a mistake
             result.append(f"--serve={following}")
         else:
             result.append(f"--serve={SERVE_AUTO}")

@@ -15,7 +15,7 @@ import hmac
 import re
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy import limits
+from p2p_copy import limits, pasted
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay.rates import Gate
 from p2p_copy.units import parse_rate, parse_size
@@ -138,7 +138,7 @@ def _read(path: str) -> str:
     if len(data) > limits.MAX_TOKENS_FILE:
         raise CannotListen("The tokens file is too long: is it the right file?")
     try:
-        return data.decode()
+        return pasted.decode(data)
     except UnicodeDecodeError:
         raise CannotListen("The tokens file is not UTF-8 text.") from None
 
@@ -148,7 +148,7 @@ def _entries(text: str) -> Iterator[tuple[str, bytes, int | None, int | None]]:
     names: set[str] = set()
     hashes: set[bytes] = set()
     for number, line in enumerate(text.splitlines(), 1):
-        words = line.partition("#")[0].split()
+        words = pasted.value(line.partition("#")[0]).split()
         if not words:
             continue
         try:

@@ -113,6 +113,13 @@ def test_a_wrong_file_is_an_error_that_names_file_and_key(text: str, said: str) 
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_be_written_by_any_editor(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('server = "ws://x"\r\n', encoding=encoding)
+    assert parse("receive", "--config", str(file))["server"] == "ws://x"
+
+
 def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"none\.toml"):
         parse("receive", "--config", str(tmp_path / "none.toml"))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy import limits
-from p2p_copy.cli.sources import ask_for_code, relay_of, written_code
+from p2p_copy.cli.sources import access_token, ask_for_code, relay_of, written_code
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import CodeTypo, UsageError
 from p2p_copy.protocol import code as codes
@@ -69,14 +69,49 @@ def test_a_code_comes_from_the_word_the_option_the_file_or_the_environment(
     assert written_code(None, None, None) is None
     monkeypatch.setenv("P2P_COPY_CODE", "from-the environment")
     assert written_code(None, None, None) == "from-the environment"
-    assert written_code(None, None, str(file)) == "from-the file\n"
+    assert written_code(None, None, str(file)) == "from-the file"
     assert written_code(None, "from-the option", None) == "from-the option"
     assert written_code("from-the word", None, None) == "from-the word"
 
 
 def test_a_dash_as_code_file_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("from-standard input\nnot this\n"))
-    assert written_code(None, None, "-") == "from-standard input\n"
+    assert written_code(None, None, "-") == "from-standard input"
+
+
+@pytest.mark.parametrize("blank", [" {} ", "\t{}\r\n", "\ufeff{}"])
+def test_what_was_pasted_may_have_blanks_line_ends_and_marks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blank: str
+) -> None:
+    assert relay_of(None, blank.format("ws://host:1")) == "ws://host:1"
+    assert written_code(None, blank.format("lab7-a code"), None) == "lab7-a code"
+    monkeypatch.setenv("P2P_COPY_CODE", blank.format("lab7-a code"))
+    monkeypatch.setenv("P2P_COPY_TOKEN", blank.format("a-token"))
+    assert written_code(None, None, None) == "lab7-a code"
+    assert access_token(None) == "a-token"
+    file = tmp_path / "file"
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        file.write_text(f"{blank.format('Code: lab7-a code')}\r\n", encoding=encoding)
+        assert written_code(None, None, str(file)) == "lab7-a code"
+        file.write_text(blank.format("Token: a-token"), encoding=encoding)
+        assert access_token(str(file)) == "a-token"
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("ws://host:99999", "from 1 to 65535"),
+        ("ws://host:0", "from 1 to 65535"),
+        ("ws://host:12x", "from 1 to 65535"),
+        ("ws://::1:443", "brackets"),
+        ("https://host", "wss:// for https://"),
+        ("host:443", "looks like wss://"),
+        ("wss://ho st", "without spaces"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_told_exactly(address: str, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        relay_of(None, address)
 
 
 @pytest.mark.parametrize("given", [("a", "b", None), ("a", None, "b"), (None, "a", "b")])
@@ -85,7 +120,7 @@ def test_two_codes_are_refused(given: tuple[str | None, str | None, str | None])
         written_code(*given)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe"])
+@pytest.mark.parametrize("content", [b"", b"\n", b"\xff\xfe", b"\xef\xbb\xbf\r\n", b"\x80"])
 def test_a_file_without_a_code_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "code"
     file.write_bytes(content)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from p2p_copy.cli.relay import places
 from p2p_copy.cli.words import host_port, receive_words, send_words, with_serve_value
 from p2p_copy.errors import UsageError
+from p2p_copy.relay.listeners import Place, Tcp, Unix
 
 URL = "wss://relay.example:443"
 
@@ -22,6 +24,40 @@ def test_a_first_word_that_is_a_url_is_the_relay_and_the_next_one_the_code(url: 
         ("a", "b"),
     )
     assert receive_words([url, "lab7-a long passphrase"]) == (url, "lab7-a long passphrase")
+
+
+def test_a_url_may_have_a_blank_before_it() -> None:
+    assert receive_words([f" {URL}", "some-code"]) == (f" {URL}", "some-code")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["127.0.0.1", "1"], [Tcp("127.0.0.1", 1)]),
+        (["127.0.0.1:1", "::1", "2"], [Tcp("127.0.0.1", 1), Tcp("::1", 2)]),
+        (["[::1]:1", "localhost:2"], [Tcp("::1", 1), Tcp("localhost", 2)]),
+        (["[::1]", "1"], [Tcp("::1", 1)]),
+        ([" ::", "1 ", "unix:/x"], [Tcp("::", 1), Unix("/x")]),
+    ],
+)
+def test_a_relay_listens_at_pairs_in_either_form(words: list[str], expected: list[Place]) -> None:
+    assert places(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["localhost"], "comes a PORT"),
+        (["localhost", "99999"], "from 0 to 65535"),
+        (["localhost:99999"], "from 0 to 65535"),
+        (["8765"], "comes a PORT"),
+        (["443", "444"], "address to listen at is missing"),
+        ([":443"], "0.0.0.0 443"),
+    ],
+)
+def test_what_is_no_place_to_listen_at_is_told_exactly(words: list[str], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        places(words)
 
 
 def test_only_the_first_word_can_be_the_relay() -> None:
@@ -58,6 +94,7 @@ def test_receive_refuses_more_words_and_repeats_none_of_them(words: list[str]) -
         ("[fe80::1%eth0]:1234", ("fe80::1%eth0", 1234)),
         (":1234", ("", 1234)),
         (":0", ("", 0)),
+        (" host:1234\t", ("host", 1234)),
     ],
 )
 def test_what_looks_like_host_and_port_is_host_and_port(text: str, expected: tuple[str, int]) -> None:
@@ -80,6 +117,7 @@ def test_what_does_not_look_like_host_and_port_is_a_path(text: str) -> None:
         ("send --serve 0.0.0.0:99 dir", "send --serve=0.0.0.0:99 dir"),
         ("send --serve=:99 dir", "send --serve=:99 dir"),
         ("send --serve [::1]:99 dir", "send --serve=[::1]:99 dir"),
+        ("send --serve localhost:99999 dir", "send --serve=localhost:99999 dir"),
         ("send --serve --quiet dir", "send --serve=auto --quiet dir"),
         ("send --serve -- host:1", "send --serve=auto -- host:1"),
         ("send -- --serve host:1", "send -- --serve host:1"),

@@ -108,7 +108,7 @@ def test_a_mistake_is_named_by_its_line_and_not_repeated(tmp_path: Path, line: s
 def test_a_file_that_cannot_be_read_is_said_to_be(tmp_path: Path) -> None:
     with pytest.raises(CannotListen, match="cannot be read: No such file"):
         Tokens(str(tmp_path / "missing"))
-    (tmp_path / "binary").write_bytes(b"\xff\xfe")
+    (tmp_path / "binary").write_bytes(b"\x80")
     with pytest.raises(CannotListen, match="not UTF-8"):
         Tokens(str(tmp_path / "binary"))
     (tmp_path / "long").write_bytes(bytes(limits.MAX_TOKENS_FILE + 1))
@@ -176,3 +176,11 @@ def test_the_line_holds_a_hash_and_no_token() -> None:
     for name in ("", "a b", "a#b", "ä", "x" * 65):
         with pytest.raises(ValueError, match="name"):
             line_for(name, ANN)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_be_written_by_any_editor(tmp_path: Path, encoding: str) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(f"Line: {line_for('ann', ANN)}\r\n{line_for('bob', BOB)}\r\n", encoding=encoding)
+    assert Tokens(str(path)).account(ANN) is not None
+    assert Tokens(str(path)).account(BOB) is not None

@@ -1,0 +1,40 @@
+"""Whose home directory is written to."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.files.home import home, is_foreign
+from p2p_copy.files.states import default_directory
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SOMEBODY = 54321
+ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory to somebody else")
+
+
+@ONLY_ROOT
+@pytest.mark.parametrize("variable", ["HOME", "XDG_STATE_HOME"])
+def test_nothing_is_remembered_in_the_home_of_another_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    os.chown(tmp_path, SOMEBODY, SOMEBODY)
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv(variable, str(tmp_path))
+    assert is_foreign(str(tmp_path))
+    assert home() == (pwd.getpwuid(0).pw_dir if variable == "HOME" else os.environ["HOME"])
+    assert default_directory() == os.path.join(home(), ".local", "state", "p2p-copy")
+
+
+def test_a_home_of_our_own_or_one_that_is_not_there_is_believed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for place in (tmp_path, tmp_path / "none"):
+        monkeypatch.setenv("HOME", str(place))
+        assert home() == str(place)
+    assert not is_foreign("/")
