@@ -44,6 +44,14 @@ if TYPE_CHECKING:
 _FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
 _HTTP_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _NAMES_TLS: Final = re.compile(rb"https|tls|ssl", re.IGNORECASE)
+_LOCATION: Final = re.compile(rb"\r?\nlocation:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_ROOM_PATH: Final = re.compile("/v1/[0-9a-f]{64}")
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
+
+_RELAY_MISSES: Final = re.compile(
+    rb"This is a p2p-copy relay|This relay speaks WebSocket|says Upgrade, but not|begins with GET and HTTP/1\.1"
+)
+"""What a relay answers to a request of ours only if somebody on the way has changed it: see `relay.greeting`."""
 
 _TCP_INFO: Final = struct.Struct("Bx2B52xI")
 """Of Linux' struct tcp_info: state, retransmissions and probes in a row, milliseconds since the last ACK."""
@@ -324,9 +332,34 @@ def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:
             f"{address.where} has too many connections from your network already. Try again in a minute.",
             passes=True,
         )
+    if number == 426 or _RELAY_MISSES.search(first):
+        error = RelayUnreachable if _RELAY_MISSES.search(first) else NotARelay
+        return error(
+            f"What answers at {address.where} misses the request for a WebSocket (HTTP status {number}): a proxy in "
+            "between does not pass it on. It must speak HTTP/1.1 to the relay, with the headers Upgrade and Connection."
+        )
     if number in (502, 503, 504):
         return RelayUnreachable(
             f"A server answers at {address.where}, but the relay behind it does not (HTTP status {number})."
+        )
+    if number >= 500:
+        return RelayUnreachable(
+            f"The server at {address.where} has a fault of its own (HTTP status {number}). Try again later, or "
+            "tell its operator."
+        )
+    if number in (401, 407):
+        whose = "The server" if number == 401 else "A proxy of the network"
+        return NotARelay(
+            f"{whose} at {address.where} wants a login first (HTTP status {number}), which p2p-copy cannot give. Its "
+            "operator can let the relay's path pass without one."
+        )
+    if 300 <= number < 400:
+        target = _redirect(first)
+        to = f" to '{target}'" if target else ""
+        return NotARelay(
+            f"{address.where} redirects{to} (HTTP status {number}), and p2p-copy does not follow. If the relay "
+            "is there, give that address, with wss:// for https://. If not, a network may want a login in a "
+            "browser first."
         )
     if number == 101:
         return NotARelay(f"{address.where} speaks WebSocket wrongly. Check host, port and path.")
@@ -341,3 +374,13 @@ def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:
     return RelayUnreachable(
         f"{address.where} closed the connection without an answer. It may be too busy: try again in a minute.{or_tls}"
     )
+
+
+def _redirect(first: bytes) -> str:
+    """Return where an answer leads, in printable characters and without a room; empty if it does not say."""
+    location = _LOCATION.search(_END_OF_HEAD.split(first, 1)[0])
+    if location is None:
+        return ""
+    target = _ROOM_PATH.sub("", location[1].decode("ascii", "replace"))
+    target = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in target)
+    return target if len(target) <= limits.REDIRECT_SHOWN else f"{target[: limits.REDIRECT_SHOWN]}..."

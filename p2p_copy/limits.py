@@ -471,6 +471,9 @@ HTTP_LINGER: Final = 1.0
 HTTP_PEEK: Final = 1 * KIB
 """Bytes of a server's first words that are kept to tell what kind of server it is."""
 
+REDIRECT_SHOWN: Final = 120
+"""Characters of a redirect's target that a person is shown: enough for a host, and a line of a terminal."""
+
 MAX_FRAGMENTS: Final = 64
 """Frames of one WebSocket message. A relay makes half as many at most; endless empty ones pass every limit on size."""
 

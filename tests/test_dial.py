@@ -25,9 +25,11 @@ from p2p_copy.errors import (
     UsageError,
 )
 from p2p_copy.link import RelayAddress, accept, connect, parse_address
+from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.receiver import receive
 from p2p_copy.tcp import TCPStream
 from tests.links import MAX, serving
+from tests.relay.clients import relay_running
 from tests.transfers import CODE
 from tests.websocket import virtual_time
 
@@ -121,11 +123,32 @@ BAD_101 = (
     ("answer", "error", "words"),
     [
         (HTML, NotARelay, "HTTP status 200"),
-        (b"HTTP/1.1 302 Found\r\nLocation: https://login/\r\n\r\n", NotARelay, "HTTP status 302"),
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", NotARelay, "HTTP status 407"),
+        (
+            b"HTTP/1.1 302 Found\r\nLocation: https://login/\r\n\r\n",
+            NotARelay,
+            r"redirects to 'https://login/' \(",
+        ),
+        (
+            b"HTTP/1.1 301 Moved\nlocation:/x\x1b[2J\xff\n\n",
+            NotARelay,
+            r"to '/x\?\[2J\?' \(HTTP status 301\)",
+        ),
+        (b"HTTP/1.1 308 Moved\r\nLocation: " + b"y" * 900 + b"\r\n\r\n", NotARelay, r"to 'y{120}\.\.\.' \("),
+        (b"HTTP/1.1 302 Found\r\n\r\nLocation: https://body/\r\n", NotARelay, r"redirects \("),
+        (b"HTTP/1.1 401 Unauthorized\r\n\r\n", NotARelay, "The server at .* wants a login"),
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n",
+            NotARelay,
+            "A proxy of the network .* wants a login",
+        ),
+        (b"HTTP/1.1 500 Internal Server Error\r\n\r\n", RelayUnreachable, "fault of its own"),
         (b"HTTP/1.1 403 No\r\nContent-Length: 999999999\r\n\r\n<html>", NotARelay, "HTTP status 403"),
         (b"HTTP/1.1 400 No\r\nContent-Length: 3\r\n\r\nbad", NotARelay, "HTTP status 400"),
-        (b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n", NotARelay, "HTTP status 426"),
+        (
+            b"HTTP/1.1 426 Upgrade Required\r\nContent-Length: 0\r\n\r\n",
+            NotARelay,
+            "a proxy in between does not pass",
+        ),
         (b"HTTP/1.1 103 Early Hints\r\n\r\n", NotARelay, "HTTP status 103"),
         (b"HTTP/1.1 429 Too Many Requests\r\n\r\n", RelayRefused, "too many connections from your network"),
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", RelayUnreachable, "the relay behind it does not"),
@@ -147,6 +170,42 @@ async def test_what_is_no_relay_is_told_from_its_first_words(
                 raise AssertionError("no relay is there")
     assert f":{address.port}" in str(caught.value)
     assert not isinstance(caught.value.__cause__, ExceptionGroup)
+
+
+async def test_a_redirect_to_the_same_room_does_not_show_it() -> None:
+    room = room_path("0123456789abcdef" * 4)
+    location = f"https://elsewhere/p2p{room}".encode()
+    async with serving(saying(b"HTTP/1.1 301 Moved\r\nLocation: " + location + b"\r\n\r\n")) as address:
+        with pytest.raises(NotARelay, match="to 'https://elsewhere/p2p'"):
+            async with connect(address, room):
+                raise AssertionError("no relay is there")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"Upgrade: websocket\r\n", b""),
+        (b"Upgrade: websocket", b"Upgrade: h2c"),
+        (b"Connection: Upgrade", b"Connection: close"),
+        (b"HTTP/1.1", b"HTTP/1.0"),
+        (b"Sec-WebSocket-Version: 13\r\n", b""),
+    ],
+)
+async def test_a_proxy_that_changes_the_request_is_told_from_another_server(old: bytes, new: bytes) -> None:
+    """What the relay says to the changed request comes to the client as it is."""
+
+    async def proxy(stream: TCPStream) -> None:
+        request = bytes(await stream.receive_some(4096))
+        assert old in request
+        async with await trio.open_tcp_stream("127.0.0.1", relay.address.port) as behind:
+            await behind.send_all(request.replace(old, new))
+            while answer := await behind.receive_some(4096):
+                await stream.send_all(answer)
+
+    async with relay_running() as relay, serving(proxy) as address:
+        with pytest.raises(RelayUnreachable, match="proxy in between does not pass it on"):
+            async with connect(address, room_path("0" * 64)):
+                raise AssertionError("no relay can be there")
 
 
 async def test_a_400_that_speaks_of_https_may_end_with_the_connection() -> None:
