@@ -87,8 +87,11 @@ class Memory:
 
     """
 
-    def __init__(self, state: State | None, patience: float) -> None:
+    def __init__(self, state: State | None, patience: float, observer: Observer | None = None) -> None:
+        """Begin, or go on with what `state` says. The observer is told, once, if that cannot be written any more."""
         self._state = state
+        self._observer = observer
+        self._unsaved = False  # the facts on the disk are older than those here
         self.journal = Journal(None) if state is None else state.journal
         facts = {} if state is None else state.facts
         self.ticket = bytes.fromhex(facts[TICKET]) if TICKET in facts else None
@@ -215,13 +218,31 @@ class Memory:
         with trio.CancelScope(shield=True):
             if self._state is None:
                 self.journal.close()
-            else:
-                await trio.to_thread.run_sync(self._state.remove if done else self._state.close)
+                return
+            if self._unsaved and not done:
+                await self._save({})  # there may be room again
+            await trio.to_thread.run_sync(self._state.remove if done else self._state.close)
+            if not done and self.journal.failed is not None:
+                self._cannot_save(self.journal.failed)
 
     async def _save(self, facts: dict[str, object]) -> None:
-        if self._state is not None:
-            self._state.facts.update(facts)
+        """Write down all facts, with these. If that is not possible the transfer goes on, without being remembered."""
+        if self._state is None:
+            return
+        self._state.facts.update(facts)
+        try:
             await trio.to_thread.run_sync(self._state.save)
+        except OSError as error:
+            self._unsaved = True
+            self._cannot_save(f"{error.strerror or type(error).__name__}.")
+        else:
+            self._unsaved = False
+
+    def _cannot_save(self, why: str) -> None:
+        """Say so, once."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.notice(f"What is done cannot be remembered beyond this run: {why}")
 
 
 async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Session], Awaitable[T]]) -> T:

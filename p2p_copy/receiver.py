@@ -120,7 +120,7 @@ async def receive(
     partner = Partner(
         Role.RECEIVER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams
     ).checked()
-    memory = Memory(state, patience)
+    memory = Memory(state, patience, watcher)
     memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt_place, role="receiver", program=FULL_NAME, over=over, tag=tag)

@@ -121,7 +121,7 @@ async def send(
     partner = Partner(
         Role.SENDER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams
     ).checked()
-    memory = Memory(state, patience)
+    memory = Memory(state, patience, watcher)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt_place, role="sender", program=FULL_NAME, over=over, tag=tag)

@@ -26,6 +26,7 @@ from p2p_copy.errors import (
     WrongCode,
 )
 from p2p_copy.files import journal
+from p2p_copy.files.journal import KEY, Done
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.states import States
 from p2p_copy.incoming import Incoming
@@ -1053,3 +1054,41 @@ async def test_who_is_stopped_when_all_is_there_still_owes_the_other_side_a_word
     assert (report.files, report.failures) == (1, 0)
     assert (tmp_path / "out" / "file").read_bytes() == data
     assert not again.remembered()
+
+
+# States that can no longer be written
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+async def test_a_state_that_cannot_be_written_any_more_ends_no_transfer(tmp_path: Path, role: str) -> None:
+    """What stands in the way is a directory under the name of the file that is written first."""
+    tree = make_tree(tmp_path)
+    states = tmp_path / "states"
+    state = States(str(states)).create(ID, {})
+    (states / f"{ID}.json.new").mkdir()
+    with_state = {"state": state}
+    async with running_relay() as relay:
+        both = await copy(
+            [tree],
+            tmp_path / "out",
+            relay=relay,
+            sending=with_state if role == "sender" else {},
+            receiving=with_state if role == "receiver" else {},
+        )
+    assert [report.failures for report in both.reports] == [0, 0]
+    assert snapshot(tmp_path / "out" / tree.name) == snapshot(tree)
+    told: Told = getattr(both, role)
+    assert [line for line in told.notices if "cannot be remembered beyond this run" in line] == told.notices
+    assert len(told.notices) == 1
+
+
+async def test_a_journal_that_cannot_be_written_is_told_of_if_it_is_missed(tmp_path: Path) -> None:
+    states = tmp_path / "states"
+    for done in (False, True):
+        told = Told()
+        memory = Memory(States(str(states)).create(ID, {}), 0, told)
+        (states / f"{ID}.journal").mkdir()
+        memory.journal.set_done(bytes(KEY), Done(b"it", b"", "", flushed=False))
+        await memory.close(done=done)
+        assert len(told.notices) == (0 if done else 1)
+        (states / f"{ID}.journal").rmdir()

@@ -61,12 +61,28 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
         raise UsageError(
             "Another p2p-copy on this machine is at this very transfer. Wait for it, or stop it first."
         ) from None
-    except OSError as error:
-        terminal.say(
-            f"What is done cannot be remembered beyond this run: {error.strerror}. --state-dir names another place."
-        )
+    except (OSError, ValueError) as error:
+        _cannot_remember(error, terminal)
         return None
     return state
+
+
+def keep(state: State, facts: dict[str, Any], terminal: Terminal) -> None:
+    """Write down these facts as well; if that is not possible, say so, and go on."""
+    state.facts.update(facts)
+    try:
+        state.save()
+    except (OSError, ValueError) as error:
+        _cannot_remember(error, terminal)
+
+
+def _cannot_remember(error: OSError | ValueError, terminal: Terminal) -> None:
+    sentence = "What is done cannot be remembered beyond this run: "
+    if isinstance(error, OSError):
+        sentence += f"{error.strerror}. --state-dir names another place."
+    else:  # a state has a limit
+        sentence += "too many paths are named. Name a directory above them instead, with --only or --exclude."
+    terminal.say(sentence)
 
 
 def patterns(which: TransferOptions) -> dict[str, list[str]]:

@@ -85,8 +85,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
     else:
         code = codes.generate(secrets.randbelow)
         if state is not None and remembered.TICKET not in state.facts:
-            state.facts[remembered.CODE] = code.text
-            state.save()
+            remembered.keep(state, {remembered.CODE: code.text}, terminal)
     if state is None:
         state = remembered.open_state(states, {**facts, remembered.CODE: code.text}, code.text, terminal)
     return go_on(state, facts, code, options, terminal, generated=True)

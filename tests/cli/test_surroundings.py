@@ -112,3 +112,19 @@ def test_a_user_who_may_have_no_more_threads(tmp_path: Path, command: str) -> No
     code, sentence = said(without_threads(*words), {"P2P_COPY_CODE": "lab7-a long passphrase"})
     assert code == SystemFailed.exit_code
     assert "no more threads" in sentence
+
+
+def test_more_paths_than_a_state_can_hold(tmp_path: Path) -> None:
+    """All of them are sent; only nothing of it is remembered."""
+    (tmp_path / "file").touch()
+    names = [f"{tmp_path}/{'x' * 200}{number}" for number in range(6000)]
+    done = subprocess.run(
+        [*PYTHON_M, "send", str(tmp_path / "file"), *names, *NOWHERE],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=ENOUGH,
+        check=False,
+    )
+    assert done.returncode == RelayUnreachable.exit_code, done.stderr
+    assert "cannot be remembered beyond this run: too many paths are named" in done.stderr
