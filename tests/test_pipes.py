@@ -6,11 +6,15 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
+from p2p_copy import limits
 from p2p_copy.errors import DeadlineReached, PipeFailed, UsageError
+from p2p_copy.files.standard import StandardInput, StandardOutput
 from tests.processes import CODE, PATIENCE, environment, relay
 from tests.trees import make_tree, snapshot
 
@@ -112,3 +116,50 @@ def test_a_deadline_ends_a_pipe_for_good_and_says_so(tmp_path: Path) -> None:
         sender = start("send", "-", "--server", url, "--deadline", "1s", stdin=subprocess.PIPE)
         assert "cannot be gone on with" in said_by(sender)
         assert sender.returncode == DeadlineReached.exit_code
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes block there")
+def test_standard_input_that_another_program_made_non_blocking_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ours, theirs = os.pipe()
+    os.set_blocking(ours, False)
+
+    def feed() -> None:
+        time.sleep(0.05)
+        os.write(theirs, b"data")
+        os.close(theirs)
+
+    feeding = threading.Thread(target=feed)
+    feeding.start()
+    with os.fdopen(ours) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        source = StandardInput("name")
+        assert source.read() == b"data"
+        assert source.read() == b""
+    feeding.join()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes block there")
+def test_standard_output_that_another_program_made_non_blocking_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = os.urandom(3 * limits.MIB)
+    theirs, ours = os.pipe()
+    os.set_blocking(ours, False)
+    taken: list[bytes] = []
+
+    def take() -> None:
+        time.sleep(0.05)
+        with os.fdopen(theirs, "rb") as stream:
+            taken.append(stream.read())
+
+    taking = threading.Thread(target=take)
+    taking.start()
+    with os.fdopen(ours, "w") as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        output = StandardOutput()
+        output.write(data)
+        output.close()
+    taking.join()
+    assert taken == [data]

@@ -16,6 +16,7 @@ from p2p_copy.cli.variables import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABL
 from p2p_copy.cli.words import STANDARD
 from p2p_copy.dial import parse_address
 from p2p_copy.errors import CodeTypo, UsageError
+from p2p_copy.files.standard import first_line
 from p2p_copy.protocol import code as codes
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def access_token(file: str | None) -> str | None:
 def _first_line(file: str, what: str) -> str:
     try:
         if file == STANDARD:
-            text = sys.stdin.readline(_MOST_READ)
+            text = pasted.decode(first_line(_MOST_READ), cut=True)
         else:
             with open(file, "rb") as stream:
                 text = pasted.decode(stream.read(_MOST_READ), cut=True)

@@ -1,7 +1,8 @@
 """Standard input and standard output as the two ends of a stream.
 
 What is read and written here waits for other programs, perhaps for ever. So it runs in threads that may be abandoned,
-and then the process ends with them.
+and then the process ends with them. Another program that has the same pipe may make it non-blocking at any time: then
+the thread waits until there is something to do, and leaves the setting alone, which is not ours.
 """
 
 from __future__ import annotations
@@ -77,9 +78,12 @@ class StandardInput:
 
         """
         try:
-            data = os.read(self._fd, limits.STREAM_READ)
+            data = _read(self._fd, limits.STREAM_READ)
             while data and len(data) < limits.STREAM_READ and _has_more(self._fd):
-                more = os.read(self._fd, limits.STREAM_READ - len(data))
+                try:
+                    more = os.read(self._fd, limits.STREAM_READ - len(data))
+                except BlockingIOError:
+                    break  # somebody else has taken it
                 if not more:
                     break  # the end is seen again
                 data += more
@@ -129,7 +133,10 @@ class StandardOutput:
         self._busy = True
         try:
             while view:
-                view = view[os.write(self._fd, view) :]
+                try:
+                    view = view[os.write(self._fd, view) :]
+                except BlockingIOError:
+                    _wait_until_ready(self._fd, writing=True)
         except OSError as error:
             raise _not_written(error) from None
         finally:
@@ -177,6 +184,42 @@ def _widen(fd: int) -> None:
 
         with suppress(OSError):  # it is no pipe, or the user has too many wide ones
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, limits.MIB)
+
+
+def first_line(most: int) -> bytes:
+    """Return the next line of standard input, or its first `most` bytes; what follows is left for whoever reads next.
+
+    Raises:
+        UsageError: there is no standard input.
+        OSError: the system cannot read it.
+
+    """
+    fd = _descriptor(sys.stdin, "input")
+    line = b""
+    while len(line) < most and (byte := _read(fd, 1)):
+        line += byte
+        if byte == b"\n":
+            break
+    return line
+
+
+def _read(fd: int, size: int) -> bytes:
+    """Return what is there; wait if that is nothing. None is the end."""
+    while True:
+        try:
+            return os.read(fd, size)
+        except BlockingIOError:
+            _wait_until_ready(fd, writing=False)
+
+
+def _wait_until_ready(fd: int, *, writing: bool) -> None:
+    """Wait until a non-blocking descriptor takes or gives something, or has an error to tell."""
+    if hasattr(select, "poll"):  # no limit on the number of the descriptor
+        poll = select.poll()
+        poll.register(fd, select.POLLOUT if writing else select.POLLIN)
+        poll.poll()
+    else:
+        select.select([] if writing else [fd], [fd] if writing else [], [])
 
 
 def _has_more(fd: int) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -75,8 +77,24 @@ def test_a_code_comes_from_the_word_the_option_the_file_or_the_environment(
 
 
 def test_a_dash_as_code_file_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("from-standard input\nnot this\n"))
-    assert written_code(None, None, "-") == "from-standard input"
+    """Its first line, also if another program made it non-blocking and it comes in pieces; the rest is left alone."""
+    ours, theirs = os.pipe()
+    if hasattr(os, "set_blocking"):
+        os.set_blocking(ours, False)
+
+    def type_it() -> None:
+        for piece in (b"from-stan", b"dard input\nnot ", b"this\n"):
+            time.sleep(0.02)
+            os.write(theirs, piece)
+        os.close(theirs)
+
+    typing = threading.Thread(target=type_it)
+    typing.start()
+    with os.fdopen(ours) as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert written_code(None, None, "-") == "from-standard input"
+        typing.join()
+        assert stdin.readline() == "not this\n"
 
 
 @pytest.mark.parametrize("blank", [" {} ", "\t{}\r\n", "\ufeff{}"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import sys
 from typing import TYPE_CHECKING
 
@@ -28,8 +27,10 @@ def test_a_token_comes_from_its_file_or_else_from_the_environment(
     assert access_token(None) == "from the environment"
     (tmp_path / "token").write_text("  from a file \nsecond line\n")
     assert access_token(str(tmp_path / "token")) == "from a file"
-    monkeypatch.setattr(sys, "stdin", io.StringIO("typed\n"))
-    assert access_token("-") == "typed"
+    (tmp_path / "typed").write_text("typed\n")
+    with (tmp_path / "typed").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert access_token("-") == "typed"
 
 
 @pytest.mark.parametrize("text", ["", "\n", "x" * (limits.MAX_TOKEN + 1), "a\x1bb"])
