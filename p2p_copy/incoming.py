@@ -245,11 +245,9 @@ class Incoming:
                 self._target.make_directory(item)
             elif item.entry.kind is Kind.LINK:
                 self._target.make_link(item)
-            elif (
-                item.original is None
-                and not self._hold(item)
-                and (item.entry.size > limits.CHUNK or item.entry.extra is not None)
-            ):
+            elif item.original is not None:
+                self._target.check_other_name(item)  # so that contents for it are not sent in vain
+            elif not self._hold(item) and (item.entry.size > limits.CHUNK or item.entry.extra is not None):
                 self._target.check_file(
                     item
                 )  # so that what is large, or has other names, is not sent in vain

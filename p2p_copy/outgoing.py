@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files import attributes
-from p2p_copy.files.first_names import FirstNames, sent_before
+from p2p_copy.files.first_names import FirstNames
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
 from p2p_copy.pace import Pace
@@ -267,18 +267,24 @@ class Outgoing:
         while not self._is_answered(page):
             yield Pause.ANSWER
         for found in page:
-            digest = None
+            digest = before = None
             if found.entry.kind is Kind.FILE:
                 held = self._held.pop(found.index, None)
                 try:
                     if self._is_rejected(found):
                         raise SourceFailed(Reason.NOT_WANTED)
-                    digest = yield from self._file(found, held)
+                    if self._first_names is not None:
+                        before = self._first_names.sent_before(found)
+                    if before is not None:
+                        digest = before
+                        yield FileEnd(found.index, before)
+                    else:
+                        digest = yield from self._file(found, held)
                     self.files += 1
                     self.size += found.entry.size
                 except SourceFailed as failure:
                     yield self._failed(found, failure.reason)
-            if self._first_names is not None:
+            if self._first_names is not None and before is None:
                 self._first_names.sent(found, digest)
             self._root.add(found.entry, digest)
             if self._receipt is not None:
@@ -288,9 +294,6 @@ class Outgoing:
 
     def _file(self, found: Found, held: Held | None) -> Generator[Message | Pause, None, bytes]:
         """Send one file, or what the receiver does not hold of it; return its digest."""
-        if (before := sent_before(found)) is not None:
-            yield FileEnd(found.index, before)
-            return before
         size = found.entry.size
         if size <= limits.CHUNK:
             digest = self._sent.digest(found) if held else None

@@ -14,9 +14,11 @@ from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files import directories
 from p2p_copy.files.directories import Directory
+from p2p_copy.files.first_names import FirstNames
+from p2p_copy.files.source import Found, walk
 from p2p_copy.files.target import Target
 from p2p_copy.observe import Report
-from p2p_copy.options import Conflict, Preserve
+from p2p_copy.options import Conflict, Links, Preserve
 from p2p_copy.protocol.digest import RootDigest, file_digest
 from p2p_copy.protocol.messages import (
     Data,
@@ -192,6 +194,55 @@ async def test_names_of_a_file_whose_first_name_is_left_out_are_names_of_one_fil
     both = await copy([tree / "a", tree / "b"], out, sending=KEEP, receiving={**KEEP, "exclude": ["a"]})
     assert both.reports[0].failures == 0
     assert snapshot(out / "b") == snapshot(tree / "b")
+    assert names_of_files(out / "b") == names_of_files(tree / "b")
+
+
+@pytest.mark.parametrize("size", [0, 3, limits.CHUNK + 1])
+@pytest.mark.parametrize("how", ["left out", "taken"])
+async def test_names_in_one_page_with_a_first_name_that_is_not_taken_are_names_of_one_file(
+    tmp_path: Path, size: int, how: str
+) -> None:
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    tree.mkdir()
+    (tree / "1").write_bytes(bytes(size))
+    for name in "2345":
+        (tree / name).hardlink_to(tree / "1")
+    first, second, *others = (entry.name for entry in os.scandir(tree))
+    receiving: dict[str, Any] = dict(KEEP)
+    if how == "left out":
+        receiving["exclude"] = [first, second]
+    else:
+        for name in (first, second):
+            (out / "tree").mkdir(parents=True, exist_ok=True)
+            (out / "tree" / name).write_text("theirs")
+    both = await copy([tree], out, sending=KEEP, receiving=receiving)
+    assert both.reports[0].failures == (0 if how == "left out" else 2)
+    assert len({(out / "tree" / name).stat().st_ino for name in others}) == 1
+    assert {(out / "tree" / name).read_bytes() for name in others} == {bytes(size)}
+
+
+def test_a_name_that_leads_to_another_file_by_now_comes_with_its_contents(tmp_path: Path) -> None:
+    """Device and inode are not enough: here, as on FUSE, they are somebody else's in the meantime."""
+    tree = tmp_path / "tree"
+    tree.mkdir()
+    (tree / "a").write_text("one")
+    (tree / "b").hardlink_to(tree / "a")
+    names = FirstNames()
+    found = [
+        each for each in walk([str(tree)], links=Links.KEEP, portable_names=True) if isinstance(each, Found)
+    ]
+    for number, each in enumerate(found):
+        each.index = number
+        names.name(each)
+    _, first, second = found
+    names.sent(first, bytes(32))
+    assert names.sent_before(second) == bytes(32)
+    status = os.stat(second.path)
+    os.unlink(second.path)
+    with open(second.path, "w") as file:
+        file.write("two")
+    os.utime(second.path, ns=(0, status.st_mtime_ns))
+    assert names.sent_before(second) is None
 
 
 async def test_a_receipt_has_what_the_root_covers(tree: Path, tmp_path: Path) -> None:

@@ -1,37 +1,46 @@
 """Files of a walk that have several names: the first is sent, the others say that they are the same.
 
 Only files with more than one link are remembered, `limits.MAX_NAMED_AGAIN` of them; what are more are sent as files of
-their own, and so are names of a file that was changed between two of them, or whose first name could not be sent.
+their own, and so are names of a file that was changed between two of them. Where the first name could not be sent, or
+the receiver does not take it, the next one is sent with contents and stands in for it.
+
+Numbers of inodes may change and be given to other files, so they only say where to look: a name goes without contents
+if it leads to the very file that another one leads to, both looked at in the same moment.
 """
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
+from p2p_copy.files.reading import OPEN, OPEN_NO_LINK, identity_of
 from p2p_copy.protocol.messages import Extra, Kind
 
 if TYPE_CHECKING:
-    from p2p_copy.files.reading import Identity
     from p2p_copy.files.source import Found
     from p2p_copy.protocol.messages import Entry
 
 
 class FirstName:
-    """The name under which a file's contents are sent.
+    """The first of a file's names, and the one under which its contents were sent.
 
     Attributes:
-        index: its number in the manifest.
+        index: the first one's number in the manifest.
+        sent: the number of the last one that was sent with contents; the first one's until then.
+        path: where that lies; it is, or may be, a link if it is `followed`.
         digest: that of the file, once it was sent whole.
-        gone: it cannot be sent, or the receiver does not take it.
+        gone: what was sent is not what the receiver took, or nothing could be sent.
 
     """
 
-    __slots__ = ("digest", "gone", "identity", "index")
+    __slots__ = ("digest", "followed", "gone", "identity", "index", "path", "sent")
 
-    def __init__(self, index: int, identity: Identity) -> None:
-        self.index = index
-        self.identity = identity
+    def __init__(self, found: Found) -> None:
+        self.index = self.sent = found.index
+        self.identity = found.identity
+        self.path = found.path
+        self.followed = found.followed
         self.digest: bytes | None = None
         self.gone = False
 
@@ -41,7 +50,7 @@ class FirstNames:
 
     def __init__(self) -> None:
         self._by_inode: dict[tuple[int, int], FirstName] = {}
-        self._by_index: dict[int, FirstName] = {}
+        self._by_sent: dict[int, FirstName] = {}
 
     def name(self, found: Found) -> None:
         """Let the entry of a file that has its number say whether it is a first name or another one."""
@@ -49,35 +58,57 @@ class FirstNames:
             return
         inode = found.identity[:2]
         first = self._by_inode.get(inode)
-        if first is not None and not first.gone and first.identity == found.identity:
+        if first is not None and first.identity == found.identity:
             found.first = first
             found.entry = _with(found.entry, original=first.index)
-        elif len(self._by_index) < limits.MAX_NAMED_AGAIN:
-            first = self._by_inode[inode] = self._by_index[found.index] = FirstName(
-                found.index, found.identity
-            )
+        elif len(self._by_sent) < limits.MAX_NAMED_AGAIN:
+            first = self._by_inode[inode] = self._by_sent[found.index] = FirstName(found)
             found.first = first
             found.entry = _with(found.entry, named_again=True)
 
-    def sent(self, found: Found, digest: bytes | None) -> None:
-        """Remember the digest of what was sent; None if it was not sent whole."""
+    def sent_before(self, found: Found) -> bytes | None:
+        """Return the digest of a file whose contents the receiver has under another name; None if it has not."""
         first = found.first
-        if first is not None and first.index == found.index:
-            first.digest = digest
-            first.gone = first.gone or digest is None
+        if first is None or first.sent == found.index or first.gone or first.digest is None:
+            return None
+        return first.digest if _is_one(first, found) else None
+
+    def sent(self, found: Found, digest: bytes | None) -> None:
+        """Remember the digest of what was sent with its contents; None if it was not sent whole."""
+        first = found.first
+        if first is None or (digest is None and first.sent != found.index):
+            return
+        if digest is not None and first.sent != found.index:
+            del self._by_sent[first.sent]
+            self._by_sent[found.index] = first
+            first.sent, first.path, first.followed, first.gone = (
+                found.index,
+                found.path,
+                found.followed,
+                False,
+            )
+        first.digest = digest
+        first.gone = first.gone or digest is None
 
     def reject(self, index: int) -> None:
         """Remember that the receiver does not take an entry."""
-        if first := self._by_index.get(index):
+        if first := self._by_sent.get(index):
             first.gone = True
+
+
+def _is_one(first: FirstName, found: Found) -> bool:
+    """Return whether two names lead to one file, which is as it was when it was sent."""
+    try:
+        fd = os.open(first.path, OPEN if first.followed else OPEN_NO_LINK)  # so it keeps its number
+        try:
+            one, other = os.fstat(fd), os.stat(found.path, follow_symlinks=found.followed)
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
+    return os.path.samestat(one, other) and identity_of(other)[2:] == first.identity[2:]
 
 
 def _with(entry: Entry, *, named_again: bool = False, original: int | None = None) -> Entry:
     extra = entry.extra or Extra()
     return entry._replace(extra=extra._replace(named_again=named_again, original=original))
-
-
-def sent_before(found: Found) -> bytes | None:
-    """Return the digest of a file whose contents the receiver has under another name; None if they are to be sent."""
-    first = found.first
-    return first.digest if first is not None and first.index != found.index and not first.gone else None

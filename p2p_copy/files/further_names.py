@@ -62,12 +62,15 @@ class FurtherNames:
         self._top = top
         self._opened = opened
         self._kept = kept
-        self._there: dict[int, tuple[int, int, int, int]] = {}
+        self._there: dict[
+            int | None, tuple[int, tuple[int, int, int, int]]
+        ] = {}  # number, and what the disk said
 
     def note(self, item: Item, there: os.stat_result) -> None:
         """Remember a file that is complete, if it may get further names."""
-        if item.entry.extra is not None and item.entry.extra.named_again:
-            self._there[item.index] = _seen(there)
+        key = _key(item)
+        if key is not None:
+            self._there[key] = item.index, _seen(there)
 
     def note_held(self, item: Item, directory: Directory) -> None:
         """Do the same for one that an earlier link has brought."""
@@ -113,7 +116,7 @@ class FurtherNames:
             note(there, name=name)
             self._kept.write()
 
-        if original.index not in self._there:
+        if self._known(original) is None:
             raise Refused(Reason.ORIGINAL)
         temporary = temporary_name(self._kept.tag)
         try:
@@ -130,12 +133,17 @@ class FurtherNames:
 
     def _is_it(self, original: Item, directory: Directory, name: str) -> bool:
         """Return whether what has this name is the file that was put there under its first name."""
-        known = self._there.get(original.index)
+        known = self._known(original)
         there = directory.lstat(name)
         if known is None or there is None or not stat.S_ISREG(there.st_mode):
             return False
         seen = _seen(there)
         return seen == known or (seen[2:] == known[2:] and digest_of(directory, name) == original.digest)
+
+    def _known(self, original: Item) -> tuple[int, int, int, int] | None:
+        """Return what the disk said of a file when it was complete; None if it is not there."""
+        number, known = self._there.get(_key(original), (-1, None))
+        return known if number == original.index else None
 
     @contextmanager
     def _directory_of(self, item: Item) -> Iterator[Directory]:
@@ -146,6 +154,16 @@ class FurtherNames:
         else:
             with reached(self._top, item.parent.place.split("/")) as directory:
                 yield directory
+
+
+def _key(item: Item) -> int | None:
+    """Return under what a file is remembered: of its other names only the last one that came with contents is."""
+    extra = item.entry.extra
+    if extra is None:
+        return None
+    if extra.named_again:
+        return item.index
+    return None if extra.original is None else -1 - extra.original
 
 
 def _seen(there: os.stat_result) -> tuple[int, int, int, int]:

@@ -39,7 +39,7 @@ OPEN: Final = (
     | getattr(os, "O_BINARY", 0)
 )
 
-_OPEN_NO_LINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
+OPEN_NO_LINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
 
 _BLOCK: Final = 512
 """Bytes in which systems count what a file takes on the disk, whatever its blocks are (POSIX)."""
@@ -83,7 +83,7 @@ def reason_of(error: OSError | ValueError) -> Reason:
 
 def open_itself(found: Found) -> int:
     """Open a file or directory that the walk has found, to ask what it is like; `OSError` if it is gone."""
-    fd = os.open(found.path, OPEN if found.followed else _OPEN_NO_LINK)
+    fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
     if not is_same(found, os.fstat(fd)):
         os.close(fd)
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -99,7 +99,7 @@ def open_source(found: Found) -> SourceFile:
 
     """
     try:
-        fd = os.open(found.path, OPEN if found.followed else _OPEN_NO_LINK)
+        fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
     except OSError as error:
         raise _not_opened(error) from None
     source = SourceFile(fd, found)
@@ -125,7 +125,7 @@ def read_whole(found: Found) -> bytes:
     """
     size = found.entry.size
     try:
-        fd = os.open(found.path, OPEN if found.followed else _OPEN_NO_LINK)
+        fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
     except OSError as error:
         raise _not_opened(error) from None
     try:

@@ -174,6 +174,21 @@ class Target:
         """
         self._check(item, self._parent(item))
 
+    def check_other_name(self, item: Item) -> None:
+        """Do the same for another name of a file, unless that is there from an earlier link.
+
+        Raises:
+            Refused: its name is taken.
+
+        """
+        directory = self._parent(item)
+        try:
+            own = self.kept.own_name(item, directory)
+        except (OSError, ValueError) as error:
+            fail(error)
+        if not own:
+            self._check(item, directory)
+
     def holding(self, item: Item) -> Holding | None:
         """Return what an earlier link has brought of a file; None if that is nothing, or none of it is left.
 

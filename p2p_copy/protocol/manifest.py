@@ -48,13 +48,14 @@ class Item:
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
         waits: set by the receiver to a directory that it takes only if it takes something in it.
         original: the file of which this is another name, as long as no contents come for it.
+        stands_in: the last of its other names for which contents came.
         held: bytes that are here already, from the file's beginning; the sender may go on behind them.
 
     """
 
     __slots__ = (
         "digest", "done", "entry", "held", "holds", "index", "name", "original", "parent", "received",
-        "refused", "waits",
+        "refused", "stands_in", "waits",
     )  # fmt: skip
 
     def __init__(self, index: int, parent: Item | None, entry: Entry) -> None:
@@ -67,6 +68,7 @@ class Item:
         self.done = entry.kind is not Kind.FILE
         self.digest: bytes | None = None
         self.original: Item | None = None
+        self.stands_in: Item | None = None
         self.received = 0
         self.held = 0
         self.holds = 1  # a directory is held by being open for entries, and by each file in it
@@ -75,6 +77,11 @@ class Item:
         """Keep of extended attributes only their digest: whoever remembers the entry from now on needs no more."""
         if self.entry.extra is not None:
             self.entry = self.entry._replace(extra=brief(self.entry.extra))
+
+    @property
+    def contents(self) -> list[Item]:
+        """Those of its names under which contents came, the last one first."""
+        return [item for item in (self.stands_in, self) if item is not None and item.digest is not None]
 
     @property
     def path(self) -> str:
@@ -278,14 +285,17 @@ class Manifest:
 
         """
         item = self._file(message.index)
-        if item.original is not None and item.original.digest is not None:
-            if message.digest != item.original.digest:
+        if item.original is not None and (files := item.original.contents):
+            same = [file for file in files if file.digest == message.digest]
+            if not same:
                 raise PeerMisbehaved("The other side gives two names of one file different digests.")
+            item.original = next((file for file in same if not file.refused), same[0])
             return self._ended(item, message.digest)
         self._begin(item)
         self._use_held(item, at=item.entry.size)
         if item.received != item.entry.size:
             raise PeerMisbehaved("The other side ended a file before all of it was sent.")
+        self._stand_in(item)
         return self._ended(item, message.digest)
 
     def whole(self, message: WholeFile) -> Item:
@@ -301,7 +311,14 @@ class Manifest:
         if item.received or len(message.data) != item.entry.size:
             raise PeerMisbehaved("The other side sent another number of bytes than it had announced.")
         self.owed -= item.entry.size
+        self._stand_in(item)
         return self._ended(item, message.digest)
+
+    def _stand_in(self, item: Item) -> None:
+        """Let a file that came with contents be the one of which further names of the same are names."""
+        extra = item.entry.extra
+        if extra is not None and extra.original is not None:
+            self._named_again[extra.original].stands_in = item
 
     def _ended(self, item: Item, digest: bytes) -> Item:
         item.digest = digest
