@@ -41,6 +41,7 @@ from p2p_copy.errors import (
     WrongCode,
 )
 from p2p_copy.files.journal import Journal
+from p2p_copy.files.states import known_directories
 from p2p_copy.meet import Appointment, meet, plain_errors
 from p2p_copy.observe import Discreet, Report
 from p2p_copy.pauses import Pauses
@@ -108,6 +109,11 @@ class Memory:
         """How the transfer ended, if it did, and only the other side may not know it yet."""
         facts = self._state.facts.get(OVER) if self._state is not None else None
         return Report(**facts) if facts else None
+
+    @property
+    def state_directories(self) -> tuple[str, ...]:
+        """Where this and other transfers may be remembered."""
+        return known_directories(self._state)
 
     @property
     def tag(self) -> str:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+STATE_VARIABLE: Final = "P2P_COPY_STATE_DIR"
+"""The environment variable that names the directory in which unfinished transfers are remembered."""
 
 E = TypeVar("E", bound=Enum)
 

@@ -15,8 +15,9 @@ from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files import attributes
 from p2p_copy.files.first_names import FirstNames
+from p2p_copy.files.own import Own
 from p2p_copy.files.selection import EVERYTHING
-from p2p_copy.files.source import Found, SourceFailed, open_source, read_whole, walk
+from p2p_copy.files.source import UNFINISHED, Found, SourceFailed, open_source, read_whole, walk
 from p2p_copy.pace import Pace
 from p2p_copy.protocol import wire
 from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest, prefix_digest
@@ -35,7 +36,7 @@ from p2p_copy.protocol.messages import (
     Total,
     WholeFile,
 )
-from p2p_copy.protocol.names import shown
+from p2p_copy.protocol.names import is_unfinished, shown
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -71,6 +72,7 @@ class Outgoing:
         files: files sent whole.
         size: their bytes.
         spared: bytes of files that need not be sent, because the receiver has them from an earlier meeting.
+        unfinished: how many unfinished files of p2p-copy itself were left out.
         untold: how many entries have extended attributes that cannot be told.
 
     """
@@ -85,8 +87,23 @@ class Outgoing:
         links: Links,
         selection: Selection = EVERYTHING,
         receipt: ReceiptFile | None = None,
+        state_directories: tuple[str, ...] = (),
     ) -> None:
-        self._walk = walk(paths, links=links, portable_names=accept.portable_names, selection=selection)
+        """Begin.
+
+        Raises:
+            PeerMisbehaved: the receiver marks its output directory with what may be a file of the user's.
+
+        """
+        if accept.marker and not is_unfinished(accept.marker):
+            raise PeerMisbehaved("The receiver marks its output directory with a name that it may not use.")
+        self._walk = walk(
+            paths,
+            links=links,
+            portable_names=accept.portable_names,
+            selection=selection,
+            own=Own(state_directories, accept.marker),
+        )
         self._session = session
         self._sent = sent
         self._receipt = receipt
@@ -111,6 +128,7 @@ class Outgoing:
         self.excluded = 0
         self.unwanted = 0
         self.untold = 0
+        self.unfinished = 0
         self.ended = False
         self.total: tuple[int, int] | None = None
         self.problems: list[tuple[str, Reason]] = []
@@ -235,6 +253,9 @@ class Outgoing:
             if isinstance(found, Omitted):
                 if found.reason is Reason.EXCLUDED:
                     self.excluded += 1
+                    continue
+                if found is UNFINISHED:
+                    self.unfinished += 1
                     continue
                 self.failures += 1
                 self.problems.append((found.path, found.reason))

@@ -41,7 +41,16 @@ SENTENCES: Final = {
     Reason.DECLINED: "was declined",
     Reason.ORIGINAL: "is another name (hard link) of a file that was not delivered",
     Reason.PIPE: "cannot go through a pipe",
+    Reason.ITSELF: "is where the receiver writes, and is not copied into itself; choose another --out, or --exclude it",
+    Reason.OWN: "belongs to p2p-copy itself, and holds its secrets",
 }
+
+
+def unfinished(count: int) -> str:
+    """Return what a sender's user is told of so many unfinished files of p2p-copy itself."""
+    return (
+        f"Left out: {count} unfinished {'file' if count == 1 else 'files'} of p2p-copy itself (.p2p-copy-*)."
+    )
 
 
 def farewell(error: BaseException) -> Abort:

@@ -229,10 +229,10 @@ class _Receiving:
         )
         return Target(self._out, conflict=self._conflict, kept=kept)
 
-    def _open(self) -> tuple[Target, Preserved]:
-        """Return the target, and what of that which was asked for can be kept in it."""
+    def _open(self) -> tuple[Target, Preserved, str]:
+        """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""
         target = self._target()
-        return target, target.possible(self._preserve)
+        return target, target.possible(self._preserve), target.mark()
 
     def leave_nothing(self) -> None:
         """Remove what nobody will ever go on with."""
@@ -308,7 +308,7 @@ class _Receiving:
             await self._pipe.take(link, session, self._target, self._file, confirm)
 
     async def _take(self, link: Bundle, session: Session, streams: int) -> None:
-        target, preserve = await trio.to_thread.run_sync(self._open)
+        target, preserve, marker = await trio.to_thread.run_sync(self._open)
         self._once.tell(*not_possible(self._preserve & ~preserve))
         preserve &= self._offered
         settled = self._note if self._file is not None else None
@@ -317,7 +317,7 @@ class _Receiving:
         incoming = Incoming(target, session, manifest, max_size=self._max_size, selection=self._selection)
         try:
             async with writing(self._file):
-                accept = Accept(PROGRAM, portable, incoming.holds, streams, preserve)
+                accept = Accept(PROGRAM, portable, incoming.holds, streams, preserve, marker=marker)
                 await self._accept(link, session, accept)
                 await self._write_all(link, incoming)
             if target.attributes_lost:

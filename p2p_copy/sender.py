@@ -44,7 +44,7 @@ from p2p_copy.protocol.messages import (
 )
 from p2p_copy.protocol.names import shown
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.reasons import SENTENCES, given_up
+from p2p_copy.reasons import SENTENCES, given_up, unfinished
 from p2p_copy.stalls import slow_way
 from p2p_copy.version import FULL_NAME, PROGRAM
 from p2p_copy.watches import within
@@ -234,12 +234,15 @@ class _Sending:
             links=self._links,
             selection=self._selection,
             receipt=self._file,
+            state_directories=self._memory.state_directories,
         )
         names = accept.portable_names
         look = partial(count, self._paths, links=self._links, portable_names=names, selection=self._selection)
         receipt = await _stream(link, session, outgoing, look, self._observer)
         if outgoing.untold:
             self._once.tell(UNTOLD)
+        if outgoing.unfinished:
+            self._once.tell(unfinished(outgoing.unfinished))
         return Report(
             files=receipt.files,
             size=receipt.size,

@@ -13,10 +13,9 @@ from p2p_copy.cli.variables import (
     CODE_VARIABLE,
     CONFIG_VARIABLE,
     SERVER_VARIABLE,
-    STATE_VARIABLE,
     TOKEN_VARIABLE,
 )
-from p2p_copy.options import Conflict, Links, Names, Preserve
+from p2p_copy.options import STATE_VARIABLE, Conflict, Links, Names, Preserve
 from p2p_copy.units import parse_size
 
 if TYPE_CHECKING:

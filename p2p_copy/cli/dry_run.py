@@ -8,10 +8,12 @@ from p2p_copy import limits
 from p2p_copy.cli.question import described
 from p2p_copy.errors import NoSpace, PartialTransfer, TooMuch
 from p2p_copy.files.named import look_at
-from p2p_copy.files.source import Found, SourceFailed, open_source, walk
+from p2p_copy.files.own import Own
+from p2p_copy.files.source import UNFINISHED, Found, SourceFailed, open_source, walk
+from p2p_copy.files.states import known_directories
 from p2p_copy.protocol.messages import Kind, Reason
 from p2p_copy.protocol.names import shown
-from p2p_copy.reasons import SENTENCES
+from p2p_copy.reasons import SENTENCES, unfinished
 from p2p_copy.units import amount
 
 if TYPE_CHECKING:
@@ -35,11 +37,14 @@ def would_send(paths: Sequence[str], links: Links, selection: Selection, termina
     for sentence in look_at(paths):
         terminal.error(sentence)
     counts = dict.fromkeys(Kind, 0)
-    size = problems = excluded = 0
-    for found in walk(paths, links=links, portable_names=True, selection=selection):
+    size = problems = excluded = left = 0
+    own = Own(known_directories(None))
+    for found in walk(paths, links=links, portable_names=True, selection=selection, own=own):
         reason = _problem(found) if isinstance(found, Found) else found.reason
         if reason is Reason.EXCLUDED:
             excluded += 1
+        elif found is UNFINISHED:
+            left += 1
         elif reason is not None:
             problems += 1
             if problems <= limits.PROBLEM_LINES:
@@ -51,10 +56,12 @@ def would_send(paths: Sequence[str], links: Links, selection: Selection, termina
             terminal.result(_line(found))
     if problems > limits.PROBLEM_LINES:
         terminal.error(f"... and {problems - limits.PROBLEM_LINES} more that cannot be sent.")
-    left = f" Left out by --only or --exclude: {excluded}." if excluded else ""
+    if left:
+        terminal.say(unfinished(left))
+    others = f" Left out by --only or --exclude: {excluded}." if excluded else ""
     terminal.say(
         f"Would send {counts[Kind.FILE]} files, {amount(size)}, {counts[Kind.DIRECTORY]} directories and "
-        f"{counts[Kind.LINK]} links.{left}"
+        f"{counts[Kind.LINK]} links.{others}"
     )
     if problems:
         raise PartialTransfer("Some of it cannot be sent; it is listed above.")

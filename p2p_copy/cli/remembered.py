@@ -8,11 +8,11 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
-from p2p_copy.cli.variables import STATE_VARIABLE
 from p2p_copy.errors import UsageError
 from p2p_copy.files.home import is_foreign
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.states import StateBusy, States, default_directory
+from p2p_copy.options import STATE_VARIABLE
 from p2p_copy.protocol.names import shown
 
 if TYPE_CHECKING:

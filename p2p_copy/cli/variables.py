@@ -18,6 +18,3 @@ CONFIG_VARIABLE: Final = "P2P_COPY_CONFIG"
 
 DEBUG_VARIABLE: Final = "P2P_COPY_DEBUG"
 """Asks for tracebacks when set to 1."""
-
-STATE_VARIABLE: Final = "P2P_COPY_STATE_DIR"
-"""Directory in which unfinished transfers are remembered."""

@@ -9,7 +9,9 @@ Rules
 4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
 5. A directory is entered only if it lies where the walk has found it, with no link on the way (`found_again`). Files
    are left to `reading`.
-6. What the user's patterns leave out is neither opened nor entered, and told once: `Reason.EXCLUDED`, without a path.
+6. What p2p-copy itself keeps in a tree is not named (`own`): states silently, unfinished files told as `Reason.OWN`
+   without a path, and of the output directory of this transfer that it is one (`Reason.ITSELF`).
+7. What the user's patterns leave out is neither opened nor entered, and told once: `Reason.EXCLUDED`, without a path.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy import limits
 from p2p_copy.files.directories import is_link
 from p2p_copy.files.found_again import is_same
+from p2p_copy.files.own import NOTHING_OWN, Own, OwnHere, is_unfinished
 from p2p_copy.files.reading import (
     OPEN,
     SourceFailed,
@@ -33,6 +36,7 @@ from p2p_copy.files.reading import (
     reason_of,
 )
 from p2p_copy.files.selection import EVERYTHING, Selection
+from p2p_copy.files.states import is_state_file
 from p2p_copy.options import Links
 from p2p_copy.protocol import names
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.reading import Identity
 
 __all__ = [
+    "UNFINISHED",
     "Found",
     "SourceFailed",
     "SourceFile",
@@ -64,6 +69,7 @@ _MODE: Final = 0o755 if sys.platform == "win32" else 0o777
 _MOST_TIME: Final = 2**63 - 1
 
 _EXCLUDED: Final = Omitted("", Reason.EXCLUDED)
+UNFINISHED: Final = Omitted("", Reason.OWN)
 
 
 class Found:
@@ -118,20 +124,26 @@ class Found:
 
 
 def walk(
-    paths: Sequence[str], *, links: Links, portable_names: bool, selection: Selection = EVERYTHING
+    paths: Sequence[str],
+    *,
+    links: Links,
+    portable_names: bool,
+    selection: Selection = EVERYTHING,
+    own: Own = NOTHING_OWN,
 ) -> Iterator[Found | Omitted]:
     """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
 
     What is named is known by its last component, a link by its own name; "." and ".." by the directory's real
     name. `Omitted.path` starts there, too: it is for both sides' users, and holds no path of this machine.
     """
-    tree = _Walk(links, selection, portable=portable_names)
-    for path in paths:
-        found = tree.named(path)
-        if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
-            yield from tree.directory(found, found.entry.name)
-        else:
-            yield found
+    with own.looked_up() as own_here:
+        tree = _Walk(links, selection, own_here, portable=portable_names)
+        for path in paths:
+            found = tree.named(path)
+            if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
+                yield from tree.directory(found, found.entry.name)
+            else:
+                yield found
 
 
 class _Place:
@@ -157,8 +169,9 @@ class _Place:
 class _Walk:
     """The rules of one walk."""
 
-    def __init__(self, links: Links, selection: Selection, *, portable: bool) -> None:
+    def __init__(self, links: Links, selection: Selection, own: OwnHere, *, portable: bool) -> None:
         self._links = links
+        self._own = own
         self._selection = selection
         self._portable = portable
         self._key = os.urandom(16)
@@ -172,10 +185,16 @@ class _Walk:
             if not name:
                 return Omitted(names.shown(path), Reason.NAME)  # a file system's root has none
             status = os.stat(path)
+            if self._own.is_state(path):
+                return Omitted(names.shown(name), Reason.OWN)
         except (OSError, ValueError) as error:
             return Omitted(names.shown(name or path), reason_of(error))
         if self._is_excluded(name, status):
             return _EXCLUDED
+        if stat.S_ISDIR(status.st_mode) and (
+            self._own.is_output(path) or self._own.is_copy_of_itself(path, name)
+        ):
+            return Omitted(names.shown(name), Reason.ITSELF)
         entry = self._entry(name, None, status)
         if isinstance(entry, Reason):
             return Omitted(names.shown(name), entry)
@@ -205,7 +224,10 @@ class _Walk:
         place = _Place(directory, relative, names.SeenNames(self._key))
         try:
             with _listing(directory) as entries:
+                states = self._own.has_states(directory)
                 for listed in entries:
+                    if states and is_state_file(listed.name):
+                        continue
                     found = self._look(listed, place)
                     if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
                         yield from self.directory(found, place.relative + found.entry.name)
@@ -221,6 +243,8 @@ class _Walk:
     def _look(self, listed: os.DirEntry[str], place: _Place) -> Found | Omitted | None:
         """Decide about one name in a directory; None leaves it out silently."""
         name = listed.name
+        if is_unfinished(name):
+            return UNFINISHED
         path = place.path + name
         target = ""
         followed = False
@@ -240,6 +264,8 @@ class _Walk:
             return Omitted(names.shown(place.relative + name), reason_of(error))
         if self._is_excluded(place.relative + name, status):
             return _EXCLUDED
+        if stat.S_ISDIR(status.st_mode) and self._own.is_output(path):
+            return Omitted(names.shown(place.relative + name), Reason.ITSELF)
         entry = self._entry(name, place.directory, status, target)
         if isinstance(entry, Reason):
             return Omitted(names.shown(place.relative + name), entry)

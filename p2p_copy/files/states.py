@@ -22,6 +22,7 @@ from p2p_copy import limits
 from p2p_copy.files import database
 from p2p_copy.files.home import user_place
 from p2p_copy.files.journal import Journal
+from p2p_copy.options import STATE_VARIABLE
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,6 +46,9 @@ _HELD: Final = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.E
 """What systems answer when somebody else has the lock; everything else means that there are none."""
 
 
+_OF_A_STATE: Final = re.compile(r"[0-9a-f]{32}\..*")
+
+
 class StateBusy(Exception):
     """Another process is at work with this state."""
 
@@ -56,6 +60,17 @@ def default_directory() -> str:
     else:
         base = user_place("XDG_STATE_HOME", ".local", "state")
     return os.path.join(base, "p2p-copy") if base else ""
+
+
+def known_directories(state: State | None) -> tuple[str, ...]:
+    """Return where states may lie: that of this transfer, and those of others. They need not exist."""
+    own = state.directory if state is not None else None
+    return tuple(filter(None, (own, os.environ.get(STATE_VARIABLE), default_directory())))
+
+
+def is_state_file(name: str) -> bool:
+    """Return whether a file of this name belongs to a state, if it lies in a directory with states."""
+    return _OF_A_STATE.fullmatch(name) is not None
 
 
 class State:
@@ -84,6 +99,11 @@ class State:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    @property
+    def directory(self) -> str:
+        """Where it lies."""
+        return os.path.dirname(self._base)
 
     def save(self) -> None:
         """Write the facts, so that there are at any time either the old ones or the new ones.

@@ -23,7 +23,7 @@ from p2p_copy.files.failures import Refused, fail, fail_for_good
 from p2p_copy.files.journal import Journal
 from p2p_copy.files.kept import Holding, Kept
 from p2p_copy.files.output import open_output
-from p2p_copy.files.part import Part, put_new
+from p2p_copy.files.part import Part, put_new, temporary_name
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Preserved, Reason
 
@@ -62,6 +62,7 @@ class Target:
         self._directories: dict[int, Directory] = {}
         self._names = further_names.FurtherNames(self._top, self._directories, self.kept)
         self._parts: dict[Item, Part] = {}  # of the files under way
+        self._marker = ""
         leftovers.sweep(self._top, self.kept)
 
     def __enter__(self) -> Self:
@@ -91,6 +92,19 @@ class Target:
         if Preserved.XATTRS in preserve and not attributes.are_possible(self._top, self.kept.tag):
             preserve &= ~Preserved.XATTRS
         return preserve
+
+    def mark(self) -> str:
+        """Put a marker into the output directory until `close`, and return its name; empty if that cannot be done.
+
+        A sender that sees it in what it sends knows that this side writes there.
+        """
+        name = temporary_name(self.kept.tag)
+        try:
+            self._top.close_new(name)
+        except OSError:
+            return ""
+        self._marker = name
+        return name
 
     @property
     def attributes_lost(self) -> bool:
@@ -353,4 +367,8 @@ class Target:
         for directory in self._directories.values():
             directory.close()
         self._directories.clear()
+        marker, self._marker = self._marker, ""
+        if marker:
+            with suppress(OSError):
+                self._top.unlink(marker)
         self._top.close()

@@ -58,6 +58,8 @@ class Reason(IntEnum):
     DECLINED = 18
     ORIGINAL = 19
     PIPE = 20
+    ITSELF = 23
+    OWN = 24
 
     @property
     def is_failure(self) -> bool:
@@ -135,7 +137,8 @@ class Accept:
 
     With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`. `streams` is the
     most links that this conversation will have, `preserve` what the receiver wants of that which was offered. With
-    `pipe`, one stream is all that this side takes: what the sender has, or a single file of it.
+    `pipe`, one stream is all that this side takes: what the sender has, or a single file of it. `marker` is the name
+    of a file that lies in the output directory as long as this conversation lasts; empty if there is none.
     """
 
     program: str
@@ -144,6 +147,7 @@ class Accept:
     streams: int = 1
     preserve: Preserved = Preserved.NOTHING
     pipe: bool = False
+    marker: str = ""
 
 
 @dataclass(slots=True)

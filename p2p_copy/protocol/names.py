@@ -21,6 +21,8 @@ from p2p_copy import limits
 PARTIAL_PREFIX: Final = ".p2p-copy-"
 """How our own unfinished files begin; no sender may name one."""
 
+_UNFINISHED: Final = re.compile(re.escape(PARTIAL_PREFIX) + r"[0-9a-f]{16,40}(?:\.part)?")
+
 _UNSEEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories refused everywhere: controls, surrogates, line and paragraph separators."""
 
@@ -49,6 +51,11 @@ _FEW: Final = 1024
 
 _TABLES: Final = 256
 """Tables of `SeenNames`."""
+
+
+def is_unfinished(name: str) -> bool:
+    """Return whether this is a name that a receiver gives to a file of its own for a while."""
+    return name.startswith(PARTIAL_PREFIX) and _UNFINISHED.fullmatch(name) is not None
 
 
 def refusal(name: str, *, portable: bool) -> str | None:

@@ -241,7 +241,8 @@ def _decode_accept(reader: Reader) -> Accept:
     portable, holds, streams, preserve, pipe = reader.take(5)
     if not 1 <= streams <= limits.MAX_STREAMS or preserve & ~_PRESERVED:
         raise PeerMisbehaved("The other side sent an answer that makes no sense.")
-    return Accept(program, _flag(portable), _flag(holds), streams, Preserved(preserve), _flag(pipe))
+    marker = reader.text(limits.MAX_NAME)
+    return Accept(program, _flag(portable), _flag(holds), streams, Preserved(preserve), _flag(pipe), marker)
 
 
 def _decode_holds(reader: Reader) -> Holds:
@@ -318,6 +319,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         lambda m: (
             encode_text(m.program, _MAX_TEXT_BYTES)
             + bytes((m.portable_names, m.holds, m.streams, m.preserve, m.pipe))
+            + encode_text(m.marker, limits.MAX_NAME)
         ),
     ),
     Reject: (
