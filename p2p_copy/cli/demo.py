@@ -85,7 +85,7 @@ async def _run_relay(
 
     def heard(line: str) -> None:
         terminal.say(f"   relay: {line}")
-        if match := _RELAY_LINE.match(line):
+        if match := _RELAY_LINE.search(line):
             task_status.started(match[1])
 
     words = ["run-relay-server", "127.0.0.1", "0", "--no-tls"]
@@ -113,6 +113,7 @@ async def _start(
 ) -> None:
     """Run p2p-copy with these words; cancelling ends it."""
     terminal.say(f"   $ p2p-copy {shlex.join(words)}")
+    # -P: Python must not look for modules in the current directory, where anybody may have put some.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -122,7 +123,7 @@ async def _start(
     if code:
         environment[CODE_VARIABLE] = code
     await trio.run_process(
-        [sys.executable, "-m", "p2p_copy", *words],
+        [sys.executable, "-P", "-m", "p2p_copy", *words],
         stdin=b"",
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

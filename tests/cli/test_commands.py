@@ -212,6 +212,16 @@ def test_an_output_that_nobody_reads_does_not_stop_a_transfer(relay: str, tree: 
         process.stdin.close()
 
 
+def test_the_demo_imports_nothing_from_the_current_directory(tree: Path, tmp_path: Path) -> None:
+    for name in ("selectors", "trio", "p2p_copy"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current directory')")
+    # The demo itself is started as an installed program is: without the current directory.
+    program = [sys.executable, "-P", "-m", "p2p_copy", "demo", str(tree)]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "imported" not in done.stderr
+
+
 def test_the_demo_copies_a_directory_and_leaves_nothing_behind(tree: Path, tmp_path: Path) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
