@@ -26,11 +26,12 @@
     ├── Declined                 23   the receiver's user said no
     ├── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
     ├── SystemFailed             25   this machine has no more open files, threads or memory, or refuses something else
-    └── TooMuch                  26   the sender has more than this side takes (--max-size)
+    ├── TooMuch                  26   the sender has more than this side takes (--max-size)
+    └── ResultNotWritten         27   what the command was asked for could not be written, say on a full disk
 
-Exit code 0 is success, 1 a bug, 130 and 143 an interrupt. A class' docstring is the sentence that a
-person reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
-hold no code, no key and no unescaped file name.
+Exit code 0 is success, 1 a bug, 130 and 143 an interrupt, 141 a reader that closed its pipe. A class'
+docstring is the sentence that a person reads when nothing more exact is known: what happened, on whose
+side, what to try. Error texts hold no code, no key and no unescaped file name.
 """
 
 from __future__ import annotations
@@ -236,6 +237,12 @@ class TooMuch(P2PCopyError):
             sentence = f"The sender has more than the {limit} bytes that --max-size allows here."
         super().__init__(sentence)
         self.limit = limit
+
+
+class ResultNotWritten(P2PCopyError):
+    """What this command has to tell could not be written. Check where its output goes."""
+
+    exit_code = 27
 
 
 _NO_MEMORY: Final = "This machine has no more memory for p2p-copy."

@@ -519,6 +519,20 @@ LOG_WINDOW: Final = 60.0
 LOG_SAME_LINES: Final = 5
 """Lines that say the same which are written in that time: enough to see a pattern, too few to fill a disk."""
 
+OUTPUT_QUEUE: Final = 1 * MIB
+"""Characters that wait to be written to standard output or standard error: some ten thousand lines of a log. What comes
+while nobody reads them is dropped and counted."""
+
+OUTPUT_FLUSH: Final = 1.0
+"""Seconds that the end of a process waits for a terminal, a pipe or a disk that does not take the last lines: enough
+for all that move, and short for the person who has stopped a terminal."""
+
+OUTPUT_IDLE: Final = 5.0
+"""Seconds after which a thread that has nothing to write ends; starting one takes as long as writing a line."""
+
+OUTPUT_RETRY: Final = 0.05
+"""Seconds until a stream that does not block and is full is tried again."""
+
 ADMIN_TIMEOUT: Final = 10.0
 """Seconds for one request at the admin address, a reload from a slow disk included."""
 

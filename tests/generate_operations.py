@@ -61,6 +61,7 @@ def exit_codes() -> Iterator[tuple[str, ...]]:
             seen.add(kind.exit_code)
             yield str(kind.exit_code), (kind.__doc__ or "").strip()
     yield str(128 + signal.SIGINT), "Ctrl-C; a relay ends with 0 then."
+    yield "141", "Whoever read the result of a command closed the pipe before its end."
     yield str(128 + signal.SIGTERM), "SIGTERM; a relay ends with 0 then, and with this at the third signal."
 
 

@@ -6,6 +6,7 @@ Only cyclopts is imported here, so that `--help` and a mistyped option are answe
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -23,7 +24,7 @@ from p2p_copy.cli.client_options import (
 )
 from p2p_copy.cli.config import from_file
 from p2p_copy.cli.failure import explain
-from p2p_copy.cli.help import TwoColumns
+from p2p_copy.cli.help import Printed, TwoColumns
 from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.terminal import Terminal
@@ -64,11 +65,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     terminal = Terminal.standard()
     try:
-        exit_code: int | None = app(
-            with_standard_input(with_serve_value(words)), exit_on_error=False, print_error=False
-        )
+        exit_code = _run(with_standard_input(with_serve_value(words)), terminal)
+        if exit_code == 0:
+            terminal.finish()
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
-        return explain(error, terminal)
+        exit_code = explain(error, terminal)
+    with suppress(KeyboardInterrupt):  # it is all over, and this is what the person wants
+        terminal.flush()
+    return exit_code
+
+
+def _run(words: Sequence[str], terminal: Terminal) -> int:
+    """Run a command; what the library prints, such as help, is its result."""
+    printed = Printed()
+    exit_code: int | None = app(words, exit_on_error=False, print_error=False, console=printed.console)
+    if text := printed.text():
+        terminal.result(text)
     return exit_code or 0
 
 

@@ -32,6 +32,8 @@ def would_send(paths: Sequence[str], links: Links, selection: Selection, termina
         NothingToSend: none of the paths can be sent, or one has no name of its own.
         UsageError: two paths have the same name.
         PartialTransfer: some of it could not be sent.
+        ResultNotWritten: the list could not be written.
+        BrokenPipeError: whoever read the list has seen enough.
 
     """
     for sentence in look_at(paths):
@@ -54,12 +56,14 @@ def would_send(paths: Sequence[str], links: Links, selection: Selection, termina
             counts[found.entry.kind] += 1
             size += found.entry.size
             terminal.result(_line(found))
+            terminal.wait_for_reader()
+    terminal.finish()
     if problems > limits.PROBLEM_LINES:
         terminal.error(f"... and {problems - limits.PROBLEM_LINES} more that cannot be sent.")
     if left:
         terminal.say(unfinished(left))
     others = f" Left out by --only or --exclude: {excluded}." if excluded else ""
-    terminal.say(
+    terminal.verdict(
         f"Would send {counts[Kind.FILE]} files, {amount(size)}, {counts[Kind.DIRECTORY]} directories and "
         f"{counts[Kind.LINK]} links.{others}"
     )

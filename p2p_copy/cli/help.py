@@ -5,8 +5,9 @@ The library's own tables are handsome and cost a third of what the whole command
 
 from __future__ import annotations
 
+import io
 import textwrap
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
     from cyclopts.help import HelpEntry, HelpPanel
@@ -40,6 +41,38 @@ class TwoColumns:
         if text := _plain(description).strip():
             paragraphs = (textwrap.fill(part, min(options.max_width, _WIDEST)) for part in text.splitlines())
             _print(console, "\n".join((*paragraphs, "")))
+
+
+class Printed:
+    """What the library prints, kept, so that it is written as all other results are.
+
+    Attributes:
+        console: what the library prints to. It is made when it is used: most commands print nothing, and rich is heavy.
+
+    """
+
+    def __init__(self) -> None:
+        """Keep nothing yet."""
+        self._file = io.StringIO()
+        self.console: Console = cast("Console", _Late(self._file))
+
+    def text(self) -> str:
+        """Return all of it, without the end of the last line."""
+        return self._file.getvalue().removesuffix("\n")
+
+
+class _Late:
+    """A console that does not exist before it is asked for something."""
+
+    def __init__(self, file: io.StringIO) -> None:
+        self._file = file
+
+    def __getattr__(self, name: str) -> Any:
+        from rich.console import Console
+
+        if "_console" not in vars(self):
+            self._console = Console(file=self._file)
+        return getattr(self._console, name)
 
 
 def _row(entry: HelpEntry, width: int) -> list[str]:

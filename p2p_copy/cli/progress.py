@@ -32,7 +32,8 @@ class Progress(Observer):
         """Show the transfer on `terminal`; `verb` is what this side will have done: "Sent" or "Received"."""
         self._terminal = terminal
         self._verb = verb
-        self._announcement: Sequence[str] = ()
+        self._announcement = ""
+        self._is_vital = False
         self._meter = Meter()
         self._state = self._before_stall = ""
         self._paired = False
@@ -46,9 +47,13 @@ class Progress(Observer):
         self._last_plain: float | None = None
         self._question = ""
 
-    def announce(self, lines: Sequence[str]) -> None:
-        """Write these results once the relay has us: only then is the code of any use."""
-        self._announcement = lines
+    def announce(self, lines: Sequence[str], *, vital: bool) -> None:
+        """Write these lines once the relay has us: only then is the code of any use.
+
+        If they are `vital`, nobody can come who has not read them.
+        """
+        self._announcement = "\n".join(lines)
+        self._is_vital = vital
 
     # --- Facts, in the order in which they come ---
 
@@ -58,9 +63,9 @@ class Progress(Observer):
 
     def waiting(self, relay: str) -> None:
         """Say on whom we wait, where, and since when."""
-        for line in self._announcement:
-            self._terminal.result(line)
-        self._announcement = ()
+        if self._announcement:
+            (self._terminal.result if self._is_vital else self._terminal.hint)(self._announcement)
+        self._announcement = ""
         self._terminal.say(f"Waiting for the other side at {relay} since {time.strftime('%H:%M:%S')}.")
         self._state = "Waiting for the other side"
 
@@ -89,7 +94,10 @@ class Progress(Observer):
         self._terminal.say(sentence)
 
     def paired(self) -> None:
-        """Say that the waiting is over."""
+        """Say that the waiting is over: whoever had to read the code has read it."""
+        if self._is_vital:
+            self._is_vital = False
+            self._terminal.waive()
         self._terminal.say("The other side is there and holds the same code.")
         self._state = "Transferring"
         self._paired = True
@@ -170,7 +178,15 @@ class Progress(Observer):
     # --- The clock ---
 
     def draw(self, now: float) -> None:
-        """Show where things stand; called every `limits.PROGRESS_INTERVAL` seconds with a clock's time."""
+        """Show where things stand; called every `limits.PROGRESS_INTERVAL` seconds with a clock's time.
+
+        Raises:
+            BrokenPipeError: whoever was to read the code has gone.
+            ResultNotWritten: the code could not be written.
+
+        """
+        if self._is_vital:
+            self._terminal.check()
         if not self._state or self._question:
             return
         if self._since is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -70,12 +69,9 @@ def run_relay_server(
     terminal = Terminal.standard()
 
     def announce(urls: Sequence[str]) -> None:
-        if log.is_json:
-            events.LISTENING.log(urls=" and ".join(urls))
-        else:
-            terminal.result(f"Relay listening on {' and '.join(urls)}")
+        events.LISTENING.log(urls=" and ".join(urls))
 
-    lines = log.begin(sys.stdout or sys.stderr, os.environ)
+    lines = log.begin(terminal.log, os.environ)
     descriptors.raise_limit()
     keep_freed_blocks()
     collect_seldom()

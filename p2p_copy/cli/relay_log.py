@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
+    from p2p_copy.cli.output import Writer
     from p2p_copy.relay.lines import Lines
 
 JOURNAL_VARIABLE: Final = "JOURNAL_STREAM"
@@ -39,18 +40,20 @@ class RelayLog:
         """Whether lines are for machines."""
         return self.log_format == "json"
 
-    def begin(self, stream: TextIO, environ: Mapping[str, str]) -> Lines:
-        """Log to `stream` from now on."""
+    def begin(self, writer: Writer, environ: Mapping[str, str]) -> Lines:
+        """Log to `writer` from now on."""
         import logging
 
         from p2p_copy.relay.lines import configure
 
-        return configure(
-            stream,
+        lines = configure(
+            writer.put,
             level=logging.getLevelNamesMapping()[self.log_level.upper()],
             as_json=self.is_json,
-            journal=is_journal(stream, environ),
+            journal=writer.stream is not None and is_journal(writer.stream, environ),
         )
+        writer.describe = lines.describe
+        return lines
 
 
 DEFAULT_LOG: Final = RelayLog()

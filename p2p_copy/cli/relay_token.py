@@ -15,6 +15,8 @@ def relay_token(name: str) -> int:
 
     Raises:
         UsageError: the name cannot stand in the file.
+        ResultNotWritten: nobody has seen the token.
+        BrokenPipeError: whoever was to read it has gone.
 
     """
     token = secrets.token_urlsafe(limits.TOKEN_BYTES)
@@ -25,6 +27,7 @@ def relay_token(name: str) -> int:
     terminal = Terminal.standard()
     terminal.result(f"Token: {token}")
     terminal.result(f"Line: {line}")
+    terminal.finish()
     terminal.error(
         "Give the token to the client (--token-file FILE or P2P_COPY_TOKEN), and add the line, from the"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -12,6 +11,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.cli.failure import Interrupted
 from p2p_copy.cli.memory import collect, keep_freed_blocks
+from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import DeadlineReached
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ async def _listen(
         task_status.started()
         async for number in signals:
             if stopped:
-                os._exit(128 + number)
+                Terminal.standard().leave(128 + number)
             stopped.append(number)
             scope.cancel()
 
@@ -94,7 +94,8 @@ def run_transfer(
     Raises:
         Interrupted: a signal came.
         DeadlineReached: the time is over, and the transfer has stopped in good order.
-        P2PCopyError: the transfer failed.
+        P2PCopyError: the transfer failed, or the code that nobody knows yet could not be written.
+        BrokenPipeError: whoever was to read the code has gone.
 
     """
 

@@ -113,7 +113,8 @@ def go_on(
 
     async def through(address: str, seen_as: str) -> Report:
         if not met:
-            progress.announce(_announcement(code, seen_as, chosen["preserve"], generated=generated))
+            lines = _announcement(code, seen_as, chosen["preserve"], generated=generated)
+            progress.announce(lines, vital=generated)
         return await send_files(
             facts[remembered.PATHS],
             relay=address,

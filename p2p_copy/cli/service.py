@@ -7,7 +7,6 @@ ends the process. The end that was asked for is a success.
 from __future__ import annotations
 
 import math
-import os
 import signal
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy import limits
+from p2p_copy.cli.terminal import Terminal
 from p2p_copy.relay.admin import Admin
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TAS
                 elif stops == 2:
                     orders.relay.stop(limits.RELAY_HURRY)
                 else:
-                    os._exit(128 + number)
+                    Terminal.standard().leave(128 + number)
 
 
 def _too_late(_number: int, _frame: object) -> None:

@@ -43,5 +43,7 @@ def verify(receipt: str, directory: str, *, times: bool, strict: bool, quiet: bo
     if verdict.differences:
         raise VerificationFailed
     files = "1 file" if verdict.files == 1 else f"{verdict.files} files"
-    terminal.say(f"All is as it was: {files}, {amount(verdict.size)}, digest {verdict.root[:_ROOT_DIGITS]}.")
+    terminal.verdict(
+        f"All is as it was: {files}, {amount(verdict.size)}, digest {verdict.root[:_ROOT_DIGITS]}."
+    )
     return 0

@@ -25,6 +25,7 @@ class Event:
         text: for people, with the names of the facts.
         meaning: for the manual.
         single: whether each one is worth a line, however many there are.
+        always: whether it is written whatever the least level is.
 
     """
 
@@ -33,6 +34,7 @@ class Event:
     text: str
     meaning: str
     single: bool = False
+    always: bool = False
 
     def log(self, addresses: tuple[str | None, ...] | None = None, **facts: Any) -> None:
         """Write it, with its facts.
@@ -42,17 +44,24 @@ class Event:
             facts: what `text` names, and nothing else.
 
         """
+        if self.always or LOGGER.isEnabledFor(self.level):
+            LOGGER.handle(self.record(addresses, **facts))
+
+    def record(self, addresses: tuple[str | None, ...] | None = None, **facts: Any) -> logging.LogRecord:
+        """Return what would be logged with these facts; they are those of `log`."""
         about = (ADDRESS.get(),) if addresses is None else addresses
         extra = {"event": self, "addresses": [address for address in about if address]}
-        LOGGER.log(self.level, self.text, *([facts] if facts else []), extra=extra)
+        arguments = (facts,) if facts else ()
+        return LOGGER.makeRecord(LOGGER.name, self.level, "", 0, self.text, arguments, None, extra=extra)
 
 
 LISTENING: Final = Event(
     "listening",
     logging.INFO,
     "Relay listening on %(urls)s",
-    "Clients are served. In text this is the start line, without a time.",
+    "Clients are served. It is written whatever --log-level says.",
     single=True,
+    always=True,
 )
 ADMIN: Final = Event(
     "admin",
@@ -145,6 +154,14 @@ BUG: Final = Event(
     logging.ERROR,
     "! a bug ended one connection: %(where)s",
     "Please report it. The relay and its other connections go on.",
+)
+DROPPED: Final = Event(
+    "lines-dropped",
+    logging.WARNING,
+    "... lines dropped: %(count)d",
+    "So many lines are missing here: nobody read the log, or the disk was full. The relay has gone on meanwhile.",
+    single=True,
+    always=True,
 )
 WAITS: Final = Event("waits", logging.DEBUG, "> a %(role)s waits", "A client came, and is the first of two.")
 RETURNED: Final = Event(

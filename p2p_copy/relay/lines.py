@@ -1,10 +1,11 @@
 """From events to lines of a log: text for people, JSON for machines, and few lines when a flood comes.
 
 Rules:
-1. One event, one line, written at once, whatever its facts hold: what cannot be printed is written as an escape.
+1. One event, one line, handed on at once, whatever its facts hold: what cannot be printed is written as an escape.
 2. Of the same line, `limits.LOG_SAME_LINES` are written in `limits.LOG_WINDOW` seconds. The rest is counted, and
    summed up in one line at the end of that time. Events that are `single` are always written.
-3. A log that cannot be written stops nobody.
+3. A log that cannot be written stops nobody: whoever is handed the lines does not wait. Lines that are lost are
+   counted, and the count is a line of the log.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import trio
 
 from p2p_copy import limits
+from p2p_copy.relay.events import DROPPED
 from p2p_copy.relay.log import LOGGER
 
 if TYPE_CHECKING:
@@ -27,13 +29,17 @@ _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (log
 
 
 def configure(
-    stream: TextIO, *, level: int = logging.INFO, as_json: bool = False, journal: bool = False
+    write: Callable[[str], object],
+    *,
+    level: int = logging.INFO,
+    as_json: bool = False,
+    journal: bool = False,
 ) -> Lines:
-    """Write the relay's events from `level` on to `stream`, and quieten the libraries.
+    """Hand lines about the relay's events from `level` on to `write`, which must not wait, and quieten the libraries.
 
     With `journal`, each line begins with its priority, and has no time: the journal has its own.
     """
-    handler = Lines(stream, _Json() if as_json else _Text(timed=not journal), journal=journal)
+    handler = Lines(write, _Json() if as_json else _Text(timed=not journal), journal=journal)
     for old in LOGGER.handlers[:]:
         LOGGER.removeHandler(old)
     LOGGER.addHandler(handler)
@@ -52,19 +58,20 @@ def escaped(text: str) -> str:
     )
 
 
-class Lines(logging.StreamHandler[TextIO]):
-    """Writes events to a stream, and sums up floods. `attend` it, or sums come with the next event only."""
+class Lines(logging.Handler):
+    """Makes lines of events, and sums up floods. `attend` it, or sums come with the next event only."""
 
     def __init__(
         self,
-        stream: TextIO,
+        write: Callable[[str], object],
         formatter: logging.Formatter,
         *,
         journal: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begin. `clock` returns seconds."""
-        super().__init__(stream)
+        super().__init__()
+        self._write = write
         self.setFormatter(formatter)
         self._journal = journal
         self._clock = clock
@@ -85,13 +92,13 @@ class Lines(logging.StreamHandler[TextIO]):
             self.sum_up()
         event = getattr(record, "event", None)
         if event is None or event.single:
-            super().emit(record)
+            self._hand_on(record)
             return
         line = record.getMessage()
         _, count = self._seen.get(line, (record, 0))
         self._seen[line] = record, count + 1
         if count < limits.LOG_SAME_LINES:
-            super().emit(record)
+            self._hand_on(record)
 
     def sum_up(self) -> None:
         """Write what was counted, and begin anew."""
@@ -101,7 +108,7 @@ class Lines(logging.StreamHandler[TextIO]):
             if count > limits.LOG_SAME_LINES:
                 record.more = {"more": count - limits.LOG_SAME_LINES, "seconds": seconds}
                 record.addresses = []
-                super().emit(record)
+                self._hand_on(record)
 
     async def attend(self) -> None:
         """Sum up in time, until cancelled."""
@@ -114,8 +121,18 @@ class Lines(logging.StreamHandler[TextIO]):
         self.sum_up()
         super().close()
 
+    def describe(self, count: int) -> str:
+        """Return the line that tells how many were lost: the disk was full, or nobody has read them."""
+        return self.format(DROPPED.record((), count=count)) + "\n"
+
+    def _hand_on(self, record: logging.LogRecord) -> None:
+        try:
+            self._write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class' name
-        """Drop a line that cannot be written: whoever read the log is gone, or the disk is full."""
+        """Do without a line that cannot be made: the relay goes on."""
 
 
 class _Text(logging.Formatter):

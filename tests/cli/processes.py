@@ -56,9 +56,7 @@ def relay(*words: str) -> Iterator[str]:
     """Run a relay of the loopback in a process of its own; yield its URL."""
     process = start("run-relay-server", "127.0.0.1", "0", *(words or ["--no-tls"]))
     try:
-        match = re.fullmatch(
-            r"Relay listening on (wss?://127\.0\.0\.1:[0-9]+)", line_of(process.stdout).strip()
-        )
+        match = re.search(r" Relay listening on (wss?://127\.0\.0\.1:[0-9]+)\n$", line_of(process.stdout))
         assert match
         yield match[1]
     finally:

@@ -148,7 +148,7 @@ def test_a_signal_that_is_ignored_stays_ignored(relay: str, tree: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_the_normal_end_of_a_relay(number: signal.Signals) -> None:
     process = start("run-relay-server", "localhost", "0", "--no-tls")
-    assert re.match(r"Relay listening on ws://localhost:[1-9]", line_of(process.stdout))
+    assert re.search(r" Relay listening on ws://localhost:[1-9]", line_of(process.stdout))
     process.send_signal(number)
     assert finish(process)[0] == 0
 

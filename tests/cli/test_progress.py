@@ -39,7 +39,7 @@ def test_the_states_are_said_in_order() -> None:
 
 def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -> None:
     progress, out = watched(io.StringIO(), quiet=True)
-    progress.announce(["Code: x"])
+    progress.announce(["Code: x"], vital=True)
     progress.connecting("ws://relay:1")
     assert out.getvalue() == ""
     progress.waiting("ws://relay:1")

@@ -20,7 +20,7 @@ def relay(address: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     process = start("run-relay-server", "127.0.0.1", "0", "--no-tls", "--admin", address)
     try:
         where = line_of(process.stdout).strip().partition("admin address: ")[2]
-        assert line_of(process.stdout).startswith("Relay listening on ")
+        assert " Relay listening on " in line_of(process.stdout)
         yield process, where
     finally:
         process.terminate()

@@ -50,7 +50,7 @@ def test_every_line_is_json_if_that_is_wanted() -> None:
 
 def test_text_is_the_start_line_and_the_end() -> None:
     relay = start(*HERE)
-    assert line_of(relay.stdout).startswith("Relay listening on ws://127.0.0.1:")
+    assert re.match(r"[-0-9]{10} [:,0-9]{12} Relay listening on ws://127\.0\.0\.1:", line_of(relay.stdout))
     relay.terminate()
     code, out, err = finish(relay)
     assert (code, err) == (0, "")

@@ -55,6 +55,6 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     77: ("name", "IPv6", "relay restarts", "lost link", "pauses", "patience"),
     78: ("wrong role", "same machine", "two receivers"),
     79: ("table", "only after the receipt"),
-    80: ("reader gone", "closed", "narrow", "encoding"),
+    80: ("reader gone", "closed", "narrow", "encoding", "stopped", "full pipe", "full disk", "result lost"),
 }  # fmt: skip
 """Numbers, and what each of them names."""

@@ -30,7 +30,7 @@ def logging_to(
     stream: io.StringIO, *, level: int = logging.INFO, as_json: bool = False, journal: bool = False
 ) -> Iterator[lines.Lines]:
     old, propagate = LOGGER.level, LOGGER.propagate
-    handler = lines.configure(stream, level=level, as_json=as_json, journal=journal)
+    handler = lines.configure(stream.write, level=level, as_json=as_json, journal=journal)
     try:
         yield handler
     finally:

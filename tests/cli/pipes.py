@@ -1,0 +1,38 @@
+"""Pipes that are full before anybody writes to them, for tests."""
+
+from __future__ import annotations
+
+import os
+
+STUFFING = "#"
+"""What stands in place of all that fills a pipe when it is read."""
+
+
+def full_pipe() -> tuple[int, int]:
+    """Return the two ends of a pipe, to read from and to write to, that has no room for another byte."""
+    reader, writer = os.pipe()
+    fill(writer)
+    return reader, writer
+
+
+def fill(writer: int) -> None:
+    """Leave no room for another byte in a pipe."""
+    os.set_blocking(writer, False)
+    for size in (4096, 1):
+        try:
+            while True:
+                os.write(writer, b"#" * size)
+        except BlockingIOError:
+            pass
+    os.set_blocking(writer, True)
+
+
+def drain(reader: int, *, until: str) -> str:
+    """Read what comes until it ends like this; return it with all the stuffing as one character."""
+    data = b""
+    while not data.endswith(until.encode()):
+        piece = os.read(reader, 65536)
+        assert piece, f"{until!r} never came, but {data[-200:]!r}"
+        data += piece
+    stuffing = len(data) - len(data.lstrip(b"#"))
+    return STUFFING * bool(stuffing) + data[stuffing:].decode()
