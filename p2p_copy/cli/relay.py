@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import signal
 from functools import partial
@@ -67,11 +68,15 @@ def run_relay_server(
         raise UsageError("Say where to listen: p2p-copy run-relay-server HOST PORT, or unix:PATH.")
     where_admin = admin_place(admin) if admin is not None else None
     terminal = Terminal.standard()
+    is_test = _is_test(config, log, admin, terminal)
 
     def announce(urls: Sequence[str]) -> None:
-        events.LISTENING.log(urls=" and ".join(urls))
+        if is_test:
+            terminal.hint(events.LISTENING.text % {"urls": " and ".join(urls)})
+        else:
+            events.LISTENING.log(urls=" and ".join(urls))
 
-    lines = log.begin(terminal.log, os.environ)
+    lines = log.begin(terminal.log, os.environ, default="warning" if is_test else "info")
     descriptors.raise_limit()
     keep_freed_blocks()
     collect_seldom()
@@ -89,6 +94,24 @@ def run_relay_server(
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     return 0
+
+
+def _is_test(config: RelayConfig, log: RelayLog, admin: str | None, terminal: Terminal) -> bool:
+    """Return whether somebody only tries a relay on this machine: then the terminal has one line, and problems."""
+    return (
+        all(isinstance(place, Tcp) and _is_loopback(place.host) for place in config.places)
+        and terminal.log.is_at_a_terminal
+        and not (
+            log.is_asked_for or admin is not None or config.trusted_proxies or os.environ.get("NOTIFY_SOCKET")
+        )
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def places(words: Sequence[str]) -> list[Place]:

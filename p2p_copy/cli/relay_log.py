@@ -25,30 +25,39 @@ class RelayLog:
     """What the log is to look like."""
 
     log_format: Annotated[
-        Literal["text", "json"], Parameter(help="Lines for people, or one JSON object a line.")
-    ] = "text"
+        Literal["text", "json"] | None,
+        Parameter(help="Lines for people (text, the default), or one JSON object a line."),
+    ] = None
     log_level: Annotated[
-        Literal["debug", "info", "warning", "error"],
-        Parameter(help="Least level of what is logged; debug tells of every client that is refused."),
-    ] = "info"
+        Literal["debug", "info", "warning", "error"] | None,
+        Parameter(
+            help="Least level of what is logged, info unless told otherwise; debug tells of every client that is "
+            "refused."
+        ),
+    ] = None
     log_addresses: Annotated[
         bool, Parameter(negative="", show_default=False, help="Tell clients' addresses in the log.")
     ] = False
+
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether any of this was said."""
+        return self != DEFAULT_LOG
 
     @property
     def is_json(self) -> bool:
         """Whether lines are for machines."""
         return self.log_format == "json"
 
-    def begin(self, writer: Writer, environ: Mapping[str, str]) -> Lines:
-        """Log to `writer` from now on."""
+    def begin(self, writer: Writer, environ: Mapping[str, str], *, default: str = "info") -> Lines:
+        """Log to `writer` from now on, from the level `default` on if none was said."""
         import logging
 
         from p2p_copy.relay.lines import configure
 
         lines = configure(
             writer.put,
-            level=logging.getLevelNamesMapping()[self.log_level.upper()],
+            level=logging.getLevelNamesMapping()[(self.log_level or default).upper()],
             as_json=self.is_json,
             journal=writer.stream is not None and is_journal(writer.stream, environ),
         )

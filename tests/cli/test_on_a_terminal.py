@@ -36,6 +36,17 @@ class Screen:
             self.seen += data.decode()
         return match
 
+    def rest(self) -> str:
+        """Return all that was shown, once nobody writes any more."""
+        while True:
+            try:
+                data = os.read(self.here, 4096)
+            except OSError:
+                return self.seen
+            if not data:
+                return self.seen
+            self.seen += data.decode()
+
     def type(self, text: str) -> None:
         os.write(self.here, text.encode())
 
@@ -110,3 +121,53 @@ def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> 
     )
     screen.read_until(rf"Did you mean {re.escape(code)} \?")
     assert finish(receiver)[0] == 2
+
+
+def relay_at(screen: Screen, host: str, *options: str, **variables: str) -> tuple[subprocess.Popen[str], str]:
+    """Return a relay whose log goes to this screen, and its URL, as soon as it serves."""
+    words = ("run-relay-server", host, "0", "--no-tls", *options)
+    relay = screen.attach(
+        start(*words, env=variables, stdin=subprocess.DEVNULL, stdout=screen.there, stderr=screen.there)
+    )
+    return relay, screen.read_until(r"Relay listening on (ws://[^\r]+)\r\n")[1]
+
+
+def served_and_stopped(relay: subprocess.Popen[str], url: str, tree: Path, tmp_path: Path) -> None:
+    env = {"P2P_COPY_SERVER": url, "P2P_COPY_CODE": "lab7-a long passphrase"}
+    sender = start("send", str(tree), env=env)
+    assert finish(start("receive", "--out", str(tmp_path / "out"), env=env))[0] == finish(sender)[0] == 0
+    relay.terminate()
+    assert relay.wait(ENOUGH) == 0
+    relay.communicate()
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+def test_a_relay_that_somebody_tries_at_a_terminal_prints_one_line(
+    host: str, tree: Path, tmp_path: Path, screen: Screen
+) -> None:
+    relay, url = relay_at(screen, host)
+    served_and_stopped(relay, url, tree, tmp_path)
+    assert screen.rest() == f"Relay listening on {url}\r\n"
+
+
+@pytest.mark.parametrize(
+    ("host", "options", "variables"),
+    [
+        ("127.0.0.1", ("--log-level", "info"), {}),
+        ("127.0.0.1", ("--log-format", "text"), {}),
+        ("127.0.0.1", ("--log-addresses",), {}),
+        ("127.0.0.1", ("--admin", "127.0.0.1:0"), {}),
+        ("127.0.0.1", ("--trusted-proxy", "192.0.2.1"), {}),
+        ("127.0.0.1", (), {"NOTIFY_SOCKET": "@nobody/listens/here"}),
+    ],
+)
+def test_a_relay_that_is_more_than_a_try_logs_at_a_terminal_too(
+    host: str, options: tuple[str, ...], variables: dict[str, str], screen: Screen
+) -> None:
+    relay, _ = relay_at(screen, host, *options, **variables)
+    relay.terminate()
+    assert relay.wait(ENOUGH) == 0
+    relay.communicate()
+    said = screen.rest()
+    assert re.search(r"(^|\n)[-0-9]{10} [:,0-9]{12} Relay listening on ws://", said)
+    assert " stopped: pairs served: 0" in said
