@@ -6,6 +6,7 @@ is stuck.
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import sys
@@ -169,6 +170,17 @@ def test_a_result_that_nobody_needs_any_more_cannot_be_lost(full_device: TextIO)
         stuck.waive()
         stuck.wait_for_results()
         assert drain(reader, until="result\n")
+
+
+@pytest.mark.fault(80, "result lost")
+def test_a_verdict_that_is_lost_is_a_failure_unless_nobody_wants_it(full_device: TextIO) -> None:
+    terminal = Terminal(io.StringIO(), full_device)
+    terminal.verdict("All is well.")
+    with pytest.raises(ResultNotWritten):
+        terminal.finish()
+    quiet = Terminal(io.StringIO(), full_device, quiet=True)
+    quiet.verdict("All is well.")
+    quiet.finish()
 
 
 @pytest.mark.fault(80, "result lost")

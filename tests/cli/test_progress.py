@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from p2p_copy import limits
 from p2p_copy.cli.progress import Meter, Progress
 from p2p_copy.cli.terminal import Terminal
+from p2p_copy.errors import ResultNotWritten
 from p2p_copy.observe import Report
 from p2p_copy.units import amount, duration
 from tests.cli.test_sources import Tty
@@ -45,6 +48,21 @@ def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -
     progress.waiting("ws://relay:1")
     progress.waiting("ws://relay:1")
     assert out.getvalue() == "Code: x\n"
+
+
+@pytest.mark.parametrize("met", [False, True])
+def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_met(met: bool) -> None:
+    with open(os.devnull) as unwritable:
+        terminal = Terminal(unwritable, io.StringIO())
+        progress = Progress(terminal, verb="Sent")
+        progress.announce(["Code: x"], vital=True)
+        progress.waiting("ws://relay:1")
+        terminal.flush()
+        if met:
+            progress.paired()
+        with nullcontext() if met else pytest.raises(ResultNotWritten):
+            progress.draw(0)
+        terminal.finish()
 
 
 def test_on_a_terminal_one_line_shows_bytes_files_rate_and_time_left() -> None:

@@ -209,6 +209,23 @@ def test_a_log_that_cannot_be_written_stops_nobody(capsys: pytest.CaptureFixture
     assert capsys.readouterr().err == ""
 
 
+def test_the_number_of_lost_lines_is_a_line_as_all_others_are() -> None:
+    with logging_to(io.StringIO(), level=logging.ERROR, as_json=True) as handler:
+        line = json.loads(handler.describe(123))
+        assert (line["event"], line["level"], line["count"]) == ("lines-dropped", "warning", 123)
+    with logging_to(io.StringIO(), journal=True) as handler:
+        assert handler.describe(123) == "<4>... lines dropped: 123\n"
+
+
+def test_where_the_relay_listens_is_told_at_every_level() -> None:
+    log = io.StringIO()
+    with logging_to(log, level=logging.ERROR):
+        events.ADMIN.log(address="127.0.0.1:1")
+        events.LISTENING.log(urls="ws://127.0.0.1:2")
+    assert log.getvalue().endswith(" Relay listening on ws://127.0.0.1:2\n")
+    assert log.getvalue().count("\n") == 1
+
+
 def test_events_have_names_and_meanings_of_their_own() -> None:
     for attribute in ("name", "text", "meaning"):
         assert len({getattr(event, attribute) for event in EVENTS}) == len(EVENTS) > 15
