@@ -87,7 +87,7 @@ message = st.one_of(
     st.builds(Goodbye),
     st.builds(Reject, u32, reason, text),
     st.builds(Holds, u32, st.lists(st.builds(Held, u32, u64, digest), max_size=3).map(tuple)),
-    st.builds(Progress, u64, u64),
+    st.builds(Progress, u64, u64, u64),
     st.builds(Receipt, u64, u64, u64, u64, digest),
     st.builds(Abort, reason, text),
 )

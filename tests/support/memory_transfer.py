@@ -145,6 +145,8 @@ class _Pair:
         count = self._rng.randint(1, min(3, len(self._there)))
         self._now += 0.2
         self._back.extend(self._incoming.take([self._there.popleft() for _ in range(count)], self._now))
+        if self._incoming.ending:
+            self._back.extend(self._incoming.finish())
 
     def _hear(self) -> Receipt | None:
         self._stuck = False
