@@ -259,6 +259,9 @@ GOODBYE_TIMEOUT: Final = 5.0
 PARTING_LIMIT: Final = 80.0
 """Seconds for last words in all, while what is queued before them moves. Service managers kill after 90."""
 
+STOP_NOTICE: Final = 2.0
+"""Seconds after which somebody who has pressed Ctrl-C is told what this still waits for."""
+
 TICK: Final = 0.5
 """Seconds between two looks at what has a deadline."""
 

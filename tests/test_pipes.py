@@ -94,7 +94,7 @@ def test_who_is_stopped_says_so_behind_all_that_is_queued_on_a_slow_way() -> Non
         said = said_by(receiver)
         assert "The sender gave up: it was stopped" in said
         assert "Coming back" not in said
-        said_by(sender)
+        assert "A second signal ends this at once" in said_by(sender)
     assert (sender.returncode, receiver.returncode) == (128 + signal.SIGTERM, PipeFailed.exit_code)
 
 

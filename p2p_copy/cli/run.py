@@ -27,11 +27,16 @@ _STOPPING: Final = tuple(
 )
 
 
+_TELLING: Final = (
+    "The other side is being told, behind what is on its way already. A second signal ends this at once."
+)
 _LOST: Final = "The deadline is here, and this transfer cannot be gone on with. Start both sides again."
 
 
-def run(story: Callable[[], Awaitable[T]]) -> T:
+def run(story: Callable[[], Awaitable[T]], slow: Callable[[], None] = lambda: None) -> T:
     """Run `story` to its end under Trio, or until a signal asks to stop; a second signal ends the process.
+
+    `slow` is called when stopping takes long.
 
     Raises:
         Interrupted: a signal came, and the story was cancelled and has cleaned up.
@@ -39,16 +44,18 @@ def run(story: Callable[[], Awaitable[T]]) -> T:
     """
     keep_freed_blocks()
     collect()
-    return trio.run(_watched, story)
+    return trio.run(_watched, story, slow)
 
 
-async def _watched(story: Callable[[], Awaitable[T]]) -> T:
+async def _watched(story: Callable[[], Awaitable[T]], slow: Callable[[], None]) -> T:
     stopped: list[int] = []
+    stopping = trio.Event()
     results: list[T] = []
     try:
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
-                await nursery.start(_listen, scope, stopped)
+                nursery.start_soon(_say_if_slow, stopping, slow)
+                await nursery.start(_listen, scope, stopped, stopping)
                 results.append(await story())
             nursery.cancel_scope.cancel()
     except Exception:
@@ -59,9 +66,16 @@ async def _watched(story: Callable[[], Awaitable[T]]) -> T:
     raise Interrupted(stopped[0])
 
 
+async def _say_if_slow(stopping: trio.Event, slow: Callable[[], None]) -> None:
+    await stopping.wait()
+    await trio.sleep(limits.STOP_NOTICE)
+    slow()
+
+
 async def _listen(
     scope: trio.CancelScope,
     stopped: list[int],
+    stopping: trio.Event,
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -77,6 +91,7 @@ async def _listen(
             if stopped:
                 Terminal.standard().leave(128 + number)
             stopped.append(number)
+            stopping.set()
             scope.cancel()
 
 
@@ -111,7 +126,7 @@ def run_transfer(
         return reports[0]
 
     try:
-        return run(drawn)
+        return run(drawn, lambda: progress.notice(_TELLING))
     finally:
         progress.close()
 
