@@ -319,7 +319,8 @@ async def test_a_hundred_returns_leave_nothing_behind(in_pairs: bool) -> None:
         await until_alone(server)
         assert server.counts[:2] == (0, 0)
         assert pairs_lost(server) - lost == 100 * in_pairs, "the last one when its two left"
-        assert trio.lowlevel.current_statistics().tasks_living == tasks
+        left = trio.lowlevel.current_statistics().tasks_living - tasks
+        assert left in {-1, 0, 1}, "the ticker of `watches` comes and goes"
         nursery.cancel_scope.cancel()
 
 
