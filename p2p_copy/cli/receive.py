@@ -38,8 +38,10 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
     relay = sources.relay_of(word.relay, which.server)
     text = sources.written_code(word.code, which.code, which.code_file)
     code = sources.ask_for_code(terminal) if text is None else codes.parse(text)
-    if text is not None:
-        sources.warn_of_arguments(text, terminal)
+    if (
+        text is not None and not code.is_generated
+    ):  # a generated one is of no use to others once we are connected
+        sources.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
     facts = {
         remembered.ROLE: "receiver",
         remembered.RELAY: relay,

@@ -117,6 +117,15 @@ def say_where_it_stands(state: State, terminal: Terminal) -> None:
         )
 
 
+def say_that_code_is_old(state: State, terminal: Terminal) -> None:
+    """Tell that a code was made by an earlier run of the same command, unless both sides have met since."""
+    if SURE not in state.facts:
+        terminal.say(
+            f"The code is still that of {_when(state.facts)}, when this command was started before. "
+            f"For a new one: p2p-copy forget {short(state.id)}, and start it again."
+        )
+
+
 def same_again(states: States, facts: dict[str, Any]) -> State | None:
     """Return what is remembered of the transfer that the very same command without a code has begun, if it has."""
     for id_, theirs, busy in states.all():

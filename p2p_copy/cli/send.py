@@ -53,7 +53,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
     text = sources.written_code(word.code, which.code, which.code_file)
     chosen = None if text is None else codes.choose(text)
     if text is not None:
-        sources.warn_of_arguments(text, terminal)
+        sources.warn_of_arguments(text, terminal, otherwise="leave it out, and send makes one")
     if not (pipe := STANDARD in word.paths):
         look_at(word.paths)  # before anything is remembered
     else:
@@ -82,6 +82,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
     state = remembered.same_again(states, facts)
     if state is not None and remembered.CODE in state.facts:
         code = codes.parse(state.facts[remembered.CODE])
+        remembered.say_that_code_is_old(state, terminal)
     else:
         code = codes.generate(secrets.randbelow)
         if state is not None and remembered.TICKET not in state.facts:

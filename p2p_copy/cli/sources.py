@@ -63,12 +63,12 @@ def written_code(word: str | None, option: str | None, file: str | None) -> str 
     return pasted.value(os.environ.get(CODE_VARIABLE, "")) or None
 
 
-def warn_of_arguments(code: str, terminal: Terminal) -> None:
-    """Say so if the code stands where every user of this machine can read it."""
+def warn_of_arguments(code: str, terminal: Terminal, *, otherwise: str) -> None:
+    """Say so if the code stands where every user of this machine can read it, and what to do otherwise."""
     if any(code in word for word in sys.argv[1:]):
         terminal.say(
-            "The code is an argument, which other users of this machine can read. On a shared machine let receive "
-            f"ask for it, or use --code-file or {CODE_VARIABLE}."
+            "The code is an argument, which other users of this machine can read. On a shared machine use --code-file "
+            f"or {CODE_VARIABLE}, or {otherwise}."
         )
 
 

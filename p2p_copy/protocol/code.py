@@ -83,6 +83,11 @@ class Code:
         """The whole code, for the terminal of the person who is to pass it on."""
         return f"{self.room}-{self.secret}"
 
+    @property
+    def is_generated(self) -> bool:
+        """Whether it has the form of generated codes, which are good for one meeting only."""
+        return _GENERATED.fullmatch(self.text) is not None
+
     def __repr__(self) -> str:
         """Say what it is, never what it holds."""
         return "<Code>"

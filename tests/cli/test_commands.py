@@ -35,6 +35,7 @@ def test_the_printed_command_receives_what_is_sent(relay: str, tree: Path, tmp_p
     sent, sender_out, sender_err = finish(sender)
     assert (sent, received) == (0, 0), sender_err + receiver_err
     assert (sender_out, receiver_out) == ("", "")
+    assert "argument" not in receiver_err
     assert digest_in(sender_err) == digest_in(receiver_err)
     assert contents(out) == contents(tree.parent)
 
@@ -47,6 +48,9 @@ def test_the_spelling_of_0_1_works(relay: str, tree: Path, tmp_path: Path) -> No
     assert (sent, received) == (0, 0), sender_err + receiver_err
     assert contents(out) == contents(tree.parent)
     assert "passphrase" not in sender_out + sender_err + receiver_err
+    for said, otherwise in ((sender_err, "send makes one"), (receiver_err, "receive asks for it")):
+        assert "The code is an argument, which other users" in said
+        assert f"leave it out, and {otherwise}" in said
 
 
 def test_relay_and_code_come_from_the_environment(relay: str, tree: Path, tmp_path: Path) -> None:
@@ -249,3 +253,23 @@ def test_paths_that_cannot_be_sent_leave_nothing_behind(tmp_path: Path) -> None:
     assert (code, f"{tmp_path}/a/x" in err, f"{tmp_path}/b/x" in err) == (2, True, True)
     assert run("send", "/", *words)[0] == NothingToSend.exit_code
     assert not state.exists()
+
+
+def test_a_code_that_is_shown_again_is_told_to_be_old(relay: str, tree: Path, tmp_path: Path) -> None:
+    words = ("send", str(tree), "--server", relay, "--state-dir", str(tmp_path / "state"))
+
+    def interrupted() -> tuple[str, str]:
+        process = start(*words)
+        code = line_of(process.stdout)
+        process.terminate()
+        return code, finish(process)[2]
+
+    code, said = interrupted()
+    assert "still that of" not in said
+    again, said = interrupted()
+    assert again == code
+    (id_,) = re.findall(r"The code is still that of .* p2p-copy forget ([0-9a-f]+), and start it again", said)
+    assert run("forget", id_, "--state-dir", str(tmp_path / "state"))[0] == 0
+    new, said = interrupted()
+    assert new != code
+    assert "still that of" not in said

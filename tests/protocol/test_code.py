@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import math
 import random
@@ -314,7 +315,9 @@ def refused(read: Callable[[str], Code], text: str) -> str:
 @example("room-sesame")
 def test_no_refusal_repeats_what_was_refused(read: Callable[[str], Code], text: str) -> None:
     said = refused(read, text)
-    assert not any(word in said for word in text.replace("-", ".").split(".") if len(word) >= 5)
+    ours = inspect.getsource(code_module)  # "secre" stands in every sentence about secrets
+    words = [word for word in text.replace("-", ".").split(".") if len(word) >= 5 and word not in ours]
+    assert not any(word in said for word in words)
 
 
 def test_a_suggestion_stays_out_of_the_exception_text() -> None:
@@ -347,3 +350,8 @@ def test_a_generated_code_that_is_cut_or_too_long_is_caught(kept: int) -> None:
 
 def test_a_dotted_room_of_other_words_stays_a_users_own() -> None:
     assert parse("lab.seven-a long passphrase").room == "lab.seven"
+
+
+def test_a_generated_code_is_known_by_its_form() -> None:
+    assert generate(lambda below: below // 3).is_generated
+    assert not parse("lab7-a long passphrase").is_generated
