@@ -108,7 +108,10 @@ class Memory:
     def report(self) -> Report | None:
         """How the transfer ended, if it did, and only the other side may not know it yet."""
         facts = self._state.facts.get(OVER) if self._state is not None else None
-        return Report(**facts) if facts else None
+        try:
+            return Report(**facts) if facts else None
+        except TypeError:  # another version has written it
+            return None
 
     @property
     def state_directories(self) -> tuple[str, ...]:

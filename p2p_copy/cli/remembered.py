@@ -147,7 +147,8 @@ def find(states: States, given: str) -> str:
         UsageError: none does, or several do.
 
     """
-    found = [id_ for id_, _, _ in states.all() if id_.startswith(given.lower())]
+    ids = [id_ for id_, _, _ in states.all()] + states.unreadable
+    found = [id_ for id_ in ids if id_.startswith(given.lower())]
     if len(found) != 1:
         raise UsageError(
             "Several transfers begin like that. Name more of it."

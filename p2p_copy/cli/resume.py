@@ -33,9 +33,17 @@ def resume(given: str | None, options: ClientOptions) -> int:
         lines = [remembered.described(*each) for each in states.all()]
         for line in lines or ["Nothing was begun here that is not done."]:
             terminal.result(line)
+        for id_ in states.unreadable:
+            terminal.say(
+                f"{remembered.short(id_)}  cannot be read, and is passed over. To remove it: p2p-copy forget "
+                f"{remembered.short(id_)}"
+            )
         return 0
     state = _open(states, given)
     facts = state.facts
+    if not {remembered.ROLE, remembered.RELAY, remembered.OPTIONS} <= facts.keys():
+        state.close()
+        raise UsageError("Too little is remembered of that transfer. Start its command again.")
     if remembered.TICKET not in facts and remembered.CODE not in facts:
         state.close()
         raise UsageError(

@@ -80,16 +80,25 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
         state = remembered.open_state(states, facts, chosen.text, terminal)
         return go_on(state, facts, chosen, options, terminal)
     state = remembered.same_again(states, facts)
-    if state is not None and remembered.CODE in state.facts:
-        code = codes.parse(state.facts[remembered.CODE])
+    known = _code_of(state)
+    code = known or codes.generate(secrets.randbelow)
+    if known is None and state is not None and remembered.TICKET not in state.facts:
+        remembered.keep(state, {remembered.CODE: code.text}, terminal)
+    if known is not None and state is not None:
         remembered.say_that_code_is_old(state, terminal)
-    else:
-        code = codes.generate(secrets.randbelow)
-        if state is not None and remembered.TICKET not in state.facts:
-            remembered.keep(state, {remembered.CODE: code.text}, terminal)
     if state is None:
         state = remembered.open_state(states, {**facts, remembered.CODE: code.text}, code.text, terminal)
     return go_on(state, facts, code, options, terminal, generated=True)
+
+
+def _code_of(state: State | None) -> Code | None:
+    """Return the code that a state has; None if it has none, or one that somebody has changed."""
+    if state is None or remembered.CODE not in state.facts:
+        return None
+    try:
+        return codes.parse(state.facts[remembered.CODE])
+    except UsageError:
+        return None
 
 
 def go_on(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import limits
 from p2p_copy.files import database
+from p2p_copy.files.facts import are_sound
 from p2p_copy.files.home import user_place
 from p2p_copy.files.journal import Journal
 from p2p_copy.options import STATE_VARIABLE
@@ -140,10 +141,15 @@ class States:
     Args:
         directory: its path; parents that are missing are created, too. Empty: there are no states, and none is made.
 
+    Attributes:
+        unreadable: ids of the states that `all` has passed over when it was called last.
+
+
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self._directory = os.path.abspath(directory) if os.fspath(directory) else ""
+        self.unreadable: list[str] = []
 
     def open(self, id: str) -> State | None:  # noqa: A002
         """Return the state with this id. None if there is none, or none that can be read: what is left is removed.
@@ -200,6 +206,7 @@ class States:
         except OSError:
             return []
         found = []
+        self.unreadable = []
         for name in names:
             id, ending = os.path.splitext(name)  # noqa: A001
             if ending == _FACTS and _ID.fullmatch(id):
@@ -207,6 +214,8 @@ class States:
                 facts = _read_facts(base)
                 if facts is not None:
                     found.append((_changed(base), id, facts, _is_held(base + _LOCK)))
+                else:
+                    self.unreadable.append(id)
         found.sort(key=lambda state: state[:2], reverse=True)
         return [(id, facts, busy) for _, id, facts, busy in found]  # noqa: A001
 
@@ -298,7 +307,7 @@ def _read_facts(base: str) -> dict[str, Any] | None:
         facts = json.loads(data) if len(data) <= limits.STATE_FACTS else None
     except (OSError, ValueError, RecursionError):
         return None
-    return facts if isinstance(facts, dict) else None
+    return facts if isinstance(facts, dict) and are_sound(facts) else None
 
 
 def _encode(facts: dict[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy import errors
+from p2p_copy.files.states import States
 from tests.processes import QUICK, Running, receiver, relay, sender
 from tests.trees import leftovers, unfinished_size
 
@@ -134,3 +135,18 @@ def test_a_memory_that_cannot_be_written_costs_the_memory_and_not_the_transfer(t
         ends = [one.wait(), other.wait()]
     assert [code for code, _, _ in ends] == [0, 0]
     assert all("cannot be remembered" in said for _, _, said in ends)
+
+
+def test_an_odd_state_does_not_hide_the_others(tmp_path: Path) -> None:
+    states = States(str(tmp_path))
+    facts = {"role": "sender", "relay": "ws://relay", "paths": ["/a"], "began": 0.0}
+    states.create("0" * 32, facts).close()
+    states.create("1" * 32, {**facts, "began": "yesterday"}).close()
+    code, out, said = Running("resume", "--state-dir", str(tmp_path)).wait()
+    assert code == 0
+    assert [line[:8] for line in out.splitlines()] == ["00000000"]
+    assert said == "11111111  cannot be read, and is passed over. To remove it: p2p-copy forget 11111111\n"
+    for id_, words in (("0", "Too little is remembered"), ("1", "is gone now")):
+        code, _, said = Running("resume", id_ * 8, "--state-dir", str(tmp_path)).wait()
+        assert code == errors.UsageError.exit_code
+        assert words in said

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import signal
 import stat
@@ -500,3 +501,27 @@ def test_importing_does_not_load_the_database() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     said = subprocess.check_output([sys.executable, "-c", script], text=True, timeout=60, env=environment)
     assert said == "False\n"
+
+
+# Facts that are not what they should be
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"began": "yesterday"}, {"began": math.inf}, {"began": -1}, {"began": True}, {"paths": 5}, {"paths": [1]},
+        {"relay": None}, {"role": []}, {"role": "both"}, {"ticket": "zz"}, {"ticket": ""}, {"ticket": 5},
+        {"claim": 5}, {"options": None}, {"options": {"links": "gaga"}}, {"options": {"only": "*.c"}},
+        {"options": {"preserve": [1]}}, {"options": {"max_size": "5"}}, {"over": [1]}, {"out": 3}, {"streams": "2"},
+        {"receipt": 7}, {"code": 5}, {"sure": "yes"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_state_with_an_odd_fact_is_passed_over(states: States, odd: dict[str, Any]) -> None:
+    for id_, facts in (("0" * 32, {"role": "sender"}), ("1" * 32, odd)):
+        states.create(id_, facts).close()
+    assert [id_ for id_, _, _ in states.all()] == ["0" * 32]
+    assert states.unreadable == ["1" * 32]
+    assert states.open("1" * 32) is None
+    states.all()
+    assert states.unreadable == []
