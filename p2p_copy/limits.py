@@ -332,6 +332,17 @@ room already, or tries to come every 45 seconds at most."""
 GOODBYE_LINGER: Final = 30.0
 """Seconds in which a sender that knows tries to tell a receiver whose link was lost in that moment."""
 
+LOOK_AGAIN: Final = 60.0
+"""Seconds after which a client that waits dials again, give or take half of them: behind a balancer, after a relay came
+back or after a change of DNS the other side may come to another relay by now."""
+
+LEAST_LOOK_AGAIN: Final = 10.0
+"""Least seconds of the same, whatever a relay says."""
+
+LOOK_SETTLED: Final = 5.0
+"""Seconds for which a client that has dialled again waits over both connections: longer than a relay takes to find out
+whether the new place is free (`RELAY_PROBE_TIMEOUT`)."""
+
 PEER_WAIT: Final = 3600.0
 """Seconds that a client waits for the other side unless told otherwise (--wait)."""
 
@@ -411,6 +422,10 @@ RELAY_ARRIVALS: Final = 60
 
 RELAY_JOINS: Final = 30
 """Rooms that one source may come to in a minute: enough for scripts, and hopeless for trying out rooms."""
+
+RELAY_LOOKS: Final = 20.0
+"""Clients that wait and dial again, in a second, to which a relay spreads them: each costs it a TLS handshake, some
+milliseconds of a processor."""
 
 RELAY_MAX_WAITING: Final = 3072
 """Clients of one relay process that wait for another one: the last quarter of the places is for their partners."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 import anyio
@@ -14,8 +14,6 @@ import trio
 from p2p_copy import limits
 from p2p_copy.bundle import Wish, bundled
 from p2p_copy.errors import (
-    NobodyCame,
-    NotARelay,
     P2PCopyError,
     PeerLost,
     RelayLost,
@@ -24,17 +22,19 @@ from p2p_copy.errors import (
     exhausted,
     leaves,
 )
-from p2p_copy.link import POLITE, LinkBroken, connect, parse_address
+from p2p_copy.link import POLITE, LinkBroken, parse_address
 from p2p_copy.observe import Observer
+from p2p_copy.pauses import Pauses
 from p2p_copy.protocol import keys, rendezvous
 from p2p_copy.protocol.bundle import Notes
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake
-from p2p_copy.protocol.rendezvous import CloseCode, Paired, Refusal, Refused, Role, Welcome
+from p2p_copy.protocol.rendezvous import CloseCode, Role
 from p2p_copy.protocol.session import ZSTD, Session
 from p2p_copy.several import LINK_ERRORS
-from p2p_copy.terms import binding, may_tell_token
+from p2p_copy.terms import may_tell_token
 from p2p_copy.version import PROGRAM
+from p2p_copy.waiting import STOPPING, Wait
 from p2p_copy.watches import within
 
 if TYPE_CHECKING:
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from typing import Self
 
     from p2p_copy.bundle import Bundle
-    from p2p_copy.link import Link, RelayAddress
+    from p2p_copy.link import Link
     from p2p_copy.protocol.handshake import SessionKeys
+    from p2p_copy.protocol.rendezvous import Welcome
 
 
 class Partner(NamedTuple):
@@ -92,9 +93,6 @@ class Appointment(NamedTuple):
     claim: str
 
 
-HINT = "Check that both sides use the same relay and the same code."
-
-
 @asynccontextmanager
 async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[tuple[Bundle, Session]]:
     """Connect, wait up to `wait` seconds for the other side, agree on keys; yield what links there are and a session.
@@ -110,15 +108,16 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
         IncompatiblePeer, PeerMisbehaved, PeerLost, RelayLost: no conversation with the other side.
 
     """
-    async with _joined(partner, at.room, at.claim, wait) as (link, welcome):
-        its, seconds = await _agree(link, partner.role, at)
+    waiting = _waiting(partner, at.room, at.claim, wait)
+    async with AsyncExitStack() as stack:
+        link, welcome, its, seconds = await _met(waiting, stack, partner.role, at)
         partner.observer.paired()
 
         @asynccontextmanager
         async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
             quiet = partner._replace(observer=_Connected(connected))
             room, claim = keys.link_room(its.links, number), _claim(at.claim, number)
-            async with _joined(quiet, room, claim, limits.STREAM_WAIT) as (another, _):
+            async with _waiting(quiet, room, claim, limits.STREAM_WAIT).joined() as (another, _):
                 yield another
 
         # A relay that shares out what it can carry by pairings would give us more than our share.
@@ -127,6 +126,24 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
         notes = Notes(partner.role, its.links)
         async with bundled(link, further, notes, wish, partner.observer) as bundle:
             yield bundle, Session(partner.role, its)
+
+
+async def _met(
+    waiting: Wait, stack: AsyncExitStack, role: Role, at: Appointment
+) -> tuple[Link, Welcome, SessionKeys, float]:
+    """Wait for the other side until it stays, and agree on keys; see `_agree`. The link is the stack's."""
+    pauses = Pauses()
+    while True:
+        async with AsyncExitStack() as attempt:
+            link, welcome = await attempt.enter_async_context(waiting.joined())
+            try:
+                its, seconds = await _agree(link, role, at)
+            except _LeftEarly:
+                link.abort()
+            else:
+                stack.push_async_exit(attempt.pop_all())
+                return link, welcome, its, seconds
+        await trio.sleep(pauses.next())
 
 
 class _Connected(Observer):
@@ -183,79 +200,33 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
         case CloseCode.DISMISSED:
             return RelayRefused("The relay's operator ended the transfer.")
         case CloseCode.STOPPING:
-            return RelayLost(_STOPPING)
+            return RelayLost(STOPPING)
         case _:
             return RelayLost()
 
 
-@asynccontextmanager
-async def _joined(
-    partner: Partner, room: str, claim: str, wait: float
-) -> AsyncIterator[tuple[Link, Welcome]]:
-    """Connect to the relay, wait for the other side in a room; yield the link, and the relay's terms."""
+def _waiting(partner: Partner, room: str, claim: str, seconds: float) -> Wait:
+    """Return this side's wait in a room, which has not begun."""
     address = parse_address(partner.relay)
-    partner.observer.connecting(str(address))
-    async with connect(address, rendezvous.room_path(room), ca_file=partner.ca_file) as link:
-        yield link, await _join(link, partner, claim, address, wait)
-
-
-async def _join(link: Link, partner: Partner, claim: str, address: RelayAddress, wait: float) -> Welcome:
-    """Tell the relay what we want, hear its welcome, and wait for the other side."""
-    token, observer = partner.token, partner.observer
+    token = partner.token
     if token and not may_tell_token(address):
-        observer.notice("The access token was not sent: with ws:// everybody on the way could read it.")
+        partner.observer.notice(
+            "The access token was not sent: with ws:// everybody on the way could read it."
+        )
         token = None
-    hello = rendezvous.Hello(
-        role=partner.role,
-        program=PROGRAM,
-        token=token or None,
-        features=(rendezvous.MOVEMENT,),
-        claim=claim,
-    )
-    await link.send(rendezvous.encode(hello))
-    with within(limits.CONNECT_TIMEOUT) as silence:
-        welcome = await _hear_relay(link)
-    if silence.is_over or not isinstance(welcome, Welcome):
-        raise NotARelay(f"{address} accepts connections, but does not welcome us as a p2p-copy relay would.")
-    if welcome.notice:
-        observer.notice(f"The relay says: {welcome.notice}")
-    if terms := binding(welcome, wait):
-        observer.notice(terms)
-    observer.waiting(str(address))
-    with trio.move_on_after(wait) as patience:
-        if not isinstance(await _hear_relay(link), Paired):
-            raise NotARelay(f"{address} does not speak like a p2p-copy relay.")
-    link.parts = _is_relays  # the rest comes from the other side from now on
-    if patience.cancelled_caught:
-        raise NobodyCame(f"The other side did not come to {address} within {wait:g} s. {HINT}")
-    return welcome
+    features = (rendezvous.MOVEMENT,)
+    hello = rendezvous.Hello(partner.role, room, False, PROGRAM, token or None, features, claim)
+    return Wait(address, hello, seconds, partner.observer, partner.ca_file)
 
 
-def _is_relays(text: str) -> bool:
-    return rendezvous.decode_movement(text) is not None
-
-
-async def _hear_relay(link: Link) -> Welcome | Paired:
-    text = await link.receive()
-    message = rendezvous.decode_answer(text)
-    if isinstance(message, Refused):
-        if message.code == Refusal.WAIT_OVER:
-            raise NobodyCame(f"The other side did not come in the time that the relay allows. {HINT}")
-        if message.code == Refusal.STOPPING:
-            raise RelayLost(_STOPPING)
-        later = f" Try again in {message.retry_after} s." if message.retry_after else ""
-        passes = message.code in _PASSES
-        raise RelayRefused(f"The relay refused: {message.reason}{later}", passes=passes)
-    return message
-
-
-_PASSES = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY})
-_STOPPING = "The relay is being stopped or restarted."
+class _LeftEarly(Exception):
+    """The other side went away before the code was spent: it may have dialled again, and be elsewhere by now."""
 
 
 async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, float]:
     """Run the key exchange; on failure tell the other side why, if it may be told.
 
+    Raises _LeftEarly if the other side went away before anybody could try a secret: the code is good for another try.
     Return the keys, and the seconds that the other side's fastest answer took: the way there and back, and little more.
     """
     seconds = math.inf
@@ -279,9 +250,20 @@ async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, 
         guessed = isinstance(failure.error, WrongCode)
         await link.close(CloseCode.WRONG_CODE if guessed else CloseCode.GIVEN_UP)
         raise failure.error from None
-    except LINK_ERRORS:
-        raise machine.lost() from None
+    except LINK_ERRORS as error:
+        lost = machine.lost()
+        if isinstance(lost, PeerLost) and _has_left(error):
+            raise _LeftEarly from None
+        raise lost from None
     return machine.keys, seconds
+
+
+def _has_left(error: anyio.EndOfStream | LinkBroken) -> bool:
+    """Tell whether the relay is there, and the other side, or this side's part in the pairing, is not."""
+    return isinstance(error, anyio.EndOfStream) or error.close_code in _LEFT
+
+
+_LEFT = POLITE | {CloseCode.PEER_LOST, CloseCode.REPLACED}
 
 
 async def _next_step(link: Link) -> bytes:

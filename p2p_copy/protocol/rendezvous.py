@@ -54,6 +54,11 @@ MOVEMENT: Final = "movement"
 """Feature of a client that wants to hear what the relay sees move (`Movement`)."""
 
 
+STILL_WAITING: Final = "still-waiting"
+"""Feature of a client that waits already and has dialled again, to be where the other side will come by now. Its old
+connection, if it is at this relay, is replaced only as long as it waits: never one that is paired meanwhile."""
+
+
 class Way(StrEnum):
     """What the relay sees of one of the two ways through it."""
 
@@ -108,7 +113,8 @@ class Hello:
 class Welcome:
     """The relay's terms: longest message in bytes, seconds it lets a client wait, and what its operator says.
 
-    `rate` is in bytes per second, `quota` in bytes; None where there is no limit.
+    `rate` is in bytes per second, `quota` in bytes; None where there is no limit. `again` is the seconds after which a
+    client that waits may dial again; None if the relay does not say.
     """
 
     program: str
@@ -117,6 +123,7 @@ class Welcome:
     rate: int | None = None
     quota: int | None = None
     notice: str | None = None
+    again: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +193,7 @@ def encode(message: Hello | Answer | Movement) -> str:
                 "rate": message.rate,
                 "quota": message.quota,
                 "notice": message.notice,
+                "again": message.again,
             }
         case Paired():
             fields = {"type": "paired"}
@@ -251,6 +259,7 @@ def decode_answer(message: bytes | str) -> Answer:
                     rate=fields.optional_number("rate"),
                     quota=fields.optional_number("quota"),
                     notice=fields.optional_text("notice"),
+                    again=fields.optional_number("again"),
                 )
             case "paired":
                 return Paired()

@@ -166,6 +166,11 @@ class Admission:
         joins.take(1, now)
         return 0
 
+    def excuse(self, guest: Guest, now: float) -> None:
+        """Note that a connection takes the place of one that is here: it is no new one of its source."""
+        if guest.source is not None:
+            self._present[guest.source].arrivals.take(-1, now)
+
     def leave(self, guest: Guest, now: float) -> None:
         """Free a guest."""
         self.settle(guest)

@@ -135,14 +135,27 @@ class Door:
         address = self._trust.client(values)
         return address is None or self._name(visitor, address)
 
-    def greet(self, visitor: Visitor, hello: Hello, *, would_wait: int) -> Welcome | Refused:
-        """Answer a hello. `would_wait` is how many wait already if this one is to wait as well, else 0."""
+    def greet(
+        self, visitor: Visitor, hello: Hello, *, waiting: int, is_first: bool, looks_again: bool
+    ) -> Welcome | Refused:
+        """Answer a hello.
+
+        Args:
+            visitor: who said it.
+            hello: what was said.
+            waiting: how many wait already.
+            is_first: this one is to wait as well.
+            looks_again: it waits here already, and has dialled again.
+
+        """
         busy = limits.RELAY_BUSY_RETRY
         if self.admission.is_full:
             return Refused(Refusal.BUSY, "The relay has as many clients as it can serve.", busy)
-        if would_wait >= self.admission.config.max_waiting:
+        if is_first and waiting >= self.admission.config.max_waiting:
             return Refused(Refusal.BUSY, "As many clients as this relay can serve are waiting already.", busy)
-        if seconds := self.admission.join(visitor.guest, trio.current_time()):
+        if looks_again:
+            self.admission.excuse(visitor.guest, trio.current_time())
+        elif seconds := self.admission.join(visitor.guest, trio.current_time()):
             reason = "Too many clients came from your network within a minute."
             return Refused(Refusal.BUSY, reason, seconds)
         if self.tokens is not None:
@@ -156,7 +169,7 @@ class Door:
             visitor.account = account
         self.admission.settle(visitor.guest)
         visitor.listens = MOVEMENT in hello.features
-        return self._welcome(visitor)
+        return self._welcome(visitor, waiting)
 
     def pace(self) -> Callable[[int], float] | None:
         """Return what keeps one connection to its number of frames per second; see `link.accept`."""
@@ -177,7 +190,7 @@ class Door:
         pair = (one, other)
         return self._rates.flow((each.guest.source for each in pair), (each.account for each in pair))
 
-    def _welcome(self, visitor: Visitor) -> Welcome:
+    def _welcome(self, visitor: Visitor, waiting: int) -> Welcome:
         account = visitor.account
         return Welcome(
             PROGRAM,
@@ -185,6 +198,7 @@ class Door:
             wait=int(self._config.wait),
             rate=self._rates.offer(visitor.guest.source, account),
             quota=account.left if account else None,
+            again=int(max(limits.LOOK_AGAIN, waiting / limits.RELAY_LOOKS)),
         )
 
     def _name(self, visitor: Visitor, address: str) -> bool:

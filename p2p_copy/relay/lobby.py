@@ -81,8 +81,13 @@ class Lobby(Generic[S]):
             return False
         return hmac.compare_digest(place.claim, claim)
 
-    def join(self, room: Room, role: Role, seat: S, claim: str | None = None) -> Decision[S]:
-        """Take the seat of `role` if it is free or one's own from before, and say what that means."""
+    def join(
+        self, room: Room, role: Role, seat: S, claim: str | None = None, *, still_waiting: bool = False
+    ) -> Decision[S]:
+        """Take the seat of `role` if it is free or one's own from before, and say what that means.
+
+        One who is `still_waiting` in its own seat, as far as it knows, does not give up a partner who came meanwhile.
+        """
         places = self._rooms.setdefault(room, {})
         former = places.get(role)
         if former is None:
@@ -90,7 +95,7 @@ class Lobby(Generic[S]):
             others = list(places.values())
             places[role] = _Place(seat, claim)
             return Matched(others[0].seat) if others else Waiting()
-        if not self.knows(room, role, claim):
+        if not self.knows(room, role, claim) or (still_waiting and len(places) > 1):
             return Taken()
         # Whoever else is there was paired with the old seat. That is over, so the new one waits for it to come again.
         self._forget(room)

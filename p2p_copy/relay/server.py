@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -27,7 +28,15 @@ from p2p_copy import limits
 from p2p_copy.dial import owed_for, taken_by, tune
 from p2p_copy.link import Link, LinkBroken, accept
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import CloseCode, Hello, Refusal, Refused, Role, Welcome
+from p2p_copy.protocol.rendezvous import (
+    STILL_WAITING,
+    CloseCode,
+    Hello,
+    Refusal,
+    Refused,
+    Role,
+    Welcome,
+)
 from p2p_copy.relay import events
 from p2p_copy.relay.arrivals import Arrivals
 from p2p_copy.relay.certificates import Certificates, secured
@@ -79,6 +88,7 @@ class _Seat:
         self.link = link
         self.visitor = visitor
         self.wake = trio.CancelScope()
+        self.until = math.inf  # it may wait, once it does
         self.partner: _Seat | None = None
         self.pairing: Pairing | None = None  # while it runs
         self.replaced = False
@@ -294,8 +304,17 @@ class Relay:
             return _GOING
         if isinstance(hello, Refused):
             return hello
-        is_first = self._lobby.waiting(Room(hello.legacy, hello.room)) is None
-        return self.door.greet(visitor, hello, would_wait=len(self._waiting) if is_first else 0)
+        room = Room(hello.legacy, hello.room)
+        is_first = self._lobby.waiting(room) is None
+        return self.door.greet(
+            visitor,
+            hello,
+            waiting=len(self._waiting),
+            is_first=is_first,
+            looks_again=STILL_WAITING in hello.features
+            and not is_first
+            and self._lobby.knows(room, hello.role, hello.claim),
+        )
 
     async def _admit(self, link: Link, hello: Hello, visitor: Visitor) -> None:
         seat = _Seat(hello.role, link, visitor)
@@ -308,11 +327,14 @@ class Relay:
         if (stale := self._lobby.left_behind(room, hello.claim)) is not None:
             events.RETURNED.log(role=hello.role.value)
             stale.give_way()
-        match self._lobby.join(room, hello.role, seat, hello.claim):
+        still_waiting = STILL_WAITING in hello.features
+        match self._lobby.join(room, hello.role, seat, hello.claim, still_waiting=still_waiting):
             case Waiting():
                 await self._host(room, seat)
             case Returned(former):
                 events.RETURNED.log(role=hello.role.value)
+                if still_waiting:
+                    seat.until = former.until  # or dialling again would be a way to wait for ever
                 former.give_way()
                 await self._host(room, seat)
             case Matched(first):
@@ -345,6 +367,7 @@ class Relay:
         events.WAITS.log(role=seat.role.value)
         self._seats.add(seat)
         self._waiting.add(seat)
+        seat.until = min(seat.until, trio.current_time() + self.config.wait)
         if self.draining:
             seat.wake.cancel()
         try:
@@ -365,7 +388,7 @@ class Relay:
 
     async def _wait(self, seat: _Seat) -> Refused | None:
         """Watch a client's link until something happens; say how it is to be refused, if it is."""
-        seat.wake.deadline = trio.current_time() + self.config.wait
+        seat.wake.deadline = seat.until
         with seat.wake:
             try:
                 await seat.link.receive()

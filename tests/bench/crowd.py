@@ -1,7 +1,8 @@
-"""A crowd at a relay, in a process of its own: clients that wait, or pairings that move a little all the time.
+"""A crowd at a relay, in a process of its own: clients that wait, or that dial again meanwhile, or pairings
+that move a little all the time.
 
-`python -m tests.bench.crowd PORT CA-FILE waiters|pairings COUNT [--legacy]` says `there` when all of them are, and
-leaves when its standard input ends. Whoever loses its connection ends it with an error.
+`python -m tests.bench.crowd PORT CA-FILE waiters|lookers|pairings COUNT [--legacy]` says `there` when all of them
+are, and leaves when its standard input ends. Whoever loses its connection ends it with an error.
 """
 
 from __future__ import annotations
@@ -55,6 +56,22 @@ class Crowd:
         finally:
             leave(client)
 
+    async def look(self, name: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Wait alone in a room, and dial again as often as the relay says."""
+        chance = random.Random(name)
+        async with self._entrance:
+            client, again = await self._guests.look(Role.RECEIVER, name, again=False)
+        try:
+            task_status.started()
+            while True:
+                with trio.move_on_after(again * (0.5 + chance.random())):
+                    raise AssertionError(f"a waiting client was told {await client.message()!r}")
+                newer, again = await self._guests.look(Role.RECEIVER, name, again=True)
+                leave(client)
+                client = newer
+        finally:
+            leave(client)
+
     async def pair(self, name: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Be two, and move a message now and then; each is answered, as progress is in a transfer."""
         async with self._entrance:
@@ -70,14 +87,14 @@ class Crowd:
             leave(sender)
             leave(receiver)
 
-    async def gather(self, pairings: bool, count: int) -> None:
-        kind = self.pair if pairings else self.wait
+    async def gather(self, kind: str, count: int) -> None:
+        come = {"waiters": self.wait, "lookers": self.look, "pairings": self.pair}[kind]
         with trio.move_on_after(LONGEST):
             async with trio.open_nursery() as nursery:
                 with trio.fail_after(GATHERING):
                     async with trio.open_nursery() as arrivals:
                         for number in range(count):
-                            arrivals.start_soon(nursery.start, partial(kind, f"{kind.__name__} {number}"))
+                            arrivals.start_soon(nursery.start, partial(come, f"{kind} {number}"))
                 sys.stdout.write(f"{THERE}\n")
                 sys.stdout.flush()
                 await trio.to_thread.run_sync(sys.stdin.read, abandon_on_cancel=True)
@@ -88,15 +105,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A crowd at a relay.")
     parser.add_argument("port", type=int)
     parser.add_argument("ca_file")
-    parser.add_argument("kind", choices=["waiters", "pairings"])
+    parser.add_argument("kind", choices=["waiters", "lookers", "pairings"])
     parser.add_argument("count", type=int)
     parser.add_argument("--legacy", action="store_true")
     words = parser.parse_args()
 
     async def begin() -> None:
-        await Crowd(Place(words.port, words.ca_file, words.legacy)).gather(
-            words.kind == "pairings", words.count
-        )
+        await Crowd(Place(words.port, words.ca_file, words.legacy)).gather(words.kind, words.count)
 
     trio.run(begin)
 

@@ -50,6 +50,18 @@ class Guests:
             await client.upgrade(LEGACY_PATH if self._place.legacy else room_path(_room(name)))
         return client
 
+    async def look(self, role: Role, name: str, *, again: bool) -> tuple[RawClient, float]:
+        """Return a client that waits, at our relay, and the seconds after which it may dial `again`."""
+        client = await self.connect(name)
+        with _closed_on_failure(tcp_below(client)):
+            features = (rendezvous.STILL_WAITING,) if again else ()
+            hello = Hello(role, program="guest", claim=_room(f"claim {name}"), features=features)
+            await client.send(rendezvous.encode(hello))
+            welcome = rendezvous.decode_answer(await client.message())
+            assert isinstance(welcome, Welcome)
+            assert welcome.again is not None
+        return client, welcome.again
+
     async def say_hello(self, client: RawClient, role: Role, name: str) -> None:
         if self._place.legacy:
             hello = {"type": "hello", "code_hash_hex": _room(name), "role": role.value}

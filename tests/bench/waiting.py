@@ -1,8 +1,9 @@
 """What a waiting client and an active pairing cost a relay, and how long a newcomer takes to be paired.
 
-`python -m tests.bench.waiting [--rival PROGRAM] [--waiters N] [--pairings N] [--newcomers N]` measures the relay of
-this checkout and, in the same run, that of p2p-copy 0.1.2, whose installed program is PROGRAM; both over TLS, on this
-machine. It prints a table in Markdown. Each figure of memory comes from a fresh relay after a warm-up: in one that
+`python -m tests.bench.waiting [--rival PROGRAM] [--waiters N] [--pairings N] [--newcomers N] [--looking]` measures the
+relay of this checkout and, in the same run, that of p2p-copy 0.1.2, whose installed program is PROGRAM; both over TLS,
+on this machine. It prints a table in Markdown; with `--looking`, instead, what it costs our relay that clients which
+wait dial again. Each figure of memory comes from a fresh relay after a warm-up: in one that
 others have just left, new ones would take what those had freed and seem to cost nothing. For the same reason a few
 clients tell little: they fit into what the warm-up has freed.
 """
@@ -51,6 +52,12 @@ LEAVING = 30
 
 MEETING = 30.0
 """Seconds for one newcomer; whoever waits longer is not served."""
+
+LOOKING = 60
+"""Seconds for which clients that dial again are watched, after as many in which they all may have done so once."""
+
+LOOKING_GOAL = 0.2
+"""Share of one processor that they may cost a relay."""
 
 GOAL = 100.0
 """Milliseconds at the 99th percentile in which our relay is to have a newcomer paired."""
@@ -210,6 +217,22 @@ def measure(
     return Figures(start, per_waiter, per_pairing, busy, others, meetings, full)
 
 
+def measure_looking(certificates: Certificates, waiters: int) -> tuple[float, float]:
+    """Return the share of one processor that our relay takes for clients that wait and dial again; and for none."""
+    with relay([sys.executable, "-m", "p2p_copy"], certificates, legacy=False) as (pid, place):
+
+        def busy() -> float:
+            used, since = proc.processor_seconds(pid), time.monotonic()
+            time.sleep(LOOKING)
+            return (proc.processor_seconds(pid) - used) / (time.monotonic() - since)
+
+        with crowded(place, "waiters", waiters):
+            without = busy()
+        with crowded(place, "lookers", waiters):
+            time.sleep(LOOKING)
+            return busy(), without
+
+
 def _used_by_others(*ours: int) -> float:
     """Return the processor time of all that is none of this measurement, up to now."""
     return proc.all_processor_seconds() - sum(map(proc.processor_seconds, (os.getpid(), *ours)))
@@ -255,6 +278,14 @@ def table(ours: dict[str, float], rival: dict[str, float] | None) -> str:
     return "\n".join(lines)
 
 
+def _say_looking(waiters: int, busy: float, without: float) -> int:
+    say(f"{waiters} clients that wait cost the relay {without * 100:.1f} % of a processor,")
+    say(f"and {busy * 100:.1f} % if they dial again as often as it says.")
+    good = busy < LOOKING_GOAL
+    say("The goal is met." if good else f"FAILED: it should be less than {LOOKING_GOAL * 100:g} %")
+    return 0 if good else 1
+
+
 def say(text: str, *, to_people: bool = False) -> None:
     (sys.stderr if to_people else sys.stdout).write(f"{text}\n")
 
@@ -265,11 +296,14 @@ def main() -> int:
     parser.add_argument("--waiters", type=int, default=2000)
     parser.add_argument("--pairings", type=int, default=200)
     parser.add_argument("--newcomers", type=int, default=200)
+    parser.add_argument("--looking", action="store_true", help="measure only what dialling again costs")
     words = parser.parse_args()
     counts = {"waiters": words.waiters, "pairings": words.pairings, "newcomers": words.newcomers}
     raise_limit()
     with tempfile.TemporaryDirectory() as folder:
         certificates = Certificates(Path(folder))
+        if words.looking:
+            return _say_looking(words.waiters, *measure_looking(certificates, words.waiters))
         say("Measuring this relay.", to_people=True)
         ours = rows(measure([sys.executable, "-m", "p2p_copy"], certificates, legacy=False, **counts))
         rival = None

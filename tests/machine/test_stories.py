@@ -11,7 +11,7 @@ import trio
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, rule
 
-from p2p_copy import limits, meet, receiver
+from p2p_copy import limits, receiver, waiting
 from p2p_copy.errors import P2PCopyError
 from p2p_copy.observe import Report
 from p2p_copy.protocol.rendezvous import Role
@@ -65,7 +65,7 @@ class Stories(Relay):
 
     def _begin(self) -> None:
         self.network = Network(self.on_the_way)
-        self.patch.setattr(meet, "connect", self.network.connect)
+        self.patch.setattr(waiting, "connect", self.network.connect)
         self.processes = {role: Process(self.stage, self.world, role) for role in Role}
 
     # The two sides

@@ -134,9 +134,14 @@ async def middle(
         yield it
 
 
-async def through(at: Middle, source: Path, out: Path, receiver_code: Code = CODE) -> Both:
+async def through(
+    at: Middle, source: Path, out: Path, receiver_code: Code = CODE, *, wait: float = limits.PEER_WAIT
+) -> Both:
     """Run a transfer; neither side may take for success what is none, and nothing wrong has a name."""
-    both = await copy([source], out, relay=at.address, receiver_code=receiver_code)
+    options = {"wait": wait}
+    both = await copy(
+        [source], out, relay=at.address, receiver_code=receiver_code, sending=options, receiving=options
+    )
     sent, there = contents(source), contents(out / source.name)
     assert there.items() <= sent.items()
     assert not leftovers(out)

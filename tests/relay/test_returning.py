@@ -13,8 +13,19 @@ import trio
 from p2p_copy import limits
 from p2p_copy.link import Link, LinkBroken
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import CloseCode, Paired, Refusal, Refused, Role, Welcome, room_path
+from p2p_copy.protocol.rendezvous import (
+    STILL_WAITING,
+    CloseCode,
+    Hello,
+    Paired,
+    Refusal,
+    Refused,
+    Role,
+    Welcome,
+    room_path,
+)
 from p2p_copy.relay.config import RelayConfig
+from p2p_copy.relay.door import Door, Visitor
 from p2p_copy.relay.server import Relay as Server
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, room
 from tests.relay.test_trusted import proxy_header
@@ -148,6 +159,100 @@ async def test_two_with_the_same_claim_and_other_roles_are_a_pair() -> None:
         relay.waiting(Role.RECEIVER, "a", "a" * 32) as receiver,
     ):
         await meet(sender, receiver, Role.SENDER)
+
+
+# Who waits, and dials again
+
+
+@asynccontextmanager
+async def dialled_again(relay: Relay, role: Role) -> AsyncIterator[Link]:
+    """Yield a client that was welcomed, and believes that an older connection of its own still waits."""
+    async with relay.client(room_path(room("a"))) as link:
+        said = Hello(role, program="tests", claim=CLAIMS[role], features=(STILL_WAITING,))
+        await link.send(rendezvous.encode(said))
+        assert isinstance(await answer(link), Welcome)
+        yield link
+        link.abort()
+
+
+@BOTH_ROLES
+async def test_one_who_dials_again_waits_in_its_own_place(role: Role) -> None:
+    async with (
+        relay_running(**PATIENT) as relay,
+        relay.waiting(role, "a", CLAIMS[role]) as old,
+        dialled_again(relay, role) as new,
+    ):
+        assert await close_code(old) == CloseCode.REPLACED
+        async with relay.waiting(OTHER[role], "a", CLAIMS[OTHER[role]]) as partner:
+            await meet(new, partner, role)
+
+
+@BOTH_ROLES
+async def test_one_who_dials_again_too_late_leaves_its_pairing_alone(role: Role) -> None:
+    async with relay_running() as relay, paired(relay) as pair:
+        async with dialled_again(relay, role) as late:
+            refused = await answer(late)
+            assert isinstance(refused, Refused)
+            assert refused.code == Refusal.ROOM_TAKEN
+        await exchange(pair[Role.SENDER], pair[Role.RECEIVER])
+
+
+@BOTH_ROLES
+async def test_a_stranger_who_says_that_it_waits_gets_nothing(role: Role) -> None:
+    async with relay_running() as relay, relay.waiting(role, "a", "d" * 32) as first:
+        async with dialled_again(relay, role) as stranger:
+            assert isinstance(await answer(stranger), Refused)
+        async with relay.waiting(OTHER[role], "a") as partner:
+            await meet(first, partner, role)
+
+
+async def test_dialling_again_is_no_way_to_wait_longer() -> None:
+    with trio.fail_after(20):
+        async with relay_running(wait=1) as relay, AsyncExitStack() as stack:
+            while True:
+                link = await stack.enter_async_context(dialled_again(relay, Role.SENDER))
+                with trio.move_on_after(0.2):
+                    refused = await answer(link)
+                    assert isinstance(refused, Refused)
+                    assert refused.code == Refusal.WAIT_OVER
+                    break
+
+
+async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival() -> None:
+    """But only in the client's own place: whoever says so elsewhere counts like everybody."""
+    settings: dict[str, Any] = {"joins_per_minute": 2, "arrivals_per_minute": 6}
+    async with relay_running(trusted_proxies=("127.0.0.1",), **settings) as relay, AsyncExitStack() as stack:
+
+        async def come(name: str, *features: str) -> Welcome | Paired | Refused:
+            stream = await stack.enter_async_context(await relay.tcp())
+            await stream.send_all(proxy_header("192.0.2.1"))
+            client = RawClient(stream)
+            await client.upgrade(room_path(room(name)))
+            claim = CLAIMS[Role.SENDER]
+            await client.send(
+                rendezvous.encode(Hello(Role.SENDER, program="tests", claim=claim, features=features))
+            )
+            return rendezvous.decode_answer(await client.message())
+
+        assert isinstance(await come("a"), Welcome)
+        for _ in range(20):
+            assert isinstance(await come("a", STILL_WAITING), Welcome)
+        assert isinstance(await come("b", STILL_WAITING), Welcome)
+        assert isinstance(await come("c", STILL_WAITING), Refused)
+
+
+async def test_the_more_wait_the_less_often_they_dial_again() -> None:
+    door = Door(RelayConfig("127.0.0.1", 0))
+
+    def again(waiting: int) -> int | None:
+        visitor = Visitor(door.admission.arrive(None, 0), trusted=False)  # type: ignore[arg-type]
+        said = Hello(Role.SENDER, "0" * 64)
+        welcome = door.greet(visitor, said, waiting=waiting, is_first=True, looks_again=False)
+        assert isinstance(welcome, Welcome)
+        return welcome.again
+
+    assert again(0) == limits.LOOK_AGAIN
+    assert again(3000) == 3000 / limits.RELAY_LOOKS
 
 
 # Who is in a pairing

@@ -41,7 +41,9 @@ async def test_sender_and_receiver_meet_in_either_order(settings: dict[str, Any]
 async def test_the_welcome_tells_the_terms() -> None:
     async with relay_running(wait=60, max_message=12345) as relay, relay.client(room_path(room("a"))) as link:
         await link.send(hello(Role.SENDER))
-        assert await answer(link) == Welcome(PROGRAM, max_message=12345, wait=60)
+        assert await answer(link) == Welcome(
+            PROGRAM, max_message=12345, wait=60, again=round(limits.LOOK_AGAIN)
+        )
 
 
 async def test_rooms_are_apart() -> None:
