@@ -36,6 +36,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
+    Waive,
     WholeFile,
 )
 from p2p_copy.protocol.names import shown
@@ -89,6 +90,7 @@ class Incoming:
         self._whole_files: list[tuple[Item, bytes | memoryview]] = []  # verified, and not yet written
         self._next_report = 0.0
         self._answers: list[bytes] = []
+        self._omitted = 0
         self._rejected = 0
         self.files = 0
         self.size = self.spared = 0
@@ -179,8 +181,7 @@ class Incoming:
             case FileFail():
                 self._file_fail(message)
             case Omitted():
-                self.failures += 1
-                self.problems.append((shown(message.path), message.reason))
+                self._omitted_one(message)
             case Total() if self._selection.everything:  # else it says nothing of what comes
                 self.total = (message.files, message.size)
             case Total():
@@ -193,6 +194,18 @@ class Incoming:
                 raise given_up(message, "sender")
             case _:
                 raise AssertionError(f"the table lets no sender say {type(message).__name__} here")
+
+    def _omitted_one(self, message: Omitted) -> None:
+        """Count something that does not come, unless it is not wanted either."""
+        number = self._omitted
+        self._omitted += 1
+        wanted = self._selection.leads if message.directory else self._selection.takes
+        if self._selection.everything or wanted(message.path):
+            self.failures += 1
+            self.problems.append((shown(message.path), message.reason))
+        else:
+            self._make_room()
+            self._session.say(Waive(number))
 
     def _page(self, page: Page) -> None:
         self._write_whole_files()

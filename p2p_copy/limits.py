@@ -203,6 +203,10 @@ SENDER_PAGE_ENTRIES: Final = 256
 SENDER_PAGE_BYTES: Final = 64 * KIB
 """Encoded bytes, at four for each character, after which the sender closes a page: long names do not fill a record."""
 
+UNDECIDED: Final = 1000
+"""Things that cannot be sent, and of which a sender waits to hear whether the receiver wants them: what are more are
+told at once. A screen shows 20."""
+
 STREAM_NAME: Final = "stdin"
 """What standard input is called at a receiver, unless told otherwise (--name)."""
 

@@ -67,7 +67,7 @@ class Outgoing:
         total: files and bytes in all, once somebody has counted them.
         problems: (shown path, reason) of everything that cannot be sent; the reader takes them out.
         ended: all was said.
-        failures: how many things were named or found, and are not sent.
+        failures: how many things were named or found, and are not sent; waived: how many of these nobody wants.
         excluded: how many patterns of this side left out; unwanted: how many those of the receiver.
         files: files sent whole.
         size: their bytes.
@@ -112,6 +112,9 @@ class Outgoing:
         self._asked = accept.holds
         self._answered = 0  # entries, from the first on, of which the receiver has said what it holds
         self._held: dict[int, Held] = {}
+        self._omitted = self._waived = 0  # numbers: of the next one, and of the first one that may be waived
+        self._marks: deque[tuple[int, int]] = deque()  # the end of a page, and of what was omitted before it
+        self._undecided: dict[int, tuple[str, Reason]] = {}
         self.stuck = False
         self.portable_names = accept.portable_names
         self._records = self._pack()
@@ -125,6 +128,7 @@ class Outgoing:
         self.rejections = 0
         self.skips = 0
         self.failures = 0
+        self.waived = 0
         self.excluded = 0
         self.unwanted = 0
         self.untold = 0
@@ -165,6 +169,8 @@ class Outgoing:
             raise PeerMisbehaved("The receiver says what it holds of entries that were not named.")
         if indices and not self._answered <= min(indices) <= max(indices) < message.end:
             raise PeerMisbehaved("The receiver says what it holds of entries that it has told of already.")
+        while self._marks and self._marks[0][0] <= message.end:
+            self._decide(self._marks.popleft()[1])
         self._held.update(zip(indices, message.files, strict=True))
         self._answered = message.end
 
@@ -230,6 +236,7 @@ class Outgoing:
             if isinstance(page, Omitted):
                 yield page
                 continue
+            self._marks.append((page[-1].index + 1, self._omitted))
             yield Page(tuple(found.entry for found in page))
             announced.append(page)
             while announced and self._is_due(announced):
@@ -257,17 +264,13 @@ class Outgoing:
                 if found is UNFINISHED:
                     self.unfinished += 1
                     continue
-                self.failures += 1
-                self.problems.append((found.path, found.reason))
-                yield found
+                yield self._omit(found, found.path)
                 continue
             if self._rejected and (above := self._rejected_above(found)) is not None:
                 above.pruned = True
                 continue
             if self._entries == limits.MAX_ENTRIES:
-                self.failures += 1
-                self.problems.append((shown(found.path), Reason.TOO_MUCH))
-                yield Omitted(shown(found.entry.name), Reason.TOO_MUCH)
+                yield self._omit(Omitted(shown(found.entry.name), Reason.TOO_MUCH), shown(found.path))
                 break  # and with it all that the walk would still find
             found.index = self._entries
             self._entries += 1
@@ -282,6 +285,42 @@ class Outgoing:
                 page, size = [], 0
         if page:
             yield page
+
+    def _omit(self, omitted: Omitted, path: str) -> Omitted:
+        """Count something that cannot be sent. A receiver that answers may say that it does not want it."""
+        self.failures += 1
+        problem = path, omitted.reason
+        if not self._asked:
+            self.problems.append(problem)
+        else:
+            self._undecided[self._omitted] = problem
+            if len(self._undecided) > limits.UNDECIDED:
+                self._decide(self._omitted + 1 - limits.UNDECIDED)
+        self._omitted += 1
+        return omitted
+
+    def _decide(self, end: int) -> None:
+        """Tell of what was omitted before this number, and not waived."""
+        for number in sorted(self._undecided):
+            if number < end and (problem := self._undecided.pop(number, None)):
+                self.problems.append(problem)
+
+    def waive(self, number: int) -> None:
+        """Say that the receiver does not want what was omitted with this number.
+
+        Raises:
+            PeerMisbehaved: it was not asked, or speaks of what was never omitted, or was settled.
+
+        """
+        if not self._asked or not self._waived <= number < self._omitted:
+            raise PeerMisbehaved("The receiver waives something that was not omitted.")
+        self._waived = number + 1
+        self.waived += 1
+        self._undecided.pop(number, None)
+
+    def decide_all(self) -> None:
+        """Tell of all that was omitted and not waived: the receiver says no more."""
+        self._decide(self._omitted)
 
     def _contents(self, page: list[Found]) -> Iterator[Message | Pause]:
         """Send what the entries of one page hold, once it is known what of it is wanted."""

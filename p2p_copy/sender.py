@@ -41,6 +41,7 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
+    Waive,
 )
 from p2p_copy.protocol.names import shown
 from p2p_copy.protocol.rendezvous import Role
@@ -246,7 +247,7 @@ class _Sending:
         return Report(
             files=receipt.files,
             size=receipt.size,
-            failures=outgoing.failures + receipt.rejected,
+            failures=outgoing.failures - outgoing.waived + receipt.rejected,
             skipped=receipt.skipped - outgoing.unwanted,
             excluded=outgoing.excluded + outgoing.unwanted,
             root=receipt.root.hex(),
@@ -343,6 +344,8 @@ async def _stream(
             stop_counting = True
             nursery.cancel_scope.cancel()
     _check(receipt, outgoing)
+    outgoing.decide_all()
+    _tell_problems(outgoing, observer)
     return receipt
 
 
@@ -390,6 +393,8 @@ def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:
                 observer.problem(shown(message.path), SENTENCES[message.reason])
             elif message.reason is not Reason.EXCLUDED:
                 observer.skipped(shown(message.path))
+        case Waive():
+            outgoing.waive(message.number)
         case Abort():
             raise given_up(message, "receiver")
         case _:

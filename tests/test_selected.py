@@ -9,11 +9,18 @@ import pytest
 import trio
 
 from p2p_copy import limits, outgoing
-from p2p_copy.errors import TooMuch, UsageError
+from p2p_copy.errors import PeerMisbehaved, TooMuch, UsageError
+from p2p_copy.files.journal import Journal
+from p2p_copy.files.sent import Sent
 from p2p_copy.files.target import Target
+from p2p_copy.options import Links
+from p2p_copy.outgoing import Outgoing
+from p2p_copy.protocol.messages import Accept, Offer, Reason
+from p2p_copy.reasons import SENTENCES
 from p2p_copy.receiver import receive
 from p2p_copy.sender import send
 from tests.files.receipts import differences
+from tests.keys import both_sessions
 from tests.test_lasting import SEGMENT, Again, half_way, small_segments, wire
 from tests.transfers import CODE, Told, copy
 from tests.trees import leftovers, snapshot
@@ -199,3 +206,56 @@ async def test_a_bad_pattern_is_told_before_anybody_is_called(tmp_path: Path, tr
         await receive(str(tmp_path / "out"), **common)
     assert told.states == []
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+@pytest.mark.parametrize("pages", ["one page", "many pages"])
+@pytest.mark.parametrize("role", ["sending", "receiving"])
+async def test_what_cannot_be_sent_is_no_failure_where_it_is_left_out(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch, role: str, pages: str
+) -> None:
+    if pages == "many pages":
+        monkeypatch.setattr(limits, "SENDER_PAGE_ENTRIES", 1)
+    for name in ("pipe", "build/pipe", "docs/pipe"):
+        os.mkfifo(tree / name)
+    (tree / "bad\nname").mkdir()
+    options: dict[str, Any] = {role: {"exclude": ["build/", "/tree/pipe", "bad*/"]}}
+    both = await copy([tree], tmp_path / "out", **options)
+    sent, received = both.reports
+    assert (sent.failures, received.failures) == (1, 1)
+    sentence = SENTENCES[Reason.SPECIAL]
+    assert both.receiver.problems == both.sender.problems == {"tree/docs/pipe": sentence}
+    assert "a.py" in names(tmp_path / "out")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+async def test_no_more_problems_wait_for_an_answer_than_may(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "UNDECIDED", 2)
+    for number in range(5):
+        os.mkfifo(tree / f"pipe {number}")
+    both = await copy([tree], tmp_path / "out", receiving={"exclude": ["*.txt"]})
+    assert both.reports[0].failures == both.reports[1].failures == 5
+    assert both.sender.problems == both.receiver.problems
+    assert len(both.sender.problems) == 5
+
+
+def test_only_what_was_omitted_is_waived_and_once(tmp_path: Path) -> None:
+    sender, receiver = both_sessions()
+    accept = Accept("r", portable_names=True, holds=True)
+    sender.say(Offer("s"))
+    receiver.hear(sender.record())
+    receiver.say(accept)
+    sender.hear(receiver.record())
+    paths = [str(tmp_path / "none"), str(tmp_path / "nothing")]
+    outgoing = Outgoing(paths, sender, accept, Sent(Journal(None)), links=Links.KEEP)
+    with pytest.raises(PeerMisbehaved):
+        outgoing.waive(0)
+    outgoing.next_records(1)
+    outgoing.waive(1)
+    for number in (0, 1, 2):
+        with pytest.raises(PeerMisbehaved):
+            outgoing.waive(number)
+    outgoing.decide_all()
+    assert (outgoing.problems, outgoing.failures, outgoing.waived) == ([("none", Reason.VANISHED)], 2, 1)

@@ -194,12 +194,12 @@ class _Walk:
         if stat.S_ISDIR(status.st_mode) and (
             self._own.is_output(path) or self._own.is_copy_of_itself(path, name)
         ):
-            return Omitted(names.shown(name), Reason.ITSELF)
+            return _omitted(name, Reason.ITSELF, status)
         entry = self._entry(name, None, status)
         if isinstance(entry, Reason):
-            return Omitted(names.shown(name), entry)
+            return _omitted(name, entry, status)
         if not self._top_names.add(self._collision_key(name)):
-            return Omitted(names.shown(name), Reason.EXISTS)
+            return _omitted(name, Reason.EXISTS, status)
         return Found(entry, path, None, status, followed=True)
 
     def directory(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
@@ -236,9 +236,9 @@ class _Walk:
                     if _is_pruned(directory):
                         return
         except SourceFailed as failure:
-            yield Omitted(names.shown(relative), failure.reason)
+            yield Omitted(names.shown(relative), failure.reason, directory=True)
         except OSError as error:
-            yield Omitted(names.shown(relative), reason_of(error))
+            yield Omitted(names.shown(relative), reason_of(error), directory=True)
 
     def _look(self, listed: os.DirEntry[str], place: _Place) -> Found | Omitted | None:
         """Decide about one name in a directory; None leaves it out silently."""
@@ -265,15 +265,15 @@ class _Walk:
         if self._is_excluded(place.relative + name, status):
             return _EXCLUDED
         if stat.S_ISDIR(status.st_mode) and self._own.is_output(path):
-            return Omitted(names.shown(place.relative + name), Reason.ITSELF)
+            return _omitted(place.relative + name, Reason.ITSELF, status)
         entry = self._entry(name, place.directory, status, target)
         if isinstance(entry, Reason):
-            return Omitted(names.shown(place.relative + name), entry)
+            return _omitted(place.relative + name, entry, status)
         if place.room < limits.MAX_NAME and len(name.encode()) > place.room:
-            return Omitted(names.shown(place.relative + name), Reason.TOO_DEEP)
+            return _omitted(place.relative + name, Reason.TOO_DEEP, status)
         # Names of this system differ by themselves; portable ones may not.
         if self._portable and not place.seen.add(self._collision_key(name)):
-            return Omitted(names.shown(place.relative + name), Reason.NAME)
+            return _omitted(place.relative + name, Reason.NAME, status)
         return Found(entry, path, place.directory, status, followed=followed)
 
     def _is_excluded(self, path: str, status: os.stat_result | None) -> bool:
@@ -309,6 +309,10 @@ class _Walk:
             mtime_ns = _MOST_TIME if mtime_ns > 0 else -_MOST_TIME
         size = status.st_size if kind is Kind.FILE else 0
         return Entry(kind, depth, name, status.st_mode & _MODE, mtime_ns, size, target)
+
+
+def _omitted(path: str, reason: Reason, status: os.stat_result) -> Omitted:
+    return Omitted(names.shown(path), reason, stat.S_ISDIR(status.st_mode))
 
 
 def own_name(path: str) -> str:

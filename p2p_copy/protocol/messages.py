@@ -1,7 +1,7 @@
 """The vocabulary of a transfer: one class for each thing that is said inside the sealed records.
 
 Sender to receiver:  Offer, Preview, Total, Page, Data, Hole, FileEnd, FileFail, Omitted, Finish, Goodbye, Abort
-Receiver to sender:  Ask, Accept, Reject, Progress, Receipt, Abort
+Receiver to sender:  Ask, Accept, Reject, Waive, Holds, Progress, Receipt, Abort
 
 Entries get numbers in the order in which pages name them, from 0; later messages use the number. A tree
 is named in pre-order with depths, so a name is always one component and never a path: see `Entry`.
@@ -237,10 +237,14 @@ class FileFail:
 
 @dataclass(slots=True)
 class Omitted:
-    """Something that the user named or that lies in the tree is not in the manifest; `path` is for display."""
+    """Something that the user named or that lies in the tree is not in the manifest.
+
+    `path` is for display, and to be held against patterns. These messages have numbers, from 0 in their order.
+    """
 
     path: str
     reason: Reason
+    directory: bool = False
 
 
 @dataclass(slots=True)
@@ -266,6 +270,13 @@ class Reject:
     index: int
     reason: Reason
     path: str
+
+
+@dataclass(slots=True)
+class Waive:
+    """The receiver does not want what the `Omitted` with this number is about, so nothing is missing."""
+
+    number: int
 
 
 @dataclass(slots=True)
@@ -319,5 +330,5 @@ class Abort:
 
 Message: TypeAlias = (
     Offer | Ask | Preview | Accept | Total | Page | Data | Hole | FileEnd | WholeFile | FileFail | Omitted | Finish
-    | Goodbye | Reject | Holds | Progress | Receipt | Abort
+    | Goodbye | Reject | Waive | Holds | Progress | Receipt | Abort
 )  # fmt: skip

@@ -30,6 +30,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
+    Waive,
     WholeFile,
 )
 
@@ -70,7 +71,7 @@ State: TypeAlias = S | R
 Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
 
 _STREAM: Final = (Total, Page, Data, Hole, FileEnd, WholeFile, FileFail, Omitted)
-_ANSWERS: Final = (Reject, Holds, Progress)
+_ANSWERS: Final = (Reject, Waive, Holds, Progress)
 
 SAYS: Final[Cells] = {
     S.NEW: {Offer: S.OFFERED, Goodbye: S.CLOSED, Abort: S.CLOSED},

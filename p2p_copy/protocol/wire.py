@@ -40,6 +40,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
+    Waive,
     WholeFile,
 )
 
@@ -278,7 +279,8 @@ def _decode_file_end(reader: Reader) -> FileEnd:
 
 def _decode_omitted(reader: Reader) -> Omitted:
     path = reader.text(2 * limits.MAX_PATH)
-    return Omitted(path, reader.reason(reader.take(1)[0]))
+    reason, directory = reader.take(2)
+    return Omitted(path, reader.reason(reason), _flag(directory))
 
 
 def _decode_finish(reader: Reader) -> Finish:
@@ -309,7 +311,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Hole: (_HOLE_NUMBER, lambda m: _HOLE.pack(m.index, m.offset, m.size)),
     FileEnd: (_FILE_END_NUMBER, lambda m: _INDEX.pack(m.index) + m.digest),
     FileFail: (0x06, lambda m: _INDEX_REASON.pack(m.index, m.reason)),
-    Omitted: (0x07, lambda m: encode_text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason,))),
+    Omitted: (0x07, lambda m: encode_text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason, m.directory))),
     Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures) + m.root),
     Goodbye: (0x09, lambda m: b""),
     Preview: (0x0B, _encode_preview),
@@ -326,6 +328,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         0x12,
         lambda m: _INDEX_REASON.pack(m.index, m.reason) + encode_text(m.path, 2 * limits.MAX_PATH),
     ),
+    Waive: (0x17, lambda m: _INDEX.pack(m.number)),
     Holds: (
         0x15,
         lambda m: _INDEX.pack(m.end) + b"".join(_HELD.pack(f.index, f.size, f.digest) for f in m.files),
@@ -351,6 +354,7 @@ _DECODERS: dict[int, Callable[[Reader], Message]] = {
     0x11: _decode_accept,
     0x12: lambda r: Reject(*_decode_indexed(r), r.text(2 * limits.MAX_PATH)),
     0x15: _decode_holds,
+    0x17: lambda r: Waive(*r.fields(_INDEX)),
     0x13: lambda r: Progress(*r.fields(_THREE)),
     0x14: _decode_receipt,
     0x1F: _decode_abort,
