@@ -72,8 +72,12 @@ MAX_PREVIEW_ENTRIES: Final = 100
 MAX_OPEN_ENTRIES: Final = 1024
 """Files announced and not yet ended: what a receiver must remember at once, whatever the tree's size."""
 
-MAX_ENTRIES: Final = 5_000_000
-"""Entries of one transfer: if one directory holds them all, each costs up to 24 bytes to notice names that collide."""
+MAX_ENTRIES: Final = 1_000_000_000
+"""Entries of one transfer. Their numbers take four bytes, and memory does not depend on how many there are."""
+
+MAX_OPEN_NAMES: Final = 16_000_000
+"""Names in the directories from the top to the current one, all together: both sides remember these, in up to 24 bytes
+each, to notice names that collide. One directory of ext4 holds some ten million."""
 
 MAX_NAMED_AGAIN: Final = 100_000
 """Files of one transfer whose several names are kept: both sides remember each, in some 600 bytes. The names of what is
@@ -632,7 +636,8 @@ JOURNAL_LOG: Final = 16 * MIB
 """Bytes of a journal's log from which they are moved to their places, which takes long: a page holds many entries."""
 
 JOURNAL_MEMORY: Final = 100_000
-"""Entries that a journal which cannot be written any more remembers, some 40 MB; older ones are done again."""
+"""Entries that a journal remembers in memory, some 40 MB: if it has no file, what are more go into a temporary one; if
+nothing can be written any more, older ones are done again."""
 
 STATE_FACTS: Final = 1 * MIB
 """Bytes of the facts about one transfer: some names and keys. Whatever is longer was not written by us."""

@@ -36,7 +36,7 @@ SENTENCES: Final = {
     Reason.NO_SPACE: "does not fit on the receiver's disk",
     Reason.INTERRUPTED: "was interrupted",
     Reason.MISBEHAVED: "broke the protocol",
-    Reason.TOO_MUCH: "is larger than the receiver takes",
+    Reason.TOO_MUCH: "is larger than the receiver takes, or one too many",
     Reason.EXCLUDED: "was left out, as asked",
     Reason.DECLINED: "was declined",
     Reason.ORIGINAL: "is another name (hard link) of a file that was not delivered",

@@ -176,6 +176,19 @@ def connect(path: str) -> sqlite3.Connection:
     return db
 
 
+def temporary() -> sqlite3.Connection:
+    """Open a new database that is nobody else's, and is gone when it is closed."""
+    import sqlite3
+
+    db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+    try:
+        db.execute(f"PRAGMA cache_size = -{limits.JOURNAL_CACHE // limits.KIB}")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
 def create(path: str) -> None:
     """Create an empty file for a database, for its owner alone; `FileExistsError` if something is there."""
     for ending in _COMPANIONS:  # an orphan must not be taken for this one's

@@ -71,7 +71,8 @@ class Journal:
     method fails because of a file or of what is in it.
 
     Args:
-        path: of the file, in a directory that is ours alone; None for one that is in memory only.
+        path: of the file, in a directory that is ours alone; None for one that ends with this process. What does not
+            fit into memory then (`limits.JOURNAL_MEMORY`) goes into a temporary file without a name.
 
     Attributes:
         failed: why nothing is written any more, a sentence without file names; None while all is well.
@@ -243,7 +244,7 @@ class Journal:
 
     def commit(self) -> None:
         """Write what has gathered in memory, all or nothing; cheap if that is nothing."""
-        if self._closed or not self._path:
+        if self._closed or self._fits_into_memory:
             return
         if self.failed is not None:
             self._spare_memory()
@@ -264,10 +265,15 @@ class Journal:
                     self.failed = f"The database says: {error}."
                     return
                 self._disconnect()
-                database.delete(self._path)
+                self._delete()
             else:
                 return
         self.failed = "The database cannot read what it has written."
+
+    @property
+    def _fits_into_memory(self) -> bool:
+        """Whether there is no file, and no need for one yet."""
+        return not self._path and self._db is None and len(self._done) <= limits.JOURNAL_MEMORY
 
     def _write(self) -> None:
         self._roll_back()  # what an interrupt left behind
@@ -308,8 +314,7 @@ class Journal:
             with suppress(Exception):  # what is deleted need not reach the disk before
                 self._db.execute("PRAGMA synchronous = OFF")
         self._end_all()
-        if self._path:
-            database.delete(self._path)
+        self._delete()
 
     def _end_all(self) -> None:
         self._closed = True
@@ -318,8 +323,11 @@ class Journal:
         self._begun.clear()
 
     def _create(self) -> sqlite3.Connection:
-        database.create(self._path)
-        self._db = database.connect(self._path)
+        if self._path:
+            database.create(self._path)
+            self._db = database.connect(self._path)
+        else:
+            self._db = database.temporary()
         database.set_up(self._db)
         return self._db
 
@@ -352,6 +360,10 @@ class Journal:
             self._disconnect()
         else:
             self._disconnect()
+            self._delete()
+
+    def _delete(self) -> None:
+        if self._path:
             database.delete(self._path)
 
     def _roll_back(self) -> None:

@@ -176,6 +176,7 @@ class _Walk:
         self._portable = portable
         self._key = os.urandom(16)
         self._top_names = names.SeenNames(self._key)
+        self._open_names = 0  # at the top, and in the directories that are being listed
 
     def named(self, path: str) -> Found | Omitted:
         """Look at one path as the user gave it."""
@@ -200,6 +201,9 @@ class _Walk:
             return _omitted(name, entry, status)
         if not self._top_names.add(self._collision_key(name)):
             return _omitted(name, Reason.EXISTS, status)
+        if self._open_names == limits.MAX_OPEN_NAMES:
+            return _omitted(name, Reason.TOO_MUCH, status)
+        self._open_names += 1
         return Found(entry, path, None, status, followed=True)
 
     def directory(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
@@ -222,6 +226,7 @@ class _Walk:
         if _is_pruned(directory):
             return
         place = _Place(directory, relative, names.SeenNames(self._key))
+        above = self._open_names
         try:
             with _listing(directory) as entries:
                 states = self._own.has_states(directory)
@@ -239,6 +244,8 @@ class _Walk:
             yield Omitted(names.shown(relative), failure.reason, directory=True)
         except OSError as error:
             yield Omitted(names.shown(relative), reason_of(error), directory=True)
+        finally:
+            self._open_names = above
 
     def _look(self, listed: os.DirEntry[str], place: _Place) -> Found | Omitted | None:
         """Decide about one name in a directory; None leaves it out silently."""
@@ -274,6 +281,9 @@ class _Walk:
         # Names of this system differ by themselves; portable ones may not.
         if self._portable and not place.seen.add(self._collision_key(name)):
             return _omitted(place.relative + name, Reason.NAME, status)
+        if self._open_names == limits.MAX_OPEN_NAMES:
+            return _omitted(place.relative + name, Reason.TOO_MUCH, status)
+        self._open_names += 1
         return Found(entry, path, place.directory, status, followed=followed)
 
     def _is_excluded(self, path: str, status: os.stat_result | None) -> bool:

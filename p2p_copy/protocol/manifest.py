@@ -103,6 +103,7 @@ class _Level:
     item: Item
     path_bytes: int
     seen: names.SeenNames
+    names: int = 0
 
 
 class Manifest:
@@ -128,6 +129,7 @@ class Manifest:
         self._key = key
         self._top_names = names.SeenNames(key)
         self._levels: list[_Level] = []
+        self._open_names = 0  # at the top, and in these
         self._under_way: deque[Item] = deque()
         self._first = 0
         self._count = 0
@@ -169,7 +171,9 @@ class Manifest:
         if depth > len(levels) or depth >= limits.MAX_DEPTH:
             raise PeerMisbehaved("The other side names something in a directory that it never named.")
         while len(levels) > depth:
-            self._release(levels.pop().item)
+            level = levels.pop()
+            self._open_names -= level.names
+            self._release(level.item)
         above = levels[-1] if levels else None
         path_bytes = self._check(entry, above)
         parent = above.item if above else None
@@ -223,6 +227,13 @@ class Manifest:
         if not (above.seen if above else self._top_names).add(key):
             raise PeerMisbehaved(
                 f"The other side names '{_shown(name)}' twice, or two names that some systems take for one."
+            )
+        self._open_names += 1
+        if above:
+            above.names += 1
+        if self._open_names > limits.MAX_OPEN_NAMES:
+            raise PeerMisbehaved(
+                f"The other side names more than {limits.MAX_OPEN_NAMES} things in a directory and those above it."
             )
         path_bytes = len(name.encode()) + (above.path_bytes + 1 if above else 0)
         if path_bytes > limits.MAX_PATH:

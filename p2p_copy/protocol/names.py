@@ -172,8 +172,8 @@ class SeenNames:
     """Notices the second use of a name in one directory, be there few names or millions.
 
     The first few are kept as they are, of all others 12 to 24 bytes: a keyed 64-bit hash of each. The key is
-    random and secret, so no sender can construct collisions; by chance, one in a million of the largest
-    directories (`limits.MAX_ENTRIES`) holds two names with one hash, and a good name is refused. There are many
+    random and secret, so no sender can construct collisions; by chance, one in a hundred thousand of the largest
+    directories (`limits.MAX_OPEN_NAMES`) holds two names with one hash, and a good name is refused. There are many
     small open-addressing tables, each at most two thirds full, because growing a single one of millions would
     take a second and a lot of memory.
     """

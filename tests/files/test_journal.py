@@ -660,6 +660,27 @@ def test_memory_that_takes_the_place_of_a_file_has_a_bound(
         assert [key for key in keys if journal.done(key) is not None] == keys[-10:]
 
 
+def test_what_does_not_fit_into_memory_goes_into_a_file_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "JOURNAL_MEMORY", 10)
+    monkeypatch.chdir(tmp_path)
+    journal = Journal(None)
+    keys = [key_of(f"file {number}") for number in range(25)]
+    for key in keys:
+        journal.set_done(key, DONE)
+        journal.commit()
+        assert len(journal._done) <= 10
+    journal.forget(keys[0])
+    journal.begin(keys[1], Begun(b"", "part", b"", 0))
+    journal.commit()
+    assert [journal.done(key) for key in keys] == [None, *[DONE] * 24]
+    assert journal.begun(keys[1]) is not None
+    assert not journal.empty
+    journal.remove()
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_is_dropped_from_memory_does_not_come_back_older(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

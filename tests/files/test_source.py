@@ -278,6 +278,24 @@ def test_a_directory_that_has_another_number_by_now_is_entered(top: Path, tmp_pa
     }
 
 
+def test_no_more_names_are_told_on_one_way_than_a_manifest_takes(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_OPEN_NAMES", 10)
+    one = Manifest(portable=True, key=bytes(16))
+    for name in "abc":
+        (top / name).mkdir()
+        for number in range(8):
+            (top / name / f"{number}").touch()
+    found = list(walk([str(top)], links=Links.KEEP, portable_names=True))
+    for each in found:
+        if isinstance(each, Found):
+            one.page(Page((each.entry,)))
+    omitted = [each for each in found if isinstance(each, Omitted)]
+    assert {each.reason for each in omitted} == {Reason.TOO_MUCH}
+    assert len(omitted) == 0 + 1 + 2  # with the tree's own name, two, three and four stand above
+
+
 # Links in a tree
 
 

@@ -232,6 +232,18 @@ def test_entries_are_settled_in_order_and_not_before_it_is_known_what_becomes_of
     assert settled[3:] == ["d"]
 
 
+@pytest.mark.fault(62, "too many entries")
+def test_too_many_names_on_one_way_are_refused_and_those_elsewhere_are_not_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "MAX_OPEN_NAMES", 10)
+    one = manifest()
+    for top in "abcd":
+        one.page(page(directory(0, top), *(directory(1, f"d{at}") for at in range(6))))
+    with pytest.raises(PeerMisbehaved):
+        one.page(page(directory(1, "d6")))  # four at the top, and seven in the last of them
+
+
 @pytest.mark.fault(62, "memory")
 def test_too_many_unfinished_entries_are_refused() -> None:
     one = manifest()
