@@ -43,7 +43,7 @@ from p2p_copy.protocol.names import shown
 from p2p_copy.reasons import given_up
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.target import Holding, Target
@@ -55,6 +55,7 @@ class Incoming:
     """One transfer as it lands in `target`. `max_size` bounds the bytes of all files.
 
     Attributes:
+        unmade: is told the number of each directory that is never made, since nothing in it was wanted.
         holds: every page is answered, so that nothing comes that is here already or is not wanted.
         files: files complete under their names.
         size: bytes written so far.
@@ -75,7 +76,9 @@ class Incoming:
         *,
         max_size: int | None,
         selection: Selection = EVERYTHING,
+        unmade: Callable[[int], None] = lambda index: None,
     ) -> None:
+        self.unmade = unmade
         self._target = target
         self._session = session
         self._manifest = manifest
@@ -444,6 +447,14 @@ class Incoming:
 
     def _close_directories(self) -> None:
         for directory in self._manifest.complete_directories():
-            if not directory.refused:
+            if directory.waits:
+                self._unmade(directory)
+            elif not directory.refused:
                 self._target.finish_directory(directory)
             directory.shorten()
+
+    def _unmade(self, directory: Item) -> None:
+        """Tell both sides' receipts that a directory was never made, since nothing in it was wanted."""
+        self.unmade(directory.index)
+        self._make_room()
+        self._session.say(Reject(directory.index, Reason.UNMADE, ""))

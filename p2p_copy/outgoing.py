@@ -149,6 +149,10 @@ class Outgoing:
         """
         if index >= self._entries:
             raise PeerMisbehaved("The receiver speaks of an entry that was never named.")
+        if self._receipt is not None:
+            self._receipt.undeliver(index)
+        if reason is Reason.UNMADE:
+            return  # it is empty, and neither side counts it
         if self._matters(index):
             self._rejected.add(index)
         if self._first_names is not None:

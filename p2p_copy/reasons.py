@@ -42,6 +42,7 @@ SENTENCES: Final = {
     Reason.ORIGINAL: "is another name (hard link) of a file that was not delivered",
     Reason.PIPE: "cannot go through a pipe",
     Reason.ITSELF: "is where the receiver writes, and is not copied into itself; choose another --out, or --exclude it",
+    Reason.UNMADE: "was wanted only for what is in it, and nothing in it was",
     Reason.OWN: "belongs to p2p-copy itself, and holds its secrets",
 }
 

@@ -314,7 +314,14 @@ class _Receiving:
         settled = self._note if self._file is not None else None
         portable = self._names is Names.PORTABLE
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
-        incoming = Incoming(target, session, manifest, max_size=self._max_size, selection=self._selection)
+        incoming = Incoming(
+            target,
+            session,
+            manifest,
+            max_size=self._max_size,
+            selection=self._selection,
+            unmade=self._unmade,
+        )
         try:
             async with writing(self._file):
                 accept = Accept(PROGRAM, portable, incoming.holds, streams, preserve, marker=marker)
@@ -406,7 +413,12 @@ class _Receiving:
     def _note(self, item: Item) -> None:
         """Write an entry into the receipt."""
         assert self._file is not None, "else nobody calls this"
-        self._file.add(item.place, item.entry, item.digest, delivered=not (item.refused or item.waits))
+        self._file.add(item.place, item.entry, item.digest, delivered=not item.refused)
+
+    def _unmade(self, index: int) -> None:
+        """Correct the receipt: what lies in a directory comes behind it, and may have made it."""
+        if self._file is not None:
+            self._file.undeliver(index)
 
 
 _ALL_IS_HERE = (

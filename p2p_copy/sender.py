@@ -391,7 +391,7 @@ def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:
             outgoing.reject(message.index, message.reason)
             if message.reason.is_failure:
                 observer.problem(shown(message.path), SENTENCES[message.reason])
-            elif message.reason is not Reason.EXCLUDED:
+            elif message.reason not in {Reason.EXCLUDED, Reason.UNMADE}:
                 observer.skipped(shown(message.path))
         case Waive():
             outgoing.waive(message.number)

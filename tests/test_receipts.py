@@ -120,6 +120,9 @@ async def test_what_was_refused_or_skipped_is_in_the_receipt_and_not_delivered(
     verdict, told = differences(tmp_path / "received.json", tmp_path / "out")
     assert not told
     assert verdict.files == report.files
+    verdict, told = differences(tmp_path / "sent.json", tmp_path / "out")
+    assert not told, "the sender was told of what was refused when all of it had been sent"
+    assert verdict.files == report.files
 
 
 async def test_what_was_renamed_is_found_under_its_other_name(tmp_path: Path) -> None:

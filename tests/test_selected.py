@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -259,3 +260,24 @@ def test_only_what_was_omitted_is_waived_and_once(tmp_path: Path) -> None:
             outgoing.waive(number)
     outgoing.decide_all()
     assert (outgoing.problems, outgoing.failures, outgoing.waived) == ([("none", Reason.VANISHED)], 2, 1)
+
+
+@pytest.mark.parametrize("pages", ["one page", "many pages"])
+async def test_both_receipts_tell_which_directories_were_made(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch, pages: str
+) -> None:
+    if pages == "many pages":
+        monkeypatch.setattr(limits, "SENDER_PAGE_ENTRIES", 1)
+    both = await copy(
+        [tree],
+        tmp_path / "out",
+        sending={"receipt": str(tmp_path / "sent")},
+        receiving={"receipt": str(tmp_path / "received"), "only": ["c.py"]},
+    )
+    assert both.reports[0].skipped == both.reports[1].skipped == 0
+    for name in ("sent", "received"):
+        verdict, told = differences(tmp_path / name, tmp_path / "out", strict=True)
+        assert (told, verdict.files) == ({}, 1)
+        entries = json.loads((tmp_path / name).read_bytes())["entries"]
+        there = {entry["path"] for entry in entries if entry.get("delivered", True)}
+        assert there == {"tree", *(f"tree/{path}" for path in names(tmp_path / "out"))}

@@ -252,7 +252,25 @@ def verify(
     *,
     times: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="Compare times and permission bits as well."),
+        Parameter(
+            negative="", show_default=False, help="Compare times, permission bits and special bits as well."
+        ),
+    ] = False,
+    preserved: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Compare hard links, owners and extended attributes as well, if --preserve kept them.",
+        ),
+    ] = False,
+    complete: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="What the receipt says was not delivered is a difference as well.",
+        ),
     ] = False,
     strict: Annotated[
         bool,
@@ -268,7 +286,9 @@ def verify(
     """
     from p2p_copy.cli.verify import verify as work
 
-    return work(receipt, directory, times=times, strict=strict, quiet=quiet)
+    return work(
+        receipt, directory, times=times, preserved=preserved, complete=complete, strict=strict, quiet=quiet
+    )
 
 
 @app.command(usage="Usage: p2p-copy demo [DIR]")

@@ -11,7 +11,9 @@ from p2p_copy.units import amount
 _ROOT_DIGITS = 16
 
 
-def verify(receipt: str, directory: str, *, times: bool, strict: bool, quiet: bool) -> int:
+def verify(
+    receipt: str, directory: str, *, times: bool, preserved: bool, complete: bool, strict: bool, quiet: bool
+) -> int:
     """Compare a directory with a receipt, and return exit code 0.
 
     Raises:
@@ -32,18 +34,32 @@ def verify(receipt: str, directory: str, *, times: bool, strict: bool, quiet: bo
             return
         named += 1
 
-    verdict = compare(receipt, directory, times=times, strict=strict, differs=differs)
+    verdict = compare(
+        receipt,
+        directory,
+        times=times,
+        preserved=preserved,
+        complete=complete,
+        strict=strict,
+        differs=differs,
+    )
     if verdict.failures or verdict.skipped:
         terminal.error(
             "Not compared, since that transfer did not bring them: "
             f"{verdict.failures} not delivered, {verdict.skipped} left as they were."
+        )
+    if verdict.undelivered and not complete:
+        terminal.error(
+            f"Not compared, since the receipt says that they were not delivered: {verdict.undelivered} of its "
+            "entries. Its root digest does not prove that; --complete takes them for differences."
         )
     if verdict.differences > named:
         terminal.error(f"... and {verdict.differences - named} more differences.")
     if verdict.differences:
         raise VerificationFailed
     files = "1 file" if verdict.files == 1 else f"{verdict.files} files"
+    what = "What was delivered" if verdict.undelivered else "All"
     terminal.verdict(
-        f"All is as it was: {files}, {amount(verdict.size)}, digest {verdict.root[:_ROOT_DIGITS]}."
+        f"{what} is as it was: {files}, {amount(verdict.size)}, digest {verdict.root[:_ROOT_DIGITS]}."
     )
     return 0

@@ -70,15 +70,27 @@ def _xattrs(found: Found) -> Xattrs:
         raise OSError("Python can read them on Linux only.")
     fd = open_itself(found)
     try:
-        names = sorted(name for name in os.listxattr(fd) if name.startswith(XATTR_PREFIX))
-        if len(names) > limits.MAX_XATTRS or not all(map(_is_told, names)):
-            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
-        xattrs = tuple((name, os.getxattr(fd, name)) for name in names)
-        if xattrs_refusal(xattrs) is not None:
-            raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
-        return xattrs
+        return read(fd)
     finally:
         os.close(fd)
+
+
+def read(fd: int) -> Xattrs:
+    """Return the extended attributes of something that is open, those that are for users to set.
+
+    Raises:
+        OSError: they cannot be read, or not be told; `_HAS_NONE` if there are none.
+
+    """
+    if sys.platform != "linux":
+        raise OSError("Python can read them on Linux only.")
+    names = sorted(name for name in os.listxattr(fd) if name.startswith(XATTR_PREFIX))
+    if len(names) > limits.MAX_XATTRS or not all(map(_is_told, names)):
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    xattrs = tuple((name, os.getxattr(fd, name)) for name in names)
+    if xattrs_refusal(xattrs) is not None:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    return xattrs
 
 
 def _is_told(name: str) -> bool:
@@ -143,7 +155,7 @@ def give(itself: int | str, extra: Extra) -> bool:
                 complete = False
     if extra.owner is not None and sys.platform != "win32":
         try:
-            os.chown(itself, *_ids(extra.owner))
+            os.chown(itself, *ids_of(extra.owner))
         except (OSError, OverflowError):
             complete = False
     return complete
@@ -153,13 +165,13 @@ def give_link(name: str, fd: int | None, extra: Extra) -> bool:
     """Give a symbolic link its owner; `fd` is the directory in which it lies. False if it did not get that."""
     if extra.owner is not None and sys.platform != "win32":
         try:
-            os.chown(name, *_ids(extra.owner), dir_fd=fd, follow_symlinks=False)
+            os.chown(name, *ids_of(extra.owner), dir_fd=fd, follow_symlinks=False)
         except (OSError, OverflowError):
             return False
     return True
 
 
-def _ids(owner: Owner) -> tuple[int, int]:
+def ids_of(owner: Owner) -> tuple[int, int]:
     """Return the numbers that the names have here, else those that they had at the sender."""
     uid = _uid(owner.user) if owner.user else None
     gid = _gid(owner.group) if owner.group else None

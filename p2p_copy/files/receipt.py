@@ -8,7 +8,7 @@ no memory on either side; what is known only at the end comes behind them:
     {"path": "tree/file", "kind": "file", "mode": "0644", "mtime": "…", "size": 3, "digest": "blake3-tree:9f86…"}
     ],
     "program": "…", "role": "receiver", "started": "…", "ended": "…",
-    "files": 1, "size": 3, "failures": 0, "skipped": 0, "root": "d5ba…"}
+    "files": 1, "size": 3, "failures": 0, "skipped": 0, "undelivered": 0, "root": "d5ba…"}
 
 An entry holds all that the root digest covers, so that it can be computed again: a file that was not sent whole has
 the digest null. `docs/cli.md` describes every key. It is read again by `receipt_reader`, which trusts nothing.
@@ -48,6 +48,8 @@ SECOND: Final = 10**9
 EPOCH: Final = datetime(1970, 1, 1)
 """Without a time zone, since text is made from it twice as fast; all is UTC."""
 
+_UNDELIVERED: Final = ', "delivered": false'
+
 _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
@@ -64,10 +66,13 @@ class ReceiptWriter:
 
     def __init__(self, path: str, *, replace: bool = False, tag: str = "") -> None:
         self._replace = replace
+        self._tag = tag
         self._shown = names.shown(path)
         self._name = os.path.basename(path)
         self._temporary = temporary_name(tag)
         self._separator = "\n"
+        self._undelivered = 0
+        self._late = bytearray()  # a bit for each entry that was said to be delivered, and is not
         if not self._name:
             raise UsageError(f"The receipt needs the name of a file, and '{self._shown}' is none.")
         try:
@@ -117,9 +122,45 @@ class ReceiptWriter:
         if extra is not None:
             line += _said_more(brief(extra))
         if not delivered:
-            line += ', "delivered": false'
+            line += _UNDELIVERED
+            self._undelivered += 1
         self._write(line + "}")
         self._separator = ",\n"
+
+    def undeliver(self, index: int) -> None:
+        """Say that the entry with this number, and all that lies in it, was not delivered, whatever `add` was told."""
+        at = index // 8
+        if at >= len(self._late):
+            self._late.extend(bytes(at + 1 - len(self._late)))
+        self._late[at] |= 1 << index % 8
+
+    def _is_late(self, index: int) -> bool:
+        return index // 8 < len(self._late) and bool(self._late[index // 8] >> index % 8 & 1)
+
+    def _correct(self) -> None:
+        """Write all lines anew, if some say that something was delivered which was not."""
+        if not self._late:
+            return
+        old, written = self._temporary, self._file
+        written.flush()
+        fd = self._directory.create(name := temporary_name(self._tag))
+        self._temporary, self._file = name, os.fdopen(fd, "wb", buffering=limits.RECEIPT_BUFFER)
+        written.close()
+        above = ""  # the directory under way that was not delivered, and "/"
+        with os.fdopen(self._directory.read(old), "rb") as lines:
+            for number, line in enumerate(lines, -1):
+                if number >= 0 and (above or self._is_late(number)):
+                    text = line.rstrip(b",\n")
+                    entry = json.loads(text)
+                    inside = bool(above) and entry["path"].startswith(above)
+                    if not inside:
+                        above = f"{entry['path']}/" if self._is_late(number) else ""
+                    if (inside or self._is_late(number)) and entry.get("delivered", True):
+                        self._undelivered += 1
+                        self._file.write(text[:-1] + _UNDELIVERED.encode() + line[len(text) - 1 :])
+                        continue
+                self._file.write(line)
+        self._directory.unlink(old)
 
     def publish(
         self,
@@ -151,6 +192,11 @@ class ReceiptWriter:
             NoSpace, OutputNotWritable: the disk does not take it, or its name was taken meanwhile.
 
         """
+        try:
+            self._correct()
+        except OSError as error:
+            self.discard()
+            self._fail(error)
         ends = {
             "program": program,
             "role": role,
@@ -160,6 +206,7 @@ class ReceiptWriter:
             "size": size,
             "failures": failures,
             "skipped": skipped,
+            "undelivered": self._undelivered,
             "root": root.hex(),
         }
         lines = (f'"{key}": {_quoted(value)}' for key, value in ends.items())

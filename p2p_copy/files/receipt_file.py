@@ -90,6 +90,11 @@ class ReceiptFile:
             except P2PCopyError as error:
                 self._fail(error)
 
+    def undeliver(self, index: int) -> None:
+        """Say that the entry with this number was not delivered after all, written or not; see `ReceiptWriter`."""
+        if self._writer is not None:
+            self._writer.undeliver(index)
+
     def publish(self, report: Report) -> None:
         """Complete it and give it its name: both sides agree on what was transferred."""
         if self._writer is not None and report.root != self._published:

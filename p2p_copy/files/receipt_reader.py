@@ -39,6 +39,7 @@ class Record(NamedTuple):
         entry: what the manifest said of it.
         digest: what went into the root digest, None for all but files that were sent whole.
         delivered: whether it lies there.
+        marked: the receipt says that it does not.
 
     """
 
@@ -46,19 +47,22 @@ class Record(NamedTuple):
     entry: Entry
     digest: bytes | None
     delivered: bool
+    marked: bool
 
 
 class Summary(NamedTuple):
-    """What a receipt says behind its entries."""
+    """What a receipt says behind its entries; `complete` if it is the receiver's, who knows what became of each."""
 
     root: bytes
     files: int
     size: int
     failures: int
     skipped: int
+    undelivered: int
+    complete: bool
 
 
-_HEADER: Final = frozenset(("format", *Summary._fields))
+_HEADER: Final = frozenset(("format", "role", *Summary._fields))
 
 
 class ReceiptReader:
@@ -131,10 +135,11 @@ class ReceiptReader:
             raise Malformed(f"its format is not '{FORMAT}'")
         if not listed:
             raise Malformed("it has no entries")
-        self._summary = Summary(
-            _hash(header.get("root"), "root"),
-            *(_whole(header.get(key), key) for key in ("files", "size", "failures", "skipped")),
+        files, size, failures, skipped, undelivered = (
+            _whole(header.get(key), key) for key in ("files", "size", "failures", "skipped", "undelivered")
         )
+        root, complete = _hash(header.get("root"), "root"), header.get("role") == "receiver"
+        self._summary = Summary(root, files, size, failures, skipped, undelivered, complete)
 
     def _entries(self, stream: JsonStream) -> Iterator[Record]:
         for self._at, value in enumerate(stream.array_values(), 1):
@@ -186,7 +191,9 @@ def _record(value: object) -> Record:
         _target(_text(fields, "target")) if kind is Kind.LINK else "",
         _extra(fields, kind),
     )
-    return Record(parts, entry, digest, delivered and (kind is not Kind.FILE or digest is not None))
+    return Record(
+        parts, entry, digest, delivered and (kind is not Kind.FILE or digest is not None), not delivered
+    )
 
 
 def _extra(fields: dict[str, Any], kind: Kind) -> Extra | None:

@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy import limits
 from p2p_copy.errors import UsageError
+from p2p_copy.files import attributes
 from p2p_copy.files.directories import Directory, is_link
 from p2p_copy.files.receipt import said, time_text
 from p2p_copy.files.receipt_reader import ReceiptReader
-from p2p_copy.protocol.digest import FileDigest, RootDigest
-from p2p_copy.protocol.messages import Kind
+from p2p_copy.protocol.digest import FileDigest, RootDigest, brief
+from p2p_copy.protocol.messages import Extra, Kind
 from p2p_copy.protocol.names import SeenNames, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from p2p_copy.files.receipt_reader import Record
+    from p2p_copy.files.receipt_reader import Record, Summary
     from p2p_copy.protocol.messages import Entry
 
 _WORDS: Final = {Kind.DIRECTORY: "a directory", Kind.FILE: "a file", Kind.LINK: "a link"}
@@ -50,6 +51,7 @@ class Verdict(NamedTuple):
         root: the root digest of the receipt, as hexadecimal digits.
         failures: what the transfer itself had not delivered.
         skipped: what it had left as it was.
+        undelivered: entries that the receipt says were not delivered, which were not compared.
 
     """
 
@@ -59,18 +61,29 @@ class Verdict(NamedTuple):
     root: str
     failures: int
     skipped: int
+    undelivered: int
 
 
 def verify(
-    receipt: str, directory: str, *, times: bool, strict: bool, differs: Callable[[str, str], None]
+    receipt: str,
+    directory: str,
+    *,
+    times: bool,
+    strict: bool,
+    differs: Callable[[str, str], None],
+    preserved: bool = False,
+    complete: bool = False,
 ) -> Verdict:
     """Compare what lies in a directory with a receipt.
 
     Args:
         receipt: the receipt's path.
         directory: the directory that was received into. The user named it, so links in its path are fine.
-        times: compare times and permission bits, too.
+        times: compare times, permission bits and special bits, too.
         strict: what the receipt does not name is a difference.
+        preserved: compare what was preserved beyond that, as far as the receipt has it: hard links, owners, extended
+            attributes.
+        complete: what the receipt says was not delivered is a difference.
         differs: called with a path, fit to be printed, and how it differs; the path is empty for the receipt itself.
 
     Raises:
@@ -82,7 +95,15 @@ def verify(
             top = Directory.top(directory)
         except (OSError, ValueError) as error:
             raise UsageError(f"The directory '{shown(directory)}' cannot be read: {said(error)}.") from None
-        check = _Check(top, differs, times=times, strict=strict, receipt=reader.status)
+        check = _Check(
+            top,
+            differs,
+            times=times,
+            strict=strict,
+            preserved=preserved,
+            complete=complete,
+            receipt=reader.status,
+        )
         try:
             root = RootDigest()
             for record in reader.records():
@@ -94,8 +115,16 @@ def verify(
         summary = reader.summary
         if root.digest() != summary.root:
             check.differ("", "The receipt itself was changed: its entries do not make up its root digest.")
+        elif not check.adds_up(summary):
+            check.differ("", "The receipt itself was changed: its entries do not make up its sums.")
         return Verdict(
-            check.files, check.size, check.differences, summary.root.hex(), summary.failures, summary.skipped
+            check.files,
+            check.size,
+            check.differences,
+            summary.root.hex(),
+            summary.failures,
+            summary.skipped,
+            check.undelivered,
         )
 
 
@@ -130,8 +159,17 @@ class _Check:
         *,
         times: bool,
         strict: bool,
+        preserved: bool,
+        complete: bool,
         receipt: os.stat_result,
     ) -> None:
+        self._preserved = preserved
+        self._complete = complete
+        self._number = -1  # of the entry under way
+        self._linked: dict[int, tuple[bytes | None, str, os.stat_result]] = {}
+        self._named_files = self._named_size = 0
+        self._marked = 0
+        self.undelivered = 0
         self._differs = differs
         self._times = times
         self._key = os.urandom(16) if strict else None
@@ -154,8 +192,16 @@ class _Check:
         level = self._enter(above)
         if level.seen is not None:
             level.seen.add(name)
+        self._number += 1
         if not record.delivered:
+            self.undelivered += 1
+            self._marked += record.marked
+            if self._complete:
+                self.differ("/".join(record.parts), "was not delivered, says the receipt")
             return
+        if record.entry.kind is Kind.FILE:
+            self._named_files += 1
+            self._named_size += record.entry.size
         problem = self._problem(level, name, record)
         if problem is not None:
             self.differ("/".join(record.parts), problem)
@@ -164,6 +210,13 @@ class _Check:
             self.size += record.entry.size
         elif record.entry.kind is Kind.DIRECTORY and level.seen is not None:
             self._enter(record.parts)  # something may lie in it even if nothing should
+
+    def adds_up(self, summary: Summary) -> bool:
+        """Return whether the entries make up the sums behind them."""
+        if self._marked != summary.undelivered:
+            return False
+        sums = self._named_files, self._named_size
+        return sums == (summary.files, summary.size)
 
     def finish(self) -> None:
         """Look at what is left in the directories under way."""
@@ -238,7 +291,48 @@ class _Check:
                 return "points elsewhere"
         except (OSError, ValueError) as error:
             return f"cannot be read: {said(error)}"
-        return _attribute_problem(entry, status) if self._times else None
+        problem = _attribute_problem(entry, status) if self._times else None
+        if problem is None and self._preserved:
+            problem = self._preserved_problem(directory, name, status, record)
+        return problem
+
+    def _preserved_problem(
+        self, directory: Directory, name: str, status: os.stat_result, record: Record
+    ) -> str | None:
+        """Compare what only `--preserve` keeps."""
+        extra = record.entry.extra
+        if extra is None:
+            return None
+        if (extra.named_again or extra.original is not None) and (
+            problem := self._split(extra, status, record)
+        ):
+            return problem
+        if extra.owner is not None and sys.platform != "win32":
+            ids = attributes.ids_of(extra.owner)
+            if (status.st_uid, status.st_gid) != ids:
+                return f"belongs to {status.st_uid}:{status.st_gid} instead of {ids[0]}:{ids[1]}"
+        if extra.xattrs_digest and sys.platform == "linux":
+            fd = directory.read(name)
+            try:
+                xattrs = attributes.read(fd)
+            finally:
+                os.close(fd)
+            if brief(Extra(xattrs=xattrs)).xattrs_digest != extra.xattrs_digest:
+                return "has other extended attributes"
+        return None
+
+    def _split(self, extra: Extra, status: os.stat_result, record: Record) -> str | None:
+        """Return what is to be said of a name of a file that is a file of its own by now."""
+        number = self._number if extra.original is None else extra.original
+        first = self._linked.get(number)
+        if first is None or first[0] != record.digest:  # it came with contents of its own
+            if first is None and len(self._linked) >= limits.MAX_NAMED_AGAIN:
+                return None
+            self._linked[number] = record.digest, "/".join(record.parts), status
+            return None
+        if os.path.samestat(first[2], status):
+            return None
+        return f"is a file of its own, and no other name of {shown(first[1])}"
 
     def _content_problem(
         self, directory: Directory, name: str, status: os.stat_result, record: Record
@@ -280,7 +374,8 @@ def _kind_of(status: os.stat_result) -> Kind | None:
 
 
 def _attribute_problem(entry: Entry, status: os.stat_result) -> str | None:
-    mode = status.st_mode & 0o777
+    # A directory may have inherited setgid here. Nothing else of this is ever kept, so somebody has set it.
+    mode = status.st_mode & (0o5777 if entry.kind is Kind.DIRECTORY else 0o7777)
     # Those of a link mean nothing, and Windows makes them up.
     if entry.kind is not Kind.LINK and sys.platform != "win32" and mode != entry.mode & 0o777:
         return f"has mode {mode:04o} instead of {entry.mode & 0o777:04o}"

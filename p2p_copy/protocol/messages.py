@@ -60,6 +60,7 @@ class Reason(IntEnum):
     PIPE = 20
     ITSELF = 23
     OWN = 24
+    UNMADE = 25
 
     @property
     def is_failure(self) -> bool:
@@ -67,7 +68,7 @@ class Reason(IntEnum):
         return self not in _AS_ASKED
 
 
-_AS_ASKED = frozenset({Reason.SKIPPED, Reason.EXCLUDED})
+_AS_ASKED = frozenset({Reason.SKIPPED, Reason.EXCLUDED, Reason.UNMADE})
 
 
 Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]

@@ -49,12 +49,24 @@ def write_receipt(path: Path, top: Path, **ends: Any) -> None:
 
 
 def differences(
-    receipt: Path, top: Path, *, times: bool = False, strict: bool = False
+    receipt: Path,
+    top: Path,
+    *,
+    times: bool = False,
+    strict: bool = False,
+    preserved: bool = False,
+    complete: bool = False,
 ) -> tuple[Verdict, dict[str, str]]:
     """Verify, and return what came out and each path that differs with how it does."""
     told: list[tuple[str, str]] = []
     verdict = verify(
-        str(receipt), str(top), times=times, strict=strict, differs=lambda path, how: told.append((path, how))
+        str(receipt),
+        str(top),
+        times=times,
+        strict=strict,
+        preserved=preserved,
+        complete=complete,
+        differs=lambda path, how: told.append((path, how)),
     )
     assert verdict.differences == len(told)
     assert len(told) == len(dict(told)), "nothing is told twice"

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import socket
+import sys
 import tempfile
 import tracemalloc
 from pathlib import Path
@@ -20,12 +21,13 @@ from p2p_copy import limits
 from p2p_copy.errors import NoSpace, OutputNotWritable, UsageError
 from p2p_copy.files import directories
 from p2p_copy.files.receipt import ReceiptWriter
-from p2p_copy.files.receipt_reader import ReceiptReader
-from p2p_copy.protocol.digest import RootDigest
-from p2p_copy.protocol.messages import Entry, Kind
+from p2p_copy.files.receipt_reader import ReceiptReader, Summary
+from p2p_copy.files.verify import Verdict
+from p2p_copy.protocol.digest import RootDigest, brief
+from p2p_copy.protocol.messages import Entry, Extra, Kind, Owner
 from p2p_copy.protocol.names import refusal, shown
 from tests.files.helpers import open_handles
-from tests.files.receipts import ENDS, differences, write_receipt
+from tests.files.receipts import ENDS, differences, digest_of, write_receipt
 from tests.trees import leftovers, make_tree
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ EXAMPLE = """\
 "size": 3,
 "failures": 1,
 "skipped": 0,
+"undelivered": 1,
 "root": "0101010101010101010101010101010101010101010101010101010101010101"}
 """
 
@@ -103,11 +106,11 @@ def test_what_was_written_is_read(receipt: Path) -> None:
     write_example(receipt)
     with ReceiptReader(str(receipt)) as reader:
         directory, file, link, missing = reader.records()
-        assert reader.summary == (b"\1" * 32, 1, 3, 1, 0)
-    assert directory == (("tree",), A_DIRECTORY, None, True)
-    assert file == (("tree", "größe"), A_FILE, DIGEST, True)
-    assert link == (("tree", 'a "link"'), A_LINK, None, True)
-    assert missing == (("tree", "größe (1)"), A_FILE, None, False)
+        assert reader.summary == Summary(b"\1" * 32, 1, 3, 1, 0, undelivered=1, complete=True)
+    assert directory == (("tree",), A_DIRECTORY, None, True, False)
+    assert file == (("tree", "größe"), A_FILE, DIGEST, True, False)
+    assert link == (("tree", 'a "link"'), A_LINK, None, True, False)
+    assert missing == (("tree", "größe (1)"), A_FILE, None, False, True)
 
 
 def test_others_can_compute_the_digests_from_the_documentation(top: Path, receipt: Path) -> None:
@@ -461,7 +464,7 @@ def test_what_was_not_delivered_is_not_compared_and_yet_part_of_the_root(
     writer.publish(**ENDS | {"root": root.digest(), "files": 1, "size": 3, "failures": 3})
     verdict, told = differences(receipt, tmp_path / "out")
     assert told == {}
-    assert verdict == (1, 3, 0, root.digest().hex(), 3, 0)
+    assert verdict == Verdict(1, 3, 0, root.digest().hex(), failures=3, skipped=0, undelivered=4)
     assert differences(receipt, tmp_path / "out", strict=True)[1] == {"tree/file": "is not in the receipt"}
 
 
@@ -755,3 +758,99 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read_is_told(
         os.truncate(path, 0)
         path.write_text("#!/bin/sh\n")
         assert differences(receipt, top)[1] == {"a tree/script": "is being changed while it is read"}
+
+
+# What was said to be delivered, and was not
+
+
+def test_what_turns_out_later_not_to_be_delivered_is_corrected_with_all_that_lies_in_it(
+    tmp_path: Path, receipt: Path
+) -> None:
+    writer = ReceiptWriter(str(receipt))
+    names = ["a", "a/b", "a/b/c", "a/d", "a b", "e"]
+    for number, name in enumerate(names):
+        kind = Kind.DIRECTORY if name in {"a", "a/b"} else Kind.LINK
+        entry = Entry(kind, name.count("/"), name.rpartition("/")[2], target="x" if kind is Kind.LINK else "")
+        if number == 3:
+            writer.undeliver(5)  # before it is written
+        writer.add(name, entry, None, delivered=name != "a/b/c")
+    writer.undeliver(1)
+    writer.undeliver(4)
+    writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
+    with ReceiptReader(str(receipt)) as reader:
+        found = {"/".join(record.parts): record.delivered for record in reader.records()}
+        assert reader.summary.undelivered == 4
+    assert found == dict.fromkeys(names, False) | {"a": True, "a/d": True}
+    assert leftovers(receipt.parent) == []
+    assert receipt.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("key", ["files", "size", "undelivered"])
+def test_sums_that_the_entries_do_not_make_up_are_told(top: Path, receipt: Path, key: str) -> None:
+    write_receipt(receipt, top)
+    changed(receipt, lambda document: document.update({key: document[key] + 1}))
+    _, told = differences(receipt, top)
+    assert told == {"": "The receipt itself was changed: its entries do not make up its sums."}
+
+
+def test_an_entry_that_is_marked_as_not_delivered_never_passes_as_all(top: Path, receipt: Path) -> None:
+    write_receipt(receipt, top)
+    document = json.loads(receipt.read_bytes())
+    entry = next(entry for entry in document["entries"] if entry["kind"] == "file" and entry["size"])
+    entry["delivered"] = False
+    receipt.write_text(json.dumps(document))
+    (top / entry["path"]).unlink()
+    assert set(differences(receipt, top)[1]) == {""}
+    document.update(files=document["files"] - 1, size=document["size"] - entry["size"], undelivered=1)
+    receipt.write_text(json.dumps(document))
+    verdict, told = differences(receipt, top)
+    assert (told, verdict.undelivered) == ({}, 1)
+    assert set(differences(receipt, top, complete=True)[1]) == {entry["path"]}
+
+
+# Attributes
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such bits")
+def test_special_bits_are_told_with_the_mode(tmp_path: Path, receipt: Path) -> None:
+    top = tmp_path / "out"
+    (top / "directory").mkdir(parents=True)
+    (top / "file").touch()
+    write_receipt(receipt, top)
+    (top / "file").chmod(0o4644)
+    (top / "directory").chmod(0o1755)
+    assert differences(receipt, top)[1] == {}
+    told = differences(receipt, top, times=True)[1]
+    assert {path: how.split()[2] for path, how in told.items()} == {"file": "4644", "directory": "1755"}
+    (top / "file").chmod(0o644)
+    (top / "directory").chmod(0o2755)  # inherited
+    assert differences(receipt, top, times=True)[1] == {}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these")
+def test_what_was_preserved_is_compared_if_asked(tmp_path: Path, receipt: Path) -> None:
+    top = tmp_path / "out"
+    top.mkdir()
+    mine = (os.getuid(), os.getgid())
+    for name in ("first", "second", "third"):
+        (top / name).write_text("one")
+    (top / "second").unlink()
+    (top / "second").hardlink_to(top / "first")
+    writer, root = ReceiptWriter(str(receipt)), RootDigest()
+    xattrs = brief(Extra(xattrs=(("user.a", b"b"),))).xattrs_digest
+    for name, extra in (
+        ("first", Extra(named_again=True)),
+        ("second", Extra(original=0)),
+        ("third", Extra(original=0, owner=Owner(mine[0] + 1, mine[1]), xattrs_digest=xattrs)),
+    ):
+        entry = Entry(Kind.FILE, 0, name, size=3, extra=extra)
+        writer.add(name, entry, digest_of(top / name))
+        root.add(entry, digest_of(top / name))
+    writer.publish(**ENDS | {"root": root.digest(), "files": 3, "size": 9})
+    assert differences(receipt, top)[1] == {}
+    told = differences(receipt, top, preserved=True)[1]
+    assert told == {"third": "is a file of its own, and no other name of first"}
+    (top / "third").unlink()
+    (top / "third").hardlink_to(top / "first")
+    told = differences(receipt, top, preserved=True)[1]
+    assert told["third"].startswith(f"belongs to {mine[0]}:{mine[1]} instead of {mine[0] + 1}:")
