@@ -261,12 +261,12 @@ class Incoming:
                 self._target.make_directory(item)
             elif item.entry.kind is Kind.LINK:
                 self._target.make_link(item)
+            elif self._hold(item):
+                pass
             elif item.original is not None:
                 self._target.check_other_name(item)  # so that contents for it are not sent in vain
-            elif not self._hold(item) and (item.entry.size > limits.CHUNK or item.entry.extra is not None):
-                self._target.check_file(
-                    item
-                )  # so that what is large, or has other names, is not sent in vain
+            elif item.entry.size > limits.CHUNK or item.entry.extra is not None:
+                self._target.check_file(item)  # so that what is large is not sent in vain
         except Refused as refused:
             self._reject(item, refused.reason)
 
@@ -381,6 +381,7 @@ class Incoming:
 
     def _link(self, item: Item, original: Item, digest: bytes) -> None:
         """Give a file another name, instead of contents of its own."""
+        self._held.pop(item.index, None)  # what is there under that name may be another file
         self._write_whole_files()  # it may be among them
         if original.refused and not item.entry.size:
             self._complete(item, b"", digest)

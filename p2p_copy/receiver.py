@@ -232,6 +232,7 @@ class _Receiving:
     def _open(self) -> tuple[Target, Preserved, str]:
         """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""
         target = self._target()
+        target.kept.go_on()
         return target, target.possible(self._preserve), target.mark()
 
     def leave_nothing(self) -> None:

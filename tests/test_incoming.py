@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,12 +19,15 @@ from p2p_copy.protocol.messages import (
     Accept,
     Data,
     Entry,
+    Extra,
     FileEnd,
+    FileFail,
     Holds,
     Kind,
     Message,
     Offer,
     Page,
+    Preserved,
     Reason,
     Reject,
 )
@@ -40,13 +44,24 @@ LARGE = bytes(range(256)) * 2048
 class Receiving:
     """A receiver, and what a sender says to it, record by record."""
 
-    def __init__(self, out: Path, journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        out: Path,
+        journal: Journal | None = None,
+        *,
+        restarted: bool = False,
+        conflict: Conflict = Conflict.REFUSE,
+    ) -> None:
         self._sender, receiver = both_sessions()
-        self._sender.say(Offer("s"))
+        preserve = Preserved.HARD_LINKS
+        self._sender.say(Offer("s", preserve=preserve))
         receiver.hear(self._sender.record())
-        self.target = Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal or Journal(None)))
-        self.incoming = Incoming(self.target, receiver, Manifest(portable=True, key=bytes(16)), max_size=None)
-        receiver.say(Accept("r", True, self.incoming.holds))
+        kept = Kept(journal or Journal(None), restarted=restarted)
+        self.target = Target(str(out), conflict=conflict, kept=kept)
+        self.incoming = Incoming(
+            self.target, receiver, Manifest(portable=True, key=bytes(16), preserve=preserve), max_size=None
+        )
+        receiver.say(Accept("r", True, self.incoming.holds, preserve=preserve))
         self._sender.hear(receiver.record())
 
     def hear(self, *messages: Message) -> list[Message]:
@@ -121,3 +136,21 @@ def test_a_part_that_lacks_nothing_but_its_name_gets_that(
     again.target.close()
     assert (tmp_path / "large").read_bytes() == (b"mine" if taken else LARGE)
     assert not leftovers(tmp_path)
+
+
+def test_another_name_that_brought_the_contents_is_known_again_after_a_kill(tmp_path: Path) -> None:
+    """Its first name was not taken; had it not been held, it would have come once more, under one more name."""
+    (tmp_path / "first").write_bytes(b"mine")
+    (tmp_path / "again").write_bytes(LARGE)
+    os.utime(tmp_path / "again", ns=(10**18, 10**18))
+    first = file("first", len(LARGE))._replace(extra=Extra(named_again=True))
+    again = file("again", len(LARGE))._replace(extra=Extra(original=0))
+    receiving = Receiving(tmp_path, restarted=True, conflict=Conflict.SKIP)
+    answers = receiving.hear(Page((first, again)))
+    assert [message.index for message in answers if isinstance(message, Reject)] == [0]
+    (holds,) = (message for message in answers if isinstance(message, Holds))
+    assert [(held.index, held.size) for held in holds.files] == [(1, len(LARGE))]
+    receiving.hear(FileFail(0, Reason.NOT_WANTED), FileEnd(1, digest(LARGE)))
+    receiving.target.close()
+    assert (receiving.incoming.files, receiving.incoming.skipped) == (1, 1)
+    assert sorted(os.listdir(tmp_path)) == ["again", "first"]

@@ -76,10 +76,21 @@ class Directory:
 
     Attributes:
         created: we made it, so nobody else has put anything into it, and its attributes are ours to set.
+        unnoted: names in it that no journal knows, once somebody has looked.
 
     """
 
-    __slots__ = ("_fd", "_identity", "_mode", "_name", "_parent", "_pool", "_special_bits", "created")
+    __slots__ = (
+        "_fd",
+        "_identity",
+        "_mode",
+        "_name",
+        "_parent",
+        "_pool",
+        "_special_bits",
+        "created",
+        "unnoted",
+    )
 
     def __init__(
         self, name: str, parent: Directory | None, fd: int | None, status: os.stat_result, *, created: bool
@@ -91,6 +102,7 @@ class Directory:
         self._mode = stat.S_IMODE(status.st_mode)
         self._special_bits = status.st_mode & _SPECIAL_BITS
         self.created = created
+        self.unnoted: frozenset[str] | None = None
         if parent is None:
             self._pool = _Pool()  # never holds the top itself, which stays open
         else:

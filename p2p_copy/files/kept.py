@@ -4,10 +4,11 @@ The journal says what we made; the disk says what is still so. Only what both sa
 touched since, a part that is shorter than it was, an entry that the sender has changed come once more. And only what we
 made ourselves may be replaced without being asked.
 
-A name that is not a file's own is noted before the file gets it. The rest of the journal's last second is lost when the
-process is killed. What it does not know and is all the same what the sender has, byte for byte, is held as well
-(`restarted`): nothing is left to be done. But nobody learns in that way what a file holds that was there before the
-transfer began.
+A name that is not a file's own is noted before the file gets it, and so is that a file of ours is about to be replaced.
+The rest of the journal's last second is lost when the process is killed. What it does not know and is all the same what
+the sender has, byte for byte, is held as well (`restarted`): nothing is left to be done. But nobody learns in that way
+what a file holds that was there before the transfer began. What the journal does not know and lies in a directory that
+we have made was made by the process that was killed (`killed`, `unnoted`), and may be replaced.
 """
 
 from __future__ import annotations
@@ -39,13 +40,12 @@ _THERE: Final = struct.Struct(">QQQq")
 """What the disk said of it when it was complete: device, inode, size, time."""
 
 _INTENDED: Final = bytes(_THERE.size)
-"""In place of that: it was not there yet."""
+"""In place of that: it was not there yet, or was about to be replaced."""
 
-_FORMATS: Final[dict[int, int]] = {
-    Kind.DIRECTORY: stat.S_IFDIR,
-    Kind.FILE: stat.S_IFREG,
-    Kind.LINK: stat.S_IFLNK,
-}
+_ALL_IS_NOTED: Final = key_of("")
+"""Key, no entry's, under which a process that ends in good order notes that nothing is missing in the journal."""
+
+_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
 
 _UNFINISHED: Final = 0o700
 """The mode of a directory of ours in which something is missing."""
@@ -80,6 +80,7 @@ class Kept:
 
     Attributes:
         restarted: an earlier process may have made more than the journal knows.
+        killed: it was not ended in good order, so that it may have made files that the journal does not know.
         tag: of temporary names.
         fresh: nothing was made by an earlier link, so nothing need be looked up.
 
@@ -98,6 +99,7 @@ class Kept:
         self._reverify = reverify
         self._since = since
         self.restarted = restarted
+        self.killed = restarted and journal.done(_ALL_IS_NOTED) is None
         self.tag = tag
         self.fresh = journal.empty and not restarted
         self._last_word = (
@@ -118,7 +120,7 @@ class Kept:
             same = done.identity[: _SAID.size] == _said(item.entry) and self._is_ours(
                 item, done, directory, name
             )
-            if same and self._is_sure(key, done, directory, name):
+            if same and done.digest and self._is_sure(key, done, directory, name):
                 return Holding(item.entry.size, done.digest, name=name)
             return self._unnoted(item, directory)
         begun = self._journal.begun(key)
@@ -159,7 +161,9 @@ class Kept:
     def is_as_said(self, item: Item) -> bool:
         """Return whether the sender says of an entry what it said when we made it."""
         done = self._journal.done(key_of(item.path))
-        return done is not None and done.identity[: _SAID.size] == _said(item.entry)
+        if done is None or done.identity[_SAID.size :] == _INTENDED:
+            return False
+        return done.identity[: _SAID.size] == _said(item.entry)
 
     def is_unnoted_link(self, item: Item, directory: Directory) -> bool:
         """Return whether this very link is there, as a process may have made it that was killed before it was noted."""
@@ -169,6 +173,14 @@ class Kept:
         there = directory.lstat(name)
         is_link = there is not None and stat.S_ISLNK(there.st_mode)
         return is_link and directory.readlink(name) == item.entry.target
+
+    def unnoted(self, above: Item | None, directory: Directory) -> frozenset[str]:
+        """Return the names in a directory that the journal does not know; it lies in the entry `above`."""
+        self.note()
+        path = f"{above.path}/" if above is not None else ""
+        return frozenset(
+            name for name in directory.names() if self._journal.done(key_of(path + name)) is None
+        )
 
     def parts(self) -> frozenset[str]:
         """Return the names of the parts that are under way."""
@@ -190,13 +202,13 @@ class Kept:
         there = directory.lstat(name)
         if there is None:
             return False
+        kind, now = done.identity[0], _KINDS.get(stat.S_IFMT(there.st_mode))
         seen = done.identity[_SAID.size :]
-        intended = seen == _INTENDED and stat.S_ISDIR(there.st_mode)
-        if intended or _seen(there, done.identity[0]) == seen:
-            return True
-        return stat.S_IFMT(there.st_mode) == _FORMATS[done.identity[0]] and self._is_as_we_left_it(
-            item, done, directory, name, there
-        )
+        if seen == _INTENDED:  # a file may be about to take the place of a link, or a link of it
+            return now is not None and (now is Kind.DIRECTORY) == (kind == Kind.DIRECTORY)
+        if now != kind:  # inodes are used again
+            return False
+        return _seen(there, kind) == seen or self._is_as_we_left_it(item, done, directory, name, there)
 
     def _is_as_we_left_it(
         self, item: Item, done: Done, directory: Directory, name: str, there: os.stat_result
@@ -257,8 +269,23 @@ class Kept:
             own = "" if name == item.entry.name else name
             self._journal.set_done(key_of(item.path), Done(identity, digest, own, flushed))
 
+    def go_on(self) -> None:
+        """Begin to make more than the journal knows."""
+        if self._journal.done(_ALL_IS_NOTED) is not None:
+            self._journal.forget(_ALL_IS_NOTED)
+            self._journal.commit()
+
+    def rest(self) -> None:
+        """Let the journal know all that was made, and that this is all, unless a process was killed before."""
+        self.note()
+        if not self.killed:
+            self._journal.set_done(_ALL_IS_NOTED, Done(b"", b"", "", True))
+
     def intend(self, item: Item, name: str) -> None:
-        """Note durably that a directory is about to be made: what it was made with is nothing that it shows later."""
+        """Note durably that something is about to be made, or to take the place of what we have made under this name.
+
+        Then it is ours whatever it is by the time that somebody looks.
+        """
         own = "" if name == item.entry.name else name
         self._journal.set_done(key_of(item.path), Done(_said(item.entry) + _INTENDED, b"", own, True))
         self._journal.commit()

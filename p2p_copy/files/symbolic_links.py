@@ -18,6 +18,8 @@ from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from p2p_copy.files.directories import Directory
     from p2p_copy.files.kept import Kept
     from p2p_copy.protocol.manifest import Item
@@ -27,8 +29,16 @@ _NO_LINKS: Final = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno
 """How file systems say that they know no symbolic links."""
 
 
-def put(item: Item, directory: Directory, conflict: Conflict, kept: Kept) -> None:
+def put(
+    item: Item,
+    directory: Directory,
+    conflict: Conflict,
+    kept: Kept,
+    was_left: Callable[[Item, Directory], bool],
+) -> None:
     """Create a symbolic link in a directory, and tell `kept`; `conflict` says what is done if its name is taken.
+
+    `was_left` says whether what has its name was made by a process of this transfer that was killed.
 
     Windows is left out: a link there needs a privilege, and must know beforehand whether it will point to
     a directory.
@@ -43,11 +53,12 @@ def put(item: Item, directory: Directory, conflict: Conflict, kept: Kept) -> Non
     name = item.entry.name
     try:
         if own := kept.own_name(item, directory):
-            if kept.is_as_said(item):
+            if kept.is_as_said(item) and directory.readlink(own) == item.entry.target:
                 item.name = own
                 return
+            kept.intend(item, own)
             directory.unlink(own)
-        elif kept.is_unnoted_link(item, directory):
+        elif kept.is_unnoted_link(item, directory) or was_left(item, directory):
             directory.unlink(name)  # its owner or its time may be missing
         item.name = _place(item.entry, directory, conflict, kept.tag)
         if (made := directory.lstat(item.name)) is not None:

@@ -13,6 +13,7 @@ Not for several threads at once.
 
 from __future__ import annotations
 
+import stat
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -134,7 +135,11 @@ class Target:
         """Enter a directory that an earlier link of this transfer made, if it is there."""
         if not (name := self.kept.own_name(item, parent)):
             return None
-        directory = parent.open(name)
+        try:
+            directory = parent.open(name)
+        except NotADirectoryError:  # it was none at the sender, either
+            parent.unlink(name)
+            return None
         directory.created = True
         directory.unlock()
         return directory
@@ -150,6 +155,9 @@ class Target:
         try:
             return make(name)
         except FileExistsError:
+            if self._was_left(item, parent):
+                parent.unlink(name)
+                return make(name)
             with suppress(NotADirectoryError):
                 directory = parent.open(name)
                 if parent.created and self.kept.restarted:  # nobody else has put anything there
@@ -177,7 +185,7 @@ class Target:
 
     def make_link(self, item: Item) -> None:
         """Create a symbolic link; it raises what `symbolic_links.put` does."""
-        symbolic_links.put(item, self._parent(item), self._conflict, self.kept)
+        symbolic_links.put(item, self._parent(item), self._conflict, self.kept, self._was_left)
 
     def check_file(self, item: Item) -> None:
         """Find out early whether a file would be refused, so that it is not sent in vain; `publish` decides.
@@ -264,6 +272,11 @@ class Target:
         assert item.digest is not None, "a file that is complete has one"
         note = partial(self.kept.made, item, digest=item.digest, flushed=item.entry.size >= limits.FSYNC_FROM)
 
+        if own := self.kept.own_name(item, self._parent(item)):
+            self.kept.intend(
+                item, own
+            )  # or the new one would be nobody's, were we killed before that is noted
+
         def intend(name: str, there: os.stat_result) -> None:
             note(there, name=name)  # or it would come again under one more name, were we killed now
             self.kept.write()
@@ -322,9 +335,16 @@ class Target:
         """Return what is to be done if the name of a file is taken, unless it may not be taken and is."""
         try:
             if own := self.kept.own_name(item, directory):
-                if own == item.entry.name:
+                there = directory.lstat(own)
+                if own == item.entry.name and there is not None and stat.S_ISREG(there.st_mode):
                     return Conflict.OVERWRITE  # an earlier link brought what the sender has changed since
+                self.kept.intend(item, own)
                 directory.unlink(own)
+            if self._was_left(item, directory):
+                there = directory.lstat(item.entry.name)
+                if there is not None and stat.S_ISREG(there.st_mode):
+                    return Conflict.OVERWRITE
+                directory.unlink(item.entry.name)
             if directory.created:
                 # Nobody else has put anything there: what is there came with this transfer, and is not to be replaced.
                 ours = self._conflict is Conflict.OVERWRITE
@@ -334,6 +354,20 @@ class Target:
         except (OSError, ValueError) as error:
             fail(error)
         return self._conflict
+
+    def _was_left(self, item: Item, directory: Directory) -> bool:
+        """Return whether what has an entry's name, and is no directory, was made by a process of ours that was killed.
+
+        It was if we have made the directory, and it stands in no journal.
+        """
+        if not (self.kept.killed and directory.created):
+            return False
+        there = directory.lstat(item.entry.name)
+        if there is None or stat.S_ISDIR(there.st_mode):
+            return False
+        if directory.unnoted is None:
+            directory.unnoted = self.kept.unnoted(item.parent, directory)
+        return item.entry.name in directory.unnoted
 
     def _parent(self, item: Item) -> Directory:
         if item.parent is None:
@@ -355,7 +389,7 @@ class Target:
     def close(self, *, keep: bool = False) -> None:
         """Throw away what is not complete, or keep it for another link; let go of everything. May be called again."""
         if keep:
-            self.kept.note()
+            self.kept.rest()
         for item, part in list(self._parts.items()):
             if keep and self.kept.is_worth_keeping(item):
                 part.keep()

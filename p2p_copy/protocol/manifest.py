@@ -245,7 +245,8 @@ class Manifest:
     def hold(self, item: Item, size: int) -> None:
         """Say that the first `size` bytes of a file are here already."""
         item.held = size
-        self.owed -= size
+        if item.original is None:  # else nothing is owed, unless contents come
+            self.owed -= size
 
     def waive(self, item: Item) -> None:
         """Say that an entry is not to come, so that its bytes count for nothing."""
@@ -268,7 +269,7 @@ class Manifest:
         if item.original is not None:
             item.original = None
             self.declared += item.entry.size
-            self.owed += item.entry.size
+            self.owed += item.entry.size - item.held
 
     def data(self, message: Data | Hole) -> Item:
         """Return the item that these bytes belong to.

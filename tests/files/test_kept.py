@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import stat
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 
@@ -18,15 +19,17 @@ from p2p_copy.files.directories import Directory
 from p2p_copy.files.journal import Journal
 from p2p_copy.files.kept import Holding, Kept
 from p2p_copy.files.part import temporary_name
-from p2p_copy.files.target import Target
+from p2p_copy.files.target import Refused, Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.digest import file_digest
+from p2p_copy.protocol.manifest import Item
+from p2p_copy.protocol.messages import Entry, Kind
 from tests.files.helpers import a_directory, a_file, deliver, permissions
+from tests.machine.sides import abandon
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
-
-    from p2p_copy.protocol.manifest import Item
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
@@ -268,3 +271,111 @@ def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_ed
         target.finish_directory(top)
     assert permissions(tmp_path / "top") == top.entry.mode
     assert (tmp_path / "top").stat().st_mtime_ns == top.entry.mtime_ns
+
+
+class Version(NamedTuple):
+    """What a sender has under a name at some time."""
+
+    kind: Kind
+    contents: bytes = b""
+    target: str = ""
+
+    def item(self, top: Item) -> Item:
+        if self.kind is Kind.FILE:
+            return a_file("entry", top, size=len(self.contents), mtime_ns=DAY * (1 + len(self.contents)))
+        entry = Entry(self.kind, 1, "entry", 0o755, DAY, target=self.target)
+        return Item(1, top, entry)
+
+    def put(self, target: Target, top: Item) -> None:
+        item = self.item(top)
+        if self.kind is Kind.FILE:
+            deliver(target, item, self.contents)
+        elif self.kind is Kind.LINK:
+            target.make_link(item)
+        else:
+            target.make_directory(item)
+            target.finish_directory(item)
+
+    def is_there(self, path: Path) -> bool:
+        if self.kind is Kind.LINK:
+            return path.is_symlink() and os.readlink(path) == self.target
+        if self.kind is Kind.DIRECTORY:
+            return path.is_dir()
+        return not path.is_symlink() and path.is_file() and path.read_bytes() == self.contents
+
+
+VERSIONS = {
+    "file": Version(Kind.FILE, b"old"),
+    "other file": Version(Kind.FILE, b"newer"),
+    "link": Version(Kind.LINK, target="here"),
+    "other link": Version(Kind.LINK, target="there"),
+    "directory": Version(Kind.DIRECTORY),
+}
+
+
+class Runs:
+    """One transfer into `out`, run by one process after the other; each has made the directory `top`."""
+
+    def __init__(self, folder: Path, conflict: Conflict) -> None:
+        self.out = folder / "out"
+        self._memory = str(folder / "journal")
+        self._conflict = conflict
+        self._restarted = False
+        self.top = a_directory("top")
+
+    @contextmanager
+    def process(self, *, killed: bool) -> Iterator[Target]:
+        journal = Journal(self._memory)
+        kept = Kept(journal, restarted=self._restarted, tag="0123abcd")
+        kept.go_on()
+        target = Target(str(self.out), conflict=self._conflict, kept=kept)
+        target.make_directory(self.top)
+        yield target
+        self._restarted = True
+        if killed:
+            abandon(target)
+            if journal._db is not None:
+                journal._db.close()
+        else:
+            target.close(keep=True)
+            journal.close()
+
+
+@pytest.mark.parametrize("conflict", list(Conflict))
+@pytest.mark.parametrize("noted", [False, True], ids=["killed at once", "noted"])
+@pytest.mark.parametrize(
+    ("old", "new"), [pair for pair in itertools.permutations(VERSIONS, 2) if pair[0] != "directory"]
+)
+def test_what_we_made_in_a_directory_of_ours_is_replaced_whenever_we_were_killed(
+    tmp_path: Path, old: str, new: str, *, noted: bool, conflict: Conflict
+) -> None:
+    """The first time, or in place of what an earlier process had made; a directory may hold things, and stays."""
+    runs = Runs(tmp_path, conflict)
+    with runs.process(killed=True) as target:
+        VERSIONS[old].put(target, runs.top)
+        if noted:
+            target.kept.write()
+    for _ in range(2):  # the first one is killed before it notes what it has replaced
+        with runs.process(killed=True) as target:
+            VERSIONS[new].put(target, runs.top)
+    assert os.listdir(runs.out / "top") == ["entry"]
+    assert VERSIONS[new].is_there(runs.out / "top" / "entry")
+
+
+@pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.SKIP, Conflict.RENAME])
+@pytest.mark.parametrize("what", ["new", "edited"])
+def test_what_somebody_else_has_put_into_a_directory_of_ours_is_kept(
+    tmp_path: Path, what: str, conflict: Conflict
+) -> None:
+    """As far as that can be told: the process before was ended in good order, or had noted what it made there."""
+    runs = Runs(tmp_path, conflict)
+    theirs = runs.out / "top" / "entry"
+    with runs.process(killed=what == "edited") as target:
+        VERSIONS["other file" if what == "edited" else "directory"].put(target, runs.top)
+        target.kept.write()
+    if what == "new":
+        theirs.rmdir()
+    theirs.write_bytes(b"theirs")
+    with runs.process(killed=False) as target, suppress(Refused):
+        VERSIONS["file"].put(target, runs.top)
+    assert theirs.read_bytes() == b"theirs"

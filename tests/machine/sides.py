@@ -198,6 +198,7 @@ class ReceiverSide(Side):
             ReceiverHandshake(secret, ROOM, nonce, scalar, frozenset({ZSTD})), Role.RECEIVER, desk
         )
         kept = Kept(desk.journal, restarted=desk.restarted, tag=TAG)
+        kept.go_on()
         self._target = Target(str(world.out), conflict=Conflict.REFUSE, kept=kept)
         self._incoming: Incoming | None = None
         self._now = 0.0

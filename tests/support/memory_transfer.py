@@ -54,11 +54,13 @@ class MemoryTransfer:
         self._receiver = Desk(str(memory / "receiver"))
         self.now = 0.0
 
-    def run(self, losses: int) -> Said:
-        """Run it to its end, through so many losses of the link, or ends of a process."""
+    def run(self, losses: int, meanwhile: Callable[[], None] | None = None) -> Said:
+        """Run it to its end, through so many losses of the link, or ends of a process, and what happens after each."""
         for _ in range(losses):
             if (said := self._converse(self._rng.randint(1, 40))) is not None:
                 return said
+            if meanwhile is not None:
+                meanwhile()
         said = self._converse(None)
         assert said is not None, "nothing ended it"
         return said
@@ -69,6 +71,7 @@ class MemoryTransfer:
         sender, receiver = both_sessions()
         kept = Kept(self._receiver.journal, restarted=self._receiver.restarted, tag=TAG)
         target = Target(str(self._out), conflict=asked.conflict, kept=kept)
+        kept.go_on()
         killed = False
         try:
             preserve = Preserved.HARD_LINKS if asked.hard_links else Preserved.NOTHING

@@ -263,6 +263,46 @@ def _patterns(rng: random.Random, source: Tree) -> tuple[str, ...]:
     return tuple(rng.sample(sorted(set(some)), rng.randint(1, 2)))
 
 
+# What changes meanwhile
+
+
+def changed(rng: random.Random, case: Case, wishes: Wishes) -> tuple[Case, set[str]]:
+    """Return a case whose source has changed in directories that the transfer makes, and the paths that have.
+
+    Who was killed may not know any more whose a file is in a directory that was there before.
+    """
+    source, twins = dict(case.source), {node.twin for node in case.source.values()}
+    paths: set[str] = set()
+    for path, node in case.source.items():
+        top = path.partition("/")[0]
+        mine = top != path and top not in case.existing and not node.twin and path not in twins
+        if not mine or node.kind not in {Kind.FILE, Kind.LINK} or not usable(path) or rng.random() < 0.5:
+            continue
+        paths.add(path)
+        del source[path]
+        mtime_ns = node.mtime_ns + rng.randrange(1, DAY)
+        kind = rng.choice((node.kind, node.kind, Kind.FILE, Kind.LINK, Kind.DIRECTORY, None))
+        if kind is Kind.LINK:
+            source[path] = Node(kind, 0o777, mtime_ns, target="another")
+        elif kind is Kind.DIRECTORY:
+            source[path] = Node(kind, 0o755, mtime_ns)
+        elif kind is Kind.FILE:
+            (size,) = rng.choices([size for size, _ in wishes.sizes], [weight for _, weight in wishes.sizes])
+            source[path] = Node(kind, 0o640, mtime_ns, size, rng.randrange(2**32))
+    ordered = sorted(source, key=lambda path: (path.count("/"), list(case.source).index(path)))
+    return replace(case, source={path: source[path] for path in ordered}), paths
+
+
+def grow_again(root: Path, case: Case, paths: set[str]) -> None:
+    """Change the tree below a directory to what it is now at these paths."""
+    for path in paths:
+        (root / path).unlink()
+    grow(root, {path: node for path, node in case.source.items() if path in paths})
+    for path, node in case.source.items():
+        if node.kind is Kind.DIRECTORY:
+            os.utime(root / path, ns=(node.mtime_ns, node.mtime_ns))
+
+
 # On the disk
 
 

@@ -12,7 +12,7 @@ from p2p_copy.options import Conflict, Links
 from tests.support.random_trees import NEVER, NOT_PORTABLE, Case, Kind, Node, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
 
@@ -249,17 +249,26 @@ def _leads_outside(target: str, depth: int, _asked: object) -> bool:
 # The disk
 
 
-def differences(out: Path, case: Case, expected: Expected) -> list[str]:
-    """Return what lies on the disk otherwise than it must, a line each."""
+def differences(out: Path, case: Case, expected: Expected, changed: Collection[str] = ()) -> list[str]:
+    """Return what lies on the disk otherwise than it must, a line each.
+
+    What was there of an earlier version of what has `changed`, with the directories on the way to it, may stay.
+    """
     found: list[str] = []
     seen = _names(out)
+    may_stay = {path[:end] for path in changed for end in _ends(path)}
     found += [f"{path!r} is missing" for path in expected.tree if path not in seen]
-    found += [f"{path!r} should not be there" for path in seen if path not in expected.tree]
+    found += [f"{path!r} should not be there" for path in seen - may_stay if path not in expected.tree]
     for path in seen & set(expected.tree):
         found += [f"{path!r}: {problem}" for problem in _compare(out / path, path, expected)]
     if case.asked.hard_links and not found:
         found += _split_links(out, case, expected)
     return found
+
+
+def _ends(path: str) -> list[int]:
+    """Return where the paths of the directories on the way to something end, and its own."""
+    return [at for at, letter in enumerate(path) if letter == "/"] + [len(path)]
 
 
 def _names(out: Path) -> set[str]:
