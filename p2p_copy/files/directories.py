@@ -54,6 +54,9 @@ _REOPEN: Final = _READ & ~os.O_RDONLY | os.O_WRONLY
 
 _OPEN_CHILD: Final = _OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
 
+_O_PATH: Final = getattr(os, "O_PATH", 0)
+"""Linux' flag for a handle of what one may not open."""
+
 _NOT_A_DIRECTORY: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
 """What systems answer to O_DIRECTORY | O_NOFOLLOW for a link or anything else that is no directory."""
 
@@ -139,6 +142,30 @@ class Directory:
     def open(self, name: str) -> Directory:
         """Open a real directory that exists already; `NotADirectoryError` for anything else."""
         return self._open(name, created=False)
+
+    def open_own(self, name: str) -> Directory:
+        """Open a directory that we have made, to put more into it, even if its mode lets its owner do less."""
+        try:
+            directory = self.open(name)
+        except PermissionError:
+            self._let_in(name)
+            directory = self.open(name)
+        directory.created = True
+        directory.unlock()
+        return directory
+
+    def _let_in(self, name: str) -> None:
+        """Let the owner of a directory in here enter and read it, who may not even open it. No link is followed."""
+        at, fd = self._at(name)
+        if not _O_PATH:
+            os.chmod(at, 0o700, dir_fd=fd, follow_symlinks=False)
+            return
+        itself = os.open(at, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            special_bits = os.fstat(itself).st_mode & _SPECIAL_BITS
+            os.chmod(f"/proc/self/fd/{itself}", special_bits | 0o700)
+        finally:
+            os.close(itself)
 
     def _open(self, name: str, *, created: bool) -> Directory:
         at, parent_fd = self._at(name)
@@ -301,6 +328,12 @@ class Directory:
             with suppress(OSError):
                 os.chmod(self._itself(), self._special_bits | 0o700)
 
+    def lock(self, mode: int) -> None:
+        """Give it back the mode that it had before `unlock`."""
+        if sys.platform != "win32":
+            with suppress(OSError):
+                os.chmod(self._itself(), mode)
+
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
         """Set the nine permission bits and the time; what the system refuses stays as it is.
 
@@ -387,14 +420,24 @@ class Directory:
 
 @contextmanager
 def reached(top: Directory, way: Sequence[str]) -> Iterator[Directory]:
-    """Open the directory to which these names lead from another one, for the time of a `with`."""
-    opened = [top]
+    """Open the directory to which these names lead from another one, for the time of a `with`.
+
+    We have put something into it. If it has its mode by now, and that keeps us out, it has another one meanwhile.
+    """
+    opened, modes = [top], list[int]()
     try:
         for name in way:
-            opened.append(opened[-1].open(name))
+            above = opened[-1]
+            there = above.lstat(name)
+            mode = stat.S_IMODE(there.st_mode) if there is not None else 0o700
+            locked = there is not None and stat.S_ISDIR(there.st_mode) and mode & 0o700 != 0o700
+            opened.append(above.open_own(name) if locked else above.open(name))
+            modes.append(mode if locked else -1)
         yield opened[-1]
     finally:
-        for directory in opened[1:]:
+        for directory, mode in zip(reversed(opened[1:]), reversed(modes), strict=True):
+            if mode >= 0:
+                directory.lock(mode)
             directory.close()
 
 

@@ -241,6 +241,9 @@ class Kept:
         there = directory.lstat(part)
         if there is None or not stat.S_ISREG(there.st_mode):
             return b""
+        # A copy of the output shares it (`cp -al`): what is written here would be written there.
+        if there.st_nlink > 1:
+            return b""
         leaves = begun.leaves
         if not self._journal.of_this_boot(key):
             leaves = leaves[: begun.flushed * limits.DIGEST]

@@ -136,13 +136,10 @@ class Target:
         if not (name := self.kept.own_name(item, parent)):
             return None
         try:
-            directory = parent.open(name)
+            return parent.open_own(name)
         except NotADirectoryError:  # it was none at the sender, either
             parent.unlink(name)
             return None
-        directory.created = True
-        directory.unlock()
-        return directory
 
     def _make_or_open(self, item: Item, parent: Directory) -> Directory:
         name = item.entry.name
@@ -159,11 +156,8 @@ class Target:
                 parent.unlink(name)
                 return make(name)
             with suppress(NotADirectoryError):
-                directory = parent.open(name)
-                if parent.created and self.kept.restarted:  # nobody else has put anything there
-                    directory.created = True
-                    directory.unlock()
-                return directory
+                ours = parent.created and self.kept.restarted  # nobody else has put anything there
+                return parent.open_own(name) if ours else parent.open(name)
         # To skip is to leave one file as it is; a whole tree that has no place is missing.
         policy = Conflict.REFUSE if self._conflict is Conflict.SKIP else self._conflict
         return conflicts.place(policy, name, make, ending=False)

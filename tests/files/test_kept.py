@@ -21,7 +21,7 @@ from p2p_copy.files.kept import Holding, Kept
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.target import Refused, Target
 from p2p_copy.options import Conflict
-from p2p_copy.protocol.digest import file_digest
+from p2p_copy.protocol.digest import file_digest, leaf_digest
 from p2p_copy.protocol.manifest import Item
 from p2p_copy.protocol.messages import Entry, Kind
 from tests.files.helpers import a_directory, a_file, deliver, permissions
@@ -379,3 +379,23 @@ def test_what_somebody_else_has_put_into_a_directory_of_ours_is_kept(
     with runs.process(killed=False) as target, suppress(Refused):
         VERSIONS["file"].put(target, runs.top)
     assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(tmp_path: Path) -> None:
+    """Somebody has made a copy of hard links: nothing is written into it, and the file arrives all the same."""
+    out, journal, top = tmp_path / "out", Journal(None), a_directory("top")
+    item = a_file("file", top, size=2 * limits.SEGMENT)
+    target = Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target.make_directory(top)
+    target.begin_file(item).write(bytes(limits.SEGMENT))
+    target.kept.add_leaves(item, leaf_digest(bytes(limits.SEGMENT)))
+    target.close(keep=True)
+    (part,) = parts(out)
+    os.link(out / "top" / part, tmp_path / "snapshot")
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        target.begin_file(item, target.holding(item)).write(b"n" * 2 * limits.SEGMENT)
+        target.publish(item)
+    assert (out / "top" / "file").read_bytes() == b"n" * 2 * limits.SEGMENT
+    assert (tmp_path / "snapshot").read_bytes() == bytes(limits.SEGMENT)
+    assert not parts(out)
