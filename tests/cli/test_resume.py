@@ -92,7 +92,7 @@ def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) ->
             side.kill()
     listed = [line.split()[0] for line in Running("resume").wait(QUICK)[1].splitlines()]
     assert len(listed) == 2
-    assert len(leftovers(tmp_path)) == 3, "the receipts were begun"
+    assert len(leftovers(tmp_path)) == 4, "the receipts were begun, and the output directory was marked"
     assert Running("forget", *listed).wait(QUICK)[0] == 0
     assert not leftovers(tmp_path)
     assert Running("resume").wait(QUICK)[1].startswith("Nothing")
