@@ -135,11 +135,14 @@ async def _met(
     pauses = Pauses()
     while True:
         async with AsyncExitStack() as attempt:
-            link, welcome = await attempt.enter_async_context(waiting.joined())
             try:
+                link, welcome = await attempt.enter_async_context(waiting.joined())
                 its, seconds = await _agree(link, role, at)
             except _LeftEarly:
                 link.abort()
+            except LinkBroken as error:
+                if error.close_code != CloseCode.REPLACED:  # by the late hello of an older connection
+                    raise
             else:
                 stack.push_async_exit(attempt.pop_all())
                 return link, welcome, its, seconds

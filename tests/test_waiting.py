@@ -172,14 +172,14 @@ async def test_pairs_meet_behind_a_balancer_that_knows_no_rooms(
 ) -> None:
     """Both sides wait here, then there, dial again at any moment, and are paired at two relays at once now and then."""
     for name in ("LEAST_LOOK_AGAIN", "LOOK_AGAIN", "LOOK_SETTLED"):
-        monkeypatch.setattr(limits, name, 0.05)
+        monkeypatch.setattr(limits, name, 0.1)
     async with balanced() as (balancer, ports):
         balancer.lead_to(*ports, ports[0], *reversed(ports))
         async with trio.open_nursery() as nursery:
-            for number, code in enumerate(codes(10)):
+            for number, code in enumerate(codes(4)):
                 Side(nursery, Role.SENDER, code, balancer.address, file)
                 Side(nursery, Role.RECEIVER, code, balancer.address, tmp_path / f"out{number}")
-        for number in range(10):
+        for number in range(4):
             assert (tmp_path / f"out{number}" / "file").exists()
 
 
@@ -306,6 +306,31 @@ async def test_a_relay_that_ends_the_old_connection_first_is_waited_for(file: Pa
             await ended.wait()
             await trio.sleep(0.2)  # it would have ended by now
             nursery.cancel_scope.cancel()
+
+
+async def test_one_whose_only_connection_was_replaced_comes_once_more(file: Path) -> None:
+    """A hello of an older connection of its own was late."""
+    came = 0
+    again = trio.Event()
+
+    async def handle(stream: TCPStream) -> None:
+        nonlocal came
+        async with accept(stream, max_message=limits.MAX_RECORD) as (_, link):
+            await link.receive()
+            came += 1
+            await link.send(rendezvous.encode(Welcome("p", limits.MAX_RECORD, 3600, again=3600)))
+            if came == 1:
+                await link.close(CloseCode.REPLACED)
+            else:
+                again.set()
+                await trio.sleep_forever()
+
+    async with serving(handle) as address, trio.open_nursery() as nursery:
+        with trio.fail_after(PATIENT):
+            side = Side(nursery, Role.SENDER, CODE, str(address), file)
+            await again.wait()
+            nursery.cancel_scope.cancel()
+    assert side.told.states.count("waiting") == 1
 
 
 # How often, in no time at all
