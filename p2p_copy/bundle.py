@@ -19,7 +19,7 @@ from p2p_copy.several import DONE, Several
 from p2p_copy.watches import within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractContextManager
 
     from p2p_copy.link import Link
@@ -82,11 +82,13 @@ class Bundle:
 
     Attributes:
         wish: how many links this side wants.
+        sent: is called with each record that a link has taken, or will.
 
     """
 
     def __init__(self, first: Link, further: Further, notes: Notes, wish: Wish, observer: Observer) -> None:
         self.wish = wish
+        self.sent: Callable[[bytes], None] = lambda record: None
         self._first = first
         self._further = further
         self._notes = notes
@@ -149,6 +151,7 @@ class Bundle:
         else:
             await self._first.send(record)
             self._sent += 1
+        self.sent(record)
 
     async def receive(self) -> bytes | str:
         """Return the next record. Cancelling loses nothing.

@@ -10,7 +10,6 @@ A source is not opened twice, so whoever is started anew can not go on.
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -61,7 +60,6 @@ class Feed:
         digest: its file digest, at the end.
         root: the root digest of the transfer, at the end.
         broken: why nothing more can be read, if that is so.
-        unsent: records that were sealed and have not gone out over the link, in order: last words come behind them.
 
     """
 
@@ -77,7 +75,6 @@ class Feed:
         self._reached = 0  # the same of this link, or of what the receiver had before it
         self._gone: list[bytes | memoryview] = []  # let go of, and not hashed yet
         self._digest = StreamDigest()  # of what was
-        self.unsent: deque[bytes] = deque()
         self.entry = source.entry
         self.digest = b""
         self.root = b""
@@ -128,7 +125,6 @@ class Feed:
             )
         self._held = None
         self._reached = 0
-        self.unsent.clear()
         delivery = Delivery(link, session, observer, slow_output=self._slow_output)
         stalls = delivery.stalls
         session.say(Page((self._source.entry,)))
@@ -138,7 +134,6 @@ class Feed:
             with records:
                 try:
                     async for record in records:
-                        self.unsent.popleft()
                         with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.gone):
                             await send_whole(link, record)
                 except LinkBroken:
@@ -179,7 +174,6 @@ class Feed:
                 at += sum(map(len, pieces))
                 self._reached = at
                 self._said = max(self._said, at)
-                self.unsent += sealed
                 for record in sealed:
                     try:
                         await records.send(record)
@@ -190,7 +184,6 @@ class Feed:
                     self._pace.keep(sum(map(len, sealed)), now - began)
                 began = now
             last = await trio.to_thread.run_sync(self._end, session, self._between(at))
-            self.unsent.append(last)
             with suppress(trio.BrokenResourceError):
                 await records.send(last)
 

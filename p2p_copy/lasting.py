@@ -1,45 +1,25 @@
 """A conversation that outlasts its links: whatever is lost on the way, both sides come back and go on.
 
-The code is for the first meeting only. From it both sides have a ticket, 32 secret bytes; with it they meet again, in
-a room that only they know, and agree on fresh keys. Each meeting is told its story from the beginning; what was done
-in earlier ones is in the journals, so it is named again and not sent again.
+The code is for the first meeting, and for one in which a side has forgotten the others. From the first one both sides
+have a ticket, 32 secret bytes; with it they meet again, in a room that only they know, and agree on fresh keys. Each
+meeting is told its story from the beginning; what was done in earlier ones is in the journals, so it is named again and
+not sent again.
 
-The ticket is agreed on in an instant, but kept by one side after the other, and a link can be lost in between. So the
-sender keeps it first, and the receiver when it hears the sender's offer. Until the sender hears the answer, it does not
-know where the receiver is, and looks into both rooms in turn.
+Where to look, and who forgets what when, is decided in `reconnect`; here it is done, and kept on disk.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, TypeVar
 
 import trio
 from blake3 import blake3
 
 from p2p_copy import limits
-from p2p_copy.errors import (
-    CertificateNotTrusted,
-    Declined,
-    IncompatiblePeer,
-    NobodyCame,
-    NoSpace,
-    NotARelay,
-    OutputNotWritable,
-    P2PCopyError,
-    PeerFailed,
-    PeerLost,
-    PeerMisbehaved,
-    RelayExpectsTLS,
-    RelayLost,
-    RelayRefused,
-    RelayUnreachable,
-    RelayWithoutTLS,
-    TooMuch,
-    WrongCode,
-)
+from p2p_copy.errors import Declined, NobodyCame, P2PCopyError, PeerLost, UsageError, WrongCode
 from p2p_copy.files.journal import Journal
 from p2p_copy.files.states import known_directories
 from p2p_copy.meet import Appointment, meet, plain_errors
@@ -47,7 +27,9 @@ from p2p_copy.observe import Discreet, Report
 from p2p_copy.pauses import Pauses
 from p2p_copy.protocol import keys
 from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.reconnect import GiveUp, Knowledge, OtherRoom, Outcome, Reconnect, Turns
 from p2p_copy.units import duration
+from p2p_copy.waiting import HINT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -58,17 +40,21 @@ if TYPE_CHECKING:
     from p2p_copy.meet import Partner
     from p2p_copy.observe import Observer
     from p2p_copy.protocol.session import Session
+    from p2p_copy.reconnect import Room, Turn
 
 T = TypeVar("T")
 
 TICKET = "ticket"
+EARLIER = "earlier"
 CLAIM = "claim"
 SURE = "sure"
+SPENT = "spent"
 OVER = "over"
 CODE = "code"
 BEGAN = "began"
-"""Facts of a state: ticket and claim in hexadecimal digits; whether both sides have the ticket; the report when all is
-done; the code until both met; when it began, in seconds since 1970."""
+"""Facts of a state: the ticket, an earlier one, and the claim, in hexadecimal digits; whether both sides have the
+ticket; whether the code is used up; the report when all is done; the code, if it was generated; when it began, in
+seconds since 1970."""
 
 _CLAIM_BYTES, _TAG_BYTES = 16, 4
 
@@ -78,13 +64,12 @@ class Memory:
 
     Attributes:
         journal: what was done.
-        ticket: what both sides have from their first meeting; None before it.
-        sure: the other side has the ticket, too.
         patience: seconds for which to come back after a loss.
         claim: what tells the relay that a second connection of ours takes the place of the first.
         restarted: an earlier process was at it, which may have been killed before its last deeds were noted.
         began: when the first process began, in seconds since 1970; 0 if that is not known.
         streams: what is transferred cannot be gone on with by another process.
+        told: the other side knows why the conversation at hand is over.
 
     """
 
@@ -95,10 +80,11 @@ class Memory:
         self._unsaved = False  # the facts on the disk are older than those here
         self.journal = Journal(None) if state is None else state.journal
         facts = {} if state is None else state.facts
-        self.ticket = bytes.fromhex(facts[TICKET]) if TICKET in facts else None
-        self.sure: bool = SURE in facts
-        self._by_code = True  # when they met last
+        tickets = tuple(bytes.fromhex(facts[name]) for name in (TICKET, EARLIER) if name in facts)
+        self._knowledge = Knowledge(tickets, sure=SURE in facts, spent=SPENT in facts)
+        self._room: Room = None  # where they met last
         self.streams = False
+        self.told = False
         self.patience = patience
         self.claim: str = facts.get(CLAIM) or os.urandom(_CLAIM_BYTES).hex()
         self.restarted = CLAIM in facts
@@ -129,64 +115,82 @@ class Memory:
         return blake3(f"receipt {self.claim}".encode()).hexdigest(length=_TAG_BYTES)
 
     @property
-    def resumable(self) -> bool:
-        """Whether there is anything with which another process could go on: a ticket, or what was done."""
-        met = self._state is not None and TICKET in self._state.facts
-        return met or self.report is not None or not self.journal.empty
+    def is_of_use(self) -> bool:
+        """Whether another process needs to know of this: of a ticket, of what was done, or that the code is used up."""
+        return self.has_ticket or self.is_used_up or self.report is not None or not self.journal.empty
 
     @property
     def lasts(self) -> bool:
         """Whether there may be another meeting after this one."""
         return self._state is not None or self.patience > 0
 
-    def appointment(self, partner: Partner) -> Appointment:
-        """Return where to meet: where the code says for the first time, where the ticket says from then on.
-
-        In between, in turn, and so with streams: whoever is started anew is where the code says, and must be told.
-        """
-        self._by_code = self.ticket is None or (self._takes_turns and not self._by_code)
-        if self.ticket is None or self._by_code:
-            return Appointment(keys.room_id(partner.code.room), partner.code.secret, self.claim)
-        return Appointment(keys.resume_room(self.ticket), self.ticket.hex(), self.claim)
+    @property
+    def knowledge(self) -> Knowledge:
+        """By what this side can meet the other one."""
+        return self._knowledge
 
     @property
-    def _takes_turns(self) -> bool:
-        return self.ticket is not None and (self.streams or not self.sure)
+    def has_ticket(self) -> bool:
+        """Whether both sides have met, and not parted since."""
+        return bool(self._knowledge.tickets)
 
-    def turn(self, left: float) -> float:
-        """Return for how long to look into the room of the appointment, of the seconds `left`."""
-        if not self._takes_turns:
-            return left
-        turns = 1 if self._by_code or not self.streams else limits.ROOM_TURNS
-        return min(left, turns * limits.ROOM_TURN)
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the code may not be used any more."""
+        return self._knowledge.spent
 
-    def seconds_left(self, lost_at: float | None, wait: float) -> float:
-        """Return for how long to try to meet; `wait` is for the first time."""
-        since = 0.0 if lost_at is None else trio.current_time() - lost_at
-        return max((wait if self.ticket is None else self.patience) - since, 0.0)
+    def without_code(self) -> None:
+        """Go by tickets alone: nobody has told this process the code."""
+        self._knowledge = replace(self._knowledge, has_code=False)
 
-    async def keep(self, ticket: bytes, *, sure: bool) -> None:
-        """Remember that both sides have met, if they have not met by an earlier ticket, and whether that is `sure`.
+    def appointment(self, partner: Partner, room: Room = None) -> Appointment:
+        """Return how to meet in a room: that of a ticket, or None for that of the code."""
+        self._room = room
+        self.told = False
+        if room is not None:
+            return Appointment(keys.resume_room(room), room.hex(), self.claim)
+        assert partner.code is not None, "else this room is not looked into"
+        secret = None if self._knowledge.spent else partner.code.secret
+        tickets = self._knowledge.tickets
+        return Appointment(keys.room_id(partner.code.room), secret, self.claim, tickets, self.spend)
 
-        Nothing is sent or written before it is; then the code is spent.
+    def seconds_left(self, since: float, wait: float) -> float:
+        """Return for how long to try to meet, `since` so long ago; `wait` is for the first time."""
+        patience = self.patience if self.has_ticket else wait
+        if self._knowledge.is_in_doubt:
+            patience = min(patience, limits.DOUBT_PATIENCE)
+        return max(patience - (trio.current_time() - since), 0.0)
+
+    async def spend(self) -> None:
+        """Remember that the code was put to the test, and is not used again unless that ends well."""
+        await self._learn(self._knowledge.tried())
+
+    async def met(self, session: Session) -> bool:
+        """Remember that both sides have met; return whether the other one has forgotten an earlier meeting."""
+        if self._room is not None:
+            return False
+        await self._learn(self._knowledge.proved())
+        return self.has_ticket and not session.held_there(self._knowledge.tickets)
+
+    async def keep(self, session: Session, *, sure: bool) -> None:
+        """Remember the ticket of this meeting, and whether it is `sure` that the other side does, too.
+
+        Nothing is sent or written before it is.
         """
-        facts: dict[str, object] = {}
-        if self._by_code and ticket != self.ticket:
-            self.ticket = ticket
-            facts |= {TICKET: ticket.hex(), CLAIM: self.claim}
-        if sure and not self.sure:
-            self.sure = True
-            facts[SURE] = True
-            if self._state is not None:
-                self._state.facts.pop(CODE, None)
-        if facts and not self.streams:
-            await self._save(facts)
+        ticket = self._ticket(session)
+        await self._learn(self._knowledge.agreed(ticket) if sure else self._knowledge.offered(ticket))
+
+    def _ticket(self, session: Session) -> bytes:
+        return self._knowledge.in_common(
+            self._room, session.ticket, session.held_there(self._knowledge.tickets)
+        )
 
     async def finish(self, report: Report, linger: float) -> None:
         """Remember that all was done; what is left is to let the other side know, `linger` seconds at most."""
         self.patience = min(self.patience, linger)
-        if self.report is None:
-            await self._save({OVER: asdict(report)})
+        if self.report is None and self._state is not None:
+            self._state.facts[OVER] = asdict(report)
+            await self._write()
 
     def linger(self, seconds: float, observer: Observer, sentence: str) -> None:
         """If an earlier process has done all, come back for so many seconds only, and say why."""
@@ -194,33 +198,19 @@ class Memory:
             self.patience = min(self.patience, seconds)
             observer.notice(f"{sentence} This lasts {duration(self.patience)} at most, and may be stopped.")
 
-    async def unmeet(self, declined: Declined) -> None:
+    async def unmeet(self, session: Session) -> None:
         """Forget a meeting in which the receiver kept nothing: the two sides meet by the code once more."""
-        await self.part(declined)
-        self.ticket, self.sure = None, False
+        await self._learn(self._knowledge.declined(self._ticket(session)))
 
     async def stream(self) -> None:
         """Remember that only these two processes can go on: nothing of it outlives them."""
-        if not self.streams:
-            self.streams = True
-            await self._unlearn(TICKET, SURE)
+        self.streams = True
+        await self._learn(self._knowledge)
 
-    async def part(self, error: P2PCopyError) -> None:
-        """Remember that the two sides have parted for good: who tries again needs a code, and has what is here.
-
-        They have not if only one of them knows: the other one still is where both meet again, so nothing changes. A
-        code on which somebody has guessed wrongly is never used again.
-        """
-        if isinstance(error, _BETWEEN_BOTH):
-            await self._unlearn(TICKET, SURE, *([CODE] if isinstance(error, WrongCode) else []))
-
-    async def _unlearn(self, *names: str) -> None:
-        if self._state is not None:
-            gone = [name for name in names if name in self._state.facts]
-            for name in gone:
-                del self._state.facts[name]
-            if gone:
-                await self._save({})
+    async def part(self, error: BaseException) -> None:
+        """Remember how the two sides have parted: for good, if both know, and no later try can go on from there."""
+        if not getattr(error, "passes", False):
+            await self._learn(self._knowledge.parted(told=self.told))
 
     async def close(self, *, done: bool) -> None:
         """Forget everything if all is `done`, else make it durable. Bounded, and never cut short."""
@@ -229,16 +219,34 @@ class Memory:
                 self.journal.close()
                 return
             if self._unsaved and not done:
-                await self._save({})  # there may be room again
+                await self._write()  # there may be room again
             await trio.to_thread.run_sync(self._state.remove if done else self._state.close)
             if not done and self.journal.failed is not None:
                 self._cannot_save(self.journal.failed)
 
-    async def _save(self, facts: dict[str, object]) -> None:
-        """Write down all facts, with these. If that is not possible the transfer goes on, without being remembered."""
+    async def _learn(self, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
         if self._state is None:
             return
-        self._state.facts.update(facts)
+        tickets = () if self.streams else knowledge.tickets
+        new: dict[str, object] = dict(zip((TICKET, EARLIER), map(bytes.hex, tickets), strict=False))
+        if tickets and knowledge.sure:
+            new[SURE] = True
+        if knowledge.spent:
+            new[SPENT] = True
+        facts = self._state.facts
+        if new != {name: facts[name] for name in (TICKET, EARLIER, SURE, SPENT) if name in facts}:
+            for name in (TICKET, EARLIER, SURE, SPENT):
+                facts.pop(name, None)
+            facts.update(new)
+            if tickets:
+                facts[CLAIM] = self.claim
+            await self._write()
+
+    async def _write(self) -> None:
+        """Write down all facts. If that is not possible the transfer goes on, without being remembered."""
+        if self._state is None:
+            return
         try:
             await trio.to_thread.run_sync(self._state.save)
         except OSError as error:
@@ -266,61 +274,98 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
         P2PCopyError: what does not pass, or did not pass in time; see `meet`.
 
     """
+    if partner.code is None:
+        memory.without_code()
     until = trio.current_time() + partner.wait
-    lost_at = trio.current_time() if memory.report is not None else None
-    reached = memory.ticket is not None  # a relay that was never there is not waited for
-    was_there = False  # the relay, as this process has seen
+    since = trio.current_time()  # so long this side looks for the other one
+    lost = memory.report is not None  # and its user knows
     wait = partner.wait
-    pauses = Pauses()
+    pauses, turns, reconnect = Pauses(), Turns(), Reconnect(has_ticket=memory.has_ticket)
     looking = partner
     while True:
+        if memory.knowledge.is_lost:
+            raise WrongCode(_USED_UP) if partner.code else UsageError(_NO_CODE)
         met = False
+        left = memory.seconds_left(since, wait)
+        turn = turns.next(memory.knowledge, left)
+        once = min(turn.seconds, left)
         began = trio.current_time()
-        at = memory.appointment(partner)
-        by_code = at.secret == partner.code.secret
-        left = memory.seconds_left(lost_at, wait)
-        once = memory.turn(left)
         try:
             with plain_errors():
-                async with meet(looking, at, once) as (link, session):
+                async with meet(looking, memory.appointment(partner, turn.room), once) as (link, session):
                     met = True
+                    if await memory.met(session):
+                        partner.observer.notice(_FORGOTTEN[partner.role])
                     return await story(link, session)
-        except WrongCode:
-            if by_code:
-                raise
-            error: P2PCopyError = PeerLost("Somebody else is where the two sides meet again.")
-        except Declined as declined:
+        except Declined:
             wait = until - trio.current_time()
             if partner.role is Role.RECEIVER or wait <= 0:
                 raise
-            await memory.unmeet(declined)
-            lost_at = None
-            reached = was_there = True
+            await memory.unmeet(session)
+            lost, since = False, trio.current_time()
+            reconnect.declined()
             partner.observer.declined(wait)
             continue
         except P2PCopyError as its:
             error = its
-        was_there = was_there or met
-        reached = reached or met or isinstance(error, RelayLost)
-        known = met or memory.ticket is not None
-        passes = error.passes or (was_there and isinstance(error, _ON_THE_WAY))
-        if not passes or not reached or not (known or isinstance(error, _OF_RELAYS)):
-            raise error
+        if isinstance(error, WrongCode):
+            error = await _guessed(memory, turn, error, partner)
+        others = len(memory.knowledge.rooms) > 1
+        waited = trio.current_time() - began >= once  # a relay may say so at once, again and again
+        decision = reconnect.after(
+            Outcome(error, met, turn.room, others, waited), has_ticket=memory.has_ticket
+        )
+        if isinstance(decision, GiveUp):
+            raise decision.error
         if met:
             wait = memory.patience  # also if the link was lost before we had a ticket
-        if met or lost_at is None:
-            lost_at = trio.current_time()
+        silent = isinstance(decision, OtherRoom)
+        if not met and memory.seconds_left(since, wait) <= 0:
+            if memory.knowledge.is_in_doubt:
+                raise WrongCode(_USED_UP)
+            if isinstance(error, NobodyCame) and others:
+                searched = trio.current_time() - since
+                raise NobodyCame(f"The other side did not come within {searched:.0f} s. {HINT}")
+            raise error
+        if met or not (lost or silent):
+            lost, since = True, trio.current_time()
             pauses = Pauses()
-            partner.observer.lost(str(error), memory.seconds_left(lost_at, wait))
-        waited = trio.current_time() - began >= once  # a relay may say so at once, again and again
-        if isinstance(error, NobodyCame) and once < left and waited:
-            looking = partner._replace(observer=Discreet(partner.observer))
-            continue  # now the other room
-        looking = partner
-        left = memory.seconds_left(lost_at, wait)
+            turns.restart()
+            partner.observer.lost(str(error), memory.seconds_left(since, wait))
+        looking = partner._replace(observer=Discreet(partner.observer)) if silent else partner
+        left = memory.seconds_left(since, wait)
         if left <= 0:
             raise error
-        await trio.sleep(min(pauses.next(), left))
+        if not silent:
+            await trio.sleep(min(pauses.next(), left))
+
+
+async def _guessed(memory: Memory, turn: Turn, error: WrongCode, partner: Partner) -> P2PCopyError:
+    """Return what a failed exchange means: the end of the code, if that was used, and of no ticket."""
+    if turn.room is not None:
+        return PeerLost("Somebody else is where the two sides meet again.")
+    await memory.spend()
+    if memory.has_ticket:
+        partner.observer.notice(_GUESSED)
+    return error
+
+
+_USED_UP = (
+    "This code is used up: an exchange by it has failed, or somebody has tried to guess it. "
+    "Take a new code on both sides."
+)
+_NO_CODE = (
+    "The two sides of that transfer have parted, and its code is not known here. Start its command again."
+)
+_GUESSED = (
+    "Somebody came with a wrong code, so the code is not used any more. This transfer goes on as it is: both sides "
+    "meet by what they have agreed on before."
+)
+_FORGOTTEN = {
+    Role.SENDER: "The receiver knows nothing of what was done before. It starts over with what is on its disk.",
+    Role.RECEIVER: "The sender knows nothing of what was done before. It starts over; what is here is not sent again.",
+}
+"""What it means that the other side came with the code and without the ticket, by the role of this side."""
 
 
 async def alongside(helper: Callable[[], Awaitable[None]], story: Callable[[], Awaitable[T]]) -> T:
@@ -349,21 +394,3 @@ async def writing(file: ReceiptFile | None) -> AsyncIterator[None]:
     finally:
         with trio.CancelScope(shield=True):  # bounded: it removes one file
             await trio.to_thread.run_sync(file.discard)
-
-
-_OF_RELAYS = (RelayLost, RelayUnreachable, RelayRefused)
-
-_ON_THE_WAY = (CertificateNotTrusted, NotARelay, RelayExpectsTLS, RelayWithoutTLS)
-"""Where the relay was, somebody else answers: a network that wants a login first, say. That passes."""
-
-_BETWEEN_BOTH = (
-    Declined,
-    IncompatiblePeer,
-    NoSpace,
-    OutputNotWritable,
-    PeerFailed,
-    PeerMisbehaved,
-    TooMuch,
-    WrongCode,
-)
-"""What one side ends for and tells the other one."""

@@ -317,12 +317,17 @@ DOUBT_AFTER: Final = 2.0
 what was lost in less. Notes are repeated as often, since one may have gone with its link."""
 
 ROOM_TURN: Final = 5.0
-"""Seconds in one of two rooms of a sender that does not know in which of them its receiver is: the first link was lost
-in the very moment in which the two had met."""
+ROOM_TURN_MOST: Final = 20.0
+"""Seconds in the room of the code for a side that looks into the rooms of its tickets, too: twice as many each round,
+up to the second number, so that whoever waits for a night comes to a relay about once a minute, not each 10 seconds."""
+
+DOUBT_PATIENCE: Final = 180.0
+"""Seconds for which to look for the other side when the code is used up in the very moment in which both have met by
+it, so that nobody knows whether both have a ticket: two rounds of an honest other side, and its pauses."""
 
 ROOM_TURNS: Final = 3
-"""So many turns in the second of them for two sides of a stream, which both look into both rooms: longer than in the
-first one, so that they cannot miss each other for ever."""
+"""So many turns in the room of a ticket, so that two sides with the same ticket cannot miss each other for ever: one of
+them is in its room for longer than the other one is away, be that in two other rooms."""
 
 STALL: Final = 10.0
 """Seconds without movement after which each side says whom it waits for: a slow link moves, a stuck one does not."""

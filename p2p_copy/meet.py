@@ -28,9 +28,9 @@ from p2p_copy.pauses import Pauses
 from p2p_copy.protocol import keys, rendezvous
 from p2p_copy.protocol.bundle import Notes
 from p2p_copy.protocol.code import Code
-from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake
+from p2p_copy.protocol.handshake import HandshakeFailed, ReceiverHandshake, SenderHandshake, used_up
 from p2p_copy.protocol.rendezvous import CloseCode, Role
-from p2p_copy.protocol.session import ZSTD, Session
+from p2p_copy.protocol.session import ZSTD, Session, has
 from p2p_copy.several import LINK_ERRORS
 from p2p_copy.terms import may_tell_token
 from p2p_copy.version import PROGRAM
@@ -38,7 +38,7 @@ from p2p_copy.waiting import STOPPING, Wait
 from p2p_copy.watches import within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from typing import Self
 
     from p2p_copy.bundle import Bundle
@@ -53,7 +53,7 @@ class Partner(NamedTuple):
     Attributes:
         role: which side this is.
         relay: its address.
-        code: what both sides share before they have met.
+        code: what both sides share before they have met; None if only a ticket is left of it.
         wait: seconds to wait for the other side the first time.
         ca_file: PEM file with certificates to trust besides the system's.
         token: for relays that want one.
@@ -64,7 +64,7 @@ class Partner(NamedTuple):
 
     role: Role
     relay: str
-    code: Code
+    code: Code | None
     wait: float
     ca_file: str | None
     token: str | None
@@ -78,7 +78,7 @@ class Partner(NamedTuple):
             ValueError, TypeError: a field is nothing that it can be.
 
         """
-        if not isinstance(self.code, Code):
+        if self.code is not None and not isinstance(self.code, Code):
             raise TypeError("a code is a p2p_copy.Code, made of its room and its secret")
         if self.streams is not None and not 1 <= self.streams <= limits.MAX_STREAMS:
             raise ValueError(f"the number of streams is from 1 to {limits.MAX_STREAMS}, or None")
@@ -86,11 +86,28 @@ class Partner(NamedTuple):
 
 
 class Appointment(NamedTuple):
-    """One meeting: the room, the secret that both sides prove to hold, and what tells the relay that it is us again."""
+    """One meeting.
+
+    Attributes:
+        room: where.
+        secret: what both sides prove to hold; None to do no more than tell whoever comes that the code is used up.
+        claim: what tells the relay that it is us again.
+        tickets: of earlier meetings, which the other side may hold, too.
+        before_proof: is called before anything is sent by which somebody else could find out whether a guess is right,
+            and when a guess was wrong.
+
+    """
 
     room: str
-    secret: str
+    secret: str | None
     claim: str
+    tickets: tuple[bytes, ...] = ()
+    before_proof: Callable[[], Awaitable[None]] | None = None
+
+    async def risk(self) -> None:
+        """Note that the secret is put to the test now."""
+        if self.before_proof is not None:
+            await self.before_proof()
 
 
 @asynccontextmanager
@@ -125,7 +142,9 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
         wish = Wish(partner.streams or 0, far)
         notes = Notes(partner.role, its.links)
         async with bundled(link, further, notes, wish, partner.observer) as bundle:
-            yield bundle, Session(partner.role, its)
+            session = Session(partner.role, its)
+            bundle.sent = session.sent
+            yield bundle, session
 
 
 async def _met(
@@ -232,9 +251,15 @@ async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, 
     Raises _LeftEarly if the other side went away before anybody could try a secret: the code is good for another try.
     Return the keys, and the seconds that the other side's fastest answer took: the way there and back, and little more.
     """
+    if at.secret is None:
+        with suppress(*LINK_ERRORS):
+            await link.send(used_up())
+            await link.aclose()
+        raise PeerLost("Somebody came with the code, which is used up.")
     seconds = math.inf
     side = SenderHandshake if role is Role.SENDER else ReceiverHandshake
-    machine = side(at.secret, at.room, os.urandom(32), os.urandom(32), frozenset({ZSTD}))
+    capabilities = frozenset({ZSTD, *map(has, at.tickets)})
+    machine = side(at.secret, at.room, os.urandom(32), os.urandom(32), capabilities)
     try:
         first = machine.start()
         if first is not None:
@@ -244,9 +269,13 @@ async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, 
             answer = await _next_step(link)
             seconds = min(seconds, trio.current_time() - asked)
             reply = machine.receive(answer)
+            if role is Role.RECEIVER and reply is not None:  # its proof, which it shows first
+                await at.risk()
             if reply is not None:
                 await link.send(reply)
     except HandshakeFailed as failure:
+        if isinstance(failure.error, WrongCode):
+            await at.risk()
         if failure.farewell is not None:
             with suppress(*LINK_ERRORS):  # a courtesy: what happened is clear
                 await link.send(failure.farewell)

@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.bundle import last_words
-from p2p_copy.errors import P2PCopyError, PipeFailed, SystemFailed
+from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed, SystemFailed
 from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.reasons import farewell
 from p2p_copy.several import LINK_ERRORS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from p2p_copy.bundle import Bundle
     from p2p_copy.protocol.session import Session
 
@@ -53,20 +51,24 @@ async def send_whole(link: Bundle, record: bytes) -> None:
         raise failures.pop()
 
 
-async def part_ways(link: Bundle, session: Session, last: Abort, unsent: Iterable[bytes] = ()) -> None:
+async def part_ways(link: Bundle, session: Session, last: Abort) -> bool:
     """Tell the other side why this one ends, if it can still be told; never in the way of the error itself.
 
-    What was sealed before and is `unsent` goes first: the other side takes no record that is not the next one.
+    Return whether it knows that the conversation is over, as far as this side can tell.
     """
+    if session.abandoned:
+        return True  # it has said so itself
     with last_words(link):
         try:
             session.say(last)
-            for record in unsent:
+            for record in tuple(session.unsent):  # it takes no record that is not the next one
                 await link.send(record)
             await link.send(session.record())
             await link.give_up()
-        except (AssertionError, *LINK_ERRORS):
-            return  # the conversation is over already
+        except (AssertionError, PeerMisbehaved, *LINK_ERRORS):
+            return False  # the conversation is over already
+        return True
+    return False
 
 
 def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
@@ -75,7 +77,7 @@ def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
     Only a loss of the link passes: a side that is stopped cannot go on with a stream later.
     """
     if isinstance(error, P2PCopyError) and error.passes:
-        return Abort(Reason.INTERRUPTED, "it comes back.")
+        return farewell(error)
     if broken is None and (isinstance(error, SystemFailed) or not isinstance(error, Exception)):
         return Abort(
             Reason.PIPE, "it was stopped, and what goes through a pipe cannot be gone on with later."

@@ -5,7 +5,6 @@ What a stream does with a link is in `feeding` and `pouring`.
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypedDict
 
 import trio
@@ -15,15 +14,14 @@ from p2p_copy.errors import Declined, PeerMisbehaved, UsageError
 from p2p_copy.feeding import Feed
 from p2p_copy.files.standard import STANDARD, StandardInput, StandardOutput
 from p2p_copy.files.streams import GrowingFile, OneFile
-from p2p_copy.meet import plain_errors
-from p2p_copy.parting import end_of_stream, part_ways
+from p2p_copy.parting import end_of_stream
 from p2p_copy.pouring import Pour
 from p2p_copy.protocol import names
 from p2p_copy.protocol.messages import Ask
 from p2p_copy.reasons import farewell
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from p2p_copy.bundle import Bundle
     from p2p_copy.files.receipt_file import ReceiptFile
@@ -100,18 +98,16 @@ class PipeIn:
         assert self._feed is not None, "set before"
         await self._feed.read()
 
-    @asynccontextmanager
-    async def parting(self, link: Bundle, session: Session) -> AsyncIterator[None]:
-        """Tell the receiver why a stream ends here, if it ends early."""
-        try:
-            with plain_errors():
-                yield
-        except BaseException as error:
-            if self._feed is not None or self._memory.streams:
-                broken = self._feed.broken if self._feed is not None else None
-                unsent = self._feed.unsent if self._feed is not None else ()
-                await part_ways(link, session, end_of_stream(error, broken), unsent)
-            raise
+    @property
+    def is_used(self) -> bool:
+        """Whether there is a stream, here or in an earlier meeting."""
+        return self._feed is not None or self._memory.streams
+
+    def last_words(self, error: BaseException) -> Abort:
+        """Return what to tell the receiver when this side ends early for this error."""
+        if not self.is_used:
+            return farewell(error)
+        return end_of_stream(error, self._feed.broken if self._feed is not None else None)
 
     async def send(self, link: Bundle, session: Session, accept: Accept, file: ReceiptFile | None) -> Receipt:
         """Send what the receiver does not have yet; return its receipt, checked.

@@ -57,6 +57,8 @@ def unfinished(count: int) -> str:
 def farewell(error: BaseException) -> Abort:
     """Return what this side tells the other about its own failure: no path of this machine is in it."""
     match error:
+        case P2PCopyError(passes=True):
+            return Abort(Reason.INTERRUPTED, "it comes back.")
         case Declined():
             return Abort(Reason.DECLINED, "it was asked, and declined.")
         case NoSpace():
@@ -72,6 +74,8 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.MISBEHAVED, f"it refuses what it was sent. {error}")
         case SystemFailed():  # started again, it goes on
             return Abort(Reason.INTERRUPTED, "its machine could not give it what it needs.")
+        case P2PCopyError():
+            return Abort(Reason.OTHER, "it cannot go on. Its own last message says why.")
         case Exception():
             return Abort(Reason.OTHER, "it met an unexpected error.")
         case _:

@@ -20,6 +20,7 @@ from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import Kept, Target
 from p2p_copy.incoming import Incoming
 from p2p_copy.lasting import Memory, alongside, converse, writing
+from p2p_copy.link import LinkBroken
 from p2p_copy.meet import Partner, plain_errors
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Conflict, Names, Preserve, choice, choices
@@ -53,7 +54,7 @@ async def receive(
     out: str | PathLike[str],
     *,
     relay: str,
-    code: Code,
+    code: Code | None,
     conflict: Conflict | str = Conflict.REFUSE,
     names: Names | str = Names.PORTABLE,
     preserve: Preserve | str | Iterable[Preserve | str] = (),
@@ -81,7 +82,7 @@ async def receive(
         out: the directory; made if it does not exist. Or the text "-": standard output, for a sender of a stream or of
             one file.
         relay: address of the relay, ws:// or wss://.
-        code: the code that both sides share.
+        code: the code that both sides share; None to go on by what `state` remembers alone.
         conflict: what to do when a name exists already; here and below a choice may be given as its text.
         names: which names to accept.
         preserve: what to keep of files beyond contents, modes and times, if the sender tells it.
@@ -146,8 +147,8 @@ async def receive(
             await trio.to_thread.run_sync(receiving.probe)
         try:
             report = await alongside(pipe.write, partial(converse, partner, memory, receiving.tell))
-        except P2PCopyError as error:
-            if receiving.report is None:
+        except Exception as error:
+            if receiving.report is None or not isinstance(error, P2PCopyError):
                 await memory.part(error)
                 raise
             report = receiving.report  # all is here; whether the sender knows could not be found out
@@ -163,7 +164,8 @@ async def receive(
             await trio.to_thread.run_sync(pipe.close)
             if state is None and receiving.report is None and receiving.begun:
                 await trio.to_thread.run_sync(receiving.leave_nothing)
-            untouched = (failed and not memory.resumable) or (not receiving.begun and memory.journal.empty)
+            unbegun = not receiving.begun and memory.journal.empty and not memory.is_used_up
+            untouched = unbegun or (failed and not memory.is_of_use)
             await memory.close(done=done or untouched or memory.streams)
 
 
@@ -194,7 +196,7 @@ class _Receiving:
     ) -> None:
         portable = names is Names.PORTABLE
         self._question = Question(out, ask, selection, portable=portable) if ask is not None else None
-        self.begun = self._question is None or memory.ticket is not None
+        self.begun = self._question is None or memory.has_ticket
         self._out = out
         self._conflict = conflict
         self._names = names
@@ -258,7 +260,8 @@ class _Receiving:
                     await (self._take_stream if pipe else self._take)(link, session, streams)
         except BaseException as error:
             refused = not self.begun and not isinstance(error, PeerMisbehaved)
-            await part_ways(link, session, self._pipe.last_words(Declined() if refused else error))
+            last = self._pipe.last_words(Declined() if refused else error)
+            self._memory.told = await part_ways(link, session, last)
             raise
         assert self.report is not None, "all was written, now or before"
         return self.report
@@ -292,7 +295,7 @@ class _Receiving:
             self._observer.accepted()
 
     async def _accept(self, link: Bundle, session: Session, accept: Accept) -> None:
-        await self._memory.keep(session.ticket, sure=True)
+        await self._memory.keep(session, sure=True)
         session.say(accept)
         await link.send(session.record())
         link.spread(accept.streams)
@@ -336,17 +339,19 @@ class _Receiving:
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
     async def _write_all(self, link: Bundle, incoming: Incoming) -> None:
-        """Take records from the link while earlier ones are being written; end when the sender knows."""
+        """Take records from the link while earlier ones are being written; end when the sender knows.
+
+        What has come is heard before the end of the link is: it may end with the sender's last words.
+        """
+        lost: list[Exception] = []
 
         async def fetch(records: trio.MemorySendChannel[bytes | str]) -> None:
             with records:
                 while True:
                     try:
                         await records.send(await link.receive())
-                    except LINK_ERRORS:
-                        if incoming.root is None:
-                            raise
-                        # All is here, and the receipt is out: the goodbye may be among what has come.
+                    except LINK_ERRORS as error:
+                        lost.append(error)
                         return
 
         from_link, to_disk = trio.open_memory_channel[bytes | str](limits.PIPELINE)
@@ -366,7 +371,7 @@ class _Receiving:
                             records = [await self._next(to_disk, link, incoming)]
                     except trio.EndOfChannel:
                         if incoming.root is None:
-                            return  # the fetcher brings the error out itself
+                            raise lost.pop() from None
                         raise PeerLost("The sender went away before it could say that it knows.") from None
                 if deadline.cancelled_caught:
                     break
@@ -376,8 +381,9 @@ class _Receiving:
                 with stalls.waiting_for(_SLOW_DISK):
                     answers = await trio.to_thread.run_sync(incoming.take, records, trio.current_time())
                 tell(incoming, self._observer)
-                for answer in answers:
-                    await send_whole(link, answer)
+                with suppress(LinkBroken):  # the fetcher learns of that
+                    for answer in answers:
+                        await send_whole(link, answer)
                 if incoming.ending:
                     with stalls.waiting_for(_SLOW_DISK):
                         answers = await trio.to_thread.run_sync(incoming.finish)
@@ -385,8 +391,9 @@ class _Receiving:
                         counts = incoming.files, incoming.delivered, incoming.failures, incoming.skipped
                         root = incoming.root.hex()
                         await self._confirm(Report(*counts, root, self._seconds, incoming.excluded))
-                    for answer in answers:
-                        await send_whole(link, answer)
+                    with suppress(LinkBroken):
+                        for answer in answers:
+                            await send_whole(link, answer)
             nursery.cancel_scope.cancel()
 
     async def _next(
@@ -397,7 +404,8 @@ class _Receiving:
             with trio.move_on_after(limits.BEAT):
                 return await records.receive()
             if (beat := incoming.beat()) is not None:
-                await send_whole(link, beat)
+                with suppress(LinkBroken):
+                    await send_whole(link, beat)
 
     @property
     def _seconds(self) -> float:

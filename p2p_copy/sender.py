@@ -11,6 +11,7 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.asking import show
+from p2p_copy.bundle import last_words
 from p2p_copy.delivery import Delivery
 from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files.counting import Counting, count
@@ -22,11 +23,12 @@ from p2p_copy.files.sent import Sent
 from p2p_copy.files.standard import STANDARD
 from p2p_copy.lasting import Memory, alongside, converse, writing
 from p2p_copy.link import LinkBroken
-from p2p_copy.meet import Partner
+from p2p_copy.meet import Partner, plain_errors
 from p2p_copy.news import News
 from p2p_copy.observe import Observer, Report
 from p2p_copy.options import Links, Preserve, choice, choices
 from p2p_copy.outgoing import Outgoing
+from p2p_copy.parting import part_ways
 from p2p_copy.piping import PipeIn
 from p2p_copy.preserving import UNTOLD, Once, flags, not_asked_for
 from p2p_copy.protocol.messages import (
@@ -66,7 +68,7 @@ async def send(
     paths: str | PathLike[str] | Iterable[str | PathLike[str]],
     *,
     relay: str,
-    code: Code,
+    code: Code | None,
     links: Links | str = Links.KEEP,
     preserve: Preserve | str | Iterable[Preserve | str] = (),
     only: str | Iterable[str] = (),
@@ -90,7 +92,7 @@ async def send(
         paths: a file or directory of this machine, or several; their last components are the names at the receiver.
             Or the text "-" alone: what standard input brings, to its end.
         relay: address of the relay, ws:// or wss://.
-        code: the code that both sides share.
+        code: the code that both sides share; None to go on by what `state` remembers alone.
         links: what to do with symbolic links inside a directory; here and below a choice may be given as its text.
         preserve: what to tell of files beyond contents, modes and times, if the receiver asks for it.
         only: a pattern or several, as in a .gitignore, over paths inside the transfer: send nothing else.
@@ -139,8 +141,8 @@ async def send(
             await trio.to_thread.run_sync(file.probe)
         try:
             report = await alongside(pipe.read, partial(converse, partner, memory, sending.tell))
-        except P2PCopyError as error:
-            if sending.report is None:
+        except Exception as error:
+            if sending.report is None or not isinstance(error, P2PCopyError):
                 await memory.part(error)
                 raise
             report = sending.report  # all is delivered, and we know it; only the goodbye was not heard
@@ -155,7 +157,7 @@ async def send(
         if sending.report is None:
             sending.sent.note()
         pipe.close()
-        await memory.close(done=done or memory.streams or (failed and not memory.resumable))
+        await memory.close(done=done or memory.streams or (failed and not memory.is_of_use))
 
 
 class _Sending:
@@ -190,8 +192,15 @@ class _Sending:
         if self._began is None:
             self._began = time.monotonic()
         if self.report is None:
-            async with writing(self._file), self._pipe.parting(link, session):
-                self.report = await self._deliver(link, session, self._began)
+            try:
+                with plain_errors():
+                    async with writing(self._file):
+                        self.report = await self._deliver(link, session, self._began)
+            except BaseException as error:
+                if isinstance(error, Exception) or self._pipe.is_used:
+                    last = self._pipe.last_words(error)
+                    self._memory.told = await part_ways(link, session, last)
+                raise  # who is stopped comes back for a tree, and the receiver learns it from the link at once
         await self._memory.finish(self.report, limits.GOODBYE_LINGER)
         session.say(Goodbye())
         with trio.move_on_after(limits.GOODBYE_LINGER):  # a relay that takes nothing any more cannot spoil it
@@ -209,13 +218,13 @@ class _Sending:
         return await show(link, session, partial(glance, *its), Counting(*its), self._observer)
 
     async def _deliver(self, link: Bundle, session: Session, began: float) -> Report:
-        await self._memory.keep(session.ticket, sure=False)
+        await self._memory.keep(session, sure=False)
         accept = await self._offer(link, session)
         if accept.preserve & ~self._preserve:
             raise PeerMisbehaved("The receiver asks for more than it was offered.")
         self._once.tell(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         link.spread(accept.streams)
-        await self._memory.keep(session.ticket, sure=True)
+        await self._memory.keep(session, sure=True)
         if accept.pipe:
             receipt = await self._pipe.send(link, session, accept, self._file)
             seconds = time.monotonic() - began
@@ -289,6 +298,12 @@ async def _stream(
     def no_way() -> str:
         return slow_way(stalls)
 
+    transmitting = trio.CancelScope(
+        shield=True
+    )  # a send that is cut ends the link, and then there is no last word
+    transmitted = trio.Event()
+    ended = False
+
     async def count_all() -> None:
         passed = itertools.count()
         total = await trio.to_thread.run_sync(partial(look, stop=lambda: next(passed) > limits.COUNT_AT_ONCE))
@@ -322,15 +337,18 @@ async def _stream(
                 began = trio.current_time()
 
     async def transmit(handfuls: trio.MemoryReceiveChannel[list[bytes]]) -> None:
-        with handfuls:
+        with handfuls, transmitting:
             try:
                 async for records in handfuls:
-                    while records:
+                    while records and not ended:
                         with stalls.waiting_for(no_way, lambda: stalls.gone):
                             await link.send(records.pop(0))
             except LinkBroken:
                 return  # the listener learns why, perhaps from the receiver's own last words
-        await delivery.wait_for_receipt()
+            finally:
+                transmitted.set()
+        if not ended and outgoing.ended:
+            await delivery.wait_for_receipt()
 
     to_wire, from_disk = trio.open_memory_channel[list[bytes]](0)
     async with trio.open_nursery() as nursery:
@@ -338,11 +356,20 @@ async def _stream(
         nursery.start_soon(count_all)
         nursery.start_soon(produce, to_wire)
         nursery.start_soon(transmit, from_disk)
+        failed = True
         try:
             receipt = await _listen(link, session, outgoing, outgoing_news, delivery, observer)
+            failed = False
+        except trio.Cancelled:
+            failed = nursery.cancel_scope.cancel_called  # and not stopped from outside
+            raise
         finally:
-            stop_counting = True
+            stop_counting = ended = True
             nursery.cancel_scope.cancel()
+            if failed:
+                with last_words(link):
+                    await transmitted.wait()
+            transmitting.cancel()
     _check(receipt, outgoing)
     outgoing.decide_all()
     _tell_problems(outgoing, observer)

@@ -110,6 +110,7 @@ class Several:
         self._wanted = wanted  # links that either side would like to have by now
         self._open: dict[int, Link] = {}  # those that are not closed yet
         self._up = {0}  # those that are the other side's, too
+        self._deaf: set[int] = set()  # links on which the rules were broken: nothing more is heard there
         self._idle: set[int] = set()
         self._due: set[int] = set()  # links that take a note next
         self._latest = 0  # the link that has brought something last
@@ -154,16 +155,28 @@ class Several:
         return sum(link.under_way for link in self._open.values())
 
     async def send(self, record: bytes) -> None:
-        """Leave a record to the link that is free next, once there is room."""
+        """Leave a record to the link that is free next, once there is room.
+
+        When the other side has broken the rules nothing more is heard, but what this side still says goes out.
+        """
         await trio.lowlevel.checkpoint_if_cancelled()
-        while self._over is None and not self._takes(len(record)):
+        while self._is_open and not self._takes(len(record)):
             await self._room.park()
         if isinstance(self._over, anyio.EndOfStream):
             raise LinkBroken(close_code=DONE)
-        if self._over is not None:
+        if self._over is not None and not self._is_open:
             raise self._over
         self._outbox.add(record)
         self._work.unpark()
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether all has arrived; or has gone out, if no link is left that could tell."""
+        return self._outbox.settled if self._up - self._deaf else not self._outbox.waiting
+
+    @property
+    def _is_open(self) -> bool:
+        return self._over is None or (isinstance(self._over, PeerMisbehaved) and bool(self._up))
 
     def _takes(self, size: int) -> bool:
         return self._outbox.waiting < self.width and self._outbox.has_room(size)
@@ -189,7 +202,7 @@ class Several:
         self._due.add(self._latest)
         self._work.unpark_all()
         with self._moving():
-            while self._over is None and not self._outbox.settled:
+            while self._is_open and not self._is_settled:
                 await self._room.park()
         self._closing = True
         self._work.unpark_all()
@@ -243,6 +256,7 @@ class Several:
     async def _serve(self, number: int, link: Link) -> bool:
         """Use a link until its end; return whether it was good for anything."""
         end: _End = LinkBroken()
+        transmitted = trio.Event()
         self._due.add(number)
         async with trio.open_nursery() as nursery:
 
@@ -251,21 +265,34 @@ class Several:
                     await self._transmit(number, link)
                 except (LinkBroken, anyio.ClosedResourceError):
                     return  # the listener learns why, perhaps from last words
+                finally:
+                    transmitted.set()
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(transmit)
             end = await self._listen(number, link)
+            if number in self._up and isinstance(end, PeerMisbehaved):
+                self._deaf.add(number)
+                self._end(end)
+                await (
+                    transmitted.wait()
+                )  # the link is still good for telling the other side why this one ends
             nursery.cancel_scope.cancel()
         self._due.discard(number)
         if number not in self._up:
             return False
         self._up.discard(number)
         self._outbox.lose(number)
-        if not self._up or isinstance(end, PeerMisbehaved):
-            self._over = self._over or end
-            self._came.unpark_all()
+        if not self._up:
+            self._end(end)
         self._announce(self._up)  # a note may be lost with the link
         return True
+
+    def _end(self, end: _End) -> None:
+        """Let everybody know that nothing more comes."""
+        self._over = self._over or end
+        self._came.unpark_all()
+        self._room.unpark_all()
 
     async def _transmit(self, number: int, link: Link) -> None:
         """Send over one link whatever is next, until this side closes."""

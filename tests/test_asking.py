@@ -43,6 +43,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.reasons import farewell
 from p2p_copy.receiver import receive
 from p2p_copy.sender import send
+from tests.keys import both_sessions
 from tests.test_lasting import ID, Again, half_way, small_segments, to_the_end, wire
 from tests.test_malicious_sender import digest, file
 from tests.transfers import CODE, Both, Told, copy, running_relay
@@ -282,12 +283,12 @@ async def test_only_a_sender_with_time_left_waits_on(
     async def met_at_once(partner: Partner, at: Any, wait: float) -> AsyncIterator[tuple[Any, Any]]:
         met.append(at.secret)
         await trio.lowlevel.checkpoint()
-        yield None, None
+        yield None, both_sessions()[0]
 
     async def story(link: Any, session: Any) -> None:
         if len(met) == 2:
             return
-        await memory.keep(b"t" * 32, sure=False)
+        await memory.keep(session, sure=False)
         raise Declined
 
     monkeypatch.setattr(lasting, "meet", met_at_once)
@@ -332,7 +333,7 @@ async def test_a_sender_that_waits_on_waits_for_its_relay_too(monkeypatch: pytes
         await trio.lowlevel.checkpoint()
         if meetings == 2:
             raise RelayUnreachable
-        yield None, None
+        yield None, both_sessions()[0]
 
     async def story(link: Any, session: Any) -> None:
         if meetings == 1:

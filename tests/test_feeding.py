@@ -79,7 +79,9 @@ class Receiving:
         self.slow = False
         self.may_send = trio.Event()
         self.sender.say(Offer("test/1", pipe=True))
-        self._session.hear(self.sender.record())
+        offer = self.sender.record()
+        self._session.hear(offer)
+        self.sender.sent(offer)
         self._session.say(ACCEPT)
         self.sender.hear(self._session.record())
 
@@ -100,6 +102,7 @@ class Receiving:
         for message in self._session.hear(record):
             self.size += message.size if isinstance(message, Data) else 0
             self.heard.append(message)
+        self.sender.sent(record)
 
     async def aclose(self) -> None:
         await trio.lowlevel.checkpoint()
@@ -197,9 +200,9 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
             try:
                 await tell(feed, link)
             except BaseException as error:
-                assert feed.unsent
+                assert link.sender.unsent
                 last = end_of_stream(error, None)
-                await part_ways(cast("Bundle", link), link.sender, last, feed.unsent)
+                await part_ways(cast("Bundle", link), link.sender, last)
                 raise
     assert isinstance(link.heard[-1], Abort)
     assert link.size

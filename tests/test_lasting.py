@@ -16,7 +16,6 @@ import trio
 
 from p2p_copy import limits, sender
 from p2p_copy.errors import (
-    NobodyCame,
     NotARelay,
     P2PCopyError,
     PeerLost,
@@ -586,8 +585,8 @@ async def test_a_directory_gets_its_mode_and_time_even_if_it_was_made_before(tmp
 
 
 @pytest.mark.fault(44, "second guess")
-async def test_a_code_is_not_used_a_second_time(tmp_path: Path) -> None:
-    """Somebody else who has the code cannot come between two sides that have met."""
+async def test_a_wrong_guess_ends_the_code_and_not_the_transfer(tmp_path: Path) -> None:
+    """The code is still looked for, since the other side may have forgotten all; but it is guessed at only once."""
     (tmp_path / "file").write_bytes(os.urandom(6_000_000))
     async with wire() as it:
         again = Again(tmp_path, it, tmp_path / "file")
@@ -595,9 +594,13 @@ async def test_a_code_is_not_used_a_second_time(tmp_path: Path) -> None:
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(again.start, "sender")
-                with pytest.raises(NobodyCame):
-                    await receive(str(tmp_path / "thief"), relay=it.address, code=CODE, wait=0.5, patience=0)
+                for code in (Code(CODE.room, "a wrong guess"), CODE):
+                    with pytest.raises(WrongCode):
+                        await receive(str(tmp_path / "thief"), relay=it.address, code=code, patience=0)
                 await again.start("receiver")
+    (notice,) = again.told["sender"].notices
+    assert "not used any more" in notice
+    assert not (tmp_path / "thief" / "file").exists()
     assert (again.out / "file").read_bytes() == (tmp_path / "file").read_bytes()
 
 

@@ -68,6 +68,7 @@ MAY_IMPORT = {
     "bypass": {"limits", "protocol.frames"},
     "link": {"limits", "errors", "bypass", "codec", "dial", "duct", "inbox", "tap", "watches"},
     "pauses": {"limits"},
+    "reconnect": {"limits", "errors"},
     "several": {
         "limits",
         "errors",
@@ -137,6 +138,7 @@ UNKNOWN_TO_THE_RELAY = {
     "protocol.window",
     "protocol.wire",
     "receiver",
+    "reconnect",
     "sender",
     "several",
 }
@@ -287,7 +289,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("name", in_layer("protocol"))
+@pytest.mark.parametrize("name", [*in_layer("protocol"), "reconnect"])
 def test_the_protocol_is_pure(name: str) -> None:
     module = modules()[name]
     # A session is used from two threads, and a lock is neither clock nor chance; what lies in memory is no file.

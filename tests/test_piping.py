@@ -13,7 +13,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from p2p_copy import limits, piping, receiver
+from p2p_copy import limits, piping, receiver, sender
 from p2p_copy.errors import (
     NoSpace,
     P2PCopyError,
@@ -340,7 +340,7 @@ async def test_who_is_started_anew_in_the_middle_ends_both_sides_and_both_say_wh
                         mortal.start_soon(parties.start, killed)
                         while len(ends.taken) < 2 * WINDOW:  # noqa: ASYNC110
                             await trio.sleep(0.002)
-                        for module in (piping, receiver):
+                        for module in (sender, receiver):
                             patch.setattr(module, "part_ways", silent)
                         mortal.cancel_scope.cancel()
                 it.cut()

@@ -85,7 +85,7 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
 def go_on(
     state: State | None,
     facts: dict[str, Any],
-    code: Code,
+    code: Code | None,
     options: ClientOptions,
     terminal: Terminal,
     *,

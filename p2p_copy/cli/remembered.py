@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from p2p_copy.cli.terminal import Terminal
     from p2p_copy.files.states import State
 
-ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, STREAMS, TICKET, SURE = (
-    "role", "relay", "code", "paths", "out", "began", "options", "receipt", "streams", "ticket", "sure",
+ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, STREAMS, TICKET, SURE, SPENT = (
+    "role", "relay", "code", "paths", "out", "began", "options", "receipt", "streams", "ticket", "sure", "spent",
 )  # fmt: skip
-"""Facts of a state. The code stands there only if it was generated, and only until both sides have met."""
+"""Facts of a state. The code stands there only if it was generated."""
 
 _ID_DIGITS: Final = 32
 
@@ -51,12 +51,14 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
         UsageError: another process is at it.
 
     """
-    identity = "\0".join((facts[ROLE], code, *facts.get(PATHS, ()), facts.get(OUT, "")))
-    id_ = hashlib.sha256(b"p2p-copy/1 state" + identity.encode(errors="surrogateescape")).hexdigest()[
-        :_ID_DIGITS
-    ]
+    id_ = _identity(facts, code)
     try:
-        state = states.open(id_) or states.create(id_, {**facts, BEGAN: time.time()})
+        state = states.open(id_)
+        if state is None:
+            others = [each for each in states.all() if each[0] == _identity(each[1], code)]
+            spent = {SPENT: True} if any(SPENT in theirs for _, theirs, _ in others) else {}
+            _say_what_else_there_is(others, facts[ROLE], terminal)
+            state = states.create(id_, {**facts, **spent, BEGAN: time.time()})
     except StateBusy:
         raise UsageError(
             "Another p2p-copy on this machine is at this very transfer. Wait for it, or stop it first."
@@ -65,6 +67,26 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
         _cannot_remember(error, terminal)
         return None
     return state
+
+
+def _identity(facts: dict[str, Any], code: str) -> str:
+    """Return the id of the state with these facts and this code: the code itself stands in no state but its own."""
+    parts = (facts.get(ROLE, ""), code, *facts.get(PATHS, ()), facts.get(OUT, ""))
+    identity = "\0".join(parts).encode(errors="surrogateescape")
+    return hashlib.sha256(b"p2p-copy/1 state" + identity).hexdigest()[:_ID_DIGITS]
+
+
+def _say_what_else_there_is(
+    others: Sequence[tuple[str, dict[str, Any], bool]], role: str, terminal: Terminal
+) -> None:
+    """Tell of transfers that were begun with the same code and are not done: this one does not go on with them."""
+    for id_, theirs, busy in others:
+        if theirs.get(ROLE) == role and TICKET in theirs:
+            terminal.say(
+                f"Another transfer was begun with this code, and is not done: {described(id_, theirs, busy)}. This one "
+                f"starts from the beginning. To go on with that one instead: p2p-copy resume {short(id_)}; to drop it: "
+                f"p2p-copy forget {short(id_)}"
+            )
 
 
 def keep(state: State, facts: dict[str, Any], terminal: Terminal) -> None:
@@ -106,6 +128,16 @@ def streams(given: int | None, facts: dict[str, Any]) -> int | None:
     """Return how many links there are to be: as said now, else as when the transfer was begun; None for auto."""
     number: int | None = facts.get(STREAMS) if given is None else given
     return number or None
+
+
+def is_good(facts: dict[str, Any]) -> bool:
+    """Return whether the generated code of a transfer is still of use: it is not used up, or only told that it is."""
+    return CODE in facts and (SPENT not in facts or TICKET in facts)
+
+
+def is_over(facts: dict[str, Any]) -> bool:
+    """Return whether nothing is left to go on with: it is only remembered that the code is used up."""
+    return SPENT in facts and TICKET not in facts
 
 
 def say_where_it_stands(state: State, terminal: Terminal) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import TYPE_CHECKING
 
 from p2p_copy.cli import remembered
@@ -30,7 +29,7 @@ def resume(given: str | None, options: ClientOptions) -> int:
     remembered.say_if_elsewhere(options.state_dir, terminal)
     states = remembered.states_in(options.state_dir)
     if given is None:
-        lines = [remembered.described(*each) for each in states.all()]
+        lines = [remembered.described(*each) for each in states.all() if not remembered.is_over(each[1])]
         for line in lines or ["Nothing was begun here that is not done."]:
             terminal.result(line)
         for id_ in states.unreadable:
@@ -50,7 +49,7 @@ def resume(given: str | None, options: ClientOptions) -> int:
             "Both sides of that transfer have not met yet, and the code is not kept here. Start its command again."
         )
     written = facts.get(remembered.CODE)
-    code = codes.parse(written) if written else codes.generate(secrets.randbelow)  # not used any more
+    code = codes.parse(written) if written else None
     if facts[remembered.ROLE] == "sender":
         from p2p_copy.cli.send import go_on as send
 

@@ -71,6 +71,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
         remembered.STREAMS: options.streams,
     }
+    code: Code | None = None
     if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
         code = chosen or codes.generate(secrets.randbelow)
         return go_on(None, facts, code, options, terminal, binds=binds, generated=chosen is None)
@@ -80,14 +81,16 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
         state = remembered.open_state(states, facts, chosen.text, terminal)
         return go_on(state, facts, chosen, options, terminal)
     state = remembered.same_again(states, facts)
-    known = _code_of(state)
-    code = known or codes.generate(secrets.randbelow)
-    if known is None and state is not None and remembered.TICKET not in state.facts:
-        remembered.keep(state, {remembered.CODE: code.text}, terminal)
-    if known is not None and state is not None:
+    code = _code_of(state) if state is not None and remembered.is_good(state.facts) else None
+    if state is not None and code is not None:
         remembered.say_that_code_is_old(state, terminal)
-    if state is None:
-        state = remembered.open_state(states, {**facts, remembered.CODE: code.text}, code.text, terminal)
+    elif state is None or remembered.TICKET not in state.facts:
+        code = codes.generate(secrets.randbelow)
+        if state is None:
+            state = remembered.open_state(states, {**facts, remembered.CODE: code.text}, code.text, terminal)
+        else:
+            state.facts.pop(remembered.SPENT, None)
+            remembered.keep(state, {remembered.CODE: code.text}, terminal)
     return go_on(state, facts, code, options, terminal, generated=True)
 
 
@@ -104,7 +107,7 @@ def _code_of(state: State | None) -> Code | None:
 def go_on(
     state: State | None,
     facts: dict[str, Any],
-    code: Code,
+    code: Code | None,
     options: ClientOptions,
     terminal: Terminal,
     *,
@@ -122,7 +125,7 @@ def go_on(
     met = state is not None and remembered.SURE in state.facts
 
     async def through(address: str, seen_as: str) -> Report:
-        if not met:
+        if not met and code is not None:
             lines = _announcement(code, seen_as, chosen["preserve"], generated=generated)
             progress.announce(lines, vital=generated)
         return await send_files(

@@ -77,7 +77,9 @@ _KINDS: Final[Mapping[str, Callable[[Any], bool]]] = {
     "receipt": lambda value: value is None or _is_text(value),
     "streams": _is_count,
     "ticket": _is_hex,
+    "earlier": _is_hex,
     "claim": _is_hex,
     "sure": lambda value: isinstance(value, bool),
+    "spent": lambda value: isinstance(value, bool),
     "over": lambda value: isinstance(value, dict),
 }

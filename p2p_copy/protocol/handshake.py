@@ -64,6 +64,11 @@ _WRONG_LENGTH: Final = "The other side sent a message of the wrong length during
 _Step: TypeAlias = "Callable[[bytes], bytes | None]"
 
 
+def used_up() -> bytes:
+    """Return what to say in place of an exchange to whoever comes with a code that is spent: that it cannot succeed."""
+    return _FAREWELL + bytes((_REASONS[WrongCode],))
+
+
 class HandshakeFailed(Exception):
     """The key exchange is over without keys.
 

@@ -16,6 +16,9 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF, HKDFExpand
 KEY: Final = 32
 """Bytes of every key."""
 
+_MARK: Final = 8
+"""Bytes that tell one ticket from another: two of a transfer, and nobody gains anything by making equal ones."""
+
 ROOM: Final = b"p2p-copy/1 room"
 CONFIRM_SENDER: Final = b"p2p-copy/1 confirm S"
 CONFIRM_RECEIVER: Final = b"p2p-copy/1 confirm R"
@@ -23,6 +26,7 @@ SENDER_TO_RECEIVER: Final = b"p2p-copy/1 s2r"
 RECEIVER_TO_SENDER: Final = b"p2p-copy/1 r2s"
 RESUME: Final = b"p2p-copy/1 resume"
 RESUME_ROOM: Final = b"p2p-copy/1 resume room"
+RESUME_MARK: Final = b"p2p-copy/1 resume mark"
 VERIFY: Final = b"p2p-copy/1 verify"
 LINKS: Final = b"p2p-copy/1 links"
 LINK_ROOM: Final = b"p2p-copy/1 link room"
@@ -82,6 +86,11 @@ def resume(prk: bytes) -> bytes:
 def resume_room(ticket: bytes) -> str:
     """Return the room in which the holders of a session's `resume` secret meet again, in the form of `room_id`."""
     return expand(ticket, RESUME_ROOM).hex()
+
+
+def resume_mark(ticket: bytes) -> str:
+    """Return what tells the holders of the same `resume` secret that they hold it, and nobody else anything."""
+    return expand(ticket, RESUME_MARK, _MARK).hex()
 
 
 def verify(prk: bytes) -> bytes:

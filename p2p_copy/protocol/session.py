@@ -7,22 +7,34 @@ which change together and under a lock.
 
 from __future__ import annotations
 
+from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.protocol import wire
+from p2p_copy.protocol import keys as schedule, wire
 from p2p_copy.protocol.compress import Compressor
+from p2p_copy.protocol.messages import Abort
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.sealed import Opener, Sealer
 from p2p_copy.protocol.table import LAST, R, S, State, say
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from p2p_copy.protocol.handshake import SessionKeys
     from p2p_copy.protocol.messages import Message
 
 ZSTD = "zstd"
 """The capability of a side that opens compressed records."""
+
+_HAS = "has-"
+"""How the capability of a side begins that holds a ticket; the ticket's mark follows."""
+
+
+def has(ticket: bytes) -> str:
+    """Return the capability of a side that holds this ticket of an earlier meeting."""
+    return _HAS + schedule.resume_mark(ticket)
 
 
 class Session:
@@ -32,6 +44,12 @@ class Session:
         compressor = Compressor() if ZSTD in keys.peer_capabilities else None
         self.ticket = keys.resume
         """The secret with which both sides meet again after a loss."""
+        self.unsent: deque[bytes] = deque()
+        """Records that were sealed and that no link has taken, in order. The other side takes no record that is not the
+        next one, so they go before any last word."""
+        self.abandoned = False
+        """The other side has said that it gives up."""
+        self._capabilities = keys.peer_capabilities
         self._sealer = Sealer(keys.send_key, compressor=compressor)
         self._opener = Opener(keys.receive_key)
         self._we: State = S.NEW if role is Role.SENDER else R.NEW
@@ -65,7 +83,18 @@ class Session:
         """Return all that was said since the last record, sealed."""
         parts, self._parts, self.pending = self._parts, [], 0
         self.made += 1
-        return self._sealer.seal(parts, final=self._final)
+        record = self._sealer.seal(parts, final=self._final)
+        self.unsent.append(record)
+        return record
+
+    def sent(self, record: bytes) -> None:
+        """Note that a link has taken a record."""
+        if self.unsent and self.unsent[0] is record:
+            self.unsent.popleft()
+
+    def held_there(self, tickets: Collection[bytes]) -> list[bytes]:
+        """Return those of some tickets that the other side holds, too."""
+        return [ticket for ticket in tickets if has(ticket) in self._capabilities]
 
     def hear(self, record: bytes | str, into: memoryview | None = None) -> list[Message]:
         """Return the messages in a record from the other side. File data in them may lie `into` a buffer: see `Opener`.
@@ -84,6 +113,7 @@ class Session:
                 if states is None:
                     raise PeerMisbehaved(f"The other side sent {type(message).__name__} when it may not.")
                 self._they, self._we = states
+                self.abandoned = self.abandoned or isinstance(message, Abort)
         if opened.final != (bool(messages) and isinstance(messages[-1], LAST)):
             raise PeerMisbehaved("The other side marked its last record wrongly.")
         self.heard += 1

@@ -108,7 +108,10 @@ class Middle:
                         code = passed
                         await speaker.link.close(code)
                         raise anyio.ClosedResourceError
-                    await listener.link.send(passed)
+                    try:
+                        await listener.link.send(passed)
+                    except (LinkBroken, anyio.ClosedResourceError):
+                        return  # it is leaving; what it has said before still goes to the other side
         except anyio.EndOfStream:
             code = 1000
         except (LinkBroken, anyio.ClosedResourceError):

@@ -99,7 +99,9 @@ async def test_a_code_that_was_guessed_at_is_not_used_again_by_the_same_command(
         )
     assert ends(both) == (WrongCode, WrongCode)
     with states.open(ID) or pytest.fail("it is not remembered") as state:
-        assert remembered.CODE not in state.facts
+        assert remembered.SPENT in state.facts
+        with pytest.raises(WrongCode, match="used up"):
+            await send([str(source)], relay=at.address, code=CODE, state=state)
 
 
 async def as_attacker(link: Link, role: Role) -> None:
