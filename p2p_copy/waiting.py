@@ -115,7 +115,6 @@ class Wait:
 
         """
         failure: BaseException | None = None
-        place: _Place | None = None
         self._places = []
         async with trio.open_nursery() as nursery:
             try:
@@ -127,8 +126,8 @@ class Wait:
                 await place.link.aclose()
             except BaseException as error:
                 failure = error
-            if place is not None:
-                place.leave()
+            for each in self._places:  # one may be paired without anybody knowing, and is shielded then
+                each.leave()
             nursery.cancel_scope.cancel()
         if failure is not None:
             try:

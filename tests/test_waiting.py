@@ -333,6 +333,30 @@ async def test_one_whose_only_connection_was_replaced_comes_once_more(file: Path
     assert side.told.states.count("waiting") == 1
 
 
+async def test_a_side_that_is_stopped_in_the_moment_of_pairing_ends(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The task that waits is cancelled, and the one that hears the relay has its word in hand already."""
+    scope = trio.CancelScope()
+    hear = waiting._hear_relay
+
+    async def hear_and_stop(link: Link) -> Welcome | Paired:
+        said = await hear(link)
+        if isinstance(said, Paired):
+            scope.cancel()
+        return said
+
+    monkeypatch.setattr(waiting, "_hear_relay", hear_and_stop)
+    async with balanced(1) as (balancer, ports):
+        with trio.fail_after(PATIENT):
+            async with At(ports[0], None).client(room_path(keys.room_id(CODE.room))) as other:
+                await other.send(hello(Role.RECEIVER))
+                assert isinstance(await answer(other), Welcome)
+                with scope:
+                    await send([str(file)], relay=balancer.address, code=CODE, patience=0)
+    assert scope.cancelled_caught
+
+
 # How often, in no time at all
 
 
