@@ -42,6 +42,7 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
         text is not None and not code.is_generated
     ):  # a generated one is of no use to others once we are connected
         sources.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
+    token = sources.access_token(options.token_file)
     facts = {
         remembered.ROLE: "receiver",
         remembered.RELAY: relay,
@@ -63,13 +64,13 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
 
         would = WouldReceive(terminal, its.on_conflict, its.max_size)
         try:
-            go_on(None, facts, code, options, terminal, asks=lambda progress: would)
+            go_on(None, facts, code, options, terminal, token=token, asks=lambda progress: would)
         except* Declined:
             pass  # as we do
         would.check_room()
         return 0
     if its.out == STANDARD:  # what was written there is gone with this process
-        return go_on(None, facts, code, options, terminal)
+        return go_on(None, facts, code, options, terminal, token=token)
     remembered.say_if_elsewhere(options.state_dir, terminal)
     states = remembered.states_in(options.state_dir)
     state = remembered.open_state(states, facts, code.text, terminal)
@@ -79,7 +80,7 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
             return None
         return Question(terminal, progress, its.on_conflict)
 
-    return go_on(state, facts, code, options, terminal, reverify=its.reverify, asks=asks)
+    return go_on(state, facts, code, options, terminal, token=token, reverify=its.reverify, asks=asks)
 
 
 def go_on(
@@ -89,6 +90,7 @@ def go_on(
     options: ClientOptions,
     terminal: Terminal,
     *,
+    token: str | None,
     reverify: bool = False,
     asks: Callable[[Progress], Ask | None] = lambda progress: None,
 ) -> int:
@@ -118,7 +120,7 @@ def go_on(
             receipt=remembered.receipt_path(options.receipt, facts),
             reverify=reverify,
             ca_file=options.ca_file,
-            token=sources.access_token(options.token_file),
+            token=token,
             ask=asks(progress),
             streams=remembered.streams(options.streams, facts),
             observer=progress,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p2p_copy.cli import remembered
+from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
 from p2p_copy.files.states import StateBusy
@@ -38,6 +38,7 @@ def resume(given: str | None, options: ClientOptions) -> int:
                 f"{remembered.short(id_)}"
             )
         return 0
+    token = sources.access_token(options.token_file)
     state = _open(states, given)
     facts = state.facts
     if not {remembered.ROLE, remembered.RELAY, remembered.OPTIONS} <= facts.keys():
@@ -53,10 +54,10 @@ def resume(given: str | None, options: ClientOptions) -> int:
     if facts[remembered.ROLE] == "sender":
         from p2p_copy.cli.send import go_on as send
 
-        return send(state, facts, code, options, terminal, generated=True)
+        return send(state, facts, code, options, terminal, token=token, generated=True)
     from p2p_copy.cli.receive import go_on as receive
 
-    return receive(state, facts, code, options, terminal)
+    return receive(state, facts, code, options, terminal, token=token)
 
 
 def forget(ids: Sequence[str], directory: str | None) -> int:

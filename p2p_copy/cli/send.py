@@ -58,6 +58,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
         look_at(word.paths)  # before anything is remembered
     else:
         sources.leave_standard_input_alone(which, options, terminal)
+    token = None if serve else sources.access_token(options.token_file)
     facts = {
         remembered.ROLE: "sender",
         remembered.RELAY: relay,
@@ -74,12 +75,12 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
     code: Code | None = None
     if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
         code = chosen or codes.generate(secrets.randbelow)
-        return go_on(None, facts, code, options, terminal, binds=binds, generated=chosen is None)
+        return go_on(None, facts, code, options, terminal, token=token, binds=binds, generated=chosen is None)
     remembered.say_if_elsewhere(options.state_dir, terminal)
     states = remembered.states_in(options.state_dir)
     if chosen is not None:
         state = remembered.open_state(states, facts, chosen.text, terminal)
-        return go_on(state, facts, chosen, options, terminal)
+        return go_on(state, facts, chosen, options, terminal, token=token)
     state = remembered.same_again(states, facts)
     code = _code_of(state) if state is not None and remembered.is_good(state.facts) else None
     if state is not None and code is not None:
@@ -91,7 +92,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
         else:
             state.facts.pop(remembered.SPENT, None)
             remembered.keep(state, {remembered.CODE: code.text}, terminal)
-    return go_on(state, facts, code, options, terminal, generated=True)
+    return go_on(state, facts, code, options, terminal, token=token, generated=True)
 
 
 def _code_of(state: State | None) -> Code | None:
@@ -111,6 +112,7 @@ def go_on(
     options: ClientOptions,
     terminal: Terminal,
     *,
+    token: str | None,
     binds: Sequence[tuple[str, int]] = (),
     generated: bool = False,
 ) -> int:
@@ -142,7 +144,7 @@ def go_on(
             name=facts[remembered.OPTIONS]["name"],
             receipt=remembered.receipt_path(options.receipt, facts),
             ca_file=options.ca_file,
-            token=None if binds else sources.access_token(options.token_file),
+            token=token,
             streams=remembered.streams(options.streams, facts),
             observer=progress,
         )

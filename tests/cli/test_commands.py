@@ -255,6 +255,18 @@ def test_paths_that_cannot_be_sent_leave_nothing_behind(tmp_path: Path) -> None:
     assert not state.exists()
 
 
+@pytest.mark.parametrize("words", [("send", "x"), ("receive", CODE)])
+def test_a_token_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path, words: tuple[str, str]) -> None:
+    (tmp_path / "x").touch()
+    state = tmp_path / "state"
+    command, word = words
+    word = str(tmp_path / word) if command == "send" else word
+    options = ("--server", "ws://127.0.0.1:1", "--token-file", "missing", "--state-dir", str(state))
+    code, _, err = run(command, word, *options)
+    assert (code, "The token file cannot be read" in err) == (2, True)
+    assert not state.exists()
+
+
 def test_a_code_that_is_shown_again_is_told_to_be_old(relay: str, tree: Path, tmp_path: Path) -> None:
     words = ("send", str(tree), "--server", relay, "--state-dir", str(tmp_path / "state"))
 
