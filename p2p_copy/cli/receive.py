@@ -58,7 +58,7 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
         remembered.STREAMS: options.streams,
     }
     if its.out == STANDARD:
-        sources.check_pipe(which)
+        which = sources.of_a_pipe(which)
     if which.dry_run:
         from p2p_copy.cli.dry_run import WouldReceive
 

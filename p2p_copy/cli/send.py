@@ -40,7 +40,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
     terminal = Terminal.standard(quiet=options.quiet)
     word = send_words(words)
     if STANDARD in word.paths:
-        sources.check_pipe(which)
+        which = sources.of_a_pipe(which)
     if which.dry_run:
         from p2p_copy.cli.dry_run import would_send
 

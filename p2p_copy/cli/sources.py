@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits, pasted
@@ -107,17 +108,20 @@ def somebody_is_there(terminal: Terminal) -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and terminal.is_for_eyes)
 
 
-def check_pipe(which: TransferOptions) -> None:
-    """Find out whether nothing is asked for that a stream does not have.
+def of_a_pipe(which: TransferOptions) -> TransferOptions:
+    """Return the options of a transfer through a pipe: without patterns, which are about files.
+
+    The command line has none (`unused` has refused them there), so they are defaults of the configuration file.
 
     Raises:
-        UsageError: something is.
+        UsageError: the configuration file asks for a dry run, and there is none of a pipe.
 
     """
-    if which.only or which.exclude or which.dry_run:
+    if which.dry_run:
         raise UsageError(
-            "--only, --exclude and --dry-run are about files, and nothing is known of what goes through a pipe."
+            "There is no dry run of what goes through a pipe. Take dry-run out of the configuration file."
         )
+    return replace(which, only=(), exclude=())
 
 
 def leave_standard_input_alone(which: TransferOptions, options: ClientOptions, terminal: Terminal) -> None:

@@ -255,6 +255,16 @@ def test_paths_that_cannot_be_sent_leave_nothing_behind(tmp_path: Path) -> None:
     assert not state.exists()
 
 
+@pytest.mark.parametrize("words", [("send", "-"), ("receive", CODE, "--out", "-")])
+def test_patterns_in_the_configuration_are_for_files_and_do_not_stop_a_pipe(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text(f'[{words[0]}]\nexclude = ["*"]\n', encoding="utf-8")
+    code, _, err = run(*words, "--server", "ws://127.0.0.1:1", "--config", str(config), "--patience", "0")
+    assert code == RelayUnreachable.exit_code, err
+
+
 @pytest.mark.parametrize("words", [("send", "x"), ("receive", CODE)])
 def test_a_token_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path, words: tuple[str, str]) -> None:
     (tmp_path / "x").touch()
