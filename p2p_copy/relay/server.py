@@ -88,6 +88,7 @@ class _Seat:
         self.link = link
         self.visitor = visitor
         self.wake = trio.CancelScope()
+        self.since = trio.current_time()
         self.until = math.inf  # it may wait, once it does
         self.partner: _Seat | None = None
         self.pairing: Pairing | None = None  # while it runs
@@ -305,14 +306,16 @@ class Relay:
         if isinstance(hello, Refused):
             return hello
         room = Room(hello.legacy, hello.room)
-        is_first = self._lobby.waiting(room) is None
+        incumbent = self._lobby.waiting(room)
         return self.door.greet(
             visitor,
             hello,
             waiting=len(self._waiting),
-            is_first=is_first,
+            is_first=incumbent is None,
+            # Who dials again sooner counts like everybody, for each TLS handshake costs the relay some milliseconds.
             looks_again=STILL_WAITING in hello.features
-            and not is_first
+            and incumbent is not None
+            and incumbent.since + limits.LEAST_LOOK_AGAIN / 2 <= trio.current_time()
             and self._lobby.knows(room, hello.role, hello.claim),
         )
 

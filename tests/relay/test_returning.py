@@ -218,8 +218,12 @@ async def test_dialling_again_is_no_way_to_wait_longer() -> None:
                     break
 
 
-async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival() -> None:
-    """But only in the client's own place: whoever says so elsewhere counts like everybody."""
+@pytest.mark.parametrize("is_soon", [True, False])
+async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival(
+    monkeypatch: pytest.MonkeyPatch, is_soon: bool
+) -> None:
+    """But only in the client's own place, and not too soon: whoever says so elsewhere counts like everybody."""
+    monkeypatch.setattr(limits, "LEAST_LOOK_AGAIN", 600.0 if is_soon else 0.0)
     settings: dict[str, Any] = {"joins_per_minute": 2, "arrivals_per_minute": 6}
     async with relay_running(trusted_proxies=("127.0.0.1",), **settings) as relay, AsyncExitStack() as stack:
 
@@ -235,6 +239,10 @@ async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival() -> No
             return rendezvous.decode_answer(await client.message())
 
         assert isinstance(await come("a"), Welcome)
+        if is_soon:
+            assert isinstance(await come("a", STILL_WAITING), Welcome)
+            assert isinstance(await come("a", STILL_WAITING), Refused)
+            return
         for _ in range(20):
             assert isinstance(await come("a", STILL_WAITING), Welcome)
         assert isinstance(await come("b", STILL_WAITING), Welcome)
