@@ -42,12 +42,13 @@ class Watch:
 class Deadline:
     """What `within` yields."""
 
-    def __init__(self, moves: Callable[[], object], most: float, *, shield: bool) -> None:
+    def __init__(self, moves: Callable[[], object] | None, most: float, *, shield: bool) -> None:
         self._seconds = math.inf
         self._moves = moves
+        self._seen: object = None
         self._most = most
         self._scope = trio.CancelScope(shield=shield)
-        self._still, self._whole = Watch(), Watch()
+        self._began = self._since = trio.current_time()
         self._ticker = _ticker()
 
     @property
@@ -58,7 +59,9 @@ class Deadline:
     def restart(self, seconds: float) -> None:
         """Let the body take so many seconds without movement from now on; they may be infinite."""
         self._seconds = seconds
-        self._still = Watch(self._moves())
+        self._since = trio.current_time()
+        if self._moves is not None:
+            self._seen = self._moves()
         if min(seconds, self._most) < math.inf:
             self._ticker.add(self)
         else:
@@ -68,9 +71,16 @@ class Deadline:
         """End the body now."""
         self._scope.cancel()
 
-    def look(self) -> float:
-        """Cancel the body if its time is over; return the seconds that are left at most."""
-        left = min(self._seconds - self._still.look(self._moves()), self._most - self._whole.look())
+    def look(self, now: float, *, has_paused: bool) -> float:
+        """Cancel the body if its time is over; return the seconds that are left at most.
+
+        A relay has thousands of these, and one look at all of them must be short.
+        """
+        if has_paused:
+            self._began = self._since = now
+        if self._moves is not None and (seen := self._moves()) != self._seen:
+            self._seen, self._since = seen, now
+        left = min(self._since + self._seconds, self._began + self._most) - now
         if left <= 0:
             self._scope.cancel()
         return left
@@ -80,7 +90,7 @@ class Deadline:
 def within(
     seconds: float,
     *,
-    moves: Callable[[], object] = lambda: None,
+    moves: Callable[[], object] | None = None,
     most: float = math.inf,
     shield: bool = False,
 ) -> Iterator[Deadline]:
@@ -108,11 +118,13 @@ class _Ticker:
     def __init__(self) -> None:
         self._deadlines: set[Deadline] = set()
         self._runs = False
+        self._looked = 0.0
 
     def add(self, deadline: Deadline) -> None:
         self._deadlines.add(deadline)
         if not self._runs:
             self._runs = True
+            self._looked = trio.current_time()
             trio.lowlevel.spawn_system_task(self._tick)
 
     def discard(self, deadline: Deadline) -> None:
@@ -121,8 +133,10 @@ class _Ticker:
     async def _tick(self) -> None:
         try:
             while self._deadlines:
-                left = [deadline.look() for deadline in self._deadlines]
-                await trio.sleep(min(max(min(left), 0), limits.TICK) or limits.TICK)
+                now = trio.current_time()
+                has_paused, self._looked = now - self._looked > limits.NOT_RUN, now
+                left = min([deadline.look(now, has_paused=has_paused) for deadline in self._deadlines])
+                await trio.sleep(min(max(left, 0), limits.TICK) or limits.TICK)
         finally:
             self._runs = False
 
