@@ -86,7 +86,8 @@ class Writer:
         """Write a text that ends with a line, or a question; drop it if the queue is full, unless it is a result."""
         with self._changed:
             lines = max(text.count("\n"), 1)
-            if not is_result and (self._dropped or self._size + len(text) > limits.OUTPUT_QUEUE):
+            is_full = self._size > 0 and self._size + len(text) > limits.OUTPUT_QUEUE
+            if not is_result and (self._dropped or is_full):
                 self._dropped += lines
                 return
             self._queue.append(_Piece(text, lines, is_result))

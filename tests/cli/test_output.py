@@ -52,6 +52,18 @@ def full_device() -> Iterator[TextIO]:
         yield stream
 
 
+def test_a_text_that_is_longer_than_the_queue_is_written_and_so_is_what_comes_behind_it() -> None:
+    reader, end = os.pipe()
+    with os.fdopen(end, "w") as stream:
+        writer = Writer(stream)
+        writer.put("x" * limits.OUTPUT_QUEUE + "\n")
+        writer.put("dropped\n")
+        assert drain(reader, until="... 1 line was dropped\n").startswith("xxx")
+        writer.put("the end\n")
+        assert drain(reader, until="the end\n")
+    os.close(reader)
+
+
 @pytest.mark.fault(80, "full pipe")
 def test_a_full_pipe_holds_nobody_up_and_what_is_dropped_is_counted_in_its_place() -> None:
     line = "x" * 99 + "\n"
