@@ -62,9 +62,6 @@ _TCP_INFO_BYTES: Final = struct.Struct("120xQ16xI")
 _TCP_CLOSE: Final = 7
 """State of a connection that was reset (Linux' net/tcp_states.h); what came before may be there to be read."""
 
-_MAX_PORT: Final = 65535
-"""TCP has no higher one."""
-
 TLS_ALERT: Final = 0x15
 TLS_HANDSHAKE: Final = 0x16
 """First bytes of TLS records (RFC 8446 section 5.1); no HTTP message begins with them."""
@@ -136,8 +133,8 @@ def _port(netloc: str) -> int | None:
         raise UsageError(
             "An IPv6 address stands in brackets in the relay's address: wss://[2001:db8::1]:443."
         )
-    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= _MAX_PORT):
-        raise UsageError(f"The port in the relay's address is a number from 1 to {_MAX_PORT}. {_FORM}.")
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= limits.MAX_PORT):
+        raise UsageError(f"The port in the relay's address is a number from 1 to {limits.MAX_PORT}. {_FORM}.")
     return int(port)
 
 

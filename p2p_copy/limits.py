@@ -502,6 +502,9 @@ HTTP_LINGER: Final = 1.0
 HTTP_PEEK: Final = 1 * KIB
 """Bytes of a server's first words that are kept to tell what kind of server it is."""
 
+MAX_PORT: Final = 65535
+"""The highest port that TCP has."""
+
 REDIRECT_SHOWN: Final = 120
 """Characters of a redirect's target that a person is shown: enough for a host, and a line of a terminal."""
 

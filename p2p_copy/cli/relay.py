@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p_copy import limits
 from p2p_copy.cli.memory import collect_seldom, keep_freed_blocks
 from p2p_copy.cli.service import ENDING, run_service
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.words import MAX_PORT, host_port
+from p2p_copy.cli.words import host_port
 from p2p_copy.errors import UsageError
 from p2p_copy.relay import descriptors, events
 from p2p_copy.relay.admin import admin_place
@@ -138,10 +139,10 @@ def places(words: Sequence[str]) -> list[Place]:
 
 
 def _port(text: str) -> int:
-    if not (
-        text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PORT)) and int(text) <= MAX_PORT
-    ):
-        raise UsageError(f"After each HOST comes a PORT, a number from 0 to {MAX_PORT}: HOST PORT HOST PORT.")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= limits.MAX_PORT):
+        raise UsageError(
+            f"After each HOST comes a PORT, a number from 0 to {limits.MAX_PORT}: HOST PORT HOST PORT."
+        )
     return int(text)
 
 

@@ -12,7 +12,7 @@ from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.words import MAX_PORT, SERVE_AUTO, STANDARD, host_port, send_words
+from p2p_copy.cli.words import SERVE_AUTO, STANDARD, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
 from p2p_copy.files.named import look_at
 from p2p_copy.files.selection import Selection
@@ -171,7 +171,8 @@ def _binds(serve: str) -> list[tuple[str, int]]:
     bind = host_port(serve)
     if bind is None:
         raise UsageError(
-            f"--serve takes HOST:PORT, [IPV6]:PORT or :PORT, or nothing; a PORT is a number from 0 to {MAX_PORT}."
+            "--serve takes HOST:PORT, [IPV6]:PORT or :PORT, or nothing; a PORT is a number from 0 to "
+            f"{limits.MAX_PORT}."
         )
     return [bind]
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from p2p_copy import limits
 from p2p_copy.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ _MAY_BE_STANDARD: Final = frozenset(("--code-file", "--token-file"))
 
 SERVE_AUTO: Final = "auto"
 """What `--serve` stands for when no HOST:PORT follows: all IPv4 addresses, and a port that is free."""
-
-MAX_PORT: Final = 65535
-"""TCP has no higher one."""
 
 _URL: Final = re.compile(r"\s*wss?://", re.IGNORECASE)
 _HOST_PORT: Final = re.compile(
@@ -93,7 +91,7 @@ def receive_words(words: Sequence[str]) -> ReceiveWords:
 def host_port(text: str) -> tuple[str, int] | None:
     """Return host and port of `HOST:PORT`, `[IPV6]:PORT` or `:PORT` (host empty), None for others."""
     match = _HOST_PORT.fullmatch(text.strip())
-    if match is None or int(match["port"]) > MAX_PORT:
+    if match is None or int(match["port"]) > limits.MAX_PORT:
         return None
     return match["six"] or match["four"] or "", int(match["port"])
 

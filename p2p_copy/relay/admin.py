@@ -59,10 +59,16 @@ def admin_place(address: str) -> Tcp | Unix:
         return Unix(address.removeprefix(UNIX_PREFIX), limits.ADMIN_SOCKET_MODE)
     host, _, port = address.strip().rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not (_is_local(host) and port.isascii() and port.isdecimal() and int(port[:6]) < 2**16):
+    if not (
+        _is_local(host)
+        and port.isascii()
+        and port.isdecimal()
+        and len(port) <= 5
+        and int(port) <= limits.MAX_PORT
+    ):
         raise UsageError(
             "The admin address is for this machine only: 127.0.0.1:PORT, [::1]:PORT, localhost:PORT or unix:/PATH. "
-            "A PORT is a number up to 65535."
+            f"A PORT is a number up to {limits.MAX_PORT}."
         )
     return Tcp(host, int(port))
 
