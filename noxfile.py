@@ -251,3 +251,10 @@ def chaos(session: nox.Session) -> None:
     """
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.campaigns.chaos", *session.posargs)
+
+
+@nox.session(python=OLDEST)
+def trees(session: nox.Session) -> None:
+    """Random trees, options, accidents: what arrives is what docs say; 20 minutes. `-- --transfers 100 --seed 2`."""
+    session.install("-e", ".", *group("test"))
+    session.run("python", "-m", "tests.campaigns.trees", *session.posargs)

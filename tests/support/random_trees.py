@@ -38,6 +38,7 @@ class Node:
         hole: a file's middle is a hole.
         target: of a symbolic link.
         twin: path of the file of which this is another name.
+        xattrs: extended attributes, names and values.
 
     """
 
@@ -49,10 +50,17 @@ class Node:
     hole: bool = False
     target: str = ""
     twin: str = ""
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+    @property
+    def compressible(self) -> bool:
+        """Whether its contents take much less room on the wire; those of every fourth file do not."""
+        return bool(self.seed % 4)
 
     def contents(self) -> bytes:
         """Return a file's bytes."""
-        block = random.Random(self.seed).randbytes(min(self.size, 8192))
+        length = 8192 if self.compressible else 2**20 + 7  # longer than the window of the compression
+        block = random.Random(self.seed).randbytes(min(self.size, length))
         data = (block * (self.size // len(block) + 1))[: self.size] if block else b""
         if not self.hole:
             return data
@@ -86,6 +94,7 @@ class Wishes:
         entries: the most entries.
         kinds: weights of files, directories, symbolic links, further names and pipes.
         unsendable: names that no portable, or no receiver at all, takes may be among them.
+        xattrs: some have extended attributes, which may be asked for.
 
     """
 
@@ -93,6 +102,7 @@ class Wishes:
     entries: int = 12
     kinds: tuple[int, ...] = (60, 20, 10, 6, 1)
     unsendable: bool = True
+    xattrs: bool = False
 
 
 def thresholds(*, most: int) -> tuple[tuple[int, int], ...]:
@@ -145,7 +155,8 @@ def _node(rng: random.Random, wishes: Wishes, tree: Tree, path: str) -> Node:
     mtime_ns = rng.randrange(10**9, 2 * 10**9) * 10**9 + rng.randrange(10**9)
     inside = "/" in path
     if kind == "directory":
-        return Node(Kind.DIRECTORY, rng.choice((0o755, 0o700, 0o775, 0o750)), mtime_ns)
+        mode = rng.choice((0o755, 0o700, 0o775, 0o750))
+        return Node(Kind.DIRECTORY, mode, mtime_ns, xattrs=_xattrs(rng, wishes))
     if kind == "link" and inside:
         return Node(Kind.LINK, 0o777, mtime_ns, target=_target(rng, wishes))
     if kind == "pipe" and inside and wishes.unsendable:
@@ -157,7 +168,14 @@ def _node(rng: random.Random, wishes: Wishes, tree: Tree, path: str) -> Node:
     (size,) = rng.choices([size for size, _ in wishes.sizes], [weight for _, weight in wishes.sizes])
     hole = size > limits.CHUNK and rng.random() < 0.2
     mode = rng.choice((0o644, 0o600, 0o755, 0o444, 0o640))
-    return Node(Kind.FILE, mode, mtime_ns, size, rng.randrange(2**32), hole)
+    return Node(Kind.FILE, mode, mtime_ns, size, rng.randrange(2**32), hole, xattrs=_xattrs(rng, wishes))
+
+
+def _xattrs(rng: random.Random, wishes: Wishes) -> tuple[tuple[str, bytes], ...]:
+    if not wishes.xattrs or rng.random() < 0.7:
+        return ()
+    values = (b"", b"words", bytes(range(256)))
+    return tuple((f"user.{name}", rng.choice(values)) for name in rng.sample(("a", "b.c", "ünï"), 2))
 
 
 def _target(rng: random.Random, wishes: Wishes) -> str:
@@ -214,6 +232,7 @@ class Asked:
     links: Links = Links.KEEP
     portable: bool = True
     hard_links: bool = False
+    xattrs: bool = False
     sender_exclude: tuple[str, ...] = ()
     sender_only: tuple[str, ...] = ()
     receiver_exclude: tuple[str, ...] = ()
@@ -246,6 +265,7 @@ def random_case(rng: random.Random, wishes: Wishes) -> Case:
         Links.SKIP if rng.random() < 0.1 else Links.KEEP,
         rng.random() < 0.8,
         rng.random() < 0.4,
+        wishes.xattrs and rng.random() < 0.4,
         _patterns(rng, source) if rng.random() < 0.2 else (),
         _patterns(rng, source) if rng.random() < 0.15 else (),
         _patterns(rng, source) if receivers and rng.random() < 0.7 else (),
@@ -322,6 +342,8 @@ def grow(root: Path, tree: Tree) -> None:
         else:
             _write(where, node)
     for path, node in reversed(tree.items()):
+        for name, value in node.xattrs:
+            os.setxattr(root / path, name, value)
         if node.kind is not Kind.LINK:
             os.chmod(root / path, node.mode)
         os.utime(root / path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from p2p_copy.options import Conflict, Links
@@ -184,12 +184,15 @@ class _Oracle:
             place = self._free(place, ending=False)
             there = None
         if there is None or self._asked.conflict is Conflict.OVERWRITE:
-            tree[place] = node
+            tree[place] = self._as_kept(node)
             expected.ours.add(place)
         else:
             expected.entered.add(place)
         for child in self._children(path):
             self._put(child, place, made=there is None)
+
+    def _as_kept(self, node: Node) -> Node:
+        return node if self._asked.xattrs else replace(node, xattrs=())
 
     def _hidden(self, path: str) -> int:
         """Return how much in a refused directory may be told as not sendable before the sender knows that."""
@@ -209,7 +212,7 @@ class _Oracle:
             elif conflict is Conflict.REFUSE or there.kind not in replaced:
                 expected.failures += 1
                 return
-        tree[place] = node
+        tree[place] = self._as_kept(node)
         expected.ours.add(place)
         if node.kind is Kind.FILE:
             expected.files += 1
@@ -297,6 +300,11 @@ def _compare(where: Path, path: str, expected: Expected) -> Iterator[str]:
         yield "other contents"
     if kind is not Kind.LINK and stat.S_IMODE(status.st_mode) != node.mode:
         yield f"mode {stat.S_IMODE(status.st_mode):o}, not {node.mode:o}"
+    if kind is not Kind.LINK and hasattr(os, "listxattr"):
+        names = [name for name in os.listxattr(where) if name.startswith("user.")]
+        found = {name: os.getxattr(where, name) for name in names}
+        if found != dict(node.xattrs):
+            yield f"extended attributes {found}, not {dict(node.xattrs)}"
     entered = path in expected.entered or (
         kind is Kind.DIRECTORY
         and path not in expected.ours  # somebody put something there under another name
