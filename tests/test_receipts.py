@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from p2p_copy.errors import NoSpace, PeerFailed, UsageError
+from p2p_copy.errors import NoSpace, PeerFailed, TooMuch, UsageError
 from p2p_copy.files.receipt import ReceiptWriter
 from p2p_copy.files.receipt_file import ReceiptFile, receipt_file
 from p2p_copy.observe import Report
@@ -184,7 +184,7 @@ async def test_a_path_that_cannot_be_had_is_said_before_anybody_is_called(tmp_pa
 async def test_a_transfer_that_failed_leaves_no_receipt(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(2_000_000))
     both = await receipted([tmp_path / "file"], tmp_path, max_size=1_000_000)
-    assert isinstance(both.received, NoSpace)
+    assert isinstance(both.received, TooMuch)
     assert isinstance(both.sent, PeerFailed)
     assert sorted(os.listdir(tmp_path)) == ["file", "out"]
 
