@@ -9,7 +9,7 @@ import trio
 
 from p2p_copy.files.states import States
 from p2p_copy.files.target import Target
-from p2p_copy.lasting import OVER, SURE, TICKET
+from p2p_copy.lasting import EARLIER, OVER, SPENT, SURE, TICKET
 from p2p_copy.observe import Observer, Report
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.messages import Reason
@@ -128,10 +128,10 @@ def open_state(world: World, role: Role) -> State:
 
 
 def part(world: World) -> None:
-    """Let both sides forget that they have met, as a side does that ends for good; what was done, they remember."""
+    """Let both sides take a new code, which here is the old one as good as new; what was done, they remember."""
     for role in Role:
         state = open_state(world, role)
-        for fact in (TICKET, SURE):
+        for fact in (TICKET, EARLIER, SURE, SPENT):
             state.facts.pop(fact, None)
         state.save()
         state.close()
