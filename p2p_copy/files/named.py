@@ -71,6 +71,7 @@ def look_at(paths: Sequence[str]) -> list[str]:
     Raises:
         NothingToSend: none of them can, or one has no name under which it could be sent.
         UsageError: two of them have the same name.
+        OSError: one is relative, and the working directory is gone: then no path is to blame.
 
     """
     wrong: list[str] = []
@@ -112,6 +113,8 @@ def _refusal(path: str) -> str | None:
         return "is no path"
     except OSError as error:
         if error.errno == errno.ENOENT:
+            if not os.path.isabs(path):
+                os.getcwd()
             return "is a link to nothing" if os.path.islink(path) else "does not exist"
         return f"cannot be found: {error.strerror}"
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):

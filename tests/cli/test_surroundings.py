@@ -56,7 +56,10 @@ def test_a_key_log_that_cannot_be_written(tmp_path: Path) -> None:
     assert "SSLKEYLOGFILE" in sentence
 
 
-@pytest.mark.parametrize("words", [("send", "file"), ("receive", "--code", "lab7-a long passphrase")])
+@pytest.mark.parametrize(
+    "words",
+    [("send", "file"), ("send", "file", "--dry-run"), ("receive", "--code", "lab7-a long passphrase")],
+)
 def test_a_working_directory_that_was_removed(tmp_path: Path, words: tuple[str, ...]) -> None:
     where = tmp_path / "gone"
     code, sentence = said(
