@@ -249,9 +249,10 @@ class Memory:
             return
         try:
             await trio.to_thread.run_sync(self._state.save)
-        except OSError as error:
+        except (OSError, ValueError) as error:  # a state has a limit, too
             self._unsaved = True
-            self._cannot_save(f"{error.strerror or type(error).__name__}.")
+            reason = error.strerror if isinstance(error, OSError) else None
+            self._cannot_save(f"{reason or type(error).__name__}.")
         else:
             self._unsaved = False
 

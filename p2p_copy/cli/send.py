@@ -55,16 +55,14 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
     if text is not None:
         sources.warn_of_arguments(text, terminal, otherwise="leave it out, and send makes one")
     if pipe := STANDARD in word.paths:
-        paths = list(word.paths)
         sources.leave_standard_input_alone(which, options, terminal)
     else:
-        paths = [os.path.abspath(path) if path else path for path in word.paths]
         look_at(word.paths)  # before anything is remembered
     token = None if serve else sources.access_token(options.token_file)
     facts = {
         remembered.ROLE: "sender",
         remembered.RELAY: relay,
-        remembered.PATHS: paths,
+        remembered.PATHS: [os.path.abspath(path) if path and not pipe else path for path in word.paths],
         remembered.OPTIONS: {
             "links": its.links.value,
             "name": its.name,
