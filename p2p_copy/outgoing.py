@@ -240,7 +240,8 @@ class Outgoing:
             if isinstance(page, Omitted):
                 yield page
                 continue
-            self._marks.append((page[-1].index + 1, self._omitted))
+            if self._asked:
+                self._marks.append((page[-1].index + 1, self._omitted))
             yield Page(tuple(found.entry for found in page))
             announced.append(page)
             while announced and self._is_due(announced):

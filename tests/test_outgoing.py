@@ -221,6 +221,15 @@ def test_rejections_that_matter_no_more_are_forgotten(tmp_path: Path, out: Path)
     assert len(transfer.outgoing._rejected) <= limits.SENDER_PAGE_ENTRIES + 1
 
 
+def test_pages_that_nobody_answers_leave_nothing_in_memory(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for number in range(2 * limits.SENDER_PAGE_ENTRIES):
+        (tmp_path / "source" / f"{number}").touch()
+    transfer = Transfer(tmp_path / "source", out)
+    transfer.finish()
+    assert not transfer.outgoing._marks
+
+
 def test_too_many_entries_are_reported_and_the_first_ones_arrive(
     tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
