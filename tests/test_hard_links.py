@@ -394,6 +394,24 @@ def test_a_file_that_has_another_number_by_now_gets_its_other_name(tmp_path: Pat
     target.close()
 
 
+@pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.OVERWRITE])
+def test_a_copy_under_the_other_name_is_no_other_name(tmp_path: Path, conflict: Conflict) -> None:
+    """It has the same contents and time, from an earlier transfer say, and is all the same a file of its own."""
+    first = named_again("file")
+    first.digest = file_digest(b"new")
+    with Target(str(tmp_path / "out"), conflict=conflict) as target:
+        deliver(target, first)
+        path, theirs = tmp_path / "out" / "file", tmp_path / "out" / "other"
+        shutil.copy2(path, theirs)
+        other = other_name("other", first)
+        other.digest = first.digest
+        if conflict is Conflict.REFUSE:
+            assert refusal(lambda: target.link_file(other)) is Reason.EXISTS
+        else:
+            target.link_file(other)
+        assert os.path.samefile(path, theirs) is (conflict is Conflict.OVERWRITE)
+
+
 def test_a_file_that_is_swapped_in_the_last_instant_gets_no_other_name(
     tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:

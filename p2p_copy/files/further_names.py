@@ -97,7 +97,8 @@ class FurtherNames:
         note = partial(kept.made, item, digest=digest, flushed=item.entry.size >= limits.FSYNC_FROM)
         try:
             item.name = kept.own_name(item, directory) or item.entry.name
-            if not self._is_it(original, directory, item.name):
+            there = directory.lstat(item.name)
+            if there is None or _seen(there) != self._known(original):  # a copy is a file of its own
                 policy = check(item, directory)
                 item.name = self._link(item, original, directory, policy, note)
             if (there := directory.lstat(item.name)) is not None:
