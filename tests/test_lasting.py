@@ -957,7 +957,10 @@ async def test_a_receiver_that_was_killed_knows_its_own_again(
     assert not again.remembered()
 
 
-async def test_what_somebody_else_has_put_there_meanwhile_is_not_taken_for_ones_own(tmp_path: Path) -> None:
+async def test_what_somebody_else_has_put_there_meanwhile_is_not_taken_for_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "JOURNAL_LATE", 0.0)  # or this would have to wait until it is over
     tree = tmp_path / "tree"
     tree.mkdir()
     for number in range(40):

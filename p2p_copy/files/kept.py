@@ -175,11 +175,19 @@ class Kept:
         return is_link and directory.readlink(name) == item.entry.target
 
     def unnoted(self, above: Item | None, directory: Directory) -> frozenset[str]:
-        """Return the names in a directory that the journal does not know; it lies in the entry `above`."""
+        """Return the names in a directory of what a killed process has made there and not noted.
+
+        The directory lies in the entry `above`. What has changed longer after the journal's last word than that process
+        can have lived is somebody else's, also if the whole directory is.
+        """
         self.note()
         path = f"{above.path}/" if above is not None else ""
         return frozenset(
-            name for name in directory.names() if self._journal.done(key_of(path + name)) is None
+            name
+            for name in directory.names()
+            if self._journal.done(key_of(path + name)) is None
+            and (there := directory.lstat(name)) is not None
+            and there.st_ctime <= self._last_word + limits.JOURNAL_LATE
         )
 
     def parts(self) -> frozenset[str]:

@@ -381,6 +381,24 @@ def test_what_somebody_else_has_put_into_a_directory_of_ours_is_kept(
     assert theirs.read_bytes() == b"theirs"
 
 
+@pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.SKIP, Conflict.RENAME])
+def test_what_is_newer_than_the_process_that_was_killed_is_not_its(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict
+) -> None:
+    """Somebody has made a directory of ours anew, with something in it, or has put something there."""
+    runs = Runs(tmp_path, conflict)
+    hour_ago = SimpleNamespace(time=lambda: time.time() - 3600, monotonic=time.monotonic)
+    with monkeypatch.context() as patched:
+        patched.setattr(journals, "time", hour_ago)
+        with runs.process(killed=True):
+            pass
+    theirs = runs.out / "top" / "entry"
+    theirs.write_bytes(b"theirs")
+    with runs.process(killed=False) as target, suppress(Refused):
+        VERSIONS["file"].put(target, runs.top)
+    assert theirs.read_bytes() == b"theirs"
+
+
 def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(tmp_path: Path) -> None:
     """Somebody has made a copy of hard links: nothing is written into it, and the file arrives all the same."""
     out, journal, top = tmp_path / "out", Journal(None), a_directory("top")
