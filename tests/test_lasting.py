@@ -21,6 +21,7 @@ from p2p_copy.errors import (
     PeerLost,
     RelayLost,
     RelayUnreachable,
+    TooMuch,
     UsageError,
     WrongCode,
 )
@@ -678,7 +679,7 @@ async def test_who_never_met_anybody_leaves_nothing_to_go_on_with(tmp_path: Path
 
 
 @pytest.mark.parametrize("role", ["sending", "receiving"])
-async def test_wrong_codes_leave_nothing_to_go_on_with(tmp_path: Path, role: str) -> None:
+async def test_wrong_codes_leave_no_more_than_that_the_code_is_used_up(tmp_path: Path, role: str) -> None:
     (tmp_path / "file").touch()
 
     async def both(its: dict[str, Any]) -> None:
@@ -687,6 +688,19 @@ async def test_wrong_codes_leave_nothing_to_go_on_with(tmp_path: Path, role: str
         both = await copy([tmp_path / "file"], tmp_path / "out", receiver_code=other, **options)
         assert isinstance(both.sent, WrongCode)
         raise both.sent
+
+    assert await failed(tmp_path, both)
+    ((_, facts, _),) = States(str(tmp_path / "states")).all()
+    assert facts == {"spent": True}
+
+
+async def test_who_takes_nothing_of_what_there_is_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"more than nothing")
+
+    async def both(its: dict[str, Any]) -> None:
+        both = await copy([tmp_path / "file"], tmp_path / "out", receiving={"max_size": 0, **its})
+        assert isinstance(both.received, TooMuch)
+        raise both.received
 
     assert not await failed(tmp_path, both)
 

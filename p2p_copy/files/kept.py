@@ -287,9 +287,12 @@ class Kept:
             self._journal.commit()
 
     def rest(self) -> None:
-        """Let the journal know all that was made, and that this is all, unless a process was killed before."""
+        """Let the journal know all that was made, and that this is all, unless a process was killed before.
+
+        If it is nothing, the journal stays empty: there is nothing to go on with.
+        """
         self.note()
-        if not self.killed:
+        if not self.killed and not self._journal.empty:
             self._journal.set_done(_ALL_IS_NOTED, Done(b"", b"", "", True))
 
     def intend(self, item: Item, name: str) -> None:

@@ -399,6 +399,12 @@ def test_what_is_newer_than_the_process_that_was_killed_is_not_its(
     assert theirs.read_bytes() == b"theirs"
 
 
+def test_who_has_made_nothing_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+    journal = Journal(None)
+    Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)).close(keep=True)
+    assert journal.empty
+
+
 def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(tmp_path: Path) -> None:
     """Somebody has made a copy of hard links: nothing is written into it, and the file arrives all the same."""
     out, journal, top = tmp_path / "out", Journal(None), a_directory("top")
