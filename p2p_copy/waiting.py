@@ -156,7 +156,7 @@ class Wait:
             now = trio.current_time()
             if now >= self._until:
                 raise NobodyCame(
-                    f"The other side did not come to {self._address} within {self._seconds:g} s. {HINT}"
+                    f"The other side did not come to {self._address} within {round(self._seconds, 1):g} s. {HINT}"
                 )
             place = self._settled(now)
             alone = len(self._places) == 1
