@@ -80,10 +80,16 @@ class FurtherNames:
                 if there is not None and there.st_size == item.entry.size:
                     self.note(item, there)
 
-    def put(self, item: Item, directory: Directory, check: Callable[[Item, Directory], Conflict]) -> None:
+    def put(
+        self,
+        item: Item,
+        directory: Directory,
+        check: Callable[[Item, Directory], Conflict],
+        make_way: Callable[[Item, Directory], None],
+    ) -> None:
         """Give the file of which `item` is another name that name, in this directory.
 
-        `check` says what is to be done if the name is taken, or that it is refused.
+        `check` says what is to be done if the name is taken, or that it is refused; `make_way` removes what is ours.
 
         Raises:
             Refused: the file is not there, or not as this transfer has put it there; the name is taken; or this file
@@ -100,7 +106,7 @@ class FurtherNames:
             there = directory.lstat(item.name)
             if there is None or _seen(there) != self._known(original):  # a copy is a file of its own
                 policy = check(item, directory)
-                item.name = self._link(item, original, directory, policy, note)
+                item.name = self._link(item, original, directory, policy, note, make_way)
             if (there := directory.lstat(item.name)) is not None:
                 note(there, name=item.name)
         except FileNotFoundError:
@@ -111,7 +117,13 @@ class FurtherNames:
             fail(error)
 
     def _link(
-        self, item: Item, original: Item, directory: Directory, conflict: Conflict, note: Callable[..., None]
+        self,
+        item: Item,
+        original: Item,
+        directory: Directory,
+        conflict: Conflict,
+        note: Callable[..., None],
+        make_way: Callable[[Item, Directory], None],
     ) -> str:
         def intend(name: str, there: os.stat_result) -> None:
             note(there, name=name)
@@ -126,6 +138,7 @@ class FurtherNames:
             there = directory.lstat(temporary)
             if there is None or not self._is_it(original, directory, temporary):
                 raise Refused(Reason.ORIGINAL)
+            make_way(item, directory)
             return conflicts.move(conflict, directory, temporary, item.entry.name, there, intend)
         finally:
             # It is still there if it failed, or if a rename found that both names were of the same file already.

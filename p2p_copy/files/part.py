@@ -188,11 +188,14 @@ class Part:
         self.flushed = self._at
 
     def publish(
-        self, intend: Callable[[str, os.stat_result], None] | None = None
+        self,
+        intend: Callable[[str, os.stat_result], None] | None = None,
+        make_way: Callable[[], None] = lambda: None,
     ) -> tuple[str, os.stat_result]:
         """Give the file its attributes and its name; return that, and what the system says of it.
 
-        If its own name is taken, `intend` is told of both before another one is. After an error the part is gone.
+        `make_way` is called once the disk has all of it, before it gets its name. If its own name is taken, `intend`
+        is told of both before another one is. After an error the part is gone.
 
         Raises:
             Refused: its name was taken meanwhile, or the directory takes no more files.
@@ -201,6 +204,7 @@ class Part:
         """
         try:
             there = self._seal()
+            make_way()
             return self._move(there, intend), there
         except (OSError, ValueError) as error:
             fail(error)

@@ -266,16 +266,11 @@ class Target:
         assert item.digest is not None, "a file that is complete has one"
         note = partial(self.kept.made, item, digest=item.digest, flushed=item.entry.size >= limits.FSYNC_FROM)
 
-        if own := self.kept.own_name(item, self._parent(item)):
-            self.kept.intend(
-                item, own
-            )  # or the new one would be nobody's, were we killed before that is noted
-
         def intend(name: str, there: os.stat_result) -> None:
             note(there, name=name)  # or it would come again under one more name, were we killed now
             self.kept.write()
 
-        item.name, there = part.publish(intend)
+        item.name, there = part.publish(intend, partial(self._make_way, item, self._parent(item)))
         note(there, name=item.name)
         self._names.note(item, there)
 
@@ -286,7 +281,7 @@ class Target:
 
     def link_file(self, item: Item) -> None:
         """Give a file that this transfer has brought another name; it raises what `FurtherNames.put` does."""
-        self._names.put(item, self._parent(item), self._check)
+        self._names.put(item, self._parent(item), self._check, self._make_way)
 
     def discard(self, item: Item) -> None:
         """Throw away what was begun of a file."""
@@ -307,6 +302,7 @@ class Target:
         if directories.HANDLES and policy is not Conflict.OVERWRITE and len(data) < limits.FSYNC_FROM:
             try:
                 self._remove_part(item, directory)
+                self._make_way(item, directory)
                 there = put_new(directory, item.entry, data, self.kept.tag)
             except FileExistsError:
                 if policy is not Conflict.RENAME:
@@ -326,28 +322,39 @@ class Target:
             part.discard()
 
     def _check(self, item: Item, directory: Directory) -> Conflict:
-        """Return what is to be done if the name of a file is taken, unless it may not be taken and is."""
+        """Return what is to be done if the name of a file is taken, unless it may not be taken and is.
+
+        Nothing is changed: the file may be long in coming. `_make_way` comes right before it gets its name.
+        """
         try:
-            if own := self.kept.own_name(item, directory):
-                there = directory.lstat(own)
-                if own == item.entry.name and there is not None and stat.S_ISREG(there.st_mode):
-                    return Conflict.OVERWRITE  # an earlier link brought what the sender has changed since
-                self.kept.intend(item, own)
-                directory.unlink(own)
-            if self._was_left(item, directory):
+            own = self.kept.own_name(item, directory)
+            if own == item.entry.name or self._was_left(item, directory):
                 there = directory.lstat(item.entry.name)
                 if there is not None and stat.S_ISREG(there.st_mode):
-                    return Conflict.OVERWRITE
-                directory.unlink(item.entry.name)
+                    return Conflict.OVERWRITE  # an earlier link brought what the sender has changed since
+            elif self._conflict is not Conflict.RENAME and not directory.created:
+                conflicts.check(self._conflict, directory, item.entry.name)  # by RENAME another name will do
             if directory.created:
                 # Nobody else has put anything there: what is there came with this transfer, and is not to be replaced.
                 ours = self._conflict is Conflict.OVERWRITE
                 return Conflict.REFUSE if ours else self._conflict
-            if self._conflict is not Conflict.RENAME:  # then another name will do
-                conflicts.check(self._conflict, directory, item.entry.name)
         except (OSError, ValueError) as error:
             fail(error)
         return self._conflict
+
+    def _make_way(self, item: Item, directory: Directory) -> None:
+        """Remove what an earlier link or process of ours has made of a file, unless a file replaces it in one step.
+
+        What comes in its place is ours then, even if we are killed before that is noted.
+        """
+        own = self.kept.own_name(item, directory)
+        if own:
+            self.kept.intend(item, own)
+        elif self._was_left(item, directory):
+            own = item.entry.name
+        there = directory.lstat(own) if own else None
+        if there is not None and not (own == item.entry.name and stat.S_ISREG(there.st_mode)):
+            directory.unlink(own)
 
     def _was_left(self, item: Item, directory: Directory) -> bool:
         """Return whether what has an entry's name, and is no directory, was made by a process of ours that was killed.

@@ -399,6 +399,27 @@ def test_what_is_newer_than_the_process_that_was_killed_is_not_its(
     assert theirs.read_bytes() == b"theirs"
 
 
+def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tmp_path: Path) -> None:
+    out, journal = tmp_path / "out", Journal(None)
+    out.mkdir()
+    (out / "file").write_bytes(b"there before")
+    with closing(Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal))) as target:
+        deliver(target, a_file("file"), b"old")
+        target.close(keep=True)
+    newer = a_file("file", size=2 * limits.SEGMENT)
+    target = Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal))
+    target.check_file(newer)
+    target.begin_file(newer).write(b"n")
+    target.close(keep=True)  # the link is lost
+    (out / "file (1)").unlink(missing_ok=True)
+    (out / "file (1)").write_bytes(b"theirs")
+    with Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal)) as target:
+        target.check_file(newer)
+        deliver(target, newer, bytes(2 * limits.SEGMENT))
+    assert (out / "file (1)").read_bytes() == b"theirs"
+    assert (out / "file (2)").read_bytes() == bytes(2 * limits.SEGMENT)
+
+
 def test_who_has_made_nothing_has_nothing_to_go_on_with(tmp_path: Path) -> None:
     journal = Journal(None)
     Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)).close(keep=True)
