@@ -190,12 +190,12 @@ class Part:
     def publish(
         self,
         intend: Callable[[str, os.stat_result], None] | None = None,
-        make_way: Callable[[], None] = lambda: None,
+        look_again: Callable[[], Conflict] | None = None,
     ) -> tuple[str, os.stat_result]:
         """Give the file its attributes and its name; return that, and what the system says of it.
 
-        `make_way` is called once the disk has all of it, before it gets its name. If its own name is taken, `intend`
-        is told of both before another one is. After an error the part is gone.
+        `look_again` says what is to be done if its name is taken, once the disk has all of it. If it is taken, `intend`
+        is told of another one before it is given. After an error the part is gone.
 
         Raises:
             Refused: its name was taken meanwhile, or the directory takes no more files.
@@ -204,7 +204,8 @@ class Part:
         """
         try:
             there = self._seal()
-            make_way()
+            if look_again is not None:
+                self._conflict = look_again()
             return self._move(there, intend), there
         except (OSError, ValueError) as error:
             fail(error)

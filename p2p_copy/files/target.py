@@ -270,7 +270,13 @@ class Target:
             note(there, name=name)  # or it would come again under one more name, were we killed now
             self.kept.write()
 
-        item.name, there = part.publish(intend, partial(self._make_way, item, self._parent(item)))
+        def look_again() -> Conflict:
+            directory = self._parent(item)
+            policy = self._check(item, directory)  # what had its name may be somebody else's by now
+            self._make_way(item, directory)
+            return policy
+
+        item.name, there = part.publish(intend, look_again)
         note(there, name=item.name)
         self._names.note(item, there)
 

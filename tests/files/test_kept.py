@@ -420,6 +420,21 @@ def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tm
     assert (out / "file (2)").read_bytes() == bytes(2 * limits.SEGMENT)
 
 
+def test_what_somebody_has_put_in_place_of_ours_while_the_next_version_came_is_kept(tmp_path: Path) -> None:
+    out, journal = tmp_path / "out", Journal(None)
+    with closing(Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal))) as target:
+        deliver(target, a_file("file"), b"old")
+        target.close(keep=True)
+    newer = a_file("file", size=2 * limits.SEGMENT)
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.begin_file(newer).write(bytes(2 * limits.SEGMENT))
+        (out / "file").unlink()
+        (out / "file").write_bytes(b"theirs")
+        with pytest.raises(Refused):
+            target.publish(newer)
+    assert (out / "file").read_bytes() == b"theirs"
+
+
 def test_who_has_made_nothing_has_nothing_to_go_on_with(tmp_path: Path) -> None:
     journal = Journal(None)
     Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)).close(keep=True)
