@@ -82,11 +82,20 @@ def reason_of(error: OSError | ValueError) -> Reason:
 
 
 def open_itself(found: Found) -> int:
-    """Open a file or directory that the walk has found, to ask what it is like; `OSError` if it is gone."""
+    """Open a file or directory that the walk has found, to ask what it is like.
+
+    Raises:
+        OSError: it is gone.
+        SystemFailed: this process can open no more files.
+
+    """
     fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
-    if not is_same(found, os.fstat(fd)):
+    try:
+        if not is_same(found, os.fstat(fd)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    except BaseException:
         os.close(fd)
-        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+        raise
     return fd
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from p2p_copy.errors import SystemFailed
+from p2p_copy.files.reading import open_itself
 from p2p_copy.files.source import Found, open_source, read_whole, walk
 from p2p_copy.files.target import Target
 from p2p_copy.options import Conflict, Links
@@ -32,6 +34,21 @@ def test_a_file_is_not_unreadable(tmp_path: Path, read: object) -> None:
     assert callable(read)
     with no_more_files(), pytest.raises(SystemFailed):
         read(found)
+
+
+def test_a_file_that_cannot_be_looked_up_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    (tmp_path / "tree" / "file").write_text("x")
+    *_, found = walk([str(tmp_path / "tree")], links=Links.KEEP, portable_names=True)
+    assert isinstance(found, Found)
+    (tmp_path / "again").write_text("x")
+    (tmp_path / "again").rename(tmp_path / "tree" / "file")  # so that another number is to be looked up
+    last = os.open(os.devnull, os.O_RDONLY)
+    with no_more_files():
+        os.close(last)
+        with pytest.raises(SystemFailed):
+            open_itself(found)
+        os.close(os.open(os.devnull, os.O_RDONLY))
 
 
 def test_the_output_directory_is_not_to_blame(tmp_path: Path) -> None:
