@@ -51,7 +51,7 @@ class Record(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a receipt says behind its entries; `complete` if it is the receiver's, who knows what became of each."""
+    """What a receipt says behind its entries."""
 
     root: bytes
     files: int
@@ -59,10 +59,9 @@ class Summary(NamedTuple):
     failures: int
     skipped: int
     undelivered: int
-    complete: bool
 
 
-_HEADER: Final = frozenset(("format", "role", *Summary._fields))
+_HEADER: Final = frozenset(("format", *Summary._fields))
 
 
 class ReceiptReader:
@@ -138,8 +137,9 @@ class ReceiptReader:
         files, size, failures, skipped, undelivered = (
             _whole(header.get(key), key) for key in ("files", "size", "failures", "skipped", "undelivered")
         )
-        root, complete = _hash(header.get("root"), "root"), header.get("role") == "receiver"
-        self._summary = Summary(root, files, size, failures, skipped, undelivered, complete)
+        self._summary = Summary(
+            _hash(header.get("root"), "root"), files, size, failures, skipped, undelivered
+        )
 
     def _entries(self, stream: JsonStream) -> Iterator[Record]:
         for self._at, value in enumerate(stream.array_values(), 1):

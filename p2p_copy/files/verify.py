@@ -312,11 +312,14 @@ class _Check:
             if (status.st_uid, status.st_gid) != ids:
                 return f"belongs to {status.st_uid}:{status.st_gid} instead of {ids[0]}:{ids[1]}"
         if extra.xattrs_digest and sys.platform == "linux":
-            fd = directory.read(name)
             try:
-                xattrs = attributes.read(fd)
-            finally:
-                os.close(fd)
+                fd = directory.read(name)
+                try:
+                    xattrs = attributes.read(fd)
+                finally:
+                    os.close(fd)
+            except OSError as error:
+                return f"has extended attributes that cannot be read: {said(error)}"
             if brief(Extra(xattrs=xattrs)).xattrs_digest != extra.xattrs_digest:
                 return "has other extended attributes"
         return None

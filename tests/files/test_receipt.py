@@ -106,7 +106,7 @@ def test_what_was_written_is_read(receipt: Path) -> None:
     write_example(receipt)
     with ReceiptReader(str(receipt)) as reader:
         directory, file, link, missing = reader.records()
-        assert reader.summary == Summary(b"\1" * 32, 1, 3, 1, 0, undelivered=1, complete=True)
+        assert reader.summary == Summary(b"\1" * 32, 1, 3, 1, 0, undelivered=1)
     assert directory == (("tree",), A_DIRECTORY, None, True, False)
     assert file == (("tree", "größe"), A_FILE, DIGEST, True, False)
     assert link == (("tree", 'a "link"'), A_LINK, None, True, False)
@@ -825,6 +825,27 @@ def test_special_bits_are_told_with_the_mode(tmp_path: Path, receipt: Path) -> N
     (top / "file").chmod(0o644)
     (top / "directory").chmod(0o2755)  # inherited
     assert differences(receipt, top, times=True)[1] == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Python reads extended attributes on Linux only")
+def test_extended_attributes_that_cannot_be_read_differ(
+    tmp_path: Path, receipt: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = tmp_path / "out"
+    top.mkdir()
+    (top / "file").write_text("one")
+    try:
+        os.setxattr(top / "file", "user.a", b"b")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    monkeypatch.setattr(limits, "MAX_XATTRS", 0)  # so that there are more than may be told
+    writer, root = ReceiptWriter(str(receipt)), RootDigest()
+    entry = Entry(Kind.FILE, 0, "file", size=3, extra=Extra(xattrs_digest=bytes(32)))
+    writer.add("file", entry, digest_of(top / "file"))
+    root.add(entry, digest_of(top / "file"))
+    writer.publish(**ENDS | {"root": root.digest(), "files": 1, "size": 3})
+    told = differences(receipt, top, preserved=True)[1]
+    assert told["file"].startswith("has extended attributes that cannot be read: ")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these")
