@@ -140,6 +140,11 @@ class Outgoing:
         self.size = 0
         self.spared = 0
 
+    def close(self) -> None:
+        """Let go of what is open, wherever this is; after that there is nothing more."""
+        self._records.close()
+        self._walk.close()
+
     def reject(self, index: int, reason: Reason) -> None:
         """Say that the receiver does not take this entry; what of it was not sent yet will not be.
 
@@ -205,7 +210,7 @@ class Outgoing:
         self._sent.commit(sum(map(len, records)))
         return records
 
-    def _pack(self) -> Iterator[bytes | Pause]:
+    def _pack(self) -> Generator[bytes | Pause, None, None]:
         session = self._session
         holes = 0  # bytes that the record under way skips
         for message in self._messages():

@@ -248,7 +248,11 @@ class _Sending:
         )
         names = accept.portable_names
         look = partial(count, self._paths, links=self._links, portable_names=names, selection=self._selection)
-        receipt = await _stream(link, session, outgoing, look, self._observer)
+        try:
+            receipt = await _stream(link, session, outgoing, look, self._observer)
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: it closes a few directories and one file
+                await trio.to_thread.run_sync(outgoing.close)
         if outgoing.untold:
             self._once.tell(UNTOLD)
         if outgoing.unfinished:

@@ -19,6 +19,7 @@ from p2p_copy.options import Conflict, Links
 from p2p_copy.outgoing import Outgoing
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Message, Offer, Reason, Receipt, Reject
+from tests.files.helpers import open_handles
 from tests.keys import both_sessions
 from tests.trees import leftovers
 
@@ -219,6 +220,20 @@ def test_rejections_that_matter_no_more_are_forgotten(tmp_path: Path, out: Path)
     transfer = Transfer(tmp_path / "source", out)
     transfer.finish()
     assert len(transfer.outgoing._rejected) <= limits.SENDER_PAGE_ENTRIES + 1
+
+
+def test_what_was_open_is_closed_when_a_link_is_lost(tmp_path: Path, out: Path) -> None:
+    inner = tmp_path / "source" / "inner"
+    inner.mkdir(parents=True)
+    for number in range(2 * limits.SENDER_PAGE_ENTRIES):
+        (inner / f"{number}").write_bytes(bytes(limits.CHUNK // limits.SENDER_PAGE_ENTRIES))
+    transfer = Transfer(tmp_path / "source", out)
+    before = open_handles()
+    transfer.step()
+    transfer.target.close()
+    transfer.outgoing.close()
+    assert len(os.listdir("/proc/self/fd")) < before  # without those of the target, too
+    assert transfer.outgoing.next_records() == []
 
 
 def test_pages_that_nobody_answers_leave_nothing_in_memory(tmp_path: Path, out: Path) -> None:

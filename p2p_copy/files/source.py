@@ -42,7 +42,7 @@ from p2p_copy.protocol import names
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from p2p_copy.files.first_names import FirstName
     from p2p_copy.files.reading import Identity
@@ -130,7 +130,7 @@ def walk(
     portable_names: bool,
     selection: Selection = EVERYTHING,
     own: Own = NOTHING_OWN,
-) -> Iterator[Found | Omitted]:
+) -> Generator[Found | Omitted, None, None]:
     """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
 
     What is named is known by its last component, a link by its own name; "." and ".." by the directory's real
