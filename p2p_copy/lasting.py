@@ -139,6 +139,12 @@ class Memory:
         """Whether the code may not be used any more."""
         return self._knowledge.spent
 
+    async def begin(self) -> None:
+        """Write down by what this transfer knows its own files again, before there is any: a kill may come any time."""
+        if self._state is not None and CLAIM not in self._state.facts:
+            self._state.facts[CLAIM] = self.claim
+            await self._write()
+
     def without_code(self) -> None:
         """Go by tickets alone: nobody has told this process the code."""
         self._knowledge = replace(self._knowledge, has_code=False)

@@ -144,7 +144,7 @@ async def receive(
     done = failed = False  # who is stopped is remembered even if all is here: the sender may not know it
     try:
         if receiving.report is None and receiving.begun:
-            await trio.to_thread.run_sync(receiving.probe)
+            await receiving.probe()
         try:
             report = await alongside(pipe.write, partial(converse, partner, memory, receiving.tell))
         except Exception as error:
@@ -213,8 +213,12 @@ class _Receiving:
         self._began: float | None = None
         self.report = memory.report
 
-    def probe(self) -> None:
+    async def probe(self) -> None:
         """Find out whether there is a place to write to, before anybody is called."""
+        await self._memory.begin()
+        await trio.to_thread.run_sync(self._probe)
+
+    def _probe(self) -> None:
         if not self._pipe.is_asked_for:
             self._target().close()
         if self._file is not None:  # it may lie in the output directory, which is there only now
@@ -290,7 +294,7 @@ class _Receiving:
         """Let the user decide, once, and find out whether there is a place to write to."""
         if not self.begun and self._question is not None:
             await self._question.put(link, session, self._observer, stream=offer.pipe)
-            await trio.to_thread.run_sync(self.probe)
+            await self.probe()
             self.begun = True
             self._observer.accepted()
 

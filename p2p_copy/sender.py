@@ -138,6 +138,7 @@ async def send(
             for sentence in await trio.to_thread.run_sync(look_at, places):
                 watcher.notice(sentence)
         if file is not None and memory.report is None:
+            await memory.begin()
             await trio.to_thread.run_sync(file.probe)
         try:
             report = await alongside(pipe.read, partial(converse, partner, memory, sending.tell))

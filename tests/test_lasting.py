@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from blake3 import blake3
 
 from p2p_copy import limits, sender
 from p2p_copy.errors import (
@@ -26,8 +27,9 @@ from p2p_copy.errors import (
     WrongCode,
 )
 from p2p_copy.files import journal
+from p2p_copy.files.directories import Directory
 from p2p_copy.files.journal import KEY, Done
-from p2p_copy.files.part import temporary_name
+from p2p_copy.files.part import has_tag, temporary_name
 from p2p_copy.files.states import States
 from p2p_copy.incoming import Incoming
 from p2p_copy.lasting import Memory
@@ -935,6 +937,28 @@ async def test_patience_that_ended_leaves_no_receipt(tmp_path: Path) -> None:
         )
     assert isinstance(both.sent, PeerLost | RelayLost)
     assert sorted(os.listdir(tmp_path)) == ["file", "out"]
+
+
+async def test_what_is_put_into_the_output_directory_is_known_after_a_kill_at_any_moment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its name leads to what is on the disk by then, and not only to what this process remembers."""
+    (tmp_path / "file").write_bytes(b"words")
+    states = States(str(tmp_path / "state"))
+    known: list[bool] = []
+    close_new = Directory.close_new
+
+    def look(self: Directory, name: str) -> None:
+        ((_, facts, _),) = states.all()
+        tag = blake3(facts.get("claim", "").encode()).hexdigest(length=4)
+        known.append(has_tag(name, tag))
+        close_new(self, name)
+
+    monkeypatch.setattr(Directory, "close_new", look)
+    both = await copy([tmp_path / "file"], tmp_path / "out", receiving={"state": states.create(ID, {})})
+    assert both.reports[1].files == 1
+    assert len(known) > 1, "what shows that it can be written to, and what marks it"
+    assert all(known)
 
 
 @pytest.mark.parametrize("interval", [0.01, 1e9])
