@@ -279,11 +279,11 @@ class _Programs:
         await self._sender.ended()
 
     def _may_be_spent(self) -> bool:
-        """Return whether an accident may have met the key exchange between its last two messages.
+        """Return whether an accident may have met the key exchange after the receiver's proof.
 
-        Whoever has the receiver's proof may have tried one guess on it, so the code is spent then.
+        Whoever has that may have tried one guess on it, so the code is spent then, for whoever comes next, too.
         """
-        return bool(self._hit & {"sender", "relay"}) and not self._receiver.says(MET)
+        return bool(self._hit) and not any(MET in said for said in self._receiver.logs)
 
     async def _watch(self, scope: trio.CancelScope) -> None:
         """End all when nothing moves any more."""
