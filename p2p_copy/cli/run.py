@@ -107,15 +107,15 @@ def run_transfer(
         lasts: it can be gone on with later.
 
     Raises:
-        Interrupted: a signal came.
+        Interrupted: a signal came before it was done.
         DeadlineReached: the time is over, and the transfer has stopped in good order.
         P2PCopyError: the transfer failed, or the code that nobody knows yet could not be written.
         BrokenPipeError: whoever was to read the code has gone.
 
     """
+    reports: list[Report] = []
 
     async def drawn() -> Report:
-        reports: list[Report] = []
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_draw, progress)
             with trio.move_on_after(math.inf if deadline is None else deadline):
@@ -127,6 +127,10 @@ def run_transfer(
 
     try:
         return run(drawn, lambda: progress.notice(_TELLING))
+    except Interrupted:
+        if not reports:
+            raise
+        return reports[0]  # the signal came when all was done, and nothing is remembered with which to go on
     finally:
         progress.close()
 

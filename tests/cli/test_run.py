@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import signal
 import subprocess
 import sys
@@ -9,9 +10,12 @@ import sys
 import pytest
 import trio
 
-from p2p_copy.cli.failure import first_of
-from p2p_copy.cli.run import run
+from p2p_copy.cli.failure import Interrupted, first_of
+from p2p_copy.cli.progress import Progress
+from p2p_copy.cli.run import run, run_transfer
+from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import WrongCode
+from p2p_copy.observe import Report
 
 STUBBORN = """
 import trio
@@ -44,6 +48,31 @@ def test_an_error_of_a_story_comes_out() -> None:
     with pytest.raises(BaseExceptionGroup) as caught:
         run(story)
     assert isinstance(first_of(caught.value), WrongCode)
+
+
+def test_a_signal_that_comes_when_all_is_done_changes_nothing() -> None:
+    """The state is gone by then, so the same command would begin anew and wait for nobody."""
+    report = Report(1, 5, 0, 0, "00", 0.1)
+
+    async def story() -> Report:
+        with trio.CancelScope(shield=True):  # as the state is removed
+            signal.raise_signal(signal.SIGTERM)
+            await trio.sleep(0.01)
+        return report
+
+    progress = Progress(Terminal(io.StringIO(), io.StringIO()), verb="Sent")
+    assert run_transfer(story, progress, None, lasts=True) is report
+
+
+def test_a_signal_that_comes_before_ends_a_transfer() -> None:
+    async def story() -> Report:
+        signal.raise_signal(signal.SIGTERM)
+        await trio.sleep_forever()
+        raise AssertionError
+
+    progress = Progress(Terminal(io.StringIO(), io.StringIO()), verb="Sent")
+    with pytest.raises(Interrupted):
+        run_transfer(story, progress, None, lasts=True)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
