@@ -71,7 +71,7 @@ class StandardInput:
         _widen(self._fd)
 
     def read(self) -> bytes:
-        """Return what is there, up to `limits.STREAM_READ` bytes; wait if that is nothing. None is the end.
+        """Return what is there, up to `limits.STREAM_READ` bytes, and wait for it if that is nothing; no bytes are the end.
 
         Raises:
             PipeFailed: the system cannot read it.
@@ -204,7 +204,7 @@ def first_line(most: int) -> bytes:
 
 
 def _read(fd: int, size: int) -> bytes:
-    """Return what is there; wait if that is nothing. None is the end."""
+    """Return what is there, and wait for it if that is nothing; no bytes are the end."""
     while True:
         try:
             return os.read(fd, size)
