@@ -24,7 +24,7 @@ from p2p_copy.protocol.names import PARTIAL_PREFIX
 
 if TYPE_CHECKING:
     from p2p_copy.files.directories import Directory
-    from p2p_copy.files.source import Found
+    from p2p_copy.files.found import Found
 
 _NAMES: Final = 1024
 """Names of users and groups whose numbers are remembered."""

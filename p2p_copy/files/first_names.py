@@ -14,35 +14,13 @@ import os
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
-from p2p_copy.files.reading import OPEN, OPEN_NO_LINK, identity_of
+from p2p_copy.files.found import FirstName, identity_of
+from p2p_copy.files.reading import OPEN, OPEN_NO_LINK
 from p2p_copy.protocol.messages import Extra, Kind
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source import Found
+    from p2p_copy.files.found import Found
     from p2p_copy.protocol.messages import Entry
-
-
-class FirstName:
-    """The first of a file's names, and the one under which its contents were sent.
-
-    Attributes:
-        index: the first one's number in the manifest.
-        sent: the number of the last one that was sent with contents; the first one's until then.
-        path: where that lies; it is, or may be, a link if it is `followed`.
-        digest: that of the file, once it was sent whole.
-        gone: what was sent is not what the receiver took, or nothing could be sent.
-
-    """
-
-    __slots__ = ("digest", "followed", "gone", "identity", "index", "path", "sent")
-
-    def __init__(self, found: Found) -> None:
-        self.index = self.sent = found.index
-        self.identity = found.identity
-        self.path = found.path
-        self.followed = found.followed
-        self.digest: bytes | None = None
-        self.gone = False
 
 
 class FirstNames:

@@ -19,7 +19,7 @@ from p2p_copy.protocol.names import is_unfinished
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p_copy.files.source import Found
+    from p2p_copy.files.found import Found
 
 __all__ = ["NOTHING_OWN", "Own", "is_unfinished"]
 

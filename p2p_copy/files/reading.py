@@ -13,7 +13,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
 from p2p_copy.errors import exhausted
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from p2p_copy.files.source import Found
+    from p2p_copy.files.found import Found
 
-Identity: TypeAlias = tuple[int, int, int, int]
-"""Device, inode, size, time of modification in ns."""
 
 OPEN: Final = (
     os.O_RDONLY
@@ -60,11 +58,6 @@ class SourceFailed(Exception):
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.name)
         self.reason = reason
-
-
-def identity_of(status: os.stat_result) -> Identity:
-    """Return what tells this file, as it is, from any other."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def reason_of(error: OSError | ValueError) -> Reason:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.files.journal import Begun, Done, key_of
 
 if TYPE_CHECKING:
+    from p2p_copy.files.found import Found
     from p2p_copy.files.journal import Journal
-    from p2p_copy.files.source import Found
 
 _IDENTITY: Final = struct.Struct(">QQQq")
 

@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
 from p2p_copy.files.directories import is_link
+from p2p_copy.files.found import Found, identity_of
 from p2p_copy.files.found_again import is_same
 from p2p_copy.files.own import NOTHING_OWN, Own, OwnHere, is_unfinished
 from p2p_copy.files.reading import (
     OPEN,
     SourceFailed,
     SourceFile,
-    identity_of,
     open_source,
     read_whole,
     reason_of,
@@ -44,8 +44,6 @@ from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from p2p_copy.files.first_names import FirstName
-    from p2p_copy.files.reading import Identity
 
 __all__ = [
     "UNFINISHED",
@@ -70,57 +68,6 @@ _MOST_TIME: Final = 2**63 - 1
 
 _EXCLUDED: Final = Omitted("", Reason.EXCLUDED)
 UNFINISHED: Final = Omitted("", Reason.OWN)
-
-
-class Found:
-    """Something that can be sent.
-
-    Attributes:
-        entry: what the manifest says of it.
-        path: where it is, for the operating system.
-        parent: the directory in which it was found, None for what the user named.
-        followed: `path` is, or may be, a link that leads to it.
-        identity: device, inode, size and time (ns) as the walk has seen them.
-        names: how many links the file system has to it.
-        owner: numbers of its user and group.
-        index: its number in the manifest; the consumer's, -1 until set.
-        first: what is known of it under its first name, if it has several and they are kept; the consumer's.
-        pruned: set by the consumer of the walk to a directory of which it wants no more.
-
-    """
-
-    __slots__ = (
-        "entry",
-        "first",
-        "followed",
-        "identity",
-        "index",
-        "names",
-        "owner",
-        "parent",
-        "path",
-        "pruned",
-    )
-
-    def __init__(
-        self, entry: Entry, path: str, parent: Found | None, status: os.stat_result, *, followed: bool
-    ) -> None:
-        self.entry = entry
-        self.path = path
-        self.parent = parent
-        self.followed = followed
-        self.identity: Identity = identity_of(status)
-        self.names = status.st_nlink
-        self.owner = status.st_uid, status.st_gid
-        self.index = -1
-        self.first: FirstName | None = None
-        self.pruned = False
-
-    @property
-    def inner_path(self) -> str:
-        """Its path inside the transfer, as the receiver names it."""
-        name = self.entry.name
-        return f"{self.parent.inner_path}/{name}" if self.parent is not None else name
 
 
 def walk(
