@@ -71,7 +71,7 @@ class StandardInput:
         _widen(self._fd)
 
     def read(self) -> bytes:
-        """Return what is there, up to `limits.STREAM_READ` bytes, and wait for it if that is nothing; no bytes are the end.
+        """Return what is there, up to `limits.STREAM_READ` bytes, waiting if that is nothing; no bytes are the end.
 
         Raises:
             PipeFailed: the system cannot read it.
