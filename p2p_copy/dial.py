@@ -35,7 +35,7 @@ from p2p_copy.errors import (
 )
 from p2p_copy.tap import Held, Tap
 from p2p_copy.tcp import TCPStream
-from p2p_copy.tls import TLSStream
+from p2p_copy.tls import UNKNOWN_ISSUER, VERIFY_FLAGS, TLSStream
 from p2p_copy.watches import within
 
 if TYPE_CHECKING:
@@ -243,6 +243,7 @@ def _client_context(ca_file: str | None) -> ssl.SSLContext:
             "another file."
         ) from None
     context.options |= ssl.OP_NO_RENEGOTIATION
+    context.verify_flags |= VERIFY_FLAGS
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
         try:
@@ -300,7 +301,14 @@ _UNKNOWN_ISSUER: Final = (
 
 def _no_tls(address: RelayAddress, first: bytes, cause: BaseException | None) -> P2PCopyError:
     if isinstance(cause, ssl.SSLCertVerificationError):
-        verdict = _VERDICTS.get(cause.verify_code, _UNKNOWN_ISSUER)
+        verdict = _VERDICTS.get(cause.verify_code)
+        if verdict is None and cause.verify_code in UNKNOWN_ISSUER:
+            verdict = _UNKNOWN_ISSUER
+        if verdict is None:  # a text of OpenSSL's own, not the other side's
+            verdict = (
+                f"is not accepted: {cause.verify_message}. Its operator must replace it, or the one of the authority "
+                "that issued it."
+            )
         return CertificateNotTrusted(f"The certificate of {address.where} {verdict}")
     if not first:
         return RelayUnreachable(

@@ -28,6 +28,7 @@ from p2p_copy.link import RelayAddress, accept, connect, parse_address
 from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.receiver import receive
 from p2p_copy.tcp import TCPStream
+from tests.certificates import Issued
 from tests.links import MAX, serving
 from tests.relay.clients import relay_running
 from tests.transfers import CODE
@@ -354,6 +355,11 @@ def secure(certificate: trustme.LeafCert, handler: Callable[[trio.abc.Stream], A
     """Return a handler that first does TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
+    return over(context, handler)
+
+
+def over(context: ssl.SSLContext, handler: Callable[[trio.abc.Stream], Awaitable[None]]) -> Any:
+    """Return the same with a context that is there already."""
 
     async def handle(stream: TCPStream) -> None:
         wrapped = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
@@ -396,6 +402,18 @@ async def test_a_certificate_that_is_not_trusted_is_said_to_be_and_why(
         with pytest.raises(CertificateNotTrusted, match=words):
             async with connect(over_tls(address), "/", ca_file=ca_file if trusted else None):
                 raise AssertionError("nobody to trust")
+
+
+async def test_an_authority_that_was_named_and_is_too_lax_is_not_called_unknown(tmp_path: Path) -> None:
+    """The same with every version of Python: only 3.13 and later check this by themselves."""
+    certificate, key, authority = Issued(lax=True).write(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    async with serving(over(context, greet)) as address:
+        with pytest.raises(CertificateNotTrusted, match="not accepted: Basic Constraints of CA cert") as told:
+            async with connect(over_tls(address), "/", ca_file=authority):
+                raise AssertionError("nobody to trust")
+    assert "--ca-file" not in str(told.value)
 
 
 @pytest.mark.fault(76, "other host")

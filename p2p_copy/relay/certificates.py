@@ -56,7 +56,7 @@ class Certificates:
         self._warned: float = math.inf
         self._reloading = trio.Lock()
         self._seen = self._fingerprint()
-        self.context, self.expires = server_context(certfile, keyfile)
+        self.context, self.expires, self._objection = server_context(certfile, keyfile)
 
     async def reload(self) -> bool:
         """Take the files as they are now; return whether they could be used. The log says which."""
@@ -64,16 +64,15 @@ class Certificates:
             # Taken first: whatever changes from now on is a reason to look again.
             self._seen = await trio.to_thread.run_sync(self._fingerprint)
             try:
-                context, expires = await trio.to_thread.run_sync(
-                    server_context, self._certfile, self._keyfile
-                )
+                proven = await trio.to_thread.run_sync(server_context, self._certfile, self._keyfile)
             except CannotListen as error:
                 events.CERTIFICATE_KEPT.log(why=str(error))
                 return False
-            if expires != self.expires:
+            if proven.expires != self.expires:
                 self._warned = math.inf
-            self.context, self.expires = context, expires
-            events.CERTIFICATE_RELOADED.log(days=round((expires - time.time()) / _DAY))
+            self.context, self.expires, self._objection = proven
+            events.CERTIFICATE_RELOADED.log(days=round((proven.expires - time.time()) / _DAY))
+        self.object()
         self.warn()
         return True
 
@@ -81,6 +80,11 @@ class Certificates:
         """Reload if one of the files is not the one that was read last. A failure is not tried again until then."""
         if await trio.to_thread.run_sync(self._fingerprint) != self._seen:
             await self.reload()
+
+    def object(self) -> None:
+        """Say in the log why clients are likely to refuse the certificate, if they are."""
+        if self._objection:
+            events.CERTIFICATE_REFUSED.log(why=self._objection)
 
     def warn(self) -> None:
         """Say in the log that the end is near, once for each of `limits.CERTIFICATE_WARNINGS`."""
@@ -96,6 +100,7 @@ class Certificates:
 
     async def watch(self, *, files: bool) -> None:
         """Warn, and if `files` also look whether there is a new certificate, until cancelled."""
+        self.object()
         while True:
             self.warn()
             await trio.sleep(limits.RELAY_CERTIFICATE_CHECK)

@@ -107,6 +107,13 @@ CERTIFICATE_KEPT: Final = Event(
     "The files cannot be used, and why.",
     single=True,
 )
+CERTIFICATE_REFUSED: Final = Event(
+    "certificate-refused",
+    logging.WARNING,
+    "! clients are likely to refuse the certificate: %(why)s",
+    "Said at the start and after each reload. A fault of the authority shows only if it is in the file, too.",
+    single=True,
+)
 CERTIFICATE_EXPIRES: Final = Event(
     "certificate-expires",
     logging.WARNING,

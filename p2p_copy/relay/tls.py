@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from p2p_copy.errors import CannotListen
+from p2p_copy.tls import UNKNOWN_ISSUER, VERIFY_FLAGS
 
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9
 """OpenSSL's X509_V_ERR numbers."""
 
+
+_CERTIFICATE: Final = re.compile(
+    "-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----.*?-----END [^\n]*-----", re.DOTALL
+)
+
+_Certificate: TypeAlias = dict[str, Any]
+"""As `ssl.SSLObject.getpeercert` has it."""
 
 Fingerprint: TypeAlias = tuple[int, ...] | None
 """What tells one file from the next that takes its name."""
@@ -29,8 +38,23 @@ def fingerprint(file: str) -> Fingerprint:
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
-def server_context(certfile: str, keyfile: str | None) -> tuple[ssl.SSLContext, float]:
-    """Return a context for a relay with this certificate, proven by one handshake, and the Unix time of its end.
+class Proven(NamedTuple):
+    """A certificate that works.
+
+    Attributes:
+        context: for handshakes.
+        expires: Unix time of its end.
+        objection: why clients are likely to refuse it all the same; empty if nothing is known against it.
+
+    """
+
+    context: ssl.SSLContext
+    expires: float
+    objection: str
+
+
+def server_context(certfile: str, keyfile: str | None) -> Proven:
+    """Return what is known of a certificate for a relay, proven by a handshake.
 
     Raises:
         CannotListen: the files cannot be read, do not belong together, or hold what no client would accept.
@@ -50,7 +74,7 @@ def server_context(certfile: str, keyfile: str | None) -> tuple[ssl.SSLContext, 
         raise CannotListen(_what_is_wrong(error)) from None
     except OSError as error:
         raise CannotListen(f"Certificate or key cannot be read: {error.strerror}.") from None
-    return context, _rehearse(context, certfile)
+    return Proven(context, *_rehearse(context, certfile))
 
 
 def _check_readable(what: str, file: str) -> None:
@@ -77,21 +101,14 @@ def _what_is_wrong(error: ssl.SSLError) -> str:
     )
 
 
-def _rehearse(context: ssl.SSLContext, certfile: str) -> float:
-    """Shake hands in memory with a client that trusts exactly what is in the file; return when that ends."""
-    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    trusting.check_hostname = False
-    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+def _rehearse(context: ssl.SSLContext, certfile: str) -> tuple[float, str]:
+    """Shake hands in memory with a client that trusts what is in the file.
+
+    Return when the certificate ends, and why clients that check all are likely to refuse it.
+    """
     try:
-        trusting.load_verify_locations(cafile=certfile)
-        client = trusting.wrap_bio(to_client, to_server)
-        server = context.wrap_bio(to_server, to_client, server_side=True)
-        for side in (client, server) * 2:
-            try:
-                side.do_handshake()
-            except ssl.SSLWantReadError:
-                continue
+        text = Path(certfile).read_text(encoding="latin-1")  # whatever stands between the certificates
+        shown = _shake_hands(context, cafile=certfile)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code == _EXPIRED:
             raise CannotListen("The certificate has expired. Renew it; no client would accept it.") from None
@@ -102,6 +119,50 @@ def _rehearse(context: ssl.SSLContext, certfile: str) -> float:
         raise CannotListen(f"The certificate cannot be used: {error.reason}.") from None
     except OSError as error:  # it was replaced or removed since it was loaded
         raise CannotListen(f"The certificate file cannot be read: {error.strerror}.") from None
-    shown = client.getpeercert()
+    return ssl.cert_time_to_seconds(str(shown["notAfter"])), _objection(context, text, shown)
+
+
+def _shake_hands(
+    context: ssl.SSLContext, flags: int = 0, cafile: str | None = None, cadata: str | None = None
+) -> _Certificate:
+    """Shake hands with a client that trusts the certificates of a file or a text; return what it is shown.
+
+    Raises:
+        SSLError: it came to nothing.
+
+    """
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | flags
+    trusting.load_verify_locations(cafile=cafile, cadata=cadata)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server) * 2:
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    shown: _Certificate | None = client.getpeercert()
     assert shown is not None, "the handshake is complete"
-    return ssl.cert_time_to_seconds(str(shown["notAfter"]))
+    return shown
+
+
+def _objection(context: ssl.SSLContext, text: str, shown: _Certificate) -> str:
+    """Return why clients are likely to refuse a certificate that works; empty if nothing is known against it.
+
+    Its authority can be looked at only if it is in the file as well.
+    """
+    certificates = _CERTIFICATE.findall(text)
+    try:
+        _shake_hands(context, VERIFY_FLAGS, cadata="\n".join(certificates[1:] or certificates))
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code not in UNKNOWN_ISSUER:  # clients may well know its issuer
+            return f"{error.verify_message}"
+    except (ssl.SSLError, ValueError):  # the rest of the file is of no use, and need not be
+        pass
+    if not any(kind in {"DNS", "IP Address"} for kind, _ in shown.get("subjectAltName", ())):
+        return "it names no host (no subjectAltName)"
+    if shown.get("issuer") == shown.get("subject"):
+        return "it is self-signed, so every client needs it as --ca-file"
+    return ""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+import trio.testing
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -16,8 +17,10 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from p2p_copy.errors import CannotListen
+from p2p_copy.relay.certificates import Certificates
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import serve
+from tests.certificates import Issued
 from tests.relay.clients import Relay, relay_running
 
 if TYPE_CHECKING:
@@ -140,3 +143,26 @@ async def test_older_tls_is_not_spoken(tls_settings: dict[str, Any]) -> None:
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
         with pytest.raises(trio.BrokenResourceError):
             await shake_hands(relay, context)
+
+
+@pytest.mark.parametrize(
+    ("issued", "chain", "words"),
+    [
+        (Issued(), True, ""),
+        (Issued(), False, ""),
+        (Issued(lax=True), True, "Basic Constraints of CA cert not marked critical"),
+        (Issued(lax=True), False, ""),  # the authority is not there to be looked at
+        (Issued(names=False), True, "it names no host"),
+        (Issued(by_itself=True), True, "it is self-signed"),
+    ],
+)
+async def test_what_clients_will_refuse_is_said_at_the_start_and_after_a_reload(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, issued: Issued, chain: bool, words: str
+) -> None:
+    certificate, key, _ = issued.write(tmp_path, chain=chain)
+    async with relay_running(certfile=certificate, keyfile=key):
+        await trio.testing.wait_all_tasks_blocked(0.01)
+    await Certificates(certificate, key).reload()
+    said = [one.getMessage() for one in caplog.records if "refuse" in one.getMessage()]
+    assert len(said) == (2 if words else 0)
+    assert all(words in line for line in said)
