@@ -24,9 +24,11 @@ from p2p_copy.files.journal import Journal
 from p2p_copy.files.states import known_directories
 from p2p_copy.meet import Appointment, meet, plain_errors
 from p2p_copy.observe import Discreet, Report
+from p2p_copy.parting import part_ways
 from p2p_copy.pauses import Pauses
 from p2p_copy.protocol import keys
 from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.reasons import farewell
 from p2p_copy.reconnect import GiveUp, Knowledge, OtherRoom, Outcome, Reconnect, Turns
 from p2p_copy.units import duration
 from p2p_copy.waiting import HINT
@@ -288,7 +290,8 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
     lost = memory.report is not None  # and its user knows
     wait = partner.wait
     pauses, turns, reconnect = Pauses(), Turns(), Reconnect(has_ticket=memory.has_ticket)
-    looking = partner
+    discreet = Discreet(partner.observer)
+    looking = partner._replace(observer=discreet)
     while True:
         if memory.knowledge.is_lost:
             raise WrongCode(_USED_UP) if partner.code else UsageError(_NO_CODE)
@@ -301,8 +304,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
             with plain_errors():
                 async with meet(looking, memory.appointment(partner, turn.room), once) as (link, session):
                     met = True
-                    if await memory.met(session):
-                        partner.observer.notice(_FORGOTTEN[partner.role])
+                    await _begin(partner, memory, link, session)
                     return await story(link, session)
         except Declined:
             wait = until - trio.current_time()
@@ -339,12 +341,23 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
             pauses = Pauses()
             turns.restart()
             partner.observer.lost(str(error), memory.seconds_left(since, wait))
-        looking = partner._replace(observer=Discreet(partner.observer)) if silent else partner
+        discreet.silent = silent
         left = memory.seconds_left(since, wait)
         if left <= 0:
             raise error
         if not silent:
             await trio.sleep(min(pauses.next(), left))
+
+
+async def _begin(partner: Partner, memory: Memory, link: Bundle, session: Session) -> None:
+    """Note that both sides have met. A failure of this side is told to the other one, which would wait for it."""
+    try:
+        partner.observer.paired()
+        if await memory.met(session):
+            partner.observer.notice(_FORGOTTEN[partner.role])
+    except Exception as error:
+        memory.told = await part_ways(link, session, farewell(error))
+        raise
 
 
 async def _guessed(memory: Memory, turn: Turn, error: WrongCode, partner: Partner) -> P2PCopyError:

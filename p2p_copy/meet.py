@@ -128,7 +128,6 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
     waiting = _waiting(partner, at.room, at.claim, wait)
     async with AsyncExitStack() as stack:
         link, welcome, its, seconds = await _met(waiting, stack, partner.role, at)
-        partner.observer.paired()
 
         @asynccontextmanager
         async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:

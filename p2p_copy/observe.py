@@ -145,15 +145,34 @@ class Observer:
 
 
 class Discreet(Observer):
-    """Passes on what is new while two sides look for each other in turn in two places."""
+    """Passes on what meetings have to say, as far as it is new.
+
+    Attributes:
+        silent: two sides look for each other in turn in two places, and nobody wants to hear of each turn.
+
+    """
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
+        self._told: set[str] = set()
+        self.silent = False
+
+    def connecting(self, relay: str) -> None:
+        """Pass it on, unless in silence."""
+        if not self.silent:
+            self._observer.connecting(relay)
+
+    def waiting(self, relay: str) -> None:
+        """Pass it on, unless in silence."""
+        if not self.silent:
+            self._observer.waiting(relay)
 
     def notice(self, sentence: str) -> None:
-        """Pass it on."""
-        self._observer.notice(sentence)
+        """Pass each sentence on once: a relay's terms are the same in every turn."""
+        if sentence not in self._told:
+            self._told.add(sentence)
+            self._observer.notice(sentence)
 
-    def paired(self) -> None:
+    def links(self, count: int) -> None:
         """Pass it on."""
-        self._observer.paired()
+        self._observer.links(count)

@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from p2p_copy import limits
-from p2p_copy.errors import PeerFailed, PeerMisbehaved, RelayRefused
+from p2p_copy.errors import NobodyCame, PeerFailed, PeerMisbehaved, RelayRefused
 from p2p_copy.files.states import States
 from p2p_copy.lasting import _FORGOTTEN
 from p2p_copy.protocol.rendezvous import Role
@@ -72,6 +72,26 @@ async def test_a_side_that_remembers_nothing_meets_one_that_does(tmp_path: Path,
                 await start_anew(again, role)
     assert again.told[other].notices == [_FORGOTTEN[Role(other)]]
     assert (again.out / "file").read_bytes() == data
+
+
+async def test_what_is_told_at_the_relay_is_told_once_however_often_two_rooms_are_looked_into(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").write_bytes(os.urandom(12_000_000))
+    async with wire(rate=1 << 30) as it:
+        again = Again(tmp_path, it, tmp_path / "file")
+        again.options["receiver"] = {"patience": 1.5}
+        async with trio.open_nursery() as nursery:
+
+            async def wait_in_vain() -> None:
+                with pytest.raises(NobodyCame):
+                    await again.start("receiver")
+
+            nursery.start_soon(wait_in_vain)
+            await again.until_sent("sender", 6_000_000)
+    told = again.told["receiver"]
+    assert told.states.count("waiting") <= 2
+    assert told.notices == ["The relay allows: 1.0 GiB/s at most."]
 
 
 # The last word
@@ -145,6 +165,27 @@ async def test_a_bug_on_one_side_is_told_to_the_other(tmp_path: Path, role: str,
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "PROGRESS_INTERVAL", 0.0)
         lasting = {"patience": 3600.0}
+        await copy([tmp_path / "file"], tmp_path / "out", both=both, sending=lasting, receiving=lasting)
+    broken, told = (both.sent, both.received) if role == "sender" else (both.received, both.sent)
+    assert not isinstance(broken, PeerFailed | PeerMisbehaved)
+    assert isinstance(told, PeerFailed)
+    assert "unexpected error" in str(told)
+
+
+class BrokenWhenMet(Told):
+    """Fails when both sides have met, which is before anything is told or asked."""
+
+    def paired(self) -> None:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("role", ["sender", "receiver"])
+async def test_a_bug_in_the_moment_of_meeting_is_told_to_the_other(tmp_path: Path, role: str) -> None:
+    (tmp_path / "file").write_bytes(b"data")
+    both = Both()
+    setattr(both, role, BrokenWhenMet())
+    lasting = {"patience": 3600.0, "wait": 3600.0}
+    with trio.fail_after(20):
         await copy([tmp_path / "file"], tmp_path / "out", both=both, sending=lasting, receiving=lasting)
     broken, told = (both.sent, both.received) if role == "sender" else (both.received, both.sent)
     assert not isinstance(broken, PeerFailed | PeerMisbehaved)
