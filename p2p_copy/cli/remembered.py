@@ -101,7 +101,8 @@ def keep(state: State, facts: dict[str, Any], terminal: Terminal) -> None:
 def _cannot_remember(error: OSError | ValueError, terminal: Terminal) -> None:
     sentence = "What is done cannot be remembered beyond this run: "
     if isinstance(error, OSError):
-        sentence += f"{error.strerror}. --state-dir names another place."
+        where = f"{shown(str(error.filename))}: " if error.filename else ""
+        sentence += f"{where}{error.strerror}. --state-dir names another place."
     else:  # a state has a limit
         sentence += "too many paths are named. Name a directory above them instead, with --only or --exclude."
     terminal.say(sentence)

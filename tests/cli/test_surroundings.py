@@ -93,6 +93,23 @@ def test_a_home_that_is_no_absolute_path(tmp_path: Path, command: str) -> None:
     assert {path.name for path in tmp_path.iterdir()} <= {"file", "out"}
 
 
+def test_a_home_in_which_nothing_can_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / ".local").touch()
+    done = subprocess.run(
+        [*PYTHON_M, "send", str(tmp_path / "file"), *NOWHERE],
+        env={**os.environ, "HOME": str(tmp_path / "home"), "P2P_COPY_STATE_DIR": "", "XDG_STATE_HOME": ""},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=ENOUGH,
+        check=False,
+    )
+    assert done.returncode == RelayUnreachable.exit_code
+    assert f"cannot be remembered beyond this run: {tmp_path / 'home' / '.local'}" in done.stderr
+
+
 def without_threads(*words: str) -> list[str]:
     """Return words that run these as a user who may have no more threads: the limit is not for root."""
     limited = in_shell("ulimit -u 1", *words)
