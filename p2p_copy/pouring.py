@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
@@ -36,7 +36,7 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.protocol.window import Window
 from p2p_copy.reasons import given_up
 from p2p_copy.several import LINK_ERRORS
-from p2p_copy.stalls import Stalls
+from p2p_copy.stalls import Stalls, nothing_comes_from_pipe
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -175,7 +175,7 @@ class Pour:
 
     async def _hear(self, hearing: _Hearing, session: Session, stalls: Stalls) -> None:
         """Take the next records."""
-        with stalls.waiting_for(_NOTHING_COMES, lambda: stalls.coming):
+        with stalls.waiting_for(lambda: nothing_comes_from_pipe(stalls.movement), lambda: stalls.coming):
             records = await hearing.records()
         try:
             await trio.to_thread.run_sync(self._act, hearing, session, records)
@@ -331,6 +331,3 @@ class _Hearing:
             except (trio.WouldBlock, trio.EndOfChannel):
                 break
         return records
-
-
-_NOTHING_COMES: Final = "Nothing moves: the sender's standard input, or the way from it, has brought nothing"

@@ -170,3 +170,13 @@ def nothing_comes_from_sender(movement: Movement, *, in_message: bool) -> str:
         case Way.LIMITED:
             return LIMITED
     return "Nothing moves: the relay, or the way from it, has brought nothing"
+
+
+def nothing_comes_from_pipe(movement: Movement) -> str:
+    """Say who brings nothing of what the sender reads from its standard input, by what the relay has said."""
+    match movement.back:
+        case Way.LIMITED:
+            return LIMITED
+        case Way.SILENT if not movement.answers:
+            return "Nothing moves: the sender's machine, or its network, has not answered the relay"
+    return "Nothing moves: the sender's standard input, or the way from it, has brought nothing"

@@ -11,7 +11,7 @@ from p2p_copy import limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.messages import Progress
 from p2p_copy.protocol.rendezvous import Movement, Way
-from p2p_copy.stalls import Stalls, no_receipt
+from p2p_copy.stalls import Stalls, no_receipt, nothing_comes_from_pipe
 from tests.transfers import Told
 from tests.websocket import pause, virtual_time
 
@@ -113,3 +113,16 @@ async def test_who_it_is_that_no_receipt_comes_from(
     if not hears:
         stalls.heard_at -= 2 * limits.STALL
     assert expected in no_receipt(stalls, has_all=has_all)
+
+
+@pytest.mark.parametrize(
+    ("movement", "expected"),
+    [
+        (Movement(), "the sender's standard input, or the way from it"),
+        (Movement(back=Way.SILENT), "the sender's standard input, or the way from it"),
+        (Movement(back=Way.SILENT, answers=False), "the sender's machine, or its network"),
+        (Movement(back=Way.LIMITED), "a limit of the relay"),
+    ],
+)
+def test_who_it_is_that_nothing_comes_from_a_pipe(movement: Movement, expected: str) -> None:
+    assert expected in nothing_comes_from_pipe(movement)
