@@ -29,10 +29,20 @@ class _Rule(NamedTuple):
     sentence: str
 
 
+_WITHOUT_TLS: Final = "with ws:// there is no certificate"
+
 _ONE_STATE: Final = "what goes through a pipe cannot be gone on with later"
+
+
+def _is_without_tls(given: _Given, words: str) -> bool:
+    """Tell whether the relay that stands on the command line, as URL in front or as option, is one without TLS."""
+    relay = [*(word for word in given.get(words, ())[:1] if is_url(word)), *given.get("--server", ())]
+    return any(each.strip().lower().startswith("ws://") for each in relay)
+
 
 _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
     "send": (
+        _Rule(lambda given: _is_without_tls(given, "PATH"), ("--ca-file",), _WITHOUT_TLS),
         _Rule(
             lambda given: is_url(given["PATH"][0]) if given.get("PATH") else False,
             ("--server",),
@@ -61,6 +71,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         ),
     ),
     "receive": (
+        _Rule(lambda given: _is_without_tls(given, "CODE"), ("--ca-file",), _WITHOUT_TLS),
         _Rule(
             lambda given: is_url(given["CODE"][0]) if given.get("CODE") else False,
             ("--server",),

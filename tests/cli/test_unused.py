@@ -32,7 +32,11 @@ CASES = [
         (("send", "--quiet", "--", "-"), option)
         for option in ("--links", "--preserve", "--only", "--exclude", "--dry-run", "--state-dir")
     ),
+    (("send", "ws://x", "lab7-a long one", "file"), "--ca-file"),
+    (("send", "--server=ws://x", "file"), "--ca-file"),
     (("receive", "ws://x"), "--server"),
+    (("receive", "ws://x"), "--ca-file"),
+    (("receive", "--server= WS://x "), "--ca-file"),
     *(
         (("receive", "--out", "-"), option)
         for option in (
@@ -65,6 +69,9 @@ def test_an_option_without_effect_is_refused_with_the_reason(words: tuple[str, .
     ("words", "option"),
     [
         (SEND, "--links"),
+        (SEND, "--ca-file"),
+        (("send", "--server=wss://x", "file"), "--ca-file"),
+        (("receive", "wss://x"), "--ca-file"),
         (("send", "--", "-"), "--name"),
         ((*SEND, "--serve=:0"), "--patience"),
         (("receive", "lab7-a long one"), "--server"),
