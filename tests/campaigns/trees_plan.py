@@ -160,5 +160,5 @@ def _accident(rng: random.Random) -> Accident:
         return Accident(action, (), Moment.MEETING, rng.choice((0.05, 0.5)) * rng.random(), rng.random())
     to = rng.choices((("sender",), ("receiver",), ("sender", "receiver")), (4, 4, 2))[0]
     since = rng.choices(list(Moment), (1, 1, 4))[0]
-    delay = rng.random() * (0.5 if since is Moment.START else rng.choice((0.02, 0.1, 0.5, 2.0)))
+    delay = rng.random() * (0.5 if since is Moment.START else rng.choice((0.01, 0.05, 0.2, 1.0)))
     return Accident(action, to, since, delay, rng.choice((0, 0.5)) * rng.random())
