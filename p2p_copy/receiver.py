@@ -263,7 +263,8 @@ class _Receiving:
                     streams = link.wish.agree(offer.streams)
                     await (self._take_stream if pipe else self._take)(link, session, streams)
         except BaseException as error:
-            refused = not self.begun and not isinstance(error, PeerMisbehaved)
+            foreseen = isinstance(error, P2PCopyError) or not isinstance(error, Exception)  # and not a bug
+            refused = not self.begun and foreseen and not isinstance(error, PeerMisbehaved)
             last = self._pipe.last_words(Declined() if refused else error)
             self._memory.told = await part_ways(link, session, last)
             raise

@@ -14,6 +14,7 @@ from p2p_copy.errors import (
     Declined,
     NobodyCame,
     P2PCopyError,
+    PeerFailed,
     PeerLost,
     PeerMisbehaved,
     RelayUnreachable,
@@ -164,6 +165,25 @@ async def test_who_is_stopped_at_the_question_has_not_said_yes(tmp_path: Path, t
             report = await receive(str(tmp_path / "out"), **common)
     assert report.files == 3
     assert "declined" in told.states
+
+
+async def test_a_question_that_fails_is_no_answer(tmp_path: Path, tree: Path) -> None:
+    """The sender hears that this side failed; it does not wait on as it would after a no."""
+
+    async def fails(outlook: Outlook) -> bool:
+        raise ZeroDivisionError
+
+    with trio.fail_after(30):
+        async with running_relay() as relay, trio.open_nursery() as nursery:
+
+            async def receiver() -> None:
+                with pytest.RaisesGroup(ZeroDivisionError, flatten_subgroups=True):
+                    await receive(str(tmp_path / "out"), relay=relay, code=CODE, ask=fails)
+
+            nursery.start_soon(receiver)
+            with pytest.raises(PeerFailed, match="unexpected error"):
+                await send([str(tree)], relay=relay, code=CODE)
+    assert not (tmp_path / "out").exists()
 
 
 async def test_a_sender_that_goes_away_takes_the_question_back(tmp_path: Path, tree: Path) -> None:
