@@ -163,8 +163,13 @@ class Memory:
         return Appointment(keys.room_id(partner.code.room), secret, self.claim, tickets, self.spend)
 
     def seconds_left(self, since: float, wait: float) -> float:
-        """Return for how long to try to meet, `since` so long ago; `wait` is for the first time."""
-        patience = self.patience if self.has_ticket else wait
+        """Return for how long to try to meet, `since` so long ago; `wait` is for the first time in this process.
+
+        With a ticket the longer of both counts: an earlier process may have met the other side, and been stopped since.
+        """
+        patience = max(self.patience, wait) if self.has_ticket else wait
+        if self.report is not None:  # only the other side may not know that all is done
+            patience = self.patience
         if self._knowledge.is_in_doubt:
             patience = min(patience, limits.DOUBT_PATIENCE)
         return max(patience - (trio.current_time() - since), 0.0)
@@ -329,7 +334,9 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
         if met:
             wait = memory.patience  # also if the link was lost before we had a ticket
         silent = isinstance(decision, OtherRoom)
-        if not met and memory.seconds_left(since, wait) <= 0:
+        # The other side may take its time to come; a relay that is gone is waited for as after any loss.
+        longest = wait if isinstance(error, NobodyCame) or not memory.has_ticket else memory.patience
+        if not met and memory.seconds_left(since, longest) <= 0:
             if memory.knowledge.is_in_doubt:
                 raise WrongCode(_USED_UP)
             if isinstance(error, NobodyCame) and others:
@@ -340,9 +347,9 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
             lost, since = True, trio.current_time()
             pauses = Pauses()
             turns.restart()
-            partner.observer.lost(str(error), memory.seconds_left(since, wait))
+            partner.observer.lost(str(error), memory.seconds_left(since, longest))
         discreet.silent = silent
-        left = memory.seconds_left(since, wait)
+        left = memory.seconds_left(since, longest)
         if left <= 0:
             raise error
         if not silent:

@@ -71,7 +71,10 @@ RESULTS: list[Result] = []
 
 
 class Transfer:
-    """A real sender and a real receiver, the sender on a slow road."""
+    """A real sender and a real receiver, the sender on a slow road.
+
+    They do not come back, so an attack that breaks their transfer cannot pass for a pause.
+    """
 
     def __init__(self, server: Server, folder: Path, size: int = TRANSFER, rate: float = RATE) -> None:
         self._server, self._rate = server, rate
@@ -79,7 +82,7 @@ class Transfer:
         self._source.write_bytes(os.urandom(size))
         address, ca_file = server.clients.address, server.clients.ca_file
         self._road = SlowRoad(address.host, address.port, rate)
-        options = ("--quiet", *(("--ca-file", ca_file) if ca_file else ()))
+        options = ("--quiet", "--patience", "0", *(("--ca-file", ca_file) if ca_file else ()))
         scheme = "wss" if address.tls else "ws"
         slow = f"{scheme}://127.0.0.1:{self._road.port}"
         self._ends = (

@@ -233,7 +233,7 @@ async def test_fault_36_one_side_is_killed(arena: Arena, role: Role, tmp_path: P
     source, out = tmp_path / f"{CANARY} big", tmp_path / "out"
     source.write_bytes(os.urandom(MIB) * 300)
     url, ca_file = arena.server.url, arena.server.clients.ca_file
-    options = ("--quiet", *(("--ca-file", ca_file) if ca_file else ()))
+    options = ("--quiet", "--patience", "0", *(("--ca-file", ca_file) if ca_file else ()))
     async with arena.attacked():
         code = CODE.replace("7", "8")
         ends = (
