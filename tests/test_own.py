@@ -13,7 +13,7 @@ from p2p_copy.files.own import Own
 from p2p_copy.files.part import temporary_name
 from p2p_copy.files.sent import Sent
 from p2p_copy.files.source import UNFINISHED, walk
-from p2p_copy.files.states import States, known_directories
+from p2p_copy.files.states import State, States, known_directories
 from p2p_copy.options import Conflict, Links
 from p2p_copy.outgoing import Outgoing
 from p2p_copy.protocol.messages import Accept, Omitted, Reason
@@ -25,8 +25,6 @@ from tests.trees import leftovers
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from p2p_copy.files.states import State
 
 ID, OTHER = "0" * 32, "f" * 32
 FACTS = {"ticket": "secret"}
@@ -169,3 +167,22 @@ def test_a_receiver_cannot_mark_what_is_not_its_own(marker: str) -> None:
     accept = Accept("x", portable_names=True, marker=marker)
     with pytest.raises(PeerMisbehaved):
         Outgoing(["x"], sender, accept, Sent(Journal(None)), links=Links.KEEP)
+
+
+async def test_nothing_of_ours_is_in_the_output_directory_when_a_receiver_notes_that_all_is_here(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be killed right then, and the next process knows that nothing is left to do."""
+    seen: list[list[str]] = []
+    save = State.save
+
+    def look(self: State) -> None:
+        if "over" in self.facts:
+            seen.append(leftovers(tmp_path / "out"))
+        save(self)
+
+    monkeypatch.setattr(State, "save", look)
+    state = States(str(tmp_path / "states")).create(ID, {})
+    both = await copy([tree], tmp_path / "out", receiving={"state": state})
+    assert both.reports
+    assert seen == [[]]

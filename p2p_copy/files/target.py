@@ -95,7 +95,9 @@ class Target:
         return preserve
 
     def mark(self) -> str:
-        """Put a marker into the output directory until `close`, and return its name; empty if that cannot be done.
+        """Put a marker into the output directory, and return its name; empty if that cannot be done.
+
+        It is there until all has been named (`remove_orphans`), or until `close`.
 
         A sender that sees it in what it sends knows that this side writes there.
         """
@@ -385,8 +387,12 @@ class Target:
         return directory
 
     def remove_orphans(self) -> None:
-        """Remove the parts of files that the sender does not name any more."""
+        """Remove what is of no use once the sender has named everything: parts that it did not name, and the marker.
+
+        It goes before this side notes that all is here: a process that is killed then has nothing left to remove.
+        """
         leftovers.remove_orphans(self._top, self.kept)
+        self._remove_marker()
 
     def remove_traces(self) -> None:
         """Remove whatever is not finished, here and in all directories below, known or not."""
@@ -408,8 +414,11 @@ class Target:
         for directory in self._directories.values():
             directory.close()
         self._directories.clear()
+        self._remove_marker()
+        self._top.close()
+
+    def _remove_marker(self) -> None:
         marker, self._marker = self._marker, ""
         if marker:
             with suppress(OSError):
                 self._top.unlink(marker)
-        self._top.close()
