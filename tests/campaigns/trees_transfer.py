@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from p2p_copy import Code, receive, send
+from p2p_copy import Code, limits, receive, send
 from p2p_copy.options import Names
 from tests.campaigns.trees_parties import (
     BUGS,
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from tests.campaigns.trees_plan import Accident, Plan
     from tests.support.random_trees import Case
 
-STUCK: Final = 75.0
-"""Seconds without any change on the disk after which a transfer hangs. A side that is started again when all was done
-may wait for 60."""
+STUCK: Final = limits.RECEIPT_LINGER + 15
+"""Seconds without any change on the disk after which a transfer hangs. A receiver that has everything may wait as long
+as `limits.RECEIPT_LINGER` for a goodbye that was lost with the relay."""
 
 LOOK: Final = 1.0
 """Seconds between two looks."""
