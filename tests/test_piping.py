@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +96,9 @@ class Ends:
         """Read all that comes in a thread."""
 
         def work() -> None:
-            while data := os.read(self.out, 65536):
-                self.taken += data
+            with suppress(OSError):  # closed, perhaps with the test
+                while data := os.read(self.out, 65536):
+                    self.taken += data
 
         self._start(work)
 
