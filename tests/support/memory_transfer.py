@@ -56,14 +56,18 @@ class MemoryTransfer:
 
     def run(self, losses: int, meanwhile: Callable[[], None] | None = None) -> Said:
         """Run it to its end, through so many losses of the link, or ends of a process, and what happens after each."""
-        for _ in range(losses):
-            if (said := self._converse(self._rng.randint(1, 40))) is not None:
-                return said
-            if meanwhile is not None:
-                meanwhile()
-        said = self._converse(None)
-        assert said is not None, "nothing ended it"
-        return said
+        try:
+            for _ in range(losses):
+                if (said := self._converse(self._rng.randint(1, 40))) is not None:
+                    return said
+                if meanwhile is not None:
+                    meanwhile()
+            said = self._converse(None)
+            assert said is not None, "nothing ended it"
+            return said
+        finally:
+            for desk in (self._sender, self._receiver):
+                desk.journal.close()
 
     def _converse(self, steps: int | None) -> Said | None:
         """Tell the story from its beginning, for so many steps; None if it did not end in them."""
