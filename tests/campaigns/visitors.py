@@ -293,7 +293,7 @@ class Visitors:
         async def run(role: Role, *, task_status: trio.TaskStatus[trio.Process]) -> None:
             command = [sys.executable, "-m", "p2p_copy", *words[role], "--quiet"]
             ended[role] = await trio.run_process(
-                [*command, "--ca-file", self._ca_file, "--wait", PEER_WAIT],
+                [*command, "--ca-file", self._ca_file, "--wait", PEER_WAIT, "--patience", "0"],
                 env=variables,
                 capture_stdout=True,
                 capture_stderr=True,
