@@ -130,9 +130,8 @@ async def send(
     file = receipt_file(receipt_place, role="sender", program=FULL_NAME, over=over, tag=tag)
     pipe = PipeIn(places, name, links, selection, memory, watcher)
     sending = _Sending(places, links, selection, preserved, memory, file, pipe, watcher)
-    done = failed = (
-        False  # who is stopped is remembered even if all is delivered: the receiver may not know it
-    )
+    # A side that is stopped remembers the transfer even if all is delivered: the receiver may not know it.
+    done = failed = False
     try:
         if STANDARD not in places:
             for sentence in await trio.to_thread.run_sync(look_at, places):
@@ -303,9 +302,8 @@ async def _stream(
     def no_way() -> str:
         return slow_way(stalls)
 
-    transmitting = trio.CancelScope(
-        shield=True
-    )  # a send that is cut ends the link, and then there is no last word
+    # Shielded: a send that is cut ends the link, and then this side cannot say why it ends.
+    transmitting = trio.CancelScope(shield=True)
     transmitted = trio.Event()
     ended = False
 
