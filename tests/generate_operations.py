@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from p2p_copy import errors
 from p2p_copy.cli.app import app
 from p2p_copy.cli.relay_admin import ORDERS
+from p2p_copy.relay.abuse import Abuse
 from p2p_copy.relay.admin import REQUESTS
 from p2p_copy.relay.events import EVENTS
 from p2p_copy.relay.metrics import METRICS
@@ -88,7 +89,7 @@ def page() -> str:
             ("event", "level", "text", "meaning"),
             (
                 (f"`{one.name}`", logging.getLevelName(one.level).lower(), f"`{one.text}`", one.meaning)
-                for one in EVENTS
+                for one in (*EVENTS, *(kind.event for kind in Abuse))
             ),
         ),
         f"A pair's outcome is one of: {', '.join(outcome.value for outcome in Outcome)}.",

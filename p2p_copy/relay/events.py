@@ -3,7 +3,8 @@
 `>` somebody came, `<` somebody left, `=` two were paired, `!` something went wrong. Rules:
 1. No event has a room, a code, a token or its name, a file name, or words of a stranger. Sizes are rounded.
 2. Addresses are no facts of an event: they stand beside it, and only if the operator wants them (`log.ADDRESS`).
-3. What strangers can cause at will is `DEBUG`, and is summed up when there is much of it; see `lines`.
+3. What strangers can cause at will is `DEBUG`, and is summed up when there is much of it; see `lines`. What does harm,
+   or is meant to, is in `abuse`, and is summed up after the first line.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Event:
         meaning: for the manual.
         single: whether each one is worth a line, however many there are.
         always: whether it is written whatever the least level is.
+        summed: whether one line is enough for any number of them; the sum follows.
 
     """
 
@@ -35,6 +37,7 @@ class Event:
     meaning: str
     single: bool = False
     always: bool = False
+    summed: bool = False
 
     def log(self, addresses: tuple[str | None, ...] | None = None, **facts: Any) -> None:
         """Write it, with its facts.

@@ -2,8 +2,9 @@
 
 Rules:
 1. One event, one line, handed on at once, whatever its facts hold: what cannot be printed is written as an escape.
-2. Of the same line, `limits.LOG_SAME_LINES` are written in `limits.LOG_WINDOW` seconds. The rest is counted, and
-   summed up in one line at the end of that time. Events that are `single` are always written.
+2. Of the same line, `limits.LOG_SAME_LINES` are written in `limits.LOG_WINDOW` seconds, or one if its event is
+   `summed`. The rest is counted, and summed up in one line at the end of that time. Events that are `single` are always
+   written.
 3. A log that cannot be written stops nobody: whoever is handed the lines does not wait. Lines that are lost are
    counted, and the count is a line of the log.
 """
@@ -23,6 +24,8 @@ from p2p_copy.relay.log import LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from p2p_copy.relay.events import Event
 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
 """From which level on a line has which priority of sd-daemon(3)."""
@@ -97,7 +100,7 @@ class Lines(logging.Handler):
         line = record.getMessage()
         _, count = self._seen.get(line, (record, 0))
         self._seen[line] = record, count + 1
-        if count < limits.LOG_SAME_LINES:
+        if count < _written(event):
             self._hand_on(record)
 
     def sum_up(self) -> None:
@@ -105,8 +108,9 @@ class Lines(logging.Handler):
         seconds = round(self._clock() - self._began)
         seen, self._seen, self._began = self._seen, {}, self._clock()
         for record, count in seen.values():
-            if count > limits.LOG_SAME_LINES:
-                record.more = {"more": count - limits.LOG_SAME_LINES, "seconds": seconds}
+            more = count - _written(record.event)  # type: ignore[attr-defined]  # those without one are not counted
+            if more > 0:
+                record.more = {"more": more, "seconds": seconds}
                 record.addresses = []
                 self._hand_on(record)
 
@@ -133,6 +137,11 @@ class Lines(logging.Handler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class' name
         """Do without a line that cannot be made: the relay goes on."""
+
+
+def _written(event: Event) -> int:
+    """Return how many of the same line are written before they are only counted."""
+    return 1 if event.summed else limits.LOG_SAME_LINES
 
 
 class _Text(logging.Formatter):

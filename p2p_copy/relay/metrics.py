@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
+from p2p_copy.relay import abuse
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -30,6 +32,7 @@ METRICS: Final = (
     Metric("p2p_copy_relay_bytes_total", "direction", "Bytes received, from senders and from receivers."),
     Metric("p2p_copy_relay_refused_total", "code", "Clients that were told no, and why."),
     Metric("p2p_copy_relay_handshakes_failed_total", None, "Connections that ended without a hello."),
+    Metric("p2p_copy_relay_abuse_total", "kind", "Attacks and other harm withstood, by the event's name."),
     Metric("p2p_copy_relay_certificate_expiry_seconds", None, "Seconds until the certificate ends."),
 )
 
@@ -46,6 +49,7 @@ def values(relay: Relay) -> dict[str, float | Mapping[str, int]]:
         "p2p_copy_relay_bytes_total": relay.copied,
         "p2p_copy_relay_refused_total": tally.refused,
         "p2p_copy_relay_handshakes_failed_total": tally.handshakes_failed,
+        "p2p_copy_relay_abuse_total": abuse.COUNTS,
     }
     if relay.certificates is not None:
         found["p2p_copy_relay_certificate_expiry_seconds"] = relay.certificates.expires - time.time()

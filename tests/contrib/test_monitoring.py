@@ -7,6 +7,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from p2p_copy.relay.abuse import Abuse
 from tests.contrib.programs import CONTRIB, check, need
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 PROMETHEUS = CONTRIB / "prometheus"
 DASHBOARD = CONTRIB / "grafana" / "dashboard.json"
+MANUAL = CONTRIB.parent / "docs" / "relay.md"
 
 METRICS = {
     "p2p_copy_relay_connections": set(),
@@ -25,6 +27,7 @@ METRICS = {
     "p2p_copy_relay_bytes_total": {"direction"},
     "p2p_copy_relay_refused_total": {"code"},
     "p2p_copy_relay_handshakes_failed_total": set(),
+    "p2p_copy_relay_abuse_total": {"kind"},
     "p2p_copy_relay_certificate_expiry_seconds": set(),
 }
 """Each with its labels."""
@@ -61,6 +64,18 @@ def test_alerts_fire_when_they_should_and_only_then(tmp_path: Path) -> None:
 def test_rules_and_dashboard_name_no_metric_that_the_relay_has_not() -> None:
     assert metrics_in((PROMETHEUS / "alerts.yml").read_text()) <= METRICS.keys()
     assert metrics_in(DASHBOARD.read_text()) == METRICS.keys()
+
+
+def test_each_kind_of_abuse_has_one_alert_and_the_manual_names_it() -> None:
+    alerts = {}
+    for rule in (PROMETHEUS / "alerts.yml").read_text().split("- alert: ")[1:]:
+        for kinds in re.findall(r'kind=~?"([^"]+)"', rule):
+            for kind in kinds.split("|"):
+                assert kind not in alerts
+                alerts[kind] = rule.splitlines()[0]
+    assert alerts.keys() == {kind.event.name for kind in Abuse}
+    manual = re.findall(r"\| `([a-z-]+)` \| .* \| `(P2PCopy\w+)` \|", MANUAL.read_text(encoding="utf-8"))
+    assert dict(manual) == alerts
 
 
 def test_each_query_of_the_dashboard_is_one(tmp_path: Path) -> None:

@@ -13,7 +13,8 @@ import pytest
 
 from p2p_copy import limits
 from p2p_copy.protocol.rendezvous import Refused, Role, room_path
-from p2p_copy.relay import events, lines
+from p2p_copy.relay import abuse, events, lines
+from p2p_copy.relay.abuse import Abuse
 from p2p_copy.relay.events import EVENTS, Event
 from p2p_copy.relay.log import LOGGER, Size
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, room
@@ -182,6 +183,25 @@ def test_a_flood_of_the_same_line_is_summed_up(clock: Clock) -> None:
         assert log.getvalue().splitlines()[-1] == last
 
 
+@pytest.mark.parametrize("kind", Abuse)
+def test_each_kind_of_abuse_is_one_line_and_one_that_sums_up_what_follows(clock: Clock, kind: Abuse) -> None:
+    """At the level that a relay has without options; and each case is counted."""
+    log = io.StringIO()
+    before = abuse.COUNTS[kind.event.name]
+    with logging_to(log) as handler:
+        for _ in range(1000):
+            abuse.note(kind)
+        (line,) = log.getvalue().splitlines()
+        assert line.endswith(kind.event.text)
+        clock.now += limits.LOG_WINDOW
+        handler.sum_up()
+        assert log.getvalue().splitlines()[1].endswith(f"{kind.event.text} ... 999 more of these in 60 s")
+        clock.now += limits.LOG_WINDOW
+        handler.sum_up()
+        assert len(log.getvalue().splitlines()) == 2
+    assert abuse.COUNTS[kind.event.name] - before == 1000
+
+
 def test_lines_that_differ_in_their_address_only_are_the_same(clock: Clock) -> None:
     log = io.StringIO()
     with logging_to(log, level=logging.DEBUG, as_json=True):
@@ -227,6 +247,7 @@ def test_where_the_relay_listens_is_told_at_every_level() -> None:
 
 
 def test_events_have_names_and_meanings_of_their_own() -> None:
+    every = (*EVENTS, *(kind.event for kind in Abuse))
     for attribute in ("name", "text", "meaning"):
-        assert len({getattr(event, attribute) for event in EVENTS}) == len(EVENTS) > 15
-    assert all(re.fullmatch(r"[a-z-]+", event.name) for event in EVENTS)
+        assert len({getattr(event, attribute) for event in every}) == len(every) > 15
+    assert all(re.fullmatch(r"[a-z-]+", event.name) for event in every)

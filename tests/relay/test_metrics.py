@@ -9,6 +9,8 @@ import pytest
 
 from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import Refused, Role
+from p2p_copy.relay import abuse
+from p2p_copy.relay.abuse import Abuse
 from p2p_copy.relay.metrics import METRICS
 from tests.contrib import test_monitoring
 from tests.relay.clients import answer, hello, room
@@ -62,6 +64,17 @@ async def test_metrics_count_what_happens() -> None:
     assert after["pairings"] == 0
     assert after['pairings_total{outcome="ended by the operator"}'] == 1
     assert after['bytes_total{direction="from_sender"}'] == 1000
+
+
+async def test_each_kind_of_abuse_is_there_before_its_first_case() -> None:
+    pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
+    async with door() as admin:
+        before = await scrape(admin)
+        abuse.note(Abuse.UNREAD)
+        after = await scrape(admin)
+    for kind in Abuse:
+        name = f'abuse_total{{kind="{kind.event.name}"}}'
+        assert after[name] - before[name] == (kind is Abuse.UNREAD)
 
 
 async def test_the_certificates_end_is_a_metric(tls_settings: dict[str, Any]) -> None:
