@@ -422,13 +422,20 @@ RELAY_MAX_CONNECTIONS: Final = 4096
 """Connections of one relay process, until the limits of the operating system say less."""
 
 RELAY_MAX_PENDING: Final = 256
-"""Connections of one relay process that have not said hello yet; strangers come and go within the accept budget."""
+"""Connections of one relay process that have not said hello yet; strangers come and go within the accept budget. Before
+one more comes in, the oldest one goes: looking for it takes a fifth of a millisecond."""
 
 RELAY_PENDING_PER_SOURCE: Final = 8
 """Connections of one source that have not said hello yet: a user starts a few clients at once, a flood starts more."""
 
 RELAY_PER_SOURCE: Final = 50
 """Connections of one source (an IPv4 address, an IPv6 /64): a department behind one address, and no more."""
+
+RELAY_NETWORKS: Final = {64: 1, 56: 4, 48: 16}
+"""IPv6 networks by the bits of their prefix, and how many times the limits of one source each has. A provider gives a
+/64 to a phone, a /56 to a home and a /48 to a site (RFC 6177, RIPE-690), but many phones may share a /56. With the
+defaults a /48 has half of all places for those without a hello, and a fifth of all others. An IPv4 /24 is not counted:
+no customer is given one, and whoever rents many addresses pays for each."""
 
 RELAY_ARRIVALS: Final = 60
 """New connections of one source in a minute, TLS handshakes being what costs a relay most."""

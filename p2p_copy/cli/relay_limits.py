@@ -28,9 +28,11 @@ class RelayLimits:
     """What `relay.config.RelayConfig` calls the same, by the names of the options."""
 
     max_connections: Annotated[int, _ONE, Parameter(help="Clients at once.")] = limits.RELAY_MAX_CONNECTIONS
-    max_pending: Annotated[int, _ONE, Parameter(help="Connections at once that have not said hello.")] = (
-        limits.RELAY_MAX_PENDING
-    )
+    max_pending: Annotated[
+        int,
+        _ONE,
+        Parameter(help="Connections at once that have not said hello; for one more, the oldest one goes."),
+    ] = limits.RELAY_MAX_PENDING
     max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for another one at once.")] = (
         limits.RELAY_MAX_WAITING
     )
@@ -47,7 +49,8 @@ class RelayLimits:
         int,
         _ANY,
         Parameter(
-            help="Connections at once from one source, an IPv4 address or an IPv6 /64. Here and below 0 is no limit."
+            help="Connections at once from one source, an IPv4 address or an IPv6 /64; an IPv6 /56 has 4 times as "
+            "many, a /48 16 times. Here and below 0 is no limit."
         ),
     ] = limits.RELAY_PER_SOURCE
     max_pending_per_source: Annotated[

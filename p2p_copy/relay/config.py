@@ -29,9 +29,10 @@ class RelayConfig:
         accept_budget: seconds from accept to hello, in all.
         probe_timeout: seconds in which a waiting client must answer when another one comes to its room.
         max_connections: clients at once; more are told that the relay is busy.
-        max_pending: connections at once that have not said hello; more are closed unheard.
+        max_pending: connections at once that have not said hello; for one more the oldest one is closed.
         max_waiting: clients that may wait for another one at once; more are told that the relay is busy.
-        max_per_source: connections of one source at once; here and below 0 is no limit.
+        max_per_source: connections of one source at once; here and below 0 is no limit. IPv6 networks that are wider
+            than a source have multiples (`limits.RELAY_NETWORKS`) of this and the next three.
         max_pending_per_source: those of them that have not said hello.
         arrivals_per_minute: new connections of one source.
         joins_per_minute: rooms that one source may come to.

@@ -23,8 +23,10 @@ import trio
 from p2p_copy import limits
 from p2p_copy.errors import CannotListen
 from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Refusal, Refused, Welcome
-from p2p_copy.relay import events
-from p2p_copy.relay.admission import Admission, Guest, Over, Source, source_of
+from p2p_copy.relay import abuse, events
+from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay.admission import Admission, Guest, Over, Sources, sources_of
+from p2p_copy.relay.arrivals import Arrivals
 from p2p_copy.relay.bucket import Bucket
 from p2p_copy.relay.descriptors import connections_allowed
 from p2p_copy.relay.log import ADDRESS
@@ -62,6 +64,7 @@ class Door:
 
     Attributes:
         admission: places and sources.
+        arrivals: those who have a place, and have not said hello.
         tokens: whom this relay serves; None if it is open to everybody.
 
     """
@@ -75,6 +78,7 @@ class Door:
 
         """
         self.admission = Admission(config, connections_allowed())
+        self.arrivals = Arrivals()
         self.tokens = Tokens(os.fspath(config.tokens_file)) if config.tokens_file else None
         self._config = config
         self._trust = Trust(config.trusted_proxies)
@@ -107,7 +111,8 @@ class Door:
         address_for_log = self._note_address(address)
         trusted = self._trust.includes(address)
         # A proxy is many users: only what it tells of them makes a source.
-        guest = self.admission.arrive(None if trusted else self._source(address), trio.current_time())
+        sources = () if trusted else self._sources(address)
+        guest = self.admission.arrive(sources, trio.current_time(), self.arrivals.put_out)
         if isinstance(guest, Over):
             _note(guest)
             return None
@@ -149,6 +154,8 @@ class Door:
 
         """
         busy = limits.RELAY_BUSY_RETRY
+        if visitor.guest.gone:  # since its hello is here, and its connection is about to end
+            return Refused(Refusal.BUSY, "The relay has no room for this connection.", busy)
         if self.admission.is_full:
             return Refused(Refusal.BUSY, "The relay has as many clients as it can serve.", busy)
         if is_first and waiting >= self.admission.config.max_waiting:
@@ -205,8 +212,8 @@ class Door:
         visitor.address = self._note_address(address)
         # Behind this proxy there may be another one, which then is the one that tells.
         visitor.trusted = self._trust.includes(address)
-        source = None if visitor.trusted else self._source(address)
-        over = self.admission.name(visitor.guest, source, trio.current_time())
+        sources = () if visitor.trusted else self._sources(address)
+        over = self.admission.name(visitor.guest, sources, trio.current_time())
         if over is not None:
             _note(over)
         return over is None
@@ -217,11 +224,13 @@ class Door:
         ADDRESS.set(address)
         return address
 
-    def _source(self, address: str | None) -> Source | None:
-        return source_of(address, self._key)
+    def _sources(self, address: str | None) -> Sources:
+        return sources_of(address, self._key)
 
 
 def _note(over: Over) -> None:
+    if over is Over.NETWORK:
+        abuse.note(Abuse.NETWORK_FULL)
     events.TURNED_AWAY.log(what=over.value)
 
 

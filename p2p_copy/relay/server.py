@@ -38,7 +38,6 @@ from p2p_copy.protocol.rendezvous import (
     Welcome,
 )
 from p2p_copy.relay import events
-from p2p_copy.relay.arrivals import Arrivals
 from p2p_copy.relay.certificates import Certificates, secured
 from p2p_copy.relay.door import Door, Visitor
 from p2p_copy.relay.greeting import greet, refuse_busy
@@ -135,7 +134,7 @@ class Relay:
         self._patience = trio.CancelScope()  # pairings are waited for
         self._stopping = False
         self._connections: set[trio.CancelScope] = set()
-        self._arrivals = Arrivals()
+        self._arrivals = self.door.arrivals
         self._seats: set[_Seat] = set()
         self._waiting: set[_Seat] = set()
         self._numbers = itertools.count(1)
@@ -262,7 +261,7 @@ class Relay:
                 self.tally.handshakes_failed += not visitor.heard
 
     async def _arrive(self, stream: TCPStream, visitor: Visitor) -> None:
-        with self._arrivals.budget(self.config.accept_budget) as arrived:
+        with self._arrivals.budget(self.config.accept_budget, visitor.guest) as arrived:
             if not await self.door.unveil(visitor, stream):
                 return
             secure = await secured(stream, self.certificates)

@@ -56,5 +56,7 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     78: ("wrong role", "same machine", "two receivers"),
     79: ("table", "only after the receipt"),
     80: ("reader gone", "closed", "narrow", "encoding", "stopped", "full pipe", "full disk", "result lost"),
+    # Strangers at a relay, from many networks, and from a visitor's browser
+    96: ("one line at home", "many networks"),
 }  # fmt: skip
 """Numbers, and what each of them names."""

@@ -253,7 +253,7 @@ async def test_the_more_wait_the_less_often_they_dial_again() -> None:
     door = Door(RelayConfig("127.0.0.1", 0))
 
     def again(waiting: int) -> int | None:
-        visitor = Visitor(door.admission.arrive(None, 0), trusted=False)  # type: ignore[arg-type]
+        visitor = Visitor(door.admission.arrive((), 0, door.arrivals.put_out), trusted=False)  # type: ignore[arg-type]
         said = Hello(Role.SENDER, "0" * 64)
         welcome = door.greet(visitor, said, waiting=waiting, is_first=True, looks_again=False)
         assert isinstance(welcome, Welcome)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import anyio
@@ -14,10 +14,12 @@ from p2p_copy.errors import CannotListen, NotARelay, RelayExpectsTLS, RelayWitho
 from p2p_copy.link import Link, LinkBroken, RelayAddress, connect
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Paired, Refusal, Refused, Role, Welcome, room_path
+from p2p_copy.relay import abuse
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import serve
 from p2p_copy.version import PROGRAM
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, room
+from tests.websocket import UPGRADE
 
 
 async def refused(link: Link) -> tuple[str, int]:
@@ -172,15 +174,36 @@ async def test_a_full_relay_says_so_and_serves_again_when_somebody_has_left() ->
         await relay.works("c")
 
 
-async def test_too_many_who_say_nothing_are_closed_unheard() -> None:
-    async with relay_running(max_pending=3, accept_budget=1.5) as relay, AsyncExitStack() as stack:
-        silent = [await stack.enter_async_context(await relay.tcp()) for _ in range(3)]
-        await trio.testing.wait_all_tasks_blocked(0.01)
-        async with await relay.tcp() as fourth:
-            assert await fourth.receive_some(100) == b""
-        for stream in silent:
-            assert await stream.receive_some(100) == b""
-        await relay.works("a")
+@pytest.mark.parametrize("phase", ["TCP", "HTTP", "WebSocket", "TLS"])
+async def test_when_too_many_say_nothing_the_oldest_one_is_closed_whatever_it_is_at(
+    phase: str, tls_settings: dict[str, Any]
+) -> None:
+    tls = tls_settings if phase == "TLS" else {}
+    first = {"HTTP": UPGRADE[:-2], "WebSocket": UPGRADE, "TLS": b"\x16\x03\x01\x02\x00\x01"}.get(phase, b"")
+    evicted = abuse.COUNTS["evicted"]
+    async with (
+        relay_running(max_pending=3, accept_budget=60, **tls) as relay,
+        relay.waiting(Role.SENDER, "a") as waiting,
+        AsyncExitStack() as stack,
+    ):
+        silent = []
+        for _ in range(4):
+            stream = await stack.enter_async_context(await relay.tcp())
+            await stream.send_all(first)
+            if phase == "WebSocket":
+                await stream.receive_some(1000)
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            silent.append(stream)
+        with trio.fail_after(5), suppress(trio.BrokenResourceError):
+            assert await silent[0].receive_some(100) == b""
+        assert abuse.COUNTS["evicted"] - evicted == 1
+        async with relay.waiting(Role.RECEIVER, "a") as partner:
+            assert await answer(waiting) == await answer(partner) == Paired()
+            await exchange(waiting, partner)
+        for stream in silent[2:]:
+            with trio.move_on_after(0.05) as still_here:
+                await stream.receive_some(100)
+            assert still_here.cancelled_caught
 
 
 # Stopping

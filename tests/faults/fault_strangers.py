@@ -1,0 +1,92 @@
+"""Faults 96 to 100: strangers who want a relay for themselves, and what its operator sees of them.
+
+Sources are told by the PROXY protocol: this machine's own address is no source, or all of this would be for nothing.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+
+from tests.faults.arena import PAIR_WITHIN
+from tests.faults.attackers import over_both
+from tests.faults.fault_resources import pair_from
+from tests.faults.fault_transport import HELLO
+from tests.relay.test_trusted import proxy_header
+from tests.websocket import UPGRADE
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from tests.faults.arena import Arena
+    from tests.relay.clients import Relay
+
+MAX_PENDING = 64
+
+OPTIONS = ("--trusted-proxy", "127.0.0.1", "--max-pending", str(MAX_PENDING))
+
+
+def line_at_home() -> Iterator[str]:
+    """Yield addresses of all the networks of one /56."""
+    for number in itertools.count():
+        yield f"2001:db8:96:{number % 256:x}::{number:x}"
+
+
+def many_networks() -> Iterator[str]:
+    """Yield addresses of a provider's /32, ten of each of its /48 one after the other."""
+    for number in itertools.count():
+        yield f"2001:db8:{number // 10 % 65536:x}:{number % 10:x}00::1"
+
+
+@asynccontextmanager
+async def besieged(relay: Relay, addresses: Iterator[str]) -> AsyncIterator[None]:
+    """Hold so many connections without a hello, and begin another one for each that is closed, in every phase."""
+    phases = itertools.cycle(
+        (b"", HELLO[:100], UPGRADE[:-2]) if relay.ca_file else (b"", UPGRADE[:-2], UPGRADE)
+    )
+
+    async def besiege() -> None:
+        while True:
+            with suppress(trio.BrokenResourceError, OSError):
+                async with await relay.tcp() as stream:
+                    await stream.send_all(proxy_header(next(addresses)) + next(phases))
+                    while await stream.receive_some(1000):
+                        pass
+            await trio.sleep(0.3)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(2 * MAX_PENDING):
+            nursery.start_soon(besiege)
+        await trio.sleep(1)
+        yield
+        nursery.cancel_scope.cancel()
+
+
+def is_summed_up(arena: Arena, said: str) -> bool:
+    """Tell whether the log says so, and in few lines: the first one, and one for each minute that has passed."""
+    return 1 <= arena.server.log.count(said) <= 3
+
+
+@pytest.mark.fault(96, "one line at home", "many networks")
+@pytest.mark.parametrize(
+    ("addresses", "said"),
+    [
+        pytest.param(line_at_home, "one IPv6 network (/56 or /48)", id="a line at home"),
+        pytest.param(many_networks, "put out: the oldest connection", id="many networks"),
+    ],
+)
+@over_both
+async def test_fault_96_silent_connections_from_many_networks(
+    arena: Arena, addresses: Callable[[], Iterator[str]], said: str
+) -> None:
+    """Clients come in all the while; the log says what goes on, in a few lines, and a metric counts it."""
+    async with arena.attacked() as relay:
+        async with besieged(relay, addresses()):
+            for number in range(10):
+                took = await pair_from(relay, f"198.51.100.{number}", f"2001:db8:ffff:{number}::1")
+                assert took < PAIR_WITHIN
+        assert is_summed_up(arena, said)
