@@ -55,7 +55,8 @@ class Abuse(Enum):
     ADMIN_REFUSED = _event(
         "admin-refused",
         "refused at the admin address: a request that a web page may have caused",
-        "It had an Origin, or was for another host than this machine. A browser on this machine shows such a page.",
+        "It had an Origin or a form's body, or was for another host than this machine. A browser on this machine may "
+        "show such a page.",
     )
     MEMORY = _event(
         "memory",

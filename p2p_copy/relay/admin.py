@@ -2,7 +2,9 @@
 
 Whoever reaches the address may give orders: it is a loopback port, or a unix socket that only the relay's own user
 can open. Rules:
-1. A request that a web page could have caused is refused: one with an `Origin`, or for another host than this one.
+1. A request that a web page could have caused is refused: one with an `Origin`, one that a browser says to be of
+   another site's page, one with a body of a form's type, or one for another host than this one, which a name of the
+   page's own would be (DNS rebinding).
 2. One request a connection, `limits.ADMIN_TIMEOUT` seconds for it, `limits.ADMIN_BODY` bytes of a body.
 3. Nothing that happens here ends the relay, unless it is ordered.
 """
@@ -11,6 +13,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -20,7 +23,9 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.errors import UsageError
-from p2p_copy.relay import events, metrics, settings
+from p2p_copy.relay import abuse, events, metrics, settings
+from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay.greeting import read_head, sentence_about
 from p2p_copy.relay.listeners import UNIX_PREFIX, Tcp, Unix, listen
 from p2p_copy.relay.log import Size, place
 from p2p_copy.version import VERSION
@@ -45,7 +50,14 @@ REQUESTS: Final = {
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
-_LOCAL: Final = "localhost"
+_AUTHORITY: Final = re.compile(
+    r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>localhost)|(?P<ipv4>[0-9.]+))(?::(?P<port>[0-9]{0,5}))?",
+    re.ASCII | re.IGNORECASE,
+)
+"""Host and port as in an address (RFC 3986 section 3.2), of the hosts that may be this machine."""
+
+_OF_THIS_MACHINE: Final = frozenset({"same-origin", "none"})
+"""Values of `Sec-Fetch-Site`: a page of the admin address itself, and a person who types it."""
 
 
 def admin_place(address: str) -> Tcp | Unix:
@@ -57,15 +69,8 @@ def admin_place(address: str) -> Tcp | Unix:
     """
     if address.startswith(UNIX_PREFIX + "/"):
         return Unix(address.removeprefix(UNIX_PREFIX), limits.ADMIN_SOCKET_MODE)
-    host, _, port = address.strip().rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not (
-        _is_local(host)
-        and port.isascii()
-        and port.isdecimal()
-        and len(port) <= 5
-        and int(port) <= limits.MAX_PORT
-    ):
+    host, port = _local(address.strip()) or ("", "")
+    if not host or not port or int(port) > limits.MAX_PORT:
         raise UsageError(
             "The admin address is for this machine only: 127.0.0.1:PORT, [::1]:PORT, localhost:PORT or unix:/PATH. "
             f"A PORT is a number up to {limits.MAX_PORT}."
@@ -73,11 +78,20 @@ def admin_place(address: str) -> Tcp | Unix:
     return Tcp(host, int(port))
 
 
-def _is_local(host: str) -> bool:
+def _local(authority: str) -> tuple[str, str] | None:
+    """Return the host and the port of an authority, which may be empty; None if it is not this machine's."""
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None:
+        return None
+    host, port = parts["ipv6"] or parts["name"] or parts["ipv4"], parts["port"] or ""
     try:
-        return host == _LOCAL or ipaddress.ip_address(host).is_loopback
+        is_local = (
+            bool(parts["name"])
+            or (ipaddress.IPv6Address(host) if parts["ipv6"] else ipaddress.IPv4Address(host)).is_loopback
+        )
     except ValueError:
-        return False
+        return None
+    return (host, port) if is_local else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +159,7 @@ class Admin:
             request, body = await _read(stream, parser)
             answer = await self._answer(request, body)
         except h11.RemoteProtocolError as error:
-            answer = _sentence(HTTPStatus(error.error_status_hint), "This is no HTTP request.")
+            answer = _sentence(HTTPStatus(error.error_status_hint), sentence_about(error))
         except UsageError as error:
             answer = _sentence(HTTPStatus.BAD_REQUEST, str(error))
         if parser.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
@@ -169,10 +183,16 @@ class Admin:
 
     async def _answer(self, request: h11.Request, body: bytes) -> Answer:
         headers = {name.decode(): value.decode("ascii", "replace") for name, value in request.headers}
-        host = headers.get("host", "")
-        name = host.partition("]")[0].removeprefix("[") if host.startswith("[") else host.partition(":")[0]
-        if "origin" in headers or not _is_local(name):
+        if (
+            "origin" in headers
+            or headers.get("sec-fetch-site", "none") not in _OF_THIS_MACHINE
+            or _local(headers.get("host", "")) is None
+        ):
+            abuse.note(Abuse.ADMIN_REFUSED)
             return _sentence(HTTPStatus.FORBIDDEN, "This address is not for web pages, only for localhost.")
+        if headers.get("content-type", _JSON).partition(";")[0].strip().lower() != _JSON:
+            abuse.note(Abuse.ADMIN_REFUSED)
+            return _sentence(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body of an order is {_JSON}.")
         method, path = request.method.decode(), request.target.decode("ascii", "replace")
         if (method, path) not in REQUESTS:
             if path in {known for _, known in REQUESTS}:
@@ -257,19 +277,19 @@ async def _read(stream: TCPStream, parser: h11.Connection) -> tuple[h11.Request,
         UsageError: its body is too long.
 
     """
-    request: h11.Request | None = None
+    request = await read_head(stream, parser)
+    if request is None:
+        raise trio.BrokenResourceError
     body = b""
     while True:
         match event := parser.next_event():
             case h11.NEED_DATA:
-                parser.receive_data(bytes(await stream.receive_some(limits.HTTP_HEAD)))
-            case h11.Request():
-                request = event
+                parser.receive_data(bytes(await stream.receive_some(limits.ADMIN_BODY)))
             case h11.Data():
                 body += event.data
                 if len(body) > limits.ADMIN_BODY:
                     raise UsageError("The request is too long.")
-            case h11.EndOfMessage() if request is not None:
+            case h11.EndOfMessage():
                 return request, body
             case _:
                 raise trio.BrokenResourceError

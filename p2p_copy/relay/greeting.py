@@ -1,6 +1,8 @@
 """The first words on a connection: HTTP, read by ourselves, before anything that must not fail sees them.
 
-Strangers and their scanners get a short answer in plain HTTP. Of a proper WebSocket request only what matters is
+Strangers and their scanners get a short answer in plain HTTP. So do web pages: a browser says by `Origin` that a page
+wants a WebSocket, and none of ours does. Else any page could use a relay that its visitor can reach, in an intranet or
+on the visitor's own machine, and nobody else. Of a proper WebSocket request only what matters is
 kept: the library that takes it from here is shown a request in our own words, so nothing odd in a header can
 reach it (it fails on many an odd header).
 """
@@ -18,6 +20,8 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.protocol import rendezvous
+from p2p_copy.relay import abuse
+from p2p_copy.relay.abuse import Abuse
 
 _WHAT_THIS_IS: Final = (
     "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another; there "
@@ -39,6 +43,7 @@ class _Objection:
     status: HTTPStatus
     sentence: str
     header: str = ""
+    abuse: Abuse | None = None
 
 
 class Greeting(NamedTuple):
@@ -55,24 +60,51 @@ async def greet(stream: trio.abc.Stream) -> Greeting | None:
     """
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
     try:
-        while (request := parser.next_event()) is h11.NEED_DATA:
-            data = await stream.receive_some(limits.HTTP_HEAD)
-            parser.receive_data(bytes(data))
+        request = await read_head(stream, parser)
     except h11.RemoteProtocolError as error:
         error.__traceback__ = None  # its frames hold it, and only a garbage collection would free them
-        await _answer(stream, _Objection(HTTPStatus(error.error_status_hint), "This is no HTTP request."))
+        await _answer(stream, _Objection(HTTPStatus(error.error_status_hint), sentence_about(error)))
         return None
-    if not isinstance(request, h11.Request):
-        return None  # they left without a word
+    if request is None:
+        return None
     objection = _objection(request)
     if objection is None and parser.trailing_data[0]:
         objection = _Objection(HTTPStatus.BAD_REQUEST, "Wait for the answer before you go on (RFC 6455 4.1).")
     if objection is not None:
+        if objection.abuse is not None:
+            abuse.note(objection.abuse)
         await _answer(stream, objection)
         return None
     path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
     forwarded = tuple(value.decode() for value in _values(request, b"x-forwarded-for"))
     return Greeting(_OURS.format(path=path, key=key).encode(), forwarded)
+
+
+async def read_head(stream: trio.abc.Stream, parser: h11.Connection) -> h11.Request | None:
+    """Let `parser` read until it has the head of a request; None if whoever called leaves without a word.
+
+    No byte is read beyond `limits.HTTP_HEAD`: a parser's own limit is for heads that do not come to their end.
+
+    Raises:
+        h11.RemoteProtocolError: it is no request, or too long a one.
+
+    """
+    left = limits.HTTP_HEAD
+    while (event := parser.next_event()) is h11.NEED_DATA:
+        if not left:
+            abuse.note(Abuse.HEAD_TOO_LONG)
+            raise h11.RemoteProtocolError("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        data = bytes(await stream.receive_some(left))
+        left -= len(data)
+        parser.receive_data(data)
+    return event if isinstance(event, h11.Request) else None
+
+
+def sentence_about(error: h11.RemoteProtocolError) -> str:
+    """Return what to answer to what is no request."""
+    if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+        return f"The head of a request has at most {limits.HTTP_HEAD} bytes here."
+    return "This is no HTTP request."
 
 
 async def refuse_busy(stream: trio.abc.Stream) -> None:
@@ -95,7 +127,13 @@ def _objection(request: h11.Request) -> _Objection | None:
     """Hold a request against RFC 6455 section 4.2.1 and our own limits."""
     bad = HTTPStatus.BAD_REQUEST
     if len(request.headers) > limits.HTTP_HEADERS:
-        return _Objection(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "The request has too many headers.")
+        return _Objection(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "The request has too many headers.",
+            abuse=Abuse.HEAD_TOO_LONG,
+        )
+    if _values(request, b"origin"):
+        return _Objection(HTTPStatus.FORBIDDEN, "This relay is not for web pages.", abuse=Abuse.ORIGIN)
     if not all(value.isascii() for _, value in request.headers):
         return _Objection(bad, "The request has a header that is not ASCII.")
     if [value.lower() for value in _values(request, b"upgrade")] != [b"websocket"]:

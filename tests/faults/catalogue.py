@@ -58,5 +58,7 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     80: ("reader gone", "closed", "narrow", "encoding", "stopped", "full pipe", "full disk", "result lost"),
     # Strangers at a relay, from many networks, and from a visitor's browser
     96: ("one line at home", "many networks"),
+    98: ("relay", "admin address"),
+    99: ("head",),
 }  # fmt: skip
 """Numbers, and what each of them names."""

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
+from p2p_copy import limits
 from tests.faults.arena import PAIR_WITHIN
-from tests.faults.attackers import over_both
+from tests.faults.attackers import LATER, closed_within, connected, over_both, over_tcp
 from tests.faults.fault_resources import pair_from
 from tests.faults.fault_transport import HELLO
+from tests.relay.test_packets_of_death import say, until_closed
 from tests.relay.test_trusted import proxy_header
 from tests.websocket import UPGRADE
 
@@ -90,3 +92,51 @@ async def test_fault_96_silent_connections_from_many_networks(
                 took = await pair_from(relay, f"198.51.100.{number}", f"2001:db8:ffff:{number}::1")
                 assert took < PAIR_WITHIN
         assert is_summed_up(arena, said)
+
+
+@pytest.mark.fault(98, "relay")
+@over_both
+async def test_fault_98_a_web_page_that_wants_to_use_the_relay(arena: Arena) -> None:
+    async with arena.attacked() as relay:
+        for origin in ("https://evil.example", "null", f"http://{relay.address.where}"):
+            async with connected(relay) as (_, stream):
+                header = f"Host: x\r\nOrigin: {origin}".encode()
+                await stream.send_all(UPGRADE.replace(b"Host: x", header))
+                assert (await closed_within(stream, LATER)).startswith(b"HTTP/1.1 403 ")
+        assert is_summed_up(arena, "! refused: the request of a web page")
+
+
+@pytest.mark.fault(98, "admin address")
+@over_tcp
+async def test_fault_98_a_web_page_that_wants_to_give_orders(arena: Arena) -> None:
+    """By a form, by a script, by a name of its own for this machine, and by one that only begins like this machine."""
+    browsers = (
+        "Host: 127.0.0.1:9765\r\nContent-Type: application/x-www-form-urlencoded",
+        "Host: 127.0.0.1:9765\r\nContent-Type: text/plain\r\nSec-Fetch-Site: cross-site",
+        "Host: 127.0.0.1:9765\r\nOrigin: https://evil.example",
+        "Host: rebound.evil.example:9765",
+        "Host: [::1]evil.example",
+    )
+    async with arena.attacked():
+        for headers in browsers:
+            for path in ("/drain", "/reload", "/status"):
+                method = "GET" if path == "/status" else "POST"
+                request = f"{method} {path} HTTP/1.1\r\n{headers}\r\nContent-Length: 0\r\n\r\n"
+                async with await trio.open_unix_socket(arena.server.admin) as stream:
+                    await stream.send_all(request.encode())
+                    assert (await until_closed(stream)).startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 415 "))
+        assert arena.server.status["state"] == "serving"
+        assert is_summed_up(arena, "! refused at the admin address")
+
+
+@pytest.mark.fault(99, "head")
+@over_both
+async def test_fault_99_a_head_that_is_a_byte_too_long(arena: Arena) -> None:
+    async with arena.attacked() as relay:
+        for more, status in ((0, b"101"), (1, b"431"), (900, b"431"), (limits.MIB, b"431")):
+            async with connected(relay) as (_, stream):
+                size = limits.HTTP_HEAD - len(UPGRADE) - len(b"X: \r\n") + more
+                head = UPGRADE.replace(b"Host: x\r\n", b"Host: x\r\nX: " + b"x" * size + b"\r\n")
+                await say(stream, head)
+                assert bytes(await stream.receive_some(1000)).startswith(b"HTTP/1.1 " + status + b" ")
+        assert is_summed_up(arena, "! refused: the head of an HTTP request is too long")

@@ -71,7 +71,7 @@ class Server:
         if files:
             tls = ("--certfile", files.names[0], "--keyfile", files.names[1], "--reload-certs", "signal")
         self._log, self._errors = folder / "relay.log", folder / "relay.errors"
-        self._admin = str(folder / "admin")
+        self.admin = str(folder / "admin")
         self._read = 0
         words = " ".join(f"{name}={value}" for name, value in (shortened or {}).items())
         program = ("-c", _SHORTENED, words) if shortened else ("-m", "p2p_copy")
@@ -85,7 +85,7 @@ class Server:
                         "--drain",
                         str(drain),
                         "--admin",
-                        f"unix:{self._admin}",
+                        f"unix:{self.admin}",
                         *options,
                     ),
                 ],
@@ -136,7 +136,7 @@ class Server:
         request = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}"
         with socket.socket(socket.AF_UNIX) as admin:
             admin.settimeout(QUICK)
-            admin.connect(self._admin)
+            admin.connect(self.admin)
             admin.sendall(request.encode())
             reply = b"".join(iter(lambda: admin.recv(65536), b""))
         head, _, text = reply.decode().partition("\r\n\r\n")

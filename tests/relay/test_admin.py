@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
+from p2p_copy import limits
 from p2p_copy.errors import UsageError
 from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import Role, Welcome
+from p2p_copy.relay import abuse
 from p2p_copy.relay.admin import REQUESTS, Admin, admin_place
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.listeners import Tcp, Unix
@@ -91,6 +93,7 @@ def test_an_admin_address_is_on_this_machine(address: str, place: object) -> Non
         *("", ":", ":9765", "9765", "0.0.0.0:9765", "[::]:9765", "192.0.2.1:9765", "relay.example:9765"),
         *("127.0.0.1", "127.0.0.1:", "127.0.0.1:x", "127.0.0.1:70000", "127.0.0.1:-1", "127.0.0.1:\u0661"),
         "127.0.0.1:0000070000",
+        *("127.0.0.1]:80", "[127.0.0.1]:80", "[::1:80", "::1:80", "[::1]evil:80", "[::1%lo]:80", "127.1:80"),
         *("unix:relative", "unix:", "localhost.example:1", "127.0.0.1:" + "1" * 5000),
     ],
 )
@@ -186,23 +189,92 @@ async def test_a_reload_tells_whether_it_worked(tmp_path: Path) -> None:
         assert (await admin.ask("POST", "/reload"))[0] == 409
 
 
-async def test_a_web_page_can_neither_ask_nor_order() -> None:
+@pytest.mark.parametrize(
+    "host",
+    [
+        *(
+            "evil.example",
+            "evil.example:80",
+            "localhost.evil.example",
+            "localhost.",
+            "192.0.2.1",
+            "[::2]",
+            "",
+        ),
+        *("[::1]evil.example", "[::1", "::1", "[127.0.0.1]", "[localhost]", "127.0.0.1evil.example", "127.1"),
+        *(
+            "evil@127.0.0.1",
+            "127.0.0.1@evil.example",
+            "localhost:evil.example",
+            "localhost:1:1",
+            "localhost/",
+        ),
+        *("127.0.0.1.evil.example", "0x7f000001", "localhost, evil.example", "localhost evil"),
+    ],
+)
+async def test_a_request_for_another_host_is_refused(host: str) -> None:
+    counted = abuse.COUNTS["admin-refused"]
     async with door() as admin:
         for method, path in REQUESTS:
-            assert (await admin.ask(method, path, headers="Origin: http://localhost\r\n"))[0] == 403
-            for host in (
-                "evil.example",
-                "evil.example:80",
-                "localhost.evil.example",
-                "192.0.2.1",
-                "[::2]",
-                "",
-            ):
-                request = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"
-                assert (await admin.raw(request.encode()))[0] == 403
+            request = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"
+            assert (await admin.raw(request.encode()))[0] == 403
         assert not admin.relay.draining
-        for host in ("localhost", "localhost:1", "127.0.0.1:9765", "[::1]:9765"):
+    assert abuse.COUNTS["admin-refused"] - counted == len(REQUESTS)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        *(
+            "Origin: http://localhost",
+            "Origin: null",
+            "Sec-Fetch-Site: cross-site",
+            "Sec-Fetch-Site: same-site",
+        ),
+        *("Content-Type: application/x-www-form-urlencoded", "Content-Type: text/plain"),
+        *("Content-Type: multipart/form-data; boundary=x", "Content-Type: text/plain; application/json"),
+        "Content-Type:",
+    ],
+)
+async def test_a_web_page_can_neither_ask_nor_order(header: str) -> None:
+    counted = abuse.COUNTS["admin-refused"]
+    async with door() as admin:
+        for method, path in REQUESTS:
+            assert (await admin.ask(method, path, headers=f"{header}\r\n"))[0] in (403, 415)
+        assert not admin.relay.draining
+    assert abuse.COUNTS["admin-refused"] - counted == len(REQUESTS)
+
+
+async def test_programs_and_people_of_this_machine_can() -> None:
+    async with door() as admin:
+        for host in (
+            "localhost",
+            "LOCALHOST:1",
+            "127.0.0.1:9765",
+            "127.2.3.4",
+            "[::1]:9765",
+            "[0:0::1]",
+            "[::1]:",
+        ):
             assert (await admin.raw(f"GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()))[0] == 200
+        for header in ("Content-Type: application/json", "Content-Type: Application/JSON; charset=utf-8"):
+            order = {"name": "max-wait", "value": 77}
+            assert (await admin.ask("POST", "/set", order, f"{header}\r\n"))[0] == 200
+        for site in ("none", "same-origin"):
+            assert (await admin.ask("GET", "/status", headers=f"Sec-Fetch-Site: {site}\r\n"))[0] == 200
+
+
+async def test_a_long_head_is_refused_to_the_byte_and_a_long_body_too() -> None:
+    async with door() as admin:
+        for size, status in ((limits.HTTP_HEAD, 200), (limits.HTTP_HEAD + 1, 431)):
+            head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
+            request = head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
+            assert (await admin.raw(request))[0] == status
+        for body, status in ((b"[" * limits.ADMIN_BODY, 400), (b"[" * (limits.ADMIN_BODY + 1), 400)):
+            head = b"POST /end HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+            code, _, text = await admin.raw(head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n")
+            assert code == status
+            assert ("too long" in text) == (len(body) > limits.ADMIN_BODY)
 
 
 async def test_orders_are_not_given_with_get_and_nothing_else_is_there() -> None:

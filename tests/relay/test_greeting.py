@@ -9,6 +9,7 @@ from trio.testing import memory_stream_pair
 
 from p2p_copy import limits
 from p2p_copy.protocol.rendezvous import room_path
+from p2p_copy.relay import abuse
 from p2p_copy.relay.greeting import Greeting, greet, refuse_plain
 from tests.websocket import UPGRADE, virtual_time
 
@@ -35,7 +36,7 @@ async def greeted(
 
 async def test_a_good_request_is_passed_on_in_our_own_words() -> None:
     request = UPGRADE.replace(b"GET / ", b"GET " + PATH + b" ").replace(
-        b"Host: x", b"Host: xn--0\r\nOrigin: odd\r\nSec-WebSocket-Extensions: permessage-deflate"
+        b"Host: x", b"Host: xn--0\r\nSec-WebSocket-Extensions: permessage-deflate"
     )
     head, answer = await greeted(request)
     assert answer == b""
@@ -43,7 +44,7 @@ async def test_a_good_request_is_passed_on_in_our_own_words() -> None:
     assert head.startswith(b"GET " + PATH + b" HTTP/1.1\r\nHost: relay\r\n")
     assert b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n" in head
     assert head.endswith(b"\r\n\r\n")
-    for odd in (b"xn--0", b"Origin", b"deflate"):
+    for odd in (b"xn--0", b"deflate"):
         assert odd not in head
 
 
@@ -80,6 +81,9 @@ async def test_a_request_may_come_in_pieces() -> None:
         (b"Host: x", b"Host: x\r\nContent-Length: 0", b"400"),
         (b"Host: x", b"Host: x\r\nTransfer-Encoding: chunked", b"400"),
         (b"Host: x", b"Host: x\r\nX: \xe9", b"400"),
+        (b"Host: x", b"Host: x\r\nOrigin: http://x", b"403"),
+        (b"Host: x", b"Host: x\r\norigin: null", b"403"),
+        (b"Host: x", b"Host: x\r\nORIGIN:", b"403"),
         (b"Host: x\r\n", b"", b"400"),
         (b"Host: x", b"Host: x\r\nHost: y", b"400"),
         (b"Host: x", b"Host: x\r\n" + b"\r\n".join([b"X: y"] * limits.HTTP_HEADERS), b"431"),
@@ -93,6 +97,37 @@ async def test_other_requests_are_answered_and_not_passed_on(old: bytes, new: by
     top, _, body = answer.partition(b"\r\n\r\n")
     assert b"Content-Length: %d\r\n" % len(body) in top
     assert b"Connection: close" in top
+
+
+@pytest.mark.parametrize("piece", [100, limits.HTTP_HEAD])
+@pytest.mark.parametrize("more", [0, 1, 900])
+async def test_the_limit_on_the_head_is_exact_however_it_comes(piece: int, more: int) -> None:
+    long = b"X: " + b"x" * (limits.HTTP_HEAD - len(UPGRADE) - len(b"X: \r\n") + more)
+    request = UPGRADE.replace(b"Host: x", b"Host: x\r\n" + long)
+    assert len(request) == limits.HTTP_HEAD + more
+    ours, theirs = memory_stream_pair()
+    counted = abuse.COUNTS["head-too-long"]
+
+    async def say() -> None:
+        for start in range(0, len(request), piece):
+            await theirs.send_all(request[start : start + piece])
+            await trio.testing.wait_all_tasks_blocked()
+        await theirs.send_eof()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(say)
+        greeting = await greet(ours)
+    assert (greeting is None) == (abuse.COUNTS["head-too-long"] - counted == 1) == bool(more)
+    if more:
+        assert (await theirs.receive_some(1000)).startswith(b"HTTP/1.1 431 ")
+
+
+async def test_a_web_page_is_refused_and_counted() -> None:
+    counted = abuse.COUNTS["origin"]
+    head, answer = await greeted(UPGRADE.replace(b"Host: x", b"Host: x\r\nOrigin: https://x"))
+    assert head is None
+    assert b"not for web pages" in answer
+    assert abuse.COUNTS["origin"] - counted == 1
 
 
 async def test_a_client_that_does_not_wait_for_the_answer_is_refused() -> None:
@@ -131,7 +166,13 @@ async def test_a_client_that_does_not_leave_after_the_answer_is_left() -> None:
 
 
 lines = st.sampled_from(
-    [*UPGRADE.splitlines(keepends=True), b"Host: \xff\r\n", b"\r\n", b"Content-Length: 9\r\n"]
+    [
+        *UPGRADE.splitlines(keepends=True),
+        b"Host: \xff\r\n",
+        b"\r\n",
+        b"Content-Length: 9\r\n",
+        b"Origin: x\r\n",
+    ]
 )
 
 
