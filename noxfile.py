@@ -172,7 +172,11 @@ def autobahn(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def faults(session: nox.Session) -> None:
-    """Attacks and accidents at a relay that carries a transfer all the while; a quarter of an hour, some need root."""
+    """Attacks and accidents at a relay that carries a transfer all the while; a quarter of an hour, some need root.
+
+    A table at the end has what each did to the relay and to an honest pair. `P2P_COPY_FAULTS_RELAY=PYTHON` measures the
+    relay of another version, installed in that interpreter's environment; what it does not withstand fails.
+    """
     session.install("-e", ".", *group("test"))
     words = ("-o", "python_files=fault_*.py", "-o", "faulthandler_timeout=300", "-rs")
     session.run("python", "-m", "pytest", *words, "tests/faults", *session.posargs)

@@ -4,14 +4,19 @@ The promise: whatever was done to the relay,
 1. its process lives, and neither reports a bug nor writes a traceback;
 2. a new pair is served within `PAIR_WITHIN` seconds;
 3. an unrelated transfer, which runs all the while, is not disturbed, and at the end is byte-identical;
-4. descriptors, tasks, rooms and connections are back where they were within `BACK_WITHIN` seconds;
-5. its memory has grown by less than `GROWTH`;
-6. its log tells no secret.
+4. another honest pair never waits for longer than `STALL` seconds, and keeps a `SHARE` of its throughput;
+5. descriptors, tasks, rooms and connections are back where they were within `BACK_WITHIN` seconds;
+6. its memory has grown by less than `GROWTH`;
+7. its log tells no secret.
+
+`P2P_COPY_FAULTS_RELAY=PYTHON`, the interpreter of an environment in which another version is installed, lets that be
+the relay: the table at the end shows what an attack did to it, also where a fault fails.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import re
 import time
@@ -23,6 +28,7 @@ import trio
 
 from tests.faults.road import SlowRoad
 from tests.faults.server import Footprint, Server
+from tests.faults.witness import Seen, Witness
 from tests.processes import PATIENCE, Running
 
 if TYPE_CHECKING:
@@ -39,6 +45,16 @@ table at the end tells what was measured."""
 
 BACK_WITHIN = 15.0
 """Seconds after which nothing of a fault is left."""
+
+STALL = 2.5
+"""Seconds in which nothing may move in an honest pair. A quiet machine needs a tenth of it, as the table at the end
+shows; the rest is for a machine that does other work besides."""
+
+SHARE = 0.02
+"""Share of its quiet throughput that an honest pair keeps, also where the test fills one of two processors."""
+
+QUIET = 2.0
+"""Seconds in which the quiet throughput is measured."""
 
 GROWTH = 20 * MIB
 """Bytes that a relay's memory may grow by through one fault."""
@@ -57,14 +73,18 @@ RATE = 96 * 1024
 
 @dataclass
 class Result:
-    """One line of the table at the end."""
+    """One line of the table at the end. What comes after an attack is not known if that has failed."""
 
     fault: str
-    pair: float
-    back: float
+    seconds: float
+    cpu: float
+    quiet: Seen
+    seen: Seen
     before: Footprint
-    after: Footprint
-    growth: int
+    pair: float = math.nan
+    back: float = math.nan
+    after: Footprint | None = None
+    growth: int = 0
 
 
 RESULTS: list[Result] = []
@@ -135,40 +155,65 @@ def _digest(path: Path) -> str:
 class Arena:
     """A relay with a transfer, to be attacked."""
 
-    def __init__(self, server: Server, transfer: Transfer) -> None:
+    def __init__(self, server: Server, transfer: Transfer, witness: Witness) -> None:
         self.server = server
         self.transfer = transfer
-        self._quiet: Footprint | None = None
+        self._witness = witness
+        self._quiet: tuple[Footprint, Seen] | None = None
+
+    async def _wait_until_quiet(self) -> tuple[Footprint, Seen]:
+        """Return what the relay holds, and what the honest pair sees, while nobody attacks."""
+        for number in range(5):  # what is loaded at first use is no growth
+            await self.server.clients.works(f"{CANARY} warm {number}")
+        await self._witness.begin()
+        await trio.sleep(QUIET)
+        seen, _, _ = await self._witness.end()
+        return self.server.footprint, seen
 
     @asynccontextmanager
-    async def attacked(self) -> AsyncIterator[Relay]:
-        """Yield clients of the relay; afterwards hold the relay to the promise above."""
+    async def attacked(
+        self, *, stall: float = STALL, share: float = SHARE, peak: float = math.inf
+    ) -> AsyncIterator[Relay]:
+        """Yield clients of the relay; afterwards hold the relay to the promise above.
+
+        Args:
+            stall: seconds in which nothing may move in an honest pair.
+            share: of its quiet throughput that the pair must keep, if the attack lasts long enough to measure it.
+            peak: bytes by which the relay's memory may grow while it is attacked.
+
+        """
         server = self.server
         if self._quiet is None:
-            for number in range(5):  # what is loaded at first use is no growth
-                await server.clients.works(f"{CANARY} warm {number}")
-            await trio.sleep(1)
-            self._quiet = server.footprint
-        before, memory = self._quiet, server.memory
-        yield server.clients
-        assert server.process.poll() is None, server.errors
+            self._quiet = await self._wait_until_quiet()
+        (before, quiet), memory = self._quiet, server.memory
+        name = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].removesuffix(" (call)")
+        await self._witness.begin()
+        try:
+            yield server.clients
+        finally:
+            assert server.process.poll() is None, server.errors
+            with trio.CancelScope(shield=True):
+                seen, seconds, cpu = await self._witness.end()
+            result = Result(name.removeprefix("test_fault_"), seconds, cpu, quiet, seen, before)
+            RESULTS.append(result)
 
         began = trio.current_time()
         with trio.fail_after(PATIENCE):
             await server.clients.works(f"{CANARY} new")
-        pair = trio.current_time() - began
+        result.pair = pair = trio.current_time() - began
 
         began = trio.current_time()
         while (after := server.footprint) != before and trio.current_time() - began < BACK_WITHIN:  # noqa: ASYNC110
             await trio.sleep(0.1)
-        back = trio.current_time() - began
-        growth = server.memory - memory
-        name = os.environ["PYTEST_CURRENT_TEST"].partition("::")[2].removesuffix(" (call)")
-        RESULTS.append(Result(name.removeprefix("test_fault_"), pair, back, before, after, growth))
+        result.back = trio.current_time() - began
+        result.after, result.growth = after, server.memory - memory
 
+        assert seen.stall < stall, f"an honest pair waited for {seen.stall:.1f} s"
+        assert not seen.throughput < share * quiet.throughput, "an honest pair was slow"
+        assert seen.memory - memory < peak, f"{(seen.memory - memory) / MIB:.0f} MiB at most"
         assert pair < PAIR_WITHIN, f"a new pair took {pair:.1f} s"
         assert after == before, "something is left"
-        assert growth < GROWTH
+        assert result.growth < GROWTH
         self.transfer.must_run()
         self.check_log()
 
@@ -193,16 +238,29 @@ def arena(folder: Path, *options: str, **settings: Any) -> Iterator[Arena]:
         transfer = Transfer(server, folder)
         stack.callback(transfer.close)
         transfer.begin()
-        yield Arena(server, transfer)
+        witness = Witness(server, f"{CANARY} witness")
+        stack.callback(witness.close)
+        yield Arena(server, transfer, witness)
         transfer.finish()
 
 
+HEAD = (
+    f"{'fault':60} {'pair s':>6} {'back s':>6} {'before -> after: fds/tasks/rooms':>32} {'RSS MB':>7} "
+    f"{'peak MB':>8} {'fds':>5} {'CPU s':>6} {'of s':>6} {'stall s':>7} {'MB/s':>6} {'quiet':>6}"
+)
+
+
 def table() -> Iterator[str]:
-    """Return what was measured, a line a fault."""
-    yield f"{'fault':72} {'pair s':>6} {'back s':>6} {'before -> after: fds/tasks/rooms':>34} {'RSS MB':>7}"
+    """Return what was measured, a line a fault: after it and, from the peak on, during it."""
+    yield HEAD
     for result in sorted(RESULTS, key=lambda result: (int(result.fault.partition("_")[0]), result.fault)):
-        before, after = ("/".join(map(str, found[:3])) for found in (result.before, result.after))
+        before, after = (
+            "/".join(map(str, found[:3])) if found else "failed" for found in (result.before, result.after)
+        )
+        seen = result.seen
         yield (
-            f"{result.fault[:72]:72} {result.pair:6.2f} {result.back:6.1f} {before + ' -> ' + after:>34} "
-            f"{result.growth / 1e6:+7.1f}"
+            f"{result.fault[:60]:60} {result.pair:6.2f} {result.back:6.1f} {before + ' -> ' + after:>32} "
+            f"{result.growth / 1e6:+7.1f} {seen.memory / 1e6:8.1f} {seen.descriptors:5} "
+            f"{result.cpu:6.2f} {result.seconds:6.1f} {seen.stall:7.2f} {seen.throughput / 1e6:6.0f} "
+            f"{result.quiet.throughput / 1e6:6.0f}"
         )

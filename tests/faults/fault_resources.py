@@ -232,7 +232,7 @@ async def test_fault_30_little_memory(tmp_path: Path, little_memory: tuple[str, 
                 held, before = arena.server.memory, held
             assert LEAST / 3 < held < LEAST
 
-    most = str(2 * CROWDED + 2)
+    most = str(2 * CROWDED + 4)  # and the arena's two pairs
     with running(tmp_path, "--max-connections", most, prefix=little_memory) as arena:
         await crowded(arena.server.clients)  # the allocator keeps some of it, once
         await trio.sleep(3)

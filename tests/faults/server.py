@@ -12,11 +12,12 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from p2p_copy import limits
 from tests.processes import QUICK, environment
 from tests.relay.clients import Relay
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from tests.relay.test_certificates import Files
@@ -29,16 +30,32 @@ DRAIN = 5
 
 OPTIONS = ("--log-level", "debug")
 
+OTHER_RELAY = "P2P_COPY_FAULTS_RELAY"
+"""Variable with an interpreter of another environment: the relay is the version that is installed there. It must
+know `--admin`. Options that it does not know are left out."""
+
 _SHORTENED = """
 import sys
 from p2p_copy import limits
 for word in sys.argv.pop(1).split():
     name, _, value = word.partition("=")
-    assert hasattr(limits, name)
-    setattr(limits, name, float(value))
+    if hasattr(limits, name):  # another version may not know it
+        setattr(limits, name, float(value))
 from p2p_copy.cli.app import main
 main()
 """
+
+
+def _known(python: str, options: Sequence[str]) -> Iterator[str]:
+    """Yield the options, with their values, that the relay of another environment knows."""
+    words = [python, "-P", "-m", "p2p_copy", "run-relay-server", "--help"]
+    shown = subprocess.run(words, capture_output=True, text=True, check=True, env=environment()).stdout
+    known = True
+    for word in options:
+        if word.startswith("--"):
+            known = re.search(rf"{re.escape(word)}\b", shown) is not None
+        if known:
+            yield word
 
 
 class Footprint(NamedTuple):
@@ -73,22 +90,19 @@ class Server:
         self._log, self._errors = folder / "relay.log", folder / "relay.errors"
         self.admin = str(folder / "admin")
         self._read = 0
+        assert all(hasattr(limits, name) for name in shortened or {})
         words = " ".join(f"{name}={value}" for name, value in (shortened or {}).items())
         program = ("-c", _SHORTENED, words) if shortened else ("-m", "p2p_copy")
+        options = (
+            *(*OPTIONS, "--accept-budget", str(budget), "--drain", str(drain)),
+            *("--admin", f"unix:{self.admin}", *options),
+        )
+        python = [sys.executable]
+        if other := os.environ.get(OTHER_RELAY):
+            python, options = [other, "-P"], tuple(_known(other, options))
         with self._log.open("wb") as log, self._errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [
-                    *(*prefix, sys.executable, *program, "run-relay-server", host, str(port), *tls, *OPTIONS),
-                    *(
-                        "--accept-budget",
-                        str(budget),
-                        "--drain",
-                        str(drain),
-                        "--admin",
-                        f"unix:{self.admin}",
-                        *options,
-                    ),
-                ],
+                [*prefix, *python, *program, "run-relay-server", host, str(port), *tls, *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=errors,
