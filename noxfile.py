@@ -242,7 +242,7 @@ def machine(session: nox.Session) -> None:
 
 @nox.session(python=OLDEST)
 def soak(session: nox.Session) -> None:
-    """One relay under an hour of random visitors: nothing grows, the log stays short. `-- --minutes 5 --seed 2`."""
+    """Relays under an hour of visitors and attacks: nothing grows, the log stays short. `-- --minutes 5 --seed 2`."""
     session.install("-e", ".", *group("test"))
     session.run("python", "-m", "tests.campaigns.soak", *session.posargs)
 

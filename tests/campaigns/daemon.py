@@ -1,4 +1,4 @@
-"""A relay as it is installed: a process with TLS, a log in a file, an admin address; and what can be seen of it."""
+"""A relay as it is installed: a process, a log in a file, an admin address; and what can be seen of it."""
 
 from __future__ import annotations
 
@@ -97,17 +97,19 @@ class Daemon:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Daemon]:
-    """Run a relay. At the end it must stop as it is told to."""
+def running(folder: Path, *, tls: bool = True) -> Iterator[Daemon]:
+    """Run a relay, which believes this machine when it names a client's address. It must stop as it is told to."""
     files = Files(folder, trustme.CA())
     log, errors = folder / "relay.log", folder / "relay.errors"
     certificate, key = files.names
-    options = ("--certfile", certificate, "--keyfile", key, "--reload-certs", "signal", "--rate", RATE)
+    options = (
+        ("--certfile", certificate, "--keyfile", key, "--reload-certs", "signal") if tls else ("--no-tls",)
+    )
     with log.open("wb") as out, errors.open("wb") as err:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "p2p_copy", "run-relay-server", HOST, "0", *options),
-                *("--admin", f"{HOST}:0"),
+                *("--rate", RATE, "--admin", f"{HOST}:0", "--trusted-proxy", HOST),
             ],
             stdin=subprocess.DEVNULL,
             stdout=out,

@@ -1,7 +1,8 @@
-"""A relay left alone with all kinds of visitors, for as long as you like: nothing may grow, and the log stays short.
+"""Relays left alone with all kinds of visitors, for as long as you like: nothing may grow, and the log stays short.
 
-`python -m tests.campaigns.soak [--minutes N] [--seed N]` runs one relay process for that time under random joins,
-leaves, kills, scans, transfers and renewals, and prints a report in Markdown. It fails if, with all visitors gone, the
+`python -m tests.campaigns.soak [--minutes N] [--seed N]` runs a relay process for that time under random joins,
+leaves, kills, scans, transfers, renewals and attacks, and another one without TLS for the attacks that need that. It
+prints a report in Markdown. It fails if, with all visitors gone, a
 relay holds more than it did after the warm-up; if its memory grows; if a visit did not go as promised; if the log
 tells a secret or of a bug, or is long.
 """
@@ -18,16 +19,19 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from tests.bench import proc
 from tests.campaigns.daemon import Daemon, Sample, running
+from tests.campaigns.hostile import ATTACK
 from tests.campaigns.visitors import CANARY, Visitors
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 WARM_UP = 0.1
 """Share of the time after which the relay's first measure is taken: caches are full then, and all code was run."""
@@ -63,7 +67,7 @@ EXCERPT = 12
 """Lines shown of the log's beginning, and of its end."""
 
 SPARE_LINES = 20
-"""Lines an hour besides one for each pairing and two for each renewal, and as many for a shorter time."""
+"""Lines an hour besides one for each pairing and attack and two for each renewal; as many for a shorter time."""
 
 
 class Held(NamedTuple):
@@ -79,24 +83,62 @@ def held(sample: Sample) -> Held:
     return Held(sample.descriptors, sample.tasks, sample.rooms, sample.connections)
 
 
-class Soak:
-    """One run: what was seen, and what was wrong."""
+class Watch:
+    """What is seen of one relay."""
 
-    def __init__(self, daemon: Daemon, visitors: Visitors) -> None:
+    def __init__(self, name: str, daemon: Daemon) -> None:
+        self.name = name
+        self.daemon = daemon
         self.samples: list[Sample] = []
-        self.wrong: list[str] = []
-        self.most_at_once = 0
-        self._daemon = daemon
-        self._visitors = visitors
+        self.before: Sample
+        self.after: Sample
+        self.peak = 0
 
     async def look(self) -> Sample:
-        return await trio.to_thread.run_sync(self._daemon.look)
+        return await trio.to_thread.run_sync(self.daemon.look)
 
-    async def watch(self, interval: float) -> None:
+    async def take_samples(self, interval: float) -> None:
         """Take samples until cancelled."""
         while True:
             self.samples.append(await self.look())
             await trio.sleep(interval)
+
+    async def quiet(self, expected: Held | None) -> Sample:
+        """Return what the relay holds when all have left, at the latest after `BACK_WITHIN` seconds."""
+        deadline = trio.current_time() + BACK_WITHIN
+        sample = await self.look()
+        while trio.current_time() < deadline and (expected is None or held(sample) != expected):
+            await trio.sleep(1)
+            sample = await self.look()
+        return sample
+
+    def judge(self) -> Iterator[str]:
+        """Yield what is wrong with what it held and took."""
+        before, after = held(self.before), held(self.after)
+        if before != after:
+            yield f"{self.name}: not all is back: {before} before, {after} after"
+        if self.growth > GROWTH:
+            yield f"{self.name}: memory has grown by {self.growth} KiB, more than {GROWTH}"
+
+    @property
+    def growth(self) -> int:
+        """KiB by which the last third of the samples is above the first third, both by their medians."""
+        third = len(self.samples) // 3
+        first, last = (
+            statistics.median(sample.memory for sample in part)
+            for part in (self.samples[:third], self.samples[-third:])
+        )
+        return round(last - first)
+
+
+class Soak:
+    """One run: what was seen, and what was wrong."""
+
+    def __init__(self, watches: Sequence[Watch], visitors: Visitors) -> None:
+        self.wrong: list[str] = []
+        self.most_at_once = 0
+        self._watches = watches
+        self._visitors = visitors
 
     async def receive_visitors(self, seconds: float) -> None:
         """Let visitors come for so long; then all leave."""
@@ -108,10 +150,10 @@ class Soak:
                     visits = len(nursery.child_tasks)
                     self.most_at_once = max(self.most_at_once, visits)
                     if visits < AT_ONCE:
-                        nursery.start_soon(self._visit, self._visitors.any_kind())
+                        nursery.start_soon(self.visit, self._visitors.any_kind())
             nursery.cancel_scope.deadline = trio.current_time() + PARTING
 
-    async def _visit(self, visit: Callable[[], Awaitable[None]]) -> None:
+    async def visit(self, visit: Callable[[], Awaitable[None]]) -> None:
         try:
             with trio.fail_after(LONGEST):
                 await visit()
@@ -121,45 +163,22 @@ class Soak:
             name = getattr(visit, "__name__", "a visit")
             self.wrong.append(f"{name}: {type(error).__name__}: {str(error)[:500]}")
 
-    async def quiet(self, expected: Held | None) -> Sample:
-        """Return what the relay holds when all have left, at the latest after `BACK_WITHIN` seconds."""
-        deadline = trio.current_time() + BACK_WITHIN
-        sample = await self.look()
-        while trio.current_time() < deadline and (expected is None or held(sample) != expected):
-            await trio.sleep(1)
-            sample = await self.look()
-        return sample
-
-    async def run(self, seconds: float) -> tuple[Sample, Sample]:
-        """Run; return what the relay was with no visitors, after the warm-up and at the end."""
+    async def run(self, seconds: float) -> None:
+        """Run. The watches look at their relays with no visitors, after the warm-up and at the end."""
         for visit in self._visitors.kinds:  # once each: a short warm-up may miss the rare ones
-            await self._visit(visit)
+            await self.visit(visit)
         await self.receive_visitors(WARM_UP * seconds)
-        before = await self.quiet(None)
+        for watch in self._watches:
+            watch.before = await watch.quiet(None)
         async with trio.open_nursery() as nursery:
             rest = (1 - WARM_UP) * seconds
-            nursery.start_soon(self.watch, min(INTERVAL, rest / LEAST_SAMPLES))
+            for watch in self._watches:
+                nursery.start_soon(watch.take_samples, min(INTERVAL, rest / LEAST_SAMPLES))
             await self.receive_visitors(rest)
             nursery.cancel_scope.cancel()
-        after = await self.quiet(held(before))
-        self._judge(before, after)
-        return before, after
-
-    def _judge(self, before: Sample, after: Sample) -> None:
-        if held(before) != held(after):
-            self.wrong.append(f"not all is back: {held(before)} before, {held(after)} after")
-        if self.growth > GROWTH:
-            self.wrong.append(f"memory has grown by {self.growth} KiB, more than {GROWTH}")
-
-    @property
-    def growth(self) -> int:
-        """KiB by which the last third of the samples is above the first third, both by their medians."""
-        third = len(self.samples) // 3
-        first, last = (
-            statistics.median(sample.memory for sample in part)
-            for part in (self.samples[:third], self.samples[-third:])
-        )
-        return round(last - first)
+        for watch in self._watches:
+            watch.after = await watch.quiet(held(watch.before))
+            self.wrong += watch.judge()
 
 
 def judge_log(log: str, errors: str, *, allowed: int) -> list[str]:
@@ -192,39 +211,35 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[object, ...]]) -> str:
     return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
-def report(soak: Soak, visitors: Visitors, before: Sample, after: Sample, log: str) -> str:
-    """Return the report, in Markdown."""
+HEAD = ("s", "memory KiB", "descriptors", "tasks", "rooms", "connections", "waiting", "pairings", "served")
+
+
+def row(sample: Sample) -> tuple[object, ...]:
+    return sample.second, sample.memory, *sample[3:]
+
+
+def report_visits(soak: Soak, visitors: Visitors) -> str:
+    """Return who came, in Markdown."""
+    counts = table(("visit", "count"), sorted(visitors.counts.items()))
+    return f"## Visits\n\n{counts}\n\nAt most {soak.most_at_once} visits at once."
+
+
+def report_relay(watch: Watch) -> str:
+    """Return what was seen of one relay, in Markdown."""
+    log, before, after = watch.daemon.log, watch.before, watch.after
     lines = log.splitlines()
-    step = math.ceil(len(soak.samples) / ROWS)
-    relay_busy = (after.processor - before.processor) / (after.second - before.second)
-    head = (
-        "s",
-        "memory KiB",
-        "descriptors",
-        "tasks",
-        "rooms",
-        "connections",
-        "waiting",
-        "pairings",
-        "served",
-    )
-
-    def row(sample: Sample) -> tuple[object, ...]:
-        return sample.second, sample.memory, *sample[3:]
-
+    step = math.ceil(len(watch.samples) / ROWS)
+    busy = (after.processor - before.processor) / (after.second - before.second)
     excerpt = [*lines[:EXCERPT], "...", *lines[-EXCERPT:]] if len(lines) > 2 * EXCERPT else lines
     return "\n\n".join(
         [
-            "## Visits",
-            table(("visit", "count"), sorted(visitors.counts.items())),
-            f"At most {soak.most_at_once} visits at once. The relay took {relay_busy:.0%} of one processor.",
-            "## Samples",
-            table(head, [row(sample) for sample in soak.samples[::step]]),
-            f"Median of the last third against the first: {soak.growth:+d} KiB.",
+            f"## The relay {watch.name}",
+            f"It took {busy:.0%} of one processor, and {watch.peak} KiB of memory at most.",
+            table(HEAD, [row(sample) for sample in watch.samples[::step]]),
+            f"Median of the last third against the first: {watch.growth:+d} KiB.",
             "With no visitors, after the warm-up and at the end:",
-            table(head, [row(before), row(after)]),
-            "## Log",
-            f"{len(lines)} lines, {len(log.encode())} bytes, to the end of the relay.",
+            table(HEAD, [row(before), row(after)]),
+            f"The log: {len(lines)} lines, {len(log.encode())} bytes, to the end of the relay.",
             table(("line", "count"), Counter(map(kind_of, lines)).most_common()),
             "```text\n" + "\n".join(excerpt) + "\n```",
         ]
@@ -243,21 +258,30 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     words = parser.parse_args()
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        with running(folder) as daemon:
-            visitors = Visitors(daemon, folder, words.seed)
-            soak = Soak(daemon, visitors)
-            before, after = trio.run(soak.run, words.minutes * 60)
-        renewals = visitors.counts["certificate renewed"]
-        spare = math.ceil(SPARE_LINES * max(1, words.minutes / 60))
-        soak.wrong += judge_log(daemon.log, daemon.errors, allowed=after.served + 2 * renewals + spare)
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folders = [Path(name, kind) for kind in ("tls", "plain")]
+        for folder in folders:
+            folder.mkdir()
+        secure, plain = (stack.enter_context(running(folder, tls=folder.name == "tls")) for folder in folders)
+        watches = [Watch("with TLS", secure), Watch("without TLS", plain)]
+        visitors = Visitors(secure, plain, Path(name), words.seed)
+        soak = Soak(watches, visitors)
+        trio.run(soak.run, words.minutes * 60)
+        for watch in watches:
+            watch.peak = proc.peak(watch.daemon.process.pid)
+        stack.close()  # their last lines count
+        attacks = sum(count for name, count in visitors.counts.items() if name.startswith(ATTACK))
+        spare = attacks + math.ceil(SPARE_LINES * max(1, words.minutes / 60))
+        for watch, renewals in zip(watches, (visitors.counts["certificate renewed"], 0), strict=True):
+            allowed = watch.after.served + 2 * renewals + spare
+            wrong = judge_log(watch.daemon.log, watch.daemon.errors, allowed=allowed)
+            soak.wrong += [f"{watch.name}: {each}" for each in wrong]
         used = processor_seconds() / (time.monotonic() - began)
-        text = report(soak, visitors, before, after, daemon.log)
+        text = "\n\n".join([report_visits(soak, visitors), *map(report_relay, watches)])
     verdict = "\n".join(f"- FAILED: {each}" for each in soak.wrong) or "All is well."
     sys.stdout.write(
         f"# Soak of {words.minutes:g} minutes, seed {words.seed}\n\n{verdict}\n\n"
-        f"Relay and visitors together took {used:.0%} of one processor, of {os.cpu_count()}.\n\n{text}\n"
+        f"Relays and visitors together took {used:.0%} of one processor, of {os.cpu_count()}.\n\n{text}\n"
     )
     return 1 if soak.wrong else 0
 

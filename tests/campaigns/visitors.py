@@ -1,7 +1,7 @@
 """Who comes to a relay in the course of a year: each kind of visit is one method, and its choices come from a seed.
 
 A visit ends by itself within half a minute, or is cancelled. It raises if the relay did anything but what is promised
-to a well-behaved client.
+to a well-behaved client. Those who mean harm are in `hostile`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Refusal, Refused, Role, Welcome
 from tests.bench.guests import HOST, Guests, Place, leave, pass_on, tcp_below
+from tests.campaigns.hostile import Hostile
 from tests.processes import environment
 from tests.relay.clients import reset
 from tests.transfers import copy
@@ -88,9 +89,9 @@ NO_HELLO = tuple(
 
 
 class Visitors:
-    """All kinds of visits to one relay. `counts` has what happened, by name."""
+    """All kinds of visits to a relay, and to a `plain` one without TLS. `counts` has what happened, by name."""
 
-    def __init__(self, daemon: Daemon, folder: Path, seed: int) -> None:
+    def __init__(self, daemon: Daemon, plain: Daemon, folder: Path, seed: int) -> None:
         self.chance = random.Random(seed)
         self.counts: Counter[str] = Counter()
         self._daemon = daemon
@@ -100,6 +101,7 @@ class Visitors:
         self._old_guests = Guests(Place(daemon.port, self._ca_file, legacy=True))
         self._number = 0
         self._renewal = trio.Lock()
+        hostile = Hostile(daemon, plain, self._guests, self._old_guests, self.chance, self.counts, self._name)
         self.kinds: dict[Callable[[], Awaitable[None]], float] = {
             self.wait_in_vain: 22,
             self.pair: 30,
@@ -109,6 +111,7 @@ class Visitors:
             self.transfer_by_processes: 3,
             self.kill: 3,
             self.renew: 2,
+            **hostile.kinds,
         }
 
     def any_kind(self) -> Callable[[], Awaitable[None]]:
