@@ -44,6 +44,12 @@ RECORD = frame(BINARY, bytes(256 * 1024))
 UPDATES = 1000
 """Key updates before each byte of content."""
 
+UPDATE_KINDS = (0, 1)
+"""OpenSSL's SSL_KEY_UPDATE_NOT_REQUESTED and SSL_KEY_UPDATE_REQUESTED: the relay has to answer the latter."""
+
+CONTENT = {"before the hello": UPGRADE, "waiting": frame(PING), "paired": frame(BINARY, bytes(100))}
+"""What comes byte by byte between key updates, by what the client is by then."""
+
 UNHEARD = 2.0
 """Seconds that a client waits for a relay that reads nothing, or says nothing."""
 
@@ -71,11 +77,11 @@ class Waster(Updater):
                 ours.setsockopt(socket.SOL_SOCKET, option, _timeval(UNHEARD))
             ours.detach()
 
-    def ask(self, times: int, end: float) -> bool:
-        """Ask for new keys so often, until `end` at most; return whether that was possible."""
+    def change_keys(self, kind: int, times: int, end: float) -> bool:
+        """Change our keys so often, until `end` at most; return whether that was possible."""
         return all(
             time.monotonic() < end
-            and self._lib.SSL_key_update(self._ssl, 1) == 1
+            and self._lib.SSL_key_update(self._ssl, kind) == 1
             and self._lib.SSL_do_handshake(self._ssl) == 1
             for _ in range(times)
         )
@@ -135,12 +141,13 @@ class Hostile:
 
     async def waste_keys(self) -> None:
         """Change keys a thousand times for each byte: before a hello, as one who waits, or in a pair."""
-        depth = self._chance.choice(("before the hello", "waiting", "paired"))
+        depth = self._chance.choice(list(CONTENT))
         name = self._name()
-        await trio.to_thread.run_sync(self._waste, depth, name)
+        kind = self._chance.choice(UPDATE_KINDS)
+        await trio.to_thread.run_sync(self._waste, depth, kind, name)
         self._counts[f"{ATTACK}: key updates, {depth}"] += 1
 
-    def _waste(self, depth: str, name: str) -> None:
+    def _waste(self, depth: str, kind: int, name: str) -> None:
         wasters = [Waster(self._daemon.port) for _ in range(1 + (depth == "paired"))]
         try:
             if depth != "before the hello":
@@ -149,12 +156,12 @@ class Hostile:
                     waster.hear()
                     waster.say(frame(TEXT, hello(role).encode()))
                     waster.hear()
-            content = frame(BINARY, bytes(100)) if depth == "paired" else frame(PING)
+            content = CONTENT[depth]
             end = time.monotonic() + LASTS
-            while wasters[0].ask(UPDATES, end):
+            while wasters[0].change_keys(kind, UPDATES, end):
                 with suppress(AssertionError):  # it is not taken any more
                     wasters[0].say(content[:1])
-                content = content[1:] or frame(PING)
+                content = content[1:] or CONTENT["waiting"]
         finally:
             for waster in wasters:
                 waster.close()
