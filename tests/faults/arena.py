@@ -50,8 +50,9 @@ STALL = 2.5
 """Seconds in which nothing may move in an honest pair. A quiet machine needs a tenth of it, as the table at the end
 shows; the rest is for a machine that does other work besides."""
 
-SHARE = 0.02
-"""Share of its quiet throughput that an honest pair keeps, also where the test fills one of two processors."""
+SHARE = 0.005
+"""Share of its quiet throughput that an honest pair keeps, even if all of an attack is one wait of `STALL` seconds, and
+the machine was quiet only before. Where an attack lasts for seconds, promise more."""
 
 QUIET = 2.0
 """Seconds in which the quiet throughput is measured."""
