@@ -45,5 +45,6 @@ async def passing(codec: Codec, duct: Duct, tap: Held) -> bytes:
             return rest
         parcel = await tap.receive_parcel(duct, min(straight, limits.DUCT), limits.RELAY_PIECE)
         if parcel is None:
+            tap.most = codec.ahead
             return rest
         codec.pass_by(parcel)

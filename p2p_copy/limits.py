@@ -462,6 +462,35 @@ RELAY_ACCEPT_PAUSE: Final = 0.1
 RELAY_FRAMES: Final = 2000
 """WebSocket frames per second taken from one connection, two GB/s of our own records: 40,000 would fill a processor."""
 
+RELAY_READS: Final = 400
+"""Reads per second from one paired connection that bring next to nothing, each of which takes some 0.2 ms of a
+processor. Whatever comes faster comes in larger pieces, for it gathers in the kernel until the next read."""
+
+RELAY_FREE_READ: Final = 16 * KIB
+"""Bytes that pay for the read that brings them; half as many pay for half of it."""
+
+EARLY_READS: Final = 1.0
+EARLY_READS_BURST: Final = 24
+"""Reads per second from a connection that is not paired, and how many of them may come at once. A client needs some ten
+for TLS, request and hello; one that waits answers a ping now and then."""
+
+EARLY_READS_TOTAL: Final = 400
+"""Reads per second from all connections that are not paired, beyond what each may have at once: some 8 % of a
+processor, which they share equally."""
+
+EARLY_FRAMES: Final = 2.0
+EARLY_FRAMES_BURST: Final = 64
+"""WebSocket frames, or TLS records, per second from a connection that is not paired, and how many may come at once."""
+
+EARLY_FRAMES_TOTAL: Final = 2000
+"""The same from all of them, which they share equally."""
+
+EARLY_READ: Final = 4 * KIB
+"""Bytes of one read from a connection that is not paired: requests are shorter, and 180 TLS records fit into it."""
+
+FRUITLESS_PAUSE: Final = 0.01
+"""Seconds until the next try when the system says that a socket is ready, and it gives or takes nothing."""
+
 PACE_CHECK: Final = 1.0
 """Seconds between two looks whether somebody who is slowed down is still there: one pause may take 20 seconds."""
 
@@ -624,9 +653,24 @@ takes some five seconds, and a ping waits behind it."""
 TLS_TRIP: Final = 1 * MIB
 """Bytes encrypted for one send: fewer would cost a trip through the loop each, more would wait for each other."""
 
-TLS_IDLE: Final = 32 * KIB
-"""Bytes of TLS records that may come without a byte of content: two of the longest ones. A thousand changes of keys,
-which fit into as much, keep a processor busy for a while, and nobody needs them."""
+TLS_TURN: Final = 128
+"""TLS records that are opened before it is somebody else's turn. One takes some 8 microseconds, be it long or a change
+of keys; a longest read has half as many that are full."""
+
+TLS_BARREN: Final = 32
+"""TLS records without a byte of content that may come on one connection: tickets, alerts and changes of keys, of which
+honest ends send a few. More of them end it, apart from those that content has paid for."""
+
+TLS_PAYS: Final = 1 * MIB
+"""Bytes of content that pay for one more such record: they cost a hundred times as much to decrypt, and no TLS library
+changes its keys more often than after some 100 GB."""
+
+TLS_FREE_RECORD: Final = 1 * KIB
+"""Bytes of content that pay for the record which brings them; shorter ones are counted as frames are."""
+
+TLS_HANDSHAKE: Final = 256
+"""TLS records of one handshake from one side: they are some ten, a few dozen where a client splits its first message
+to pass a censor."""
 
 TLS_PIECE: Final = 64 * KIB
 """Bytes that the TLS library is given at once, behind one record at most that it has not opened. Its buffers grow to a

@@ -366,8 +366,9 @@ async def accept(
         early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
         piece: bytes from which a part of a binary message is received without its rest.
         head: bytes that were read from the stream before and belong to the request.
-        pace: is told how many frames have come since it was told last, control frames and fragments included, and
-            says for how many seconds to read no more; None for no such limit.
+        pace: is told how many frames have come since it was told last, control frames and fragments included, or how
+            many TLS records with next to nothing in them, whichever are more; and says for how many seconds to read no
+            more; None for no such limit.
         owed: tells for how many seconds the client's machine has owed a sign of life; too many end the link.
         taken: tells what it has taken.
 
@@ -378,7 +379,8 @@ async def accept(
     codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early, piece=piece)
     tap = Held(stream, head=head)
     if pace is not None:
-        tap.pause = lambda: pace(codec.take_frames())
+        # Most records hold one frame: then it is counted once.
+        tap.pause = lambda work: pace(max(codec.take_frames(), work))
     tap.owed, tap.taken = owed, taken
     link = Link(tap, codec)
 

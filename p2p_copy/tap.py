@@ -10,6 +10,7 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.tcp import GatheringStream, TCPStream, send_buffers
+from p2p_copy.tls import TLSStream, drop_some
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -110,7 +111,8 @@ class Held(Tap):
     Attributes:
         before_reading: waited for before every read; what it returns, if anything, comes instead of bytes from the
             stream.
-        pause: asked before every read for how many seconds to put it off; None for none.
+        pause: told before every read how much work there was since the last one (`TLSStream.take_work`), and asked for
+            how many seconds to put it off; None for none.
         owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`).
         most: the most bytes that the next read may bring, 0 for any number.
         taken: tells what of what was sent the other end has taken (`dial.taken_by`).
@@ -120,7 +122,7 @@ class Held(Tap):
     _done = False
     most = 0
     before_reading: Callable[[Held], Awaitable[bytes]] | None = None
-    pause: Callable[[], float] | None = None
+    pause: Callable[[int], float] | None = None
 
     def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
         """Wrap `stream` as a tap does."""
@@ -132,7 +134,7 @@ class Held(Tap):
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the inner stream does."""
         rest = await self.before_reading(self) if self.before_reading is not None else b""
-        if self.pause is not None and (seconds := self.pause()) > 0:
+        if self.pause is not None and (seconds := self.pause(self._take_work())) > 0:
             await self._put_off(seconds)
         if rest:
             await trio.lowlevel.checkpoint()
@@ -143,6 +145,9 @@ class Held(Tap):
             max_bytes = self.most
         self.most = 0
         return await super().receive_some(max_bytes)
+
+    def _take_work(self) -> int:
+        return self._stream.take_work() if isinstance(self._stream, TLSStream) else 0
 
     async def _put_off(self, seconds: float) -> None:
         """Wait, unless there was a reset, which would be noticed only behind all that was sent before it."""
@@ -180,7 +185,7 @@ class Held(Tap):
                 trio.move_on_after(linger),
                 contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
             ):
-                while linger and await self._stream.receive_some(limits.RECEIVE_BUFFER):
+                while linger and await drop_some(self._stream):
                     pass
         finally:
             await trio.aclose_forcefully(self._stream)

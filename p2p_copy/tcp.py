@@ -17,7 +17,7 @@ from p2p_copy import limits
 from p2p_copy.duct import Duct, Parcel
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
@@ -69,13 +69,23 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
 
     Attributes:
         socket: for its options and addresses.
+        most: the most bytes that one read brings, whatever it was asked for.
+        pace: is told how many bytes each read has brought, and says for how many seconds to put off the next one;
+            None for no such limit.
 
     """
+
+    pace: Callable[[int], float] | None = None
 
     def __init__(self, stream: trio.SocketStream) -> None:
         """Take over the socket of `stream`, which has none from then on."""
         self.socket = socket.socket(fileno=stream.socket.detach())
         self.socket.setblocking(False)
+        self.most = limits.RECEIVE_BUFFER
+        self._not_before = 0.0  # Trio's time of the next read; 0 for any time
+        # An urgent byte is a byte like others then (RFC 6093): else it would be cut out of what was sent.
+        with suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if _UNSENT is not None:
             with suppress(OSError):  # a unix socket
                 self.socket.setsockopt(socket.IPPROTO_TCP, _UNSENT, limits.UNSENT)
@@ -98,9 +108,11 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         return await self._received(at_most(max_bytes))
 
     async def receive_parcel(self, duct: Duct, most: int, least: int) -> Parcel | None:
-        """Receive into `duct` once it is empty, up to `most` bytes and at least `least` of them; None if it is stopped.
+        """Receive into `duct` once it is empty, up to `most` bytes and at least `least` of them.
 
-        They are fewer if the connection ends, or the duct is full: many small packets fill it early.
+        They are fewer if the connection ends, or the duct is full: many small packets fill it early. None says that
+        nothing can be had this way: the duct is stopped, the connection ends, or there are bytes that the system gives
+        only to a plain read. It splices nothing across the place of an urgent byte, although the socket is readable.
 
         Raises:
             BrokenResourceError, ClosedResourceError: as when receiving bytes.
@@ -111,10 +123,12 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         size = 0
         is_ready = False
         while size < least:
+            if self._not_before:
+                await self._put_off()
             try:
                 taken = duct.take(self.socket, most - size)
             except BlockingIOError:
-                if is_ready and size:
+                if is_ready:
                     break
                 await trio.lowlevel.wait_readable(self.socket)
                 is_ready = True
@@ -125,18 +139,35 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
                 break
             size += taken
             is_ready = False
+            self._note(taken)
         return Parcel(duct, size) if size else None
 
     async def _received(self, most: int, flags: int = 0) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
+        if self._not_before:
+            await self._put_off()
+        most = min(most, self.most)
         data = self._receive(most, flags)
         if data is not None:
             await trio.lowlevel.cancel_shielded_checkpoint()
-            return data
         while data is None:
             await trio.lowlevel.wait_readable(self.socket)
             data = self._receive(most, flags)
+            if data is None:
+                await trio.sleep(limits.FRUITLESS_PAUSE)
+        if not flags:
+            self._note(len(data))
         return data
+
+    def _note(self, size: int) -> None:
+        """Note that a read has brought so many bytes."""
+        if self.pace is not None and (seconds := self.pace(size)) > 0:
+            self._not_before = trio.current_time() + seconds
+
+    async def _put_off(self) -> None:
+        """Wait until the time of the next read, so that more comes meanwhile: small reads cost as much as long ones."""
+        await trio.sleep_until(self._not_before)
+        self._not_before = 0.0
 
     def _receive(self, most: int, flags: int) -> bytes | None:
         try:
@@ -167,7 +198,10 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while rest:
                 await trio.lowlevel.wait_writable(self.socket)
+                before = len(rest), len(rest[0])
                 rest = self._send(rest)
+                if rest and before == (len(rest), len(rest[0])):
+                    await trio.sleep(limits.FRUITLESS_PAUSE)
         finally:
             self._sending = False
 

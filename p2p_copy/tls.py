@@ -37,6 +37,9 @@ UNKNOWN_ISSUER: Final = frozenset((2, 18, 19, 20, 21))
 _RECORD: Final = 16 * 1024
 """Bytes: the most that one read from the library can bring."""
 
+_HEADER: Final = 5
+"""Bytes before each record; the last two tell how many follow (RFC 8446 section 5.1)."""
+
 _SEALED: Final = 5 + _RECORD + 2048
 """Bytes of the longest record as it is sent (RFC 5246 section 6.2.3; TLS 1.3 has shorter ones)."""
 
@@ -66,7 +69,14 @@ class TLSStream(GatheringStream):
         self._transport = transport
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
-        self._idle = 0  # bytes that the library has seen since there was content
+        self._left = 0  # bytes of a record under way that the library has not been shown
+        self._turn = 0  # records that it may still be shown before it is somebody else's turn
+        self._shown = 0  # records that it has been shown since the last `take_work`
+        self._content = 0  # bytes that it has brought since then
+        self._barren = (
+            0  # records without content that it has been shown, less those that content has paid for
+        )
+        self._paying = 0  # bytes of content that have not paid for one
         self._unread = _NOTHING  # records that the library has not seen: it would keep room for them for ever
         self._sending = trio.Lock()  # records go out in the order in which they were made
         self._busy: set[str] = set()
@@ -79,8 +89,9 @@ class TLSStream(GatheringStream):
             BrokenResourceError: it came to nothing; its cause is an `ssl.SSLError` that says why, as far as is known.
 
         """
-        done = False
+        done, records = False, 0
         while not done:
+            self._turn = limits.TLS_TURN
             try:
                 self._tls.do_handshake()
                 done = True
@@ -93,6 +104,10 @@ class TLSStream(GatheringStream):
             await self._send_records()
             if not done and not self._feed():
                 await self._receive_records()
+            records += limits.TLS_TURN - self._turn
+            if records > limits.TLS_HANDSHAKE:
+                raise self._break()
+        self._barren = self._shown = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytearray:
         """Receive what has come, once there is something.
@@ -108,7 +123,10 @@ class TLSStream(GatheringStream):
             await trio.lowlevel.checkpoint_if_cancelled()
             waited = False
             while (data := self._decrypt(most)) is None:
-                await self._receive_records()
+                if self._turn:
+                    await self._receive_records()
+                else:
+                    await trio.lowlevel.checkpoint()
                 waited = True
             if data and self._outgoing.pending and not self._sending.locked():
                 # The answer to a change of keys; a send under way takes it along.
@@ -146,6 +164,12 @@ class TLSStream(GatheringStream):
             async with self._sending:
                 await self._transport.wait_send_all_might_not_block()
 
+    async def drop_some(self) -> bool:
+        """Receive something and throw it away unopened; False at the end. There is no other receiving after it."""
+        with self._alone("receive"):
+            self._unread = _NOTHING
+            return bool(await self._transport.receive_some(limits.RECEIVE_BUFFER))
+
     async def aclose(self) -> None:
         """Close the transport."""
         self._closed = True
@@ -176,6 +200,7 @@ class TLSStream(GatheringStream):
         """Return what can be read without waiting: nothing at the end, None if there is nothing yet."""
         data = bytearray(min(most, self._incoming.pending + len(self._unread) + _RECORD))
         size = 0
+        self._turn = limits.TLS_TURN
         with memoryview(data) as room:
             try:
                 while size < len(room):
@@ -184,8 +209,11 @@ class TLSStream(GatheringStream):
                     try:
                         count: int = self._tls.read(_RECORD, room[size:])  # type: ignore[assignment]  # no bytes
                     except ssl.SSLWantReadError:
-                        if self._idle > limits.TLS_IDLE and not size:
-                            raise self._break() from None
+                        if self._is_barren():
+                            broken = self._break()
+                            if not size:
+                                raise broken from None
+                            break
                         if self._feed():
                             continue
                         if not size:
@@ -194,7 +222,9 @@ class TLSStream(GatheringStream):
                     if not count:
                         break
                     size += count
-                    self._idle = 0
+                    self._paying += count
+                    if size < len(room) or not self._tls.pending():
+                        self._barren -= 1  # this one brought something
             except ssl.SSLEOFError:
                 pass  # as good as a goodbye, see above; the next call meets it again
             except ssl.SSLError as error:
@@ -202,15 +232,46 @@ class TLSStream(GatheringStream):
                 if not size:
                     raise broken from error
         del data[size:]
+        self._content += size
         return data
 
     def _feed(self) -> bool:
-        """Show the library some of the records that have come; False if there are none."""
-        if not self._unread:
+        """Show the library some of the records that have come; False if there are none, or too many for this turn.
+
+        They are counted by their headers. It would open any number of them in one go, and say nothing of those that
+        bring no content: a change of keys fits into 27 bytes and costs as much as a full record.
+        """
+        unread, end = self._unread, 0
+        most = min(len(unread), limits.TLS_PIECE)
+        while end < most:
+            if not self._left:
+                if not self._turn or end + _HEADER > len(unread):
+                    break
+                self._turn -= 1
+                self._shown += 1
+                self._barren += 1  # until it brings something
+                self._left = _HEADER + int.from_bytes(unread[end + 3 : end + _HEADER], "big")
+            step = min(self._left, most - end)
+            self._left -= step
+            end += step
+        if not end:
             return False
-        self._idle += self._incoming.write(self._unread[: limits.TLS_PIECE])
-        self._unread = self._unread[limits.TLS_PIECE :] or _NOTHING  # an empty slice would hold the whole
+        self._incoming.write(unread[:end])
+        self._unread = unread[end:] or _NOTHING  # an empty slice would hold the whole
         return True
+
+    def _is_barren(self) -> bool:
+        """Whether too many records brought no content, now that the library has opened all that it was shown."""
+        paid, self._paying = divmod(self._paying, limits.TLS_PAYS)
+        under_way = 1 if self._left else 0
+        self._barren = max(self._barren - paid, under_way)
+        return self._barren - under_way > limits.TLS_BARREN
+
+    def take_work(self) -> int:
+        """Return how many records have come since the last call, without those that their content pays for."""
+        work = self._shown - self._content // limits.TLS_FREE_RECORD
+        self._shown = self._content = 0
+        return max(work, 0)
 
     async def _receive_records(self) -> None:
         try:
@@ -219,7 +280,8 @@ class TLSStream(GatheringStream):
         except trio.BrokenResourceError:
             self._break()
             raise
-        self._unread = memoryview(records)
+        rest = bytes(self._unread)  # of a header, at most
+        self._unread = memoryview(rest + records if rest and records else records)
         if not records:
             self._incoming.write_eof()
 
@@ -248,6 +310,13 @@ class TLSStream(GatheringStream):
             except ssl.SSLError as error:
                 raise self._break() from error
             yield self._outgoing.read()
+
+
+async def drop_some(stream: trio.abc.ReceiveStream) -> bool:
+    """Receive something from a stream that is about to be closed, at no more cost than that; False at the end."""
+    if isinstance(stream, TLSStream):
+        return await stream.drop_some()
+    return bool(await stream.receive_some(limits.RECEIVE_BUFFER))
 
 
 def _full_records(buffers: Iterable[Buffer]) -> Iterator[Buffer]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import ctypes.util
+import os
+import socket
 import time
 
 import pytest
@@ -17,7 +19,14 @@ class Updater:
         if name is None:
             pytest.skip("OpenSSL's library is not found here")
         self._lib = lib = ctypes.CDLL(name)
-        for function in ("TLS_client_method", "SSL_CTX_new", "SSL_new", "BIO_new_connect"):
+        for function in (
+            "TLS_client_method",
+            "SSL_CTX_new",
+            "SSL_new",
+            "BIO_new_connect",
+            "BIO_new",
+            "BIO_s_mem",
+        ):
             getattr(lib, function).restype = ctypes.c_void_p
         connect = lib.BIO_new_connect(f"127.0.0.1:{port}".encode())
         context = lib.SSL_CTX_new(ctypes.c_void_p(lib.TLS_client_method()))
@@ -42,6 +51,28 @@ class Updater:
                 break
             count += 1
         return count
+
+    def made(self, rounds: int, updates: int, content: bytes) -> bytes:
+        """Return records that change keys so many times and then say `content`, so many rounds of it.
+
+        They are made in memory, to be sent faster than they are made. Nothing else can be said afterwards.
+        """
+        lib, room = self._lib, ctypes.create_string_buffer(1 << 16)
+        memory = ctypes.c_void_p(lib.BIO_new(ctypes.c_void_p(lib.BIO_s_mem())))
+        lib.SSL_set0_wbio(self._ssl, memory)
+        records = b""
+        for _ in range(rounds):
+            for _ in range(updates):
+                assert lib.SSL_key_update(self._ssl, 0) == 1
+                assert lib.SSL_do_handshake(self._ssl) == 1
+            self.say(content)
+            while (count := lib.BIO_read(memory, room, len(room))) > 0:
+                records += room.raw[:count]
+        return records
+
+    def socket(self) -> socket.socket:
+        """Return the socket, to be closed by whoever asked."""
+        return socket.socket(fileno=os.dup(self._lib.SSL_get_fd(self._ssl)))
 
     def close(self) -> None:
         self._lib.SSL_free(self._ssl)

@@ -221,6 +221,44 @@ async def test_there_are_so_many_and_no_more(duct: Duct, monkeypatch: pytest.Mon
             assert len(await parcel_of(source, another, LEAST)) == LEAST
 
 
+async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on(duct: Duct) -> None:
+    ours, source = await pair()
+    async with ours, source:
+        with trio.fail_after(10):
+            await ours.send_all(b"abc")
+            ours.socket.send(b"d", socket.MSG_OOB)
+            await ours.send_all(b"e")
+            assert len(await parcel_of(source, duct, LEAST)) == 3
+            duct.held = 0  # as if it were out
+            assert await source.receive_parcel(duct, LEAST, LEAST) is None
+            assert not duct.stopped
+            assert await source.receive_some() == b"de"
+            await ours.send_all(bytes(LEAST))
+            assert len(await parcel_of(source, duct, LEAST)) == LEAST
+
+
+async def test_what_comes_byte_by_byte_is_put_off_and_gathers(duct: Duct) -> None:
+    paces: list[int] = []
+
+    def pace(size: int) -> float:
+        paces.append(size)
+        return 0.05
+
+    ours, source = await pair()
+    async with ours, source, trio.open_nursery() as nursery:
+        source.pace = pace
+
+        async def drip() -> None:
+            for _ in range(100):
+                await ours.send_all(b"x")
+                await trio.lowlevel.checkpoint()
+
+        nursery.start_soon(drip)
+        with trio.fail_after(10):
+            assert len(await parcel_of(source, duct, LEAST, 100)) == 100
+    assert len(paces) < 50
+
+
 async def test_a_broken_connection_is_broken_at_both_ends_of_a_duct(duct: Duct) -> None:
     ours, source = await pair()
     target, theirs = await pair()

@@ -85,6 +85,49 @@ async def test_a_byte_that_was_looked_at_is_still_there() -> None:
         assert await theirs.peek() == b""
 
 
+async def test_an_urgent_byte_is_a_byte_like_others() -> None:
+    ours, theirs = await pair()
+    async with ours, theirs:
+        await ours.send_all(b"abc")
+        ours.socket.send(b"d", socket.MSG_OOB)
+        await ours.send_all(b"e")
+        ours.socket.send(b"f", socket.MSG_OOB)
+        await ours.send_eof()
+        with trio.fail_after(10):
+            assert await everything(theirs) == b"abcdef"
+
+
+async def test_a_read_brings_no_more_than_is_allowed() -> None:
+    ours, theirs = await pair()
+    async with ours, theirs:
+        await ours.send_all(bytes(100))
+        theirs.most = 40
+        assert [len(await theirs.receive_some(size)) for size in (None, 50, 10)] == [40, 40, 10]
+
+
+async def test_reads_are_put_off_as_they_are_told_to() -> None:
+    sizes: list[int] = []
+    seconds = 0.05
+
+    def pace(size: int) -> float:
+        sizes.append(size)
+        return seconds if len(sizes) == 1 else 0
+
+    ours, theirs = await pair()
+    async with ours, theirs:
+        theirs.pace = pace
+        await ours.send_all(b"a")
+        assert await theirs.peek() == b"a"  # takes nothing, and costs nothing
+        assert await theirs.receive_some() == b"a"
+        began = trio.current_time()
+        await ours.send_all(b"bc")
+        assert await theirs.receive_some() == b"bc"
+        assert trio.current_time() - began >= seconds
+        await ours.send_all(b"d")
+        assert await theirs.receive_some() == b"d"
+    assert sizes == [1, 2, 1]
+
+
 async def test_a_reset_breaks_both_directions() -> None:
     ours, theirs = await pair()
     async with ours, theirs:

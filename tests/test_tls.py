@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+import socket
 import ssl
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,7 +15,7 @@ import trio.testing
 import trustme
 
 from p2p_copy import limits
-from p2p_copy.tls import TLSStream
+from p2p_copy.tls import TLSStream, drop_some
 from tests.key_updates import Updater
 from tests.links import serving
 
@@ -282,6 +284,132 @@ async def test_endless_changes_of_keys_end_the_connection(
             await trio.to_thread.run_sync(updater.flood, 10)
             await ended.wait()
         updater.close()
+
+
+async def received_from_updater(
+    contexts: tuple[ssl.SSLContext, ssl.SSLContext], rounds: int, updates: int, content: bytes
+) -> bytes:
+    """Return the content that a server hears from a client that changes keys before each bit of it."""
+    heard = bytearray()
+    ended = trio.Event()
+
+    async def handle(transport: TCPStream) -> None:
+        server = TLSStream(transport, contexts[1], server_side=True)
+        await server.handshake()
+        try:
+            while data := await server.receive_some():
+                heard.extend(data)
+        except trio.BrokenResourceError:
+            pass
+        ended.set()
+
+    def attack() -> Updater:
+        updater = Updater(address.port)
+        with updater.socket() as raw, suppress(OSError):
+            raw.sendall(updater.made(rounds, updates, content))
+            raw.shutdown(socket.SHUT_WR)
+        return updater
+
+    async with serving(handle) as address:
+        with trio.fail_after(20):
+            updater = await trio.to_thread.run_sync(attack)
+            await ended.wait()
+        updater.close()
+    return bytes(heard)
+
+
+@pytest.mark.parametrize(("rounds", "updates"), [(300, 1), (50, 30), (50, limits.TLS_BARREN + 1), (10, 1000)])
+async def test_a_byte_of_content_pays_for_no_change_of_keys(contexts: Any, rounds: int, updates: int) -> None:
+    heard = await received_from_updater(contexts, rounds, updates, b"x")
+    # What came in the same turn as one too many is heard.
+    assert len(heard) <= (limits.TLS_BARREN + limits.TLS_TURN) / updates + 1
+
+
+async def test_content_pays_for_changes_of_keys(contexts: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "TLS_PAYS", 1000)
+    rounds = 5 * limits.TLS_BARREN
+    assert len(await received_from_updater(contexts, rounds, 1, bytes(1000))) == rounds * 1000
+    assert len(await received_from_updater(contexts, rounds, 2, bytes(1000))) < rounds * 1000
+
+
+async def test_so_many_records_are_opened_in_one_turn_and_no_more(either: Any) -> None:
+    client, server = await pair(either)
+    count = 5 * limits.TLS_TURN
+    data = os.urandom(count)
+    for byte in data:
+        await client.send_all(bytes([byte]))
+    received: list[bytes] = []
+    while sum(map(len, received)) < count:
+        received.append(bytes(await server.receive_some()))
+    assert b"".join(received) == data
+    assert max(map(len, received)) <= limits.TLS_TURN
+
+
+async def test_records_are_work_that_content_pays_for(contexts: Any) -> None:
+    client, server = await pair(contexts)
+    server.take_work()
+    for _ in range(10):
+        await client.send_all(b"x")
+    assert await server.receive_some() == b"x" * 10
+    assert server.take_work() == 10
+    assert server.take_work() == 0
+    for _ in range(10):
+        await client.send_all(bytes(limits.TLS_FREE_RECORD // 2))
+    await server.receive_some()
+    assert server.take_work() == 5
+    await client.send_all(bytes(100_000))
+    await server.receive_some()
+    assert server.take_work() == 0
+
+
+class Slicing(Crumbs):
+    """A stream that cuts the first record that is sent into records with so many bytes of content each."""
+
+    def __init__(self, stream: trio.abc.Stream, size: int) -> None:
+        super().__init__(stream)
+        self.size = size
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return await self.stream.receive_some(max_bytes)
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        data, size, self.size = bytes(data), self.size, 0
+        if size:
+            head, content = data[:3], data[5:]
+            parts = [content[start : start + size] for start in range(0, len(content), size)]
+            data = b"".join(head + len(part).to_bytes(2, "big") + part for part in parts)
+        await self.stream.send_all(data)
+
+
+@pytest.mark.parametrize(("size", "good"), [(20, True), (1, False)])
+async def test_a_handshake_may_come_in_many_records_but_not_in_any_number(
+    contexts: Any, size: int, good: bool
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    if good:
+        client, server = await pair(contexts, (Slicing(ours, size), theirs))
+        await client.send_all(b"hello")
+        assert await server.receive_some() == b"hello"
+        return
+    client = TLSStream(Slicing(ours, size), contexts[0], server_hostname=NAME)
+    server = TLSStream(theirs, contexts[1], server_side=True)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.handshake)
+        with pytest.raises(trio.BrokenResourceError):
+            await server.handshake()
+        nursery.cancel_scope.cancel()
+
+
+async def test_what_is_dropped_is_not_opened(contexts: Any) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    client, server = await pair(contexts, (ours, theirs))
+    await client.send_all(b"good")
+    await ours.send_all(b"\x17\x03\x03\x00\x20" + bytes(32))
+    assert await drop_some(server)
+    await ours.send_eof()
+    assert not await drop_some(server)
+    await ours.aclose()
+    assert not await drop_some(theirs)
 
 
 @pytest.mark.parametrize(

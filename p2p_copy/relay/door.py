@@ -12,7 +12,6 @@ tells nothing, through a unix socket or from this machine itself has no source, 
 
 from __future__ import annotations
 
-import math
 import os
 import secrets
 from dataclasses import dataclass
@@ -27,16 +26,16 @@ from p2p_copy.relay import abuse, events
 from p2p_copy.relay.abuse import Abuse
 from p2p_copy.relay.admission import Admission, Guest, Over, Sources, sources_of
 from p2p_copy.relay.arrivals import Arrivals
-from p2p_copy.relay.bucket import Bucket
 from p2p_copy.relay.descriptors import connections_allowed
 from p2p_copy.relay.log import ADDRESS
 from p2p_copy.relay.rates import Flow, Rates
+from p2p_copy.relay.throttle import Newcomers, Throttle
 from p2p_copy.relay.tokens import Tokens
 from p2p_copy.relay.trusted import ProxyHeaderBroken, Trust, peer_address, read_proxy_header
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.tokens import Account
@@ -47,11 +46,12 @@ if TYPE_CHECKING:
 class Visitor:
     """One connection: its place, whether it is a proxy that is believed, and whose token it has shown.
 
-    Its address is known here only if the operator wants it in the log. `heard` tells whether it has said hello, and
-    `listens` whether it said then that it wants to hear what moves.
+    `throttle` limits what is read from it. Its address is known here only if the operator wants it in the log. `heard`
+    tells whether it has said hello, and `listens` whether it said then that it wants to hear what moves.
     """
 
     guest: Guest
+    throttle: Throttle
     trusted: bool
     account: Account | None = None
     address: str | None = None
@@ -83,6 +83,7 @@ class Door:
         self._config = config
         self._trust = Trust(config.trusted_proxies)
         self._rates = Rates(config)
+        self._newcomers = Newcomers()
         self._key = secrets.token_bytes(32)
 
     def change(self, config: RelayConfig) -> None:
@@ -116,10 +117,13 @@ class Door:
         if isinstance(guest, Over):
             _note(guest)
             return None
-        return Visitor(guest, trusted, address=address_for_log)
+        throttle = Throttle(self._newcomers, self._config.frames_per_second)
+        throttle.limit(stream)
+        return Visitor(guest, throttle, trusted, address=address_for_log)
 
     def leave(self, visitor: Visitor) -> None:
         """Free a place."""
+        visitor.throttle.close()
         self.admission.leave(visitor.guest, trio.current_time())
 
     async def unveil(self, visitor: Visitor, stream: TCPStream) -> bool:
@@ -177,20 +181,6 @@ class Door:
         self.admission.settle(visitor.guest)
         visitor.listens = MOVEMENT in hello.features
         return self._welcome(visitor, waiting)
-
-    def pace(self) -> Callable[[int], float] | None:
-        """Return what keeps one connection to its number of frames per second; see `link.accept`."""
-        rate = self._config.frames_per_second
-        if not rate:
-            return None
-        bucket = Bucket(rate, rate * limits.FRAME_BURST, -math.inf)
-
-        def seconds_to_wait(frames: int) -> float:
-            now = trio.current_time()
-            bucket.take(frames, now)
-            return bucket.seconds_until(0, now)
-
-        return seconds_to_wait
 
     def flow(self, one: Visitor, other: Visitor) -> Flow:
         """Return the limits of a pairing between two."""

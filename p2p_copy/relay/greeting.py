@@ -22,6 +22,7 @@ from p2p_copy import limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.relay import abuse
 from p2p_copy.relay.abuse import Abuse
+from p2p_copy.tls import drop_some
 
 _WHAT_THIS_IS: Final = (
     "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another; there "
@@ -175,5 +176,5 @@ async def _answer(stream: trio.abc.Stream, objection: _Objection) -> None:
     if isinstance(stream, trio.abc.HalfCloseableStream):
         await stream.send_eof()
     with trio.move_on_after(limits.HTTP_LINGER):
-        while await stream.receive_some(limits.HTTP_HEAD):
+        while await drop_some(stream):
             pass

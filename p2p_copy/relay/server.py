@@ -278,7 +278,7 @@ class Relay:
                 early=limits.MAX_HELLO,
                 piece=max(limits.RELAY_PIECE, self.config.max_message // limits.RELAY_PIECES),
                 head=request.head,
-                pace=self.door.pace(),
+                pace=visitor.throttle.frames,
                 owed=partial(owed_for, stream),
                 taken=partial(taken_by, stream),
             ) as (path, link):
@@ -416,6 +416,7 @@ class Relay:
         )
         for each in (sender, receiver):
             each.link.trust()
+            each.visitor.throttle.pair()
             each.pairing = pairing
             if each.replaced:  # since the two were matched
                 pairing.lose(each.role)

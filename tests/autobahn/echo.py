@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy import limits
 from p2p_copy.dial import tune
 from p2p_copy.link import LinkBroken, accept
-from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.door import Door
 from p2p_copy.relay.greeting import greet
+from p2p_copy.relay.throttle import Newcomers, Throttle
 
 if TYPE_CHECKING:
     from p2p_copy.tcp import TCPStream
@@ -22,11 +21,13 @@ LONGEST: Final = 16 * limits.MIB
 async def echo(stream: TCPStream) -> None:
     """Send every message of one client back to it, on the terms of a relay: of its limits only that one is another."""
     tune(stream)
-    pace = Door(RelayConfig("127.0.0.1")).pace()
+    throttle = Throttle(Newcomers(), limits.RELAY_FRAMES)
+    throttle.limit(stream)
     greeting = await greet(stream)
     assert greeting is not None, "the suite asks properly for a WebSocket"
     with suppress(LinkBroken):  # most cases break a rule
-        async with accept(stream, max_message=LONGEST, head=greeting.head, pace=pace) as (_, link):
+        async with accept(stream, max_message=LONGEST, head=greeting.head, pace=throttle.frames) as (_, link):
+            throttle.pair()
             async for message in link:
                 with suppress(LinkBroken):  # and some have done so already: stay until they have been told
                     await link.send(message)

@@ -31,11 +31,11 @@ from p2p_copy.protocol.rendezvous import (
     room_path,
 )
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.door import Door
 from p2p_copy.relay.listeners import Unix
 from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from p2p_copy.relay.rates import UNLIMITED, Flow, Gate
 from p2p_copy.relay.server import Relay as Server
+from p2p_copy.relay.throttle import Newcomers, Throttle
 from p2p_copy.relay.tokens import line_for
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, reset, room
 from tests.relay.test_trusted import proxy_header
@@ -391,10 +391,11 @@ async def paced(frames_per_second: int) -> AsyncIterator[tuple[Link, RawClient]]
     """Yield a relay's link to a client that may send so many frames, over a stream that holds everything."""
     ours, theirs = memory_stream_pair()
     client = RawClient(theirs)
-    door = Door(RelayConfig("127.0.0.1", 0, frames_per_second=frames_per_second))
+    throttle = Throttle(Newcomers(), frames_per_second)
+    throttle.pair()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.upgrade)
-        async with accept(ours, max_message=1000, pace=door.pace()) as (_, link):
+        async with accept(ours, max_message=1000, pace=throttle.frames) as (_, link):
             await trio.testing.wait_all_tasks_blocked()
             yield link, client
             link.abort()

@@ -27,6 +27,7 @@ from p2p_copy.protocol.rendezvous import (
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.door import Door, Visitor
 from p2p_copy.relay.server import Relay as Server
+from p2p_copy.relay.throttle import Newcomers, Throttle
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, room
 from tests.relay.test_trusted import proxy_header
 from tests.websocket import RawClient
@@ -253,7 +254,8 @@ async def test_the_more_wait_the_less_often_they_dial_again() -> None:
     door = Door(RelayConfig("127.0.0.1", 0))
 
     def again(waiting: int) -> int | None:
-        visitor = Visitor(door.admission.arrive((), 0, door.arrivals.put_out), trusted=False)  # type: ignore[arg-type]
+        guest = door.admission.arrive((), 0, door.arrivals.put_out)
+        visitor = Visitor(guest, Throttle(Newcomers(), 0), trusted=False)  # type: ignore[arg-type]
         said = Hello(Role.SENDER, "0" * 64)
         welcome = door.greet(visitor, said, waiting=waiting, is_first=True, looks_again=False)
         assert isinstance(welcome, Welcome)
