@@ -76,7 +76,7 @@ class TLSStream(GatheringStream):
         self._barren = (
             0  # records without content that it has been shown, less those that content has paid for
         )
-        self._paying = 0  # bytes of content that have not paid for one
+        self._received = 0  # bytes of content that have not paid for one
         self._unread = _NOTHING  # records that the library has not seen: it would keep room for them for ever
         self._sending = trio.Lock()  # records go out in the order in which they were made
         self._busy: set[str] = set()
@@ -199,7 +199,7 @@ class TLSStream(GatheringStream):
     def _decrypt(self, most: int) -> bytearray | None:
         """Return what can be read without waiting: nothing at the end, None if there is nothing yet."""
         data = bytearray(min(most, self._incoming.pending + len(self._unread) + _RECORD))
-        size = 0
+        size = reads = 0
         self._turn = limits.TLS_TURN
         with memoryview(data) as room:
             try:
@@ -209,7 +209,7 @@ class TLSStream(GatheringStream):
                     try:
                         count: int = self._tls.read(_RECORD, room[size:])  # type: ignore[assignment]  # no bytes
                     except ssl.SSLWantReadError:
-                        if self._is_barren():
+                        if self._is_barren(reads, size):
                             broken = self._break()
                             if not size:
                                 raise broken from None
@@ -222,9 +222,7 @@ class TLSStream(GatheringStream):
                     if not count:
                         break
                     size += count
-                    self._paying += count
-                    if size < len(room) or not self._tls.pending():
-                        self._barren -= 1  # this one brought something
+                    reads += 1
             except ssl.SSLEOFError:
                 pass  # as good as a goodbye, see above; the next call meets it again
             except ssl.SSLError as error:
@@ -232,7 +230,11 @@ class TLSStream(GatheringStream):
                 if not size:
                     raise broken from error
         del data[size:]
+        if self._tls.pending():
+            reads -= 1  # the next call brings the rest of that record
+        self._barren -= reads
         self._content += size
+        self._received += size
         return data
 
     def _feed(self) -> bool:
@@ -241,31 +243,31 @@ class TLSStream(GatheringStream):
         They are counted by their headers. It would open any number of them in one go, and say nothing of those that
         bring no content: a change of keys fits into 27 bytes and costs as much as a full record.
         """
-        unread, end = self._unread, 0
+        unread, left, turn = self._unread, self._left, self._turn
         most = min(len(unread), limits.TLS_PIECE)
-        while end < most:
-            if not self._left:
-                if not self._turn or end + _HEADER > len(unread):
-                    break
-                self._turn -= 1
-                self._shown += 1
-                self._barren += 1  # until it brings something
-                self._left = _HEADER + int.from_bytes(unread[end + 3 : end + _HEADER], "big")
-            step = min(self._left, most - end)
-            self._left -= step
-            end += step
+        end = left  # of the record under way
+        while end < most and turn and end + _HEADER <= len(unread):
+            turn -= 1
+            end += _HEADER + (unread[end + 3] << 8) + unread[end + 4]
+        left, end = (end - most, most) if end > most else (0, end)
         if not end:
             return False
+        count = self._turn - turn
+        self._shown += count
+        self._barren += count  # until they bring something
+        self._left, self._turn = left, turn
         self._incoming.write(unread[:end])
         self._unread = unread[end:] or _NOTHING  # an empty slice would hold the whole
         return True
 
-    def _is_barren(self) -> bool:
-        """Whether too many records brought no content, now that the library has opened all that it was shown."""
-        paid, self._paying = divmod(self._paying, limits.TLS_PAYS)
+    def _is_barren(self, reads: int, size: int) -> bool:
+        """Whether too many records brought no content, now that the library has opened all that it was shown.
+
+        Since the last call they have brought `size` bytes in so many reads, one for each.
+        """
         under_way = 1 if self._left else 0
-        self._barren = max(self._barren - paid, under_way)
-        return self._barren - under_way > limits.TLS_BARREN
+        paid = (self._received + size) // limits.TLS_PAYS
+        return self._barren - reads - paid - under_way > limits.TLS_BARREN
 
     def take_work(self) -> int:
         """Return how many records have come since the last call, without those that their content pays for."""
