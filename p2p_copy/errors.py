@@ -26,7 +26,7 @@
     ├── Declined                 23   the receiver's user said no
     ├── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
     ├── SystemFailed             25   this machine has no more open files, threads or memory, or refuses something else
-    ├── TooMuch                  26   the sender has more than this side takes (--max-size)
+    ├── TooMuch                  26   the sender has more than this side takes (--max-size, --max-files)
     └── ResultNotWritten         27   what the command was asked for could not be written, say on a full disk
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt, 141 a reader that closed its pipe. A class'
@@ -227,16 +227,22 @@ class SystemFailed(P2PCopyError):
 
 
 class TooMuch(P2PCopyError):
-    """The sender has more than --max-size allows here. A larger one takes it, or --only a part of it."""
+    """The sender has more than --max-size or --max-files allows here. A larger one takes it, or --only a part of it."""
 
     exit_code = 26
 
-    def __init__(self, sentence: str | None = None, *, limit: int | None = None) -> None:
-        """Name the `limit`, in bytes, if it is known."""
-        if sentence is None and limit is not None:
+    def __init__(
+        self, sentence: str | None = None, *, limit: int | None = None, files: int | None = None
+    ) -> None:
+        """Name the `limit`, in bytes, or the most `files`, if it is known."""
+        if sentence is None and files is not None:
+            what = f"{files} files, directories and links"
+            sentence = f"The sender has more than the {what} that --max-files allows here."
+        elif sentence is None and limit is not None:
             sentence = f"The sender has more than the {limit} bytes that --max-size allows here."
         super().__init__(sentence)
         self.limit = limit
+        self.files = files
 
 
 class ResultNotWritten(P2PCopyError):

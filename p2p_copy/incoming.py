@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from p2p_copy import limits
-from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.errors import PeerMisbehaved, TooMuch
 from p2p_copy.files.arriving import Arriving
 from p2p_copy.files.room import check_room
 from p2p_copy.files.selection import EVERYTHING
@@ -52,7 +52,10 @@ if TYPE_CHECKING:
 
 
 class Incoming:
-    """One transfer as it lands in `target`. `max_size` bounds the bytes of all files.
+    """One transfer as it lands in `target`.
+
+    `max_size` bounds the bytes of all files. `max_files` bounds everything that the sender names and that is wanted:
+    files, directories and links, and what it cannot send.
 
     Attributes:
         unmade: is told the number of each directory that is never made, since nothing in it was wanted.
@@ -75,6 +78,7 @@ class Incoming:
         manifest: Manifest,
         *,
         max_size: int | None,
+        max_files: int | None = None,
         selection: Selection = EVERYTHING,
         unmade: Callable[[int], None] = lambda index: None,
     ) -> None:
@@ -83,6 +87,8 @@ class Incoming:
         self._session = session
         self._manifest = manifest
         self._max_size = max_size
+        self._max_files = max_files
+        self._wanted = 0
         self._arriving: dict[Item, Arriving] = {}  # begun and not complete: one at most, and no other entry's
         self._selection = selection
         linking = Preserved.HARD_LINKS in manifest.preserve  # a name may bring what the first one does not
@@ -153,14 +159,12 @@ class Incoming:
         root = self._manifest.finish(message)
         self._close_directories()
         self._target.remove_orphans()
-        self._session.say(
-            Receipt(self.files, self.delivered, self._rejected, self.skipped + self.excluded, root)
-        )
+        self._answer(Receipt(self.files, self.delivered, self._rejected, self.skipped + self.excluded, root))
         self.root = root
         return self._take_answers()
 
     def _say_progress(self) -> None:
-        self._session.say(Progress(self.files, self.size, self._session.heard))
+        self._answer(Progress(self.files, self.size, self._session.heard))
 
     def _take_answers(self) -> list[bytes]:
         self._close_answer()
@@ -201,14 +205,16 @@ class Incoming:
     def _omitted_one(self, message: Omitted) -> None:
         """Count something that does not come, unless it is not wanted either."""
         number = self._omitted
+        if number == limits.MAX_ENTRIES:
+            raise PeerMisbehaved("The other side omits more than it may name.")
         self._omitted += 1
         wanted = self._selection.leads if message.directory else self._selection.takes
         if self._selection.everything or wanted(message.path):
+            self._count_wanted()
             self.failures += 1
             self.problems.append((shown(message.path), message.reason))
         else:
-            self._make_room()
-            self._session.say(Waive(number))
+            self._answer(Waive(number))
 
     def _page(self, page: Page) -> None:
         self._write_whole_files()
@@ -241,8 +247,7 @@ class Incoming:
             return False
         self._manifest.waive(item)
         self.excluded += 1
-        self._make_room()
-        self._session.say(Reject(item.index, Reason.EXCLUDED, ""))
+        self._answer(Reject(item.index, Reason.EXCLUDED, ""))
         return False
 
     def _make_way(self, directory: Item | None) -> None:
@@ -256,6 +261,7 @@ class Incoming:
         if item.parent is not None and item.parent.refused:
             self._manifest.waive(item)
             return
+        self._count_wanted()
         try:
             if item.entry.kind is Kind.DIRECTORY:
                 self._target.make_directory(item)
@@ -270,6 +276,11 @@ class Incoming:
         except Refused as refused:
             self._reject(item, refused.reason)
 
+    def _count_wanted(self) -> None:
+        if self._wanted == self._max_files:
+            raise TooMuch(files=self._max_files)
+        self._wanted += 1
+
     def _hold(self, item: Item) -> bool:
         """Return whether something of a file is here already."""
         holding = self._target.holding(item) if self.holds else None
@@ -281,9 +292,8 @@ class Incoming:
 
     def _tell_held(self, items: Sequence[Item]) -> None:
         held = [(item, self._held[item.index]) for item in items if item.index in self._held]
-        self._make_room()
         files = tuple(Held(item.index, holding.size, holding.digest) for item, holding in held)
-        self._session.say(Holds(items[-1].index + 1, files))
+        self._answer(Holds(items[-1].index + 1, files))
 
     def _whole(self, message: WholeFile) -> None:
         self._held.pop(message.index, None)
@@ -297,9 +307,11 @@ class Incoming:
             self._check_digest(item, file_digest(data), digest)
         self._whole_files.append((item, data))
 
-    def _make_room(self) -> None:
-        if self._session.pending >= limits.RECORD_TARGET:  # one record can hold the ends of many files
+    def _answer(self, message: Reject | Waive | Holds | Progress | Receipt) -> None:
+        """Say something, in a record of its own if the last one is full: one can hold the ends of many files."""
+        if self._session.pending >= limits.RECORD_TARGET or not self._session.has_room(message):
             self._close_answer()
+        self._session.say(message)
 
     def _write_whole_files(self) -> None:
         """Write the files that are all here and verified.
@@ -434,8 +446,7 @@ class Incoming:
         self.failures += reason.is_failure
         self.skipped += not reason.is_failure
         self.problems.append((shown(item.path), reason))
-        self._make_room()
-        self._session.say(Reject(item.index, reason, item.path))
+        self._answer(Reject(item.index, reason, item.path))
 
     def _discard(self, item: Item) -> None:
         """Throw away what is here of an entry, if something is."""
@@ -457,5 +468,4 @@ class Incoming:
     def _unmade(self, directory: Item) -> None:
         """Tell both sides' receipts that a directory was never made, since nothing in it was wanted."""
         self.unmade(directory.index)
-        self._make_room()
-        self._session.say(Reject(directory.index, Reason.UNMADE, ""))
+        self._answer(Reject(directory.index, Reason.UNMADE, ""))

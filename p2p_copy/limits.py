@@ -35,9 +35,14 @@ MAX_RECORD_CONTENT: Final = 1 * MIB
 MAX_RECORD: Final = RECORD_HEADER + MAX_RECORD_CONTENT + RECORD_TAG
 """Bytes of one record as a message on the wire."""
 
-MAX_RECORD_HOLES: Final = 1 * GIB
-"""Bytes of all holes that one record tells of: they cost the sender next to nothing, and the receiver up to a second of
-hashing zeros before it looks up again."""
+MAX_RECORD_HOLES: Final = 256 * MIB
+"""Bytes of all holes that one record tells of: they cost the sender next to nothing, and the receiver up to a quarter
+of a second of hashing zeros before it looks up again."""
+
+MAX_RECORD_MESSAGES: Final = 2048
+"""Messages of one record; a page counts as many as it has entries and extended attributes. A record's content holds
+116,000 of the shortest, which compress to a hundred bytes: so few cost whoever hears them some 10 milliseconds, and
+680 small files for each record cost no more than 5,000."""
 
 REKEY_RECORDS: Final = 2**22
 """Records under one key. RFC 8446 section 5.5 allows 2**24.5 full TLS records for AES-GCM; ours are longer."""
@@ -254,6 +259,16 @@ PREVIEW_LOOK: Final = 1000
 
 PREVIEW_LINES: Final = 20
 """Names that a receiver's user sees: the question fits on a screen."""
+
+PREVIEW_INDENT: Final = 3
+"""Levels by which the names of such a list are indented at most: an honest sender shows two."""
+
+NAME_COLUMNS: Final = 48
+"""Columns of each of these names: with its indentation and what stands behind it no line is longer than 80, so none
+wraps."""
+
+PATH_COLUMNS: Final = 240
+"""Columns of a path in any other line for people: some three lines of a terminal."""
 
 ANSWER_TIMEOUT: Final = 3600.0
 """Seconds that a receiver's user may take to answer: a lunch, and as long as one side waits for the other."""
@@ -546,6 +561,10 @@ REDIRECT_SHOWN: Final = 120
 
 MAX_FRAGMENTS: Final = 64
 """Frames of one WebSocket message. A relay makes half as many at most; endless empty ones pass every limit on size."""
+
+MESSAGES_A_TURN: Final = 16
+"""Messages of the other side that are acted upon before somebody else's turn: each may hold a path of 8 KiB, which
+takes half a millisecond to be shown if nothing in it can be printed."""
 
 FRAMES_A_TRIP: Final = 256
 """Frames that are decoded before somebody else's turn: a buffer full of empty ones would take a quarter of a second."""

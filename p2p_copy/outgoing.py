@@ -121,10 +121,10 @@ class Outgoing:
         self._root = RootDigest()
         self._entries = 0
         self._pace = Pace()
-        self._told_total = False
         self._rejected: set[int] = set()  # those that still matter
         self._open: frozenset[int] = frozenset()
         self._passed = 0
+        self._rejects = 0
         self.rejections = 0
         self.skips = 0
         self.failures = 0
@@ -149,11 +149,14 @@ class Outgoing:
         """Say that the receiver does not take this entry; what of it was not sent yet will not be.
 
         Raises:
-            PeerMisbehaved: there is no such entry.
+            PeerMisbehaved: there is no such entry, or it was rejected before.
 
         """
+        self._rejects += 1
         if index >= self._entries:
             raise PeerMisbehaved("The receiver speaks of an entry that was never named.")
+        if self._rejects > self._entries:
+            raise PeerMisbehaved("The receiver refuses more entries than were named.")
         if self._receipt is not None:
             self._receipt.undeliver(index)
         if reason is Reason.UNMADE:
@@ -213,7 +216,7 @@ class Outgoing:
     def _pack(self) -> Generator[bytes | Pause, None, None]:
         session = self._session
         holes = 0  # bytes that the record under way skips
-        for message in self._messages():
+        for message in self._with_total():
             if isinstance(message, Pause):
                 if session.pending:
                     yield session.record()  # whoever takes it comes back later: ask again then whether to pause
@@ -223,11 +226,9 @@ class Outgoing:
                 continue
             size = len(message.data) + wire.WHOLE_OVERHEAD if isinstance(message, (Data, WholeFile)) else 0
             hole = message.size if isinstance(message, Hole) else 0
-            if self.total is not None and not self._told_total:
-                self._told_total = True
-                session.say(Total(*self.total))
             if session.pending and (
                 session.pending + size > self._pace.chunk + limits.RECORD_SPARE
+                or not session.has_room(message)
                 or holes + hole > limits.MAX_RECORD_HOLES
                 or (
                     isinstance(message, Page) and session.pending > limits.MAX_RECORD_CONTENT - wire.MOST_PAGE
@@ -238,6 +239,15 @@ class Outgoing:
             holes += hole
             session.say(message)
         yield session.record()
+
+    def _with_total(self) -> Iterator[Message | Pause]:
+        """Say the total, once, as soon as it is known."""
+        told = False
+        for message in self._messages():
+            if self.total is not None and not told and not isinstance(message, Pause):
+                told = True
+                yield Total(*self.total)
+            yield message
 
     def _messages(self) -> Iterator[Message | Pause]:
         announced: deque[list[Found]] = deque()
@@ -265,7 +275,7 @@ class Outgoing:
 
     def _pages(self) -> Iterator[list[Found] | Omitted]:
         page: list[Found] = []
-        size = 0
+        size = xattrs = 0
         for found in self._walk:
             if isinstance(found, Omitted):
                 if found.reason is Reason.EXCLUDED:
@@ -275,6 +285,8 @@ class Outgoing:
                     self.unfinished += 1
                     continue
                 yield self._omit(found, found.path)
+                if self._omitted == limits.MAX_ENTRIES:
+                    break  # both sides know that something is missing
                 continue
             if self._rejected and (above := self._rejected_above(found)) is not None:
                 above.pruned = True
@@ -290,9 +302,10 @@ class Outgoing:
                 self._first_names.name(found)
             page.append(found)
             size += wire.most_bytes(found.entry)
-            if len(page) == limits.SENDER_PAGE_ENTRIES or size >= limits.SENDER_PAGE_BYTES:
+            xattrs += len(found.entry.extra.xattrs) if found.entry.extra is not None else 0
+            if len(page) + xattrs >= limits.SENDER_PAGE_ENTRIES or size >= limits.SENDER_PAGE_BYTES:
                 yield page
-                page, size = [], 0
+                page, size, xattrs = [], 0, 0
         if page:
             yield page
 

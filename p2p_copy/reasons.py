@@ -63,6 +63,9 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.DECLINED, "it was asked, and declined.")
         case NoSpace():
             return Abort(Reason.NO_SPACE, "its disk has not enough room.")
+        case TooMuch(files=int()):
+            what = f"no more than {error.files} files, directories and links in all"
+            return Abort(Reason.TOO_MUCH, f"it takes {what} (--max-files), and there is more.")
         case TooMuch():
             limit = "" if error.limit is None else f"no more than {error.limit} bytes in all"
             return Abort(Reason.TOO_MUCH, f"it takes {limit or 'less'} (--max-size), and there is more.")

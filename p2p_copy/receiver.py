@@ -59,6 +59,7 @@ async def receive(
     names: Names | str = Names.PORTABLE,
     preserve: Preserve | str | Iterable[Preserve | str] = (),
     max_size: int | None = None,
+    max_files: int | None = None,
     only: str | Iterable[str] = (),
     exclude: str | Iterable[str] = (),
     wait: float = limits.PEER_WAIT,
@@ -87,6 +88,8 @@ async def receive(
         names: which names to accept.
         preserve: what to keep of files beyond contents, modes and times, if the sender tells it.
         max_size: most bytes of all files together; None for what fits on the disk.
+        max_files: most files, directories and links together, with those that the sender cannot send; None for no
+            limit.
         only: a pattern or several, as in a .gitignore, over paths inside the transfer: take nothing else.
         exclude: patterns of what is not wanted, though it may be among `only`.
         wait: seconds to wait for the sender.
@@ -116,6 +119,8 @@ async def receive(
     conflict, names = choice(Conflict, conflict), choice(Names, names)
     if max_size is not None and max_size < 0:
         raise ValueError("the most bytes to take are 0 or more, or None for no limit")
+    if max_files is not None and max_files < 1:
+        raise ValueError("the most files to take are 1 or more, or None for no limit")
     place, receipt_place = as_path(out), as_path_if_any(receipt)
     selection = Selection(only, exclude)
     partner = Partner(
@@ -133,6 +138,7 @@ async def receive(
         names,
         preserved,
         max_size,
+        max_files,
         selection,
         memory,
         file,
@@ -185,6 +191,7 @@ class _Receiving:
         names: Names,
         preserve: Preserved,
         max_size: int | None,
+        max_files: int | None,
         selection: Selection,
         memory: Memory,
         file: ReceiptFile | None,
@@ -204,6 +211,7 @@ class _Receiving:
         self._offered = Preserved.NOTHING
         self._once = Once(observer)
         self._max_size = max_size
+        self._max_files = max_files
         self._selection = selection
         self._memory = memory
         self._file = file
@@ -328,6 +336,7 @@ class _Receiving:
             session,
             manifest,
             max_size=self._max_size,
+            max_files=self._max_files,
             selection=self._selection,
             unmade=self._unmade,
         )

@@ -94,7 +94,8 @@ async def send(
         relay: address of the relay, ws:// or wss://.
         code: the code that both sides share; None to go on by what `state` remembers alone.
         links: what to do with symbolic links inside a directory; here and below a choice may be given as its text.
-        preserve: what to tell of files beyond contents, modes and times, if the receiver asks for it.
+        preserve: what to tell of files beyond contents, modes and times, if the receiver asks for it. Modes are always
+            told; what of them group and others get is for the receiver to say.
         only: a pattern or several, as in a .gitignore, over paths inside the transfer: send nothing else.
         exclude: patterns of what is not sent, though it may be among `only`.
         wait: seconds to wait for the receiver.
@@ -402,9 +403,11 @@ async def _listen(
         while True:
             record = await link.receive()
             delivery.stalls.heard_at = trio.current_time()
-            for message in session.hear(record):
+            for number, message in enumerate(session.hear(record), 1):
                 if isinstance(message, Receipt):
                     return message
+                if not number % limits.MESSAGES_A_TURN:
+                    await trio.lowlevel.checkpoint()
                 if isinstance(message, Holds):
                     outgoing.hold(message)
                     news.come()

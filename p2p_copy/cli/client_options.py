@@ -59,6 +59,14 @@ def streams_of(_type: object, tokens: Sequence[Any]) -> int:
     raise wrong(token, f"it is auto, or a number from 1 to {limits.MAX_STREAMS}")
 
 
+def files_of(_type: object, tokens: Sequence[Any]) -> int:
+    """Return the number of files that an option's value means."""
+    (token,) = tokens
+    if token.value.isascii() and token.value.isdecimal() and 1 <= int(token.value) <= limits.MAX_ENTRIES:
+        return int(token.value)
+    raise wrong(token, f"it is a number from 1 to {limits.MAX_ENTRIES}")
+
+
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class TransferOptions:
@@ -244,6 +252,16 @@ class ReceiveOptions:
             accepts_keys=False,
             metavar="SIZE",
             help="Most bytes to take in all: 500M, 1.5G, 20GB.",
+        ),
+    ] = None
+    max_files: Annotated[
+        int | None,
+        Parameter(
+            converter=files_of,
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="N",
+            help="Most files, directories and links to take in all, with those that the sender cannot send.",
         ),
     ] = None
     yes: Annotated[

@@ -97,11 +97,14 @@ def _line(found: Found) -> str:
 class WouldReceive:
     """Answers no, having shown what would come."""
 
-    def __init__(self, terminal: Terminal, conflict: Conflict, max_size: int | None) -> None:
-        """Show it as results at `terminal`; `max_size` is what was chosen."""
+    def __init__(
+        self, terminal: Terminal, conflict: Conflict, max_size: int | None, max_files: int | None
+    ) -> None:
+        """Show it as results at `terminal`; `max_size` and `max_files` are what was chosen."""
         self._terminal = terminal
         self._conflict = conflict
         self._max_size = max_size
+        self._max_files = max_files
         self._outlook: Outlook | None = None
 
     async def __call__(self, outlook: Outlook) -> bool:
@@ -124,5 +127,7 @@ class WouldReceive:
             return
         if self._max_size is not None and outlook.size > self._max_size:
             raise TooMuch(limit=self._max_size)
+        if self._max_files is not None and outlook.files > self._max_files:
+            raise TooMuch(files=self._max_files)
         if not outlook.fits:
             raise NoSpace("What the sender has does not fit here.")

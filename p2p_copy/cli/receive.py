@@ -52,6 +52,7 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
             "names": its.names.value,
             "preserve": [one.value for one in its.preserve],
             "max_size": its.max_size,
+            "max_files": its.max_files,
             **remembered.patterns(which),
         },
         remembered.RECEIPT: remembered.receipt_path(options.receipt, {}),
@@ -62,7 +63,7 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
     if which.dry_run:
         from p2p_copy.cli.dry_run import WouldReceive
 
-        would = WouldReceive(terminal, its.on_conflict, its.max_size)
+        would = WouldReceive(terminal, its.on_conflict, its.max_size, its.max_files)
         try:
             go_on(None, facts, code, options, terminal, token=token, asks=lambda progress: would)
         except* Declined:
@@ -112,6 +113,7 @@ def go_on(
             names=Names(chosen["names"]),
             preserve=[Preserve(one) for one in chosen["preserve"]],
             max_size=chosen["max_size"],
+            max_files=chosen["max_files"],
             only=chosen["only"],
             exclude=chosen["exclude"],
             wait=options.wait,

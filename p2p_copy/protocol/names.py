@@ -156,9 +156,21 @@ def shown(path: str) -> str:
     Python: \x1b, \u202e. A byte that was not UTF-8 (a surrogate from os.fsdecode) becomes \x and that byte.
     This is for eyes, not to be parsed back.
     """
-    if path.isprintable():
-        return path
-    return "".join(character if character.isprintable() else _escaped(character) for character in path)
+    return path if path.isprintable() else path.translate(_ESCAPES)
+
+
+class _Escapes(dict[int, str]):
+    """What each character is shown as. The last ones are remembered: whoever names much may name nothing printable."""
+
+    def __missing__(self, number: int) -> str:
+        character = chr(number)
+        if len(self) >= _FEW:
+            self.clear()
+        self[number] = escape = character if character.isprintable() else _escaped(character)
+        return escape
+
+
+_ESCAPES: Final = _Escapes()
 
 
 def _escaped(character: str) -> str:

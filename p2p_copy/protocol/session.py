@@ -11,6 +11,7 @@ from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING
 
+from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import keys as schedule, wire
 from p2p_copy.protocol.compress import Compressor
@@ -61,6 +62,7 @@ class Session:
         """Records of this side, and of the other one."""
         self.pending = 0
         """Content bytes said and not yet in a record."""
+        self._weight = 0
 
     def say(self, message: Message) -> None:
         """Add a message to the next record.
@@ -77,11 +79,16 @@ class Session:
         parts = wire.encode(message)
         self._parts += parts
         self.pending += sum(map(len, parts))
+        self._weight += wire.weight(message)
         self._final = isinstance(message, LAST)
+
+    def has_room(self, message: Message) -> bool:
+        """Return whether the next record may have this message, too, as far as the number of its messages tells."""
+        return self._weight + wire.weight(message) <= limits.MAX_RECORD_MESSAGES
 
     def record(self) -> bytes:
         """Return all that was said since the last record, sealed."""
-        parts, self._parts, self.pending = self._parts, [], 0
+        parts, self._parts, self.pending, self._weight = self._parts, [], 0, 0
         self.made += 1
         record = self._sealer.seal(parts, final=self._final)
         self.unsent.append(record)

@@ -82,6 +82,23 @@ def encode(message: Message) -> tuple[bytes | memoryview, ...]:
     return (FRAME.pack(number, len(body)) + body,)
 
 
+def weight(message: Message) -> int:
+    """Return as how many messages of `limits.MAX_RECORD_MESSAGES` a message counts."""
+    match message:
+        case Page() | Preview():
+            return 1 + sum(1 + len(entry.extra.xattrs) if entry.extra else 1 for entry in message.entries)
+        case Holds():
+            return 1 + len(message.files)
+        case WholeFile():
+            return 2
+        case _:
+            return 1
+
+
+_HEAVY: Final = frozenset({Page, Preview, Holds})
+"""Messages that count as more than one."""
+
+
 def decode(content: bytes | memoryview) -> list[Message]:
     """Return all messages of a record's content.
 
@@ -91,11 +108,14 @@ def decode(content: bytes | memoryview) -> list[Message]:
     """
     view = memoryview(content)
     messages: list[Message] = []
-    at = holes = 0
+    at = holes = count = 0
     while at < len(view):
+        if count >= limits.MAX_RECORD_MESSAGES:
+            raise PeerMisbehaved("The other side sent more messages than a record may have.")
         whole = _decode_whole(view, at)
         if whole is not None:
             messages.append(whole)
+            count += 2
             at += len(whole.data) + WHOLE_OVERHEAD
             continue
         if len(view) - at < FRAME.size:
@@ -114,8 +134,11 @@ def decode(content: bytes | memoryview) -> list[Message]:
             holes += message.size
             if holes > limits.MAX_RECORD_HOLES:
                 raise PeerMisbehaved("The other side sent larger holes than a record may have.")
+        count += weight(message) if type(message) in _HEAVY else 1
         messages.append(message)
         at += length
+    if count > limits.MAX_RECORD_MESSAGES:
+        raise PeerMisbehaved("The other side sent more messages than a record may have.")
     return messages
 
 
@@ -248,8 +271,8 @@ def _decode_accept(reader: Reader) -> Accept:
 
 def _decode_holds(reader: Reader) -> Holds:
     (end,) = reader.fields(_INDEX)
-    if reader.left % _HELD.size:
-        raise PeerMisbehaved("The other side sent a cut list of what it holds.")
+    if reader.left % _HELD.size or reader.left > limits.MAX_RECORD_MESSAGES * _HELD.size:
+        raise PeerMisbehaved("The other side sent a list of what it holds that is cut or too long.")
     return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())))
 
 

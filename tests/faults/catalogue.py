@@ -60,5 +60,7 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     96: ("one line at home", "many networks"),
     98: ("relay", "admin address"),
     99: ("head",),
+    # What clients are told, by whomever
+    109: ("messages of a record", "answers of a record", "entries", "omitted numbers"),
 }  # fmt: skip
 """Numbers, and what each of them names."""

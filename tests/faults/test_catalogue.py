@@ -28,4 +28,4 @@ def test_every_fault_is_shown() -> None:
     collected = [*TESTS.rglob("test_*.py"), *TESTS.glob("faults/fault_*.py")]
     shown = {mark for path in collected for mark in marks(path)}
     assert shown == {(number, aspect) for number, aspects in FAULTS.items() for aspect in aspects}
-    assert list(FAULTS) == [*range(43, 81), 96, 98, 99]
+    assert list(FAULTS) == sorted(FAULTS)
