@@ -19,6 +19,7 @@ from p2p_copy.cli.variables import CODE_VARIABLE, CONFIG_VARIABLE
 from p2p_copy.cli.words import is_url
 from p2p_copy.errors import UsageError
 from p2p_copy.files.home import user_place
+from p2p_copy.protocol.names import shown
 
 if TYPE_CHECKING:
     from cyclopts import App
@@ -80,8 +81,10 @@ def _load(path: str, *, must_exist: bool) -> dict[str, Any]:
 
     try:
         return tomllib.loads(pasted.decode(content))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: this is not TOML: {error}.") from error
+    except RecursionError:
+        raise UsageError(f"{path}: this has more levels than any configuration needs.") from None
+    except ValueError as error:  # of the text, or of a number that is too long
+        raise UsageError(f"{path}: this is not TOML: {shown(str(error))}.") from error
 
 
 def _table(config: dict[str, Any], command: str, options: set[str], path: str) -> dict[str, Any]:

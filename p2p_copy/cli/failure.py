@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cyclopts import CycloptsError
 
+from p2p_copy.cli.display import one_line
 from p2p_copy.cli.variables import DEBUG_VARIABLE
 from p2p_copy.errors import CodeTypo, P2PCopyError, SystemFailed, UsageError, exhausted, leaves
 
@@ -36,7 +37,7 @@ def explain(error: BaseException, terminal: Terminal) -> int:
         terminal.error("".join(traceback.format_exception(original)).rstrip())
     match error:
         case P2PCopyError():
-            terminal.error(f"p2p-copy: {error}")
+            terminal.error(f"p2p-copy: {one_line(str(error))}")
             if isinstance(error, CodeTypo) and error.suggestion and terminal.is_for_eyes:
                 # Only for a person's eyes: a log must not hold what may well be the right code.
                 terminal.error(f"Did you mean {error.suggestion.text} ?")

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy import limits
+from p2p_copy.cli.display import displayed, one_line
 from p2p_copy.observe import Observer
+from p2p_copy.protocol.names import shown
 from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
@@ -59,19 +61,21 @@ class Progress(Observer):
 
     def connecting(self, relay: str) -> None:
         """Say who is called."""
-        self._terminal.say(f"Connecting to {relay}.")
+        self._terminal.say(f"Connecting to {shown(relay)}.")
 
     def waiting(self, relay: str) -> None:
         """Say on whom we wait, where, and since when."""
         if self._announcement:
             (self._terminal.result if self._is_vital else self._terminal.hint)(self._announcement)
         self._announcement = ""
-        self._terminal.say(f"Waiting for the other side at {relay} since {time.strftime('%H:%M:%S')}.")
+        self._terminal.say(f"Waiting for the other side at {shown(relay)} since {time.strftime('%H:%M:%S')}.")
         self._state = "Waiting for the other side"
 
     def lost(self, sentence: str, patience: float) -> None:
         """Say what is gone, and for how long this side tries to come back."""
-        self._terminal.say(f"{sentence} Coming back, and going on, for {duration(patience)} if need be.")
+        self._terminal.say(
+            f"{one_line(sentence)} Coming back, and going on, for {duration(patience)} if need be."
+        )
         self._state = "Coming back"
         self._paired = False
         self._since = None
@@ -163,13 +167,13 @@ class Progress(Observer):
         """Name the path, unless too many were named already. These lines are errors."""
         self._problems += 1
         if self._problems <= limits.PROBLEM_LINES:
-            self._terminal.error(f"Not delivered: {path} {sentence}")
+            self._terminal.error(f"Not delivered: {displayed(path)} {sentence}")
 
     def skipped(self, path: str) -> None:
         """Name the path, unless too many were named already."""
         self._skipped += 1
         if self._skipped <= limits.PROBLEM_LINES:
-            self._terminal.say(f"Left as it was: {path}")
+            self._terminal.say(f"Left as it was: {displayed(path)}")
 
     def verifying(self) -> None:
         """Say that only the receipt is missing."""

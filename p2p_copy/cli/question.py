@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy import limits
+from p2p_copy.cli.display import displayed
 from p2p_copy.options import Conflict
 from p2p_copy.units import amount
 
@@ -70,7 +71,9 @@ def described(outlook: Outlook, conflict: Conflict) -> Iterator[str]:
         yield f"The sender has {least}{files}, {amount(outlook.size)}.{more}{less}"
     for named in outlook.top[: limits.PREVIEW_LINES]:
         what = "/" if named.directory else "" if outlook.stream else f"  {amount(named.size)}"
-        yield f"  {'  ' * named.depth}{named.name}{what}{'  (exists)' if named.taken else ''}"
+        name = displayed(named.name, limits.NAME_COLUMNS)
+        indent = "  " * (1 + min(named.depth, limits.PREVIEW_INDENT))
+        yield f"{indent}{name}{what}{'  (exists)' if named.taken else ''}"
     tops = sum(not named.depth for named in outlook.top[: limits.PREVIEW_LINES])
     if outlook.names > tops:
         yield f"  ... and {outlook.names - tops} more at the top"

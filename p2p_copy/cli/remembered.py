@@ -8,6 +8,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
+from p2p_copy.cli.display import displayed
 from p2p_copy.errors import UsageError
 from p2p_copy.files.home import is_foreign
 from p2p_copy.files.selection import Selection
@@ -196,7 +197,8 @@ def described(id_: str, facts: dict[str, Any], busy: bool) -> str:
     what: Sequence[str] = facts.get(PATHS) or [facts.get(OUT, "")]
     direction = "send" if facts.get(ROLE) == "sender" else "receive into"
     under_way = ", under way now" if busy else ""
-    return f"{short(id_)}  {_when(facts)}  {direction} {', '.join(map(shown, what))}  {facts.get(RELAY, '')}{under_way}"
+    where, relay = ", ".join(map(displayed, what)), shown(facts.get(RELAY, ""))
+    return f"{short(id_)}  {_when(facts)}  {direction} {where}  {relay}{under_way}"
 
 
 def _when(facts: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
+from p2p_copy.files.facts import are_complete
 from p2p_copy.files.states import StateBusy
 from p2p_copy.protocol import code as codes
 
@@ -41,7 +42,7 @@ def resume(given: str | None, options: ClientOptions) -> int:
     token = sources.access_token(options.token_file)
     state = _open(states, given)
     facts = state.facts
-    if not {remembered.ROLE, remembered.RELAY, remembered.OPTIONS} <= facts.keys():
+    if not are_complete(facts):
         state.close()
         raise UsageError("Too little is remembered of that transfer. Start its command again.")
     if remembered.TICKET not in facts and remembered.CODE not in facts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from p2p_copy import limits
+from p2p_copy.cli.display import displayed
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.errors import VerificationFailed
 from p2p_copy.files.verify import verify as compare
@@ -29,7 +30,7 @@ def verify(
         if not path:
             terminal.error(how)
         elif named < limits.PROBLEM_LINES:
-            terminal.error(f"Differs: {path} {how}")
+            terminal.error(f"Differs: {displayed(path)} {how}")
         else:
             return
         named += 1

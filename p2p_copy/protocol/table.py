@@ -49,6 +49,7 @@ class S(_ByIdentity):
     OFFERED = "offered"
     ASKED = "asked"
     SHOWN = "shown"
+    COUNTED = "counted"
     SENDING = "sending"
     FINISHED = "finished"
     RECEIPTED = "receipted"
@@ -77,7 +78,8 @@ SAYS: Final[Cells] = {
     S.NEW: {Offer: S.OFFERED, Goodbye: S.CLOSED, Abort: S.CLOSED},
     S.OFFERED: {Abort: S.CLOSED},
     S.ASKED: {Preview: S.SHOWN, Abort: S.CLOSED},
-    S.SHOWN: {Total: S.SHOWN, Abort: S.CLOSED},
+    S.SHOWN: {Total: S.COUNTED, Abort: S.CLOSED},
+    S.COUNTED: {Abort: S.CLOSED},
     S.SENDING: {**dict.fromkeys(_STREAM, S.SENDING), Finish: S.FINISHED, Abort: S.CLOSED},
     S.FINISHED: {Abort: S.CLOSED},
     S.RECEIPTED: {Goodbye: S.CLOSED, Abort: S.CLOSED},
@@ -94,6 +96,7 @@ SAYS: Final[Cells] = {
 HEARS: Final[Cells] = {
     S.OFFERED: {Ask: S.ASKED, Accept: S.SENDING},
     S.SHOWN: {Accept: S.SENDING},
+    S.COUNTED: {Accept: S.SENDING},
     S.FINISHED: {Receipt: S.RECEIPTED},
     R.NEW: {Offer: R.OFFERED},
     R.LOOKING: {Preview: R.DECIDING},

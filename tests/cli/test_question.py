@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
 
 from p2p_copy.cli.question import described
-from p2p_copy.errors import Declined
+from p2p_copy.errors import Declined, PeerMisbehaved
 from p2p_copy.observe import Named, Outlook
 from p2p_copy.options import Conflict
+from p2p_copy.protocol.messages import Ask, Offer, Preview, Total
+from p2p_copy.protocol.table import S
 from tests.cli.processes import ENOUGH, contents, finish, line_of, run, start
 from tests.cli.test_on_a_terminal import Screen, screen
+from tests.keys import both_sessions
 
 if TYPE_CHECKING:
     import subprocess
@@ -119,6 +123,56 @@ def test_what_is_said_before_the_question() -> None:
         "Names at the top that exist here: 1. Both are kept: the new ones get a number.",
         "Here: 1.0 KiB free, 5 files can be made. That is not enough.",
     ]
+
+
+def _columns(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+@pytest.mark.fault(108, "names as lines")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "a" + " " * 200 + "Here: 9.9 TiB free.",
+        "a" * 73 + "  Receive this? [y/N] y",
+        "名" * 80,
+        "e" + "\u0301" * 100,
+        '" 1 B  (exists)',
+        "x" * 255,
+    ],
+    ids=["blanks", "letters", "wide", "combining", "quote", "long"],
+)
+@pytest.mark.parametrize("depth", [0, 1, 60])
+def test_no_name_fills_its_line(name: str, depth: int) -> None:
+    top = (Named(depth, name, True, 2**60, True),)
+    lines = list(described(Outlook(1, 2**60, True, 0, top, 1, 2**60, None, False), Conflict.REFUSE))
+    assert len(lines) == 4
+    assert sum(map(_columns, lines[1])) <= 80
+    assert lines[1].endswith("  (exists)")
+    assert lines[1].count("  ") == 1 + min(depth + 1, 4)  # no others than ours
+    if " " in name:
+        assert lines[1].strip()[0] == '"' == lines[1].removesuffix("/  (exists)")[-1]
+
+
+@pytest.mark.fault(108, "totals")
+async def test_totals_do_not_scroll_the_question_away(tmp_path: Path) -> None:
+    """A sender says once, while the user is asked, how much it is in all; then it may only wait."""
+    sender, receiver = both_sessions()
+    sender.say(Offer("s"))
+    receiver.hear(sender.record())
+    receiver.say(Ask(True))
+    sender.hear(receiver.record())
+    sender.say(Preview(1, 1, False, 0, ()))
+    sender.say(Total(1, 1))
+    receiver.hear(sender.record())
+    with pytest.raises(AssertionError):
+        sender.say(Total(2, 2))
+    sender._we = S.SHOWN
+    sender.say(Total(2, 2))
+    with pytest.raises(PeerMisbehaved, match="Total when it may not"):
+        receiver.hear(sender.record())
 
 
 def test_a_pipe_has_no_length() -> None:

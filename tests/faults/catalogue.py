@@ -61,6 +61,9 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     98: ("relay", "admin address"),
     99: ("head",),
     # What clients are told, by whomever
+    106: ("odd JSON", "escapes", "dripping answer", "endless answer"),
+    107: ("wrong values", "missing facts", "no facts"),
+    108: ("names as lines", "names in other lines", "totals"),
     109: ("messages of a record", "answers of a record", "entries", "omitted numbers"),
 }  # fmt: skip
 """Numbers, and what each of them names."""
