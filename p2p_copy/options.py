@@ -52,14 +52,17 @@ class Links(Enum):
 
 
 class Preserve(Enum):
-    """What is kept of files beyond contents, modes and times, if both sides ask for it."""
+    """What is kept of files beyond contents, times and the owner's permissions, if both sides ask for it."""
 
     HARD_LINKS = "hard-links"
     """Several names of one file stay names of one file."""
     XATTRS = "xattrs"
     """Extended attributes in the namespace of users."""
     OWNER = "owner"
-    """User and group; for a receiver that is root."""
+    """User and group, and the mode; for a receiver that is root."""
+    MODE = "mode"
+    """All permission bits, also those that the receiver's umask would keep from group and others. The sender tells them
+    in any case."""
 
 
 class Conflict(Enum):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.observe import Observer
 
-_FLAGS = {
+_FLAGS = {  # a mode is always told, so only the receiver decides about it
     Preserve.HARD_LINKS: Preserved.HARD_LINKS,
     Preserve.XATTRS: Preserved.XATTRS,
     Preserve.OWNER: Preserved.OWNER,
@@ -55,7 +55,7 @@ def flags(chosen: Collection[Preserve]) -> Preserved:
     """Return what the caller has chosen, as it is said on the wire."""
     chosen_flags = Preserved.NOTHING
     for one in chosen:
-        chosen_flags |= _FLAGS[one]
+        chosen_flags |= _FLAGS.get(one, Preserved.NOTHING)
     return chosen_flags
 
 

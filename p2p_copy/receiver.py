@@ -14,6 +14,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.asking import Question
 from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.files import modes
 from p2p_copy.files.named import as_path, as_path_if_any
 from p2p_copy.files.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
@@ -86,7 +87,8 @@ async def receive(
         code: the code that both sides share; None to go on by what `state` remembers alone.
         conflict: what to do when a name exists already; here and below a choice may be given as its text.
         names: which names to accept.
-        preserve: what to keep of files beyond contents, modes and times, if the sender tells it.
+        preserve: what to keep of files beyond contents, times and the owner's permissions, if the sender tells it.
+            Group and others get no more than the umask of this process allows, unless "mode" or "owner" is among it.
         max_size: most bytes of all files together; None for what fits on the disk.
         max_files: most files, directories and links together, with those that the sender cannot send; None for no
             limit.
@@ -115,7 +117,8 @@ async def receive(
 
     """
     watcher = observer or Observer()
-    preserved = wanted(choices(Preserve, preserve))
+    chosen = choices(Preserve, preserve)
+    preserved = wanted(chosen)
     conflict, names = choice(Conflict, conflict), choice(Names, names)
     if max_size is not None and max_size < 0:
         raise ValueError("the most bytes to take are 0 or more, or None for no limit")
@@ -129,7 +132,10 @@ async def receive(
     memory = Memory(state, patience, watcher)
     memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
     over, tag = memory.report is not None, memory.receipt_tag
-    file = receipt_file(receipt_place, role="receiver", program=FULL_NAME, over=over, tag=tag)
+    allowed = await trio.to_thread.run_sync(modes.allowed, chosen)
+    file = receipt_file(
+        receipt_place, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
+    )
     portable = names is Names.PORTABLE
     pipe = PipeOut(place, memory, watcher, selection, portable_names=portable, max_size=max_size)
     receiving = _Receiving(
@@ -137,6 +143,7 @@ async def receive(
         conflict,
         names,
         preserved,
+        allowed,
         max_size,
         max_files,
         selection,
@@ -190,6 +197,7 @@ class _Receiving:
         conflict: Conflict,
         names: Names,
         preserve: Preserved,
+        allowed: int,
         max_size: int | None,
         max_files: int | None,
         selection: Selection,
@@ -208,6 +216,7 @@ class _Receiving:
         self._conflict = conflict
         self._names = names
         self._preserve = preserve
+        self._allowed = allowed
         self._offered = Preserved.NOTHING
         self._once = Once(observer)
         self._max_size = max_size
@@ -241,7 +250,7 @@ class _Receiving:
             since=memory.began,
             tag=memory.tag,
         )
-        return Target(self._out, conflict=self._conflict, kept=kept)
+        return Target(self._out, conflict=self._conflict, kept=kept, allowed=self._allowed)
 
     def _open(self) -> tuple[Target, Preserved, str]:
         """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""

@@ -299,7 +299,7 @@ async def test_special_bits_and_strange_times_are_made_harmless(tmp_path: Path) 
         [Goodbye()],
     )
     assert isinstance(one.outcome, Report)
-    assert (tmp_path / "out" / "setuid").stat().st_mode & 0o7777 == 0o777
+    assert (tmp_path / "out" / "setuid").stat().st_mode & 0o7777 == 0o755
     assert (tmp_path / "out" / "sticky").stat().st_mode & 0o7777 == 0o644
     assert sorted(os.listdir(tmp_path / "out")) == ["after", "before", "setuid", "sticky"]
 

@@ -48,7 +48,7 @@ def make_tree(root: Path) -> Path:
     (top / "private").write_text("hush")
     (top / "private").chmod(0o600)
     (top / "everyone").write_text("hello")
-    (top / "everyone").chmod(0o666)
+    (top / "everyone").chmod(0o644)
     (top / "link to file").symlink_to("script")
     (top / "d" / "link up").symlink_to("../private")
     (top / "link to directory").symlink_to("d/e")

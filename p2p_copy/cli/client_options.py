@@ -41,8 +41,9 @@ _PRESERVE: Final = Parameter(
     metavar="WHAT",
     show_default=False,
     show_choices=False,
-    help="Keep, besides contents, modes and times: hard-links (several names of one file), xattrs (extended attributes "
-    "of users), owner (user and group; the receiver must be root). Both sides must name it; commas between several.",
+    help="Keep, besides contents, permissions and times: hard-links (several names of one file), xattrs (extended "
+    "attributes of users), owner (user, group and mode; the receiver must be root), mode (what group and others may "
+    "do, whatever the receiver's umask is). Both sides must name it, but for mode; commas between several.",
 )
 
 AUTO_STREAMS: Final = 0

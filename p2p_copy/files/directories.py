@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy import limits
 from p2p_copy.files import attributes
+from p2p_copy.files.modes import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -72,6 +73,7 @@ class _Pool(OrderedDict["Directory", None]):
     """The open handles of one tree, the one that was used last at the end; and what went wrong in it."""
 
     attributes_lost = False
+    allowed = ALL
 
 
 class Directory:
@@ -123,13 +125,19 @@ class Directory:
         return f"{self._parent.inner_path}{self._name}/" if self._parent is not None else ""
 
     @classmethod
-    def top(cls, path: str) -> Directory:
-        """Open the directory under which all happens; the user named it, so links in `path` are fine."""
+    def top(cls, path: str, allowed: int = ALL) -> Directory:
+        """Open the directory under which all happens; the user named it, so links in `path` are fine.
+
+        What is made in it has none but the `allowed` permission bits.
+        """
         path = os.path.abspath(path)
         if not HANDLES:
-            return cls(path, None, None, _checked(os.stat(path)), created=False)
-        fd = os.open(path, _OPEN_DIRECTORY)
-        return cls(path, None, fd, os.fstat(fd), created=False)
+            top = cls(path, None, None, _checked(os.stat(path)), created=False)
+        else:
+            fd = os.open(path, _OPEN_DIRECTORY)
+            top = cls(path, None, fd, os.fstat(fd), created=False)
+        top._pool.allowed = allowed
+        return top
 
     # Children
 
@@ -272,7 +280,12 @@ class Directory:
         else:
             os.utime(at, ns=(mtime_ns, mtime_ns))
 
-    # Owners and extended attributes, as far as the system gives them
+    # Modes, owners and extended attributes, as far as the system gives them
+
+    @property
+    def allowed(self) -> int:
+        """The permission bits that files and directories may be given in this whole tree."""
+        return self._pool.allowed
 
     @property
     def attributes_lost(self) -> bool:

@@ -234,7 +234,8 @@ class Kept:
         if stat.S_ISLNK(there.st_mode):
             return directory.readlink(name) == entry.target
         mode = there.st_mode & 0o777
-        return mode == _UNFINISHED or (mode, there.st_mtime_ns) == (entry.mode & 0o777, entry.mtime_ns)
+        given = entry.mode & directory.allowed
+        return mode == _UNFINISHED or (mode, there.st_mtime_ns) == (given, entry.mtime_ns)
 
     def _is_sure(self, key: bytes, done: Done, directory: Directory, name: str) -> bool:
         """Return whether a complete file holds what it held: if a power cut may have cost it something, look."""

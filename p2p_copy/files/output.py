@@ -10,8 +10,10 @@ from p2p_copy.files.failures import fail_for_good
 from p2p_copy.files.part import temporary_name
 
 
-def open_output(out: str, tag: str) -> Directory:
-    """Open the directory under which everything is put; `tag` is for the name of what is put there to try it out.
+def open_output(out: str, tag: str, allowed: int) -> Directory:
+    """Open the directory under which everything is put, and gets none but the `allowed` permission bits.
+
+    The `tag` is for the name of what is put there to try it out.
 
     Raises:
         OutputNotWritable: nothing can be written there.
@@ -20,7 +22,7 @@ def open_output(out: str, tag: str) -> Directory:
     """
     try:
         os.makedirs(out, exist_ok=True)
-        top = Directory.top(out)
+        top = Directory.top(out, allowed)
     except (FileExistsError, NotADirectoryError):
         raise OutputNotWritable(
             "The path of the output directory here leads to something that is no directory."

@@ -53,7 +53,7 @@ def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: s
 
     """
     at = directory.handle()
-    own, mode, times = entry.name, entry.mode & 0o777, (entry.mtime_ns, entry.mtime_ns)
+    own, mode, times = entry.name, entry.mode & directory.allowed, (entry.mtime_ns, entry.mtime_ns)
     name = temporary_name(tag)  # for an empty file, too: it shall have its time and mode when it has its name
     fd = os.open(name, directories.CREATE, 0o600, dir_fd=at)
     try:
@@ -68,7 +68,7 @@ def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: s
                     os.fchmod(fd, mode)
                 os.utime(fd, ns=times)
             except (OSError, OverflowError):
-                _set_attributes(fd, entry)
+                _set_attributes(fd, mode, entry.mtime_ns)
             there = os.fstat(fd)
         finally:
             os.close(fd)  # network file systems report here what they could not store
@@ -90,13 +90,13 @@ def _write(fd: int, data: bytes | memoryview) -> None:
         written += os.write(fd, memoryview(data)[written:])
 
 
-def _set_attributes(fd: int, entry: Entry) -> None:
+def _set_attributes(fd: int, mode: int, mtime_ns: int) -> None:
     if sys.platform != "win32":  # permission bits mean nothing there
         with suppress(OSError):
-            os.fchmod(fd, entry.mode & 0o777)
+            os.fchmod(fd, mode)
     if directories.HANDLES:
         with suppress(OSError, OverflowError):
-            os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
+            os.utime(fd, ns=(mtime_ns, mtime_ns))
 
 
 class Part:
@@ -215,7 +215,7 @@ class Part:
     def _seal(self) -> os.stat_result:
         if self._entry.extra is not None:
             self._directory.give(self._entry.extra, self._fd)
-        _set_attributes(self._fd, self._entry)
+        _set_attributes(self._fd, self._entry.mode & self._directory.allowed, self._entry.mtime_ns)
         if self._at >= limits.FSYNC_FROM:
             os.fsync(self._fd)
         there = os.fstat(self._fd)

@@ -4,8 +4,8 @@ A receipt is one JSON document. Its entries stand in the order of the manifest, 
 no memory on either side; what is known only at the end comes behind them:
 
     {"format": "p2p-copy receipt 1", "entries": [
-    {"path": "tree", "kind": "directory", "mode": "0755", "mtime": "2026-01-31T12:00:00.123456789Z"},
-    {"path": "tree/file", "kind": "file", "mode": "0644", "mtime": "…", "size": 3, "digest": "blake3-tree:9f86…"}
+    {"path": "tree", "kind": "directory", "mode": "0775", "mtime": "…", "given_mode": "0755"},
+    {"path": "tree/file", "kind": "file", "mode": "0644", "mtime": "…", "given_mode": "0644", "size": 3, "digest": "…"}
     ],
     "program": "…", "role": "receiver", "started": "…", "ended": "…",
     "files": 1, "size": 3, "failures": 0, "skipped": 0, "undelivered": 0, "root": "d5ba…"}
@@ -42,6 +42,9 @@ DIGEST: Final = "blake3-tree:"
 XATTRS: Final = "blake3:"
 """Says how the digest of extended attributes is made: it is plain BLAKE3 over them as they stand in a page."""
 
+GIVEN: Final = "given_mode"
+"""The key of the mode that a file or directory got at the receiver: the sender's, less what the umask withheld."""
+
 KINDS: Final = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.LINK: "link"}
 
 SECOND: Final = 10**9
@@ -57,15 +60,18 @@ class ReceiptWriter:
     """A receipt that is being written beside its place, under a private name; `publish` or `discard` ends it.
 
     With `replace`, what has the name already is ours, and makes room for what is written now. The private name has the
-    `tag`.
+    `tag`. A receiver says which permission bits it has `allowed`, and then those that were given are written, too.
 
     Raises:
         UsageError: it cannot be written there, or something has its name already.
 
     """
 
-    def __init__(self, path: str, *, replace: bool = False, tag: str = "") -> None:
+    def __init__(
+        self, path: str, *, replace: bool = False, tag: str = "", allowed: int | None = None
+    ) -> None:
         self._replace = replace
+        self._allowed = allowed
         self._tag = tag
         self._shown = names.shown(path)
         self._name = os.path.basename(path)
@@ -113,6 +119,8 @@ class ReceiptWriter:
             f'{self._separator}{{"path": {_quoted(path)}, "kind": "{KINDS[kind]}", '
             f'"mode": "{mode:04o}", "mtime": "{time_text(mtime_ns)}"'
         )
+        if self._allowed is not None and kind is not Kind.LINK:
+            line += f', "{GIVEN}": "{mode & self._allowed:04o}"'
         if kind is Kind.FILE:
             line += f', "size": {size}, "digest": ' + (f'"{DIGEST}{digest.hex()}"' if digest else "null")
         elif kind is Kind.LINK:

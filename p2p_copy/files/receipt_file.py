@@ -27,7 +27,7 @@ _TOO_LATE: Final = (
 
 
 def receipt_file(
-    path: str | None, *, role: str, program: str, over: bool, tag: str = ""
+    path: str | None, *, role: str, program: str, over: bool, tag: str = "", allowed: int | None = None
 ) -> ReceiptFile | None:
     """Return the receipt to be written, if there is one.
 
@@ -37,22 +37,24 @@ def receipt_file(
         program: its name and version.
         over: an earlier process has brought the transfer to its end, and only the other side may not know. Then a file
             that is there is what that process wrote.
+        allowed: the permission bits that a receiver gives; None for a sender.
         tag: by which the transfer knows what a process of it has left half written; see `part.temporary_name`.
 
     """
     if path is None or (over and os.path.lexists(path)):
         return None
-    return ReceiptFile(path, role, program, tag)
+    return ReceiptFile(path, role, program, tag, allowed)
 
 
 class ReceiptFile:
     """One receipt: `probe` once, `begin`, `add`, `publish` and `discard` for each conversation, `check` at the end."""
 
-    def __init__(self, path: str, role: str, program: str, tag: str = "") -> None:
+    def __init__(self, path: str, role: str, program: str, tag: str = "", allowed: int | None = None) -> None:
         self._path = path
         self._role = role
         self._program = program
         self._tag = tag
+        self._allowed = allowed
         self._started: float | None = None
         self._writer: ReceiptWriter | None = None
         self._error: P2PCopyError | None = None  # of the conversation under way
@@ -78,7 +80,9 @@ class ReceiptFile:
         self._error = None
         try:
             # What the other side was not told of may be told again, and have changed. Then what we wrote has, too.
-            self._writer = ReceiptWriter(self._path, replace=bool(self._published), tag=self._tag)
+            self._writer = ReceiptWriter(
+                self._path, replace=bool(self._published), tag=self._tag, allowed=self._allowed
+            )
         except P2PCopyError as error:
             self._fail(error)
 

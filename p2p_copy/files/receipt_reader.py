@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from p2p_copy import limits
 from p2p_copy.errors import UsageError
 from p2p_copy.files.json_stream import JsonStream, Malformed
-from p2p_copy.files.receipt import DIGEST, EPOCH, FORMAT, KINDS, SECOND, XATTRS, said
+from p2p_copy.files.receipt import DIGEST, EPOCH, FORMAT, GIVEN, KINDS, SECOND, XATTRS, said
 from p2p_copy.protocol import names
 from p2p_copy.protocol.messages import Entry, Extra, Kind, Owner
 
@@ -40,6 +40,7 @@ class Record(NamedTuple):
         digest: what went into the root digest, None for all but files that were sent whole.
         delivered: whether it lies there.
         marked: the receipt says that it does not.
+        given_mode: the permission bits that the receiver gave it; None if the receipt does not know them.
 
     """
 
@@ -48,6 +49,7 @@ class Record(NamedTuple):
     digest: bytes | None
     delivered: bool
     marked: bool
+    given_mode: int | None
 
 
 class Summary(NamedTuple):
@@ -185,15 +187,15 @@ def _record(value: object) -> Record:
         kind,
         len(parts) - 1,
         name,
-        _mode(_text(fields, "mode")),
+        _mode(fields, "mode"),
         _time(_text(fields, "mtime")),
         _whole(fields.get("size"), "size") if kind is Kind.FILE else 0,
         _target(_text(fields, "target")) if kind is Kind.LINK else "",
         _extra(fields, kind),
     )
-    return Record(
-        parts, entry, digest, delivered and (kind is not Kind.FILE or digest is not None), not delivered
-    )
+    there = delivered and (kind is not Kind.FILE or digest is not None)
+    given_mode = _mode(fields, GIVEN) if kind is not Kind.LINK and GIVEN in fields else None
+    return Record(parts, entry, digest, there, not delivered, given_mode)
 
 
 def _extra(fields: dict[str, Any], kind: Kind) -> Extra | None:
@@ -245,9 +247,10 @@ def _hash(value: object, key: str) -> bytes:
     return bytes.fromhex(value)
 
 
-def _mode(text: str) -> int:
+def _mode(fields: dict[str, Any], key: str) -> int:
+    text = _text(fields, key)
     if not _OCTAL.fullmatch(text) or int(text, 8) > _MOST_MODE:
-        raise Malformed("its 'mode' is no octal number that it could be")
+        raise Malformed(f"its '{key}' is no octal number that it could be")
     return int(text, 8)
 
 

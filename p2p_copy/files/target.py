@@ -23,6 +23,7 @@ from p2p_copy.files import attributes, conflicts, directories, further_names, le
 from p2p_copy.files.failures import Refused, fail, fail_for_good
 from p2p_copy.files.journal import Journal
 from p2p_copy.files.kept import Holding, Kept
+from p2p_copy.files.modes import ALL
 from p2p_copy.files.output import open_output
 from p2p_copy.files.part import Part, put_new, temporary_name
 from p2p_copy.options import Conflict
@@ -49,6 +50,7 @@ class Target:
             contain symbolic links.
         conflict: what to do when a name exists already.
         kept: what earlier links of this transfer have brought; nothing unless given.
+        allowed: the permission bits that files and directories may have; see `modes`.
 
     Raises:
         OutputNotWritable: nothing can be written there.
@@ -56,10 +58,10 @@ class Target:
 
     """
 
-    def __init__(self, out: str, *, conflict: Conflict, kept: Kept | None = None) -> None:
+    def __init__(self, out: str, *, conflict: Conflict, kept: Kept | None = None, allowed: int = ALL) -> None:
         self._conflict = conflict
         self.kept = kept or Kept(Journal(None))
-        self._top = open_output(out, self.kept.tag)
+        self._top = open_output(out, self.kept.tag, allowed)
         self._directories: dict[int, Directory] = {}
         self._names = further_names.FurtherNames(self._top, self._directories, self.kept)
         self._parts: dict[Item, Part] = {}  # of the files under way
@@ -176,7 +178,7 @@ class Target:
         if directory.created or self._conflict is Conflict.OVERWRITE:
             if item.entry.extra is not None:
                 directory.give(item.entry.extra)
-            directory.set_attributes(item.entry.mode, item.entry.mtime_ns)
+            directory.set_attributes(item.entry.mode & directory.allowed, item.entry.mtime_ns)
         directory.close()
 
     def make_link(self, item: Item) -> None:

@@ -19,6 +19,7 @@ from p2p_copy import limits
 from p2p_copy.errors import UsageError
 from p2p_copy.files import attributes
 from p2p_copy.files.directories import Directory, is_link
+from p2p_copy.files.modes import ALL
 from p2p_copy.files.receipt import said, time_text
 from p2p_copy.files.receipt_reader import ReceiptReader
 from p2p_copy.protocol.digest import FileDigest, RootDigest, brief
@@ -29,13 +30,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from p2p_copy.files.receipt_reader import Record, Summary
-    from p2p_copy.protocol.messages import Entry
 
 _WORDS: Final = {Kind.DIRECTORY: "a directory", Kind.FILE: "a file", Kind.LINK: "a link"}
 
 _KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE}
 
 _CHANGING: Final = "is being changed while it is read"
+
+_WITHHELD: Final = 0o077
+"""The permission bits that a receiver may have kept from group and others."""
 
 _TIME_GRAINS: Final = (1, 100, 1_000, 10**9, 2 * 10**9)
 """Nanoseconds that file systems count in: a time may have been cut to one of them when it was stored."""
@@ -291,7 +294,7 @@ class _Check:
                 return "points elsewhere"
         except (OSError, ValueError) as error:
             return f"cannot be read: {said(error)}"
-        problem = _attribute_problem(entry, status) if self._times else None
+        problem = _attribute_problem(record, status) if self._times else None
         if problem is None and self._preserved:
             problem = self._preserved_problem(directory, name, status, record)
         return problem
@@ -376,12 +379,16 @@ def _kind_of(status: os.stat_result) -> Kind | None:
     return _KINDS.get(stat.S_IFMT(status.st_mode))
 
 
-def _attribute_problem(entry: Entry, status: os.stat_result) -> str | None:
+def _attribute_problem(record: Record, status: os.stat_result) -> str | None:
+    entry = record.entry
     # A directory may have inherited setgid here. Nothing else of this is ever kept, so somebody has set it.
     mode = status.st_mode & (0o5777 if entry.kind is Kind.DIRECTORY else 0o7777)
+    expected = (entry.mode if record.given_mode is None else record.given_mode) & ALL
+    # A sender does not know what the receiver's umask keeps from group and others.
+    withheld = expected & _WITHHELD & ~mode if record.given_mode is None else 0
     # Those of a link mean nothing, and Windows makes them up.
-    if entry.kind is not Kind.LINK and sys.platform != "win32" and mode != entry.mode & 0o777:
-        return f"has mode {mode:04o} instead of {entry.mode & 0o777:04o}"
+    if entry.kind is not Kind.LINK and sys.platform != "win32" and mode | withheld != expected:
+        return f"has mode {mode:04o} instead of {expected:04o}"
     if not any(status.st_mtime_ns == entry.mtime_ns // grain * grain for grain in _TIME_GRAINS):
         return f"has the time {time_text(status.st_mtime_ns)} instead of {time_text(entry.mtime_ns)}"
     return None

@@ -65,5 +65,6 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     107: ("wrong values", "missing facts", "no facts"),
     108: ("names as lines", "names in other lines", "totals"),
     109: ("messages of a record", "answers of a record", "entries", "omitted numbers"),
+    110: ("umask", "receipts", "default access list"),
 }  # fmt: skip
 """Numbers, and what each of them names."""

@@ -32,8 +32,8 @@ def digest_of(path: Path) -> bytes:
 
 
 def write_receipt(path: Path, top: Path, **ends: Any) -> None:
-    """Write the receipt of all that lies below `top`."""
-    writer, root, files, size = ReceiptWriter(str(path)), RootDigest(), 0, 0
+    """Write the receipt that a receiver of all that lies below `top` would have written."""
+    writer, root, files, size = ReceiptWriter(str(path), allowed=0o777), RootDigest(), 0, 0
     for found in walk(
         [str(inner) for inner in sorted(top.iterdir())], links=Links.KEEP, portable_names=False
     ):

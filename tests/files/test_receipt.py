@@ -107,10 +107,10 @@ def test_what_was_written_is_read(receipt: Path) -> None:
     with ReceiptReader(str(receipt)) as reader:
         directory, file, link, missing = reader.records()
         assert reader.summary == Summary(b"\1" * 32, 1, 3, 1, 0, undelivered=1)
-    assert directory == (("tree",), A_DIRECTORY, None, True, False)
-    assert file == (("tree", "größe"), A_FILE, DIGEST, True, False)
-    assert link == (("tree", 'a "link"'), A_LINK, None, True, False)
-    assert missing == (("tree", "größe (1)"), A_FILE, None, False, True)
+    assert directory == (("tree",), A_DIRECTORY, None, True, False, None)
+    assert file == (("tree", "größe"), A_FILE, DIGEST, True, False, None)
+    assert link == (("tree", 'a "link"'), A_LINK, None, True, False, None)
+    assert missing == (("tree", "größe (1)"), A_FILE, None, False, True, None)
 
 
 def test_others_can_compute_the_digests_from_the_documentation(top: Path, receipt: Path) -> None:

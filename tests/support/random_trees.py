@@ -155,7 +155,7 @@ def _node(rng: random.Random, wishes: Wishes, tree: Tree, path: str) -> Node:
     mtime_ns = rng.randrange(10**9, 2 * 10**9) * 10**9 + rng.randrange(10**9)
     inside = "/" in path
     if kind == "directory":
-        mode = rng.choice((0o755, 0o700, 0o775, 0o750))
+        mode = rng.choice((0o755, 0o700, 0o711, 0o750))
         return Node(Kind.DIRECTORY, mode, mtime_ns, xattrs=_xattrs(rng, wishes))
     if kind == "link" and inside:
         return Node(Kind.LINK, 0o777, mtime_ns, target=_target(rng, wishes))
