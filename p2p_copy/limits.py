@@ -398,6 +398,12 @@ RELAY_WAIT: Final = 3600.0
 RELAY_PROBE_TIMEOUT: Final = 3.0
 """Seconds in which a waiting client must answer a ping when another one comes to its room."""
 
+RELAY_WORD: Final = 5.0
+"""Seconds in which a client must take what the relay itself says to it: welcome, refusal, "paired", pongs, close
+frames. The kernels hold thousands of these for a client that reads late, so one that makes the relay wait reads
+nothing. From "paired" on it is `RELAY_WRITE_PROGRESS`: a pong may then wait behind what the other side has sent. What
+is said before a hello was heard is part of the accept budget as well."""
+
 RELAY_MAX_MESSAGE: Final = 2 * MIB + 64 * KIB
 """Bytes of one message through the relay: p2p-copy 0.1.x sends up to 2 MiB and a header."""
 
@@ -523,8 +529,8 @@ LEAST_RATE: Final = 64 * KIB
 p2p-copy 0.1.x believe the connection dead when nothing moves for longer."""
 
 RELAY_WRITE_PROGRESS: Final = 600.0
-"""Seconds in which the far side must take a handful. A receiver's disk may stall for minutes, and whoever stalls on
-purpose costs the relay three handfuls."""
+"""Seconds in which one of a pair must take one send: a handful, or a word of the relay's own behind one. A receiver's
+disk may stall for minutes, and whoever stalls on purpose costs the relay three handfuls."""
 
 PROXY_HEADER: Final = 1 * KIB
 """Bytes of a PROXY protocol header after its first 16: addresses take 36, and the rest is of no use to us."""

@@ -104,6 +104,10 @@ class Link(ObjectStream[bytes | str]):
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
 
+    def allow(self, patience: float) -> None:
+        """Let each send from now on take so many seconds. One that takes longer ends the link."""
+        self._tap.patience = patience
+
     def trust(self) -> None:
         """Lift the limit that `accept` was given for early messages."""
         self._codec.trust()
@@ -354,6 +358,7 @@ async def accept(
     early: float = math.inf,
     piece: float = math.inf,
     head: bytes = b"",
+    patience: float = math.inf,
     pace: Callable[[int], float] | None = None,
     owed: Callable[[], float] = nothing_owed,
     taken: Callable[[], tuple[int, bool]] = nothing_taken,
@@ -366,6 +371,7 @@ async def accept(
         early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
         piece: bytes from which a part of a binary message is received without its rest.
         head: bytes that were read from the stream before and belong to the request.
+        patience: seconds that one send may take, a pong or a close frame included, until `Link.allow` is called.
         pace: is told how many frames have come since it was told last, control frames and fragments included, or how
             many TLS records with next to nothing in them, whichever are more; and says for how many seconds to read no
             more; None for no such limit.
@@ -381,7 +387,7 @@ async def accept(
     if pace is not None:
         # Most records hold one frame: then it is counted once.
         tap.pause = lambda work: pace(max(codec.take_frames(), work))
-    tap.owed, tap.taken = owed, taken
+    tap.owed, tap.taken, tap.patience = owed, taken, patience
     link = Link(tap, codec)
 
     async def opened() -> str:

@@ -252,7 +252,7 @@ async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, 
     """
     if at.secret is None:
         with suppress(*LINK_ERRORS):
-            await link.send(used_up())
+            await _say(link, used_up())
             await link.aclose()
         raise PeerLost("Somebody came with the code, which is used up.")
     seconds = math.inf
@@ -262,7 +262,7 @@ async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, 
     try:
         first = machine.start()
         if first is not None:
-            await link.send(first)
+            await _say(link, first)
         while machine.keys is None:
             asked = trio.current_time()
             answer = await _next_step(link)
@@ -271,13 +271,13 @@ async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, 
             if role is Role.RECEIVER and reply is not None:  # its proof, which it shows first
                 await at.risk()
             if reply is not None:
-                await link.send(reply)
+                await _say(link, reply)
     except HandshakeFailed as failure:
         if isinstance(failure.error, WrongCode):
             await at.risk()
         if failure.farewell is not None:
             with suppress(*LINK_ERRORS):  # a courtesy: what happened is clear
-                await link.send(failure.farewell)
+                await _say(link, failure.farewell)
         guessed = isinstance(failure.error, WrongCode)
         await link.close(CloseCode.WRONG_CODE if guessed else CloseCode.GIVEN_UP)
         raise failure.error from None
@@ -295,6 +295,13 @@ def _has_left(error: anyio.EndOfStream | LinkBroken) -> bool:
 
 
 _LEFT = POLITE | {CloseCode.PEER_LOST, CloseCode.REPLACED}
+
+
+async def _say(link: Link, step: bytes) -> None:
+    with within(limits.HANDSHAKE_TIMEOUT) as deadline:
+        await link.send(step)
+    if deadline.is_over:
+        raise LinkBroken("The relay is connected but takes nothing.")
 
 
 async def _next_step(link: Link) -> bytes:

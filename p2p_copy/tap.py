@@ -11,6 +11,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.tcp import GatheringStream, TCPStream, send_buffers
 from p2p_copy.tls import TLSStream, drop_some
+from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -113,6 +114,8 @@ class Held(Tap):
             stream.
         pause: told before every read how much work there was since the last one (`TLSStream.take_work`), and asked for
             how many seconds to put it off; None for none.
+        patience: seconds that one send may take; one that takes longer cuts the connection. Without such a limit the
+            system's own holds, if it has one (`limits.TCP_USER_TIMEOUT`).
         owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`).
         most: the most bytes that the next read may bring, 0 for any number.
         taken: tells what of what was sent the other end has taken (`dial.taken_by`).
@@ -121,6 +124,7 @@ class Held(Tap):
 
     _done = False
     most = 0
+    patience = math.inf
     before_reading: Callable[[Held], Awaitable[bytes]] | None = None
     pause: Callable[[int], float] | None = None
 
@@ -168,7 +172,14 @@ class Held(Tap):
                 raise trio.ClosedResourceError
             if self.broken:
                 raise trio.BrokenResourceError
-            await super().send_buffers(buffers)
+            if self.patience == math.inf:
+                await super().send_buffers(buffers)
+                return
+            with within(self.patience) as deadline:
+                await super().send_buffers(buffers)
+            if deadline.is_over:
+                await trio.aclose_forcefully(self._stream)  # whoever reads from it learns of it as well
+                raise trio.BrokenResourceError
         finally:
             self._sends.release()
 

@@ -206,8 +206,7 @@ class Wait:
             try:
                 async with connect(self._address, path, ca_file=self._ca_file) as link:
                     place.link = link
-                    await link.send(rendezvous.encode(hello))
-                    place.welcome = await self._hear_welcome(link)
+                    place.welcome = await self._introduce(link, hello)
                     place.since = trio.current_time()
                     self._news.unpark()
                     if not isinstance(await _hear_relay(link), Paired):
@@ -220,8 +219,10 @@ class Wait:
                 place.end = error
         self._news.unpark()
 
-    async def _hear_welcome(self, link: Link) -> Welcome:
+    async def _introduce(self, link: Link, hello: Hello) -> Welcome:
+        """Say hello, and return the welcome. The relay has one time for both."""
         with within(limits.CONNECT_TIMEOUT):
+            await link.send(rendezvous.encode(hello))
             answer = await _hear_relay(link)
             if isinstance(answer, Welcome):
                 return answer

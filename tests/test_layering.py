@@ -61,7 +61,7 @@ MAY_IMPORT = {
     "duct": {"limits"},
     "tcp": {"limits", "duct"},
     "tls": {"limits", "tcp"},
-    "tap": {"limits", "duct", "tcp", "tls"},
+    "tap": {"limits", "duct", "tcp", "tls", "watches"},
     "dial": {"limits", "errors", "tap", "tcp", "tls", "watches"},
     "inbox": set[str](),
     "codec": {"limits", "duct", "inbox", "protocol.frames"},

@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
+from trio.testing import lockstep_stream_pair
 
 from p2p_copy import limits
-from p2p_copy.errors import NobodyCame, PeerFailed, PeerMisbehaved, RelayRefused
+from p2p_copy.errors import NobodyCame, PeerFailed, PeerLost, PeerMisbehaved, RelayRefused
 from p2p_copy.files.states import States
 from p2p_copy.lasting import _FORGOTTEN
+from p2p_copy.link import accept
+from p2p_copy.meet import Appointment, _agree
 from p2p_copy.protocol.rendezvous import Role
 from tests.middle.relay import middle
 from tests.test_lasting import Again, wire
 from tests.transfers import Both, Told, copy
+from tests.websocket import RawClient, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -191,3 +195,20 @@ async def test_a_bug_in_the_moment_of_meeting_is_told_to_the_other(tmp_path: Pat
     assert not isinstance(broken, PeerFailed | PeerMisbehaved)
     assert isinstance(told, PeerFailed)
     assert "unexpected error" in str(told)
+
+
+# A relay that takes nothing
+
+
+@virtual_time()
+async def test_a_relay_that_takes_nothing_of_the_key_exchange_is_not_waited_for_without_end() -> None:
+    ours, theirs = lockstep_stream_pair()
+    client = RawClient(theirs)
+    meeting = Appointment("0" * 64, "a secret", "0" * 32)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.upgrade)
+        async with accept(ours, max_message=limits.MAX_RECORD) as (_, link):
+            began = trio.current_time()
+            with pytest.raises(PeerLost):
+                await _agree(link, RECEIVER, meeting)
+            assert trio.current_time() - began == pytest.approx(limits.HANDSHAKE_TIMEOUT, abs=limits.TICK)

@@ -37,7 +37,7 @@ from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Movement, Role, Way
 from p2p_copy.relay import events
 from p2p_copy.relay.rates import UNLIMITED
-from p2p_copy.watches import Watch, within
+from p2p_copy.watches import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -306,6 +306,7 @@ class Pairing:
         async with channel:
             if target.greeting is not None:
                 await self._deliver(target, [Piece(target.greeting)])
+            target.link.allow(limits.RELAY_WRITE_PROGRESS)
             async for handful in channel:
                 await self._deliver(target, handful)
                 if target.gone:
@@ -318,16 +319,11 @@ class Pairing:
         if target.gone:
             return  # nobody takes it, but its sender must go on until it meets our close frame
         try:
-            with within(limits.RELAY_WRITE_PROGRESS) as patience:
-                await target.link.send_pieces(handful)
+            await target.link.send_pieces(handful)
         except LinkBroken as error:
             target.gone = True
             if error.close_code not in POLITE and error.close_code not in _SAID:
                 self._end(target.lost, target, undelivered=True)
-        # A side that takes nothing at all is found dead by the kernel; this one takes something now and then.
-        if patience.is_over:
-            target.gone = True
-            self._end(target.lost, target, undelivered=True)
 
     def _end(self, outcome: Outcome, offender: _Side | None = None, *, undelivered: bool = False) -> None:
         """Give the pairing its outcome, unless it has one.

@@ -92,7 +92,7 @@ class _Seat:
         self.partner: _Seat | None = None
         self.pairing: Pairing | None = None  # while it runs
         self.replaced = False
-        self.done = trio.Event()
+        self.done = trio.Event()  # it is in no pairing, and will be in none
 
     def give_way(self) -> None:
         """End this connection, and the pairing that it is in, because its client has come again."""
@@ -278,6 +278,7 @@ class Relay:
                 early=limits.MAX_HELLO,
                 piece=max(limits.RELAY_PIECE, self.config.max_message // limits.RELAY_PIECES),
                 head=request.head,
+                patience=limits.RELAY_WORD,
                 pace=visitor.throttle.frames,
                 owed=partial(owed_for, stream),
                 taken=partial(taken_by, stream),
@@ -377,10 +378,12 @@ class Relay:
             self._waiting.discard(seat)
             if seat.partner is not None:
                 await self._pair(room, seat, seat.partner)
-            elif seat.replaced:
+                return
+            self._lobby.leave(room, seat)  # or a newcomer would be matched with one who is on the way out
+            seat.done.set()  # nobody waits for somebody who may not even read the refusal
+            if seat.replaced:
                 await seat.link.close(CloseCode.REPLACED, "you came again")
             elif refused is not None:
-                self._lobby.leave(room, seat)  # or a newcomer would be matched with one who is on the way out
                 await self._refuse(seat.link, refused, legacy=room.legacy)
         finally:
             self._waiting.discard(seat)

@@ -1,7 +1,8 @@
 """What somebody in the middle, a peer, a disk or a terminal can do to a transfer.
 
 A test that shows what becomes of it says so: `@pytest.mark.fault(45, "reflection")`. `test_catalogue` holds the marks
-of all tests against this list, both ways. Faults 1 to 42 are about the relay, and in the names of the campaign's tests.
+of all tests against this list, both ways. Faults 1 to 42 are about the relay, and in the names of the campaign's tests;
+so are those of the last group, which are marked as well.
 """
 
 from __future__ import annotations
@@ -56,6 +57,8 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     78: ("wrong role", "same machine", "two receivers"),
     79: ("table", "only after the receipt"),
     80: ("reader gone", "closed", "narrow", "encoding", "stopped", "full pipe", "full disk", "result lost"),
+    # A stranger and a relay on the open internet
+    91: ("while it waits", "when it is refused", "when it is paired", "when the relay stops"),
     # Strangers at a relay, from many networks, and from a visitor's browser
     96: ("one line at home", "many networks"),
     98: ("relay", "admin address"),
