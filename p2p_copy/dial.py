@@ -206,7 +206,7 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
         RelayUnreachable, CertificateNotTrusted, RelayWithoutTLS: no connection.
 
     """
-    context = _client_context(ca_file) if address.tls else None
+    context = await _context(ca_file) if address.tls else None
     try:
         with within(limits.DIAL_TIMEOUT) as deadline:
             plain = TCPStream(await trio.open_tcp_stream(address.host, address.port))
@@ -232,6 +232,22 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
 def _watched(held: Held, plain: TCPStream) -> Held:
     held.owed, held.taken = partial(owed_for, plain), partial(taken_by, plain)
     return held
+
+
+async def _context(ca_file: str | None) -> ssl.SSLContext:
+    """Return what knows the authorities to trust. Reading them takes milliseconds, and without end if a disk is gone.
+
+    Raises:
+        UsageError: `ca_file`, or the file in SSLKEYLOGFILE, cannot be used.
+        RelayUnreachable: the disk does not answer, which may pass.
+
+    """
+    with within(limits.FILE_TIMEOUT):
+        return await trio.to_thread.run_sync(_client_context, ca_file, abandon_on_cancel=True)
+    raise RelayUnreachable(
+        f"The certificates to trust here (the system's, and --ca-file) could not be read in {limits.FILE_TIMEOUT:.0f} "
+        "s: the disk or network mount does not answer."
+    )
 
 
 def _client_context(ca_file: str | None) -> ssl.SSLContext:

@@ -242,6 +242,11 @@ An address where nobody is must not cost those who come back more than that."""
 CONNECT_TIMEOUT: Final = 15.0
 """Seconds from the first packet to the relay's welcome; a silent relay is an error, not a wait."""
 
+FILE_TIMEOUT: Final = 8.0
+"""Seconds in which small files must be read while others wait: a relay's certificate, key and tokens, a client's
+certificates of authorities. A disk that has to spin up, or a file server that is busy, takes less. Whoever has ordered
+a reload hears of it within `ADMIN_TIMEOUT`, and a client that dials within `CONNECT_TIMEOUT`."""
+
 HANDSHAKE_TIMEOUT: Final = 15.0
 """Seconds for each message of the key exchange: both ends are there, it is two round trips of small messages."""
 
@@ -537,6 +542,9 @@ PROXY_HEADER: Final = 1 * KIB
 
 MAX_TOKEN: Final = 256
 """Characters of an access token; ours have 43."""
+
+MAX_CERTIFICATE_FILE: Final = 1 * MIB
+"""Bytes that are looked at of a relay's certificate, or key, and what is around it in its file."""
 
 MAX_TOKENS_FILE: Final = 1 * MIB
 """Bytes of a relay's file of tokens: some ten thousand, each of which is compared at every hello."""

@@ -7,6 +7,7 @@ import struct
 import sys
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -30,6 +31,7 @@ from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.receiver import receive
 from p2p_copy.tcp import TCPStream
 from tests.certificates import Issued
+from tests.hanging import hanging
 from tests.links import MAX, serving
 from tests.relay.clients import relay_running
 from tests.transfers import CODE
@@ -37,7 +39,6 @@ from tests.websocket import virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
-    from pathlib import Path
 
 
 def over_tls(address: RelayAddress, host: str = "127.0.0.1") -> RelayAddress:
@@ -471,6 +472,15 @@ async def test_a_server_that_is_silent_after_tls_is_given_up_in_time(
         with trio.fail_after(10), pytest.raises(RelayUnreachable, match="does not answer"):
             async with connect(over_tls(address), "/", ca_file=ca_file):
                 raise AssertionError("no relay is there")
+
+
+async def test_authorities_on_a_disk_that_does_not_answer_are_not_waited_for(
+    ca_file: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "FILE_TIMEOUT", 0.2)
+    with hanging(Path(ca_file)), pytest.raises(RelayUnreachable, match="--ca-file"):
+        async with connect(RelayAddress(True, "127.0.0.1", 1), "/", ca_file=ca_file):
+            raise AssertionError("nobody is there")
 
 
 async def test_a_server_that_closes_after_tls_may_be_busy(authority: trustme.CA, ca_file: str) -> None:

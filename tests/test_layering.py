@@ -323,7 +323,7 @@ def test_only_the_link_names_the_websocket_library(name: str) -> None:
     assert not modules()[name].foreign() & WEBSOCKET_LIBRARIES
 
 
-@pytest.mark.parametrize("name", outside("files", "cli", "relay.listeners", "relay.tls", "relay.tokens"))
+@pytest.mark.parametrize("name", outside("files", "cli", "relay.file_thread", "relay.listeners", "relay.tls"))
 def test_only_files_touches_paths(name: str) -> None:
     module = modules()[name]
     assert not module.foreign() & PATH_MODULES

@@ -209,6 +209,6 @@ async def test_a_relay_that_takes_nothing_of_the_key_exchange_is_not_waited_for_
         nursery.start_soon(client.upgrade)
         async with accept(ours, max_message=limits.MAX_RECORD) as (_, link):
             began = trio.current_time()
-            with pytest.raises(PeerLost):
+            with trio.fail_after(2 * limits.HANDSHAKE_TIMEOUT), pytest.raises(PeerLost):
                 await _agree(link, RECEIVER, meeting)
             assert trio.current_time() - began == pytest.approx(limits.HANDSHAKE_TIMEOUT, abs=limits.TICK)

@@ -20,7 +20,7 @@ from p2p_copy.relay import descriptors, events
 from p2p_copy.relay.admin import admin_place
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.listeners import UNIX_PREFIX, Place, Tcp, Unix, activated
-from p2p_copy.relay.server import Relay
+from p2p_copy.relay.server import prepared
 from p2p_copy.relay.systemd import Notifier
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def run_relay_server(
     collect_seldom()
     service = partial(
         run_service,
-        Relay(config),
+        trio.run(prepared, config),
         Notifier(os.environ),
         drain=drain,
         announce=announce,

@@ -4,7 +4,7 @@ Rules:
 1. A new certificate is in use only after it has been proven to work. After any failure the old one stays, and the
    log has one line that says why.
 2. A reload changes a reference and nothing else: connections keep the context that they began with.
-3. Files are read outside the event loop: they may lie on a network.
+3. While the relay runs, files are read outside the event loop, which does not wait for a disk that does not answer.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from p2p_copy import limits
 from p2p_copy.dial import TLS_HANDSHAKE
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import events
+from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread
 from p2p_copy.relay.greeting import refuse_plain
 from p2p_copy.relay.tls import fingerprint, server_context
 from p2p_copy.tls import TLSStream
@@ -26,10 +27,12 @@ from p2p_copy.tls import TLSStream
 if TYPE_CHECKING:
     import ssl
 
-    from p2p_copy.relay.tls import Fingerprint
+    from p2p_copy.relay.tls import Fingerprint, Proven
     from p2p_copy.tcp import TCPStream
 
 _DAY: Final = 24 * 3600
+
+_FILES: Final = "Certificate and key"
 
 
 class Certificates:
@@ -45,7 +48,7 @@ class Certificates:
     expires: float
 
     def __init__(self, certfile: str, keyfile: str | None) -> None:
-        """Load the files.
+        """Load the files, which may wait for their disk.
 
         Raises:
             CannotListen: they cannot be used, and what is wrong with them.
@@ -55,31 +58,55 @@ class Certificates:
         self._keyfile = keyfile
         self._warned: float = math.inf
         self._reloading = trio.Lock()
+        self._thread = FileThread()
+        self._silent = False  # the disk does not answer, and the log has said so
         self._seen = self._fingerprint()
         self.context, self.expires, self._objection = server_context(certfile, keyfile)
 
     async def reload(self) -> bool:
         """Take the files as they are now; return whether they could be used. The log says which."""
-        async with self._reloading:
-            # Taken first: whatever changes from now on is a reason to look again.
-            self._seen = await trio.to_thread.run_sync(self._fingerprint)
-            try:
-                proven = await trio.to_thread.run_sync(server_context, self._certfile, self._keyfile)
-            except CannotListen as error:
+        try:
+            await self._take()
+        except CannotListen as error:
+            events.CERTIFICATE_KEPT.log(why=str(error))
+            return False
+        return True
+
+    async def look(self) -> None:
+        """Reload if one of the files is not the one that was read last. A failure is not tried again until then.
+
+        That a disk does not answer is said once, until it does.
+        """
+        try:
+            if await self._thread.run(_FILES, self._fingerprint) != self._seen:
+                await self._take()
+        except CannotListen as error:
+            if not (self._silent and isinstance(error, DoesNotAnswer)):
                 events.CERTIFICATE_KEPT.log(why=str(error))
-                return False
+            self._silent = isinstance(error, DoesNotAnswer)
+        else:
+            self._silent = False
+
+    async def _take(self) -> None:
+        async with self._reloading:
+            self._seen, proven = await self._thread.run(_FILES, self._load)
+            if isinstance(proven, CannotListen):
+                raise proven
             if proven.expires != self.expires:
                 self._warned = math.inf
             self.context, self.expires, self._objection = proven
             events.CERTIFICATE_RELOADED.log(days=round((proven.expires - time.time()) / _DAY))
         self.object()
         self.warn()
-        return True
 
-    async def look(self) -> None:
-        """Reload if one of the files is not the one that was read last. A failure is not tried again until then."""
-        if await trio.to_thread.run_sync(self._fingerprint) != self._seen:
-            await self.reload()
+    def _load(self) -> tuple[tuple[Fingerprint, ...], Proven | CannotListen]:
+        """Return what tells these files from later ones, and what they hold or what is wrong with that."""
+        # Taken first: whatever changes from now on is a reason to look again.
+        seen = self._fingerprint()
+        try:
+            return seen, server_context(self._certfile, self._keyfile)
+        except CannotListen as error:
+            return seen, error
 
     def object(self) -> None:
         """Say in the log why clients are likely to refuse the certificate, if they are."""

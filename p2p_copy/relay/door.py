@@ -91,12 +91,12 @@ class Door:
         self._config = self.admission.config = config
         self._rates.change(config)
 
-    def reload(self) -> bool:
+    async def reload(self) -> bool:
         """Read the file of tokens again. What is wrong with it is logged, and changes nothing: False then."""
         if self.tokens is None:
             return True
         try:
-            self.tokens.reload()
+            await self.tokens.reload()
         except CannotListen as error:
             events.TOKENS_KEPT.log(why=str(error))
             return False

@@ -40,6 +40,7 @@ from p2p_copy.protocol.rendezvous import (
 from p2p_copy.relay import events
 from p2p_copy.relay.certificates import Certificates, secured
 from p2p_copy.relay.door import Door, Visitor
+from p2p_copy.relay.file_thread import FileThread
 from p2p_copy.relay.greeting import greet, refuse_busy
 from p2p_copy.relay.listeners import listen
 from p2p_copy.relay.lobby import Lobby, Matched, Returned, Room, Taken, Waiting
@@ -51,6 +52,8 @@ from p2p_copy.relay.watch import watch
 from p2p_copy.watches import within
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.listeners import Listener
     from p2p_copy.tcp import TCPStream
@@ -76,7 +79,19 @@ async def serve(
         CannotListen: the address cannot be had, or certificate and key cannot be used.
 
     """
-    await Relay(config).run(task_status=task_status)
+    relay = await prepared(config)
+    await relay.run(task_status=task_status)
+
+
+async def prepared(config: RelayConfig) -> Relay:
+    """Return a relay that has read its files, and did not keep the event loop waiting for them.
+
+    Raises:
+        CannotListen: they cannot be used, or their disk does not answer.
+        UsageError: a trusted proxy is no network.
+
+    """
+    return await FileThread().run("Certificate, key or tokens", Relay, config)
 
 
 class _Seat:
@@ -116,7 +131,7 @@ class Relay:
     """
 
     def __init__(self, config: RelayConfig) -> None:
-        """Prepare a relay.
+        """Prepare a relay, and read its files; `prepared` does not wait for a disk without end.
 
         Raises:
             CannotListen: certificate and key, or the file of tokens, cannot be used.
@@ -185,8 +200,16 @@ class Relay:
 
     async def reload(self) -> bool:
         """Read again from the disk what may change. What cannot be used changes nothing, and False tells of it."""
-        good = self.door.reload()
-        return (self.certificates is None or await self.certificates.reload()) and good
+        good: list[bool] = []
+
+        async def note(reload: Callable[[], Awaitable[bool]]) -> None:
+            good.append(await reload())
+
+        async with trio.open_nursery() as nursery:  # neither waits for the other one's disk
+            nursery.start_soon(note, self.door.reload)
+            if self.certificates is not None:
+                nursery.start_soon(note, self.certificates.reload)
+        return all(good)
 
     def change(self, config: RelayConfig) -> None:
         """Keep to the limits of another configuration from now on. Places and files stay what they are."""

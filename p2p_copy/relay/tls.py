@@ -7,7 +7,9 @@ import ssl
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
 
+from p2p_copy import limits
 from p2p_copy.errors import CannotListen
+from p2p_copy.relay.file_thread import read_regular
 from p2p_copy.tls import UNKNOWN_ISSUER, VERIFY_FLAGS
 
 _EXPIRED: Final = 10
@@ -65,23 +67,18 @@ def server_context(certfile: str, keyfile: str | None) -> Proven:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     context.num_tickets = 0  # nobody resumes, and what a client leaves unread makes a reset of its goodbye
-    for what, file in (("certificate", certfile), ("key", keyfile)):
-        if file is not None:
-            _check_readable(what, file)
+    # The library opens the files itself, and would wait for a FIFO.
+    text = read_regular("certificate", certfile, limits.MAX_CERTIFICATE_FILE)
+    if keyfile is not None:
+        read_regular("key", keyfile, limits.MAX_CERTIFICATE_FILE)
     try:
         context.load_cert_chain(certfile, keyfile, password=_no_password)
     except ssl.SSLError as error:
         raise CannotListen(_what_is_wrong(error)) from None
     except OSError as error:
         raise CannotListen(f"Certificate or key cannot be read: {error.strerror}.") from None
-    return Proven(context, *_rehearse(context, certfile))
-
-
-def _check_readable(what: str, file: str) -> None:
-    try:
-        Path(file).read_bytes()
-    except OSError as error:
-        raise CannotListen(f"The {what} file cannot be read: {error.strerror}.") from None
+    # Whatever stands between the certificates may have any encoding.
+    return Proven(context, *_rehearse(context, certfile, text.decode("latin-1")))
 
 
 def _no_password() -> str:
@@ -101,13 +98,12 @@ def _what_is_wrong(error: ssl.SSLError) -> str:
     )
 
 
-def _rehearse(context: ssl.SSLContext, certfile: str) -> tuple[float, str]:
-    """Shake hands in memory with a client that trusts what is in the file.
+def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[float, str]:
+    """Shake hands in memory with a client that trusts what is in the file, which holds `text`.
 
     Return when the certificate ends, and why clients that check all are likely to refuse it.
     """
     try:
-        text = Path(certfile).read_text(encoding="latin-1")  # whatever stands between the certificates
         shown = _shake_hands(context, cafile=certfile)
     except ssl.SSLCertVerificationError as error:
         if error.verify_code == _EXPIRED:

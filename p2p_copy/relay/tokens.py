@@ -13,10 +13,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy import limits, pasted
 from p2p_copy.errors import CannotListen
+from p2p_copy.relay.file_thread import FileThread, read_regular
 from p2p_copy.relay.rates import Gate
 from p2p_copy.units import parse_rate, parse_size
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}", re.ASCII)
+_Entry: TypeAlias = tuple[str, bytes, int | None, int | None]
+"""Name, hash, rate and quota of one line."""
+
 _HASH: Final = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII | re.IGNORECASE)
 
 
@@ -74,7 +78,7 @@ class Tokens:
     """The tokens of one file."""
 
     def __init__(self, path: str) -> None:
-        """Read the file.
+        """Read the file, which may wait for its disk.
 
         Raises:
             CannotListen: it cannot be read, or has a mistake. No part of it is in the sentence.
@@ -83,19 +87,22 @@ class Tokens:
         self._path = path
         self._accounts: dict[str, Account] = {}  # by name; those that were removed from the file, too
         self._by_hash: dict[bytes, Account] = {}
-        self.reload()
+        self._thread = FileThread()
+        self._take(_load(path))
 
     def __len__(self) -> int:
         return len(self._by_hash)
 
-    def reload(self) -> None:
+    async def reload(self) -> None:
         """Read the file again.
 
         Raises:
             CannotListen: it cannot be read, or has a mistake, and nothing has changed.
 
         """
-        entries = list(_entries(_read(self._path)))
+        self._take(await self._thread.run("The tokens file", _load, self._path))
+
+    def _take(self, entries: list[_Entry]) -> None:
         by_hash = {}
         for name, digest, rate, quota in entries:
             account = self._accounts.setdefault(name, Account())
@@ -129,12 +136,13 @@ def _hash(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
+def _load(path: str) -> list[_Entry]:
+    """Return what a file of tokens says."""
+    return list(_entries(_read(path)))
+
+
 def _read(path: str) -> str:
-    try:
-        with open(path, "rb") as stream:
-            data = stream.read(limits.MAX_TOKENS_FILE + 1)
-    except OSError as error:
-        raise CannotListen(f"The tokens file cannot be read: {error.strerror}.") from None
+    data = read_regular("tokens", path, limits.MAX_TOKENS_FILE + 1)
     if len(data) > limits.MAX_TOKENS_FILE:
         raise CannotListen("The tokens file is too long: is it the right file?")
     try:
@@ -143,8 +151,8 @@ def _read(path: str) -> str:
         raise CannotListen("The tokens file is not UTF-8 text.") from None
 
 
-def _entries(text: str) -> Iterator[tuple[str, bytes, int | None, int | None]]:
-    """Yield name, hash, rate and quota of every line."""
+def _entries(text: str) -> Iterator[_Entry]:
+    """Yield what every line says."""
     names: set[str] = set()
     hashes: set[bytes] = set()
     for number, line in enumerate(text.splitlines(), 1):
@@ -165,7 +173,7 @@ def _entries(text: str) -> Iterator[tuple[str, bytes, int | None, int | None]]:
         yield name, digest, rate, quota
 
 
-def _entry(words: list[str]) -> tuple[str, bytes, int | None, int | None]:
+def _entry(words: list[str]) -> _Entry:
     name, *rest = words
     if not _NAME.fullmatch(name):
         raise ValueError("its name has other characters than letters, digits and . _ @ -, or too many")

@@ -59,6 +59,7 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     80: ("reader gone", "closed", "narrow", "encoding", "stopped", "full pipe", "full disk", "result lost"),
     # A stranger and a relay on the open internet
     91: ("while it waits", "when it is refused", "when it is paired", "when the relay stops"),
+    92: ("certificate", "tokens", "at the start", "the end"),
     # Strangers at a relay, from many networks, and from a visitor's browser
     96: ("one line at home", "many networks"),
     98: ("relay", "admin address"),

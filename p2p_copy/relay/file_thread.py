@@ -1,0 +1,77 @@
+"""How a relay reads its files: regular ones only, and in a thread that is left behind if a disk does not answer.
+
+A file can keep whoever opens it waiting without end: a FIFO, a terminal, a network mount whose server is gone. Rules:
+1. What is no regular file is refused by its kind, without waiting for it.
+2. The event loop waits for no file. It gives each job a thread and `limits.FILE_TIMEOUT` seconds; what is not done by
+   then is an error, and whatever comes of it later is thrown away.
+3. A thread that hangs is left behind, and only one at a time. It ends with the process and never keeps it.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
+
+import trio
+
+from p2p_copy import limits
+from p2p_copy.errors import CannotListen
+from p2p_copy.watches import within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
+
+_WITHOUT_WAITING: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
+def read_regular(what: str, path: str, most: int) -> bytes:
+    """Return the contents of a regular file, or the first `most` bytes of them.
+
+    Raises:
+        CannotListen: there is none, or it cannot be read. `what` says in the sentence which file it is.
+
+    """
+    try:
+        with open(path, "rb", opener=_open) as stream:
+            kind = os.fstat(stream.fileno()).st_mode
+            if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # reading a directory says what it is
+                raise CannotListen(
+                    f"The {what} file is a pipe, a device or a socket, on which a relay could wait without end. It "
+                    "has to be a regular file, or a symbolic link to one."
+                )
+            return stream.read(most)
+    except OSError as error:
+        raise CannotListen(f"The {what} file cannot be read: {error.strerror}.") from None
+
+
+def _open(path: str, flags: int) -> int:
+    return os.open(path, flags | _WITHOUT_WAITING)
+
+
+class DoesNotAnswer(CannotListen):
+    """A file could not be read in time: its disk does not answer."""
+
+
+class FileThread:
+    """Does what touches files, one job at a time."""
+
+    def __init__(self) -> None:
+        """Begin with nothing to do."""
+        self._turn = trio.CapacityLimiter(1)
+
+    async def run(self, what: str, job: Callable[[*Ts], T], *arguments: *Ts) -> T:
+        """Do a job and return what it returns. It must change nothing: its result may come too late.
+
+        Raises:
+            DoesNotAnswer: it takes too long. `what` names the files in the sentence.
+
+        """
+        with within(limits.FILE_TIMEOUT):
+            return await trio.to_thread.run_sync(job, *arguments, abandon_on_cancel=True, limiter=self._turn)
+        raise DoesNotAnswer(
+            f"{what} could not be read in {limits.FILE_TIMEOUT:.0f} s: the disk or network mount does not answer."
+        )
