@@ -709,6 +709,16 @@ TLS_PIECE: Final = 64 * KIB
 """Bytes that the TLS library is given at once, behind one record at most that it has not opened. Its buffers grow to a
 third more than that, and never shrink again."""
 
+SERVE_CONNECTIONS: Final = 4 * MAX_STREAMS
+"""Clients of the relay in `send --serve`: the links of both sides, and as many that take the place of lost ones."""
+
+SERVE_PENDING: Final = 32
+"""Connections of the same that have not said hello: four sources with `RELAY_PENDING_PER_SOURCE` each."""
+
+SERVE_ROOMS: Final = 256
+"""Rooms of the same besides that of the code, the latest ones: each meeting of the two sides has `MAX_STREAMS` and
+one, and a room that is still looked into counts as new each time."""
+
 SERVE_PORT: Final = 8765
 """TCP port that `send --serve` asks for first, so that one firewall rule can serve every transfer."""
 

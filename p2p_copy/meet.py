@@ -59,6 +59,7 @@ class Partner(NamedTuple):
         token: for relays that want one.
         observer: is told how it goes.
         streams: links that one transfer is to have; None for as many as are worth it.
+        on_room: is called with each room in which both sides may meet, before the other side can know of it.
 
     """
 
@@ -70,6 +71,7 @@ class Partner(NamedTuple):
     token: str | None
     observer: Observer
     streams: int | None = None
+    on_room: Callable[[str], None] | None = None
 
     def checked(self) -> Self:
         """Return it as it is.
@@ -125,9 +127,14 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
         IncompatiblePeer, PeerMisbehaved, PeerLost, RelayLost: no conversation with the other side.
 
     """
+    if partner.on_room is not None:
+        partner.on_room(at.room)
     waiting = _waiting(partner, at.room, at.claim, wait)
     async with AsyncExitStack() as stack:
         link, welcome, its, seconds = await _met(waiting, stack, partner.role, at)
+        if partner.on_room is not None:
+            for room in _rooms_of(its):
+                partner.on_room(room)
 
         @asynccontextmanager
         async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
@@ -175,6 +182,13 @@ class _Connected(Observer):
 
     def waiting(self, relay: str) -> None:
         self._connected()
+
+
+def _rooms_of(its: SessionKeys) -> Iterator[str]:
+    """Yield where both sides may meet again, and where they open links: the first one, if it is lost, as well."""
+    yield keys.resume_room(its.resume)
+    for number in range(limits.MAX_STREAMS):
+        yield keys.link_room(its.links, number)
 
 
 def _claim(claim: str, number: int) -> str:

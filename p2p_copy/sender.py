@@ -82,6 +82,7 @@ async def send(
     token: str | None = None,
     streams: int | None = None,
     observer: Observer | None = None,
+    on_room: Callable[[str], None] | None = None,
 ) -> Report:
     """Send files and directories to whoever receives with the same code at the same relay.
 
@@ -108,6 +109,8 @@ async def send(
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
         streams: links to share the transfer out over, at most `limits.MAX_STREAMS`; None for as many as are worth it.
         observer: is told how it goes.
+        on_room: is called with each room of the relay in which the other side may come to this one, before it can: for
+            a program that is the relay as well, and serves these only (`RelayConfig.rooms`).
 
     Raises:
         NothingToSend: none of the paths can be sent, or one has no name of its own, as a root.
@@ -123,7 +126,7 @@ async def send(
     links, preserved = choice(Links, links), flags(choices(Preserve, preserve))
     places, receipt_place = as_paths(paths), as_path_if_any(receipt)
     partner = Partner(
-        Role.SENDER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams
+        Role.SENDER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams, on_room
     ).checked()
     memory = Memory(state, patience, watcher)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 HINT: Final = "Check that both sides use the same relay and the same code."
 STOPPING: Final = "The relay is being stopped or restarted."
 
-_PASSES: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY})
+_PASSES: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
+"""The last one from a sender that was started anew: it may still know the room of the code."""
 
 _End: TypeAlias = "P2PCopyError | LinkBroken | anyio.EndOfStream"
 

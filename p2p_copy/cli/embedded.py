@@ -1,4 +1,4 @@
-"""`send --serve`: a relay inside the sender, for one transfer.
+"""`send --serve`: a relay inside the sender, for one transfer, and for nobody else.
 
 It speaks ws:// without TLS. What passes is encrypted from end to end all the same; TLS would only hide the
 room, and a certificate for this machine's name is what people who use `--serve` do not have.
@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
+from p2p_copy import limits
 from p2p_copy.cli.relay import url
 from p2p_copy.errors import CannotListen
+from p2p_copy.protocol import keys
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.log import LOGGER
 from p2p_copy.relay.server import serve
@@ -24,18 +26,41 @@ from p2p_copy.relay.server import serve
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
+    from p2p_copy.protocol.code import Code
+
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - to be reached from other machines is the purpose
 
 _ELSEWHERE: Final = {4: (socket.AF_INET, "192.0.2.1"), 6: (socket.AF_INET6, "2001:db8::1")}
 """Addresses that no machine has (RFC 5737, RFC 3849), to ask the routing table for our way out."""
 
 
+class OwnRooms:
+    """The rooms of one transfer: that of its code, and the latest ones on which its two sides have agreed."""
+
+    def __init__(self, code: Code) -> None:
+        """Begin with the room of the code, which stays."""
+        self._first = keys.room_id(code.room)
+        self._agreed: dict[str, None] = {}  # the oldest one first
+
+    def add(self, room: str) -> None:
+        """Take up a room, or make it the latest one again."""
+        self._agreed.pop(room, None)
+        self._agreed[room] = None
+        if len(self._agreed) > limits.SERVE_ROOMS:
+            del self._agreed[next(iter(self._agreed))]
+
+    def __contains__(self, room: object) -> bool:
+        """Tell whether this is one of them."""
+        return room == self._first or room in self._agreed
+
+
 @asynccontextmanager
-async def embedded_relay(binds: Sequence[tuple[str, int]]) -> AsyncIterator[tuple[str, str]]:
+async def embedded_relay(binds: Sequence[tuple[str, int]], rooms: OwnRooms) -> AsyncIterator[tuple[str, str]]:
     """Run a relay at the first of these places that can be had; yield its URLs, for us and for others.
 
     Args:
         binds: hosts and ports in the order of preference; an empty host is all of IPv4, port 0 any free one.
+        rooms: those that it serves.
 
     Raises:
         CannotListen: none of the places can be had.
@@ -48,7 +73,14 @@ async def embedded_relay(binds: Sequence[tuple[str, int]]) -> AsyncIterator[tupl
             bind_host, bind_port = places.popleft()
             host = bind_host or _EVERYWHERE
             try:
-                bound = await nursery.start(serve, RelayConfig(host=host, port=bind_port))
+                config = RelayConfig(
+                    host=host,
+                    port=bind_port,
+                    rooms=rooms,
+                    max_connections=limits.SERVE_CONNECTIONS,
+                    max_pending=limits.SERVE_PENDING,
+                )
+                bound = await nursery.start(serve, config)
                 break
             except CannotListen:
                 if not places:

@@ -21,7 +21,7 @@ from p2p_copy.protocol import code as codes
 from p2p_copy.sender import send as send_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from p2p_copy.cli.client_options import ClientOptions, SendOptions, TransferOptions
     from p2p_copy.files.states import State
@@ -126,7 +126,7 @@ def go_on(
         remembered.say_where_it_stands(state, terminal)
     met = state is not None and remembered.SURE in state.facts
 
-    async def through(address: str, seen_as: str) -> Report:
+    async def through(address: str, seen_as: str, on_room: Callable[[str], None] | None = None) -> Report:
         if not met and code is not None:
             lines = _announcement(code, seen_as, chosen["preserve"], generated=generated)
             progress.announce(lines, vital=generated)
@@ -147,15 +147,18 @@ def go_on(
             token=token,
             streams=remembered.streams(options.streams, facts),
             observer=progress,
+            on_room=on_room,
         )
 
     async def story() -> Report:
         if not binds:
             return await through(relay, relay)
-        from p2p_copy.cli.embedded import embedded_relay  # all of the relay, which takes a while
+        from p2p_copy.cli.embedded import OwnRooms, embedded_relay  # all of the relay, which takes a while
 
-        async with embedded_relay(binds) as (own, seen_as):
-            return await through(own, seen_as)
+        assert code is not None, "what a relay of our own serves is not remembered"
+        rooms = OwnRooms(code)
+        async with embedded_relay(binds, rooms) as (own, seen_as):
+            return await through(own, seen_as, rooms.add)
 
     report = run_transfer(story, progress, options.deadline, lasts=state is not None)
     progress.done(report)

@@ -48,6 +48,7 @@ class Refusal(StrEnum):
     STOPPING = "stopping"
     TOKEN = "token"  # noqa: S105 - that it is wrong or missing
     QUOTA = "quota"
+    UNKNOWN_ROOM = "unknown-room"
 
 
 MOVEMENT: Final = "movement"

@@ -9,6 +9,7 @@ from p2p_copy import limits
 from p2p_copy.relay.listeners import Place, Tcp
 
 if TYPE_CHECKING:
+    from collections.abc import Container
     from os import PathLike
 
 
@@ -40,6 +41,8 @@ class RelayConfig:
         rate: bytes per second of one pairing, both directions together; here and below None is no limit.
         rate_per_source: bytes per second of all pairings of one source together.
         rate_total: bytes per second of all pairings together.
+        rooms: names of the rooms that it serves, which may change while it runs, and none of the legacy form; None for
+            all that there may be.
         tokens_file: file with the access tokens; None for a relay that is open to everybody.
         trusted_proxies: network (CIDR), or several, of the proxies that are believed when they name a client's address.
         log_addresses: let the log tell clients' addresses.
@@ -67,6 +70,7 @@ class RelayConfig:
     rate: int | None = None
     rate_per_source: int | None = None
     rate_total: int | None = None
+    rooms: Container[str] | None = None
     tokens_file: str | PathLike[str] | None = None
     trusted_proxies: str | tuple[str, ...] = ()
     log_addresses: bool = False

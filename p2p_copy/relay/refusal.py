@@ -26,6 +26,7 @@ _CLOSE_CODES: Final = {
     Refusal.STOPPING: CloseCode.STOPPING,
     Refusal.TOKEN: POLICY_VIOLATION,
     Refusal.QUOTA: TRY_AGAIN_LATER,
+    Refusal.UNKNOWN_ROOM: TRY_AGAIN_LATER,
 }
 
 

@@ -63,6 +63,11 @@ _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError
 
 _GOING: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted.", 5)
 
+_OTHERS: Final = Refused(
+    Refusal.UNKNOWN_ROOM,
+    "This relay serves one transfer only, and its code is another. Check code and address.",
+)
+
 
 def _certificates(config: RelayConfig) -> Certificates | None:
     if not config.certfile:
@@ -328,6 +333,9 @@ class Relay:
             return _GOING
         if isinstance(hello, Refused):
             return hello
+        rooms = self.config.rooms
+        if rooms is not None and (hello.legacy or hello.room not in rooms):
+            return _OTHERS
         room = Room(hello.legacy, hello.room)
         incumbent = self._lobby.waiting(room)
         return self.door.greet(

@@ -60,6 +60,7 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     # A stranger and a relay on the open internet
     91: ("while it waits", "when it is refused", "when it is paired", "when the relay stops"),
     92: ("certificate", "tokens", "at the start", "the end"),
+    93: ("other rooms", "legacy rooms", "silent strangers"),
     # Strangers at a relay, from many networks, and from a visitor's browser
     96: ("one line at home", "many networks"),
     98: ("relay", "admin address"),
