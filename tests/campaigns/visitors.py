@@ -28,7 +28,7 @@ from tests.processes import environment
 from tests.relay.clients import reset
 from tests.transfers import copy
 from tests.trees import leftovers, snapshot
-from tests.websocket import TEXT, RawClient, frame
+from tests.websocket import PING, TEXT, RawClient, frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -107,6 +107,7 @@ class Visitors:
             self.pair: 30,
             self.scan: 30,
             self.disturb: 6,
+            self.read_nothing: 3,
             self.transfer: 6,
             self.transfer_by_processes: 3,
             self.kill: 3,
@@ -195,6 +196,18 @@ class Visitors:
                 leave(client)
         self.counts["refused as a third one"] += 1
 
+    async def read_nothing(self) -> None:
+        """Come, and ping as fast as the relay takes it, without reading the answers; go, or be cut."""
+        client = await self._guests.come(self.chance.choice(list(Role)), self._name())
+        pings = frame(PING, bytes(125)) * 100
+        try:
+            with trio.move_on_after(self.chance.uniform(0, 3 * WAIT)), suppress(trio.BrokenResourceError):
+                while True:
+                    await client.raw(pings)
+        finally:
+            reset(tcp_below(client))
+        self.counts["pinged, and read nothing"] += 1
+
     async def transfer(self) -> None:
         """Transfer a small tree with the API, in this process."""
         trust = {"ca_file": self._ca_file}
@@ -234,13 +247,21 @@ class Visitors:
         """Renew the certificate, or try it with a key of another; new connections see what is right."""
         async with self._renewal:
             files = self._daemon.files
+            before = files.leaf
             if self.chance.random() < 0.25:
-                before = files.leaf
                 files.write_certificate(files.issue())
                 self._daemon.reload()
                 await trio.sleep(1)
                 assert await self._shown() == before, "a certificate without its key is in use"
                 self.counts["certificate without its key refused"] += 1
+            if self.chance.random() < 0.25:
+                files.key.unlink()
+                os.mkfifo(files.key)
+                self._daemon.reload()
+                await trio.sleep(1)
+                assert await self._shown() == before, "a certificate without a key is in use"
+                files.key.unlink()
+                self.counts["key that is a FIFO refused"] += 1
             files.renew()
             self._daemon.reload()
             with trio.fail_after(RELOADED_WITHIN):
