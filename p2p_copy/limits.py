@@ -373,8 +373,8 @@ LEAST_LOOK_AGAIN: Final = 10.0
 """Least seconds of the same, whatever a relay says."""
 
 LOOK_SETTLED: Final = 5.0
-"""Seconds for which a client that has dialled again waits over both connections: longer than a relay takes to find out
-whether the new place is free (`RELAY_PROBE_TIMEOUT`)."""
+"""Seconds for which a client that has dialled again waits over both connections: longer than a relay takes to say that
+the new place is not free (`RELAY_PROBE_TIMEOUT`)."""
 
 PEER_WAIT: Final = 3600.0
 """Seconds that a client waits for the other side unless told otherwise (--wait)."""
@@ -401,7 +401,8 @@ RELAY_WAIT: Final = 3600.0
 """Seconds that a relay lets one client wait for the other (told to clients in the welcome)."""
 
 RELAY_PROBE_TIMEOUT: Final = 3.0
-"""Seconds in which a waiting client must answer a ping when another one comes to its room."""
+"""Seconds after which a waiting client is late with the answer to a ping that it is sent when another one comes to its
+room. It keeps its place until its link ends; only one that waits elsewhere as well is refused for that."""
 
 RELAY_WORD: Final = 5.0
 """Seconds in which a client must take what the relay itself says to it: welcome, refusal, "paired", pongs, close

@@ -28,7 +28,6 @@ class RelayConfig:
         max_message: bytes of the longest message that is copied.
         wait: seconds that one client may wait for the other.
         accept_budget: seconds from accept to hello, in all.
-        probe_timeout: seconds in which a waiting client must answer when another one comes to its room.
         max_connections: clients at once; more are told that the relay is busy.
         max_pending: connections at once that have not said hello; for one more the oldest one is closed.
         max_waiting: clients that may wait for another one at once; more are told that the relay is busy.
@@ -58,7 +57,6 @@ class RelayConfig:
     max_message: int = limits.RELAY_MAX_MESSAGE
     wait: float = limits.RELAY_WAIT
     accept_budget: float = limits.RELAY_ACCEPT_BUDGET
-    probe_timeout: float = limits.RELAY_PROBE_TIMEOUT
     max_connections: int = limits.RELAY_MAX_CONNECTIONS
     max_pending: int = limits.RELAY_MAX_PENDING
     max_waiting: int = limits.RELAY_MAX_WAITING

@@ -1,9 +1,9 @@
 """Who waits for whom. Decides at once and says what it decided: no await, so no two decisions overlap.
 
 A room holds one sender and one receiver. The first one waits; the second one, of the other role, is matched with
-it; whoever comes then changes nothing. Nobody is ever put out for a stranger's sake: a seat becomes free when
-the one who took it leaves, or when the server has found it dead and says so with `leave`. And one who comes again is
-no stranger: who knows the claim under which a seat was taken takes it over, whatever became of the old connection.
+it; whoever comes then changes nothing. Nobody is ever put out for a stranger's sake, however slow: a seat becomes free
+when the one who took it leaves, or when the server has found it dead and says so with `leave`. And one who comes again
+is no stranger: who knows the claim under which a seat was taken takes it over, whatever became of the old connection.
 """
 
 from __future__ import annotations

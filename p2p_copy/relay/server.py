@@ -37,7 +37,8 @@ from p2p_copy.protocol.rendezvous import (
     Role,
     Welcome,
 )
-from p2p_copy.relay import events
+from p2p_copy.relay import abuse, events
+from p2p_copy.relay.abuse import Abuse
 from p2p_copy.relay.certificates import Certificates, secured
 from p2p_copy.relay.door import Door, Visitor
 from p2p_copy.relay.file_thread import FileThread
@@ -109,6 +110,7 @@ class _Seat:
         self.wake = trio.CancelScope()
         self.since = trio.current_time()
         self.until = math.inf  # it may wait, once it does
+        self.waited = trio.Event()  # it waits no more
         self.partner: _Seat | None = None
         self.pairing: Pairing | None = None  # while it runs
         self.replaced = False
@@ -353,15 +355,18 @@ class Relay:
     async def _admit(self, link: Link, hello: Hello, visitor: Visitor) -> None:
         seat = _Seat(hello.role, link, visitor)
         room = Room(hello.legacy, hello.room)
-        # Whoever waits here may be dead without our knowledge. It must block neither its own retry nor its partner.
-        incumbent = self._lobby.waiting(room)
-        returns = self._lobby.knows(room, hello.role, hello.claim)
-        if incumbent is not None and not returns and await self._is_dead(incumbent):
-            self._lobby.leave(room, incumbent)
+        still_waiting = STILL_WAITING in hello.features
         if (stale := self._lobby.left_behind(room, hello.claim)) is not None:
             events.RETURNED.log(role=hello.role.value)
             stale.give_way()
-        still_waiting = STILL_WAITING in hello.features
+        # Whoever waits here may be dead without our knowledge. It must block neither its own retry nor its partner.
+        incumbent = self._lobby.waiting(room)
+        if incumbent is not None and not self._lobby.knows(room, hello.role, hello.claim):
+            # A client that waits elsewhere as well gives up that place when nobody has refused it for a while.
+            in_a_hurry = still_waiting and incumbent.role is hello.role
+            seconds = limits.RELAY_PROBE_TIMEOUT if in_a_hurry else math.inf
+            if not await self._hold(room, seat, incumbent, seconds):
+                return
         match self._lobby.join(room, hello.role, seat, hello.claim, still_waiting=still_waiting):
             case Waiting():
                 await self._host(room, seat)
@@ -386,15 +391,70 @@ class Relay:
         self.tally.refused[str(refused.code)] += 1
         await refuse(link, refused, legacy=legacy)
 
-    async def _is_dead(self, incumbent: _Seat) -> bool:
-        with within(self.config.probe_timeout):
-            try:
-                await incumbent.link.ping()
-            except (LinkBroken, anyio.ClosedResourceError):
-                return True
-            return False
-        incumbent.link.abort()
-        return True
+    async def _hold(self, room: Room, seat: _Seat, incumbent: _Seat, seconds: float) -> bool:
+        """Let a newcomer wait until it is known whether the one who waits in this room lives; not for longer than that.
+
+        Return whether the newcomer is still there, and may join. If the other one is dead, its place is free then.
+        """
+        known = False
+
+        async def ask() -> None:
+            nonlocal known
+            with within(seconds):
+                if await self._is_dead(room, incumbent):
+                    self._lobby.leave(room, incumbent)
+            known = True
+            seat.wake.cancel()
+
+        self._waiting.add(seat)
+        seat.until = trio.current_time() + self.config.wait
+        if self.draining:
+            seat.wake.cancel()
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                refused = await self._wait(seat)
+                nursery.cancel_scope.cancel()
+        finally:
+            self._waiting.discard(seat)
+        if known and seat.wake.cancelled_caught:
+            seat.wake = trio.CancelScope()
+            return True
+        if refused is not None:
+            await self._refuse(seat.link, refused, legacy=room.legacy)
+        return False
+
+    async def _is_dead(self, room: Room, incumbent: _Seat) -> bool:
+        """Find out whether one who waits is dead: its machine, or its program, has answered nothing for long.
+
+        Slow is not dead: a phone on a train may need half a minute.
+        """
+        link, dead = incumbent.link, False
+
+        async def until_it_waits_no_more() -> None:
+            await incumbent.waited.wait()
+            nursery.cancel_scope.cancel()
+
+        async def look() -> None:
+            await trio.sleep(limits.RELAY_PROBE_TIMEOUT)
+            abuse.note(Abuse.CONTESTED)
+            while True:
+                if link.owed() >= limits.VANISHED:
+                    link.abort()
+                await trio.sleep(limits.VANISHED_LOOK)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(until_it_waits_no_more)
+            nursery.start_soon(look)
+            with within(limits.KEEPALIVE_TIMEOUT, moves=lambda: link.heard_at) as patience:
+                try:
+                    await link.ping()
+                except (LinkBroken, anyio.ClosedResourceError):
+                    dead = True
+            nursery.cancel_scope.cancel()
+        if patience.is_over:
+            link.abort()
+        return dead or patience.is_over
 
     async def _host(self, room: Room, seat: _Seat) -> None:
         """Wait for the other one, then run the pairing."""
@@ -407,6 +467,7 @@ class Relay:
         try:
             refused = await self._wait(seat)
             self._waiting.discard(seat)
+            seat.waited.set()
             if seat.partner is not None:
                 await self._pair(room, seat, seat.partner)
                 return
@@ -420,6 +481,7 @@ class Relay:
             self._waiting.discard(seat)
             self._seats.discard(seat)
             self._lobby.leave(room, seat)
+            seat.waited.set()
             seat.done.set()
 
     async def _wait(self, seat: _Seat) -> Refused | None:

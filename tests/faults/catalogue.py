@@ -63,8 +63,10 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     93: ("other rooms", "legacy rooms", "silent strangers"),
     # Strangers at a relay, from many networks, and from a visitor's browser
     96: ("one line at home", "many networks"),
+    97: ("same role", "other role"),
     98: ("relay", "admin address"),
     99: ("head",),
+    100: ("log and metric",),
     # What clients are told, by whomever
     106: ("odd JSON", "escapes", "dripping answer", "endless answer"),
     107: ("wrong values", "missing facts", "no facts"),

@@ -6,15 +6,19 @@ Sources are told by the PROXY protocol: this machine's own address is no source,
 from __future__ import annotations
 
 import itertools
+import re
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import pytest
 import trio
+from wsproto.events import Ping
 
 from p2p_copy import limits
-from tests.faults.arena import PAIR_WITHIN
-from tests.faults.attackers import LATER, closed_within, connected, over_both, over_tcp
+from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol.rendezvous import Paired, Refused, Role
+from tests.faults.arena import CANARY, PAIR_WITHIN
+from tests.faults.attackers import LATER, closed_within, connected, crowd, over_both, over_tcp, waiting
 from tests.faults.fault_resources import pair_from
 from tests.faults.fault_transport import HELLO
 from tests.relay.test_packets_of_death import say, until_closed
@@ -94,6 +98,31 @@ async def test_fault_96_silent_connections_from_many_networks(
         assert is_summed_up(arena, said)
 
 
+@pytest.mark.fault(97, "same role", "other role")
+@pytest.mark.parametrize("role", Role, ids=lambda role: role.value)
+@over_both
+async def test_fault_97_strangers_who_want_the_place_of_one_who_is_slow(arena: Arena, role: Role) -> None:
+    """It answers in twice the time in which it would have lost its place. Strangers get nothing by leaving, either."""
+    name = f"{CANARY} slow {role.value}"
+    async with arena.attacked() as relay, waiting(relay, name, Role.SENDER) as slow:
+        async with waiting(relay, name, role):
+            pass
+        async with waiting(relay, name, role) as stranger:
+            await trio.sleep(2 * limits.RELAY_PROBE_TIMEOUT)
+            for _ in range(2):
+                await slow.send((await slow.expect(Ping)).response())
+            said = rendezvous.decode_answer(await stranger.message())
+            if role is Role.SENDER:
+                assert isinstance(said, Refused)
+                async with waiting(relay, name, Role.RECEIVER) as partner:
+                    await slow.send((await slow.expect(Ping)).response())
+                    assert rendezvous.decode_answer(await partner.message()) == Paired()
+                    assert rendezvous.decode_answer(await slow.message()) == Paired()
+            else:
+                assert said == rendezvous.decode_answer(await slow.message()) == Paired()
+        assert is_summed_up(arena, "! a waiting client answers late")
+
+
 @pytest.mark.fault(98, "relay")
 @over_both
 async def test_fault_98_a_web_page_that_wants_to_use_the_relay(arena: Arena) -> None:
@@ -140,3 +169,28 @@ async def test_fault_99_a_head_that_is_a_byte_too_long(arena: Arena) -> None:
                 await say(stream, head)
                 assert bytes(await stream.receive_some(1000)).startswith(b"HTTP/1.1 " + status + b" ")
         assert is_summed_up(arena, "! refused: the head of an HTTP request is too long")
+
+
+@pytest.mark.fault(100, "log and metric")
+@over_tcp
+async def test_fault_100_what_the_operator_sees_of_an_attack(arena: Arena) -> None:
+    """A thousand cases are one line, and one more for each minute; the metric has them all."""
+    pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
+    many = 1000
+    request = UPGRADE.replace(b"Host: x", b"Host: x\r\nOrigin: https://evil.example")
+
+    def counted() -> float:
+        metrics = arena.server.ask("GET", "/metrics")
+        return float(re.findall(r'p2p_copy_relay_abuse_total\{kind="origin"\} (\S+)', metrics)[0])
+
+    async with arena.attacked() as relay:
+        before = counted()
+
+        async def one(_number: int) -> None:
+            async with connected(relay) as (_, stream):
+                await say(stream, request)
+                await until_closed(stream)
+
+        await crowd(many, one)
+        assert counted() - before == many
+        assert is_summed_up(arena, "! refused: the request of a web page")

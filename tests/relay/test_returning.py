@@ -42,9 +42,6 @@ BOTH_ROLES = pytest.mark.parametrize("role", Role)
 AT_ONCE = 2.0
 """Seconds: less than any patience of the relay, and enough for a busy machine."""
 
-PATIENT: dict[str, Any] = {"probe_timeout": 60.0}
-"""A relay for which a probe would be noticed."""
-
 
 async def close_code(link: Link) -> int:
     """Receive until the link breaks, which must be soon; return the close code."""
@@ -94,7 +91,7 @@ async def meet(one: Link, other: Link, role: Role) -> None:
 
 async def test_who_comes_again_in_another_room_frees_its_place_in_the_first_one() -> None:
     async with (
-        relay_running(**PATIENT) as relay,
+        relay_running() as relay,
         paired(relay) as links,
         relay.waiting(Role.SENDER, "b", CLAIMS[Role.SENDER]) as again,
     ):
@@ -123,7 +120,7 @@ async def test_one_who_waits_and_comes_again_waits_in_its_own_place(
 
 @BOTH_ROLES
 async def test_one_whose_old_connection_answers_nothing_need_not_wait_for_it(role: Role) -> None:
-    async with relay_running(**PATIENT) as relay, relay.raw(room_path(room("a"))) as dead:
+    async with relay_running() as relay, relay.raw(room_path(room("a"))) as dead:
         await dead.send(hello(role, CLAIMS[role]))
         await dead.message()
         with trio.fail_after(AT_ONCE):
@@ -179,7 +176,7 @@ async def dialled_again(relay: Relay, role: Role) -> AsyncIterator[Link]:
 @BOTH_ROLES
 async def test_one_who_dials_again_waits_in_its_own_place(role: Role) -> None:
     async with (
-        relay_running(**PATIENT) as relay,
+        relay_running() as relay,
         relay.waiting(role, "a", CLAIMS[role]) as old,
         dialled_again(relay, role) as new,
     ):
@@ -299,7 +296,7 @@ async def answer_or_silence(link: Link) -> bytes | str | None:
 async def test_what_the_old_connection_still_holds_does_not_delay_the_new_one(role: Role) -> None:
     """The old connection is of a network that is gone: it takes nothing, says nothing, and answers no goodbye."""
     async with (
-        relay_running(**PATIENT) as relay,
+        relay_running() as relay,
         relay.raw(room_path(room("a"))) as dead,
         relay.waiting(OTHER[role], "a", CLAIMS[OTHER[role]]) as survivor,
         trio.open_nursery() as nursery,
@@ -316,7 +313,7 @@ async def test_what_the_old_connection_still_holds_does_not_delay_the_new_one(ro
 
 
 async def test_when_both_come_again_they_meet_in_either_order() -> None:
-    async with relay_running(**PATIENT) as relay:
+    async with relay_running() as relay:
         for role in Role:
             async with paired(relay) as pair, AsyncExitStack() as stack:
                 new = {

@@ -96,15 +96,18 @@ async def test_a_second_one_of_a_role_is_refused_and_the_first_one_still_waits(r
             assert await answer(partner) == Paired()
 
 
-async def test_a_waiting_client_that_is_dead_does_not_block_its_own_retry() -> None:
-    async with relay_running(probe_timeout=0.1) as relay, relay.raw(room_path(room("a"))) as dead:
+async def test_a_waiting_client_that_is_dead_does_not_block_its_own_retry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(limits, "KEEPALIVE_TIMEOUT", 0.1)
+    async with relay_running() as relay, relay.raw(room_path(room("a"))) as dead:
         await dead.send(hello(Role.SENDER))
         await dead.message()
         await relay.works("a")
 
 
 async def test_a_waiting_client_that_leaves_frees_its_place_at_once() -> None:
-    async with relay_running(probe_timeout=60) as relay:
+    async with relay_running() as relay:
         for leave in (Link.abort, Link.aclose):
             async with relay.waiting(Role.SENDER, "a") as link:
                 if (leaving := leave(link)) is not None:
