@@ -73,7 +73,7 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
     if its.out == STANDARD:  # what was written there is gone with this process
         return go_on(None, facts, code, options, terminal, token=token)
     remembered.say_if_elsewhere(options.state_dir, terminal)
-    states = remembered.states_in(options.state_dir)
+    states = remembered.states_in(options.state_dir, terminal)
     state = remembered.open_state(states, facts, code.text, terminal)
 
     def asks(progress: Progress) -> Ask | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from p2p_copy.cli.display import displayed
 from p2p_copy.errors import UsageError
 from p2p_copy.files.home import is_foreign
 from p2p_copy.files.selection import Selection
-from p2p_copy.files.states import StateBusy, States, default_directory
+from p2p_copy.files.states import Access, StateBusy, States, access_of_others, default_directory
 from p2p_copy.options import STATE_VARIABLE
 from p2p_copy.protocol.names import shown
 
@@ -28,12 +27,30 @@ ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, STREAMS, TICKET, SURE, S
 )  # fmt: skip
 """Facts of a state. The code stands there only if it was generated."""
 
-_ID_DIGITS: Final = 32
 
+def states_in(directory: str | None, terminal: Terminal) -> States:
+    """Return the states in the directory that the user has named, here or in the environment, or in the usual one.
 
-def states_in(directory: str | None) -> States:
-    """Return the states in the directory that the user has named, here or in the environment, or in the usual one."""
-    return States(directory or os.environ.get(STATE_VARIABLE) or default_directory())
+    The user is told if others may list it.
+
+    Raises:
+        UsageError: others may write there, and so could name files to be sent and places to be written to.
+
+    """
+    states = States(directory or os.environ.get(STATE_VARIABLE) or default_directory())
+    match access_of_others(states.directory):
+        case Access.WRITE:
+            raise UsageError(
+                f"Other users may write into {shown(states.directory)}, where transfers are remembered, and could let "
+                "this one do something else. Name a directory that only you may write into: --state-dir DIR. If this "
+                "one is yours: chmod 700"
+            )
+        case Access.LIST:
+            terminal.say(
+                f"Other users may list {shown(states.directory)}, where transfers are remembered: they see how many "
+                "there are and when they were at work, and not what or with which code. To stop that: chmod 700"
+            )
+    return states
 
 
 def say_if_elsewhere(directory: str | None, terminal: Terminal) -> None:
@@ -52,11 +69,11 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
         UsageError: another process is at it.
 
     """
-    id_ = _identity(facts, code)
     try:
+        id_ = states.id_of(_identity(facts, code))
         state = states.open(id_)
         if state is None:
-            others = [each for each in states.all() if each[0] == _identity(each[1], code)]
+            others = [each for each in states.all() if each[0] == states.id_of(_identity(each[1], code))]
             spent = {SPENT: True} if any(SPENT in theirs for _, theirs, _ in others) else {}
             _say_what_else_there_is(others, facts[ROLE], terminal)
             state = states.create(id_, {**facts, **spent, BEGAN: time.time()})
@@ -70,11 +87,10 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
     return state
 
 
-def _identity(facts: dict[str, Any], code: str) -> str:
-    """Return the id of the state with these facts and this code: the code itself stands in no state but its own."""
+def _identity(facts: dict[str, Any], code: str) -> bytes:
+    """Return what tells the transfer with these facts and this code from all others."""
     parts = (facts.get(ROLE, ""), code, *facts.get(PATHS, ()), facts.get(OUT, ""))
-    identity = "\0".join(parts).encode(errors="surrogateescape")
-    return hashlib.sha256(b"p2p-copy/1 state" + identity).hexdigest()[:_ID_DIGITS]
+    return "\0".join(parts).encode(errors="surrogateescape")
 
 
 def _say_what_else_there_is(

@@ -28,7 +28,7 @@ def resume(given: str | None, options: ClientOptions) -> int:
     """
     terminal = Terminal.standard(quiet=options.quiet)
     remembered.say_if_elsewhere(options.state_dir, terminal)
-    states = remembered.states_in(options.state_dir)
+    states = remembered.states_in(options.state_dir, terminal)
     if given is None:
         lines = [remembered.described(*each) for each in states.all() if not remembered.is_over(each[1])]
         for line in lines or ["Nothing was begun here that is not done."]:
@@ -69,7 +69,7 @@ def forget(ids: Sequence[str], directory: str | None) -> int:
 
     """
     terminal = Terminal.standard()
-    states = remembered.states_in(directory)
+    states = remembered.states_in(directory, terminal)
     if not ids:
         raise UsageError("Which transfer? p2p-copy resume lists those that there are.")
     for given in ids:

@@ -77,7 +77,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
         code = chosen or codes.generate(secrets.randbelow)
         return go_on(None, facts, code, options, terminal, token=token, binds=binds, generated=chosen is None)
     remembered.say_if_elsewhere(options.state_dir, terminal)
-    states = remembered.states_in(options.state_dir)
+    states = remembered.states_in(options.state_dir, terminal)
     if chosen is not None:
         state = remembered.open_state(states, facts, chosen.text, terminal)
         return go_on(state, facts, chosen, options, terminal, token=token)

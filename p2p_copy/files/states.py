@@ -3,6 +3,9 @@
 A state consists of files whose names are its id and an ending: facts (JSON, which may hold secrets), a journal, and a
 lock, which the system releases when the process that holds it dies. All are for their owner alone.
 
+An id is a keyed hash of what tells the transfer from others, its code included. The key is random and lies in the same
+directory, for its owner alone: whoever only sees an id, in a listing or on a terminal, cannot test guesses of the code.
+
 Two processes are kept from the same state by the lock, where the file system has locks. Where it has none, the worst
 that they can do to each other is work: facts are replaced as a whole, and a journal that is broken is thrown away.
 """
@@ -16,6 +19,8 @@ import re
 import sys
 import time
 from contextlib import suppress
+from enum import Enum
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import limits
@@ -35,11 +40,17 @@ else:
     import fcntl
 
 _ID: Final = re.compile(r"[0-9a-f]{32}")
+_ID_SIZE: Final = 16
 
 _FACTS: Final = ".json"
 _NEW_FACTS: Final = ".json.new"
 _JOURNAL: Final = ".journal"
 _LOCK: Final = ".lock"
+
+_KEY: Final = "p2p-copy.key"
+_KEY_SIZE: Final = 32
+_KEY_TRIES: Final = 8
+"""Reads of the key before giving up: each time another process may have removed it, or made one first."""
 
 _FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
@@ -47,7 +58,15 @@ _HELD: Final = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.E
 """What systems answer when somebody else has the lock; everything else means that there are none."""
 
 
-_OF_A_STATE: Final = re.compile(r"[0-9a-f]{32}\..*")
+_OF_A_STATE: Final = re.compile(rf"[0-9a-f]{{32}}\..*|{re.escape(_KEY)}(\.[0-9a-f]+\.new)?")
+
+
+class Access(Enum):
+    """What other users may do in a directory with states."""
+
+    NONE = 0
+    LIST = 1
+    WRITE = 2
 
 
 class StateBusy(Exception):
@@ -72,6 +91,22 @@ def known_directories(state: State | None) -> tuple[str, ...]:
 def is_state_file(name: str) -> bool:
     """Return whether a file of this name belongs to a state, if it lies in a directory with states."""
     return _OF_A_STATE.fullmatch(name) is not None
+
+
+def access_of_others(directory: str) -> Access:
+    """Return what others may do in a directory with states; nothing if it is not there yet: we make it private.
+
+    Its owner may do everything. Windows says no such thing in modes, and keeps users' directories apart by default.
+    """
+    if sys.platform == "win32":
+        return Access.NONE
+    try:
+        there = os.stat(directory)
+    except OSError:
+        return Access.NONE
+    if there.st_uid not in (0, os.geteuid()) or there.st_mode & 0o022:
+        return Access.WRITE
+    return Access.LIST if there.st_mode & 0o044 else Access.NONE
 
 
 class State:
@@ -142,14 +177,30 @@ class States:
         directory: its path; parents that are missing are created, too. Empty: there are no states, and none is made.
 
     Attributes:
+        directory: its absolute path, or empty.
         unreadable: ids of the states that `all` has passed over when it was called last.
-
 
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self._directory = os.path.abspath(directory) if os.fspath(directory) else ""
+        self.directory = os.path.abspath(directory) if os.fspath(directory) else ""
+        self._key = b""  # once it is known
         self.unreadable: list[str] = []
+
+    def id_of(self, what: bytes) -> str:
+        """Return the id of the state of a transfer that these bytes tell from all others.
+
+        It is the same each time, and tells nothing of them to anybody who has not read the key. The directory and the
+        key are created if they are missing.
+
+        Raises:
+            OSError: the directory cannot be created, or there is no key and none can be written.
+
+        """
+        if not self._key:
+            self._prepare()
+            self._key = _key_in(self.directory)
+        return blake2b(what, key=self._key, digest_size=_ID_SIZE).hexdigest()
 
     def open(self, id: str) -> State | None:  # noqa: A002
         """Return the state with this id. None if there is none, or none that can be read: what is left is removed.
@@ -161,7 +212,7 @@ class States:
 
         """
         base = self._base(id)
-        if not self._directory or not os.path.lexists(base + _FACTS):
+        if not self.directory or not os.path.lexists(base + _FACTS):
             return None
         lock = _Lock(base + _LOCK)
         try:
@@ -187,9 +238,7 @@ class States:
         """
         base = self._base(id)
         data = _encode(facts)
-        if not self._directory:
-            raise FileNotFoundError(errno.ENOENT, "this user has no home directory with an absolute path")
-        _make_directory(self._directory)
+        self._prepare()
         lock = _Lock(base + _LOCK)
         try:
             _remove(base)
@@ -202,7 +251,7 @@ class States:
     def all(self) -> list[tuple[str, dict[str, Any], bool]]:
         """Return id, facts and whether it is busy, of each state that can be read; what changed last comes first."""
         try:
-            names = os.listdir(self._directory) if self._directory else []
+            names = os.listdir(self.directory) if self.directory else []
         except OSError:
             return []
         found = []
@@ -210,7 +259,7 @@ class States:
         for name in names:
             id, ending = os.path.splitext(name)  # noqa: A001
             if ending == _FACTS and _ID.fullmatch(id):
-                base = os.path.join(self._directory, id)
+                base = os.path.join(self.directory, id)
                 facts = _read_facts(base)
                 if facts is not None:
                     found.append((_changed(base), id, facts, _is_held(base + _LOCK)))
@@ -219,10 +268,15 @@ class States:
         found.sort(key=lambda state: state[:2], reverse=True)
         return [(id, facts, busy) for _, id, facts, busy in found]  # noqa: A001
 
+    def _prepare(self) -> None:
+        if not self.directory:
+            raise FileNotFoundError(errno.ENOENT, "this user has no home directory with an absolute path")
+        _make_directory(self.directory)
+
     def _base(self, id: str) -> str:  # noqa: A002
         if not _ID.fullmatch(id):  # it becomes part of file names
             raise ValueError("The id of a state has 32 hexadecimal digits.")
-        return os.path.join(self._directory, id)
+        return os.path.join(self.directory, id)
 
 
 class _Lock:
@@ -297,6 +351,45 @@ def _make_directory(path: str) -> None:
     except FileExistsError:
         if not os.path.isdir(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+
+
+def _key_in(directory: str) -> bytes:
+    """Return the key of a directory, which is made if there is none, or none that is whole."""
+    path = os.path.join(directory, _KEY)
+    for _ in range(_KEY_TRIES):
+        try:
+            fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _FLAGS)
+        except FileNotFoundError:
+            _make_key(path)
+            continue
+        with open(fd, "rb") as file:
+            key = file.read(_KEY_SIZE + 1)
+        if len(key) == _KEY_SIZE:
+            return key
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+
+def _make_key(path: str) -> None:
+    """Put a new key there, whole and on the disk, unless another process is first."""
+    new = f"{path}.{os.urandom(8).hex()}.new"
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        with open(fd, "wb") as file:
+            file.write(os.urandom(_KEY_SIZE))
+            file.flush()
+            os.fsync(fd)
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            pass
+        except (OSError, AttributeError):  # without hard links the last one of several processes wins
+            os.replace(new, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(new)
+    _flush_directory(os.path.dirname(path))
 
 
 def _read_facts(base: str) -> dict[str, Any] | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from p2p_copy import errors
+from p2p_copy.cli import remembered
+from p2p_copy.cli.terminal import Terminal
 from p2p_copy.files.states import States
-from tests.processes import QUICK, Running, receiver, relay, sender
+from tests.processes import CODE, QUICK, Running, receiver, relay, sender
 from tests.trees import leftovers, unfinished_size
 
 if TYPE_CHECKING:
@@ -150,3 +153,56 @@ def test_an_odd_state_does_not_hide_the_others(tmp_path: Path) -> None:
         code, _, said = Running("resume", id_ * 8, "--state-dir", str(tmp_path)).wait()
         assert code == errors.UsageError.exit_code
         assert words in said
+
+
+@pytest.mark.fault(104, "listing", "resume")
+def test_who_sees_the_name_of_a_state_cannot_test_guesses_of_the_code(tmp_path: Path) -> None:
+    """Two directories have other names for the same transfer, so no name follows from the transfer alone."""
+    facts = {"role": "receiver", "relay": "ws://relay", "out": "/incoming", "options": {}}
+    terminal, ids = Terminal.standard(quiet=True), []
+    for place in (tmp_path / "one", tmp_path / "other"):
+        for _ in range(2):  # the same command finds its state again
+            states = remembered.states_in(str(place), terminal)
+            state = remembered.open_state(states, facts, "1234-guess-me", terminal)
+            assert state is not None
+            ids.append(state.id)
+            state.close()
+    assert ids[0] == ids[1]
+    assert ids[2] == ids[3]
+    listed = [line[:8] for at in ("one", "other") for line in list_of(tmp_path / at).splitlines()]
+    assert listed == [ids[0][:8], ids[2][:8]]
+    assert ids[0][:8] != ids[2][:8]
+
+
+def list_of(directory: Path) -> str:
+    return Running("resume", "--state-dir", str(directory)).wait()[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows says no such thing in modes")
+@pytest.mark.parametrize(
+    "command", [("receive", CODE, "--server", "ws://127.0.0.1:1", "--patience=0"), ("resume",)]
+)
+def test_a_directory_of_states_that_others_may_list_is_said_so(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    tmp_path.chmod(0o755)
+    said = Running(*command, "--state-dir", str(tmp_path)).wait()[2]
+    tmp_path.chmod(0o700)
+    assert said.count(f"Other users may list {tmp_path}") == 1
+
+
+@pytest.mark.fault(105, "state directory")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows says no such thing in modes")
+@pytest.mark.parametrize(
+    "command", [("send", "."), ("receive", CODE), ("resume",), ("resume", "0000"), ("forget", "0000")]
+)
+def test_nothing_is_read_where_others_may_plant_a_transfer(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """It would name the files to be sent and the relay, or the directory to be written to and files to be removed."""
+    facts = {"role": "sender", "relay": "ws://127.0.0.1:1", "paths": ["/etc"], "code": CODE, "options": {}}
+    States(str(tmp_path)).create("0" * 32, facts).close()
+    tmp_path.chmod(0o1777)
+    more = ("--server", "ws://127.0.0.1:1") if command[0] in {"send", "receive"} else ()
+    code, out, said = Running(*command, *more, "--state-dir", str(tmp_path)).wait()
+    assert (code, out) == (errors.UsageError.exit_code, "")
+    assert f"Other users may write into {tmp_path}" in said
+    assert len(os.listdir(tmp_path)) == 2, "the state is left as it was"

@@ -67,6 +67,9 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     98: ("relay", "admin address"),
     99: ("head",),
     100: ("log and metric",),
+    # What a peer or a neighbour can learn, or put in the way
+    104: ("id", "key", "listing", "resume"),
+    105: ("state directory",),
     # What clients are told, by whomever
     106: ("odd JSON", "escapes", "dripping answer", "endless answer"),
     107: ("wrong values", "missing facts", "no facts"),

@@ -14,8 +14,17 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from p2p_copy import limits
+from p2p_copy.files import states as states_module
 from p2p_copy.files.journal import Done, key_of
-from p2p_copy.files.states import State, StateBusy, States, default_directory
+from p2p_copy.files.states import (
+    Access,
+    State,
+    StateBusy,
+    States,
+    access_of_others,
+    default_directory,
+    is_state_file,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -124,6 +133,89 @@ def test_an_id_has_32_hexadecimal_digits(states: States, directory: Path, id: st
     with pytest.raises(ValueError, match="32"):
         states.create(id, FACTS)
     assert not directory.exists()
+
+
+# Ids
+
+
+@pytest.mark.fault(104, "id")
+def test_an_id_is_the_same_again_and_another_one_with_another_key(tmp_path: Path) -> None:
+    one, other = States(str(tmp_path / "one")), States(str(tmp_path / "other"))
+    id_ = one.id_of(b"a code")
+    assert id_ == one.id_of(b"a code") == States(str(tmp_path / "one")).id_of(b"a code")
+    assert len({id_, one.id_of(b"another code"), other.id_of(b"a code")}) == 3
+    one.create(id_, FACTS).close()
+
+
+@pytest.mark.fault(104, "key")
+@POSIX
+def test_the_key_is_for_its_owner_alone_and_never_sent(states: States, directory: Path) -> None:
+    before = os.umask(0)
+    try:
+        states.id_of(b"a code")
+    finally:
+        os.umask(before)
+    (key,) = directory.iterdir()
+    assert (stat.S_IMODE(key.stat().st_mode), key.stat().st_size) == (0o600, 32)
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert is_state_file(key.name)
+
+
+@pytest.mark.parametrize("broken", [b"", bytes(31), bytes(33)])
+def test_a_key_that_is_not_whole_is_made_anew(states: States, directory: Path, broken: bytes) -> None:
+    id_ = states.id_of(b"a code")
+    (key,) = directory.iterdir()
+    key.write_bytes(broken)
+    anew = States(str(directory)).id_of(b"a code")
+    assert anew != id_
+    assert anew == States(str(directory)).id_of(b"a code")
+    assert list(directory.iterdir()) == [key]
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "none"])
+def test_processes_that_begin_at_once_have_one_key(
+    states: States, directory: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
+) -> None:
+    """Each of them finds no key; where there are no hard links the last one's counts for all later ones."""
+    if not links:
+        monkeypatch.delattr(os, "link")
+    first, make = States(str(directory)), states_module._make_key
+    monkeypatch.setattr(
+        states_module,
+        "_make_key",
+        lambda path: (monkeypatch.setattr(states_module, "_make_key", make), first.id_of(b""), make(path)),
+    )
+    id_ = states.id_of(b"")
+    assert id_ == States(str(directory)).id_of(b"")
+    assert not links or id_ == first.id_of(b"")
+    assert len(list(directory.iterdir())) == 1
+
+
+@POSIX
+@pytest.mark.parametrize(
+    ("mode", "access"),
+    [
+        (0o700, Access.NONE),
+        (0o711, Access.NONE),
+        (0o750, Access.LIST),
+        (0o755, Access.LIST),
+        (0o770, Access.WRITE),
+        (0o1777, Access.WRITE),
+    ],
+)
+def test_what_others_may_do_is_known(tmp_path: Path, mode: int, access: Access) -> None:
+    tmp_path.chmod(mode)
+    assert access_of_others(str(tmp_path)) is access
+    tmp_path.chmod(0o700)
+    assert access_of_others(str(tmp_path / "missing")) is Access.NONE
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="gives a directory away: for root only"
+)
+def test_the_owner_of_a_directory_may_do_everything_in_it(tmp_path: Path) -> None:
+    os.chown(tmp_path, 65534, 65534)
+    assert access_of_others(str(tmp_path)) is Access.WRITE
 
 
 def test_looking_creates_nothing(states: States, directory: Path) -> None:
