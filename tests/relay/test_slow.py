@@ -19,6 +19,7 @@ from p2p_copy.relay.admission import Guest
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.door import Visitor
 from p2p_copy.relay.server import Relay
+from p2p_copy.relay.throttle import Newcomers, Throttle
 from tests.relay.clients import room
 from tests.websocket import RawClient, virtual_time
 
@@ -70,7 +71,8 @@ async def coming(
     async def serve() -> None:
         async with accept(theirs, max_message=1000, owed=owed) as (_, link):
             said = Hello(role, room("a"), claim=claim, features=features)
-            await relay._admit(link, said, Visitor(Guest(), trusted=False))
+            throttle = Throttle(Newcomers(), 0)
+            await relay._admit(link, said, Visitor(Guest(), throttle, trusted=False))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
