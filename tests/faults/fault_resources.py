@@ -17,7 +17,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome, room_path
-from tests.faults.arena import CANARY, MIB, PAIR_WITHIN, arena as running
+from tests.faults.arena import CANARY, MIB, PAIR_WITHIN, STALL, arena as running
 from tests.faults.attackers import connected, crowd, half_a_pair, over_both, over_tcp, over_tls, tcp_below
 from tests.faults.fault_transport import HELLO
 from tests.relay.clients import Relay, hello, reset, room
@@ -236,5 +236,5 @@ async def test_fault_30_little_memory(tmp_path: Path, little_memory: tuple[str, 
     with running(tmp_path, "--max-connections", most, prefix=little_memory) as arena:
         await crowded(arena.server.clients)  # the allocator keeps some of it, once
         await trio.sleep(3)
-        async with arena.attacked() as relay:
+        async with arena.attacked(stall=2 * STALL) as relay:  # the kernel looks for memory first
             await crowded(relay)
