@@ -133,7 +133,7 @@ async def test_fault_31_strangers_who_claim_a_place(arena: Arena, role: Role) ->
     ):
         assert await answer(sender) == await answer(receiver) == Paired()
         await is_refused(relay, role, name, claims[Role.SENDER if role is Role.RECEIVER else Role.RECEIVER])
-        await crowd(200, one)
+        await crowd(200, one, at_once=10)  # of fifty, some would say no hello in time on a busy machine
         await exchange(sender, receiver)
 
 
