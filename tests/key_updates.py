@@ -7,8 +7,12 @@ import ctypes.util
 import os
 import socket
 import time
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Updater:
@@ -52,23 +56,23 @@ class Updater:
             count += 1
         return count
 
-    def made(self, rounds: int, updates: int, content: bytes) -> bytes:
-        """Return records that change keys so many times and then say `content`, so many rounds of it.
+    def made(self, contents: Iterable[bytes], updates: int = 0) -> bytes:
+        """Return records, one for each content, and so many changes of keys before each.
 
         They are made in memory, to be sent faster than they are made. Nothing else can be said afterwards.
         """
         lib, room = self._lib, ctypes.create_string_buffer(1 << 16)
         memory = ctypes.c_void_p(lib.BIO_new(ctypes.c_void_p(lib.BIO_s_mem())))
         lib.SSL_set0_wbio(self._ssl, memory)
-        records = b""
-        for _ in range(rounds):
+        records = bytearray()
+        for content in contents:
             for _ in range(updates):
                 assert lib.SSL_key_update(self._ssl, 0) == 1
                 assert lib.SSL_do_handshake(self._ssl) == 1
             self.say(content)
             while (count := lib.BIO_read(memory, room, len(room))) > 0:
-                records += room.raw[:count]
-        return records
+                records += memoryview(room)[:count]
+        return bytes(records)
 
     def socket(self) -> socket.socket:
         """Return the socket, to be closed by whoever asked."""

@@ -306,7 +306,7 @@ async def received_from_updater(
     def attack() -> Updater:
         updater = Updater(address.port)
         with updater.socket() as raw, suppress(OSError):
-            raw.sendall(updater.made(rounds, updates, content))
+            raw.sendall(updater.made([content] * rounds, updates))
             raw.shutdown(socket.SHUT_WR)
         return updater
 

@@ -1,8 +1,8 @@
-"""What somebody in the middle, a peer, a disk or a terminal can do to a transfer.
+"""What a stranger, somebody in the middle, a peer, a neighbour, a disk or a terminal can do to a relay or a transfer.
 
 A test that shows what becomes of it says so: `@pytest.mark.fault(45, "reflection")`. `test_catalogue` holds the marks
 of all tests against this list, both ways. Faults 1 to 42 are about the relay, and in the names of the campaign's tests;
-so are those of the last group, which are marked as well.
+those from 81 to 100, which are about the relay as well, are in the names and marked.
 """
 
 from __future__ import annotations
@@ -58,6 +58,11 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     79: ("table", "only after the receipt"),
     80: ("reader gone", "closed", "narrow", "encoding", "stopped", "full pipe", "full disk", "result lost"),
     # A stranger and a relay on the open internet
+    86: ("before a hello", "waiting"),
+    87: ("paired",),
+    88: ("inside a payload",),
+    89: ("request",),
+    90: ("byte by byte",),
     91: ("while it waits", "when it is refused", "when it is paired", "when the relay stops"),
     92: ("certificate", "tokens", "at the start", "the end"),
     93: ("other rooms", "legacy rooms", "silent strangers"),
