@@ -1,4 +1,4 @@
-"""What one connection may cost a relay, in virtual time."""
+"""What one connection may cost a relay, in virtual time where time matters."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import pytest
 import trio
 
 from p2p_copy import limits
+from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.relay.throttle import Newcomers, Throttle
+from tests.relay.clients import relay_running, room
 from tests.test_tcp import pair
-from tests.websocket import virtual_time
+from tests.websocket import UPGRADE, virtual_time
 
-pytestmark = virtual_time()
+virtual = virtual_time()
 
 
 async def spend(throttle: Throttle, count: int, size: int = 1) -> float:
@@ -21,6 +23,7 @@ async def spend(throttle: Throttle, count: int, size: int = 1) -> float:
     return trio.current_time() - began
 
 
+@virtual
 async def test_a_newcomer_may_read_enough_to_be_paired_and_then_little() -> None:
     throttle = Throttle(Newcomers(), 2000)
     assert await spend(throttle, limits.EARLY_READS_BURST, limits.EARLY_READ) == 0
@@ -29,6 +32,7 @@ async def test_a_newcomer_may_read_enough_to_be_paired_and_then_little() -> None
     assert throttle.frames(10) == pytest.approx(10 / limits.EARLY_FRAMES)
 
 
+@virtual
 async def test_a_crowd_of_newcomers_shares_what_there_is() -> None:
     newcomers = Newcomers()
     crowd = [Throttle(newcomers, 2000) for _ in range(2000)]
@@ -45,6 +49,7 @@ async def test_a_crowd_of_newcomers_shares_what_there_is() -> None:
     assert await spend(first, 100) == pytest.approx(100 * 500 / limits.EARLY_READS_TOTAL, rel=0.1)
 
 
+@virtual
 async def test_a_pair_may_read_as_fast_as_content_comes() -> None:
     throttle = Throttle(Newcomers(), 2000)
     await spend(throttle, 100)
@@ -56,6 +61,7 @@ async def test_a_pair_may_read_as_fast_as_content_comes() -> None:
     assert await spend(throttle, 4000) == pytest.approx((4000 - burst) / limits.RELAY_READS, rel=0.01)
 
 
+@virtual
 async def test_frames_are_limited_as_the_operator_wants() -> None:
     one, other = Throttle(Newcomers(), 100), Throttle(Newcomers(), 0)
     for each in (one, other):
@@ -77,3 +83,23 @@ async def test_what_is_read_at_once_is_little_until_there_is_a_pair() -> None:
         assert len(await theirs.receive_some()) == 2 * limits.EARLY_READ
         throttle.close()
         assert theirs.pace is None
+
+
+async def test_a_request_that_comes_byte_by_byte_is_read_in_few_pieces(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sizes: list[int] = []
+    count = Throttle.read
+
+    def read(self: Throttle, size: int) -> float:
+        sizes.append(size)
+        return count(self, size)
+
+    monkeypatch.setattr(Throttle, "read", read)
+    async with relay_running() as relay, await relay.tcp() as stream:
+        for byte in UPGRADE.replace(b"GET / ", f"GET {room_path(room('a'))} ".encode()):
+            await stream.send_all(bytes([byte]))
+            await trio.sleep(0.001)
+        with trio.fail_after(10):
+            assert bytes(await stream.receive_some(1000)).startswith(b"HTTP/1.1 101 ")
+    assert len(sizes) <= limits.EARLY_READS_BURST + 5
