@@ -9,6 +9,7 @@ connection, its `X-Forwarded-For` is ignored. A proxy that says neither is serve
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from typing import TYPE_CHECKING, Final
 
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
 
 _SIGNATURE: Final = b"\r\n\r\n\x00\r\nQUIT\n"
 """PROXY protocol, section 2.2. Neither TLS nor a request begins like this."""
+
+_IPV6: Final = r"[0-9a-fA-F:.]+(?:%[\w.~-]+)?"
+_HOP: Final = re.compile(
+    rf"\[(?P<ipv6>{_IPV6})\](?::[0-9]+)?|(?P<ipv4>[0-9.]+)(?::[0-9]+)?|(?P<bare>{_IPV6})", re.ASCII
+)
+"""One value of `X-Forwarded-For`."""
 
 _FIXED: Final = len(_SIGNATURE) + 4
 _LOCAL, _PROXY = 0x20, 0x21
@@ -85,9 +92,9 @@ def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 
 def _without_port(hop: str) -> str:
-    if hop.startswith("["):
-        return hop[1:].partition("]")[0]
-    return hop.partition(":")[0] if hop.count(":") == 1 else hop
+    """Return the address of `ADDRESS`, `IPV4:PORT` or `[IPV6]:PORT`; nothing if it is something else."""
+    parts = _HOP.fullmatch(hop)
+    return (parts["ipv6"] or parts["ipv4"] or parts["bare"]) if parts else ""
 
 
 def peer_address(stream: TCPStream) -> str | None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from p2p_copy.relay.abuse import Abuse
 from tests.bench import proc
 from tests.campaigns.daemon import Daemon, Sample, running
 from tests.campaigns.hostile import ATTACK
@@ -67,7 +68,8 @@ EXCERPT = 12
 """Lines shown of the log's beginning, and of its end."""
 
 SPARE_LINES = 20
-"""Lines an hour besides one for each pairing and attack and two for each renewal; as many for a shorter time."""
+"""Lines an hour besides one for each pairing and attack, two for each renewal, and two a minute for each kind of abuse;
+as many for a shorter time."""
 
 
 class Held(NamedTuple):
@@ -272,6 +274,7 @@ def main() -> int:
         stack.close()  # their last lines count
         attacks = sum(count for name, count in visitors.counts.items() if name.startswith(ATTACK))
         spare = attacks + math.ceil(SPARE_LINES * max(1, words.minutes / 60))
+        spare += 2 * len(Abuse) * math.ceil(words.minutes + 1)  # a first line and a sum
         for watch, renewals in zip(watches, (visitors.counts["certificate renewed"], 0), strict=True):
             allowed = watch.after.served + 2 * renewals + spare
             wrong = judge_log(watch.daemon.log, watch.daemon.errors, allowed=allowed)
