@@ -320,16 +320,13 @@ class Incoming:
         is checked: processors are better at doing one thing often.
         """
         files, self._whole_files = self._whole_files, []
-        for item, data in files:
-            if item.refused:
-                continue
-            try:
-                self._target.put_file(item, data)
-            except Refused as refused:
+        wanted = [(item, data) for item, data in files if not item.refused]
+        for item, refused in self._target.put_files(wanted) if wanted else ():
+            if refused is not None:
                 self._reject(item, refused.reason)
             else:
-                self.size += len(data)
-                self._written += len(data)
+                self.size += item.entry.size
+                self._written += item.entry.size
                 self._delivered(item)
         for item, _ in files:
             self._settle(item)

@@ -53,10 +53,8 @@ SURE = "sure"
 SPENT = "spent"
 OVER = "over"
 CODE = "code"
-BEGAN = "began"
 """Facts of a state: the ticket, an earlier one, and the claim, in hexadecimal digits; whether both sides have the
-ticket; whether the code is used up; the report when all is done; the code, if it was generated; when it began, in
-seconds since 1970."""
+ticket; whether the code is used up; the report when all is done; the code, if it was generated."""
 
 _CLAIM_BYTES, _TAG_BYTES = 16, 4
 
@@ -69,7 +67,6 @@ class Memory:
         patience: seconds for which to come back after a loss.
         claim: what tells the relay that a second connection of ours takes the place of the first.
         restarted: an earlier process was at it, which may have been killed before its last deeds were noted.
-        began: when the first process began, in seconds since 1970; 0 if that is not known.
         streams: what is transferred cannot be gone on with by another process.
         told: the other side knows why the conversation at hand is over.
 
@@ -90,7 +87,6 @@ class Memory:
         self.patience = patience
         self.claim: str = facts.get(CLAIM) or os.urandom(_CLAIM_BYTES).hex()
         self.restarted = CLAIM in facts
-        self.began: float = facts.get(BEGAN, 0.0)
 
     @property
     def report(self) -> Report | None:

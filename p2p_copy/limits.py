@@ -194,8 +194,8 @@ JOURNAL_INTERVAL: Final = 1.0
 """Seconds after which it does so at the latest: some 100 microseconds each time, and no flush to the disk."""
 
 JOURNAL_LATE: Final = 1.5 * JOURNAL_INTERVAL
-"""Seconds after a journal's last word in which a part may have been written to by the process that was killed. Whatever
-is written later is somebody else's, and all of the part is looked at again."""
+"""Seconds after a journal's last word in which the process that was killed may have written to a part, or put things
+into directories that it had made. What is later is somebody else's, and all of a part is looked at again then."""
 
 FSYNC_FROM: Final = 1 * MIB
 """Bytes from which a file is flushed to the disk before it gets its name; below, the cost is all fsync."""
@@ -304,9 +304,6 @@ PATIENCE: Final = 12 * 3600.0
 RETURN_AFTER: Final = (0.5, 30.0)
 """Seconds until the first try to come back, and between two tries at most; each time twice as many, give or take half
 of them, so that a thousand clients do not come back to a relay all at once."""
-
-CLOCKS_APART: Final = 3600.0
-"""Seconds by which a file server's clock may be behind: what was there longer before a transfer began is not of it."""
 
 STREAMS_AUTO: Final = 4
 """Links that a transfer has at most if nobody asked for a number: each is a connection that others could have."""

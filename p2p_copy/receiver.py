@@ -247,7 +247,6 @@ class _Receiving:
             memory.journal,
             reverify=self._reverify,
             restarted=memory.restarted,
-            since=memory.began,
             tag=memory.tag,
         )
         return Target(self._out, conflict=self._conflict, kept=kept, allowed=self._allowed)

@@ -474,7 +474,7 @@ def test_a_directory_that_is_gone_loses_its_attributes_and_no_more(
 ) -> None:
     monkeypatch.setattr(directories, "HANDLES", handles)
     top = directories.Directory.top(str(tmp_path))
-    inner = top.make("inner")
+    inner = top.make("inner", "probe")
     assert not top.attributes_lost
     inner.close()
     (tmp_path / "inner").rename(tmp_path / "elsewhere")

@@ -32,6 +32,7 @@ from p2p_copy.protocol.messages import (
     Reject,
 )
 from tests.keys import both_sessions
+from tests.machine.sides import abandon
 from tests.transfers import copy
 from tests.trees import leftovers
 
@@ -141,16 +142,25 @@ def test_a_part_that_lacks_nothing_but_its_name_gets_that(
 def test_another_name_that_brought_the_contents_is_known_again_after_a_kill(tmp_path: Path) -> None:
     """Its first name was not taken; had it not been held, it would have come once more, under one more name."""
     (tmp_path / "first").write_bytes(b"mine")
-    (tmp_path / "again").write_bytes(LARGE)
-    os.utime(tmp_path / "again", ns=(10**18, 10**18))
+    memory = str(tmp_path.parent / f"{tmp_path.name}.journal")
     first = file("first", len(LARGE))._replace(extra=Extra(named_again=True))
     again = file("again", len(LARGE))._replace(extra=Extra(original=0))
-    receiving = Receiving(tmp_path, restarted=True, conflict=Conflict.SKIP)
+    journal = Journal(memory)
+    receiving = Receiving(tmp_path, journal, conflict=Conflict.SKIP)
+    answers = receiving.hear(Page((first, again)))
+    assert [message.index for message in answers if isinstance(message, Reject)] == [0]
+    receiving.hear(FileFail(0, Reason.NOT_WANTED), Data(1, 0, LARGE), FileEnd(1, digest(LARGE)))
+    abandon(receiving.target)
+    assert journal._db is not None
+    journal._db.close()
+    journal = Journal(memory)
+    receiving = Receiving(tmp_path, journal, restarted=True, conflict=Conflict.SKIP)
     answers = receiving.hear(Page((first, again)))
     assert [message.index for message in answers if isinstance(message, Reject)] == [0]
     (holds,) = (message for message in answers if isinstance(message, Holds))
     assert [(held.index, held.size) for held in holds.files] == [(1, len(LARGE))]
     receiving.hear(FileFail(0, Reason.NOT_WANTED), FileEnd(1, digest(LARGE)))
     receiving.target.close()
+    journal.close()
     assert (receiving.incoming.files, receiving.incoming.skipped) == (1, 1)
     assert sorted(os.listdir(tmp_path)) == ["again", "first"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import time
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,8 +14,21 @@ from p2p_copy.files.kept import Kept
 from p2p_copy.files.target import Target
 from p2p_copy.incoming import Incoming
 from p2p_copy.options import Conflict
+from p2p_copy.protocol.digest import file_digest
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Accept, Entry, Holds, Kind, Message, Offer, Page
+from p2p_copy.protocol.messages import (
+    Accept,
+    Entry,
+    Holds,
+    Kind,
+    Message,
+    Offer,
+    Page,
+    Progress,
+    Reason,
+    Reject,
+    WholeFile,
+)
 from tests.keys import both_sessions
 from tests.test_malicious_sender import BAD_NAMES
 
@@ -29,13 +42,13 @@ MINE = b"what the user keeps here"
 class GoingOn:
     """A receiver that was killed and is started again, and a sender that means harm."""
 
-    def __init__(self, out: Path, since: float) -> None:
+    def __init__(self, out: Path) -> None:
         self.sender, receiver = both_sessions()
         self.sender.say(Offer("attacker/1"))
         receiver.hear(self.sender.record())
         receiver.say(Accept("r", True, True))
         self.sender.hear(receiver.record())
-        kept = Kept(Journal(None), restarted=True, since=since)
+        kept = Kept(Journal(None), restarted=True)
         self.target = Target(str(out), conflict=Conflict.REFUSE, kept=kept)
         manifest = Manifest(portable=True, key=bytes(16))
         self.incoming = Incoming(self.target, receiver, manifest, max_size=None)
@@ -59,7 +72,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def going_on(out: Path) -> Iterator[GoingOn]:
-    one = GoingOn(out, since=time.time() + 86_400)  # all that lies there is a day old when it begins
+    one = GoingOn(out)
     yield one
     one.target.close()
 
@@ -70,17 +83,41 @@ def named(name: str, file: Path) -> Entry:
 
 
 @pytest.mark.fault(67, "file of the user's")
+@pytest.mark.fault(101, "digest")
 def test_nothing_is_told_of_a_file_that_was_there_before(going_on: GoingOn, out: Path) -> None:
-    """Although the sender knows its name, its size and its time."""
+    """Although the sender knows its name, its size and its time, and it may be as new as the transfer."""
     answers = going_on.asked(named("mine", out / "mine"))
     assert [answer for answer in answers if isinstance(answer, Holds)] == [Holds(1, ())]
     assert (out / "mine").read_bytes() == MINE
 
 
-def test_what_was_made_since_then_is_held_although_it_was_not_noted(out: Path) -> None:
-    one = GoingOn(out, since=time.time())
-    (holds,) = (answer for answer in one.asked(named("mine", out / "mine")) if isinstance(answer, Holds))
-    assert [held.size for held in holds.files] == [len(MINE)]
+@pytest.mark.fault(101, "same content")
+@pytest.mark.parametrize("data", [MINE, MINE[::-1]], ids=["right", "wrong"])
+def test_a_guess_at_the_contents_of_a_file_is_answered_like_any_other(
+    going_on: GoingOn, out: Path, data: bytes
+) -> None:
+    going_on.asked(named("mine", out / "mine"))
+    going_on.sender.say(WholeFile(0, data, file_digest(data)))
+    records = going_on.incoming.take([going_on.sender.record()], 2.0)
+    answers = [message for record in records for message in going_on.sender.hear(record)]
+    said = [message for message in answers if not isinstance(message, Progress)]
+    assert said == [Reject(0, Reason.EXISTS, "mine")]
+    assert (out / "mine").read_bytes() == MINE
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+@pytest.mark.fault(101, "link")
+@pytest.mark.parametrize("target", ["mine", "other"], ids=["right", "wrong"])
+def test_a_guess_at_the_target_of_a_link_is_answered_like_any_other(tmp_path: Path, target: str) -> None:
+    (tmp_path / "out" / "top").mkdir(parents=True)
+    (tmp_path / "out" / "top" / "link").symlink_to("mine")
+    one = GoingOn(tmp_path / "out")
+    link = Entry(Kind.LINK, 1, "link", 0o777, 0, target=target)
+    answers = one.asked(Entry(Kind.DIRECTORY, 0, "top", 0o755, 0), link)
+    assert [(answer.index, answer.reason) for answer in answers if isinstance(answer, Reject)] == [
+        (1, Reason.EXISTS)
+    ]
+    assert os.readlink(tmp_path / "out" / "top" / "link") == "mine"
     one.target.close()
 
 

@@ -51,30 +51,65 @@ def move(
     directory: Directory,
     temporary: str,
     name: str,
-    there: os.stat_result,
-    intend: Callable[[str, os.stat_result], None] | None,
+    made: os.stat_result,
+    intend: Callable[[str, os.stat_result], None],
 ) -> str:
     """Give what is complete under a private name its own, or another one that the policy offers; return that.
 
-    `intend` is told of another one, and what the system says of the file (`there`), before it is given.
+    `intend` is told of a name that is free, and what the system says of what is complete (`made`), before it is given.
 
     Raises:
-        Refused: the name is taken.
+        Refused: the name is taken, or somebody has put something else in the place of what is complete.
         OSError: the file system does not do it.
 
     """
     if conflict is Conflict.OVERWRITE:
         check(conflict, directory, name)
-        directory.move_over(temporary, name)
+        move_over(directory, temporary, name, made)
         return name
+    return move_new(conflict, directory, temporary, name, made, intend)
+
+
+def move_new(
+    conflict: Conflict,
+    directory: Directory,
+    temporary: str,
+    name: str,
+    made: os.stat_result,
+    intend: Callable[[str, os.stat_result], None],
+) -> str:
+    """Do what `move` does, and replace nothing, whatever the policy."""
 
     def put(free: str) -> str:
-        if intend is not None and free != name:
-            intend(free, there)
+        if not directory.created and directory.lstat(free) is not None:
+            raise FileExistsError  # nothing is noted for a name that somebody has
+        intend(free, made)
+        _check_made(directory, temporary, made)
         directory.move_new(temporary, free)
+        _check_made(directory, free, made)
         return free
 
     return place(conflict, name, put)
+
+
+def move_over(directory: Directory, temporary: str, name: str, made: os.stat_result) -> None:
+    """Give what is complete under a private name its own, in place of what has that and is no directory.
+
+    It raises what `move` does.
+    """
+    _check_made(directory, temporary, made)
+    directory.move_over(temporary, name)
+    _check_made(directory, name, made)
+
+
+def _check_made(directory: Directory, name: str, made: os.stat_result) -> None:
+    """Refuse what somebody else has put there; nobody can in a directory that is still ours alone.
+
+    Between a look and the next call somebody still could. So another look follows when the name is given: what is not
+    ours then does not count as delivered.
+    """
+    if not directory.created and not directory.is_made(name, made):
+        raise Refused(Reason.NOT_WRITABLE)
 
 
 def check(conflict: Conflict, directory: Directory, name: str) -> None:

@@ -5,7 +5,7 @@ Rules
    A handle is opened relative to its parent's, with O_NOFOLLOW: a link at any level is never followed.
 2. At most `limits.DIRECTORY_HANDLES` handles are open. One that was closed for lack of room is opened again
    the same way, and must be the same directory; otherwise it counts as gone. It may have another number, since
-   FUSE gives it one once the kernel has forgotten it; then it must still have its name and its mode.
+   FUSE gives it one once the kernel has forgotten it; then it must still have its name, its mode and its owner.
 3. Where the system has no such calls (Windows), paths are used instead, and before each operation every
    directory from the top is looked at again: none may be a link or junction, each must be the one that was
    opened. Between look and use somebody with write access to the output could still swap one. That is less
@@ -28,11 +28,10 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from p2p_copy import limits
 from p2p_copy.files import attributes
 from p2p_copy.files.modes import ALL
+from p2p_copy.protocol.messages import Extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from p2p_copy.protocol.messages import Extra
 
 HANDLES = os.open in os.supports_dir_fd
 """Whether this system can work relative to open directories (rule 1), or only with paths (rule 3)."""
@@ -64,6 +63,9 @@ _NOT_A_DIRECTORY: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
 _NAME_SURROGATE: Final = 0x2000_0000
 """The bit of a Windows reparse tag that says: this stands for something elsewhere (links, junctions)."""
 
+_FOR_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
+"""The bits of a mode that let others write; with an access list the first one is of the most that it gives anybody."""
+
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 _Identity: TypeAlias = tuple[int, int]
@@ -90,6 +92,7 @@ class Directory:
         "_identity",
         "_mode",
         "_name",
+        "_owner",
         "_parent",
         "_pool",
         "_special_bits",
@@ -105,6 +108,7 @@ class Directory:
         self._fd = fd
         self._identity: _Identity = (status.st_dev, status.st_ino)
         self._mode = stat.S_IMODE(status.st_mode)
+        self._owner = status.st_uid
         self._special_bits = status.st_mode & _SPECIAL_BITS
         self.created = created
         self.unnoted: frozenset[str] | None = None
@@ -141,26 +145,46 @@ class Directory:
 
     # Children
 
-    def make(self, name: str) -> Directory:
-        """Create a directory that only we may enter for now, and open it."""
+    def make(self, name: str, probe: str) -> Directory:
+        """Create a directory that only we may enter for now, and open it.
+
+        `FileExistsError` if the name is taken, or if somebody has put another directory there; `probe`: see `is_ours`.
+        """
         at, fd = self._at(name)
         os.mkdir(at, 0o700, dir_fd=fd)
-        return self._open(name, created=True)
+        made = self._open(name, created=True)
+        self._close_unless_ours(made, probe)
+        return made
 
     def open(self, name: str) -> Directory:
         """Open a real directory that exists already; `NotADirectoryError` for anything else."""
         return self._open(name, created=False)
 
-    def open_own(self, name: str) -> Directory:
-        """Open a directory that we have made, to put more into it, even if its mode lets its owner do less."""
+    def open_own(self, name: str, probe: str = "", *, given_to: int | None = None) -> Directory:
+        """Open a directory that we have made, to put more into it, even if its mode lets its owner do less.
+
+        With a `probe`, see `is_ours`, it must belong to us or to the user `given_to`; else `FileExistsError`: somebody
+        has put another one there.
+        """
         try:
             directory = self.open(name)
         except PermissionError:
             self._let_in(name)
             directory = self.open(name)
+        if probe and directory._owner != given_to:
+            self._close_unless_ours(directory, probe)
         directory.created = True
         directory.unlock()
         return directory
+
+    def _close_unless_ours(self, inner: Directory, probe: str) -> None:
+        try:
+            ours = self._is_owned_by_us(inner._owner, probe)
+        except OSError:
+            ours = False
+        if not ours:
+            inner.close()
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def _let_in(self, name: str) -> None:
         """Let the owner of a directory in here enter and read it, who may not even open it. No link is followed."""
@@ -221,6 +245,46 @@ class Directory:
         """Open a file that is there, for writing. A link is never followed."""
         at, fd = self._at(name)
         return os.open(at, _REOPEN, dir_fd=fd)
+
+    def is_ours(self, status: os.stat_result, probe: str) -> bool:
+        """Return whether a file in here is like one that we make: it belongs to us, and nobody else may write to it.
+
+        Some file systems give files another owner or other modes than the program asks for: a server that does not
+        trust root, a stick that knows no owners. So where that is not plain, a file is made under the name `probe`, and
+        compared. Windows has no such owners and modes.
+        """
+        if sys.platform == "win32":
+            return True
+        for_others = status.st_mode & _FOR_OTHERS
+        if not for_others and status.st_uid == os.geteuid():
+            return True
+        made = self._try_out(probe)
+        return status.st_uid == made.st_uid and not for_others & ~made.st_mode
+
+    def _is_owned_by_us(self, owner: int, probe: str) -> bool:
+        if sys.platform == "win32" or owner == os.geteuid():
+            return True
+        return owner == self._try_out(probe).st_uid
+
+    def _try_out(self, probe: str) -> os.stat_result:
+        """Return what the system says of a new file in here."""
+        fd = self.create(probe)
+        try:
+            return os.fstat(fd)
+        finally:
+            os.close(fd)
+            self.unlink(probe)
+
+    def is_made(self, name: str, made: os.stat_result) -> bool:
+        """Return whether what has a name in here is what we have made, of which the system said this then.
+
+        It has the same owner, mode and size. Numbers of inodes would say less: FUSE may give another name another one,
+        and what is removed leaves its number to the next file.
+        """
+        there = self.lstat(name)
+        return there is not None and (
+            (there.st_uid, there.st_mode, there.st_size) == (made.st_uid, made.st_mode, made.st_size)
+        )
 
     def symlink(self, target: str, name: str) -> None:
         """Create a symbolic link; `FileExistsError` if the name is taken."""
@@ -301,9 +365,19 @@ class Directory:
         self._pool.attributes_lost |= not complete
 
     def give_link(self, name: str, extra: Extra) -> None:
-        """Give a symbolic link in here its owner."""
+        """Give a symbolic link in here its owner; nothing else, should somebody have put that in its place."""
         try:
-            complete = attributes.give_link(*self._at(name), extra)
+            if extra.owner is not None and _O_PATH:
+                at, fd = self._at(name)
+                itself = os.open(at, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+                try:
+                    complete = stat.S_ISLNK(os.fstat(itself).st_mode) and attributes.give(
+                        f"/proc/self/fd/{itself}", Extra(owner=extra.owner)
+                    )
+                finally:
+                    os.close(itself)
+            else:
+                complete = attributes.give_link(*self._at(name), extra)
         except OSError:
             complete = False
         self._pool.attributes_lost |= not complete
@@ -394,6 +468,8 @@ class Directory:
             fd = os.open(self._name, _OPEN_CHILD, dir_fd=self._parent.handle())
             try:
                 status = os.fstat(fd)
+                if status.st_uid != self._owner:
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
                 if self.created and stat.S_IMODE(status.st_mode) not in {
                     self._mode,
                     self._special_bits | 0o700,

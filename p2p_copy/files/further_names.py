@@ -125,9 +125,16 @@ class FurtherNames:
         note: Callable[..., None],
         make_way: Callable[[Item, Directory], None],
     ) -> str:
+        noted = False
+
         def intend(name: str, there: os.stat_result) -> None:
-            note(there, name=name)
-            self._kept.write()
+            nonlocal noted
+            if directory.created and name == item.entry.name:
+                self._kept.renew()
+            else:
+                noted = True
+                note(there, name=name)
+                self._kept.write()
 
         if self._known(original) is None:
             raise Refused(Reason.ORIGINAL)
@@ -140,6 +147,10 @@ class FurtherNames:
                 raise Refused(Reason.ORIGINAL)
             make_way(item, directory)
             return conflicts.move(conflict, directory, temporary, item.entry.name, there, intend)
+        except Refused:
+            if noted:
+                self._kept.unmade(item)
+            raise
         finally:
             # It is still there if it failed, or if a rename found that both names were of the same file already.
             with suppress(OSError):

@@ -96,6 +96,8 @@ class Journal:
         self._committed_at = 0.0
         self._unsaved = 0  # bytes of work since it was last due
         self._worked = False  # since the last commit
+        self._renews = False  # the next commit writes its time, whatever else there is
+        self._renewed = -math.inf  # when there was a commit last, whether it had something to write or not
         self._due_since = math.inf  # until the first work: nobody is to wait for a database before that
         if self._path and os.path.lexists(self._path):
             self._load()
@@ -242,8 +244,19 @@ class Journal:
         self._unsaved, self._due_since = 0, now
         return True
 
+    @property
+    def is_old(self) -> bool:
+        """Whether the last commit of this process is longer ago than commits are apart."""
+        return time.monotonic() - self._renewed >= limits.JOURNAL_INTERVAL
+
+    def renew(self) -> None:
+        """Commit, and at least the time."""
+        self._renews = True
+        self.commit()
+
     def commit(self) -> None:
         """Write what has gathered in memory, all or nothing; cheap if that is nothing."""
+        self._renewed = time.monotonic()
         if self._closed or self._fits_into_memory:
             return
         if self.failed is not None:
@@ -282,7 +295,7 @@ class Journal:
             self._ended.clear()
         under_way = [(key, record) for key, record in self._begun.items() if record is not None]
         changed = [(key, record) for key, record in under_way if record.changed]
-        if self._done or self._ended or changed or (self._worked and self._begun):
+        if self._done or self._ended or changed or (self._worked and self._begun) or self._renews:
             self._committed_at = time.time()
             database.write(
                 self._db or self._create(),
@@ -295,7 +308,7 @@ class Journal:
             )
             self._done.clear()
             self._ended.clear()
-        self._worked = False
+        self._worked = self._renews = False
         for key, record in under_way:
             if record.changed:
                 record.written = record.segments

@@ -4,11 +4,12 @@ The journal says what we made; the disk says what is still so. Only what both sa
 touched since, a part that is shorter than it was, an entry that the sender has changed come once more. And only what we
 made ourselves may be replaced without being asked.
 
-A name that is not a file's own is noted before the file gets it, and so is that a file of ours is about to be replaced.
-The rest of the journal's last second is lost when the process is killed. What it does not know and is all the same what
-the sender has, byte for byte, is held as well (`restarted`): nothing is left to be done. But nobody learns in that way
-what a file holds that was there before the transfer began. What the journal does not know and lies in a directory that
-we have made was made by the process that was killed (`killed`, `unnoted`), and may be replaced.
+In a directory that others may have put things into, what we make is noted before it gets its name, and so is that a
+file of ours is about to be replaced. So what the journal does not know there is somebody else's: the sender is told
+nothing of it, whatever it claims to have, and its name is taken.
+
+In a directory that we have made the rest of the journal's last second is lost when the process is killed. What the
+journal does not know there was made by that process (`killed`, `unnoted`), may be replaced, and comes again.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from p2p_copy import limits
 from p2p_copy.errors import exhausted
 from p2p_copy.files.journal import Begun, Done, key_of
+from p2p_copy.files.part import is_part
 from p2p_copy.protocol.digest import FileDigest, leaf_digest, prefix_digest
 from p2p_copy.protocol.messages import Kind
 
@@ -76,7 +78,7 @@ class Holding(NamedTuple):
 class Kept:
     """Looks up and notes what we have made.
 
-    With `reverify`, digests are those of the disk and not of the journal. The transfer began at `since`.
+    With `reverify`, digests are those of the disk and not of the journal.
 
     Attributes:
         restarted: an earlier process may have made more than the journal knows.
@@ -92,12 +94,10 @@ class Kept:
         *,
         reverify: bool = False,
         restarted: bool = False,
-        since: float = 0.0,
         tag: str = "",
     ) -> None:
         self._journal = journal
         self._reverify = reverify
-        self._since = since
         self.restarted = restarted
         self.killed = restarted and journal.done(_ALL_IS_NOTED) is None
         self.tag = tag
@@ -122,30 +122,15 @@ class Kept:
             )
             if same and done.digest and self._is_sure(key, done, directory, name):
                 return Holding(item.entry.size, done.digest, name=name)
-            return self._unnoted(item, directory)
+            return None
         begun = self._journal.begun(key)
         if begun is None or begun.identity != _said(item.entry):
-            return self._unnoted(item, directory)
+            return None
         leaves = self._good_leaves(key, begun, directory)
         if not leaves:
-            return self._unnoted(item, directory)
+            return None
         size = len(leaves) // limits.DIGEST * limits.SEGMENT
         return Holding(size, prefix_digest(leaves), leaves, _last(begun.part))
-
-    def _unnoted(self, item: Item, directory: Directory) -> Holding | None:
-        """Return what is there under a file's name, if it may be what we were killed for before it was noted."""
-        if not self.restarted:
-            return None
-        entry = item.entry
-        there = directory.lstat(entry.name)
-        if there is None or not stat.S_ISREG(there.st_mode) or there.st_size != entry.size:
-            return None
-        if abs(there.st_mtime_ns - entry.mtime_ns) > _COARSE_NS:
-            return None
-        if there.st_ctime < self._since - limits.CLOCKS_APART:
-            return None
-        digest = digest_of(directory, entry.name)
-        return Holding(entry.size, digest, name=entry.name) if digest else None
 
     def own_name(self, item: Item, directory: Directory) -> str:
         """Return the name under which an earlier link has put this entry, if it is there and nobody has changed it.
@@ -164,15 +149,6 @@ class Kept:
         if done is None or done.identity[_SAID.size :] == _INTENDED:
             return False
         return done.identity[: _SAID.size] == _said(item.entry)
-
-    def is_unnoted_link(self, item: Item, directory: Directory) -> bool:
-        """Return whether this very link is there, as a process may have made it that was killed before it was noted."""
-        if not self.restarted:
-            return False
-        name = item.entry.name
-        there = directory.lstat(name)
-        is_link = there is not None and stat.S_ISLNK(there.st_mode)
-        return is_link and directory.readlink(name) == item.entry.target
 
     def unnoted(self, above: Item | None, directory: Directory) -> frozenset[str]:
         """Return the names in a directory of what a killed process has made there and not noted.
@@ -248,10 +224,7 @@ class Kept:
         """Return the digests of the segments that a part certainly holds."""
         part = _last(begun.part)
         there = directory.lstat(part)
-        if there is None or not stat.S_ISREG(there.st_mode):
-            return b""
-        # A copy of the output shares it (`cp -al`): what is written here would be written there.
-        if there.st_nlink > 1:
+        if there is None or not is_part(directory, there, self.tag):
             return b""
         leaves = begun.leaves
         if not self._journal.of_this_boot(key):
@@ -272,6 +245,11 @@ class Kept:
     ) -> None:
         """Remember that an entry is complete, and what the disk says of it."""
         self._waiting.append((item, there, digest, name, flushed))
+
+    def unmade(self, item: Item) -> None:
+        """Forget that an entry is complete: it did not get its name after all."""
+        self.note()
+        self._journal.forget(key_of(item.path))
 
     def note(self) -> None:
         """Let the journal have what is remembered here: most transfers are done before anybody wants that."""
@@ -329,6 +307,12 @@ class Kept:
         """Make what was noted durable."""
         self.note()
         self._journal.commit()
+
+    def renew(self) -> None:
+        """Let the journal's last word be new enough to tell that what is made now, and not noted yet, is ours."""
+        if self._journal.is_old:
+            self.note()
+            self._journal.renew()
 
     def flushed(self, item: Item, segments: int) -> None:
         """Note that so many segments are on the disk, whatever happens to the power."""

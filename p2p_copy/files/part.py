@@ -42,6 +42,19 @@ def has_tag(name: str, tag: str) -> bool:
     return bool(tag) and name.startswith(names.PARTIAL_PREFIX + tag)
 
 
+def is_part(directory: Directory, status: os.stat_result, tag: str) -> bool:
+    """Return whether what the system says this of, in a directory, can be a part of this transfer, to be gone on with.
+
+    It is a file of ours that nobody else may write to. And it has no other name: a copy of the output may share it
+    (`cp -al`), and what is written here would be written there.
+    """
+    return (
+        stat.S_ISREG(status.st_mode)
+        and status.st_nlink == 1
+        and directory.is_ours(status, temporary_name(tag))
+    )
+
+
 def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: str = "") -> os.stat_result:
     """Create a file with these contents, in one stretch: between two system calls every call of ours would count.
 
@@ -52,8 +65,34 @@ def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: s
         OSError, ValueError: it cannot be created; nothing is left of it.
 
     """
+    name, there = write_new(directory, entry, data, tag)
+    at, own = directory.handle(), entry.name
+    try:
+        try:
+            os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+        except OSError:
+            directory.move_new(name, own)  # knows what else can be done
+        return there
+    finally:
+        try:  # noqa: SIM105  # `suppress` takes longer than the call
+            os.unlink(name, dir_fd=at)
+        except OSError:
+            pass
+
+
+def write_new(
+    directory: Directory, entry: Entry, data: bytes | memoryview, tag: str
+) -> tuple[str, os.stat_result]:
+    """Create a file with these contents and all attributes under a private name.
+
+    Only for systems with `directories.HANDLES`. Returns that name, and what the system says of the file.
+
+    Raises:
+        OSError, ValueError: it cannot be created; nothing is left of it.
+
+    """
     at = directory.handle()
-    own, mode, times = entry.name, entry.mode & directory.allowed, (entry.mtime_ns, entry.mtime_ns)
+    mode, times = entry.mode & directory.allowed, (entry.mtime_ns, entry.mtime_ns)
     name = temporary_name(tag)  # for an empty file, too: it shall have its time and mode when it has its name
     fd = os.open(name, directories.CREATE, 0o600, dir_fd=at)
     try:
@@ -69,19 +108,13 @@ def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: s
                 os.utime(fd, ns=times)
             except (OSError, OverflowError):
                 _set_attributes(fd, mode, entry.mtime_ns)
-            there = os.fstat(fd)
+            return name, os.fstat(fd)
         finally:
             os.close(fd)  # network file systems report here what they could not store
-        try:
-            os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
-        except OSError:
-            directory.move_new(name, own)  # knows what else can be done
-        return there
-    finally:
-        try:  # noqa: SIM105  # `suppress` takes longer than the call
+    except BaseException:
+        with suppress(OSError):
             os.unlink(name, dir_fd=at)
-        except OSError:
-            pass
+        raise
 
 
 def _write(fd: int, data: bytes | memoryview) -> None:
@@ -132,8 +165,13 @@ class Part:
         self._fd = directory.reopen(kept)
         try:
             status = os.fstat(self._fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1 or status.st_size < size:
+            if not is_part(directory, status, tag) or status.st_size < size:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            if (
+                sys.platform != "win32" and status.st_mode & 0o077
+            ):  # a process was killed when it had its mode
+                with suppress(OSError):
+                    os.fchmod(self._fd, 0o600)
             os.ftruncate(self._fd, size)
             self._at = os.lseek(self._fd, size, os.SEEK_SET)
         except BaseException:
@@ -189,13 +227,13 @@ class Part:
 
     def publish(
         self,
-        intend: Callable[[str, os.stat_result], None] | None = None,
+        intend: Callable[[str, os.stat_result], None] = lambda name, made: None,
         look_again: Callable[[], Conflict] | None = None,
     ) -> tuple[str, os.stat_result]:
         """Give the file its attributes and its name; return that, and what the system says of it.
 
-        `look_again` says what is to be done if its name is taken, once the disk has all of it. If it is taken, `intend`
-        is told of another one before it is given. After an error the part is gone.
+        `look_again` says what is to be done if its name is taken, once the disk has all of it. `intend` is told of a
+        name before that is given; see `conflicts.move`. After an error the part is gone.
 
         Raises:
             Refused: its name was taken meanwhile, or the directory takes no more files.
@@ -227,7 +265,7 @@ class Part:
             there = self._directory.lstat(self._temporary) or there
         return there
 
-    def _move(self, there: os.stat_result, intend: Callable[[str, os.stat_result], None] | None) -> str:
+    def _move(self, there: os.stat_result, intend: Callable[[str, os.stat_result], None]) -> str:
         name = conflicts.move(
             self._conflict, self._directory, self._temporary, self._entry.name, there, intend
         )

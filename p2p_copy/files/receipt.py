@@ -223,13 +223,21 @@ class ReceiptWriter:
             try:
                 self._file.flush()
                 os.fsync(self._file.fileno())
+                made = os.fstat(self._file.fileno())
                 self._file.close()
+                self._expect(self._temporary, made)
                 move = self._directory.move_over if self._replace else self._directory.move_new
                 move(self._temporary, self._name)
+                self._expect(self._name, made)
             except OSError as error:
                 self._fail(error)
         finally:
             self.discard()
+
+    def _expect(self, name: str, made: os.stat_result) -> None:
+        """Raise if somebody has put another file in the receipt's place, where others may do that."""
+        if not self._directory.is_made(name, made):
+            raise FileExistsError
 
     def discard(self) -> None:
         """Throw away what is not published. Never fails; may be called again."""

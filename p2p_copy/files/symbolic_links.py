@@ -1,6 +1,7 @@
 """How a symbolic link gets into the output directory: as it is, without a look at what it points to.
 
-It has its owner and its time before it replaces anything.
+Where others may have put things, and where it replaces something, it is made under a private name, and noted, before it
+gets its own: so it has its owner and its time, and is known to be ours.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
     from p2p_copy.files.directories import Directory
     from p2p_copy.files.kept import Kept
     from p2p_copy.protocol.manifest import Item
-    from p2p_copy.protocol.messages import Entry
 
 _NO_LINKS: Final = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
 """How file systems say that they know no symbolic links."""
@@ -58,9 +59,9 @@ def put(
                 return
             kept.intend(item, own)
             directory.unlink(own)
-        elif kept.is_unnoted_link(item, directory) or was_left(item, directory):
-            directory.unlink(name)  # its owner or its time may be missing
-        item.name = _place(item.entry, directory, conflict, kept.tag)
+        elif was_left(item, directory):
+            directory.unlink(name)
+        item.name = _place(item, directory, conflict, kept)
         if (made := directory.lstat(item.name)) is not None:
             kept.made(item, made, name=item.name, flushed=True)
     except OSError as error:
@@ -71,8 +72,9 @@ def put(
         fail(error)
 
 
-def _place(entry: Entry, directory: Directory, conflict: Conflict, tag: str) -> str:
+def _place(item: Item, directory: Directory, conflict: Conflict, kept: Kept) -> str:
     """Create the link under a name that the policy offers; return that."""
+    entry = item.entry
 
     def make(free: str) -> str:
         directory.symlink(entry.target, free)
@@ -82,16 +84,33 @@ def _place(entry: Entry, directory: Directory, conflict: Conflict, tag: str) -> 
             directory.set_time(free, entry.mtime_ns)
         return free
 
+    noted = False
+
+    def intend(free: str, made: os.stat_result) -> None:
+        nonlocal noted
+        noted = True
+        kept.made(item, made, name=free, flushed=True)
+        kept.write()
+
     there = directory.lstat(entry.name) if conflict is Conflict.OVERWRITE else None
-    if there is None:
+    if there is None and directory.created:
+        kept.renew()
         return conflicts.place(conflict, entry.name, make)
-    if stat.S_ISDIR(there.st_mode):
+    if there is not None and stat.S_ISDIR(there.st_mode):
         raise Refused(Reason.EXISTS)
-    temporary = make(temporary_name(tag))
+    temporary = make(temporary_name(kept.tag))
     try:
-        directory.move_over(temporary, entry.name)
-    except OSError:
+        made = directory.lstat(temporary)
+        if made is None or not stat.S_ISLNK(made.st_mode):
+            raise Refused(Reason.NOT_WRITABLE)
+        if there is None:
+            return conflicts.move_new(conflict, directory, temporary, entry.name, made, intend)
+        conflicts.move_over(directory, temporary, entry.name, made)
+        return entry.name
+    except Refused:
+        if noted:
+            kept.unmade(item)
+        raise
+    finally:
         with suppress(OSError):
             directory.unlink(temporary)
-        raise
-    return entry.name

@@ -14,9 +14,10 @@ Not for several threads at once.
 from __future__ import annotations
 
 import stat
+from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from p2p_copy import limits
 from p2p_copy.files import attributes, conflicts, directories, further_names, leftovers, symbolic_links
@@ -25,12 +26,13 @@ from p2p_copy.files.journal import Journal
 from p2p_copy.files.kept import Holding, Kept
 from p2p_copy.files.modes import ALL
 from p2p_copy.files.output import open_output
-from p2p_copy.files.part import Part, put_new, temporary_name
+from p2p_copy.files.part import Part, put_new, temporary_name, write_new
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Preserved, Reason
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -38,6 +40,16 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.manifest import Item
 
 __all__ = ["Holding", "Kept", "Part", "Refused", "Target"]
+
+
+class _Unnamed(NamedTuple):
+    """A small file that is complete under a private name."""
+
+    item: Item
+    directory: Directory
+    policy: Conflict
+    temporary: str
+    made: os.stat_result
 
 
 class Target:
@@ -139,19 +151,25 @@ class Target:
         """Enter a directory that an earlier link of this transfer made, if it is there."""
         if not (name := self.kept.own_name(item, parent)):
             return None
+        owner = item.entry.extra.owner if item.entry.extra is not None else None
+        given_to = attributes.ids_of(owner)[0] if owner is not None else None
         try:
-            return parent.open_own(name)
+            return parent.open_own(name, temporary_name(self.kept.tag), given_to=given_to)
         except NotADirectoryError:  # it was none at the sender, either
             parent.unlink(name)
-            return None
+        except FileExistsError:  # somebody has put another one there, which is none of ours
+            pass
+        return None
 
     def _make_or_open(self, item: Item, parent: Directory) -> Directory:
         name = item.entry.name
 
         def make(free: str) -> Directory:
-            if not parent.created and parent.lstat(free) is None:
+            if parent.created:
+                self.kept.renew()
+            elif parent.lstat(free) is None:
                 self.kept.intend(item, free)  # or nobody would know whose it is, were we killed now
-            return parent.make(free)
+            return parent.make(free, temporary_name(self.kept.tag))
 
         try:
             return make(name)
@@ -159,9 +177,11 @@ class Target:
             if self._was_left(item, parent):
                 parent.unlink(name)
                 return make(name)
+            if parent.created and self.kept.restarted:  # nobody else has put anything there
+                with suppress(NotADirectoryError, FileExistsError):
+                    return parent.open_own(name, temporary_name(self.kept.tag))
             with suppress(NotADirectoryError):
-                ours = parent.created and self.kept.restarted  # nobody else has put anything there
-                return parent.open_own(name) if ours else parent.open(name)
+                return parent.open(name)
         # To skip is to leave one file as it is; a whole tree that has no place is missing.
         policy = Conflict.REFUSE if self._conflict is Conflict.SKIP else self._conflict
         return conflicts.place(policy, name, make, ending=False)
@@ -241,7 +261,14 @@ class Target:
         policy = self._check(item, directory)
         try:
             if holding is not None:
-                part = Part(directory, item.entry, policy, kept=holding.part, size=holding.size)
+                part = Part(
+                    directory,
+                    item.entry,
+                    policy,
+                    tag=self.kept.tag,
+                    kept=holding.part,
+                    size=holding.size,
+                )
             else:
                 self._remove_part(item, directory)
                 part = Part(directory, item.entry, policy, tag=self.kept.tag)
@@ -270,17 +297,29 @@ class Target:
         assert item.digest is not None, "a file that is complete has one"
         note = partial(self.kept.made, item, digest=item.digest, flushed=item.entry.size >= limits.FSYNC_FROM)
 
+        directory = self._parent(item)
+        noted = False
+
         def intend(name: str, there: os.stat_result) -> None:
-            note(there, name=name)  # or it would come again under one more name, were we killed now
-            self.kept.write()
+            nonlocal noted
+            if directory.created and name == item.entry.name:
+                self.kept.renew()
+            else:
+                noted = True
+                note(there, name=name)  # or it would be somebody else's, were we killed now
+                self.kept.write()
 
         def look_again() -> Conflict:
-            directory = self._parent(item)
             policy = self._check(item, directory)  # what had its name may be somebody else's by now
             self._make_way(item, directory)
             return policy
 
-        item.name, there = part.publish(intend, look_again)
+        try:
+            item.name, there = part.publish(intend, look_again)
+        except Refused:
+            if noted:
+                self.kept.unmade(item)
+            raise
         note(there, name=item.name)
         self._names.note(item, there)
 
@@ -306,6 +345,44 @@ class Target:
             NoSpace, OutputNotWritable: no more can be written at all.
 
         """
+        for _, refused in self.put_files([(item, data)]):
+            if refused is not None:
+                raise refused
+
+    def put_files(
+        self, files: Sequence[tuple[Item, bytes | memoryview]]
+    ) -> Iterator[tuple[Item, Refused | None]]:
+        """Create files of which all is here; yield each, and why it cannot be there.
+
+        Where others may have put things, a file is noted before it gets its name: those of one call all at once.
+
+        Raises:
+            NoSpace, OutputNotWritable: no more can be written at all.
+
+        """
+        unnamed: deque[_Unnamed] = deque()
+        try:
+            for item, data in files:
+                try:
+                    one = self._put(item, data)
+                except Refused as refused:
+                    yield item, refused
+                else:
+                    if one is None:
+                        yield item, None
+                    else:
+                        unnamed.append(one)
+            if unnamed:
+                self.kept.write()
+            while unnamed:
+                one = unnamed.popleft()
+                yield one.item, self._name(one)
+        finally:
+            for one in unnamed:
+                self._drop(one)
+
+    def _put(self, item: Item, data: bytes | memoryview) -> _Unnamed | None:
+        """Create a file; return it if it has no name yet, and is to be noted before it gets one."""
         directory = self._parent(item)
         policy = self._check(item, directory)
         assert item.digest is not None, "a file that is complete has one"
@@ -313,6 +390,11 @@ class Target:
             try:
                 self._remove_part(item, directory)
                 self._make_way(item, directory)
+                if not directory.created:
+                    temporary, made = write_new(directory, item.entry, data, self.kept.tag)
+                    self.kept.made(item, made, item.digest, item.entry.name, flushed=False)
+                    return _Unnamed(item, directory, policy, temporary, made)
+                self.kept.renew()
                 there = put_new(directory, item.entry, data, self.kept.tag)
             except FileExistsError:
                 if policy is not Conflict.RENAME:
@@ -320,9 +402,9 @@ class Target:
             except (OSError, ValueError) as error:
                 fail(error)
             else:
-                self.kept.made(item, there, item.digest, flushed=False)
+                self.kept.made(item, there, item.digest, item.entry.name, flushed=False)
                 self._names.note(item, there)
-                return
+                return None
         part = self._open(item)
         try:
             if data:
@@ -330,6 +412,38 @@ class Target:
             self._publish(item, part)
         finally:
             part.discard()
+        return None
+
+    def _name(self, one: _Unnamed) -> Refused | None:
+        """Give a file that is noted its name; return why it cannot have one."""
+        item = one.item
+
+        def intend(name: str, there: os.stat_result) -> None:
+            if name != item.entry.name:
+                self.kept.made(item, there, item.digest or b"", name, flushed=False)
+                self.kept.write()
+
+        try:
+            item.name = conflicts.move_new(
+                one.policy, one.directory, one.temporary, item.entry.name, one.made, intend
+            )
+        except Refused as refused:
+            self._drop(one)
+            return refused
+        except (OSError, ValueError) as error:
+            self._drop(one)
+            try:
+                fail(error)
+            except Refused as refused:
+                return refused
+        self._names.note(item, one.made)
+        return None
+
+    def _drop(self, one: _Unnamed) -> None:
+        """Throw away a file that gets no name."""
+        with suppress(OSError):
+            one.directory.unlink(one.temporary)
+        self.kept.unmade(one.item)
 
     def _check(self, item: Item, directory: Directory) -> Conflict:
         """Return what is to be done if the name of a file is taken, unless it may not be taken and is.

@@ -73,6 +73,9 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     99: ("head",),
     100: ("log and metric",),
     # What a peer or a neighbour can learn, or put in the way
+    101: ("digest", "same content", "link", "killed"),
+    102: ("part", "part that others may write to", "directory"),
+    103: ("before the name", "after the name", "hard link", "symbolic link"),
     104: ("id", "key", "listing", "resume"),
     105: ("state directory",),
     # What clients are told, by whomever
