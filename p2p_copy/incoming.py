@@ -209,7 +209,7 @@ class Incoming:
             raise PeerMisbehaved("The other side omits more than it may name.")
         self._omitted += 1
         wanted = self._selection.leads if message.directory else self._selection.takes
-        if self._selection.everything or wanted(message.path):
+        if self._selection.everything or wanted(_for_patterns(message.path)):
             self._count_wanted()
             self.failures += 1
             self.problems.append((shown(message.path), message.reason))
@@ -466,3 +466,9 @@ class Incoming:
         """Tell both sides' receipts that a directory was never made, since nothing in it was wanted."""
         self.unmade(directory.index)
         self._answer(Reject(directory.index, Reason.UNMADE, ""))
+
+
+def _for_patterns(path: str) -> str:
+    """Return as much of a path as an entry's may have: patterns take their time, and more cannot be matched in vain."""
+    parts = path.split("/", limits.MAX_DEPTH)[: limits.MAX_DEPTH]
+    return "/".join(part[: limits.MAX_NAME] for part in parts)

@@ -10,6 +10,7 @@ from hypothesis import given, strategies as st
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerFailed, PeerMisbehaved, TooMuch
+from p2p_copy.incoming import _for_patterns
 from p2p_copy.protocol import wire
 from p2p_copy.protocol.messages import (
     Entry,
@@ -214,3 +215,18 @@ async def test_an_entry_is_rejected_once(source: Path) -> None:
     one = await by_receiver(source, refuse)
     assert isinstance(one.outcome, PeerMisbehaved)
     assert "refuses more entries than were named" in str(one.outcome)
+
+
+@pytest.mark.fault(109, "patterns")
+async def test_of_a_path_that_is_too_long_for_an_entry_only_the_beginning_is_held_against_patterns(
+    tmp_path: Path,
+) -> None:
+    """Three `**` could be anywhere in it. What is left out with all that is in it is left out all the same."""
+    assert _for_patterns("no/" + "a/" * 3000) == "/".join(["no", *["a"] * (limits.MAX_DEPTH - 1)])
+    assert _for_patterns("a/" + "b" * 5000) == "a/" + "b" * limits.MAX_NAME
+    assert _for_patterns("a/b") == "a/b"
+    endless = [Omitted("a/" * 4000, Reason.TOO_DEEP)] * 10
+    one = await by_sender(
+        tmp_path / "out", [*endless, FileEnd(9, bytes(32))], exclude="**/a/**/a/**/a/**/a/**/b"
+    )
+    assert isinstance(one.outcome, PeerMisbehaved)

@@ -82,7 +82,7 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     106: ("odd JSON", "escapes", "dripping answer", "endless answer"),
     107: ("wrong values", "missing facts", "no facts"),
     108: ("names as lines", "names in other lines", "totals"),
-    109: ("messages of a record", "answers of a record", "entries", "omitted numbers"),
+    109: ("messages of a record", "answers of a record", "entries", "omitted numbers", "patterns"),
     110: ("umask", "receipts", "default access list"),
 }  # fmt: skip
 """Numbers, and what each of them names."""

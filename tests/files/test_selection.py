@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given, strategies as st
+from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files import source
@@ -196,3 +199,35 @@ def test_a_directory_that_the_consumer_does_not_want_is_not_walked_on(top: Path)
             seen.append(one.inner_path)
             one.pruned = one.inner_path == "tree/src"
     assert seen == ["tree", "tree/src"]
+
+
+# What a sender may name to keep a receiver busy
+
+
+@pytest.mark.fault(109, "patterns")
+@pytest.mark.parametrize(
+    "pattern", ["*a" * 12 + "b", "*?" * 12 + "b", "*[a-c]" * 12 + "d", "x/**/" + "*a" * 12 + "b"]
+)
+def test_a_name_that_nearly_matches_takes_no_time(pattern: str) -> None:
+    """If all ways to share it out among the stars were tried, this would last for years."""
+    selection = Selection(only=pattern)
+    for path in ("a" * 255, "/".join(["x", *["a" * 63] * 63])):
+        assert not selection.takes(path)
+
+
+@given(
+    pattern=st.text(st.sampled_from("ab*?/.[]!\\"), min_size=1, max_size=9),
+    path=st.lists(st.text(st.sampled_from("ab.[*"), min_size=1, max_size=6), min_size=1, max_size=4).map(
+        "/".join
+    ),
+    directory=st.booleans(),
+)
+def test_patterns_mean_what_they_mean_in_the_library(pattern: str, path: str, *, directory: bool) -> None:
+    try:
+        selection = Selection(only=pattern)
+    except UsageError:
+        return
+    regex = GitIgnoreSpecPattern(pattern).regex
+    assert regex is not None
+    if not re.search(r"(?<!\\)\[", pattern) and not pattern.startswith("!"):  # there a class may match a `/`
+        assert selection.takes(path, directory=directory) == bool(regex.match(path + "/" * directory))
