@@ -39,10 +39,10 @@ MAX_RECORD_HOLES: Final = 256 * MIB
 """Bytes of all holes that one record tells of: they cost the sender next to nothing, and the receiver up to a quarter
 of a second of hashing zeros before it looks up again."""
 
-MAX_RECORD_MESSAGES: Final = 2048
+MAX_RECORD_MESSAGES: Final = 1024
 """Messages of one record; a page counts as many as it has entries and extended attributes. A record's content holds
-116,000 of the shortest, which compress to a hundred bytes: so few cost whoever hears them some 10 milliseconds, and
-680 small files for each record cost no more than 5,000."""
+116,000 of the shortest, which compress to a hundred bytes: so few cost whoever hears them some 5 milliseconds, and each
+of 340 small files for each record costs no more than each of 5,000."""
 
 REKEY_RECORDS: Final = 2**22
 """Records under one key. RFC 8446 section 5.5 allows 2**24.5 full TLS records for AES-GCM; ours are longer."""

@@ -143,6 +143,7 @@ async def test_a_choice_as_text_is_heeded(here: Path, tmp_path: Path) -> None:
         ("receive", {"preserve": "x"}, "'hard-links', 'xattrs', 'owner'"),
         ("receive", {"streams": 0}, "from 1 to 16"),
         ("receive", {"max_size": -1}, "0 or more"),
+        ("receive", {"max_files": 0}, "1 or more"),
     ],
 )
 async def test_what_is_no_choice_is_refused_at_once_with_all_that_are(

@@ -63,8 +63,10 @@ def streams_of(_type: object, tokens: Sequence[Any]) -> int:
 def files_of(_type: object, tokens: Sequence[Any]) -> int:
     """Return the number of files that an option's value means."""
     (token,) = tokens
-    if token.value.isascii() and token.value.isdecimal() and 1 <= int(token.value) <= limits.MAX_ENTRIES:
-        return int(token.value)
+    text = token.value
+    few = len(text) <= len(str(limits.MAX_ENTRIES))  # of very many digits Python makes no number
+    if few and text.isascii() and text.isdecimal() and 1 <= int(text) <= limits.MAX_ENTRIES:
+        return int(text)
     raise wrong(token, f"it is a number from 1 to {limits.MAX_ENTRIES}")
 
 

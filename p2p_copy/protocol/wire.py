@@ -8,7 +8,7 @@ texts are UTF-8 behind a u16 length. `decode` either returns every message of a 
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
@@ -84,18 +84,20 @@ def encode(message: Message) -> tuple[bytes | memoryview, ...]:
 
 def weight(message: Message) -> int:
     """Return as how many messages of `limits.MAX_RECORD_MESSAGES` a message counts."""
-    match message:
-        case Page() | Preview():
-            return 1 + sum(1 + len(entry.extra.xattrs) if entry.extra else 1 for entry in message.entries)
-        case Holds():
-            return 1 + len(message.files)
-        case WholeFile():
-            return 2
-        case _:
-            return 1
+    weigh = _HEAVY.get(type(message))
+    return 1 if weigh is None else weigh(message)
 
 
-_HEAVY: Final = frozenset({Page, Preview, Holds})
+def _weight_of_entries(message: Page | Preview) -> int:
+    return 1 + sum(1 + len(entry.extra.xattrs) if entry.extra else 1 for entry in message.entries)
+
+
+_HEAVY: Final[dict[type, Callable[[Any], int]]] = {
+    Page: _weight_of_entries,
+    Preview: _weight_of_entries,
+    Holds: lambda message: 1 + len(message.files),
+    WholeFile: lambda _: 2,
+}
 """Messages that count as more than one."""
 
 
@@ -134,7 +136,7 @@ def decode(content: bytes | memoryview) -> list[Message]:
             holes += message.size
             if holes > limits.MAX_RECORD_HOLES:
                 raise PeerMisbehaved("The other side sent larger holes than a record may have.")
-        count += weight(message) if type(message) in _HEAVY else 1
+        count += weight(message)
         messages.append(message)
         at += length
     if count > limits.MAX_RECORD_MESSAGES:

@@ -103,6 +103,7 @@ def test_no_configuration_file_is_needed() -> None:
         ('[receive]\non-conflict = "never"', "never"),
         ("[receive]\nwait = 0", "wait"),
         ('[receive]\nmax-size = "many"', "max-size"),
+        ("[receive]\nmax-files = true", "max-files"),
     ],
 )
 def test_a_wrong_file_is_an_error_that_names_file_and_key(text: str, said: str) -> None:
@@ -154,6 +155,7 @@ def test_a_code_in_the_file_gives_way_to_every_other(monkeypatch: pytest.MonkeyP
         ("patience", "1h30m", 5400),
         ("max-size", "1.5G", 3 << 29),
         ("max-size", "1MB", 10**6),
+        ("max-files", "1000", 1000),
     ],
 )
 def test_times_and_sizes_of_a_client_have_one_form(option: str, text: str, expected: float) -> None:
@@ -191,6 +193,9 @@ def test_times_and_rates_of_a_relay_have_the_same_form(option: str, text: str, e
     [
         ("max-size", "-1", "1.5G"),
         ("max-size", "1 000", "1.5G"),
+        ("max-files", "0", "a number from 1 to"),
+        ("max-files", "1e3", "a number from 1 to"),
+        ("max-files", "9" * 5000, "a number from 1 to"),
         ("wait", "1h30", "1h30m"),
         ("wait", "0", "wait"),
         ("deadline", "25:00", "no clock"),

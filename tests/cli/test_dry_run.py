@@ -48,7 +48,14 @@ def test_what_could_not_be_sent_is_known_beforehand(tree: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "code"), [((), 0), (("--max-size", "1K"), TooMuch.exit_code), (("--only", "deep"), 0)]
+    ("words", "code"),
+    [
+        ((), 0),
+        (("--max-size", "1K"), TooMuch.exit_code),
+        (("--max-files", "2"), TooMuch.exit_code),
+        (("--max-files", "3"), 0),
+        (("--only", "deep"), 0),
+    ],
 )
 def test_a_receiver_looks_and_the_sender_waits_on(
     relay: str, tree: Path, tmp_path: Path, words: tuple[str, ...], code: int
