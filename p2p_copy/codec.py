@@ -50,7 +50,7 @@ class Codec(WSConnection):
         kind: client or server.
         max_message: bytes of the longest message; a longer one is refused by its header, with code 1009.
         early: a smaller limit that holds until `trust` is called.
-        piece: bytes from which a part of a binary message is handed over without its rest.
+        piece: bytes from which a part of a message is handed over without its rest.
 
     Attributes:
         inbox: where messages go.
@@ -140,7 +140,7 @@ class Codec(WSConnection):
                 if message.opcode is Opcode.BINARY:
                     self.inbox.put(Piece(message.payload, message.last))
                 elif message.opcode is Opcode.TEXT:
-                    self.inbox.put(Piece(message.payload.decode()))
+                    self.inbox.put(Piece(message.payload, message.last, is_text=True))
                 elif message.opcode is Opcode.CLOSE:
                     self.closed = frames.read_close(message.payload)
                     break
@@ -213,19 +213,16 @@ class Codec(WSConnection):
         if self._state is not ConnectionState.OPEN:
             raise LocalProtocolError(f"a message while {self._state}")
         buffers: list[Buffer | Parcel] = []
-        for data, last in pieces:
-            opcode = Opcode.TEXT if isinstance(data, str) else Opcode.BINARY
+        for data, last, is_text in pieces:
+            opcode = Opcode.TEXT if is_text else Opcode.BINARY
             if self._begun:
                 opcode = Opcode.CONTINUATION
             self._begun = not last
             if isinstance(data, Parcel):
                 buffers += [frames.header(opcode, data.size, None, last=last), data]
                 continue
-            payload = data.encode() if isinstance(data, str) else data
-            unmasked = self.client and opcode is not Opcode.TEXT and len(payload) >= limits.UNMASKED
-            buffers += frames.buffers(
-                opcode, payload, frames.NO_MASK if unmasked else self._mask(), last=last
-            )
+            unmasked = self.client and not is_text and len(data) >= limits.UNMASKED
+            buffers += frames.buffers(opcode, data, frames.NO_MASK if unmasked else self._mask(), last=last)
         return buffers
 
     def _mask(self) -> bytes | None:

@@ -16,13 +16,20 @@ class Piece(NamedTuple):
     """A message, or a part of one.
 
     Attributes:
-        data: bytes, or text, which is always whole; or a parcel that stands for bytes, on a link with a duct.
+        data: bytes; or a parcel that stands for bytes, on a link with a duct.
         last: whether the message ends with it.
+        is_text: whether the message is text; its bytes are UTF-8, and a piece may end inside a character.
 
     """
 
-    data: bytes | str | Parcel
+    data: bytes | Parcel
     last: bool = True
+    is_text: bool = False
+
+    @classmethod
+    def whole(cls, message: bytes | str) -> Piece:
+        """Return a message as one piece."""
+        return cls(message.encode(), is_text=True) if isinstance(message, str) else cls(message)
 
 
 class Inbox:

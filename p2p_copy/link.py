@@ -128,11 +128,14 @@ class Link(ObjectStream[bytes | str]):
         """
         while True:
             await self._filled()
-            data = self._inbox.take().data
+            data, _, is_text = self._inbox.take()
             assert not isinstance(data, Parcel), "parcels are pieces"
-            if self.parts is None or not isinstance(data, str) or not self.parts(data):
+            if not is_text:
                 return data
-            self.aside = data
+            text = data.decode()
+            if self.parts is None or not self.parts(text):
+                return text
+            self.aside = text
 
     async def receive_pieces(self) -> list[Piece]:
         """Return all that has come; in every other respect it is `receive`."""
@@ -153,7 +156,7 @@ class Link(ObjectStream[bytes | str]):
             ClosedResourceError: it was closed from this side.
 
         """
-        await self.send_pieces((Piece(item),))
+        await self.send_pieces((Piece.whole(item),))
 
     async def send_pieces(self, pieces: Iterable[Piece]) -> None:
         """Send messages, the last of which may go on with the next call; in every other respect it is `send`."""
@@ -369,7 +372,7 @@ async def accept(
         stream: from the client; closed at the end.
         max_message: bytes of the longest message; a longer one ends the link with close code 1009.
         early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
-        piece: bytes from which a part of a binary message is received without its rest.
+        piece: bytes from which a part of a message is received without its rest, as `receive_pieces` does.
         head: bytes that were read from the stream before and belong to the request.
         patience: seconds that one send may take, a pong or a close frame included, until `Link.allow` is called.
         pace: is told how many frames have come since it was told last, control frames and fragments included, or how

@@ -23,7 +23,7 @@ def opened() -> tuple[Codec, Codec]:
 
 
 def said(codec: Codec, message: bytes | str) -> list[bytes]:
-    return [buffer for buffer in codec.say([Piece(message)]) if isinstance(buffer, bytes)]
+    return [buffer for buffer in codec.say([Piece.whole(message)]) if isinstance(buffer, bytes)]
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_long_binary_messages_of_clients_have_a_mask_of_zeros_and_no_others(
     assert (head[-4:] != NO_MASK) is is_masked
     server.receive_data(head + payload)
     server.inbox.show()
-    assert server.inbox.take() == (message, True)
+    assert server.inbox.take() == Piece.whole(message)
 
 
 def test_a_server_masks_nothing() -> None:

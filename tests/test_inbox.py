@@ -13,14 +13,14 @@ from tests.websocket import virtual_time
 
 async def test_pieces_come_out_in_order_and_then_comes_the_end() -> None:
     inbox = Inbox()
-    for text in "abc":
-        inbox.put(Piece(text))
+    for number in (b"a", b"b", b"c"):
+        inbox.put(Piece(number))
     inbox.end()
     inbox.show()
     assert await inbox.filled()
-    assert inbox.take() == ("a", True)
+    assert inbox.take() == Piece(b"a")
     assert await inbox.filled()
-    assert inbox.take_all() == [("b", True), ("c", True)]
+    assert inbox.take_all() == [Piece(b"b"), Piece(b"c")]
     assert not await inbox.filled()
 
 

@@ -40,13 +40,13 @@ async def test_a_long_message_comes_in_pieces_to_whoever_wants_them() -> None:
         for start, end in ((0, 108), (108, 600), (600, None)):
             await client.raw(whole[start:end])
             (piece,) = await link.receive_pieces()
-            assert piece == (bytes((end or len(whole)) - max(start, 8)), end is None)
+            assert piece == Piece(bytes((end or len(whole)) - max(start, 8)), end is None)
         await client.send("text")
         await client.send(b"short")
         heard: list[Piece] = []
         while len(heard) < 2:
             heard += await link.receive_pieces()
-        assert heard == [("text", True), (b"short", True)]
+        assert heard == [Piece(b"text", is_text=True), Piece(b"short")]
 
 
 @virtual_time()
@@ -58,7 +58,7 @@ async def test_pieces_make_one_message_at_the_other_end_and_a_ping_may_come_betw
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.ping)
             await trio.testing.wait_all_tasks_blocked()
-            nursery.start_soon(link.send_pieces, [Piece(b"three"), Piece("four")])
+            nursery.start_soon(link.send_pieces, [Piece(b"three"), Piece.whole("four")])
             assert await client.message() == b"two three"
             assert await client.message() == "four"
 

@@ -2,11 +2,13 @@
 
 A message is handed over whole, its fragments joined; or, for a relay, in pieces as they come. What is refused is
 refused by its header, before any of its payload is kept: a message costs its receiver no more than the bytes that
-were sent of it, and a frame that would go over the limit costs nothing.
+were sent of it, and a frame that would go over the limit costs nothing. Text is checked as it comes and stays bytes:
+as a `str` it would be four times as large for the sake of one character beyond the BMP.
 """
 
 from __future__ import annotations
 
+import codecs
 import math
 import struct
 from enum import IntEnum
@@ -57,6 +59,9 @@ _MAX_CONTROL: Final = 125
 _PIECES: Final = 64
 """Pieces that are kept before they become one: a message that comes byte by byte must not cost an object for each."""
 
+_CHECKED: Final = 16 * limits.KIB
+"""Bytes of text that are checked at once: Python checks them by decoding, into four times as many at most."""
+
 _CODE: Final = struct.Struct(">H")
 _DEFINED_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
 
@@ -70,7 +75,7 @@ class FrameError(Exception):
 
 
 class Message(NamedTuple):
-    """A message or a piece of one, or a control frame. Text is whole, and still UTF-8, checked.
+    """A message or a piece of one, or a control frame. Text is UTF-8, checked; a piece may end inside a character.
 
     Attributes:
         opcode: what it is; a piece has that of its message.
@@ -123,7 +128,7 @@ class Decoder:
     Args:
         masked: whether frames must be masked: a server's decoder says yes, a client's says no.
         max_message: bytes of the longest message; may be changed between messages.
-        piece: bytes from which a part of a binary message is handed over without its rest.
+        piece: bytes from which a part of a message is handed over without its rest.
 
     Attributes:
         frames: how many frames have begun; anybody may set it back.
@@ -151,6 +156,7 @@ class Decoder:
         self.here = 0
         self._size = 0  # of that message, as far as headers have told
         self._kind: Opcode | None = None  # of that message, once it has begun
+        self._cut = b""  # the last bytes of its text so far, if a character ends behind them
         self._fragments = 0
 
     def feed(self, data: bytes) -> Iterator[Message]:
@@ -174,8 +180,9 @@ class Decoder:
             if not self._left:
                 self._left = -1
                 message = self._end()
-            if message is None and self.here >= self._piece and self._kind is not Opcode.TEXT:
-                message = Message(Opcode.BINARY, self._joined(), last=False)
+            if message is None and self.here >= self._piece:
+                assert self._kind is not None, "set by the header"
+                message = Message(self._kind, self._joined(), last=False)
             if message is not None:
                 self.taken = at
                 yield message
@@ -216,6 +223,8 @@ class Decoder:
         else:
             # A view holds all that came with it, so it must be most of that: a message costs what was sent of it.
             parts.append(piece if 2 * len(piece) >= came else bytes(piece))
+        if parts is self._message and self._kind is Opcode.TEXT:
+            self._check_text(parts[-1])
         if len(parts) == _PIECES:
             parts[:] = [b"".join(parts)]
         self._left -= len(piece)
@@ -288,9 +297,19 @@ class Decoder:
         payload = self._joined()
         opcode, self._kind = self._kind, None
         self._size = self._fragments = 0
-        if opcode is Opcode.TEXT:
-            _check_utf8(payload)
+        if self._cut:
+            raise FrameError(NOT_UTF8, "text ends inside a character")
         return Message(opcode, payload)
+
+    def _check_text(self, text: bytes | memoryview) -> None:
+        """Check what comes next of a text message (section 8.1). It may end inside a character; the message may not."""
+        for at in range(0, len(text), _CHECKED):
+            part = self._cut + bytes(text[at : at + _CHECKED])
+            try:
+                _, checked = codecs.utf_8_decode(part, "strict", False)
+            except UnicodeDecodeError:
+                raise FrameError(NOT_UTF8, "text is not UTF-8") from None
+            self._cut = part[checked:]
 
     def _joined(self) -> bytes:
         """Take what is here of the message. What came in one piece is not copied again."""
@@ -323,12 +342,7 @@ def read_close(payload: bytes) -> tuple[int, str]:
     (code,) = _CODE.unpack_from(payload)
     if code not in _DEFINED_CODES and not 3000 <= code < 5000:
         raise FrameError(PROTOCOL_ERROR, "a close frame has a code that nobody may send")
-    _check_utf8(payload[2:])
-    return code, payload[2:].decode()
-
-
-def _check_utf8(payload: bytes) -> None:
     try:
-        payload.decode()
+        return code, payload[2:].decode()
     except UnicodeDecodeError:
-        raise FrameError(NOT_UTF8, "text is not UTF-8") from None
+        raise FrameError(NOT_UTF8, "the reason of a close frame is not UTF-8") from None

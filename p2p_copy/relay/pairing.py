@@ -77,7 +77,7 @@ class Usage:
 
     Attributes:
         outcome: how it ended.
-        from_sender, from_receiver: bytes received from each side; a character of text counts as one.
+        from_sender, from_receiver: bytes of messages received from each side.
         seconds: from pairing to the end of both links.
         peak: most handfuls in flight in one direction.
 
@@ -138,7 +138,7 @@ class _Side:
         if not self.listens or movement == self.heard or not other.whole or other.channel is None:
             return
         with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-            other.channel.send_nowait([Piece(rendezvous.encode(movement))])
+            other.channel.send_nowait([Piece.whole(rendezvous.encode(movement))])
             other.in_flight += 1
             self.heard = movement
 
@@ -273,10 +273,10 @@ class Pairing:
             try:
                 while True:
                     handful = await source.link.receive_pieces()
-                    if not self._text_allowed and any(isinstance(data, str) for data, _ in handful):
+                    if not self._text_allowed and any(piece.is_text for piece in handful):
                         self._end(source.misbehaved, source)
                         return
-                    cost = sum(len(data) for data, _ in handful)
+                    cost = sum(len(piece.data) for piece in handful)
                     if not self._flow.spend(cost):
                         self._end(Outcome.QUOTA_USED)
                         return
@@ -305,7 +305,7 @@ class Pairing:
     ) -> None:
         async with channel:
             if target.greeting is not None:
-                await self._deliver(target, [Piece(target.greeting)])
+                await self._deliver(target, [Piece.whole(target.greeting)])
             target.link.allow(limits.RELAY_WRITE_PROGRESS)
             async for handful in channel:
                 await self._deliver(target, handful)

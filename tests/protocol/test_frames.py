@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, Pong, TextMessage
 
@@ -142,8 +142,7 @@ def test_we_refuse_what_wsproto_refuses(garbage: bytes) -> None:
                     frames.read_close(one.payload)
         except FrameError:
             return
-        # wsproto checks text as it comes, we check it when it is whole: only a cut text may pass here.
-        assert garbage[0] & 0x0F in (Opcode.TEXT, Opcode.CONTINUATION, Opcode.PING, Opcode.PONG, Opcode.CLOSE)
+        assert garbage[0] & 0x0F in (Opcode.CONTINUATION, Opcode.PING, Opcode.PONG, Opcode.CLOSE)
 
 
 def test_fragments_are_joined_and_controls_come_between() -> None:
@@ -318,16 +317,65 @@ def test_pieces_make_up_the_messages_however_the_bytes_come(
     part = b""
     for start, end in pairwise([0, *sorted(cuts), len(wire)]):
         for one in decoder.feed(wire[start:end]):
-            if one.opcode is not Opcode.BINARY:
+            if one.opcode not in (Opcode.BINARY, Opcode.TEXT):
                 assert one.last
                 whole.append(one)
                 continue
             part += one.payload
             assert one.last or len(one.payload) >= piece
             if one.last:
-                whole.append(Message(Opcode.BINARY, part))
+                whole.append(Message(one.opcode, part))
                 part = b""
     assert whole == [Message(opcode, body[:2000]) for opcode, body in messages]
+
+
+@given(st.binary(max_size=40) | text, st.integers(1, 20), st.lists(st.integers(0, 40), max_size=4))
+@example("ä€😀".encode() * 3, 1, [1, 3, 4, 7])
+@example(b"\xf0\x9f", 1, [])
+@example(b"\xed\xa0\x80", 1, [])
+@example(b"\xf4\x90\x80\x80", 1, [2])
+def test_text_in_pieces_is_refused_if_and_only_if_it_is_not_utf_8(
+    body: bytes, piece: int, cuts: list[int]
+) -> None:
+    places = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
+    wire = [
+        b"".join(frames.buffers(Opcode.CONTINUATION if at else Opcode.TEXT, body[start:end], MASK, last=last))
+        for at, (start, end) in enumerate(pairwise(places))
+        for last in [at == len(places) - 2]
+    ]
+    decoder = Decoder(masked=True, max_message=2**20, piece=piece)
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        with pytest.raises(FrameError) as caught:
+            list(decoder.feed(b"".join(wire)))
+        assert caught.value.code == 1007
+    else:
+        assert b"".join(one.payload for part in wire for one in decoder.feed(part)) == body
+
+
+@pytest.mark.parametrize("wrong", [b"\xff", b"\xc3\xc3", b"\xed\xa0", b"\xf4\x90"])
+def test_text_is_refused_as_soon_as_it_is_wrong(wrong: bytes) -> None:
+    decoder = Decoder(masked=True, max_message=2**20)
+    assert list(decoder.feed(frame(0x01, b"so far it is text"))) == []
+    begun = frame(0x80, wrong + bytes(1000))[: -1000 + len(wrong)]
+    with pytest.raises(FrameError) as caught:
+        list(decoder.feed(begun))
+    assert caught.value.code == 1007
+
+
+def test_text_costs_as_many_bytes_as_were_sent_of_it() -> None:
+    body = "😀".encode() + b"x" * 1_000_000
+    wire = frames.encode(Opcode.TEXT, body, MASK)
+    decoder = Decoder(masked=True, max_message=2**21, piece=64 * 1024)
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = [one for at in range(0, len(wire), 2**18) for one in decoder.feed(wire[at : at + 2**18])]
+    after, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert b"".join(one.payload for one in kept) == body
+    assert after - before < 1.1 * len(body)
+    assert peak - before < 1.7 * len(body), "what is kept, and one read with what it becomes"
 
 
 @given(st.lists(st.binary(max_size=50), min_size=1, max_size=8), st.integers(1, 60))
@@ -346,13 +394,6 @@ def test_fragments_come_as_pieces_too_and_pings_between_them_come_at_once(
     assert [one.payload for one in heard if one.opcode is Opcode.PING] == [b"?"] * last
     assert b"".join(one.payload for one in pieces) == b"".join(parts)
     assert [one.last for one in pieces] == [False] * (len(pieces) - 1) + [True]
-
-
-def test_text_is_never_cut() -> None:
-    decoder = Decoder(masked=True, max_message=2**20, piece=10)
-    wire = frames.encode(Opcode.TEXT, b"x" * 100, MASK)
-    assert list(decoder.feed(wire[:60])) == []
-    assert list(decoder.feed(wire[60:])) == [Message(Opcode.TEXT, b"x" * 100)]
 
 
 @given(st.lists(message, min_size=1, max_size=6), st.integers(1, 6))

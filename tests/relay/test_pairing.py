@@ -566,14 +566,31 @@ async def test_many_small_messages_move_as_one_handful_and_arrive_one_by_one() -
 async def test_legacy_greets_the_sender_alone_and_passes_text() -> None:
     async with paired(legacy=True, greeted=False) as pair:
         assert await pair.sender.receive() == rendezvous.READY
-        for message in ("manifest", b"chunk", "eof"):
-            await pair.sender.send(message)
-            assert await pair.receiver.receive() == message
+        messages: list[bytes | str] = ["manifest", b"chunk", "x😀" * 190_000, "", "eof"]
+        for message in messages:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(pair.sender.send, message)
+                assert await pair.receiver.receive() == message
+        size = sum(len(one.encode()) if isinstance(one, str) else len(one) for one in messages)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(pair.sender.aclose)
             assert await ended(pair.receiver) == []
         await pair.over.wait()
         assert pair.outcome is Outcome.COMPLETE
+        assert pair.usage is not None
+        assert pair.usage.from_sender == size, "bytes, not characters"
+
+
+async def test_text_that_is_none_is_misbehaviour_however_late_that_shows() -> None:
+    async with paired(legacy=True, greeted=False) as pair:
+        assert await pair.sender.receive() == rendezvous.READY
+        wrong = b"x" * 300_000 + b"\xff"
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(pair.sender._tap.send_all, frame(TEXT, wrong))
+            assert await broken(pair.receiver) == CloseCode.PEER_LOST
+            assert await broken(pair.sender) == 1007
+        await pair.over.wait()
+        assert pair.outcome is Outcome.SENDER_MISBEHAVED
 
 
 async def test_a_pairing_that_is_cancelled_cuts_both(monkeypatch: pytest.MonkeyPatch) -> None:
