@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from p2p_copy import limits
 
@@ -12,19 +12,37 @@ if TYPE_CHECKING:
     from p2p_copy.tap import Held
 
 
-async def settled(codec: Codec) -> bytes:
-    """Wait until somebody has taken what came; return what of it was not looked at.
+class ReadWindow(Protocol):
+    """Decides when a link's reader reads, and how much; see `relay.budget.Window`."""
+
+    listening_since: float
+
+    async def room(self) -> None:
+        """Wait until a read may begin."""
+
+    def allow(self, most: int) -> int:
+        """Return how many of up to `most` bytes that are there may be read."""
+
+    def lift(self) -> None:
+        """Let reads begin at any time."""
+
+
+async def settled(codec: Codec, tap: Held) -> bytes:
+    """Wait until somebody has taken what came, and there is room for more; return what of it was not looked at.
 
     By now pings and a goodbye that came along are answered: nobody is to act upon a message before that.
     """
     codec.inbox.show()
     await codec.inbox.empty()
-    return codec.take_rest()
+    rest = codec.take_rest()
+    if not rest and tap.window is not None:
+        await tap.window.room()
+    return rest
 
 
 async def aligned(codec: Codec, tap: Held) -> bytes:
     """Wait until it is `settled`. Then plain reads end where long payloads do: what came whole need not be copied."""
-    rest = await settled(codec)
+    rest = await settled(codec, tap)
     if tap.is_plain:  # TLS brings pieces that begin and end anywhere
         tap.most = codec.ahead
     return rest
@@ -36,7 +54,7 @@ async def passing(codec: Codec, duct: Duct, tap: Held) -> bytes:
     Reads end where that begins and where it ends, so that nothing of it is copied.
     """
     while True:
-        rest = await settled(codec)
+        rest = await settled(codec, tap)
         straight = codec.straight
         if rest or duct.stopped:
             return rest

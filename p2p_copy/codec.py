@@ -40,6 +40,27 @@ _HTTP: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
 
 
+class Received:
+    """Bytes on their way to `Codec.receive_data` through trio-websocket.
+
+    That keeps the last ones until there are others, a mebibyte for each connection; so they are taken out of this.
+    """
+
+    __slots__ = ("_data", "_size")
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._size = len(data)
+
+    def __len__(self) -> int:
+        return self._size
+
+    def take(self) -> bytes:
+        """Take them out."""
+        data, self._data = self._data, b""
+        return data
+
+
 class Codec(WSConnection):
     """wsproto's machine with our frames in it.
 
@@ -69,6 +90,7 @@ class Codec(WSConnection):
         self._state: ConnectionState | None = None  # ours once the handshake is over
         self._head = b""  # what came during the handshake: the other end may have gone on at once
         self._rest = b""
+        self._left = 0  # bytes of that, until they are here again
         self._heard: list[Event] = []  # other than messages
         self._begun = False  # a message whose last piece is not out
         self._body = 0
@@ -81,6 +103,11 @@ class Codec(WSConnection):
     def under_way(self) -> int:
         """Bytes of a message that are here, and not in the inbox because the rest is not."""
         return self._decoder.here
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory for what is here and was not taken."""
+        return self._decoder.here + self._left + self.inbox.weight
 
     @property
     def ahead(self) -> int:
@@ -111,8 +138,10 @@ class Codec(WSConnection):
         """Where the connection stands."""
         return self._state or self.handshake.state
 
-    def receive_data(self, data: bytes | None) -> None:
+    def receive_data(self, data: bytes | Received | None) -> None:
         """Take bytes from the network; `events` and the inbox tell what they mean."""
+        if isinstance(data, Received):
+            data = data.take()
         if data is None:
             super().receive_data(data)
         elif self._state is not None:
@@ -133,6 +162,7 @@ class Codec(WSConnection):
 
     def _feed(self, data: bytes) -> None:
         """Take frames out of `data`, so many at most that nobody else has to wait for long."""
+        self._left = 0
         if self.closed is not None:
             return
         try:
@@ -149,6 +179,7 @@ class Codec(WSConnection):
                     self._heard.append(event(payload=message.payload))
                 if count == limits.FRAMES_A_TRIP:
                     self._rest = data[self._decoder.taken :]
+                    self._left = len(self._rest)
                     break
         except FrameError as error:
             self.closed = error.code, str(error)

@@ -63,11 +63,11 @@ class Parcel:
 class Duct:
     """One direction of a pairing, for one parcel at a time.
 
-    It takes two descriptors and memory of the kernel. If there are none left, or `limits.MAX_DUCTS` are open, it is
-    stopped: bytes must go another way.
+    It takes two descriptors and memory of the kernel from the first parcel on, until it is told to `rest`. If there are
+    none left, or `limits.MAX_DUCTS` are open, it waits to be told so once more: bytes must go another way meanwhile.
 
     Attributes:
-        stopped: it takes no more; what it holds can still be given.
+        stopped: it takes no more, for now or for ever; what it holds can still be given.
         held: bytes in it.
         listening_since: Trio's time when it last took something, or began to want it; infinite while it waits until
             it is empty.
@@ -78,6 +78,7 @@ class Duct:
 
     def __init__(self) -> None:
         self.stopped = not DUCTS
+        self._refused = False  # stopped for want of a pipe
         self.held = 0
         self.listening_since = 0.0
         self._ends: tuple[int, int] | None = None  # from the first parcel on
@@ -132,8 +133,16 @@ class Duct:
             self._empty.unpark_all()
         return given
 
+    def rest(self, *, idle: bool) -> None:
+        """Try again to have a pipe, if there was none; and give it back while this is idle and nothing is in it."""
+        if self._refused:
+            self.stopped = self._refused = False
+        if idle and not self.held:
+            self._give_back()
+
     def stop(self) -> None:
         """Take no more; may be called again."""
+        self._refused = False
         self.stopped = True
         self._empty.unpark_all()
 
@@ -141,6 +150,9 @@ class Duct:
         """Stop, and throw away what is in it; may be called again."""
         self.stop()
         self.held = 0
+        self._give_back()
+
+    def _give_back(self) -> None:
         ends, self._ends = self._ends, None
         if ends is not None:
             Duct._all_open -= 1
@@ -149,11 +161,12 @@ class Duct:
 
     def _open(self) -> None:
         if Duct._all_open >= limits.MAX_DUCTS:
-            self.stop()
+            self.stopped = self._refused = True
             return
         try:
             self._ends = pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             Duct._all_open += 1
             fcntl(self._ends[1], F_SETPIPE_SZ, limits.DUCT)
         except OSError:  # no more descriptors, or memory for pipes, for this process or its user
-            self.close()
+            self._give_back()
+            self.stopped = self._refused = True

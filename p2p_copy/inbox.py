@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
+from p2p_copy import limits
+
 if TYPE_CHECKING:
     from p2p_copy.duct import Parcel
 
@@ -31,11 +33,17 @@ class Piece(NamedTuple):
         """Return a message as one piece."""
         return cls(message.encode(), is_text=True) if isinstance(message, str) else cls(message)
 
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that it takes, an empty one included."""
+        return len(self.data) + limits.PIECE_COST
+
 
 class Inbox:
     """Pieces in order, and then an end. What is put there is seen when it is shown.
 
     Attributes:
+        weight: bytes of memory that everything takes that was put here.
         ended: nothing more will come, as far as is shown.
         listening_since: Trio's time since when somebody has been waiting here; infinite while nobody does.
 
@@ -48,6 +56,7 @@ class Inbox:
         self._givers = trio.lowlevel.ParkingLot()
         self._useless = False
         self._ending = False
+        self.weight = 0
         self.ended = False
         self.listening_since = math.inf
 
@@ -55,6 +64,7 @@ class Inbox:
         """Add one. Whoever puts more than there should be waits for `empty` first."""
         if not self._useless:
             self._coming.append(piece)
+            self.weight += piece.weight
 
     def end(self) -> None:
         """Say that nothing more will come."""
@@ -73,6 +83,7 @@ class Inbox:
         self._useless = True
         self._coming.clear()
         self._pieces.clear()
+        self.weight = 0
         self._givers.unpark_all()
 
     async def empty(self) -> None:
@@ -94,6 +105,7 @@ class Inbox:
     def take(self) -> Piece:
         """Take the first piece."""
         piece = self._pieces.popleft()
+        self.weight -= piece.weight
         if not self._pieces:
             self._givers.unpark_all()
         return piece
@@ -102,5 +114,6 @@ class Inbox:
         """Take all pieces."""
         pieces = list(self._pieces)
         self._pieces.clear()
+        self.weight = sum(piece.weight for piece in self._coming)
         self._givers.unpark_all()
         return pieces

@@ -427,7 +427,46 @@ RELAY_PIECES: Final = 32
 RELAY_CHANNEL: Final = 0
 """Handfuls waiting in a pairing's channel, for each direction: none, so that two are in flight, one in the hand of
 each task at its ends. A handful is what one read brought, RECEIVE_BUFFER, and less than a piece from before. One more
-waits at the link that it came over: six handfuls are all that a pairing holds."""
+waits at the link that it came over: six handfuls are all that a pairing holds, if its windows are as wide as that."""
+
+MEMORY_SHARE: Final = 4
+"""Part of the memory of the machine, or of its control group, that all pairings of a relay may hold unless its operator
+says otherwise (`--max-memory`): one in so many. The rest is for Python and its modules (40 MiB), some 50 KiB for each
+connection (200 MiB for 4,096 of them), what the allocator keeps, and the kernel's own buffers."""
+
+LEAST_MEMORY: Final = 16 * MIB
+"""Least bytes that all pairings of a relay may hold: 128 pairings that do not move, or a dozen that may move fast."""
+
+MEMORY_FREE_SHARE: Final = 4
+"""Part of what is free in that budget that one direction may hold: one in so many. With n directions that take what
+they get, 1 of 1 + n/4 parts of the budget stays free."""
+
+MEMORY_RELIEF: Final = 4
+"""Part of that budget that should be free, one in so many: if less is, who has stood still for long is ended."""
+
+MEMORY_BUSY: Final = 8
+"""Part of that budget, one in so many, that newcomers find free, or are told that the relay is busy."""
+
+MEMORY_STALL: Final = 60.0
+"""Seconds in which a receiver may take nothing of a handful while memory is short: slow disks and full links last less,
+and who is ended comes back and goes on where it was."""
+
+WINDOW_LEAST: Final = 64 * KIB
+"""Bytes that a direction of a pairing may hold in any case: about one piece. 2,000 pairings that do not read hold
+256 MiB with it."""
+
+WINDOW_MOST: Final = 8 * MIB
+"""Bytes of the widest window: more than a direction at full speed holds (`RELAY_CHANNEL`), and twice that over TLS."""
+
+WINDOW_GROWTH: Final = 32
+"""Bytes that a receiver takes for each byte by which a window opens. Kernels take some MiB for a program that reads
+nothing, so that is worth a hundred KiB at most; reads of a whole RECEIVE_BUFFER begin after 64 MiB."""
+
+LEAST_READ: Final = 16 * KIB
+"""Bytes that a read may bring in any case: a record of TLS."""
+
+PIECE_COST: Final = 128
+"""Bytes of memory that a piece of a message takes besides its own."""
 
 RELAY_STALL: Final = 6.0
 """Seconds without movement in one direction of a pairing after which the relay says so: before the clients' `STALL`,

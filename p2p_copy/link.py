@@ -20,7 +20,7 @@ import math
 import os
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import anyio
 import trio
@@ -31,7 +31,7 @@ from wsproto.utilities import LocalProtocolError
 
 from p2p_copy import limits
 from p2p_copy.bypass import aligned, passing
-from p2p_copy.codec import Codec
+from p2p_copy.codec import Codec, Received
 from p2p_copy.dial import RelayAddress, dial, no_websocket, parse_address, timed_out
 from p2p_copy.duct import Duct, Parcel
 from p2p_copy.inbox import Piece
@@ -40,6 +40,8 @@ from p2p_copy.watches import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+
+    from p2p_copy.bypass import ReadWindow
 
 __all__ = ["Link", "LinkBroken", "RelayAddress", "accept", "connect", "parse_address"]
 
@@ -73,11 +75,30 @@ class LinkBroken(anyio.BrokenResourceError):
         self.reason = reason
 
 
+class _Stream(trio.abc.Stream):
+    """What the library reads from and writes to: what it has received and passed on, it does not keep."""
+
+    def __init__(self, tap: Held) -> None:
+        self._tap = tap
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        return cast("bytes", Received(cast("bytes", await self._tap.receive_some(max_bytes))))
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        await self._tap.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._tap.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        await self._tap.aclose()
+
+
 class Link(ObjectStream[bytes | str]):
     """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive.
 
     Text of which `parts` says so is not received among the rest but laid `aside`: the last one is there. `owed`,
-    `taken` and `is_plain` are those of `Held`.
+    `taken`, `is_plain` and `limit_unsent` are those of `Held`.
     """
 
     def __init__(self, tap: Held, codec: Codec, *, host: str | None = None, path: str | None = None) -> None:
@@ -88,7 +109,7 @@ class Link(ObjectStream[bytes | str]):
         tap.before_reading = partial(aligned, codec)
         self._duct = Duct()  # nothing goes through it unless there is a bypass
         self._connection = WebSocketConnection(
-            tap,
+            _Stream(tap),
             codec,
             host=host,
             path=path,
@@ -101,6 +122,7 @@ class Link(ObjectStream[bytes | str]):
         self.parts: Callable[[str], bool] | None = None
         self.aside = ""
         self.owed, self.taken, self.is_plain = tap.owed, tap.taken, tap.is_plain
+        self.limit_unsent = tap.limit_unsent
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
 
@@ -111,6 +133,11 @@ class Link(ObjectStream[bytes | str]):
     def trust(self) -> None:
         """Lift the limit that `accept` was given for early messages."""
         self._codec.trust()
+
+    def limit_reading(self, window: ReadWindow) -> None:
+        """Let `window` decide from now on when there is room for another read, and how much it may bring."""
+        self._tap.window = window
+        self._tap.limit_reads(window.allow)
 
     def bypass(self, duct: Duct) -> None:
         """Receive in `duct` what need not be seen, as parcels, which only plain links send. This must be one, too."""
@@ -200,6 +227,11 @@ class Link(ObjectStream[bytes | str]):
         """Bytes that have come of what can be received when more is here."""
         return self._codec.under_way + self._duct.held
 
+    @property
+    def held(self) -> int:
+        """Bytes of memory for all that has come and was not received from here."""
+        return self._codec.held + self._tap.unread
+
     async def send_eof(self) -> None:
         """Close: WebSocket knows no half-closed connection."""
         await self.aclose()
@@ -225,6 +257,8 @@ class Link(ObjectStream[bytes | str]):
             return
         self._closed = True
         self._inbox.discard()
+        if self._tap.window is not None:
+            self._tap.window.lift()
         self._duct.stop()  # what comes now need not wait there
         try:
             with (
@@ -307,6 +341,8 @@ class Link(ObjectStream[bytes | str]):
                     await self.ping()
                 # A pong may lie behind messages that we have not taken: then the silence is ours.
                 deaf_until = max(tap.heard, self._inbox.listening_since, self._duct.listening_since)
+                if tap.window is not None:
+                    deaf_until = max(deaf_until, tap.window.listening_since)
                 if patience.is_over and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
                     self.abort()
 

@@ -236,6 +236,10 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
             return RelayRefused("The relay's operator ended the transfer.")
         case CloseCode.STOPPING:
             return RelayLost(STOPPING)
+        case CloseCode.MEMORY_NEEDED:
+            return RelayLost(
+                "The relay ended the transfer: it stood still, and the relay needed the memory that it held."
+            )
         case _:
             return RelayLost()
 

@@ -16,6 +16,7 @@ from p2p_copy.watches import within
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from p2p_copy.bypass import ReadWindow
     from p2p_copy.duct import Duct, Parcel
     from p2p_copy.tcp import Buffer
 
@@ -66,6 +67,21 @@ class Tap(GatheringStream):
         if parcel is not None:
             self.heard = trio.current_time()
         return parcel
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the inner stream has received and not handed on."""
+        return len(self._head) + (self._stream.unread if isinstance(self._stream, GatheringStream) else 0)
+
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Limit those of the inner stream."""
+        if isinstance(self._stream, GatheringStream):
+            self._stream.limit_reads(allow)
+
+    def limit_unsent(self, most: int) -> None:
+        """Limit what is not on its way of the inner stream."""
+        if isinstance(self._stream, GatheringStream):
+            self._stream.limit_unsent(most)
 
     async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
         """Send as the inner stream does."""
@@ -118,6 +134,7 @@ class Held(Tap):
             system's own holds, if it has one (`limits.TCP_USER_TIMEOUT`).
         owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`).
         most: the most bytes that the next read may bring, 0 for any number.
+        window: what limits reading besides, if anything does.
         taken: tells what of what was sent the other end has taken (`dial.taken_by`).
 
     """
@@ -127,6 +144,7 @@ class Held(Tap):
     patience = math.inf
     before_reading: Callable[[Held], Awaitable[bytes]] | None = None
     pause: Callable[[int], float] | None = None
+    window: ReadWindow | None = None
 
     def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
         """Wrap `stream` as a tap does."""

@@ -41,6 +41,24 @@ class GatheringStream(trio.abc.Stream):
         """Send all of `data`."""
         await self.send_buffers([data])
 
+    @property
+    def unread(self) -> int:
+        """Bytes that were received from the system and are not handed on."""
+        return 0
+
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Ask `allow`, as soon as bytes are there, how many of up to so many are to be received; 0 came of none.
+
+        None takes the limit away. A stream without a system below it has none.
+        """
+
+    def limit_unsent(self, most: int) -> None:
+        """Let the system hold about `most` bytes that are not on their way, if it can be told so."""
+
+
+def _all_of_it(most: int) -> int:
+    return most
+
 
 def at_most(max_bytes: int | None) -> int:
     """Return how many bytes one receive may bring if it was asked for `max_bytes` of them, or for any number.
@@ -86,11 +104,20 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         # An urgent byte is a byte like others then (RFC 6093): else it would be cut out of what was sent.
         with suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-        if _UNSENT is not None:
-            with suppress(OSError):  # a unix socket
-                self.socket.setsockopt(socket.IPPROTO_TCP, _UNSENT, limits.UNSENT)
+        self.limit_unsent(limits.UNSENT)
         self._sending = False
         self._finished = False
+        self._allow: Callable[[int], int] = _all_of_it
+
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Ask `allow` before each receive."""
+        self._allow = allow or _all_of_it
+
+    def limit_unsent(self, most: int) -> None:
+        """Let the kernel hold about `most` bytes that are not on their way."""
+        if _UNSENT is not None:
+            with suppress(OSError):  # a unix socket, or one that is closed
+                self.socket.setsockopt(socket.IPPROTO_TCP, _UNSENT, most)
 
     async def peek(self) -> bytes:
         """Return the next byte once it is there, and leave it there; nothing at the end."""
@@ -126,8 +153,9 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             if self._not_before:
                 await self._put_off()
             try:
-                taken = duct.take(self.socket, most - size)
+                taken = duct.take(self.socket, max(least, self._allow(most)) - size)
             except BlockingIOError:
+                self._allow(0)
                 if is_ready:
                     break
                 await trio.lowlevel.wait_readable(self.socket)
@@ -171,8 +199,9 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
 
     def _receive(self, most: int, flags: int) -> bytes | None:
         try:
-            return self.socket.recv(most, flags)
+            return self.socket.recv(self._allow(most), flags)
         except BlockingIOError:
+            self._allow(0)
             return None
         except OSError as error:
             raise self._end(error) from error

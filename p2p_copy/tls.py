@@ -21,7 +21,7 @@ from p2p_copy import limits
 from p2p_copy.tcp import GatheringStream, at_most, send_buffers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from p2p_copy.tcp import Buffer
 
@@ -163,6 +163,21 @@ class TLSStream(GatheringStream):
         with self._alone("send"):
             async with self._sending:
                 await self._transport.wait_send_all_might_not_block()
+
+    @property
+    def unread(self) -> int:
+        """Bytes of records that are not opened."""
+        return len(self._unread) + self._incoming.pending
+
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Ask `allow` before each receive of records."""
+        if isinstance(self._transport, GatheringStream):
+            self._transport.limit_reads(allow)
+
+    def limit_unsent(self, most: int) -> None:
+        """Limit what is not on its way of the transport."""
+        if isinstance(self._transport, GatheringStream):
+            self._transport.limit_unsent(most)
 
     async def drop_some(self) -> bool:
         """Receive something and throw it away unopened; False at the end. There is no other receiving after it."""

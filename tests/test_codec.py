@@ -5,7 +5,7 @@ from wsproto import ConnectionType
 from wsproto.events import AcceptConnection, Request
 
 from p2p_copy import limits
-from p2p_copy.codec import Codec
+from p2p_copy.codec import Codec, Received
 from p2p_copy.inbox import Piece
 from p2p_copy.protocol.frames import NO_MASK
 
@@ -50,3 +50,13 @@ def test_a_server_masks_nothing() -> None:
     _, server = opened()
     head, _ = said(server, bytes(limits.UNMASKED))
     assert not head[1] & 0x80
+
+
+def test_what_came_is_not_kept_by_who_has_brought_it() -> None:
+    client, server = opened()
+    received = Received(b"".join(said(client, bytes(1000))))
+    server.receive_data(received)
+    assert len(received), "or it would mean the end"
+    assert received.take() == b""
+    server.inbox.show()
+    assert server.inbox.take_all() == [Piece(bytes(1000))]

@@ -216,8 +216,12 @@ async def test_there_are_so_many_and_no_more(duct: Duct, monkeypatch: pytest.Mon
         await ours.send_all(bytes(LEAST))
         with closing(Duct()) as another:
             assert await source.receive_parcel(another, LEAST, LEAST) is None
-        duct.close()
-        with closing(Duct()) as another:
+            assert another.stopped
+            another.rest(idle=False)
+            assert await source.receive_parcel(another, LEAST, LEAST) is None, "there is none yet"
+            duct.close()
+            assert await source.receive_parcel(another, LEAST, LEAST) is None, "it was not told to try again"
+            another.rest(idle=False)
             assert len(await parcel_of(source, another, LEAST)) == LEAST
 
 
@@ -257,6 +261,25 @@ async def test_what_comes_byte_by_byte_is_put_off_and_gathers(duct: Duct) -> Non
         with trio.fail_after(10):
             assert len(await parcel_of(source, duct, LEAST, 100)) == 100
     assert len(paces) < 50
+
+
+async def test_while_it_is_idle_it_holds_no_pipe(duct: Duct, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_DUCTS", 1)
+    ours, source = await pair()
+    target, theirs = await pair()
+    with closing(Duct()) as another:
+        async with ours, source, target, theirs:
+            await ours.send_all(bytes(3 * LEAST))
+            parcel = await parcel_of(source, duct, LEAST)
+            duct.rest(idle=True)
+            assert await source.receive_parcel(another, LEAST, LEAST) is None, "something is in the pipe"
+            await target.send_buffers([parcel])
+            duct.rest(idle=True)
+            another.rest(idle=False)
+            await target.send_buffers([await parcel_of(source, another, LEAST)])
+            another.rest(idle=True)
+            await target.send_buffers([await parcel_of(source, duct, LEAST)])
+            assert await received(theirs, 3 * LEAST) == bytes(3 * LEAST)
 
 
 async def test_a_broken_connection_is_broken_at_both_ends_of_a_duct(duct: Duct) -> None:

@@ -63,7 +63,7 @@ MAY_IMPORT = {
     "tls": {"limits", "tcp"},
     "tap": {"limits", "duct", "tcp", "tls", "watches"},
     "dial": {"limits", "errors", "tap", "tcp", "tls", "watches"},
-    "inbox": set[str](),
+    "inbox": {"limits"},
     "codec": {"limits", "duct", "inbox", "protocol.frames"},
     "bypass": {"limits", "protocol.frames"},
     "link": {"limits", "errors", "bypass", "codec", "dial", "duct", "inbox", "tap", "watches"},
@@ -323,7 +323,9 @@ def test_only_the_link_names_the_websocket_library(name: str) -> None:
     assert not modules()[name].foreign() & WEBSOCKET_LIBRARIES
 
 
-@pytest.mark.parametrize("name", outside("files", "cli", "relay.file_thread", "relay.listeners", "relay.tls"))
+@pytest.mark.parametrize(
+    "name", outside("files", "cli", "relay.file_thread", "relay.listeners", "relay.memory", "relay.tls")
+)
 def test_only_files_touches_paths(name: str) -> None:
     module = modules()[name]
     assert not module.foreign() & PATH_MODULES

@@ -9,10 +9,17 @@ from cyclopts import Parameter, validators
 
 from p2p_copy import limits
 from p2p_copy.cli.times import DURATION, POSITIVE, reads
-from p2p_copy.units import parse_rate
+from p2p_copy.units import parse_rate, parse_size
 
 _ONE: Final = Parameter(validator=validators.Number(gte=1), metavar="N")
 _ANY: Final = Parameter(validator=validators.Number(gte=0), metavar="N")
+_SIZE: Final = Parameter(
+    converter=reads(parse_size),
+    validator=validators.Number(gte=limits.LEAST_MEMORY),
+    n_tokens=1,
+    accepts_keys=False,
+    metavar="BYTES",
+)
 _RATE: Final = Parameter(
     converter=reads(parse_rate),
     validator=validators.Number(gte=limits.LEAST_RATE),
@@ -62,6 +69,14 @@ class RelayLimits:
     joins_per_minute: Annotated[
         int, _ANY, Parameter(help="Rooms that one source may come to in a minute.")
     ] = limits.RELAY_JOINS
+    max_memory: Annotated[
+        int | None,
+        _SIZE,
+        Parameter(
+            help="Bytes that all pairings may hold together of what they pass on: 256M. Without it a quarter of the "
+            "memory of the machine or its control group."
+        ),
+    ] = None
     frames_per_second: Annotated[
         int, _ANY, Parameter(help="WebSocket frames from one connection; what is more is slowed down.")
     ] = limits.RELAY_FRAMES
@@ -99,6 +114,8 @@ class RelayLimits:
             ("trusted_proxy", "trusted_proxies"),
         ):
             fields[theirs] = fields.pop(ours)
+        if self.max_memory is None:
+            del fields["max_memory"]
         return fields
 
 

@@ -85,6 +85,8 @@ class CloseCode(IntEnum):
     """For both, when the relay's operator ended their pairing."""
     REPLACED = 4005
     """For the old connection of a client that came again, under the same claim."""
+    MEMORY_NEEDED = 4006
+    """For both, when their pairing stands still and the relay needs the memory that it holds: they come back."""
     GIVEN_UP = 4010
     """From a client that ends a conversation before it is complete: it refuses, fails, or was stopped."""
     WRONG_CODE = 4011

@@ -243,6 +243,7 @@ class Admin:
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "served": counts.served,
             "copied": Size(sum(relay.copied.values())),
+            "memory_held": relay.budget.held,
             "certificate_ends": round(relay.certificates.expires) if relay.certificates else None,
             "limits": settings.current(relay.config),
             "pairings": [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy import limits
 from p2p_copy.relay.listeners import Place, Tcp
+from p2p_copy.relay.memory import default_budget
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -36,6 +37,7 @@ class RelayConfig:
         max_pending_per_source: those of them that have not said hello.
         arrivals_per_minute: new connections of one source.
         joins_per_minute: rooms that one source may come to.
+        max_memory: bytes that all pairings may hold together of what they pass on.
         frames_per_second: WebSocket frames taken from one connection; whoever sends more is slowed down.
         rate: bytes per second of one pairing, both directions together; here and below None is no limit.
         rate_per_source: bytes per second of all pairings of one source together.
@@ -64,6 +66,7 @@ class RelayConfig:
     max_pending_per_source: int = limits.RELAY_PENDING_PER_SOURCE
     arrivals_per_minute: int = limits.RELAY_ARRIVALS
     joins_per_minute: int = limits.RELAY_JOINS
+    max_memory: int = field(default_factory=default_budget)
     frames_per_second: int = limits.RELAY_FRAMES
     rate: int | None = None
     rate_per_source: int | None = None

@@ -33,6 +33,8 @@ METRICS: Final = (
     Metric("p2p_copy_relay_refused_total", "code", "Clients that were told no, and why."),
     Metric("p2p_copy_relay_handshakes_failed_total", None, "Connections that ended without a hello."),
     Metric("p2p_copy_relay_abuse_total", "kind", "Attacks and other harm withstood, by the event's name."),
+    Metric("p2p_copy_relay_memory_held_bytes", None, "Bytes that transfers hold, of those of --max-memory."),
+    Metric("p2p_copy_relay_memory_limit_bytes", None, "Bytes of --max-memory."),
     Metric("p2p_copy_relay_certificate_expiry_seconds", None, "Seconds until the certificate ends."),
 )
 
@@ -50,6 +52,8 @@ def values(relay: Relay) -> dict[str, float | Mapping[str, int]]:
         "p2p_copy_relay_refused_total": tally.refused,
         "p2p_copy_relay_handshakes_failed_total": tally.handshakes_failed,
         "p2p_copy_relay_abuse_total": abuse.COUNTS,
+        "p2p_copy_relay_memory_held_bytes": relay.budget.held,
+        "p2p_copy_relay_memory_limit_bytes": relay.budget.limit,
     }
     if relay.certificates is not None:
         found["p2p_copy_relay_certificate_expiry_seconds"] = relay.certificates.expires - time.time()

@@ -13,7 +13,8 @@ Rules:
    has one of four close codes: done, going away, given up, wrong code. What either side says of itself counts.
 3. Any other end stops both fills at once. What is in hand is delivered or cut within a bounded time, and the
    survivor's link is closed with a code that no client takes for a proper end.
-4. What is limited is reading: `fill` pays for a handful before it takes the next one.
+4. What is limited is reading: `fill` pays for a handful before it takes the next one, and each direction has a window
+   of the relay's memory (`budget`) within which its link reads.
 5. A frame is never half sent: whoever must cancel a send cuts that link.
 6. The relay's own word, on what moves and what does not, goes out only between two messages, and only over a link
    that is free: it waits for nothing, and nothing waits for it.
@@ -21,7 +22,8 @@ Rules:
 
 from __future__ import annotations
 
-from contextlib import closing, suppress
+import math
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Final
@@ -36,11 +38,12 @@ from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Movement, Role, Way
 from p2p_copy.relay import events
+from p2p_copy.relay.budget import Budget, Window
 from p2p_copy.relay.rates import UNLIMITED
 from p2p_copy.watches import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from p2p_copy.link import Link
     from p2p_copy.relay.rates import Flow
@@ -62,6 +65,7 @@ class Outcome(Enum):
     QUOTA_USED = "quota used up"
     STOPPED = "stopped"
     DISMISSED = "ended by the operator"
+    MEMORY_NEEDED = "stood still while memory was short"
 
 
 _SAID: Final = {CloseCode.GIVEN_UP: Outcome.GIVEN_UP, CloseCode.WRONG_CODE: Outcome.WRONG_CODE}
@@ -94,7 +98,14 @@ class _Side:
     """One of the two, and how much of what it sent is where."""
 
     def __init__(
-        self, link: Link, greeting: str | None, lost: Outcome, misbehaved: Outcome, *, listens: bool
+        self,
+        link: Link,
+        greeting: str | None,
+        lost: Outcome,
+        misbehaved: Outcome,
+        window: Window,
+        *,
+        listens: bool,
     ) -> None:
         self.link = link
         self.greeting = greeting
@@ -109,6 +120,8 @@ class _Side:
         self.whole = True  # nothing of a message is on its way whose end has not come
         self.limited = False  # waits for its turn below a limit
         self.duct = Duct()  # for what it sends, if nothing on the way needs to see it
+        self.window = window  # for what it sends
+        self.delivered_since = math.inf  # when the handful on its way to the other link was begun
         self.channel: trio.MemorySendChannel[list[Piece]] | None = None
         self.way = Way.MOVES
         self.still = 0.0  # seconds without movement, at the last look
@@ -127,6 +140,10 @@ class _Side:
             self.way = Way.UNTAKEN
         else:
             self.way = Way.LIMITED if self.limited else Way.SILENT
+        is_idle = self.way is not Way.MOVES
+        if is_idle:
+            self.window.narrow()
+        self.duct.rest(idle=is_idle)
 
     @property
     def answers(self) -> bool:
@@ -137,9 +154,11 @@ class _Side:
         """Tell this side, unless it knows already; if there is no room between two messages, some other time."""
         if not self.listens or movement == self.heard or not other.whole or other.channel is None:
             return
+        word = Piece.whole(rendezvous.encode(movement))
         with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-            other.channel.send_nowait([Piece.whole(rendezvous.encode(movement))])
+            other.channel.send_nowait([word])
             other.in_flight += 1
+            other.window.begin(word.weight)
             self.heard = movement
 
 
@@ -154,6 +173,7 @@ class Pairing:
         legacy: bool,
         on_end: Callable[[], None],
         flow: Flow = UNLIMITED,
+        budget: Budget | None = None,
         listen: tuple[bool, bool] = (False, False),
     ) -> None:
         """Prepare a pairing.
@@ -164,16 +184,26 @@ class Pairing:
             legacy: 0.1.x clients, who send text too and are greeted in their own way.
             on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
             flow: the rates and quotas of this pairing.
+            budget: of the memory that it shares with others; None for any number of bytes.
             listen: whether sender and receiver want to hear what the relay sees move; not in the legacy form.
 
         """
         ready = rendezvous.READY if legacy else rendezvous.encode(rendezvous.Paired())
-        self._sender = _Side(sender, ready, Outcome.SENDER_LOST, Outcome.SENDER_MISBEHAVED, listens=listen[0])
+        budget = budget or Budget(math.inf)
+        self._sender = _Side(
+            sender,
+            ready,
+            Outcome.SENDER_LOST,
+            Outcome.SENDER_MISBEHAVED,
+            Window(budget, lambda: sender.held, receiver.limit_unsent),
+            listens=listen[0],
+        )
         self._receiver = _Side(
             receiver,
             None if legacy else ready,
             Outcome.RECEIVER_LOST,
             Outcome.RECEIVER_MISBEHAVED,
+            Window(budget, lambda: receiver.held, sender.limit_unsent),
             listens=listen[1],
         )
         self._text_allowed = legacy
@@ -189,10 +219,18 @@ class Pairing:
     async def run(self) -> Usage:
         """Tell both that they are paired, then copy until the end. Cancelling cuts both links."""
         sides = (self._sender, self._receiver)
+        for side in sides:
+            side.link.limit_reading(side.window)
         if all(side.link.is_plain for side in sides):
             for side in sides:
                 side.link.bypass(side.duct)
-        with closing(self._sender.duct), closing(self._receiver.duct), self._drains:
+        with (
+            closing(self._sender.duct),
+            closing(self._receiver.duct),
+            closing(self._sender.window),
+            closing(self._receiver.window),
+            self._drains,
+        ):
             async with trio.open_nursery() as drains:
                 with self._fills:
                     async with trio.open_nursery() as fills:
@@ -226,6 +264,26 @@ class Pairing:
     def dismiss(self) -> None:
         """End the pairing because the relay's operator wants that."""
         self._end(Outcome.DISMISSED)
+
+    def relieve(self) -> None:
+        """End the pairing because it stands still, and others need the memory that it holds."""
+        self._end(Outcome.MEMORY_NEEDED)
+        sides = (self._sender, self._receiver)
+        for source, target in (sides, sides[::-1]):
+            if source.delivered_since < math.inf:
+                target.link.abort()  # it would hear of this only behind what it does not take
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it holds of what it passes on."""
+        return self._sender.window.held + self._receiver.window.held
+
+    @property
+    def undelivered_since(self) -> float:
+        """Trio's time since when one of the two has not taken all of one handful; infinite if both have."""
+        if self._outcome is not None:
+            return math.inf  # it ends by itself
+        return min(self._sender.delivered_since, self._receiver.delivered_since)
 
     def look(self) -> None:
         """Find out what moves, and tell those who want to know; to be called every `limits.RELAY_LOOK` seconds."""
@@ -282,6 +340,7 @@ class Pairing:
                         return
                     source.sent += cost
                     source.in_flight += 1
+                    source.window.begin(sum(piece.weight for piece in handful))
                     source.peak = max(source.peak, source.in_flight)
                     source.whole = False
                     await channel.send(handful)
@@ -308,12 +367,31 @@ class Pairing:
                 await self._deliver(target, [Piece.whole(target.greeting)])
             target.link.allow(limits.RELAY_WRITE_PROGRESS)
             async for handful in channel:
-                await self._deliver(target, handful)
+                weight, size = (
+                    sum(piece.weight for piece in handful),
+                    sum(len(piece.data) for piece in handful),
+                )
+                with self._delivering(source, target, size):
+                    await self._deliver(target, handful)
                 if target.gone:
                     source.duct.close()  # what is in it is thrown away like all that comes now
                 source.in_flight -= 1
                 del handful
+                source.window.end(weight)
         await target.link.close(*self._farewell(target), patience=limits.RELAY_FAREWELL)
+
+    @contextmanager
+    def _delivering(self, source: _Side, target: _Side, size: int) -> Iterator[None]:
+        """Count what it takes to deliver a handful: over TLS also what of it is sealed."""
+        sealed = 0 if target.link.is_plain else min(size, limits.TLS_TRIP)
+        source.window.begin(sealed)
+        source.delivered_since = trio.current_time()
+        try:
+            yield
+            source.window.widen(size)
+        finally:
+            source.delivered_since = math.inf
+            source.window.end(sealed)
 
     async def _deliver(self, target: _Side, handful: list[Piece]) -> None:
         if target.gone:
@@ -353,6 +431,8 @@ class Pairing:
                 return CloseCode.QUOTA_USED, "the quota of an access token is used up"
             case Outcome.DISMISSED:
                 return CloseCode.DISMISSED, "the relay's operator ended this transfer"
+            case Outcome.MEMORY_NEEDED:
+                return CloseCode.MEMORY_NEEDED, "this transfer stood still, and the relay needs its memory"
             case Outcome.STOPPED:
                 return CloseCode.STOPPING, "the relay is being stopped"
             case _ if target is not self._offender:

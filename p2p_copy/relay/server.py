@@ -39,6 +39,7 @@ from p2p_copy.protocol.rendezvous import (
 )
 from p2p_copy.relay import abuse, events
 from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay.budget import Budget
 from p2p_copy.relay.certificates import Certificates, secured
 from p2p_copy.relay.door import Door, Visitor
 from p2p_copy.relay.file_thread import FileThread
@@ -61,6 +62,10 @@ if TYPE_CHECKING:
 
 _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError)
 """What the end of a connection looks like; no reason for alarm."""
+
+_FULL: Final = Refused(
+    Refusal.BUSY, "The memory of the relay is used up by other transfers.", limits.RELAY_BUSY_RETRY
+)
 
 _GOING: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted.", 5)
 
@@ -133,6 +138,7 @@ class Relay:
         urls: where it listens, as soon as it does.
         config: what the operator wants; see `change`.
         tally: what it has done.
+        budget: of the memory that all pairings share.
         pairings: those that run, by numbers that nobody but the operator knows.
 
     """
@@ -150,6 +156,7 @@ class Relay:
         self.urls: list[str] = []
         self.config = config
         self.tally = Tally()
+        self.budget = Budget(config.max_memory)
         self.pairings: dict[int, Pairing] = {}
         self._lobby: Lobby[_Seat] = Lobby()
         self._open = trio.CancelScope()  # connections are taken
@@ -221,6 +228,7 @@ class Relay:
     def change(self, config: RelayConfig) -> None:
         """Keep to the limits of another configuration from now on. Places and files stay what they are."""
         self.config = config
+        self.budget.limit = config.max_memory
         self.door.change(config)
 
     @property
@@ -254,7 +262,7 @@ class Relay:
 
     async def _serve(self, listeners: list[Listener]) -> None:
         async with trio.open_nursery() as own:
-            own.start_soon(watch, self.pairings)
+            own.start_soon(watch, self.pairings, self.budget)
             if self.certificates is not None:
                 own.start_soon(partial(self.certificates.watch, files=self.config.watch_certificates))
             async with trio.open_nursery() as connections:
@@ -338,6 +346,8 @@ class Relay:
         rooms = self.config.rooms
         if rooms is not None and (hello.legacy or hello.room not in rooms):
             return _OTHERS
+        if self.budget.is_nearly_used:
+            return _FULL
         room = Room(hello.legacy, hello.room)
         incumbent = self._lobby.waiting(room)
         return self.door.greet(
@@ -508,6 +518,7 @@ class Relay:
             legacy=room.legacy,
             on_end=partial(self._lobby.leave, room, seat),
             flow=self.door.flow(sender.visitor, receiver.visitor),
+            budget=self.budget,
             listen=(sender.visitor.listens, receiver.visitor.listens),
         )
         for each in (sender, receiver):

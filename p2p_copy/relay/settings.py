@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from p2p_copy import limits
 from p2p_copy.errors import UsageError
-from p2p_copy.units import parse_duration, parse_rate
+from p2p_copy.units import parse_duration, parse_rate, parse_size
 
 if TYPE_CHECKING:
     from p2p_copy.relay.config import RelayConfig
@@ -33,7 +33,7 @@ class Setting:
 
     field: str
     least: int
-    kind: Literal["count", "time", "rate"] = "count"
+    kind: Literal["count", "size", "time", "rate"] = "count"
 
 
 LIVE: Final = {
@@ -44,6 +44,7 @@ LIVE: Final = {
     "accept-budget": Setting("accept_budget", 1, "time"),
     "max-per-source": Setting("max_per_source", 0),
     "max-pending-per-source": Setting("max_pending_per_source", 0),
+    "max-memory": Setting("max_memory", limits.LEAST_MEMORY, "size"),
     "frames-per-second": Setting("frames_per_second", 0),
     "rate": Setting("rate", limits.LEAST_RATE, "rate"),
     "rate-per-source": Setting("rate_per_source", limits.LEAST_RATE, "rate"),
@@ -85,6 +86,8 @@ def parsed(name: str, text: str) -> float | None:
         match kind:
             case "count":
                 return int(text)
+            case "size":
+                return parse_size(text)
             case "time":
                 return parse_duration(text)
             case "rate":

@@ -1,4 +1,7 @@
-"""One look at all pairings every few seconds, in place of a clock for each of them or for each message."""
+"""One look at all pairings every few seconds, in place of a clock for each of them or for each message.
+
+If the memory of the relay is short then, those that stand still give back theirs.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +10,34 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
+from p2p_copy.relay import events
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from p2p_copy.relay.budget import Budget
     from p2p_copy.relay.pairing import Pairing
 
 
-async def watch(pairings: Mapping[int, Pairing]) -> None:
-    """Let each of the pairings that there are look at itself, until this is cancelled."""
+async def watch(pairings: Mapping[int, Pairing], budget: Budget) -> None:
+    """Let each of the pairings that there are look at itself, and keep to the budget, until this is cancelled."""
     while True:
         await trio.sleep(limits.RELAY_LOOK)
         for pairing in tuple(pairings.values()):
             pairing.look()
+        if budget.missing:
+            _relieve(pairings, budget)
+
+
+def _relieve(pairings: Mapping[int, Pairing], budget: Budget) -> None:
+    """End pairings of which one side takes nothing, those first where that is so for longest, until enough is free."""
+    missing, ended = budget.missing, 0
+    latest = trio.current_time() - limits.MEMORY_STALL
+    for pairing in sorted(pairings.values(), key=lambda pairing: pairing.undelivered_since):
+        if missing <= 0 or pairing.undelivered_since > latest:
+            break
+        missing -= max(pairing.held, 2 * limits.WINDOW_LEAST)
+        pairing.relieve()
+        ended += 1
+    if ended:
+        events.MEMORY_SHORT.log((), ended=ended)

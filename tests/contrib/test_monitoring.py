@@ -28,6 +28,8 @@ METRICS = {
     "p2p_copy_relay_refused_total": {"code"},
     "p2p_copy_relay_handshakes_failed_total": set(),
     "p2p_copy_relay_abuse_total": {"kind"},
+    "p2p_copy_relay_memory_held_bytes": set(),
+    "p2p_copy_relay_memory_limit_bytes": set(),
     "p2p_copy_relay_certificate_expiry_seconds": set(),
 }
 """Each with its labels."""

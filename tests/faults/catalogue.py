@@ -58,6 +58,10 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     79: ("table", "only after the receipt"),
     80: ("reader gone", "closed", "narrow", "encoding", "stopped", "full pipe", "full disk", "result lost"),
     # A stranger and a relay on the open internet
+    81: ("text",),
+    82: ("pairs that do not read", "memory is short"),
+    83: ("waiting clients",),
+    84: ("idle pairs",),
     86: ("before a hello", "waiting"),
     87: ("paired",),
     88: ("inside a payload",),

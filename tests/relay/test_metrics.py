@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from p2p_copy import limits
 from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import Refused, Role
 from p2p_copy.relay import abuse
@@ -60,7 +61,9 @@ async def test_metrics_count_what_happens() -> None:
     assert during['bytes_total{direction="from_sender"}'] == 1000
     assert during['bytes_total{direction="from_receiver"}'] == 0
     assert during["handshakes_failed_total"] == 0
+    assert 2 * limits.WINDOW_LEAST <= during["memory_held_bytes"] < during["memory_limit_bytes"]
     assert "certificate_expiry_seconds" not in during
+    assert after["memory_held_bytes"] == 0
     assert after["pairings"] == 0
     assert after['pairings_total{outcome="ended by the operator"}'] == 1
     assert after['bytes_total{direction="from_sender"}'] == 1000

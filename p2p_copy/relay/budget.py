@@ -1,0 +1,177 @@
+"""What all pairings of a relay hold together: one budget, and a window of it for each direction of each pairing.
+
+A direction holds what was read of its source and not taken by its target: records of TLS that are not opened, parts of
+messages, pieces in the inbox and on their way. Three rules keep that small where nothing moves:
+
+1. A window opens by what the target takes (slow start), and closes when nothing moves any more. Whoever reads nothing
+   makes the relay hold `limits.WINDOW_LEAST` and a part of what kernels have taken; and its own kernel may hold as much
+   again that is not on its way, for that memory is scarce as well: Linux gives TCP a tenth of a machine's.
+2. No window is larger than a part of what is free (dynamic thresholds; Choudhury and Hahne, IEEE/ACM Transactions on
+   Networking 6, 1998): many who hold much leave the same to everybody, and never all of the budget. `WINDOW_LEAST` is
+   set aside for each direction when its pairing begins, so it is there whatever others hold.
+3. What was read cannot be given back. So if little is free, the pairings whose targets have taken nothing for longest
+   are ended, once that is `limits.MEMORY_STALL` seconds; if still less is free, newcomers are told that the relay is
+   busy.
+
+What a read may bring is decided when its bytes are there, so thousands of directions that wait hold nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2p_copy import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def _ignore(_: int) -> None:
+    pass
+
+
+class Budget:
+    """Bytes that all pairings of one relay may hold.
+
+    Attributes:
+        limit: how many.
+        held: how many they hold, and what is set aside for them.
+
+    """
+
+    def __init__(self, limit: float) -> None:
+        """Begin with nothing held."""
+        self.limit = limit
+        self.held = 0
+
+    @property
+    def free(self) -> float:
+        """Bytes that nobody holds; negative if more is held than should be, which a lower limit can bring about."""
+        return self.limit - self.held
+
+    @property
+    def share(self) -> float:
+        """Bytes that one direction may hold now, if that is more than what is set aside for it."""
+        return self.free / limits.MEMORY_FREE_SHARE
+
+    @property
+    def missing(self) -> float:
+        """Bytes that pairings which stand still should give back; 0 if enough is free."""
+        return max(0, self.limit / limits.MEMORY_RELIEF - self.free)
+
+    @property
+    def is_nearly_used(self) -> bool:
+        """Whether there is no room for newcomers."""
+        return self.free < self.limit / limits.MEMORY_BUSY
+
+
+class Window:
+    """What one direction of a pairing may hold.
+
+    Attributes:
+        passing: bytes that are on their way from the source's link to the target's.
+        listening_since: Trio's time when it last let a read begin; infinite while it lets none begin.
+
+    """
+
+    def __init__(
+        self, budget: Budget, unread: Callable[[], int], limit_unsent: Callable[[int], None]
+    ) -> None:
+        """Set aside the least.
+
+        Args:
+            budget: what this is a part of.
+            unread: tells how many bytes the source's link holds.
+            limit_unsent: tells the target's link how many bytes its kernel may hold that are not on their way.
+
+        """
+        self.passing = 0
+        self.listening_since = 0.0
+        self._budget = budget
+        self._unread = unread
+        self._limit_unsent = limit_unsent
+        self._limit: int = limits.WINDOW_LEAST
+        self._charged = 0
+        self._open = True
+        self._waiting = trio.lowlevel.ParkingLot()
+        self._charge(0)
+        self._let_kernel_hold(limits.WINDOW_LEAST)
+
+    @property
+    def held(self) -> int:
+        """Bytes of this direction that the relay holds."""
+        return self.passing + self._unread()
+
+    async def room(self) -> None:
+        """Wait until another read is worth it: until half the window is free, or nothing is on its way any more."""
+        self._charge(self.held)
+        if self._is_full():
+            self.listening_since = math.inf
+            try:
+                while self._is_full():
+                    await self._waiting.park()
+            finally:
+                self.listening_since = trio.current_time()
+
+    def allow(self, most: int) -> int:
+        """Return how many of up to `most` bytes that are there may be read, and count them as held."""
+        held = self.held
+        size = min(most, max(limits.LEAST_READ, int(self._most() - held)))
+        self._charge(held + size)
+        return size
+
+    def begin(self, size: int) -> None:
+        """Note that so many bytes have left the link and are on their way."""
+        self.passing += size
+        self._charge(self.held)
+
+    def end(self, size: int) -> None:
+        """Note that so many bytes on their way have been taken, or are not wanted any more."""
+        self.passing -= size
+        self._charge(self.held)
+        self._waiting.unpark_all()
+
+    def widen(self, size: int) -> None:
+        """Note that the target has taken so many bytes of messages."""
+        self._limit = min(limits.WINDOW_MOST, self._limit + size // limits.WINDOW_GROWTH)
+        if self._limit >= 2 * self._unsent and self._unsent < limits.UNSENT:
+            self._let_kernel_hold(min(self._limit, limits.UNSENT))
+
+    def narrow(self) -> None:
+        """Begin anew, because nothing moves."""
+        if self._limit > limits.WINDOW_LEAST:
+            self._limit = limits.WINDOW_LEAST
+            self._let_kernel_hold(self._limit)
+
+    def lift(self) -> None:
+        """Let reads begin whatever is held: what they bring is thrown away."""
+        self._open = False
+        self._waiting.unpark_all()
+
+    def close(self) -> None:
+        """Give everything back. What is read from now on counts no more."""
+        self.lift()
+        self._budget.held -= self._charged
+        self._charged = -1
+        # Links know this window, and it would know them for ever: a cycle.
+        self._unread, self._limit_unsent = int, _ignore
+
+    def _let_kernel_hold(self, size: int) -> None:
+        self._unsent = size
+        self._limit_unsent(size)
+
+    def _most(self) -> float:
+        return max(limits.WINDOW_LEAST, min(self._limit, self._budget.share))
+
+    def _is_full(self) -> bool:
+        # What is not on its way may be a part of a message without which the rest is of no use: more of it must come.
+        return self._open and self.passing > 0 and self.held > self._most() / 2
+
+    def _charge(self, held: int) -> None:
+        if self._charged >= 0:
+            held = max(held, limits.WINDOW_LEAST)
+            self._budget.held += held - self._charged
+            self._charged = held

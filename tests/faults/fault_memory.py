@@ -1,0 +1,194 @@
+"""Faults 81 to 84: clients that make a relay hold as much as they can."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import AsyncExitStack, suppress
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+from wsproto.events import CloseConnection
+
+from p2p_copy import limits
+from p2p_copy.protocol import frames, rendezvous
+from p2p_copy.protocol.frames import Opcode
+from p2p_copy.protocol.rendezvous import LEGACY_PATH, CloseCode, Refusal, Refused, Role, room_path
+from tests.faults.arena import CANARY, MIB, arena as running
+from tests.faults.attackers import tcp_below, upgraded, waiting
+from tests.relay.clients import Relay, answer, hello, reset, room
+from tests.websocket import BINARY, PING, RawClient, frame
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.faults.arena import Arena
+
+MASK = b"mask"
+"""Of what is pushed, so that nothing of it passes by inside the kernel."""
+
+LONGEST = limits.RELAY_MAX_MESSAGE - 100
+
+TEXT_PAIRS = 25
+"""All that one source may have."""
+
+PER_PAIR = 512 * limits.KIB
+"""Bytes of a relay's memory for a pair that reads nothing: two connections of 50 KiB, two windows of 64 KiB and what
+they have opened by what the kernel took, records of TLS, and what the allocator keeps."""
+
+PAIRS = 150
+
+
+async def push(client: RawClient, data: bytes) -> None:
+    """Send without end."""
+    with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
+        while True:
+            await client.raw(data)
+
+
+async def legacy_pair(relay: Relay, name: str, stack: AsyncExitStack) -> tuple[RawClient, RawClient]:
+    """Return two clients of p2p-copy 0.1.x who are paired."""
+    clients = []
+    for role in Role:
+        client = await stack.enter_async_context(upgraded(relay, LEGACY_PATH))
+        said = {"type": "hello", "code_hash_hex": room(name), "role": role.value}
+        await client.send(json.dumps(said))
+        clients.append(client)
+    assert await clients[list(Role).index(Role.SENDER)].message() == rendezvous.READY
+    return clients[0], clients[1]
+
+
+async def pair(relay: Relay, name: str, stack: AsyncExitStack) -> tuple[RawClient, RawClient]:
+    """Return two clients who are paired."""
+    one = await stack.enter_async_context(waiting(relay, name, Role.SENDER))
+    other = await stack.enter_async_context(waiting(relay, name, Role.RECEIVER))
+    for client in (one, other):
+        await client.message()
+    return one, other
+
+
+async def still(arena: Arena) -> int:
+    """Return the relay's memory once it does not grow any more."""
+    held, before = arena.server.memory, 0
+    while held > before + MIB:
+        await trio.sleep(2)
+        held, before = arena.server.memory, held
+    return held
+
+
+async def hoarded(arena: Arena, relay: Relay, count: int, data: bytes, *, legacy: bool) -> int:
+    """Let so many pairs push `data` from both sides and read nothing; return by how much the relay's memory grows."""
+    before = arena.server.memory
+    async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+        for number in range(count):
+            clients = await (legacy_pair if legacy else pair)(relay, f"{CANARY} {number}", stack)
+            for client in clients:
+                nursery.start_soon(push, client, data)
+                stack.callback(reset, tcp_below(client.stream))
+        return await still(arena) - before
+
+
+@pytest.mark.fault(81, "text")
+async def test_fault_81_text_of_which_one_character_is_large(tmp_path: Path) -> None:
+    """As `str` it would be four times as large as what was sent, and be held whole: 50 MiB a pair."""
+    text = "😀".encode() + b"x" * (LONGEST - 4)
+    data = frames.encode(Opcode.TEXT, text, MASK)
+    with running(tmp_path) as arena:
+        await hoarded(
+            arena, arena.server.clients, TEXT_PAIRS, data, legacy=True
+        )  # the allocator keeps some of it
+        async with arena.attacked() as relay:
+            held = await hoarded(arena, relay, TEXT_PAIRS, data, legacy=True)
+            assert held < TEXT_PAIRS * PER_PAIR
+
+
+@pytest.mark.fault(82, "pairs that do not read")
+@pytest.mark.parametrize("legacy", [False, True], ids=["v1", "legacy"])
+async def test_fault_82_many_pairs_that_do_not_read(tmp_path: Path, legacy: bool) -> None:
+    data = frames.encode(Opcode.BINARY, bytes(LONGEST), MASK)
+    with running(tmp_path, "--max-memory", "64M") as arena:
+        assert await hoarded(arena, arena.server.clients, PAIRS, data, legacy=legacy) < PAIRS * PER_PAIR
+        async with arena.attacked() as relay:
+            assert await hoarded(arena, relay, PAIRS, data, legacy=legacy) < PAIRS * PER_PAIR
+            assert arena.server.status["limits"]["max-memory"] == 64 * MIB
+
+
+@pytest.mark.fault(82, "memory is short")
+async def test_fault_82_pairs_that_stand_still_give_way(tmp_path: Path) -> None:
+    """Newcomers are told that the relay is busy, until those who have stood still for long are ended."""
+    data = frames.encode(Opcode.BINARY, bytes(LONGEST), MASK)
+    shortened = {"MEMORY_STALL": 8.0}
+    with running(tmp_path, "--max-memory", str(limits.LEAST_MEMORY), shortened=shortened) as arena:
+        async with arena.attacked() as relay, trio.open_nursery() as nursery, AsyncExitStack() as stack:
+            refused: Refused | None = None
+            senders: list[RawClient] = []
+            for number in range(200):
+                async with relay.client(room_path(room(f"{CANARY} asks"))) as link:
+                    await link.send(hello(Role.SENDER))
+                    found = await answer(link)
+                if isinstance(found, Refused):
+                    refused = found
+                    break
+                sender, receiver = await pair(relay, f"{CANARY} {number}", stack)
+                for client in (sender, receiver):
+                    stack.callback(reset, tcp_below(client.stream))
+                nursery.start_soon(push, sender, data)
+                senders.append(sender)
+            assert refused is not None, "it is never busy"
+            assert refused.code == Refusal.BUSY
+            await trio.sleep(12)
+            assert "memory is short" in arena.server.log
+            await relay.works(f"{CANARY} beside")
+            assert len(arena.server.status["pairings"]) > 1, "no more were ended than had to be"
+            with trio.fail_after(10):
+                while not isinstance(event := await senders[0].next(), CloseConnection):
+                    assert event is not None, "it was not told"
+            assert event.code == CloseCode.MEMORY_NEEDED
+            nursery.cancel_scope.cancel()
+
+
+@pytest.mark.fault(83, "waiting clients")
+async def test_fault_83_clients_that_wait_and_send_pings(tmp_path: Path) -> None:
+    """What they send is read slowly, for the sake of the number of frames: it must not be read all at once before."""
+    data = frame(PING, bytes(125)) * 50_000
+    count = 40
+
+    async def flood(arena: Arena, relay: Relay) -> int:
+        before = arena.server.memory
+        async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
+            for number in range(count):
+                client = await stack.enter_async_context(waiting(relay, f"{CANARY} {number}"))
+                nursery.start_soon(push, client, data)
+                stack.callback(reset, tcp_below(client.stream))
+            await trio.sleep(3)
+            return arena.server.memory - before
+
+    with running(tmp_path) as arena:
+        await flood(arena, arena.server.clients)
+        async with arena.attacked() as relay:
+            assert await flood(arena, relay) < count * PER_PAIR // 2
+
+
+@pytest.mark.fault(84, "idle pairs")
+@pytest.mark.skipif(not hasattr(os, "splice"), reason="there are no pipes")
+async def test_fault_84_idle_pairs_do_not_keep_pipes(tmp_path: Path) -> None:
+    def pipes(arena: Arena) -> int:
+        folder = f"/proc/{arena.server.process.pid}/fd"
+        links = (os.path.join(folder, name) for name in os.listdir(folder))
+        return sum(os.path.lexists(link) and os.readlink(link).startswith("pipe:") for link in links)
+
+    message = frame(BINARY, bytes(LONGEST))
+    count = 20
+    with running(tmp_path) as arena:
+        async with arena.attacked() as relay, AsyncExitStack() as stack:
+            before = pipes(arena)
+            for number in range(count):
+                sender, receiver = await pair(relay, f"{CANARY} {number}", stack)
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(sender.raw, message)
+                    await receiver.message()
+            assert pipes(arena) - before == 2 * count, "both ends of one each"
+            with trio.fail_after(limits.RELAY_STALL + 4 * limits.RELAY_LOOK):
+                while pipes(arena) > before:  # noqa: ASYNC110
+                    await trio.sleep(0.2)
