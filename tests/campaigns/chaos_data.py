@@ -34,6 +34,9 @@ TIMES = (1_000_000_000, 1_700_000_000)
 PREFIX = ".p2p-copy-"
 """Names of what p2p-copy leaves beside files while it is at work."""
 
+KEY_FILE = "p2p-copy.key"
+"""What stays in a directory of states: by it the same command finds its state again."""
+
 SPARSE = 16 * MIB
 """Bytes from one mebibyte of contents to the next in a sparse file: each segment has some."""
 
@@ -191,9 +194,15 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def leftovers(out: Path, *states: Path) -> list[str]:
-    """Return what is left beside the files, and in the directories of states."""
+    """Return what is left beside the files, and in the directories of states, where the key stays."""
     beside = [name for name, _ in _all(out) if os.path.basename(name).startswith(PREFIX)]
-    kept = [os.path.join(top.name, name) for top in states if top.exists() for name, _ in _all(top) if name]
+    kept = [
+        os.path.join(top.name, name)
+        for top in states
+        if top.exists()
+        for name, _ in _all(top)
+        if name not in {"", KEY_FILE}
+    ]
     wrong = {"left beside the files": beside, "left in the state directories": kept}
     return [f"{len(names)} {what}: {_some(sorted(names))}" for what, names in wrong.items() if names]
 

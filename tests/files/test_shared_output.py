@@ -298,6 +298,23 @@ def test_a_receipt_that_somebody_swaps_is_not_published(out: Path, monkeypatch: 
     assert not (out / "receipt").exists()
 
 
+@needs_root
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux can hold a link")
+def test_nobody_is_given_a_file_that_somebody_has_put_in_place_of_a_link(out: Path) -> None:
+    (out / "link").symlink_to("somewhere")
+    (out / "secret").write_bytes(b"of root alone")
+    top = Directory.top(str(out))
+    extra = Extra(owner=Owner(NOBODY, NOBODY, "", ""))
+    top.give_link("link", extra)
+    assert not top.attributes_lost
+    (out / "link").unlink()
+    os.link(out / "secret", out / "link")
+    top.give_link("link", extra)
+    top.close()
+    assert top.attributes_lost
+    assert (out / "secret").stat().st_uid == 0
+
+
 # What is ours is known before it has its name
 
 
