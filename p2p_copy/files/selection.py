@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     """What tells whether a path matches, and whether it is wanted then."""
 
 _STAR, _ANY = "[^/]*", "[^/]"
-"""What becomes of `*` and `?` in a regular expression; no name has a `/`, so nothing else in it looks like that."""
+_ANYWHERE, _DEEP = "^(?:.+/)?", "(?:/.+)?/"
+"""What becomes of `*`, `?`, a `**/` in front and a `/**/` in a regular expression. No name has a `/`, and brackets of
+names are escaped, so nothing else in it looks like that."""
 
 _SPECIAL: Final = frozenset("*?[\\")
 
@@ -90,13 +92,18 @@ def _in_time(regex: re.Pattern[str]) -> re.Pattern[str]:
     """Return what matches the same paths, in a time that does not grow with a power of their length.
 
     Names are chosen by the sender, and `*a*a*a*a*b` held against a name of a hundred letters would be tried in millions
-    of ways. What stands between two `*` of a name need only be found where it comes first: if the rest does not match
-    behind that, it matches nowhere.
+    of ways. What stands between two `*` of a name, or two `**` of a path, need only be found where it comes first: if
+    the rest does not match behind that, it matches nowhere.
     """
     text, *pieces = regex.pattern.split(_STAR)
     for number, piece in enumerate(pieces, 1):
         is_between = number < len(pieces) and "/" not in piece.replace(_ANY, "")
         text += f"(?>{_STAR}?{piece})" if is_between else _STAR + piece
+    text, *pieces = text.split(_DEEP)
+    if pieces and text.startswith(_ANYWHERE):
+        text = f"^(?>(?:.+?/)??{text.removeprefix(_ANYWHERE)}(?=/))"
+    for number, piece in enumerate(pieces, 1):
+        text += f"(?>(?:/.+?)??/{piece}(?=/))" if number < len(pieces) else _DEEP + piece
     return re.compile(text)
 
 
