@@ -398,6 +398,7 @@ async def accept(
     piece: float = math.inf,
     head: bytes = b"",
     patience: float = math.inf,
+    on_unread: Callable[[], None] | None = None,
     pace: Callable[[int], float] | None = None,
     owed: Callable[[], float] = nothing_owed,
     taken: Callable[[], tuple[int, bool]] = nothing_taken,
@@ -411,6 +412,7 @@ async def accept(
         piece: bytes from which a part of a message is received without its rest, as `receive_pieces` does.
         head: bytes that were read from the stream before and belong to the request.
         patience: seconds that one send may take, a pong or a close frame included, until `Link.allow` is called.
+        on_unread: is called when a send has taken longer than that.
         pace: is told how many frames have come since it was told last, control frames and fragments included, or how
             many TLS records with next to nothing in them, whichever are more; and says for how many seconds to read no
             more; None for no such limit.
@@ -426,7 +428,8 @@ async def accept(
     if pace is not None:
         # Most records hold one frame: then it is counted once.
         tap.pause = lambda work: pace(max(codec.take_frames(), work))
-    tap.owed, tap.taken, tap.patience = owed, taken, patience
+    tap.owed, tap.taken = owed, taken
+    tap.patience, tap.on_unread = patience, on_unread
     link = Link(tap, codec)
 
     async def opened() -> str:

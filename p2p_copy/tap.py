@@ -132,6 +132,7 @@ class Held(Tap):
             how many seconds to put it off; None for none.
         patience: seconds that one send may take; one that takes longer cuts the connection. Without such a limit the
             system's own holds, if it has one (`limits.TCP_USER_TIMEOUT`).
+        on_unread: is called when that has happened.
         owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`).
         most: the most bytes that the next read may bring, 0 for any number.
         window: what limits reading besides, if anything does.
@@ -142,6 +143,7 @@ class Held(Tap):
     _done = False
     most = 0
     patience = math.inf
+    on_unread: Callable[[], None] | None = None
     before_reading: Callable[[Held], Awaitable[bytes]] | None = None
     pause: Callable[[int], float] | None = None
     window: ReadWindow | None = None
@@ -196,6 +198,8 @@ class Held(Tap):
             with within(self.patience) as deadline:
                 await super().send_buffers(buffers)
             if deadline.is_over:
+                if self.on_unread is not None:
+                    self.on_unread()
                 await trio.aclose_forcefully(self._stream)  # whoever reads from it learns of it as well
                 raise trio.BrokenResourceError
         finally:

@@ -90,10 +90,12 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         most: the most bytes that one read brings, whatever it was asked for.
         pace: is told how many bytes each read has brought, and says for how many seconds to put off the next one;
             None for no such limit.
+        on_urgent: is called when an urgent byte keeps the system from splicing.
 
     """
 
     pace: Callable[[int], float] | None = None
+    on_urgent: Callable[[], None] | None = None
 
     def __init__(self, stream: trio.SocketStream) -> None:
         """Take over the socket of `stream`, which has none from then on."""
@@ -157,6 +159,8 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             except BlockingIOError:
                 self._allow(0)
                 if is_ready:
+                    if not size and self.on_urgent is not None:
+                        self.on_urgent()
                     break
                 await trio.lowlevel.wait_readable(self.socket)
                 is_ready = True

@@ -47,7 +47,14 @@ _NOTHING: Final = memoryview(b"")
 
 
 class TLSStream(GatheringStream):
-    """One end of a TLS connection: `handshake` first, then it is a stream like any other."""
+    """One end of a TLS connection: `handshake` first, then it is a stream like any other.
+
+    Attributes:
+        on_waste: is called when the connection is ended because its records bring too little.
+
+    """
+
+    on_waste: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -106,7 +113,7 @@ class TLSStream(GatheringStream):
                 await self._receive_records()
             records += limits.TLS_TURN - self._turn
             if records > limits.TLS_HANDSHAKE:
-                raise self._break()
+                raise self._end_waste()
         self._barren = self._shown = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytearray:
@@ -211,6 +218,11 @@ class TLSStream(GatheringStream):
         self._broken = True
         return trio.BrokenResourceError()
 
+    def _end_waste(self) -> trio.BrokenResourceError:
+        if self.on_waste is not None:
+            self.on_waste()
+        return self._break()
+
     def _decrypt(self, most: int) -> bytearray | None:
         """Return what can be read without waiting: nothing at the end, None if there is nothing yet."""
         data = bytearray(min(most, self._incoming.pending + len(self._unread) + _RECORD))
@@ -225,7 +237,7 @@ class TLSStream(GatheringStream):
                         count: int = self._tls.read(_RECORD, room[size:])  # type: ignore[assignment]  # no bytes
                     except ssl.SSLWantReadError:
                         if self._is_barren(reads, size):
-                            broken = self._break()
+                            broken = self._end_waste()
                             if not size:
                                 raise broken from None
                             break

@@ -60,8 +60,9 @@ class Abuse(Enum):
     )
     MEMORY = _event(
         "memory",
-        "pairings hold as much memory as they may: they are read more slowly",
-        "The budget for what all pairings hold is used up.",
+        "ended: a pair that stood still while memory was short",
+        "Pairs whose receivers take nothing hold most of --max-memory. Those that stood still for longest are ended; "
+        "our clients come back and go on. If they are no attack, the relay needs more memory.",
     )
     TLS_WASTE = _event(
         "tls-waste",
@@ -70,8 +71,8 @@ class Abuse(Enum):
     )
     URGENT_DATA = _event(
         "urgent-data",
-        "cut: a connection with urgent data",
-        "No client sends any; it keeps a kernel from passing on what comes.",
+        "urgent bytes inside of what a client sends",
+        "No client sends any. Linux does not pass them on by itself, so the relay copies what they are in.",
     )
     UNREAD = _event(
         "unread",

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
@@ -18,7 +19,8 @@ import trio
 from p2p_copy import limits
 from p2p_copy.dial import TLS_HANDSHAKE
 from p2p_copy.errors import CannotListen
-from p2p_copy.relay import events
+from p2p_copy.relay import abuse, events
+from p2p_copy.relay.abuse import Abuse
 from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread
 from p2p_copy.relay.greeting import refuse_plain
 from p2p_copy.relay.tls import fingerprint, server_context
@@ -150,6 +152,7 @@ async def secured(stream: TCPStream, certificates: Certificates | None) -> trio.
         await refuse_plain(stream)
         return None
     secure = TLSStream(stream, certificates.context, server_side=True)
+    secure.on_waste = partial(abuse.note, Abuse.TLS_WASTE)
     await secure.handshake()
     return secure
 

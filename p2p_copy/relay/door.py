@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import secrets
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -119,6 +120,7 @@ class Door:
             return None
         throttle = Throttle(self._newcomers, self._config.frames_per_second)
         throttle.limit(stream)
+        stream.on_urgent = partial(abuse.note, Abuse.URGENT_DATA)
         return Visitor(guest, throttle, trusted, address=address_for_log)
 
     def leave(self, visitor: Visitor) -> None:

@@ -153,13 +153,6 @@ STALLED: Final = Event(
     "! a pair stalls: %(why)s for %(seconds)d s",
     "Nothing of what a sender has for its receiver has moved for so long. The two were told, and wait on.",
 )
-MEMORY_SHORT: Final = Event(
-    "memory-short",
-    logging.WARNING,
-    "! memory is short, pairs ended that stood still: %(ended)d",
-    "Pairs whose receivers take nothing hold most of --max-memory. Those that stood still for longest were ended; our "
-    "clients come back and go on. If they are no attack, the relay needs more memory.",
-)
 EXHAUSTED: Final = Event(
     "exhausted",
     logging.WARNING,

@@ -17,6 +17,8 @@ import trio
 
 from p2p_copy import limits
 from p2p_copy.errors import CannotListen
+from p2p_copy.relay import abuse
+from p2p_copy.relay.abuse import Abuse
 from p2p_copy.watches import within
 
 if TYPE_CHECKING:
@@ -72,6 +74,7 @@ class FileThread:
         """
         with within(limits.FILE_TIMEOUT):
             return await trio.to_thread.run_sync(job, *arguments, abandon_on_cancel=True, limiter=self._turn)
+        abuse.note(Abuse.SLOW_FILES)
         raise DoesNotAnswer(
             f"{what} could not be read in {limits.FILE_TIMEOUT:.0f} s: the disk or network mount does not answer."
         )

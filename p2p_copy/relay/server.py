@@ -317,6 +317,7 @@ class Relay:
                 piece=max(limits.RELAY_PIECE, self.config.max_message // limits.RELAY_PIECES),
                 head=request.head,
                 patience=limits.RELAY_WORD,
+                on_unread=partial(abuse.note, Abuse.UNREAD),
                 pace=visitor.throttle.frames,
                 owed=partial(owed_for, stream),
                 taken=partial(taken_by, stream),
@@ -345,6 +346,7 @@ class Relay:
             return hello
         rooms = self.config.rooms
         if rooms is not None and (hello.legacy or hello.room not in rooms):
+            abuse.note(Abuse.FOREIGN_ROOM)
             return _OTHERS
         if self.budget.is_nearly_used:
             return _FULL

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy import limits
-from p2p_copy.relay import events
+from p2p_copy.relay import abuse
+from p2p_copy.relay.abuse import Abuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,13 +32,11 @@ async def watch(pairings: Mapping[int, Pairing], budget: Budget) -> None:
 
 def _relieve(pairings: Mapping[int, Pairing], budget: Budget) -> None:
     """End pairings of which one side takes nothing, those first where that is so for longest, until enough is free."""
-    missing, ended = budget.missing, 0
+    missing = budget.missing
     latest = trio.current_time() - limits.MEMORY_STALL
     for pairing in sorted(pairings.values(), key=lambda pairing: pairing.undelivered_since):
         if missing <= 0 or pairing.undelivered_since > latest:
             break
         missing -= max(pairing.held, 2 * limits.WINDOW_LEAST)
         pairing.relieve()
-        ended += 1
-    if ended:
-        events.MEMORY_SHORT.log((), ended=ended)
+        abuse.note(Abuse.MEMORY)

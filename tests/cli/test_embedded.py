@@ -17,6 +17,7 @@ from p2p_copy.errors import CannotListen, RelayRefused
 from p2p_copy.protocol import keys
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Refusal, Refused, Role, Welcome, room_path
 from p2p_copy.receiver import receive
+from p2p_copy.relay import abuse
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
 from tests.processes import PATIENCE, QUICK, Running, receiver
@@ -61,6 +62,7 @@ def test_everywhere_is_called_by_an_address_or_name_that_means_this_machine_else
 
 async def test_a_relay_with_rooms_of_its_own_refuses_all_others() -> None:
     rooms = {room("own")}
+    noted = abuse.COUNTS["foreign-room"]
     async with relay_running(rooms=rooms) as relay:
         await relay.works("own")
         async with relay.client(room_path(room("other"))) as link:
@@ -72,6 +74,7 @@ async def test_a_relay_with_rooms_of_its_own_refuses_all_others() -> None:
         async with relay.client(LEGACY_PATH) as link:
             await link.send(f'{{"type":"hello","code_hash_hex":"{room("own")}","role":"sender"}}')
             assert await close_code(link) == 1013
+        assert abuse.COUNTS["foreign-room"] - noted == 2
         rooms.add(room("other"))
         async with relay.client(room_path(room("other"))) as link:
             await link.send(hello(Role.SENDER))

@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from p2p_copy.protocol.rendezvous import Paired, Role
+from p2p_copy.relay.abuse import Abuse
 from tests.faults.arena import CANARY
 from tests.faults.attackers import (
     ATTACKED,
@@ -81,6 +82,7 @@ async def test_fault_86_changes_of_keys_and_now_and_then_a_byte(arena: Arena, wa
                 for _ in range(1 if waits else 4):
                     nursery.start_soon(trio.to_thread.run_sync, attack)
                 assert await slowest_of(pair, SOON) < SLOW
+        assert arena.server.abuse(Abuse.TLS_WASTE)
 
 
 @pytest.mark.fault(87, "paired")
@@ -134,6 +136,7 @@ async def test_fault_88_an_urgent_byte_inside_a_payload(arena: Arena) -> None:
         began = arena.server.cpu
         await trio.sleep(seconds)
         assert arena.server.cpu - began < seconds / 2, "it does not try in vain"
+        assert arena.server.abuse(Abuse.URGENT_DATA)
         await say(client.stream, data[-left:][10:])
         with trio.fail_after(LATER):
             assert await link.receive() == data

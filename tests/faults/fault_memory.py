@@ -15,6 +15,7 @@ from p2p_copy import limits
 from p2p_copy.protocol import frames, rendezvous
 from p2p_copy.protocol.frames import Opcode
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, CloseCode, Refusal, Refused, Role, room_path
+from p2p_copy.relay.abuse import Abuse
 from tests.faults.arena import CANARY, MIB, arena as running
 from tests.faults.attackers import tcp_below, upgraded, waiting
 from tests.relay.clients import Relay, answer, hello, reset, room
@@ -138,7 +139,7 @@ async def test_fault_82_pairs_that_stand_still_give_way(tmp_path: Path) -> None:
             assert refused is not None, "it is never busy"
             assert refused.code == Refusal.BUSY
             await trio.sleep(12)
-            assert "memory is short" in arena.server.log
+            assert arena.server.abuse(Abuse.MEMORY)
             await relay.works(f"{CANARY} beside")
             assert len(arena.server.status["pairings"]) > 1, "no more were ended than had to be"
             with trio.fail_after(10):

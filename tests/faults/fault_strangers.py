@@ -6,7 +6,6 @@ Sources are told by the PROXY protocol: this machine's own address is no source,
 from __future__ import annotations
 
 import itertools
-import re
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from wsproto.events import Ping
 from p2p_copy import limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Paired, Refused, Role
+from p2p_copy.relay.abuse import Abuse
 from tests.faults.arena import CANARY, PAIR_WITHIN
 from tests.faults.attackers import LATER, closed_within, connected, crowd, over_both, over_tcp, waiting
 from tests.faults.fault_resources import pair_from
@@ -175,16 +175,11 @@ async def test_fault_99_a_head_that_is_a_byte_too_long(arena: Arena) -> None:
 @over_tcp
 async def test_fault_100_what_the_operator_sees_of_an_attack(arena: Arena) -> None:
     """A thousand cases are one line, and one more for each minute; the metric has them all."""
-    pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
     many = 1000
     request = UPGRADE.replace(b"Host: x", b"Host: x\r\nOrigin: https://evil.example")
 
-    def counted() -> float:
-        metrics = arena.server.ask("GET", "/metrics")
-        return float(re.findall(r'p2p_copy_relay_abuse_total\{kind="origin"\} (\S+)', metrics)[0])
-
     async with arena.attacked() as relay:
-        before = counted()
+        before = arena.server.abuse(Abuse.ORIGIN)
 
         async def one(_number: int) -> None:
             async with connected(relay) as (_, stream):
@@ -192,5 +187,5 @@ async def test_fault_100_what_the_operator_sees_of_an_attack(arena: Arena) -> No
                 await until_closed(stream)
 
         await crowd(many, one)
-        assert counted() - before == many
+        assert arena.server.abuse(Abuse.ORIGIN) - before == many
         assert is_summed_up(arena, "! refused: the request of a web page")

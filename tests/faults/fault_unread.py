@@ -13,6 +13,7 @@ import trio
 from p2p_copy import limits
 from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.relay.abuse import Abuse
 from tests.faults.arena import CANARY
 from tests.faults.attackers import over_tcp
 from tests.faults.server import Server
@@ -43,6 +44,7 @@ async def test_fault_91_waiting_clients_that_read_nothing(arena: Arena) -> None:
         with trio.fail_after(CUT):
             for client in clients:
                 await until_cut(client.stream)
+        assert arena.server.abuse(Abuse.UNREAD) >= len(clients)
 
 
 @pytest.mark.fault(91, "when it is refused")

@@ -12,6 +12,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import pytest
+
 from p2p_copy import limits
 from tests.processes import QUICK, environment
 from tests.relay.clients import Relay
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from p2p_copy.relay.abuse import Abuse
     from tests.relay.test_certificates import Files
 
 BUDGET = 2.0
@@ -160,6 +163,13 @@ class Server:
     @property
     def status(self) -> Any:
         return self.ask("GET", "/status")
+
+    def abuse(self, kind: Abuse) -> int:
+        """Return how many cases of this kind it has counted."""
+        pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
+        metrics = self.ask("GET", "/metrics")
+        name = re.escape(kind.event.name)
+        return int(float(re.findall(rf'p2p_copy_relay_abuse_total\{{kind="{name}"\}} (\S+)', metrics)[0]))
 
     @property
     def footprint(self) -> Footprint:

@@ -13,6 +13,7 @@ import pytest
 
 from p2p_copy import limits
 from p2p_copy.errors import CannotListen
+from p2p_copy.relay import abuse
 from p2p_copy.relay.certificates import Certificates
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, read_regular
@@ -122,10 +123,12 @@ async def test_what_is_read_in_time_is_returned(disk: Disk) -> None:
 
 async def test_a_disk_that_does_not_answer_keeps_one_thread_at_most(disk: Disk, impatient: None) -> None:
     thread = FileThread()
+    noted = abuse.COUNTS["slow-files"]
     for _ in range(3):
         with pytest.raises(DoesNotAnswer, match=r"This could not be read in 0 s: the disk"):
             await thread.run("This", disk.read, "contents")
     assert disk.asked == 1
+    assert abuse.COUNTS["slow-files"] - noted == 3
     disk.works.set()
     limits.FILE_TIMEOUT = QUICK  # type: ignore[misc]  # put back by the fixture
     assert await thread.run("This", disk.read, "contents") == "contents"
