@@ -38,9 +38,8 @@ def receive(words: Sequence[str], which: TransferOptions, options: ClientOptions
     relay = sources.relay_of(word.relay, which.server)
     text = sources.written_code(word.code, which.code, which.code_file)
     code = sources.ask_for_code(terminal) if text is None else codes.parse(text)
-    if (
-        text is not None and not code.is_generated
-    ):  # a generated one is of no use to others once we are connected
+    # A generated one stands in the command that `send` prints. Others can use it only while a side is away.
+    if text is not None and not code.is_generated:
         sources.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
     token = sources.access_token(options.token_file)
     facts = {
