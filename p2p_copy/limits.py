@@ -432,7 +432,8 @@ waits at the link that it came over: six handfuls are all that a pairing holds, 
 MEMORY_SHARE: Final = 4
 """Part of the memory of the machine, or of its control group, that all pairings of a relay may hold unless its operator
 says otherwise (`--max-memory`): one in so many. The rest is for Python and its modules (40 MiB), some 50 KiB for each
-connection (200 MiB for 4,096 of them), what the allocator keeps, and the kernel's own buffers."""
+connection (200 MiB for 4,096 of them; over TLS up to 170 KiB for each that has sent much), what the allocator keeps,
+and the kernel's own buffers."""
 
 LEAST_MEMORY: Final = 16 * MIB
 """Least bytes that all pairings of a relay may hold: 128 pairings that do not move, or a dozen that may move fast."""
@@ -474,6 +475,9 @@ so that they know by then on whom it is."""
 
 RELAY_LOOK: Final = 2.0
 """Seconds between two looks at all pairings: a microsecond for each, and no timer for any message."""
+
+LOOKS_A_TRIP: Final = 64
+"""Pairings that are looked at before somebody else's turn: some milliseconds."""
 
 RELAY_STALL_LONG: Final = 60.0
 """Seconds after which a stall is worth a line in the relay's log: slow disks and full links last less."""

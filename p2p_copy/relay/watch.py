@@ -24,8 +24,12 @@ async def watch(pairings: Mapping[int, Pairing], budget: Budget) -> None:
     """Let each of the pairings that there are look at itself, and keep to the budget, until this is cancelled."""
     while True:
         await trio.sleep(limits.RELAY_LOOK)
-        for pairing in tuple(pairings.values()):
+        for count, pairing in enumerate(tuple(pairings.values()), 1):
             pairing.look()
+            if count % limits.LOOKS_A_TRIP == 0:
+                await (
+                    trio.lowlevel.checkpoint()
+                )  # thousands take a tenth of a second, and others move meanwhile
         if budget.missing:
             _relieve(pairings, budget)
 

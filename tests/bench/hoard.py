@@ -39,7 +39,7 @@ AT_ONCE = 32
 MESSAGE = 2 * 1024 * 1024 - 1024
 """Bytes of a message: as long as those of p2p-copy 0.1.x."""
 
-BUFFER = "64K"
+BUFFER = "8K"
 """Bytes of a pusher's socket buffers: what the relay holds is measured, not what the kernel does."""
 
 MASK = bytes((1, 2, 3, 4))

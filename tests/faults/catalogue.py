@@ -60,7 +60,7 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     # A stranger and a relay on the open internet
     81: ("text",),
     82: ("pairs that do not read", "memory is short"),
-    83: ("waiting clients",),
+    83: ("idle pairs",),
     84: ("idle pairs",),
     86: ("before a hello", "waiting"),
     87: ("paired",),

@@ -1,4 +1,4 @@
-"""Faults 81 to 84: clients that make a relay hold as much as they can."""
+"""Faults 81 to 83: clients that make a relay hold as much as they can."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from p2p_copy.relay.abuse import Abuse
 from tests.faults.arena import CANARY, MIB, arena as running
 from tests.faults.attackers import tcp_below, upgraded, waiting
 from tests.relay.clients import Relay, answer, hello, reset, room
-from tests.websocket import BINARY, PING, RawClient, frame
+from tests.websocket import BINARY, RawClient, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -149,31 +149,9 @@ async def test_fault_82_pairs_that_stand_still_give_way(tmp_path: Path) -> None:
             nursery.cancel_scope.cancel()
 
 
-@pytest.mark.fault(83, "waiting clients")
-async def test_fault_83_clients_that_wait_and_send_pings(tmp_path: Path) -> None:
-    """What they send is read slowly, for the sake of the number of frames: it must not be read all at once before."""
-    data = frame(PING, bytes(125)) * 50_000
-    count = 40
-
-    async def flood(arena: Arena, relay: Relay) -> int:
-        before = arena.server.memory
-        async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
-            for number in range(count):
-                client = await stack.enter_async_context(waiting(relay, f"{CANARY} {number}"))
-                nursery.start_soon(push, client, data)
-                stack.callback(reset, tcp_below(client.stream))
-            await trio.sleep(3)
-            return arena.server.memory - before
-
-    with running(tmp_path) as arena:
-        await flood(arena, arena.server.clients)
-        async with arena.attacked() as relay:
-            assert await flood(arena, relay) < count * PER_PAIR // 2
-
-
-@pytest.mark.fault(84, "idle pairs")
+@pytest.mark.fault(83, "idle pairs")
 @pytest.mark.skipif(not hasattr(os, "splice"), reason="there are no pipes")
-async def test_fault_84_idle_pairs_do_not_keep_pipes(tmp_path: Path) -> None:
+async def test_fault_83_idle_pairs_do_not_keep_pipes(tmp_path: Path) -> None:
     def pipes(arena: Arena) -> int:
         folder = f"/proc/{arena.server.process.pid}/fd"
         links = (os.path.join(folder, name) for name in os.listdir(folder))
