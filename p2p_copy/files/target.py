@@ -391,6 +391,8 @@ class Target:
                 self._remove_part(item, directory)
                 self._make_way(item, directory)
                 if not directory.created:
+                    if policy is Conflict.RENAME and directory.lstat(item.entry.name) is not None:
+                        raise FileExistsError  # a name that somebody has is never noted as ours
                     temporary, made = write_new(directory, item.entry, data, self.kept.tag)
                     self.kept.made(item, made, item.digest, item.entry.name, flushed=False)
                     return _Unnamed(item, directory, policy, temporary, made)

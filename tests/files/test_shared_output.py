@@ -356,6 +356,22 @@ def test_what_gets_its_name_in_the_instant_of_a_kill_is_known(
     assert [name for name in os.listdir(out) if not name.startswith(".p2p")] == ["entry"]
 
 
+def test_a_name_that_somebody_has_is_never_noted_as_ours(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the process killed then, the sender would hear whether what has that name holds what it has sent."""
+    names, made = [], Kept.made
+
+    def and_note(kept: Kept, item: Item, there: os.stat_result, *words: Any, **more: Any) -> None:
+        names.append(more["name"] if "name" in more else words[1])
+        made(kept, item, there, *words, **more)
+
+    monkeypatch.setattr(Kept, "made", and_note)
+    (out / "entry").write_bytes(b"theirs")
+    with target_in(out, Journal(None), Conflict.RENAME) as target:
+        put_file(target)
+        put_link(target)
+    assert set(names) == {"entry (1)", "entry (2)"}
+
+
 def test_the_files_of_one_record_are_noted_with_one_commit(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
