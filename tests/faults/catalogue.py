@@ -61,7 +61,6 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     81: ("text",),
     82: ("pairs that do not read", "memory is short"),
     83: ("idle pairs",),
-    84: ("idle pairs",),
     86: ("before a hello", "waiting"),
     87: ("paired",),
     88: ("inside a payload",),
