@@ -15,6 +15,7 @@ from hypothesis import given, settings, strategies as st
 
 from p2p_copy import limits
 from p2p_copy.files import states as states_module
+from p2p_copy.files.facts import are_sound
 from p2p_copy.files.journal import Done, key_of
 from p2p_copy.files.states import (
     Access,
@@ -577,7 +578,7 @@ JSON = st.recursive(
 
 
 @settings(max_examples=60)
-@given(facts=st.dictionaries(st.text(max_size=8), JSON, max_size=4))
+@given(facts=st.dictionaries(st.text(max_size=8), JSON, max_size=4).filter(are_sound))
 def test_facts_come_back_as_they_were(
     facts: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
