@@ -18,7 +18,7 @@ from tests.faults.arena import CANARY
 from tests.faults.attackers import over_tcp
 from tests.faults.server import Server
 from tests.relay.clients import answer
-from tests.relay.test_unread import unreading, until_cut
+from tests.relay.test_unread import UNTHROTTLED, unreading, until_cut
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from tests.relay.clients import Relay
 
 OPTIONS = ("--frames-per-second", "0", "--max-wait", "6")
+SHORTENED = UNTHROTTLED
 
 NAME = f"{CANARY} unread"
 
@@ -83,7 +84,7 @@ async def test_fault_91_somebody_comes_to_who_reads_nothing(arena: Arena) -> Non
 @pytest.mark.fault(91, "when the relay stops")
 async def test_fault_91_sigterm_while_clients_wait_that_read_nothing(tmp_path: Path) -> None:
     """The drain is for pairings, and there is none."""
-    server = Server(tmp_path, "--frames-per-second", "0", drain=120)
+    server = Server(tmp_path, "--frames-per-second", "0", drain=120, shortened=UNTHROTTLED)
     async with AsyncExitStack() as stack:
         for number in range(3):
             await stack.enter_async_context(unreading(server.clients, f"{NAME} {number}"))

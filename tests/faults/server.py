@@ -38,12 +38,13 @@ OTHER_RELAY = "P2P_COPY_FAULTS_RELAY"
 know `--admin`. Options that it does not know are left out."""
 
 _SHORTENED = """
+import json
 import sys
 from p2p_copy import limits
 for word in sys.argv.pop(1).split():
     name, _, value = word.partition("=")
     if hasattr(limits, name):  # another version may not know it
-        setattr(limits, name, float(value))
+        setattr(limits, name, json.loads(value))
 from p2p_copy.cli.app import main
 main()
 """

@@ -58,10 +58,23 @@ async def stuff(stream: trio.abc.Stream, seconds: float) -> None:
 
 filling = pytest.mark.slow  # what the kernels hold is four million bytes of pongs
 
+UNTHROTTLED = {
+    "EARLY_READ": limits.RECEIVE_BUFFER,
+    **dict.fromkeys(("EARLY_READS", "EARLY_READS_BURST", "EARLY_READS_TOTAL"), 10**9),
+    **dict.fromkeys(("EARLY_FRAMES", "EARLY_FRAMES_BURST", "EARLY_FRAMES_TOTAL"), 10**9),
+}
+"""Limits of a relay that reads everything at once. Else its pongs would not fill a kernel in the time of a test."""
+
 
 @pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+def impatient(monkeypatch: pytest.MonkeyPatch, unthrottled: None) -> None:
     monkeypatch.setattr(limits, "RELAY_WORD", 1.0)
+
+
+@pytest.fixture
+def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in UNTHROTTLED.items():
+        monkeypatch.setattr(limits, name, value)
 
 
 # One link, in virtual time
@@ -197,7 +210,7 @@ async def test_a_drain_with_a_pair_ends_with_that_and_not_with_who_reads_nothing
 
 
 @filling
-async def test_who_reads_nothing_does_not_outlive_its_wait() -> None:
+async def test_who_reads_nothing_does_not_outlive_its_wait(unthrottled: None) -> None:
     """What it is told at the end of its wait meets a connection that is full."""
     async with relay_running(wait=2.0, frames_per_second=0) as relay, unreading(relay, "a") as client:
         with trio.fail_after(QUICK):
