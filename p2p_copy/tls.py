@@ -98,7 +98,7 @@ class TLSStream(GatheringStream):
         """
         done, records = False, 0
         while not done:
-            self._turn = limits.TLS_TURN
+            self._turn = 1  # what comes behind the handshake is left to be counted
             try:
                 self._tls.do_handshake()
                 done = True
@@ -111,7 +111,7 @@ class TLSStream(GatheringStream):
             await self._send_records()
             if not done and not self._feed():
                 await self._receive_records()
-            records += limits.TLS_TURN - self._turn
+            records += 1 - self._turn
             if records > limits.TLS_HANDSHAKE:
                 raise self._end_waste()
         self._barren = self._shown = 0

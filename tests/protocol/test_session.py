@@ -109,7 +109,7 @@ def test_records_are_compressed_only_for_a_side_that_can_open_them() -> None:
 def test_saying_and_hearing_at_the_same_time_lose_no_state() -> None:
     sender, receiver = talking()
     answers = []
-    for number in range(2000):
+    for number in range(1000):
         receiver.say(Progress(number, number, number))
         answers.append(receiver.record())
     before = sys.getswitchinterval()
@@ -117,7 +117,7 @@ def test_saying_and_hearing_at_the_same_time_lose_no_state() -> None:
     try:
         listening = Thread(target=lambda: [sender.hear(answer) for answer in answers])
         listening.start()
-        for number in range(2000):
+        for number in range(1000):
             sender.say(Total(number, number))
         sender.say(Finish(0, 0, 0, 0, bytes(32)))
         listening.join()

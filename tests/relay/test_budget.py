@@ -12,7 +12,6 @@ import trio
 import trio.testing
 
 from p2p_copy import limits
-from p2p_copy.link import accept
 from p2p_copy.protocol import frames
 from p2p_copy.protocol.frames import Opcode
 from p2p_copy.protocol.rendezvous import Refusal, Refused, Role
@@ -219,17 +218,6 @@ async def test_when_memory_is_short_the_pair_that_stood_still_for_longest_is_end
     outcomes = [usages[number][0].outcome for number in range(3)]
     ended = [outcome is Outcome.MEMORY_NEEDED for outcome in outcomes]
     assert ended == [False, not enough, False], "one was enough, and one does not stand still"
-
-
-async def test_one_read_brings_little_before_a_client_is_trusted() -> None:
-    ours, theirs = loopback_pair()
-    async with ours, trio.open_nursery() as nursery:
-        nursery.start_soon(RawClient(ours).upgrade)
-        async with accept(theirs, max_message=BIG, early=limits.MAX_HELLO) as (_, link):
-            assert theirs._allow(BIG) == limits.EARLY_READ
-            link.trust()
-            assert theirs._allow(BIG) == BIG
-            link.abort()
 
 
 async def test_newcomers_are_told_that_the_relay_is_busy_and_those_inside_go_on() -> None:
