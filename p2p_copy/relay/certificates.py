@@ -21,7 +21,7 @@ from p2p_copy.dial import TLS_HANDSHAKE
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import abuse, events
 from p2p_copy.relay.abuse import Abuse
-from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread
+from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, note_hang
 from p2p_copy.relay.greeting import refuse_plain
 from p2p_copy.relay.tls import fingerprint, server_context
 from p2p_copy.tls import TLSStream
@@ -70,6 +70,7 @@ class Certificates:
         try:
             await self._take()
         except CannotListen as error:
+            note_hang(error)
             events.CERTIFICATE_KEPT.log(why=str(error))
             return False
         return True
@@ -83,6 +84,7 @@ class Certificates:
             if await self._thread.run(_FILES, self._fingerprint) != self._seen:
                 await self._take()
         except CannotListen as error:
+            note_hang(error)
             if not (self._silent and isinstance(error, DoesNotAnswer)):
                 events.CERTIFICATE_KEPT.log(why=str(error))
             self._silent = isinstance(error, DoesNotAnswer)

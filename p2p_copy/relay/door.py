@@ -28,6 +28,7 @@ from p2p_copy.relay.abuse import Abuse
 from p2p_copy.relay.admission import Admission, Guest, Over, Sources, sources_of
 from p2p_copy.relay.arrivals import Arrivals
 from p2p_copy.relay.descriptors import connections_allowed
+from p2p_copy.relay.file_thread import note_hang
 from p2p_copy.relay.log import ADDRESS
 from p2p_copy.relay.rates import Flow, Rates
 from p2p_copy.relay.throttle import Newcomers, Throttle
@@ -99,6 +100,7 @@ class Door:
         try:
             await self.tokens.reload()
         except CannotListen as error:
+            note_hang(error)
             events.TOKENS_KEPT.log(why=str(error))
             return False
         events.TOKENS_RELOADED.log(count=len(self.tokens))

@@ -58,6 +58,12 @@ class DoesNotAnswer(CannotListen):
     """A file could not be read in time: its disk does not answer."""
 
 
+def note_hang(error: CannotListen) -> None:
+    """Count what kept a relay that runs from reading its files again, if their disk does not answer."""
+    if isinstance(error, DoesNotAnswer):
+        abuse.note(Abuse.SLOW_FILES)
+
+
 class FileThread:
     """Does what touches files, one job at a time."""
 
@@ -74,7 +80,6 @@ class FileThread:
         """
         with within(limits.FILE_TIMEOUT):
             return await trio.to_thread.run_sync(job, *arguments, abandon_on_cancel=True, limiter=self._turn)
-        abuse.note(Abuse.SLOW_FILES)
         raise DoesNotAnswer(
             f"{what} could not be read in {limits.FILE_TIMEOUT:.0f} s: the disk or network mount does not answer."
         )

@@ -121,6 +121,7 @@ async def test_fault_82_pairs_that_stand_still_give_way(tmp_path: Path) -> None:
     data = frames.encode(Opcode.BINARY, bytes(LONGEST), MASK)
     shortened = {"MEMORY_STALL": 8.0}
     with running(tmp_path, "--max-memory", str(limits.LEAST_MEMORY), shortened=shortened) as arena:
+        await hoarded(arena, arena.server.clients, PAIRS // 2, data, legacy=False)  # as above
         async with arena.attacked() as relay, trio.open_nursery() as nursery, AsyncExitStack() as stack:
             refused: Refused | None = None
             senders: list[RawClient] = []
