@@ -85,6 +85,7 @@ class Tap(GatheringStream):
 
     async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
         """Send as the inner stream does."""
+        await trio.lowlevel.checkpoint_if_cancelled()  # a send that has not begun breaks nothing
         self.sending = True
         try:
             if isinstance(self._stream, TCPStream):

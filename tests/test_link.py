@@ -14,6 +14,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
 from p2p_copy import limits
 from p2p_copy.inbox import Piece
 from p2p_copy.link import LinkBroken, RelayAddress, accept, connect
+from p2p_copy.tap import Held
 from tests.links import MAX, accepted, linked, serving
 from tests.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
 
@@ -352,6 +353,17 @@ async def test_giving_up_on_a_pong_leaves_the_link_alone() -> None:
             nursery.cancel_scope.cancel()
         await client.send("still here")
         assert await link.receive() == "still here"
+
+
+async def test_a_send_that_was_cancelled_before_it_began_breaks_nothing() -> None:
+    ours, theirs = memory_stream_pair()
+    tap = Held(ours)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await tap.send_all(b"never sent")
+    assert scope.cancelled_caught
+    await tap.send_all(b"sent")
+    assert await theirs.receive_some() == b"sent"
 
 
 async def test_a_ping_is_answered_and_holds_eight_random_bytes() -> None:
