@@ -92,6 +92,8 @@ class Codec(WSConnection):
         self._rest = b""
         self._left = 0  # bytes of that, until they are here again
         self._heard: list[Event] = []  # other than messages
+        self._asked = 0  # pings of this side that may still be answered
+        self._answers = 0  # since the last `take_work`
         self._begun = False  # a message whose last piece is not out
         self._body = 0
 
@@ -123,10 +125,15 @@ class Codec(WSConnection):
         """Put into the inbox what has come `straight`."""
         self.inbox.put(Piece(parcel, self._decoder.pass_by(parcel.size)))
 
-    def take_frames(self) -> int:
-        """Return how many frames have come since the last call."""
-        count, self._decoder.frames = self._decoder.frames, 0
-        return count
+    def take_work(self, records: int) -> int:
+        """Return how many frames have come since the last call, less the answers to pings of this side.
+
+        `records` is how many TLS records with next to nothing in them have come; if they are more, they count instead.
+        Most hold one frame, which counts once then.
+        """
+        work = max(self._decoder.frames, records) - self._answers
+        self._decoder.frames = self._answers = 0
+        return work
 
     def take_rest(self) -> bytes:
         """Return what `receive_data` has not looked at yet: it has to be given to it once more."""
@@ -174,9 +181,13 @@ class Codec(WSConnection):
                 elif message.opcode is Opcode.CLOSE:
                     self.closed = frames.read_close(message.payload)
                     break
+                elif message.opcode is Opcode.PING:
+                    self._heard.append(Ping(payload=message.payload))
                 else:
-                    event = Ping if message.opcode is Opcode.PING else Pong
-                    self._heard.append(event(payload=message.payload))
+                    self._heard.append(Pong(payload=message.payload))
+                    if self._asked:
+                        self._asked -= 1
+                        self._answers += 1
                 if count == limits.FRAMES_A_TRIP:
                     self._rest = data[self._decoder.taken :]
                     self._left = len(self._rest)
@@ -222,6 +233,7 @@ class Codec(WSConnection):
             return b""
         match event:
             case Ping() if self._state is ConnectionState.OPEN:
+                self._asked += 1
                 return self._frame(Opcode.PING, event.payload)
             case Pong() if self._state is ConnectionState.OPEN:
                 return self._frame(Opcode.PONG, event.payload)

@@ -414,7 +414,8 @@ async def accept(
         patience: seconds that one send may take, a pong or a close frame included, until `Link.allow` is called.
         on_unread: is called when a send has taken longer than that.
         pace: is told how many frames have come since it was told last, control frames and fragments included, or how
-            many TLS records with next to nothing in them, whichever are more; and says for how many seconds to read no
+            many TLS records with next to nothing in them, whichever are more, less the answers to pings of this side:
+            else whoever makes this side send pings would slow the client down. It says for how many seconds to read no
             more; None for no such limit.
         owed: tells for how many seconds the client's machine has owed a sign of life; too many end the link.
         taken: tells what it has taken.
@@ -426,8 +427,7 @@ async def accept(
     codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early, piece=piece)
     tap = Held(stream, head=head)
     if pace is not None:
-        # Most records hold one frame: then it is counted once.
-        tap.pause = lambda work: pace(max(codec.take_frames(), work))
+        tap.pause = lambda records: pace(codec.take_work(records))
     tap.owed, tap.taken = owed, taken
     tap.patience, tap.on_unread = patience, on_unread
     link = Link(tap, codec)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 from wsproto import ConnectionType
-from wsproto.events import AcceptConnection, Request
+from wsproto.events import AcceptConnection, Ping, Pong, Request
 
 from p2p_copy import limits
 from p2p_copy.codec import Codec, Received
@@ -60,3 +60,17 @@ def test_what_came_is_not_kept_by_who_has_brought_it() -> None:
     assert received.take() == b""
     server.inbox.show()
     assert server.inbox.take_all() == [Piece(bytes(1000))]
+
+
+def test_frames_are_work_but_for_answers_to_pings_of_this_side() -> None:
+    client, server = opened()
+    pings = [server.send(Ping(payload=bytes([number]))) for number in range(2)]
+    client.receive_data(b"".join(pings))
+    for event in client.events():
+        assert isinstance(event, Ping)
+        server.receive_data(client.send(event.response()))
+    assert server.take_work(0) == 0
+    server.receive_data(client.send(Pong(payload=b"unasked")))
+    server.receive_data(client.send(Ping()))
+    assert server.take_work(0) == 2
+    assert server.take_work(5) == 5, "TLS records that hold no frames"

@@ -64,14 +64,14 @@ async def coming(
     *features: str,
     owed: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Client]:
-    """Yield a client that comes to the one room that there is."""
+    """Yield a client that comes to the one room that there is, and costs the relay no more than it may."""
     ours, theirs = memory_stream_pair()
     client = Client(ours)
 
     async def serve() -> None:
-        async with accept(theirs, max_message=1000, owed=owed) as (_, link):
+        throttle = Throttle(Newcomers(), 0)
+        async with accept(theirs, max_message=1000, owed=owed, pace=throttle.frames) as (_, link):
             said = Hello(role, room("a"), claim=claim, features=features)
-            throttle = Throttle(Newcomers(), 0)
             await relay._admit(link, said, Visitor(Guest(), throttle, trusted=False))
 
     async with trio.open_nursery() as nursery:
@@ -176,6 +176,24 @@ async def test_a_newcomer_who_does_not_wait_for_the_answer_disturbs_nobody(relay
             for _ in range(2):
                 await slow.send((await slow.expect(Ping)).response())
             await meet(slow, partner)
+
+
+@virtual_time()
+async def test_pings_for_the_sake_of_many_newcomers_do_not_count_against_the_one_who_answers_them(
+    relay: Relay,
+) -> None:
+    async with coming(relay, Role.SENDER) as waiting:
+        for _ in range(3 * limits.EARLY_FRAMES_BURST):
+            async with coming(relay, Role.SENDER) as newcomer:
+                await waiting.send((await waiting.expect(Ping)).response())
+                refused = await newcomer.answer()
+                assert isinstance(refused, Refused)
+                assert refused.code == Refusal.ROOM_TAKEN
+        began = trio.current_time()
+        async with coming(relay, Role.RECEIVER) as partner:
+            await waiting.send((await waiting.expect(Ping)).response())
+            await meet(waiting, partner)
+        assert trio.current_time() == began
 
 
 @virtual_time()
