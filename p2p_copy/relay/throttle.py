@@ -6,7 +6,8 @@ bring it, and whoever is over the limit is read from a little later. Nothing is 
 the kernel, and the next read brings it all at once.
 
 All connections that are not paired share one limit more, equally: a crowd of them must not take a processor together.
-What each may have at once (a client that arrives needs that) does not count for it.
+What each may have at once (a client that arrives needs that) does not count for it, and each keeps one read and one
+frame per `limits.KEEPALIVE_INTERVAL`: with less, a client that waits among 24,000 would seem dead.
 """
 
 from __future__ import annotations
@@ -93,7 +94,8 @@ class Throttle:
         return _spent(self._frames, count)
 
     def _share(self, rate: float, total: float) -> float:
-        return min(rate, total / self._newcomers.count)
+        # However many they are, each is read from often enough for its pings and answers not to come too late.
+        return min(rate, max(total / self._newcomers.count, 1 / limits.KEEPALIVE_INTERVAL))
 
 
 def _spent(bucket: Bucket, amount: float) -> float:

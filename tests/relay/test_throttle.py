@@ -50,6 +50,17 @@ async def test_a_crowd_of_newcomers_shares_what_there_is() -> None:
 
 
 @virtual
+async def test_one_of_any_crowd_is_heard_in_time_for_its_pongs() -> None:
+    newcomers = Newcomers()
+    newcomers.count = 100_000
+    throttle = Throttle(newcomers, 2000)
+    await spend(throttle, limits.EARLY_READS_BURST + 1)
+    assert throttle.read(1) < limits.KEEPALIVE_TIMEOUT / 2
+    throttle.frames(limits.EARLY_FRAMES_BURST)
+    assert throttle.frames(1) < limits.KEEPALIVE_TIMEOUT / 2
+
+
+@virtual
 async def test_a_pair_may_read_as_fast_as_content_comes() -> None:
     throttle = Throttle(Newcomers(), 2000)
     await spend(throttle, 100)
