@@ -80,10 +80,8 @@ class TLSStream(GatheringStream):
         self._turn = 0  # records that it may still be shown before it is somebody else's turn
         self._shown = 0  # records that it has been shown since the last `take_work`
         self._content = 0  # bytes that it has brought since then
-        self._barren = (
-            0  # records without content that it has been shown, less those that content has paid for
-        )
-        self._received = 0  # bytes of content that have not paid for one
+        self._barren = 0  # records that it has been shown since the handshake, less those that had content
+        self._received = 0  # bytes of content since then, which pay for some of them
         self._unread = _NOTHING  # records that the library has not seen: it would keep room for them for ever
         self._sending = trio.Lock()  # records go out in the order in which they were made
         self._busy: set[str] = set()
