@@ -274,6 +274,11 @@ class Pairing:
                 target.link.abort()  # it would hear of this only behind what it does not take
 
     @property
+    def is_relieved(self) -> bool:
+        """Whether it was ended for its memory, which it gives back when both links are closed."""
+        return self._outcome is Outcome.MEMORY_NEEDED
+
+    @property
     def held(self) -> int:
         """Bytes of memory that it holds of what it passes on."""
         return self._sender.window.held + self._receiver.window.held

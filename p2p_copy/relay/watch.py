@@ -36,11 +36,16 @@ async def watch(pairings: Mapping[int, Pairing], budget: Budget) -> None:
 
 def _relieve(pairings: Mapping[int, Pairing], budget: Budget) -> None:
     """End pairings of which one side takes nothing, those first where that is so for longest, until enough is free."""
-    missing = budget.missing
+    # Whoever was ended at an earlier look has a few seconds for the goodbye, and holds its memory until then.
+    missing = budget.missing - sum(_gives_back(each) for each in pairings.values() if each.is_relieved)
     latest = trio.current_time() - limits.MEMORY_STALL
     for pairing in sorted(pairings.values(), key=lambda pairing: pairing.undelivered_since):
         if missing <= 0 or pairing.undelivered_since > latest:
             break
-        missing -= max(pairing.held, 2 * limits.WINDOW_LEAST)
+        missing -= _gives_back(pairing)
         pairing.relieve()
         abuse.note(Abuse.MEMORY)
+
+
+def _gives_back(pairing: Pairing) -> int:
+    return max(pairing.held, 2 * limits.WINDOW_LEAST)
