@@ -78,7 +78,12 @@ class RelayLimits:
         ),
     ] = None
     frames_per_second: Annotated[
-        int, _ANY, Parameter(help="WebSocket frames from one connection; what is more is slowed down.")
+        int,
+        _ANY,
+        Parameter(
+            help="WebSocket frames, or TLS records of less than 1 KiB, from each connection of a pair; what is more is "
+            "slowed down, and 0 is no limit. Connections that are not paired are read from much more slowly."
+        ),
     ] = limits.RELAY_FRAMES
     rate: Annotated[
         int | None, _RATE, Parameter(help="Bytes per second of one pairing: 64K, 10MB/s, 1.5M.")

@@ -152,7 +152,9 @@ class Window:
         self._waiting.unpark_all()
 
     def close(self) -> None:
-        """Give everything back. What is read from now on counts no more."""
+        """Give everything back. What is read from now on counts no more. It may be called again."""
+        if self._charged < 0:
+            return
         self.lift()
         self._budget.held -= self._charged
         self._charged = -1
