@@ -151,10 +151,8 @@ class Target:
         """Enter a directory that an earlier link of this transfer made, if it is there."""
         if not (name := self.kept.own_name(item, parent)):
             return None
-        owner = item.entry.extra.owner if item.entry.extra is not None else None
-        given_to = attributes.ids_of(owner)[0] if owner is not None else None
         try:
-            return parent.open_own(name, temporary_name(self.kept.tag), given_to=given_to)
+            return self._open_own(item, parent, name)
         except NotADirectoryError:  # it was none at the sender, either
             parent.unlink(name)
         except FileExistsError:  # somebody has put another one there, which is none of ours
@@ -179,12 +177,18 @@ class Target:
                 return make(name)
             if parent.created and self.kept.restarted:  # nobody else has put anything there
                 with suppress(NotADirectoryError, FileExistsError):
-                    return parent.open_own(name, temporary_name(self.kept.tag))
+                    return self._open_own(item, parent, name)
             with suppress(NotADirectoryError):
                 return parent.open(name)
         # To skip is to leave one file as it is; a whole tree that has no place is missing.
         policy = Conflict.REFUSE if self._conflict is Conflict.SKIP else self._conflict
         return conflicts.place(policy, name, make, ending=False)
+
+    def _open_own(self, item: Item, parent: Directory, name: str) -> Directory:
+        """Open a directory that we have made. It is ours, or its owner's at the sender if all in it was complete."""
+        owner = item.entry.extra.owner if item.entry.extra is not None else None
+        given_to = attributes.ids_of(owner)[0] if owner is not None else None
+        return parent.open_own(name, temporary_name(self.kept.tag), given_to=given_to)
 
     def finish_directory(self, item: Item) -> None:
         """Give a directory its attributes, once all that lies in it is done, and let it go.

@@ -180,6 +180,31 @@ def test_a_directory_that_we_have_given_away_is_still_ours(out: Path) -> None:
     assert (out / "top").stat().st_uid == NOBODY
 
 
+@needs_root
+def test_so_is_one_that_was_given_away_in_the_last_second_before_a_kill(out: Path, tmp_path: Path) -> None:
+    """The journal does not know it, but it lies in a directory of ours."""
+    top = a_directory("top")
+    inner = a_directory("inner", top)
+    inner.entry = inner.entry._replace(extra=Extra(owner=Owner(NOBODY, NOBODY, "", "")))
+    journal, file = Journal(str(tmp_path / "journal")), a_file("file", inner)
+
+    def bring(target: Target) -> None:
+        target.make_directory(top)
+        target.make_directory(inner)
+        deliver(target, file)
+        target.finish_directory(inner)
+
+    target = target_in(out, journal)
+    bring(target)
+    abandon(target)
+    assert journal._db is not None
+    journal._db.close()
+    with closing(Journal(str(tmp_path / "journal"))) as journal, target_in(out, journal) as target:
+        bring(target)
+    assert (out / "top/inner").stat().st_uid == NOBODY
+    assert os.listdir(out / "top/inner") == ["file"]
+
+
 # Names
 
 
