@@ -66,6 +66,10 @@ _NAME_SURROGATE: Final = 0x2000_0000
 _FOR_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 """The bits of a mode that let others write; with an access list the first one is of the most that it gives anybody."""
 
+_BY_NAME: Final = 0o111
+"""The bits of a mode that a file may have for its name's sake: Python gives them to each .exe, .bat, .cmd and .com on
+Windows, and some mounts of FAT do."""
+
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 _Identity: TypeAlias = tuple[int, int]
@@ -282,8 +286,10 @@ class Directory:
         and what is removed leaves its number to the next file.
         """
         there = self.lstat(name)
-        return there is not None and (
-            (there.st_uid, there.st_mode, there.st_size) == (made.st_uid, made.st_mode, made.st_size)
+        return (
+            there is not None
+            and (there.st_uid, there.st_size) == (made.st_uid, made.st_size)
+            and not (there.st_mode ^ made.st_mode) & ~_BY_NAME
         )
 
     def symlink(self, target: str, name: str) -> None:

@@ -343,6 +343,25 @@ def test_nobody_is_given_a_file_that_somebody_has_put_in_place_of_a_link(out: Pa
 # What is ours is known before it has its name
 
 
+def test_what_can_be_run_for_its_name_is_still_what_was_made(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows Python derives the bits for that from the name, which is not yet the file's own when it is made."""
+    lstat = Directory.lstat
+
+    def as_on_windows(directory: Directory, name: str) -> os.stat_result | None:
+        there = lstat(directory, name)
+        if there is None or not name.endswith(".exe"):
+            return there
+        mode, *others = there
+        return os.stat_result((mode | 0o111, *others), {"st_mtime_ns": there.st_mtime_ns})
+
+    monkeypatch.setattr(Directory, "lstat", as_on_windows)
+    with target_in(out, Journal(None)) as target:
+        deliver(target, a_file("tool.exe"))
+    assert os.listdir(out) == ["tool.exe"]
+
+
 @pytest.mark.fault(101, "killed")
 @pytest.mark.parametrize("put", [put_file, put_link], ids=["file", "link"])
 @pytest.mark.parametrize("killed", ["before", "after"])
