@@ -262,15 +262,15 @@ class Directory:
         for_others = status.st_mode & _FOR_OTHERS
         if not for_others and status.st_uid == os.geteuid():
             return True
-        made = self._try_out(probe)
+        made = self.try_out(probe)
         return status.st_uid == made.st_uid and not for_others & ~made.st_mode
 
     def _is_owned_by_us(self, owner: int, probe: str) -> bool:
         if sys.platform == "win32" or owner == os.geteuid():
             return True
-        return owner == self._try_out(probe).st_uid
+        return owner == self.try_out(probe).st_uid
 
-    def _try_out(self, probe: str) -> os.stat_result:
+    def try_out(self, probe: str) -> os.stat_result:
         """Return what the system says of a new file in here."""
         fd = self.create(probe)
         try:

@@ -85,6 +85,7 @@ class Kept:
         killed: it was not ended in good order, so that it may have made files that the journal does not know.
         tag: of temporary names.
         fresh: nothing was made by an earlier link, so nothing need be looked up.
+        ahead: seconds by which the output's clock is ahead of that by which the journal says its last word.
 
     """
 
@@ -102,6 +103,7 @@ class Kept:
         self.killed = restarted and journal.done(_ALL_IS_NOTED) is None
         self.tag = tag
         self.fresh = journal.empty and not restarted
+        self.ahead = 0.0
         self._last_word = (
             journal.committed_at
         )  # before this link: what is noted now says nothing of older parts
@@ -163,7 +165,7 @@ class Kept:
             for name in directory.names()
             if self._journal.done(key_of(path + name)) is None
             and (there := directory.lstat(name)) is not None
-            and there.st_ctime <= self._last_word + limits.JOURNAL_LATE
+            and there.st_ctime <= self._last_word + self.ahead + limits.JOURNAL_LATE
         )
 
     def parts(self) -> frozenset[str]:
@@ -231,7 +233,7 @@ class Kept:
             leaves = leaves[: begun.flushed * limits.DIGEST]
         leaves = leaves[: there.st_size // limits.SEGMENT * limits.DIGEST]
         # A part that was written to after the journal's last word is looked at again, all of it.
-        late = there.st_mtime > self._last_word + limits.JOURNAL_LATE > limits.JOURNAL_LATE
+        late = 0 < self._last_word < there.st_mtime - self.ahead - limits.JOURNAL_LATE
         every = self._reverify or late
         count = len(leaves) // limits.DIGEST
         look = range(count) if every else sorted({0, count - 1} - {-1})

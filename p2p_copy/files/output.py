@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 from p2p_copy.errors import OutputNotWritable
 from p2p_copy.files.directories import Directory
@@ -10,10 +11,11 @@ from p2p_copy.files.failures import fail_for_good
 from p2p_copy.files.part import temporary_name
 
 
-def open_output(out: str, tag: str, allowed: int) -> Directory:
+def open_output(out: str, tag: str, allowed: int) -> tuple[Directory, float]:
     """Open the directory under which everything is put, and gets none but the `allowed` permission bits.
 
-    The `tag` is for the name of what is put there to try it out.
+    The `tag` is for the name of what is put there to try it out. Returned is also by how many seconds the clock of its
+    file system, which may be a server's, is ahead of ours.
 
     Raises:
         OutputNotWritable: nothing can be written there.
@@ -32,13 +34,12 @@ def open_output(out: str, tag: str, allowed: int) -> Directory:
     except (OSError, ValueError) as error:
         fail_for_good(error)
     try:
-        probe = temporary_name(tag)
-        top.close_new(probe)
-        top.unlink(probe)
+        now = time.time()
+        ahead = max(0.0, top.try_out(temporary_name(tag)).st_ctime - now)
     except PermissionError:
         top.close()
         raise OutputNotWritable("You may not write into the output directory here.") from None
     except OSError as error:
         top.close()
         fail_for_good(error)
-    return top
+    return top, ahead

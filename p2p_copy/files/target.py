@@ -73,7 +73,7 @@ class Target:
     def __init__(self, out: str, *, conflict: Conflict, kept: Kept | None = None, allowed: int = ALL) -> None:
         self._conflict = conflict
         self.kept = kept or Kept(Journal(None))
-        self._top = open_output(out, self.kept.tag, allowed)
+        self._top, self.kept.ahead = open_output(out, self.kept.tag, allowed)
         self._directories: dict[int, Directory] = {}
         self._names = further_names.FurtherNames(self._top, self._directories, self.kept)
         self._parts: dict[Item, Part] = {}  # of the files under way

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+import time
 from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -398,6 +399,29 @@ def test_what_gets_its_name_in_the_instant_of_a_kill_is_known(
         if killed == "before" or put is put_link:
             put(target)
     assert [name for name in os.listdir(out) if not name.startswith(".p2p")] == ["entry"]
+
+
+def test_what_was_made_in_the_last_second_is_ours_if_the_clock_of_the_output_is_ahead(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be that of a file server."""
+    here = time.time
+    monkeypatch.setattr(time, "time", lambda: here() - 60)
+    top = a_directory("top")
+    file = a_file("file", top)
+    for killed in (True, False):
+        journal = Journal(str(tmp_path / "journal"))
+        target = target_in(out, journal)
+        target.make_directory(top)
+        deliver(target, file)
+        if killed:
+            abandon(target)
+            assert journal._db is not None
+            journal._db.close()
+        else:
+            target.close()
+            journal.close()
+    assert os.listdir(out / "top") == ["file"]
 
 
 def test_a_name_that_somebody_has_is_never_noted_as_ours(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
