@@ -35,7 +35,7 @@ def one_line(sentence: str) -> str:
 
 
 def _cut(name: str, columns: int) -> str:
-    if len(name) <= columns and (name.isascii() or sum(map(_width, name)) <= columns):
+    if len(name) <= columns and sum(map(_width, name)) <= columns:
         return name
     room = columns - len(_ELLIPSIS)
     tail = _fitting(reversed(name[-columns:]), room // 2)
@@ -58,4 +58,5 @@ def _width(character: str) -> int:
     """Return the columns that a character takes on a terminal; one that joins the one before it takes none."""
     if unicodedata.combining(character):
         return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+    is_escaped = character == '"'  # a backslash comes before it
+    return 2 if is_escaped or unicodedata.east_asian_width(character) in "WF" else 1
