@@ -271,7 +271,13 @@ class States:
     def _prepare(self) -> None:
         if not self.directory:
             raise FileNotFoundError(errno.ENOENT, "this user has no home directory with an absolute path")
-        _make_directory(self.directory)
+        is_new = _make_directory(self.directory)
+        if is_new and access_of_others(self.directory) is Access.WRITE:  # some mounts give all files one mode
+            with suppress(OSError):
+                os.rmdir(self.directory)
+            raise PermissionError(
+                errno.EPERM, "other users may write into what is made there", self.directory
+            )
 
     def _base(self, id: str) -> str:  # noqa: A002
         if not _ID.fullmatch(id):  # it becomes part of file names
@@ -340,9 +346,10 @@ def _is_held(path: str) -> bool:
         os.close(fd)
 
 
-def _make_directory(path: str) -> None:
+def _make_directory(path: str) -> bool:
+    """Make a directory for its owner alone, with those above it; return whether it was missing."""
     if os.path.isdir(path):
-        return
+        return False
     parent = os.path.dirname(path)
     if parent != path:
         _make_directory(parent)
@@ -351,6 +358,8 @@ def _make_directory(path: str) -> None:
     except FileExistsError:
         if not os.path.isdir(path):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+        return False
+    return True
 
 
 def _key_in(directory: str) -> bytes:

@@ -219,6 +219,24 @@ def test_the_owner_of_a_directory_may_do_everything_in_it(tmp_path: Path) -> Non
     assert access_of_others(str(tmp_path)) is Access.WRITE
 
 
+@POSIX
+def test_nothing_is_kept_where_all_directories_are_open_to_others(
+    states: States, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a stick, say. A transfer that began with a state there could not go on with it: others may have changed it."""
+    mkdir = os.mkdir
+
+    def as_on_a_stick(path: str, mode: int) -> None:
+        mkdir(path, mode)
+        os.chmod(path, 0o777)
+
+    monkeypatch.setattr(os, "mkdir", as_on_a_stick)
+    for make in (lambda: states.id_of(b"transfer"), lambda: states.create(ID, FACTS)):
+        with pytest.raises(PermissionError, match="other users may write"):
+            make()
+        assert not directory.exists()
+
+
 def test_looking_creates_nothing(states: States, directory: Path) -> None:
     assert states.all() == []
     assert states.open(ID) is None
