@@ -342,6 +342,19 @@ class Directory:
         at, fd = self._at(name)
         os.unlink(at, dir_fd=fd)
 
+    def set_mode(self, name: str, mode: int) -> None:
+        """Set the permission bits of a file in here, never of what a link points to."""
+        at, fd = self._at(name)
+        if not _O_PATH:
+            os.chmod(at, mode, dir_fd=fd, follow_symlinks=False)
+            return
+        itself = os.open(at, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        try:
+            if stat.S_ISREG(os.fstat(itself).st_mode):
+                os.chmod(f"/proc/self/fd/{itself}", mode)
+        finally:
+            os.close(itself)
+
     def set_time(self, name: str, mtime_ns: int) -> None:
         """Set the time of a file or link in here, never of what a link points to."""
         at, fd = self._at(name)

@@ -14,6 +14,7 @@ Not for several threads at once.
 from __future__ import annotations
 
 import stat
+import sys
 from collections import deque
 from contextlib import suppress
 from functools import partial
@@ -328,9 +329,23 @@ class Target:
         self._names.note(item, there)
 
     def take_held(self, item: Item, holding: Holding) -> None:
-        """Let a file that is held be complete as it is."""
+        """Let a file that is held be complete as it is, with the mode that this process gives it."""
         item.name = holding.name
-        self._names.note_held(item, self._parent(item))
+        directory = self._parent(item)
+        if sys.platform != "win32":
+            with suppress(OSError):
+                self._give_mode(item, directory)
+        self._names.note_held(item, directory)
+
+    def _give_mode(self, item: Item, directory: Directory) -> None:
+        """Give a file its mode if it has another one: the umask of an earlier process may have been another.
+
+        A copy of the output that shares the file (`cp -al`) keeps what it has.
+        """
+        mode = item.entry.mode & directory.allowed
+        there = directory.lstat(item.name)
+        if there is not None and stat.S_IMODE(there.st_mode) != mode and there.st_nlink == 1:
+            directory.set_mode(item.name, mode)
 
     def link_file(self, item: Item) -> None:
         """Give a file that this transfer has brought another name; it raises what `FurtherNames.put` does."""

@@ -6,6 +6,7 @@ import itertools
 import os
 import shutil
 import stat
+import sys
 import time
 from contextlib import closing, contextmanager, suppress
 from types import SimpleNamespace
@@ -459,3 +460,29 @@ def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(t
     assert (out / "top" / "file").read_bytes() == b"n" * 2 * limits.SEGMENT
     assert (tmp_path / "snapshot").read_bytes() == bytes(limits.SEGMENT)
     assert not parts(out)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there permission bits mean nothing")
+def test_what_is_held_has_the_mode_that_this_process_gives(tmp_path: Path) -> None:
+    """The earlier one may have had another umask; a copy that shares the file keeps what it has."""
+    out, journal = tmp_path / "out", Journal(None)
+    top = a_directory("top")
+    files = [a_file("own", top, mode=0o644), a_file("shared", top, mode=0o644)]
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        for item in files:
+            item.digest = file_digest(b"new")
+            deliver(target, item)
+        target.finish_directory(top)
+        target.kept.note()
+    os.link(out / "top" / "shared", tmp_path / "copy")
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal), allowed=0o700) as target:
+        target.make_directory(top)
+        for item in files:
+            holding = target.holding(item)
+            assert holding is not None
+            target.take_held(item, holding)
+        target.finish_directory(top)
+    assert permissions(out / "top") == 0o700
+    assert permissions(out / "top" / "own") == 0o600
+    assert permissions(tmp_path / "copy") == 0o644
