@@ -42,8 +42,8 @@ def states_in(directory: str | None, terminal: Terminal) -> States:
         case Access.WRITE:
             raise UsageError(
                 f"Other users may write into {shown(states.directory)}, where transfers are remembered, and could let "
-                "this one do something else. Name a directory that only you may write into: --state-dir DIR. If this "
-                "one is yours: chmod 700"
+                "this one do something else. Name one that only you may write into, as a new one is: --state-dir "
+                "DIR. If this one is yours: chmod 700"
             )
         case Access.LIST:
             terminal.say(

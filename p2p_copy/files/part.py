@@ -55,10 +55,17 @@ def is_part(directory: Directory, status: os.stat_result, tag: str) -> bool:
     )
 
 
-def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: str = "") -> os.stat_result:
+def put_new(
+    directory: Directory,
+    entry: Entry,
+    data: bytes | memoryview,
+    tag: str = "",
+    before_name: Callable[[], None] = lambda: None,
+) -> os.stat_result:
     """Create a file with these contents, in one stretch: between two system calls every call of ours would count.
 
-    Only for systems with `directories.HANDLES`. Returns what the system says of the file.
+    Only for systems with `directories.HANDLES`. `before_name` is called when it is complete and has no name yet.
+    Returns what the system says of the file.
 
     Raises:
         FileExistsError: its name is taken.
@@ -68,6 +75,7 @@ def put_new(directory: Directory, entry: Entry, data: bytes | memoryview, tag: s
     name, there = write_new(directory, entry, data, tag)
     at, own = directory.handle(), entry.name
     try:
+        before_name()
         try:
             os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
         except OSError:

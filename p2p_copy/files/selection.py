@@ -91,6 +91,8 @@ def _rules(option: str, patterns: Sequence[str]) -> list[_Rule]:
 def _in_time(regex: re.Pattern[str]) -> re.Pattern[str]:
     """Return what matches the same paths, in a time that does not grow with a power of their length.
 
+    Except that a name may hold a line break, and that a class as `[!a]` stands for no `/`, as in git.
+
     Names are chosen by the sender, and `*a*a*a*a*b` held against a name of a hundred letters would be tried in millions
     of ways. What stands between two `*` of a name, or two `**` of a path, need only be found where it comes first: if
     the rest does not match behind that, it matches nowhere.
@@ -104,7 +106,7 @@ def _in_time(regex: re.Pattern[str]) -> re.Pattern[str]:
         text = f"^(?>(?:.+?/)??{text.removeprefix(_ANYWHERE)}(?=/))"
     for number, piece in enumerate(pieces, 1):
         text += f"(?>(?:/.+?)??/{piece}(?=/))" if number < len(pieces) else _DEEP + piece
-    return re.compile(text)
+    return re.compile(text, re.DOTALL)
 
 
 def _matches(rules: list[_Rule], path: str) -> bool:

@@ -415,8 +415,7 @@ class Target:
                     temporary, made = write_new(directory, item.entry, data, self.kept.tag)
                     self.kept.made(item, made, item.digest, item.entry.name, flushed=False)
                     return _Unnamed(item, directory, policy, temporary, made)
-                self.kept.renew()
-                there = put_new(directory, item.entry, data, self.kept.tag)
+                there = put_new(directory, item.entry, data, self.kept.tag, self.kept.renew)
             except FileExistsError:
                 if policy is not Conflict.RENAME:
                     raise conflicts.taken(policy) from None

@@ -244,3 +244,9 @@ def test_patterns_mean_what_they_mean_in_the_library(pattern: str, path: str, *,
     assert regex is not None
     if not pattern.startswith("!"):  # then it takes nothing
         assert selection.takes(path, directory=directory) == bool(regex.match(path + "/" * directory))
+
+
+def test_a_name_may_hold_a_line_break() -> None:
+    selection = Selection(exclude="**/*/**/?")
+    assert not selection.takes("a/line\nbreak/bb/c")
+    assert selection.takes("a/line\nbreak/bb/cc")
