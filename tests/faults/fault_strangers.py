@@ -162,7 +162,7 @@ async def test_fault_98_a_web_page_that_wants_to_give_orders(arena: Arena) -> No
 @over_both
 async def test_fault_99_a_head_that_is_a_byte_too_long(arena: Arena) -> None:
     async with arena.attacked() as relay:
-        for more, status in ((0, b"101"), (1, b"431"), (900, b"431"), (limits.MIB, b"431")):
+        for more, status in ((0, b"101"), (1, b"431"), (900, b"431"), (10_000, b"431")):
             async with connected(relay) as (_, stream):
                 size = limits.HTTP_HEAD - len(UPGRADE) - len(b"X: \r\n") + more
                 head = UPGRADE.replace(b"Host: x\r\n", b"Host: x\r\nX: " + b"x" * size + b"\r\n")
