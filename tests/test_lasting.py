@@ -970,15 +970,23 @@ async def test_what_is_put_into_the_output_directory_is_known_after_a_kill_at_an
     (tmp_path / "file").write_bytes(b"words")
     states = States(str(tmp_path / "state"))
     known: list[bool] = []
-    close_new = Directory.close_new
+    close_new, try_out = Directory.close_new, Directory.try_out
 
-    def look(self: Directory, name: str) -> None:
+    def look(name: str) -> None:
         ((_, facts, _),) = states.all()
         tag = blake3(facts.get("claim", "").encode()).hexdigest(length=4)
         known.append(has_tag(name, tag))
+
+    def look_and_close(self: Directory, name: str) -> None:
+        look(name)
         close_new(self, name)
 
-    monkeypatch.setattr(Directory, "close_new", look)
+    def look_and_try(self: Directory, name: str) -> os.stat_result:
+        look(name)
+        return try_out(self, name)
+
+    monkeypatch.setattr(Directory, "close_new", look_and_close)
+    monkeypatch.setattr(Directory, "try_out", look_and_try)
     both = await copy([tmp_path / "file"], tmp_path / "out", receiving={"state": states.create(ID, {})})
     assert both.reports[1].files == 1
     assert len(known) > 1, "what shows that it can be written to, and what marks it"
