@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -120,6 +121,8 @@ def test_a_segment_without_data_has_the_leaf_of_zeros(tmp_path: Path, small_segm
 
 
 async def test_a_large_sparse_file_is_sent_fast_and_stays_sparse(tmp_path: Path) -> None:
+    if shutil.disk_usage(tmp_path).free < 21 * limits.GIB:
+        pytest.skip("a receiver takes no file that is larger than the room on its disk")
     data = {0: b"first", 5 * limits.GIB + 77: os.urandom(3 * MIB), 20 * limits.GIB - 9: b"last"}
     path = sparse(tmp_path / "file", 20 * limits.GIB, data)
     async with wire() as it:
