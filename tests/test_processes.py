@@ -293,6 +293,27 @@ def test_relay_killed(tmp_path: Path) -> None:
     assert not (tmp_path / "out" / "large").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_last_word_changes_no_exit_code(tmp_path: Path, number: signal.Signals) -> None:
+    source = tmp_path / "file"
+    source.write_bytes(b"words")
+    with relay() as (address, _):
+        send = Running("send", str(source), "--server", address, P2P_COPY_CODE="lab7-a long passphrase")
+        receive = Running(
+            "receive",
+            "--server",
+            address,
+            "--out",
+            str(tmp_path / "out"),
+            P2P_COPY_CODE="lab7-a long passphrase",
+        )
+        for side, word in ((send, "Sent 1 file"), (receive, "Received 1 file")):
+            side.wait_for(word)
+            side.process.send_signal(number)
+        for side in (send, receive):
+            assert side.wait()[0] == 0
+
+
 @pytest.mark.fault(70, "SIGINT", "SIGTERM")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_either_side_cleanly(tmp_path: Path, number: signal.Signals) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.question import Question
-from p2p_copy.cli.run import run_transfer
+from p2p_copy.cli.run import ignore_signals, run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import STANDARD, receive_words
 from p2p_copy.errors import Declined, PartialTransfer
@@ -128,6 +128,7 @@ def go_on(
         )
 
     report = run_transfer(story, progress, options.deadline, lasts=state is not None)
+    ignore_signals()
     progress.done(report)
     if report.failures:
         raise PartialTransfer()

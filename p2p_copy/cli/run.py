@@ -95,6 +95,12 @@ async def _listen(
             scope.cancel()
 
 
+def ignore_signals() -> None:
+    """Let no signal change the exit code of a command whose work is done."""
+    for number in _STOPPING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def run_transfer(
     story: Callable[[], Awaitable[Report]], progress: Progress, deadline: float | None, *, lasts: bool
 ) -> Report:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from p2p_copy import limits
 from p2p_copy.cli import remembered, sources
 from p2p_copy.cli.progress import Progress
-from p2p_copy.cli.run import run_transfer
+from p2p_copy.cli.run import ignore_signals, run_transfer
 from p2p_copy.cli.terminal import Terminal
 from p2p_copy.cli.words import SERVE_AUTO, STANDARD, host_port, send_words
 from p2p_copy.errors import PartialTransfer, UsageError
@@ -161,6 +161,7 @@ def go_on(
             return await through(own, seen_as, rooms.add)
 
     report = run_transfer(story, progress, options.deadline, lasts=state is not None)
+    ignore_signals()
     progress.done(report)
     if report.failures:
         raise PartialTransfer()
