@@ -6,13 +6,20 @@ import math
 import os
 import signal
 import uuid
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from p2p_copy import limits
 
-for _name in ("SIGINT", "SIGHUP"):
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
+"""What ends a command, or makes a relay read its files again."""
+
+for _name in SIGNALS:
     # In the background of a shell, and under nohup, one is ignored, and so it would be in the processes of the tests.
     if (_number := getattr(signal, _name, None)) and signal.getsignal(_number) is signal.SIG_IGN:
         signal.signal(_number, signal.SIG_DFL)
@@ -28,6 +35,20 @@ hypothesis.settings.load_profile("patient")
 def own_memory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test goes on with a transfer of another one, or of whoever runs it."""
     monkeypatch.setenv("P2P_COPY_STATE_DIR", str(tmp_path_factory.getbasetemp() / uuid.uuid4().hex))
+
+
+@pytest.fixture(autouse=True)
+def own_signals() -> Iterator[None]:
+    """No test is deaf because of another one: a command whose work is done ignores signals, and its process ends.
+
+    In a test it ran in this process, and the processes that later tests start would ignore them as well.
+    """
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    before = [signal.getsignal(number) for number in numbers]
+    yield
+    for number, handler in zip(numbers, before, strict=True):
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(autouse=True)

@@ -354,6 +354,20 @@ class Again:
         self.wire.dam = size
         await self.until(role, lambda: self.wire.upstream > size)
 
+    async def until_arrived(self, role: str, size: int) -> None:
+        """Run one side and stop it as soon as the receiver has so many bytes."""
+        arrived = trio.Event()
+
+        def look(_: int, here: int) -> None:
+            if here > size:
+                arrived.set()
+
+        self.told["receiver"].on_progress = look
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self.start, role)
+            await arrived.wait()
+            nursery.cancel_scope.cancel()
+
     async def kill(self, role: str, more: int) -> None:
         """Stop one side when so many more bytes have gone up, as if it were killed: its journal hears nothing more."""
         size = self.wire.upstream + more
@@ -381,14 +395,15 @@ async def test_a_side_that_was_stopped_is_started_again_and_goes_on(tmp_path: Pa
     other = {"sender": "receiver", "receiver": "sender"}[role]
     async with wire() as it:
         again = Again(tmp_path, it, tmp_path / "file")
+        receiver = again.told["receiver"]
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(again.start, other)
-                await again.until_sent(role, 4_000_000)
-                await again.until_sent(role, 8_000_000)
+                await again.until_arrived(role, 4_000_000)
+                await again.until_arrived(role, 8_000_000)
                 await again.start(role)
     assert (tmp_path / "out" / "file").read_bytes() == data
-    assert it.upstream < 24_000_000
+    assert receiver.saved > 8_000_000 - 2 * SEGMENT, "what had arrived was not sent again"
     assert not leftovers(tmp_path / "out")
     assert not again.remembered()
 
