@@ -45,7 +45,9 @@ NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once")
 PROGRAMS = (
     "tests/test_processes.py",
     "tests/test_pipes.py",
-    *(f"tests/cli/test_{name}.py" for name in ("commands", "dry_run", "on_a_terminal", "question", "resume")),
+    "tests/cli/test_on_a_terminal.py",
+    "tests/cli/ui/test_prompt.py",
+    *(f"tests/cli/commands/test_{name}.py" for name in ("commands", "dry_run", "resume")),
 )
 NO_PROGRAMS = tuple(f"--ignore={path}" for path in PROGRAMS)
 """Whole programs take their time: they run on the oldest Python and the newest, with the newest of what we need."""
@@ -236,7 +238,7 @@ def machine(session: nox.Session) -> None:
     """Transfers with an adversary for a relay, thousands of others each time; P2P_COPY_MACHINE=100 tries a hundred."""
     session.install("-e", ".", *group("test"))
     many = {"P2P_COPY_MACHINE": os.environ.get("P2P_COPY_MACHINE", "2000")}
-    words = ("-n", "2", "-o", "timeout=0", "-o", "faulthandler_timeout=0", "tests/machine")
+    words = ("-n", "2", "-o", "timeout=0", "-o", "faulthandler_timeout=0", "tests/stateful")
     session.run("python", "-m", "pytest", *words, *session.posargs, env=many)
 
 

@@ -17,13 +17,13 @@ TYPE_CHECKING = (
 )
 if TYPE_CHECKING:
     from p2p_copy.errors import P2PCopyError
-    from p2p_copy.observe import Observer, Outlook, Report
+    from p2p_copy.observer import Observer, Outlook, Report
     from p2p_copy.options import Conflict, Links, Names, Preserve
     from p2p_copy.protocol.code import Code
-    from p2p_copy.receiver import receive
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.server import serve
-    from p2p_copy.sender import send
+    from p2p_copy.transfer.receive import receive
+    from p2p_copy.transfer.send import send
 
 __all__ = [
     "Code",
@@ -46,14 +46,14 @@ _HOME = {
     "Conflict": "p2p_copy.options",
     "Links": "p2p_copy.options",
     "Names": "p2p_copy.options",
-    "Observer": "p2p_copy.observe",
-    "Outlook": "p2p_copy.observe",
+    "Observer": "p2p_copy.observer",
+    "Outlook": "p2p_copy.observer",
     "P2PCopyError": "p2p_copy.errors",
     "Preserve": "p2p_copy.options",
     "RelayConfig": "p2p_copy.relay.config",
-    "Report": "p2p_copy.observe",
-    "receive": "p2p_copy.receiver",
-    "send": "p2p_copy.sender",
+    "Report": "p2p_copy.observer",
+    "receive": "p2p_copy.transfer.receive",
+    "send": "p2p_copy.transfer.send",
     "serve": "p2p_copy.relay.server",
 }
 

@@ -2,7 +2,7 @@
 
     P2PCopyError
     ├── UsageError                2   the command, the configuration or the code has the wrong form
-    │   └── CodeTypo              2   a generated code was mistyped; the right one may be known
+    │   └── CodeTypo              2   a generated code was mistyped (in protocol.code)
     ├── PartialTransfer           3   some files were not delivered; all others were, and are complete
     ├── RelayUnreachable          4   no connection to the relay
     ├── CertificateNotTrusted     5   the relay's certificate was refused
@@ -37,10 +37,7 @@ side, what to try. Error texts hold no code, no key and no unescaped file name.
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING, ClassVar, Final
-
-if TYPE_CHECKING:
-    from p2p_copy.protocol.code import Code
+from typing import ClassVar, Final
 
 
 class P2PCopyError(Exception):
@@ -58,15 +55,6 @@ class UsageError(P2PCopyError):
     """The command line, the configuration or the code has the wrong form."""
 
     exit_code = 2
-
-
-class CodeTypo(UsageError):
-    """The code has a typo. Compare it with the one that the sender shows."""
-
-    def __init__(self, sentence: str | None = None, suggestion: Code | None = None) -> None:
-        """Keep what was probably meant apart from the sentence, which may be logged and so holds no code."""
-        super().__init__(sentence)
-        self.suggestion = suggestion
 
 
 class PartialTransfer(P2PCopyError):

@@ -10,7 +10,9 @@ import math
 import re
 from typing import Final
 
-from p2p_copy import limits
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
 
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 
@@ -54,7 +56,7 @@ def parse_size(text: str) -> int:
     if match is None or (match[2] and not match[3] and int(match[2])):  # half a byte is a mistake
         raise ValueError("a size is written as 1000000 (bytes), 64K, 10MiB, 1.5G or 20GB")
     whole, fraction, prefix, ending = match[1], match[2] or "", match[3] or " ", (match[4] or "").upper()
-    step = 1000 if ending == "B" else limits.KIB
+    step = 1000 if ending == "B" else KIB
     return int(whole + fraction) * int(step ** _PREFIXES.index(prefix.upper())) // int(10 ** len(fraction))
 
 
@@ -75,7 +77,7 @@ def amount(size: float) -> str:
     """Return so many bytes as people write them: `1.2 GiB`."""
     step = 0
     while size >= 1000 and step < len(_UNITS) - 1:
-        size /= limits.KIB
+        size /= KIB
         step += 1
     return f"{size:.{min(step, 1)}f} {_UNITS[step]}"
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from p2p_copy import limits
+from p2p_copy.peer import limits
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from p2p_copy import errors
 from p2p_copy.cli.app import app
-from p2p_copy.cli.relay_admin import ORDERS
-from p2p_copy.relay.abuse import Abuse
-from p2p_copy.relay.admin import REQUESTS
-from p2p_copy.relay.events import EVENTS
-from p2p_copy.relay.metrics import METRICS
+from p2p_copy.cli.commands.relay_admin import ORDERS
+from p2p_copy.relay.admin.http_api import REQUESTS
+from p2p_copy.relay.admin.metrics import METRICS
+from p2p_copy.relay.admin.settings import LIVE
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.relay.log.events import EVENTS
 from p2p_copy.relay.pairing import Outcome
-from p2p_copy.relay.settings import LIVE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -12,12 +12,13 @@ import trustme
 
 import p2p_copy
 from p2p_copy import Code, Conflict, Links, Names, Preserve, RelayConfig
-from p2p_copy.errors import CodeTypo, UsageError
-from p2p_copy.files.named import as_path, as_paths
-from p2p_copy.files.states import States
+from p2p_copy.errors import UsageError
+from p2p_copy.files.state.store import States
+from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.options import choice, choices
 from p2p_copy.protocol import code as codes
-from tests.transfers import CODE, running_relay
+from p2p_copy.protocol.code import CodeTypo
+from tests.support.transfers import CODE, running_relay
 
 NOWHERE = "ws://127.0.0.1:1"
 """Where nobody answers: a mistake must be told before anybody is called."""

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import PATIENCE, relay
+from tests.support.processes import PATIENCE, relay
+from tests.support.trees import snapshot
 from tests.test_processes import Certificates
-from tests.trees import snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from hypothesis import given, strategies as st
 
-from p2p_copy import limits
-from p2p_copy.cli import remembered, resume
-from p2p_copy.cli.client_options import ClientOptions
-from p2p_copy.cli.config import _load, _table
-from p2p_copy.cli.failure import first_of
+from p2p_copy.cli import saved_transfers
+from p2p_copy.cli.commands import resume
+from p2p_copy.cli.options.client import ClientOptions
+from p2p_copy.cli.options.config_file import _load, _table
+from p2p_copy.cli.ui.errors import first_of
 from p2p_copy.errors import CannotListen, P2PCopyError, UsageError
-from p2p_copy.files.facts import are_complete, are_sound
-from p2p_copy.files.receipt_reader import ReceiptReader
-from p2p_copy.files.states import States
-from p2p_copy.lasting import Memory
-from p2p_copy.relay.tokens import Tokens
+from p2p_copy.files.receipts.reader import ReceiptReader
+from p2p_copy.files.state.facts import are_complete, are_sound
+from p2p_copy.files.state.store import States
+from p2p_copy.peer.reconnect import Memory
+from p2p_copy.protocol import limits
+from p2p_copy.relay.access.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -99,7 +100,7 @@ def go_on_with(document: bytes, told: list[str]) -> None:
         path = Path(directory, f"{ID}.json")
         path.write_bytes(document)
         for id_, facts, busy in States(directory).all():
-            line = remembered.described(id_, facts, busy)
+            line = saved_transfers.described(id_, facts, busy)
             assert line.isprintable()
             told.append(line)
             state = States(directory).open(id_)
@@ -153,7 +154,7 @@ def test_whatever_is_a_state_is_listed_or_passed_over(document: bytes) -> None:
         Path(directory, f"{ID}.json").write_bytes(document)
         states = States(directory)
         for id_, facts, busy in states.all():
-            assert remembered.described(id_, facts, busy).isprintable()
+            assert saved_transfers.described(id_, facts, busy).isprintable()
             state = states.open(id_)
             assert state is not None
             memory = Memory(state, 0)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy import errors
-from tests.processes import CODE, QUICK, Running, environment, receiver, relay, sender
-from tests.trees import leftovers
+from tests.support.processes import CODE, QUICK, Running, environment, receiver, relay, sender
+from tests.support.trees import leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -104,7 +104,7 @@ def test_what_cannot_be_sent_is_named_on_both_sides_and_the_rest_arrives(
 def test_a_tree_that_is_mounted_in_itself_ends(tmp_path: Path, private_mounts: tuple[str, ...]) -> None:
     (tmp_path / "tree" / "inner" / "again").mkdir(parents=True)
     program = (
-        "from p2p_copy.files.source import *; from p2p_copy.options import Links\n"
+        "from p2p_copy.files.source.walk import *; from p2p_copy.options import Links\n"
         f"for one in walk([{str(tmp_path / 'tree')!r}], links=Links.KEEP, portable_names=True):\n"
         "    print(getattr(one, 'inner_path', None) or (one.path, one.reason.name))"
     )

@@ -11,24 +11,27 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from p2p_copy import limits
 from p2p_copy.errors import NoSpace, P2PCopyError, PeerFailed, RelayRefused
-from p2p_copy.files.states import States
-from p2p_copy.incoming import Incoming
-from p2p_copy.observe import Report
+from p2p_copy.files import limits as files_limits
+from p2p_copy.files.state.store import States
+from p2p_copy.observer import Report
 from p2p_copy.options import Conflict
+from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.receiver import receive
-from p2p_copy.sender import send
-from tests.middle.relay import middle
-from tests.transfers import CODE, copy, running_relay
-from tests.trees import leftovers, snapshot
+from p2p_copy.transfer import limits as transfer_limits
+from p2p_copy.transfer.receive import receive
+from p2p_copy.transfer.send import send
+from p2p_copy.transfer.tree.consumer import Incoming
+from p2p_copy.units import KIB, MIB
+from tests.mitm.relay import middle
+from tests.support.transfers import CODE, copy, running_relay
+from tests.support.trees import leftovers, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from p2p_copy.files.states import State
+    from p2p_copy.files.state.store import State
 
 ID = "0" * 32
 
@@ -39,8 +42,8 @@ async def test_a_parent_that_is_a_link_every_now_and_then_leads_nowhere_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict
 ) -> None:
     """While each record is written its directory is swapped for a link to the canary's, and back, many times."""
-    monkeypatch.setattr(limits, "DIRECTORY_HANDLES", 1)
-    monkeypatch.setattr(limits, "CHUNK", 4 * limits.KIB)
+    monkeypatch.setattr(files_limits, "DIRECTORY_HANDLES", 1)
+    monkeypatch.setattr(transfer_limits, "CHUNK", 4 * KIB)
     tree, out, canary = (tmp_path / name for name in ("tree", "out", "canary"))
     for inner in ("a", "b"):
         (tree / inner / "deep").mkdir(parents=True)
@@ -105,10 +108,10 @@ def again(directory: Path) -> State:
 async def test_what_a_full_disk_has_taken_need_not_come_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "SEGMENT", limits.MIB)
-    data = os.urandom(6 * limits.MIB)
+    monkeypatch.setattr(protocol_limits, "SEGMENT", MIB)
+    data = os.urandom(6 * MIB)
     (tmp_path / "file").write_bytes(data)
-    room = 4.5 * limits.MIB
+    room = 4.5 * MIB
     write = os.write
 
     def full(fd: int, data: bytes) -> int:
@@ -138,7 +141,7 @@ async def test_what_a_full_disk_has_taken_need_not_come_again(
                 (part,) = leftovers(tmp_path / "out")
                 assert (tmp_path / "out" / part).stat().st_mode & 0o777 == 0o600
     assert [report.failures for report in both.reports] == [0, 0]
-    assert sum(map(len, at.said[Role.SENDER])) - said < 3 * limits.MIB
+    assert sum(map(len, at.said[Role.SENDER])) - said < 3 * MIB
     assert (tmp_path / "out" / "file").read_bytes() == data
     assert not leftovers(tmp_path / "out")
 

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.journal import Journal
-from p2p_copy.files.kept import Kept
-from p2p_copy.files.target import Target
-from p2p_copy.incoming import Incoming
+from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.target.resume import Kept
+from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.digest import file_digest
 from p2p_copy.protocol.manifest import Manifest
@@ -29,8 +28,9 @@ from p2p_copy.protocol.messages import (
     Reject,
     WholeFile,
 )
-from tests.keys import both_sessions
-from tests.test_malicious_sender import BAD_NAMES
+from p2p_copy.transfer.tree.consumer import Incoming
+from tests.support.keys import both_sessions
+from tests.transfer.test_malicious_sender import BAD_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy import limits
 from p2p_copy.errors import DeadlineReached, PipeFailed, UsageError
-from p2p_copy.files.standard import StandardInput, StandardOutput
-from tests.processes import CODE, PATIENCE, environment, relay
-from tests.trees import make_tree, snapshot
+from p2p_copy.files.stdio import StandardInput, StandardOutput
+from p2p_copy.units import MIB
+from tests.support.processes import CODE, PATIENCE, environment, relay
+from tests.support.trees import make_tree, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -144,7 +144,7 @@ def test_standard_input_that_another_program_made_non_blocking_is_waited_for(
 def test_standard_output_that_another_program_made_non_blocking_is_waited_for(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = os.urandom(3 * limits.MIB)
+    data = os.urandom(3 * MIB)
     theirs, ours = os.pipe()
     os.set_blocking(ours, False)
     taken: list[bytes] = []

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING
 import pytest
 import trustme
 
-from p2p_copy import errors, limits
-from tests.processes import QUICK, Running, both, receiver, relay, sender
-from tests.trees import leftovers, make_tree, snapshot, unfinished_size
+from p2p_copy import errors
+from p2p_copy.transfer import limits as transfer_limits
+from p2p_copy.transport import limits as transport_limits
+from tests.support.processes import QUICK, Running, both, receiver, relay, sender
+from tests.support.trees import leftovers, make_tree, snapshot, unfinished_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -247,7 +249,7 @@ def test_a_side_that_was_stopped_for_a_while_accuses_nobody(tmp_path: Path) -> N
         sides[1].wait_for("Transferring")
         for side in sides:
             side.process.send_signal(signal.SIGSTOP)
-        time.sleep(limits.STALL + limits.NOT_RUN)
+        time.sleep(transfer_limits.STALL + transport_limits.NOT_RUN)
         for side in sides:
             side.process.send_signal(signal.SIGCONT)
         for side in sides:

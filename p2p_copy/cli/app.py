@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from p2p_copy import limits
-from p2p_copy.cli.client_options import (
+from p2p_copy.cli import limits
+from p2p_copy.cli.options.arguments import with_serve_value, with_standard_input
+from p2p_copy.cli.options.client import (
     NO_OPTIONS,
     NO_RECEIVE_OPTIONS,
     NO_SEND_OPTIONS,
@@ -22,15 +23,14 @@ from p2p_copy.cli.client_options import (
     SendOptions,
     TransferOptions,
 )
-from p2p_copy.cli.config import from_file
-from p2p_copy.cli.failure import explain
-from p2p_copy.cli.help import Printed, TwoColumns
-from p2p_copy.cli.relay_limits import DEFAULT_LIMITS, RelayLimits
-from p2p_copy.cli.relay_log import DEFAULT_LOG, RelayLog
-from p2p_copy.cli.terminal import Terminal
-from p2p_copy.cli.times import DURATION
-from p2p_copy.cli.unused import refuse_unused
-from p2p_copy.cli.words import with_serve_value, with_standard_input
+from p2p_copy.cli.options.config_file import from_file
+from p2p_copy.cli.options.durations import DURATION
+from p2p_copy.cli.options.relay import DEFAULT_LIMITS, RelayLimits
+from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
+from p2p_copy.cli.options.unused import refuse_unused
+from p2p_copy.cli.ui.errors import explain
+from p2p_copy.cli.ui.help import Printed, TwoColumns
+from p2p_copy.cli.ui.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -98,7 +98,7 @@ def send(
     Prints a new code and the command for the other machine, unless a code is given.
     Also: p2p-copy send wss://HOST:PORT CODE PATH...
     """
-    from p2p_copy.cli.send import send as work
+    from p2p_copy.cli.commands.send import send as work
 
     return work(words, which, options, its)
 
@@ -116,7 +116,7 @@ def receive(
 
     Also: p2p-copy receive wss://HOST:PORT CODE --out DIR
     """
-    from p2p_copy.cli.receive import receive as work
+    from p2p_copy.cli.commands.receive import receive as work
 
     return work(words, which, options, its)
 
@@ -136,7 +136,7 @@ def resume(
     To start the same command again does the same. What is sent or received, and through which relay, is
     as it was when the transfer was begun.
     """
-    from p2p_copy.cli.resume import resume as work
+    from p2p_copy.cli.commands.resume import resume as work
 
     return work(id_, options)
 
@@ -149,7 +149,7 @@ def forget(
     ] = None,
 ) -> int:
     """Forget unfinished transfers, and remove what they have left half done. Complete files stay."""
-    from p2p_copy.cli.resume import forget as work
+    from p2p_copy.cli.commands.resume import forget as work
 
     return work(ids, state_dir)
 
@@ -197,7 +197,7 @@ def run_relay_server(
 
     A relay pairs senders and receivers and passes on what it cannot read. It stores nothing.
     """
-    from p2p_copy.cli.relay import run_relay_server as work
+    from p2p_copy.cli.commands.relay_server import run_relay_server as work
 
     return work(
         where,
@@ -220,7 +220,7 @@ def relay_token(
 
     The token is for the client, the line for the relay. It holds a hash, so it gives nothing away.
     """
-    from p2p_copy.cli.relay_token import relay_token as work
+    from p2p_copy.cli.commands.relay_token import relay_token as work
 
     return work(name)
 
@@ -239,7 +239,7 @@ def relay_admin(
 
     set NAME VALUE changes a limit until the relay is started again; NAME is its option without dashes.
     """
-    from p2p_copy.cli.relay_admin import relay_admin as work
+    from p2p_copy.cli.commands.relay_admin import relay_admin as work
 
     return work(address, order, words)
 
@@ -284,7 +284,7 @@ def verify(
 
     A receipt is what send or receive wrote with --receipt. No relay and no network are needed.
     """
-    from p2p_copy.cli.verify import verify as work
+    from p2p_copy.cli.commands.verify import verify as work
 
     return work(
         receipt, directory, times=times, preserved=preserved, complete=complete, strict=strict, quiet=quiet
@@ -302,6 +302,6 @@ def demo(
 
     Copies a directory through them into a temporary one, compares every byte and removes the copy.
     """
-    from p2p_copy.cli.demo import demo as work
+    from p2p_copy.cli.commands.demo import demo as work
 
     return work(directory)

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from typing import Final
 
-from p2p_copy import limits
+from p2p_copy.cli import limits
 
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
-from p2p_copy import limits
-from p2p_copy.cli.failure import Interrupted
+from p2p_copy.cli import limits
 from p2p_copy.cli.memory import collect, keep_freed_blocks
-from p2p_copy.cli.terminal import Terminal
+from p2p_copy.cli.ui.errors import Interrupted
+from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import DeadlineReached
+from p2p_copy.transfer import limits as transfer_limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from p2p_copy.cli.progress import Progress
-    from p2p_copy.observe import Report
+    from p2p_copy.cli.ui.progress import Progress
+    from p2p_copy.observer import Report
 
 T = TypeVar("T")
 
@@ -144,4 +145,4 @@ def run_transfer(
 async def _draw(progress: Progress) -> None:
     while True:
         progress.draw(trio.current_time())
-        await trio.sleep(limits.PROGRESS_INTERVAL)
+        await trio.sleep(transfer_limits.PROGRESS_INTERVAL)

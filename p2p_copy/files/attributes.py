@@ -15,16 +15,16 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy import limits
 from p2p_copy.errors import exhausted
-from p2p_copy.files.reading import open_itself
-from p2p_copy.protocol.extras import XATTR_PREFIX, xattrs_refusal
+from p2p_copy.files.source.reader import open_itself
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.attributes import XATTR_PREFIX, xattrs_refusal
 from p2p_copy.protocol.messages import Extra, Kind, Owner, Preserved, Xattrs
 from p2p_copy.protocol.names import PARTIAL_PREFIX
 
 if TYPE_CHECKING:
-    from p2p_copy.files.directories import Directory
-    from p2p_copy.files.found import Found
+    from p2p_copy.files.directory import Directory
+    from p2p_copy.files.source.found import Found
 
 _NAMES: Final = 1024
 """Names of users and groups whose numbers are remembered."""

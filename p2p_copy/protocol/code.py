@@ -24,9 +24,9 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from p2p_copy import limits
-from p2p_copy.errors import CodeTypo, UsageError
-from p2p_copy.protocol.words import WORDS
+from p2p_copy.errors import UsageError
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.wordlist import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,6 +56,15 @@ _MOST_UNKNOWN: Final = 3
 """Misspelt words beyond which a text is some other text, and no code can be guessed from it."""
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+class CodeTypo(UsageError):
+    """The code has a typo. Compare it with the one that the sender shows."""
+
+    def __init__(self, sentence: str | None = None, suggestion: Code | None = None) -> None:
+        """Keep what was probably meant apart from the sentence, which may be logged and so holds no code."""
+        super().__init__(sentence)
+        self.suggestion = suggestion
 
 
 @dataclass(frozen=True, slots=True, repr=False)

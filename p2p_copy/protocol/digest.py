@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Final
 
 from blake3 import blake3
 
-from p2p_copy import limits
-from p2p_copy.protocol.extras import encode_xattrs
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.attributes import encode_xattrs
 from p2p_copy.protocol.messages import Kind
 from p2p_copy.protocol.wire import encode_entry
+from p2p_copy.units import KIB
 
 if TYPE_CHECKING:
     from p2p_copy.protocol.messages import Entry, Extra
@@ -29,7 +30,7 @@ _FILE: Final = blake3(derive_key_context="p2p-copy/1 file digest")
 """Copied for each file, since the context has to be hashed first."""
 _ROOT: Final = "p2p-copy/1 root digest"
 
-_AT_ONCE: Final = 16 * limits.KIB
+_AT_ONCE: Final = 16 * KIB
 """Bytes that are worth a call to the hash."""
 
 
@@ -47,7 +48,7 @@ def _tree(size: int, leaves: bytes = b"") -> blake3:
 
 _EMPTY: Final = _tree(0).digest()
 
-_ZEROS: Final = memoryview(bytes(64 * limits.KIB))
+_ZEROS: Final = memoryview(bytes(64 * KIB))
 
 
 def leaf_digest(segment: bytes | memoryview) -> bytes:

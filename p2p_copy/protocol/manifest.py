@@ -11,12 +11,13 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.protocol import names
+from p2p_copy.protocol import limits, names
+from p2p_copy.protocol.attributes import extra_refusal
 from p2p_copy.protocol.digest import RootDigest, brief
-from p2p_copy.protocol.extras import extra_refusal
+from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Kind, Preserved
+from p2p_copy.protocol.seen_names import SeenNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -102,7 +103,7 @@ class _Level:
 
     item: Item
     path_bytes: int
-    seen: names.SeenNames
+    seen: SeenNames
     names: int = 0
 
 
@@ -127,7 +128,7 @@ class Manifest:
         self._named_again: dict[int, Item] = {}
         self._portable = portable
         self._key = key
-        self._top_names = names.SeenNames(key)
+        self._top_names = SeenNames(key)
         self._levels: list[_Level] = []
         self._open_names = 0  # at the top, and in these
         self._under_way: deque[Item] = deque()
@@ -184,7 +185,7 @@ class Manifest:
         if parent is not None:
             parent.holds += 1
         if entry.kind is Kind.DIRECTORY:
-            levels.append(_Level(item, path_bytes, names.SeenNames(self._key)))
+            levels.append(_Level(item, path_bytes, SeenNames(self._key)))
             return item
         self._named_size += entry.size
         if self._named_size > limits.MAX_FILE_SIZE:
@@ -414,4 +415,4 @@ class Manifest:
 
 
 def _shown(name: str) -> str:
-    return names.shown(name)[: limits.MAX_NAME]
+    return escape(name)[: limits.MAX_NAME]

@@ -1,4 +1,4 @@
-"""Which names a receiver takes from a sender, and how any name is shown.
+"""Which names a receiver takes from a sender.
 
 A name is one component of a path. Two rules exist. The system's rule refuses what no receiver may take:
 what would leave its directory, what cannot be a name, what deceives the reader of a terminal. The portable
@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from array import array
-from hashlib import blake2b
 from typing import Final
 
-from p2p_copy import limits
+from p2p_copy.protocol import limits
 
 PARTIAL_PREFIX: Final = ".p2p-copy-"
 """How our own unfinished files begin; no sender may name one."""
@@ -45,12 +43,6 @@ _PLAIN: Final = re.compile(
     r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w[\w-]*(?:\.[\w-]+)*", re.ASCII | re.IGNORECASE
 )
 """Most names: letters, digits, `_`, `-` and single dots. No rule refuses them, if they are not too long."""
-
-_FEW: Final = 1024
-"""Names of one directory that `SeenNames` keeps whole: as many on each level of a tree take 10 MB at the most."""
-
-_TABLES: Final = 256
-"""Tables of `SeenNames`."""
 
 
 def is_unfinished(name: str) -> bool:
@@ -146,98 +138,3 @@ def collision_key(name: str, *, portable: bool) -> str:
         return name.lower().rstrip(". ")
     folded = unicodedata.normalize("NFD", name).casefold()
     return unicodedata.normalize("NFD", folded).rstrip(". ")
-
-
-def shown(path: str) -> str:
-    r"""Return a name or path as it may be printed on any terminal; never raises.
-
-    Printable characters and the space stay, backslashes too. Everything else (controls, format and bidi
-    characters, other spaces, separators, unassigned and private characters) becomes an escape as in
-    Python: \x1b, \u202e. A byte that was not UTF-8 (a surrogate from os.fsdecode) becomes \x and that byte.
-    This is for eyes, not to be parsed back.
-    """
-    return path if path.isprintable() else path.translate(_ESCAPES)
-
-
-class _Escapes(dict[int, str]):
-    """What each character is shown as. The last ones are remembered: whoever names much may name nothing printable."""
-
-    def __missing__(self, number: int) -> str:
-        character = chr(number)
-        if len(self) >= _FEW:
-            self.clear()
-        self[number] = escape = character if character.isprintable() else _escaped(character)
-        return escape
-
-
-_ESCAPES: Final = _Escapes()
-
-
-def _escaped(character: str) -> str:
-    number = ord(character)
-    if 0xDC80 <= number <= 0xDCFF:
-        return f"\\x{number - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
-
-
-class SeenNames:
-    """Notices the second use of a name in one directory, be there few names or millions.
-
-    The first few are kept as they are, of all others 12 to 24 bytes: a keyed 64-bit hash of each. The key is
-    random and secret, so no sender can construct collisions; by chance, one in a hundred thousand of the largest
-    directories (`limits.MAX_OPEN_NAMES`) holds two names with one hash, and a good name is refused. There are many
-    small open-addressing tables, each at most two thirds full, because growing a single one of millions would
-    take a second and a lot of memory.
-    """
-
-    __slots__ = ("_few", "_key", "_tables", "_used")
-
-    def __init__(self, key: bytes) -> None:
-        """Start empty; `key` is 16 to 64 random bytes that nobody else knows."""
-        self._key = key
-        self._few: set[str] = set()
-        self._tables: list[array[int]] = []  # 0 marks a free slot
-        self._used: list[int] = []
-
-    def add(self, key: str) -> bool:
-        """Note a collision key; return False if it was there before."""
-        if key in self._few:
-            return False
-        if len(self._few) < _FEW:
-            self._few.add(key)
-            return True
-        return self._add_hash(key)
-
-    def _add_hash(self, key: str) -> bool:
-        if not self._tables:
-            self._tables = [array("Q", bytes(8 * 16)) for _ in range(_TABLES)]
-            self._used = [0] * _TABLES
-        digest = blake2b(key.encode("utf-8", "surrogatepass"), digest_size=8, key=self._key).digest()
-        value = int.from_bytes(digest, "big") or 1
-        number = value % _TABLES
-        table = self._tables[number]
-        at = _slot(table, value)
-        if table[at]:
-            return False
-        table[at] = value
-        self._used[number] += 1
-        if 3 * self._used[number] > 2 * len(table):
-            self._tables[number] = _doubled(table)
-        return True
-
-
-def _slot(table: array[int], value: int) -> int:
-    """Return where the value is, or else the free slot where it belongs."""
-    mask = len(table) - 1
-    at = value // _TABLES & mask
-    while table[at] and table[at] != value:
-        at = (at + 1) & mask
-    return at
-
-
-def _doubled(table: array[int]) -> array[int]:
-    larger = array("Q", bytes(2 * 8 * len(table)))
-    for value in table:
-        if value:
-            larger[_slot(larger, value)] = value
-    return larger

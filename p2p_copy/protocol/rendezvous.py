@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final, TypeAlias
 
-from p2p_copy import limits
 from p2p_copy.errors import NotARelay
-from p2p_copy.protocol.names import shown
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.escape import escape
 
 LEGACY_PATH: Final = "/"
 """Path that clients of p2p-copy 0.1.x open."""
@@ -317,7 +317,7 @@ class _Fields:
 
     def text(self, name: str) -> str:
         value: str = self._get(name, str, "text")
-        return shown(value[: limits.MAX_TEXT])[: limits.MAX_TEXT]
+        return escape(value[: limits.MAX_TEXT])[: limits.MAX_TEXT]
 
     def optional_text(self, name: str) -> str | None:
         return None if self._fields.get(name) is None else self.text(name)
@@ -350,7 +350,7 @@ class _Fields:
         values = self._get(name, list, "a list")
         if len(values) > limits.MAX_FEATURES or any(type(value) is not str for value in values):
             raise ValueError(f"its {name} are not a short list of texts")
-        return tuple(map(shown, values))
+        return tuple(map(escape, values))
 
     def role(self) -> Role:
         value = self._get("role", str, "text")

@@ -11,19 +11,18 @@ from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING
 
-from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.protocol import keys as schedule, wire
-from p2p_copy.protocol.compress import Compressor
+from p2p_copy.protocol import keys as schedule, limits, wire
+from p2p_copy.protocol.compression import Compressor
 from p2p_copy.protocol.messages import Abort
+from p2p_copy.protocol.records import Opener, Sealer
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.protocol.sealed import Opener, Sealer
-from p2p_copy.protocol.table import LAST, R, S, State, say
+from p2p_copy.protocol.state_machine import LAST, R, S, State, say
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from p2p_copy.protocol.handshake import SessionKeys
+    from p2p_copy.protocol.key_exchange import SessionKeys
     from p2p_copy.protocol.messages import Message
 
 ZSTD = "zstd"

@@ -10,10 +10,9 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Any, Final
 
-from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.protocol import extras
-from p2p_copy.protocol.extras import decode_extra, encode_extra
+from p2p_copy.protocol import attributes, limits
+from p2p_copy.protocol.attributes import decode_extra, encode_extra
 from p2p_copy.protocol.fields import U16, Reader, encode_text
 from p2p_copy.protocol.messages import (
     Abort,
@@ -185,7 +184,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 def most_bytes(entry: Entry) -> int:
     """Return how many bytes an entry takes in a page at most."""
-    extra = extras.most_bytes(entry.extra) if entry.extra is not None else 0
+    extra = attributes.most_bytes(entry.extra) if entry.extra is not None else 0
     return _ENTRY.size + U16.size + 4 * (len(entry.name) + len(entry.target)) + extra
 
 
@@ -196,7 +195,7 @@ MOST_PAGE: Final = (
     + U16.size
     + limits.MAX_NAME
     + limits.MAX_PATH
-    + extras.MOST_BYTES
+    + attributes.MOST_BYTES
 )
 """Bytes that a sender's page takes at most: its last entry may reach beyond `limits.SENDER_PAGE_BYTES`."""
 

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy import limits
+from p2p_copy.relay import limits
+from p2p_copy.transport import limits as transport_limits
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -137,8 +138,8 @@ class Window:
     def widen(self, size: int) -> None:
         """Note that the target has taken so many bytes of messages."""
         self._limit = min(limits.WINDOW_MOST, self._limit + size // limits.WINDOW_GROWTH)
-        if self._limit >= 2 * self._unsent and self._unsent < limits.UNSENT:
-            self._let_kernel_hold(min(self._limit, limits.UNSENT))
+        if self._limit >= 2 * self._unsent and self._unsent < transport_limits.UNSENT:
+            self._let_kernel_hold(min(self._limit, transport_limits.UNSENT))
 
     def narrow(self) -> None:
         """Begin anew, because nothing moves."""

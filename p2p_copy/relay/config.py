@@ -1,13 +1,13 @@
-"""What an operator may choose, as one frozen value with the defaults of `p2p_copy.limits`."""
+"""What an operator may choose, as one frozen value with the defaults of `p2p_copy.relay.limits`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from p2p_copy import limits
-from p2p_copy.relay.listeners import Place, Tcp
-from p2p_copy.relay.memory import default_budget
+from p2p_copy.relay import limits
+from p2p_copy.relay.entry.listeners import Place, Tcp
+from p2p_copy.relay.memory_limit import default_budget
 
 if TYPE_CHECKING:
     from collections.abc import Container

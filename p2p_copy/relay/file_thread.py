@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
 import trio
 
-from p2p_copy import limits
 from p2p_copy.errors import CannotListen
-from p2p_copy.relay import abuse
-from p2p_copy.relay.abuse import Abuse
-from p2p_copy.watches import within
+from p2p_copy.relay.log import abuse
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.transport import limits
+from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -31,22 +31,24 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import trio
 
-from p2p_copy import limits
-from p2p_copy.duct import Duct
-from p2p_copy.inbox import Piece
-from p2p_copy.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Movement, Role, Way
-from p2p_copy.relay import events
+from p2p_copy.relay import limits
+from p2p_copy.relay.access.rates import UNLIMITED
 from p2p_copy.relay.budget import Budget, Window
-from p2p_copy.relay.rates import UNLIMITED
-from p2p_copy.watches import Watch
+from p2p_copy.relay.log import events
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.inbox import Piece
+from p2p_copy.transport.link import POLITE, VIOLATIONS, LinkBroken
+from p2p_copy.transport.splice import Duct
+from p2p_copy.transport.timeouts import Watch
+from p2p_copy.units import KIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from p2p_copy.link import Link
-    from p2p_copy.relay.rates import Flow
+    from p2p_copy.relay.access.rates import Flow
+    from p2p_copy.transport.link import Link
 
 UNSUPPORTED: Final = 1003
 """Close code for a client that sends text where only binary messages belong."""
@@ -132,7 +134,7 @@ class _Side:
         taken, waits = target.link.taken()
         held = waits or self.in_flight > 0
         # A ping that is acknowledged is no movement, hence whole KiB, and only of what is to be delivered.
-        seen = (self.sent, self.in_flight, self.link.under_way, taken // limits.KIB if held else 0)
+        seen = (self.sent, self.in_flight, self.link.under_way, taken // KIB if held else 0)
         self.still = self._watch.look(seen)
         if self.still < limits.RELAY_STALL:
             self.way = Way.MOVES
@@ -388,7 +390,7 @@ class Pairing:
     @contextmanager
     def _delivering(self, source: _Side, target: _Side, size: int) -> Iterator[None]:
         """Count what it takes to deliver a handful: over TLS also what of it is sealed."""
-        sealed = 0 if target.link.is_plain else min(size, limits.TLS_TRIP)
+        sealed = 0 if target.link.is_plain else min(size, transport_limits.TLS_TRIP)
         source.window.begin(sealed)
         source.delivered_since = trio.current_time()
         try:
@@ -424,7 +426,7 @@ class Pairing:
             self._drains.deadline = now + limits.RELAY_FAREWELL
         else:
             self._fills.cancel()
-            self._drains.deadline = min(self._drains.deadline, now + limits.GOODBYE_TIMEOUT)
+            self._drains.deadline = min(self._drains.deadline, now + transport_limits.GOODBYE_TIMEOUT)
         if first:
             self._on_end()
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Refusal
-from p2p_copy.relay import events
+from p2p_copy.relay.log import events
 
 if TYPE_CHECKING:
-    from p2p_copy.link import Link
     from p2p_copy.protocol.rendezvous import Refused
+    from p2p_copy.transport.link import Link
 
 PROTOCOL_ERROR: Final = 1002
 POLICY_VIOLATION: Final = 1008

@@ -24,10 +24,7 @@ from typing import TYPE_CHECKING, Final
 import anyio
 import trio
 
-from p2p_copy import limits
-from p2p_copy.dial import owed_for, taken_by, tune
-from p2p_copy.link import Link, LinkBroken, accept
-from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import (
     STILL_WAITING,
     CloseCode,
@@ -37,28 +34,32 @@ from p2p_copy.protocol.rendezvous import (
     Role,
     Welcome,
 )
-from p2p_copy.relay import abuse, events
-from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay import limits
+from p2p_copy.relay.access.gatekeeper import Door, Visitor
 from p2p_copy.relay.budget import Budget
-from p2p_copy.relay.certificates import Certificates, secured
-from p2p_copy.relay.door import Door, Visitor
+from p2p_copy.relay.entry.certificates import Certificates, secured
+from p2p_copy.relay.entry.http_upgrade import greet, refuse_busy
+from p2p_copy.relay.entry.listeners import listen
 from p2p_copy.relay.file_thread import FileThread
-from p2p_copy.relay.greeting import greet, refuse_busy
-from p2p_copy.relay.listeners import listen
 from p2p_copy.relay.lobby import Lobby, Matched, Returned, Room, Taken, Waiting
-from p2p_copy.relay.log import place
+from p2p_copy.relay.log import abuse, events
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.relay.log.redact import place
 from p2p_copy.relay.pairing import Pairing
 from p2p_copy.relay.refusal import refuse
 from p2p_copy.relay.tally import Counts, Tally
 from p2p_copy.relay.watch import watch
-from p2p_copy.watches import within
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.dial import owed_for, taken_by, tune
+from p2p_copy.transport.link import Link, LinkBroken, accept
+from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from p2p_copy.relay.config import RelayConfig
-    from p2p_copy.relay.listeners import Listener
-    from p2p_copy.tcp import TCPStream
+    from p2p_copy.relay.entry.listeners import Listener
+    from p2p_copy.transport.tcp import TCPStream
 
 _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError)
 """What the end of a connection looks like; no reason for alarm."""
@@ -313,8 +314,8 @@ class Relay:
             async with accept(
                 secure,
                 max_message=self.config.max_message,
-                early=limits.MAX_HELLO,
-                piece=max(limits.RELAY_PIECE, self.config.max_message // limits.RELAY_PIECES),
+                early=protocol_limits.MAX_HELLO,
+                piece=max(transport_limits.RELAY_PIECE, self.config.max_message // limits.RELAY_PIECES),
                 head=request.head,
                 patience=limits.RELAY_WORD,
                 on_unread=partial(abuse.note, Abuse.UNREAD),
@@ -360,7 +361,7 @@ class Relay:
             # Who dials again sooner counts like everybody, for each TLS handshake costs the relay some milliseconds.
             looks_again=STILL_WAITING in hello.features
             and incumbent is not None
-            and incumbent.since + limits.LEAST_LOOK_AGAIN / 2 <= trio.current_time()
+            and incumbent.since + protocol_limits.LEAST_LOOK_AGAIN / 2 <= trio.current_time()
             and self._lobby.knows(room, hello.role, hello.claim),
         )
 
@@ -451,14 +452,14 @@ class Relay:
             await trio.sleep(limits.RELAY_PROBE_TIMEOUT)
             abuse.note(Abuse.CONTESTED)
             while True:
-                if link.owed() >= limits.VANISHED:
+                if link.owed() >= transport_limits.VANISHED:
                     link.abort()
-                await trio.sleep(limits.VANISHED_LOOK)
+                await trio.sleep(transport_limits.VANISHED_LOOK)
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(until_it_waits_no_more)
             nursery.start_soon(look)
-            with within(limits.KEEPALIVE_TIMEOUT, moves=lambda: link.heard_at) as patience:
+            with within(transport_limits.KEEPALIVE_TIMEOUT, moves=lambda: link.heard_at) as patience:
                 try:
                     await link.ping()
                 except (LinkBroken, anyio.ClosedResourceError):

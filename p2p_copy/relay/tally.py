@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from p2p_copy.protocol.rendezvous import Refusal
-from p2p_copy.relay import events
-from p2p_copy.relay.log import Size
+from p2p_copy.relay.log import events
+from p2p_copy.relay.log.redact import Size
 from p2p_copy.relay.pairing import Outcome
 
 if TYPE_CHECKING:

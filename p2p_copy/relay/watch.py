@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy import limits
-from p2p_copy.relay import abuse
-from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay import limits
+from p2p_copy.relay.log import abuse
+from p2p_copy.relay.log.abuse import Abuse
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -5,16 +5,17 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy import limits
-from p2p_copy.dial import tune
-from p2p_copy.link import LinkBroken, accept
-from p2p_copy.relay.greeting import greet
-from p2p_copy.relay.throttle import Newcomers, Throttle
+from p2p_copy.relay import limits
+from p2p_copy.relay.access.throttle import Newcomers, Throttle
+from p2p_copy.relay.entry.http_upgrade import greet
+from p2p_copy.transport.dial import tune
+from p2p_copy.transport.link import LinkBroken, accept
+from p2p_copy.units import MIB
 
 if TYPE_CHECKING:
-    from p2p_copy.tcp import TCPStream
+    from p2p_copy.transport.tcp import TCPStream
 
-LONGEST: Final = 16 * limits.MIB
+LONGEST: Final = 16 * MIB
 """Bytes of the longest message: what the suite sends in its cases 9.1.6 and 9.2.6. A relay takes fewer."""
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 import trio
 
-from p2p_copy import limits
+from p2p_copy.transport import limits
 from tests.autobahn.echo import echo
-from tests.links import serving
+from tests.support.links import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

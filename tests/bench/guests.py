@@ -13,7 +13,7 @@ from wsproto.events import Ping
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Hello, Paired, Role, Welcome, room_path
-from tests.websocket import BINARY, RawClient, frame
+from tests.support.websocket import BINARY, RawClient, frame
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

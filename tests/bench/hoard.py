@@ -21,17 +21,18 @@ from pathlib import Path
 
 import trio
 
-from p2p_copy.protocol import frames, rendezvous
-from p2p_copy.protocol.frames import Opcode
+from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Hello, Refused, Role, room_path
-from p2p_copy.relay.descriptors import raise_limit
+from p2p_copy.relay.access.descriptors import raise_limit
+from p2p_copy.transport import frames
+from p2p_copy.transport.frames import Opcode
 from p2p_copy.units import amount, parse_size
 from tests.bench import proc
 from tests.faults.server import Server
-from tests.processes import CODE, Running
 from tests.relay.clients import room
-from tests.relay.test_certificates import Files
-from tests.websocket import RawClient
+from tests.relay.entry.test_certificates import Files
+from tests.support.processes import CODE, Running
+from tests.support.websocket import RawClient
 
 AT_ONCE = 32
 """Pairs that come at the same time: fewer than the relay's backlog."""

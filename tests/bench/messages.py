@@ -15,7 +15,7 @@ from tests.bench.data import GIB, KIB, MIB
 from tests.bench.guests import Guests, Place as Relay, leave
 from tests.bench.markdown import median, table
 from tests.bench.runs import Place, free_port, serving
-from tests.websocket import BINARY, frame
+from tests.support.websocket import BINARY, frame
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from tests.bench import proc, usage
-from tests.processes import environment
+from tests.support.processes import environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from p2p_copy import limits
+from p2p_copy.relay import limits as relay_limits
+from p2p_copy.transport import limits as transport_limits
 from tests.bench.arena import Arena, Work
 from tests.bench.bare import Bare
 from tests.bench.contestants import Contestant, Ours, Rival, Wormhole
@@ -54,7 +55,9 @@ no program for anybody: three processes with the same libraries and records in b
 WebSocket, key exchange, protocol, journal and limits. It shows how much there is to gain.
 """
 
-PAIRING = 6 * (limits.RECEIVE_BUFFER + limits.RELAY_MAX_MESSAGE // limits.RELAY_PIECES) // KIB
+PAIRING = (
+    6 * (transport_limits.RECEIVE_BUFFER + relay_limits.RELAY_MAX_MESSAGE // relay_limits.RELAY_PIECES) // KIB
+)
 """KiB that one pairing may hold at a relay, as `limits.RELAY_CHANNEL` tells: two handfuls in flight for each direction,
 and one more at each of its two links."""
 

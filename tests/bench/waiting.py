@@ -28,11 +28,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.relay.descriptors import raise_limit
+from p2p_copy.relay.access.descriptors import raise_limit
 from tests.bench import crowd, proc
 from tests.bench.guests import HOST, Guests, Place, leave
 from tests.bench.proc import Memory
-from tests.processes import environment
+from tests.support.processes import environment
 from tests.test_processes import Certificates
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import trio
 
-from p2p_copy import limits
+from p2p_copy.relay import limits
 from tests.bench.data import MIB
 from tests.bench.markdown import say
 from tests.campaigns.chaos_data import make_large, make_tree, size_of

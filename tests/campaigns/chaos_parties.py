@@ -18,7 +18,7 @@ import trustme
 from tests.bench import proc
 from tests.campaigns.chaos_network import NAME
 from tests.campaigns.chaos_plan import Who
-from tests.processes import QUICK, environment
+from tests.support.processes import QUICK, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -16,8 +16,8 @@ import trustme
 
 from tests.bench import proc
 from tests.bench.guests import HOST
-from tests.processes import QUICK, environment
-from tests.relay.test_certificates import Files
+from tests.relay.entry.test_certificates import Files
+from tests.support.processes import QUICK, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,10 +16,10 @@ import trio
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Paired, Refusal, Refused, Role, Welcome, room_path
 from tests.bench.guests import HOST, Guests, leave, pass_on
-from tests.key_updates import Updater
+from tests.relay.access.test_proxies import proxy_header
 from tests.relay.clients import hello, room
-from tests.relay.test_trusted import proxy_header
-from tests.websocket import BINARY, PING, TEXT, UPGRADE, RawClient, frame
+from tests.support.key_updates import Updater
+from tests.support.websocket import BINARY, PING, TEXT, UPGRADE, RawClient, frame
 
 if TYPE_CHECKING:
     import random

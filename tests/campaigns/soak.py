@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import trio
 
-from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay.log.abuse import Abuse
 from tests.bench import proc
 from tests.campaigns.daemon import Daemon, Sample, running
 from tests.campaigns.hostile import ATTACK

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy.options import Conflict, Links
-from tests.processes import QUICK, environment
+from tests.support.processes import QUICK, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from p2p_copy import limits
 from p2p_copy.options import Preserve
+from p2p_copy.protocol import limits
+from p2p_copy.units import KIB, MIB
 from tests.support.random_trees import Case, Wishes, random_case, thresholds
 
 PROGRAMS: Final = (5, 9)
@@ -20,7 +21,7 @@ UNLUCKY: Final = 0.45
 
 MOST_ACCIDENTS: Final = 3
 
-RATES: Final = (64 * limits.KIB, 512 * limits.KIB, 4 * limits.MIB)
+RATES: Final = (64 * KIB, 512 * KIB, 4 * MIB)
 """Bytes per second of the relays through which transfers go that shall meet accidents while data flows."""
 
 LASTS: Final = 4.0

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from p2p_copy import Code, limits, receive, send
+from p2p_copy import Code, receive, send
 from p2p_copy.options import Names
+from p2p_copy.transfer import limits
 from tests.campaigns.trees_parties import (
     BUGS,
     CONNECTING,

@@ -18,17 +18,17 @@ from typing import TYPE_CHECKING
 import trio
 from wsproto.events import CloseConnection
 
-from p2p_copy.link import POLITE
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Refusal, Refused, Role, Welcome
+from p2p_copy.transport.link import POLITE
 from tests.bench.guests import HOST, Guests, Place, leave, pass_on, tcp_below
 from tests.campaigns.hostile import Hostile
-from tests.processes import environment
 from tests.relay.clients import reset
-from tests.transfers import copy
-from tests.trees import leftovers, snapshot
-from tests.websocket import PING, TEXT, RawClient, frame
+from tests.support.processes import environment
+from tests.support.transfers import copy
+from tests.support.trees import leftovers, snapshot
+from tests.support.websocket import PING, TEXT, RawClient, frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence

@@ -10,12 +10,12 @@ import sys
 import pytest
 import trio
 
-from p2p_copy.cli.failure import Interrupted, first_of
-from p2p_copy.cli.progress import Progress
 from p2p_copy.cli.run import run, run_transfer
-from p2p_copy.cli.terminal import Terminal
+from p2p_copy.cli.ui.errors import Interrupted, first_of
+from p2p_copy.cli.ui.progress import Progress
+from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import WrongCode
-from p2p_copy.observe import Report
+from p2p_copy.observer import Report
 
 STUBBORN = """
 import trio

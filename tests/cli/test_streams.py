@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from p2p_copy import limits
-from p2p_copy.cli import remembered
+from p2p_copy.cli import saved_transfers
+from p2p_copy.protocol import limits
 from tests.cli.processes import run
 
 
@@ -23,5 +23,5 @@ def test_what_is_no_number_of_connections_is_refused(value: str) -> None:
 def test_the_number_is_the_one_of_now_or_else_the_one_of_the_beginning(
     given: int | None, begun: int | None, meant: int | None
 ) -> None:
-    assert remembered.streams(given, {remembered.STREAMS: begun}) == meant
-    assert remembered.streams(given, {}) == (given or None)
+    assert saved_transfers.streams(given, {saved_transfers.STREAMS: begun}) == meant
+    assert saved_transfers.streams(given, {}) == (given or None)

@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from tests.contrib.programs import CONTRIB, check, need, replaced
-from tests.processes import CODE, QUICK, both, environment
-from tests.trees import make_tree
+from tests.support.processes import CODE, QUICK, both, environment
+from tests.support.trees import make_tree
 
 if TYPE_CHECKING:
     from pathlib import Path

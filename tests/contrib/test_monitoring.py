@@ -7,7 +7,7 @@ import re
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay.log.abuse import Abuse
 from tests.contrib.programs import CONTRIB, check, need
 
 if TYPE_CHECKING:

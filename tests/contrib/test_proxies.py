@@ -13,8 +13,8 @@ import pytest
 import trustme
 
 from tests.contrib.programs import CONTRIB, check, free_port, need, replaced, serving
-from tests.processes import Running, receiver, relay, sender
-from tests.trees import make_tree, snapshot
+from tests.support.processes import Running, receiver, relay, sender
+from tests.support.trees import make_tree, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -15,8 +15,8 @@ import pytest
 import trustme
 
 from tests.contrib.programs import CONTRIB, PATIENCE, check, free_port, need, replaced, serving
-from tests.processes import receiver, sender
-from tests.trees import make_tree, snapshot
+from tests.support.processes import receiver, sender
+from tests.support.trees import make_tree, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path

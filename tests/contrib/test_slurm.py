@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contrib.programs import CONTRIB, check, need
-from tests.processes import CODE, PATIENCE, environment, relay
-from tests.trees import make_tree, snapshot
+from tests.support.processes import CODE, PATIENCE, environment, relay
+from tests.support.trees import make_tree, snapshot
 
 if TYPE_CHECKING:
     from pathlib import Path

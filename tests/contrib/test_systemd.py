@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.contrib.programs import CONTRIB, check, need, replaced
-from tests.processes import Running
+from tests.support.processes import Running
 
 if TYPE_CHECKING:
     from pathlib import Path

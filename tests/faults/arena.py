@@ -29,7 +29,7 @@ import trio
 from tests.faults.road import SlowRoad
 from tests.faults.server import Footprint, Server
 from tests.faults.witness import Seen, Witness
-from tests.processes import PATIENCE, Running
+from tests.support.processes import PATIENCE, Running
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import CloseCode, Role, room_path
+from p2p_copy.transport.link import LinkBroken
 from tests.faults.arena import CANARY
 from tests.faults.server import BUDGET
 from tests.relay.clients import Relay, answer, hello, room
 from tests.relay.test_packets_of_death import until_closed
-from tests.websocket import RawClient
+from tests.support.websocket import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from p2p_copy.link import Link
+    from p2p_copy.transport.link import Link
 
 over_both = pytest.mark.parametrize("arena", ["ws", "wss"], indirect=True, scope="module")
 """For faults without TLS, and with it."""

@@ -8,7 +8,7 @@ import pytest
 import trustme
 
 from tests.faults.arena import Arena, arena as running, table
-from tests.relay.test_certificates import Files
+from tests.relay.entry.test_certificates import Files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from p2p_copy.protocol.rendezvous import Paired, Role
-from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay.log.abuse import Abuse
 from tests.faults.arena import CANARY
 from tests.faults.attackers import (
     ATTACKED,
@@ -28,10 +28,10 @@ from tests.faults.attackers import (
 )
 from tests.faults.fault_transport import client_hello
 from tests.faults.server import BUDGET
-from tests.key_updates import Updater
 from tests.relay.clients import answer, hello
 from tests.relay.test_packets_of_death import say
-from tests.websocket import BINARY, PONG, TEXT, UPGRADE, frame
+from tests.support.key_updates import Updater
+from tests.support.websocket import BINARY, PONG, TEXT, UPGRADE, frame
 
 if TYPE_CHECKING:
     from tests.faults.arena import Arena

@@ -15,9 +15,9 @@ from tests.faults.arena import CANARY
 from tests.faults.attackers import over_tls
 from tests.faults.fault_stopping import failing_start, reload
 from tests.faults.server import Server
-from tests.hanging import hanging
 from tests.relay.clients import exchange
-from tests.relay.test_certificates import Files
+from tests.relay.entry.test_certificates import Files
+from tests.support.hanging import hanging
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

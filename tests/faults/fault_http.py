@@ -13,7 +13,7 @@ from tests.faults.arena import CANARY
 from tests.faults.attackers import LATER, closed_within, connected, crowd, over_both
 from tests.relay.clients import reset
 from tests.relay.test_packets_of_death import say
-from tests.websocket import PING, UPGRADE, frame
+from tests.support.websocket import PING, UPGRADE, frame
 
 if TYPE_CHECKING:
     from tests.faults.arena import Arena

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes import QUICK, Running, receiver, relay, sender
-from tests.trees import leftovers, snapshot
+from tests.support.processes import QUICK, Running, receiver, relay, sender
+from tests.support.trees import leftovers, snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -11,15 +11,17 @@ import pytest
 import trio
 from wsproto.events import CloseConnection
 
-from p2p_copy import limits
-from p2p_copy.protocol import frames, rendezvous
-from p2p_copy.protocol.frames import Opcode
+from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, CloseCode, Refusal, Refused, Role, room_path
-from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay import limits
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.transport import frames
+from p2p_copy.transport.frames import Opcode
+from p2p_copy.units import KIB
 from tests.faults.arena import CANARY, MIB, arena as running
 from tests.faults.attackers import tcp_below, upgraded, waiting
 from tests.relay.clients import Relay, answer, hello, reset, room
-from tests.websocket import BINARY, RawClient, frame
+from tests.support.websocket import BINARY, RawClient, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +36,7 @@ LONGEST = limits.RELAY_MAX_MESSAGE - 100
 TEXT_PAIRS = 25
 """All that one source may have."""
 
-PER_PAIR = 512 * limits.KIB
+PER_PAIR = 512 * KIB
 """Bytes of a relay's memory for a pair that reads nothing: two connections of 50 KiB, two windows of 64 KiB and what
 they have opened by what the kernel took, records of TLS, and what the allocator keeps."""
 

@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from p2p_copy import limits
-from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.relay import limits
+from p2p_copy.transport.link import LinkBroken
 from tests.faults.arena import CANARY, CODE, MIB, Arena, arena as running
 from tests.faults.network import BAD, GOOD, INSIDE, Road, Weather, bad_road
-from tests.processes import Running
 from tests.relay.clients import Relay, answer, exchange
+from tests.support.processes import Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p_copy.link import Link
+    from p2p_copy.transport.link import Link
 
 FREED_WITHIN = 90.0
 """Seconds after which who has vanished without a word is known to be gone."""

@@ -17,9 +17,8 @@ import anyio
 import pytest
 import trio
 
-from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome, room_path
-from tests import processes
+from p2p_copy.transport.link import LinkBroken
 from tests.faults.arena import CANARY, CODE, MIB
 from tests.faults.attackers import (
     ATTACKED,
@@ -33,17 +32,18 @@ from tests.faults.attackers import (
     tcp_below,
     upgraded,
 )
-from tests.processes import PATIENCE
 from tests.relay.clients import Relay, answer, exchange, hello, reset, room
-from tests.trees import unfinished_size
-from tests.websocket import BINARY, CLOSE, frame
+from tests.support import processes
+from tests.support.processes import PATIENCE
+from tests.support.trees import unfinished_size
+from tests.support.websocket import BINARY, CLOSE, frame
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from p2p_copy.link import Link
+    from p2p_copy.transport.link import Link
     from tests.faults.arena import Arena
-    from tests.websocket import RawClient
+    from tests.support.websocket import RawClient
 
 SHORTENED = {"RELAY_WRITE_PROGRESS": 8.0, "RELAY_FAREWELL": 4.0}
 """Seconds; ten minutes and one minute otherwise."""

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from p2p_copy import limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome, room_path
+from p2p_copy.relay import limits
 from tests.faults.arena import CANARY, MIB, PAIR_WITHIN, STALL, arena as running
 from tests.faults.attackers import connected, crowd, half_a_pair, over_both, over_tcp, over_tls, tcp_below
 from tests.faults.fault_transport import HELLO
+from tests.relay.access.test_proxies import proxy_header
 from tests.relay.clients import Relay, hello, reset, room
 from tests.relay.test_packets_of_death import say, until_closed
-from tests.relay.test_trusted import proxy_header
-from tests.websocket import BINARY, RawClient, frame
+from tests.support.websocket import BINARY, RawClient, frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

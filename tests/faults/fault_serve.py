@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Refusal, Refused, Role, room_path
+from p2p_copy.transport.link import LinkBroken
 from tests.faults.arena import CANARY, CODE, MIB
 from tests.faults.attackers import crowd
-from tests.processes import PATIENCE, Running
 from tests.relay.clients import Relay, answer, hello, room
-from tests.trees import unfinished_size
+from tests.support.processes import PATIENCE, Running
+from tests.support.trees import unfinished_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import CloseCode, Refused, Role
+from p2p_copy.transport.link import LinkBroken
 from tests.faults.arena import CANARY, PAIR_WITHIN, Transfer
 from tests.faults.attackers import closed_within, connected, crowd, over_both, over_tls
 from tests.faults.server import DRAIN, Server
-from tests.processes import QUICK, environment
 from tests.relay.clients import answer
-from tests.relay.test_certificates import Files, expire, mismatch, remove
+from tests.relay.entry.test_certificates import Files, expire, mismatch, remove
 from tests.relay.test_packets_of_death import say
+from tests.support.processes import QUICK, environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import trustme
 
-    from p2p_copy.link import Link
+    from p2p_copy.transport.link import Link
     from tests.faults.arena import Arena
 
 SECURE = pytest.mark.parametrize("secure", [False, True], ids=["ws", "wss"])

@@ -13,17 +13,17 @@ import pytest
 import trio
 from wsproto.events import Ping
 
-from p2p_copy import limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Paired, Refused, Role
-from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay import limits
+from p2p_copy.relay.log.abuse import Abuse
 from tests.faults.arena import CANARY, PAIR_WITHIN
 from tests.faults.attackers import LATER, closed_within, connected, crowd, over_both, over_tcp, waiting
 from tests.faults.fault_resources import pair_from
 from tests.faults.fault_transport import HELLO
+from tests.relay.access.test_proxies import proxy_header
 from tests.relay.test_packets_of_death import say, until_closed
-from tests.relay.test_trusted import proxy_header
-from tests.websocket import UPGRADE
+from tests.support.websocket import UPGRADE
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator

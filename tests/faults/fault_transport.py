@@ -28,10 +28,10 @@ from tests.faults.attackers import (
     tcp_below,
 )
 from tests.faults.server import BUDGET
-from tests.key_updates import Updater
 from tests.relay.clients import hello, reset
 from tests.relay.test_packets_of_death import say
-from tests.websocket import TEXT, UPGRADE, frame
+from tests.support.key_updates import Updater
+from tests.support.websocket import TEXT, UPGRADE, frame
 
 if TYPE_CHECKING:
     from tests.faults.arena import Arena

@@ -10,10 +10,11 @@ import anyio
 import pytest
 import trio
 
-from p2p_copy import limits
-from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.relay.abuse import Abuse
+from p2p_copy.relay import limits as relay_limits
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.link import LinkBroken
 from tests.faults.arena import CANARY
 from tests.faults.attackers import over_tcp
 from tests.faults.server import Server
@@ -31,7 +32,7 @@ SHORTENED = UNTHROTTLED
 
 NAME = f"{CANARY} unread"
 
-CUT = limits.RELAY_WORD + 3.0
+CUT = relay_limits.RELAY_WORD + 3.0
 """Seconds after which a client that reads nothing is gone, whatever else this machine does."""
 
 
@@ -56,7 +57,7 @@ async def test_fault_91_a_wait_that_is_over(arena: Arena) -> None:
         began = trio.current_time()
         async with unreading(relay, f"{NAME} other") as client:
             await until_cut(client.stream)
-        assert trio.current_time() - began < 6 + CUT + limits.GOODBYE_TIMEOUT
+        assert trio.current_time() - began < 6 + CUT + transport_limits.GOODBYE_TIMEOUT
         with trio.fail_after(6):
             await answer(waiting)
 
@@ -91,4 +92,4 @@ async def test_fault_91_sigterm_while_clients_wait_that_read_nothing(tmp_path: P
         began = trio.current_time()
         server.process.send_signal(signal.SIGTERM)
         assert await trio.to_thread.run_sync(server.ends) == 0
-        assert trio.current_time() - began < limits.RELAY_STOP_TIMEOUT + 3
+        assert trio.current_time() - began < relay_limits.RELAY_STOP_TIMEOUT + 3

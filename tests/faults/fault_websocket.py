@@ -9,8 +9,10 @@ import pytest
 import trio
 from wsproto.events import CloseConnection
 
-from p2p_copy import limits
+from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.relay import limits as relay_limits
+from p2p_copy.transport import limits as transport_limits
 from tests.faults.arena import CANARY
 from tests.faults.attackers import (
     LATER,
@@ -26,8 +28,8 @@ from tests.faults.attackers import (
 from tests.faults.server import BUDGET
 from tests.relay.clients import hello, reset
 from tests.relay.test_packets_of_death import say
-from tests.test_link_hostile import DEADLY
-from tests.websocket import BINARY, CLOSE, PING, PONG, TEXT, RawClient, frame
+from tests.support.websocket import BINARY, CLOSE, PING, PONG, TEXT, RawClient, frame
+from tests.transport.test_link_hostile import DEADLY
 
 if TYPE_CHECKING:
     from tests.faults.arena import Arena
@@ -48,11 +50,11 @@ HELLOS = {
     "a version": json.dumps(GOOD | {"version": 999}),
     "half a character": json.dumps(GOOD | {"program": "\ud800" * 400, "role": "\ud800"}),
     "binary": json.dumps(GOOD).encode(),
-    "too long": json.dumps(GOOD | {"more": "x" * limits.MAX_HELLO}),
+    "too long": json.dumps(GOOD | {"more": "x" * protocol_limits.MAX_HELLO}),
     "nothing": "",
 }
 
-TOO_LONG = limits.RELAY_MAX_MESSAGE + 1
+TOO_LONG = relay_limits.RELAY_MAX_MESSAGE + 1
 
 
 async def ends(client: RawClient, seconds: float = LATER) -> int:
@@ -75,7 +77,7 @@ async def test_fault_18_a_hello_that_is_none(arena: Arena, text: str | bytes) ->
     """One that is too long ends unanswered: who cannot say hello is no client."""
     async with arena.attacked() as relay, upgraded(relay) as client:
         await client.send(text)
-        expected = (1006, 1009) if len(text) > limits.MAX_HELLO else (1002, 1008)
+        expected = (1006, 1009) if len(text) > protocol_limits.MAX_HELLO else (1002, 1008)
         with trio.fail_after(LATER):
             while not isinstance(event := await client.next(), CloseConnection | None):
                 pass
@@ -146,7 +148,7 @@ async def test_fault_21_pings_while_the_relay_says_goodbye(arena: Arena) -> None
             while not isinstance(await client.next(), CloseConnection):
                 pass
         await say(client.stream, frame(PING, b"x") * 3)
-        await closed_within(client.stream, limits.GOODBYE_TIMEOUT + 3)
+        await closed_within(client.stream, transport_limits.GOODBYE_TIMEOUT + 3)
 
 
 @pytest.mark.parametrize("piece", [b"", b"x"], ids=["empty", "one-byte"])
@@ -183,7 +185,7 @@ async def test_fault_23_a_flood_of_tiny_messages(arena: Arena) -> None:
         assert await slowest_of(others, seconds) < SLOW
         nursery.cancel_scope.cancel()
         reset(tcp_below(client.stream))  # what comes before a proper end is passed on, however slowly
-    assert 0 < heard < limits.RELAY_FRAMES * (seconds + limits.FRAME_BURST + 3)
+    assert 0 < heard < relay_limits.RELAY_FRAMES * (seconds + relay_limits.FRAME_BURST + 3)
 
 
 @over_both

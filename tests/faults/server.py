@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 
-from p2p_copy import limits
-from tests.processes import QUICK, environment
 from tests.relay.clients import Relay
+from tests.support.numbers import home_of
+from tests.support.processes import QUICK, environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from p2p_copy.relay.abuse import Abuse
-    from tests.relay.test_certificates import Files
+    from p2p_copy.relay.log.abuse import Abuse
+    from tests.relay.entry.test_certificates import Files
 
 BUDGET = 2.0
 """Seconds from accept to hello at the relay; ten would only make us wait."""
@@ -40,11 +40,15 @@ know `--admin`. Options that it does not know are left out."""
 _SHORTENED = """
 import json
 import sys
-from p2p_copy import limits
+from importlib import import_module
+from importlib.util import find_spec
+names = ["p2p_copy." + part for part in ("limits", "relay.limits", "transport.limits", "cli.limits")]
+homes = [import_module(name) for name in names if find_spec(name)]  # of this version, or of an earlier one
 for word in sys.argv.pop(1).split():
     name, _, value = word.partition("=")
-    if hasattr(limits, name):  # another version may not know it
-        setattr(limits, name, json.loads(value))
+    for home in homes:
+        if hasattr(home, name):  # another version may not know it
+            setattr(home, name, json.loads(value))
 from p2p_copy.cli.app import main
 main()
 """
@@ -94,7 +98,7 @@ class Server:
         self._log, self._errors = folder / "relay.log", folder / "relay.errors"
         self.admin = str(folder / "admin")
         self._read = 0
-        assert all(hasattr(limits, name) for name in shortened or {})
+        assert all(map(home_of, shortened or {})), "each number has a home"
         words = " ".join(f"{name}={value}" for name, value in (shortened or {}).items())
         program = ("-c", _SHORTENED, words) if shortened else ("-m", "p2p_copy")
         options = (

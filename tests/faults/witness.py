@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING
 import trio
 
 from tests.bench import proc
-from tests.processes import PATIENCE, environment
 from tests.relay.clients import Relay
+from tests.support.processes import PATIENCE, environment
 
 if TYPE_CHECKING:
-    from p2p_copy.link import Link
+    from p2p_copy.transport.link import Link
     from tests.faults.server import Server
 
 MIB = 1 << 20

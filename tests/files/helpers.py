@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy import limits
-from p2p_copy.files.target import Refused
+from p2p_copy.files.target.target import Refused
+from p2p_copy.protocol import limits
 from p2p_copy.protocol.manifest import Item
 from p2p_copy.protocol.messages import Entry, Kind, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from p2p_copy.files.target import Target
+    from p2p_copy.files.target.target import Target
 
 _numbers = count()
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import SystemFailed
-from p2p_copy.files.reading import open_itself
-from p2p_copy.files.source import Found, open_source, read_whole, walk
-from p2p_copy.files.target import Target
+from p2p_copy.files.source.reader import open_itself
+from p2p_copy.files.source.walk import Found, open_source, read_whole, walk
+from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict, Links
 from tests.files.helpers import a_directory, a_file, no_more_files
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.files.home import home, is_foreign
-from p2p_copy.files.states import default_directory
+from p2p_copy.files.state.store import default_directory
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from p2p_copy import limits
-from p2p_copy.files.journal import Journal
-from p2p_copy.files.kept import Kept
-from p2p_copy.files.target import Target
+from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.target.resume import Kept
+from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
+from p2p_copy.protocol import limits
 from p2p_copy.protocol.messages import Extra
 from tests.files.helpers import a_directory, a_file
 

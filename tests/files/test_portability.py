@@ -10,7 +10,7 @@ import p2p_copy
 
 POORER_SYSTEM = """
 import importlib, os, sys
-import p2p_copy.files.source, p2p_copy.files.target  # and all that is imported elsewhere
+import p2p_copy.files.source.walk, p2p_copy.files.target.target  # and all that is imported elsewhere
 
 for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "fchmod", "link",
              "posix_fadvise", "fchown", "chown", "mkfifo", "geteuid", "SEEK_DATA", "SEEK_HOLE", "getxattr", "setxattr",
@@ -18,13 +18,13 @@ for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY",
     delattr(os, name)
 os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks = set(), set(), set()
 sys.platform = "win32"
-for name in ("directories", "failures", "conflicts", "part", "symbolic_links", "target", "reading", "source",
-             "attributes"):
+for name in ("directory", "target.errors", "target.conflicts", "target.part", "target.symlinks", "target.target",
+             "source.reader", "source.walk", "attributes"):
     importlib.reload(sys.modules[f"p2p_copy.files.{name}"])
 os.chdir(sys.argv[1])
 
-from p2p_copy.files.source import open_source, walk
-from p2p_copy.files.target import Refused, Target
+from p2p_copy.files.source.walk import open_source, walk
+from p2p_copy.files.target.target import Refused, Target
 from p2p_copy.options import Conflict, Links
 from p2p_copy.protocol.manifest import Item
 from p2p_copy.protocol.messages import Kind

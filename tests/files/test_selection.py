@@ -8,10 +8,10 @@ from hypothesis import example, given, settings, strategies as st
 from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
 from p2p_copy.errors import UsageError
-from p2p_copy.files import source
-from p2p_copy.files.counting import count
 from p2p_copy.files.selection import EVERYTHING, Selection
-from p2p_copy.files.source import Found, walk
+from p2p_copy.files.source import walk as source
+from p2p_copy.files.source.count import count
+from p2p_copy.files.source.walk import Found, walk
 from p2p_copy.options import Links
 from p2p_copy.protocol.messages import Kind, Omitted, Reason
 

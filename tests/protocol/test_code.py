@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
-from p2p_copy import limits
-from p2p_copy.errors import CodeTypo, UsageError
-from p2p_copy.protocol import code as code_module
-from p2p_copy.protocol.code import CHECK_BITS, CHECK_MODULUS, Code, choose, generate, parse
-from p2p_copy.protocol.words import WORDS
+from p2p_copy.errors import UsageError
+from p2p_copy.protocol import code as code_module, limits
+from p2p_copy.protocol.code import CHECK_BITS, CHECK_MODULUS, Code, CodeTypo, choose, generate, parse
+from p2p_copy.protocol.wordlist import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

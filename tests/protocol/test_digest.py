@@ -4,7 +4,7 @@ import pytest
 from blake3 import blake3
 from hypothesis import given, strategies as st
 
-from p2p_copy import limits
+from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Entry, Kind
 from p2p_copy.protocol.wire import encode_entry

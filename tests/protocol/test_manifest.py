@@ -5,11 +5,12 @@ import tracemalloc
 import pytest
 from hypothesis import given, strategies as st
 
-from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import RootDigest
 from p2p_copy.protocol.manifest import Item, Manifest
 from p2p_copy.protocol.messages import Data, Entry, FileEnd, FileFail, Finish, Kind, Page, Reason
+from p2p_copy.units import MIB
 
 DIGEST = b"d" * 32
 
@@ -275,7 +276,7 @@ def test_a_manifest_that_does_not_end_costs_little_memory() -> None:
         _, most = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert most < limits.MIB, "their names alone are 2.5 MB"
+    assert most < MIB, "their names alone are 2.5 MB"
 
 
 def ended() -> tuple[Manifest, Item, RootDigest]:

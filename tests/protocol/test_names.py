@@ -7,16 +7,16 @@ import unicodedata
 import pytest
 from hypothesis import example, given, strategies as st
 
-from p2p_copy import limits
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.names import (
     PARTIAL_PREFIX,
-    SeenNames,
     _refusal_by_rules,
     collision_key,
     link_target_refusal,
     refusal,
-    shown,
 )
+from p2p_copy.protocol.seen_names import SeenNames
 
 any_text = st.text(st.characters(codec=None), max_size=40)
 
@@ -304,15 +304,15 @@ def test_a_kept_link_never_leaves_its_tree_step_by_step(parts: list[str], depth:
     ],
 )
 def test_what_is_shown(path: str, expected: str) -> None:
-    assert shown(path) == expected
+    assert escape(path) == expected
 
 
 @given(any_text)
 def test_shown_text_is_always_printable_utf_8_and_shown_again_unchanged(path: str) -> None:
-    text = shown(path)
+    text = escape(path)
     assert text.isprintable()
     assert text.encode().decode() == text
-    assert shown(text) == text
+    assert escape(text) == text
 
 
 @given(st.text("aAcCoOnNmMlLpPtTuUxX019.-_ $", max_size=9), st.booleans())
@@ -329,7 +329,7 @@ def test_the_short_cut_for_plain_names_takes_none_that_a_rule_refuses(name: str,
 @pytest.fixture
 def only_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if each directory held more names than are kept whole."""
-    monkeypatch.setattr("p2p_copy.protocol.names._FEW", 0)
+    monkeypatch.setattr("p2p_copy.protocol.seen_names._FEW", 0)
 
 
 def test_a_name_is_seen_once() -> None:
@@ -361,7 +361,7 @@ def test_the_key_decides_where_names_lie() -> None:
 def test_seen_names_behave_like_a_set(few: int, names: list[str]) -> None:
     seen, model = SeenNames(bytes(16)), set[str]()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("p2p_copy.protocol.names._FEW", few)
+        patched.setattr("p2p_copy.protocol.seen_names._FEW", few)
         for name in names:
             assert seen.add(name) is (name not in model)
             model.add(name)

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 from hypothesis import given, strategies as st
 
-from p2p_copy import limits
 from p2p_copy.errors import NotARelay
-from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol import limits, rendezvous
 from p2p_copy.protocol.rendezvous import (
     LEGACY_PATH,
     Hello,

@@ -5,7 +5,6 @@ from threading import Thread
 
 import pytest
 
-from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import wire
 from p2p_copy.protocol.messages import (
@@ -23,10 +22,11 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Total,
 )
+from p2p_copy.protocol.records import Sealer
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.protocol.sealed import Sealer
 from p2p_copy.protocol.session import Session
-from tests.keys import both_keys, both_sessions
+from p2p_copy.transfer import limits
+from tests.support.keys import both_keys, both_sessions
 
 
 def talking() -> tuple[Session, Session]:

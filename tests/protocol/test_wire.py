@@ -7,9 +7,8 @@ from typing import get_args
 import pytest
 from hypothesis import example, given, strategies as st
 
-from p2p_copy import limits
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.protocol import wire
+from p2p_copy.protocol import limits, wire
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,

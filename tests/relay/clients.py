@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import trio
 
-from p2p_copy.link import Link, RelayAddress, connect
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Paired, Refused, Role, Welcome, room_path
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import serve
-from tests.websocket import RawClient
+from p2p_copy.transport.link import Link, RelayAddress, connect
+from tests.support.websocket import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

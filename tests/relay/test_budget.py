@@ -11,23 +11,23 @@ import pytest
 import trio
 import trio.testing
 
-from p2p_copy import limits
-from p2p_copy.protocol import frames
-from p2p_copy.protocol.frames import Opcode
 from p2p_copy.protocol.rendezvous import Refusal, Refused, Role
+from p2p_copy.relay import limits
 from p2p_copy.relay.budget import Budget, Window
 from p2p_copy.relay.pairing import Outcome, Usage
 from p2p_copy.relay.watch import watch
+from p2p_copy.transport import frames, limits as transport_limits
+from p2p_copy.transport.frames import Opcode
+from p2p_copy.units import KIB, MIB
 from tests.relay.clients import answer, hello, relay_running
 from tests.relay.test_pairing import BIG, loopback_pair, raw_clients
-from tests.websocket import BINARY, RawClient, frame, virtual_time
+from tests.support.websocket import BINARY, RawClient, frame, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p2p_copy.relay.pairing import Pairing
 
-MIB = limits.MIB
 LEAST = limits.WINDOW_LEAST
 
 
@@ -39,7 +39,7 @@ class Source:
         self.unsent: list[int] = []
         self.window = Window(budget, lambda: self.unread, self.unsent.append)
 
-    def read(self, most: int = limits.RECEIVE_BUFFER) -> int:
+    def read(self, most: int = transport_limits.RECEIVE_BUFFER) -> int:
         size = self.window.allow(most)
         self.unread += size
         return size
@@ -76,12 +76,12 @@ def test_a_window_begins_small_and_opens_by_what_is_taken() -> None:
         source.unread = 0
     assert sizes == sorted(sizes)
     assert sizes[1] < LEAST + MIB
-    assert sizes[2] >= limits.RECEIVE_BUFFER
+    assert sizes[2] >= transport_limits.RECEIVE_BUFFER
     assert sizes[3] <= limits.WINDOW_MOST
     source.window.narrow()
     assert source.read() <= LEAST
     assert source.unsent[0] == source.unsent[-1] == LEAST
-    assert source.unsent[-2] == limits.UNSENT
+    assert source.unsent[-2] == transport_limits.UNSENT
     assert len(source.unsent) < 8, "a system call for each time that it has doubled"
 
 
@@ -92,9 +92,9 @@ def test_what_is_set_aside_and_held_is_counted_and_given_back() -> None:
     with closing(source.window):
         source.move(200 * MIB)
         source.read()
-        assert budget.held == limits.RECEIVE_BUFFER
+        assert budget.held == transport_limits.RECEIVE_BUFFER
         size = source.pass_on()
-        assert budget.held == limits.RECEIVE_BUFFER
+        assert budget.held == transport_limits.RECEIVE_BUFFER
         source.window.end(size)
         assert budget.held == LEAST
         source.window.allow(MIB)
@@ -121,12 +121,12 @@ def test_many_who_take_what_they_get_leave_something_free() -> None:
     for source in sources[:50]:
         source.window.close()
     fresh.move(256 * MIB)
-    assert fresh.read() == limits.RECEIVE_BUFFER
+    assert fresh.read() == transport_limits.RECEIVE_BUFFER
 
 
 def test_a_direction_whose_message_is_not_complete_goes_on_reading() -> None:
     source = Source(Budget(limits.LEAST_MEMORY))
-    source.unread = LEAST + limits.KIB  # a piece needs more than the least window
+    source.unread = LEAST + KIB  # a piece needs more than the least window
     assert not source.window._is_full()
     assert source.read() == limits.LEAST_READ
 

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy import limits
 from p2p_copy.errors import CannotListen
-from p2p_copy.relay import abuse
-from p2p_copy.relay.certificates import Certificates
+from p2p_copy.relay.access.tokens import Tokens, line_for
 from p2p_copy.relay.config import RelayConfig
+from p2p_copy.relay.entry.certificates import Certificates
 from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, read_regular
+from p2p_copy.relay.log import abuse
 from p2p_copy.relay.server import prepared
-from p2p_copy.relay.tokens import Tokens, line_for
-from tests.hanging import hanging
-from tests.processes import QUICK, relay
-from tests.relay.test_certificates import Files, lines
+from p2p_copy.transport import limits
+from tests.relay.entry.test_certificates import Files, lines
+from tests.support.hanging import hanging
+from tests.support.processes import QUICK, relay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from p2p_copy.link import LinkBroken
 from p2p_copy.protocol.rendezvous import Paired, Refused, Role, Welcome, room_path
+from p2p_copy.transport.link import LinkBroken
 from tests.relay.clients import Relay, answer, hello, relay_running, room
-from tests.websocket import BINARY, UPGRADE, frame
+from tests.support.websocket import BINARY, UPGRADE, frame
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

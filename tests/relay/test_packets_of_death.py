@@ -14,10 +14,10 @@ import pytest
 import trio
 from wsproto.events import CloseConnection
 
-from p2p_copy import limits
+from p2p_copy.protocol import limits
 from p2p_copy.protocol.rendezvous import Role, room_path
 from tests.relay.clients import Relay, exchange, hello, relay_running, reset, room
-from tests.websocket import BINARY, CLOSE, PING, UPGRADE, RawClient, frame
+from tests.support.websocket import BINARY, CLOSE, PING, UPGRADE, RawClient, frame
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

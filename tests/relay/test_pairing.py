@@ -12,21 +12,22 @@ import trio.lowlevel
 from trio.testing import lockstep_stream_pair, memory_stream_pair
 from wsproto.events import BytesMessage, CloseConnection
 
-from p2p_copy import limits
-from p2p_copy.duct import DUCTS
-from p2p_copy.link import Link, LinkBroken, accept, connect
-from p2p_copy.protocol import frames, rendezvous
-from p2p_copy.protocol.frames import Opcode
+from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Paired, Role
+from p2p_copy.relay import limits
 from p2p_copy.relay.pairing import Outcome, Pairing, Usage
-from p2p_copy.tcp import TCPStream
-from tests.links import serving
-from tests.websocket import BINARY, TEXT, RawClient, frame, virtual_time
+from p2p_copy.transport import frames, limits as transport_limits
+from p2p_copy.transport.frames import Opcode
+from p2p_copy.transport.link import Link, LinkBroken, accept, connect
+from p2p_copy.transport.splice import DUCTS
+from p2p_copy.transport.tcp import TCPStream
+from tests.support.links import serving
+from tests.support.websocket import BINARY, TEXT, RawClient, frame, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from p2p_copy.duct import Duct, Parcel
+    from p2p_copy.transport.splice import Duct, Parcel
 
 PAIRED = rendezvous.encode(Paired())
 BIG = 1_000_000
@@ -64,7 +65,7 @@ async def paired(
     to_pair, arrived = trio.open_memory_channel[Link](2)
 
     async def handle(stream: TCPStream) -> None:
-        async with accept(stream, max_message=BIG, piece=limits.RELAY_PIECE) as (_, link):
+        async with accept(stream, max_message=BIG, piece=transport_limits.RELAY_PIECE) as (_, link):
             await to_pair.send(link)
             await pair.over.wait()
 
@@ -274,7 +275,7 @@ async def raw_clients(
 
     async def run() -> None:
         async with (
-            accept(at_sender_stream, max_message=BIG, piece=limits.RELAY_PIECE) as (_, at_sender),
+            accept(at_sender_stream, max_message=BIG, piece=transport_limits.RELAY_PIECE) as (_, at_sender),
             accept(at_receiver_stream, max_message=BIG) as (_, at_receiver),
         ):
             pairing = Pairing(at_sender, at_receiver, legacy=False, on_end=lambda: None, listen=listen)
@@ -371,10 +372,10 @@ async def test_the_survivor_need_not_wait_for_what_is_left_of_the_other_one(role
         pairings[0].lose(role)
         assert await survivor.ending() == CloseCode.PEER_LOST
         assert trio.current_time() == began
-        await trio.sleep(limits.GOODBYE_TIMEOUT + 1)
+        await trio.sleep(transport_limits.GOODBYE_TIMEOUT + 1)
         assert await stuck.ending() == 1006
     assert usage[0].outcome is (Outcome.SENDER_LOST if role is Role.SENDER else Outcome.RECEIVER_LOST)
-    assert usage[0].seconds == pytest.approx(limits.GOODBYE_TIMEOUT)
+    assert usage[0].seconds == pytest.approx(transport_limits.GOODBYE_TIMEOUT)
 
 
 @virtual_time()
@@ -385,7 +386,7 @@ async def test_who_does_not_read_is_cut_when_the_pair_ends() -> None:
         await sender.raw(frame(TEXT, b"forbidden"))
         began = trio.current_time()
         assert await sender.ending() == 1003
-    assert trio.current_time() - began == pytest.approx(limits.GOODBYE_TIMEOUT)
+    assert trio.current_time() - began == pytest.approx(transport_limits.GOODBYE_TIMEOUT)
     assert usage[0].outcome is Outcome.SENDER_MISBEHAVED
 
 
@@ -467,7 +468,7 @@ async def test_a_message_that_trickles_in_is_not_cut_into_too_many_fragments(pas
         await receiver.ending()
         await receiver.stream.aclose()
     assert sum(passed_by) > BIG / 2
-    assert all(part >= limits.RELAY_PIECE for part in passed_by)
+    assert all(part >= transport_limits.RELAY_PIECE for part in passed_by)
     assert usage[0].from_sender == BIG
 
 
@@ -506,8 +507,8 @@ async def test_who_sends_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_g
 @pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
 async def test_a_sender_that_the_relay_does_not_read_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The receiver's disk stalls, say: the sender's pong lies behind a parcel that has nowhere to go."""
-    monkeypatch.setattr(limits, "KEEPALIVE_INTERVAL", 0.1)
-    monkeypatch.setattr(limits, "KEEPALIVE_TIMEOUT", 0.3)
+    monkeypatch.setattr(transport_limits, "KEEPALIVE_INTERVAL", 0.1)
+    monkeypatch.setattr(transport_limits, "KEEPALIVE_TIMEOUT", 0.3)
     async with raw_clients(loopback_pair) as (sender, receiver, usage):
         async with trio.open_nursery() as nursery:
             with trio.move_on_after(1.5):  # many times what a silent one is given
@@ -551,7 +552,7 @@ async def test_who_is_lost_in_the_middle_of_a_message_is_reported_all_the_same()
 
 @virtual_time()
 async def test_many_small_messages_move_as_one_handful_and_arrive_one_by_one() -> None:
-    messages = [b"%d" % number for number in range(limits.FRAMES_A_TRIP)]
+    messages = [b"%d" % number for number in range(transport_limits.FRAMES_A_TRIP)]
     async with raw_clients(memory_stream_pair) as (sender, receiver, usage):
         await sender.raw(b"".join(frame(BINARY, message) for message in messages))
         assert [await receiver.message() for _ in messages] == messages

@@ -10,9 +10,7 @@ import anyio
 import pytest
 import trio
 
-from p2p_copy import limits
-from p2p_copy.link import Link, LinkBroken
-from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import (
     STILL_WAITING,
     CloseCode,
@@ -24,13 +22,16 @@ from p2p_copy.protocol.rendezvous import (
     Welcome,
     room_path,
 )
+from p2p_copy.relay import limits
+from p2p_copy.relay.access.gatekeeper import Door, Visitor
+from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.door import Door, Visitor
 from p2p_copy.relay.server import Relay as Server
-from p2p_copy.relay.throttle import Newcomers, Throttle
+from p2p_copy.transport.link import Link, LinkBroken
+from p2p_copy.units import MIB
+from tests.relay.access.test_proxies import proxy_header
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, room
-from tests.relay.test_trusted import proxy_header
-from tests.websocket import RawClient
+from tests.support.websocket import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -65,7 +66,7 @@ async def say(link: Link) -> None:
     """Send until the link ends."""
     with suppress(LinkBroken):
         while True:
-            await link.send(bytes(limits.MIB))
+            await link.send(bytes(MIB))
 
 
 @asynccontextmanager
@@ -221,7 +222,7 @@ async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival(
     monkeypatch: pytest.MonkeyPatch, is_soon: bool
 ) -> None:
     """But only in the client's own place, and not too soon: whoever says so elsewhere counts like everybody."""
-    monkeypatch.setattr(limits, "LEAST_LOOK_AGAIN", 600.0 if is_soon else 0.0)
+    monkeypatch.setattr(protocol_limits, "LEAST_LOOK_AGAIN", 600.0 if is_soon else 0.0)
     settings: dict[str, Any] = {"joins_per_minute": 2, "arrivals_per_minute": 6}
     async with relay_running(trusted_proxies=("127.0.0.1",), **settings) as relay, AsyncExitStack() as stack:
 
@@ -258,7 +259,7 @@ async def test_the_more_wait_the_less_often_they_dial_again() -> None:
         assert isinstance(welcome, Welcome)
         return welcome.again
 
-    assert again(0) == limits.LOOK_AGAIN
+    assert again(0) == protocol_limits.LOOK_AGAIN
     assert again(3000) == 3000 / limits.RELAY_LOOKS
 
 

@@ -9,17 +9,18 @@ import anyio
 import pytest
 import trio
 
-from p2p_copy import limits
 from p2p_copy.errors import CannotListen, NotARelay, RelayExpectsTLS, RelayWithoutTLS
-from p2p_copy.link import Link, LinkBroken, RelayAddress, connect
-from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Paired, Refusal, Refused, Role, Welcome, room_path
-from p2p_copy.relay import abuse
+from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
+from p2p_copy.relay.log import abuse
 from p2p_copy.relay.server import serve
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.link import Link, LinkBroken, RelayAddress, connect
 from p2p_copy.version import PROGRAM
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, room
-from tests.websocket import UPGRADE
+from tests.support.websocket import UPGRADE
 
 
 async def refused(link: Link) -> tuple[str, int]:
@@ -44,7 +45,7 @@ async def test_the_welcome_tells_the_terms() -> None:
     async with relay_running(wait=60, max_message=12345) as relay, relay.client(room_path(room("a"))) as link:
         await link.send(hello(Role.SENDER))
         assert await answer(link) == Welcome(
-            PROGRAM, max_message=12345, wait=60, again=round(limits.LOOK_AGAIN)
+            PROGRAM, max_message=12345, wait=60, again=round(protocol_limits.LOOK_AGAIN)
         )
 
 
@@ -58,7 +59,7 @@ async def test_rooms_are_apart() -> None:
 
 
 async def test_a_large_message_passes(settings: dict[str, Any]) -> None:
-    message = bytes(range(256)) * (limits.MAX_RECORD // 256)
+    message = bytes(range(256)) * (protocol_limits.MAX_RECORD // 256)
     async with (
         relay_running(**settings) as relay,
         relay.pair("a") as (sender, receiver),
@@ -99,7 +100,7 @@ async def test_a_second_one_of_a_role_is_refused_and_the_first_one_still_waits(r
 async def test_a_waiting_client_that_is_dead_does_not_block_its_own_retry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(limits, "KEEPALIVE_TIMEOUT", 0.1)
+    monkeypatch.setattr(transport_limits, "KEEPALIVE_TIMEOUT", 0.1)
     async with relay_running() as relay, relay.raw(room_path(room("a"))) as dead:
         await dead.send(hello(Role.SENDER))
         await dead.message()
@@ -152,7 +153,7 @@ async def test_a_bad_hello_is_refused(settings: dict[str, Any], text: str | byte
 
 async def test_a_long_hello_is_not_even_read() -> None:
     async with relay_running() as relay, relay.client(room_path(room("a"))) as link:
-        await link.send(bytes(limits.MAX_HELLO + 1))
+        await link.send(bytes(protocol_limits.MAX_HELLO + 1))
         with pytest.raises(LinkBroken):
             await link.receive()
 

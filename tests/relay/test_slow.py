@@ -10,18 +10,20 @@ import trio
 from trio.testing import memory_stream_pair, wait_all_tasks_blocked
 from wsproto.events import CloseConnection, Ping
 
-from p2p_copy import limits
-from p2p_copy.link import accept
+from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import STILL_WAITING, CloseCode, Hello, Paired, Refusal, Refused, Role
-from p2p_copy.relay import abuse
-from p2p_copy.relay.admission import Guest
+from p2p_copy.relay import limits
+from p2p_copy.relay.access.admission import Guest
+from p2p_copy.relay.access.gatekeeper import Visitor
+from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.door import Visitor
+from p2p_copy.relay.log import abuse
 from p2p_copy.relay.server import Relay
-from p2p_copy.relay.throttle import Newcomers, Throttle
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.link import accept
 from tests.relay.clients import room
-from tests.websocket import RawClient, virtual_time
+from tests.support.websocket import RawClient, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -131,7 +133,7 @@ async def test_one_who_never_answers_loses_its_place_after_a_minute(
     relay: Relay, role: Role, same: bool
 ) -> None:
     async with coming(relay, role) as dead, coming(relay, role if same else OTHER[role]) as newcomer:
-        await trio.sleep(limits.KEEPALIVE_TIMEOUT - 2)
+        await trio.sleep(transport_limits.KEEPALIVE_TIMEOUT - 2)
         assert relay.counts.waiting == 2
         assert isinstance(await dead.next(), Ping)
         await trio.sleep(4)
@@ -155,9 +157,9 @@ async def test_one_whose_machine_has_vanished_loses_its_place_as_soon_as_the_ker
 
     role = Role.SENDER if same else Role.RECEIVER
     async with coming(relay, Role.SENDER, owed=owed) as dead, coming(relay, role):
-        await trio.sleep(limits.VANISHED - 1)
+        await trio.sleep(transport_limits.VANISHED - 1)
         assert relay.counts.waiting == 2
-        await trio.sleep(limits.VANISHED_LOOK + 2)
+        await trio.sleep(transport_limits.VANISHED_LOOK + 2)
         await dead.expect(Ping)
         assert await dead.ending() == 1006
         assert relay.counts.waiting == 1
@@ -215,7 +217,7 @@ async def test_a_newcomer_that_waits_elsewhere_is_refused_before_it_gives_up_tha
         refused = await newcomer.answer()
         assert isinstance(refused, Refused)
         assert refused.code == Refusal.ROOM_TAKEN
-        assert trio.current_time() - began < limits.LOOK_SETTLED
+        assert trio.current_time() - began < peer_limits.LOOK_SETTLED
 
 
 @virtual_time()

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from p2p_copy import limits
+from p2p_copy.cli import limits
 from p2p_copy.errors import RelayUnreachable
-from p2p_copy.link import Link, LinkBroken
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Paired, Refusal, Refused, Role, room_path
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
-from tests import processes
-from tests.processes import QUICK, Running, environment
+from p2p_copy.transport.link import Link, LinkBroken
 from tests.relay import clients
 from tests.relay.clients import answer, exchange, hello, room
+from tests.support import processes
+from tests.support.processes import QUICK, Running, environment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -293,8 +293,8 @@ async def test_after_a_kill_the_same_port_serves_again() -> None:
 
 STUBBORN = """
 import trio
-from p2p_copy.cli.service import run_service
-from p2p_copy.relay.systemd import Notifier
+from p2p_copy.cli.relay_service import run_service
+from p2p_copy.relay.admin.systemd import Notifier
 class Stubborn:
     urls = []
     def drain(self, seconds):

@@ -11,14 +11,16 @@ import trio
 from trio.testing import lockstep_stream_pair
 from wsproto.events import Ping
 
-from p2p_copy import limits
-from p2p_copy.link import Link, LinkBroken, accept
 from p2p_copy.protocol.rendezvous import Paired, Role, room_path
+from p2p_copy.relay import limits
 from p2p_copy.relay.pairing import Outcome, Pairing
-from tests.processes import QUICK
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.link import Link, LinkBroken, accept
 from tests.relay.clients import Relay, answer, hello, relay_running, room
 from tests.relay.test_stopping import LONG, running
-from tests.websocket import PING, RawClient, frame, virtual_time
+from tests.support.numbers import home_of
+from tests.support.processes import QUICK
+from tests.support.websocket import PING, RawClient, frame, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -59,7 +61,7 @@ async def stuff(stream: trio.abc.Stream, seconds: float) -> None:
 filling = pytest.mark.slow  # what the kernels hold is four million bytes of pongs
 
 UNTHROTTLED = {
-    "EARLY_READ": limits.RECEIVE_BUFFER,
+    "EARLY_READ": transport_limits.RECEIVE_BUFFER,
     **dict.fromkeys(("EARLY_READS", "EARLY_READS_BURST", "EARLY_READS_TOTAL"), 10**9),
     **dict.fromkeys(("EARLY_FRAMES", "EARLY_FRAMES_BURST", "EARLY_FRAMES_TOTAL"), 10**9),
 }
@@ -74,7 +76,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, unthrottled: None) -> None:
 @pytest.fixture
 def unthrottled(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in UNTHROTTLED.items():
-        monkeypatch.setattr(limits, name, value)
+        monkeypatch.setattr(home_of(name), name, value)
 
 
 # One link, in virtual time
@@ -99,7 +101,7 @@ async def test_a_message_that_nobody_takes_ends_the_link() -> None:
         began = trio.current_time()
         with pytest.raises(LinkBroken):
             await link.send("a word")
-        assert trio.current_time() - began == pytest.approx(7, abs=limits.TICK)
+        assert trio.current_time() - began == pytest.approx(7, abs=transport_limits.TICK)
         with pytest.raises(LinkBroken):
             await link.receive()
 
@@ -111,7 +113,7 @@ async def test_a_pong_that_nobody_takes_ends_the_link() -> None:
         await client.raw(frame(PING, b"flood"))
         with pytest.raises(LinkBroken):
             await link.receive()
-        assert trio.current_time() - began == pytest.approx(7, abs=limits.TICK)
+        assert trio.current_time() - began == pytest.approx(7, abs=transport_limits.TICK)
 
 
 @virtual_time()
@@ -120,7 +122,7 @@ async def test_a_ping_that_nobody_takes_ends_the_link() -> None:
         began = trio.current_time()
         with pytest.raises(LinkBroken):
             await link.ping()
-        assert trio.current_time() - began == pytest.approx(7, abs=limits.TICK)
+        assert trio.current_time() - began == pytest.approx(7, abs=transport_limits.TICK)
 
 
 @virtual_time()
@@ -130,7 +132,7 @@ async def test_whoever_waits_for_its_turn_to_send_does_not_wait_for_longer() -> 
         await client.raw(frame(PING, b"flood"))
         with pytest.raises(LinkBroken):
             await link.send("behind the pong")
-        assert trio.current_time() - began == pytest.approx(7, abs=limits.TICK)
+        assert trio.current_time() - began == pytest.approx(7, abs=transport_limits.TICK)
 
 
 @virtual_time()
@@ -173,7 +175,10 @@ async def test_who_does_not_take_the_greeting_has_no_patience_of_a_pair(role: Ro
         await reads.message()
         await reads.ending()
         await reads.stream.aclose()
-    assert trio.current_time() - began < limits.RELAY_WORD + limits.GOODBYE_TIMEOUT + 2 * limits.TICK
+    assert (
+        trio.current_time() - began
+        < limits.RELAY_WORD + transport_limits.GOODBYE_TIMEOUT + 2 * transport_limits.TICK
+    )
     assert outcomes == [Outcome.SENDER_LOST if role is Role.SENDER else Outcome.RECEIVER_LOST]
 
 

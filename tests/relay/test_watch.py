@@ -10,19 +10,21 @@ import trio
 from trio.testing import memory_stream_pair
 from wsproto.events import BytesMessage
 
-from p2p_copy import limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Movement, Role, Way, decode_movement
-from p2p_copy.relay.log import LOGGER
+from p2p_copy.relay import limits
+from p2p_copy.relay.log.redact import LOGGER
+from p2p_copy.transfer import limits as transfer_limits
+from p2p_copy.units import KIB
 from tests.relay.clients import answer, exchange, relay_running, room
 from tests.relay.test_pairing import BIG, raw_clients
-from tests.websocket import BINARY, RawClient, frame, pause, virtual_time
+from tests.support.websocket import BINARY, RawClient, frame, pause, virtual_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p_copy.link import Link
     from p2p_copy.relay.pairing import Pairing
+    from p2p_copy.transport.link import Link
 
 BOTH = (True, True)
 
@@ -131,7 +133,7 @@ async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines:
         for _ in range(25):
             await receiver.send(b"I wait")
             assert await sender.message() == b"I wait"
-            await looked_at(pairing, limits.BEAT)
+            await looked_at(pairing, transfer_limits.BEAT)
         assert lines == ["! a pair stalls: the sender sends nothing for 60 s"]
         await sender.stream.aclose()
         await receiver.stream.aclose()
@@ -157,7 +159,7 @@ async def test_a_link_that_takes_a_little_now_and_then_is_slow_and_not_stalled()
     pairings: list[Pairing] = []
     async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-        pairing._receiver.link.taken = lambda: (int(trio.current_time()) * limits.KIB, True)
+        pairing._receiver.link.taken = lambda: (int(trio.current_time()) * KIB, True)
         await sender.send(b"one")
         await looked_at(pairing, 4 * limits.RELAY_STALL)
         assert not pairing.is_stalled

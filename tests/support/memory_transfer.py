@@ -6,18 +6,18 @@ from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from p2p_copy.files.kept import Kept
 from p2p_copy.files.selection import Selection
-from p2p_copy.files.sent import Sent
-from p2p_copy.files.target import Target
-from p2p_copy.incoming import Incoming
-from p2p_copy.observe import Observer
-from p2p_copy.outgoing import Outgoing
+from p2p_copy.files.source.digest_cache import Sent
+from p2p_copy.files.target.resume import Kept
+from p2p_copy.files.target.target import Target
+from p2p_copy.observer import Observer
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Offer, Preserved, Receipt
-from p2p_copy.sender import _check, _note
-from tests.keys import both_sessions
-from tests.machine.sides import TAG, Desk, abandon
+from p2p_copy.transfer.send import _check, _note
+from p2p_copy.transfer.tree.consumer import Incoming
+from p2p_copy.transfer.tree.producer import Outgoing
+from tests.stateful.sides import TAG, Desk, abandon
+from tests.support.keys import both_sessions
 
 if TYPE_CHECKING:
     import random

@@ -11,8 +11,10 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy import limits
+from p2p_copy.files import limits as files_limits
 from p2p_copy.options import Conflict, Links
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.transfer import limits as transfer_limits
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,9 +109,20 @@ class Wishes:
 
 def thresholds(*, most: int) -> tuple[tuple[int, int], ...]:
     """Return sizes around each number that something depends on, each with its weight."""
-    edges = (limits.CHUNK, limits.RECORD_TARGET, limits.SEGMENT, limits.FSYNC_FROM, limits.MAX_RECORD_CONTENT)
+    edges = (
+        transfer_limits.CHUNK,
+        transfer_limits.RECORD_TARGET,
+        protocol_limits.SEGMENT,
+        files_limits.FSYNC_FROM,
+        protocol_limits.MAX_RECORD_CONTENT,
+    )
     near = [edge + by for edge in edges for by in (-1, 0, 1)]
-    near += [limits.LEAST_CHUNK, 2 * limits.SEGMENT, 2 * limits.CHUNK, limits.CHUNK + limits.SEGMENT]
+    near += [
+        transfer_limits.LEAST_CHUNK,
+        2 * protocol_limits.SEGMENT,
+        2 * transfer_limits.CHUNK,
+        transfer_limits.CHUNK + protocol_limits.SEGMENT,
+    ]
     few = [0, 0, 1, 2, 100, 1000, 5000]
     return tuple([(size, 4) for size in few] + [(size, 1) for size in near if size <= most])
 
@@ -166,7 +179,7 @@ def _node(rng: random.Random, wishes: Wishes, tree: Tree, path: str) -> Node:
         name, node = rng.choice(files)
         return replace(node, twin=name)
     (size,) = rng.choices([size for size, _ in wishes.sizes], [weight for _, weight in wishes.sizes])
-    hole = size > limits.CHUNK and rng.random() < 0.2
+    hole = size > transfer_limits.CHUNK and rng.random() < 0.2
     mode = rng.choice((0o644, 0o600, 0o755, 0o444, 0o640))
     return Node(Kind.FILE, mode, mtime_ns, size, rng.randrange(2**32), hole, xattrs=_xattrs(rng, wishes))
 

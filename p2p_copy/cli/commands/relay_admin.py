@@ -1,0 +1,310 @@
+"""`p2p-copy relay-admin`: asks a relay on this machine how it is, and gives it orders.
+
+Anybody may have taken the address, so what answers is not trusted: it has a time and a size for all of its answer, what
+it says is checked whole before any of it is used, and nothing of it is printed as it came.
+"""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import socket
+import time
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn, cast
+
+from p2p_copy.cli import limits
+from p2p_copy.cli.ui.display import displayed, one_line
+from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.errors import NotARelay, RelayRefused, RelayUnreachable, UsageError
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.relay import limits as relay_limits
+from p2p_copy.relay.admin import settings
+from p2p_copy.relay.admin.http_api import admin_place
+from p2p_copy.relay.entry.listeners import Unix
+from p2p_copy.relay.log.redact import size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.relay.entry.listeners import Tcp
+
+ORDERS: Final = {
+    "status": (0, "How the relay is, with its limits."),
+    "pairings": (0, "The transfers that run: number, seconds, bytes."),
+    "drain": (0, "Take no more clients, and stop after the last transfer."),
+    "reload": (0, "Read certificate and tokens again."),
+    "end": (1, "End the transfer with this number."),
+    "set": (2, "Change a limit, until the relay is started again."),
+}
+"""Each with the number of words that come after it, and what it means."""
+
+_TIMEOUT: Final = relay_limits.ADMIN_TIMEOUT + 5
+"""Seconds for the whole exchange: a little more than the relay takes."""
+
+_MOST: Final = 2**24
+"""Bytes of an answer that are read: tens of thousands of transfers."""
+
+_MOST_NUMBER: Final = 2**63 - 1
+_MOST_TIME: Final = 2**36
+"""Seconds since 1970: every system can say the date."""
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_JSON: Final = "application/json"
+"""A relay answers in sentences of the first type, and with a status of the second. Whoever does not is no relay."""
+
+
+class _Status(NamedTuple):
+    """What a relay says of itself, as far as it is printed here."""
+
+    version: str
+    state: str
+    certificate_ends: int | None
+    limits: dict[str, object]
+    pairings: list[tuple[int, int, int]]
+    """Number, seconds, bytes."""
+    seconds: int
+    connections: int
+    waiting: int
+    served: int
+    copied: int
+
+
+_NUMBERS: Final = ("seconds", "connections", "waiting", "served", "copied")
+
+
+def relay_admin(address: str, order: str, words: Sequence[str]) -> int:
+    """Give one order to the relay whose admin address this is, and print its answer.
+
+    Raises:
+        UsageError: there is no such order, or address.
+        RelayUnreachable: nobody answers there, or not in time.
+        NotARelay: somebody else does.
+        RelayRefused: the relay says no.
+
+    """
+    count, _ = ORDERS.get(order, (-1, ""))
+    if len(words) != count:
+        raise UsageError(
+            "Say what the relay is to do: status, pairings, drain, reload, end NUMBER or set NAME VALUE."
+        )
+    terminal = Terminal.standard()
+    match order:
+        case "status":
+            for line in _describe(_status(address)):
+                terminal.result(line)
+        case "pairings":
+            for number, seconds, copied in _status(address).pairings:
+                terminal.result(f"{number}: {seconds} s, {size(copied)}")
+        case "end":
+            if not (words[0].isascii() and words[0].isdecimal() and len(words[0]) < 20):
+                raise UsageError("The number of a transfer is what relay-admin ADDR pairings shows.")
+            terminal.result(_sentence(_ask(address, "POST", "/end", {"id": int(words[0])})))
+        case "set":
+            name, text = words
+            value = settings.parsed(name, text)
+            terminal.result(_sentence(_ask(address, "POST", "/set", {"name": name, "value": value})))
+        case _:
+            terminal.result(_sentence(_ask(address, "POST", f"/{order}")))
+    return 0
+
+
+def _status(address: str) -> _Status:
+    try:
+        return _checked(json.loads(_ask(address, "GET", "/status"), parse_constant=_no_number))
+    except (ValueError, RecursionError):
+        raise _no_relay() from None
+
+
+def _checked(said: object) -> _Status:
+    """Return what a relay says of itself.
+
+    Raises:
+        ValueError: no relay says that.
+
+    """
+    status = _object(said)
+    ends = status.get("certificate_ends")
+    pairings = status.get("pairings")
+    if not isinstance(pairings, list):
+        raise ValueError("pairings")
+    numbers = {name: _whole(status.get(name)) for name in _NUMBERS}
+    return _Status(
+        _word(status.get("version")),
+        _word(status.get("state")),
+        None if ends is None else _whole(ends, _MOST_TIME),
+        {_word(name): _setting(value) for name, value in _object(status.get("limits")).items()},
+        [
+            (_whole(each.get("id")), _whole(each.get("seconds")), _whole(each.get("copied")))
+            for each in map(_object, pairings)
+        ],
+        **numbers,
+    )
+
+
+def _no_number(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+def _object(value: object) -> dict[str, object]:
+    if not isinstance(value, dict):
+        raise ValueError("no object")
+    return value
+
+
+def _word(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no text")
+    return displayed(value, limits.NAME_COLUMNS)
+
+
+def _whole(value: object, most: int = _MOST_NUMBER) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
+        raise ValueError("no number")
+    return value
+
+
+def _setting(value: object) -> object:
+    """Return the value of a limit: a number, or none."""
+    if value is None or (isinstance(value, float) and 0 <= value <= _MOST_NUMBER):
+        return value
+    return _whole(value)
+
+
+def _describe(status: _Status) -> list[str]:
+    end = status.certificate_ends
+    return [
+        f"p2p-copy {status.version}, {status.state}, up for {status.seconds} s",
+        f"connections: {status.connections}",
+        f"clients that wait: {status.waiting}",
+        f"transfers that run: {len(status.pairings)}",
+        f"transfers that ended: {status.served}",
+        f"bytes: {size(status.copied)}",
+        f"certificate ends: {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M UTC}"
+        if end
+        else "no certificate",
+        *(f"{name}: {'none' if value is None else value}" for name, value in status.limits.items()),
+    ]
+
+
+def _sentence(text: bytes) -> str:
+    """Return what a relay has said, fit to be printed in one line."""
+    return one_line(text.decode("utf-8", "replace").strip()[: protocol_limits.MAX_TEXT])
+
+
+def _ask(address: str, method: str, path: str, order: dict[str, Any] | None = None) -> bytes:
+    """Return the body of the answer to one request.
+
+    Raises:
+        RelayUnreachable: nobody answers, or not in time.
+        NotARelay: what answers is no relay.
+        RelayRefused: the relay says no.
+
+    """
+    connection = _Connection(admin_place(address))
+    try:
+        connection.request(method, path, json.dumps(order) if order is not None else None)
+        with connection.getresponse() as response:
+            body = response.read(_MOST)
+            if response.length:  # less came than was announced, or it is too long
+                raise _no_relay()
+    except (http.client.HTTPException, ValueError):
+        raise _no_relay() from None
+    except TimeoutError:
+        raise RelayUnreachable(
+            f"The relay's admin address has not answered within {_TIMEOUT:.0f} s. Check that it is the relay's, and "
+            "look into the relay's log."
+        ) from None
+    except OSError as error:
+        raise RelayUnreachable(
+            f"The relay's admin address cannot be reached: {error.strerror or error}. Check that the relay runs, was "
+            "started with this --admin address, and is yours."
+        ) from None
+    finally:
+        connection.close()
+    kind = response.getheader("Content-Type")
+    if response.status == HTTPStatus.OK and kind in {_TEXT, _JSON}:
+        return body
+    if response.status < HTTPStatus.BAD_REQUEST or kind != _TEXT:
+        raise _no_relay()
+    raise RelayRefused(f"The relay did not do it: {_sentence(body)}")
+
+
+def _no_relay() -> NotARelay:
+    return NotARelay("What answers at that address is not a relay's admin address, or is of another version.")
+
+
+class _Connection(http.client.HTTPConnection):
+    """HTTP to a place on this machine, with one deadline for all that is sent and read."""
+
+    def __init__(self, place: Tcp | Unix) -> None:
+        super().__init__("localhost" if isinstance(place, Unix) else place.host)
+        self._place = place
+        self._until = time.monotonic() + _TIMEOUT
+
+    def connect(self) -> None:
+        if isinstance(self._place, Unix):
+            plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                plain.settimeout(_TIMEOUT)
+                plain.connect(self._place.path)
+            except BaseException:
+                plain.close()
+                raise
+        else:
+            plain = socket.create_connection((self._place.host, self._place.port), _TIMEOUT)
+        self.sock = cast("socket.socket", _Timed(plain, self._until))
+
+
+class _Timed:
+    """As much of a socket as the HTTP library needs; what it does ends in time."""
+
+    def __init__(self, plain: socket.socket, until: float) -> None:
+        self._plain = plain
+        self._until = until
+
+    def sendall(self, data: bytes) -> None:
+        self._hurry()
+        self._plain.sendall(data)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        assert mode == "rb", "what the library reads answers from"
+        # The library closes the connection before it reads an answer whose length it does not know.
+        return io.BufferedReader(_Answer(_Timed(self._plain.dup(), self._until)))
+
+    def recv_into(self, buffer: memoryview) -> int:
+        self._hurry()
+        return self._plain.recv_into(buffer)
+
+    def close(self) -> None:
+        self._plain.close()
+
+    def _hurry(self) -> None:
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._plain.settimeout(left)
+
+
+class _Answer(io.RawIOBase):
+    """What comes over a connection, up to a limit: endless headers and chunks end, too."""
+
+    def __init__(self, connection: _Timed) -> None:
+        self._connection = connection
+        self._left = 2 * _MOST
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._connection.close()
+        super().close()
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a buffer is what BufferedReader gives
+        count = self._connection.recv_into(buffer)
+        self._left -= count
+        if self._left < 0:
+            raise ValueError("the answer is too long")
+        return count

@@ -1,0 +1,152 @@
+"""`p2p-copy run-relay-server`: a relay in the foreground, until a signal ends it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import signal
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2p_copy.cli.memory import collect_seldom, keep_freed_blocks
+from p2p_copy.cli.options.arguments import host_port
+from p2p_copy.cli.relay_service import ENDING, run_service
+from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.errors import UsageError
+from p2p_copy.relay.access import descriptors
+from p2p_copy.relay.admin.http_api import admin_place
+from p2p_copy.relay.admin.systemd import Notifier
+from p2p_copy.relay.config import RelayConfig
+from p2p_copy.relay.entry.listeners import UNIX_PREFIX, Place, Tcp, Unix, activated
+from p2p_copy.relay.log import events
+from p2p_copy.relay.server import prepared
+from p2p_copy.transport import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.cli.options.relay import RelayLimits
+    from p2p_copy.cli.options.relay_log import RelayLog
+
+
+def run_relay_server(
+    where: Sequence[str],
+    *,
+    tls: bool,
+    certfile: str | None,
+    keyfile: str | None,
+    watch_certificates: bool,
+    drain: float,
+    limit: RelayLimits,
+    log: RelayLog,
+    admin: str | None,
+) -> int:
+    """Serve until a signal comes, which is the normal end and exit code 0.
+
+    Raises:
+        UsageError: TLS is wanted without certificate and key, or the reverse; or nobody said where to listen.
+        CannotListen: the relay cannot start.
+
+    """
+    if tls and not (certfile and keyfile):
+        raise UsageError(
+            "TLS needs a certificate and its key: --certfile fullchain.pem --keyfile privkey.pem. To listen "
+            "without TLS, for a test or behind a proxy that adds it, say --no-tls."
+        )
+    if not tls and (certfile or keyfile):
+        raise UsageError("--certfile and --keyfile are for TLS, and --no-tls turns TLS off. Leave one out.")
+    config = RelayConfig(
+        host=None,
+        more=(*places(where), *activated(os.environ)),
+        certfile=certfile,
+        keyfile=keyfile,
+        watch_certificates=watch_certificates,
+        log_addresses=log.log_addresses,
+        **limit.settings(),
+    )
+    if not config.places:
+        raise UsageError("Say where to listen: p2p-copy run-relay-server HOST PORT, or unix:PATH.")
+    where_admin = admin_place(admin) if admin is not None else None
+    terminal = Terminal.standard()
+    is_test = _is_test(config, log, admin, terminal)
+
+    def announce(urls: Sequence[str]) -> None:
+        if is_test:
+            terminal.hint(events.LISTENING.text % {"urls": " and ".join(urls)})
+        else:
+            events.LISTENING.log(urls=" and ".join(urls))
+
+    lines = log.begin(terminal.log, os.environ, default="warning" if is_test else "info")
+    descriptors.raise_limit()
+    keep_freed_blocks()
+    collect_seldom()
+    service = partial(
+        run_service,
+        trio.run(prepared, config),
+        Notifier(os.environ),
+        drain=drain,
+        announce=announce,
+        attend=lines.attend,
+        admin=where_admin,
+    )
+    trio.run(service)
+    # Python puts the defaults back at its own end, and an order that comes late would make a failure of a success.
+    for number in ENDING:
+        signal.signal(number, signal.SIG_IGN)
+    return 0
+
+
+def _is_test(config: RelayConfig, log: RelayLog, admin: str | None, terminal: Terminal) -> bool:
+    """Return whether somebody only tries a relay on this machine: then the terminal has one line, and problems."""
+    return (
+        all(isinstance(place, Tcp) and _is_loopback(place.host) for place in config.places)
+        and terminal.log.is_at_a_terminal
+        and not (
+            log.is_asked_for or admin is not None or config.trusted_proxies or os.environ.get("NOTIFY_SOCKET")
+        )
+    )
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def places(words: Sequence[str]) -> list[Place]:
+    """Return where `HOST PORT` pairs, as two words or `HOST:PORT`, and `unix:PATH` words say to listen.
+
+    Raises:
+        UsageError: a host or port is missing, or a port is none.
+
+    """
+    found: list[Place] = []
+    rest = iter(word.strip() for word in words)
+    for word in rest:
+        if word.startswith(UNIX_PREFIX):
+            found.append(Unix(word.removeprefix(UNIX_PREFIX)))
+            continue
+        if together := host_port(word):
+            host, port = together
+        else:
+            host, port = word.removeprefix("[").removesuffix("]"), _port(next(rest, ""))
+        if not host or host.isdecimal():
+            raise UsageError(f"An address to listen at is missing, such as 0.0.0.0 {port}, or :: {port}.")
+        found.append(Tcp(host, port))
+    return found
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= limits.MAX_PORT):
+        raise UsageError(
+            f"After each HOST comes a PORT, a number from 0 to {limits.MAX_PORT}: HOST PORT HOST PORT."
+        )
+    return int(text)
+
+
+def url(scheme: str, host: str, port: int) -> str:
+    """Return the URL of a relay."""
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,0 +1,114 @@
+"""`p2p-copy resume` and `p2p-copy forget`: transfers that were begun here and are not done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy.cli import saved_transfers
+from p2p_copy.cli.options import inputs
+from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.errors import P2PCopyError, UsageError
+from p2p_copy.files.state.facts import are_complete
+from p2p_copy.files.state.store import StateBusy
+from p2p_copy.protocol import code as codes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.cli.options.client import ClientOptions
+    from p2p_copy.files.state.store import State, States
+
+
+def resume(given: str | None, options: ClientOptions) -> int:
+    """List what is not done, or go on with one of it; return exit code 0.
+
+    Raises:
+        UsageError: there is no such transfer, or both sides of it have never met.
+        P2PCopyError: what `send` and `receive` raise.
+
+    """
+    terminal = Terminal.standard(quiet=options.quiet)
+    saved_transfers.say_if_elsewhere(options.state_dir, terminal)
+    states = saved_transfers.states_in(options.state_dir, terminal)
+    if given is None:
+        lines = [
+            saved_transfers.described(*each) for each in states.all() if not saved_transfers.is_over(each[1])
+        ]
+        for line in lines or ["Nothing was begun here that is not done."]:
+            terminal.result(line)
+        for id_ in states.unreadable:
+            terminal.say(
+                f"{saved_transfers.short(id_)}  cannot be read, and is passed over. To remove it: p2p-copy forget "
+                f"{saved_transfers.short(id_)}"
+            )
+        return 0
+    token = inputs.access_token(options.token_file)
+    state = _open(states, given)
+    facts = state.facts
+    if not are_complete(facts):
+        state.close()
+        raise UsageError("Too little is remembered of that transfer. Start its command again.")
+    if saved_transfers.TICKET not in facts and saved_transfers.CODE not in facts:
+        state.close()
+        raise UsageError(
+            "Both sides of that transfer have not met yet, and the code is not kept here. Start its command again."
+        )
+    written = facts.get(saved_transfers.CODE)
+    code = codes.parse(written) if written else None
+    if facts[saved_transfers.ROLE] == "sender":
+        from p2p_copy.cli.commands.send import go_on as send
+
+        return send(state, facts, code, options, terminal, token=token, generated=True)
+    from p2p_copy.cli.commands.receive import go_on as receive
+
+    return receive(state, facts, code, options, terminal, token=token)
+
+
+def forget(ids: Sequence[str], directory: str | None) -> int:
+    """Forget transfers, and remove the parts that they have left; return exit code 0.
+
+    Raises:
+        UsageError: there is no such transfer, or it is under way.
+
+    """
+    terminal = Terminal.standard()
+    states = saved_transfers.states_in(directory, terminal)
+    if not ids:
+        raise UsageError("Which transfer? p2p-copy resume lists those that there are.")
+    for given in ids:
+        state = _open(states, given)
+        _remove_parts(state, terminal)
+        state.remove()
+    return 0
+
+
+def _open(states: States, given: str) -> State:
+    id_ = saved_transfers.find(states, given)
+    try:
+        state = states.open(id_)
+    except StateBusy:
+        raise UsageError("That transfer is under way in another process. Stop it first.") from None
+    if state is None:
+        raise UsageError("What was remembered of that transfer cannot be read any more, and is gone now.")
+    return state
+
+
+def _remove_parts(state: State, terminal: Terminal) -> None:
+    from p2p_copy.files.target.cleanup import remove_beside
+    from p2p_copy.peer.reconnect import Memory
+
+    memory = Memory(state, 0)
+    if receipt := saved_transfers.receipt_path(None, state.facts):
+        remove_beside(receipt, memory.receipt_tag)
+    if saved_transfers.OUT not in state.facts:
+        return
+    from p2p_copy.files.target.target import Kept, Target
+    from p2p_copy.options import Conflict
+
+    try:
+        kept = Kept(state.journal, tag=memory.tag)
+        target = Target(state.facts[saved_transfers.OUT], conflict=Conflict.REFUSE, kept=kept)
+        target.remove_traces()
+        target.close()
+    except P2PCopyError as error:
+        terminal.error(f"What it has left half done could not be removed: {error}")

@@ -1,0 +1,198 @@
+"""`p2p-copy send`, with a relay of its own if there is no other."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from p2p_copy.cli import limits, saved_transfers
+from p2p_copy.cli.options import inputs
+from p2p_copy.cli.options.arguments import SERVE_AUTO, STANDARD, host_port, send_words
+from p2p_copy.cli.run import ignore_signals, run_transfer
+from p2p_copy.cli.ui.progress import Progress
+from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.errors import PartialTransfer, UsageError
+from p2p_copy.files.selection import Selection
+from p2p_copy.files.user_paths import look_at
+from p2p_copy.options import Links, Preserve
+from p2p_copy.protocol import code as codes
+from p2p_copy.transfer.send import send as send_files
+from p2p_copy.transport import limits as transport_limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from p2p_copy.cli.options.client import ClientOptions, SendOptions, TransferOptions
+    from p2p_copy.files.state.store import State
+    from p2p_copy.observer import Report
+    from p2p_copy.protocol.code import Code
+
+
+def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, its: SendOptions) -> int:
+    """Send and return exit code 0.
+
+    Raises:
+        PartialTransfer: not everything was delivered.
+        P2PCopyError: nothing, or nothing more, was delivered.
+
+    """
+    terminal = Terminal.standard(quiet=options.quiet)
+    word = send_words(words)
+    if STANDARD in word.paths:
+        which = inputs.of_a_pipe(which)
+    if which.dry_run:
+        from p2p_copy.cli.commands.dry_run import would_send
+
+        return would_send(word.paths, its.links, Selection(which.only, which.exclude), terminal)
+    serve = its.serve
+    if serve and word.relay:
+        raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
+    binds = _binds(serve) if serve else []
+    relay = "" if serve else inputs.relay_of(word.relay, which.server)
+    text = inputs.written_code(word.code, which.code, which.code_file)
+    chosen = None if text is None else codes.choose(text)
+    if text is not None:
+        inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and send makes one")
+    if pipe := STANDARD in word.paths:
+        inputs.leave_standard_input_alone(which, options, terminal)
+    else:
+        look_at(word.paths)  # before anything is remembered
+    token = None if serve else inputs.access_token(options.token_file)
+    facts = {
+        saved_transfers.ROLE: "sender",
+        saved_transfers.RELAY: relay,
+        saved_transfers.PATHS: [os.path.abspath(path) if path and not pipe else path for path in word.paths],
+        saved_transfers.OPTIONS: {
+            "links": its.links.value,
+            "name": its.name,
+            "preserve": [one.value for one in its.preserve],
+            **saved_transfers.patterns(which),
+        },
+        saved_transfers.RECEIPT: saved_transfers.receipt_path(options.receipt, {}),
+        saved_transfers.STREAMS: options.streams,
+    }
+    code: Code | None = None
+    if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
+        code = chosen or codes.generate(secrets.randbelow)
+        return go_on(None, facts, code, options, terminal, token=token, binds=binds, generated=chosen is None)
+    saved_transfers.say_if_elsewhere(options.state_dir, terminal)
+    states = saved_transfers.states_in(options.state_dir, terminal)
+    if chosen is not None:
+        state = saved_transfers.open_state(states, facts, chosen.text, terminal)
+        return go_on(state, facts, chosen, options, terminal, token=token)
+    state = saved_transfers.same_again(states, facts)
+    code = _code_of(state) if state is not None and saved_transfers.is_good(state.facts) else None
+    if state is not None and code is not None:
+        saved_transfers.say_that_code_is_old(state, terminal)
+    elif state is None or saved_transfers.TICKET not in state.facts:
+        code = codes.generate(secrets.randbelow)
+        if state is None:
+            state = saved_transfers.open_state(
+                states, {**facts, saved_transfers.CODE: code.text}, code.text, terminal
+            )
+        else:
+            state.facts.pop(saved_transfers.SPENT, None)
+            saved_transfers.keep(state, {saved_transfers.CODE: code.text}, terminal)
+    return go_on(state, facts, code, options, terminal, token=token, generated=True)
+
+
+def _code_of(state: State | None) -> Code | None:
+    """Return the code that a state has; None if it has none, or one that somebody has changed."""
+    if state is None or saved_transfers.CODE not in state.facts:
+        return None
+    try:
+        return codes.parse(state.facts[saved_transfers.CODE])
+    except UsageError:
+        return None
+
+
+def go_on(
+    state: State | None,
+    facts: dict[str, Any],
+    code: Code | None,
+    options: ClientOptions,
+    terminal: Terminal,
+    *,
+    token: str | None,
+    binds: Sequence[tuple[str, int]] = (),
+    generated: bool = False,
+) -> int:
+    """Send as `facts` say, in whatever state that is, through a relay of our own at `binds` if there are any.
+
+    It raises what `send` raises.
+    """
+    progress = Progress(terminal, verb="Sent")
+    relay, chosen = facts[saved_transfers.RELAY], facts[saved_transfers.OPTIONS]
+    if state is not None:
+        saved_transfers.say_where_it_stands(state, terminal)
+    met = state is not None and saved_transfers.SURE in state.facts
+
+    async def through(address: str, seen_as: str, on_room: Callable[[str], None] | None = None) -> Report:
+        if not met and code is not None:
+            lines = _announcement(code, seen_as, chosen["preserve"], generated=generated)
+            progress.announce(lines, vital=generated)
+        return await send_files(
+            facts[saved_transfers.PATHS],
+            relay=address,
+            code=code,
+            links=Links(chosen["links"]),
+            only=chosen["only"],
+            exclude=chosen["exclude"],
+            preserve=[Preserve(one) for one in chosen["preserve"]],
+            wait=options.wait,
+            patience=options.patience,
+            state=state,
+            name=facts[saved_transfers.OPTIONS]["name"],
+            receipt=saved_transfers.receipt_path(options.receipt, facts),
+            ca_file=options.ca_file,
+            token=token,
+            streams=saved_transfers.streams(options.streams, facts),
+            observer=progress,
+            on_room=on_room,
+        )
+
+    async def story() -> Report:
+        if not binds:
+            return await through(relay, relay)
+        from p2p_copy.cli.embedded_relay import (  # all of the relay, which takes a while
+            OwnRooms,
+            embedded_relay,
+        )
+
+        assert code is not None, "what a relay of our own serves is not remembered"
+        rooms = OwnRooms(code)
+        async with embedded_relay(binds, rooms) as (own, seen_as):
+            return await through(own, seen_as, rooms.add)
+
+    report = run_transfer(story, progress, options.deadline, lasts=state is not None)
+    ignore_signals()
+    progress.done(report)
+    if report.failures:
+        raise PartialTransfer()
+    return 0
+
+
+def _binds(serve: str) -> list[tuple[str, int]]:
+    """Return host and port to listen at, in the order of preference; an empty host is all of IPv4."""
+    if serve == SERVE_AUTO:
+        return [("", limits.SERVE_PORT), ("", 0)]
+    bind = host_port(serve)
+    if bind is None:
+        raise UsageError(
+            "--serve takes HOST:PORT, [IPV6]:PORT or :PORT, or nothing; a PORT is a number from 0 to "
+            f"{transport_limits.MAX_PORT}."
+        )
+    return [bind]
+
+
+def _announcement(code: Code, relay: str, preserve: Sequence[str], *, generated: bool) -> list[str]:
+    """Return what the receiver's side must know. A code that its users chose is not shown."""
+    command = ["p2p-copy", "receive", "--server", relay]
+    if preserve:
+        command += ["--preserve", ",".join(preserve)]
+    if not generated:
+        return [f"On the other machine: {shlex.join(command)}"]
+    command.insert(2, code.text)
+    return [f"Code: {code.text}", f"On the other machine: {shlex.join(command)}"]

@@ -1,0 +1,1 @@
+"""What a command line, the configuration and the environment say."""

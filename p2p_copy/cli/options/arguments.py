@@ -1,0 +1,139 @@
+"""What the words after a command mean: two spellings, and one option whose value may be left out.
+
+    p2p-copy send PATH...                                p2p-copy receive [CODE]
+    p2p-copy send wss://relay:443 CODE PATH...           p2p-copy receive wss://relay:443 [CODE]
+
+The second spelling is that of p2p-copy 0.1.x: a first word that is a ws:// or wss:// URL is the relay, and
+the next word is the code.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from p2p_copy.errors import UsageError
+from p2p_copy.transport import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+STANDARD: Final = "-"
+"""Standard input or standard output in place of a path."""
+
+_MAY_BE_STANDARD: Final = frozenset(("--code-file", "--token-file"))
+"""Options of `send` that may have it as their value."""
+
+SERVE_AUTO: Final = "auto"
+"""What `--serve` stands for when no HOST:PORT follows: all IPv4 addresses, and a port that is free."""
+
+_URL: Final = re.compile(r"\s*wss?://", re.IGNORECASE)
+_HOST_PORT: Final = re.compile(
+    r"(?:\[(?P<six>[0-9A-Za-z:.%]+)\]|(?P<four>[^\s/\\:\[\]]*)):(?P<port>[0-9]{1,5})", re.ASCII
+)
+
+
+class SendWords(NamedTuple):
+    """The words after `send`."""
+
+    relay: str | None
+    code: str | None
+    paths: tuple[str, ...]
+
+
+class ReceiveWords(NamedTuple):
+    """The words after `receive`."""
+
+    relay: str | None
+    code: str | None
+
+
+def is_url(word: str) -> bool:
+    """Tell whether a word is a relay's address."""
+    return _URL.match(word) is not None
+
+
+def send_words(words: Sequence[str]) -> SendWords:
+    """Part the words after `send`.
+
+    Raises:
+        UsageError: nothing is named that could be sent.
+
+    """
+    if words and is_url(words[0]):
+        if len(words) < 3:
+            raise UsageError(
+                "After the relay's URL come the code and what to send: p2p-copy send URL CODE PATH... "
+                "To have a code made for you: p2p-copy send PATH... --server URL"
+            )
+        return SendWords(words[0], words[1], tuple(words[2:]))
+    if not words:
+        raise UsageError("Name at least one file or directory: p2p-copy send PATH...")
+    return SendWords(None, None, tuple(words))
+
+
+def receive_words(words: Sequence[str]) -> ReceiveWords:
+    """Part the words after `receive`.
+
+    Raises:
+        UsageError: there are more words than a relay and a code.
+
+    """
+    relay, rest = (words[0], words[1:]) if words and is_url(words[0]) else (None, words)
+    if len(rest) > 1:
+        raise UsageError(
+            "There are too many words: p2p-copy receive [CODE]. A code with spaces needs quotes; "
+            "the directory to write into is named with --out."
+        )
+    return ReceiveWords(relay, rest[0] if rest else None)
+
+
+def host_port(text: str) -> tuple[str, int] | None:
+    """Return host and port of `HOST:PORT`, `[IPV6]:PORT` or `:PORT` (host empty), None for others."""
+    match = _HOST_PORT.fullmatch(text.strip())
+    if match is None or int(match["port"]) > limits.MAX_PORT:
+        return None
+    return match["six"] or match["four"] or "", int(match["port"])
+
+
+def with_standard_input(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with a `-` of `send` that is no option's value behind all options.
+
+    There it is taken for a word; elsewhere the parser would take it for an option without a name.
+    """
+    end = argv.index("--") if "--" in argv else len(argv)
+    if not argv or argv[0] != "send":
+        return list(argv)
+    pairs = zip(("", *argv), argv[:end], strict=False)
+    is_word = [word == STANDARD and before not in _MAY_BE_STANDARD for before, word in pairs]
+    moved = [word for word, moves in zip(argv, is_word, strict=False) if moves]
+    if not moved:
+        return list(argv)
+    kept = [word for word, moves in zip(argv, is_word, strict=False) if not moves]
+    return [*kept, "--", *moved, *argv[end + 1 :]]
+
+
+def with_serve_value(argv: Sequence[str]) -> list[str]:
+    """Return the arguments with a value at every `--serve` of `send`.
+
+    The word after a bare `--serve` is its value only if it looks like HOST:PORT, else it is a path.
+    """
+    if not argv or argv[0] != "send":
+        return list(argv)
+    end = argv.index("--") if "--" in argv else len(argv)
+    result: list[str] = []
+    words = iter(argv[:end])
+    for word in words:
+        if word != "--serve":
+            result.append(word)
+            continue
+        following = next(words, None)
+        if following is not None and _HOST_PORT.fullmatch(
+            following.strip()
+        ):  # with too high a port it is a mistake
+            result.append(f"--serve={following}")
+        else:
+            result.append(f"--serve={SERVE_AUTO}")
+            if following is not None:
+                result.append(following)
+    return [*result, *argv[end:]]

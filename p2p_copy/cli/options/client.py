@@ -1,0 +1,286 @@
+"""The options of `send`, `receive` and `resume`, in the order in which help shows them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Final
+
+from cyclopts import Parameter
+
+from p2p_copy.cli import limits
+from p2p_copy.cli.environment import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
+from p2p_copy.cli.options.durations import DEADLINE, DURATION, POSITIVE, reads, wrong
+from p2p_copy.options import STATE_VARIABLE, Conflict, Links, Names, Preserve
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.transfer import limits as transfer_limits
+from p2p_copy.units import parse_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def _preserve_of(_type: object, tokens: Sequence[Any]) -> tuple[Preserve, ...]:
+    """Return what `hard-links`, or several such words with commas in between, mean, each once."""
+    chosen: dict[Preserve, None] = {}
+    for token in tokens:
+        for word in token.value.split(","):
+            try:
+                chosen[Preserve(word.strip())] = None
+            except ValueError:
+                known = ", ".join(one.value for one in Preserve)
+                raise wrong(token, f"{word} is none of {known}") from None
+    return tuple(chosen)
+
+
+_PRESERVE: Final = Parameter(
+    converter=_preserve_of,
+    negative="",
+    metavar="WHAT",
+    show_default=False,
+    show_choices=False,
+    help="Keep, besides contents, permissions and times: hard-links (several names of one file), xattrs (extended "
+    "attributes of users), owner (user, group and mode; the receiver must be root), mode (what group and others may "
+    "do, whatever the receiver's umask is). Both sides must name it, but for mode; commas between several.",
+)
+
+AUTO_STREAMS: Final = 0
+"""In place of a number of connections."""
+
+
+def streams_of(_type: object, tokens: Sequence[Any]) -> int:
+    """Return the number of connections that an option's value means."""
+    (token,) = tokens
+    if token.value == "auto":
+        return AUTO_STREAMS
+    if token.value.isdecimal() and 1 <= int(token.value) <= protocol_limits.MAX_STREAMS:
+        return int(token.value)
+    raise wrong(token, f"it is auto, or a number from 1 to {protocol_limits.MAX_STREAMS}")
+
+
+def files_of(_type: object, tokens: Sequence[Any]) -> int:
+    """Return the number of files that an option's value means."""
+    (token,) = tokens
+    text = token.value
+    few = len(text) <= len(str(protocol_limits.MAX_ENTRIES))  # of very many digits Python makes no number
+    if few and text.isascii() and text.isdecimal() and 1 <= int(text) <= protocol_limits.MAX_ENTRIES:
+        return int(text)
+    raise wrong(token, f"it is a number from 1 to {protocol_limits.MAX_ENTRIES}")
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class TransferOptions:
+    """What a transfer is, for sender and receiver: fixed when it is begun, so `resume` has none of it."""
+
+    server: Annotated[
+        str | None,
+        Parameter(
+            env_var=SERVER_VARIABLE,
+            metavar="URL",
+            help="The relay: wss://HOST:PORT, or ws:// for one without TLS.",
+        ),
+    ] = None
+    code: Annotated[
+        str | None,
+        Parameter(
+            metavar="CODE", help="The code. Other users of this machine can read it in the list of processes."
+        ),
+    ] = None
+    code_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            allow_leading_hyphen=True,  # it may be a lone one
+            help=f"File whose first line is the code; - for standard input. {CODE_VARIABLE} is another way.",
+        ),
+    ] = None
+    only: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="PATTERN",
+            negative="",
+            allow_leading_hyphen=True,
+            show_default=False,
+            help="Of the transfer take only what matches, as in a .gitignore, its path inside it. May be repeated.",
+        ),
+    ] = ()
+    exclude: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="PATTERN",
+            negative="",
+            allow_leading_hyphen=True,
+            show_default=False,
+            help="Leave out what matches, though --only may match it as well. May be repeated.",
+        ),
+    ] = ()
+    dry_run: Annotated[
+        bool,
+        Parameter(negative="", show_default=False, help="Say what would be transferred, and do no more."),
+    ] = False
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How a transfer is done: what sender, receiver and `resume` have in common."""
+
+    ca_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
+        ),
+    ] = None
+    token_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            allow_leading_hyphen=True,
+            help="File whose first line is the access token, for relays that want one; - for standard input. "
+            f"{TOKEN_VARIABLE} is another way.",
+        ),
+    ] = None
+    wait: Annotated[float, DURATION, POSITIVE, Parameter(help="How long to wait for the other side.")] = (
+        transfer_limits.PEER_WAIT
+    )
+    patience: Annotated[
+        float,
+        DURATION,
+        Parameter(
+            help="For how long to come back when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
+            "at all.",
+        ),
+    ] = transfer_limits.PATIENCE
+    deadline: Annotated[
+        float | None,
+        DEADLINE,
+        Parameter(
+            help="Stop then, in good order, so that the same command can go on later: 55m, 23:50, or a date and time."
+        ),
+    ] = None
+    state_dir: Annotated[
+        str | None,
+        Parameter(
+            metavar="DIR",
+            help=f"Where unfinished transfers are remembered. {STATE_VARIABLE} is another way. Default: the usual "
+            "place for a program's state in your home directory.",
+        ),
+    ] = None
+    streams: Annotated[
+        int | None,
+        Parameter(
+            converter=streams_of,
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="auto|N",
+            help=f"Connections to share the transfer out over, 1 to {protocol_limits.MAX_STREAMS}. auto, the default, "
+            "opens more than one only where the way is long, as long as it pays.",
+        ),
+    ] = None
+    receipt: Annotated[
+        str | None, Parameter(metavar="FILE", help="Write what was transferred, for p2p-copy verify.")
+    ] = None
+    quiet: Annotated[
+        bool, Parameter(negative="", show_default=False, help="Say nothing but results and errors.")
+    ] = False
+    config: Annotated[
+        str | None,
+        Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
+    ] = None
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """What only a sender has."""
+
+    serve: Annotated[
+        str | None,
+        Parameter(
+            metavar="[HOST:PORT]",
+            help="Be the relay as well, for this transfer only. Without HOST:PORT: all addresses "
+            f"of this machine, port {limits.SERVE_PORT} or another one that is free.",
+        ),
+    ] = None
+    name: Annotated[
+        str,
+        Parameter(
+            metavar="NAME", help="Of what comes from standard input, for a receiver that makes a file of it."
+        ),
+    ] = transfer_limits.STREAM_NAME
+    links: Annotated[
+        Links,
+        Parameter(
+            help="Symbolic links inside a directory: keep those that stay inside as links, copy what they "
+            "point to, or skip them."
+        ),
+    ] = Links.KEEP
+    preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ReceiveOptions:
+    """What only a receiver has."""
+
+    out: Annotated[
+        str,
+        Parameter(
+            metavar="DIR",
+            allow_leading_hyphen=True,  # it may be a lone one
+            help="Directory to write into; made if it is not there. Or - for standard output, if the sender has a pipe "
+            "or a single file.",
+        ),
+    ] = "."
+    on_conflict: Annotated[
+        Conflict,
+        Parameter(
+            help="When a name exists already: refuse the new file, overwrite the old one, rename the new "
+            "one, or skip it (which is no failure)."
+        ),
+    ] = Conflict.REFUSE
+    names: Annotated[
+        Names,
+        Parameter(help="Accept names that work on all systems only, or whatever this system can hold."),
+    ] = Names.PORTABLE
+    preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
+    max_size: Annotated[
+        int | None,
+        Parameter(
+            converter=reads(parse_size),
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="SIZE",
+            help="Most bytes to take in all: 500M, 1.5G, 20GB.",
+        ),
+    ] = None
+    max_files: Annotated[
+        int | None,
+        Parameter(
+            converter=files_of,
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="N",
+            help="Most files, directories and links to take in all, with those that the sender cannot send.",
+        ),
+    ] = None
+    yes: Annotated[
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Receive without a question. Scripts are never asked."
+        ),
+    ] = False
+    reverify: Annotated[
+        bool,
+        Parameter(
+            negative="",
+            show_default=False,
+            help="When going on: read what is here again, and believe nothing else.",
+        ),
+    ] = False
+
+
+NO_OPTIONS: Final = ClientOptions()
+NO_TRANSFER_OPTIONS: Final = TransferOptions()
+NO_SEND_OPTIONS: Final = SendOptions()
+NO_RECEIVE_OPTIONS: Final = ReceiveOptions()

@@ -1,0 +1,128 @@
+"""The options of `run-relay-server` that say who may come, how many, and how fast. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter, validators
+
+from p2p_copy.cli.options.durations import DURATION, POSITIVE, reads
+from p2p_copy.relay import limits
+from p2p_copy.units import parse_rate, parse_size
+
+_ONE: Final = Parameter(validator=validators.Number(gte=1), metavar="N")
+_ANY: Final = Parameter(validator=validators.Number(gte=0), metavar="N")
+_SIZE: Final = Parameter(
+    converter=reads(parse_size),
+    validator=validators.Number(gte=limits.LEAST_MEMORY),
+    n_tokens=1,
+    accepts_keys=False,
+    metavar="BYTES",
+)
+_RATE: Final = Parameter(
+    converter=reads(parse_rate),
+    validator=validators.Number(gte=limits.LEAST_RATE),
+    n_tokens=1,
+    accepts_keys=False,
+    metavar="BYTES/s",
+)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class RelayLimits:
+    """What `relay.config.RelayConfig` calls the same, by the names of the options."""
+
+    max_connections: Annotated[int, _ONE, Parameter(help="Clients at once.")] = limits.RELAY_MAX_CONNECTIONS
+    max_pending: Annotated[
+        int,
+        _ONE,
+        Parameter(help="Connections at once that have not said hello; for one more, the oldest one goes."),
+    ] = limits.RELAY_MAX_PENDING
+    max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for another one at once.")] = (
+        limits.RELAY_MAX_WAITING
+    )
+    max_wait: Annotated[
+        float, DURATION, POSITIVE, Parameter(help="How long one client may wait for the other.")
+    ] = limits.RELAY_WAIT
+    accept_budget: Annotated[
+        float,
+        DURATION,
+        POSITIVE,
+        Parameter(help="Time from a connection's first packet to its hello, in all."),
+    ] = limits.RELAY_ACCEPT_BUDGET
+    max_per_source: Annotated[
+        int,
+        _ANY,
+        Parameter(
+            help="Connections at once from one source, an IPv4 address or an IPv6 /64; an IPv6 /56 has 4 times as "
+            "many, a /48 16 times. Here and below 0 is no limit."
+        ),
+    ] = limits.RELAY_PER_SOURCE
+    max_pending_per_source: Annotated[
+        int, _ANY, Parameter(help="Connections at once from one source that have not said hello.")
+    ] = limits.RELAY_PENDING_PER_SOURCE
+    connections_per_minute: Annotated[
+        int, _ANY, Parameter(help="New connections from one source in a minute.")
+    ] = limits.RELAY_ARRIVALS
+    joins_per_minute: Annotated[
+        int, _ANY, Parameter(help="Rooms that one source may come to in a minute.")
+    ] = limits.RELAY_JOINS
+    max_memory: Annotated[
+        int | None,
+        _SIZE,
+        Parameter(
+            help="Bytes that all pairings may hold together of what they pass on: 256M. Without it a quarter of the "
+            "memory of the machine or its control group."
+        ),
+    ] = None
+    frames_per_second: Annotated[
+        int,
+        _ANY,
+        Parameter(
+            help="WebSocket frames, or TLS records of less than 1 KiB, from each connection of a pair; what is more is "
+            "slowed down, and 0 is no limit. Connections that are not paired are read from much more slowly."
+        ),
+    ] = limits.RELAY_FRAMES
+    rate: Annotated[
+        int | None, _RATE, Parameter(help="Bytes per second of one pairing: 64K, 10MB/s, 1.5M.")
+    ] = None
+    rate_per_source: Annotated[
+        int | None, _RATE, Parameter(help="Bytes per second of all pairings of one source.")
+    ] = None
+    rate_total: Annotated[int | None, _RATE, Parameter(help="Bytes per second of all pairings.")] = None
+    tokens_file: Annotated[
+        str | None,
+        Parameter(
+            metavar="FILE",
+            help="Serve only clients with a token of this file, read again on SIGHUP; see relay-token.",
+        ),
+    ] = None
+    trusted_proxy: Annotated[
+        tuple[str, ...],
+        Parameter(
+            metavar="CIDR",
+            negative="",
+            help="Address or network of a proxy that is believed when it names a client's address (PROXY protocol "
+            "v2, X-Forwarded-For). May be repeated. A unix socket needs no naming.",
+            show_default=False,
+        ),
+    ] = ()
+
+    def settings(self) -> dict[str, Any]:
+        """Return what belongs into a `RelayConfig`."""
+        fields = asdict(self)
+        for ours, theirs in (
+            ("max_wait", "wait"),
+            ("connections_per_minute", "arrivals_per_minute"),
+            ("trusted_proxy", "trusted_proxies"),
+        ):
+            fields[theirs] = fields.pop(ours)
+        if self.max_memory is None:
+            del fields["max_memory"]
+        return fields
+
+
+DEFAULT_LIMITS: Final = RelayLimits()
+"""The defaults."""

@@ -1,0 +1,87 @@
+"""From an exception to one sentence and one exit code: the last door; nobody has to read a traceback."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import TYPE_CHECKING, Final
+
+from cyclopts import CycloptsError
+
+from p2p_copy.cli.environment import DEBUG_VARIABLE
+from p2p_copy.cli.ui.display import one_line
+from p2p_copy.errors import P2PCopyError, SystemFailed, UsageError, exhausted, leaves
+
+if TYPE_CHECKING:
+    from p2p_copy.cli.ui.terminal import Terminal
+
+_BUG: Final = 1
+_SIGNAL: Final = 128
+_SIGINT: Final = 2
+_SIGPIPE: Final = 13
+
+
+class Interrupted(Exception):
+    """A signal ended the command. `number` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def explain(error: BaseException, terminal: Terminal) -> int:
+    """Write what happened, and return the exit code that says it to a script."""
+    error = first_of(error)
+    original, error = error, _of_the_system(error) or error
+    if os.environ.get(DEBUG_VARIABLE) == "1":
+        terminal.error("".join(traceback.format_exception(original)).rstrip())
+    match error:
+        case P2PCopyError():
+            terminal.error(f"p2p-copy: {one_line(str(error))}")
+            suggestion = getattr(
+                error, "suggestion", None
+            )  # of a CodeTypo, whose module not every command loads
+            if suggestion and terminal.is_for_eyes:
+                # Only for a person's eyes: a log must not hold what may well be the right code.
+                terminal.error(f"Did you mean {suggestion.text} ?")
+            return error.exit_code
+        case CycloptsError():
+            terminal.error(f"p2p-copy: {error}")
+            terminal.error(" ".join(("Try: p2p-copy", *(error.command_chain or ()), "--help")))
+            return UsageError.exit_code
+        case Interrupted(number=number):
+            terminal.error("p2p-copy: stopped by a signal.")
+            return _SIGNAL + number
+        case KeyboardInterrupt():
+            terminal.error("p2p-copy: stopped by a signal.")
+            return _SIGNAL + _SIGINT
+        case BrokenPipeError():
+            return _SIGNAL + _SIGPIPE  # whoever read our output has seen enough
+        case _:
+            terminal.error(
+                f"p2p-copy: This is a bug in p2p-copy ({type(error).__name__}). Please report it, with what "
+                f"you did and what {DEBUG_VARIABLE}=1 prints."
+            )
+            return _BUG
+
+
+def _of_the_system(error: BaseException) -> SystemFailed | None:
+    """Return what a system error means that nobody has expected; None if it is no system error."""
+    if (failed := exhausted(error)) or not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        return failed
+    try:
+        os.getcwd()
+    except OSError:
+        return SystemFailed(
+            "The directory that p2p-copy was started in is gone or cannot be entered. Change to another one."
+        )
+    return SystemFailed(
+        f"This machine refuses something that p2p-copy needs: {error.strerror or type(error).__name__}. "
+        f"{DEBUG_VARIABLE}=1 prints what that was."
+    )
+
+
+def first_of(error: BaseException) -> BaseException:
+    """Return the error that a group is about: the first of ours, else the first one."""
+    causes = leaves(error)
+    return next((cause for cause in causes if isinstance(cause, P2PCopyError)), causes[0])

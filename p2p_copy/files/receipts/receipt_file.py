@@ -1,0 +1,141 @@
+"""The receipt that a caller of `send` or `receive` has asked for.
+
+A transfer may take several conversations, each of which names everything from the beginning. So each has a fresh
+writer, and what one that was cut has written is thrown away.
+
+A receipt that cannot be written costs nobody a transfer: that goes on, and only then the error is raised (`check`).
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.errors import P2PCopyError, UsageError
+from p2p_copy.files.receipts.writer import ReceiptWriter
+from p2p_copy.files.target.cleanup import remove_beside
+
+if TYPE_CHECKING:
+    from p2p_copy.observer import Report
+    from p2p_copy.protocol.messages import Entry
+
+
+_TOO_LATE: Final = (
+    "All was transferred by an earlier run of this command. It is too late for a receipt of that."
+)
+
+
+def receipt_file(
+    path: str | None, *, role: str, program: str, over: bool, tag: str = "", allowed: int | None = None
+) -> ReceiptFile | None:
+    """Return the receipt to be written, if there is one.
+
+    Args:
+        path: where; None if nobody has asked for a receipt.
+        role: "sender" or "receiver".
+        program: its name and version.
+        over: an earlier process has brought the transfer to its end, and only the other side may not know. Then a file
+            that is there is what that process wrote.
+        allowed: the permission bits that a receiver gives; None for a sender.
+        tag: by which the transfer knows what a process of it has left half written; see `part.temporary_name`.
+
+    """
+    if path is None or (over and os.path.lexists(path)):
+        return None
+    return ReceiptFile(path, role, program, tag, allowed)
+
+
+class ReceiptFile:
+    """One receipt: `probe` once, `begin`, `add`, `publish` and `discard` for each conversation, `check` at the end."""
+
+    def __init__(self, path: str, role: str, program: str, tag: str = "", allowed: int | None = None) -> None:
+        self._path = path
+        self._role = role
+        self._program = program
+        self._tag = tag
+        self._allowed = allowed
+        self._started: float | None = None
+        self._writer: ReceiptWriter | None = None
+        self._error: P2PCopyError | None = None  # of the conversation under way
+        self._missing: P2PCopyError | None = UsageError(
+            _TOO_LATE
+        )  # why there is no receipt of what was transferred
+        self._published = ""  # the root digest in what lies under the name by now
+
+    def probe(self) -> None:
+        """Find out whether it can be written, before anybody is called; what is half written from before goes.
+
+        Raises:
+            UsageError: it cannot, or something has its name already.
+
+        """
+        remove_beside(self._path, self._tag)
+        ReceiptWriter(self._path, tag=self._tag).discard()
+
+    def begin(self) -> None:
+        """Begin with the first entry."""
+        if self._started is None:
+            self._started = time.time()
+        self._error = None
+        try:
+            # What the other side was not told of may be told again, and have changed. Then what we wrote has, too.
+            self._writer = ReceiptWriter(
+                self._path, replace=bool(self._published), tag=self._tag, allowed=self._allowed
+            )
+        except P2PCopyError as error:
+            self._fail(error)
+
+    def add(self, path: str, entry: Entry, digest: bytes | None, *, delivered: bool) -> None:
+        """Write one entry; see `ReceiptWriter.add`."""
+        if self._writer is not None:
+            try:
+                self._writer.add(path, entry, digest, delivered=delivered)
+            except P2PCopyError as error:
+                self._fail(error)
+
+    def undeliver(self, index: int) -> None:
+        """Say that the entry with this number was not delivered after all, written or not; see `ReceiptWriter`."""
+        if self._writer is not None:
+            self._writer.undeliver(index)
+
+    def publish(self, report: Report) -> None:
+        """Complete it and give it its name: both sides agree on what was transferred."""
+        if self._writer is not None and report.root != self._published:
+            assert self._started is not None, "set when it was begun"
+            try:
+                self._writer.publish(
+                    root=bytes.fromhex(report.root),
+                    role=self._role,
+                    program=self._program,
+                    started=self._started,
+                    ended=time.time(),
+                    files=report.files,
+                    size=report.size,
+                    failures=report.failures,
+                    skipped=report.skipped,
+                )
+                self._published = report.root
+            except P2PCopyError as error:
+                self._fail(error)
+        self._missing = self._error if report.root != self._published else None
+
+    def discard(self) -> None:
+        """Throw away what is not published. Never fails; may be called again."""
+        writer, self._writer = self._writer, None
+        if writer is not None:
+            writer.discard()
+
+    def check(self) -> None:
+        """Raise what has kept it from being written, if something has.
+
+        Raises:
+            NoSpace, OutputNotWritable, UsageError: there is no receipt, though the transfer is complete.
+
+        """
+        if self._missing is not None:
+            raise self._missing
+
+    def _fail(self, error: P2PCopyError) -> None:
+        self._error = error
+        self.discard()

@@ -1,0 +1,301 @@
+"""What a transfer has brought, written while it runs, so that it can be checked later.
+
+A receipt is one JSON document. Its entries stand in the order of the manifest, one a line, so a million of them take
+no memory on either side; what is known only at the end comes behind them:
+
+    {"format": "p2p-copy receipt 1", "entries": [
+    {"path": "tree", "kind": "directory", "mode": "0775", "mtime": "…", "given_mode": "0755"},
+    {"path": "tree/file", "kind": "file", "mode": "0644", "mtime": "…", "given_mode": "0644", "size": 3, "digest": "…"}
+    ],
+    "program": "…", "role": "receiver", "started": "…", "ended": "…",
+    "files": 1, "size": 3, "failures": 0, "skipped": 0, "undelivered": 0, "root": "d5ba…"}
+
+An entry holds all that the root digest covers, so that it can be computed again: a file that was not sent whole has
+the digest null. `docs/cli.md` describes every key. It is read again by `receipt_reader`, which trusts nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from p2p_copy.errors import NoSpace, OutputNotWritable, UsageError, exhausted
+from p2p_copy.files import limits
+from p2p_copy.files.directory import Directory
+from p2p_copy.files.target.part import temporary_name
+from p2p_copy.protocol.digest import brief
+from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.messages import Kind
+
+if TYPE_CHECKING:
+    from p2p_copy.protocol.messages import Entry, Extra
+
+FORMAT: Final = "p2p-copy receipt 1"
+
+DIGEST: Final = "blake3-tree:"
+"""Says how a file's digest is made: docs/protocol.md, "File digest"."""
+
+XATTRS: Final = "blake3:"
+"""Says how the digest of extended attributes is made: it is plain BLAKE3 over them as they stand in a page."""
+
+GIVEN: Final = "given_mode"
+"""The key of the mode that a file or directory got at the receiver: the sender's, less what the umask withheld."""
+
+KINDS: Final = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.LINK: "link"}
+
+SECOND: Final = 10**9
+EPOCH: Final = datetime(1970, 1, 1)
+"""Without a time zone, since text is made from it twice as fast; all is UTC."""
+
+_UNDELIVERED: Final = ', "delivered": false'
+
+_quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class ReceiptWriter:
+    """A receipt that is being written beside its place, under a private name; `publish` or `discard` ends it.
+
+    With `replace`, what has the name already is ours, and makes room for what is written now. The private name has the
+    `tag`. A receiver says which permission bits it has `allowed`, and then those that were given are written, too.
+
+    Raises:
+        UsageError: it cannot be written there, or something has its name already.
+
+    """
+
+    def __init__(
+        self, path: str, *, replace: bool = False, tag: str = "", allowed: int | None = None
+    ) -> None:
+        self._replace = replace
+        self._allowed = allowed
+        self._tag = tag
+        self._shown = escape(path)
+        self._name = os.path.basename(path)
+        self._temporary = temporary_name(tag)
+        self._separator = "\n"
+        self._undelivered = 0
+        self._late = bytearray()  # a bit for each entry that was said to be delivered, and is not
+        if not self._name:
+            raise UsageError(f"The receipt needs the name of a file, and '{self._shown}' is none.")
+        try:
+            self._directory = Directory.top(os.path.dirname(path) or os.curdir)
+        except (OSError, ValueError) as error:
+            raise self._unusable(error) from None
+        try:
+            if not replace and self._directory.lstat(self._name) is not None:
+                raise UsageError(f"'{self._shown}' exists already. Choose another name for the receipt.")
+            fd = self._directory.create(self._temporary)
+        except (OSError, ValueError) as error:
+            self._directory.close()
+            raise self._unusable(error) from None
+        except UsageError:
+            self._directory.close()
+            raise
+        self._file = os.fdopen(fd, "wb", buffering=limits.RECEIPT_BUFFER)
+        self._write(f'{{"format": {_quoted(FORMAT)}, "entries": [')
+
+    def add(self, path: str, entry: Entry, digest: bytes | None, *, delivered: bool = True) -> None:
+        """Write one entry; the order is the manifest's.
+
+        Args:
+            path: where it lies, from the receiver's output directory on, joined with "/". If that is not under the
+                name that the sender gave it, both are written.
+            entry: what the manifest says of it.
+            digest: the file's digest as it went into the root digest: None if it was not sent whole. None for
+                directories and links.
+            delivered: False for what was named, or even sent, and does not lie there: it is not checked later.
+
+        Raises:
+            NoSpace, OutputNotWritable: the disk does not take it.
+
+        """
+        kind, depth, name, mode, mtime_ns, size, target, extra = entry
+        assert path.count("/") == depth, "a path has a component for each level"
+        line = (
+            f'{self._separator}{{"path": {_quoted(path)}, "kind": "{KINDS[kind]}", '
+            f'"mode": "{mode:04o}", "mtime": "{time_text(mtime_ns)}"'
+        )
+        if self._allowed is not None and kind is not Kind.LINK:
+            line += f', "{GIVEN}": "{mode & self._allowed:04o}"'
+        if kind is Kind.FILE:
+            line += f', "size": {size}, "digest": ' + (f'"{DIGEST}{digest.hex()}"' if digest else "null")
+        elif kind is Kind.LINK:
+            line += f', "target": {_quoted(target)}'
+        if path.rpartition("/")[2] != name:
+            line += f', "name": {_quoted(name)}'
+        if extra is not None:
+            line += _said_more(brief(extra))
+        if not delivered:
+            line += _UNDELIVERED
+            self._undelivered += 1
+        self._write(line + "}")
+        self._separator = ",\n"
+
+    def undeliver(self, index: int) -> None:
+        """Say that the entry with this number, and all that lies in it, was not delivered, whatever `add` was told."""
+        at = index // 8
+        if at >= len(self._late):
+            self._late.extend(bytes(at + 1 - len(self._late)))
+        self._late[at] |= 1 << index % 8
+
+    def _is_late(self, index: int) -> bool:
+        return index // 8 < len(self._late) and bool(self._late[index // 8] >> index % 8 & 1)
+
+    def _correct(self) -> None:
+        """Write all lines anew, if some say that something was delivered which was not."""
+        if not self._late:
+            return
+        old, written = self._temporary, self._file
+        written.flush()
+        fd = self._directory.create(name := temporary_name(self._tag))
+        self._temporary, self._file = name, os.fdopen(fd, "wb", buffering=limits.RECEIPT_BUFFER)
+        written.close()
+        above = ""  # the directory under way that was not delivered, and "/"
+        with os.fdopen(self._directory.read(old), "rb") as lines:
+            for number, line in enumerate(lines, -1):
+                if number >= 0 and (above or self._is_late(number)):
+                    text = line.rstrip(b",\n")
+                    entry = json.loads(text)
+                    inside = bool(above) and entry["path"].startswith(above)
+                    if not inside:
+                        above = f"{entry['path']}/" if self._is_late(number) else ""
+                    if (inside or self._is_late(number)) and entry.get("delivered", True):
+                        self._undelivered += 1
+                        self._file.write(text[:-1] + _UNDELIVERED.encode() + line[len(text) - 1 :])
+                        continue
+                self._file.write(line)
+        self._directory.unlink(old)
+
+    def publish(
+        self,
+        *,
+        root: bytes,
+        role: str,
+        program: str,
+        started: float,
+        ended: float,
+        files: int,
+        size: int,
+        failures: int,
+        skipped: int,
+    ) -> None:
+        """Complete the receipt, flush it to the disk and give it its name. After an error it is gone.
+
+        Args:
+            root: the root digest.
+            role: "sender" or "receiver".
+            program: its name and version.
+            started: seconds since 1970.
+            ended: seconds since 1970.
+            files: as in `observe.Report`, and so `size`, `failures` and `skipped`.
+            size: bytes of them.
+            failures: what was not delivered.
+            skipped: what was left as it was, as asked.
+
+        Raises:
+            NoSpace, OutputNotWritable: the disk does not take it, or its name was taken meanwhile.
+
+        """
+        try:
+            self._correct()
+        except OSError as error:
+            self.discard()
+            self._fail(error)
+        ends = {
+            "program": program,
+            "role": role,
+            "started": _moment_text(started),
+            "ended": _moment_text(ended),
+            "files": files,
+            "size": size,
+            "failures": failures,
+            "skipped": skipped,
+            "undelivered": self._undelivered,
+            "root": root.hex(),
+        }
+        lines = (f'"{key}": {_quoted(value)}' for key, value in ends.items())
+        try:
+            self._write("\n],\n" + ",\n".join(lines) + "}\n")
+            try:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                made = os.fstat(self._file.fileno())
+                self._file.close()
+                self._expect(self._temporary, made)
+                move = self._directory.move_over if self._replace else self._directory.move_new
+                move(self._temporary, self._name)
+                self._expect(self._name, made)
+            except OSError as error:
+                self._fail(error)
+        finally:
+            self.discard()
+
+    def _expect(self, name: str, made: os.stat_result) -> None:
+        """Raise if somebody has put another file in the receipt's place, where others may do that."""
+        if not self._directory.is_made(name, made):
+            raise FileExistsError
+
+    def discard(self) -> None:
+        """Throw away what is not published. Never fails; may be called again."""
+        with suppress(OSError):
+            self._file.close()
+        name, self._temporary = self._temporary, ""
+        if name:
+            with suppress(OSError):  # it is gone already if it was published
+                self._directory.unlink(name)
+            self._directory.close()
+
+    def _write(self, text: str) -> None:
+        try:
+            self._file.write(text.encode())
+        except OSError as error:
+            self._fail(error)
+
+    def _unusable(self, error: OSError | ValueError) -> UsageError:
+        return UsageError(f"The receipt cannot be written to '{self._shown}': {said(error)}.")
+
+    def _fail(self, error: OSError) -> NoReturn:
+        if isinstance(error, FileExistsError):
+            raise OutputNotWritable(f"'{self._shown}' exists by now, so there is no receipt.") from None
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise NoSpace("The disk here has not enough room for the receipt.") from None
+        raise OutputNotWritable(f"The receipt here could not be written: {said(error)}.") from None
+
+
+def _said_more(extra: Extra) -> str:
+    line = ', "named_again": true' if extra.named_again else ""
+    if extra.original is not None:
+        line += f', "original": {extra.original}'
+    if extra.owner is not None:
+        uid, gid, user, group = extra.owner
+        line += f', "uid": {uid}, "gid": {gid}, "user": {_quoted(user)}, "group": {_quoted(group)}'
+    if extra.xattrs_digest:
+        line += f', "xattrs": "{XATTRS}{extra.xattrs_digest.hex()}"'
+    return line
+
+
+def said(error: OSError | ValueError) -> str:
+    """Return what the system says of an error, without the file name that it may hold.
+
+    Raises:
+        SystemFailed: it says nothing about the file: there are no more descriptors, or no more memory.
+
+    """
+    if failed := exhausted(error):
+        raise failed from None
+    text = error.strerror if isinstance(error, OSError) else "no file here can have this name"
+    return text or type(error).__name__
+
+
+def time_text(ns: int) -> str:
+    """Return nanoseconds since 1970 as text (RFC 3339, UTC): JSON's numbers lose the last digits in many programs."""
+    seconds, rest = divmod(ns, SECOND)
+    return f"{(EPOCH + timedelta(seconds=seconds)).isoformat()}.{rest:09d}Z"
+
+
+def _moment_text(seconds: float) -> str:
+    return f"{(EPOCH + timedelta(seconds=seconds)).isoformat(timespec='milliseconds')}Z"

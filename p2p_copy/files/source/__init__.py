@@ -1,0 +1,1 @@
+"""What a sender reads: the walk, the files, and what is remembered of them."""

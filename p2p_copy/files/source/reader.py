@@ -1,0 +1,289 @@
+"""The bytes of one file, if it is still the file that was named.
+
+A file is read only while it is what the walk has seen: the same size and time, before the first byte and after the
+last, and the file that lies where the walk has found it (`found_again`). A small one is looked at after the last byte
+only: nothing was passed on before.
+
+Where the system tells of holes, those of a large file are not read.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.errors import exhausted
+from p2p_copy.files.source.same_file import is_same
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.digest import leaf_digest, zero_leaf
+from p2p_copy.protocol.messages import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from p2p_copy.files.source.found import Found
+
+
+OPEN: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe may have taken the file's place
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+
+OPEN_NO_LINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
+
+_BLOCK: Final = 512
+"""Bytes in which systems count what a file takes on the disk, whatever its blocks are (POSIX)."""
+
+_REASONS: Final = {
+    errno.ENOENT: Reason.VANISHED,
+    errno.ENOTDIR: Reason.VANISHED,
+    errno.ESTALE: Reason.VANISHED,
+    errno.ELOOP: Reason.TOO_DEEP,
+    errno.ENAMETOOLONG: Reason.TOO_DEEP,
+}
+"""What a system error means; every other one means that something cannot be read."""
+
+
+class SourceFailed(Exception):
+    """A file cannot be sent whole; `reason` says why."""
+
+    def __init__(self, reason: Reason) -> None:
+        super().__init__(reason.name)
+        self.reason = reason
+
+
+def reason_of(error: OSError | ValueError) -> Reason:
+    """Return why something is not sent if the system says this.
+
+    Raises:
+        SystemFailed: it says nothing about this one thing: there are no more descriptors, or no more memory.
+
+    """
+    if failed := exhausted(error):
+        raise failed from None
+    if isinstance(error, ValueError):  # no path of any system: it holds a NUL
+        return Reason.NAME
+    return _REASONS.get(error.errno or 0, Reason.UNREADABLE)
+
+
+def open_itself(found: Found) -> int:
+    """Open a file or directory that the walk has found, to ask what it is like.
+
+    Raises:
+        OSError: it is gone.
+        SystemFailed: this process can open no more files.
+
+    """
+    fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
+    try:
+        if not is_same(found, os.fstat(fd)):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def open_source(found: Found) -> SourceFile:
+    """Open a file that the walk has found; use it as a context manager.
+
+    Raises:
+        SourceFailed: it is gone, it cannot be read, or it is not what the walk has seen.
+        SystemFailed: this process can open no more files.
+
+    """
+    try:
+        fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
+    except OSError as error:
+        raise _not_opened(error) from None
+    source = SourceFile(fd, found)
+    try:
+        if not is_same(found, source.check()):
+            raise SourceFailed(Reason.CHANGED)
+        if hasattr(os, "posix_fadvise"):
+            with suppress(OSError):  # it is only a hint
+                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+    except BaseException:
+        source.close()
+        raise
+    return source
+
+
+def read_whole(found: Found) -> bytes:
+    """Return all of a small file that the walk has found, with few system calls, and few calls between them.
+
+    Raises:
+        SourceFailed: it is gone, it cannot be read, or it is not what the walk has seen.
+        SystemFailed: this process can open no more files.
+
+    """
+    size = found.entry.size
+    try:
+        fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
+    except OSError as error:
+        raise _not_opened(error) from None
+    try:
+        data = os.read(fd, size + 1)
+        if len(data) < size:
+            data += _read(fd, size - len(data), probe=True)
+        status = os.fstat(fd)
+        if len(data) != size or not _is_as_found(found, status) or not is_same(found, status):
+            raise SourceFailed(Reason.CHANGED)
+    except OSError as error:
+        raise _unreadable(error) from None
+    finally:
+        os.close(fd)
+    return data
+
+
+def _is_as_found(found: Found, status: os.stat_result) -> bool:
+    """Return whether size and time of an open file are what the walk has seen."""
+    return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == found.identity[2:]
+
+
+def _not_opened(error: OSError) -> SourceFailed:
+    if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link or a socket took its place
+        return SourceFailed(Reason.CHANGED)
+    return SourceFailed(reason_of(error))
+
+
+def _unreadable(error: OSError) -> SourceFailed:
+    """Return what it means that an open file cannot be read."""
+    if failed := exhausted(error):
+        raise failed from None
+    return SourceFailed(Reason.UNREADABLE)
+
+
+def _read(fd: int, size: int, *, probe: bool) -> bytes:
+    """Read so many bytes, or fewer up to the end of the file; with `probe` one more if there is one."""
+    try:
+        data = os.read(fd, size + probe)
+        while 0 < len(data) < size:
+            more = os.read(fd, size + probe - len(data))
+            if not more:
+                break
+            data += more
+    except OSError as error:
+        raise _unreadable(error) from None
+    return data
+
+
+class SourceFile:
+    """A file that is being read; made by `open_source`."""
+
+    __slots__ = ("_fd", "_found", "_has_holes", "_size")
+
+    def __init__(self, fd: int, found: Found) -> None:
+        self._fd = fd
+        self._has_holes = False
+        self._found = found
+        self._size = found.entry.size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def leaf(self, number: int) -> bytes:
+        """Return the digest of one full segment.
+
+        Raises:
+            SourceFailed: it cannot be read, or the file is shorter than it was.
+
+        """
+        at = number * limits.SEGMENT
+        data, _ = self._extent(at)
+        if data >= at + limits.SEGMENT:
+            return zero_leaf(limits.SEGMENT)
+        self._seek(at)
+        segment = _read(self._fd, limits.SEGMENT, probe=False)
+        if len(segment) < limits.SEGMENT:
+            raise SourceFailed(Reason.CHANGED)
+        return leaf_digest(segment)
+
+    def read_pieces(self, size: Callable[[], int], offset: int = 0) -> Iterator[bytes | int]:
+        """Yield the file from `offset` on, once: chunks of as many bytes as `size` says, or fewer, and holes.
+
+        A number stands for a hole of so many zero bytes. The last piece comes only when it is certain that the file is
+        still what the walk has seen.
+
+        Raises:
+            SourceFailed: it became shorter or longer or was written to, or it cannot be read.
+
+        """
+        at = offset
+        while at < self._size:
+            data, end = self._extent(at)
+            while at < data:
+                count = min(data - at, limits.MAX_RECORD_HOLES)
+                at += count
+                if at == self._size:
+                    self.check()
+                yield count
+            self._seek(at)
+            while at < end:
+                count = min(size(), end - at)
+                at += count
+                chunk = _read(self._fd, count, probe=at == self._size)
+                if len(chunk) != count:
+                    raise SourceFailed(Reason.CHANGED)
+                if at == self._size:
+                    self.check()
+                yield chunk
+        if offset == self._size:
+            self._seek(offset)
+            if _read(self._fd, 0, probe=True):
+                raise SourceFailed(Reason.CHANGED)
+            self.check()
+
+    def _extent(self, at: int) -> tuple[int, int]:
+        """Return where the data begin that are next from `at` on, and where they end."""
+        if not self._has_holes:
+            return at, self._size
+        try:
+            data = os.lseek(self._fd, at, os.SEEK_DATA)
+            end = os.lseek(self._fd, data, os.SEEK_HOLE)
+        except OSError as error:
+            # Nothing but a hole is left; or this file system does not tell.
+            return (self._size, self._size) if error.errno == errno.ENXIO else (at, self._size)
+        return min(data, self._size), min(end, self._size)
+
+    def _seek(self, at: int) -> None:
+        try:
+            os.lseek(self._fd, at, os.SEEK_SET)
+        except OSError as error:
+            raise _unreadable(error) from None
+
+    def check(self) -> os.stat_result:
+        """Find out whether the file is still as the walk has seen it, and return what the system says of it.
+
+        Raises:
+            SourceFailed: it is not.
+
+        """
+        try:
+            status = os.fstat(self._fd)
+        except OSError as error:
+            raise _unreadable(error) from None
+        if not _is_as_found(self._found, status):
+            raise SourceFailed(Reason.CHANGED)
+        if hasattr(os, "SEEK_DATA"):  # not on Windows
+            self._has_holes = status.st_blocks * _BLOCK < self._size
+        return status
+
+    def close(self) -> None:
+        """Close the file; may be called again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)

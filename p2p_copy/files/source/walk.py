@@ -1,0 +1,317 @@
+"""What a sender names: a walk through the trees that the user named.
+
+Rules
+1. The walk streams: it holds an open directory for each level, with the names in it that it has passed, to
+   notice those that a receiver would take for one.
+2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Links.SKIP` is silent. A process
+   that can open no more files raises `SystemFailed`: that says nothing about what it was to open.
+3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Links.COPY`.
+4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
+5. A directory is entered only if it lies where the walk has found it, with no link on the way (`found_again`). Files
+   are left to `reading`.
+6. What p2p-copy itself keeps in a tree is not named (`own`): states silently, unfinished files told as `Reason.OWN`
+   without a path, and of the output directory of this transfer that it is one (`Reason.ITSELF`).
+7. What the user's patterns leave out is neither opened nor entered, and told once: `Reason.EXCLUDED`, without a path.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.files.directory import is_link
+from p2p_copy.files.selection import EVERYTHING, Selection
+from p2p_copy.files.source.found import Found, identity_of
+from p2p_copy.files.source.own_files import NOTHING_OWN, Own, OwnHere, is_unfinished
+from p2p_copy.files.source.reader import OPEN, SourceFailed, SourceFile, open_source, read_whole, reason_of
+from p2p_copy.files.source.same_file import is_same
+from p2p_copy.files.state.store import is_state_file
+from p2p_copy.options import Links
+from p2p_copy.protocol import limits, names
+from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
+from p2p_copy.protocol.seen_names import SeenNames
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator, Sequence
+
+
+__all__ = [
+    "UNFINISHED",
+    "Found",
+    "SourceFailed",
+    "SourceFile",
+    "open_source",
+    "own_name",
+    "read_whole",
+    "walk",
+]
+
+BY_HANDLE = os.scandir in os.supports_fd
+"""Whether names are looked at relative to the open directory that lists them; Windows has paths only."""
+
+_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
+
+_MODE: Final = 0o755 if sys.platform == "win32" else 0o777
+"""Permission bits worth sending: Windows makes them up, and lets everybody write."""
+
+_MOST_TIME: Final = 2**63 - 1
+
+_EXCLUDED: Final = Omitted("", Reason.EXCLUDED)
+UNFINISHED: Final = Omitted("", Reason.OWN)
+
+
+def walk(
+    paths: Sequence[str],
+    *,
+    links: Links,
+    portable_names: bool,
+    selection: Selection = EVERYTHING,
+    own: Own = NOTHING_OWN,
+) -> Generator[Found | Omitted, None, None]:
+    """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
+
+    What is named is known by its last component, a link by its own name; "." and ".." by the directory's real
+    name. `Omitted.path` starts there, too: it is for both sides' users, and holds no path of this machine.
+    """
+    with own.looked_up() as own_here:
+        tree = _Walk(links, selection, own_here, portable=portable_names)
+        for path in paths:
+            found = tree.named(path)
+            if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
+                yield from tree.directory(found, found.entry.name)
+            else:
+                yield found
+
+
+class _Place:
+    """A directory that is being listed; both paths end in a separator.
+
+    Attributes:
+        relative: its path for messages.
+        room: bytes that a name may have in here for its path to fit into a manifest.
+        seen: the names in here that were passed.
+
+    """
+
+    __slots__ = ("directory", "path", "relative", "room", "seen")
+
+    def __init__(self, directory: Found, relative: str, seen: SeenNames) -> None:
+        self.directory = directory
+        self.seen = seen
+        self.path = os.path.join(directory.path, "")
+        self.relative = f"{relative}/"
+        self.room = limits.MAX_PATH - len(self.relative.encode())
+
+
+class _Walk:
+    """The rules of one walk."""
+
+    def __init__(self, links: Links, selection: Selection, own: OwnHere, *, portable: bool) -> None:
+        self._links = links
+        self._own = own
+        self._selection = selection
+        self._portable = portable
+        self._key = os.urandom(16)
+        self._top_names = SeenNames(self._key)
+        self._open_names = 0  # at the top, and in the directories that are being listed
+
+    def named(self, path: str) -> Found | Omitted:
+        """Look at one path as the user gave it."""
+        name = ""
+        try:
+            name = own_name(path)
+            if not name:
+                return Omitted(escape(path), Reason.NAME)  # a file system's root has none
+            status = os.stat(path)
+            if self._own.is_state(path):
+                return Omitted(escape(name), Reason.OWN)
+        except (OSError, ValueError) as error:
+            return Omitted(escape(name or path), reason_of(error))
+        if self._is_excluded(name, status):
+            return _EXCLUDED
+        if stat.S_ISDIR(status.st_mode) and (
+            self._own.is_output(path) or self._own.is_copy_of_itself(path, name)
+        ):
+            return _omitted(name, Reason.ITSELF, status)
+        entry = self._entry(name, None, status)
+        if isinstance(entry, Reason):
+            return _omitted(name, entry, status)
+        if not self._top_names.add(self._collision_key(name)):
+            return _omitted(name, Reason.EXISTS, status)
+        if self._open_names == limits.MAX_OPEN_NAMES:
+            return _omitted(name, Reason.TOO_MUCH, status)
+        self._open_names += 1
+        return Found(entry, path, None, status, followed=True)
+
+    def directory(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
+        """Yield a directory and all that lies in it, or nothing if it is wanted only for what is not there.
+
+        `relative` is its path for messages.
+        """
+        waits = not self._selection.everything and not self._selection.takes(relative, directory=True)
+        if not waits:
+            yield directory
+        for found in self._inside(directory, relative):
+            if waits and isinstance(found, Found):
+                waits = False
+                yield directory
+                if _is_pruned(directory):
+                    return
+            yield found
+
+    def _inside(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
+        if _is_pruned(directory):
+            return
+        place = _Place(directory, relative, SeenNames(self._key))
+        above = self._open_names
+        try:
+            with _listing(directory) as entries:
+                states = self._own.has_states(directory)
+                for listed in entries:
+                    if states and is_state_file(listed.name):
+                        continue
+                    found = self._look(listed, place)
+                    if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
+                        yield from self.directory(found, place.relative + found.entry.name)
+                    elif found is not None:
+                        yield found
+                    if _is_pruned(directory):
+                        return
+        except SourceFailed as failure:
+            yield Omitted(escape(relative), failure.reason, directory=True)
+        except OSError as error:
+            yield Omitted(escape(relative), reason_of(error), directory=True)
+        finally:
+            self._open_names = above
+
+    def _look(self, listed: os.DirEntry[str], place: _Place) -> Found | Omitted | None:
+        """Decide about one name in a directory; None leaves it out silently."""
+        name = listed.name
+        if is_unfinished(name):
+            return UNFINISHED
+        path = place.path + name
+        target = ""
+        followed = False
+        try:
+            status = listed.stat(follow_symlinks=False) if BY_HANDLE else os.lstat(path)
+            if is_link(status):
+                if self._links is Links.SKIP:
+                    return None
+                if self._links is Links.COPY:
+                    status = os.stat(path)
+                    followed = True
+                else:
+                    target = os.readlink(path).replace(os.sep, "/")
+        except OSError as error:
+            if self._is_excluded(place.relative + name, None):
+                return _EXCLUDED
+            return Omitted(escape(place.relative + name), reason_of(error))
+        if self._is_excluded(place.relative + name, status):
+            return _EXCLUDED
+        if stat.S_ISDIR(status.st_mode) and self._own.is_output(path):
+            return _omitted(place.relative + name, Reason.ITSELF, status)
+        entry = self._entry(name, place.directory, status, target)
+        if isinstance(entry, Reason):
+            return _omitted(place.relative + name, entry, status)
+        if place.room < limits.MAX_NAME and len(name.encode()) > place.room:
+            return _omitted(place.relative + name, Reason.TOO_DEEP, status)
+        # Names of this system differ by themselves; portable ones may not.
+        if self._portable and not place.seen.add(self._collision_key(name)):
+            return _omitted(place.relative + name, Reason.NAME, status)
+        if self._open_names == limits.MAX_OPEN_NAMES:
+            return _omitted(place.relative + name, Reason.TOO_MUCH, status)
+        self._open_names += 1
+        return Found(entry, path, place.directory, status, followed=followed)
+
+    def _is_excluded(self, path: str, status: os.stat_result | None) -> bool:
+        """Return whether the user's patterns leave something out, of which this is known."""
+        selection = self._selection
+        if selection.everything:
+            return False
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            return not selection.leads(path)
+        return not selection.takes(path)
+
+    def _collision_key(self, name: str) -> str:
+        return names.collision_key(name, portable=self._portable)
+
+    def _entry(
+        self, name: str, directory: Found | None, status: os.stat_result, target: str = ""
+    ) -> Entry | Reason:
+        """Return the manifest's words, or why there are none."""
+        kind = Kind.LINK if target else _KINDS.get(stat.S_IFMT(status.st_mode))
+        depth = directory.entry.depth + 1 if directory is not None else 0
+        if kind is None:
+            return Reason.SPECIAL
+        if names.refusal(name, portable=self._portable):
+            return Reason.NAME
+        if depth >= limits.MAX_DEPTH:
+            return Reason.TOO_DEEP
+        if kind is Kind.LINK and names.link_target_refusal(target, depth, portable=self._portable):
+            return Reason.LINK_OUTSIDE
+        if kind is Kind.DIRECTORY and _lies_in_itself(status, directory):
+            return Reason.TOO_DEEP
+        mtime_ns = status.st_mtime_ns
+        if not -_MOST_TIME <= mtime_ns <= _MOST_TIME:
+            mtime_ns = _MOST_TIME if mtime_ns > 0 else -_MOST_TIME
+        size = status.st_size if kind is Kind.FILE else 0
+        return Entry(kind, depth, name, status.st_mode & _MODE, mtime_ns, size, target)
+
+
+def _omitted(path: str, reason: Reason, status: os.stat_result) -> Omitted:
+    return Omitted(escape(path), reason, stat.S_ISDIR(status.st_mode))
+
+
+def own_name(path: str) -> str:
+    """Return the name under which a named path is sent; empty for a root."""
+    name = os.path.basename(path.rstrip(os.sep + (os.altsep or "")))
+    if path and name in {"", os.curdir, os.pardir}:
+        name = os.path.basename(os.path.realpath(path))
+    return name
+
+
+@contextmanager
+def _listing(directory: Found) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """Read a directory's names as they are asked for.
+
+    Raises:
+        SourceFailed: it is not where it was found.
+
+    """
+    if not BY_HANDLE:
+        with os.scandir(directory.path) as entries:
+            yield entries
+        return
+    fd = os.open(directory.path, OPEN | getattr(os, "O_DIRECTORY", 0))
+    try:
+        # What the user named is taken as it is: an automounter may have put another directory there by now.
+        status = os.fstat(fd)
+        if directory.parent is not None and not is_same(directory, status):
+            raise SourceFailed(Reason.CHANGED)
+        directory.identity = identity_of(status)  # its number is nobody else's as long as it is open
+        with os.scandir(fd) as entries:
+            yield entries
+    finally:
+        os.close(fd)  # only now: the entries look at their files relative to it
+
+
+def _is_pruned(directory: Found | None) -> bool:
+    while directory is not None:
+        if directory.pruned:
+            return True
+        directory = directory.parent
+    return False
+
+
+def _lies_in_itself(status: os.stat_result, above: Found | None) -> bool:
+    """Return whether a directory is one of those that lead to it: by a link, or by a mount."""
+    here = (status.st_dev, status.st_ino)
+    while above is not None:
+        if above.identity[:2] == here:
+            return True
+        above = above.parent
+    return False

@@ -1,0 +1,1 @@
+"""What is remembered between two runs: one private state for each transfer, and its journal."""

@@ -1,0 +1,464 @@
+"""The private directory with what is remembered of each transfer that was cut: one state each.
+
+A state consists of files whose names are its id and an ending: facts (JSON, which may hold secrets), a journal, and a
+lock, which the system releases when the process that holds it dies. All are for their owner alone.
+
+An id is a keyed hash of what tells the transfer from others, its code included. The key is random and lies in the same
+directory, for its owner alone: whoever only sees an id, in a listing or on a terminal, cannot test guesses of the code.
+
+Two processes are kept from the same state by the lock, where the file system has locks. Where it has none, the worst
+that they can do to each other is work: facts are replaced as a whole, and a journal that is broken is thrown away.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import sys
+import time
+from contextlib import suppress
+from enum import Enum
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Final
+
+from p2p_copy.files import limits
+from p2p_copy.files.home import user_place
+from p2p_copy.files.state import database
+from p2p_copy.files.state.facts import are_sound
+from p2p_copy.files.state.journal import Journal
+from p2p_copy.options import STATE_VARIABLE
+
+if TYPE_CHECKING:
+    from types import TracebackType
+    from typing import Self
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_ID: Final = re.compile(r"[0-9a-f]{32}")
+_ID_SIZE: Final = 16
+
+_FACTS: Final = ".json"
+_NEW_FACTS: Final = ".json.new"
+_JOURNAL: Final = ".journal"
+_LOCK: Final = ".lock"
+
+_KEY: Final = "p2p-copy.key"
+_KEY_SIZE: Final = 32
+_KEY_TRIES: Final = 8
+"""Reads of the key before giving up: each time another process may have removed it, or made one first."""
+
+_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+_HELD: Final = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK))
+"""What systems answer when somebody else has the lock; everything else means that there are none."""
+
+
+_OF_A_STATE: Final = re.compile(rf"[0-9a-f]{{32}}\..*|{re.escape(_KEY)}(\.[0-9a-f]+\.new)?")
+
+
+class Access(Enum):
+    """What other users may do in a directory with states."""
+
+    NONE = 0
+    LIST = 1
+    WRITE = 2
+
+
+class StateBusy(Exception):
+    """Another process is at work with this state."""
+
+
+def default_directory() -> str:
+    """Return where states lie for this user, empty if there is no such place; nothing is created."""
+    if sys.platform == "win32":
+        base = user_place("LOCALAPPDATA", "AppData", "Local")
+    else:
+        base = user_place("XDG_STATE_HOME", ".local", "state")
+    return os.path.join(base, "p2p-copy") if base else ""
+
+
+def known_directories(state: State | None) -> tuple[str, ...]:
+    """Return where states may lie: that of this transfer, and those of others. They need not exist."""
+    own = state.directory if state is not None else None
+    return tuple(filter(None, (own, os.environ.get(STATE_VARIABLE), default_directory())))
+
+
+def is_state_file(name: str) -> bool:
+    """Return whether a file of this name belongs to a state, if it lies in a directory with states."""
+    return _OF_A_STATE.fullmatch(name) is not None
+
+
+def access_of_others(directory: str) -> Access:
+    """Return what others may do in a directory with states; nothing if it is not there yet: we make it private.
+
+    Its owner may do everything. Windows says no such thing in modes, and keeps users' directories apart by default.
+    """
+    if sys.platform == "win32":
+        return Access.NONE
+    try:
+        there = os.stat(directory)
+    except OSError:
+        return Access.NONE
+    if there.st_uid not in (0, os.geteuid()) or there.st_mode & 0o022:
+        return Access.WRITE
+    return Access.LIST if there.st_mode & 0o044 else Access.NONE
+
+
+class State:
+    """What is remembered of one transfer, ours until it is closed or removed; made by `States`.
+
+    Attributes:
+        id: 32 hexadecimal digits.
+        facts: whatever JSON can say, small; `save` writes it.
+        journal: of the transfer's entries.
+
+    """
+
+    __slots__ = ("_base", "_lock", "facts", "id", "journal")
+
+    def __init__(self, base: str, lock: _Lock, facts: dict[str, Any]) -> None:
+        self.id = os.path.basename(base)
+        self.facts = facts
+        self.journal = Journal(base + _JOURNAL)
+        self._base = base
+        self._lock: _Lock | None = lock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def directory(self) -> str:
+        """Where it lies."""
+        return os.path.dirname(self._base)
+
+    def save(self) -> None:
+        """Write the facts, so that there are at any time either the old ones or the new ones.
+
+        After `close` and `remove` nothing is written: the state may be somebody else's.
+
+        Raises:
+            OSError: they cannot be written; the old ones are still there.
+            TypeError, ValueError: they are nothing that JSON can say, or too long.
+
+        """
+        if self._lock is not None:
+            _write_facts(self._base, _encode(self.facts))
+
+    def remove(self) -> None:
+        """Delete the state and let go of it. Never fails; may be called again, and after `close`, which leaves it."""
+        lock, self._lock = self._lock, None
+        self.journal.remove() if lock is not None else self.journal.close()
+        if lock is not None:
+            _remove(self._base)
+            lock.remove()
+
+    def close(self) -> None:
+        """Commit the journal, close it, and let go of the state. Never fails; may be called again."""
+        lock, self._lock = self._lock, None
+        self.journal.close()
+        if lock is not None:
+            lock.release()
+
+
+class States:
+    """All states in one directory, which is created when it is first needed.
+
+    Args:
+        directory: its path; parents that are missing are created, too. Empty: there are no states, and none is made.
+
+    Attributes:
+        directory: its absolute path, or empty.
+        unreadable: ids of the states that `all` has passed over when it was called last.
+
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = os.path.abspath(directory) if os.fspath(directory) else ""
+        self._key = b""  # once it is known
+        self.unreadable: list[str] = []
+
+    def id_of(self, what: bytes) -> str:
+        """Return the id of the state of a transfer that these bytes tell from all others.
+
+        It is the same each time, and tells nothing of them to anybody who has not read the key. The directory and the
+        key are created if they are missing.
+
+        Raises:
+            OSError: the directory cannot be created, or there is no key and none can be written.
+
+        """
+        if not self._key:
+            self._prepare()
+            self._key = _key_in(self.directory)
+        return blake2b(what, key=self._key, digest_size=_ID_SIZE).hexdigest()
+
+    def open(self, id: str) -> State | None:  # noqa: A002
+        """Return the state with this id. None if there is none, or none that can be read: what is left is removed.
+
+        Raises:
+            ValueError: this is no id.
+            StateBusy: another process has it, or another `State` of this one.
+            OSError: the directory cannot be used.
+
+        """
+        base = self._base(id)
+        if not self.directory or not os.path.lexists(base + _FACTS):
+            return None
+        lock = _Lock(base + _LOCK)
+        try:
+            facts = _read_facts(base)
+            if facts is not None:
+                return State(base, lock, facts)
+            _remove(base)
+        except BaseException:
+            lock.release()
+            raise
+        lock.remove()
+        return None
+
+    def create(self, id: str, facts: dict[str, Any]) -> State:  # noqa: A002
+        """Return a new state, in place of one that has this id.
+
+        Raises:
+            ValueError: this is no id, or the facts are too long.
+            TypeError: the facts are nothing that JSON can say.
+            StateBusy: another process has it, or another `State` of this one.
+            OSError: the directory cannot be created, or nothing can be written there.
+
+        """
+        base = self._base(id)
+        data = _encode(facts)
+        self._prepare()
+        lock = _Lock(base + _LOCK)
+        try:
+            _remove(base)
+            _write_facts(base, data)
+            return State(base, lock, facts)
+        except BaseException:
+            lock.remove()
+            raise
+
+    def all(self) -> list[tuple[str, dict[str, Any], bool]]:
+        """Return id, facts and whether it is busy, of each state that can be read; what changed last comes first."""
+        try:
+            names = os.listdir(self.directory) if self.directory else []
+        except OSError:
+            return []
+        found = []
+        self.unreadable = []
+        for name in names:
+            id, ending = os.path.splitext(name)  # noqa: A001
+            if ending == _FACTS and _ID.fullmatch(id):
+                base = os.path.join(self.directory, id)
+                facts = _read_facts(base)
+                if facts is not None:
+                    found.append((_changed(base), id, facts, _is_held(base + _LOCK)))
+                else:
+                    self.unreadable.append(id)
+        found.sort(key=lambda state: state[:2], reverse=True)
+        return [(id, facts, busy) for _, id, facts, busy in found]  # noqa: A001
+
+    def _prepare(self) -> None:
+        if not self.directory:
+            raise FileNotFoundError(errno.ENOENT, "this user has no home directory with an absolute path")
+        is_new = _make_directory(self.directory)
+        if is_new and access_of_others(self.directory) is Access.WRITE:  # some mounts give all files one mode
+            with suppress(OSError):
+                os.rmdir(self.directory)
+            raise PermissionError(
+                errno.EPERM, "other users may write into what is made there", self.directory
+            )
+
+    def _base(self, id: str) -> str:  # noqa: A002
+        if not _ID.fullmatch(id):  # it becomes part of file names
+            raise ValueError("The id of a state has 32 hexadecimal digits.")
+        return os.path.join(self.directory, id)
+
+
+class _Lock:
+    """A lock that is held; made by asking for it."""
+
+    __slots__ = ("_fd", "_path")
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        for _ in range(limits.STATE_LOCK_TRIES):
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+            if _take(self._fd, shared=False):
+                if self._is_there():
+                    return
+                os.close(self._fd)  # who had it before us has removed the file
+            else:
+                os.close(self._fd)
+                time.sleep(limits.STATE_LOCK_PAUSE)  # it may be somebody who only looks
+        raise StateBusy("Another process is at work with the same transfer.")
+
+    def _is_there(self) -> bool:
+        if sys.platform == "win32":
+            return True  # nobody can remove an open file
+        try:
+            return os.path.samestat(os.fstat(self._fd), os.lstat(self._path))
+        except FileNotFoundError:
+            return False
+
+    def release(self) -> None:
+        os.close(self._fd)
+
+    def remove(self) -> None:
+        if sys.platform == "win32":
+            self.release()
+        with suppress(OSError):
+            os.unlink(self._path)
+        if sys.platform != "win32":  # nobody comes between the two
+            self.release()
+
+
+def _take(fd: int, *, shared: bool) -> bool:
+    """Lock a file, until it is closed, and return whether we could; where there are no locks, we could."""
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _HELD
+    return True
+
+
+def _is_held(path: str) -> bool:
+    try:
+        fd = os.open(path, os.O_RDWR | _FLAGS)
+    except OSError:
+        return False
+    try:
+        return not _take(fd, shared=True)
+    finally:
+        os.close(fd)
+
+
+def _make_directory(path: str) -> bool:
+    """Make a directory for its owner alone, with those above it; return whether it was missing."""
+    if os.path.isdir(path):
+        return False
+    parent = os.path.dirname(path)
+    if parent != path:
+        _make_directory(parent)
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path) from None
+        return False
+    return True
+
+
+def _key_in(directory: str) -> bytes:
+    """Return the key of a directory, which is made if there is none, or none that is whole."""
+    path = os.path.join(directory, _KEY)
+    for _ in range(_KEY_TRIES):
+        try:
+            fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _FLAGS)
+        except FileNotFoundError:
+            _make_key(path)
+            continue
+        with open(fd, "rb") as file:
+            key = file.read(_KEY_SIZE + 1)
+        if len(key) == _KEY_SIZE:
+            return key
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+    raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), path)
+
+
+def _make_key(path: str) -> None:
+    """Put a new key there, whole and on the disk, unless another process is first."""
+    new = f"{path}.{os.urandom(8).hex()}.new"
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        with open(fd, "wb") as file:
+            file.write(os.urandom(_KEY_SIZE))
+            file.flush()
+            os.fsync(fd)
+        try:
+            os.link(new, path)
+        except FileExistsError:
+            pass
+        except (OSError, AttributeError):  # without hard links the last one of several processes wins
+            os.replace(new, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(new)
+    _flush_directory(os.path.dirname(path))
+
+
+def _read_facts(base: str) -> dict[str, Any] | None:
+    try:
+        fd = os.open(base + _FACTS, os.O_RDONLY | _FLAGS)
+        with open(fd, "rb") as file:
+            data = file.read(limits.STATE_FACTS + 1)
+        facts = json.loads(data) if len(data) <= limits.STATE_FACTS else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return facts if isinstance(facts, dict) and are_sound(facts) else None
+
+
+def _encode(facts: dict[str, Any]) -> bytes:
+    data = json.dumps(facts, indent=1).encode()
+    if len(data) > limits.STATE_FACTS:
+        raise ValueError("The facts about a transfer are too long.")
+    return data
+
+
+def _write_facts(base: str, data: bytes) -> None:
+    new = base + _NEW_FACTS
+    with suppress(FileNotFoundError):
+        os.unlink(new)  # from a process that was killed
+    try:
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        with open(fd, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(fd)  # some file systems would keep the name and lose the contents in a power cut
+        os.replace(new, base + _FACTS)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(new)
+        raise
+    _flush_directory(os.path.dirname(base))
+
+
+def _flush_directory(path: str) -> None:
+    if sys.platform != "win32":
+        with suppress(OSError):
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+
+
+def _remove(base: str) -> None:
+    """Delete all but the lock; the facts first, without which there is no state."""
+    for ending in (_FACTS, _NEW_FACTS):
+        with suppress(OSError):
+            os.unlink(base + ending)
+    database.delete(base + _JOURNAL)
+
+
+def _changed(base: str) -> float:
+    """Return when something of a state was last written."""
+    newest = 0.0
+    for ending in (_FACTS, _JOURNAL, _JOURNAL + "-wal"):
+        with suppress(OSError):
+            newest = max(newest, os.stat(base + ending).st_mtime)
+    return newest

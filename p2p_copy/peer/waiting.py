@@ -1,0 +1,260 @@
+"""Waiting for the other side in a room, at whichever relay the address leads to by now.
+
+A client that waits dials again now and then, under the same claim. Behind a balancer, after a relay came back or after
+a change of DNS the other side comes to another relay than the one where this side began to wait, and nobody would know.
+
+Rules:
+1. The new connection is there before the old one is closed, and both count for a while: a relay that knows the old one
+   replaces it, another one may have no place. So there is no moment at which the other side finds nobody.
+2. Whichever connection is paired first is the one. The relay replaces no connection that is paired already.
+3. A new connection that fails changes nothing, and nobody is told.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import anyio
+import trio
+
+from p2p_copy.errors import NobodyCame, NotARelay, P2PCopyError, RelayLost, RelayRefused
+from p2p_copy.peer import limits
+from p2p_copy.peer.terms import binding
+from p2p_copy.protocol import limits as protocol_limits, rendezvous
+from p2p_copy.protocol.rendezvous import STILL_WAITING, CloseCode, Hello, Paired, Refusal, Refused, Welcome
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.link import LinkBroken, connect
+from p2p_copy.transport.timeouts import within
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from p2p_copy.observer import Observer
+    from p2p_copy.transport.link import Link, RelayAddress
+
+HINT: Final = "Check that both sides use the same relay and the same code."
+STOPPING: Final = "The relay is being stopped or restarted."
+
+_PASSES: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
+"""The last one from a sender that was started anew: it may still know the room of the code."""
+
+_End: TypeAlias = "P2PCopyError | LinkBroken | anyio.EndOfStream"
+
+
+@dataclass(eq=False)
+class _Place:
+    """One connection, from its first packet until the other side has come, or it was lost or left.
+
+    Attributes:
+        scope: cancels it.
+        link: there once it is connected.
+        welcome: the relay's terms, there once it has a place.
+        since: when that was.
+        paired: the other side has come.
+        end: why it waits no more.
+        over: set when it is needed no more.
+
+    """
+
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    link: Link | None = None
+    welcome: Welcome | None = None
+    since: float = math.inf
+    paired: bool = False
+    end: _End | None = None
+    over: trio.Event = field(default_factory=trio.Event)
+
+    def leave(self) -> None:
+        """Cut the connection, whatever it is at."""
+        if self.link is not None:
+            self.link.abort()  # does nothing if it was closed
+        self.over.set()
+        self.scope.cancel()
+
+    @property
+    def replaced(self) -> bool:
+        """The relay has let another connection of ours take its place."""
+        return isinstance(self.end, LinkBroken) and self.end.close_code == CloseCode.REPLACED
+
+
+class Wait:
+    """One side's wait for the other one: `seconds` in all from the first welcome on, however often it joins."""
+
+    def __init__(
+        self,
+        address: RelayAddress,
+        hello: Hello,
+        seconds: float,
+        observer: Observer,
+        ca_file: str | None = None,
+    ) -> None:
+        """Prepare to wait in the room of `hello`, with its role and claim."""
+        self._address = address
+        self._hello = hello
+        self._seconds = seconds
+        self._observer = observer
+        self._ca_file = ca_file
+        self._until = math.inf
+        self._told = False  # the observer knows all that it is told, which is told once
+        self._places: list[_Place] = []  # the older one first
+        self._news = trio.lowlevel.ParkingLot()
+
+    @asynccontextmanager
+    async def joined(self) -> AsyncIterator[tuple[Link, Welcome]]:
+        """Connect to the relay and wait for the other side; yield the link, and the relay's terms.
+
+        On a normal exit the link is closed politely; after an exception, which leaves as it is, it is cut.
+
+        Raises:
+            RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
+                no place at the relay.
+            NobodyCame: the time is over.
+            RelayLost, LinkBroken, EndOfStream: the place was lost.
+
+        """
+        failure: BaseException | None = None
+        self._places = []
+        async with trio.open_nursery() as nursery:
+            try:
+                place = await self._paired(nursery)
+                assert place.link is not None, "it is paired"
+                assert place.welcome is not None, "it is paired"
+                place.link.parts = _is_relays  # the rest comes from the other side from now on
+                yield place.link, place.welcome
+                await place.link.aclose()
+            except BaseException as error:
+                failure = error
+            for each in self._places:  # one may be paired without anybody knowing, and is shielded then
+                each.leave()
+            nursery.cancel_scope.cancel()
+        if failure is not None:
+            try:
+                raise failure
+            finally:
+                del failure  # or it would be part of its own traceback, a cycle
+
+    async def _paired(self, nursery: trio.Nursery) -> _Place:
+        """Return the place to which the other side has come; leave all others."""
+        if not self._told:
+            self._observer.connecting(str(self._address))
+        place = self._dial(nursery, self._hello)
+        while place.welcome is None and place.end is None:
+            await self._news.park()
+        if place.welcome is None:
+            assert place.end is not None, "it is one or the other"
+            raise place.end
+        self._tell(place.welcome)
+        again = _next_look(place.welcome)
+        while True:
+            if paired := next((place for place in self._places if place.paired), None):
+                for other in self._places:
+                    if other is not paired:
+                        other.leave()
+                return paired
+            now = trio.current_time()
+            if now >= self._until:
+                raise NobodyCame(
+                    f"The other side did not come to {self._address} within {round(self._seconds, 1):g} s. {HINT}"
+                )
+            place = self._settled(now)
+            alone = len(self._places) == 1
+            if alone and now >= again and place.welcome is not None:
+                features = (*self._hello.features, STILL_WAITING)
+                self._dial(nursery, replace(self._hello, features=features))
+                again = _next_look(place.welcome)
+                continue
+            look = again if alone else self._places[-1].since + limits.LOOK_SETTLED
+            with trio.move_on_at(min(self._until, look)):
+                await self._news.park()
+
+    def _tell(self, welcome: Welcome) -> None:
+        """Tell the observer, once, and begin to count the time."""
+        if self._told:
+            return
+        self._told = True
+        self._until = trio.current_time() + self._seconds
+        if welcome.notice:
+            self._observer.notice(f"The relay says: {welcome.notice}")
+        if terms := binding(welcome, self._seconds):
+            self._observer.notice(terms)
+        self._observer.waiting(str(self._address))
+
+    def _settled(self, now: float) -> _Place:
+        """Decide between an old place and a new one, if that can be decided; return the older one that is left."""
+        old, new = self._places[0], self._places[-1]
+        if old.end is not None and new.end is not None:
+            raise new.end if old.replaced else old.end
+        if new.end is not None:
+            self._places.remove(new)
+        elif new is not old and (new.since if old.end else new.since + limits.LOOK_SETTLED) <= now:
+            old.leave()
+            self._places.remove(old)
+        return self._places[0]
+
+    def _dial(self, nursery: trio.Nursery, hello: Hello) -> _Place:
+        place = _Place()
+        self._places.append(place)
+        nursery.start_soon(self._hold, place, hello)
+        return place
+
+    async def _hold(self, place: _Place, hello: Hello) -> None:
+        """Connect, have a place at the relay, and hold it until it is `over`."""
+        path = rendezvous.room_path(hello.room)
+        with place.scope:
+            try:
+                async with connect(self._address, path, ca_file=self._ca_file) as link:
+                    place.link = link
+                    place.welcome = await self._introduce(link, hello)
+                    place.since = trio.current_time()
+                    self._news.unpark()
+                    if not isinstance(await _hear_relay(link), Paired):
+                        raise NotARelay(f"{self._address} does not speak like a p2p-copy relay.")
+                    place.paired = True
+                    self._news.unpark()
+                    with trio.CancelScope(shield=True):  # last words need a link
+                        await place.over.wait()
+            except (P2PCopyError, LinkBroken, anyio.EndOfStream) as error:
+                place.end = error
+        self._news.unpark()
+
+    async def _introduce(self, link: Link, hello: Hello) -> Welcome:
+        """Say hello, and return the welcome. The relay has one time for both."""
+        with within(transport_limits.CONNECT_TIMEOUT):
+            await link.send(rendezvous.encode(hello))
+            answer = await _hear_relay(link)
+            if isinstance(answer, Welcome):
+                return answer
+        raise NotARelay(
+            f"{self._address} accepts connections, but does not welcome us as a p2p-copy relay would."
+        )
+
+
+def _next_look(welcome: Welcome) -> float:
+    """Return when to dial again: not when all others do who came at the same time."""
+    seconds = max(
+        protocol_limits.LOOK_AGAIN if welcome.again is None else welcome.again,
+        protocol_limits.LEAST_LOOK_AGAIN,
+    )
+    return trio.current_time() + seconds * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
+
+
+def _is_relays(text: str) -> bool:
+    return rendezvous.decode_movement(text) is not None
+
+
+async def _hear_relay(link: Link) -> Welcome | Paired:
+    text = await link.receive()
+    message = rendezvous.decode_answer(text)
+    if isinstance(message, Refused):
+        if message.code == Refusal.WAIT_OVER:
+            raise NobodyCame(f"The other side did not come in the time that the relay allows. {HINT}")
+        if message.code == Refusal.STOPPING:
+            raise RelayLost(STOPPING)
+        later = f" Try again in {message.retry_after} s." if message.retry_after else ""
+        passes = message.code in _PASSES
+        raise RelayRefused(f"The relay refused: {message.reason}{later}", passes=passes)
+    return message

@@ -1,0 +1,105 @@
+"""How much of the relay's processor one connection may take: little until it is paired, and in proportion afterwards.
+
+A read costs a relay some 0.2 ms whether it brings a byte or a mebibyte, and a frame or a TLS record costs some
+microseconds whether there is anything in it. So reads, frames and records are counted, content pays for the reads that
+bring it, and whoever is over the limit is read from a little later. Nothing is lost by that: meanwhile more comes into
+the kernel, and the next read brings it all at once.
+
+All connections that are not paired share one limit more, equally: a crowd of them must not take a processor together.
+What each may have at once (a client that arrives needs that) does not count for it, and each keeps one read and one
+frame per `limits.KEEPALIVE_INTERVAL`: with less, a client that waits among 24,000 would seem dead.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2p_copy.relay import limits
+from p2p_copy.relay.access.token_bucket import Bucket
+from p2p_copy.transport import limits as transport_limits
+
+if TYPE_CHECKING:
+    from p2p_copy.transport.tcp import TCPStream
+
+
+class Newcomers:
+    """The connections of one relay that are not paired.
+
+    Attributes:
+        count: how many there are.
+
+    """
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self.count = 0
+
+
+class Throttle:
+    """The limits of one connection. Close it when the connection is at its end."""
+
+    def __init__(self, newcomers: Newcomers, frames_per_second: int) -> None:
+        """Begin with one that is not paired; `frames_per_second` holds once it is, and 0 is no limit."""
+        now = trio.current_time()
+        self._stream: TCPStream | None = None
+        self._newcomers = newcomers
+        self._frames_per_second = frames_per_second
+        self._new = True
+        self._reads = Bucket(limits.EARLY_READS, limits.EARLY_READS_BURST, now)
+        self._frames = Bucket(limits.EARLY_FRAMES, limits.EARLY_FRAMES_BURST, now)
+        newcomers.count += 1
+
+    def limit(self, stream: TCPStream) -> None:
+        """Limit the reads of `stream` from now on."""
+        self._stream = stream
+        stream.most = limits.EARLY_READ
+        stream.pace = self.read
+
+    def pair(self) -> None:
+        """Lift the limits for those who are not paired."""
+        self._leave_newcomers()
+        now = trio.current_time()
+        self._reads = Bucket(limits.RELAY_READS, limits.RELAY_READS * limits.FRAME_BURST, now)
+        rate = self._frames_per_second or 1
+        self._frames = Bucket(rate, rate * limits.FRAME_BURST, now)
+        if self._stream is not None:
+            self._stream.most = transport_limits.RECEIVE_BUFFER
+
+    def close(self) -> None:
+        """Let go of the stream, and count no longer among those who are not paired."""
+        self._leave_newcomers()
+        if self._stream is not None:
+            self._stream.pace = None  # or each would keep the other one, a cycle
+            self._stream = None
+
+    def _leave_newcomers(self) -> None:
+        self._newcomers.count -= self._new
+        self._new = False
+
+    def read(self, size: int) -> float:
+        """Take note of a read of `size` bytes; return for how many seconds to put off the next one."""
+        if self._new:
+            self._reads.rate = self._share(limits.EARLY_READS, limits.EARLY_READS_TOTAL)
+            return _spent(self._reads, 1)
+        # A long read pays for short ones as well: one that brings a header comes before each that brings a payload.
+        return _spent(self._reads, 1 - size / limits.RELAY_FREE_READ)
+
+    def frames(self, count: int) -> float:
+        """Take note of so many frames or short records; return for how many seconds to read no more."""
+        if self._new:
+            self._frames.rate = self._share(limits.EARLY_FRAMES, limits.EARLY_FRAMES_TOTAL)
+        elif not self._frames_per_second:
+            return 0.0
+        return _spent(self._frames, count)
+
+    def _share(self, rate: float, total: float) -> float:
+        # However many they are, each is read from often enough for its pings and answers not to come too late.
+        return min(rate, max(total / self._newcomers.count, 1 / transport_limits.KEEPALIVE_INTERVAL))
+
+
+def _spent(bucket: Bucket, amount: float) -> float:
+    now = trio.current_time()
+    bucket.take(amount, now)
+    return bucket.seconds_until(0, now)

@@ -1,0 +1,1 @@
+"""The operator's side: status, orders, metrics, and the service manager."""

@@ -1,0 +1,314 @@
+"""The operator's door: health, status, metrics and orders, over plain HTTP on this machine only.
+
+Whoever reaches the address may give orders: it is a loopback port, or a unix socket that only the relay's own user
+can open. Rules:
+1. A request that a web page could have caused is refused: one with an `Origin`, one that a browser says to be of
+   another site's page, one with a body of a form's type, or one for another host than this one, which a name of the
+   page's own would be (DNS rebinding).
+2. One request a connection, `limits.ADMIN_TIMEOUT` seconds for it, `limits.ADMIN_BODY` bytes of a body.
+3. Nothing that happens here ends the relay, unless it is ordered.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import h11
+import trio
+
+from p2p_copy.errors import UsageError
+from p2p_copy.relay import limits
+from p2p_copy.relay.admin import metrics, settings
+from p2p_copy.relay.entry.http_upgrade import read_head, sentence_about
+from p2p_copy.relay.entry.listeners import UNIX_PREFIX, Tcp, Unix, listen
+from p2p_copy.relay.log import abuse, events
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.relay.log.redact import Size, place
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from p2p_copy.relay.entry.listeners import Place
+    from p2p_copy.relay.server import Relay
+    from p2p_copy.transport.tcp import TCPStream
+
+REQUESTS: Final = {
+    ("GET", "/healthz"): "200 while clients are served, 503 before and after that.",
+    ("GET", "/status"): "Version, counts, tasks, limits, the certificate's end, running transfers, as JSON.",
+    ("GET", "/metrics"): "The metrics in Prometheus' form; 501 without its library.",
+    ("POST", "/drain"): "Take no more clients, and stop when the last transfer is over: as SIGTERM.",
+    ("POST", "/reload"): "Read certificate and tokens again: as SIGHUP. 409 if something cannot be used.",
+    ("POST", "/end"): 'End one transfer: `{"id": 7}`. 404 if there is none with this id.',
+    ("POST", "/set"): 'Change one limit: `{"name": "rate-total", "value": 1048576}`.',
+}
+"""What can be asked, and what it means."""
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_JSON: Final = "application/json"
+_AUTHORITY: Final = re.compile(
+    r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>localhost)|(?P<ipv4>[0-9.]+))(?::(?P<port>[0-9]{0,5}))?",
+    re.ASCII | re.IGNORECASE,
+)
+"""Host and port as in an address (RFC 3986 section 3.2), of the hosts that may be this machine."""
+
+_OF_THIS_MACHINE: Final = frozenset({"same-origin", "none"})
+"""Values of `Sec-Fetch-Site`: a page of the admin address itself, and a person who types it."""
+
+
+def admin_place(address: str) -> Tcp | Unix:
+    """Return where `address` says to listen: `HOST:PORT` of the loopback, or `unix:/PATH`.
+
+    Raises:
+        UsageError: it says something else.
+
+    """
+    if address.startswith(UNIX_PREFIX + "/"):
+        return Unix(address.removeprefix(UNIX_PREFIX), limits.ADMIN_SOCKET_MODE)
+    host, port = _local(address.strip()) or ("", "")
+    if not host or not port or int(port) > transport_limits.MAX_PORT:
+        raise UsageError(
+            "The admin address is for this machine only: 127.0.0.1:PORT, [::1]:PORT, localhost:PORT or unix:/PATH. "
+            f"A PORT is a number up to {transport_limits.MAX_PORT}."
+        )
+    return Tcp(host, int(port))
+
+
+def _local(authority: str) -> tuple[str, str] | None:
+    """Return the host and the port of an authority, which may be empty; None if it is not this machine's."""
+    parts = _AUTHORITY.fullmatch(authority)
+    if parts is None:
+        return None
+    host, port = parts["ipv6"] or parts["name"] or parts["ipv4"], parts["port"] or ""
+    try:
+        is_local = (
+            bool(parts["name"])
+            or (ipaddress.IPv6Address(host) if parts["ipv6"] else ipaddress.IPv4Address(host)).is_loopback
+        )
+    except ValueError:
+        return None
+    return (host, port) if is_local else None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What is answered to a request."""
+
+    status: HTTPStatus
+    body: bytes
+    content_type: str = _TEXT
+
+
+def _sentence(status: HTTPStatus, sentence: str) -> Answer:
+    return Answer(status, f"{sentence}\n".encode())
+
+
+class Admin:
+    """The operator's door to one relay."""
+
+    def __init__(
+        self, relay: Relay, drain: Callable[[], None], reload: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """Give orders to `relay`; `drain` and `reload` are done as if a signal had come."""
+        self._relay = relay
+        self._drain = drain
+        self._reload = reload
+        self._present = 0
+
+    async def serve(
+        self, where: Place, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Answer requests until cancelled. Reports the address.
+
+        Raises:
+            CannotListen: the address cannot be had.
+
+        """
+        listeners = await listen([where])
+        try:
+            url = listeners[0].url(tls=False)
+            address = url if url.startswith(UNIX_PREFIX) else url.removeprefix("ws://")
+            events.ADMIN.log(address=address)
+            task_status.started(address)
+            await trio.serve_listeners(self._handle, listeners)
+        finally:
+            for listener in listeners:
+                await trio.aclose_forcefully(listener)
+
+    async def _handle(self, stream: TCPStream) -> None:
+        if self._present >= limits.ADMIN_CONNECTIONS:
+            return
+        self._present += 1
+        try:
+            with trio.move_on_after(limits.ADMIN_TIMEOUT):
+                await self._converse(stream)
+        except (OSError, trio.BrokenResourceError):
+            pass
+        except Exception as error:
+            events.BUG.log(where=place(error))
+        finally:
+            self._present -= 1
+
+    async def _converse(self, stream: TCPStream) -> None:
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
+        try:
+            request, body = await _read(stream, parser)
+            answer = await self._answer(request, body)
+        except h11.RemoteProtocolError as error:
+            answer = _sentence(HTTPStatus(error.error_status_hint), sentence_about(error))
+        except UsageError as error:
+            answer = _sentence(HTTPStatus.BAD_REQUEST, str(error))
+        if parser.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            return
+        headers = [
+            ("Content-Type", answer.content_type),
+            ("Content-Length", str(len(answer.body))),
+            ("Cache-Control", "no-store"),
+            ("X-Content-Type-Options", "nosniff"),
+            ("Connection", "close"),
+        ]
+        response = h11.Response(status_code=answer.status, reason=answer.status.phrase, headers=headers)
+        data = b"".join(
+            parser.send(event) or b"" for event in (response, h11.Data(data=answer.body), h11.EndOfMessage())
+        )
+        await stream.send_all(data)
+        await stream.send_eof()
+        with trio.move_on_after(transport_limits.HTTP_LINGER):
+            while await stream.receive_some(limits.HTTP_HEAD):
+                pass
+
+    async def _answer(self, request: h11.Request, body: bytes) -> Answer:
+        headers = {name.decode(): value.decode("ascii", "replace") for name, value in request.headers}
+        if (
+            "origin" in headers
+            or headers.get("sec-fetch-site", "none") not in _OF_THIS_MACHINE
+            or _local(headers.get("host", "")) is None
+        ):
+            abuse.note(Abuse.ADMIN_REFUSED)
+            return _sentence(HTTPStatus.FORBIDDEN, "This address is not for web pages, only for localhost.")
+        if headers.get("content-type", _JSON).partition(";")[0].strip().lower() != _JSON:
+            abuse.note(Abuse.ADMIN_REFUSED)
+            return _sentence(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body of an order is {_JSON}.")
+        method, path = request.method.decode(), request.target.decode("ascii", "replace")
+        if (method, path) not in REQUESTS:
+            if path in {known for _, known in REQUESTS}:
+                return _sentence(
+                    HTTPStatus.METHOD_NOT_ALLOWED, "Orders are given with POST, the rest is GET."
+                )
+            return _sentence(HTTPStatus.NOT_FOUND, f"There is: {' '.join(path for _, path in REQUESTS)}")
+        match path:
+            case "/healthz":
+                return self._health()
+            case "/status":
+                return Answer(HTTPStatus.OK, json.dumps(self.status(), indent=1).encode() + b"\n", _JSON)
+            case "/metrics":
+                return self._metrics(headers.get("accept", ""))
+            case "/drain":
+                self._drain()
+                return _sentence(
+                    HTTPStatus.OK, "The relay takes no more clients, and stops after the last transfer."
+                )
+            case "/reload":
+                if await self._reload():
+                    return _sentence(HTTPStatus.OK, "Reloaded.")
+                return _sentence(HTTPStatus.CONFLICT, "Not everything could be reloaded; the log says why.")
+            case "/end":
+                return self._end(_json(body, "id"))
+        change = _json(body, "name", "value")
+        self._relay.change(settings.changed(self._relay.config, change["name"], change["value"]))
+        return _sentence(HTTPStatus.OK, "Changed, until the relay is started again.")
+
+    def _state(self) -> str:
+        return "stopping" if self._relay.draining else "serving" if self._relay.urls else "starting"
+
+    def _health(self) -> Answer:
+        state = self._state()
+        healthy = state == "serving"
+        return _sentence(HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE, state)
+
+    def status(self) -> dict[str, Any]:
+        """Return what is told about the relay: nothing that identifies anybody."""
+        relay, counts = self._relay, self._relay.counts
+        return {
+            "version": VERSION,
+            "state": self._state(),
+            "seconds": round(relay.tally.seconds),
+            "connections": relay.connections,
+            "waiting": counts.waiting,
+            "rooms": relay.rooms,
+            "tasks": trio.lowlevel.current_statistics().tasks_living,
+            "served": counts.served,
+            "copied": Size(sum(relay.copied.values())),
+            "memory_held": relay.budget.held,
+            "certificate_ends": round(relay.certificates.expires) if relay.certificates else None,
+            "limits": settings.current(relay.config),
+            "pairings": [
+                {"id": number, "seconds": round(pairing.seconds), "copied": Size(sum(pairing.sent))}
+                for number, pairing in sorted(relay.pairings.items())
+            ],
+        }
+
+    def _metrics(self, accept: str) -> Answer:
+        try:
+            body, content_type = metrics.render(self._relay, accept)
+        except ImportError:
+            return _sentence(
+                HTTPStatus.NOT_IMPLEMENTED,
+                "Metrics need Prometheus' library: pip install 'p2p-copy[relay]', and start the relay again.",
+            )
+        return Answer(HTTPStatus.OK, body, content_type)
+
+    def _end(self, order: dict[str, Any]) -> Answer:
+        pairing = self._relay.pairings.get(order["id"]) if isinstance(order["id"], int) else None
+        if pairing is None:
+            return _sentence(HTTPStatus.NOT_FOUND, "There is no transfer with this id; it may be over.")
+        pairing.dismiss()
+        return _sentence(HTTPStatus.OK, "Ended.")
+
+
+async def _read(stream: TCPStream, parser: h11.Connection) -> tuple[h11.Request, bytes]:
+    """Read one request with its body.
+
+    Raises:
+        h11.RemoteProtocolError: it is none.
+        UsageError: its body is too long.
+
+    """
+    request = await read_head(stream, parser)
+    if request is None:
+        raise trio.BrokenResourceError
+    body = b""
+    while True:
+        match event := parser.next_event():
+            case h11.NEED_DATA:
+                parser.receive_data(bytes(await stream.receive_some(limits.ADMIN_BODY)))
+            case h11.Data():
+                body += event.data
+                if len(body) > limits.ADMIN_BODY:
+                    raise UsageError("The request is too long.")
+            case h11.EndOfMessage():
+                return request, body
+            case _:
+                raise trio.BrokenResourceError
+
+
+def _json(body: bytes, *keys: str) -> dict[str, Any]:
+    """Return a body that is one JSON object with exactly these keys.
+
+    Raises:
+        UsageError: it is not.
+
+    """
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or value.keys() != set(keys):
+        raise UsageError(f"The request's body is a JSON object with: {', '.join(keys)}.")
+    return value

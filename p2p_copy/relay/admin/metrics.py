@@ -1,0 +1,90 @@
+"""What Prometheus is told about a relay. Its library is imported only when somebody asks."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+
+from p2p_copy.relay.log import abuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from p2p_copy.relay.server import Relay
+
+
+class Metric(NamedTuple):
+    """One metric: its name, the label that splits it, if one does, and what it means. `_total` is a counter's."""
+
+    name: str
+    label: str | None
+    meaning: str
+
+
+METRICS: Final = (
+    Metric("p2p_copy_relay_connections", None, "Connections, those without a hello included."),
+    Metric("p2p_copy_relay_waiting", None, "Clients whose other side has not come."),
+    Metric("p2p_copy_relay_pairings", None, "Transfers that run."),
+    Metric("p2p_copy_relay_stalled", None, "Transfers that run, and in which nothing from the sender moves."),
+    Metric(
+        "p2p_copy_relay_pairings_total", "outcome", "Transfers that have ended, and how, as the clients say."
+    ),
+    Metric("p2p_copy_relay_bytes_total", "direction", "Bytes received, from senders and from receivers."),
+    Metric("p2p_copy_relay_refused_total", "code", "Clients that were told no, and why."),
+    Metric("p2p_copy_relay_handshakes_failed_total", None, "Connections that ended without a hello."),
+    Metric("p2p_copy_relay_abuse_total", "kind", "Attacks and other harm withstood, by the event's name."),
+    Metric("p2p_copy_relay_memory_held_bytes", None, "Bytes that transfers hold, of those of --max-memory."),
+    Metric("p2p_copy_relay_memory_limit_bytes", None, "Bytes of --max-memory."),
+    Metric("p2p_copy_relay_certificate_expiry_seconds", None, "Seconds until the certificate ends."),
+)
+
+
+def values(relay: Relay) -> dict[str, float | Mapping[str, int]]:
+    """Return each metric that the relay has: a number, or one for each value of the label."""
+    counts, tally = relay.counts, relay.tally
+    found: dict[str, float | Mapping[str, int]] = {
+        "p2p_copy_relay_connections": relay.connections,
+        "p2p_copy_relay_waiting": counts.waiting,
+        "p2p_copy_relay_pairings": counts.pairings,
+        "p2p_copy_relay_stalled": sum(pairing.is_stalled for pairing in relay.pairings.values()),
+        "p2p_copy_relay_pairings_total": tally.outcomes,
+        "p2p_copy_relay_bytes_total": relay.copied,
+        "p2p_copy_relay_refused_total": tally.refused,
+        "p2p_copy_relay_handshakes_failed_total": tally.handshakes_failed,
+        "p2p_copy_relay_abuse_total": abuse.COUNTS,
+        "p2p_copy_relay_memory_held_bytes": relay.budget.held,
+        "p2p_copy_relay_memory_limit_bytes": relay.budget.limit,
+    }
+    if relay.certificates is not None:
+        found["p2p_copy_relay_certificate_expiry_seconds"] = relay.certificates.expires - time.time()
+    return found
+
+
+def render(relay: Relay, accept: str) -> tuple[bytes, str]:
+    """Return all metrics in the form that `accept`, a header's value, asks for, and its content type.
+
+    Raises:
+        ImportError: Prometheus' library is not installed.
+
+    """
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+    from prometheus_client.exposition import choose_encoder
+
+    class Snapshot:
+        def collect(self) -> Iterator[Any]:
+            found = values(relay)
+            for name, label, meaning in METRICS:
+                if name not in found:
+                    continue
+                kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+                family = kind(name, meaning, labels=[label] if label else [])
+                value = found[name]
+                for key, number in value.items() if not isinstance(value, int | float) else [(None, value)]:
+                    family.add_metric([key] if key is not None else [], number)
+                yield family
+
+    registry = CollectorRegistry()
+    registry.register(cast("Any", Snapshot()))  # its base class would be one without types
+    encode, content_type = choose_encoder(accept)
+    return encode(registry), content_type

@@ -1,0 +1,1 @@
+"""From an accepted connection to a WebSocket request: listeners, certificates, TLS, HTTP, and the time for it."""

@@ -1,0 +1,165 @@
+"""The certificate that new connections are shown, replaced while the relay runs.
+
+Rules:
+1. A new certificate is in use only after it has been proven to work. After any failure the old one stays, and the
+   log has one line that says why.
+2. A reload changes a reference and nothing else: connections keep the context that they began with.
+3. While the relay runs, files are read outside the event loop, which does not wait for a disk that does not answer.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from p2p_copy.errors import CannotListen
+from p2p_copy.relay import limits
+from p2p_copy.relay.entry.http_upgrade import refuse_plain
+from p2p_copy.relay.entry.tls import fingerprint, server_context
+from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, note_hang
+from p2p_copy.relay.log import abuse, events
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.transport.dial import TLS_HANDSHAKE
+from p2p_copy.transport.tls import TLSStream
+
+if TYPE_CHECKING:
+    import ssl
+
+    from p2p_copy.relay.entry.tls import Fingerprint, Proven
+    from p2p_copy.transport.tcp import TCPStream
+
+_DAY: Final = 24 * 3600
+
+_FILES: Final = "Certificate and key"
+
+
+class Certificates:
+    """A certificate with its key, from two PEM files.
+
+    Attributes:
+        context: for the next handshake.
+        expires: Unix time at which the certificate ends.
+
+    """
+
+    context: ssl.SSLContext
+    expires: float
+
+    def __init__(self, certfile: str, keyfile: str | None) -> None:
+        """Load the files, which may wait for their disk.
+
+        Raises:
+            CannotListen: they cannot be used, and what is wrong with them.
+
+        """
+        self._certfile = certfile
+        self._keyfile = keyfile
+        self._warned: float = math.inf
+        self._reloading = trio.Lock()
+        self._thread = FileThread()
+        self._silent = False  # the disk does not answer, and the log has said so
+        self._seen = self._fingerprint()
+        self.context, self.expires, self._objection = server_context(certfile, keyfile)
+
+    async def reload(self) -> bool:
+        """Take the files as they are now; return whether they could be used. The log says which."""
+        try:
+            await self._take()
+        except CannotListen as error:
+            note_hang(error)
+            events.CERTIFICATE_KEPT.log(why=str(error))
+            return False
+        return True
+
+    async def look(self) -> None:
+        """Reload if one of the files is not the one that was read last. A failure is not tried again until then.
+
+        That a disk does not answer is said once, until it does.
+        """
+        try:
+            if await self._thread.run(_FILES, self._fingerprint) != self._seen:
+                await self._take()
+        except CannotListen as error:
+            note_hang(error)
+            if not (self._silent and isinstance(error, DoesNotAnswer)):
+                events.CERTIFICATE_KEPT.log(why=str(error))
+            self._silent = isinstance(error, DoesNotAnswer)
+        else:
+            self._silent = False
+
+    async def _take(self) -> None:
+        async with self._reloading:
+            self._seen, proven = await self._thread.run(_FILES, self._load)
+            if isinstance(proven, CannotListen):
+                raise proven
+            if proven.expires != self.expires:
+                self._warned = math.inf
+            self.context, self.expires, self._objection = proven
+            events.CERTIFICATE_RELOADED.log(days=round((proven.expires - time.time()) / _DAY))
+        self.object()
+        self.warn()
+
+    def _load(self) -> tuple[tuple[Fingerprint, ...], Proven | CannotListen]:
+        """Return what tells these files from later ones, and what they hold or what is wrong with that."""
+        # Taken first: whatever changes from now on is a reason to look again.
+        seen = self._fingerprint()
+        try:
+            return seen, server_context(self._certfile, self._keyfile)
+        except CannotListen as error:
+            return seen, error
+
+    def object(self) -> None:
+        """Say in the log why clients are likely to refuse the certificate, if they are."""
+        if self._objection:
+            events.CERTIFICATE_REFUSED.log(why=self._objection)
+
+    def warn(self) -> None:
+        """Say in the log that the end is near, once for each of `limits.CERTIFICATE_WARNINGS`."""
+        days = (self.expires - time.time()) / _DAY
+        passed = [mark for mark in (*limits.CERTIFICATE_WARNINGS, 0) if days <= mark]
+        if not passed or min(passed) >= self._warned:
+            return
+        self._warned = min(passed)
+        if days <= 0:
+            events.CERTIFICATE_EXPIRED.log()
+        else:
+            events.CERTIFICATE_EXPIRES.log(left=_left(days))
+
+    async def watch(self, *, files: bool) -> None:
+        """Warn, and if `files` also look whether there is a new certificate, until cancelled."""
+        self.object()
+        while True:
+            self.warn()
+            await trio.sleep(limits.RELAY_CERTIFICATE_CHECK)
+            if files:
+                await self.look()
+
+    def _fingerprint(self) -> tuple[Fingerprint, ...]:
+        return tuple(fingerprint(file) for file in (self._certfile, self._keyfile) if file is not None)
+
+
+async def secured(stream: TCPStream, certificates: Certificates | None) -> trio.abc.Stream | None:
+    """Return a client's stream with TLS on it, if this relay has TLS; None if the client knows nothing of it.
+
+    The deadline is the caller's.
+    """
+    if certificates is None:
+        return stream
+    first = await stream.peek()
+    if first and first[0] != TLS_HANDSHAKE:
+        await refuse_plain(stream)
+        return None
+    secure = TLSStream(stream, certificates.context, server_side=True)
+    secure.on_waste = partial(abuse.note, Abuse.TLS_WASTE)
+    await secure.handshake()
+    return secure
+
+
+def _left(days: float) -> str:
+    """Return a time that is left, rounded down."""
+    number, unit = (int(days), "day") if days >= 1 else (int(days * 24), "hour")
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

@@ -1,0 +1,181 @@
+"""The first words on a connection: HTTP, read by ourselves, before anything that must not fail sees them.
+
+Strangers and their scanners get a short answer in plain HTTP. So do web pages: a browser says by `Origin` that a page
+wants a WebSocket, and none of ours does. Else any page could use a relay that its visitor can reach, in an intranet or
+on the visitor's own machine, and nobody else. Of a proper WebSocket request only what matters is
+kept: the library that takes it from here is shown a request in our own words, so nothing odd in a header can
+reach it (it fails on many an odd header).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final, NamedTuple
+
+import h11
+import trio
+
+from p2p_copy.protocol import rendezvous
+from p2p_copy.relay import limits
+from p2p_copy.relay.log import abuse
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.tls import drop_some
+
+_WHAT_THIS_IS: Final = (
+    "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another; there "
+    "is nothing to see for a browser."
+)
+_TOO_MANY: Final = "Too many connections come from your network. Try again in a minute."
+_PLAIN_ON_TLS: Final = "This port speaks TLS. Use wss:// (or https://) in place of ws:// (or http://)."
+
+_OURS: Final = (
+    "GET {path} HTTP/1.1\r\nHost: relay\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Objection:
+    """What is answered to a request that we do not take."""
+
+    status: HTTPStatus
+    sentence: str
+    header: str = ""
+    abuse: Abuse | None = None
+
+
+class Greeting(NamedTuple):
+    """A good request: its head in our own words, and what proxies say of the client's address."""
+
+    head: bytes
+    forwarded: tuple[str, ...]
+
+
+async def greet(stream: trio.abc.Stream) -> Greeting | None:
+    """Read a request's head. Return what matters of it if it is good, else answer it and return None.
+
+    The deadline is the caller's; memory is bounded by `limits.HTTP_HEAD`.
+    """
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
+    try:
+        request = await read_head(stream, parser)
+    except h11.RemoteProtocolError as error:
+        error.__traceback__ = None  # its frames hold it, and only a garbage collection would free them
+        await _answer(stream, _Objection(HTTPStatus(error.error_status_hint), sentence_about(error)))
+        return None
+    if request is None:
+        return None
+    objection = _objection(request)
+    if objection is None and parser.trailing_data[0]:
+        objection = _Objection(HTTPStatus.BAD_REQUEST, "Wait for the answer before you go on (RFC 6455 4.1).")
+    if objection is not None:
+        if objection.abuse is not None:
+            abuse.note(objection.abuse)
+        await _answer(stream, objection)
+        return None
+    path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
+    forwarded = tuple(value.decode() for value in _values(request, b"x-forwarded-for"))
+    return Greeting(_OURS.format(path=path, key=key).encode(), forwarded)
+
+
+async def read_head(stream: trio.abc.Stream, parser: h11.Connection) -> h11.Request | None:
+    """Let `parser` read until it has the head of a request; None if whoever called leaves without a word.
+
+    No byte is read beyond `limits.HTTP_HEAD`: a parser's own limit is for heads that do not come to their end.
+
+    Raises:
+        h11.RemoteProtocolError: it is no request, or too long a one.
+
+    """
+    left = limits.HTTP_HEAD
+    while (event := parser.next_event()) is h11.NEED_DATA:
+        if not left:
+            abuse.note(Abuse.HEAD_TOO_LONG)
+            raise h11.RemoteProtocolError("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        data = bytes(await stream.receive_some(left))
+        left -= len(data)
+        parser.receive_data(data)
+    return event if isinstance(event, h11.Request) else None
+
+
+def sentence_about(error: h11.RemoteProtocolError) -> str:
+    """Return what to answer to what is no request."""
+    if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+        return f"The head of a request has at most {limits.HTTP_HEAD} bytes here."
+    return "This is no HTTP request."
+
+
+async def refuse_busy(stream: trio.abc.Stream) -> None:
+    """Answer a good request of somebody who has too many connections here."""
+    later = f"Retry-After: {limits.RELAY_BUSY_RETRY}\r\n"
+    await _answer(stream, _Objection(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY, later))
+
+
+async def refuse_plain(stream: trio.abc.Stream) -> None:
+    """Answer a client that speaks plain HTTP, or whatever it is, to a port that speaks TLS."""
+    await stream.receive_some(limits.HTTP_HEAD)
+    await _answer(stream, _Objection(HTTPStatus.BAD_REQUEST, _PLAIN_ON_TLS))
+
+
+def _values(request: h11.Request, name: bytes) -> list[bytes]:
+    return [value for key, value in request.headers if key == name]
+
+
+def _objection(request: h11.Request) -> _Objection | None:
+    """Hold a request against RFC 6455 section 4.2.1 and our own limits."""
+    bad = HTTPStatus.BAD_REQUEST
+    if len(request.headers) > limits.HTTP_HEADERS:
+        return _Objection(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "The request has too many headers.",
+            abuse=Abuse.HEAD_TOO_LONG,
+        )
+    if _values(request, b"origin"):
+        return _Objection(HTTPStatus.FORBIDDEN, "This relay is not for web pages.", abuse=Abuse.ORIGIN)
+    if not all(value.isascii() for _, value in request.headers):
+        return _Objection(bad, "The request has a header that is not ASCII.")
+    if [value.lower() for value in _values(request, b"upgrade")] != [b"websocket"]:
+        return _Objection(HTTPStatus.UPGRADE_REQUIRED, _WHAT_THIS_IS, "Upgrade: websocket\r\n")
+    if not rendezvous.is_path(request.target.decode()):
+        return _Objection(HTTPStatus.NOT_FOUND, "There is nothing at this path.")
+    if request.method != b"GET" or request.http_version != b"1.1":
+        return _Objection(bad, "A WebSocket begins with GET and HTTP/1.1.")
+    tokens = b",".join(_values(request, b"connection")).lower().split(b",")
+    if b"upgrade" not in (token.strip() for token in tokens):
+        return _Objection(bad, "The request says Upgrade, but not Connection: Upgrade.")
+    if _values(request, b"sec-websocket-version") != [b"13"]:
+        version = "Sec-WebSocket-Version: 13\r\n"
+        return _Objection(HTTPStatus.UPGRADE_REQUIRED, "This relay speaks WebSocket version 13.", version)
+    if _values(request, b"content-length") or _values(request, b"transfer-encoding"):
+        return _Objection(bad, "A WebSocket begins with a request without a body.")
+    keys = _values(request, b"sec-websocket-key")
+    if len(keys) != 1 or not _is_key(keys[0]):
+        return _Objection(bad, "The request has no proper Sec-WebSocket-Key.")
+    return None
+
+
+def _is_key(value: bytes) -> bool:
+    try:
+        return len(base64.b64decode(value, validate=True)) == 16
+    except binascii.Error:
+        return False
+
+
+async def _answer(stream: trio.abc.Stream, objection: _Objection) -> None:
+    """Send the answer, and give the client a moment to read it: closing over unread bytes would destroy it."""
+    body = f"{objection.sentence}\n".encode()
+    head = (
+        f"HTTP/1.1 {objection.status.value} {objection.status.phrase}\r\n{objection.header}"
+        f"Content-Type: text/plain\r\nContent-Length: {len(body)}\r\n"
+        f"Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
+    await stream.send_all(head.encode() + body)
+    if isinstance(stream, trio.abc.HalfCloseableStream):
+        await stream.send_eof()
+    with trio.move_on_after(transport_limits.HTTP_LINGER):
+        while await drop_some(stream):
+            pass

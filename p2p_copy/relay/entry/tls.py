@@ -1,0 +1,164 @@
+"""The relay's side of TLS: a context that is known to work, or a sentence that says what is wrong with the files."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeAlias
+
+from p2p_copy.errors import CannotListen
+from p2p_copy.relay import limits
+from p2p_copy.relay.file_thread import read_regular
+from p2p_copy.transport.tls import UNKNOWN_ISSUER, VERIFY_FLAGS
+
+_EXPIRED: Final = 10
+_NOT_YET_VALID: Final = 9
+"""OpenSSL's X509_V_ERR numbers."""
+
+
+_CERTIFICATE: Final = re.compile(
+    "-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----.*?-----END [^\n]*-----", re.DOTALL
+)
+
+_Certificate: TypeAlias = dict[str, Any]
+"""As `ssl.SSLObject.getpeercert` has it."""
+
+Fingerprint: TypeAlias = tuple[int, ...] | None
+"""What tells one file from the next that takes its name."""
+
+
+def fingerprint(file: str) -> Fingerprint:
+    """Return what tells a file from its successor, without reading it; None while there is none.
+
+    Symbolic links are followed: a renewal may change only where they lead.
+    """
+    try:
+        found = Path(file).stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
+class Proven(NamedTuple):
+    """A certificate that works.
+
+    Attributes:
+        context: for handshakes.
+        expires: Unix time of its end.
+        objection: why clients are likely to refuse it all the same; empty if nothing is known against it.
+
+    """
+
+    context: ssl.SSLContext
+    expires: float
+    objection: str
+
+
+def server_context(certfile: str, keyfile: str | None) -> Proven:
+    """Return what is known of a certificate for a relay, proven by a handshake.
+
+    Raises:
+        CannotListen: the files cannot be read, do not belong together, or hold what no client would accept.
+
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.set_alpn_protocols(["http/1.1"])
+    context.num_tickets = 0  # nobody resumes, and what a client leaves unread makes a reset of its goodbye
+    # The library opens the files itself, and would wait for a FIFO.
+    text = read_regular("certificate", certfile, limits.MAX_CERTIFICATE_FILE)
+    if keyfile is not None:
+        read_regular("key", keyfile, limits.MAX_CERTIFICATE_FILE)
+    try:
+        context.load_cert_chain(certfile, keyfile, password=_no_password)
+    except ssl.SSLError as error:
+        raise CannotListen(_what_is_wrong(error)) from None
+    except OSError as error:
+        raise CannotListen(f"Certificate or key cannot be read: {error.strerror}.") from None
+    # Whatever stands between the certificates may have any encoding.
+    return Proven(context, *_rehearse(context, certfile, text.decode("latin-1")))
+
+
+def _no_password() -> str:
+    raise CannotListen(
+        "The key is protected by a password. A relay starts by itself, so it needs one that is not."
+    )
+
+
+def _what_is_wrong(error: ssl.SSLError) -> str:
+    if error.reason == "KEY_VALUES_MISMATCH":
+        return "The key does not belong to the certificate: the two files are not from the same pair."
+    if error.reason is not None and "TOO_" in error.reason:
+        return "Key or signature of the certificate are too weak for TLS today. Have one made with ECDSA or RSA 2048."
+    return (
+        "Certificate or key are not in PEM form. The files begin with -----BEGIN CERTIFICATE----- and with "
+        "-----BEGIN PRIVATE KEY----- or similar."
+    )
+
+
+def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[float, str]:
+    """Shake hands in memory with a client that trusts what is in the file, which holds `text`.
+
+    Return when the certificate ends, and why clients that check all are likely to refuse it.
+    """
+    try:
+        shown = _shake_hands(context, cafile=certfile)
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code == _EXPIRED:
+            raise CannotListen("The certificate has expired. Renew it; no client would accept it.") from None
+        if error.verify_code == _NOT_YET_VALID:
+            raise CannotListen("The certificate is not valid yet. Check the clock of this machine.") from None
+        raise CannotListen(f"No client would accept the certificate: {error.verify_message}.") from None
+    except ssl.SSLError as error:
+        raise CannotListen(f"The certificate cannot be used: {error.reason}.") from None
+    except OSError as error:  # it was replaced or removed since it was loaded
+        raise CannotListen(f"The certificate file cannot be read: {error.strerror}.") from None
+    return ssl.cert_time_to_seconds(str(shown["notAfter"])), _objection(context, text, shown)
+
+
+def _shake_hands(
+    context: ssl.SSLContext, flags: int = 0, cafile: str | None = None, cadata: str | None = None
+) -> _Certificate:
+    """Shake hands with a client that trusts the certificates of a file or a text; return what it is shown.
+
+    Raises:
+        SSLError: it came to nothing.
+
+    """
+    trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trusting.check_hostname = False
+    trusting.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN | flags
+    trusting.load_verify_locations(cafile=cafile, cadata=cadata)
+    to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = trusting.wrap_bio(to_client, to_server)
+    server = context.wrap_bio(to_server, to_client, server_side=True)
+    for side in (client, server) * 2:
+        try:
+            side.do_handshake()
+        except ssl.SSLWantReadError:
+            continue
+    shown: _Certificate | None = client.getpeercert()
+    assert shown is not None, "the handshake is complete"
+    return shown
+
+
+def _objection(context: ssl.SSLContext, text: str, shown: _Certificate) -> str:
+    """Return why clients are likely to refuse a certificate that works; empty if nothing is known against it.
+
+    Its authority can be looked at only if it is in the file as well.
+    """
+    certificates = _CERTIFICATE.findall(text)
+    try:
+        _shake_hands(context, VERIFY_FLAGS, cadata="\n".join(certificates[1:] or certificates))
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code not in UNKNOWN_ISSUER:  # clients may well know its issuer
+            return f"{error.verify_message}"
+    except (ssl.SSLError, ValueError):  # the rest of the file is of no use, and need not be
+        pass
+    if not any(kind in {"DNS", "IP Address"} for kind, _ in shown.get("subjectAltName", ())):
+        return "it names no host (no subjectAltName)"
+    if shown.get("issuer") == shown.get("subject"):
+        return "it is self-signed, so every client needs it as --ca-file"
+    return ""

@@ -1,0 +1,1 @@
+"""What a relay's log says, and how: events, floods, and what identifies nobody."""

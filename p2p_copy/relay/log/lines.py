@@ -1,0 +1,177 @@
+"""From events to lines of a log: text for people, JSON for machines, and few lines when a flood comes.
+
+Rules:
+1. One event, one line, handed on at once, whatever its facts hold: what cannot be printed is written as an escape.
+2. Of the same line, `limits.LOG_SAME_LINES` are written in `limits.LOG_WINDOW` seconds, or one if its event is
+   `summed`. The rest is counted, and summed up in one line at the end of that time. Events that are `single` are always
+   written.
+3. A log that cannot be written stops nobody: whoever is handed the lines does not wait. Lines that are lost are
+   counted, and the count is a line of the log.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from p2p_copy.relay import limits
+from p2p_copy.relay.log.events import DROPPED
+from p2p_copy.relay.log.redact import LOGGER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p2p_copy.relay.log.events import Event
+
+_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
+"""From which level on a line has which priority of sd-daemon(3)."""
+
+
+def configure(
+    write: Callable[[str], object],
+    *,
+    level: int = logging.INFO,
+    as_json: bool = False,
+    journal: bool = False,
+) -> Lines:
+    """Hand lines about the relay's events from `level` on to `write`, which must not wait, and quieten the libraries.
+
+    With `journal`, each line begins with its priority, and has no time: the journal has its own.
+    """
+    handler = Lines(write, _Json() if as_json else _Text(timed=not journal), journal=journal)
+    for old in LOGGER.handlers[:]:
+        LOGGER.removeHandler(old)
+    LOGGER.addHandler(handler)
+    LOGGER.setLevel(level)
+    LOGGER.propagate = False
+    # At DEBUG it logs every message it moves, and what pings hold.
+    logging.getLogger("trio-websocket").setLevel(logging.WARNING)
+    return handler
+
+
+def escaped(text: str) -> str:
+    """Return a text in which control characters, line ends and the like are escapes."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode()
+        for character in text
+    )
+
+
+class Lines(logging.Handler):
+    """Makes lines of events, and sums up floods. `attend` it, or sums come with the next event only."""
+
+    def __init__(
+        self,
+        write: Callable[[str], object],
+        formatter: logging.Formatter,
+        *,
+        journal: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin. `clock` returns seconds."""
+        super().__init__()
+        self._write = write
+        self.setFormatter(formatter)
+        self._journal = journal
+        self._clock = clock
+        self._began = clock()
+        self._seen: dict[str, tuple[logging.LogRecord, int]] = {}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the whole line."""
+        line = super().format(record)
+        if not self._journal:
+            return line
+        priority = next(priority for level, priority in _PRIORITIES if record.levelno >= level)
+        return f"<{priority}>{line}"
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, or count it."""
+        if self._clock() - self._began >= limits.LOG_WINDOW:
+            self.sum_up()
+        event = getattr(record, "event", None)
+        if event is None or event.single:
+            self._hand_on(record)
+            return
+        line = record.getMessage()
+        _, count = self._seen.get(line, (record, 0))
+        self._seen[line] = record, count + 1
+        if count < _written(event):
+            self._hand_on(record)
+
+    def sum_up(self) -> None:
+        """Write what was counted, and begin anew."""
+        seconds = round(self._clock() - self._began)
+        seen, self._seen, self._began = self._seen, {}, self._clock()
+        for record, count in seen.values():
+            more = count - _written(record.event)  # type: ignore[attr-defined]  # those without one are not counted
+            if more > 0:
+                record.more = {"more": more, "seconds": seconds}
+                record.addresses = []
+                self._hand_on(record)
+
+    async def attend(self) -> None:
+        """Sum up in time, until cancelled."""
+        while True:
+            await trio.sleep(limits.LOG_WINDOW)
+            self.sum_up()
+
+    def close(self) -> None:
+        """Sum up for the last time."""
+        self.sum_up()
+        super().close()
+
+    def describe(self, count: int) -> str:
+        """Return the line that tells how many were lost: the disk was full, or nobody has read them."""
+        return self.format(DROPPED.record((), count=count)) + "\n"
+
+    def _hand_on(self, record: logging.LogRecord) -> None:
+        try:
+            self._write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class' name
+        """Do without a line that cannot be made: the relay goes on."""
+
+
+def _written(event: Event) -> int:
+    """Return how many of the same line are written before they are only counted."""
+    return 1 if event.summed else limits.LOG_SAME_LINES
+
+
+class _Text(logging.Formatter):
+    """For people."""
+
+    def __init__(self, *, timed: bool) -> None:
+        super().__init__("%(asctime)s %(message)s" if timed else "%(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = super().format(record)
+        if addresses := getattr(record, "addresses", None):
+            line += f" [{', '.join(addresses)}]"
+        if more := getattr(record, "more", None):
+            line += f" ... {more['more']} more of these in {more['seconds']} s"
+        return escaped(line)
+
+
+class _Json(logging.Formatter):
+    """For machines: one object a line, in ASCII, the same keys first."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        event = getattr(record, "event", None)
+        line: dict[str, Any] = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)),
+            "level": record.levelname.lower(),
+            "event": event.name if event else "other",
+            "text": record.getMessage(),
+        }
+        if isinstance(record.args, dict):
+            line |= record.args
+        if addresses := getattr(record, "addresses", None):
+            line["addresses"] = addresses
+        return json.dumps(line | getattr(record, "more", {}))

@@ -1,0 +1,54 @@
+"""How much memory this process may use, by its machine and its control groups, and how much of it pairings get."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.relay import limits
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PROC: Final = Path("/proc/self/cgroup")
+_SYS: Final = Path("/sys/fs/cgroup")
+
+
+def default_budget() -> int:
+    """Return what all pairings of a relay may hold if its operator says nothing: a part of what there is."""
+    found = memory_allowed()
+    return limits.LEAST_MEMORY if found is None else max(limits.LEAST_MEMORY, found // limits.MEMORY_SHARE)
+
+
+def memory_allowed(groups: Path = _PROC, mounted: Path = _SYS) -> int | None:
+    """Return the least of the machine's memory and the limits of the control groups; None if nothing tells.
+
+    Args:
+        groups: the file that names the control groups of this process (cgroups(7)).
+        mounted: where they are mounted.
+
+    """
+    found = list(_of_groups(groups, mounted))
+    with suppress(AttributeError, ValueError, OSError):  # not POSIX
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    return min((number for number in found if number > 0), default=None)
+
+
+def _of_groups(groups: Path, mounted: Path) -> Iterator[int]:
+    with suppress(OSError):
+        for line in groups.read_text("utf-8", "replace").splitlines():
+            _, controllers, group = line.split(":", 2)
+            if controllers and "memory" not in controllers.split(","):
+                continue
+            root = mounted / "memory" if controllers else mounted
+            names = ("memory.limit_in_bytes",) if controllers else ("memory.max", "memory.high")
+            folder = root / group.lstrip("/")  # in a container it may be the name of another name space
+            while True:
+                for name in names:
+                    with suppress(OSError, ValueError):  # the word for no limit is "max"
+                        yield int((folder / name).read_text())
+                if folder == root or root not in folder.parents:
+                    break
+                folder = folder.parent

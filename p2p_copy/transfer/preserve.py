@@ -1,0 +1,81 @@
+"""What is kept of files beyond contents, modes and times: the sender offers it, the receiver asks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy.errors import UsageError
+from p2p_copy.files.attributes import is_root
+from p2p_copy.options import Preserve
+from p2p_copy.protocol.messages import Preserved
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from p2p_copy.observer import Observer
+
+_FLAGS = {  # a mode is always told, so only the receiver decides about it
+    Preserve.HARD_LINKS: Preserved.HARD_LINKS,
+    Preserve.XATTRS: Preserved.XATTRS,
+    Preserve.OWNER: Preserved.OWNER,
+}
+
+
+_IMPOSSIBLE = {
+    Preserved.HARD_LINKS: "The file system here has no hard links, so each name becomes a file of its own.",
+    Preserved.XATTRS: "This system, or its file system, has no extended attributes, so these are not kept.",
+}
+
+_ONLY_ROOT = "Only root can give files to others. Leave out 'owner' after --preserve, or receive as root."
+LOST = "The system here did not take all owners or extended attributes; everything else is complete."
+UNTOLD = "Some extended attributes here cannot be read, or are too many or too large, and were not sent; all else was."
+
+
+def not_possible(preserve: Preserved) -> list[str]:
+    """Return a sentence for each thing that was asked for and cannot be kept here."""
+    return [sentence for flag, sentence in _IMPOSSIBLE.items() if flag in preserve]
+
+
+class Once:
+    """Tells the user each thing once, however often the two sides meet."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._told: set[str] = set()
+
+    def tell(self, *sentences: str) -> None:
+        """Tell what was not told before."""
+        for sentence in sentences:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                self._observer.notice(sentence)
+
+
+def flags(chosen: Collection[Preserve]) -> Preserved:
+    """Return what the caller has chosen, as it is said on the wire."""
+    chosen_flags = Preserved.NOTHING
+    for one in chosen:
+        chosen_flags |= _FLAGS.get(one, Preserved.NOTHING)
+    return chosen_flags
+
+
+def wanted(chosen: Collection[Preserve]) -> Preserved:
+    """Return what a receiver has chosen, as it is said on the wire.
+
+    Raises:
+        UsageError: nobody but root can give a file to somebody else.
+
+    """
+    if Preserve.OWNER in chosen and not is_root():
+        raise UsageError(_ONLY_ROOT)
+    return flags(chosen)
+
+
+def not_asked_for(preserve: Preserved, who: str) -> list[str]:
+    """Return a sentence for each thing that this side would keep and the other one (`who`) has not named."""
+    command = {"sender": "send", "receiver": "receive"}[who]
+    return [
+        f"The {who} was not started with '{command} --preserve {one.value}', so that is not kept."
+        for one, flag in _FLAGS.items()
+        if flag in preserve
+    ]

@@ -1,0 +1,94 @@
+"""What each reason means to a person, said from where the reader sits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from p2p_copy.errors import (
+    Declined,
+    NoSpace,
+    OutputNotWritable,
+    P2PCopyError,
+    PeerFailed,
+    PeerLost,
+    PeerMisbehaved,
+    PipeFailed,
+    SystemFailed,
+    TooMuch,
+)
+from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.messages import Abort, Reason
+
+SENTENCES: Final = {
+    Reason.OTHER: "not delivered",
+    Reason.VANISHED: "does not exist (any more) at the sender",
+    Reason.UNREADABLE: "cannot be read at the sender",
+    Reason.CHANGED: "changed while it was being sent",
+    Reason.SPECIAL: "is not a regular file, directory or link",
+    Reason.LINK_OUTSIDE: "is a link that leads out of its tree; --links copy sends what it points to",
+    Reason.NAME: "has a name that the receiver cannot take; 'receive --names system' takes more",
+    Reason.TOO_DEEP: "lies too deep, or its path is too long",
+    Reason.EXISTS: "exists already at the receiver; see 'receive --on-conflict'",
+    Reason.SKIPPED: "exists already at the receiver and was left as it is",
+    Reason.NOT_WRITABLE: "cannot be written at the receiver",
+    Reason.UNSUPPORTED: "is of a kind that the receiver's file system does not have",
+    Reason.NOT_WANTED: "was not wanted by the receiver",
+    Reason.NO_SPACE: "does not fit on the receiver's disk",
+    Reason.INTERRUPTED: "was interrupted",
+    Reason.MISBEHAVED: "broke the protocol",
+    Reason.TOO_MUCH: "is larger than the receiver takes, or one too many",
+    Reason.EXCLUDED: "was left out, as asked",
+    Reason.DECLINED: "was declined",
+    Reason.ORIGINAL: "is another name (hard link) of a file that was not delivered",
+    Reason.PIPE: "cannot go through a pipe",
+    Reason.ITSELF: "is where the receiver writes, and is not copied into itself; choose another --out, or --exclude it",
+    Reason.UNMADE: "was wanted only for what is in it, and nothing in it was",
+    Reason.OWN: "belongs to p2p-copy itself, and holds its secrets",
+}
+
+
+def unfinished(count: int) -> str:
+    """Return what a sender's user is told of so many unfinished files of p2p-copy itself."""
+    return (
+        f"Left out: {count} unfinished {'file' if count == 1 else 'files'} of p2p-copy itself (.p2p-copy-*)."
+    )
+
+
+def farewell(error: BaseException) -> Abort:
+    """Return what this side tells the other about its own failure: no path of this machine is in it."""
+    match error:
+        case P2PCopyError(passes=True):
+            return Abort(Reason.INTERRUPTED, "it comes back.")
+        case Declined():
+            return Abort(Reason.DECLINED, "it was asked, and declined.")
+        case NoSpace():
+            return Abort(Reason.NO_SPACE, "its disk has not enough room.")
+        case TooMuch(files=int()):
+            what = f"no more than {error.files} files, directories and links in all"
+            return Abort(Reason.TOO_MUCH, f"it takes {what} (--max-files), and there is more.")
+        case TooMuch():
+            limit = "" if error.limit is None else f"no more than {error.limit} bytes in all"
+            return Abort(Reason.TOO_MUCH, f"it takes {limit or 'less'} (--max-size), and there is more.")
+        case OutputNotWritable():
+            return Abort(Reason.NOT_WRITABLE, "its output directory cannot be written to.")
+        case PipeFailed():
+            return Abort(Reason.PIPE, error.told)
+        case PeerMisbehaved():
+            return Abort(Reason.MISBEHAVED, f"it refuses what it was sent. {error}")
+        case SystemFailed():  # started again, it goes on
+            return Abort(Reason.INTERRUPTED, "its machine could not give it what it needs.")
+        case P2PCopyError():
+            return Abort(Reason.OTHER, "it cannot go on. Its own last message says why.")
+        case Exception():
+            return Abort(Reason.OTHER, "it met an unexpected error.")
+        case _:
+            return Abort(Reason.INTERRUPTED, "it was interrupted.")
+
+
+def given_up(message: Abort, who: str) -> P2PCopyError:
+    """Return what the other side's farewell means here; `who` is "sender" or "receiver"."""
+    if message.reason is Reason.PIPE:
+        return PipeFailed(f"The {who} gave up: {escape(message.sentence)}")
+    if message.reason is Reason.INTERRUPTED:
+        return PeerLost(f"The {who} was stopped before everything was there.")
+    return PeerFailed(f"The {who} gave up: {escape(message.sentence)}")

@@ -1,0 +1,448 @@
+"""The story of one send: meet, offer, stream, hear the receipt, say goodbye."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.files.receipts.receipt_file import receipt_file
+from p2p_copy.files.selection import Selection
+from p2p_copy.files.source.count import Counting, count
+from p2p_copy.files.source.digest_cache import Sent
+from p2p_copy.files.source.glance import glance
+from p2p_copy.files.stdio import STANDARD
+from p2p_copy.files.user_paths import as_path_if_any, as_paths, look_at
+from p2p_copy.observer import Observer, Report
+from p2p_copy.options import Links, Preserve, choice, choices
+from p2p_copy.peer.channel import last_words
+from p2p_copy.peer.connect import Partner, plain_errors
+from p2p_copy.peer.reconnect import Memory, alongside, converse, writing
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Ask,
+    Goodbye,
+    Holds,
+    Message,
+    Offer,
+    Progress,
+    Reason,
+    Receipt,
+    Reject,
+    Waive,
+)
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.transfer import limits
+from p2p_copy.transfer.confirm import show
+from p2p_copy.transfer.delivery import Delivery
+from p2p_copy.transfer.farewell import part_ways
+from p2p_copy.transfer.news import News
+from p2p_copy.transfer.preserve import UNTOLD, Once, flags, not_asked_for
+from p2p_copy.transfer.reasons import SENTENCES, given_up, unfinished
+from p2p_copy.transfer.stalls import slow_way
+from p2p_copy.transfer.stream.piping import PipeIn
+from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transport.link import LinkBroken
+from p2p_copy.transport.timeouts import within
+from p2p_copy.version import FULL_NAME, PROGRAM
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from os import PathLike
+
+    from p2p_copy.files.receipts.receipt_file import ReceiptFile
+    from p2p_copy.files.state.store import State
+    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.protocol.code import Code
+    from p2p_copy.protocol.messages import Preserved
+    from p2p_copy.protocol.session import Session
+
+
+async def send(
+    paths: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    relay: str,
+    code: Code | None,
+    links: Links | str = Links.KEEP,
+    preserve: Preserve | str | Iterable[Preserve | str] = (),
+    only: str | Iterable[str] = (),
+    exclude: str | Iterable[str] = (),
+    wait: float = limits.PEER_WAIT,
+    patience: float = limits.PATIENCE,
+    state: State | None = None,
+    name: str = limits.STREAM_NAME,
+    receipt: str | PathLike[str] | None = None,
+    ca_file: str | PathLike[str] | None = None,
+    token: str | None = None,
+    streams: int | None = None,
+    observer: Observer | None = None,
+    on_room: Callable[[str], None] | None = None,
+) -> Report:
+    """Send files and directories to whoever receives with the same code at the same relay.
+
+    Returns when the receiver has confirmed, under the session's key, that it holds what was sent. A report
+    with failures means that some things did not arrive; the observer was told which.
+
+    Args:
+        paths: a file or directory of this machine, or several; their last components are the names at the receiver.
+            Or the text "-" alone: what standard input brings, to its end.
+        relay: address of the relay, ws:// or wss://.
+        code: the code that both sides share; None to go on by what `state` remembers alone.
+        links: what to do with symbolic links inside a directory; here and below a choice may be given as its text.
+        preserve: what to tell of files beyond contents, modes and times, if the receiver asks for it. Modes are always
+            told; what of them group and others get is for the receiver to say.
+        only: a pattern or several, as in a .gitignore, over paths inside the transfer: send nothing else.
+        exclude: patterns of what is not sent, though it may be among `only`.
+        wait: seconds to wait for the receiver.
+        patience: seconds for which to come back when the receiver or the relay was lost.
+        state: what is remembered of this transfer beyond this process; closed at the end, removed if all was delivered,
+            or if it failed before there was anything to go on with.
+        name: of what standard input brings, for a receiver that makes a file of it.
+        receipt: file to be written at the end: what was sent, so that it can be verified later. It must not exist.
+        ca_file: PEM file with certificates to trust besides the system's.
+        token: access token, for relays that want one. It is not sent where others could read it (ws://).
+        streams: links to share the transfer out over, at most `limits.MAX_STREAMS`; None for as many as are worth it.
+        observer: is told how it goes.
+        on_room: is called with each room of the relay in which the other side may come to this one, before it can: for
+            a program that is the relay as well, and serves these only (`RelayConfig.rooms`).
+
+    Raises:
+        NothingToSend: none of the paths can be sent, or one has no name of its own, as a root.
+        ValueError, TypeError: an argument is nothing that it can be.
+        UsageError: two paths have the same name; the receipt cannot be written, or exists; a pattern has the wrong
+            form; or "-" is not alone.
+        PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
+        P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
+
+    """
+    watcher = observer or Observer()
+    selection = Selection(only, exclude)
+    links, preserved = choice(Links, links), flags(choices(Preserve, preserve))
+    places, receipt_place = as_paths(paths), as_path_if_any(receipt)
+    partner = Partner(
+        Role.SENDER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams, on_room
+    ).checked()
+    memory = Memory(state, patience, watcher)
+    memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
+    over, tag = memory.report is not None, memory.receipt_tag
+    file = receipt_file(receipt_place, role="sender", program=FULL_NAME, over=over, tag=tag)
+    pipe = PipeIn(places, name, links, selection, memory, watcher)
+    sending = _Sending(places, links, selection, preserved, memory, file, pipe, watcher)
+    # A side that is stopped remembers the transfer even if all is delivered: the receiver may not know it.
+    done = failed = False
+    try:
+        if STANDARD not in places:
+            for sentence in await trio.to_thread.run_sync(look_at, places):
+                watcher.notice(sentence)
+        if file is not None and memory.report is None:
+            await memory.begin()
+            await trio.to_thread.run_sync(file.probe)
+        try:
+            report = await alongside(pipe.read, partial(converse, partner, memory, sending.tell))
+        except Exception as error:
+            if sending.report is None or not isinstance(error, P2PCopyError):
+                await memory.part(error)
+                raise
+            report = sending.report  # all is delivered, and we know it; only the goodbye was not heard
+        done = True
+        if file is not None:
+            file.check()
+        return report
+    except P2PCopyError:
+        failed = True
+        raise
+    finally:
+        if sending.report is None:
+            sending.sent.note()
+        pipe.close()
+        await memory.close(done=done or memory.streams or (failed and not memory.is_of_use))
+
+
+class _Sending:
+    """The story, from its beginning for each link. `report` is there once the receiver has confirmed everything."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        links: Links,
+        selection: Selection,
+        preserve: Preserved,
+        memory: Memory,
+        file: ReceiptFile | None,
+        pipe: PipeIn,
+        observer: Observer,
+    ) -> None:
+        self._paths = paths
+        self._links = links
+        self._selection = selection
+        self._preserve = preserve
+        self._memory = memory
+        self._file = file
+        self._observer = observer
+        self._pipe = pipe
+        self._began: float | None = None
+        self._once = Once(observer)
+        self.sent = Sent(memory.journal)
+        self.report = memory.report
+
+    async def tell(self, link: Bundle, session: Session) -> Report:
+        """Send what the receiver does not hold yet, hear its receipt, say goodbye."""
+        if self._began is None:
+            self._began = time.monotonic()
+        if self.report is None:
+            try:
+                with plain_errors():
+                    async with writing(self._file):
+                        self.report = await self._deliver(link, session, self._began)
+            except BaseException as error:
+                if isinstance(error, Exception) or self._pipe.is_used:
+                    last = self._pipe.last_words(error)
+                    self._memory.told = await part_ways(link, session, last)
+                raise  # who is stopped comes back for a tree, and the receiver learns it from the link at once
+        await self._memory.finish(self.report, limits.GOODBYE_LINGER)
+        session.say(Goodbye())
+        with trio.move_on_after(limits.GOODBYE_LINGER):  # a relay that takes nothing any more cannot spoil it
+            await link.send(session.record())
+        return self.report
+
+    async def _offer(self, link: Bundle, session: Session) -> Accept:
+        pipe = self._pipe.is_asked_for
+        answer = await _offer(link, session, Offer(PROGRAM, link.wish.number, self._preserve, pipe))
+        if pipe:
+            return await self._pipe.accepted(link, session, answer)
+        if isinstance(answer, Accept):
+            return answer
+        its = (self._paths, self._links, answer.portable_names, self._selection)
+        return await show(link, session, partial(glance, *its), Counting(*its), self._observer)
+
+    async def _deliver(self, link: Bundle, session: Session, began: float) -> Report:
+        await self._memory.keep(session, sure=False)
+        accept = await self._offer(link, session)
+        if accept.preserve & ~self._preserve:
+            raise PeerMisbehaved("The receiver asks for more than it was offered.")
+        self._once.tell(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
+        link.spread(accept.streams)
+        await self._memory.keep(session, sure=True)
+        if accept.pipe:
+            receipt = await self._pipe.send(link, session, accept, self._file)
+            seconds = time.monotonic() - began
+            report = Report(receipt.files, receipt.size, 0, 0, receipt.root.hex(), seconds)
+        else:
+            report = await self._deliver_tree(link, session, accept, began)
+        if self._file is not None:
+            await trio.to_thread.run_sync(self._file.publish, report)
+        return report
+
+    async def _deliver_tree(self, link: Bundle, session: Session, accept: Accept, began: float) -> Report:
+        outgoing = Outgoing(
+            self._paths,
+            session,
+            accept,
+            self.sent,
+            links=self._links,
+            selection=self._selection,
+            receipt=self._file,
+            state_directories=self._memory.state_directories,
+        )
+        names = accept.portable_names
+        look = partial(count, self._paths, links=self._links, portable_names=names, selection=self._selection)
+        try:
+            receipt = await _stream(link, session, outgoing, look, self._observer)
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: it closes a few directories and one file
+                await trio.to_thread.run_sync(outgoing.close)
+        if outgoing.untold:
+            self._once.tell(UNTOLD)
+        if outgoing.unfinished:
+            self._once.tell(unfinished(outgoing.unfinished))
+        return Report(
+            files=receipt.files,
+            size=receipt.size,
+            failures=outgoing.failures - outgoing.waived + receipt.rejected,
+            skipped=receipt.skipped - outgoing.unwanted,
+            excluded=outgoing.excluded + outgoing.unwanted,
+            root=receipt.root.hex(),
+            seconds=time.monotonic() - began,
+        )
+
+
+async def _offer(link: Bundle, session: Session, offer: Offer) -> Accept | Ask:
+    session.say(offer)
+    await link.send(session.record())
+    with within(limits.OFFER_TIMEOUT):
+        for message in session.hear(await link.receive()):
+            match message:
+                case Accept() | Ask():
+                    return message
+                case Abort(reason=Reason.DECLINED):  # before there was a question
+                    raise Declined("The receiver declined.")
+                case Abort():
+                    raise given_up(message, "receiver")
+                case _:
+                    raise AssertionError("the table lets no receiver say anything else here")
+        raise PeerMisbehaved("The other side answered with nothing.")
+    raise PeerLost("The receiver does not answer the offer.")
+
+
+async def _stream(
+    link: Bundle,
+    session: Session,
+    outgoing: Outgoing,
+    look: Callable[..., tuple[int, int] | None],
+    observer: Observer,
+) -> Receipt:
+    """Send all records while listening to the receiver; return its receipt, checked."""
+    stop_counting = False
+    outgoing_news = News()
+    delivery = Delivery(link, session, observer)
+    stalls = delivery.stalls
+
+    def no_way() -> str:
+        return slow_way(stalls)
+
+    # Shielded: a send that is cut ends the link, and then this side cannot say why it ends.
+    transmitting = trio.CancelScope(shield=True)
+    transmitted = trio.Event()
+    ended = False
+
+    async def count_all() -> None:
+        passed = itertools.count()
+        total = await trio.to_thread.run_sync(partial(look, stop=lambda: next(passed) > limits.COUNT_AT_ONCE))
+        if total is None:
+            await trio.sleep(limits.COUNT_AFTER)
+            total = await trio.to_thread.run_sync(partial(look, stop=lambda: stop_counting))
+        if total is not None:
+            outgoing.total = total
+            observer.total(*total)
+
+    async def produce(handfuls: trio.MemorySendChannel[list[bytes]]) -> None:
+        with handfuls:
+            began = trio.current_time()
+            while not outgoing.ended:
+                news = outgoing_news.next()
+                with stalls.waiting_for(_SLOW_DISK):
+                    made = await trio.to_thread.run_sync(outgoing.next_records, protocol_limits.PIPELINE)
+                _tell_problems(outgoing, observer)
+                observer.spared(outgoing.spared)
+                if outgoing.stuck and not made:
+                    with stalls.waiting_for(_SILENT_RECEIVER):
+                        await news.wait()
+                    began = trio.current_time()
+                if made:
+                    size = sum(map(len, made))  # they are taken out one by one
+                    try:
+                        await handfuls.send(made)
+                    except trio.BrokenResourceError:
+                        return  # nothing is transmitted any more; the listener learns why
+                    outgoing.keep_pace(size // link.width, trio.current_time() - began)
+                began = trio.current_time()
+
+    async def transmit(handfuls: trio.MemoryReceiveChannel[list[bytes]]) -> None:
+        with handfuls, transmitting:
+            try:
+                async for records in handfuls:
+                    while records and not ended:
+                        with stalls.waiting_for(no_way, lambda: stalls.gone):
+                            await link.send(records.pop(0))
+            except LinkBroken:
+                return  # the listener learns why, perhaps from the receiver's own last words
+            finally:
+                transmitted.set()
+        if not ended and outgoing.ended:
+            await delivery.wait_for_receipt()
+
+    to_wire, from_disk = trio.open_memory_channel[list[bytes]](0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        nursery.start_soon(count_all)
+        nursery.start_soon(produce, to_wire)
+        nursery.start_soon(transmit, from_disk)
+        failed = True
+        try:
+            receipt = await _listen(link, session, outgoing, outgoing_news, delivery, observer)
+            failed = False
+        except trio.Cancelled:
+            failed = nursery.cancel_scope.cancel_called  # and not stopped from outside
+            raise
+        finally:
+            stop_counting = ended = True
+            nursery.cancel_scope.cancel()
+            if failed:
+                with last_words(link):
+                    await transmitted.wait()
+            transmitting.cancel()
+    _check(receipt, outgoing)
+    outgoing.decide_all()
+    _tell_problems(outgoing, observer)
+    return receipt
+
+
+_SLOW_DISK = "Nothing moves: the disk here has given nothing"
+_ALL_IS_THERE = "All was delivered, and confirmed, in an earlier run; only the receiver may not know that."
+_SILENT_RECEIVER = "Nothing moves: the receiver looks what it has already, and has not answered"
+
+
+def _tell_problems(outgoing: Outgoing, observer: Observer) -> None:
+    problems, outgoing.problems = outgoing.problems, []
+    for path, reason in problems:
+        observer.problem(path, SENTENCES[reason])
+
+
+async def _listen(
+    link: Bundle,
+    session: Session,
+    outgoing: Outgoing,
+    news: News,
+    delivery: Delivery,
+    observer: Observer,
+) -> Receipt:
+    with delivery.patience(beats=False):
+        while True:
+            record = await link.receive()
+            delivery.stalls.heard_at = trio.current_time()
+            for number, message in enumerate(session.hear(record), 1):
+                if isinstance(message, Receipt):
+                    return message
+                if not number % limits.MESSAGES_A_TURN:
+                    await trio.lowlevel.checkpoint()
+                if isinstance(message, Holds):
+                    outgoing.hold(message)
+                    news.come()
+                else:
+                    _note(message, outgoing, observer)
+                delivery.hear(message)
+
+
+def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:
+    match message:
+        case Progress():
+            observer.progress(message.files, message.size)
+        case Reject():
+            outgoing.reject(message.index, message.reason)
+            if message.reason.is_failure:
+                observer.problem(escape(message.path), SENTENCES[message.reason])
+            elif message.reason not in {Reason.EXCLUDED, Reason.UNMADE}:
+                observer.skipped(escape(message.path))
+        case Waive():
+            outgoing.waive(message.number)
+        case Abort():
+            raise given_up(message, "receiver")
+        case _:
+            raise AssertionError("the table lets no receiver say anything else here")
+
+
+def _check(receipt: Receipt, outgoing: Outgoing) -> None:
+    """Hold the receipt against what was sent: a receiver that lost something must not look like success."""
+    refused = (outgoing.rejections, outgoing.skips)
+    adds_up = receipt.files <= outgoing.files and receipt.size <= outgoing.size
+    if not any(refused):
+        adds_up = (receipt.files, receipt.size) == (outgoing.files, outgoing.size)
+    if receipt.root != outgoing.root or (receipt.rejected, receipt.skipped) != refused or not adds_up:
+        raise PeerMisbehaved("The receiver confirmed something else than what was sent.")

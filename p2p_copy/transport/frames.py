@@ -1,0 +1,349 @@
+"""WebSocket frames (RFC 6455 section 5) as bytes: what a link reads and writes all day, with few copies.
+
+A message is handed over whole, its fragments joined; or, for a relay, in pieces as they come. What is refused is
+refused by its header, before any of its payload is kept: a message costs its receiver no more than the bytes that
+were sent of it, and a frame that would go over the limit costs nothing. Text is checked as it comes and stays bytes:
+as a `str` it would be four times as large for the sake of one character beyond the BMP.
+"""
+
+from __future__ import annotations
+
+import codecs
+import math
+import struct
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from p2p_copy.transport import limits
+from p2p_copy.units import KIB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+try:
+    from websockets.speedups import apply_mask as apply_mask
+except ImportError:  # no wheel for this platform: right, and slower
+
+    def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+        """Return `data` with the four bytes of `mask` laid over it, again and again (section 5.3)."""
+        size = len(data)
+        key = int.from_bytes((bytes(mask) * (size // 4 + 1))[:size], "little")
+        return (int.from_bytes(data, "little") ^ key).to_bytes(size, "little")
+
+
+class Opcode(IntEnum):
+    """What a frame is (section 5.2)."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+PROTOCOL_ERROR: Final = 1002
+NOT_UTF8: Final = 1007
+TOO_BIG: Final = 1009
+"""Close codes (section 7.4.1)."""
+
+NO_MASK: Final = bytes(4)
+"""The mask that changes nothing."""
+
+LONGEST_HEADER: Final = 14
+"""Bytes; one of a client's frame of 64 KiB and more."""
+
+_NO_CODE: Final = 1005
+_OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
+_LENGTH_BYTES: Final = {126: 2, 127: 8}
+_MAX_CONTROL: Final = 125
+_PIECES: Final = 64
+"""Pieces that are kept before they become one: a message that comes byte by byte must not cost an object for each."""
+
+_CHECKED: Final = 16 * KIB
+"""Bytes of text that are checked at once: Python checks them by decoding, into four times as many at most."""
+
+_CODE: Final = struct.Struct(">H")
+_DEFINED_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
+
+
+class FrameError(Exception):
+    """The other end broke a rule; `code` is what to close with."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+class Message(NamedTuple):
+    """A message or a piece of one, or a control frame. Text is UTF-8, checked; a piece may end inside a character.
+
+    Attributes:
+        opcode: what it is; a piece has that of its message.
+        payload: its bytes, unmasked.
+        last: whether the message ends with it.
+
+    """
+
+    opcode: Opcode
+    payload: bytes
+    last: bool = True
+
+
+def encode(opcode: Opcode, payload: bytes, mask: bytes | None) -> bytes:
+    """Return one unfragmented frame; with `mask` it is a client's."""
+    return b"".join(buffers(opcode, payload, mask))
+
+
+def buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = True) -> list[bytes]:
+    """Return one frame in buffers to be sent one after the other.
+
+    Args:
+        opcode: what it is.
+        payload: what it says; of a server it is passed on without a copy.
+        mask: four bytes that nobody can foresee, for a client's frame; or `NO_MASK`, under which the payload is passed
+            on without a copy.
+        last: whether its message ends with it.
+
+    """
+    masked = payload if mask is None or mask == NO_MASK else apply_mask(payload, mask)
+    return [header(opcode, len(payload), mask, last=last), masked]
+
+
+def header(opcode: Opcode, size: int, mask: bytes | None, *, last: bool = True) -> bytes:
+    """Return the header of a frame with a payload of `size` bytes; in every other respect as `buffers`."""
+    first = (0x80 if last else 0) | opcode
+    bit = 0x80 if mask else 0
+    if size < 126:
+        head = bytes((first, bit | size))
+    elif size < 2**16:
+        head = struct.pack(">BBH", first, bit | 126, size)
+    else:
+        head = struct.pack(">BBQ", first, bit | 127, size)
+    return head + (mask or b"")
+
+
+class Decoder:
+    """Turns the bytes of one direction into messages.
+
+    Args:
+        masked: whether frames must be masked: a server's decoder says yes, a client's says no.
+        max_message: bytes of the longest message; may be changed between messages.
+        piece: bytes from which a part of a message is handed over without its rest.
+
+    Attributes:
+        frames: how many frames have begun; anybody may set it back.
+        taken: how many bytes of what it was fed last stand before or in the last message that it has yielded.
+        here: bytes of the message under way that it has and has not yielded.
+
+    """
+
+    def __init__(self, *, masked: bool, max_message: float, piece: float = math.inf) -> None:
+        self.max_message = max_message
+        self.frames = 0
+        self.taken = 0
+        self._piece = piece
+        self._masked = masked
+        self._head = b""
+        self._left = -1  # bytes of the frame under way that are not here; -1 between frames
+        self._long = False  # the last frame whose header has come
+        self._final = True
+        self._opcode = Opcode.CONTINUATION
+        self._mask = b""  # as it lies over the next byte
+        self._control: list[
+            bytes | memoryview
+        ] = []  # payload of a control frame, which may come inside a message
+        self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
+        self.here = 0
+        self._size = 0  # of that message, as far as headers have told
+        self._kind: Opcode | None = None  # of that message, once it has begun
+        self._cut = b""  # the last bytes of its text so far, if a character ends behind them
+        self._fragments = 0
+
+    def feed(self, data: bytes) -> Iterator[Message]:
+        """Yield the messages and pieces that are complete with `data`. Feed it what was not `taken` again.
+
+        Raises:
+            FrameError: the rules were broken; there is nothing more to be had from this direction.
+
+        """
+        at = 0
+        while True:
+            if self._left < 0:
+                taken = self._begin(data, at)
+                if taken < 0:
+                    return
+                at += taken
+            if size := min(self._left, len(data) - at):
+                self._take(memoryview(data)[at : at + size], len(data))
+                at += size
+            message = None
+            if not self._left:
+                self._left = -1
+                message = self._end()
+            if message is None and self.here >= self._piece:
+                assert self._kind is not None, "set by the header"
+                message = Message(self._kind, self._joined(), last=False)
+            if message is not None:
+                self.taken = at
+                yield message
+            if self._left > 0:
+                return
+
+    @property
+    def ahead(self) -> int:
+        """Bytes that lie between here and the beginning or end of a long payload; 0 if no such place is known."""
+        if not self._long:
+            return 0
+        return self._left if self._left > 0 else LONGEST_HEADER - (0 if self._masked else 4) - len(self._head)
+
+    @property
+    def straight(self) -> int:
+        """Bytes that come next and can be passed on as they are: of one frame of a binary message, not masked."""
+        if self._left <= 0 or self._message or self._opcode >= Opcode.CLOSE or self._kind is Opcode.TEXT:
+            return 0
+        return self._left if not self._masked or self._mask == NO_MASK else 0
+
+    def pass_by(self, size: int) -> bool:
+        """Go on behind `size` bytes, which came straight; return whether their message ends with them."""
+        self._left -= size
+        if self._left:
+            return False
+        self._left = -1
+        return self._end() is not None
+
+    def _take(self, piece: memoryview, came: int) -> None:
+        """Keep a piece of a payload, of `came` bytes: a view, if it is most of them and not masked, else a copy."""
+        parts = self._message
+        if self._opcode >= Opcode.CLOSE:
+            parts = self._control
+        else:
+            self.here += len(piece)
+        if self._masked and self._mask != NO_MASK:
+            parts.append(apply_mask(piece, self._mask))
+        else:
+            # A view holds all that came with it, so it must be most of that: a message costs what was sent of it.
+            parts.append(piece if 2 * len(piece) >= came else bytes(piece))
+        if parts is self._message and self._kind is Opcode.TEXT:
+            self._check_text(parts[-1])
+        if len(parts) == _PIECES:
+            parts[:] = [b"".join(parts)]
+        self._left -= len(piece)
+        turn = len(piece) % 4
+        self._mask = self._mask[turn:] + self._mask[:turn]
+
+    def _begin(self, data: bytes, at: int) -> int:
+        """Read a header; return how many bytes of `data` it took, -1 if it is not complete."""
+        head = self._head + data[at : at + LONGEST_HEADER - len(self._head)]
+        size = LONGEST_HEADER
+        if len(head) >= 2:
+            self._check_first_two(head)  # what is wrong already need not be waited for
+            size = 2 + _LENGTH_BYTES.get(head[1] & 0x7F, 0) + (4 if self._masked else 0)
+        if len(head) < size:
+            self._head = head
+            return -1
+        length = head[1] & 0x7F
+        if length == 126:
+            length = int.from_bytes(head[2:4], "big")
+            shortest = 126
+        elif length == 127:
+            length = int.from_bytes(head[2:10], "big")
+            shortest = 2**16
+        else:
+            shortest = 0
+        if length < shortest or length >= 2**63:
+            raise FrameError(PROTOCOL_ERROR, "a frame's length is not in its shortest form")
+        self._mask = head[size - 4 : size] if self._masked else b""
+        self._accept(length)
+        self.frames += 1
+        self._left = length
+        self._long = length >= limits.LONG_FRAME
+        taken = size - len(self._head)
+        self._head = b""
+        return taken
+
+    def _check_first_two(self, head: bytes) -> None:
+        opcode = _OPCODES.get(head[0] & 0x0F)
+        if opcode is None or head[0] & 0x70:
+            raise FrameError(PROTOCOL_ERROR, "a frame has an unknown opcode or reserved bits")
+        self._final = bool(head[0] & 0x80)
+        self._opcode = opcode
+        if bool(head[1] & 0x80) is not self._masked:
+            raise FrameError(PROTOCOL_ERROR, "a frame is masked or not, the wrong way round")
+        if opcode >= Opcode.CLOSE and (not self._final or head[1] & 0x7F > _MAX_CONTROL):
+            raise FrameError(PROTOCOL_ERROR, "a control frame is fragmented or too long")
+
+    def _accept(self, length: int) -> None:
+        """Refuse by the header what would break a rule as a part of its message."""
+        if self._opcode >= Opcode.CLOSE:
+            return
+        if (self._opcode is Opcode.CONTINUATION) is (self._kind is None):
+            raise FrameError(
+                PROTOCOL_ERROR, "a message begins inside another, or goes on without a beginning"
+            )
+        self._fragments += 1
+        if self._size + length > self.max_message or self._fragments > limits.MAX_FRAGMENTS:
+            raise FrameError(TOO_BIG, "the message is too long or in too many pieces")
+        self._size += length
+        self._kind = self._kind or self._opcode
+
+    def _end(self) -> Message | None:
+        """Take the end of a frame; return the message that is complete with it."""
+        if self._opcode >= Opcode.CLOSE:
+            payload, self._control = b"".join(self._control), []
+            return Message(self._opcode, payload)
+        if not self._final:
+            return None
+        assert self._kind is not None, "set by the header"
+        payload = self._joined()
+        opcode, self._kind = self._kind, None
+        self._size = self._fragments = 0
+        if self._cut:
+            raise FrameError(NOT_UTF8, "text ends inside a character")
+        return Message(opcode, payload)
+
+    def _check_text(self, text: bytes | memoryview) -> None:
+        """Check what comes next of a text message (section 8.1). It may end inside a character; the message may not."""
+        for at in range(0, len(text), _CHECKED):
+            part = self._cut + bytes(text[at : at + _CHECKED])
+            try:
+                _, checked = codecs.utf_8_decode(part, "strict", False)
+            except UnicodeDecodeError:
+                raise FrameError(NOT_UTF8, "text is not UTF-8") from None
+            self._cut = part[checked:]
+
+    def _joined(self) -> bytes:
+        """Take what is here of the message. What came in one piece is not copied again."""
+        parts, self._message = self._message, []
+        self.here = 0
+        first = parts[0] if len(parts) == 1 else None
+        if isinstance(first, memoryview) and isinstance(first.obj, bytes) and len(first) == len(first.obj):
+            return first.obj
+        return b"".join(parts)
+
+
+def close_payload(code: int, reason: str) -> bytes:
+    """Return the payload of a close frame; the reason is cut to what fits."""
+    if code == _NO_CODE:
+        return b""
+    return _CODE.pack(code) + reason.encode()[: _MAX_CONTROL - 2].decode("utf-8", "ignore").encode()
+
+
+def read_close(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a close frame; 1005 if it has none (section 7.1.5).
+
+    Raises:
+        FrameError: it is no proper one.
+
+    """
+    if not payload:
+        return _NO_CODE, ""
+    if len(payload) == 1:
+        raise FrameError(PROTOCOL_ERROR, "a close frame is cut")
+    (code,) = _CODE.unpack_from(payload)
+    if code not in _DEFINED_CODES and not 3000 <= code < 5000:
+        raise FrameError(PROTOCOL_ERROR, "a close frame has a code that nobody may send")
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        raise FrameError(NOT_UTF8, "the reason of a close frame is not UTF-8") from None

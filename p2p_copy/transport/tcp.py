@@ -1,0 +1,311 @@
+"""TCP with few trips through the event loop, and sends that need no copy of what they send.
+
+What trio's own `SocketStream` promises holds here as well, its conformance checks included. That one makes a trip for
+every system call; this one makes none after it has waited. And it sends several buffers as if they were one.
+"""
+
+from __future__ import annotations
+
+import socket
+from abc import abstractmethod
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+import trio
+
+from p2p_copy.transport import limits
+from p2p_copy.transport.splice import Duct, Parcel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+
+_MOST_BUFFERS: Final = 512
+"""Buffers of one system call; Linux takes 1024, POSIX promises 16 and nobody has fewer than this."""
+
+_GATHERS: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
+
+
+_UNSENT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not on Windows
+
+
+class GatheringStream(trio.abc.Stream):
+    """A stream that sends several buffers as if they were one."""
+
+    @abstractmethod
+    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+        """Send all bytes of all buffers, in order. It is `send_all` in every other respect."""
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send all of `data`."""
+        await self.send_buffers([data])
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were received from the system and are not handed on."""
+        return 0
+
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Ask `allow`, as soon as bytes are there, how many of up to so many are to be received; 0 came of none.
+
+        None takes the limit away. A stream without a system below it has none.
+        """
+
+    def limit_unsent(self, most: int) -> None:
+        """Let the system hold about `most` bytes that are not on their way, if it can be told so."""
+
+
+def _all_of_it(most: int) -> int:
+    return most
+
+
+def at_most(max_bytes: int | None) -> int:
+    """Return how many bytes one receive may bring if it was asked for `max_bytes` of them, or for any number.
+
+    Raises:
+        ValueError: it was asked for none.
+
+    """
+    if max_bytes is None:
+        return limits.RECEIVE_BUFFER
+    if max_bytes < 1:
+        raise ValueError("max_bytes must be at least 1")
+    return max_bytes
+
+
+async def send_buffers(stream: trio.abc.SendStream, buffers: Sequence[Buffer]) -> None:
+    """Send all bytes of all buffers, in order, joined only if the stream wants it so."""
+    if isinstance(stream, GatheringStream):
+        await stream.send_buffers(buffers)
+    else:
+        await stream.send_all(b"".join(buffers))
+
+
+class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
+    """One end of a connection, TCP or of a unix socket.
+
+    Attributes:
+        socket: for its options and addresses.
+        most: the most bytes that one read brings, whatever it was asked for.
+        pace: is told how many bytes each read has brought, and says for how many seconds to put off the next one;
+            None for no such limit.
+        on_urgent: is called when an urgent byte keeps the system from splicing.
+
+    """
+
+    pace: Callable[[int], float] | None = None
+    on_urgent: Callable[[], None] | None = None
+
+    def __init__(self, stream: trio.SocketStream) -> None:
+        """Take over the socket of `stream`, which has none from then on."""
+        self.socket = socket.socket(fileno=stream.socket.detach())
+        self.socket.setblocking(False)
+        self.most = limits.RECEIVE_BUFFER
+        self._not_before = 0.0  # Trio's time of the next read; 0 for any time
+        # An urgent byte is a byte like others then (RFC 6093): else it would be cut out of what was sent.
+        with suppress(OSError):
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+        self.limit_unsent(limits.UNSENT)
+        self._sending = False
+        self._finished = False
+        self._allow: Callable[[int], int] = _all_of_it
+
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Ask `allow` before each receive."""
+        self._allow = allow or _all_of_it
+
+    def limit_unsent(self, most: int) -> None:
+        """Let the kernel hold about `most` bytes that are not on their way."""
+        if _UNSENT is not None:
+            with suppress(OSError):  # a unix socket, or one that is closed
+                self.socket.setsockopt(socket.IPPROTO_TCP, _UNSENT, most)
+
+    async def peek(self) -> bytes:
+        """Return the next byte once it is there, and leave it there; nothing at the end."""
+        return await self._received(1, socket.MSG_PEEK)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive what has come, once there is something.
+
+        Raises:
+            BrokenResourceError: the connection is broken.
+            ClosedResourceError: this stream is closed.
+            BusyResourceError: another task is receiving.
+
+        """
+        return await self._received(at_most(max_bytes))
+
+    async def receive_parcel(self, duct: Duct, most: int, least: int) -> Parcel | None:
+        """Receive into `duct` once it is empty, up to `most` bytes and at least `least` of them.
+
+        They are fewer if the connection ends, or the duct is full: many small packets fill it early. None says that
+        nothing can be had this way: the duct is stopped, the connection ends, or there are bytes that the system gives
+        only to a plain read. It splices nothing across the place of an urgent byte, although the socket is readable.
+
+        Raises:
+            BrokenResourceError, ClosedResourceError: as when receiving bytes.
+
+        """
+        await duct.empty()
+        await trio.lowlevel.checkpoint_if_cancelled()
+        size = 0
+        is_ready = False
+        while size < least:
+            if self._not_before:
+                await self._put_off()
+            try:
+                taken = duct.take(self.socket, max(least, self._allow(most)) - size)
+            except BlockingIOError:
+                self._allow(0)
+                if is_ready:
+                    if not size and self.on_urgent is not None:
+                        self.on_urgent()
+                    break
+                await trio.lowlevel.wait_readable(self.socket)
+                is_ready = True
+                continue
+            except OSError as error:
+                raise self._end(error) from error
+            if not taken:
+                break
+            size += taken
+            is_ready = False
+            self._note(taken)
+        return Parcel(duct, size) if size else None
+
+    async def _received(self, most: int, flags: int = 0) -> bytes:
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if self._not_before:
+            await self._put_off()
+        most = min(most, self.most)
+        data = self._receive(most, flags)
+        if data is not None:
+            await trio.lowlevel.cancel_shielded_checkpoint()
+        while data is None:
+            await trio.lowlevel.wait_readable(self.socket)
+            data = self._receive(most, flags)
+            if data is None:
+                await trio.sleep(limits.FRUITLESS_PAUSE)
+        if not flags:
+            self._note(len(data))
+        return data
+
+    def _note(self, size: int) -> None:
+        """Note that a read has brought so many bytes."""
+        if self.pace is not None and (seconds := self.pace(size)) > 0:
+            self._not_before = trio.current_time() + seconds
+
+    async def _put_off(self) -> None:
+        """Wait until the time of the next read, so that more comes meanwhile: small reads cost as much as long ones."""
+        await trio.sleep_until(self._not_before)
+        self._not_before = 0.0
+
+    def _receive(self, most: int, flags: int) -> bytes | None:
+        try:
+            return self.socket.recv(self._allow(most), flags)
+        except BlockingIOError:
+            self._allow(0)
+            return None
+        except OSError as error:
+            raise self._end(error) from error
+
+    async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
+        """Send all bytes of all buffers, in order; a parcel can only be the last one.
+
+        After a cancelled send nobody knows how many are out.
+
+        Raises:
+            BrokenResourceError: the connection is broken.
+            ClosedResourceError: this stream is closed.
+            BusyResourceError: another task is sending.
+
+        """
+        self._begin_sending()
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            if self._finished:
+                raise trio.ClosedResourceError("the end was sent")
+            rest = self._send(buffers)
+            if not rest:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            while rest:
+                await trio.lowlevel.wait_writable(self.socket)
+                before = len(rest), len(rest[0])
+                rest = self._send(rest)
+                if rest and before == (len(rest), len(rest[0])):
+                    await trio.sleep(limits.FRUITLESS_PAUSE)
+        finally:
+            self._sending = False
+
+    def _send(self, buffers: Sequence[Buffer | Parcel]) -> Sequence[Buffer | Parcel]:
+        """Send what there is room for; return the rest."""
+        parcel = buffers[-1]
+        if not isinstance(parcel, Parcel):
+            return self._send_bytes(cast("Sequence[Buffer]", buffers))
+        head = cast("Sequence[Buffer]", buffers[:-1])
+        if head and (rest := self._send_bytes(head, socket.MSG_MORE)):
+            return [*rest, parcel]
+        try:
+            parcel.move_to(self.socket)
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise self._end(error) from error
+        return [parcel] if parcel.size else ()
+
+    def _send_bytes(self, buffers: Sequence[Buffer], flags: int = 0) -> Sequence[Buffer]:
+        if len(buffers) > 1 and (not _GATHERS or len(buffers) > _MOST_BUFFERS):
+            buffers = [b"".join(buffers)]
+        try:
+            sent = self.socket.sendmsg(buffers, (), flags) if _GATHERS else self.socket.send(buffers[0])
+        except BlockingIOError:
+            return buffers
+        except OSError as error:
+            raise self._end(error) from error
+        for at, buffer in enumerate(buffers):
+            if sent < len(buffer):
+                return [memoryview(buffer)[sent:], *buffers[at + 1 :]]
+            sent -= len(buffer)
+        return ()
+
+    def _end(self, error: OSError) -> Exception:
+        if self.socket.fileno() < 0:
+            return trio.ClosedResourceError("this stream is closed")
+        return trio.BrokenResourceError(f"the connection broke: {error}")
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there may be room for more."""
+        self._begin_sending()
+        try:
+            await trio.lowlevel.checkpoint_if_cancelled()
+            await trio.lowlevel.wait_writable(self.socket)
+        finally:
+            self._sending = False
+
+    async def send_eof(self) -> None:
+        """Say that nothing more will be sent."""
+        self._begin_sending()
+        try:
+            await trio.lowlevel.checkpoint()
+            if not self._finished:
+                self._finished = True
+                self.socket.shutdown(socket.SHUT_WR)
+        except OSError as error:
+            raise self._end(error) from error
+        finally:
+            self._sending = False
+
+    def _begin_sending(self) -> None:
+        if self._sending:
+            raise trio.BusyResourceError("another task is sending")
+        if self.socket.fileno() < 0:
+            raise trio.ClosedResourceError("this stream is closed")
+        self._sending = True
+
+    async def aclose(self) -> None:
+        """Close the connection. Whoever is waiting for it gets ClosedResourceError."""
+        if self.socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self.socket)
+            self.socket.close()
+        await trio.lowlevel.checkpoint()

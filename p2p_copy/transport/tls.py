@@ -1,0 +1,366 @@
+"""TLS over a stream, many records a trip.
+
+A TLS record has at most 16 KiB (RFC 8446 section 5.1), and a trip through the event loop costs more than a record's
+cryptography. So one trip here decrypts all the records that have come, and one sends all those of a piece. What trio's
+own `SSLStream` promises holds here as well, its conformance checks included; two things are simpler:
+
+1. The handshake is the caller's to ask for, before anything else and under the caller's deadline.
+2. There is no goodbye in TLS (close_notify): the WebSocket above has its own, and an end without it is no proper
+   end there. The end of the stream below is the end of this one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from p2p_copy.transport import limits
+from p2p_copy.transport.tcp import GatheringStream, at_most, send_buffers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from p2p_copy.transport.tcp import Buffer
+
+VERIFY_FLAGS: Final = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
+"""How clients check certificates: by all of RFC 5280, and the chain may end at any certificate that is trusted.
+
+Python 3.13 has this as its default. Set by us, the same certificates are good for every version of Python.
+"""
+
+UNKNOWN_ISSUER: Final = frozenset((2, 18, 19, 20, 21))
+"""OpenSSL's codes (X509_V_ERR) for a certificate whose issuer is not among the trusted ones; 18 is self-signed."""
+
+_RECORD: Final = 16 * 1024
+"""Bytes: the most that one read from the library can bring."""
+
+_HEADER: Final = 5
+"""Bytes before each record; the last two tell how many follow (RFC 8446 section 5.1)."""
+
+_SEALED: Final = 5 + _RECORD + 2048
+"""Bytes of the longest record as it is sent (RFC 5246 section 6.2.3; TLS 1.3 has shorter ones)."""
+
+_NOTHING: Final = memoryview(b"")
+
+
+class TLSStream(GatheringStream):
+    """One end of a TLS connection: `handshake` first, then it is a stream like any other.
+
+    Attributes:
+        on_waste: is called when the connection is ended because its records bring too little.
+
+    """
+
+    on_waste: Callable[[], None] | None = None
+
+    def __init__(
+        self,
+        transport: trio.abc.Stream,
+        context: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+    ) -> None:
+        """Prepare TLS on `transport`, which is closed with this stream.
+
+        Args:
+            transport: carries the records.
+            context: certificates and what is agreed to. It must not allow renegotiation.
+            server_side: whether to be the server.
+            server_hostname: the name that the server's certificate must have; only for clients.
+
+        """
+        self._transport = transport
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
+        self._left = 0  # bytes of a record under way that the library has not been shown
+        self._turn = 0  # records that it may still be shown before it is somebody else's turn
+        self._shown = 0  # records that it has been shown since the last `take_work`
+        self._content = 0  # bytes that it has brought since then
+        self._barren = 0  # records that it has been shown since the handshake, less those that had content
+        self._received = 0  # bytes of content since then, which pay for some of them
+        self._unread = _NOTHING  # records that the library has not seen: it would keep room for them for ever
+        self._sending = trio.Lock()  # records go out in the order in which they were made
+        self._busy: set[str] = set()
+        self._broken = self._closed = False
+
+    async def handshake(self) -> None:
+        """Agree with the other end on keys. The deadline is the caller's.
+
+        Raises:
+            BrokenResourceError: it came to nothing; its cause is an `ssl.SSLError` that says why, as far as is known.
+
+        """
+        done, records = False, 0
+        while not done:
+            self._turn = 1  # what comes behind the handshake is left to be counted
+            try:
+                self._tls.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                pass
+            except (ssl.SSLError, ssl.CertificateError) as error:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await self._send_records()  # the alert that tells the other end
+                raise self._break() from error
+            await self._send_records()
+            if not done and not self._feed():
+                await self._receive_records()
+            records += 1 - self._turn
+            if records > limits.TLS_HANDSHAKE:
+                raise self._end_waste()
+        self._barren = self._shown = 0
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytearray:
+        """Receive what has come, once there is something.
+
+        Raises:
+            BrokenResourceError: the other end broke TLS or the connection.
+            ClosedResourceError: this stream is closed.
+            BusyResourceError: another task is receiving.
+
+        """
+        most = at_most(max_bytes)
+        with self._alone("receive"):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            waited = False
+            while (data := self._decrypt(most)) is None:
+                if self._turn:
+                    await self._receive_records()
+                else:
+                    await trio.lowlevel.checkpoint()
+                waited = True
+            if data and self._outgoing.pending and not self._sending.locked():
+                # The answer to a change of keys; a send under way takes it along.
+                with contextlib.suppress(trio.BrokenResourceError):  # the data is good all the same
+                    await self._send_records()
+                waited = True
+            if not waited:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+            return data
+
+    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+        """Send all bytes of all buffers, in order. After a cancelled send nobody knows how many are out.
+
+        Raises:
+            BrokenResourceError: the other end is gone, or an earlier send was cancelled.
+            ClosedResourceError: this stream is closed.
+            BusyResourceError: another task is sending.
+
+        """
+        with self._alone("send"):
+            await trio.lowlevel.checkpoint_if_cancelled()
+            trip: list[Buffer] = []
+            size = 0
+            for piece in _full_records(buffers):
+                if size + len(piece) > limits.TLS_TRIP:
+                    await self._send_records(trip)
+                    trip, size = [], 0
+                trip.append(piece)
+                size += len(piece)
+            await self._send_records(trip)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until there may be room for more."""
+        with self._alone("send"):
+            async with self._sending:
+                await self._transport.wait_send_all_might_not_block()
+
+    @property
+    def unread(self) -> int:
+        """Bytes of records that are not opened."""
+        return len(self._unread) + self._incoming.pending
+
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Ask `allow` before each receive of records."""
+        if isinstance(self._transport, GatheringStream):
+            self._transport.limit_reads(allow)
+
+    def limit_unsent(self, most: int) -> None:
+        """Limit what is not on its way of the transport."""
+        if isinstance(self._transport, GatheringStream):
+            self._transport.limit_unsent(most)
+
+    async def drop_some(self) -> bool:
+        """Receive something and throw it away unopened; False at the end. There is no other receiving after it."""
+        with self._alone("receive"):
+            self._unread = _NOTHING
+            return bool(await self._transport.receive_some(limits.RECEIVE_BUFFER))
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        self._closed = True
+        await self._transport.aclose()
+
+    @contextlib.contextmanager
+    def _alone(self, direction: str) -> Iterator[None]:
+        self._check()
+        if direction in self._busy:
+            raise trio.BusyResourceError(f"another task is in the middle of this: {direction}")
+        self._busy.add(direction)
+        try:
+            yield
+        finally:
+            self._busy.discard(direction)
+
+    def _check(self) -> None:
+        if self._closed:
+            raise trio.ClosedResourceError
+        if self._broken:
+            raise trio.BrokenResourceError
+
+    def _break(self) -> trio.BrokenResourceError:
+        self._broken = True
+        return trio.BrokenResourceError()
+
+    def _end_waste(self) -> trio.BrokenResourceError:
+        if self.on_waste is not None:
+            self.on_waste()
+        return self._break()
+
+    def _decrypt(self, most: int) -> bytearray | None:
+        """Return what can be read without waiting: nothing at the end, None if there is nothing yet."""
+        data = bytearray(min(most, self._incoming.pending + len(self._unread) + _RECORD))
+        size = reads = 0
+        self._turn = limits.TLS_TURN
+        with memoryview(data) as room:
+            try:
+                while size < len(room):
+                    if self._incoming.pending < _SEALED:
+                        self._feed()  # in time: to be told that there is too little costs as much as half a record
+                    try:
+                        count: int = self._tls.read(_RECORD, room[size:])  # type: ignore[assignment]  # no bytes
+                    except ssl.SSLWantReadError:
+                        if self._is_barren(reads, size):
+                            broken = self._end_waste()
+                            if not size:
+                                raise broken from None
+                            break
+                        if self._feed():
+                            continue
+                        if not size:
+                            return None
+                        break
+                    if not count:
+                        break
+                    size += count
+                    reads += 1
+            except ssl.SSLEOFError:
+                pass  # as good as a goodbye, see above; the next call meets it again
+            except ssl.SSLError as error:
+                broken = self._break()
+                if not size:
+                    raise broken from error
+        del data[size:]
+        if self._tls.pending():
+            reads -= 1  # the next call brings the rest of that record
+        self._barren -= reads
+        self._content += size
+        self._received += size
+        return data
+
+    def _feed(self) -> bool:
+        """Show the library some of the records that have come; False if there are none, or too many for this turn.
+
+        They are counted by their headers. It would open any number of them in one go, and say nothing of those that
+        bring no content: a change of keys fits into 27 bytes and costs as much as a full record.
+        """
+        unread, left, turn = self._unread, self._left, self._turn
+        most = min(len(unread), limits.TLS_PIECE)
+        end = left  # of the record under way
+        while end < most and turn and end + _HEADER <= len(unread):
+            turn -= 1
+            end += _HEADER + (unread[end + 3] << 8) + unread[end + 4]
+        left, end = (end - most, most) if end > most else (0, end)
+        if not end:
+            return False
+        count = self._turn - turn
+        self._shown += count
+        self._barren += count  # until they bring something
+        self._left, self._turn = left, turn
+        self._incoming.write(unread[:end])
+        self._unread = unread[end:] or _NOTHING  # an empty slice would hold the whole
+        return True
+
+    def _is_barren(self, reads: int, size: int) -> bool:
+        """Whether too many records brought no content, now that the library has opened all that it was shown.
+
+        Since the last call they have brought `size` bytes in so many reads, one for each.
+        """
+        under_way = 1 if self._left else 0
+        paid = (self._received + size) // limits.TLS_PAYS
+        return self._barren - reads - paid - under_way > limits.TLS_BARREN
+
+    def take_work(self) -> int:
+        """Return how many records have come since the last call, without those that their content pays for."""
+        work = self._shown - self._content // limits.TLS_FREE_RECORD
+        self._shown = self._content = 0
+        return max(work, 0)
+
+    async def _receive_records(self) -> None:
+        try:
+            # With the rest of a record from before it is no more than one receive may bring: it goes up in one piece.
+            records = await self._transport.receive_some(limits.RECEIVE_BUFFER - _SEALED)
+        except trio.BrokenResourceError:
+            self._break()
+            raise
+        rest = bytes(self._unread)  # of a header, at most
+        self._unread = memoryview(rest + records if rest and records else records)
+        if not records:
+            self._incoming.write_eof()
+
+    async def _send_records(self, pieces: Iterable[Buffer] = ()) -> None:
+        """Send `pieces` as records, behind whatever else is due."""
+        try:
+            self._sending.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sending.acquire()
+        try:
+            self._check()
+            records = [self._outgoing.read()]
+            for piece in pieces:
+                records += self._encrypted(piece)
+            await send_buffers(self._transport, records)
+        except BaseException:
+            self._break()
+            raise
+        finally:
+            self._sending.release()
+
+    def _encrypted(self, piece: Buffer) -> Iterator[bytes]:
+        while piece:
+            try:
+                piece = memoryview(piece)[self._tls.write(piece) :]
+            except ssl.SSLError as error:
+                raise self._break() from error
+            yield self._outgoing.read()
+
+
+async def drop_some(stream: trio.abc.ReceiveStream) -> bool:
+    """Receive something from a stream that is about to be closed, at no more cost than that; False at the end."""
+    if isinstance(stream, TLSStream):
+        return await stream.drop_some()
+    return bool(await stream.receive_some(limits.RECEIVE_BUFFER))
+
+
+def _full_records(buffers: Iterable[Buffer]) -> Iterator[Buffer]:
+    """Yield all bytes in pieces that fill their records, the last one excepted: short records cost, too."""
+    rest = b""
+    for buffer in buffers:
+        view = memoryview(buffer).cast("B")
+        if rest or len(view) < _RECORD:
+            more = _RECORD - len(rest)
+            rest += view[:more]
+            view = view[more:]
+            if len(rest) < _RECORD:
+                continue
+            yield rest
+        rest = bytes(view[len(view) - len(view) % _RECORD :])
+        view = view[: len(view) - len(rest)]
+        for start in range(0, len(view), limits.TLS_PIECE):
+            yield view[start : start + limits.TLS_PIECE]
+    if rest:
+        yield rest

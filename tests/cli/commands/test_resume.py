@@ -1,0 +1,208 @@
+"""Commands that are started again, `resume` and `forget`, as people use them: real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy import errors
+from p2p_copy.cli import saved_transfers
+from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.files.state.store import States
+from tests.support.processes import CODE, QUICK, Running, receiver, relay, sender
+from tests.support.trees import leftovers, unfinished_size
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RATE = ("--no-tls", "--rate", "20M")
+"""Of the relay, so that a transfer takes a while."""
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    path = tmp_path / "large"
+    path.write_bytes(os.urandom(60_000_000))
+    return path
+
+
+def under_way(out: Path) -> None:
+    """Return once more than one segment is written."""
+    deadline = time.monotonic() + QUICK
+    while unfinished_size(out) <= 20_000_000:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.fault(70, "SIGKILL", "SIGTERM")
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_the_same_command_again_goes_on(
+    tmp_path: Path, large: Path, victim: int, number: signal.Signals
+) -> None:
+    out = tmp_path / "out"
+    with relay(*RATE) as (url, _):
+        sides = [sender(url, large), receiver(url, out)]
+        under_way(out)
+        sides[victim].process.send_signal(number)
+        code, _, said = sides[victim].wait(QUICK)
+        assert code == (-number if number == signal.SIGKILL else 128 + number), said
+        sides[victim] = (lambda: sender(url, large), lambda: receiver(url, out))[victim]()
+        ends = [side.wait() for side in sides]
+    assert [code for code, _, _ in ends] == [0, 0], ends
+    assert "Going on with the transfer" in ends[victim][2]
+    assert "Coming back" in ends[1 - victim][2]
+    assert (out / "large").read_bytes() == large.read_bytes()
+    assert not leftovers(out)
+    assert Running("resume").wait(QUICK)[1].startswith("Nothing")
+
+
+def test_a_transfer_that_stopped_at_its_deadline_is_listed_and_resumed(tmp_path: Path, large: Path) -> None:
+    out = tmp_path / "out"
+    with relay(*RATE) as (url, _):
+        code_was_made = Running("send", str(large), "--server", url, "--deadline", "2s")
+        code = code_was_made.wait_for(r"").string  # the first line of its errors says who is called
+        assert "Connecting" in code
+        assert code_was_made.process.stdout is not None
+        code = code_was_made.process.stdout.readline().split()[1]
+        taking = Running("receive", code, "--server", url, "--out", str(out))
+        assert code_was_made.wait(QUICK)[0] == errors.DeadlineReached.exit_code
+        listed = Running("resume").wait(QUICK)[1].splitlines()
+        mine = next(line for line in listed if "send" in line)
+        assert str(large) in mine
+        assert code not in mine
+        again = Running("resume", mine.split()[0])
+        assert again.wait()[0] == taking.wait()[0] == 0
+    assert (out / "large").read_bytes() == large.read_bytes()
+
+
+def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) -> None:
+    out = tmp_path / "out"
+    receipts = [("--receipt", str(tmp_path / name)) for name in ("sent", "received")]
+    with relay("--no-tls", "--rate", "2M") as (url, _):
+        sides = [sender(url, large, options=receipts[0]), receiver(url, out, options=receipts[1])]
+        under_way(out)
+        busy = Running("resume").wait(QUICK)[1].split()[0]
+        code, _, said = Running("forget", busy).wait(QUICK)
+        assert code == errors.UsageError.exit_code
+        assert "under way" in said
+        for side in sides:
+            side.kill()
+    listed = [line.split()[0] for line in Running("resume").wait(QUICK)[1].splitlines()]
+    assert len(listed) == 2
+    assert len(leftovers(tmp_path)) == 4, "the receipts were begun, and the output directory was marked"
+    assert Running("forget", *listed).wait(QUICK)[0] == 0
+    assert not leftovers(tmp_path)
+    assert Running("resume").wait(QUICK)[1].startswith("Nothing")
+    code, _, said = Running("forget", listed[0]).wait(QUICK)
+    assert code == errors.UsageError.exit_code
+    assert "no such transfer" in said
+
+
+@pytest.mark.fault(78, "same machine")
+def test_the_same_command_twice_at_once_is_refused(tmp_path: Path, large: Path) -> None:
+    with relay() as (url, _):
+        first = sender(url, large)
+        first.wait_for("[Ww]aiting")
+        code, _, said = sender(url, large).wait(QUICK)
+        assert code == errors.UsageError.exit_code
+        assert "at this very transfer" in said
+        first.kill()
+
+
+@pytest.mark.fault(77, "relay restarts")
+def test_a_waiting_sender_registers_again_after_the_relay_was_restarted(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with relay() as (url, _):
+        waiting = sender(url, tmp_path / "file")
+        waiting.wait_for("[Ww]aiting")
+    port = int(url.rpartition(":")[2])
+    waiting.wait_for("Coming back")
+    with relay(port=port) as (url, _):
+        other = receiver(url, tmp_path / "out")
+        assert waiting.wait()[0] == other.wait()[0] == 0
+
+
+def test_a_memory_that_cannot_be_written_costs_the_memory_and_not_the_transfer(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "no directory").write_text("")
+    options = ("--state-dir", str(tmp_path / "no directory" / "below"))
+    with relay() as (url, _):
+        one = sender(url, tmp_path / "file", options=options)
+        other = receiver(url, tmp_path / "out", options=options)
+        ends = [one.wait(), other.wait()]
+    assert [code for code, _, _ in ends] == [0, 0]
+    assert all("cannot be remembered" in said for _, _, said in ends)
+
+
+def test_an_odd_state_does_not_hide_the_others(tmp_path: Path) -> None:
+    states = States(str(tmp_path))
+    facts = {"role": "sender", "relay": "ws://relay", "paths": ["/a"], "began": 0.0}
+    states.create("0" * 32, facts).close()
+    states.create("1" * 32, {**facts, "began": "yesterday"}).close()
+    code, out, said = Running("resume", "--state-dir", str(tmp_path)).wait()
+    assert code == 0
+    assert [line[:8] for line in out.splitlines()] == ["00000000"]
+    assert said == "11111111  cannot be read, and is passed over. To remove it: p2p-copy forget 11111111\n"
+    for id_, words in (("0", "Too little is remembered"), ("1", "is gone now")):
+        code, _, said = Running("resume", id_ * 8, "--state-dir", str(tmp_path)).wait()
+        assert code == errors.UsageError.exit_code
+        assert words in said
+
+
+@pytest.mark.fault(104, "listing", "resume")
+def test_who_sees_the_name_of_a_state_cannot_test_guesses_of_the_code(tmp_path: Path) -> None:
+    """Two directories have other names for the same transfer, so no name follows from the transfer alone."""
+    facts = {"role": "receiver", "relay": "ws://relay", "out": "/incoming", "options": {}}
+    terminal, ids = Terminal.standard(quiet=True), []
+    for place in (tmp_path / "one", tmp_path / "other"):
+        for _ in range(2):  # the same command finds its state again
+            states = saved_transfers.states_in(str(place), terminal)
+            state = saved_transfers.open_state(states, facts, "1234-guess-me", terminal)
+            assert state is not None
+            ids.append(state.id)
+            state.close()
+    assert ids[0] == ids[1]
+    assert ids[2] == ids[3]
+    listed = [line[:8] for at in ("one", "other") for line in list_of(tmp_path / at).splitlines()]
+    assert listed == [ids[0][:8], ids[2][:8]]
+    assert ids[0][:8] != ids[2][:8]
+
+
+def list_of(directory: Path) -> str:
+    return Running("resume", "--state-dir", str(directory)).wait()[1]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows says no such thing in modes")
+@pytest.mark.parametrize(
+    "command", [("receive", CODE, "--server", "ws://127.0.0.1:1", "--patience=0"), ("resume",)]
+)
+def test_a_directory_of_states_that_others_may_list_is_said_so(
+    tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    tmp_path.chmod(0o755)
+    said = Running(*command, "--state-dir", str(tmp_path)).wait()[2]
+    tmp_path.chmod(0o700)
+    assert said.count(f"Other users may list {tmp_path}") == 1
+
+
+@pytest.mark.fault(105, "state directory")
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows says no such thing in modes")
+@pytest.mark.parametrize(
+    "command", [("send", "."), ("receive", CODE), ("resume",), ("resume", "0000"), ("forget", "0000")]
+)
+def test_nothing_is_read_where_others_may_plant_a_transfer(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """It would name the files to be sent and the relay, or the directory to be written to and files to be removed."""
+    facts = {"role": "sender", "relay": "ws://127.0.0.1:1", "paths": ["/etc"], "code": CODE, "options": {}}
+    States(str(tmp_path)).create("0" * 32, facts).close()
+    tmp_path.chmod(0o1777)
+    more = ("--server", "ws://127.0.0.1:1") if command[0] in {"send", "receive"} else ()
+    code, out, said = Running(*command, *more, "--state-dir", str(tmp_path)).wait()
+    assert (code, out) == (errors.UsageError.exit_code, "")
+    assert f"Other users may write into {tmp_path}" in said
+    assert len(os.listdir(tmp_path)) == 2, "the state is left as it was"

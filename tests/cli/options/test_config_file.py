@@ -1,0 +1,210 @@
+"""Which value an option has when several places name one, and what a wrong configuration file is answered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cyclopts import CycloptsError
+
+from p2p_copy.cli.app import app
+from p2p_copy.cli.options.config_file import default_path
+from p2p_copy.errors import UsageError
+from p2p_copy.options import Conflict, Links
+
+
+def write(path: str | Path, text: str) -> str:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding="utf-8")
+    return str(path)
+
+
+def parse(*argv: str) -> dict[str, Any]:
+    """Return what the command would be called with, the options of the clients among the rest."""
+    _, bound, _ = app.parse_args(list(argv), exit_on_error=False, print_error=False)
+    bound.apply_defaults()
+    values = dict(bound.arguments)
+    for group in (values.pop("which", None), values.pop("options", None), values.pop("its", None)):
+        values |= {name: getattr(group, name) for name in (group.__slots__ if group else ())}
+    return values
+
+
+def test_the_command_line_comes_before_the_environment_and_the_environment_before_the_file(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    write(default_path(), 'server = "ws://file"')
+    assert parse("receive")["server"] == "ws://file"
+    monkeypatch.setenv("P2P_COPY_SERVER", "ws://environment")
+    assert parse("receive")["server"] == "ws://environment"
+    assert parse("receive", "--server", "ws://option")["server"] == "ws://option"
+
+
+def test_options_come_from_the_table_of_their_command() -> None:
+    write(
+        default_path(),
+        """
+        server = "ws://shared"
+        ca-file = "shared.pem"
+        [send]
+        links = "copy"
+        wait = 60
+        serve = ":99"
+        [receive]
+        server = "ws://own"
+        on-conflict = "rename"
+        max-size = "2K"
+        quiet = true
+        [run-relay-server]
+        tls = false
+        """,
+    )
+    send = parse("send", "a")
+    assert (send["server"], send["ca_file"], send["wait"]) == ("ws://shared", "shared.pem", 60.0)
+    assert (send["links"], send["serve"]) == (Links.COPY, ":99")
+    receive = parse("receive")
+    assert (receive["server"], receive["ca_file"], receive["quiet"]) == ("ws://own", "shared.pem", True)
+    assert (receive["on_conflict"], receive["max_size"]) == (Conflict.RENAME, 2048)
+    assert parse("run-relay-server", "localhost", "1")["tls"] is False
+
+
+def test_an_option_overrides_the_file_even_to_say_no() -> None:
+    write(default_path(), "[run-relay-server]\ntls = false")
+    assert parse("run-relay-server", "localhost", "1", "--tls")["tls"] is True
+
+
+def test_the_file_is_named_by_an_option_or_else_by_the_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    write(default_path(), 'server = "ws://default"')
+    monkeypatch.setenv("P2P_COPY_CONFIG", write(tmp_path / "b.toml", 'server = "ws://b"'))
+    assert parse("receive")["server"] == "ws://b"
+    other = write(tmp_path / "c.toml", 'server = "ws://c"')
+    assert parse("receive", "--config", other)["server"] == "ws://c"
+
+
+def test_no_configuration_file_is_needed() -> None:
+    assert not Path(default_path()).exists()
+    assert parse("receive")["server"] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('serverr = "ws://x"', "serverr"),
+        ("[recieve]", "recieve"),
+        ('[receive]\nonconflict = "skip"', "onconflict"),
+        ('[receive]\nconfig = "x"', "config"),
+        ('[receive]\nCODE = "x"', "CODE"),
+        ("[receive.out]\nx = 1", "out"),
+        ("server = 5", "server must be a text"),
+        ("receive = 5", "receive must be a table"),
+        ('server = "ws://x', "not TOML"),
+        ('[receive]\non-conflict = "never"', "never"),
+        ("[receive]\nwait = 0", "wait"),
+        ('[receive]\nmax-size = "many"', "max-size"),
+        ("[receive]\nmax-files = true", "max-files"),
+    ],
+)
+def test_a_wrong_file_is_an_error_that_names_file_and_key(text: str, said: str) -> None:
+    path = write(default_path(), text)
+    with pytest.raises((UsageError, CycloptsError)) as caught:
+        parse("receive")
+    assert path in str(caught.value)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_may_be_written_by_any_editor(tmp_path: Path, encoding: str) -> None:
+    file = tmp_path / "c.toml"
+    file.write_text('server = "ws://x"\r\n', encoding=encoding)
+    assert parse("receive", "--config", str(file))["server"] == "ws://x"
+
+
+def test_a_file_that_is_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"none\.toml"):
+        parse("receive", "--config", str(tmp_path / "none.toml"))
+    with pytest.raises(UsageError, match="cannot be read"):
+        parse("receive", "--config", str(tmp_path))
+
+
+@pytest.mark.parametrize("key", ["code", "code-file"])
+def test_a_code_in_the_file_gives_way_to_every_other(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    write(default_path(), f'[send]\n{key} = "x"\n[receive]\n{key} = "x"')
+    name = key.replace("-", "_")
+    assert parse("send", "a")[name] == "x"
+    assert parse("receive")[name] == "x"
+    assert parse("receive", "ws://relay")[name] == "x"
+    assert parse("send", "ws://relay", "code", "a")[name] is None
+    assert parse("receive", "code")[name] is None
+    assert parse("receive", "ws://relay", "code")[name] is None
+    assert (parse("receive", "--code", "y")["code"], parse("receive", "--code", "y")["code_file"]) == (
+        "y",
+        None,
+    )
+    assert parse("send", "a", "--code-file", "y")["code"] is None
+    monkeypatch.setenv("P2P_COPY_CODE", "z")
+    assert parse("send", "a")[name] is None
+    assert parse("receive")[name] is None
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "expected"),
+    [
+        ("wait", "10m", 600),
+        ("patience", "1h30m", 5400),
+        ("max-size", "1.5G", 3 << 29),
+        ("max-size", "1MB", 10**6),
+        ("max-files", "1000", 1000),
+    ],
+)
+def test_times_and_sizes_of_a_client_have_one_form(option: str, text: str, expected: float) -> None:
+    name = option.replace("-", "_")
+    assert parse("receive", f"--{option}", text)[name] == expected
+    write(default_path(), f'[receive]\n{option} = "{text}"')
+    assert parse("receive")[name] == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "expected"),
+    [
+        ("drain", "5m", 300),
+        ("max-wait", "1h", 3600),
+        ("accept-budget", "2.5s", 2.5),
+        ("rate", "10MB", 10**7),
+        ("rate-per-source", "1.5M/s", 3 << 19),
+        ("rate-total", "1GiB/s", 1 << 30),
+    ],
+)
+def test_times_and_rates_of_a_relay_have_the_same_form(option: str, text: str, expected: float) -> None:
+    name, words = option.replace("-", "_"), ("run-relay-server", "localhost", "1")
+
+    def value(*more: str) -> float:
+        arguments = parse(*words, *more)
+        return float(arguments[name] if name in arguments else getattr(arguments["limit"], name))
+
+    assert value(f"--{option}", text) == expected
+    write(default_path(), f'[run-relay-server]\n{option} = "{text}"')
+    assert value() == expected
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "said"),
+    [
+        ("max-size", "-1", "1.5G"),
+        ("max-size", "1 000", "1.5G"),
+        ("max-files", "0", "a number from 1 to"),
+        ("max-files", "1e3", "a number from 1 to"),
+        ("max-files", "9" * 5000, "a number from 1 to"),
+        ("wait", "1h30", "1h30m"),
+        ("wait", "0", "wait"),
+        ("deadline", "25:00", "no clock"),
+        ("deadline", "soon", "23:50"),
+        ("deadline", "2020-01-01", "over"),
+    ],
+)
+def test_other_forms_are_refused_with_an_example(option: str, text: str, said: str) -> None:
+    with pytest.raises(CycloptsError) as caught:
+        parse("receive", f"--{option}={text}")
+    assert f"--{option}" in str(caught.value)
+    assert said in str(caught.value)

@@ -1,0 +1,91 @@
+"""Names that somebody else has chosen, in lines for people."""
+
+from __future__ import annotations
+
+import io
+import unicodedata
+
+import pytest
+from hypothesis import given, strategies as st
+
+from p2p_copy.cli import limits
+from p2p_copy.cli.saved_transfers import described
+from p2p_copy.cli.ui.display import displayed, one_line
+from p2p_copy.cli.ui.errors import explain
+from p2p_copy.cli.ui.progress import Progress
+from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.errors import PeerFailed
+
+BLANKS = " " * 300
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("tree/a.txt", "tree/a.txt"),
+        ("größe/名.txt", "größe/名.txt"),
+        ("back\\slash", "back\\slash"),
+        ("", '""'),
+        ("two words", '"two words"'),
+        (" ", '" "'),
+        ("a   b", '"a \\x20\\x20b"'),
+        ('say "y"', '"say \\"y\\""'),
+        ("a\x1b[2J\nb", "a\\x1b[2J\\nb"),
+        ("a\u00a0\u3000b", "a\\xa0\\u3000b"),
+    ],
+)
+def test_what_could_be_misread_is_in_quotes(name: str, shown: str) -> None:
+    assert displayed(name) == shown
+
+
+@given(st.text(max_size=400), st.integers(8, 100))
+def test_no_name_is_wider_than_it_may_be(name: str, columns: int) -> None:
+    shown = displayed(name, columns)
+    assert shown.isprintable()
+    assert "  " not in shown
+    width = sum(2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in shown)
+    # Combining characters take no column, and are no more than there are columns.
+    assert width <= 2 * columns + 2
+    if name.isascii():
+        assert width <= columns + 2
+
+
+def test_a_name_of_quotes_is_no_wider_than_others() -> None:
+    """Else the line would wrap where the name wants it to, and look like two."""
+    shown = displayed('"' * 38 + "x The sender has nothing", limits.NAME_COLUMNS)
+    assert len(shown) <= limits.NAME_COLUMNS + 2
+
+
+def test_a_long_name_keeps_both_ends() -> None:
+    assert displayed("begin" + "x" * 1000 + ".tar.gz", 20) == "beginxxxxx…xx.tar.gz"
+    assert displayed("名" * 50, 11) == "名名名…名名"
+
+
+def test_what_the_other_side_says_is_one_line_of_one_text() -> None:
+    assert one_line(f"It gave up:{BLANKS}Accept? y\r\n") == "It gave up: Accept? y\\r\\n"
+    terminal = Terminal(io.StringIO(), err := io.StringIO())
+    explain(PeerFailed(f"The sender gave up: a{BLANKS}b"), terminal)
+    terminal.flush()
+    assert err.getvalue() == "p2p-copy: The sender gave up: a b\n"
+
+
+@pytest.mark.fault(108, "names in other lines")
+def test_no_path_imitates_a_line() -> None:
+    name = f"a{BLANKS}p2p-copy: all is well"
+    terminal = Terminal(io.StringIO(), err := io.StringIO())
+    progress = Progress(terminal, verb="Received")
+    progress.problem(name, "exists")
+    progress.skipped("b" * 9000)
+    progress.connecting("ws://relay\x1b[2J")
+    progress.lost(f"It is gone.{BLANKS}Done.", 60)
+    terminal.flush()
+    problem, skipped, connecting, lost = err.getvalue().splitlines()
+    assert problem.startswith('Not delivered: "a \\x20\\x20')
+    assert problem.endswith('p2p-copy: all is well" exists')
+    assert len(problem) < limits.PATH_COLUMNS + 30
+    assert len(skipped) < limits.PATH_COLUMNS + 30
+    assert connecting == "Connecting to ws://relay\\x1b[2J."
+    assert lost.startswith("It is gone. Done. Coming back")
+    listed = described("0" * 32, {"paths": [name], "relay": "x\ny", "role": "sender"}, False)
+    assert listed.isprintable()
+    assert BLANKS not in listed

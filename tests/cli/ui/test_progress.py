@@ -1,0 +1,232 @@
+"""How a transfer looks while it lasts."""
+
+from __future__ import annotations
+
+import io
+import os
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+
+from p2p_copy.cli import limits
+from p2p_copy.cli.ui.progress import Meter, Progress
+from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.errors import ResultNotWritten
+from p2p_copy.observer import Report
+from p2p_copy.transfer import limits as transfer_limits
+from p2p_copy.units import GIB, MIB, amount, duration
+from tests.cli.options.test_inputs import Tty
+
+REPORT = Report(files=2, size=3 * MIB, failures=0, skipped=0, root="0123456789abcdef" * 4, seconds=1.5)
+
+
+def watched(err: io.StringIO, *, quiet: bool = False) -> tuple[Progress, io.StringIO]:
+    out = io.StringIO()
+    return Progress(Terminal(out, err, quiet=quiet), verb="Sent"), out
+
+
+def test_the_states_are_said_in_order() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.connecting("ws://relay:1")
+    progress.waiting("ws://relay:1")
+    progress.notice("The relay says: hello")
+    progress.paired()
+    progress.done(REPORT)
+    lines = err.getvalue().splitlines()
+    assert lines[0] == "Connecting to ws://relay:1."
+    assert lines[1].startswith("Waiting for the other side at ws://relay:1 since ")
+    assert lines[2] == "The relay says: hello"
+    assert "other side is there" in lines[3]
+    assert lines[4] == "Sent 2 files, 3.0 MiB in 1.5 s (2.0 MiB/s), digest 0123456789abcdef."
+
+
+def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -> None:
+    progress, out = watched(io.StringIO(), quiet=True)
+    progress.announce(["Code: x"], vital=True)
+    progress.connecting("ws://relay:1")
+    assert out.getvalue() == ""
+    progress.waiting("ws://relay:1")
+    progress.waiting("ws://relay:1")
+    assert out.getvalue() == "Code: x\n"
+
+
+@pytest.mark.parametrize("met", [False, True])
+def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_met(met: bool) -> None:
+    with open(os.devnull) as unwritable:
+        terminal = Terminal(unwritable, io.StringIO())
+        progress = Progress(terminal, verb="Sent")
+        progress.announce(["Code: x"], vital=True)
+        progress.waiting("ws://relay:1")
+        terminal.flush()
+        if met:
+            progress.paired()
+        with nullcontext() if met else pytest.raises(ResultNotWritten):
+            progress.draw(0)
+        terminal.finish()
+
+
+def test_on_a_terminal_one_line_shows_bytes_files_rate_and_time_left() -> None:
+    progress, _ = watched(err := Tty())
+    progress.draw(0)
+    assert err.getvalue() == ""
+    progress.paired()
+    progress.draw(10)
+    progress.total(4, 8 * MIB)
+    progress.progress(1, 2 * MIB)
+    progress.draw(12)
+    assert err.getvalue().endswith(
+        "\rTransferring:   25 %  2.0 MiB of 8.0 MiB  1 of 4 files  1.0 MiB/s  0:06 left"
+    )
+    progress.verifying()
+    progress.draw(13)
+    assert "\rVerifying: " in err.getvalue()
+
+
+def test_what_was_there_before_counts_for_no_rate() -> None:
+    progress, _ = watched(err := Tty())
+    progress.paired()
+    progress.draw(0)
+    progress.total(1, 200 * MIB)
+    progress.spared(150 * MIB)
+    progress.progress(0, 150 * MIB)
+    progress.draw(1)
+    assert err.getvalue().endswith("\rTransferring:   75 %  150.0 MiB of 200.0 MiB  0 of 1 files  0 B/s")
+    progress.progress(0, 152 * MIB)
+    progress.draw(2)
+    assert err.getvalue().endswith(
+        "152.0 MiB of 200.0 MiB  0 of 1 files  1.0 MiB/s  0:48 lef"
+    )  # cut to 80 columns
+    progress.done(replace(REPORT, size=200 * MIB, seconds=50))
+    assert "200.0 MiB, of which 150.0 MiB were there, in 50.0 s (1.0 MiB/s)" in err.getvalue()
+
+
+def test_what_was_sent_before_a_loss_counts_for_this_run_and_for_no_rate_after_it() -> None:
+    progress, _ = watched(err := Tty())
+    progress.paired()
+    progress.progress(0, 6 * MIB)
+    progress.draw(0)
+    progress.lost("The relay is gone.", 60)
+    progress.paired()
+    progress.draw(10)
+    progress.spared(5 * MIB)
+    progress.progress(0, 7 * MIB)
+    progress.draw(12)
+    assert err.getvalue().endswith("7.0 MiB  0 files  1.0 MiB/s")
+    progress.done(replace(REPORT, size=7 * MIB, seconds=7))
+    assert "7.0 MiB in 7.0 s (1.0 MiB/s)" in err.getvalue()
+
+
+def test_after_a_stall_it_is_what_it_was_before() -> None:
+    progress, _ = watched(err := Tty())
+    progress.paired()
+    progress.verifying()
+    progress.stalled("Nothing moves", 10)
+    progress.draw(0)
+    assert "\rStalled: " in err.getvalue()
+    progress.moving()
+    progress.draw(1)
+    assert "Verifying: " in err.getvalue().rsplit("It moves again", 1)[1]
+
+
+def test_a_total_that_is_not_known_yet_is_not_made_up() -> None:
+    progress, _ = watched(err := Tty())
+    progress.paired()
+    progress.progress(1, 500)
+    progress.draw(0)
+    assert err.getvalue().endswith("\rTransferring:  500 B  1 files  0 B/s")
+
+
+def test_the_live_line_says_how_long_we_have_been_waiting() -> None:
+    progress, _ = watched(err := Tty())
+    progress.waiting("ws://relay:1")
+    progress.draw(100)
+    progress.draw(165)
+    assert err.getvalue().rstrip().endswith("Waiting for the other side for 1:05")
+
+
+def test_without_a_terminal_a_plain_line_comes_now_and_then() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.paired()
+    before = err.getvalue()
+    now = 50.0
+    while now <= 50 + 2.5 * limits.PLAIN_PROGRESS_INTERVAL:
+        progress.draw(now)
+        now += transfer_limits.PROGRESS_INTERVAL
+    lines = err.getvalue().removeprefix(before).splitlines()
+    assert len(lines) == 2
+    assert all(line.startswith("Transferring:") for line in lines)
+
+
+def test_without_a_terminal_waiting_is_said_once() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.waiting("ws://relay:1")
+    before = err.getvalue()
+    for minute in range(100):
+        progress.draw(60 * minute)
+    assert err.getvalue() == before
+
+
+def test_quiet_says_nothing_but_what_was_not_delivered() -> None:
+    progress, _ = watched(err := Tty(), quiet=True)
+    progress.connecting("ws://relay:1")
+    progress.waiting("ws://relay:1")
+    progress.paired()
+    progress.draw(0)
+    progress.skipped("b")
+    progress.problem("a", "vanished")
+    progress.close()
+    progress.done(REPORT)
+    assert err.getvalue() == "Not delivered: a vanished\n"
+
+
+def test_many_problems_are_counted_rather_than_listed() -> None:
+    progress, _ = watched(err := io.StringIO())
+    for number in range(limits.PROBLEM_LINES + 5):
+        progress.problem(str(number), "vanished")
+        progress.skipped(str(number))
+    progress.close()
+    lines = err.getvalue().splitlines()
+    assert len(lines) == 2 * limits.PROBLEM_LINES + 2
+    assert lines[-2:] == ["... and 5 more not delivered.", "... and 5 more left as they were."]
+
+
+def test_the_rate_falls_to_zero_when_nothing_moves() -> None:
+    meter = Meter()
+    assert meter.rate == 0
+    now = 0.0
+    for size in range(0, 1000, 100):
+        meter.note(now, size)
+        now += 0.5
+    assert meter.rate == pytest.approx(200)
+    for _ in range(int(limits.RATE_WINDOW / 0.5) + 1):
+        meter.note(now, 900)
+        now += 0.5
+    assert meter.rate == 0
+
+
+def test_the_rate_of_a_slow_clock_can_be_told() -> None:
+    meter = Meter()
+    meter.note(0, 0)
+    meter.note(100, 1000)
+    assert meter.rate == pytest.approx(10)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (5 * GIB, "5.0 GiB"),
+        (2**63, "8.0 EiB"),
+    ],
+)
+def test_amounts_are_written_as_people_write_them(size: int, text: str) -> None:
+    assert amount(size) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.9, "1:05"), (7384, "2:03:04")])
+def test_durations_are_written_as_people_write_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text

@@ -1,0 +1,73 @@
+"""Receipts of trees that lie on the disk, as a transfer of them would have written."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from p2p_copy.files.receipts.verify import Verdict, verify
+from p2p_copy.files.receipts.writer import ReceiptWriter
+from p2p_copy.files.source.walk import Found, walk
+from p2p_copy.options import Links
+from p2p_copy.protocol.digest import FileDigest, RootDigest
+from p2p_copy.protocol.messages import Kind
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ENDS: dict[str, Any] = {
+    "role": "receiver",
+    "program": "p2p-copy 0.2.0",
+    "started": 1_769_860_800.25,
+    "ended": 1_769_860_801.5,
+    "failures": 0,
+    "skipped": 0,
+}
+
+
+def digest_of(path: Path) -> bytes:
+    data = path.read_bytes()
+    digest = FileDigest(len(data))
+    digest.update(data)
+    return digest.digest()
+
+
+def write_receipt(path: Path, top: Path, **ends: Any) -> None:
+    """Write the receipt that a receiver of all that lies below `top` would have written."""
+    writer, root, files, size = ReceiptWriter(str(path), allowed=0o777), RootDigest(), 0, 0
+    for found in walk(
+        [str(inner) for inner in sorted(top.iterdir())], links=Links.KEEP, portable_names=False
+    ):
+        assert isinstance(found, Found)
+        place = top.__class__(found.path)
+        is_file = found.entry.kind is Kind.FILE
+        digest = digest_of(place) if is_file else None
+        writer.add(place.relative_to(top).as_posix(), found.entry, digest)
+        root.add(found.entry, digest)
+        files += is_file
+        size += found.entry.size
+    writer.publish(**{**ENDS, "root": root.digest(), "files": files, "size": size, **ends})
+
+
+def differences(
+    receipt: Path,
+    top: Path,
+    *,
+    times: bool = False,
+    strict: bool = False,
+    preserved: bool = False,
+    complete: bool = False,
+) -> tuple[Verdict, dict[str, str]]:
+    """Verify, and return what came out and each path that differs with how it does."""
+    told: list[tuple[str, str]] = []
+    verdict = verify(
+        str(receipt),
+        str(top),
+        times=times,
+        strict=strict,
+        preserved=preserved,
+        complete=complete,
+        differs=lambda path, how: told.append((path, how)),
+    )
+    assert verdict.differences == len(told)
+    assert len(told) == len(dict(told)), "nothing is told twice"
+    return verdict, dict(told)

@@ -1,0 +1,488 @@
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.files.source import walk as source
+from p2p_copy.files.source.count import count
+from p2p_copy.files.source.walk import Found, walk
+from p2p_copy.options import Links
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.manifest import Manifest
+from p2p_copy.protocol.messages import Entry, Kind, Omitted, Page, Reason
+from tests.files.helpers import open_handles
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True, params=["handles", "paths"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run each test as it is, and again as on systems that list directories by path only."""
+    if request.param == "paths":
+        monkeypatch.setattr(source, "BY_HANDLE", False)
+    elif not source.BY_HANDLE:
+        pytest.skip("this system lists directories by path only")
+    return str(request.param)
+
+
+def names_of(found: Iterable[Found | Omitted]) -> dict[str, Kind | Reason]:
+    """Return each path from its top-level name on, with its kind or why it is left out; check the order."""
+    result: dict[str, Kind | Reason] = {}
+    way: list[str] = []
+    for one in found:
+        if isinstance(one, Omitted):
+            assert one.path not in result or isinstance(result[one.path], Kind)
+            result[f"! {one.path}" if one.path in result else one.path] = one.reason
+            continue
+        assert one.entry.depth <= len(way)
+        way[one.entry.depth :] = [one.entry.name]
+        assert "/".join(way) not in result
+        result["/".join(way)] = one.entry.kind
+    return result
+
+
+def walked(
+    *paths: Path | str, links: Links = Links.KEEP, portable_names: bool = True
+) -> dict[str, Kind | Reason]:
+    return names_of(walk([str(path) for path in paths], links=links, portable_names=portable_names))
+
+
+def entries(*paths: Path, links: Links = Links.KEEP) -> list[Entry]:
+    walk_ = walk([str(path) for path in paths], links=links, portable_names=True)
+    return [found.entry for found in walk_ if isinstance(found, Found)]
+
+
+@pytest.fixture
+def top(tmp_path: Path) -> Path:
+    top = tmp_path / "top"
+    top.mkdir()
+    return top
+
+
+# What is named
+
+
+def test_a_tree_is_named_with_all_that_lies_in_it(top: Path) -> None:
+    (top / "empty").mkdir()
+    (top / "inner").mkdir()
+    (top / "inner" / "file").write_text("abc")
+    (top / "inner" / "link").symlink_to("../inner/file")
+    assert walked(top) == {
+        "top": Kind.DIRECTORY,
+        "top/empty": Kind.DIRECTORY,
+        "top/inner": Kind.DIRECTORY,
+        "top/inner/file": Kind.FILE,
+        "top/inner/link": Kind.LINK,
+    }
+
+
+def test_an_entry_says_what_the_file_is(top: Path) -> None:
+    file = top / "file"
+    file.write_text("abc")
+    file.chmod(0o4751)
+    os.utime(file, ns=(0, -1_500_000_000_000_000_001))
+    (top / "link").symlink_to("file")
+    top.chmod(0o1705)
+    named = {entry.name: entry for entry in entries(top)}
+    assert named["file"] == Entry(Kind.FILE, 1, "file", 0o751, -1_500_000_000_000_000_001, 3)
+    assert named["top"] == Entry(Kind.DIRECTORY, 0, "top", 0o705, top.stat().st_mtime_ns)
+    mtime_ns = (top / "link").lstat().st_mtime_ns
+    assert named["link"] == Entry(Kind.LINK, 1, "link", 0o777, mtime_ns, 0, "file")
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}/", "{}//", "{}/.", "{}/inner/..", "{}/inner/../../top"])
+def test_a_directory_goes_by_its_own_name_however_it_is_spelled(top: Path, spelling: str) -> None:
+    (top / "inner").mkdir()
+    (top / "file").touch()
+    assert set(walked(spelling.format(top))) == {"top", "top/inner", "top/file"}
+
+
+def test_the_current_directory_goes_by_its_own_name(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (top / "inner").mkdir()
+    monkeypatch.chdir(top / "inner")
+    assert walked(".") == {"inner": Kind.DIRECTORY}
+    assert set(walked("..")) == {"top", "top/inner"}
+
+
+def test_dots_after_a_link_lead_where_the_system_says(top: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("top")
+    assert set(walked(f"{tmp_path}/link/..")) >= {tmp_path.name, f"{tmp_path.name}/top"}
+
+
+@pytest.mark.parametrize("links", list(Links))
+def test_a_named_link_is_followed_under_its_own_name(top: Path, tmp_path: Path, links: Links) -> None:
+    (top / "file").write_text("abc")
+    (tmp_path / "tree").symlink_to("top")
+    (tmp_path / "leaf").symlink_to("top/file")
+    (tmp_path / "nothing").symlink_to("nowhere")
+    assert walked(tmp_path / "tree", tmp_path / "leaf", tmp_path / "nothing", links=links) == {
+        "tree": Kind.DIRECTORY,
+        "tree/file": Kind.FILE,
+        "leaf": Kind.FILE,
+        "nothing": Reason.VANISHED,
+    }
+
+
+def test_a_root_has_no_name() -> None:
+    assert walked("/", "//") == {"/": Reason.NAME, "//": Reason.NAME}
+
+
+def test_what_is_missing_is_said_without_its_place(tmp_path: Path) -> None:
+    assert walked(tmp_path / "missing", f"{tmp_path}/nul\0") == {
+        "missing": Reason.VANISHED,
+        "nul\\x00": Reason.NAME,
+    }
+
+
+@pytest.mark.parametrize("portable", [True, False])
+def test_of_two_with_the_same_name_the_first_is_taken(tmp_path: Path, portable: bool) -> None:
+    for parent, name in (("a", "x"), ("b", "x"), ("c", "X")):
+        (tmp_path / parent).mkdir()
+        (tmp_path / parent / name).touch()
+    paths = [tmp_path / "a" / "x", tmp_path / "b" / "x", tmp_path / "c" / "X"]
+    second, third = list(walk([str(path) for path in paths], links=Links.KEEP, portable_names=portable))[1:]
+    assert second == Omitted("x", Reason.EXISTS)
+    assert (third == Omitted("X", Reason.EXISTS)) is portable
+
+
+# What is left out
+
+
+@pytest.mark.fault(72, "fifo", "device", "socket")
+def test_what_is_no_file_is_never_opened(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(top / "fifo")
+    (top / "to fifo").symlink_to("fifo")
+    (top / "to device").symlink_to("/dev/zero")
+    monkeypatch.chdir(top)  # a socket's path must be short
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("socket")
+        named = walked(top, top / "fifo", "/dev/null", links=Links.COPY)
+    assert named == {"top": Kind.DIRECTORY} | dict.fromkeys(
+        ("top/fifo", "top/to fifo", "top/to device", "top/socket", "fifo", "null"), Reason.SPECIAL
+    )
+
+
+@pytest.mark.fault(74, "not UTF-8", "newline")
+def test_names_that_no_receiver_takes_are_left_out_and_shown_escaped(top: Path) -> None:
+    for name in (b"line\nbreak", b"\xff\xfe", "\u202etxt".encode(), b".p2p-copy-0123.part"):
+        (top / os.fsdecode(name)).touch()
+    (top / os.fsdecode(b"d\xe9")).mkdir()
+    (top / os.fsdecode(b"d\xe9") / "file").touch()
+    assert walked(top, portable_names=False) == {"top": Kind.DIRECTORY} | dict.fromkeys(
+        ("top/line\\nbreak", "top/\\xff\\xfe", "top/\\u202etxt", "top/.p2p-copy-0123.part", "top/d\\xe9"),
+        Reason.NAME,
+    )
+
+
+def test_portable_names_are_asked_for_only_where_they_are_needed(top: Path) -> None:
+    for name in ("a:b", "nul", "x ", "README", "readme"):
+        (top / name).touch()
+    assert set(walked(top, portable_names=False).values()) == {Kind.DIRECTORY, Kind.FILE}
+    named = walked(top)
+    assert {named[f"top/{name}"] for name in ("a:b", "nul", "x ")} == {Reason.NAME}
+    assert {named["top/README"], named["top/readme"]} == {Kind.FILE, Reason.NAME}
+
+
+def test_every_manifest_takes_what_the_walk_names(top: Path) -> None:
+    for parent in (top, top / "Sub", top / "sub"):
+        parent.mkdir(exist_ok=True)
+        for name in ("ß", "ss", "SS", "é", "e\u0301", "b", "\u212a", "k", "ok"):
+            (parent / name).touch()
+        (parent / "inside").symlink_to("ok")
+        (parent / "outside").symlink_to("../../../x")
+    for portable in (True, False):
+        found = list(walk([str(top)], links=Links.KEEP, portable_names=portable))
+        manifest = Manifest(portable=portable, key=bytes(16))
+        manifest.page(Page(tuple(one.entry for one in found if isinstance(one, Found))))
+        assert any(isinstance(one, Omitted) for one in found)
+
+
+def test_a_directory_that_cannot_be_read_is_sent_empty_and_reported(commoners_path: Path) -> None:
+    for name, mode in (("shut", 0), ("unlisted", 0o311), ("unsearchable", 0o644)):
+        (commoners_path / name).mkdir()
+        (commoners_path / name / "file").touch()
+        (commoners_path / name).chmod(mode)
+    named = walked(*(commoners_path / name for name in ("shut", "unlisted", "unsearchable")))
+    assert named == {
+        "shut": Kind.DIRECTORY,
+        "! shut": Reason.UNREADABLE,
+        "unlisted": Kind.DIRECTORY,
+        "! unlisted": Reason.UNREADABLE,
+        "unsearchable": Kind.DIRECTORY,
+        "unsearchable/file": Reason.UNREADABLE,
+    }
+    assert walked(commoners_path / "shut" / "file") == {"file": Reason.UNREADABLE}
+
+
+def test_a_directory_that_vanishes_during_the_walk_is_reported(top: Path) -> None:
+    (top / "inner").mkdir()
+    found = []
+    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+        found.append(one)
+        if isinstance(one, Found) and one.entry.name == "inner":
+            (top / "inner").rmdir()
+    assert names_of(found)["! top/inner"] is Reason.VANISHED
+
+
+def test_a_file_that_vanishes_before_it_is_looked_at_is_reported(top: Path) -> None:
+    for number in range(10):
+        (top / str(number)).touch()
+    found = []
+    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+        found.append(one)
+        if len(found) == 2:  # the listing is in memory by now
+            for path in top.iterdir():
+                path.unlink()
+    assert sorted(names_of(found).values()) == [Reason.VANISHED] * 9 + [Kind.DIRECTORY, Kind.FILE]
+
+
+def test_a_directory_swapped_for_another_is_not_entered(top: Path, tmp_path: Path, both_ways: str) -> None:
+    if both_ways == "paths":
+        pytest.skip("by path only, nobody can tell")
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "secret").touch()
+    (top / "inner").mkdir()
+    found = []
+    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+        found.append(one)
+        if isinstance(one, Found) and one.entry.name == "inner":
+            (top / "inner").rmdir()
+            (top / "inner").symlink_to(tmp_path / "outside")
+    assert names_of(found) == {
+        "top": Kind.DIRECTORY,
+        "top/inner": Kind.DIRECTORY,
+        "! top/inner": Reason.CHANGED,
+    }
+
+
+def test_a_directory_that_has_another_number_by_now_is_entered(top: Path, tmp_path: Path) -> None:
+    (top / "inner").mkdir()
+    (top / "inner" / "file").touch()
+    found = []
+    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+        found.append(one)
+        if isinstance(one, Found) and one.entry.name == "inner":
+            (tmp_path / "again").mkdir()
+            (top / "inner" / "file").rename(tmp_path / "again" / "file")
+            (top / "inner").rmdir()
+            (tmp_path / "again").rename(top / "inner")
+    assert names_of(found) == {
+        "top": Kind.DIRECTORY,
+        "top/inner": Kind.DIRECTORY,
+        "top/inner/file": Kind.FILE,
+    }
+
+
+def test_no_more_names_are_told_on_one_way_than_a_manifest_takes(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_OPEN_NAMES", 10)
+    one = Manifest(portable=True, key=bytes(16))
+    for name in "abc":
+        (top / name).mkdir()
+        for number in range(8):
+            (top / name / f"{number}").touch()
+    found = list(walk([str(top)], links=Links.KEEP, portable_names=True))
+    for each in found:
+        if isinstance(each, Found):
+            one.page(Page((each.entry,)))
+    omitted = [each for each in found if isinstance(each, Omitted)]
+    assert {each.reason for each in omitted} == {Reason.TOO_MUCH}
+    assert len(omitted) == 0 + 1 + 2  # with the tree's own name, two, three and four stand above
+
+
+# Links in a tree
+
+
+def plant_links(top: Path) -> None:
+    (top.parent / "outside").write_text("abc")
+    (top / "inner").mkdir()
+    (top / "inner" / "file").write_text("abc")
+    for name, target in {
+        "up": "../inner/file",
+        "out": "../../outside",
+        "absolute": str(top / "inner" / "file"),
+        "zigzag": "../inner/../../outside",
+        "dangling": "nothing",
+    }.items():
+        (top / "inner" / name).symlink_to(target)
+
+
+def test_links_are_kept_if_they_stay_in_their_tree(top: Path) -> None:
+    plant_links(top)
+    assert walked(top) == {
+        "top": Kind.DIRECTORY,
+        "top/inner": Kind.DIRECTORY,
+        "top/inner/file": Kind.FILE,
+        "top/inner/up": Kind.LINK,
+        "top/inner/dangling": Kind.LINK,
+        "top/inner/out": Reason.LINK_OUTSIDE,
+        "top/inner/absolute": Reason.LINK_OUTSIDE,
+        "top/inner/zigzag": Reason.LINK_OUTSIDE,
+    }
+
+
+def test_links_are_replaced_by_what_they_point_to(top: Path) -> None:
+    plant_links(top)
+    assert walked(top, links=Links.COPY) == {
+        "top": Kind.DIRECTORY,
+        "top/inner": Kind.DIRECTORY,
+        "top/inner/dangling": Reason.VANISHED,
+    } | dict.fromkeys(
+        [f"top/inner/{name}" for name in ("file", "up", "out", "absolute", "zigzag")], Kind.FILE
+    )
+    copied = next(entry for entry in entries(top, links=Links.COPY) if entry.name == "out")
+    assert copied.size == 3
+    assert copied.target == ""
+
+
+def test_links_are_left_out_silently(top: Path) -> None:
+    plant_links(top)
+    (top / "line\nbreak").symlink_to("inner")
+    assert set(walked(top, links=Links.SKIP)) == {"top", "top/inner", "top/inner/file"}
+
+
+@pytest.mark.fault(72, "looping link")
+def test_links_that_lead_round_in_circles_end(top: Path) -> None:
+    (top / "a" / "b").mkdir(parents=True)
+    (top / "a" / "b" / "top").symlink_to("../..")
+    (top / "a" / "b" / "self").symlink_to("self")
+    (top / "a" / "b" / "here").symlink_to(".")
+    (top / "a" / "twice").symlink_to("b")
+    named = walked(top, links=Links.COPY)
+    assert {path for path, what in named.items() if what is Kind.DIRECTORY} == {
+        "top",
+        "top/a",
+        "top/a/b",
+        "top/a/twice",
+    }
+    assert {path for path, what in named.items() if what is Reason.TOO_DEEP} == {
+        f"top/a/{way}/{name}" for way in ("b", "twice") for name in ("top", "self", "here")
+    }
+
+
+# Size
+
+
+def test_a_tree_is_cut_where_a_manifest_ends(top: Path) -> None:
+    here = top
+    for _ in range(70):
+        here = here / "d"
+        here.mkdir()
+        (here / "file").touch()
+    named = walked(top)
+    assert (
+        max(path.count("/") for path, what in named.items() if isinstance(what, Kind)) == limits.MAX_DEPTH - 1
+    )
+    assert [path.count("/") for path, what in named.items() if what is Reason.TOO_DEEP] == [
+        limits.MAX_DEPTH
+    ] * 2
+    assert len(named) == 2 * limits.MAX_DEPTH
+
+
+def test_a_path_is_cut_where_a_manifest_ends(top: Path) -> None:
+    name = "d" * limits.MAX_NAME
+    handle = os.open(top, os.O_RDONLY)
+    for _ in range(16):
+        os.mkdir(name, dir_fd=handle)
+        below = os.open(name, os.O_RDONLY, dir_fd=handle)
+        os.close(handle)
+        handle = below
+    os.close(handle)
+    named = walked(top)
+    too_deep = [path for path, what in named.items() if what is Reason.TOO_DEEP]
+    assert len(too_deep) == 1
+    assert all(len(path) <= limits.MAX_PATH for path, what in named.items() if isinstance(what, Kind))
+
+
+def test_a_wide_directory_costs_two_handles(top: Path) -> None:
+    (top / "0").touch()
+    for number in range(1, 5_000):
+        os.link(top / "0", top / str(number))  # several times faster than a new file
+    before = open_handles()
+    seen = 0
+    for found in walk([str(top)], links=Links.KEEP, portable_names=True):
+        if seen % 1_000 == 1:
+            assert open_handles() <= before + 2
+        seen += isinstance(found, Found)
+    assert seen == 5_001
+    assert open_handles() == before
+
+
+def test_a_walk_that_is_given_up_holds_nothing(top: Path) -> None:
+    (top / "a" / "b" / "c").mkdir(parents=True)
+    before = open_handles()
+    tree = walk([str(top)], links=Links.KEEP, portable_names=True)
+    for _ in range(4):
+        next(tree)
+    assert open_handles() > before
+    del tree
+    assert open_handles() == before
+
+
+# Pruning and counting
+
+
+def test_a_pruned_directory_is_not_entered(top: Path) -> None:
+    for name in ("a", "b"):
+        (top / name).mkdir()
+        (top / name / "file").touch()
+    found = []
+    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+        found.append(one)
+        if isinstance(one, Found) and one.entry.name == "a":
+            one.pruned = True
+    assert set(names_of(found)) == {"top", "top/a", "top/b", "top/b/file"}
+
+
+def test_a_directory_pruned_late_is_left_at_once(top: Path, tmp_path: Path) -> None:
+    (top / "a" / "b").mkdir(parents=True)
+    for number in range(10):
+        (top / "a" / "b" / str(number)).touch()
+        (top / "a" / str(number)).touch()
+    (tmp_path / "next").touch()
+    found = []
+    for one in walk([str(top), str(tmp_path / "next")], links=Links.KEEP, portable_names=True):
+        found.append(one)
+        if isinstance(one, Found) and one.entry.depth == 3:
+            assert one.parent is not None
+            assert one.parent.parent is not None
+            one.parent.parent.parent.pruned = True  # type: ignore[union-attr]
+    assert len([one for one in found if isinstance(one, Found) and one.entry.depth == 3]) == 1
+    assert isinstance(found[-1], Found)
+    assert found[-1].entry.name == "next"
+
+
+def test_files_are_counted_by_the_rules_of_the_walk(top: Path) -> None:
+    plant_links(top)
+    (top / "line\nbreak").write_text("abc")
+    for links, expected in ((Links.KEEP, (1, 3)), (Links.COPY, (5, 15)), (Links.SKIP, (1, 3))):
+        assert count([str(top)], links=links, portable_names=True, stop=lambda: False) == expected
+
+
+def test_counting_goes_as_deep_as_the_walk_and_ends_where_links_lead_in_circles(top: Path) -> None:
+    directory = top
+    for _ in range(limits.MAX_DEPTH):
+        (directory / "file").write_text("abc")
+        (directory / "round").symlink_to(top)
+        directory /= "d"
+        directory.mkdir()
+    for links in Links:
+        walked = [one for one in walk([str(top)], links=links, portable_names=True) if isinstance(one, Found)]
+        files = sum(one.entry.kind is Kind.FILE for one in walked)
+        assert count([str(top)], links=links, portable_names=True, stop=lambda: False) == (files, 3 * files)
+
+
+def test_counting_passes_over_what_cannot_be_looked_at(top: Path) -> None:
+    (top / "file").write_text("abc")
+    paths = [str(top / "missing"), str(top), str(top / "file"), "no\0path"]
+    assert count(paths, links=Links.KEEP, portable_names=True, stop=lambda: False) == (2, 6)
+
+
+def test_counting_stops_when_it_is_told_to(top: Path) -> None:
+    assert count([str(top)], links=Links.KEEP, portable_names=True, stop=lambda: True) is None

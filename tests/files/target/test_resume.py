@@ -1,0 +1,489 @@
+"""What a second link finds of the first one's work."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import stat
+import sys
+import time
+from contextlib import closing, contextmanager, suppress
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+
+from p2p_copy.files import limits
+from p2p_copy.files.directory import Directory
+from p2p_copy.files.state import journal as journals
+from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.target.part import temporary_name
+from p2p_copy.files.target.resume import Holding, Kept
+from p2p_copy.files.target.target import Refused, Target
+from p2p_copy.options import Conflict
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.digest import file_digest, leaf_digest
+from p2p_copy.protocol.manifest import Item
+from p2p_copy.protocol.messages import Entry, Kind
+from tests.files.helpers import a_directory, a_file, deliver, permissions
+from tests.stateful.sides import abandon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("both_ways")
+
+DAY = 86_400 * 10**9
+
+
+def begin(target: Target, top: Item, name: str) -> None:
+    """Leave a part of a large file, with one segment that is noted."""
+    target.make_directory(top)
+    item = a_file(name, top, size=2 * protocol_limits.SEGMENT)
+    part = target.begin_file(item)
+    part.write(bytes(protocol_limits.SEGMENT))
+    target.kept.add_leaves(item, bytes(protocol_limits.DIGEST))
+    target.close(keep=True)
+
+
+def parts(out: Path) -> list[str]:
+    return [name for _, _, names in os.walk(out) for name in names if name.startswith(".p2p-copy-")]
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol_limits, "SEGMENT", 4096)
+
+
+def test_an_orphan_leaves_no_trace_in_its_directory(tmp_path: Path) -> None:
+    journal, top = Journal(None), a_directory("top", mode=0o550, mtime_ns=DAY)
+    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)), top, "gone")
+    assert parts(tmp_path)
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        target.finish_directory(top)
+        target.remove_orphans()
+    assert not parts(tmp_path)
+    there = (tmp_path / "top").stat()
+    assert (stat.S_IMODE(there.st_mode), there.st_mtime_ns) == (0o550, DAY)
+
+
+def test_who_is_given_up_leaves_nothing_wherever_it_was_at_work(tmp_path: Path) -> None:
+    """What was begun in the second before a kill stands in no journal; what is another transfer's stays."""
+    out, tag = tmp_path / "out", "0123abcd"
+    inner = out / "top" / "deeper"
+    inner.mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    (out / "link").symlink_to(tmp_path / "elsewhere")
+    ours = [path / temporary_name(tag) for path in (out, inner, tmp_path / "elsewhere")]
+    theirs = [inner / temporary_name("ffffffff"), inner / temporary_name(), inner / "file"]
+    for path in ours + theirs:
+        path.write_bytes(b"half")
+    inner.chmod(0o550)
+    os.utime(inner, ns=(DAY, DAY))
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(Journal(None), tag=tag)) as target:
+        target.remove_traces()
+    assert [path.exists() for path in ours] == [False, False, True], "no link is followed"
+    assert all(path.exists() for path in theirs)
+    assert (stat.S_IMODE(inner.stat().st_mode), inner.stat().st_mtime_ns) == (0o550, DAY)
+    inner.chmod(0o750)
+
+
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_a_file_that_is_renamed_in_the_instant_of_a_kill_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str
+) -> None:
+    """It does not come again under one more name; and what somebody else puts there is not taken for it."""
+    out, memory = tmp_path / "out", tmp_path / "journal"
+    out.mkdir()
+    (out / "file.txt").write_bytes(b"theirs")
+    item = a_file("file.txt", mtime_ns=DAY)
+    move = Directory.move_new
+
+    class Killed(BaseException):
+        pass
+
+    def and_die(self: Directory, old: str, new: str) -> None:
+        if killed == "after":
+            move(self, old, new)
+        if "(1)" in new:
+            shutil.copytree(memory, tmp_path / "found")
+            raise Killed
+        move(self, old, new)
+
+    monkeypatch.setattr(Directory, "move_new", and_die)
+    memory.mkdir()
+    with (
+        closing(Journal(str(memory / "j"))) as journal,
+        pytest.raises(Killed),
+        Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal, tag="0123abcd")) as target,
+    ):
+        deliver(target, item)
+    if killed == "before":
+        (out / "file (1).txt").write_bytes(b"new")
+        os.utime(out / "file (1).txt", ns=(DAY, 2 * DAY))
+    with closing(Journal(str(tmp_path / "found" / "j"))) as journal:
+        kept = Kept(journal, restarted=True, tag="0123abcd")
+        with Target(str(out), conflict=Conflict.RENAME, kept=kept) as target:
+            holding = target.holding(item)
+    if killed == "after":
+        assert holding == Holding(3, bytes(protocol_limits.DIGEST), name="file (1).txt")
+    else:
+        assert holding is None
+
+
+def test_a_large_file_that_has_become_small_leaves_no_part(tmp_path: Path) -> None:
+    journal, top = Journal(None), a_directory("top")
+    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)), top, "file")
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        deliver(target, a_file("file", top), b"new")
+        target.finish_directory(top)
+        target.remove_orphans()
+    assert not parts(tmp_path)
+
+
+@pytest.mark.parametrize("conflict", list(Conflict))
+def test_a_directory_that_was_made_in_the_instant_of_a_kill_is_known(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict
+) -> None:
+    out, top = tmp_path / "out", a_directory("top", mode=0o750, mtime_ns=DAY)
+    (out / "theirs").mkdir(parents=True)
+    os.utime(out / "theirs", ns=(0, 0))
+    theirs, mode = a_directory("theirs", mode=0o711, mtime_ns=DAY), permissions(out / "theirs")
+    journal = Journal(str(tmp_path / "journal"))
+    with closing(journal), Target(str(out), conflict=conflict, kept=Kept(journal)) as target:
+        monkeypatch.setattr(target.kept, "made", lambda *_, **__: None)
+        target.make_directory(top)
+        target.make_directory(theirs)
+    journal = Journal(str(tmp_path / "journal"))
+    with closing(journal), Target(str(out), conflict=conflict, kept=Kept(journal, restarted=True)) as target:
+        for item in (top, theirs):
+            target.make_directory(item)
+            target.finish_directory(item)
+    assert sorted(path.name for path in out.iterdir()) == ["theirs", "top"]
+    assert (permissions(out / "top"), (out / "top").stat().st_mtime_ns) == (0o750, DAY)
+    if conflict is not Conflict.OVERWRITE:
+        assert (permissions(out / "theirs"), (out / "theirs").stat().st_mtime_ns) == (mode, 0)
+
+
+SEGMENTS = 5
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Which segments of a part were read again."""
+    numbers: list[int] = []
+
+    def check(directory: Directory, name: str, leaves: bytes, which: range | list[int]) -> int:
+        numbers.extend(which)
+        return len(leaves) // protocol_limits.DIGEST
+
+    monkeypatch.setattr("p2p_copy.files.target.resume._check_segments", check)
+    return numbers
+
+
+@pytest.mark.parametrize("link_lost", [False, True])
+@pytest.mark.parametrize("touched", [False, True])
+def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because_it_grew_slowly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_at: list[int], *, link_lost: bool, touched: bool
+) -> None:
+    now = time.time()
+    clock = SimpleNamespace(time=lambda: now - 100, monotonic=time.monotonic)
+    monkeypatch.setattr(journals, "time", clock)
+    out, path = str(tmp_path / "out"), str(tmp_path / "journal")
+    item, other = a_file("file", size=9 * protocol_limits.SEGMENT), a_file("other")
+    with (
+        closing(Journal(path)) as journal,
+        Target(out, conflict=Conflict.REFUSE, kept=Kept(journal)) as target,
+    ):
+        part = target.begin_file(item)
+        part.write(bytes(SEGMENTS * protocol_limits.SEGMENT))
+        target.kept.add_leaves(item, bytes(SEGMENTS * protocol_limits.DIGEST))
+        target.kept.commit(limits.JOURNAL_BYTES)
+        clock.time = lambda: now
+        part.write(b"much later, and no whole segment")
+        if link_lost:
+            target.close(keep=True)
+        else:
+            target.kept.commit(limits.JOURNAL_BYTES)
+        again = journal if link_lost else Journal(path)
+        if touched:
+            (name,) = parts(tmp_path)
+            os.utime(tmp_path / "out" / name, (now + 60, now + 60))
+        clock.time = lambda: now + 120
+        kept = Kept(again, restarted=not link_lost)
+        with closing(again), Target(out, conflict=Conflict.REFUSE, kept=kept) as target:
+            if touched:  # what is noted now of something else says nothing of the part
+                deliver(target, other)
+                kept.commit(limits.JOURNAL_BYTES)
+            holding = target.holding(item)
+    assert holding is not None
+    assert holding.size == SEGMENTS * protocol_limits.SEGMENT
+    assert looked_at == (list(range(SEGMENTS)) if touched else [0, SEGMENTS - 1])
+
+
+def test_what_was_made_is_still_ours_when_its_next_version_is_given_up(tmp_path: Path) -> None:
+    journal, top = Journal(None), a_directory("top")
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target.make_directory(top)
+    deliver(target, a_file("file", top, size=3), b"old")
+    target.close(keep=True)
+    newer = a_file("file", top, size=2 * protocol_limits.SEGMENT)
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target.make_directory(top)
+    target.begin_file(newer).write(b"n")
+    target.close(keep=True)  # the link is lost before there is anything worth keeping
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        deliver(target, newer, bytes(2 * protocol_limits.SEGMENT))
+    assert (tmp_path / "top" / "file").read_bytes() == bytes(2 * protocol_limits.SEGMENT)
+    assert not parts(tmp_path)
+
+
+def renumber(path: Path) -> None:
+    """Do what FUSE does once the kernel has forgotten a tree: it is the same, and its inode numbers are others."""
+    again = path.with_name("again")
+    shutil.copytree(path, again, symlinks=True)
+    shutil.rmtree(path)
+    again.rename(path)
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_edited_it(
+    tmp_path: Path, edited: bool
+) -> None:
+    journal, top = Journal(None), a_directory("top")
+    file = a_file("file", top, size=3)
+    file.digest = file_digest(b"old")
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target.make_directory(top)
+    deliver(target, file, b"old")
+    target.close(keep=True)
+    renumber(tmp_path / "top")
+    if edited:
+        before = (tmp_path / "top" / "file").stat()
+        (tmp_path / "top" / "file").write_bytes(b"new")
+        os.utime(tmp_path / "top" / "file", ns=(0, before.st_mtime_ns))
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        assert (target.holding(file) is None) is edited
+        target.finish_directory(top)
+    assert permissions(tmp_path / "top") == top.entry.mode
+    assert (tmp_path / "top").stat().st_mtime_ns == top.entry.mtime_ns
+
+
+class Version(NamedTuple):
+    """What a sender has under a name at some time."""
+
+    kind: Kind
+    contents: bytes = b""
+    target: str = ""
+
+    def item(self, top: Item) -> Item:
+        if self.kind is Kind.FILE:
+            return a_file("entry", top, size=len(self.contents), mtime_ns=DAY * (1 + len(self.contents)))
+        entry = Entry(self.kind, 1, "entry", 0o755, DAY, target=self.target)
+        return Item(1, top, entry)
+
+    def put(self, target: Target, top: Item) -> None:
+        item = self.item(top)
+        if self.kind is Kind.FILE:
+            deliver(target, item, self.contents)
+        elif self.kind is Kind.LINK:
+            target.make_link(item)
+        else:
+            target.make_directory(item)
+            target.finish_directory(item)
+
+    def is_there(self, path: Path) -> bool:
+        if self.kind is Kind.LINK:
+            return path.is_symlink() and os.readlink(path) == self.target
+        if self.kind is Kind.DIRECTORY:
+            return path.is_dir()
+        return not path.is_symlink() and path.is_file() and path.read_bytes() == self.contents
+
+
+VERSIONS = {
+    "file": Version(Kind.FILE, b"old"),
+    "other file": Version(Kind.FILE, b"newer"),
+    "link": Version(Kind.LINK, target="here"),
+    "other link": Version(Kind.LINK, target="there"),
+    "directory": Version(Kind.DIRECTORY),
+}
+
+
+class Runs:
+    """One transfer into `out`, run by one process after the other; each has made the directory `top`."""
+
+    def __init__(self, folder: Path, conflict: Conflict) -> None:
+        self.out = folder / "out"
+        self._memory = str(folder / "journal")
+        self._conflict = conflict
+        self._restarted = False
+        self.top = a_directory("top")
+
+    @contextmanager
+    def process(self, *, killed: bool) -> Iterator[Target]:
+        journal = Journal(self._memory)
+        kept = Kept(journal, restarted=self._restarted, tag="0123abcd")
+        kept.go_on()
+        target = Target(str(self.out), conflict=self._conflict, kept=kept)
+        target.make_directory(self.top)
+        yield target
+        self._restarted = True
+        if killed:
+            abandon(target)
+            if journal._db is not None:
+                journal._db.close()
+        else:
+            target.close(keep=True)
+            journal.close()
+
+
+@pytest.mark.parametrize("conflict", list(Conflict))
+@pytest.mark.parametrize("noted", [False, True], ids=["killed at once", "noted"])
+@pytest.mark.parametrize(
+    ("old", "new"), [pair for pair in itertools.permutations(VERSIONS, 2) if pair[0] != "directory"]
+)
+def test_what_we_made_in_a_directory_of_ours_is_replaced_whenever_we_were_killed(
+    tmp_path: Path, old: str, new: str, *, noted: bool, conflict: Conflict
+) -> None:
+    """The first time, or in place of what an earlier process had made; a directory may hold things, and stays."""
+    runs = Runs(tmp_path, conflict)
+    with runs.process(killed=True) as target:
+        VERSIONS[old].put(target, runs.top)
+        if noted:
+            target.kept.write()
+    for _ in range(2):  # the first one is killed before it notes what it has replaced
+        with runs.process(killed=True) as target:
+            VERSIONS[new].put(target, runs.top)
+    assert os.listdir(runs.out / "top") == ["entry"]
+    assert VERSIONS[new].is_there(runs.out / "top" / "entry")
+
+
+@pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.SKIP, Conflict.RENAME])
+@pytest.mark.parametrize("what", ["new", "edited"])
+def test_what_somebody_else_has_put_into_a_directory_of_ours_is_kept(
+    tmp_path: Path, what: str, conflict: Conflict
+) -> None:
+    """As far as that can be told: the process before was ended in good order, or had noted what it made there."""
+    runs = Runs(tmp_path, conflict)
+    theirs = runs.out / "top" / "entry"
+    with runs.process(killed=what == "edited") as target:
+        VERSIONS["other file" if what == "edited" else "directory"].put(target, runs.top)
+        target.kept.write()
+    if what == "new":
+        theirs.rmdir()
+    theirs.write_bytes(b"theirs")
+    with runs.process(killed=False) as target, suppress(Refused):
+        VERSIONS["file"].put(target, runs.top)
+    assert theirs.read_bytes() == b"theirs"
+
+
+@pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.SKIP, Conflict.RENAME])
+def test_what_is_newer_than_the_process_that_was_killed_is_not_its(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict
+) -> None:
+    """Somebody has made a directory of ours anew, with something in it, or has put something there."""
+    runs = Runs(tmp_path, conflict)
+    hour_ago = SimpleNamespace(time=lambda: time.time() - 3600, monotonic=time.monotonic)
+    with monkeypatch.context() as patched:
+        patched.setattr(journals, "time", hour_ago)
+        with runs.process(killed=True):
+            pass
+    theirs = runs.out / "top" / "entry"
+    theirs.write_bytes(b"theirs")
+    with runs.process(killed=False) as target, suppress(Refused):
+        VERSIONS["file"].put(target, runs.top)
+    assert theirs.read_bytes() == b"theirs"
+
+
+def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tmp_path: Path) -> None:
+    out, journal = tmp_path / "out", Journal(None)
+    out.mkdir()
+    (out / "file").write_bytes(b"there before")
+    with closing(Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal))) as target:
+        deliver(target, a_file("file"), b"old")
+        target.close(keep=True)
+    newer = a_file("file", size=2 * protocol_limits.SEGMENT)
+    target = Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal))
+    target.check_file(newer)
+    target.begin_file(newer).write(b"n")
+    target.close(keep=True)  # the link is lost
+    (out / "file (1)").unlink(missing_ok=True)
+    (out / "file (1)").write_bytes(b"theirs")
+    with Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal)) as target:
+        target.check_file(newer)
+        deliver(target, newer, bytes(2 * protocol_limits.SEGMENT))
+    assert (out / "file (1)").read_bytes() == b"theirs"
+    assert (out / "file (2)").read_bytes() == bytes(2 * protocol_limits.SEGMENT)
+
+
+def test_what_somebody_has_put_in_place_of_ours_while_the_next_version_came_is_kept(tmp_path: Path) -> None:
+    out, journal = tmp_path / "out", Journal(None)
+    with closing(Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal))) as target:
+        deliver(target, a_file("file"), b"old")
+        target.close(keep=True)
+    newer = a_file("file", size=2 * protocol_limits.SEGMENT)
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.begin_file(newer).write(bytes(2 * protocol_limits.SEGMENT))
+        (out / "file").unlink()
+        (out / "file").write_bytes(b"theirs")
+        with pytest.raises(Refused):
+            target.publish(newer)
+    assert (out / "file").read_bytes() == b"theirs"
+
+
+def test_who_has_made_nothing_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+    journal = Journal(None)
+    Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)).close(keep=True)
+    assert journal.empty
+
+
+def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(tmp_path: Path) -> None:
+    """Somebody has made a copy of hard links: nothing is written into it, and the file arrives all the same."""
+    out, journal, top = tmp_path / "out", Journal(None), a_directory("top")
+    item = a_file("file", top, size=2 * protocol_limits.SEGMENT)
+    target = Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target.make_directory(top)
+    target.begin_file(item).write(bytes(protocol_limits.SEGMENT))
+    target.kept.add_leaves(item, leaf_digest(bytes(protocol_limits.SEGMENT)))
+    target.close(keep=True)
+    (part,) = parts(out)
+    os.link(out / "top" / part, tmp_path / "snapshot")
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        target.begin_file(item, target.holding(item)).write(b"n" * 2 * protocol_limits.SEGMENT)
+        target.publish(item)
+    assert (out / "top" / "file").read_bytes() == b"n" * 2 * protocol_limits.SEGMENT
+    assert (tmp_path / "snapshot").read_bytes() == bytes(protocol_limits.SEGMENT)
+    assert not parts(out)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there permission bits mean nothing")
+def test_what_is_held_has_the_mode_that_this_process_gives(tmp_path: Path) -> None:
+    """The earlier one may have had another umask; a copy that shares the file keeps what it has."""
+    out, journal = tmp_path / "out", Journal(None)
+    top = a_directory("top")
+    files = [a_file("own", top, mode=0o644), a_file("shared", top, mode=0o644)]
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+        target.make_directory(top)
+        for item in files:
+            item.digest = file_digest(b"new")
+            deliver(target, item)
+        target.finish_directory(top)
+        target.kept.note()
+    os.link(out / "top" / "shared", tmp_path / "copy")
+    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal), allowed=0o700) as target:
+        target.make_directory(top)
+        for item in files:
+            holding = target.holding(item)
+            assert holding is not None
+            target.take_held(item, holding)
+        target.finish_directory(top)
+    assert permissions(out / "top") == 0o700
+    assert permissions(out / "top" / "own") == 0o600
+    assert permissions(tmp_path / "copy") == 0o644

@@ -1,0 +1,453 @@
+"""An output directory into which others may write: nothing is written into what is theirs, nor given out as ours."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import time
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from p2p_copy.errors import OutputNotWritable
+from p2p_copy.files.directory import Directory
+from p2p_copy.files.receipts.writer import ReceiptWriter
+from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.target.resume import Holding, Kept
+from p2p_copy.files.target.target import Target
+from p2p_copy.options import Conflict
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.digest import leaf_digest
+from p2p_copy.protocol.messages import Extra, Owner, Reason
+from tests.files.helpers import a_directory, a_file, a_link, deliver, permissions, refusal
+from tests.stateful.sides import abandon
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from p2p_copy.protocol.manifest import Item
+
+pytestmark = [
+    pytest.mark.usefixtures("both_ways"),
+    pytest.mark.skipif(sys.platform == "win32", reason="has no owners and modes that could tell"),
+]
+
+NOBODY = 65534
+
+needs_root = pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can put another user's file there"
+)
+
+
+@pytest.fixture(autouse=True)
+def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SEGMENT", 4096)
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    out = tmp_path / "out"
+    out.mkdir()
+    return out
+
+
+def target_in(out: Path, journal: Journal, conflict: Conflict = Conflict.REFUSE) -> Target:
+    return Target(
+        str(out), conflict=conflict, kept=Kept(journal, restarted=not journal.empty, tag="0123abcd")
+    )
+
+
+# Parts
+
+
+def begun(out: Path, journal: Journal, item: Item) -> Path:
+    """Leave a part with one segment, and return where it lies."""
+    target = target_in(out, journal)
+    target.begin_file(item).write(bytes(limits.SEGMENT))
+    target.kept.add_leaves(item, leaf_digest(bytes(limits.SEGMENT)))
+    target.close(keep=True)
+    (part,) = out.iterdir()
+    return part
+
+
+def of_another_user(part: Path) -> None:
+    part.unlink()
+    part.write_bytes(bytes(limits.SEGMENT))
+    os.chown(part, NOBODY, NOBODY)
+
+
+def for_others_to_write(part: Path) -> None:
+    part.chmod(0o620)
+
+
+@pytest.mark.fault(102, "part", "part that others may write to")
+@pytest.mark.parametrize("change", [pytest.param(of_another_user, marks=needs_root), for_others_to_write])
+def test_nothing_is_written_into_a_part_that_is_not_ours_alone(
+    out: Path, change: Callable[[Path], None]
+) -> None:
+    journal, item = Journal(None), a_file("file", size=2 * limits.SEGMENT)
+    part = begun(out, journal, item)
+    change(part)
+    theirs = part.open("rb")
+    with theirs, target_in(out, journal) as target:
+        assert target.holding(item) is None
+        assert refusal(lambda: target._open(item, Holding(limits.SEGMENT, b"", bytes(32), part.name)))
+        target.begin_file(item).write(b"n" * 2 * limits.SEGMENT)
+        target.publish(item)
+        assert theirs.read() == bytes(limits.SEGMENT)
+    there = (out / "file").stat()
+    assert (there.st_uid, stat.S_IMODE(there.st_mode)) == (os.geteuid(), item.entry.mode)
+    assert os.listdir(out) == ["file"]
+
+
+def test_a_part_that_had_its_mode_when_the_process_was_killed_is_gone_on_with(out: Path) -> None:
+    """Nobody else may write to it, and until it is complete nobody else reads it."""
+    journal, item = Journal(None), a_file("file", size=2 * limits.SEGMENT)
+    part = begun(out, journal, item)
+    part.chmod(0o644)
+    with target_in(out, journal) as target:
+        target.begin_file(item, target.holding(item)).write(bytes(limits.SEGMENT))
+        assert permissions(part) == 0o600
+        target.publish(item)
+    assert (out / "file").read_bytes() == bytes(2 * limits.SEGMENT)
+
+
+def test_where_files_get_other_owners_a_part_is_compared_with_a_new_file(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that does not trust root gives its files to nobody, and a stick all files to who has mounted it."""
+    journal, item = Journal(None), a_file("file", size=2 * limits.SEGMENT)
+    begun(out, journal, item)
+    real = os.geteuid()
+    monkeypatch.setattr(os, "geteuid", lambda: real + 1)
+    with target_in(out, journal) as target:
+        holding = target.holding(item)
+        assert holding is not None
+        target.begin_file(item, holding).write(bytes(limits.SEGMENT))
+        target.publish(item)
+    assert os.listdir(out) == ["file"]
+
+
+# Directories
+
+
+@pytest.mark.fault(102, "directory")
+@needs_root
+@pytest.mark.parametrize("when", ["between two links", "at once"])
+def test_a_directory_that_another_user_has_put_in_place_of_ours_is_not_taken_for_ours(
+    out: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    journal, top = Journal(None), a_directory("top", mode=0o750, mtime_ns=10**18)
+
+    def swap() -> None:
+        os.rmdir(out / "top")
+        os.mkdir(out / "top", 0o700)
+        os.chown(out / "top", NOBODY, NOBODY)
+
+    if when == "at once":
+        mkdir = os.mkdir
+
+        def and_swap(path: str, *words: int, **more: Any) -> None:
+            mkdir(path, *words, **more)
+            if path.endswith("top"):
+                monkeypatch.setattr(os, "mkdir", mkdir)
+                swap()
+
+        monkeypatch.setattr(os, "mkdir", and_swap)
+    else:
+        with target_in(out, journal) as target:
+            target.make_directory(top)
+            target.kept.write()
+        swap()
+    with target_in(out, journal) as target:
+        target.make_directory(top)
+        assert not target._directories[top.index].created
+        target.finish_directory(top)
+    assert permissions(out / "top") == 0o700, "its attributes are not ours to set"
+
+
+@needs_root
+def test_a_directory_that_we_have_given_away_is_still_ours(out: Path) -> None:
+    journal, top = Journal(None), a_directory("top")
+    top.entry = top.entry._replace(extra=Extra(owner=Owner(NOBODY, NOBODY, "", "")))
+    for _ in range(2):
+        with target_in(out, journal) as target:
+            target.make_directory(top)
+            assert target._directories[top.index].created
+            target.finish_directory(top)
+    assert (out / "top").stat().st_uid == NOBODY
+
+
+@needs_root
+def test_so_is_one_that_was_given_away_in_the_last_second_before_a_kill(out: Path, tmp_path: Path) -> None:
+    """The journal does not know it, but it lies in a directory of ours."""
+    top = a_directory("top")
+    inner = a_directory("inner", top)
+    inner.entry = inner.entry._replace(extra=Extra(owner=Owner(NOBODY, NOBODY, "", "")))
+    journal, file = Journal(str(tmp_path / "journal")), a_file("file", inner)
+
+    def bring(target: Target) -> None:
+        target.make_directory(top)
+        target.make_directory(inner)
+        deliver(target, file)
+        target.finish_directory(inner)
+
+    target = target_in(out, journal)
+    bring(target)
+    abandon(target)
+    assert journal._db is not None
+    journal._db.close()
+    with closing(Journal(str(tmp_path / "journal"))) as journal, target_in(out, journal) as target:
+        bring(target)
+    assert (out / "top/inner").stat().st_uid == NOBODY
+    assert os.listdir(out / "top/inner") == ["file"]
+
+
+# Names
+
+
+def swapped(path: Path) -> None:
+    """Put another file where one lies."""
+    path.unlink()
+    path.write_bytes(b"theirs, and longer")
+
+
+def swap_before_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let somebody swap what is complete, in the instant before it is looked at, given its name and looked at again."""
+    write = Kept.write
+
+    def swap(kept: Kept) -> None:
+        write(kept)
+        for part in out.glob(".p2p-copy-*"):
+            swapped(part)
+
+    monkeypatch.setattr(Kept, "write", swap)
+
+
+def swap_at_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it be swapped between the look and the call."""
+    move = Directory.move_new
+
+    def swap(directory: Directory, old: str, new: str) -> None:
+        swapped(out / old)
+        move(directory, old, new)
+
+    monkeypatch.setattr(Directory, "move_new", swap)
+
+
+def put_file(target: Target) -> Item:
+    item = a_file("entry")
+    deliver(target, item)
+    return item
+
+
+def put_link(target: Target) -> Item:
+    item = a_link("entry", "somewhere")
+    target.make_link(item)
+    return item
+
+
+def put_further_name(target: Target) -> Item:
+    first = a_file("first")
+    first.entry = first.entry._replace(extra=Extra(named_again=True))
+    again = a_file("entry")
+    again.entry = again.entry._replace(extra=Extra(original=first.index))
+    again.original = first
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Kept, "write", lambda kept: None)
+        patched.setattr(Directory, "move_new", Directory.move_over)
+        deliver(target, first)
+    target.link_file(again)
+    return again
+
+
+@pytest.mark.fault(103, "before the name", "after the name", "hard link", "symbolic link")
+@pytest.mark.parametrize("put", [put_file, put_link, put_further_name])
+@pytest.mark.parametrize("swap", [swap_before_the_name, swap_at_the_name])
+def test_what_somebody_swaps_before_it_gets_its_name_does_not_count_as_delivered(
+    out: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    put: Callable[[Target], Item],
+    swap: Callable[[Path, pytest.MonkeyPatch], None],
+) -> None:
+    journal = Journal(None)
+    with target_in(out, journal) as target:
+        swap(out, monkeypatch)
+        assert refusal(lambda: put(target)) is Reason.NOT_WRITABLE
+        target.kept.note()
+    assert (out / "entry").exists() is (swap is swap_at_the_name), "what has the name then is not called ours"
+    assert not [name for name in os.listdir(out) if name.startswith(".p2p-copy-")]
+
+
+def test_what_is_replaced_stays_if_somebody_swaps_what_takes_its_place(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (out / "entry").write_bytes(b"before")
+    check = "p2p_copy.files.target.conflicts.check"
+
+    def swap(*_: object) -> None:
+        for part in out.glob(".p2p-copy-*"):
+            swapped(part)
+
+    with target_in(out, Journal(None), Conflict.OVERWRITE) as target:
+        monkeypatch.setattr(check, swap)
+        assert refusal(lambda: put_file(target)) is Reason.NOT_WRITABLE
+    assert (out / "entry").read_bytes() == b"before"
+
+
+def test_a_receipt_that_somebody_swaps_is_not_published(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = ReceiptWriter(str(out / "receipt"), tag="0123abcd")
+    fstat = os.fstat
+
+    def and_swap(fd: int) -> os.stat_result:
+        there = fstat(fd)
+        for part in out.glob(".p2p-copy-*"):
+            swapped(part)
+        return there
+
+    monkeypatch.setattr(os, "fstat", and_swap)
+    with pytest.raises(OutputNotWritable):
+        writer.publish(
+            root=bytes(32),
+            role="sender",
+            program="p",
+            started=0.0,
+            ended=0.0,
+            files=0,
+            size=0,
+            failures=0,
+            skipped=0,
+        )
+    assert not (out / "receipt").exists()
+
+
+@needs_root
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux can hold a link")
+def test_nobody_is_given_a_file_that_somebody_has_put_in_place_of_a_link(out: Path) -> None:
+    (out / "link").symlink_to("somewhere")
+    (out / "secret").write_bytes(b"of root alone")
+    top = Directory.top(str(out))
+    extra = Extra(owner=Owner(NOBODY, NOBODY, "", ""))
+    top.give_link("link", extra)
+    assert not top.attributes_lost
+    (out / "link").unlink()
+    os.link(out / "secret", out / "link")
+    top.give_link("link", extra)
+    top.close()
+    assert top.attributes_lost
+    assert (out / "secret").stat().st_uid == 0
+
+
+# What is ours is known before it has its name
+
+
+def test_what_can_be_run_for_its_name_is_still_what_was_made(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On Windows Python derives the bits for that from the name, which is not yet the file's own when it is made."""
+    lstat = Directory.lstat
+
+    def as_on_windows(directory: Directory, name: str) -> os.stat_result | None:
+        there = lstat(directory, name)
+        if there is None or not name.endswith(".exe"):
+            return there
+        mode, *others = there
+        return os.stat_result((mode | 0o111, *others), {"st_mtime_ns": there.st_mtime_ns})
+
+    monkeypatch.setattr(Directory, "lstat", as_on_windows)
+    with target_in(out, Journal(None)) as target:
+        deliver(target, a_file("tool.exe"))
+    assert os.listdir(out) == ["tool.exe"]
+
+
+@pytest.mark.fault(101, "killed")
+@pytest.mark.parametrize("put", [put_file, put_link], ids=["file", "link"])
+@pytest.mark.parametrize("killed", ["before", "after"])
+def test_what_gets_its_name_in_the_instant_of_a_kill_is_known(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, put: Callable[[Target], Item], killed: str
+) -> None:
+    """Although nothing is told of what the journal does not know, and nothing of it is replaced."""
+
+    class Killed(BaseException):
+        pass
+
+    move = Directory.move_new
+
+    def and_die(directory: Directory, old: str, new: str) -> None:
+        if killed == "after":
+            move(directory, old, new)
+        raise Killed
+
+    journal = Journal(str(tmp_path / "journal"))
+    target = target_in(out, journal)
+    with monkeypatch.context() as patched:
+        patched.setattr(Directory, "move_new", and_die)
+        patched.setattr(Target, "_drop", lambda *_: None)
+        with pytest.raises(Killed):
+            put(target)
+    abandon(target)
+    assert journal._db is not None
+    journal._db.close()
+    with closing(Journal(str(tmp_path / "journal"))) as journal, target_in(out, journal) as target:
+        item = a_file("entry")
+        if put is put_file:
+            holding = target.holding(item)
+            assert (holding is not None) is (killed == "after")
+        if killed == "before" or put is put_link:
+            put(target)
+    assert [name for name in os.listdir(out) if not name.startswith(".p2p")] == ["entry"]
+
+
+def test_what_was_made_in_the_last_second_is_ours_if_the_clock_of_the_output_is_ahead(
+    out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be that of a file server."""
+    here = time.time
+    monkeypatch.setattr(time, "time", lambda: here() - 60)
+    top = a_directory("top")
+    file = a_file("file", top)
+    for killed in (True, False):
+        journal = Journal(str(tmp_path / "journal"))
+        target = target_in(out, journal)
+        target.make_directory(top)
+        deliver(target, file)
+        if killed:
+            abandon(target)
+            assert journal._db is not None
+            journal._db.close()
+        else:
+            target.close()
+            journal.close()
+    assert os.listdir(out / "top") == ["file"]
+
+
+def test_a_name_that_somebody_has_is_never_noted_as_ours(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were the process killed then, the sender would hear whether what has that name holds what it has sent."""
+    names, made = [], Kept.made
+
+    def and_note(kept: Kept, item: Item, there: os.stat_result, *words: Any, **more: Any) -> None:
+        names.append(more["name"] if "name" in more else words[1])
+        made(kept, item, there, *words, **more)
+
+    monkeypatch.setattr(Kept, "made", and_note)
+    (out / "entry").write_bytes(b"theirs")
+    with target_in(out, Journal(None), Conflict.RENAME) as target:
+        put_file(target)
+        put_link(target)
+    assert set(names) == {"entry (1)", "entry (2)"}
+
+
+def test_the_files_of_one_record_are_noted_with_one_commit(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commits = []
+    with target_in(out, Journal(None)) as target:
+        monkeypatch.setattr(Journal, "commit", lambda journal: commits.append(len(os.listdir(out))))
+        files = [(a_file(str(number)), b"new") for number in range(20)]
+        with suppress(AttributeError):
+            assert [refused for _, refused in target.put_files(files)] == [None] * 20
+    assert len(os.listdir(out)) == 20
+    assert len(commits) in {1, 20}, "where there are no handles each is on its own"

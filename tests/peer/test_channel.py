@@ -1,0 +1,427 @@
+"""Bundles of links that are stand-ins, in no time at all: links that are stuck, strangers, lies, and the end."""
+
+from __future__ import annotations
+
+import struct
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import pytest
+import trio
+from trio.testing import MockClock
+
+from p2p_copy.errors import PeerMisbehaved, RelayRefused
+from p2p_copy.observer import Observer
+from p2p_copy.peer import limits
+from p2p_copy.peer.channel import Bundle, Wish, bundled
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.multipath import Note, Notes
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.link import Link, LinkBroken
+from p2p_copy.units import MIB
+from tests.support.links import linked
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+SECRET = bytes(32)
+NOTES = {role: Notes(role, SECRET) for role in Role}
+
+
+def record(number: int) -> bytes:
+    return struct.pack(">BBHIQ", 1, 0, 0, 8, number) + bytes(8 + protocol_limits.RECORD_TAG)
+
+
+RECORDS = [record(number) for number in range(200)]
+
+
+class StandIn:
+    """One end of a link that holds two messages each way."""
+
+    aside = ""
+    under_way = 0
+    heard_at = 0.0
+
+    def __init__(self) -> None:
+        self.out, self._theirs = trio.open_memory_channel[bytes | str](2)
+        self.other: StandIn
+        self.stuck = False
+        self.pace: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
+        self.sent: list[bytes | str] = []
+
+    async def send(self, message: bytes | str) -> None:
+        self.sent.append(message)
+        await self.pace()
+        if self.stuck:
+            await trio.sleep_forever()
+        try:
+            await self.out.send(message)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            raise LinkBroken from None
+
+    async def receive(self) -> bytes | str:
+        try:
+            return await self.other._theirs.receive()
+        except trio.EndOfChannel:
+            raise anyio.EndOfStream from None
+        except trio.ClosedResourceError:
+            raise LinkBroken from None
+
+    def taken(self) -> tuple[int, bool]:
+        return 0, False
+
+    async def aclose(self) -> None:
+        await self.close()
+
+    async def close(self, code: int = 1000) -> None:
+        self.out.close()
+
+    def cut(self) -> None:
+        for end in (self, self.other):
+            end.out.close()
+            end._theirs.close()
+
+
+class Pairs:
+    """Links by number, for both sides; each pair is made when the first side comes for it."""
+
+    def __init__(self) -> None:
+        self.ends: dict[int, dict[Role, StandIn]] = {}
+
+    def pair(self, number: int) -> dict[Role, StandIn]:
+        ends = {role: StandIn() for role in Role}
+        ends[Role.SENDER].other, ends[Role.RECEIVER].other = ends[Role.RECEIVER], ends[Role.SENDER]
+        self.ends[number] = ends
+        return ends
+
+    def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
+        @asynccontextmanager
+        async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+            link = self.ends.get(number) or self.pair(number)
+            yield cast("Link", link[role])
+            await link[role].aclose()
+
+        return further
+
+
+async def talk(
+    pairs: Pairs,
+    say: Callable[[Bundle], Awaitable[None]],
+    hear: Callable[[Bundle], Awaitable[None]],
+    *,
+    links: int,
+    asked: int | None = None,
+) -> None:
+    first = pairs.pair(0)
+
+    async def side(role: Role, story: Callable[[Bundle], Awaitable[None]]) -> None:
+        wish = Wish(links if asked is None else asked, far=False)
+        link = cast("Link", first[role])
+        async with bundled(link, pairs.opener(role), NOTES[role], wish, Observer()) as bundle:
+            bundle.spread(links)
+            await story(bundle)
+
+    with trio.fail_after(1000):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(side, Role.SENDER, say)
+            await side(Role.RECEIVER, hear)
+
+
+async def say_all(bundle: Bundle) -> None:
+    for each in RECORDS:
+        await bundle.send(each)
+
+
+async def hear_all(bundle: Bundle) -> None:
+    assert [await bundle.receive() for _ in RECORDS] == RECORDS
+
+
+def run(test: Callable[[], Awaitable[None]]) -> None:
+    trio.run(test, clock=MockClock(autojump_threshold=0))
+
+
+def carried(end: StandIn) -> list[bytes]:
+    return [message for message in end.sent if isinstance(message, bytes) and message[0] == 1]
+
+
+@pytest.mark.parametrize("links", [2, 5, protocol_limits.MAX_STREAMS])
+def test_all_links_carry_and_all_comes_in_order(links: int) -> None:
+    async def test() -> None:
+        pairs = Pairs()
+        await talk(pairs, say_all, hear_all, links=links)
+        shares = [carried(ends[Role.SENDER]) for ends in pairs.ends.values()]
+        assert len(shares) == links
+        assert all(shares)
+        assert sorted(each for share in shares for each in share) == RECORDS, "none twice"
+
+    run(test)
+
+
+@pytest.mark.parametrize(("together", "most"), [(1, 2), (2, 4), (4, 4)])
+def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: int) -> None:
+    """The network takes so many records at once, in a tenth of a second; whatever is more has to wait."""
+
+    async def test() -> None:
+        turns = trio.Semaphore(together)
+        widths = []
+
+        async def pace() -> None:
+            async with turns:
+                await trio.sleep(0.1)
+
+        class Slow(Pairs):
+            def pair(self, number: int) -> dict[Role, StandIn]:
+                ends = super().pair(number)
+                ends[Role.SENDER].pace = pace
+                return ends
+
+        async def hear(bundle: Bundle) -> None:
+            for each in RECORDS:
+                assert await bundle.receive() == each
+                widths.append(bundle.width)
+
+        await talk(Slow(), say_all, hear, links=4, asked=0)
+        assert widths[0] == 1
+        assert max(widths) == most
+
+    run(test)
+
+
+def test_what_is_on_a_link_that_is_stuck_goes_over_another_one() -> None:
+    async def test() -> None:
+        pairs = Pairs()
+
+        async def say(bundle: Bundle) -> None:
+            await bundle.send(RECORDS[0])
+            while bundle.width < 2:  # noqa: ASYNC110
+                await trio.sleep(0.01)
+            pairs.ends[0][Role.SENDER].stuck = True
+            for each in RECORDS[1:]:
+                await bundle.send(each)
+
+        await talk(pairs, say, hear_all, links=2)
+        again = set(carried(pairs.ends[0][Role.SENDER])[1:]) & set(carried(pairs.ends[1][Role.SENDER]))
+        assert len(again) == 1, "the one that it was stuck with"
+
+    run(test)
+
+
+def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
+    async def test() -> None:
+        pairs = Pairs()
+        strangers: list[StandIn] = []
+        opener = pairs.opener
+
+        def misled(role: Role) -> Callable[[int, Callable[[], None]], Any]:
+            @asynccontextmanager
+            async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+                if role is Role.RECEIVER and not strangers:
+                    ours, stranger = StandIn(), StandIn()
+                    ours.other, stranger.other = stranger, ours
+                    strangers.append(ours)
+                    await stranger.send(RECORDS[0])
+                    yield cast("Link", ours)
+                    return
+                async with opener(role)(number, connected) as link:
+                    yield link
+
+            return further
+
+        pairs.opener = misled  # type: ignore[method-assign]
+        await talk(pairs, say_all, hear_all, links=2)
+        (link,) = strangers
+        assert not carried(link)
+        assert len(link.sent) <= 1, "a note, for whoever can read it"
+
+    run(test)
+
+
+@pytest.mark.parametrize("lie", [b"", b"\x02" + bytes(50), "text", record(5_000), b"\x07" * 60])
+def test_a_lie_on_a_link_ends_the_conversation_but_for_the_last_word(lie: bytes | str) -> None:
+    async def test() -> None:
+        pairs = Pairs()
+
+        async def say(bundle: Bundle) -> None:
+            await pairs.ends[0][Role.SENDER].send(lie)
+            assert await bundle.receive() == RECORDS[0]
+
+        async def hear(bundle: Bundle) -> None:
+            with pytest.raises(PeerMisbehaved):
+                await bundle.receive()
+            await bundle.send(RECORDS[0])  # the last word
+            await bundle.aclose()
+            with pytest.raises((LinkBroken, PeerMisbehaved)):
+                await bundle.send(RECORDS[1])
+
+        await talk(pairs, say, hear, links=2)
+
+    run(test)
+
+
+def test_when_the_last_link_is_lost_what_came_is_heard_and_then_the_loss() -> None:
+    async def test() -> None:
+        pairs = Pairs()
+
+        async def say(bundle: Bundle) -> None:
+            for each in RECORDS[:3]:
+                await bundle.send(each)
+            await trio.sleep(1)
+            for ends in pairs.ends.values():
+                ends[Role.SENDER].cut()
+            with pytest.raises((anyio.EndOfStream, LinkBroken)):
+                await bundle.receive()
+            with pytest.raises(LinkBroken):
+                await bundle.send(RECORDS[3])
+
+        async def hear(bundle: Bundle) -> None:
+            await trio.sleep(2)
+            assert [await bundle.receive() for _ in range(3)] == RECORDS[:3]
+            with pytest.raises((anyio.EndOfStream, LinkBroken)):
+                await bundle.receive()
+
+        await talk(pairs, say, hear, links=3)
+
+    run(test)
+
+
+def test_a_side_that_takes_nothing_holds_no_more_than_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol_limits, "BUNDLE_RECORDS", 50)
+
+    async def test() -> None:
+        sent = 0
+
+        async def say(bundle: Bundle) -> None:
+            nonlocal sent
+            with trio.move_on_after(22):
+                while True:
+                    await bundle.send(record(sent))
+                    sent += 1
+
+        async def hear(bundle: Bundle) -> None:
+            await trio.sleep(20)
+            assert sent <= protocol_limits.BUNDLE_RECORDS + 2, "and what waits for a link"
+            before = sent
+            for number in range(10):
+                assert await bundle.receive() == record(number)
+            await trio.sleep(1)
+            assert sent == before + 10
+            with suppress(anyio.EndOfStream, LinkBroken):
+                while True:
+                    await bundle.receive()
+
+        await talk(Pairs(), say, hear, links=2)
+
+    run(test)
+
+
+def test_links_that_cannot_be_opened_are_tried_again_and_not_missed() -> None:
+    async def test() -> None:
+        tries: list[float] = []
+
+        class Refusing(Pairs):
+            def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
+                @asynccontextmanager
+                async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+                    tries.append(trio.current_time())
+                    raise RelayRefused("no")
+                    yield
+
+                return further
+
+        async def say(bundle: Bundle) -> None:
+            await say_all(bundle)
+            await trio.sleep(600)
+
+        await talk(Refusing(), say, hear_all, links=2)
+        assert 5 < len(tries) < 60
+
+    run(test)
+
+
+def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_no_other_from_it() -> None:
+    async def test() -> None:
+        came: dict[Role, list[int]] = {role: [] for role in Role}
+        on_the_way: dict[Role, int] = dict.fromkeys(Role, 0)
+
+        class Waiting(Pairs):
+            def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
+                @asynccontextmanager
+                async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+                    came[role].append(number)
+                    on_the_way[role] += 1
+                    assert on_the_way[role] <= limits.STREAMS_AT_ONCE
+                    await trio.sleep(1)
+                    on_the_way[role] -= 1
+                    if number == 2:
+                        raise RelayRefused("no")
+                    connected()
+                    await trio.sleep_forever()
+                    yield cast("Link", None)
+
+                return further
+
+        async def stay(bundle: Bundle) -> None:
+            await trio.sleep(60)
+
+        await talk(Waiting(), stay, stay, links=protocol_limits.MAX_STREAMS)
+        for numbers in came.values():
+            first_tries = [number for number in dict.fromkeys(numbers) if number]  # 0 is lost at the end
+            assert sorted(first_tries) == list(range(1, protocol_limits.MAX_STREAMS))
+            assert all(number <= place + limits.STREAMS_AT_ONCE for place, number in enumerate(first_tries))
+            assert numbers.count(2) > 1, "it is tried again"
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "far", "most"),
+    [
+        (0, 0, False, 1),
+        (0, 0, True, limits.STREAMS_AUTO),
+        (3, 0, False, 3),
+        (0, 3, False, 3),
+        (3, 5, True, 3),
+        (5, 1, True, 1),
+    ],
+)
+def test_both_sides_agree_on_a_number(ours: int, theirs: int, far: bool, most: int) -> None:
+    assert Wish(ours, far).agree(theirs) == most
+
+
+def test_a_note_is_read_as_it_was_written() -> None:
+    note = Note(link=1, links=2, arrived=3, taken=3)
+    assert NOTES[Role.RECEIVER].read(NOTES[Role.SENDER].write(note), 1) == note
+
+
+def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_nobody_trips_over_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """All may be delivered by then, so it must not look like a failure."""
+    monkeypatch.setattr(transport_limits, "GOODBYE_TIMEOUT", 0.1)
+
+    @asynccontextmanager
+    async def closed(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+        await trio.sleep_forever()
+        yield cast("Link", number)
+
+    async def test() -> None:
+        wish = Wish(2, far=False)
+        with trio.fail_after(30):
+            async with linked(protocol_limits.MAX_RECORD) as (link, other), trio.open_nursery() as nursery:
+
+                async def cut() -> None:
+                    while not link._closed:  # noqa: ASYNC110
+                        await trio.sleep(0.001)
+                    other.abort()
+
+                nursery.start_soon(cut)
+                async with bundled(link, closed, NOTES[Role.SENDER], wish, Observer()) as bundle:
+                    bundle.spread(2)
+                    with trio.move_on_after(0.5):  # nobody reads at the other end
+                        for number in range(32):
+                            header = struct.pack(">BBHIQ", 1, 0, 0, MIB, number)
+                            await bundle.send(header + bytes(MIB + protocol_limits.RECORD_TAG))
+
+    trio.run(test)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Ask,
+    Data,
+    FileEnd,
+    FileFail,
+    Finish,
+    Goodbye,
+    Holds,
+    Hole,
+    Message,
+    Offer,
+    Omitted,
+    Page,
+    Preview,
+    Progress,
+    Reason,
+    Receipt,
+    Reject,
+    Total,
+    Waive,
+    WholeFile,
+)
+from p2p_copy.protocol.state_machine import HEARS, SAYS, R, S, State, say
+
+EXAMPLES: dict[type, Message] = {
+    Offer: Offer("p"),
+    Accept: Accept("p", True),
+    Ask: Ask(True),
+    Preview: Preview(0, 0, True, 0, ()),
+    Total: Total(0, 0),
+    Page: Page(()),
+    Data: Data(0, 0, b"x"),
+    Hole: Hole(0, 1, 1),
+    FileEnd: FileEnd(0, b""),
+    WholeFile: WholeFile(0, b"x", b""),
+    FileFail: FileFail(0, Reason.OTHER),
+    Omitted: Omitted("", Reason.OTHER),
+    Finish: Finish(0, 0, 0, 0, b""),
+    Goodbye: Goodbye(),
+    Reject: Reject(0, Reason.OTHER, ""),
+    Waive: Waive(0),
+    Holds: Holds(1, ()),
+    Progress: Progress(0, 0, 0),
+    Receipt: Receipt(0, 0, 0, 0, b""),
+    Abort: Abort(Reason.OTHER, ""),
+}
+
+
+def test_the_examples_are_the_whole_vocabulary() -> None:
+    assert set(EXAMPLES) == set(get_args(Message))
+
+
+@pytest.mark.parametrize("state", [*S, *R], ids=str)
+@pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
+def test_every_cell(state: State, kind: type) -> None:
+    listener: State = R.NEW if isinstance(state, S) else S.NEW
+    after = say(state, listener, EXAMPLES[kind])
+    if kind in SAYS[state]:
+        assert after is not None
+        assert after[0] is SAYS[state][kind]
+    else:
+        assert after is None
+
+
+def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
+    states: dict[str, State] = {"sender": S.NEW, "receiver": R.NEW}
+    story = (Offer, Accept, Total, Page, Holds, Data, Hole, Progress, FileEnd, Reject, FileFail, Omitted, Finish,
+             Progress, Reject, Receipt, Goodbye)  # fmt: skip
+    for kind in story:
+        by_receiver = kind in (Accept, Holds, Progress, Reject, Receipt)
+        speaker, listener = ("receiver", "sender") if by_receiver else ("sender", "receiver")
+        step = say(states[speaker], states[listener], EXAMPLES[kind])
+        assert step is not None
+        states[speaker], states[listener] = step
+    assert states == {"sender": S.CLOSED, "receiver": R.CLOSED}
+
+
+def test_what_is_asked_before_the_answer_is_legal_too() -> None:
+    states: dict[str, State] = {"sender": S.NEW, "receiver": R.NEW}
+    for kind in (Offer, Ask, Preview, Total, Accept):
+        speaker, listener = ("receiver", "sender") if kind in (Ask, Accept) else ("sender", "receiver")
+        step = say(states[speaker], states[listener], EXAMPLES[kind])
+        assert step is not None
+        states[speaker], states[listener] = step
+        if kind is Ask:  # until the sender has shown something, there is nothing to decide
+            assert say(states["receiver"], states["sender"], EXAMPLES[Accept]) is None
+            assert say(states["sender"], states["receiver"], EXAMPLES[Total]) is None
+    assert states == {"sender": S.SENDING, "receiver": R.RECEIVING}
+    assert say(states["sender"], states["receiver"], EXAMPLES[Total]) is not None, "it may cross the answer"
+
+
+def test_neither_side_says_what_only_the_other_may() -> None:
+    for sending in S:
+        assert not {Ask, Accept, Holds, Reject, Progress, Receipt} & set(SAYS[sending])
+    for receiving in R:
+        assert not {Offer, Preview, Page, Data, Hole, FileEnd, WholeFile, Finish, Goodbye} & set(
+            SAYS[receiving]
+        )
+
+
+def test_a_side_may_give_up_until_it_has_said_its_last() -> None:
+    for state in (*S, *R):
+        assert (Abort in SAYS[state]) == (state.value != "closed")
+    assert all(SAYS[state] == {} for state in (S.CLOSED, R.CLOSED))
+
+
+def test_hearing_never_ends_a_side() -> None:
+    assert not {S.CLOSED, R.CLOSED} & {after for row in HEARS.values() for after in row.values()}

@@ -1,0 +1,268 @@
+"""Rates in virtual time, where a second is exactly a second."""
+
+from __future__ import annotations
+
+from collections import Counter
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import pytest
+import trio
+import trio.testing
+
+from p2p_copy.relay.access.admission import Source
+from p2p_copy.relay.access.rates import UNLIMITED, Flow, Gate, Lane, Rates
+from p2p_copy.relay.access.token_bucket import Bucket
+from p2p_copy.relay.access.tokens import Account
+from p2p_copy.relay.config import RelayConfig
+from tests.support.websocket import virtual_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RATE = 1_000_000
+A, B = Source(b"a"), Source(b"b")
+
+
+def rates(**settings: int | None) -> Rates:
+    return Rates(RelayConfig("127.0.0.1", 0, **settings))  # type: ignore[arg-type]
+
+
+def account(rate: int | None = None, quota: int | None = None) -> Account:
+    made = Account()
+    made.agree(rate, quota)
+    return made
+
+
+async def moved(flows: Sequence[Flow], sizes: Sequence[int], seconds: float) -> list[int]:
+    """Let every flow move messages of its size for some time; return what each one moved."""
+    moved: Counter[int] = Counter()
+
+    async def move(index: int) -> None:
+        while True:
+            moved[index] += sizes[index]
+            await flows[index].pay(sizes[index])
+
+    with trio.move_on_after(seconds):
+        async with trio.open_nursery() as nursery:
+            for index in range(len(flows)):
+                nursery.start_soon(move, index)
+    return [moved[index] for index in range(len(flows))]
+
+
+# The bucket
+
+
+def test_a_bucket_fills_at_its_rate_and_not_over_its_edge() -> None:
+    bucket = Bucket(10, 20, now=0)
+    bucket.take(25, 0)
+    assert bucket.level(0) == -5
+    assert bucket.seconds_until(0, 0) == 0.5
+    assert bucket.level(1) == 5
+    assert bucket.level(100) == 20
+
+
+# One gate
+
+
+@virtual_time()
+@pytest.mark.parametrize("size", [20_000, 300_000, 5_000_000])
+async def test_the_rate_is_kept_whatever_the_size_of_messages(size: int) -> None:
+    (total,) = await moved([Flow([Gate(RATE)])], [size], 40)
+    assert total == pytest.approx(40 * RATE, abs=RATE + 2 * size)
+
+
+@virtual_time()
+async def test_a_gate_changes_its_rate_at_once() -> None:
+    gate = Gate(RATE)
+    gate.change(2 * RATE)
+    (total,) = await moved([Flow([gate])], [20_000], 40)
+    assert total == pytest.approx(80 * RATE, rel=0.1)
+
+
+@virtual_time()
+async def test_a_big_pairing_cannot_starve_a_small_one() -> None:
+    gate = Gate(RATE)
+    big, small = await moved([Flow([gate]), Flow([gate])], [2_000_000, 20_000], 200)
+    assert big == pytest.approx(100 * RATE, rel=0.1)
+    assert small == pytest.approx(100 * RATE, rel=0.1)
+
+
+@virtual_time()
+async def test_a_pairing_that_wants_little_gets_it_while_others_want_all() -> None:
+    gate = Gate(RATE)
+    lane, waits = Lane(gate), []
+
+    async def little() -> None:
+        for _ in range(10):
+            await trio.sleep(5)
+            began = trio.current_time()
+            for _ in range(20):
+                await gate.pay(lane, 1000)
+            waits.append(trio.current_time() - began)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(10):
+            nursery.start_soon(moved, [Flow([gate])], [100_000], 70)
+        nursery.start_soon(little)
+    assert max(waits) <= 1.1, "twenty small ones wait for one big one of each, and not twenty times"
+
+
+@virtual_time()
+async def test_who_was_idle_gets_no_more_than_its_share_afterwards() -> None:
+    gate = Gate(RATE)
+    busy, idle = Flow([gate]), Flow([gate])
+    await moved([busy], [20_000], 40)
+    both = await moved([busy, idle], [20_000, 20_000], 40)
+    assert both[0] == pytest.approx(both[1], rel=0.1)
+
+
+@virtual_time()
+async def test_who_gives_up_waiting_holds_up_nobody() -> None:
+    gate = Gate(RATE)
+    other = Flow([gate])
+    await gate.pay(Lane(gate), 3 * RATE)
+    async with trio.open_nursery() as nursery:
+        for patience in (0.5, 1.5, 1.0):
+            nursery.start_soon(moved, [Flow([gate])], [RATE], patience)
+        await trio.testing.wait_all_tasks_blocked()
+        began = trio.current_time()
+        await other.pay(RATE)
+    assert trio.current_time() - began == pytest.approx(2)
+
+
+# All gates of a relay
+
+
+@virtual_time()
+async def test_without_limits_nothing_is_paid() -> None:
+    assert rates().flow((A, B), (None, None)) is UNLIMITED
+    assert rates(rate_per_source=RATE).flow((None, None), (None, None)) is UNLIMITED
+    began = trio.current_time()
+    await UNLIMITED.pay(10**12)
+    assert UNLIMITED.spend(10**12)
+    assert trio.current_time() == began
+
+
+@virtual_time()
+async def test_a_pairing_has_a_rate_of_its_own() -> None:
+    relay = rates(rate=RATE)
+    flows = [relay.flow((A, B), (None, None)) for _ in range(3)]
+    for total in await moved(flows, [20_000] * 3, 40):
+        assert total == pytest.approx(40 * RATE, rel=0.1)
+
+
+@virtual_time()
+async def test_the_pairings_of_a_source_share_its_rate_and_others_have_theirs() -> None:
+    relay = rates(rate_per_source=RATE)
+    flows = [relay.flow((source, None), (None, None)) for source in (A, A, B)]
+    first, second, other = await moved(flows, [20_000] * 3, 40)
+    assert first == pytest.approx(20 * RATE, rel=0.1)
+    assert second == pytest.approx(20 * RATE, rel=0.1)
+    assert other == pytest.approx(40 * RATE, rel=0.1)
+
+
+@virtual_time()
+async def test_a_source_does_not_lose_its_debts_by_pairing_anew() -> None:
+    relay = rates(rate_per_source=RATE)
+    await relay.flow((A, A), (None, None)).pay(10 * RATE)
+    began = trio.current_time()
+    await relay.flow((A, None), (None, None)).pay(20_000)
+    assert trio.current_time() - began == pytest.approx(9)
+
+
+@virtual_time()
+async def test_sources_that_owe_nothing_are_forgotten() -> None:
+    relay = rates(rate_per_source=RATE)
+    for number in range(100):
+        relay.flow((Source(b"%d" % number), None), (None, None))
+        await trio.sleep(1)
+    assert len(relay._sources) <= 3
+
+
+@virtual_time()
+async def test_all_pairings_share_the_total_and_what_one_cannot_use_goes_to_the_others() -> None:
+    relay = rates(rate_total=RATE)
+    slow = account(rate=RATE // 10)
+    flows = [relay.flow((A, B), accounts) for accounts in ((slow, None), (None, None), (None, None))]
+    totals = await moved(flows, [20_000] * 3, 80)
+    for total, share in zip(totals, (0.1, 0.45, 0.45), strict=True):
+        assert total == pytest.approx(80 * RATE * share, rel=0.1)
+
+
+@virtual_time()
+async def test_the_pairings_of_a_token_share_its_rate_and_pay_once() -> None:
+    relay, token = rates(), account(rate=RATE)
+    flows = [relay.flow((A, B), (token, token)) for _ in range(2)]
+    assert sum(await moved(flows, [20_000] * 2, 40)) == pytest.approx(40 * RATE, rel=0.1)
+
+
+@virtual_time()
+async def test_what_is_offered_is_the_least_of_all_limits() -> None:
+    relay = rates(rate=400, rate_per_source=300, rate_total=500)
+    assert relay.offer(A, None) == 300
+    assert relay.offer(None, None) == 400
+    assert relay.offer(A, account(rate=200)) == 200
+    assert rates().offer(A, account()) is None
+
+
+@virtual_time()
+async def test_limits_may_change_while_pairings_run() -> None:
+    relay = rates(rate_per_source=RATE, rate_total=4 * RATE)
+    flow = relay.flow((A, None), (None, None))
+    relay.change(RelayConfig("127.0.0.1", 0, rate=9 * RATE, rate_per_source=2 * RATE, rate_total=3 * RATE))
+    assert (relay.offer(A, None), relay.offer(None, None)) == (2 * RATE, 3 * RATE)
+    (total,) = await moved([flow], [20_000], 40)
+    assert total == pytest.approx(80 * RATE, rel=0.1)
+    relay.change(RelayConfig("127.0.0.1", 0))
+    assert relay.flow((A, B), (None, None)) is UNLIMITED
+    relay.change(RelayConfig("127.0.0.1", 0, rate_total=RATE))
+    assert relay.offer(A, None) == RATE
+
+
+# Quotas
+
+
+@virtual_time()
+async def test_a_quota_is_spent_by_both_ends_and_never_overdrawn() -> None:
+    sender, receiver = account(quota=100), account(quota=1000)
+    flow = rates().flow((A, B), (sender, receiver))
+    assert flow.spend(60)
+    assert not flow.spend(60)
+    assert (sender.left, receiver.left) == (40, 940)
+    assert flow.spend(40)
+    assert sender.left == 0
+
+
+@virtual_time()
+async def test_both_ends_with_one_token_pay_once() -> None:
+    token = account(quota=100)
+    assert rates().flow((A, B), (token, token)).spend(100)
+    assert token.left == 0
+
+
+@virtual_time()
+async def test_two_directions_of_a_pairing_get_the_share_of_one() -> None:
+    gate = Gate(RATE)
+    pairing, other = Flow([gate]), Flow([gate])
+    there, back, rest = await moved([pairing, pairing, other], [20_000] * 3, 40)
+    assert there + back == pytest.approx(rest, rel=0.1)
+
+
+@virtual_time()
+async def test_those_who_wait_pass_in_the_order_of_what_they_had() -> None:
+    gate = Gate(RATE)
+    await gate.pay(Lane(gate), 2 * RATE)
+    passed: list[int] = []
+    lanes = [Lane(gate) for _ in range(3)]
+
+    async def wait(index: int) -> None:
+        await gate.pay(lanes[index], RATE)
+        passed.append(index)
+
+    async with trio.open_nursery() as nursery:
+        for index, had in enumerate((3.0, 1.0, 2.0)):
+            lanes[index].tag = had * RATE
+            nursery.start_soon(wait, index)
+    assert passed == [1, 2, 0]
+    assert all(early.tag < late.tag for early, late in pairwise(lanes[index] for index in passed))

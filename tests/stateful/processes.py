@@ -1,0 +1,137 @@
+"""Real senders and receivers on a stage, as a person starts, stops and kills their processes."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from p2p_copy.files.state.store import States
+from p2p_copy.files.target.target import Target
+from p2p_copy.observer import Observer, Report
+from p2p_copy.peer.reconnect import EARLIER, OVER, SPENT, SURE, TICKET
+from p2p_copy.protocol.code import Code
+from p2p_copy.protocol.messages import Reason
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.transfer.reasons import SENTENCES
+from p2p_copy.transfer.receive import receive
+from p2p_copy.transfer.send import send
+from tests.stateful.sides import abandon
+from tests.stateful.stage import DEAD, Stage
+
+if TYPE_CHECKING:
+    from p2p_copy.files.state.store import State
+    from tests.stateful.world import World
+
+CODE = Code("lab", "a long passphrase")
+PATIENCE = 600.0
+
+
+TARGETS: ContextVar[list[Target]] = ContextVar("targets")
+"""Of the process to which a task belongs: the output directories that it has opened."""
+
+
+class Watched(Target):
+    """An output directory that can be abandoned."""
+
+    def __init__(self, *words: Any, **more: Any) -> None:
+        super().__init__(*words, **more)
+        TARGETS.get().append(self)
+
+
+class Refusals(Observer):
+    """Remembers what had no place at the receiver."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def problem(self, path: str, sentence: str) -> None:
+        if sentence == SENTENCES[Reason.EXISTS]:
+            self.names.add(path.partition("/")[2])
+
+
+class Process:
+    """One run of the command of one side.
+
+    Attributes:
+        outcome: what it returned or raised; None while it runs, and after a kill.
+        over: it does not run any more.
+        knew_at: when it was first seen to know that all was delivered.
+
+    """
+
+    def __init__(self, stage: Stage, world: World, role: Role) -> None:
+        self.role = role
+        self.outcome: Report | Exception | None = None
+        self.over = False
+        self.knew_at: float | None = None
+        self.refusals = Refusals()
+        self._stage = stage
+        self._world = world
+        self._scope = trio.CancelScope()
+        self._dead: list[bool] = []
+        self._targets: list[Target] = []
+        self._state = open_state(world, role)
+        stage.start(self._run)
+
+    async def _run(self) -> None:
+        DEAD.set(self._dead)
+        TARGETS.set(self._targets)
+        common: dict[str, Any] = {
+            "relay": "ws://relay", "code": CODE, "patience": PATIENCE, "wait": PATIENCE,
+            "state": self._state, "observer": self.refusals,
+        }  # fmt: skip
+        with self._scope:
+            try:
+                if self.role is Role.SENDER:
+                    self.outcome = await send([str(self._world.source)], **common)
+                else:
+                    self.outcome = await receive(str(self._world.out), **common)
+            except Exception as error:  # whatever it is: the machine tells which it may be
+                self.outcome = error
+        self.over = True
+
+    @property
+    def has_all(self) -> bool:
+        """Whether this side knows that all was delivered."""
+        return isinstance(self.outcome, Report) or OVER in self.facts
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What this side remembers."""
+        return self._state.facts
+
+    def stop(self) -> None:
+        """Send it SIGTERM, and wait until it is gone."""
+        self._stage.do(self._scope.cancel)
+        while not self.over:
+            self._stage.wait(1)
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self._dead.append(True)
+        self.stop()
+        self.outcome = None
+        for target in self._targets:
+            abandon(target)
+        if self._state._lock is not None:
+            self._state._lock.release()
+        if self._state.journal._db is not None:
+            self._state.journal._db.close()
+
+
+def open_state(world: World, role: Role) -> State:
+    """Return what one side remembers of the transfer."""
+    states = States(str(world.states / role.value))
+    return states.open("0" * 32) or states.create("0" * 32, {})
+
+
+def part(world: World) -> None:
+    """Let both sides take a new code, which here is the old one as good as new; what was done, they remember."""
+    for role in Role:
+        state = open_state(world, role)
+        for fact in (TICKET, EARLIER, SURE, SPENT):
+            state.facts.pop(fact, None)
+        state.save()
+        state.close()

@@ -1,0 +1,72 @@
+"""Links for tests, with the other end in the test's hands."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import trio
+from trio.testing import memory_stream_pair
+
+from p2p_copy.transport.link import Link, RelayAddress, accept, connect
+from p2p_copy.transport.tcp import TCPStream
+from tests.support.websocket import RawClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+MAX = 1000
+"""Bytes of the longest message in these tests."""
+
+
+@asynccontextmanager
+async def accepted(*, max_message: int = MAX, **options: Any) -> AsyncIterator[tuple[Link, RawClient]]:
+    """Yield a link and the client at its other end, over memory streams; cut it at the end."""
+    ours, theirs = memory_stream_pair()
+    client = RawClient(theirs)
+    open_at_client = trio.Event()
+
+    async def upgrade() -> None:
+        await client.upgrade()
+        open_at_client.set()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(upgrade)
+        async with accept(ours, max_message=max_message, **options) as (_, link):
+            await open_at_client.wait()
+            yield link, client
+            link.abort()
+
+
+@asynccontextmanager
+async def serving(handler: Callable[[TCPStream], Awaitable[None]]) -> AsyncIterator[RelayAddress]:
+    """Run a server of the test's own at a loopback port."""
+
+    async def handle(plain: trio.SocketStream) -> None:
+        stream = TCPStream(plain)
+        try:
+            await handler(stream)
+        finally:
+            await trio.aclose_forcefully(stream)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+        yield RelayAddress(False, "127.0.0.1", listeners[0].socket.getsockname()[1])
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def linked(max_message: int = MAX) -> AsyncIterator[tuple[Link, Link]]:
+    """Yield both ends of a link over a loopback socket: the client's and the server's."""
+    send, receive = trio.open_memory_channel[Link](0)
+    done = trio.Event()
+
+    async def handle(stream: TCPStream) -> None:
+        async with accept(stream, max_message=max_message) as (_, link):
+            await send.send(link)
+            await done.wait()
+
+    async with serving(handle) as address, connect(address, "/") as link:
+        yield link, await receive.receive()
+        done.set()

@@ -1,0 +1,176 @@
+"""Whole transfers for tests: a real relay on a loopback port, a real sender, a real receiver, one process."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import trio
+
+from p2p_copy.observer import Observer, Report
+from p2p_copy.protocol.code import Code
+from p2p_copy.relay.config import RelayConfig
+from p2p_copy.relay.server import serve
+from p2p_copy.transfer.receive import receive
+from p2p_copy.transfer.send import send
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from pathlib import Path
+
+CODE = Code("lab", "a long passphrase")
+
+
+@asynccontextmanager
+async def running_relay(**settings: Any) -> AsyncIterator[str]:
+    """Run a relay; yield its address."""
+    async with trio.open_nursery() as nursery:
+        bound = await nursery.start(serve, RelayConfig("127.0.0.1", 0, **settings))
+        scheme = "wss" if "certfile" in settings else "ws"
+        yield f"{scheme}://127.0.0.1:{bound[0][1]}"
+        nursery.cancel_scope.cancel()
+
+
+class Told(Observer):
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.problems: dict[str, str] = {}
+        self.left: list[str] = []
+        self.totals: list[tuple[int, int]] = []
+        self.last = (0, 0)
+        self.saved = 0
+        self.states: list[str] = []
+        self.notices: list[str] = []
+        self.stalls: list[str] = []
+        self.widths: list[int] = []
+        self.on_progress: Callable[[int, int], None] = lambda files, size: None
+
+    def connecting(self, relay: str) -> None:
+        self.states.append("connecting")
+
+    def waiting(self, relay: str) -> None:
+        self.states.append("waiting")
+
+    def stalled(self, sentence: str, seconds: float) -> None:
+        self.stalls.append(sentence)
+
+    def moving(self) -> None:
+        self.stalls.append("moving")
+
+    def notice(self, sentence: str) -> None:
+        self.notices.append(sentence)
+
+    def paired(self) -> None:
+        self.states.append("paired")
+
+    def asked(self) -> None:
+        self.states.append("asked")
+
+    def accepted(self) -> None:
+        self.states.append("accepted")
+
+    def declined(self, wait: float) -> None:
+        self.states.append("declined")
+
+    def links(self, count: int) -> None:
+        self.widths.append(count)
+
+    def verifying(self) -> None:
+        self.states.append("verifying")
+
+    def total(self, files: int, size: int) -> None:
+        self.totals.append((files, size))
+
+    def spared(self, size: int) -> None:
+        self.saved = size
+
+    def progress(self, files: int, size: int) -> None:
+        self.last = (files, size)
+        self.on_progress(files, size)
+
+    def problem(self, path: str, sentence: str) -> None:
+        self.problems[path] = sentence
+
+    def skipped(self, path: str) -> None:
+        self.left.append(path)
+
+
+class Both:
+    """What became of the two sides: a report or an exception each, and what their observers were told."""
+
+    def __init__(self) -> None:
+        self.sent: Report | Exception | None = None
+        self.received: Report | Exception | None = None
+        self.sender = Told()
+        self.receiver = Told()
+
+    @property
+    def reports(self) -> tuple[Report, Report]:
+        for outcome in (self.sent, self.received):
+            if isinstance(outcome, Exception):
+                raise outcome
+        assert isinstance(self.sent, Report)
+        assert isinstance(self.received, Report)
+        return self.sent, self.received
+
+
+async def copy(
+    paths: Sequence[Path | str],
+    out: Path,
+    *,
+    relay: str | None = None,
+    code: Code = CODE,
+    receiver_code: Code | None = None,
+    both: Both | None = None,
+    sending: dict[str, Any] | None = None,
+    receiving: dict[str, Any] | None = None,
+) -> Both:
+    """Send `paths` into `out`; start a relay if none is given. Both sides always end, and come back only if asked."""
+    if relay is None:
+        async with running_relay() as relay:
+            return await copy(
+                paths,
+                out,
+                relay=relay,
+                code=code,
+                receiver_code=receiver_code,
+                both=both,
+                sending=sending,
+                receiving=receiving,
+            )
+    result = both or Both()
+
+    async def ending(work: Awaitable[Report]) -> Report | Exception:
+        try:
+            return await work
+        except Exception as error:
+            return error
+
+    async def sender() -> None:
+        result.sent = await ending(
+            send(
+                [str(path) for path in paths],
+                relay=relay,
+                code=code,
+                observer=result.sender,
+                **{"patience": 0, **(sending or {})},
+            )
+        )
+
+    async def receiver() -> None:
+        result.received = await ending(
+            receive(
+                str(out),
+                relay=relay,
+                code=receiver_code or code,
+                observer=result.receiver,
+                **{"patience": 0, **(receiving or {})},
+            )
+        )
+
+    with trio.fail_after(60):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sender)
+            nursery.start_soon(receiver)
+    return result

@@ -1,0 +1,333 @@
+"""A receiver that speaks our protocol and means harm: the sender believes nothing, and sends only what it named."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, TypeAlias
+
+import anyio
+import pytest
+import trio
+
+from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.observer import Observer, Report
+from p2p_copy.peer.connect import Partner, meet, plain_errors
+from p2p_copy.peer.reconnect import Memory
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.digest import FileDigest
+from p2p_copy.protocol.messages import (
+    Accept,
+    Data,
+    FileEnd,
+    Finish,
+    Held,
+    Holds,
+    Message,
+    Page,
+    Progress,
+    Reason,
+    Receipt,
+    Reject,
+    WholeFile,
+)
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.protocol.state_machine import R
+from p2p_copy.transfer import limits
+from p2p_copy.transfer.send import send
+from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.units import KIB, MIB
+from tests.support.transfers import CODE, Told, running_relay
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from pathlib import Path
+
+    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.protocol.session import Session
+
+SEGMENT = 64 * KIB
+SIZE = 5 * SEGMENT + 1
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocol_limits, "SEGMENT", SEGMENT)
+    monkeypatch.setattr(limits, "CHUNK", SEGMENT)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A directory with one large file, beside another file that nobody has named."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "large").write_bytes(os.urandom(SIZE))
+    (tmp_path / "other").write_bytes(b"nobody's business")
+    return source
+
+
+class Attacker:
+    """The receiver: what it has heard, and what became of the sender."""
+
+    def __init__(self, link: Bundle, session: Session) -> None:
+        self.link = link
+        self.session = session
+        self.heard: list[Message] = []
+
+    async def say(self, *messages: Message) -> None:
+        for message in messages:
+            self.session.say(message)
+        await self.link.send(self.session.record())
+
+    async def lie(self, message: Message) -> None:
+        """Say what a receiver may not say yet."""
+        self.session._we = R.CHECKING
+        await self.say(message)
+
+    async def hear(self, kind: type[Message]) -> Message:
+        """Listen until something of this kind has come."""
+        while True:
+            for message in self.heard:
+                if isinstance(message, kind):
+                    return message
+            self.heard += self.session.hear(await self.link.receive())
+
+
+Script: TypeAlias = "Callable[[Attacker], Awaitable[None]]"
+
+
+class Attack:
+    def __init__(self) -> None:
+        self.outcome: Report | P2PCopyError | None = None
+        self.heard: list[Message] = []
+        self.told = Told()
+
+    async def receiver(self, relay: str, script: Script, *, holds: bool) -> None:
+        partner = Partner(Role.RECEIVER, relay, CODE, 10, None, None, Observer())
+        try:
+            with plain_errors():
+                async with meet(partner, Memory(None, 0).appointment(partner), 10) as (link, session):
+                    session.hear(await link.receive())
+                    one = Attacker(link, session)
+                    self.heard = one.heard
+                    await one.say(Accept("attacker/1", True, holds))
+                    await script(one)
+                    while True:
+                        one.heard += session.hear(await link.receive())
+        except (P2PCopyError, anyio.ClosedResourceError):
+            pass
+
+    async def sender(self, relay: str, source: Path) -> None:
+        try:
+            self.outcome = await send([str(source)], relay=relay, code=CODE, patience=0, observer=self.told)
+        except P2PCopyError as error:
+            self.outcome = error
+
+    @property
+    def data(self) -> list[Data | WholeFile]:
+        return [message for message in self.heard if isinstance(message, Data | WholeFile)]
+
+
+async def attack(source: Path, script: Script, *, holds: bool = False) -> Attack:
+    one = Attack()
+    with trio.fail_after(30):
+        async with running_relay() as relay, trio.open_nursery() as nursery:
+
+            async def play() -> None:
+                await one.receiver(relay, script, holds=holds)
+
+            nursery.start_soon(play)
+            await one.sender(relay, source)
+            nursery.cancel_scope.cancel()
+    return one
+
+
+# What it confirms
+
+
+@pytest.mark.fault(73, "false receipt", "other files")
+async def test_a_receipt_before_the_end_is_none(source: Path) -> None:
+    async def early(attacker: Attacker) -> None:
+        await attacker.lie(Receipt(1, SIZE, 0, 0, bytes(32)))
+
+    one = await attack(source, early)
+    assert isinstance(one.outcome, PeerMisbehaved)
+
+
+@pytest.mark.fault(73, "false receipt")
+@pytest.mark.fault(79, "only after the receipt")
+@pytest.mark.parametrize(
+    "wrong", [{"files": 0}, {"size": 0}, {"rejected": 1}, {"skipped": 1}, {"root": bytes(32)}, {"files": 2}]
+)
+async def test_a_receipt_for_something_else_is_none(source: Path, wrong: dict[str, int | bytes]) -> None:
+    async def confirm(attacker: Attacker) -> None:
+        finish = await attacker.hear(Finish)
+        assert isinstance(finish, Finish)
+        true = {"files": 1, "size": SIZE, "rejected": 0, "skipped": 0, "root": finish.root}
+        await attacker.say(Receipt(**{**true, **wrong}))  # type: ignore[arg-type]
+
+    one = await attack(source, confirm)
+    assert isinstance(one.outcome, PeerMisbehaved)
+    assert "confirmed something else" in str(one.outcome)
+
+
+@pytest.mark.fault(73, "offsets")
+async def test_what_was_never_named_cannot_be_refused(source: Path) -> None:
+    async def reject(attacker: Attacker) -> None:
+        await attacker.say(Reject(2**32 - 1, Reason.EXISTS, "../../etc/\x1b[2Jshadow"))
+
+    one = await attack(source, reject)
+    assert isinstance(one.outcome, PeerMisbehaved)
+    assert all(path.isprintable() for path in one.told.problems)
+
+
+# What it says that it holds
+
+
+def digest(data: bytes, size: int) -> bytes:
+    one = FileDigest(size)
+    one.update(data)
+    return one.digest()
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        pytest.param((2 * SEGMENT, bytes(32)), marks=pytest.mark.fault(73, "wrong prefix digest")),
+        pytest.param((2 * SEGMENT + 7, bytes(32)), marks=pytest.mark.fault(73, "wrong prefix digest")),
+        pytest.param((SIZE, bytes(32)), marks=pytest.mark.fault(73, "wrong prefix digest")),
+        pytest.param((SIZE + SEGMENT, bytes(32)), marks=pytest.mark.fault(73, "holds more than there is")),
+        pytest.param((2**64 - 1, bytes(32)), marks=pytest.mark.fault(73, "holds more than there is")),
+        pytest.param((0, bytes(32)), marks=pytest.mark.fault(73, "offsets")),
+    ],
+)
+async def test_what_it_does_not_hold_is_sent_from_the_beginning(
+    source: Path, held: tuple[int, bytes]
+) -> None:
+    """And the right digest of more than the file has is a lie as well."""
+
+    async def hold(attacker: Attacker) -> None:
+        await attacker.hear(Page)
+        await attacker.say(Holds(2, (Held(1, *held),)))
+        await attacker.hear(FileEnd)
+        await attacker.link.aclose()
+
+    one = await attack(source, hold, holds=True)
+    assert isinstance(one.outcome, PeerLost)
+    data = b"".join(bytes(message.data) for message in one.data)
+    assert data == (source / "large").read_bytes()
+
+
+@pytest.mark.fault(73, "offsets", "other files")
+@pytest.mark.parametrize(
+    "said",
+    [
+        [Holds(3, ())],
+        [Holds(2**32 - 1, ())],
+        [Holds(0, ())],
+        [Holds(2, (Held(2, 1, bytes(32)),))],
+        [Holds(2, (Held(2**32 - 1, 1, bytes(32)),))],
+        [Holds(1, ()), Holds(1, ())],
+        [Holds(1, ()), Holds(2, (Held(0, 1, bytes(32)),))],
+    ],
+    ids=["beyond", "far beyond", "nothing", "of the next", "of none", "twice", "of what was settled"],
+)
+async def test_what_it_says_of_entries_that_are_not_in_question_ends_it(
+    source: Path, said: list[Holds]
+) -> None:
+    async def hold(attacker: Attacker) -> None:
+        await attacker.hear(Page)
+        await attacker.say(*said)
+
+    one = await attack(source, hold, holds=True)
+    assert isinstance(one.outcome, PeerMisbehaved)
+    assert not one.data
+
+
+@pytest.mark.fault(73, "offsets")
+async def test_who_was_not_asked_holds_nothing(source: Path) -> None:
+    async def hold(attacker: Attacker) -> None:
+        await attacker.hear(Page)
+        await attacker.say(Holds(2, ()))
+
+    one = await attack(source, hold)
+    assert isinstance(one.outcome, PeerMisbehaved)
+
+
+@pytest.mark.fault(73, "other files")
+async def test_nothing_is_ever_sent_but_what_was_named(source: Path) -> None:
+    """A receiver can ask for no path: whatever it says, it hears of the tree that the sender's user has named."""
+
+    async def ask(attacker: Attacker) -> None:
+        await attacker.say(Reject(0, Reason.SKIPPED, "../other"), Progress(2**64 - 1, 2**64 - 1, 2**64 - 1))
+        await attacker.hear(Finish)
+        await attacker.link.aclose()
+
+    one = await attack(source, ask)
+    assert isinstance(one.outcome, P2PCopyError)
+    named = [entry.name for page in one.heard if isinstance(page, Page) for entry in page.entries]
+    assert set(named) <= {"source", "large"}
+    assert b"nobody's business" not in b"".join(bytes(message.data) for message in one.data)
+
+
+# What it does not do
+
+
+@pytest.mark.fault(73, "never reads")
+async def test_who_never_reads_costs_no_memory_and_is_named(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "STALL", 0.2)
+    monkeypatch.setattr(limits, "CHUNK", 256 * KIB)
+    size = 160 * MIB  # the kernel's buffers on the way take some 40
+    (source / "large").write_bytes(os.urandom(MIB) * 160)
+    made = 0
+    next_records = Outgoing.next_records
+    stalled = trio.Event()
+
+    def counted(self: Outgoing, most: int = 1) -> list[bytes]:
+        nonlocal made
+        records = next_records(self, most)
+        made += sum(map(len, records))
+        return records
+
+    monkeypatch.setattr(Outgoing, "next_records", counted)
+    one = Attack()
+
+    class Watcher(Told):
+        def stalled(self, sentence: str, seconds: float) -> None:
+            if "disk here" not in sentence:
+                stalled.set()
+
+    one.told = Watcher()
+
+    async def deaf(_attacker: Attacker) -> None:
+        await trio.sleep_forever()
+
+    with trio.fail_after(30):
+        async with running_relay() as relay, trio.open_nursery() as nursery:
+
+            async def play() -> None:
+                await one.receiver(relay, deaf, holds=False)
+
+            nursery.start_soon(play)
+            nursery.start_soon(one.sender, relay, source)
+            await stalled.wait()
+            nursery.cancel_scope.cancel()
+    assert 0 < made < size / 2
+
+
+@pytest.mark.fault(73, "endless pings")
+async def test_who_only_says_that_it_is_there_gets_the_patience_it_shows_and_no_more(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
+
+    async def ping(attacker: Attacker) -> None:
+        await attacker.hear(Finish)
+        for number in range(2_000):
+            await attacker.say(Progress(number, 2**64 - 1 - number, number))
+        await trio.sleep_forever()
+
+    one = await attack(source, ping)
+    assert isinstance(one.outcome, PeerLost)
+    assert "does not confirm" in str(one.outcome)

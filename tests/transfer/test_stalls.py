@@ -1,0 +1,129 @@
+"""When a side says that nothing moves, and on whom it says that it is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+import trio
+
+from p2p_copy.protocol import rendezvous
+from p2p_copy.protocol.messages import Progress
+from p2p_copy.protocol.rendezvous import Movement, Way
+from p2p_copy.transfer import limits
+from p2p_copy.transfer.stalls import Stalls, no_receipt, nothing_comes_from_pipe
+from p2p_copy.units import KIB
+from tests.support.transfers import Told
+from tests.support.websocket import pause, virtual_time
+
+if TYPE_CHECKING:
+    from p2p_copy.peer.channel import Bundle
+
+
+class Wire:
+    """A link as far as stalls know of it."""
+
+    def __init__(self) -> None:
+        self.aside = ""
+        self.under_way = 0
+        self.taken = (0, False)
+
+
+def watched(wire: Wire) -> tuple[Stalls, Told]:
+    told = Told()
+    return Stalls(told, cast("Bundle", wire)), told
+
+
+@virtual_time()
+async def test_what_lasts_is_told_once_and_when_it_is_over() -> None:
+    stalls, told = watched(Wire())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        with stalls.waiting_for("the disk"):
+            await trio.sleep(limits.STALL - 1)
+            assert told.stalls == []
+            await trio.sleep(5 * limits.STALL)
+            assert told.stalls == ["the disk"]
+        assert told.stalls == ["the disk", "moving"]
+        nursery.cancel_scope.cancel()
+
+
+@virtual_time()
+async def test_a_pause_of_this_process_is_no_stall() -> None:
+    stalls, told = watched(Wire())
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        with stalls.waiting_for("the disk"):
+            await trio.sleep(1)
+            await pause(1000)
+            await trio.sleep(limits.STALL - 1)
+        assert told.stalls == []
+        nursery.cancel_scope.cancel()
+
+
+@virtual_time()
+async def test_a_long_record_on_a_slow_way_is_no_stall_while_it_moves() -> None:
+    wire = Wire()
+    stalls, told = watched(wire)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        with stalls.waiting_for("in", lambda: stalls.coming), stalls.waiting_for("out", lambda: stalls.gone):
+            for number in range(20):
+                await trio.sleep(limits.STALL / 2)
+                wire.under_way += 1000
+                wire.taken = (number * KIB, True)
+            assert told.stalls == []
+            await trio.sleep(limits.STALL + 1)
+            assert told.stalls in (["in"], ["out"])
+            wire.under_way += 1000
+            wire.taken = (0, True)
+            await trio.sleep(1)
+            assert told.stalls[1:] == ["moving"]
+        nursery.cancel_scope.cancel()
+
+
+@virtual_time()
+async def test_a_beat_is_no_movement_and_what_the_receiver_has_is() -> None:
+    stalls, _ = watched(Wire())
+    stalls.there = Progress(1, 2, 3)
+    before = stalls.gone
+    stalls.there = Progress(1, 2, 3)
+    assert stalls.gone == before
+    stalls.there = Progress(1, 2, 4)
+    assert stalls.gone != before
+
+
+@pytest.mark.parametrize(
+    ("movement", "waits", "hears", "has_all", "expected"),
+    [
+        (Movement(there=Way.UNTAKEN), False, False, False, "the receiver's disk, or its network"),
+        (Movement(there=Way.LIMITED), False, True, False, "a limit of the relay"),
+        (Movement(there=Way.SILENT), True, False, False, "the way to the relay has taken nothing"),
+        (Movement(there=Way.SILENT, answers=False), False, False, False, "has not answered the relay"),
+        (Movement(there=Way.SILENT), False, True, False, "has not reached it"),
+        (Movement(there=Way.SILENT), False, False, False, "the receiver's disk, or the way to it"),
+        (Movement(there=Way.SILENT), False, False, True, "the receiver has everything"),
+    ],
+)
+async def test_who_it_is_that_no_receipt_comes_from(
+    movement: Movement, waits: bool, hears: bool, has_all: bool, expected: str
+) -> None:
+    wire = Wire()
+    wire.aside, wire.taken = rendezvous.encode(movement), (0, waits)
+    stalls, _ = watched(wire)
+    if not hears:
+        stalls.heard_at -= 2 * limits.STALL
+    assert expected in no_receipt(stalls, has_all=has_all)
+
+
+@pytest.mark.parametrize(
+    ("movement", "expected"),
+    [
+        (Movement(), "the sender's standard input, or the way from it"),
+        (Movement(back=Way.SILENT), "the sender's standard input, or the way from it"),
+        (Movement(back=Way.SILENT, answers=False), "the sender's machine, or its network"),
+        (Movement(back=Way.LIMITED), "a limit of the relay"),
+    ],
+)
+def test_who_it_is_that_nothing_comes_from_a_pipe(movement: Movement, expected: str) -> None:
+    assert expected in nothing_comes_from_pipe(movement)

@@ -1,0 +1,295 @@
+"""Sources that change under the sender's hands, step by step and without a network."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files.source.digest_cache import Sent
+from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.target.target import Target
+from p2p_copy.options import Conflict, Links
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.manifest import Manifest
+from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Message, Offer, Reason, Receipt, Reject
+from p2p_copy.transfer import limits
+from p2p_copy.transfer.tree.consumer import Incoming
+from p2p_copy.transfer.tree.producer import Outgoing
+from tests.files.helpers import open_handles
+from tests.support.keys import both_sessions
+from tests.support.trees import leftovers
+
+if TYPE_CHECKING:
+    from p2p_copy.protocol.session import Session
+
+
+class Transfer:
+    """A sender and a receiver in one hand; each step moves one record."""
+
+    def __init__(self, source: Path, out: Path) -> None:
+        self.sender, self.receiver = both_sessions()
+        self._say(self.sender, self.receiver, Offer("s"))
+        accept = Accept("r", True)
+        self._say(self.receiver, self.sender, accept)
+        self.outgoing = Outgoing([str(source)], self.sender, accept, Sent(Journal(None)), links=Links.KEEP)
+        self.target = Target(str(out), conflict=Conflict.REFUSE)
+        manifest = Manifest(portable=True, key=bytes(16))
+        self.incoming = Incoming(self.target, self.receiver, manifest, max_size=None)
+        self.answers: list[Message] = []
+        self._now = 0.0
+
+    @staticmethod
+    def _say(speaker: Session, listener: Session, message: Message) -> None:
+        speaker.say(message)
+        listener.hear(speaker.record())
+
+    def step(self) -> bool:
+        records = self.outgoing.next_records()
+        if not records:
+            return False
+        self._now += 1
+        answers = self.incoming.take(records, self._now)
+        if self.incoming.ending:
+            answers += self.incoming.finish()
+        for answer in answers:
+            for message in self.sender.hear(answer):
+                self.answers.append(message)
+                if isinstance(message, Reject):
+                    self.outgoing.reject(message.index, message.reason)
+        return True
+
+    def finish(self) -> Receipt:
+        while self.step():
+            pass
+        receipt = self.answers[-1]
+        assert isinstance(receipt, Receipt)
+        self._goodbye()
+        self.target.close()
+        return receipt
+
+    def _goodbye(self) -> None:
+        self.sender.say(Goodbye())
+        self.incoming.take([self.sender.record()], self._now)
+        assert self.incoming.goodbye
+
+
+def broken_disk(_fd: int, _size: int) -> bytes:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "out"
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    folder = tmp_path / "source"
+    folder.mkdir()
+    (folder / "large").write_bytes(os.urandom(8 * limits.CHUNK))
+    return folder
+
+
+@pytest.mark.fault(71, "grows", "shrinks", "rewritten", "replaced", "deleted", "unreadable")
+@pytest.mark.parametrize(
+    "how", ["grows", "shrinks", "is rewritten", "is replaced", "vanishes", "cannot be read"]
+)
+def test_a_file_that_changes_in_the_middle_is_reported_and_not_left(
+    source: Path, out: Path, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    large = source / "large"
+    transfer = Transfer(source, out)
+    for _ in range(4):
+        assert transfer.step()
+    match how:
+        case "grows":
+            with large.open("ab") as file:
+                file.write(b"more")
+        case "shrinks":
+            os.truncate(large, 5 * limits.CHUNK)
+        case "is rewritten":
+            with large.open("r+b") as file:
+                file.write(b"other")
+            os.utime(large, ns=(1, 1))
+        case "is replaced":
+            (source / "new").write_bytes(bytes(8 * limits.CHUNK))
+            os.replace(source / "new", large)
+        case "vanishes":
+            large.unlink()
+        case "cannot be read":
+            monkeypatch.setattr(os, "read", broken_disk)
+    receipt = transfer.finish()
+    if how in ("is replaced", "vanishes"):
+        # The open file is still the one that was announced, whole and unchanged: it arrives.
+        assert (receipt.files, transfer.outgoing.failures) == (1, 0)
+    else:
+        assert (receipt.files, transfer.outgoing.failures, transfer.incoming.failures) == (0, 1, 1)
+        why = Reason.UNREADABLE if how == "cannot be read" else Reason.CHANGED
+        assert [reason for _, reason in transfer.outgoing.problems] == [why]
+        assert [reason for _, reason in transfer.incoming.problems] == [why]
+        assert os.listdir(out / "source") == []
+    assert not leftovers(out)
+
+
+@pytest.mark.fault(71, "deleted")
+def test_a_file_that_vanishes_between_its_page_and_its_turn_is_reported(source: Path, out: Path) -> None:
+    for number in range(20):
+        (source / f"small{number}").write_text("x")
+    transfer = Transfer(source, out)
+    transfer.step()
+    gone = 0
+    for path in source.iterdir():
+        path.unlink()
+        gone += 1
+    receipt = transfer.finish()
+    assert receipt.files + transfer.outgoing.failures == gone
+    assert transfer.outgoing.failures == transfer.incoming.failures > 0
+    assert {reason for _, reason in transfer.incoming.problems} == {Reason.VANISHED}
+    assert len(os.listdir(out / "source")) == receipt.files
+
+
+def test_a_rejected_file_is_not_sent_to_its_end(source: Path, out: Path) -> None:
+    (out / "source").mkdir(parents=True)
+    (out / "source" / "large").write_text("old")
+    transfer = Transfer(source, out)
+    records = 0
+    while transfer.step():
+        records += 1
+    assert records <= 4
+    assert (out / "source" / "large").read_text() == "old"
+    transfer.target.close()
+
+
+def test_what_lies_in_a_rejected_directory_is_not_even_named(tmp_path: Path, out: Path) -> None:
+    source = tmp_path / "source"
+    for number in range(600):
+        (source / "d").mkdir(parents=True, exist_ok=True)
+        (source / "d" / f"{number}").write_bytes(bytes(2000))
+    out.mkdir()
+    (out / "source").write_text("in the way")
+    transfer = Transfer(source, out)
+    receipt = transfer.finish()
+    assert receipt.files == 0
+    assert (receipt.rejected, transfer.incoming.failures) == (1, 1)
+    assert transfer.outgoing.size < 600 * 2000
+
+
+def test_small_files_share_records(tmp_path: Path, out: Path) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(1000):
+        (source / f"{number}").write_bytes(b"x" * 100)
+    transfer = Transfer(source, out)
+    records = 0
+    while transfer.step():
+        records += 1
+    assert records <= 4
+    transfer.target.close()
+
+
+def test_a_thousand_rejections_at_once_fit_into_as_many_records_as_they_need(
+    tmp_path: Path, out: Path
+) -> None:
+    long = Path("n" * 200) / ("m" * 200) / ("o" * 200)
+    for place in (tmp_path / "source" / long, out / "source" / long):
+        place.mkdir(parents=True)
+        for number in range(4000):
+            (place / f"{number}").touch()
+    transfer = Transfer(tmp_path / "source", out)
+    receipt = transfer.finish()
+    assert (receipt.files, receipt.rejected) == (0, 4000)
+    assert transfer.outgoing.rejections == 4000
+
+
+def test_an_entry_that_was_never_named_cannot_be_rejected(source: Path, out: Path) -> None:
+    transfer = Transfer(source, out)
+    with pytest.raises(PeerMisbehaved):
+        transfer.outgoing.reject(2**31, Reason.EXISTS)
+    transfer.target.close()
+
+
+def test_rejections_that_matter_no_more_are_forgotten(tmp_path: Path, out: Path) -> None:
+    for place in (tmp_path / "source", out / "source"):
+        place.mkdir(parents=True)
+        for number in range(2000):
+            (place / f"{number}").touch()
+    transfer = Transfer(tmp_path / "source", out)
+    transfer.finish()
+    assert len(transfer.outgoing._rejected) <= limits.SENDER_PAGE_ENTRIES + 1
+
+
+def test_what_was_open_is_closed_when_a_link_is_lost(tmp_path: Path, out: Path) -> None:
+    inner = tmp_path / "source" / "inner"
+    inner.mkdir(parents=True)
+    for number in range(2 * limits.SENDER_PAGE_ENTRIES):
+        (inner / f"{number}").write_bytes(bytes(limits.CHUNK // limits.SENDER_PAGE_ENTRIES))
+    transfer = Transfer(tmp_path / "source", out)
+    before = open_handles()
+    transfer.step()
+    transfer.target.close()
+    transfer.outgoing.close()
+    assert len(os.listdir("/proc/self/fd")) < before  # without those of the target, too
+    assert transfer.outgoing.next_records() == []
+
+
+def test_pages_that_nobody_answers_leave_nothing_in_memory(tmp_path: Path, out: Path) -> None:
+    (tmp_path / "source").mkdir()
+    for number in range(2 * limits.SENDER_PAGE_ENTRIES):
+        (tmp_path / "source" / f"{number}").touch()
+    transfer = Transfer(tmp_path / "source", out)
+    transfer.finish()
+    assert not transfer.outgoing._marks
+
+
+def test_too_many_entries_are_reported_and_the_first_ones_arrive(
+    tmp_path: Path, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol_limits, "MAX_ENTRIES", 11)
+    (tmp_path / "source").mkdir()
+    for number in range(20):
+        (tmp_path / "source" / f"{number}").write_text("x")
+    transfer = Transfer(tmp_path / "source", out)
+    receipt = transfer.finish()
+    assert receipt.files == 10
+    assert transfer.outgoing.failures == transfer.incoming.failures == 1
+    assert [reason for _, reason in transfer.incoming.problems] == [Reason.TOO_MUCH]
+
+
+@pytest.mark.parametrize(
+    ("size", "seconds", "chunk"),
+    [
+        (1_000_000, 5.0, limits.LEAST_CHUNK),  # 200 kB/s: three chunks a second
+        (10, 60.0, limits.LEAST_CHUNK),
+        (1_000_000, 1.0, 4 * limits.LEAST_CHUNK),
+        (100_000_000, 1.0, limits.MOST_CHUNK),
+        (1, 0.0, limits.MOST_CHUNK),
+    ],
+)
+def test_chunks_are_as_long_as_suits_the_link(
+    source: Path, out: Path, size: int, seconds: float, chunk: int
+) -> None:
+    (source / "large").write_bytes(os.urandom(5 * limits.MOST_CHUNK))
+    transfer = Transfer(source, out)
+    assert transfer.step()  # the page
+    transfer.outgoing.keep_pace(size, seconds)
+    sizes = [len(*transfer.outgoing.next_records()) for _ in range(4)]
+    # The first two chunks are already under way.
+    assert {round(each, -3) for each in sizes[2:]} == {round(chunk, -3)}
+
+
+def test_an_answer_that_came_before_the_question_is_heard(source: Path) -> None:
+    """Else the sender would wait for an answer that was there already, and nothing would come any more."""
+    sender, receiver = both_sessions()
+    accept = Accept("r", True, True)
+    Transfer._say(sender, receiver, Offer("s"))
+    Transfer._say(receiver, sender, accept)
+    outgoing = Outgoing([str(source)], sender, accept, Sent(Journal(None)), links=Links.KEEP)
+    assert outgoing.next_records(1), "the page"
+    outgoing.hold(Holds(outgoing._entries, ()))
+    assert outgoing.next_records(1), "what it names"
+    assert not outgoing.stuck

@@ -1,0 +1,157 @@
+"""TCP streams: trio's own conformance checks, buffers sent as one, and connections that end in all ways."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import sys
+from contextlib import suppress
+from itertools import pairwise
+
+import pytest
+import trio
+import trio.testing
+
+from p2p_copy.transport.tcp import TCPStream, send_buffers
+
+
+async def pair() -> tuple[TCPStream, TCPStream]:
+    """Return both ends of a connection over loopback."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        return TCPStream(ours), TCPStream(await listener.accept())
+
+
+async def clogged() -> tuple[TCPStream, TCPStream]:
+    """Return a connection that takes not one byte more until somebody reads."""
+    both = await pair()
+    for size in (
+        1_000_000,
+        1000,
+        1,
+        1_000_000,
+        1000,
+        1,
+    ):  # twice, as the kernel makes room while it is filled
+        for end in both:
+            with suppress(BlockingIOError):
+                while True:
+                    end.socket.send(bytes(size))
+        await trio.sleep(0.05)
+    return both
+
+
+async def test_what_trio_expects_of_a_stream_holds() -> None:
+    await trio.testing.check_half_closeable_stream(pair, clogged)
+
+
+async def everything(stream: trio.abc.Stream) -> bytes:
+    return b"".join([data async for data in stream])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 513, 3000])
+async def test_buffers_arrive_as_one_however_many_they_are_and_whatever_the_kernel_takes(count: int) -> None:
+    data = os.urandom(8_000_000)
+    edges = [len(data) * number // count for number in range(count + 1)]
+    buffers = [memoryview(data)[start:end] for start, end in pairwise(edges)]
+    ours, theirs = await pair()
+    received = bytearray()
+
+    async def receive() -> None:
+        received.extend(await everything(theirs))
+
+    async with ours, theirs, trio.open_nursery() as nursery:
+        nursery.start_soon(receive)
+        await send_buffers(ours, buffers)
+        await ours.send_eof()
+    assert received == data
+
+
+async def test_a_stream_that_cannot_gather_gets_one_buffer() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    await send_buffers(ours, [b"one ", bytearray(b"two "), memoryview(b"three")])
+    assert await theirs.receive_some() == b"one two three"
+
+
+async def test_a_byte_that_was_looked_at_is_still_there() -> None:
+    ours, theirs = await pair()
+    async with ours, theirs:
+        await ours.send_all(b"abc")
+        assert await theirs.peek() == b"a"
+        assert await theirs.receive_some() == b"abc"
+        await ours.send_eof()
+        assert await theirs.peek() == b""
+
+
+async def test_an_urgent_byte_is_a_byte_like_others() -> None:
+    ours, theirs = await pair()
+    async with ours, theirs:
+        await ours.send_all(b"abc")
+        ours.socket.send(b"d", socket.MSG_OOB)
+        await ours.send_all(b"e")
+        ours.socket.send(b"f", socket.MSG_OOB)
+        await ours.send_eof()
+        with trio.fail_after(10):
+            assert await everything(theirs) == b"abcdef"
+
+
+async def test_a_read_brings_no_more_than_is_allowed() -> None:
+    ours, theirs = await pair()
+    async with ours, theirs:
+        await ours.send_all(bytes(100))
+        theirs.most = 40
+        assert [len(await theirs.receive_some(size)) for size in (None, 50, 10)] == [40, 40, 10]
+
+
+async def test_reads_are_put_off_as_they_are_told_to() -> None:
+    sizes: list[int] = []
+    seconds = 0.05
+
+    def pace(size: int) -> float:
+        sizes.append(size)
+        return seconds if len(sizes) == 1 else 0
+
+    ours, theirs = await pair()
+    async with ours, theirs:
+        theirs.pace = pace
+        await ours.send_all(b"a")
+        assert await theirs.peek() == b"a"  # takes nothing, and costs nothing
+        assert await theirs.receive_some() == b"a"
+        began = trio.current_time()
+        await ours.send_all(b"bc")
+        assert await theirs.receive_some() == b"bc"
+        assert trio.current_time() - began >= seconds
+        await ours.send_all(b"d")
+        assert await theirs.receive_some() == b"d"
+    assert sizes == [1, 2, 1]
+
+
+async def test_a_reset_breaks_both_directions() -> None:
+    ours, theirs = await pair()
+    async with ours, theirs:
+        ours.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await ours.aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            await theirs.receive_some()
+        with pytest.raises(trio.BrokenResourceError):
+            await theirs.send_all(bytes(10_000_000))
+
+
+async def test_the_old_stream_lets_go_of_the_socket() -> None:
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        old = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        async with TCPStream(old) as ours, TCPStream(await listener.accept()) as theirs:
+            await old.aclose()
+            await ours.send_all(b"still here")
+            assert await theirs.receive_some() == b"still here"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no unix sockets in Python there")
+async def test_a_unix_socket_will_do() -> None:
+    ours, theirs = (TCPStream(trio.SocketStream(end)) for end in trio.socket.socketpair())
+    async with ours, theirs:
+        await ours.send_all(b"hello")
+        assert await theirs.receive_some() == b"hello"
