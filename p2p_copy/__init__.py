@@ -17,7 +17,7 @@ TYPE_CHECKING = (
 )
 if TYPE_CHECKING:
     from p2p_copy.errors import P2PCopyError
-    from p2p_copy.observer import Observer, Outlook, Report
+    from p2p_copy.observer import Observer, Report, TransferPreview
     from p2p_copy.options import Conflict, Links, Names, Preserve
     from p2p_copy.protocol.code import Code
     from p2p_copy.relay.config import RelayConfig
@@ -31,11 +31,11 @@ __all__ = [
     "Links",
     "Names",
     "Observer",
-    "Outlook",
     "P2PCopyError",
     "Preserve",
     "RelayConfig",
     "Report",
+    "TransferPreview",
     "receive",
     "send",
     "serve",
@@ -47,7 +47,7 @@ _HOME = {
     "Links": "p2p_copy.options",
     "Names": "p2p_copy.options",
     "Observer": "p2p_copy.observer",
-    "Outlook": "p2p_copy.observer",
+    "TransferPreview": "p2p_copy.observer",
     "P2PCopyError": "p2p_copy.errors",
     "Preserve": "p2p_copy.options",
     "RelayConfig": "p2p_copy.relay.config",

@@ -37,7 +37,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class PreviewEntry:
     """Something at the top of what a sender has: its depth there, 0 or 1, its name, whether it is a directory, bytes.
 
     With `taken`, something of this name is in the output directory.
@@ -51,7 +51,7 @@ class Named:
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class TransferPreview:
     """What a receiver's user sees before the answer. All that the sender says is a claim, and nothing relies on it.
 
     Attributes:
@@ -72,7 +72,7 @@ class Outlook:
     size: int
     counted: bool
     names: int
-    top: tuple[Named, ...]
+    top: tuple[PreviewEntry, ...]
     taken: int
     free_size: int
     free_files: int | None
@@ -85,7 +85,7 @@ class Outlook:
         return self.size <= self.free_size and (self.free_files is None or self.files <= self.free_files)
 
 
-Ask = Callable[[Outlook], Awaitable[bool]]
+Ask = Callable[[TransferPreview], Awaitable[bool]]
 """Answers whether to receive. It may take `limits.ANSWER_TIMEOUT`, and is cancelled if the sender goes away."""
 
 

@@ -21,7 +21,7 @@ from p2p_copy.errors import CannotListen, P2PCopyError, UsageError
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.state.facts import are_complete, are_sound
 from p2p_copy.files.state.store import States
-from p2p_copy.peer.reconnect import Memory
+from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits
 from p2p_copy.relay.access.tokens import Tokens
 
@@ -105,7 +105,7 @@ def go_on_with(document: bytes, told: list[str]) -> None:
             told.append(line)
             state = States(directory).open(id_)
             assert state is not None
-            assert Memory(state, 0).patience == 0  # it takes what it needs
+            assert Resumption(state, 0).patience == 0  # it takes what it needs
             state.close()
         options = ClientOptions(state_dir=directory, wait=0.01, patience=0.0, quiet=True)
         ends_well(lambda: resume.resume(ID, options))
@@ -157,7 +157,7 @@ def test_whatever_is_a_state_is_listed_or_passed_over(document: bytes) -> None:
             assert saved_transfers.described(id_, facts, busy).isprintable()
             state = states.open(id_)
             assert state is not None
-            memory = Memory(state, 0)
+            memory = Resumption(state, 0)
             assert memory.report is None or memory.report.size >= 0
             state.close()
 

@@ -21,7 +21,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.transfer.receive import receive
 from p2p_copy.transfer.send import send
-from p2p_copy.transfer.tree.consumer import Incoming
+from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.units import KIB, MIB
 from tests.mitm.relay import middle
 from tests.support.transfers import CODE, copy, running_relay
@@ -68,9 +68,9 @@ async def test_a_parent_that_is_a_link_every_now_and_then_leads_nowhere_else(
                 turns += 1
                 swapped.notify_all()
 
-    take = Incoming.take
+    take = TreeConsumer.take
 
-    def disturbed(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
+    def disturbed(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         answers: list[bytes] = []
         for record in records:
             with swapped:
@@ -78,7 +78,7 @@ async def test_a_parent_that_is_a_link_every_now_and_then_leads_nowhere_else(
             answers += take(self, [record], now)
         return answers
 
-    monkeypatch.setattr(Incoming, "take", disturbed)
+    monkeypatch.setattr(TreeConsumer, "take", disturbed)
     thread = threading.Thread(target=disturb)
     thread.start()
     try:

@@ -10,7 +10,7 @@ import pytest
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.state.journal import Journal
-from p2p_copy.files.target.resume import Kept
+from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.digest import file_digest
@@ -28,7 +28,7 @@ from p2p_copy.protocol.messages import (
     Reject,
     WholeFile,
 )
-from p2p_copy.transfer.tree.consumer import Incoming
+from p2p_copy.transfer.tree.consumer import TreeConsumer
 from tests.support.keys import both_sessions
 from tests.transfer.test_malicious_sender import BAD_NAMES
 
@@ -48,10 +48,10 @@ class GoingOn:
         receiver.hear(self.sender.record())
         receiver.say(Accept("r", True, True))
         self.sender.hear(receiver.record())
-        kept = Kept(Journal(None), restarted=True)
+        kept = ResumeIndex(Journal(None), restarted=True)
         self.target = Target(str(out), conflict=Conflict.REFUSE, kept=kept)
         manifest = Manifest(portable=True, key=bytes(16))
-        self.incoming = Incoming(self.target, receiver, manifest, max_size=None)
+        self.incoming = TreeConsumer(self.target, receiver, manifest, max_size=None)
 
     def asked(self, *entries: Entry) -> list[Message]:
         """Return what the receiver answers when these are named."""

@@ -24,7 +24,7 @@ from p2p_copy.protocol.names import PARTIAL_PREFIX
 
 if TYPE_CHECKING:
     from p2p_copy.files.directory import Directory
-    from p2p_copy.files.source.found import Found
+    from p2p_copy.files.source.found import SourceEntry
 
 _NAMES: Final = 1024
 """Names of users and groups whose numbers are remembered."""
@@ -41,7 +41,7 @@ def is_root() -> bool:
 # At the sender
 
 
-def tell(found: Found, preserve: Preserved) -> bool:
+def tell(found: SourceEntry, preserve: Preserved) -> bool:
     """Let the entry of something say whose it is, and its extended attributes; False if not all could be told."""
     extra, complete = found.entry.extra or Extra(), True
     if Preserved.OWNER in preserve and sys.platform != "win32":
@@ -59,7 +59,7 @@ def tell(found: Found, preserve: Preserved) -> bool:
     return complete
 
 
-def _xattrs(found: Found) -> Xattrs:
+def _xattrs(found: SourceEntry) -> Xattrs:
     """Return the extended attributes of something that the walk has found.
 
     Raises:

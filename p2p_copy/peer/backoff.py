@@ -7,7 +7,7 @@ import random
 from p2p_copy.peer import limits
 
 
-class Pauses:
+class Backoff:
     """Seconds between two tries: twice as many each time, and never the same for two clients."""
 
     def __init__(self) -> None:

@@ -1,7 +1,7 @@
 """Several links that are used like one: whoever sends and receives need not know how many there are.
 
 A bundle begins with the one link over which the two sides have met, and costs nothing as long as there is no other.
-From `spread` on it is `Several`, and lost only when the last of its links is.
+From `spread` on it is `MultipathWorkers`, and lost only when the last of its links is.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import trio
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.peer import limits
-from p2p_copy.peer.multipath import DONE, Several
+from p2p_copy.peer.multipath import DONE, MultipathWorkers
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.protocol.multipath import Outbox, Sorter
+from p2p_copy.protocol.multipath import ReorderBuffer, SendQueue
 from p2p_copy.protocol.rendezvous import CloseCode
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.timeouts import within
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
     from p2p_copy.observer import Observer
     from p2p_copy.peer.multipath import Further
-    from p2p_copy.protocol.multipath import Notes
+    from p2p_copy.protocol.multipath import AckCodec
     from p2p_copy.transport.link import Link
     from p2p_copy.transport.timeouts import Deadline
 
 
-class Wish(NamedTuple):
+class WishedLinks(NamedTuple):
     """How many links this side wants.
 
     Attributes:
@@ -52,8 +52,8 @@ class Wish(NamedTuple):
 
 @asynccontextmanager
 async def bundled(
-    first: Link, further: Further, notes: Notes, wish: Wish, observer: Observer
-) -> AsyncIterator[Bundle]:
+    first: Link, further: Further, notes: AckCodec, wish: WishedLinks, observer: Observer
+) -> AsyncIterator[Channel]:
     """Yield a bundle of one link, which may become more. On a normal exit all has arrived, and it is closed politely.
 
     Whatever leaves the body leaves here as it is. After an error for people the links are closed politely, too, with
@@ -61,7 +61,7 @@ async def bundled(
     """
     failure: BaseException | None = None
     async with trio.open_nursery() as nursery:
-        bundle = Bundle(first, further, notes, wish, observer)
+        bundle = Channel(first, further, notes, wish, observer)
         nursery.start_soon(bundle._run)
         try:
             yield bundle
@@ -79,7 +79,7 @@ async def bundled(
             del failure  # or it would be part of its own traceback, a cycle
 
 
-class Bundle:
+class Channel:
     """Records both ways, in order, each exactly once. One task may receive.
 
     Attributes:
@@ -88,7 +88,9 @@ class Bundle:
 
     """
 
-    def __init__(self, first: Link, further: Further, notes: Notes, wish: Wish, observer: Observer) -> None:
+    def __init__(
+        self, first: Link, further: Further, notes: AckCodec, wish: WishedLinks, observer: Observer
+    ) -> None:
         self.wish = wish
         self.sent: Callable[[bytes], None] = lambda record: None
         self._first = first
@@ -97,7 +99,7 @@ class Bundle:
         self._observer = observer
         self._life = trio.CancelScope(shield=True)  # last words need workers, too
         self._sent = self._received = 0  # records over the first link, while it was the only one
-        self._several: Several | None = None
+        self._several: MultipathWorkers | None = None
         self._spread = trio.Event()
 
     @property
@@ -135,9 +137,11 @@ class Bundle:
         if most > (self.wish.number or protocol_limits.MAX_STREAMS):
             raise PeerMisbehaved("The other side wants more links than it was offered.")
         if most > 1:
-            outbox, sorter = Outbox(self._sent), Sorter(self._received)
+            outbox, sorter = SendQueue(self._sent), ReorderBuffer(self._received)
             wanted = most if self.wish.number else 1
-            self._several = Several(self._further, self._notes, self._observer, outbox, sorter, most, wanted)
+            self._several = MultipathWorkers(
+                self._further, self._notes, self._observer, outbox, sorter, most, wanted
+            )
             self._spread.set()
 
     async def send(self, record: bytes) -> None:
@@ -192,7 +196,7 @@ class Bundle:
             await self._several.run(self._first)
 
 
-def last_words(link: Bundle) -> AbstractContextManager[Deadline]:
+def last_words(link: Channel) -> AbstractContextManager[Deadline]:
     """Shield the body, which sends what is said last, while the other end takes something or says that it did."""
     return within(
         transport_limits.GOODBYE_TIMEOUT,

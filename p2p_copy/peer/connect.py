@@ -22,15 +22,15 @@ from p2p_copy.errors import (
 )
 from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
-from p2p_copy.peer.backoff import Pauses
-from p2p_copy.peer.channel import Wish, bundled
+from p2p_copy.peer.backoff import Backoff
+from p2p_copy.peer.channel import WishedLinks, bundled
 from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.peer.terms import may_tell_token
 from p2p_copy.peer.waiting import STOPPING, Wait
 from p2p_copy.protocol import keys, limits as protocol_limits, rendezvous
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake, used_up
-from p2p_copy.protocol.multipath import Notes
+from p2p_copy.protocol.multipath import AckCodec
 from p2p_copy.protocol.rendezvous import CloseCode, Role
 from p2p_copy.protocol.session import ZSTD, Session, has
 from p2p_copy.transport.link import POLITE, LinkBroken, parse_address
@@ -41,13 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from typing import Self
 
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.key_exchange import SessionKeys
     from p2p_copy.protocol.rendezvous import Welcome
     from p2p_copy.transport.link import Link
 
 
-class Partner(NamedTuple):
+class ConnectOptions(NamedTuple):
     """Whom to meet, and where: what a caller has chosen.
 
     Attributes:
@@ -87,7 +87,7 @@ class Partner(NamedTuple):
         return self
 
 
-class Appointment(NamedTuple):
+class Meeting(NamedTuple):
     """One meeting.
 
     Attributes:
@@ -113,7 +113,7 @@ class Appointment(NamedTuple):
 
 
 @asynccontextmanager
-async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[tuple[Bundle, Session]]:
+async def meet(partner: ConnectOptions, at: Meeting, wait: float) -> AsyncIterator[tuple[Channel, Session]]:
     """Connect, wait up to `wait` seconds for the other side, agree on keys; yield what links there are and a session.
 
     On a normal exit the links are closed politely. Use it inside `plain_errors`, which turns what a broken
@@ -145,8 +145,8 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
 
         # A relay that shares out what it can carry by pairings would give us more than our share.
         far = seconds >= limits.STREAMS_FROM and welcome.rate is None
-        wish = Wish(partner.streams or 0, far)
-        notes = Notes(partner.role, its.links)
+        wish = WishedLinks(partner.streams or 0, far)
+        notes = AckCodec(partner.role, its.links)
         async with bundled(link, further, notes, wish, partner.observer) as bundle:
             session = Session(partner.role, its)
             bundle.sent = session.sent
@@ -154,10 +154,10 @@ async def meet(partner: Partner, at: Appointment, wait: float) -> AsyncIterator[
 
 
 async def _met(
-    waiting: Wait, stack: AsyncExitStack, role: Role, at: Appointment
+    waiting: Wait, stack: AsyncExitStack, role: Role, at: Meeting
 ) -> tuple[Link, Welcome, SessionKeys, float]:
     """Wait for the other side until it stays, and agree on keys; see `_agree`. The link is the stack's."""
-    pauses = Pauses()
+    pauses = Backoff()
     while True:
         async with AsyncExitStack() as attempt:
             try:
@@ -244,7 +244,7 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
             return RelayLost()
 
 
-def _waiting(partner: Partner, room: str, claim: str, seconds: float) -> Wait:
+def _waiting(partner: ConnectOptions, room: str, claim: str, seconds: float) -> Wait:
     """Return this side's wait in a room, which has not begun."""
     address = parse_address(partner.relay)
     token = partner.token
@@ -262,7 +262,7 @@ class _LeftEarly(Exception):
     """The other side went away before the code was spent: it may have dialled again, and be elsewhere by now."""
 
 
-async def _agree(link: Link, role: Role, at: Appointment) -> tuple[SessionKeys, float]:
+async def _agree(link: Link, role: Role, at: Meeting) -> tuple[SessionKeys, float]:
     """Run the key exchange; on failure tell the other side why, if it may be told.
 
     Raises _LeftEarly if the other side went away before anybody could try a secret: the code is good for another try.

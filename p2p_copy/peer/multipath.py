@@ -23,10 +23,10 @@ import trio
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.peer import limits
-from p2p_copy.peer.backoff import Pauses
+from p2p_copy.peer.backoff import Backoff
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
-from p2p_copy.protocol.multipath import Note, Notes, Outbox, Sorter, is_note
-from p2p_copy.protocol.rendezvous import Movement, Way
+from p2p_copy.protocol.multipath import Ack, AckCodec, ReorderBuffer, SendQueue, is_note
+from p2p_copy.protocol.rendezvous import FlowReport, FlowState
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.transport.timeouts import within
@@ -88,16 +88,16 @@ class _Turns:
             self._queue.pop(number).set()
 
 
-class Several:
+class MultipathWorkers:
     """The links of one conversation, by number. `run` it in a task of its own."""
 
     def __init__(
         self,
         further: Further,
-        notes: Notes,
+        notes: AckCodec,
         observer: Observer,
-        outbox: Outbox,
-        sorter: Sorter,
+        outbox: SendQueue,
+        sorter: ReorderBuffer,
         most: int,
         wanted: int,
     ) -> None:
@@ -135,7 +135,7 @@ class Several:
     def aside(self) -> str:
         """What the relay has said last on one link; or what it would say if the other side did not hold so much."""
         if self._outbox.settled and not self._outbox.has_room(protocol_limits.MAX_RECORD):
-            return rendezvous.encode(Movement(there=Way.UNTAKEN))
+            return rendezvous.encode(FlowReport(there=FlowState.UNTAKEN))
         return next((link.aside for link in self._open.values()), "")
 
     @property
@@ -232,7 +232,7 @@ class Several:
 
     async def _keep(self, number: int, link: Link | None) -> None:
         """Keep one link open as long as it is wanted."""
-        pauses = Pauses()
+        pauses = Backoff()
         while not self._closing:
             ours = link is None  # to close: the first one is the caller's
             try:
@@ -244,7 +244,7 @@ class Several:
                             link = await stack.enter_async_context(self._further(number, connected))
                     self._open[number] = link
                     if await self._serve(number, link):
-                        pauses = Pauses()
+                        pauses = Backoff()
                     if self._closing and ours:
                         await link.close(self._code)
             except (P2PCopyError, *LINK_ERRORS):
@@ -313,7 +313,7 @@ class Several:
     def _next(self, number: int) -> bytes | None:
         if number in self._due:
             self._due.discard(number)
-            return self._notes.write(Note(number, self._wanted, self._sorter.arrived, self._sorter.taken))
+            return self._notes.write(Ack(number, self._wanted, self._sorter.arrived, self._sorter.taken))
         record = self._outbox.take(number) if number in self._up else None
         if record is not None:
             self._room.unpark_all()
@@ -347,7 +347,7 @@ class Several:
             raise PeerMisbehaved("The other side has not shown that this link is its own.")
         self._latest = number
 
-    def _hear(self, note: Note) -> None:
+    def _hear(self, note: Ack) -> None:
         self._outbox.hear(note.arrived, note.taken)
         self._room.unpark_all()
         wanted = max(self._wanted, min(note.links, self._most))

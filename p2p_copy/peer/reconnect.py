@@ -23,8 +23,8 @@ from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.state.store import known_directories
 from p2p_copy.observer import Discreet, Report
 from p2p_copy.peer import limits
-from p2p_copy.peer.backoff import Pauses
-from p2p_copy.peer.connect import Appointment, meet, plain_errors
+from p2p_copy.peer.backoff import Backoff
+from p2p_copy.peer.connect import Meeting, meet, plain_errors
 from p2p_copy.peer.retry import GiveUp, Knowledge, OtherRoom, Outcome, Reconnect, Turns
 from p2p_copy.peer.waiting import HINT
 from p2p_copy.protocol import keys
@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Bundle
-    from p2p_copy.peer.connect import Partner
+    from p2p_copy.peer.channel import Channel
+    from p2p_copy.peer.connect import ConnectOptions
     from p2p_copy.peer.retry import Room, Turn
     from p2p_copy.protocol.session import Session
 
@@ -59,7 +59,7 @@ ticket; whether the code is used up; the report when all is done; the code, if i
 _CLAIM_BYTES, _TAG_BYTES = 16, 4
 
 
-class Memory:
+class Resumption:
     """What one side remembers of one transfer, on disk if it has a `state`.
 
     Attributes:
@@ -147,16 +147,16 @@ class Memory:
         """Go by tickets alone: nobody has told this process the code."""
         self._knowledge = replace(self._knowledge, has_code=False)
 
-    def appointment(self, partner: Partner, room: Room = None) -> Appointment:
+    def appointment(self, partner: ConnectOptions, room: Room = None) -> Meeting:
         """Return how to meet in a room: that of a ticket, or None for that of the code."""
         self._room = room
         self.told = False
         if room is not None:
-            return Appointment(keys.resume_room(room), room.hex(), self.claim)
+            return Meeting(keys.resume_room(room), room.hex(), self.claim)
         assert partner.code is not None, "else this room is not looked into"
         secret = None if self._knowledge.spent else partner.code.secret
         tickets = self._knowledge.tickets
-        return Appointment(keys.room_id(partner.code.room), secret, self.claim, tickets, self.spend)
+        return Meeting(keys.room_id(partner.code.room), secret, self.claim, tickets, self.spend)
 
     def seconds_left(self, since: float, wait: float) -> float:
         """Return for how long to try to meet, `since` so long ago; `wait` is for the first time in this process.
@@ -272,7 +272,9 @@ class Memory:
             observer.notice(f"What is done cannot be remembered beyond this run: {why}")
 
 
-async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Session], Awaitable[T]]) -> T:
+async def run_with_reconnect(
+    partner: ConnectOptions, memory: Resumption, story: Callable[[Channel, Session], Awaitable[T]]
+) -> T:
     """Meet and tell `story`, again after each loss, until it was told to its end; return what it returns.
 
     Args:
@@ -290,7 +292,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
     since = trio.current_time()  # so long this side looks for the other one
     lost = memory.report is not None  # and its user knows
     wait = partner.wait
-    pauses, turns, reconnect = Pauses(), Turns(), Reconnect(has_ticket=memory.has_ticket)
+    pauses, turns, reconnect = Backoff(), Turns(), Reconnect(has_ticket=memory.has_ticket)
     discreet = Discreet(partner.observer)
     looking = partner._replace(observer=discreet)
     while True:
@@ -341,7 +343,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
             raise error
         if met or not (lost or silent):
             lost, since = True, trio.current_time()
-            pauses = Pauses()
+            pauses = Backoff()
             turns.restart()
             partner.observer.lost(str(error), memory.seconds_left(since, longest))
         discreet.silent = silent
@@ -352,7 +354,7 @@ async def converse(partner: Partner, memory: Memory, story: Callable[[Bundle, Se
             await trio.sleep(min(pauses.next(), left))
 
 
-async def _begin(partner: Partner, memory: Memory, link: Bundle, session: Session) -> None:
+async def _begin(partner: ConnectOptions, memory: Resumption, link: Channel, session: Session) -> None:
     """Note that both sides have met. A failure of this side is told to the other one, which would wait for it."""
     try:
         partner.observer.paired()
@@ -363,7 +365,7 @@ async def _begin(partner: Partner, memory: Memory, link: Bundle, session: Sessio
         raise
 
 
-async def _guessed(memory: Memory, turn: Turn, error: WrongCode, partner: Partner) -> P2PCopyError:
+async def _guessed(memory: Resumption, turn: Turn, error: WrongCode, partner: ConnectOptions) -> P2PCopyError:
     """Return what a failed exchange means: the end of the code, if that was used, and of no ticket."""
     if turn.room is not None:
         return PeerLost("Somebody else is where the two sides meet again.")
@@ -391,7 +393,7 @@ _FORGOTTEN = {
 """What it means that the other side came with the code and without the ticket, by the role of this side."""
 
 
-async def alongside(helper: Callable[[], Awaitable[None]], story: Callable[[], Awaitable[T]]) -> T:
+async def run_beside(helper: Callable[[], Awaitable[None]], story: Callable[[], Awaitable[T]]) -> T:
     """Run `helper` beside `story`, which it ends if it fails; return what the story returns."""
 
     async def help_out() -> None:

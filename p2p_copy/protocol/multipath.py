@@ -38,7 +38,7 @@ def is_note(message: bytes) -> bool:
     return message[:1] == bytes((NOTE,))
 
 
-class Note(NamedTuple):
+class Ack(NamedTuple):
     """What one side tells the other, on the link with number `link`.
 
     Attributes:
@@ -55,7 +55,7 @@ class Note(NamedTuple):
     taken: int
 
 
-class Notes:
+class AckCodec:
     """Writes one side's notes and reads the other side's."""
 
     def __init__(self, role: Role, secret: bytes) -> None:
@@ -63,12 +63,12 @@ class Notes:
         ours, theirs = keys.note_sender(secret), keys.note_receiver(secret)
         self._ours, self._theirs = (ours, theirs) if role is Role.SENDER else (theirs, ours)
 
-    def write(self, note: Note) -> bytes:
+    def write(self, note: Ack) -> bytes:
         """Return a note as a message."""
         fields = _NOTE.pack(NOTE, *note)
         return fields + hmac.digest(self._ours, fields, "sha256")
 
-    def read(self, message: bytes, link: int) -> Note:
+    def read(self, message: bytes, link: int) -> Ack:
         """Return the note in a message that came over `link`.
 
         Raises:
@@ -78,7 +78,7 @@ class Notes:
         fields, tag = message[: _NOTE.size], message[_NOTE.size :]
         if not hmac.compare_digest(tag, hmac.digest(self._theirs, fields, "sha256")) or fields[1] != link:
             raise PeerMisbehaved("A note was changed on its way, or is not from the other side.")
-        return Note(*_NOTE.unpack(fields)[1:])
+        return Ack(*_NOTE.unpack(fields)[1:])
 
 
 @dataclass(slots=True)
@@ -89,7 +89,7 @@ class _Out:
     links: set[int] = field(default_factory=set)
 
 
-class Outbox:
+class SendQueue:
     """What one side sends, from record number `first` on.
 
     Attributes:
@@ -175,7 +175,7 @@ class Outbox:
             self._taken += 1
 
 
-class Sorter:
+class ReorderBuffer:
     """What one side receives, put in order from record number `first` on.
 
     Attributes:

@@ -52,7 +52,7 @@ class Refusal(StrEnum):
 
 
 MOVEMENT: Final = "movement"
-"""Feature of a client that wants to hear what the relay sees move (`Movement`)."""
+"""Feature of a client that wants to hear what the relay sees move (`FlowReport`)."""
 
 
 STILL_WAITING: Final = "still-waiting"
@@ -60,7 +60,7 @@ STILL_WAITING: Final = "still-waiting"
 connection, if it is at this relay, is replaced only as long as it waits: never one that is paired meanwhile."""
 
 
-class Way(StrEnum):
+class FlowState(StrEnum):
     """What the relay sees of one of the two ways through it."""
 
     MOVES = "moves"
@@ -147,7 +147,7 @@ Answer: TypeAlias = Welcome | Paired | Refused
 
 
 @dataclass(frozen=True, slots=True)
-class Movement:
+class FlowReport:
     """The relay's word, between the messages of a pairing, on what moves and what does not.
 
     Attributes:
@@ -157,8 +157,8 @@ class Movement:
 
     """
 
-    there: Way = Way.MOVES
-    back: Way = Way.MOVES
+    there: FlowState = FlowState.MOVES
+    back: FlowState = FlowState.MOVES
     answers: bool = True
 
 
@@ -172,7 +172,7 @@ def is_path(path: str) -> bool:
     return path == LEGACY_PATH or _ROOM_PATH.fullmatch(path) is not None
 
 
-def encode(message: Hello | Answer | Movement) -> str:
+def encode(message: Hello | Answer | FlowReport) -> str:
     """Return the text of a message; a `Hello` in our own form."""
     match message:
         case Hello():
@@ -207,7 +207,7 @@ def encode(message: Hello | Answer | Movement) -> str:
                 "reason": message.reason,
                 "retry_after": message.retry_after,
             }
-        case Movement():
+        case FlowReport():
             fields = {
                 "type": "movement",
                 "there": message.there.value,
@@ -280,12 +280,14 @@ def decode_answer(message: bytes | str) -> Answer:
         ) from None
 
 
-def decode_movement(text: str) -> Movement | None:
+def decode_movement(text: str) -> FlowReport | None:
     """Return what a relay said beside the messages of a pairing; None if it is nothing that we know. Never raises."""
     try:
         fields = _Fields(text)
         fields.expect_type("movement")
-        return Movement(Way(fields.text("there")), Way(fields.text("back")), fields.truth("answers"))
+        return FlowReport(
+            FlowState(fields.text("there")), FlowState(fields.text("back")), fields.truth("answers")
+        )
     except (ValueError, RecursionError):
         return None
 

@@ -17,7 +17,7 @@ from p2p_copy.protocol.compression import Compressor
 from p2p_copy.protocol.messages import Abort
 from p2p_copy.protocol.records import Opener, Sealer
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.protocol.state_machine import LAST, R, S, State, say
+from p2p_copy.protocol.state_machine import LAST, ReceiverState, SenderState, State, say
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -52,8 +52,8 @@ class Session:
         self._capabilities = keys.peer_capabilities
         self._sealer = Sealer(keys.send_key, compressor=compressor)
         self._opener = Opener(keys.receive_key)
-        self._we: State = S.NEW if role is Role.SENDER else R.NEW
-        self._they: State = R.NEW if role is Role.SENDER else S.NEW
+        self._we: State = SenderState.NEW if role is Role.SENDER else ReceiverState.NEW
+        self._they: State = ReceiverState.NEW if role is Role.SENDER else SenderState.NEW
         self._states = Lock()
         self._parts: list[bytes | memoryview] = []
         self._final = False

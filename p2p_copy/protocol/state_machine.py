@@ -42,7 +42,7 @@ class _ByIdentity(Enum):
     __hash__ = object.__hash__  # an Enum's own is Python code, and every message asks three times
 
 
-class S(_ByIdentity):
+class SenderState(_ByIdentity):
     """The sender's states."""
 
     NEW = "new"
@@ -56,7 +56,7 @@ class S(_ByIdentity):
     CLOSED = "closed"
 
 
-class R(_ByIdentity):
+class ReceiverState(_ByIdentity):
     """The receiver's states."""
 
     NEW = "new"
@@ -68,39 +68,54 @@ class R(_ByIdentity):
     CLOSED = "closed"
 
 
-State: TypeAlias = S | R
+State: TypeAlias = SenderState | ReceiverState
 Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
 
 _STREAM: Final = (Total, Page, Data, Hole, FileEnd, WholeFile, FileFail, Omitted)
 _ANSWERS: Final = (Reject, Waive, Holds, Progress)
 
 SAYS: Final[Cells] = {
-    S.NEW: {Offer: S.OFFERED, Goodbye: S.CLOSED, Abort: S.CLOSED},
-    S.OFFERED: {Abort: S.CLOSED},
-    S.ASKED: {Preview: S.SHOWN, Abort: S.CLOSED},
-    S.SHOWN: {Total: S.COUNTED, Abort: S.CLOSED},
-    S.COUNTED: {Abort: S.CLOSED},
-    S.SENDING: {**dict.fromkeys(_STREAM, S.SENDING), Finish: S.FINISHED, Abort: S.CLOSED},
-    S.FINISHED: {Abort: S.CLOSED},
-    S.RECEIPTED: {Goodbye: S.CLOSED, Abort: S.CLOSED},
-    S.CLOSED: {},
-    R.NEW: {Abort: R.CLOSED},
-    R.OFFERED: {Ask: R.LOOKING, Accept: R.RECEIVING, Abort: R.CLOSED},
-    R.LOOKING: {Abort: R.CLOSED},
-    R.DECIDING: {Accept: R.RECEIVING, Abort: R.CLOSED},
-    R.RECEIVING: {**dict.fromkeys(_ANSWERS, R.RECEIVING), Abort: R.CLOSED},
-    R.CHECKING: {**dict.fromkeys(_ANSWERS, R.CHECKING), Receipt: R.CLOSED, Abort: R.CLOSED},
-    R.CLOSED: {},
+    SenderState.NEW: {Offer: SenderState.OFFERED, Goodbye: SenderState.CLOSED, Abort: SenderState.CLOSED},
+    SenderState.OFFERED: {Abort: SenderState.CLOSED},
+    SenderState.ASKED: {Preview: SenderState.SHOWN, Abort: SenderState.CLOSED},
+    SenderState.SHOWN: {Total: SenderState.COUNTED, Abort: SenderState.CLOSED},
+    SenderState.COUNTED: {Abort: SenderState.CLOSED},
+    SenderState.SENDING: {
+        **dict.fromkeys(_STREAM, SenderState.SENDING),
+        Finish: SenderState.FINISHED,
+        Abort: SenderState.CLOSED,
+    },
+    SenderState.FINISHED: {Abort: SenderState.CLOSED},
+    SenderState.RECEIPTED: {Goodbye: SenderState.CLOSED, Abort: SenderState.CLOSED},
+    SenderState.CLOSED: {},
+    ReceiverState.NEW: {Abort: ReceiverState.CLOSED},
+    ReceiverState.OFFERED: {
+        Ask: ReceiverState.LOOKING,
+        Accept: ReceiverState.RECEIVING,
+        Abort: ReceiverState.CLOSED,
+    },
+    ReceiverState.LOOKING: {Abort: ReceiverState.CLOSED},
+    ReceiverState.DECIDING: {Accept: ReceiverState.RECEIVING, Abort: ReceiverState.CLOSED},
+    ReceiverState.RECEIVING: {
+        **dict.fromkeys(_ANSWERS, ReceiverState.RECEIVING),
+        Abort: ReceiverState.CLOSED,
+    },
+    ReceiverState.CHECKING: {
+        **dict.fromkeys(_ANSWERS, ReceiverState.CHECKING),
+        Receipt: ReceiverState.CLOSED,
+        Abort: ReceiverState.CLOSED,
+    },
+    ReceiverState.CLOSED: {},
 }
 
 HEARS: Final[Cells] = {
-    S.OFFERED: {Ask: S.ASKED, Accept: S.SENDING},
-    S.SHOWN: {Accept: S.SENDING},
-    S.COUNTED: {Accept: S.SENDING},
-    S.FINISHED: {Receipt: S.RECEIPTED},
-    R.NEW: {Offer: R.OFFERED},
-    R.LOOKING: {Preview: R.DECIDING},
-    R.RECEIVING: {Finish: R.CHECKING},
+    SenderState.OFFERED: {Ask: SenderState.ASKED, Accept: SenderState.SENDING},
+    SenderState.SHOWN: {Accept: SenderState.SENDING},
+    SenderState.COUNTED: {Accept: SenderState.SENDING},
+    SenderState.FINISHED: {Receipt: SenderState.RECEIPTED},
+    ReceiverState.NEW: {Offer: ReceiverState.OFFERED},
+    ReceiverState.LOOKING: {Preview: ReceiverState.DECIDING},
+    ReceiverState.RECEIVING: {Finish: ReceiverState.CHECKING},
 }
 
 LAST: Final = (Goodbye, Receipt, Abort)

@@ -32,7 +32,7 @@ import anyio
 import trio
 
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import CloseCode, Movement, Role, Way
+from p2p_copy.protocol.rendezvous import CloseCode, FlowReport, FlowState, Role
 from p2p_copy.relay import limits
 from p2p_copy.relay.access.rates import UNLIMITED
 from p2p_copy.relay.budget import Budget, Window
@@ -40,7 +40,7 @@ from p2p_copy.relay.log import events
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.inbox import Piece
 from p2p_copy.transport.link import POLITE, VIOLATIONS, LinkBroken
-from p2p_copy.transport.splice import Duct
+from p2p_copy.transport.splice import SplicePipe
 from p2p_copy.transport.timeouts import Watch
 from p2p_copy.units import KIB
 
@@ -112,7 +112,7 @@ class _Side:
         self.link = link
         self.greeting = greeting
         self.listens = listens  # to the relay's word
-        self.heard = Movement()  # that word, when it was last said
+        self.heard = FlowReport()  # that word, when it was last said
         self.lost = lost
         self.misbehaved = misbehaved
         self.gone = False  # takes no more
@@ -121,11 +121,11 @@ class _Side:
         self.peak = 0
         self.whole = True  # nothing of a message is on its way whose end has not come
         self.limited = False  # waits for its turn below a limit
-        self.duct = Duct()  # for what it sends, if nothing on the way needs to see it
+        self.duct = SplicePipe()  # for what it sends, if nothing on the way needs to see it
         self.window = window  # for what it sends
         self.delivered_since = math.inf  # when the handful on its way to the other link was begun
         self.channel: trio.MemorySendChannel[list[Piece]] | None = None
-        self.way = Way.MOVES
+        self.way = FlowState.MOVES
         self.still = 0.0  # seconds without movement, at the last look
         self._watch = Watch()
 
@@ -137,12 +137,12 @@ class _Side:
         seen = (self.sent, self.in_flight, self.link.under_way, taken // KIB if held else 0)
         self.still = self._watch.look(seen)
         if self.still < limits.RELAY_STALL:
-            self.way = Way.MOVES
+            self.way = FlowState.MOVES
         elif held:
-            self.way = Way.UNTAKEN
+            self.way = FlowState.UNTAKEN
         else:
-            self.way = Way.LIMITED if self.limited else Way.SILENT
-        is_idle = self.way is not Way.MOVES
+            self.way = FlowState.LIMITED if self.limited else FlowState.SILENT
+        is_idle = self.way is not FlowState.MOVES
         if is_idle:
             self.window.narrow()
         self.duct.rest(idle=is_idle)
@@ -150,9 +150,9 @@ class _Side:
     @property
     def answers(self) -> bool:
         """Whether its machine is there, as far as its kernel and ours can tell."""
-        return self.way is Way.MOVES or self.link.owed() < limits.RELAY_STALL
+        return self.way is FlowState.MOVES or self.link.owed() < limits.RELAY_STALL
 
-    def say(self, movement: Movement, other: _Side) -> None:
+    def say(self, movement: FlowReport, other: _Side) -> None:
         """Tell this side, unless it knows already; if there is no room between two messages, some other time."""
         if not self.listens or movement == self.heard or not other.whole or other.channel is None:
             return
@@ -300,7 +300,7 @@ class Pairing:
         for source, target in (sides, sides[::-1]):
             source.look(target)
         for side, other in (sides, sides[::-1]):
-            side.say(Movement(side.way, other.way, other.answers), other)
+            side.say(FlowReport(side.way, other.way, other.answers), other)
         lasts = self.is_stalled and self._sender.still >= limits.RELAY_STALL_LONG
         if lasts and not self._stall_logged:
             events.STALLED.log((), why=self._why(), seconds=round(limits.RELAY_STALL_LONG))
@@ -309,12 +309,14 @@ class Pairing:
     @property
     def is_stalled(self) -> bool:
         """Whether nothing of what the sender has for the receiver moved lately, and that is not the relay's doing."""
-        return self._sender.way in (Way.SILENT, Way.UNTAKEN)
+        return self._sender.way in (FlowState.SILENT, FlowState.UNTAKEN)
 
     def _why(self) -> str:
-        untaken = self._sender.way is Way.UNTAKEN
+        untaken = self._sender.way is FlowState.UNTAKEN
         suspects = {} if untaken else {"sender": self._sender}
-        if untaken or self._receiver.way is not Way.MOVES:  # one that waits for data says so now and then
+        if (
+            untaken or self._receiver.way is not FlowState.MOVES
+        ):  # one that waits for data says so now and then
             suspects["receiver"] = self._receiver
         for name, side in suspects.items():
             if side.link.owed() >= limits.RELAY_STALL:

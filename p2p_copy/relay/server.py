@@ -35,7 +35,7 @@ from p2p_copy.protocol.rendezvous import (
     Welcome,
 )
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.gatekeeper import Door, Visitor
+from p2p_copy.relay.access.gatekeeper import Gatekeeper, Visitor
 from p2p_copy.relay.budget import Budget
 from p2p_copy.relay.entry.certificates import Certificates, secured
 from p2p_copy.relay.entry.http_upgrade import greet, refuse_busy
@@ -153,7 +153,7 @@ class Relay:
 
         """
         self.certificates = _certificates(config)
-        self.door = Door(config)
+        self.door = Gatekeeper(config)
         self.urls: list[str] = []
         self.config = config
         self.tally = Tally()

@@ -7,7 +7,7 @@ import math
 from p2p_copy.transfer import limits
 
 
-class Pace:
+class ChunkSize:
     """Bytes of file data in one record: `chunk`, by what the link has taken."""
 
     def __init__(self) -> None:

@@ -12,7 +12,7 @@ import trio
 
 from p2p_copy.errors import Declined, PeerLost, PeerMisbehaved
 from p2p_copy.files.source.glance import Glance, room
-from p2p_copy.observer import Named, Outlook
+from p2p_copy.observer import PreviewEntry, TransferPreview
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Abort, Accept, Ask, Kind, Preview, Reason, Total
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.source.count import Counting
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Entry, Message
     from p2p_copy.protocol.session import Session
 
 
 async def show(
-    link: Bundle, session: Session, look: Callable[[], Glance], counting: Counting, observer: Observer
+    link: Channel, session: Session, look: Callable[[], Glance], counting: Counting, observer: Observer
 ) -> Accept:
     """Show the receiver's user what would be sent, go on counting, and return the answer.
 
@@ -77,7 +77,7 @@ async def show(
     return accept
 
 
-async def show_stream(link: Bundle, session: Session, entry: Entry, observer: Observer) -> Accept:
+async def show_stream(link: Channel, session: Session, entry: Entry, observer: Observer) -> Accept:
     """Show the receiver's user that a stream would come, of which nobody knows the length, and return the answer.
 
     Raises:
@@ -93,7 +93,7 @@ async def show_stream(link: Bundle, session: Session, entry: Entry, observer: Ob
     return accept
 
 
-async def _answer(link: Bundle, session: Session) -> Accept:
+async def _answer(link: Channel, session: Session) -> Accept:
     with within(limits.ANSWER_TIMEOUT + limits.OFFER_TIMEOUT):
         for message in session.hear(await link.receive()):
             match message:
@@ -113,14 +113,19 @@ class Question:
     """What the receiver's user is asked, and how."""
 
     def __init__(
-        self, out: str, answer: Callable[[Outlook], Awaitable[bool]], selection: Selection, *, portable: bool
+        self,
+        out: str,
+        answer: Callable[[TransferPreview], Awaitable[bool]],
+        selection: Selection,
+        *,
+        portable: bool,
     ) -> None:
         self._out = out
         self._answer = answer
         self._selection = selection
         self._portable = portable
 
-    async def put(self, link: Bundle, session: Session, observer: Observer, *, stream: bool) -> None:
+    async def put(self, link: Channel, session: Session, observer: Observer, *, stream: bool) -> None:
         """Have the sender show what it has, which may be a `stream`, and the user answer.
 
         Raises:
@@ -172,11 +177,11 @@ class Question:
         if self._selection.everything:  # else it says nothing of what will come
             observer.total(message.files, message.size)
 
-    def _outlook(self, preview: Preview, stream: bool) -> Outlook:
+    def _outlook(self, preview: Preview, stream: bool) -> TransferPreview:
         """Return what the user sees. All that the sender says is checked before it meets the disk or the screen."""
         tops = [entry.name for entry in preview.entries if not entry.depth]
         there = room(self._out, [name for name in tops if refusal(name, portable=self._portable) is None])
-        return Outlook(
+        return TransferPreview(
             files=preview.files,
             size=preview.size,
             counted=preview.counted,
@@ -189,7 +194,7 @@ class Question:
             stream=stream,
         )
 
-    def _named(self, preview: Preview, taken: frozenset[str]) -> Iterator[Named]:
+    def _named(self, preview: Preview, taken: frozenset[str]) -> Iterator[PreviewEntry]:
         """Yield what is wanted of the top; what lies in something else than the directory before it is a violation.
 
         So is a path longer than any that may come: patterns take their time with long ones.
@@ -206,4 +211,4 @@ class Question:
             directory = entry.kind is Kind.DIRECTORY
             if self._selection.leads(path) if directory else self._selection.takes(path):
                 exists = not entry.depth and entry.name in taken
-                yield Named(entry.depth, escape(name), directory, entry.size, exists)
+                yield PreviewEntry(entry.depth, escape(name), directory, entry.size, exists)

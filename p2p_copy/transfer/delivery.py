@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Message
     from p2p_copy.protocol.session import Session
     from p2p_copy.transport.timeouts import Deadline
@@ -39,7 +39,7 @@ class Delivery:
 
     def __init__(
         self,
-        link: Bundle,
+        link: Channel,
         session: Session,
         observer: Observer,
         *,

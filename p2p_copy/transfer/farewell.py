@@ -17,11 +17,11 @@ from p2p_copy.transfer.reasons import farewell
 from p2p_copy.transport.link import LinkBroken
 
 if TYPE_CHECKING:
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.session import Session
 
 
-async def send_whole(link: Bundle, record: bytes) -> None:
+async def send_whole(link: Channel, record: bytes) -> None:
     """Send a record to its end even if this side is stopped meanwhile, as long as it moves and for a bounded time.
 
     A send that is cut ends the link, and then nobody could tell the other side why this one ends.
@@ -51,7 +51,7 @@ async def send_whole(link: Bundle, record: bytes) -> None:
         raise failures.pop()
 
 
-async def part_ways(link: Bundle, session: Session, last: Abort) -> bool:
+async def part_ways(link: Channel, session: Session, last: Abort) -> bool:
     """Tell the other side why this one ends, if it can still be told; never in the way of the error itself.
 
     Return whether it knows that the conversation is over, as far as this side can tell.
@@ -85,7 +85,7 @@ def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
     return farewell(broken or error)
 
 
-def anew(who: str) -> PipeFailed:
+def restarted_error(who: str) -> PipeFailed:
     """Return what it means that `who`, "sender" or "receiver", was started anew in the middle of a stream."""
     what = f"he {who} was started anew in the middle of a pipe, which cannot be gone on with then."
     return PipeFailed(f"T{what} Start both sides again.", f"t{what} Start both sides again.")

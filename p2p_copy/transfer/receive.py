@@ -15,13 +15,13 @@ from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import permissions
-from p2p_copy.files.target.target import Kept, Target
+from p2p_copy.files.target.target import ResumeIndex, Target
 from p2p_copy.files.user_paths import as_path, as_path_if_any
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import Conflict, Names, Preserve, choice, choices
-from p2p_copy.peer.connect import Partner, plain_errors
+from p2p_copy.peer.connect import ConnectOptions, plain_errors
 from p2p_copy.peer.multipath import LINK_ERRORS
-from p2p_copy.peer.reconnect import Memory, alongside, converse, writing
+from p2p_copy.peer.reconnect import Resumption, run_beside, run_with_reconnect, writing
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer, Preserved
@@ -34,7 +34,7 @@ from p2p_copy.transfer.reasons import given_up
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_sender
 from p2p_copy.transfer.stream.piping import PipeOut
 from p2p_copy.transfer.telling import tell
-from p2p_copy.transfer.tree.consumer import Incoming
+from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.timeouts import within
 from p2p_copy.version import FULL_NAME, PROGRAM
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Ask
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.session import Session
@@ -127,10 +127,10 @@ async def receive(
         raise ValueError("the most files to take are 1 or more, or None for no limit")
     place, receipt_place = as_path(out), as_path_if_any(receipt)
     selection = Selection(only, exclude)
-    partner = Partner(
+    partner = ConnectOptions(
         Role.RECEIVER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams
     ).checked()
-    memory = Memory(state, patience, watcher)
+    memory = Resumption(state, patience, watcher)
     memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
     over, tag = memory.report is not None, memory.receipt_tag
     allowed = await trio.to_thread.run_sync(permissions.allowed, chosen)
@@ -160,7 +160,9 @@ async def receive(
         if receiving.report is None and receiving.begun:
             await receiving.probe()
         try:
-            report = await alongside(pipe.write, partial(converse, partner, memory, receiving.tell))
+            report = await run_beside(
+                pipe.write, partial(run_with_reconnect, partner, memory, receiving.tell)
+            )
         except Exception as error:
             if receiving.report is None or not isinstance(error, P2PCopyError):
                 await memory.part(error)
@@ -202,7 +204,7 @@ class _Receiving:
         max_size: int | None,
         max_files: int | None,
         selection: Selection,
-        memory: Memory,
+        memory: Resumption,
         file: ReceiptFile | None,
         pipe: PipeOut,
         observer: Observer,
@@ -244,7 +246,7 @@ class _Receiving:
 
     def _target(self) -> Target:
         memory = self._memory
-        kept = Kept(
+        kept = ResumeIndex(
             memory.journal,
             reverify=self._reverify,
             restarted=memory.restarted,
@@ -267,7 +269,7 @@ class _Receiving:
             target.remove_orphans()
             target.close()
 
-    async def tell(self, link: Bundle, session: Session) -> Report:
+    async def tell(self, link: Channel, session: Session) -> Report:
         """Take what is not here yet, give the receipt, hear the goodbye."""
         if self._began is None:
             self._began = time.monotonic()
@@ -288,7 +290,7 @@ class _Receiving:
         assert self.report is not None, "all was written, now or before"
         return self.report
 
-    async def _hear_offer(self, link: Bundle, session: Session) -> Offer | None:
+    async def _hear_offer(self, link: Channel, session: Session) -> Offer | None:
         """Hear what the sender comes for; None if it is only to say that it knows."""
         with within(limits.OFFER_TIMEOUT):
             for message in session.hear(await link.receive()):
@@ -308,7 +310,7 @@ class _Receiving:
             raise PeerMisbehaved("The other side answered with nothing.")
         raise PeerLost("The sender is connected but offers nothing.")
 
-    async def _ask(self, link: Bundle, session: Session, offer: Offer) -> None:
+    async def _ask(self, link: Channel, session: Session, offer: Offer) -> None:
         """Let the user decide, once, and find out whether there is a place to write to."""
         if not self.begun and self._question is not None:
             await self._question.put(link, session, self._observer, stream=offer.pipe)
@@ -316,13 +318,13 @@ class _Receiving:
             self.begun = True
             self._observer.accepted()
 
-    async def _accept(self, link: Bundle, session: Session, accept: Accept) -> None:
+    async def _accept(self, link: Channel, session: Session, accept: Accept) -> None:
         await self._memory.keep(session, sure=True)
         session.say(accept)
         await link.send(session.record())
         link.spread(accept.streams)
 
-    async def _take_stream(self, link: Bundle, session: Session, streams: int) -> None:
+    async def _take_stream(self, link: Channel, session: Session, streams: int) -> None:
         """Take what is not here yet of a stream, and tell the sender when all is."""
 
         async def confirm(size: int, root: bytes) -> None:
@@ -333,14 +335,14 @@ class _Receiving:
             await self._accept(link, session, Accept(PROGRAM, portable, streams=streams, pipe=True))
             await self._pipe.take(link, session, self._target, self._file, confirm)
 
-    async def _take(self, link: Bundle, session: Session, streams: int) -> None:
+    async def _take(self, link: Channel, session: Session, streams: int) -> None:
         target, preserve, marker = await trio.to_thread.run_sync(self._open)
         self._once.tell(*not_possible(self._preserve & ~preserve))
         preserve &= self._offered
         settled = self._note if self._file is not None else None
         portable = self._names is Names.PORTABLE
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
-        incoming = Incoming(
+        incoming = TreeConsumer(
             target,
             session,
             manifest,
@@ -361,7 +363,7 @@ class _Receiving:
                 lasts = self._memory.lasts and (self.report is None or not incoming.goodbye)
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
-    async def _write_all(self, link: Bundle, incoming: Incoming) -> None:
+    async def _write_all(self, link: Channel, incoming: TreeConsumer) -> None:
         """Take records from the link while earlier ones are being written; end when the sender knows.
 
         What has come is heard before the end of the link is: it may end with the sender's last words.
@@ -420,7 +422,7 @@ class _Receiving:
             nursery.cancel_scope.cancel()
 
     async def _next(
-        self, records: trio.MemoryReceiveChannel[bytes | str], link: Bundle, incoming: Incoming
+        self, records: trio.MemoryReceiveChannel[bytes | str], link: Channel, incoming: TreeConsumer
     ) -> bytes | str:
         """Return the next record; while there is none, let the sender know that it is waited for."""
         while True:

@@ -13,15 +13,15 @@ from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.count import Counting, count
-from p2p_copy.files.source.digest_cache import Sent
+from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.source.glance import glance
 from p2p_copy.files.stdio import STANDARD
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, look_at
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import Links, Preserve, choice, choices
 from p2p_copy.peer.channel import last_words
-from p2p_copy.peer.connect import Partner, plain_errors
-from p2p_copy.peer.reconnect import Memory, alongside, converse, writing
+from p2p_copy.peer.connect import ConnectOptions, plain_errors
+from p2p_copy.peer.reconnect import Resumption, run_beside, run_with_reconnect, writing
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import (
@@ -48,7 +48,7 @@ from p2p_copy.transfer.preserve import UNTOLD, Once, flags, not_asked_for
 from p2p_copy.transfer.reasons import SENTENCES, given_up, unfinished
 from p2p_copy.transfer.stalls import slow_way
 from p2p_copy.transfer.stream.piping import PipeIn
-from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.timeouts import within
 from p2p_copy.version import FULL_NAME, PROGRAM
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.state.store import State
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.messages import Preserved
     from p2p_copy.protocol.session import Session
@@ -126,10 +126,10 @@ async def send(
     selection = Selection(only, exclude)
     links, preserved = choice(Links, links), flags(choices(Preserve, preserve))
     places, receipt_place = as_paths(paths), as_path_if_any(receipt)
-    partner = Partner(
+    partner = ConnectOptions(
         Role.SENDER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams, on_room
     ).checked()
-    memory = Memory(state, patience, watcher)
+    memory = Resumption(state, patience, watcher)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt_place, role="sender", program=FULL_NAME, over=over, tag=tag)
@@ -145,7 +145,7 @@ async def send(
             await memory.begin()
             await trio.to_thread.run_sync(file.probe)
         try:
-            report = await alongside(pipe.read, partial(converse, partner, memory, sending.tell))
+            report = await run_beside(pipe.read, partial(run_with_reconnect, partner, memory, sending.tell))
         except Exception as error:
             if sending.report is None or not isinstance(error, P2PCopyError):
                 await memory.part(error)
@@ -174,7 +174,7 @@ class _Sending:
         links: Links,
         selection: Selection,
         preserve: Preserved,
-        memory: Memory,
+        memory: Resumption,
         file: ReceiptFile | None,
         pipe: PipeIn,
         observer: Observer,
@@ -189,10 +189,10 @@ class _Sending:
         self._pipe = pipe
         self._began: float | None = None
         self._once = Once(observer)
-        self.sent = Sent(memory.journal)
+        self.sent = DigestCache(memory.journal)
         self.report = memory.report
 
-    async def tell(self, link: Bundle, session: Session) -> Report:
+    async def tell(self, link: Channel, session: Session) -> Report:
         """Send what the receiver does not hold yet, hear its receipt, say goodbye."""
         if self._began is None:
             self._began = time.monotonic()
@@ -212,7 +212,7 @@ class _Sending:
             await link.send(session.record())
         return self.report
 
-    async def _offer(self, link: Bundle, session: Session) -> Accept:
+    async def _offer(self, link: Channel, session: Session) -> Accept:
         pipe = self._pipe.is_asked_for
         answer = await _offer(link, session, Offer(PROGRAM, link.wish.number, self._preserve, pipe))
         if pipe:
@@ -222,7 +222,7 @@ class _Sending:
         its = (self._paths, self._links, answer.portable_names, self._selection)
         return await show(link, session, partial(glance, *its), Counting(*its), self._observer)
 
-    async def _deliver(self, link: Bundle, session: Session, began: float) -> Report:
+    async def _deliver(self, link: Channel, session: Session, began: float) -> Report:
         await self._memory.keep(session, sure=False)
         accept = await self._offer(link, session)
         if accept.preserve & ~self._preserve:
@@ -240,8 +240,8 @@ class _Sending:
             await trio.to_thread.run_sync(self._file.publish, report)
         return report
 
-    async def _deliver_tree(self, link: Bundle, session: Session, accept: Accept, began: float) -> Report:
-        outgoing = Outgoing(
+    async def _deliver_tree(self, link: Channel, session: Session, accept: Accept, began: float) -> Report:
+        outgoing = TreeProducer(
             self._paths,
             session,
             accept,
@@ -273,7 +273,7 @@ class _Sending:
         )
 
 
-async def _offer(link: Bundle, session: Session, offer: Offer) -> Accept | Ask:
+async def _offer(link: Channel, session: Session, offer: Offer) -> Accept | Ask:
     session.say(offer)
     await link.send(session.record())
     with within(limits.OFFER_TIMEOUT):
@@ -292,9 +292,9 @@ async def _offer(link: Bundle, session: Session, offer: Offer) -> Accept | Ask:
 
 
 async def _stream(
-    link: Bundle,
+    link: Channel,
     session: Session,
-    outgoing: Outgoing,
+    outgoing: TreeProducer,
     look: Callable[..., tuple[int, int] | None],
     observer: Observer,
 ) -> Receipt:
@@ -389,16 +389,16 @@ _ALL_IS_THERE = "All was delivered, and confirmed, in an earlier run; only the r
 _SILENT_RECEIVER = "Nothing moves: the receiver looks what it has already, and has not answered"
 
 
-def _tell_problems(outgoing: Outgoing, observer: Observer) -> None:
+def _tell_problems(outgoing: TreeProducer, observer: Observer) -> None:
     problems, outgoing.problems = outgoing.problems, []
     for path, reason in problems:
         observer.problem(path, SENTENCES[reason])
 
 
 async def _listen(
-    link: Bundle,
+    link: Channel,
     session: Session,
-    outgoing: Outgoing,
+    outgoing: TreeProducer,
     news: News,
     delivery: Delivery,
     observer: Observer,
@@ -420,7 +420,7 @@ async def _listen(
                 delivery.hear(message)
 
 
-def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:
+def _note(message: Message, outgoing: TreeProducer, observer: Observer) -> None:
     match message:
         case Progress():
             observer.progress(message.files, message.size)
@@ -438,7 +438,7 @@ def _note(message: Message, outgoing: Outgoing, observer: Observer) -> None:
             raise AssertionError("the table lets no receiver say anything else here")
 
 
-def _check(receipt: Receipt, outgoing: Outgoing) -> None:
+def _check(receipt: Receipt, outgoing: TreeProducer) -> None:
     """Hold the receipt against what was sent: a receiver that lost something must not look like success."""
     refused = (outgoing.rejections, outgoing.skips)
     adds_up = receipt.files <= outgoing.files and receipt.size <= outgoing.size

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.protocol.rendezvous import Movement, Way, decode_movement
+from p2p_copy.protocol.rendezvous import FlowReport, FlowState, decode_movement
 from p2p_copy.transfer import limits
 from p2p_copy.transport.timeouts import Watch
 from p2p_copy.units import KIB
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
 
 LIMITED = "Nothing moves: a limit of the relay has held everything back"
 
@@ -51,7 +51,7 @@ class _Wait:
 class Stalls:
     """What is being waited for on this side. `watch` it in a task of its own."""
 
-    def __init__(self, observer: Observer, link: Bundle) -> None:
+    def __init__(self, observer: Observer, link: Channel) -> None:
         self._observer = observer
         self._link = link
         self._waits: list[_Wait] = []  # the one that began first is told first
@@ -66,9 +66,9 @@ class Stalls:
         return trio.current_time() - self.heard_at < limits.STALL
 
     @property
-    def movement(self) -> Movement:
+    def movement(self) -> FlowReport:
         """What the relay sees move. It would have said so by now if something did not."""
-        return decode_movement(self._link.aside) or Movement()
+        return decode_movement(self._link.aside) or FlowReport()
 
     @property
     def gone(self) -> object:
@@ -130,15 +130,15 @@ def slow_way(stalls: Stalls) -> str:
     """Say who takes nothing from a sender, by what the relay and the receiver have said."""
     movement = stalls.movement
     match movement.there:
-        case Way.UNTAKEN if not movement.answers:
+        case FlowState.UNTAKEN if not movement.answers:
             return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
-        case Way.UNTAKEN if stalls.hears:
+        case FlowState.UNTAKEN if stalls.hears:
             return "Nothing moves: the receiver is there, but the way to it has taken nothing from the relay"
-        case Way.UNTAKEN:
+        case FlowState.UNTAKEN:
             return "Nothing moves: the receiver's disk, or its network, has taken nothing from the relay"
-        case Way.LIMITED:
+        case FlowState.LIMITED:
             return LIMITED
-        case Way.SILENT:
+        case FlowState.SILENT:
             return "Nothing moves: the way to the relay has taken nothing"
     if stalls.hears:
         return "Nothing moves: the receiver is there, but the way to it has taken nothing"
@@ -148,7 +148,7 @@ def slow_way(stalls: Stalls) -> str:
 def no_receipt(stalls: Stalls, *, has_all: bool) -> str:
     """Say on whom it is that a sender which has sent everything has no receipt."""
     movement = stalls.movement
-    if not has_all and (stalls.sends or movement.there in (Way.UNTAKEN, Way.LIMITED)):
+    if not has_all and (stalls.sends or movement.there in (FlowState.UNTAKEN, FlowState.LIMITED)):
         return slow_way(stalls)
     if not movement.answers:
         return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
@@ -159,25 +159,25 @@ def no_receipt(stalls: Stalls, *, has_all: bool) -> str:
     return "Nothing moves: everything was sent, and the receiver's disk, or the way to it, has taken nothing"
 
 
-def nothing_comes_from_sender(movement: Movement, *, in_message: bool) -> str:
+def nothing_comes_from_sender(movement: FlowReport, *, in_message: bool) -> str:
     """Say who brings nothing, by what the relay has said; in the middle of a message it can say nothing."""
     if in_message:
         return "Nothing moves: the way from the sender, or from the relay, has brought nothing"
     match movement.back:
-        case Way.SILENT if not movement.answers:
+        case FlowState.SILENT if not movement.answers:
             return "Nothing moves: the sender's machine, or its network, has not answered the relay"
-        case Way.SILENT:
+        case FlowState.SILENT:
             return "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
-        case Way.LIMITED:
+        case FlowState.LIMITED:
             return LIMITED
     return "Nothing moves: the relay, or the way from it, has brought nothing"
 
 
-def nothing_comes_from_pipe(movement: Movement) -> str:
+def nothing_comes_from_pipe(movement: FlowReport) -> str:
     """Say who brings nothing of what the sender reads from its standard input, by what the relay has said."""
     match movement.back:
-        case Way.LIMITED:
+        case FlowState.LIMITED:
             return LIMITED
-        case Way.SILENT if not movement.answers:
+        case FlowState.SILENT if not movement.answers:
             return "Nothing moves: the sender's machine, or its network, has not answered the relay"
     return "Nothing moves: the sender's standard input, or the way from it, has brought nothing"

@@ -8,10 +8,10 @@ from p2p_copy.transfer.reasons import SENTENCES
 
 if TYPE_CHECKING:
     from p2p_copy.observer import Observer
-    from p2p_copy.transfer.tree.consumer import Incoming
+    from p2p_copy.transfer.tree.consumer import TreeConsumer
 
 
-def tell(incoming: Incoming, observer: Observer) -> None:
+def tell(incoming: TreeConsumer, observer: Observer) -> None:
     """Tell how far it is, and what does not arrive."""
     problems, incoming.problems = incoming.problems, []
     for path, reason in problems:

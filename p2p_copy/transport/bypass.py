@@ -8,8 +8,8 @@ from p2p_copy.transport import limits
 
 if TYPE_CHECKING:
     from p2p_copy.transport.codec import Codec
-    from p2p_copy.transport.monitored import Held
-    from p2p_copy.transport.splice import Duct
+    from p2p_copy.transport.monitored import LinkStream
+    from p2p_copy.transport.splice import SplicePipe
 
 
 class ReadWindow(Protocol):
@@ -27,7 +27,7 @@ class ReadWindow(Protocol):
         """Let reads begin at any time."""
 
 
-async def settled(codec: Codec, tap: Held) -> bytes:
+async def settled(codec: Codec, tap: LinkStream) -> bytes:
     """Wait until somebody has taken what came, and there is room for more; return what of it was not looked at.
 
     By now pings and a goodbye that came along are answered: nobody is to act upon a message before that.
@@ -40,7 +40,7 @@ async def settled(codec: Codec, tap: Held) -> bytes:
     return rest
 
 
-async def aligned(codec: Codec, tap: Held) -> bytes:
+async def aligned(codec: Codec, tap: LinkStream) -> bytes:
     """Wait until it is `settled`. Then plain reads end where long payloads do: what came whole need not be copied."""
     rest = await settled(codec, tap)
     if tap.is_plain:  # TLS brings pieces that begin and end anywhere
@@ -48,7 +48,7 @@ async def aligned(codec: Codec, tap: Held) -> bytes:
     return rest
 
 
-async def passing(codec: Codec, duct: Duct, tap: Held) -> bytes:
+async def passing(codec: Codec, duct: SplicePipe, tap: LinkStream) -> bytes:
     """Let pass by what comes straight, through `duct`; then it is `settled`.
 
     Reads end where that begins and where it ends, so that nothing of it is copied.

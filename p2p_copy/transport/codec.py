@@ -25,7 +25,7 @@ from wsproto.utilities import LocalProtocolError, RemoteProtocolError
 from p2p_copy.transport import frames, limits
 from p2p_copy.transport.frames import Decoder, FrameError, Opcode
 from p2p_copy.transport.inbox import Inbox, Piece
-from p2p_copy.transport.splice import Parcel
+from p2p_copy.transport.splice import SplicedBytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -120,7 +120,7 @@ class Codec(WSConnection):
         """Bytes that come next and need not be given to `receive_data` if they are told of by `pass_by`."""
         return 0 if self.closed is not None else self._decoder.straight
 
-    def pass_by(self, parcel: Parcel) -> None:
+    def pass_by(self, parcel: SplicedBytes) -> None:
         """Put into the inbox what has come `straight`."""
         self.inbox.put(Piece(parcel, self._decoder.pass_by(parcel.size)))
 
@@ -245,7 +245,7 @@ class Codec(WSConnection):
     def _frame(self, opcode: Opcode, payload: bytes) -> bytes:
         return frames.encode(opcode, payload, self._mask())
 
-    def say(self, pieces: Iterable[Piece]) -> list[Buffer | Parcel]:
+    def say(self, pieces: Iterable[Piece]) -> list[Buffer | SplicedBytes]:
         """Return the buffers that say `pieces`; no other pieces may come between those of one message.
 
         Raises:
@@ -254,13 +254,13 @@ class Codec(WSConnection):
         """
         if self._state is not ConnectionState.OPEN:
             raise LocalProtocolError(f"a message while {self._state}")
-        buffers: list[Buffer | Parcel] = []
+        buffers: list[Buffer | SplicedBytes] = []
         for data, last, is_text in pieces:
             opcode = Opcode.TEXT if is_text else Opcode.BINARY
             if self._begun:
                 opcode = Opcode.CONTINUATION
             self._begun = not last
-            if isinstance(data, Parcel):
+            if isinstance(data, SplicedBytes):
                 buffers += [frames.header(opcode, data.size, None, last=last), data]
                 continue
             unmasked = self.client and not is_text and len(data) >= limits.UNMASKED

@@ -33,7 +33,7 @@ from p2p_copy.errors import (
     exhausted,
 )
 from p2p_copy.transport import limits
-from p2p_copy.transport.monitored import Held, Tap
+from p2p_copy.transport.monitored import LinkStream, MonitoredStream
 from p2p_copy.transport.tcp import TCPStream
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.tls import UNKNOWN_ISSUER, VERIFY_FLAGS, TLSStream
@@ -197,7 +197,7 @@ def unanswered(info: bytes) -> float:
     return silent / 1000 if max(repeated, probes) >= limits.TCP_UNANSWERED else 0.0
 
 
-async def dial(address: RelayAddress, ca_file: str | None) -> Held:
+async def dial(address: RelayAddress, ca_file: str | None) -> LinkStream:
     """Open TCP, and TLS if the address says so. The deadline is the caller's.
 
     Raises:
@@ -216,8 +216,8 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
         raise timed_out(address)
     tune(plain)
     if context is None:
-        return _watched(Held(plain, remember=limits.HTTP_PEEK), plain)
-    below = Tap(plain, remember=limits.HTTP_PEEK)
+        return _watched(LinkStream(plain, remember=limits.HTTP_PEEK), plain)
+    below = MonitoredStream(plain, remember=limits.HTTP_PEEK)
     secure = TLSStream(below, context, server_hostname=address.host)
     try:
         await secure.handshake()
@@ -226,10 +226,10 @@ async def dial(address: RelayAddress, ca_file: str | None) -> Held:
         if isinstance(error, trio.BrokenResourceError):
             raise _no_tls(address, below.first, error.__cause__) from None
         raise
-    return _watched(Held(secure, remember=limits.HTTP_PEEK), plain)
+    return _watched(LinkStream(secure, remember=limits.HTTP_PEEK), plain)
 
 
-def _watched(held: Held, plain: TCPStream) -> Held:
+def _watched(held: LinkStream, plain: TCPStream) -> LinkStream:
     held.owed, held.taken = partial(owed_for, plain), partial(taken_by, plain)
     return held
 

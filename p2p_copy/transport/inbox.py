@@ -11,7 +11,7 @@ import trio
 from p2p_copy.transport import limits
 
 if TYPE_CHECKING:
-    from p2p_copy.transport.splice import Parcel
+    from p2p_copy.transport.splice import SplicedBytes
 
 
 class Piece(NamedTuple):
@@ -24,7 +24,7 @@ class Piece(NamedTuple):
 
     """
 
-    data: bytes | Parcel
+    data: bytes | SplicedBytes
     last: bool = True
     is_text: bool = False
 

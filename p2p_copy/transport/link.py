@@ -35,8 +35,8 @@ from p2p_copy.transport.bypass import aligned, passing
 from p2p_copy.transport.codec import Codec, Received
 from p2p_copy.transport.dial import RelayAddress, dial, no_websocket, parse_address, timed_out
 from p2p_copy.transport.inbox import Piece
-from p2p_copy.transport.monitored import Held, nothing_owed, nothing_taken
-from p2p_copy.transport.splice import Duct, Parcel
+from p2p_copy.transport.monitored import LinkStream, nothing_owed, nothing_taken
+from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class LinkBroken(anyio.BrokenResourceError):
 class _Stream(trio.abc.Stream):
     """What the library reads from and writes to: what it has received and passed on, it does not keep."""
 
-    def __init__(self, tap: Held) -> None:
+    def __init__(self, tap: LinkStream) -> None:
         self._tap = tap
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -99,16 +99,18 @@ class Link(ObjectStream[bytes | str]):
     """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive.
 
     Text of which `parts` says so is not received among the rest but laid `aside`: the last one is there. `owed`,
-    `taken`, `is_plain` and `limit_unsent` are those of `Held`.
+    `taken`, `is_plain` and `limit_unsent` are those of `LinkStream`.
     """
 
-    def __init__(self, tap: Held, codec: Codec, *, host: str | None = None, path: str | None = None) -> None:
+    def __init__(
+        self, tap: LinkStream, codec: Codec, *, host: str | None = None, path: str | None = None
+    ) -> None:
         """Prepare a link over `tap`. Only a client names host and path of its request."""
         self._tap = tap
         self._codec = codec
         self._inbox = codec.inbox
         tap.before_reading = partial(aligned, codec)
-        self._duct = Duct()  # nothing goes through it unless there is a bypass
+        self._duct = SplicePipe()  # nothing goes through it unless there is a bypass
         self._connection = WebSocketConnection(
             _Stream(tap),
             codec,
@@ -140,7 +142,7 @@ class Link(ObjectStream[bytes | str]):
         self._tap.window = window
         self._tap.limit_reads(window.allow)
 
-    def bypass(self, duct: Duct) -> None:
+    def bypass(self, duct: SplicePipe) -> None:
         """Receive in `duct` what need not be seen, as parcels, which only plain links send. This must be one, too."""
         self._duct = duct
         self._tap.before_reading = partial(passing, self._codec, duct)
@@ -157,7 +159,7 @@ class Link(ObjectStream[bytes | str]):
         while True:
             await self._filled()
             data, _, is_text = self._inbox.take()
-            assert not isinstance(data, Parcel), "parcels are pieces"
+            assert not isinstance(data, SplicedBytes), "parcels are pieces"
             if not is_text:
                 return data
             text = data.decode()
@@ -426,7 +428,7 @@ async def accept(
 
     """
     codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early, piece=piece)
-    tap = Held(stream, head=head)
+    tap = LinkStream(stream, head=head)
     if pace is not None:
         tap.pause = lambda records: pace(codec.take_work(records))
     tap.owed, tap.taken = owed, taken

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from p2p_copy.transport.bypass import ReadWindow
-    from p2p_copy.transport.splice import Duct, Parcel
+    from p2p_copy.transport.splice import SplicedBytes, SplicePipe
     from p2p_copy.transport.tcp import Buffer
 
 
-class Tap(GatheringStream):
+class MonitoredStream(GatheringStream):
     """A stream that knows when it last moved, whether a send was cut off, and the first bytes that came.
 
     Attributes:
@@ -60,7 +60,7 @@ class Tap(GatheringStream):
         """Whether it is a connection of the system itself, on which parcels can be sent and received."""
         return isinstance(self._stream, TCPStream)
 
-    async def receive_parcel(self, duct: Duct, most: int, least: int) -> Parcel | None:
+    async def receive_parcel(self, duct: SplicePipe, most: int, least: int) -> SplicedBytes | None:
         """Receive as the inner stream does, which must be plain."""
         assert isinstance(self._stream, TCPStream)
         parcel = await self._stream.receive_parcel(duct, most, least)
@@ -83,7 +83,7 @@ class Tap(GatheringStream):
         if isinstance(self._stream, GatheringStream):
             self._stream.limit_unsent(most)
 
-    async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
+    async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
         """Send as the inner stream does."""
         await trio.lowlevel.checkpoint_if_cancelled()  # a send that has not begun breaks nothing
         self.sending = True
@@ -120,7 +120,7 @@ def nothing_taken() -> tuple[int, bool]:
     return 0, False
 
 
-class Held(Tap):
+class LinkStream(MonitoredStream):
     """A tap for the WebSocket library, which closes what it is given as soon as its last frame is out.
 
     A close with bytes unread becomes a reset, and that can overtake the frame. So `aclose` only ends the use of
@@ -145,7 +145,7 @@ class Held(Tap):
     most = 0
     patience = math.inf
     on_unread: Callable[[], None] | None = None
-    before_reading: Callable[[Held], Awaitable[bytes]] | None = None
+    before_reading: Callable[[LinkStream], Awaitable[bytes]] | None = None
     pause: Callable[[int], float] | None = None
     window: ReadWindow | None = None
 
@@ -182,7 +182,7 @@ class Held(Tap):
             if self.owed() == math.inf:
                 raise trio.BrokenResourceError
 
-    async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
+    async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
         """Send as the inner stream does, after those who came before."""
         try:
             self._sends.acquire_nowait()

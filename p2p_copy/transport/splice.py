@@ -2,7 +2,7 @@
 
 A relay that has nothing to unmask, to encrypt or to decrypt need not see what it passes on. Linux moves the pages of a
 socket's queue into a pipe and from there into another socket's queue (splice(2)), for a fraction of what it costs to
-copy them in and out. What lies in the pipe is a `Parcel`; it takes the place of its bytes.
+copy them in and out. What lies in the pipe is a `SplicedBytes`; it takes the place of its bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _USELESS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
 """What a system says that can, or lets us, splice no sockets."""
 
 
-class Parcel:
+class SplicedBytes:
     """Bytes that lie in a duct: those that come out of it next.
 
     Attributes:
@@ -42,7 +42,7 @@ class Parcel:
 
     __slots__ = ("_duct", "size")
 
-    def __init__(self, duct: Duct, size: int) -> None:
+    def __init__(self, duct: SplicePipe, size: int) -> None:
         self._duct = duct
         self.size = size
 
@@ -60,7 +60,7 @@ class Parcel:
         self.size -= self._duct.give(target, self.size)
 
 
-class Duct:
+class SplicePipe:
     """One direction of a pairing, for one parcel at a time.
 
     It takes two descriptors and memory of the kernel from the first parcel on, until it is told to `rest`. If there are
@@ -155,17 +155,17 @@ class Duct:
     def _give_back(self) -> None:
         ends, self._ends = self._ends, None
         if ends is not None:
-            Duct._all_open -= 1
+            SplicePipe._all_open -= 1
             for end in ends:
                 os.close(end)
 
     def _open(self) -> None:
-        if Duct._all_open >= limits.MAX_DUCTS:
+        if SplicePipe._all_open >= limits.MAX_DUCTS:
             self.stopped = self._refused = True
             return
         try:
             self._ends = pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            Duct._all_open += 1
+            SplicePipe._all_open += 1
             fcntl(self._ends[1], F_SETPIPE_SZ, limits.DUCT)
         except OSError:  # no more descriptors, or memory for pipes, for this process or its user
             self._give_back()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 import trio
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.splice import Duct, Parcel
+from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -136,7 +136,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         """
         return await self._received(at_most(max_bytes))
 
-    async def receive_parcel(self, duct: Duct, most: int, least: int) -> Parcel | None:
+    async def receive_parcel(self, duct: SplicePipe, most: int, least: int) -> SplicedBytes | None:
         """Receive into `duct` once it is empty, up to `most` bytes and at least `least` of them.
 
         They are fewer if the connection ends, or the duct is full: many small packets fill it early. None says that
@@ -172,7 +172,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             size += taken
             is_ready = False
             self._note(taken)
-        return Parcel(duct, size) if size else None
+        return SplicedBytes(duct, size) if size else None
 
     async def _received(self, most: int, flags: int = 0) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -210,7 +210,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         except OSError as error:
             raise self._end(error) from error
 
-    async def send_buffers(self, buffers: Sequence[Buffer | Parcel]) -> None:
+    async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
         """Send all bytes of all buffers, in order; a parcel can only be the last one.
 
         After a cancelled send nobody knows how many are out.
@@ -238,10 +238,10 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         finally:
             self._sending = False
 
-    def _send(self, buffers: Sequence[Buffer | Parcel]) -> Sequence[Buffer | Parcel]:
+    def _send(self, buffers: Sequence[Buffer | SplicedBytes]) -> Sequence[Buffer | SplicedBytes]:
         """Send what there is room for; return the rest."""
         parcel = buffers[-1]
-        if not isinstance(parcel, Parcel):
+        if not isinstance(parcel, SplicedBytes):
             return self._send_bytes(cast("Sequence[Buffer]", buffers))
         head = cast("Sequence[Buffer]", buffers[:-1])
         if head and (rest := self._send_bytes(head, socket.MSG_MORE)):

@@ -9,7 +9,7 @@ import pytest
 
 from p2p_copy.errors import SystemFailed
 from p2p_copy.files.source.reader import open_itself
-from p2p_copy.files.source.walk import Found, open_source, read_whole, walk
+from p2p_copy.files.source.walk import SourceEntry, open_source, read_whole, walk
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict, Links
 from tests.files.helpers import a_directory, a_file, no_more_files
@@ -30,7 +30,7 @@ def test_a_walk_leaves_no_directory_out(tmp_path: Path) -> None:
 def test_a_file_is_not_unreadable(tmp_path: Path, read: object) -> None:
     (tmp_path / "file").write_text("x")
     found = next(walk([str(tmp_path / "file")], links=Links.KEEP, portable_names=True))
-    assert isinstance(found, Found)
+    assert isinstance(found, SourceEntry)
     assert callable(read)
     with no_more_files(), pytest.raises(SystemFailed):
         read(found)
@@ -40,7 +40,7 @@ def test_a_file_that_cannot_be_looked_up_is_closed(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_text("x")
     *_, found = walk([str(tmp_path / "tree")], links=Links.KEEP, portable_names=True)
-    assert isinstance(found, Found)
+    assert isinstance(found, SourceEntry)
     (tmp_path / "again").write_text("x")
     (tmp_path / "again").rename(tmp_path / "tree" / "file")  # so that another number is to be looked up
     last = os.open(os.devnull, os.O_RDONLY)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from p2p_copy.files.state.journal import Journal
-from p2p_copy.files.target.resume import Kept
+from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits
@@ -61,7 +61,9 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def target_in(out: Path, journal: Journal, *, restarted: bool = False) -> Target:
-    return Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal, restarted=restarted, tag="0123abcd"))
+    return Target(
+        str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal, restarted=restarted, tag="0123abcd")
+    )
 
 
 def mode_of(path: Path) -> int:
@@ -96,7 +98,7 @@ def test_a_directory_that_is_complete_is_entered_again(out: Path, mode: int, *, 
 
 def journal_of(journal: Journal, out: Path, top: Item) -> None:
     """Let it know of the directory at the top alone, as after a kill."""
-    kept = Kept(journal)
+    kept = ResumeIndex(journal)
     kept.made(top, (out / "top").lstat(), flushed=True)
     kept.note()
 

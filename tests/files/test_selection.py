@@ -11,7 +11,7 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.source import walk as source
 from p2p_copy.files.source.count import count
-from p2p_copy.files.source.walk import Found, walk
+from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.options import Links
 from p2p_copy.protocol.messages import Kind, Omitted, Reason
 
@@ -132,7 +132,7 @@ def walked(top: Path, selection: Selection) -> tuple[set[str], int]:
             assert one == Omitted("", Reason.EXCLUDED)
             excluded += 1
             continue
-        assert isinstance(one, Found)
+        assert isinstance(one, SourceEntry)
         assert one.parent is None or one.parent.inner_path in paths
         paths.add(one.inner_path)
         files += one.entry.kind is Kind.FILE
@@ -169,7 +169,7 @@ def test_an_excluded_directory_is_not_even_opened(top: Path, monkeypatch: pytest
     listed: list[str] = []
     listing = source._listing
 
-    def noted(found: Found) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    def noted(found: SourceEntry) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
         listed.append(found.inner_path)
         return listing(found)
 
@@ -194,7 +194,7 @@ def test_a_directory_that_the_consumer_does_not_want_is_not_walked_on(top: Path)
     for one in walk(
         [str(top)], links=Links.KEEP, portable_names=True, selection=Selection(only=["tree/src/**/*.py"])
     ):
-        if isinstance(one, Found):
+        if isinstance(one, SourceEntry):
             seen.append(one.inner_path)
             one.pruned = one.inner_path == "tree/src"
     assert seen == ["tree", "tree/src"]

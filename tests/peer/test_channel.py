@@ -14,9 +14,9 @@ from trio.testing import MockClock
 from p2p_copy.errors import PeerMisbehaved, RelayRefused
 from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
-from p2p_copy.peer.channel import Bundle, Wish, bundled
+from p2p_copy.peer.channel import Channel, WishedLinks, bundled
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.protocol.multipath import Note, Notes
+from p2p_copy.protocol.multipath import Ack, AckCodec
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import Link, LinkBroken
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
 SECRET = bytes(32)
-NOTES = {role: Notes(role, SECRET) for role in Role}
+NOTES = {role: AckCodec(role, SECRET) for role in Role}
 
 
 def record(number: int) -> bytes:
@@ -108,16 +108,16 @@ class Pairs:
 
 async def talk(
     pairs: Pairs,
-    say: Callable[[Bundle], Awaitable[None]],
-    hear: Callable[[Bundle], Awaitable[None]],
+    say: Callable[[Channel], Awaitable[None]],
+    hear: Callable[[Channel], Awaitable[None]],
     *,
     links: int,
     asked: int | None = None,
 ) -> None:
     first = pairs.pair(0)
 
-    async def side(role: Role, story: Callable[[Bundle], Awaitable[None]]) -> None:
-        wish = Wish(links if asked is None else asked, far=False)
+    async def side(role: Role, story: Callable[[Channel], Awaitable[None]]) -> None:
+        wish = WishedLinks(links if asked is None else asked, far=False)
         link = cast("Link", first[role])
         async with bundled(link, pairs.opener(role), NOTES[role], wish, Observer()) as bundle:
             bundle.spread(links)
@@ -129,12 +129,12 @@ async def talk(
             await side(Role.RECEIVER, hear)
 
 
-async def say_all(bundle: Bundle) -> None:
+async def say_all(bundle: Channel) -> None:
     for each in RECORDS:
         await bundle.send(each)
 
 
-async def hear_all(bundle: Bundle) -> None:
+async def hear_all(bundle: Channel) -> None:
     assert [await bundle.receive() for _ in RECORDS] == RECORDS
 
 
@@ -177,7 +177,7 @@ def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: i
                 ends[Role.SENDER].pace = pace
                 return ends
 
-        async def hear(bundle: Bundle) -> None:
+        async def hear(bundle: Channel) -> None:
             for each in RECORDS:
                 assert await bundle.receive() == each
                 widths.append(bundle.width)
@@ -193,7 +193,7 @@ def test_what_is_on_a_link_that_is_stuck_goes_over_another_one() -> None:
     async def test() -> None:
         pairs = Pairs()
 
-        async def say(bundle: Bundle) -> None:
+        async def say(bundle: Channel) -> None:
             await bundle.send(RECORDS[0])
             while bundle.width < 2:  # noqa: ASYNC110
                 await trio.sleep(0.01)
@@ -243,11 +243,11 @@ def test_a_lie_on_a_link_ends_the_conversation_but_for_the_last_word(lie: bytes 
     async def test() -> None:
         pairs = Pairs()
 
-        async def say(bundle: Bundle) -> None:
+        async def say(bundle: Channel) -> None:
             await pairs.ends[0][Role.SENDER].send(lie)
             assert await bundle.receive() == RECORDS[0]
 
-        async def hear(bundle: Bundle) -> None:
+        async def hear(bundle: Channel) -> None:
             with pytest.raises(PeerMisbehaved):
                 await bundle.receive()
             await bundle.send(RECORDS[0])  # the last word
@@ -264,7 +264,7 @@ def test_when_the_last_link_is_lost_what_came_is_heard_and_then_the_loss() -> No
     async def test() -> None:
         pairs = Pairs()
 
-        async def say(bundle: Bundle) -> None:
+        async def say(bundle: Channel) -> None:
             for each in RECORDS[:3]:
                 await bundle.send(each)
             await trio.sleep(1)
@@ -275,7 +275,7 @@ def test_when_the_last_link_is_lost_what_came_is_heard_and_then_the_loss() -> No
             with pytest.raises(LinkBroken):
                 await bundle.send(RECORDS[3])
 
-        async def hear(bundle: Bundle) -> None:
+        async def hear(bundle: Channel) -> None:
             await trio.sleep(2)
             assert [await bundle.receive() for _ in range(3)] == RECORDS[:3]
             with pytest.raises((anyio.EndOfStream, LinkBroken)):
@@ -292,14 +292,14 @@ def test_a_side_that_takes_nothing_holds_no_more_than_there_is_room(monkeypatch:
     async def test() -> None:
         sent = 0
 
-        async def say(bundle: Bundle) -> None:
+        async def say(bundle: Channel) -> None:
             nonlocal sent
             with trio.move_on_after(22):
                 while True:
                     await bundle.send(record(sent))
                     sent += 1
 
-        async def hear(bundle: Bundle) -> None:
+        async def hear(bundle: Channel) -> None:
             await trio.sleep(20)
             assert sent <= protocol_limits.BUNDLE_RECORDS + 2, "and what waits for a link"
             before = sent
@@ -330,7 +330,7 @@ def test_links_that_cannot_be_opened_are_tried_again_and_not_missed() -> None:
 
                 return further
 
-        async def say(bundle: Bundle) -> None:
+        async def say(bundle: Channel) -> None:
             await say_all(bundle)
             await trio.sleep(600)
 
@@ -362,7 +362,7 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
 
                 return further
 
-        async def stay(bundle: Bundle) -> None:
+        async def stay(bundle: Channel) -> None:
             await trio.sleep(60)
 
         await talk(Waiting(), stay, stay, links=protocol_limits.MAX_STREAMS)
@@ -387,11 +387,11 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
     ],
 )
 def test_both_sides_agree_on_a_number(ours: int, theirs: int, far: bool, most: int) -> None:
-    assert Wish(ours, far).agree(theirs) == most
+    assert WishedLinks(ours, far).agree(theirs) == most
 
 
 def test_a_note_is_read_as_it_was_written() -> None:
-    note = Note(link=1, links=2, arrived=3, taken=3)
+    note = Ack(link=1, links=2, arrived=3, taken=3)
     assert NOTES[Role.RECEIVER].read(NOTES[Role.SENDER].write(note), 1) == note
 
 
@@ -407,7 +407,7 @@ def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_nobody_trips_o
         yield cast("Link", number)
 
     async def test() -> None:
-        wish = Wish(2, far=False)
+        wish = WishedLinks(2, far=False)
         with trio.fail_after(30):
             async with linked(protocol_limits.MAX_RECORD) as (link, other), trio.open_nursery() as nursery:
 

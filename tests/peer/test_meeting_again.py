@@ -14,7 +14,7 @@ from p2p_copy.errors import NobodyCame, PeerFailed, PeerLost, PeerMisbehaved, Re
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.state.store import States
 from p2p_copy.peer import limits
-from p2p_copy.peer.connect import Appointment, _agree
+from p2p_copy.peer.connect import Meeting, _agree
 from p2p_copy.peer.reconnect import _FORGOTTEN
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
@@ -209,7 +209,7 @@ async def test_a_bug_in_the_moment_of_meeting_is_told_to_the_other(tmp_path: Pat
 async def test_a_relay_that_takes_nothing_of_the_key_exchange_is_not_waited_for_without_end() -> None:
     ours, theirs = lockstep_stream_pair()
     client = RawClient(theirs)
-    meeting = Appointment("0" * 64, "a secret", "0" * 32)
+    meeting = Meeting("0" * 64, "a secret", "0" * 32)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.upgrade)
         async with accept(ours, max_message=protocol_limits.MAX_RECORD) as (_, link):

@@ -11,7 +11,7 @@ import trio
 
 from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
-from p2p_copy.peer.connect import Appointment, Partner, meet
+from p2p_copy.peer.connect import ConnectOptions, Meeting, meet
 from p2p_copy.protocol import keys, limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import MIB
@@ -205,8 +205,8 @@ async def spreads(relay: str, links: int) -> None:
                 full[self._role].set()
 
     async def side(role: Role) -> None:
-        partner = Partner(role, relay, CODE, 10, None, None, Watcher(role), links)
-        at = Appointment(keys.room_id(CODE.room), CODE.secret, claims[role])
+        partner = ConnectOptions(role, relay, CODE, 10, None, None, Watcher(role), links)
+        at = Meeting(keys.room_id(CODE.room), CODE.secret, claims[role])
         async with meet(partner, at, 10) as (bundle, _):
             bundle.spread(links)
             for event in full.values():

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import limits, wire
 from p2p_copy.protocol.messages import Accept, Offer
-from p2p_copy.protocol.multipath import Note, Notes, Outbox, Sorter, is_note
+from p2p_copy.protocol.multipath import Ack, AckCodec, ReorderBuffer, SendQueue, is_note
 from p2p_copy.protocol.records import number_of
 from p2p_copy.protocol.rendezvous import Role
 
@@ -28,8 +28,8 @@ class Way:
     """One side's outbox, the other side's sorter, and between them links that lose what is on them when cut."""
 
     def __init__(self) -> None:
-        self.outbox = Outbox(1)
-        self.sorter = Sorter(1)
+        self.outbox = SendQueue(1)
+        self.sorter = ReorderBuffer(1)
         self.numbers = count(1)
         self.carried: list[deque[bytes]] = [deque() for _ in range(LINKS)]
         self.noted: list[deque[tuple[int, int]]] = [deque() for _ in range(LINKS)]
@@ -145,7 +145,7 @@ def test_what_lies_on_a_link_that_is_stuck_goes_over_another_one_once() -> None:
 
 
 def test_nobody_is_further_ahead_than_there_is_room() -> None:
-    sorter = Sorter(1)
+    sorter = ReorderBuffer(1)
     for number in range(2, limits.BUNDLE_RECORDS + 1):
         sorter.put(record(number))
     with pytest.raises(PeerMisbehaved):
@@ -153,7 +153,7 @@ def test_nobody_is_further_ahead_than_there_is_room() -> None:
 
 
 def test_nobody_holds_more_bytes_than_there_is_room() -> None:
-    sorter = Sorter(1)
+    sorter = ReorderBuffer(1)
     largest = limits.MAX_RECORD_CONTENT
     for number in range(2, 2 + limits.BUNDLE_BYTES // limits.MAX_RECORD):
         sorter.put(record(number, largest))
@@ -166,19 +166,19 @@ def test_nobody_holds_more_bytes_than_there_is_room() -> None:
 )
 def test_what_is_no_record_is_a_violation(said: bytes) -> None:
     with pytest.raises(PeerMisbehaved):
-        Sorter(1).put(said)
+        ReorderBuffer(1).put(said)
 
 
 @pytest.mark.parametrize(("arrived", "taken"), [(3, 1), (1, 2), (2**64 - 1, 0)])
 def test_noting_what_was_never_sent_is_a_violation(arrived: int, taken: int) -> None:
-    outbox = Outbox(1)
+    outbox = SendQueue(1)
     outbox.add(record(1))
     with pytest.raises(PeerMisbehaved):
         outbox.hear(arrived, taken)
 
 
 def test_an_old_note_changes_nothing() -> None:
-    outbox = Outbox(1)
+    outbox = SendQueue(1)
     outbox.add(record(1))
     outbox.hear(2, 2)
     outbox.hear(1, 1)
@@ -187,8 +187,8 @@ def test_an_old_note_changes_nothing() -> None:
 
 
 def test_each_side_reads_the_other_sides_notes_for_this_link_and_no_others() -> None:
-    sender, receiver = Notes(Role.SENDER, SECRET), Notes(Role.RECEIVER, SECRET)
-    note = Note(3, 4, 2**40, 2**39)
+    sender, receiver = AckCodec(Role.SENDER, SECRET), AckCodec(Role.RECEIVER, SECRET)
+    note = Ack(3, 4, 2**40, 2**39)
     message = sender.write(note)
     assert is_note(message)
     assert not is_note(record(1))
@@ -199,7 +199,7 @@ def test_each_side_reads_the_other_sides_notes_for_this_link_and_no_others() -> 
         (receiver, message[:-1], 3),
         (receiver, message + b"\0", 3),
         (receiver, message[:1], 3),
-        (Notes(Role.RECEIVER, bytes(31) + b"\1"), message, 3),
+        (AckCodec(Role.RECEIVER, bytes(31) + b"\1"), message, 3),
     ]:
         with pytest.raises(PeerMisbehaved):
             reader.read(read, link)
@@ -207,10 +207,10 @@ def test_each_side_reads_the_other_sides_notes_for_this_link_and_no_others() -> 
 
 @given(st.integers(0, 50), st.integers(1, 255))
 def test_a_note_that_was_changed_anywhere_is_refused(at: int, by: int) -> None:
-    message = bytearray(Notes(Role.SENDER, SECRET).write(Note(0, 1, 5, 4)))
+    message = bytearray(AckCodec(Role.SENDER, SECRET).write(Ack(0, 1, 5, 4)))
     message[at] ^= by
     with pytest.raises(PeerMisbehaved):
-        Notes(Role.RECEIVER, SECRET).read(bytes(message), 0)
+        AckCodec(Role.RECEIVER, SECRET).read(bytes(message), 0)
 
 
 @pytest.mark.parametrize(

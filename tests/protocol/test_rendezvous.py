@@ -10,13 +10,13 @@ from p2p_copy.errors import NotARelay
 from p2p_copy.protocol import limits, rendezvous
 from p2p_copy.protocol.rendezvous import (
     LEGACY_PATH,
+    FlowReport,
+    FlowState,
     Hello,
-    Movement,
     Paired,
     Refusal,
     Refused,
     Role,
-    Way,
     Welcome,
     decode_answer,
     decode_hello,
@@ -315,8 +315,8 @@ def test_decoders_are_total(text: bytes | str) -> None:
     assert isinstance(answer, Welcome | Paired | Refused)
 
 
-@given(st.builds(Movement, st.sampled_from(Way), st.sampled_from(Way), st.booleans()))
-def test_what_moves_survives_the_wire(movement: Movement) -> None:
+@given(st.builds(FlowReport, st.sampled_from(FlowState), st.sampled_from(FlowState), st.booleans()))
+def test_what_moves_survives_the_wire(movement: FlowReport) -> None:
     assert decode_movement(encode(movement)) == movement
 
 
@@ -333,7 +333,7 @@ def test_what_moves_survives_the_wire(movement: Movement) -> None:
 )
 def test_what_is_no_word_on_movement_is_nothing(changes: dict[str, Any]) -> None:
     good = {"type": "movement", "there": "moves", "back": "silent", "answers": True}
-    assert decode_movement(json.dumps(good)) == Movement(Way.MOVES, Way.SILENT)
+    assert decode_movement(json.dumps(good)) == FlowReport(FlowState.MOVES, FlowState.SILENT)
     assert decode_movement(json.dumps(good | changes)) is None
     assert decode_movement("[" * 2000) is None
 

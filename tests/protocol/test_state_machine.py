@@ -28,7 +28,7 @@ from p2p_copy.protocol.messages import (
     Waive,
     WholeFile,
 )
-from p2p_copy.protocol.state_machine import HEARS, SAYS, R, S, State, say
+from p2p_copy.protocol.state_machine import HEARS, SAYS, ReceiverState, SenderState, State, say
 
 EXAMPLES: dict[type, Message] = {
     Offer: Offer("p"),
@@ -58,10 +58,10 @@ def test_the_examples_are_the_whole_vocabulary() -> None:
     assert set(EXAMPLES) == set(get_args(Message))
 
 
-@pytest.mark.parametrize("state", [*S, *R], ids=str)
+@pytest.mark.parametrize("state", [*SenderState, *ReceiverState], ids=str)
 @pytest.mark.parametrize("kind", EXAMPLES, ids=lambda kind: kind.__name__)
 def test_every_cell(state: State, kind: type) -> None:
-    listener: State = R.NEW if isinstance(state, S) else S.NEW
+    listener: State = ReceiverState.NEW if isinstance(state, SenderState) else SenderState.NEW
     after = say(state, listener, EXAMPLES[kind])
     if kind in SAYS[state]:
         assert after is not None
@@ -71,7 +71,7 @@ def test_every_cell(state: State, kind: type) -> None:
 
 
 def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
-    states: dict[str, State] = {"sender": S.NEW, "receiver": R.NEW}
+    states: dict[str, State] = {"sender": SenderState.NEW, "receiver": ReceiverState.NEW}
     story = (Offer, Accept, Total, Page, Holds, Data, Hole, Progress, FileEnd, Reject, FileFail, Omitted, Finish,
              Progress, Reject, Receipt, Goodbye)  # fmt: skip
     for kind in story:
@@ -80,11 +80,11 @@ def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
         step = say(states[speaker], states[listener], EXAMPLES[kind])
         assert step is not None
         states[speaker], states[listener] = step
-    assert states == {"sender": S.CLOSED, "receiver": R.CLOSED}
+    assert states == {"sender": SenderState.CLOSED, "receiver": ReceiverState.CLOSED}
 
 
 def test_what_is_asked_before_the_answer_is_legal_too() -> None:
-    states: dict[str, State] = {"sender": S.NEW, "receiver": R.NEW}
+    states: dict[str, State] = {"sender": SenderState.NEW, "receiver": ReceiverState.NEW}
     for kind in (Offer, Ask, Preview, Total, Accept):
         speaker, listener = ("receiver", "sender") if kind in (Ask, Accept) else ("sender", "receiver")
         step = say(states[speaker], states[listener], EXAMPLES[kind])
@@ -93,24 +93,26 @@ def test_what_is_asked_before_the_answer_is_legal_too() -> None:
         if kind is Ask:  # until the sender has shown something, there is nothing to decide
             assert say(states["receiver"], states["sender"], EXAMPLES[Accept]) is None
             assert say(states["sender"], states["receiver"], EXAMPLES[Total]) is None
-    assert states == {"sender": S.SENDING, "receiver": R.RECEIVING}
+    assert states == {"sender": SenderState.SENDING, "receiver": ReceiverState.RECEIVING}
     assert say(states["sender"], states["receiver"], EXAMPLES[Total]) is not None, "it may cross the answer"
 
 
 def test_neither_side_says_what_only_the_other_may() -> None:
-    for sending in S:
+    for sending in SenderState:
         assert not {Ask, Accept, Holds, Reject, Progress, Receipt} & set(SAYS[sending])
-    for receiving in R:
+    for receiving in ReceiverState:
         assert not {Offer, Preview, Page, Data, Hole, FileEnd, WholeFile, Finish, Goodbye} & set(
             SAYS[receiving]
         )
 
 
 def test_a_side_may_give_up_until_it_has_said_its_last() -> None:
-    for state in (*S, *R):
+    for state in (*SenderState, *ReceiverState):
         assert (Abort in SAYS[state]) == (state.value != "closed")
-    assert all(SAYS[state] == {} for state in (S.CLOSED, R.CLOSED))
+    assert all(SAYS[state] == {} for state in (SenderState.CLOSED, ReceiverState.CLOSED))
 
 
 def test_hearing_never_ends_a_side() -> None:
-    assert not {S.CLOSED, R.CLOSED} & {after for row in HEARS.values() for after in row.values()}
+    assert not {SenderState.CLOSED, ReceiverState.CLOSED} & {
+        after for row in HEARS.values() for after in row.values()
+    }

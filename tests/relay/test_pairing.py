@@ -27,7 +27,7 @@ from tests.support.websocket import BINARY, TEXT, RawClient, frame, virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from p2p_copy.transport.splice import Duct, Parcel
+    from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 
 PAIRED = rendezvous.encode(Paired())
 BIG = 1_000_000
@@ -415,7 +415,7 @@ def passed_by(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     receive = TCPStream.receive_parcel
 
-    async def watched(stream: TCPStream, duct: Duct, most: int, least: int) -> Parcel | None:
+    async def watched(stream: TCPStream, duct: SplicePipe, most: int, least: int) -> SplicedBytes | None:
         parcel = await receive(stream, duct, most, least)
         if parcel is not None:
             sizes.append(len(parcel))

@@ -23,7 +23,7 @@ from p2p_copy.protocol.rendezvous import (
     room_path,
 )
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.gatekeeper import Door, Visitor
+from p2p_copy.relay.access.gatekeeper import Gatekeeper, Visitor
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay as Server
@@ -249,7 +249,7 @@ async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival(
 
 
 async def test_the_more_wait_the_less_often_they_dial_again() -> None:
-    door = Door(RelayConfig("127.0.0.1", 0))
+    door = Gatekeeper(RelayConfig("127.0.0.1", 0))
 
     def again(waiting: int) -> int | None:
         guest = door.admission.arrive((), 0, door.arrivals.put_out)

@@ -11,7 +11,7 @@ from trio.testing import memory_stream_pair
 from wsproto.events import BytesMessage
 
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Movement, Role, Way, decode_movement
+from p2p_copy.protocol.rendezvous import MOVEMENT, FlowReport, FlowState, Hello, Role, decode_movement
 from p2p_copy.relay import limits
 from p2p_copy.relay.log.redact import LOGGER
 from p2p_copy.transfer import limits as transfer_limits
@@ -57,7 +57,7 @@ async def looked_at(pairing: Pairing, seconds: float) -> None:
     await trio.testing.wait_all_tasks_blocked()
 
 
-async def heard(client: RawClient) -> Movement | None:
+async def heard(client: RawClient) -> FlowReport | None:
     text = await client.message()
     assert isinstance(text, str)
     return decode_movement(text)
@@ -77,15 +77,15 @@ async def test_both_are_told_once_when_nothing_comes_and_once_more_when_it_does(
         await looked_at(pairing, 2 * limits.RELAY_STALL)
         assert pairing.is_stalled
         for client in (sender, receiver):
-            assert await heard(client) == Movement(Way.SILENT, Way.SILENT)
+            assert await heard(client) == FlowReport(FlowState.SILENT, FlowState.SILENT)
             await hears_nothing(client)
         await sender.send(b"data")
         await trio.testing.wait_all_tasks_blocked()
         await looked_at(pairing, 0)
         assert not pairing.is_stalled
-        assert await heard(sender) == Movement(Way.MOVES, Way.SILENT)
+        assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         assert await receiver.message() == b"data"
-        assert await heard(receiver) == Movement(Way.SILENT, Way.MOVES)
+        assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.MOVES)
         await sender.stream.aclose()
 
 
@@ -96,10 +96,10 @@ async def test_a_sender_is_told_that_the_receiver_takes_nothing(lines: list[str]
         (pairing,) = pairings
         await sender.send(b"one")
         await looked_at(pairing, limits.RELAY_STALL)
-        assert await heard(sender) == Movement(Way.UNTAKEN, Way.SILENT)
+        assert await heard(sender) == FlowReport(FlowState.UNTAKEN, FlowState.SILENT)
         assert await receiver.message() == b"one", "and nothing else stood in the way of it"
         await looked_at(pairing, 0)
-        assert await heard(sender) == Movement(Way.MOVES, Way.SILENT)
+        assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         await sender.send(b"two")
         await looked_at(pairing, 3 * limits.RELAY_STALL_LONG)
         assert lines == ["! a pair stalls: the receiver takes nothing for 60 s"]
@@ -147,7 +147,7 @@ async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None
         pairing._receiver.link.owed = lambda: limits.RELAY_STALL
         await sender.send(b"one")
         await looked_at(pairing, limits.RELAY_STALL_LONG)
-        assert await heard(sender) == Movement(Way.UNTAKEN, Way.SILENT, answers=False)
+        assert await heard(sender) == FlowReport(FlowState.UNTAKEN, FlowState.SILENT, answers=False)
         assert lines == ["! a pair stalls: the receiver's machine does not answer for 60 s"]
         await receiver.stream.aclose()
         await sender.stream.aclose()
@@ -163,7 +163,7 @@ async def test_a_link_that_takes_a_little_now_and_then_is_slow_and_not_stalled()
         await sender.send(b"one")
         await looked_at(pairing, 4 * limits.RELAY_STALL)
         assert not pairing.is_stalled
-        assert await heard(sender) == Movement(Way.MOVES, Way.SILENT)
+        assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         await receiver.stream.aclose()
         await sender.stream.aclose()
 
@@ -177,14 +177,14 @@ async def test_nothing_is_said_in_the_middle_of_a_message() -> None:
         await sender.raw(whole[: BIG // 2])
         await receiver.expect(BytesMessage)
         await looked_at(pairing, limits.RELAY_STALL)
-        assert await heard(sender) == Movement(Way.SILENT, Way.SILENT)
+        assert await heard(sender) == FlowReport(FlowState.SILENT, FlowState.SILENT)
         await hears_nothing(receiver)
         await sender.raw(whole[BIG // 2 :])
         rest = await receiver.message()
         assert isinstance(rest, bytes)
         await looked_at(pairing, limits.RELAY_STALL)
-        assert await heard(receiver) == Movement(Way.SILENT, Way.MOVES)
-        assert await heard(receiver) == Movement(Way.SILENT, Way.SILENT)
+        assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.MOVES)
+        assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.SILENT)
         await sender.stream.aclose()
 
 
@@ -202,8 +202,8 @@ async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) 
         assert await receiver.message() == b"one"
         await looked_at(pairing, limits.RELAY_STALL)
         assert not pairing.is_stalled
-        assert await heard(sender) == Movement(Way.LIMITED, Way.SILENT)
-        assert await heard(receiver) == Movement(Way.SILENT, Way.LIMITED)
+        assert await heard(sender) == FlowReport(FlowState.LIMITED, FlowState.SILENT)
+        assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.LIMITED)
         await sender.stream.aclose()
         await receiver.stream.aclose()
 
@@ -228,7 +228,7 @@ async def test_only_who_has_asked_for_it_is_told(monkeypatch: pytest.MonkeyPatch
             asked, other = (sender, receiver) if listens is Role.SENDER else (receiver, sender)
             text = await asked.receive()
             assert isinstance(text, str)
-            assert decode_movement(text) == Movement(Way.SILENT, Way.SILENT)
+            assert decode_movement(text) == FlowReport(FlowState.SILENT, FlowState.SILENT)
             asked.parts = lambda text: decode_movement(text) is not None
             await exchange(asked, other)
             sender.abort()

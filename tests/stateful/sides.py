@@ -12,9 +12,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
-from p2p_copy.files.source.digest_cache import Sent
+from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
-from p2p_copy.files.target.target import Kept, Target
+from p2p_copy.files.target.target import ResumeIndex, Target
 from p2p_copy.observer import Observer
 from p2p_copy.options import Conflict, Links
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake
@@ -25,8 +25,8 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.session import ZSTD, Session
 from p2p_copy.transfer.reasons import farewell, given_up
 from p2p_copy.transfer.send import _check, _note
-from p2p_copy.transfer.tree.consumer import Incoming
-from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transfer.tree.consumer import TreeConsumer
+from p2p_copy.transfer.tree.producer import TreeProducer
 
 if TYPE_CHECKING:
     from tests.stateful.world import World
@@ -140,8 +140,8 @@ class SenderSide(Side):
     def __init__(self, world: World, desk: Desk, nonce: bytes, scalar: bytes, secret: str = SECRET) -> None:
         super().__init__(SenderHandshake(secret, ROOM, nonce, scalar, frozenset({ZSTD})), Role.SENDER, desk)
         self._world = world
-        self._outgoing: Outgoing | None = None
-        self._sent = Sent(desk.journal)
+        self._outgoing: TreeProducer | None = None
+        self._sent = DigestCache(desk.journal)
 
     def _begin(self, session: Session) -> None:
         session.say(Goodbye() if self._desk.done is not None else Offer("s"))
@@ -168,7 +168,7 @@ class SenderSide(Side):
         match message:
             case Accept():
                 paths = [str(self._world.source)]
-                self._outgoing = Outgoing(paths, session, message, self._sent, links=Links.KEEP)
+                self._outgoing = TreeProducer(paths, session, message, self._sent, links=Links.KEEP)
             case Abort():
                 raise given_up(message, "receiver")
             case _:
@@ -197,10 +197,10 @@ class ReceiverSide(Side):
         super().__init__(
             ReceiverHandshake(secret, ROOM, nonce, scalar, frozenset({ZSTD})), Role.RECEIVER, desk
         )
-        kept = Kept(desk.journal, restarted=desk.restarted, tag=TAG)
+        kept = ResumeIndex(desk.journal, restarted=desk.restarted, tag=TAG)
         kept.go_on()
         self._target = Target(str(world.out), conflict=Conflict.REFUSE, kept=kept)
-        self._incoming: Incoming | None = None
+        self._incoming: TreeConsumer | None = None
         self._now = 0.0
         self.knows = False
 
@@ -225,7 +225,7 @@ class ReceiverSide(Side):
                 session.say(Accept("r", True, not self._target.kept.fresh))
                 self.said.append(session.record())
                 manifest = Manifest(portable=True, key=bytes(16))
-                self._incoming = Incoming(self._target, session, manifest, max_size=None)
+                self._incoming = TreeConsumer(self._target, session, manifest, max_size=None)
             case Goodbye() if self._desk.done is not None:
                 self.knows = True
                 self.close()
@@ -236,7 +236,7 @@ class ReceiverSide(Side):
             case _:
                 raise AssertionError("the table lets no sender say anything else here")
 
-    def _confirm(self, incoming: Incoming) -> None:
+    def _confirm(self, incoming: TreeConsumer) -> None:
         assert incoming.root is not None
         refused = [path for path, reason in incoming.problems if reason is Reason.EXISTS]
         assert self._desk.restarted or not refused, "what is there is known to be ours"

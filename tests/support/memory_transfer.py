@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from p2p_copy.files.selection import Selection
-from p2p_copy.files.source.digest_cache import Sent
-from p2p_copy.files.target.resume import Kept
+from p2p_copy.files.source.digest_cache import DigestCache
+from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.observer import Observer
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Offer, Preserved, Receipt
 from p2p_copy.transfer.send import _check, _note
-from p2p_copy.transfer.tree.consumer import Incoming
-from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transfer.tree.consumer import TreeConsumer
+from p2p_copy.transfer.tree.producer import TreeProducer
 from tests.stateful.sides import TAG, Desk, abandon
 from tests.support.keys import both_sessions
 
@@ -73,7 +73,7 @@ class MemoryTransfer:
         """Tell the story from its beginning, for so many steps; None if it did not end in them."""
         asked = self._asked
         sender, receiver = both_sessions()
-        kept = Kept(self._receiver.journal, restarted=self._receiver.restarted, tag=TAG)
+        kept = ResumeIndex(self._receiver.journal, restarted=self._receiver.restarted, tag=TAG)
         target = Target(str(self._out), conflict=asked.conflict, kept=kept)
         kept.go_on()
         killed = False
@@ -81,14 +81,14 @@ class MemoryTransfer:
             preserve = Preserved.HARD_LINKS if asked.hard_links else Preserved.NOTHING
             manifest = Manifest(portable=asked.portable, key=bytes(16), preserve=preserve)
             selection = Selection(asked.receiver_only, asked.receiver_exclude)
-            incoming = Incoming(target, receiver, manifest, max_size=None, selection=selection)
+            incoming = TreeConsumer(target, receiver, manifest, max_size=None, selection=selection)
             sender.say(Offer("s", 0, preserve))
             receiver.hear(sender.record())
             accept = Accept("r", asked.portable, incoming.holds, preserve=preserve)
             receiver.say(accept)
             sender.hear(receiver.record())
-            sent = Sent(self._sender.journal)
-            outgoing = Outgoing(
+            sent = DigestCache(self._sender.journal)
+            outgoing = TreeProducer(
                 self._paths,
                 sender,
                 accept,
@@ -122,7 +122,9 @@ class MemoryTransfer:
 class _Pair:
     """Both sides, and what is on its way between them."""
 
-    def __init__(self, rng: random.Random, session: Session, outgoing: Outgoing, incoming: Incoming) -> None:
+    def __init__(
+        self, rng: random.Random, session: Session, outgoing: TreeProducer, incoming: TreeConsumer
+    ) -> None:
         self._rng = rng
         self._session = session
         self._outgoing = outgoing

@@ -18,7 +18,7 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import RootDigest, brief
 from p2p_copy.protocol.messages import Entry, Extra, Finish, Goodbye, Message, Owner, Page
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.chunk_size import Pace
+from p2p_copy.transfer.chunk_size import ChunkSize
 from tests.files.receipts.samples import differences
 from tests.support.transfers import Both, copy
 from tests.support.trees import leftovers, snapshot
@@ -273,7 +273,7 @@ async def test_attributes_of_many_large_entries_fit_into_records(
     monkeypatch.setattr(attributes, "are_possible", lambda *_: True)
     monkeypatch.setattr(attributes, "give", give)
     for method in ("__init__", "keep"):  # a fast link takes the longest records
-        monkeypatch.setattr(Pace, method, lambda pace, *_: setattr(pace, "chunk", limits.MOST_CHUNK))
+        monkeypatch.setattr(ChunkSize, method, lambda pace, *_: setattr(pace, "chunk", limits.MOST_CHUNK))
     await keeping(top, tmp_path / "out", XATTRS)
     assert given == [large] * 41
 

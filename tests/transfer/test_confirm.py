@@ -22,11 +22,11 @@ from p2p_copy.files import limits as files_limits
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.source.glance import glance, room
 from p2p_copy.files.state.store import States
-from p2p_copy.observer import Named, Observer, Outlook
+from p2p_copy.observer import Observer, PreviewEntry, TransferPreview
 from p2p_copy.options import Links, Names
 from p2p_copy.peer import limits as peer_limits, reconnect
-from p2p_copy.peer.connect import Partner, meet, plain_errors
-from p2p_copy.peer.reconnect import Memory, converse
+from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
+from p2p_copy.peer.reconnect import Resumption, run_with_reconnect
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import (
     Accept,
@@ -75,9 +75,9 @@ class Person:
 
     def __init__(self, *answers: bool) -> None:
         self._answers = list(answers)
-        self.seen: list[Outlook] = []
+        self.seen: list[TransferPreview] = []
 
-    async def __call__(self, outlook: Outlook) -> bool:
+    async def __call__(self, outlook: TransferPreview) -> bool:
         self.seen.append(outlook)
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
@@ -89,7 +89,7 @@ class Thinker:
         self.asked = trio.Event()
         self.cancelled = False
 
-    async def __call__(self, outlook: Outlook) -> bool:
+    async def __call__(self, outlook: TransferPreview) -> bool:
         self.asked.set()
         try:
             await trio.sleep_forever()
@@ -109,7 +109,7 @@ async def test_a_yes_brings_everything_and_both_sides_are_told(tmp_path: Path, t
     assert (seen.files, seen.size, seen.counted, seen.names, seen.taken) == (5, 21, True, 2, 1)
     assert seen.free_size > 0
     assert seen.fits
-    assert seen.top[0] == Named(0, "tree", True, 0, True)
+    assert seen.top[0] == PreviewEntry(0, "tree", True, 0, True)
     assert {named.name for named in seen.top[1:3]} == {"a ☃.txt", "sub"}
     assert [named.depth for named in seen.top] == [0, 1, 1, 0, 1, 1]
     assert both.sender.states == ["connecting", "waiting", "paired", "asked", "accepted", "verifying"]
@@ -173,7 +173,7 @@ async def test_who_is_stopped_at_the_question_has_not_said_yes(tmp_path: Path, t
 async def test_a_question_that_fails_is_no_answer(tmp_path: Path, tree: Path) -> None:
     """The sender hears that this side failed; it does not wait on as it would after a no."""
 
-    async def fails(outlook: Outlook) -> bool:
+    async def fails(outlook: TransferPreview) -> bool:
         raise ZeroDivisionError
 
     with trio.fail_after(30):
@@ -219,7 +219,7 @@ async def test_after_a_loss_at_the_question_it_is_put_again(tmp_path: Path, tree
     asked = 0
     async with wire() as it:
 
-        async def answer(outlook: Outlook) -> bool:
+        async def answer(outlook: TransferPreview) -> bool:
             nonlocal asked
             asked += 1
             if asked == 1:
@@ -258,7 +258,7 @@ async def test_a_count_that_takes_long_is_told_while_the_question_is_open(
     monkeypatch.setattr(limits, "PREVIEW_AFTER", 0.0)
     both = Both()
 
-    async def answer(outlook: Outlook) -> bool:
+    async def answer(outlook: TransferPreview) -> bool:
         assert not outlook.counted
         while not both.receiver.totals:  # noqa: ASYNC110
             await trio.sleep(0.001)
@@ -303,7 +303,7 @@ async def test_only_a_sender_with_time_left_waits_on(
     met: list[str] = []
 
     @asynccontextmanager
-    async def met_at_once(partner: Partner, at: Any, wait: float) -> AsyncIterator[tuple[Any, Any]]:
+    async def met_at_once(partner: ConnectOptions, at: Any, wait: float) -> AsyncIterator[tuple[Any, Any]]:
         met.append(at.secret)
         await trio.lowlevel.checkpoint()
         yield None, both_sessions()[0]
@@ -315,13 +315,13 @@ async def test_only_a_sender_with_time_left_waits_on(
         raise Declined
 
     monkeypatch.setattr(reconnect, "meet", met_at_once)
-    memory = Memory(None, 60)
-    partner = Partner(role, "", CODE, wait, None, None, Observer())
+    memory = Resumption(None, 60)
+    partner = ConnectOptions(role, "", CODE, wait, None, None, Observer())
     if meetings == 1:
         with pytest.raises(Declined):
-            await converse(partner, memory, story)
+            await run_with_reconnect(partner, memory, story)
     else:
-        await converse(partner, memory, story)
+        await run_with_reconnect(partner, memory, story)
     assert met == [CODE.secret] * meetings, "and never by the ticket"
 
 
@@ -338,8 +338,8 @@ async def test_who_is_stopped_before_the_question_has_not_ended_the_sender(
 
             nursery.start_soon(sender)
             with plain_errors():
-                partner = Partner(Role.RECEIVER, relay, CODE, 10, None, None, Observer())
-                async with meet(partner, Memory(None, 0).appointment(partner), 10) as (link, session):
+                partner = ConnectOptions(Role.RECEIVER, relay, CODE, 10, None, None, Observer())
+                async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):
                     await part_ways(link, session, farewell(Declined()))
             report = await receive(str(tmp_path / "out"), **common)
     assert report.files == 3
@@ -350,7 +350,7 @@ async def test_a_sender_that_waits_on_waits_for_its_relay_too(monkeypatch: pytes
     meetings = 0
 
     @asynccontextmanager
-    async def met(partner: Partner, at: Any, wait: float) -> AsyncIterator[tuple[Any, Any]]:
+    async def met(partner: ConnectOptions, at: Any, wait: float) -> AsyncIterator[tuple[Any, Any]]:
         nonlocal meetings
         meetings += 1
         await trio.lowlevel.checkpoint()
@@ -364,7 +364,9 @@ async def test_a_sender_that_waits_on_waits_for_its_relay_too(monkeypatch: pytes
 
     monkeypatch.setattr(reconnect, "meet", met)
     monkeypatch.setattr(peer_limits, "RETURN_AFTER", (0.001, 0.01))
-    await converse(Partner(Role.SENDER, "", CODE, 60, None, None, Observer()), Memory(None, 60), story)
+    await run_with_reconnect(
+        ConnectOptions(Role.SENDER, "", CODE, 60, None, None, Observer()), Resumption(None, 60), story
+    )
     assert meetings == 3
 
 
@@ -380,8 +382,8 @@ async def pretend(
     async def sender(relay: str) -> None:
         try:
             with plain_errors():
-                partner = Partner(Role.SENDER, relay, CODE, 10, None, None, Observer())
-                async with meet(partner, Memory(None, 0).appointment(partner), 10) as (link, session):
+                partner = ConnectOptions(Role.SENDER, relay, CODE, 10, None, None, Observer())
+                async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):
                     session.say(Offer("attacker/1"))
                     await link.send(session.record())
                     assert isinstance(session.hear(await link.receive())[0], Ask)

@@ -14,7 +14,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files import directory as directories
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.source.hardlinks import FirstNames
-from p2p_copy.files.source.walk import Found, walk
+from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.files.target.target import Target
 from p2p_copy.observer import Report
 from p2p_copy.options import Conflict, Links, Preserve
@@ -230,7 +230,9 @@ def test_a_name_that_leads_to_another_file_by_now_comes_with_its_contents(tmp_pa
     (tree / "b").hardlink_to(tree / "a")
     names = FirstNames()
     found = [
-        each for each in walk([str(tree)], links=Links.KEEP, portable_names=True) if isinstance(each, Found)
+        each
+        for each in walk([str(tree)], links=Links.KEEP, portable_names=True)
+        if isinstance(each, SourceEntry)
     ]
     for number, each in enumerate(found):
         each.index = number

@@ -11,8 +11,8 @@ import trio
 
 from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.observer import Observer, Report
-from p2p_copy.peer.connect import Partner, meet, plain_errors
-from p2p_copy.peer.reconnect import Memory
+from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
+from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest
 from p2p_copy.protocol.messages import (
@@ -31,10 +31,10 @@ from p2p_copy.protocol.messages import (
     WholeFile,
 )
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.protocol.state_machine import R
+from p2p_copy.protocol.state_machine import ReceiverState
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.send import send
-from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import KIB, MIB
 from tests.support.transfers import CODE, Told, running_relay
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.session import Session
 
 SEGMENT = 64 * KIB
@@ -68,7 +68,7 @@ def source(tmp_path: Path) -> Path:
 class Attacker:
     """The receiver: what it has heard, and what became of the sender."""
 
-    def __init__(self, link: Bundle, session: Session) -> None:
+    def __init__(self, link: Channel, session: Session) -> None:
         self.link = link
         self.session = session
         self.heard: list[Message] = []
@@ -80,7 +80,7 @@ class Attacker:
 
     async def lie(self, message: Message) -> None:
         """Say what a receiver may not say yet."""
-        self.session._we = R.CHECKING
+        self.session._we = ReceiverState.CHECKING
         await self.say(message)
 
     async def hear(self, kind: type[Message]) -> Message:
@@ -102,10 +102,10 @@ class Attack:
         self.told = Told()
 
     async def receiver(self, relay: str, script: Script, *, holds: bool) -> None:
-        partner = Partner(Role.RECEIVER, relay, CODE, 10, None, None, Observer())
+        partner = ConnectOptions(Role.RECEIVER, relay, CODE, 10, None, None, Observer())
         try:
             with plain_errors():
-                async with meet(partner, Memory(None, 0).appointment(partner), 10) as (link, session):
+                async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):
                     session.hear(await link.receive())
                     one = Attacker(link, session)
                     self.heard = one.heard
@@ -281,16 +281,16 @@ async def test_who_never_reads_costs_no_memory_and_is_named(
     size = 160 * MIB  # the kernel's buffers on the way take some 40
     (source / "large").write_bytes(os.urandom(MIB) * 160)
     made = 0
-    next_records = Outgoing.next_records
+    next_records = TreeProducer.next_records
     stalled = trio.Event()
 
-    def counted(self: Outgoing, most: int = 1) -> list[bytes]:
+    def counted(self: TreeProducer, most: int = 1) -> list[bytes]:
         nonlocal made
         records = next_records(self, most)
         made += sum(map(len, records))
         return records
 
-    monkeypatch.setattr(Outgoing, "next_records", counted)
+    monkeypatch.setattr(TreeProducer, "next_records", counted)
     one = Attack()
 
     class Watcher(Told):

@@ -12,8 +12,8 @@ import trio
 from p2p_copy.errors import NoSpace, P2PCopyError, PeerFailed, PeerMisbehaved
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import Conflict, Names
-from p2p_copy.peer.connect import Partner, meet, plain_errors
-from p2p_copy.peer.reconnect import Memory
+from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
+from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import (
@@ -77,8 +77,8 @@ class Attack:
     async def sender(self, relay: str, records: Sequence[Sequence[Message]]) -> None:
         try:
             with plain_errors():
-                partner = Partner(Role.SENDER, relay, CODE, 10, None, None, Observer())
-                async with meet(partner, Memory(None, 0).appointment(partner), 10) as (link_, session):
+                partner = ConnectOptions(Role.SENDER, relay, CODE, 10, None, None, Observer())
+                async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link_, session):
                     session.say(Offer("attacker/1", 1, Preserved(sum(Preserved))))
                     await link_.send(session.record())
                     self.heard += session.hear(await link_.receive())

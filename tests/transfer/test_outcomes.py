@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from p2p_copy.observer import Outlook
+    from p2p_copy.observer import TransferPreview
 
 
 @asynccontextmanager
@@ -51,7 +51,7 @@ async def outcomes(tree: Path, out: Path, **how: Any) -> tuple[dict[str, int], B
     return seen, both
 
 
-async def declines(outlook: Outlook) -> bool:
+async def declines(outlook: TransferPreview) -> bool:
     return False
 
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.source.digest_cache import Sent
-from p2p_copy.files.source.own_files import Own
+from p2p_copy.files.source.digest_cache import DigestCache
+from p2p_copy.files.source.own_files import OwnFiles
 from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.state.store import State, States, known_directories
@@ -18,7 +18,7 @@ from p2p_copy.options import Conflict, Links
 from p2p_copy.protocol.messages import Accept, Omitted, Reason
 from p2p_copy.protocol.names import is_unfinished
 from p2p_copy.transfer.reasons import SENTENCES
-from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transfer.tree.producer import TreeProducer
 from tests.support.keys import both_sessions
 from tests.support.transfers import copy
 from tests.support.trees import leftovers
@@ -76,7 +76,7 @@ async def test_states_are_never_sent(
 def test_a_state_that_is_named_is_refused(tmp_path: Path) -> None:
     state: State
     with States(str(tmp_path / "states")).create(ID, FACTS) as state:
-        own = Own(known_directories(state))
+        own = OwnFiles(known_directories(state))
         named = [str(tmp_path / "states" / f"{ID}.json")]
         (found,) = walk(named, links=Links.KEEP, portable_names=True, own=own)
     assert found == Omitted(f"{ID}.json", Reason.OWN)
@@ -84,7 +84,7 @@ def test_a_state_that_is_named_is_refused(tmp_path: Path) -> None:
 
 def test_only_where_states_lie_files_with_such_names_are_left_out(tree: Path) -> None:
     (tree / f"{ID}.json").write_text("a picture's description")
-    own = Own((str(tree / "documents"), str(tree / "nowhere")))
+    own = OwnFiles((str(tree / "documents"), str(tree / "nowhere")))
     paths = [str(tree)]
     assert len(list(walk(paths, links=Links.KEEP, portable_names=True, own=own))) == 4
 
@@ -166,7 +166,7 @@ def test_a_receiver_cannot_mark_what_is_not_its_own(marker: str) -> None:
     sender, _ = both_sessions()
     accept = Accept("x", portable_names=True, marker=marker)
     with pytest.raises(PeerMisbehaved):
-        Outgoing(["x"], sender, accept, Sent(Journal(None)), links=Links.KEEP)
+        TreeProducer(["x"], sender, accept, DigestCache(Journal(None)), links=Links.KEEP)
 
 
 async def test_nothing_of_ours_is_in_the_output_directory_when_a_receiver_notes_that_all_is_here(

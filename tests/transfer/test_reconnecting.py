@@ -34,15 +34,15 @@ from p2p_copy.files.target.part import has_tag, temporary_name
 from p2p_copy.observer import Report
 from p2p_copy.options import Conflict
 from p2p_copy.peer import limits as peer_limits
-from p2p_copy.peer.backoff import Pauses
-from p2p_copy.peer.reconnect import Memory
+from p2p_copy.peer.backoff import Backoff
+from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.code import Code
 from p2p_copy.transfer import limits, send as sender
 from p2p_copy.transfer.receive import receive
 from p2p_copy.transfer.send import send
-from p2p_copy.transfer.tree.consumer import Incoming
-from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transfer.tree.consumer import TreeConsumer
+from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
 from tests.files.receipts.samples import differences
 from tests.support.numbers import home_of
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from p2p_copy.files.state.store import State
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Accept, Offer
     from p2p_copy.protocol.session import Session
 
@@ -390,7 +390,7 @@ class Again:
 
     def tag(self, role: str) -> str:
         with self.state(role) as state:
-            return Memory(state, 0).tag
+            return Resumption(state, 0).tag
 
 
 @pytest.mark.parametrize("role", ["sender", "receiver"])
@@ -653,7 +653,7 @@ async def test_who_is_started_again_when_all_was_done_says_so_and_waits_a_moment
 @pytest.mark.fault(77, "pauses")
 def test_pauses_grow_up_to_a_bound_and_are_never_the_same() -> None:
     least, most = peer_limits.RETURN_AFTER
-    first, *_, last = ([pauses.next() for _ in range(20)] for pauses in (Pauses(), Pauses()))
+    first, *_, last = ([pauses.next() for _ in range(20)] for pauses in (Backoff(), Backoff()))
     assert first != last
     for seconds in (first, last):
         assert 0.5 * least <= seconds[0] <= 1.5 * least
@@ -780,7 +780,7 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(os.urandom(80_000_000))
-    take = Incoming.take
+    take = TreeConsumer.take
     both = Both()
     expected = (
         (both.receiver.stalls, "disk here has taken nothing"),
@@ -790,13 +790,13 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     def told() -> bool:
         return all(any(part in said for said in stalls) for stalls, part in expected)
 
-    def slowly(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
+    def slowly(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         until = time.monotonic() + 30
         while self.size > 10_000_000 and not told() and time.monotonic() < until:
             time.sleep(0.01)
         return take(self, records, now)
 
-    monkeypatch.setattr(Incoming, "take", slowly)
+    monkeypatch.setattr(TreeConsumer, "take", slowly)
     async with running_relay() as relay:
         await copy([tmp_path / "file"], tmp_path / "out", relay=relay, both=both)
     assert both.reports[0].files == 1
@@ -841,18 +841,18 @@ async def test_what_has_left_the_sender_is_watched_until_the_receiver_confirms_i
 ) -> None:
     """It fits into the sockets, so all is sent long before anything of it is there."""
     (tmp_path / "file").write_bytes(os.urandom(100_000))
-    take = Incoming.take
+    take = TreeConsumer.take
     both = Both()
     early: list[str] = []
 
-    def slowly(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
+    def slowly(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         until = time.monotonic() + 30
         while not self.files and not both.sender.stalls and time.monotonic() < until:
             time.sleep(0.01)
         early.extend(both.sender.states[-1:])
         return take(self, records, now)
 
-    monkeypatch.setattr(Incoming, "take", slowly)
+    monkeypatch.setattr(TreeConsumer, "take", slowly)
     await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert both.reports[0].files == 1
     assert early[0] == "paired", "it is not verified before it is there"
@@ -866,16 +866,16 @@ async def test_a_sender_that_gives_up_on_the_receipt_says_what_the_receiver_has(
 ) -> None:
     monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
     (tmp_path / "file").write_bytes(os.urandom(100_000))
-    take = Incoming.take
+    take = TreeConsumer.take
     both = Both()
 
-    def slowly(self: Incoming, records: Sequence[bytes | str], now: float) -> list[bytes]:
+    def slowly(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         until = time.monotonic() + 30
         while both.sent is None and time.monotonic() < until:
             time.sleep(0.01)
         return take(self, records, now)
 
-    monkeypatch.setattr(Incoming, "take", slowly)
+    monkeypatch.setattr(TreeConsumer, "take", slowly)
     await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert isinstance(both.sent, PeerLost)
     assert "nothing more of it has reached the receiver" in str(both.sent)
@@ -889,10 +889,10 @@ async def test_a_sender_whose_disk_gives_nothing_is_told_from_a_way_that_takes_n
     both = Both()
     here = "Nothing moves: the disk here has given nothing"
     there = "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
-    make = Outgoing.next_records
+    make = TreeProducer.next_records
     trips = itertools.count()
 
-    def slowly(self: Outgoing, most: int) -> list[bytes]:
+    def slowly(self: TreeProducer, most: int) -> list[bytes]:
         give_up = time.monotonic() + 20
         stuck = next(trips) == 1
         while stuck and not (here in both.sender.stalls and there in both.receiver.stalls):
@@ -900,7 +900,7 @@ async def test_a_sender_whose_disk_gives_nothing_is_told_from_a_way_that_takes_n
             time.sleep(0.01)
         return make(self, most)
 
-    monkeypatch.setattr(Outgoing, "next_records", slowly)
+    monkeypatch.setattr(TreeProducer, "next_records", slowly)
     await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert both.reports[0].files == 1
     assert both.receiver.stalls[-1] == both.sender.stalls[-1] == "moving"
@@ -1097,7 +1097,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
             "spent" in facts for _, facts, _ in on_disk
         )
 
-    async def lose(link: Bundle, session: Session, offered: Offer) -> Accept:
+    async def lose(link: Channel, session: Session, offered: Offer) -> Accept:
         if answered:
             await offer(link, session, offered)
         while not receiver_has_met():  # noqa: ASYNC110 - a kill before that has used up the code
@@ -1138,16 +1138,16 @@ async def test_who_is_stopped_when_all_is_there_still_owes_the_other_side_a_word
 ) -> None:
     (tmp_path / "file").write_bytes(data := os.urandom(100_000))
     other = {"sender": "receiver", "receiver": "sender"}[role]
-    finish = Memory.finish
+    finish = Resumption.finish
     over = trio.Event()
 
-    async def hesitate(memory: Memory, report: Report, linger: float) -> None:
+    async def hesitate(memory: Resumption, report: Report, linger: float) -> None:
         await finish(memory, report, linger)
         if not over.is_set() and memory.tag == tag:
             over.set()
             await trio.sleep_forever()
 
-    monkeypatch.setattr(Memory, "finish", hesitate)
+    monkeypatch.setattr(Resumption, "finish", hesitate)
     async with wire() as it:
         again = Again(tmp_path, it, tmp_path / "file")
         state = again.state(role)
@@ -1196,7 +1196,7 @@ async def test_a_journal_that_cannot_be_written_is_told_of_if_it_is_missed(tmp_p
     states = tmp_path / "states"
     for done in (False, True):
         told = Told()
-        memory = Memory(States(str(states)).create(ID, {}), 0, told)
+        memory = Resumption(States(str(states)).create(ID, {}), 0, told)
         (states / f"{ID}.journal").mkdir()
         memory.journal.set_done(bytes(KEY), Done(b"it", b"", "", flushed=False))
         await memory.close(done=done)

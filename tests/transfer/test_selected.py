@@ -10,7 +10,7 @@ import pytest
 import trio
 
 from p2p_copy.errors import PeerMisbehaved, TooMuch, UsageError
-from p2p_copy.files.source.digest_cache import Sent
+from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Links
@@ -20,7 +20,7 @@ from p2p_copy.transfer.reasons import SENTENCES
 from p2p_copy.transfer.receive import receive
 from p2p_copy.transfer.send import send
 from p2p_copy.transfer.tree import producer
-from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
 from tests.files.receipts.samples import differences
 from tests.support.keys import both_sessions
@@ -31,7 +31,7 @@ from tests.transfer.test_reconnecting import SEGMENT, Again, half_way, small_seg
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from p2p_copy.files.source.walk import Found
+    from p2p_copy.files.source.walk import SourceEntry
 
 __all__ = ["small_segments"]
 
@@ -123,7 +123,7 @@ async def test_nothing_is_read_or_sent_of_what_the_receiver_does_not_want(
     def noted(name: str) -> Any:
         really = getattr(producer, name)
 
-        def look(found: Found) -> Any:
+        def look(found: SourceEntry) -> Any:
             read.append(found.inner_path)
             return really(found)
 
@@ -252,7 +252,7 @@ def test_only_what_was_omitted_is_waived_and_once(tmp_path: Path) -> None:
     receiver.say(accept)
     sender.hear(receiver.record())
     paths = [str(tmp_path / "none"), str(tmp_path / "nothing")]
-    producer = Outgoing(paths, sender, accept, Sent(Journal(None)), links=Links.KEEP)
+    producer = TreeProducer(paths, sender, accept, DigestCache(Journal(None)), links=Links.KEEP)
     with pytest.raises(PeerMisbehaved):
         producer.waive(0)
     producer.next_records(1)

@@ -11,7 +11,7 @@ import trio
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.reader import SourceFailed, SourceFile, open_source
-from p2p_copy.files.source.walk import Found, walk
+from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.observer import Report
 from p2p_copy.options import Links
 from p2p_copy.protocol import limits
@@ -53,9 +53,9 @@ def room(path: Path) -> int:
     return path.stat().st_blocks * 512
 
 
-def found(path: Path) -> Found:
+def found(path: Path) -> SourceEntry:
     (one,) = walk([str(path)], links=Links.KEEP, portable_names=True)
-    assert isinstance(one, Found)
+    assert isinstance(one, SourceEntry)
     return one
 
 

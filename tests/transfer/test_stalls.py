@@ -9,7 +9,7 @@ import trio
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.messages import Progress
-from p2p_copy.protocol.rendezvous import Movement, Way
+from p2p_copy.protocol.rendezvous import FlowReport, FlowState
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.stalls import Stalls, no_receipt, nothing_comes_from_pipe
 from p2p_copy.units import KIB
@@ -17,7 +17,7 @@ from tests.support.transfers import Told
 from tests.support.websocket import pause, virtual_time
 
 if TYPE_CHECKING:
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
 
 
 class Wire:
@@ -31,7 +31,7 @@ class Wire:
 
 def watched(wire: Wire) -> tuple[Stalls, Told]:
     told = Told()
-    return Stalls(told, cast("Bundle", wire)), told
+    return Stalls(told, cast("Channel", wire)), told
 
 
 @virtual_time()
@@ -96,17 +96,23 @@ async def test_a_beat_is_no_movement_and_what_the_receiver_has_is() -> None:
 @pytest.mark.parametrize(
     ("movement", "waits", "hears", "has_all", "expected"),
     [
-        (Movement(there=Way.UNTAKEN), False, False, False, "the receiver's disk, or its network"),
-        (Movement(there=Way.LIMITED), False, True, False, "a limit of the relay"),
-        (Movement(there=Way.SILENT), True, False, False, "the way to the relay has taken nothing"),
-        (Movement(there=Way.SILENT, answers=False), False, False, False, "has not answered the relay"),
-        (Movement(there=Way.SILENT), False, True, False, "has not reached it"),
-        (Movement(there=Way.SILENT), False, False, False, "the receiver's disk, or the way to it"),
-        (Movement(there=Way.SILENT), False, False, True, "the receiver has everything"),
+        (FlowReport(there=FlowState.UNTAKEN), False, False, False, "the receiver's disk, or its network"),
+        (FlowReport(there=FlowState.LIMITED), False, True, False, "a limit of the relay"),
+        (FlowReport(there=FlowState.SILENT), True, False, False, "the way to the relay has taken nothing"),
+        (
+            FlowReport(there=FlowState.SILENT, answers=False),
+            False,
+            False,
+            False,
+            "has not answered the relay",
+        ),
+        (FlowReport(there=FlowState.SILENT), False, True, False, "has not reached it"),
+        (FlowReport(there=FlowState.SILENT), False, False, False, "the receiver's disk, or the way to it"),
+        (FlowReport(there=FlowState.SILENT), False, False, True, "the receiver has everything"),
     ],
 )
 async def test_who_it_is_that_no_receipt_comes_from(
-    movement: Movement, waits: bool, hears: bool, has_all: bool, expected: str
+    movement: FlowReport, waits: bool, hears: bool, has_all: bool, expected: str
 ) -> None:
     wire = Wire()
     wire.aside, wire.taken = rendezvous.encode(movement), (0, waits)
@@ -119,11 +125,11 @@ async def test_who_it_is_that_no_receipt_comes_from(
 @pytest.mark.parametrize(
     ("movement", "expected"),
     [
-        (Movement(), "the sender's standard input, or the way from it"),
-        (Movement(back=Way.SILENT), "the sender's standard input, or the way from it"),
-        (Movement(back=Way.SILENT, answers=False), "the sender's machine, or its network"),
-        (Movement(back=Way.LIMITED), "a limit of the relay"),
+        (FlowReport(), "the sender's standard input, or the way from it"),
+        (FlowReport(back=FlowState.SILENT), "the sender's standard input, or the way from it"),
+        (FlowReport(back=FlowState.SILENT, answers=False), "the sender's machine, or its network"),
+        (FlowReport(back=FlowState.LIMITED), "a limit of the relay"),
     ],
 )
-def test_who_it_is_that_nothing_comes_from_a_pipe(movement: Movement, expected: str) -> None:
+def test_who_it_is_that_nothing_comes_from_a_pipe(movement: FlowReport, expected: str) -> None:
     assert expected in nothing_comes_from_pipe(movement)

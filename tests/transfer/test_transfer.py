@@ -21,7 +21,7 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.code import Code
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.send import send
-from p2p_copy.transfer.tree.consumer import Incoming
+from p2p_copy.transfer.tree.consumer import TreeConsumer
 from tests.support.transfers import CODE, Both, Told, copy, running_relay
 from tests.support.trees import leftovers, make_tree, snapshot
 
@@ -169,13 +169,13 @@ async def test_a_receipt_that_never_comes_is_not_waited_for_without_end(
     monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
     (tmp_path / "file").write_text("x")
     stuck = threading.Event()
-    finish = Incoming.finish
+    finish = TreeConsumer.finish
 
-    def late(self: Incoming) -> list[bytes]:
+    def late(self: TreeConsumer) -> list[bytes]:
         stuck.wait(3)
         return finish(self)
 
-    monkeypatch.setattr(Incoming, "finish", late)
+    monkeypatch.setattr(TreeConsumer, "finish", late)
     both = await copy([tmp_path / "file"], tmp_path / "out")
     stuck.set()
     assert isinstance(both.sent, PeerLost)

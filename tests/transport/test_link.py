@@ -14,7 +14,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
 from p2p_copy.transport import limits
 from p2p_copy.transport.inbox import Piece
 from p2p_copy.transport.link import LinkBroken, RelayAddress, accept, connect
-from p2p_copy.transport.monitored import Held
+from p2p_copy.transport.monitored import LinkStream
 from tests.support.links import MAX, accepted, linked, serving
 from tests.support.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
 
@@ -357,7 +357,7 @@ async def test_giving_up_on_a_pong_leaves_the_link_alone() -> None:
 
 async def test_a_send_that_was_cancelled_before_it_began_breaks_nothing() -> None:
     ours, theirs = memory_stream_pair()
-    tap = Held(ours)
+    tap = LinkStream(ours)
     with trio.CancelScope() as scope:
         scope.cancel()
         await tap.send_all(b"never sent")

@@ -14,7 +14,7 @@ import trio.lowlevel
 import trio.testing
 
 from p2p_copy.transport import limits, splice as module
-from p2p_copy.transport.splice import DUCTS, Duct, Parcel
+from p2p_copy.transport.splice import DUCTS, SplicedBytes, SplicePipe
 from tests.transport.test_tcp import pair
 
 if TYPE_CHECKING:
@@ -28,8 +28,8 @@ LEAST = limits.RELAY_PIECE
 
 
 @pytest.fixture
-def duct() -> Iterator[Duct]:
-    with closing(Duct()) as one:
+def duct() -> Iterator[SplicePipe]:
+    with closing(SplicePipe()) as one:
         yield one
 
 
@@ -40,13 +40,13 @@ async def received(stream: TCPStream, size: int) -> bytes:
     return data
 
 
-async def parcel_of(source: TCPStream, duct: Duct, most: int, least: int = LEAST) -> Parcel:
+async def parcel_of(source: TCPStream, duct: SplicePipe, most: int, least: int = LEAST) -> SplicedBytes:
     parcel = await source.receive_parcel(duct, most, least)
     assert parcel is not None
     return parcel
 
 
-async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(duct: Duct) -> None:
+async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(duct: SplicePipe) -> None:
     data = os.urandom(5_000_000)
     ours, source = await pair()
     target, theirs = await pair()
@@ -73,7 +73,7 @@ async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(duct: Duct
     assert b"".join(pieces) == data.replace(b"<>", b"")
 
 
-async def test_it_takes_no_more_before_its_parcel_is_out(duct: Duct) -> None:
+async def test_it_takes_no_more_before_its_parcel_is_out(duct: SplicePipe) -> None:
     ours, source = await pair()
     target, theirs = await pair()
     async with ours, source, target, theirs, trio.open_nursery() as nursery:
@@ -87,10 +87,10 @@ async def test_it_takes_no_more_before_its_parcel_is_out(duct: Duct) -> None:
     assert duct.held == LEAST, "the second one"
 
 
-async def test_a_parcel_has_what_it_must_have_or_comes_before_the_end(duct: Duct) -> None:
+async def test_a_parcel_has_what_it_must_have_or_comes_before_the_end(duct: SplicePipe) -> None:
     ours, source = await pair()
     async with ours, source:
-        parcels: list[Parcel] = []
+        parcels: list[SplicedBytes] = []
 
         async def receive() -> None:
             parcels.append(await parcel_of(source, duct, limits.DUCT))
@@ -114,7 +114,7 @@ async def test_a_parcel_has_what_it_must_have_or_comes_before_the_end(duct: Duct
 
 
 async def test_many_small_packets_fill_it_and_are_passed_on(
-    duct: Duct, monkeypatch: pytest.MonkeyPatch
+    duct: SplicePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "DUCT", 4096)  # one packet at a time
     ours, source = socket.socketpair()
@@ -127,13 +127,13 @@ async def test_many_small_packets_fill_it_and_are_passed_on(
             duct.take(source, LEAST)
 
     ours_stream, source_stream = await pair()
-    with closing(Duct()) as another, trio.fail_after(10):
+    with closing(SplicePipe()) as another, trio.fail_after(10):
         async with ours_stream, source_stream:
             await ours_stream.send_all(bytes(LEAST))
             assert 0 < len(await parcel_of(source_stream, another, LEAST)) < LEAST
 
 
-async def test_when_it_is_stopped_it_takes_no_more_and_gives_what_it_holds(duct: Duct) -> None:
+async def test_when_it_is_stopped_it_takes_no_more_and_gives_what_it_holds(duct: SplicePipe) -> None:
     ours, source = await pair()
     target, theirs = await pair()
     async with ours, source, target, theirs:
@@ -149,7 +149,7 @@ async def test_when_it_is_stopped_it_takes_no_more_and_gives_what_it_holds(duct:
         assert await received(theirs, LEAST) == bytes(LEAST)
 
 
-async def test_closing_throws_away_what_is_in_it_and_wakes_who_waits(duct: Duct) -> None:
+async def test_closing_throws_away_what_is_in_it_and_wakes_who_waits(duct: SplicePipe) -> None:
     ours, source = await pair()
     target, theirs = await pair()
     before = len(os.listdir("/proc/self/fd"))
@@ -170,10 +170,12 @@ async def test_closing_throws_away_what_is_in_it_and_wakes_who_waits(duct: Duct)
         assert await source.receive_some() == b"later"
 
 
-async def test_what_was_taken_is_told_of_although_the_duct_closes_before_it_is_enough(duct: Duct) -> None:
+async def test_what_was_taken_is_told_of_although_the_duct_closes_before_it_is_enough(
+    duct: SplicePipe,
+) -> None:
     ours, source = await pair()
     async with ours, source:
-        parcels: list[Parcel] = []
+        parcels: list[SplicedBytes] = []
 
         async def receive() -> None:
             parcels.append(await parcel_of(source, duct, LEAST))
@@ -190,7 +192,7 @@ async def test_what_was_taken_is_told_of_although_the_duct_closes_before_it_is_e
 
 @pytest.mark.parametrize("call", ["pipe2", "fcntl", "splice"])
 async def test_where_there_is_no_pipe_to_be_had_nothing_is_lost(
-    duct: Duct, monkeypatch: pytest.MonkeyPatch, call: str
+    duct: SplicePipe, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "no")
@@ -207,14 +209,14 @@ async def test_where_there_is_no_pipe_to_be_had_nothing_is_lost(
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_there_are_so_many_and_no_more(duct: Duct, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_there_are_so_many_and_no_more(duct: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_DUCTS", 1)
     ours, source = await pair()
     async with ours, source:
         await ours.send_all(bytes(LEAST))
         await parcel_of(source, duct, LEAST)
         await ours.send_all(bytes(LEAST))
-        with closing(Duct()) as another:
+        with closing(SplicePipe()) as another:
             assert await source.receive_parcel(another, LEAST, LEAST) is None
             assert another.stopped
             another.rest(idle=False)
@@ -225,7 +227,7 @@ async def test_there_are_so_many_and_no_more(duct: Duct, monkeypatch: pytest.Mon
             assert len(await parcel_of(source, another, LEAST)) == LEAST
 
 
-async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on(duct: Duct) -> None:
+async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on(duct: SplicePipe) -> None:
     ours, source = await pair()
     async with ours, source:
         with trio.fail_after(10):
@@ -241,7 +243,7 @@ async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on
             assert len(await parcel_of(source, duct, LEAST)) == LEAST
 
 
-async def test_what_comes_byte_by_byte_is_put_off_and_gathers(duct: Duct) -> None:
+async def test_what_comes_byte_by_byte_is_put_off_and_gathers(duct: SplicePipe) -> None:
     paces: list[int] = []
 
     def pace(size: int) -> float:
@@ -263,11 +265,11 @@ async def test_what_comes_byte_by_byte_is_put_off_and_gathers(duct: Duct) -> Non
     assert len(paces) < 50
 
 
-async def test_while_it_is_idle_it_holds_no_pipe(duct: Duct, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_it_is_idle_it_holds_no_pipe(duct: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_DUCTS", 1)
     ours, source = await pair()
     target, theirs = await pair()
-    with closing(Duct()) as another:
+    with closing(SplicePipe()) as another:
         async with ours, source, target, theirs:
             await ours.send_all(bytes(3 * LEAST))
             parcel = await parcel_of(source, duct, LEAST)
@@ -282,7 +284,7 @@ async def test_while_it_is_idle_it_holds_no_pipe(duct: Duct, monkeypatch: pytest
             assert await received(theirs, 3 * LEAST) == bytes(3 * LEAST)
 
 
-async def test_a_broken_connection_is_broken_at_both_ends_of_a_duct(duct: Duct) -> None:
+async def test_a_broken_connection_is_broken_at_both_ends_of_a_duct(duct: SplicePipe) -> None:
     ours, source = await pair()
     target, theirs = await pair()
     async with ours, source, target, theirs:

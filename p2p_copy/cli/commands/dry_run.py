@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.prompt import described
 from p2p_copy.errors import NoSpace, PartialTransfer, TooMuch
-from p2p_copy.files.source.own_files import Own
-from p2p_copy.files.source.walk import UNFINISHED, Found, SourceFailed, open_source, walk
+from p2p_copy.files.source.own_files import OwnFiles
+from p2p_copy.files.source.walk import UNFINISHED, SourceEntry, SourceFailed, open_source, walk
 from p2p_copy.files.state.store import known_directories
 from p2p_copy.files.user_paths import look_at
 from p2p_copy.protocol.escape import escape
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.files.selection import Selection
-    from p2p_copy.observer import Outlook
+    from p2p_copy.observer import TransferPreview
     from p2p_copy.options import Conflict, Links
 
 
@@ -40,9 +40,9 @@ def would_send(paths: Sequence[str], links: Links, selection: Selection, termina
         terminal.error(sentence)
     counts = dict.fromkeys(Kind, 0)
     size = problems = excluded = left = 0
-    own = Own(known_directories(None))
+    own = OwnFiles(known_directories(None))
     for found in walk(paths, links=links, portable_names=True, selection=selection, own=own):
-        reason = _problem(found) if isinstance(found, Found) else found.reason
+        reason = _problem(found) if isinstance(found, SourceEntry) else found.reason
         if reason is Reason.EXCLUDED:
             excluded += 1
         elif found is UNFINISHED:
@@ -50,9 +50,9 @@ def would_send(paths: Sequence[str], links: Links, selection: Selection, termina
         elif reason is not None:
             problems += 1
             if problems <= limits.PROBLEM_LINES:
-                path = escape(found.inner_path) if isinstance(found, Found) else found.path
+                path = escape(found.inner_path) if isinstance(found, SourceEntry) else found.path
                 terminal.error(f"Cannot be sent: {path} {SENTENCES[reason]}")
-        elif isinstance(found, Found):
+        elif isinstance(found, SourceEntry):
             counts[found.entry.kind] += 1
             size += found.entry.size
             terminal.result(_line(found))
@@ -72,7 +72,7 @@ def would_send(paths: Sequence[str], links: Links, selection: Selection, termina
     return 0
 
 
-def _problem(found: Found) -> Reason | None:
+def _problem(found: SourceEntry) -> Reason | None:
     """Return why something that was found cannot be read, as far as opening it tells."""
     if found.entry.kind is not Kind.FILE:
         return None
@@ -83,7 +83,7 @@ def _problem(found: Found) -> Reason | None:
         return failure.reason
 
 
-def _line(found: Found) -> str:
+def _line(found: SourceEntry) -> str:
     path = escape(found.inner_path)
     match found.entry.kind:
         case Kind.DIRECTORY:
@@ -105,9 +105,9 @@ class WouldReceive:
         self._conflict = conflict
         self._max_size = max_size
         self._max_files = max_files
-        self._outlook: Outlook | None = None
+        self._outlook: TransferPreview | None = None
 
-    async def __call__(self, outlook: Outlook) -> bool:
+    async def __call__(self, outlook: TransferPreview) -> bool:
         """Show it; the answer is no."""
         for line in described(outlook, self._conflict):
             self._terminal.result(line)

@@ -95,18 +95,18 @@ def _open(states: States, given: str) -> State:
 
 def _remove_parts(state: State, terminal: Terminal) -> None:
     from p2p_copy.files.target.cleanup import remove_beside
-    from p2p_copy.peer.reconnect import Memory
+    from p2p_copy.peer.reconnect import Resumption
 
-    memory = Memory(state, 0)
+    memory = Resumption(state, 0)
     if receipt := saved_transfers.receipt_path(None, state.facts):
         remove_beside(receipt, memory.receipt_tag)
     if saved_transfers.OUT not in state.facts:
         return
-    from p2p_copy.files.target.target import Kept, Target
+    from p2p_copy.files.target.target import ResumeIndex, Target
     from p2p_copy.options import Conflict
 
     try:
-        kept = Kept(state.journal, tag=memory.tag)
+        kept = ResumeIndex(state.journal, tag=memory.tag)
         target = Target(state.facts[saved_transfers.OUT], conflict=Conflict.REFUSE, kept=kept)
         target.remove_traces()
         target.close()

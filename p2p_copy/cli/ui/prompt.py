@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.cli.ui.progress import Progress
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.observer import Outlook
+    from p2p_copy.observer import TransferPreview
 
 _QUESTION: Final = "Receive this? [y/N] "
 
@@ -42,7 +42,7 @@ class Question:
         self._reading = Lock()
         self._typed: str | None = None
 
-    async def __call__(self, outlook: Outlook) -> bool:
+    async def __call__(self, outlook: TransferPreview) -> bool:
         """Return whether the answer is yes."""
         for line in described(outlook, self._conflict):
             self._terminal.error(line)
@@ -59,7 +59,7 @@ class Question:
                 self._typed = sys.stdin.readline()
 
 
-def described(outlook: Outlook, conflict: Conflict) -> Iterator[str]:
+def described(outlook: TransferPreview, conflict: Conflict) -> Iterator[str]:
     """Yield what is known of a transfer before it begins, line by line."""
     least = "" if outlook.counted else "at least "
     more = "" if outlook.counted else " The sender still counts."

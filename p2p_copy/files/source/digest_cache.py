@@ -11,31 +11,33 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.files.state.journal import Begun, Done, key_of
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source.found import Found
+    from p2p_copy.files.source.found import SourceEntry
     from p2p_copy.files.state.journal import Journal
 
 _IDENTITY: Final = struct.Struct(">QQQq")
 
 
-class Sent:
+class DigestCache:
     """A journal as a sender uses it."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._waiting: list[tuple[Found, bytes]] = []  # most transfers are done before anybody wants it noted
+        self._waiting: list[
+            tuple[SourceEntry, bytes]
+        ] = []  # most transfers are done before anybody wants it noted
 
-    def digest(self, found: Found) -> bytes | None:
+    def digest(self, found: SourceEntry) -> bytes | None:
         """Return the digest of a file that was read whole, if that is known."""
         self.note()
         done = self._journal.done(_key(found))
         return done.digest if done is not None and done.identity == _identity(found) else None
 
-    def leaves(self, found: Found) -> bytes:
+    def leaves(self, found: SourceEntry) -> bytes:
         """Return the digests of the segments that were read of a file so far, joined."""
         begun = self._journal.begun(_key(found))
         return begun.leaves if begun is not None and begun.identity == _identity(found) else b""
 
-    def whole(self, found: Found, digest: bytes) -> None:
+    def whole(self, found: SourceEntry, digest: bytes) -> None:
         """Remember the digest of a file."""
         self._waiting.append((found, digest))
 
@@ -45,11 +47,11 @@ class Sent:
         for found, digest in waiting:
             self._journal.set_done(_key(found), Done(_identity(found), digest, "", False))
 
-    def begin(self, found: Found, leaves: bytes) -> None:
+    def begin(self, found: SourceEntry, leaves: bytes) -> None:
         """Note that a large file is under way, and what is known of it."""
         self._journal.begin(_key(found), Begun(_identity(found), "", leaves, 0))
 
-    def add_leaves(self, found: Found, leaves: bytes) -> None:
+    def add_leaves(self, found: SourceEntry, leaves: bytes) -> None:
         """Note the digests of segments that follow those noted before."""
         self._journal.add_leaves(_key(found), leaves)
 
@@ -60,9 +62,9 @@ class Sent:
             self._journal.commit()
 
 
-def _key(found: Found) -> bytes:
+def _key(found: SourceEntry) -> bytes:
     return key_of(found.inner_path)
 
 
-def _identity(found: Found) -> bytes:
+def _identity(found: SourceEntry) -> bytes:
     return _IDENTITY.pack(*found.identity)

@@ -18,7 +18,7 @@ def identity_of(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-class Found:
+class SourceEntry:
     """Something that can be sent.
 
     Attributes:
@@ -49,7 +49,7 @@ class Found:
     )
 
     def __init__(
-        self, entry: Entry, path: str, parent: Found | None, status: os.stat_result, *, followed: bool
+        self, entry: Entry, path: str, parent: SourceEntry | None, status: os.stat_result, *, followed: bool
     ) -> None:
         self.entry = entry
         self.path = path
@@ -83,7 +83,7 @@ class FirstName:
 
     __slots__ = ("digest", "followed", "gone", "identity", "index", "path", "sent")
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: SourceEntry) -> None:
         self.index = self.sent = found.index
         self.identity = found.identity
         self.path = found.path

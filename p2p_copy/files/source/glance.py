@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2p_copy.errors import OutputNotWritable
 from p2p_copy.files import limits
 from p2p_copy.files.selection import Selection
-from p2p_copy.files.source.walk import Found, walk
+from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.protocol import limits as protocol_limits
 
 if TYPE_CHECKING:
@@ -41,12 +41,12 @@ def glance(paths: Sequence[str], links: Links, portable_names: bool, selection: 
     """Return the names at the top and a few of those in each directory there, no more than fit into a preview."""
     each = min(max(protocol_limits.MAX_PREVIEW_ENTRIES // len(paths) - 1, 0), limits.PREVIEW_INSIDE)
     names = shown = looked = 0
-    top: Found | None = None
+    top: SourceEntry | None = None
     entries: list[Entry] = []
     shallow = _Shallow(*selection.patterns)
     for found in walk(paths, links=links, portable_names=portable_names, selection=shallow):
         looked += 1
-        if isinstance(found, Found):
+        if isinstance(found, SourceEntry):
             found.pruned = found.parent is not None
             if found.parent is None:
                 top, shown, looked = found, 0, 0

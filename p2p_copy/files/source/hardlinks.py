@@ -19,7 +19,7 @@ from p2p_copy.protocol import limits
 from p2p_copy.protocol.messages import Extra, Kind
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source.found import Found
+    from p2p_copy.files.source.found import SourceEntry
     from p2p_copy.protocol.messages import Entry
 
 
@@ -30,7 +30,7 @@ class FirstNames:
         self._by_inode: dict[tuple[int, int], FirstName] = {}
         self._by_sent: dict[int, FirstName] = {}
 
-    def name(self, found: Found) -> None:
+    def name(self, found: SourceEntry) -> None:
         """Let the entry of a file that has its number say whether it is a first name or another one."""
         if found.names < 2 or found.entry.kind is not Kind.FILE:
             return
@@ -44,14 +44,14 @@ class FirstNames:
             found.first = first
             found.entry = _with(found.entry, named_again=True)
 
-    def sent_before(self, found: Found) -> bytes | None:
+    def sent_before(self, found: SourceEntry) -> bytes | None:
         """Return the digest of a file whose contents the receiver has under another name; None if it has not."""
         first = found.first
         if first is None or first.sent == found.index or first.gone or first.digest is None:
             return None
         return first.digest if _is_one(first, found) else None
 
-    def sent(self, found: Found, digest: bytes | None) -> None:
+    def sent(self, found: SourceEntry, digest: bytes | None) -> None:
         """Remember the digest of what was sent with its contents; None if it was not sent whole."""
         first = found.first
         if first is None or (digest is None and first.sent != found.index):
@@ -74,7 +74,7 @@ class FirstNames:
             first.gone = True
 
 
-def _is_one(first: FirstName, found: Found) -> bool:
+def _is_one(first: FirstName, found: SourceEntry) -> bool:
     """Return whether two names lead to one file, which is as it was when it was sent."""
     try:
         fd = os.open(first.path, OPEN if first.followed else OPEN_NO_LINK)  # so it keeps its number

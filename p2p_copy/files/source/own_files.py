@@ -19,12 +19,12 @@ from p2p_copy.protocol.names import is_unfinished
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p_copy.files.source.found import Found
+    from p2p_copy.files.source.found import SourceEntry
 
-__all__ = ["NOTHING_OWN", "Own", "is_unfinished"]
+__all__ = ["NOTHING_OWN", "OwnFiles", "is_unfinished"]
 
 
-class Own(NamedTuple):
+class OwnFiles(NamedTuple):
     """Where to look for it: directories with states, and the name of the marker, empty if there is none."""
 
     state_directories: tuple[str, ...] = ()
@@ -43,11 +43,11 @@ class Own(NamedTuple):
             here.close()
 
 
-NOTHING_OWN = Own()
+NOTHING_OWN = OwnFiles()
 
 
 class OwnHere:
-    """What is known of it during one walk; made by `Own.looked_up`."""
+    """What is known of it during one walk; made by `OwnFiles.looked_up`."""
 
     def __init__(self, marker: str) -> None:
         self._marker = marker
@@ -63,7 +63,7 @@ class OwnHere:
             status = os.stat(path)
         self._states.add((status.st_dev, status.st_ino))
 
-    def has_states(self, directory: Found) -> bool:
+    def has_states(self, directory: SourceEntry) -> bool:
         """Return whether states lie in a directory."""
         return directory.identity[:2] in self._states
 

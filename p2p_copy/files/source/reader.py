@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from p2p_copy.files.source.found import Found
+    from p2p_copy.files.source.found import SourceEntry
 
 
 OPEN: Final = (
@@ -74,7 +74,7 @@ def reason_of(error: OSError | ValueError) -> Reason:
     return _REASONS.get(error.errno or 0, Reason.UNREADABLE)
 
 
-def open_itself(found: Found) -> int:
+def open_itself(found: SourceEntry) -> int:
     """Open a file or directory that the walk has found, to ask what it is like.
 
     Raises:
@@ -92,7 +92,7 @@ def open_itself(found: Found) -> int:
     return fd
 
 
-def open_source(found: Found) -> SourceFile:
+def open_source(found: SourceEntry) -> SourceFile:
     """Open a file that the walk has found; use it as a context manager.
 
     Raises:
@@ -117,7 +117,7 @@ def open_source(found: Found) -> SourceFile:
     return source
 
 
-def read_whole(found: Found) -> bytes:
+def read_whole(found: SourceEntry) -> bytes:
     """Return all of a small file that the walk has found, with few system calls, and few calls between them.
 
     Raises:
@@ -144,7 +144,7 @@ def read_whole(found: Found) -> bytes:
     return data
 
 
-def _is_as_found(found: Found, status: os.stat_result) -> bool:
+def _is_as_found(found: SourceEntry, status: os.stat_result) -> bool:
     """Return whether size and time of an open file are what the walk has seen."""
     return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == found.identity[2:]
 
@@ -181,7 +181,7 @@ class SourceFile:
 
     __slots__ = ("_fd", "_found", "_has_holes", "_size")
 
-    def __init__(self, fd: int, found: Found) -> None:
+    def __init__(self, fd: int, found: SourceEntry) -> None:
         self._fd = fd
         self._has_holes = False
         self._found = found

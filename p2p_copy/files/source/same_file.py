@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.errors import exhausted
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source.found import Found
+    from p2p_copy.files.source.found import SourceEntry
 
 _RELATIVE: Final = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 """Whether names can be looked up relative to open directories; Windows has paths only."""
@@ -29,7 +29,7 @@ _DIRECTORY: Final = (
 )
 
 
-def is_same(found: Found, opened: os.stat_result) -> bool:
+def is_same(found: SourceEntry, opened: os.stat_result) -> bool:
     """Return whether something that is open, of which the system says this, lies where the walk has found it.
 
     Of a file, size and time are the caller's to compare.
@@ -48,7 +48,7 @@ def is_same(found: Found, opened: os.stat_result) -> bool:
         return False
 
 
-def _look_up(found: Found) -> os.stat_result:
+def _look_up(found: SourceEntry) -> os.stat_result:
     """Return what lies by now where the walk has found something.
 
     Raises:

@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.files.directory import is_link
 from p2p_copy.files.selection import EVERYTHING, Selection
-from p2p_copy.files.source.found import Found, identity_of
-from p2p_copy.files.source.own_files import NOTHING_OWN, Own, OwnHere, is_unfinished
+from p2p_copy.files.source.found import SourceEntry, identity_of
+from p2p_copy.files.source.own_files import NOTHING_OWN, OwnFiles, OwnHere, is_unfinished
 from p2p_copy.files.source.reader import OPEN, SourceFailed, SourceFile, open_source, read_whole, reason_of
 from p2p_copy.files.source.same_file import is_same
 from p2p_copy.files.state.store import is_state_file
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "UNFINISHED",
-    "Found",
+    "SourceEntry",
     "SourceFailed",
     "SourceFile",
     "open_source",
@@ -70,8 +70,8 @@ def walk(
     links: Links,
     portable_names: bool,
     selection: Selection = EVERYTHING,
-    own: Own = NOTHING_OWN,
-) -> Generator[Found | Omitted, None, None]:
+    own: OwnFiles = NOTHING_OWN,
+) -> Generator[SourceEntry | Omitted, None, None]:
     """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
 
     What is named is known by its last component, a link by its own name; "." and ".." by the directory's real
@@ -81,7 +81,7 @@ def walk(
         tree = _Walk(links, selection, own_here, portable=portable_names)
         for path in paths:
             found = tree.named(path)
-            if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
+            if isinstance(found, SourceEntry) and found.entry.kind is Kind.DIRECTORY:
                 yield from tree.directory(found, found.entry.name)
             else:
                 yield found
@@ -99,7 +99,7 @@ class _Place:
 
     __slots__ = ("directory", "path", "relative", "room", "seen")
 
-    def __init__(self, directory: Found, relative: str, seen: SeenNames) -> None:
+    def __init__(self, directory: SourceEntry, relative: str, seen: SeenNames) -> None:
         self.directory = directory
         self.seen = seen
         self.path = os.path.join(directory.path, "")
@@ -119,7 +119,7 @@ class _Walk:
         self._top_names = SeenNames(self._key)
         self._open_names = 0  # at the top, and in the directories that are being listed
 
-    def named(self, path: str) -> Found | Omitted:
+    def named(self, path: str) -> SourceEntry | Omitted:
         """Look at one path as the user gave it."""
         name = ""
         try:
@@ -145,9 +145,9 @@ class _Walk:
         if self._open_names == limits.MAX_OPEN_NAMES:
             return _omitted(name, Reason.TOO_MUCH, status)
         self._open_names += 1
-        return Found(entry, path, None, status, followed=True)
+        return SourceEntry(entry, path, None, status, followed=True)
 
-    def directory(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
+    def directory(self, directory: SourceEntry, relative: str) -> Iterator[SourceEntry | Omitted]:
         """Yield a directory and all that lies in it, or nothing if it is wanted only for what is not there.
 
         `relative` is its path for messages.
@@ -156,14 +156,14 @@ class _Walk:
         if not waits:
             yield directory
         for found in self._inside(directory, relative):
-            if waits and isinstance(found, Found):
+            if waits and isinstance(found, SourceEntry):
                 waits = False
                 yield directory
                 if _is_pruned(directory):
                     return
             yield found
 
-    def _inside(self, directory: Found, relative: str) -> Iterator[Found | Omitted]:
+    def _inside(self, directory: SourceEntry, relative: str) -> Iterator[SourceEntry | Omitted]:
         if _is_pruned(directory):
             return
         place = _Place(directory, relative, SeenNames(self._key))
@@ -175,7 +175,7 @@ class _Walk:
                     if states and is_state_file(listed.name):
                         continue
                     found = self._look(listed, place)
-                    if isinstance(found, Found) and found.entry.kind is Kind.DIRECTORY:
+                    if isinstance(found, SourceEntry) and found.entry.kind is Kind.DIRECTORY:
                         yield from self.directory(found, place.relative + found.entry.name)
                     elif found is not None:
                         yield found
@@ -188,7 +188,7 @@ class _Walk:
         finally:
             self._open_names = above
 
-    def _look(self, listed: os.DirEntry[str], place: _Place) -> Found | Omitted | None:
+    def _look(self, listed: os.DirEntry[str], place: _Place) -> SourceEntry | Omitted | None:
         """Decide about one name in a directory; None leaves it out silently."""
         name = listed.name
         if is_unfinished(name):
@@ -225,7 +225,7 @@ class _Walk:
         if self._open_names == limits.MAX_OPEN_NAMES:
             return _omitted(place.relative + name, Reason.TOO_MUCH, status)
         self._open_names += 1
-        return Found(entry, path, place.directory, status, followed=followed)
+        return SourceEntry(entry, path, place.directory, status, followed=followed)
 
     def _is_excluded(self, path: str, status: os.stat_result | None) -> bool:
         """Return whether the user's patterns leave something out, of which this is known."""
@@ -240,7 +240,7 @@ class _Walk:
         return names.collision_key(name, portable=self._portable)
 
     def _entry(
-        self, name: str, directory: Found | None, status: os.stat_result, target: str = ""
+        self, name: str, directory: SourceEntry | None, status: os.stat_result, target: str = ""
     ) -> Entry | Reason:
         """Return the manifest's words, or why there are none."""
         kind = Kind.LINK if target else _KINDS.get(stat.S_IFMT(status.st_mode))
@@ -275,7 +275,7 @@ def own_name(path: str) -> str:
 
 
 @contextmanager
-def _listing(directory: Found) -> Iterator[Iterator[os.DirEntry[str]]]:
+def _listing(directory: SourceEntry) -> Iterator[Iterator[os.DirEntry[str]]]:
     """Read a directory's names as they are asked for.
 
     Raises:
@@ -299,7 +299,7 @@ def _listing(directory: Found) -> Iterator[Iterator[os.DirEntry[str]]]:
         os.close(fd)  # only now: the entries look at their files relative to it
 
 
-def _is_pruned(directory: Found | None) -> bool:
+def _is_pruned(directory: SourceEntry | None) -> bool:
     while directory is not None:
         if directory.pruned:
             return True
@@ -307,7 +307,7 @@ def _is_pruned(directory: Found | None) -> bool:
     return False
 
 
-def _lies_in_itself(status: os.stat_result, above: Found | None) -> bool:
+def _lies_in_itself(status: os.stat_result, above: SourceEntry | None) -> bool:
     """Return whether a directory is one of those that lead to it: by a link, or by a mount."""
     here = (status.st_dev, status.st_ino)
     while above is not None:

@@ -12,10 +12,10 @@ from p2p_copy.files.target.part import has_tag
 from p2p_copy.protocol import limits
 
 if TYPE_CHECKING:
-    from p2p_copy.files.target.resume import Kept
+    from p2p_copy.files.target.resume import ResumeIndex
 
 
-def sweep(directory: Directory, kept: Kept) -> None:
+def sweep(directory: Directory, kept: ResumeIndex) -> None:
     """Remove what a process of this transfer was writing into a directory when it was killed, but for parts."""
     if not kept.restarted:
         return
@@ -26,7 +26,7 @@ def sweep(directory: Directory, kept: Kept) -> None:
                 directory.unlink(name)
 
 
-def remove_orphans(top: Directory, kept: Kept) -> None:
+def remove_orphans(top: Directory, kept: ResumeIndex) -> None:
     """Remove the parts of files that the sender does not name any more, and forget them."""
     for path in kept.orphans():
         *way, name = path.split("/")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy.errors import NoSpace, PipeFailed
 from p2p_copy.files import limits
-from p2p_copy.files.source.walk import Found, SourceFailed, open_source, walk
+from p2p_copy.files.source.walk import SourceEntry, SourceFailed, open_source, walk
 from p2p_copy.files.target.errors import Refused
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.manifest import Item
@@ -42,7 +42,7 @@ class OneFile:
         self, paths: Sequence[str], *, links: Links, selection: Selection, portable_names: bool
     ) -> None:
         found = next(walk(paths, links=links, portable_names=portable_names, selection=selection), None)
-        if len(paths) != 1 or not isinstance(found, Found) or found.entry.kind is not Kind.FILE:
+        if len(paths) != 1 or not isinstance(found, SourceEntry) or found.entry.kind is not Kind.FILE:
             raise PipeFailed(
                 f"The receiver writes to its standard output. That {_ONE_FILE}",
                 f"standard output {_ONE_FILE}",

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from p2p_copy.files.directory import Directory
-    from p2p_copy.files.target.resume import Kept
+    from p2p_copy.files.target.resume import ResumeIndex
     from p2p_copy.options import Conflict
     from p2p_copy.protocol.manifest import Item
 
@@ -57,7 +57,7 @@ def are_possible(directory: Directory, tag: str) -> bool:
 class FurtherNames:
     """The files of one transfer that may get further names."""
 
-    def __init__(self, top: Directory, opened: Mapping[int, Directory], kept: Kept) -> None:
+    def __init__(self, top: Directory, opened: Mapping[int, Directory], kept: ResumeIndex) -> None:
         """Find directories below `top`, and those that are open in `opened`, by number; tell `kept` what was made."""
         self._top = top
         self._opened = opened

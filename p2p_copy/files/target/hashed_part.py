@@ -9,7 +9,7 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest
 
 if TYPE_CHECKING:
-    from p2p_copy.files.target.target import Holding, Target
+    from p2p_copy.files.target.target import PartialFile, Target
     from p2p_copy.protocol.manifest import Item
 
 
@@ -19,7 +19,7 @@ class Arriving:
     It begins behind what is held of it, if that is given. It belongs to one entry, and so does all that it does.
     """
 
-    def __init__(self, target: Target, item: Item, holding: Holding | None) -> None:
+    def __init__(self, target: Target, item: Item, holding: PartialFile | None) -> None:
         self._target = target
         self._item = item
         self._digest = FileDigest(item.entry.size, holding.leaves if holding else b"")

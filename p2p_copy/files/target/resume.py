@@ -58,7 +58,7 @@ _COARSE_NS: Final = 2 * 10**9
 """What the times of some file systems are rounded to."""
 
 
-class Holding(NamedTuple):
+class PartialFile(NamedTuple):
     """The beginning of a file, or all of it, that need not come again.
 
     Attributes:
@@ -77,7 +77,7 @@ class Holding(NamedTuple):
     name: str = ""
 
 
-class Kept:
+class ResumeIndex:
     """Looks up and notes what we have made.
 
     With `reverify`, digests are those of the disk and not of the journal.
@@ -113,7 +113,7 @@ class Kept:
 
     # Looking up
 
-    def holding(self, item: Item, directory: Directory) -> Holding | None:
+    def holding(self, item: Item, directory: Directory) -> PartialFile | None:
         """Return what is held of a file that the sender names now."""
         if self.fresh:
             return None
@@ -125,7 +125,7 @@ class Kept:
                 item, done, directory, name
             )
             if same and done.digest and self._is_sure(key, done, directory, name):
-                return Holding(item.entry.size, done.digest, name=name)
+                return PartialFile(item.entry.size, done.digest, name=name)
             return None
         begun = self._journal.begun(key)
         if begun is None or begun.identity != _said(item.entry):
@@ -134,7 +134,7 @@ class Kept:
         if not leaves:
             return None
         size = len(leaves) // protocol_limits.DIGEST * protocol_limits.SEGMENT
-        return Holding(size, prefix_digest(leaves), leaves, _last(begun.part))
+        return PartialFile(size, prefix_digest(leaves), leaves, _last(begun.part))
 
     def own_name(self, item: Item, directory: Directory) -> str:
         """Return the name under which an earlier link has put this entry, if it is there and nobody has changed it.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p2p_copy.files.directory import Directory
-    from p2p_copy.files.target.resume import Kept
+    from p2p_copy.files.target.resume import ResumeIndex
     from p2p_copy.protocol.manifest import Item
 
 _NO_LINKS: Final = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
@@ -34,7 +34,7 @@ def put(
     item: Item,
     directory: Directory,
     conflict: Conflict,
-    kept: Kept,
+    kept: ResumeIndex,
     was_left: Callable[[Item, Directory], bool],
 ) -> None:
     """Create a symbolic link in a directory, and tell `kept`; `conflict` says what is done if its name is taken.
@@ -72,7 +72,7 @@ def put(
         fail(error)
 
 
-def _place(item: Item, directory: Directory, conflict: Conflict, kept: Kept) -> str:
+def _place(item: Item, directory: Directory, conflict: Conflict, kept: ResumeIndex) -> str:
     """Create the link under a name that the policy offers; return that."""
     entry = item.entry
 

@@ -6,7 +6,8 @@ Rules
 2. A file gets its name when it is complete (`part`), and nothing is replaced unless asked (`conflicts`).
 3. A directory is for its owner alone until all in it is complete.
 4. A problem of one entry is `Refused`, and the transfer goes on. A problem of the disk is fatal (`failures`).
-5. What an earlier link of the same transfer brought is `Kept`, and so is the part under way when this one ends early.
+5. What an earlier link of the same transfer brought is `ResumeIndex`, and so is the part under way when this one ends
+   early.
 
 Not for several threads at once.
 """
@@ -27,7 +28,7 @@ from p2p_copy.files.target.errors import Refused, fail, fail_for_good
 from p2p_copy.files.target.part import Part, put_new, temporary_name, write_new
 from p2p_copy.files.target.permissions import ALL
 from p2p_copy.files.target.probe import open_output
-from p2p_copy.files.target.resume import Holding, Kept
+from p2p_copy.files.target.resume import PartialFile, ResumeIndex
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import Preserved, Reason
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.directory import Directory
     from p2p_copy.protocol.manifest import Item
 
-__all__ = ["Holding", "Kept", "Part", "Refused", "Target"]
+__all__ = ["Part", "PartialFile", "Refused", "ResumeIndex", "Target"]
 
 
 class _Unnamed(NamedTuple):
@@ -72,9 +73,11 @@ class Target:
 
     """
 
-    def __init__(self, out: str, *, conflict: Conflict, kept: Kept | None = None, allowed: int = ALL) -> None:
+    def __init__(
+        self, out: str, *, conflict: Conflict, kept: ResumeIndex | None = None, allowed: int = ALL
+    ) -> None:
         self._conflict = conflict
-        self.kept = kept or Kept(Journal(None))
+        self.kept = kept or ResumeIndex(Journal(None))
         self._top, self.kept.ahead = open_output(out, self.kept.tag, allowed)
         self._directories: dict[int, Directory] = {}
         self._names = hardlinks.FurtherNames(self._top, self._directories, self.kept)
@@ -235,7 +238,7 @@ class Target:
         if not own:
             self._check(item, directory)
 
-    def holding(self, item: Item) -> Holding | None:
+    def holding(self, item: Item) -> PartialFile | None:
         """Return what an earlier link has brought of a file; None if that is nothing, or none of it is left.
 
         Raises:
@@ -249,7 +252,7 @@ class Target:
         except (OSError, ValueError) as error:
             fail(error)
 
-    def begin_file(self, item: Item, holding: Holding | None = None) -> Part:
+    def begin_file(self, item: Item, holding: PartialFile | None = None) -> Part:
         """Make room for a file, or go on behind what is held of it.
 
         The caller writes all of it, then publishes or discards it.
@@ -262,7 +265,7 @@ class Target:
         part = self._parts[item] = self._open(item, holding)
         return part
 
-    def _open(self, item: Item, holding: Holding | None = None) -> Part:
+    def _open(self, item: Item, holding: PartialFile | None = None) -> Part:
         directory = self._parent(item)
         policy = self._check(item, directory)
         try:
@@ -329,7 +332,7 @@ class Target:
         note(there, name=item.name)
         self._names.note(item, there)
 
-    def take_held(self, item: Item, holding: Holding) -> None:
+    def take_held(self, item: Item, holding: PartialFile) -> None:
         """Let a file that is held be complete as it is, with the mode that this process gives it."""
         item.name = holding.name
         directory = self._parent(item)

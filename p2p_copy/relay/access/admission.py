@@ -21,7 +21,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.token_bucket import Bucket
+from p2p_copy.relay.access.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +59,7 @@ def sources_of(address: str | None, key: bytes) -> Sources:
     )
 
 
-class Over(Enum):
+class LimitHit(Enum):
     """A limit that a newcomer met."""
 
     TOTAL = "connections in all"
@@ -97,20 +97,20 @@ class _Record:
         self.arrivals = _per_minute(config.arrivals_per_minute * multiple, now)
         self.joins = _per_minute(config.joins_per_minute * multiple, now)
 
-    def over(self, config: RelayConfig, now: float) -> Over | None:
+    def over(self, config: RelayConfig, now: float) -> LimitHit | None:
         """Say which limit one more connection would be over."""
         found = None
         if config.max_per_source and self.places >= config.max_per_source * self.multiple:
-            found = Over.PER_SOURCE
+            found = LimitHit.PER_SOURCE
         elif config.max_pending_per_source and self.pending >= config.max_pending_per_source * self.multiple:
-            found = Over.PENDING_PER_SOURCE
+            found = LimitHit.PENDING_PER_SOURCE
         elif config.arrivals_per_minute and self.arrivals.seconds_until(1, now) > 0:
-            found = Over.ARRIVALS
-        return Over.NETWORK if found and self.multiple > 1 else found
+            found = LimitHit.ARRIVALS
+        return LimitHit.NETWORK if found and self.multiple > 1 else found
 
 
-def _per_minute(count: int, now: float) -> Bucket:
-    return Bucket(count / _MINUTE, count, now)
+def _per_minute(count: int, now: float) -> TokenBucket:
+    return TokenBucket(count / _MINUTE, count, now)
 
 
 class Admission:
@@ -148,14 +148,14 @@ class Admission:
         """Whether as many clients as may be served have settled."""
         return self.places - self.pending >= self.config.max_connections
 
-    def arrive(self, sources: Sources, now: float, put_out: Callable[[Guest], None]) -> Guest | Over:
+    def arrive(self, sources: Sources, now: float, put_out: Callable[[Guest], None]) -> Guest | LimitHit:
         """Give a connection a place, or say what it is too many of. `put_out` ends the one that has to go for it."""
         over = self._over(sources, now)
         if over is not None:
             return over
         while self.places >= self.most or self.pending >= self.config.max_pending:
             if not self._pending:
-                return Over.TOTAL
+                return LimitHit.TOTAL
             goes = self._first_to_go()
             self.leave(goes, now)
             put_out(goes)
@@ -165,7 +165,7 @@ class Admission:
         self._move(guest, sources, now)
         return guest
 
-    def name(self, guest: Guest, sources: Sources, now: float) -> Over | None:
+    def name(self, guest: Guest, sources: Sources, now: float) -> LimitHit | None:
         """Note, for a pending place, whose it is, after a proxy has told. There may be none."""
         if sources == guest.sources or guest.gone:
             return None
@@ -208,7 +208,7 @@ class Admission:
         self._move(guest, (), now)
         guest.gone = True
 
-    def _over(self, sources: Sources, now: float) -> Over | None:
+    def _over(self, sources: Sources, now: float) -> LimitHit | None:
         """Say which limit one more connection would be over; those of the smallest source are asked first."""
         for source, _ in sources:
             record = self._present.get(source) or self._absent.get(source)

@@ -24,13 +24,13 @@ from p2p_copy.errors import CannotListen
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Refusal, Refused, Welcome
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.admission import Admission, Guest, Over, Sources, sources_of
+from p2p_copy.relay.access.admission import Admission, Guest, LimitHit, Sources, sources_of
 from p2p_copy.relay.access.descriptors import connections_allowed
 from p2p_copy.relay.access.proxies import ProxyHeaderBroken, Trust, peer_address, read_proxy_header
 from p2p_copy.relay.access.rates import Flow, Rates
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.access.tokens import Tokens
-from p2p_copy.relay.entry.deadline import Arrivals
+from p2p_copy.relay.entry.deadline import ArrivalDeadlines
 from p2p_copy.relay.file_thread import note_hang
 from p2p_copy.relay.log import abuse, events
 from p2p_copy.relay.log.abuse import Abuse
@@ -62,7 +62,7 @@ class Visitor:
     listens: bool = False
 
 
-class Door:
+class Gatekeeper:
     """The way into one relay.
 
     Attributes:
@@ -81,7 +81,7 @@ class Door:
 
         """
         self.admission = Admission(config, connections_allowed())
-        self.arrivals = Arrivals()
+        self.arrivals = ArrivalDeadlines()
         self.tokens = Tokens(os.fspath(config.tokens_file)) if config.tokens_file else None
         self._config = config
         self._trust = Trust(config.trusted_proxies)
@@ -118,7 +118,7 @@ class Door:
         # A proxy is many users: only what it tells of them makes a source.
         sources = () if trusted else self._sources(address)
         guest = self.admission.arrive(sources, trio.current_time(), self.arrivals.put_out)
-        if isinstance(guest, Over):
+        if isinstance(guest, LimitHit):
             _note(guest)
             return None
         throttle = Throttle(self._newcomers, self._config.frames_per_second)
@@ -223,8 +223,8 @@ class Door:
         return sources_of(address, self._key)
 
 
-def _note(over: Over) -> None:
-    if over is Over.NETWORK:
+def _note(over: LimitHit) -> None:
+    if over is LimitHit.NETWORK:
         abuse.note(Abuse.NETWORK_FULL)
     events.TURNED_AWAY.log(what=over.value)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.token_bucket import Bucket
+from p2p_copy.relay.access.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,12 +46,12 @@ class _Ticket:
         return (self.tag, self.number) < (other.tag, other.number)
 
 
-class Gate:
+class FairQueue:
     """Bytes per second for everybody who passes, in lanes that share them."""
 
     def __init__(self, rate: float) -> None:
         """Open a gate for `rate` bytes per second."""
-        self.bucket = Bucket(rate, rate * limits.RATE_BURST, -math.inf)
+        self.bucket = TokenBucket(rate, rate * limits.RATE_BURST, -math.inf)
         self._queue: list[_Ticket] = []
         self._tickets = 0
         self._tag = 0.0  # of the last one who passed
@@ -66,7 +66,7 @@ class Gate:
         self.bucket.level(trio.current_time())
         self.bucket.rate, self.bucket.capacity = rate, rate * limits.RATE_BURST
 
-    async def pay(self, lane: Lane, size: int) -> None:
+    async def pay(self, lane: FlowLane, size: int) -> None:
         """Wait for one's turn and for the bucket to have something, then take `size` bytes of it."""
         self._tickets += 1
         ticket = _Ticket(max(self._tag, lane.tag), self._tickets)
@@ -95,12 +95,12 @@ class Gate:
                 await ticket.wake.wait()
 
 
-class Lane:
+class FlowLane:
     """One pairing's way through one gate."""
 
     __slots__ = ("gate", "tag")
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: FairQueue) -> None:
         """Begin behind nobody and before nobody."""
         self.gate = gate
         self.tag = 0.0
@@ -109,9 +109,9 @@ class Lane:
 class Flow:
     """What one pairing owes: bytes at gates, and bytes of quotas."""
 
-    def __init__(self, gates: Iterable[Gate] = (), accounts: Iterable[Account] = ()) -> None:
+    def __init__(self, gates: Iterable[FairQueue] = (), accounts: Iterable[Account] = ()) -> None:
         """Pass through all of `gates`, at the cost of all of `accounts`."""
-        self._lanes = tuple(Lane(gate) for gate in gates)
+        self._lanes = tuple(FlowLane(gate) for gate in gates)
         self._accounts = tuple(accounts)
         self._owed = 0
 
@@ -144,8 +144,8 @@ class Rates:
         """Open the gates that the configuration wants."""
         self._rate = config.rate
         self._rate_per_source = config.rate_per_source
-        self._total = Gate(config.rate_total) if config.rate_total else None
-        self._sources: dict[Source, Gate] = {}
+        self._total = FairQueue(config.rate_total) if config.rate_total else None
+        self._sources: dict[Source, FairQueue] = {}
         self._pruned = -math.inf
 
     def change(self, config: RelayConfig) -> None:
@@ -159,7 +159,7 @@ class Rates:
         if not config.rate_total:
             self._total = None
         elif self._total is None:
-            self._total = Gate(config.rate_total)
+            self._total = FairQueue(config.rate_total)
         else:
             self._total.change(config.rate_total)
 
@@ -176,7 +176,7 @@ class Rates:
     def flow(self, sources: Iterable[Source | None], accounts: Iterable[Account | None]) -> Flow:
         """Return the flow of a pairing between these; whoever is there twice pays once."""
         payers = list(dict.fromkeys(account for account in accounts if account is not None))
-        gates = [Gate(self._rate)] if self._rate else []
+        gates = [FairQueue(self._rate)] if self._rate else []
         gates += [account.gate for account in payers if account.gate is not None]
         if self._rate_per_source:
             named = dict.fromkeys(source for source in sources if source is not None)
@@ -185,7 +185,7 @@ class Rates:
             gates.append(self._total)
         return Flow(gates, payers) if gates or payers else UNLIMITED
 
-    def _of_source(self, source: Source, rate: float) -> Gate:
+    def _of_source(self, source: Source, rate: float) -> FairQueue:
         """Return the gate of a source. It outlives a pairing: a new connection pays no debts otherwise."""
         now = trio.current_time()
         if now - self._pruned > limits.RATE_BURST:
@@ -193,4 +193,4 @@ class Rates:
             for other, gate in list(self._sources.items()):
                 if gate.bucket.level(now) >= gate.bucket.capacity:
                     del self._sources[other]  # a new one is just the same
-        return self._sources.setdefault(source, Gate(rate))
+        return self._sources.setdefault(source, FairQueue(rate))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.token_bucket import Bucket
+from p2p_copy.relay.access.token_bucket import TokenBucket
 from p2p_copy.transport import limits as transport_limits
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class Throttle:
         self._newcomers = newcomers
         self._frames_per_second = frames_per_second
         self._new = True
-        self._reads = Bucket(limits.EARLY_READS, limits.EARLY_READS_BURST, now)
-        self._frames = Bucket(limits.EARLY_FRAMES, limits.EARLY_FRAMES_BURST, now)
+        self._reads = TokenBucket(limits.EARLY_READS, limits.EARLY_READS_BURST, now)
+        self._frames = TokenBucket(limits.EARLY_FRAMES, limits.EARLY_FRAMES_BURST, now)
         newcomers.count += 1
 
     def limit(self, stream: TCPStream) -> None:
@@ -61,9 +61,9 @@ class Throttle:
         """Lift the limits for those who are not paired."""
         self._leave_newcomers()
         now = trio.current_time()
-        self._reads = Bucket(limits.RELAY_READS, limits.RELAY_READS * limits.FRAME_BURST, now)
+        self._reads = TokenBucket(limits.RELAY_READS, limits.RELAY_READS * limits.FRAME_BURST, now)
         rate = self._frames_per_second or 1
-        self._frames = Bucket(rate, rate * limits.FRAME_BURST, now)
+        self._frames = TokenBucket(rate, rate * limits.FRAME_BURST, now)
         if self._stream is not None:
             self._stream.most = transport_limits.RECEIVE_BUFFER
 
@@ -99,7 +99,7 @@ class Throttle:
         return min(rate, max(total / self._newcomers.count, 1 / transport_limits.KEEPALIVE_INTERVAL))
 
 
-def _spent(bucket: Bucket, amount: float) -> float:
+def _spent(bucket: TokenBucket, amount: float) -> float:
     now = trio.current_time()
     bucket.take(amount, now)
     return bucket.seconds_until(0, now)

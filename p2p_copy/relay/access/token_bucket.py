@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 
-class Bucket:
+class TokenBucket:
     """Something that refills at `rate` a second up to `capacity`, and starts full.
 
     What is taken may be more than what is there: the level then is below zero, and the next one waits for it. So

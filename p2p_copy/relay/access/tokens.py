@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from p2p_copy import pasted
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.rates import Gate
+from p2p_copy.relay.access.rates import FairQueue
 from p2p_copy.relay.file_thread import FileThread, read_regular
 from p2p_copy.units import KIB, parse_rate, parse_size
 
@@ -48,7 +48,7 @@ class Account:
         self.rate: int | None = None
         self.quota: int | None = None
         self.used = 0
-        self.gate: Gate | None = None
+        self.gate: FairQueue | None = None
 
     @property
     def left(self) -> int | None:
@@ -70,7 +70,7 @@ class Account:
         if rate is None:
             self.gate = None
         elif self.gate is None:
-            self.gate = Gate(rate)
+            self.gate = FairQueue(rate)
         elif rate != self.gate.rate:
             self.gate.change(rate)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from p2p_copy.transport.timeouts import Deadline
 
 
-class Arrivals:
+class ArrivalDeadlines:
     """The connections of one relay that have not said hello."""
 
     def __init__(self) -> None:

@@ -48,14 +48,14 @@ class _Objection:
     abuse: Abuse | None = None
 
 
-class Greeting(NamedTuple):
+class UpgradeRequest(NamedTuple):
     """A good request: its head in our own words, and what proxies say of the client's address."""
 
     head: bytes
     forwarded: tuple[str, ...]
 
 
-async def greet(stream: trio.abc.Stream) -> Greeting | None:
+async def greet(stream: trio.abc.Stream) -> UpgradeRequest | None:
     """Read a request's head. Return what matters of it if it is good, else answer it and return None.
 
     The deadline is the caller's; memory is bounded by `limits.HTTP_HEAD`.
@@ -79,7 +79,7 @@ async def greet(stream: trio.abc.Stream) -> Greeting | None:
         return None
     path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
     forwarded = tuple(value.decode() for value in _values(request, b"x-forwarded-for"))
-    return Greeting(_OURS.format(path=path, key=key).encode(), forwarded)
+    return UpgradeRequest(_OURS.format(path=path, key=key).encode(), forwarded)
 
 
 async def read_head(stream: trio.abc.Stream, parser: h11.Connection) -> h11.Request | None:

@@ -18,8 +18,8 @@ from p2p_copy.protocol.messages import Ask
 from p2p_copy.transfer.confirm import show_stream
 from p2p_copy.transfer.farewell import end_of_stream
 from p2p_copy.transfer.reasons import farewell
-from p2p_copy.transfer.stream.receiver import Pour
-from p2p_copy.transfer.stream.sender import Feed
+from p2p_copy.transfer.stream.receiver import StreamReceiver
+from p2p_copy.transfer.stream.sender import StreamSender
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from p2p_copy.files.target.target import Target
     from p2p_copy.observer import Observer
     from p2p_copy.options import Links
-    from p2p_copy.peer.channel import Bundle
-    from p2p_copy.peer.reconnect import Memory
+    from p2p_copy.peer.channel import Channel
+    from p2p_copy.peer.reconnect import Resumption
     from p2p_copy.protocol.messages import Abort, Accept, Receipt
     from p2p_copy.protocol.session import Session
 
@@ -52,7 +52,7 @@ class PipeIn:
         name: str,
         links: Links,
         selection: Selection,
-        memory: Memory,
+        memory: Resumption,
         observer: Observer,
     ) -> None:
         self._paths = paths
@@ -60,7 +60,7 @@ class PipeIn:
         self._selection = selection
         self._memory = memory
         self._observer = observer
-        self._feed: Feed | None = None
+        self._feed: StreamSender | None = None
         self._fed = trio.Event()
         self.is_asked_for = STANDARD in paths
         if self.is_asked_for:
@@ -70,14 +70,14 @@ class PipeIn:
                 )
             if refusal := names.refusal(name, portable=True):
                 raise UsageError(f"'{escape(name)}' cannot be the name of a file everywhere: {refusal}.")
-            self._begin(Feed(StandardInput(name)))
+            self._begin(StreamSender(StandardInput(name)))
 
-    def _begin(self, feed: Feed) -> Feed:
+    def _begin(self, feed: StreamSender) -> StreamSender:
         self._feed = feed
         self._fed.set()
         return feed
 
-    async def accepted(self, link: Bundle, session: Session, answer: Accept | Ask) -> Accept:
+    async def accepted(self, link: Channel, session: Session, answer: Accept | Ask) -> Accept:
         """Return how the receiver accepts the stream that was offered, once its user has been shown what there is.
 
         Raises:
@@ -110,16 +110,18 @@ class PipeIn:
             return farewell(error)
         return end_of_stream(error, self._feed.broken if self._feed is not None else None)
 
-    async def send(self, link: Bundle, session: Session, accept: Accept, file: ReceiptFile | None) -> Receipt:
+    async def send(
+        self, link: Channel, session: Session, accept: Accept, file: ReceiptFile | None
+    ) -> Receipt:
         """Send what the receiver does not have yet; return its receipt, checked.
 
         Raises:
             PipeFailed: there is more than one file to send, or the stream cannot be gone on with.
-            P2PCopyError: see `Feed.tell`.
+            P2PCopyError: see `StreamSender.tell`.
 
         """
         await self._memory.stream()
-        feed = self._feed or self._begin(Feed(self._one_file(accept)))
+        feed = self._feed or self._begin(StreamSender(self._one_file(accept)))
         receipt = await feed.tell(link, session, accept, self._observer)
         if file is not None:
             file.add(feed.entry.name, feed.entry, feed.digest, delivered=True)
@@ -159,7 +161,7 @@ class PipeOut:
     def __init__(
         self,
         out: str,
-        memory: Memory,
+        memory: Resumption,
         observer: Observer,
         selection: Selection,
         *,
@@ -173,13 +175,13 @@ class PipeOut:
             "portable_names": portable_names,
             "max_size": max_size,
         }
-        self._pour: Pour | None = None
+        self._pour: StreamReceiver | None = None
         self._poured = trio.Event()
         self.is_asked_for = out == STANDARD
         if self.is_asked_for:
-            self._begin(Pour(StandardOutput(), **self._rules))
+            self._begin(StreamReceiver(StandardOutput(), **self._rules))
 
-    def _begin(self, pour: Pour) -> Pour:
+    def _begin(self, pour: StreamReceiver) -> StreamReceiver:
         self._pour = pour
         self._poured.set()
         return pour
@@ -199,7 +201,7 @@ class PipeOut:
 
     async def take(
         self,
-        link: Bundle,
+        link: Channel,
         session: Session,
         target: Callable[[], Target],
         file: ReceiptFile | None,
@@ -215,14 +217,14 @@ class PipeOut:
             confirm: is called with size and root digest when all is here.
 
         Raises:
-            P2PCopyError: see `Pour.take`.
+            P2PCopyError: see `StreamReceiver.take`.
 
         """
         await self._memory.stream()
         pour = self._pour
         if pour is None:
             sink = GrowingFile(await trio.to_thread.run_sync(target))
-            pour = self._begin(Pour(sink, **self._rules))
+            pour = self._begin(StreamReceiver(sink, **self._rules))
 
         async def all_here() -> None:
             if file is not None:

@@ -34,7 +34,7 @@ from p2p_copy.protocol.messages import (
     WholeFile,
 )
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.farewell import anew, send_whole
+from p2p_copy.transfer.farewell import restarted_error, send_whole
 from p2p_copy.transfer.reasons import given_up
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_pipe
 from p2p_copy.transfer.stream.window import Window
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.selection import Selection
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Entry
     from p2p_copy.protocol.session import Session
 
@@ -69,7 +69,7 @@ class Sink(Protocol):
         """Throw away what is not complete."""
 
 
-class Pour:
+class StreamReceiver:
     """A stream as it comes, link after link. `max_size` bounds its bytes, and its name must be one of a `selection`.
 
     Attributes:
@@ -139,7 +139,7 @@ class Pour:
     # One link
 
     async def take(
-        self, link: Bundle, session: Session, observer: Observer, confirm: Callable[[], Awaitable[None]]
+        self, link: Channel, session: Session, observer: Observer, confirm: Callable[[], Awaitable[None]]
     ) -> bool:
         """Take what is missing, `confirm` here that all is there, and tell the sender; return whether it knows.
 
@@ -218,7 +218,7 @@ class Pour:
     def _name(self, entry: Entry) -> None:
         if self._named is not None:
             if entry != self._named:
-                raise anew("sender")
+                raise restarted_error("sender")
             return
         if entry.kind is not Kind.FILE or entry.depth or entry.size or entry.target:
             raise PeerMisbehaved("The sender names something that is no stream.")
@@ -252,7 +252,7 @@ class Pour:
         self.root = message.root
 
     async def _acknowledge(
-        self, link: Bundle, session: Session, hearing: _Hearing, observer: Observer
+        self, link: Channel, session: Session, hearing: _Hearing, observer: Observer
     ) -> None:
         """Tell the sender how much is written, and that this side is there, until all of it is."""
         said, beat = -1, 0.0
@@ -300,7 +300,7 @@ class _Hearing:
 
     """
 
-    def __init__(self, link: Bundle) -> None:
+    def __init__(self, link: Channel) -> None:
         self._link = link
         self._to_disk, self._from_link = trio.open_memory_channel[bytes | str](protocol_limits.PIPELINE)
         self._end: Exception | None = None

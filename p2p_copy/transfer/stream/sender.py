@@ -21,9 +21,9 @@ from p2p_copy.protocol import limits as protocol_limits, names
 from p2p_copy.protocol.digest import RootDigest, StreamDigest
 from p2p_copy.protocol.messages import Abort, Data, FileEnd, Finish, Held, Holds, Page, Progress, Receipt
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.chunk_size import Pace
+from p2p_copy.transfer.chunk_size import ChunkSize
 from p2p_copy.transfer.delivery import Delivery
-from p2p_copy.transfer.farewell import anew, send_whole
+from p2p_copy.transfer.farewell import restarted_error, send_whole
 from p2p_copy.transfer.reasons import given_up
 from p2p_copy.transfer.stalls import slow_way
 from p2p_copy.transfer.stream.window import Window
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Accept, Entry, Message
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.stalls import Stalls
@@ -53,7 +53,7 @@ class Source(Protocol):
         """Let go of it."""
 
 
-class Feed:
+class StreamSender:
     """A stream on its way, link after link.
 
     Attributes:
@@ -67,7 +67,7 @@ class Feed:
     def __init__(self, source: Source) -> None:
         self._source = source
         self._window = Window()
-        self._pace = Pace()
+        self._pace = ChunkSize()
         self._ended = False
         self._moved = trio.lowlevel.ParkingLot()
         self._acknowledged = 0
@@ -111,7 +111,7 @@ class Feed:
 
     # One link
 
-    async def tell(self, link: Bundle, session: Session, accept: Accept, observer: Observer) -> Receipt:
+    async def tell(self, link: Channel, session: Session, accept: Accept, observer: Observer) -> Receipt:
         """Send all that the receiver does not have; return its receipt, checked.
 
         Raises:
@@ -217,9 +217,9 @@ class Feed:
 
         """
         if held.size < self._acknowledged:
-            raise anew("receiver")
+            raise restarted_error("receiver")
         if held.size and not self._said:
-            raise anew("sender")
+            raise restarted_error("sender")
         if held.index or held.size > self._said:
             raise PeerMisbehaved("The receiver says that it has what was never sent.")
         between = self._between(held.size)
@@ -276,7 +276,7 @@ class Feed:
         return session.record()
 
     async def _listen(
-        self, link: Bundle, session: Session, delivery: Delivery, observer: Observer
+        self, link: Channel, session: Session, delivery: Delivery, observer: Observer
     ) -> Receipt:
         with delivery.patience(beats=True):  # its output may stand still for hours
             while True:

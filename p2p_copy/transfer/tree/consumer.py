@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from p2p_copy.files.selection import Selection
-    from p2p_copy.files.target.target import Holding, Target
+    from p2p_copy.files.target.target import PartialFile, Target
     from p2p_copy.protocol.manifest import Item, Manifest
     from p2p_copy.protocol.session import Session
 
 
-class Incoming:
+class TreeConsumer:
     """One transfer as it lands in `target`.
 
     `max_size` bounds the bytes of all files. `max_files` bounds everything that the sender names and that is wanted:
@@ -94,7 +94,7 @@ class Incoming:
         self._selection = selection
         linking = Preserved.HARD_LINKS in manifest.preserve  # a name may bring what the first one does not
         self.holds = linking or not target.kept.fresh or not selection.everything
-        self._held: dict[int, Holding] = {}  # by number, until the sender has decided
+        self._held: dict[int, PartialFile] = {}  # by number, until the sender has decided
         self._content = memoryview(
             bytearray(protocol_limits.MAX_RECORD_CONTENT)
         )  # of the record that is acted upon

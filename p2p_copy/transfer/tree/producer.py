@@ -15,8 +15,8 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files import attributes
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.source.hardlinks import FirstNames
-from p2p_copy.files.source.own_files import Own
-from p2p_copy.files.source.walk import UNFINISHED, Found, SourceFailed, open_source, read_whole, walk
+from p2p_copy.files.source.own_files import OwnFiles
+from p2p_copy.files.source.walk import UNFINISHED, SourceEntry, SourceFailed, open_source, read_whole, walk
 from p2p_copy.protocol import limits as protocol_limits, wire
 from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest, prefix_digest
 from p2p_copy.protocol.escape import escape
@@ -37,14 +37,14 @@ from p2p_copy.protocol.messages import (
 )
 from p2p_copy.protocol.names import is_unfinished
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.chunk_size import Pace
+from p2p_copy.transfer.chunk_size import ChunkSize
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.selection import Selection
-    from p2p_copy.files.source.digest_cache import Sent
+    from p2p_copy.files.source.digest_cache import DigestCache
     from p2p_copy.options import Links
     from p2p_copy.protocol.messages import Accept, Held, Holds
     from p2p_copy.protocol.session import Session
@@ -57,7 +57,7 @@ class Pause(Enum):
     WORK = "this side reads what it need not send"
 
 
-class Outgoing:
+class TreeProducer:
     """One transfer's records, made on demand.
 
     Where the receiver holds something of an earlier link, it answers each page, and no contents go out before that.
@@ -83,7 +83,7 @@ class Outgoing:
         paths: Sequence[str],
         session: Session,
         accept: Accept,
-        sent: Sent,
+        sent: DigestCache,
         *,
         links: Links,
         selection: Selection = EVERYTHING,
@@ -103,7 +103,7 @@ class Outgoing:
             links=links,
             portable_names=accept.portable_names,
             selection=selection,
-            own=Own(state_directories, accept.marker),
+            own=OwnFiles(state_directories, accept.marker),
         )
         self._session = session
         self._sent = sent
@@ -121,7 +121,7 @@ class Outgoing:
         self._records = self._pack()
         self._root = RootDigest()
         self._entries = 0
-        self._pace = Pace()
+        self._pace = ChunkSize()
         self._rejected: set[int] = set()  # those that still matter
         self._open: frozenset[int] = frozenset()
         self._passed = 0
@@ -252,7 +252,7 @@ class Outgoing:
             yield message
 
     def _messages(self) -> Iterator[Message | Pause]:
-        announced: deque[list[Found]] = deque()
+        announced: deque[list[SourceEntry]] = deque()
         for page in self._pages():
             if isinstance(page, Omitted):
                 yield page
@@ -267,16 +267,16 @@ class Outgoing:
             yield from self._contents(announced.popleft())
         yield Finish(self._entries, self.files, self.size, self.failures, self.root)
 
-    def _is_due(self, announced: deque[list[Found]]) -> bool:
+    def _is_due(self, announced: deque[list[SourceEntry]]) -> bool:
         """Return whether the contents of the first page announced are to be sent before another page is."""
         most = protocol_limits.MAX_OPEN_ENTRIES // limits.SENDER_PAGE_ENTRIES
         return len(announced) == most or self._is_answered(announced[0])
 
-    def _is_answered(self, page: list[Found]) -> bool:
+    def _is_answered(self, page: list[SourceEntry]) -> bool:
         return not self._asked or self._answered > page[-1].index
 
-    def _pages(self) -> Iterator[list[Found] | Omitted]:
-        page: list[Found] = []
+    def _pages(self) -> Iterator[list[SourceEntry] | Omitted]:
+        page: list[SourceEntry] = []
         size = xattrs = 0
         for found in self._walk:
             if isinstance(found, Omitted):
@@ -347,7 +347,7 @@ class Outgoing:
         """Tell of all that was omitted and not waived: the receiver says no more."""
         self._decide(self._omitted)
 
-    def _contents(self, page: list[Found]) -> Iterator[Message | Pause]:
+    def _contents(self, page: list[SourceEntry]) -> Iterator[Message | Pause]:
         """Send what the entries of one page hold, once it is known what of it is wanted."""
         while not self._is_answered(page):
             yield Pause.ANSWER
@@ -377,7 +377,7 @@ class Outgoing:
                 self._receipt.add(found.inner_path, found.entry, digest, delivered=delivered)
         self._forget(page[-1])
 
-    def _file(self, found: Found, held: Held | None) -> Generator[Message | Pause, None, bytes]:
+    def _file(self, found: SourceEntry, held: Held | None) -> Generator[Message | Pause, None, bytes]:
         """Send one file, or what the receiver does not hold of it; return its digest."""
         size = found.entry.size
         if size <= limits.CHUNK:
@@ -409,7 +409,7 @@ class Outgoing:
         self._sent.whole(found, digest)
         return digest
 
-    def _digest(self, found: Found) -> Generator[Pause, None, bytes]:
+    def _digest(self, found: SourceEntry) -> Generator[Pause, None, bytes]:
         """Read a file only to compare it."""
         digest = FileDigest(found.entry.size)
         with open_source(found) as source:
@@ -419,7 +419,7 @@ class Outgoing:
         self._sent.whole(found, digest.digest())
         return digest.digest()
 
-    def _leaves(self, found: Found, held: Held) -> Generator[Pause, None, bytes]:
+    def _leaves(self, found: SourceEntry, held: Held) -> Generator[Pause, None, bytes]:
         """Return the digests of the segments that the receiver holds, if they are those of the file here."""
         wanted = min(held.size, found.entry.size) // protocol_limits.SEGMENT
         leaves = bytearray(self._sent.leaves(found)[: wanted * protocol_limits.DIGEST])
@@ -439,16 +439,16 @@ class Outgoing:
         self._sent.begin(found, bytes(leaves))
         return bytes(leaves) if agreed else b""
 
-    def _failed(self, found: Found, reason: Reason) -> FileFail:
+    def _failed(self, found: SourceEntry, reason: Reason) -> FileFail:
         if reason is not Reason.NOT_WANTED:
             self.failures += 1
             self.problems.append((escape(found.path), reason))
         return FileFail(found.index, reason)
 
-    def _forget(self, last: Found) -> None:
+    def _forget(self, last: SourceEntry) -> None:
         """Drop the rejections that can change nothing any more: all but those of directories still open."""
         open_directories = set()
-        above: Found | None = last
+        above: SourceEntry | None = last
         while above is not None:
             open_directories.add(above.index)
             above = above.parent
@@ -459,7 +459,7 @@ class Outgoing:
     def _matters(self, index: int) -> bool:
         return index >= self._passed or index in self._open
 
-    def _chunks(self, found: Found, leaves: bytes) -> Generator[Message, None, bytes]:
+    def _chunks(self, found: SourceEntry, leaves: bytes) -> Generator[Message, None, bytes]:
         """Send the bytes of one file behind the segments with these `leaves`; return its digest."""
         digest = FileDigest(found.entry.size, leaves)
         offset = len(leaves) // protocol_limits.DIGEST * protocol_limits.SEGMENT
@@ -482,11 +482,11 @@ class Outgoing:
                     raise SourceFailed(Reason.NOT_WANTED)
         return digest.digest()
 
-    def _is_rejected(self, found: Found) -> bool:
+    def _is_rejected(self, found: SourceEntry) -> bool:
         rejected = self._rejected
         return bool(rejected) and (found.index in rejected or self._rejected_above(found) is not None)
 
-    def _rejected_above(self, found: Found) -> Found | None:
+    def _rejected_above(self, found: SourceEntry) -> SourceEntry | None:
         """Return the directory on the way to `found` that the receiver does not take, if there is one."""
         above = found.parent
         while above is not None and above.index not in self._rejected:

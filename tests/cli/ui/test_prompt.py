@@ -9,10 +9,10 @@ import pytest
 
 from p2p_copy.cli.ui.prompt import described
 from p2p_copy.errors import Declined, PeerMisbehaved
-from p2p_copy.observer import Named, Outlook
+from p2p_copy.observer import PreviewEntry, TransferPreview
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Ask, Offer, Preview, Total
-from p2p_copy.protocol.state_machine import S
+from p2p_copy.protocol.state_machine import SenderState
 from tests.cli.processes import ENOUGH, contents, finish, line_of, run, start
 from tests.cli.test_on_a_terminal import Screen, screen
 from tests.support.keys import both_sessions
@@ -110,8 +110,8 @@ def test_who_says_yes_beforehand_is_not_asked(relay: str, tree: Path, tmp_path: 
 
 
 def test_what_is_said_before_the_question() -> None:
-    top = (Named(0, "a", True, 0, True), Named(1, "b", False, 2048, False))
-    lines = list(described(Outlook(7, 3000, False, 40, top, 1, 1000, 5, True), Conflict.RENAME))
+    top = (PreviewEntry(0, "a", True, 0, True), PreviewEntry(1, "b", False, 2048, False))
+    lines = list(described(TransferPreview(7, 3000, False, 40, top, 1, 1000, 5, True), Conflict.RENAME))
     assert lines == [
         (
             "The sender has at least 7 files, 2.9 KiB. The sender still counts. --only and --exclude leave out some "
@@ -146,8 +146,8 @@ def _columns(character: str) -> int:
 )
 @pytest.mark.parametrize("depth", [0, 1, 60])
 def test_no_name_fills_its_line(name: str, depth: int) -> None:
-    top = (Named(depth, name, True, 2**60, True),)
-    lines = list(described(Outlook(1, 2**60, True, 0, top, 1, 2**60, None, False), Conflict.REFUSE))
+    top = (PreviewEntry(depth, name, True, 2**60, True),)
+    lines = list(described(TransferPreview(1, 2**60, True, 0, top, 1, 2**60, None, False), Conflict.REFUSE))
     assert len(lines) == 4
     assert sum(map(_columns, lines[1])) <= 80
     assert lines[1].endswith("  (exists)")
@@ -169,13 +169,15 @@ async def test_totals_do_not_scroll_the_question_away(tmp_path: Path) -> None:
     receiver.hear(sender.record())
     with pytest.raises(AssertionError):
         sender.say(Total(2, 2))
-    sender._we = S.SHOWN
+    sender._we = SenderState.SHOWN
     sender.say(Total(2, 2))
     with pytest.raises(PeerMisbehaved, match="Total when it may not"):
         receiver.hear(sender.record())
 
 
 def test_a_pipe_has_no_length() -> None:
-    top = (Named(0, "stdin", False, 0, False),)
-    lines = list(described(Outlook(1, 0, False, 1, top, 0, 1000, None, False, stream=True), Conflict.REFUSE))
+    top = (PreviewEntry(0, "stdin", False, 0, False),)
+    lines = list(
+        described(TransferPreview(1, 0, False, 1, top, 0, 1000, None, False, stream=True), Conflict.REFUSE)
+    )
     assert lines == ["The sender has a pipe, whose length nobody knows.", "  stdin", "Here: 1.0 KiB free."]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from p2p_copy.files.receipts.verify import Verdict, verify
 from p2p_copy.files.receipts.writer import ReceiptWriter
-from p2p_copy.files.source.walk import Found, walk
+from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.options import Links
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Kind
@@ -37,7 +37,7 @@ def write_receipt(path: Path, top: Path, **ends: Any) -> None:
     for found in walk(
         [str(inner) for inner in sorted(top.iterdir())], links=Links.KEEP, portable_names=False
     ):
-        assert isinstance(found, Found)
+        assert isinstance(found, SourceEntry)
         place = top.__class__(found.path)
         is_file = found.entry.kind is Kind.FILE
         digest = digest_of(place) if is_file else None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.files.source.reader import open_itself
-from p2p_copy.files.source.walk import Found, SourceFailed, open_source, read_whole, walk
+from p2p_copy.files.source.walk import SourceEntry, SourceFailed, open_source, read_whole, walk
 from p2p_copy.options import Links
 from p2p_copy.protocol.messages import Reason
 from p2p_copy.transfer import limits
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 CHUNK = 1000
 
 
-def find(path: Path, *, links: Links = Links.KEEP) -> Found:
+def find(path: Path, *, links: Links = Links.KEEP) -> SourceEntry:
     """Return the last thing that a walk finds."""
     *_, found = walk([str(path)], links=links, portable_names=True)
-    assert isinstance(found, Found)
+    assert isinstance(found, SourceEntry)
     return found
 
 
-def read(found: Found, between: Callable[[], object] = lambda: None) -> list[bytes]:
+def read(found: SourceEntry, between: Callable[[], object] = lambda: None) -> list[bytes]:
     """Return a file's chunks; call `between` after the first of them."""
     chunks: list[bytes] = []
     with open_source(found) as source:
@@ -39,7 +39,7 @@ def read(found: Found, between: Callable[[], object] = lambda: None) -> list[byt
     return chunks
 
 
-def failure(found: Found, between: Callable[[], object] = lambda: None) -> Reason:
+def failure(found: SourceEntry, between: Callable[[], object] = lambda: None) -> Reason:
     before = open_handles()
     with pytest.raises(SourceFailed) as failed:
         read(found, between)
@@ -58,7 +58,7 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def found(file: Path) -> Found:
+def found(file: Path) -> SourceEntry:
     return find(file.parent)
 
 
@@ -79,7 +79,9 @@ def test_a_file_larger_than_a_chunk_of_ours_comes_whole(tmp_path: Path) -> None:
         assert b"".join(map(bytes, source.read_pieces(lambda: limits.CHUNK))) == data
 
 
-def test_short_reads_do_not_shorten_chunks(found: Found, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_short_reads_do_not_shorten_chunks(
+    found: SourceEntry, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     real = os.read
     monkeypatch.setattr(os, "read", lambda fd, size: real(fd, min(size, 7)))
     assert b"".join(read(found)) == file.read_bytes()
@@ -161,7 +163,7 @@ def vanish_with_parent(file: Path) -> None:
     ],
 )
 def test_a_file_that_changes_before_it_is_read_is_not_sent(
-    found: Found, file: Path, change: Callable[[Path], None], reason: Reason
+    found: SourceEntry, file: Path, change: Callable[[Path], None], reason: Reason
 ) -> None:
     change(file)
     assert failure(found) is reason
@@ -169,12 +171,12 @@ def test_a_file_that_changes_before_it_is_read_is_not_sent(
 
 @pytest.mark.parametrize("change", [grow, shrink, rewrite])
 def test_a_file_that_changes_while_it_is_read_is_not_sent_whole(
-    found: Found, file: Path, change: Callable[[Path], None]
+    found: SourceEntry, file: Path, change: Callable[[Path], None]
 ) -> None:
     assert failure(found, lambda: change(file)) is Reason.CHANGED
 
 
-def test_growth_alone_is_noticed(found: Found, file: Path) -> None:
+def test_growth_alone_is_noticed(found: SourceEntry, file: Path) -> None:
     before = file.stat()
 
     def grow_unseen() -> None:
@@ -186,7 +188,7 @@ def test_growth_alone_is_noticed(found: Found, file: Path) -> None:
 
 @pytest.mark.parametrize("change", [replace, vanish])
 def test_a_file_that_is_open_is_read_to_its_end_whatever_becomes_of_its_name(
-    found: Found, file: Path, change: Callable[[Path], None]
+    found: SourceEntry, file: Path, change: Callable[[Path], None]
 ) -> None:
     data = file.read_bytes()
     assert b"".join(read(found, lambda: change(file))) == data
@@ -200,7 +202,9 @@ def test_a_followed_link_that_is_bent_to_a_device_is_not_read(tmp_path: Path, fi
     assert failure(found) is Reason.CHANGED
 
 
-def test_a_parent_swapped_for_a_link_leads_to_no_other_file(found: Found, file: Path, tmp_path: Path) -> None:
+def test_a_parent_swapped_for_a_link_leads_to_no_other_file(
+    found: SourceEntry, file: Path, tmp_path: Path
+) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "file").write_bytes(file.read_bytes())
     file.parent.rename(tmp_path / "away")
@@ -253,7 +257,7 @@ def test_a_file_that_may_not_be_read_is_reported(commoners_path: Path) -> None:
 
 @pytest.mark.parametrize("call", ["read", "fstat"])
 def test_a_disk_error_concerns_its_file_only(
-    found: Found, monkeypatch: pytest.MonkeyPatch, call: str
+    found: SourceEntry, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def fail(*_: object) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), "secret name")

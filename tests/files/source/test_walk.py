@@ -8,7 +8,7 @@ import pytest
 
 from p2p_copy.files.source import walk as source
 from p2p_copy.files.source.count import count
-from p2p_copy.files.source.walk import Found, walk
+from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.options import Links
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.manifest import Manifest
@@ -30,7 +30,7 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     return str(request.param)
 
 
-def names_of(found: Iterable[Found | Omitted]) -> dict[str, Kind | Reason]:
+def names_of(found: Iterable[SourceEntry | Omitted]) -> dict[str, Kind | Reason]:
     """Return each path from its top-level name on, with its kind or why it is left out; check the order."""
     result: dict[str, Kind | Reason] = {}
     way: list[str] = []
@@ -54,7 +54,7 @@ def walked(
 
 def entries(*paths: Path, links: Links = Links.KEEP) -> list[Entry]:
     walk_ = walk([str(path) for path in paths], links=links, portable_names=True)
-    return [found.entry for found in walk_ if isinstance(found, Found)]
+    return [found.entry for found in walk_ if isinstance(found, SourceEntry)]
 
 
 @pytest.fixture
@@ -198,7 +198,7 @@ def test_every_manifest_takes_what_the_walk_names(top: Path) -> None:
     for portable in (True, False):
         found = list(walk([str(top)], links=Links.KEEP, portable_names=portable))
         manifest = Manifest(portable=portable, key=bytes(16))
-        manifest.page(Page(tuple(one.entry for one in found if isinstance(one, Found))))
+        manifest.page(Page(tuple(one.entry for one in found if isinstance(one, SourceEntry))))
         assert any(isinstance(one, Omitted) for one in found)
 
 
@@ -224,7 +224,7 @@ def test_a_directory_that_vanishes_during_the_walk_is_reported(top: Path) -> Non
     found = []
     for one in walk([str(top)], links=Links.KEEP, portable_names=True):
         found.append(one)
-        if isinstance(one, Found) and one.entry.name == "inner":
+        if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (top / "inner").rmdir()
     assert names_of(found)["! top/inner"] is Reason.VANISHED
 
@@ -250,7 +250,7 @@ def test_a_directory_swapped_for_another_is_not_entered(top: Path, tmp_path: Pat
     found = []
     for one in walk([str(top)], links=Links.KEEP, portable_names=True):
         found.append(one)
-        if isinstance(one, Found) and one.entry.name == "inner":
+        if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (top / "inner").rmdir()
             (top / "inner").symlink_to(tmp_path / "outside")
     assert names_of(found) == {
@@ -266,7 +266,7 @@ def test_a_directory_that_has_another_number_by_now_is_entered(top: Path, tmp_pa
     found = []
     for one in walk([str(top)], links=Links.KEEP, portable_names=True):
         found.append(one)
-        if isinstance(one, Found) and one.entry.name == "inner":
+        if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (tmp_path / "again").mkdir()
             (top / "inner" / "file").rename(tmp_path / "again" / "file")
             (top / "inner").rmdir()
@@ -289,7 +289,7 @@ def test_no_more_names_are_told_on_one_way_than_a_manifest_takes(
             (top / name / f"{number}").touch()
     found = list(walk([str(top)], links=Links.KEEP, portable_names=True))
     for each in found:
-        if isinstance(each, Found):
+        if isinstance(each, SourceEntry):
             one.page(Page((each.entry,)))
     omitted = [each for each in found if isinstance(each, Omitted)]
     assert {each.reason for each in omitted} == {Reason.TOO_MUCH}
@@ -409,7 +409,7 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
     for found in walk([str(top)], links=Links.KEEP, portable_names=True):
         if seen % 1_000 == 1:
             assert open_handles() <= before + 2
-        seen += isinstance(found, Found)
+        seen += isinstance(found, SourceEntry)
     assert seen == 5_001
     assert open_handles() == before
 
@@ -435,7 +435,7 @@ def test_a_pruned_directory_is_not_entered(top: Path) -> None:
     found = []
     for one in walk([str(top)], links=Links.KEEP, portable_names=True):
         found.append(one)
-        if isinstance(one, Found) and one.entry.name == "a":
+        if isinstance(one, SourceEntry) and one.entry.name == "a":
             one.pruned = True
     assert set(names_of(found)) == {"top", "top/a", "top/b", "top/b/file"}
 
@@ -449,12 +449,12 @@ def test_a_directory_pruned_late_is_left_at_once(top: Path, tmp_path: Path) -> N
     found = []
     for one in walk([str(top), str(tmp_path / "next")], links=Links.KEEP, portable_names=True):
         found.append(one)
-        if isinstance(one, Found) and one.entry.depth == 3:
+        if isinstance(one, SourceEntry) and one.entry.depth == 3:
             assert one.parent is not None
             assert one.parent.parent is not None
             one.parent.parent.parent.pruned = True  # type: ignore[union-attr]
-    assert len([one for one in found if isinstance(one, Found) and one.entry.depth == 3]) == 1
-    assert isinstance(found[-1], Found)
+    assert len([one for one in found if isinstance(one, SourceEntry) and one.entry.depth == 3]) == 1
+    assert isinstance(found[-1], SourceEntry)
     assert found[-1].entry.name == "next"
 
 
@@ -473,7 +473,9 @@ def test_counting_goes_as_deep_as_the_walk_and_ends_where_links_lead_in_circles(
         directory /= "d"
         directory.mkdir()
     for links in Links:
-        walked = [one for one in walk([str(top)], links=links, portable_names=True) if isinstance(one, Found)]
+        walked = [
+            one for one in walk([str(top)], links=links, portable_names=True) if isinstance(one, SourceEntry)
+        ]
         files = sum(one.entry.kind is Kind.FILE for one in walked)
         assert count([str(top)], links=links, portable_names=True, stop=lambda: False) == (files, 3 * files)
 

@@ -19,7 +19,7 @@ from p2p_copy.files.directory import Directory
 from p2p_copy.files.state import journal as journals
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.part import temporary_name
-from p2p_copy.files.target.resume import Holding, Kept
+from p2p_copy.files.target.resume import PartialFile, ResumeIndex
 from p2p_copy.files.target.target import Refused, Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits as protocol_limits
@@ -59,9 +59,9 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_orphan_leaves_no_trace_in_its_directory(tmp_path: Path) -> None:
     journal, top = Journal(None), a_directory("top", mode=0o550, mtime_ns=DAY)
-    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)), top, "gone")
+    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)), top, "gone")
     assert parts(tmp_path)
-    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
         target.make_directory(top)
         target.finish_directory(top)
         target.remove_orphans()
@@ -83,7 +83,7 @@ def test_who_is_given_up_leaves_nothing_wherever_it_was_at_work(tmp_path: Path) 
         path.write_bytes(b"half")
     inner.chmod(0o550)
     os.utime(inner, ns=(DAY, DAY))
-    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(Journal(None), tag=tag)) as target:
+    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(Journal(None), tag=tag)) as target:
         target.remove_traces()
     assert [path.exists() for path in ours] == [False, False, True], "no link is followed"
     assert all(path.exists() for path in theirs)
@@ -118,26 +118,26 @@ def test_a_file_that_is_renamed_in_the_instant_of_a_kill_is_known(
     with (
         closing(Journal(str(memory / "j"))) as journal,
         pytest.raises(Killed),
-        Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal, tag="0123abcd")) as target,
+        Target(str(out), conflict=Conflict.RENAME, kept=ResumeIndex(journal, tag="0123abcd")) as target,
     ):
         deliver(target, item)
     if killed == "before":
         (out / "file (1).txt").write_bytes(b"new")
         os.utime(out / "file (1).txt", ns=(DAY, 2 * DAY))
     with closing(Journal(str(tmp_path / "found" / "j"))) as journal:
-        kept = Kept(journal, restarted=True, tag="0123abcd")
+        kept = ResumeIndex(journal, restarted=True, tag="0123abcd")
         with Target(str(out), conflict=Conflict.RENAME, kept=kept) as target:
             holding = target.holding(item)
     if killed == "after":
-        assert holding == Holding(3, bytes(protocol_limits.DIGEST), name="file (1).txt")
+        assert holding == PartialFile(3, bytes(protocol_limits.DIGEST), name="file (1).txt")
     else:
         assert holding is None
 
 
 def test_a_large_file_that_has_become_small_leaves_no_part(tmp_path: Path) -> None:
     journal, top = Journal(None), a_directory("top")
-    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)), top, "file")
-    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)), top, "file")
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
         target.make_directory(top)
         deliver(target, a_file("file", top), b"new")
         target.finish_directory(top)
@@ -154,12 +154,15 @@ def test_a_directory_that_was_made_in_the_instant_of_a_kill_is_known(
     os.utime(out / "theirs", ns=(0, 0))
     theirs, mode = a_directory("theirs", mode=0o711, mtime_ns=DAY), permissions(out / "theirs")
     journal = Journal(str(tmp_path / "journal"))
-    with closing(journal), Target(str(out), conflict=conflict, kept=Kept(journal)) as target:
+    with closing(journal), Target(str(out), conflict=conflict, kept=ResumeIndex(journal)) as target:
         monkeypatch.setattr(target.kept, "made", lambda *_, **__: None)
         target.make_directory(top)
         target.make_directory(theirs)
     journal = Journal(str(tmp_path / "journal"))
-    with closing(journal), Target(str(out), conflict=conflict, kept=Kept(journal, restarted=True)) as target:
+    with (
+        closing(journal),
+        Target(str(out), conflict=conflict, kept=ResumeIndex(journal, restarted=True)) as target,
+    ):
         for item in (top, theirs):
             target.make_directory(item)
             target.finish_directory(item)
@@ -197,7 +200,7 @@ def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because
     item, other = a_file("file", size=9 * protocol_limits.SEGMENT), a_file("other")
     with (
         closing(Journal(path)) as journal,
-        Target(out, conflict=Conflict.REFUSE, kept=Kept(journal)) as target,
+        Target(out, conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target,
     ):
         part = target.begin_file(item)
         part.write(bytes(SEGMENTS * protocol_limits.SEGMENT))
@@ -214,7 +217,7 @@ def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because
             (name,) = parts(tmp_path)
             os.utime(tmp_path / "out" / name, (now + 60, now + 60))
         clock.time = lambda: now + 120
-        kept = Kept(again, restarted=not link_lost)
+        kept = ResumeIndex(again, restarted=not link_lost)
         with closing(again), Target(out, conflict=Conflict.REFUSE, kept=kept) as target:
             if touched:  # what is noted now of something else says nothing of the part
                 deliver(target, other)
@@ -227,16 +230,16 @@ def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because
 
 def test_what_was_made_is_still_ours_when_its_next_version_is_given_up(tmp_path: Path) -> None:
     journal, top = Journal(None), a_directory("top")
-    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))
     target.make_directory(top)
     deliver(target, a_file("file", top, size=3), b"old")
     target.close(keep=True)
     newer = a_file("file", top, size=2 * protocol_limits.SEGMENT)
-    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))
     target.make_directory(top)
     target.begin_file(newer).write(b"n")
     target.close(keep=True)  # the link is lost before there is anything worth keeping
-    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
         target.make_directory(top)
         deliver(target, newer, bytes(2 * protocol_limits.SEGMENT))
     assert (tmp_path / "top" / "file").read_bytes() == bytes(2 * protocol_limits.SEGMENT)
@@ -258,7 +261,7 @@ def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_ed
     journal, top = Journal(None), a_directory("top")
     file = a_file("file", top, size=3)
     file.digest = file_digest(b"old")
-    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))
     target.make_directory(top)
     deliver(target, file, b"old")
     target.close(keep=True)
@@ -267,7 +270,7 @@ def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_ed
         before = (tmp_path / "top" / "file").stat()
         (tmp_path / "top" / "file").write_bytes(b"new")
         os.utime(tmp_path / "top" / "file", ns=(0, before.st_mtime_ns))
-    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
         target.make_directory(top)
         assert (target.holding(file) is None) is edited
         target.finish_directory(top)
@@ -328,7 +331,7 @@ class Runs:
     @contextmanager
     def process(self, *, killed: bool) -> Iterator[Target]:
         journal = Journal(self._memory)
-        kept = Kept(journal, restarted=self._restarted, tag="0123abcd")
+        kept = ResumeIndex(journal, restarted=self._restarted, tag="0123abcd")
         kept.go_on()
         target = Target(str(self.out), conflict=self._conflict, kept=kept)
         target.make_directory(self.top)
@@ -405,17 +408,17 @@ def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tm
     out, journal = tmp_path / "out", Journal(None)
     out.mkdir()
     (out / "file").write_bytes(b"there before")
-    with closing(Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal))) as target:
+    with closing(Target(str(out), conflict=Conflict.RENAME, kept=ResumeIndex(journal))) as target:
         deliver(target, a_file("file"), b"old")
         target.close(keep=True)
     newer = a_file("file", size=2 * protocol_limits.SEGMENT)
-    target = Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal))
+    target = Target(str(out), conflict=Conflict.RENAME, kept=ResumeIndex(journal))
     target.check_file(newer)
     target.begin_file(newer).write(b"n")
     target.close(keep=True)  # the link is lost
     (out / "file (1)").unlink(missing_ok=True)
     (out / "file (1)").write_bytes(b"theirs")
-    with Target(str(out), conflict=Conflict.RENAME, kept=Kept(journal)) as target:
+    with Target(str(out), conflict=Conflict.RENAME, kept=ResumeIndex(journal)) as target:
         target.check_file(newer)
         deliver(target, newer, bytes(2 * protocol_limits.SEGMENT))
     assert (out / "file (1)").read_bytes() == b"theirs"
@@ -424,11 +427,11 @@ def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tm
 
 def test_what_somebody_has_put_in_place_of_ours_while_the_next_version_came_is_kept(tmp_path: Path) -> None:
     out, journal = tmp_path / "out", Journal(None)
-    with closing(Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal))) as target:
+    with closing(Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))) as target:
         deliver(target, a_file("file"), b"old")
         target.close(keep=True)
     newer = a_file("file", size=2 * protocol_limits.SEGMENT)
-    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
         target.begin_file(newer).write(bytes(2 * protocol_limits.SEGMENT))
         (out / "file").unlink()
         (out / "file").write_bytes(b"theirs")
@@ -439,7 +442,7 @@ def test_what_somebody_has_put_in_place_of_ours_while_the_next_version_came_is_k
 
 def test_who_has_made_nothing_has_nothing_to_go_on_with(tmp_path: Path) -> None:
     journal = Journal(None)
-    Target(str(tmp_path), conflict=Conflict.REFUSE, kept=Kept(journal)).close(keep=True)
+    Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)).close(keep=True)
     assert journal.empty
 
 
@@ -447,14 +450,14 @@ def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(t
     """Somebody has made a copy of hard links: nothing is written into it, and the file arrives all the same."""
     out, journal, top = tmp_path / "out", Journal(None), a_directory("top")
     item = a_file("file", top, size=2 * protocol_limits.SEGMENT)
-    target = Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal))
+    target = Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))
     target.make_directory(top)
     target.begin_file(item).write(bytes(protocol_limits.SEGMENT))
     target.kept.add_leaves(item, leaf_digest(bytes(protocol_limits.SEGMENT)))
     target.close(keep=True)
     (part,) = parts(out)
     os.link(out / "top" / part, tmp_path / "snapshot")
-    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
         target.make_directory(top)
         target.begin_file(item, target.holding(item)).write(b"n" * 2 * protocol_limits.SEGMENT)
         target.publish(item)
@@ -469,7 +472,7 @@ def test_what_is_held_has_the_mode_that_this_process_gives(tmp_path: Path) -> No
     out, journal = tmp_path / "out", Journal(None)
     top = a_directory("top")
     files = [a_file("own", top, mode=0o644), a_file("shared", top, mode=0o644)]
-    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal)) as target:
+    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
         target.make_directory(top)
         for item in files:
             item.digest = file_digest(b"new")
@@ -477,7 +480,7 @@ def test_what_is_held_has_the_mode_that_this_process_gives(tmp_path: Path) -> No
         target.finish_directory(top)
         target.kept.note()
     os.link(out / "top" / "shared", tmp_path / "copy")
-    with Target(str(out), conflict=Conflict.REFUSE, kept=Kept(journal), allowed=0o700) as target:
+    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal), allowed=0o700) as target:
         target.make_directory(top)
         for item in files:
             holding = target.holding(item)

@@ -15,7 +15,7 @@ from p2p_copy.errors import OutputNotWritable
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.receipts.writer import ReceiptWriter
 from p2p_copy.files.state.journal import Journal
-from p2p_copy.files.target.resume import Holding, Kept
+from p2p_copy.files.target.resume import PartialFile, ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits
@@ -56,7 +56,7 @@ def out(tmp_path: Path) -> Path:
 
 def target_in(out: Path, journal: Journal, conflict: Conflict = Conflict.REFUSE) -> Target:
     return Target(
-        str(out), conflict=conflict, kept=Kept(journal, restarted=not journal.empty, tag="0123abcd")
+        str(out), conflict=conflict, kept=ResumeIndex(journal, restarted=not journal.empty, tag="0123abcd")
     )
 
 
@@ -94,7 +94,7 @@ def test_nothing_is_written_into_a_part_that_is_not_ours_alone(
     theirs = part.open("rb")
     with theirs, target_in(out, journal) as target:
         assert target.holding(item) is None
-        assert refusal(lambda: target._open(item, Holding(limits.SEGMENT, b"", bytes(32), part.name)))
+        assert refusal(lambda: target._open(item, PartialFile(limits.SEGMENT, b"", bytes(32), part.name)))
         target.begin_file(item).write(b"n" * 2 * limits.SEGMENT)
         target.publish(item)
         assert theirs.read() == bytes(limits.SEGMENT)
@@ -217,14 +217,14 @@ def swapped(path: Path) -> None:
 
 def swap_before_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let somebody swap what is complete, in the instant before it is looked at, given its name and looked at again."""
-    write = Kept.write
+    write = ResumeIndex.write
 
-    def swap(kept: Kept) -> None:
+    def swap(kept: ResumeIndex) -> None:
         write(kept)
         for part in out.glob(".p2p-copy-*"):
             swapped(part)
 
-    monkeypatch.setattr(Kept, "write", swap)
+    monkeypatch.setattr(ResumeIndex, "write", swap)
 
 
 def swap_at_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,7 +257,7 @@ def put_further_name(target: Target) -> Item:
     again.entry = again.entry._replace(extra=Extra(original=first.index))
     again.original = first
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(Kept, "write", lambda kept: None)
+        patched.setattr(ResumeIndex, "write", lambda kept: None)
         patched.setattr(Directory, "move_new", Directory.move_over)
         deliver(target, first)
     target.link_file(again)
@@ -426,13 +426,13 @@ def test_what_was_made_in_the_last_second_is_ours_if_the_clock_of_the_output_is_
 
 def test_a_name_that_somebody_has_is_never_noted_as_ours(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were the process killed then, the sender would hear whether what has that name holds what it has sent."""
-    names, made = [], Kept.made
+    names, made = [], ResumeIndex.made
 
-    def and_note(kept: Kept, item: Item, there: os.stat_result, *words: Any, **more: Any) -> None:
+    def and_note(kept: ResumeIndex, item: Item, there: os.stat_result, *words: Any, **more: Any) -> None:
         names.append(more["name"] if "name" in more else words[1])
         made(kept, item, there, *words, **more)
 
-    monkeypatch.setattr(Kept, "made", and_note)
+    monkeypatch.setattr(ResumeIndex, "made", and_note)
     (out / "entry").write_bytes(b"theirs")
     with target_in(out, Journal(None), Conflict.RENAME) as target:
         put_file(target)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.admission import Admission, Guest, Over, Source, Sources, sources_of
+from p2p_copy.relay.access.admission import Admission, Guest, LimitHit, Source, Sources, sources_of
 from p2p_copy.relay.config import RelayConfig
 
 KEY = bytes(32)
@@ -41,9 +41,9 @@ def let_in(house: Admission, sources: Sources, now: float = 0) -> Guest:
     return guest
 
 
-def over(house: Admission, sources: Sources, now: float = 0) -> Over:
+def over(house: Admission, sources: Sources, now: float = 0) -> LimitHit:
     found = house.arrive(sources, now, nobody)
-    assert isinstance(found, Over), found
+    assert isinstance(found, LimitHit), found
     return found
 
 
@@ -91,10 +91,10 @@ def test_the_total_counts_those_without_a_hello_and_what_the_system_allows() -> 
     assert house.is_full
     last = let_in(house, ())
     house.settle(last)
-    assert over(house, ()) is Over.TOTAL
+    assert over(house, ()) is LimitHit.TOTAL
     house.leave(last, 0)
     house.leave(let_in(house, ()), 0)
-    assert over(admission(descriptors=0), ()) is Over.TOTAL
+    assert over(admission(descriptors=0), ()) is LimitHit.TOTAL
 
 
 def test_a_newcomer_takes_the_place_of_the_oldest_one_without_a_hello() -> None:
@@ -162,7 +162,7 @@ def test_who_is_over_a_limit_puts_nobody_out() -> None:
     house = admission(max_pending=2, max_pending_per_source=1)
     let_in(house, A)
     let_in(house, B)
-    assert over(house, A) is Over.PENDING_PER_SOURCE
+    assert over(house, A) is LimitHit.PENDING_PER_SOURCE
 
 
 def test_lowering_the_limit_makes_as_many_go_as_are_too_many() -> None:
@@ -179,7 +179,7 @@ def test_when_all_places_are_taken_by_clients_newcomers_have_to_go() -> None:
     house = admission(descriptors=2)
     for _ in range(2):
         house.settle(let_in(house, ()))
-    assert over(house, ()) is Over.TOTAL
+    assert over(house, ()) is LimitHit.TOTAL
 
 
 @pytest.mark.parametrize(("home", "most"), [(True, 4), (False, 16)], ids=["/56", "/48"])
@@ -190,18 +190,18 @@ def test_a_wider_network_has_a_multiple_of_each_limit(home: bool, most: int) -> 
     house = admission(max_pending_per_source=1)
     for number in range(most):
         let_in(house, member(number))
-    assert over(house, member(most)) is Over.NETWORK
+    assert over(house, member(most)) is LimitHit.NETWORK
     let_in(house, address(0, 0, site=1))
 
     house = admission(max_per_source=1, max_pending_per_source=0)
     for number in range(most):
         house.settle(let_in(house, member(number)))
-    assert over(house, member(most)) is Over.NETWORK
+    assert over(house, member(most)) is LimitHit.NETWORK
 
     house = admission(arrivals_per_minute=60)
     for number in range(60 * most):
         house.leave(let_in(house, member(number % 250)), 0)
-    assert over(house, member(0)) is Over.NETWORK
+    assert over(house, member(0)) is LimitHit.NETWORK
     let_in(house, member(1), now=1)
 
     house = admission(joins_per_minute=1)
@@ -214,7 +214,7 @@ def test_one_source_has_a_limit_and_others_do_not_feel_it() -> None:
     guests = [let_in(house, A) for _ in range(2)]
     for guest in guests:
         house.settle(guest)
-    assert over(house, A) is Over.PER_SOURCE
+    assert over(house, A) is LimitHit.PER_SOURCE
     let_in(house, B)
     let_in(house, ())
     house.leave(guests[0], 0)
@@ -224,7 +224,7 @@ def test_one_source_has_a_limit_and_others_do_not_feel_it() -> None:
 def test_one_source_without_hellos_has_a_smaller_limit() -> None:
     house = admission(max_pending_per_source=2)
     first, _ = let_in(house, A), let_in(house, A)
-    assert over(house, A) is Over.PENDING_PER_SOURCE
+    assert over(house, A) is LimitHit.PENDING_PER_SOURCE
     house.settle(first)
     let_in(house, A)
     let_in(house, B)
@@ -234,17 +234,17 @@ def test_one_source_may_come_so_often_in_a_minute() -> None:
     house = admission(arrivals_per_minute=60)
     for _ in range(60):
         house.leave(let_in(house, A), 0)
-    assert over(house, A) is Over.ARRIVALS
+    assert over(house, A) is LimitHit.ARRIVALS
     let_in(house, B)
     house.leave(let_in(house, A, now=1), 1)
-    assert over(house, A, 1) is Over.ARRIVALS
+    assert over(house, A, 1) is LimitHit.ARRIVALS
 
 
 def test_coming_back_does_not_help_and_a_minute_does() -> None:
     house = admission(arrivals_per_minute=2)
     house.leave(let_in(house, A), 0)
     house.leave(let_in(house, A), 0)
-    assert over(house, A) is Over.ARRIVALS
+    assert over(house, A) is LimitHit.ARRIVALS
     for _ in range(2):
         house.leave(let_in(house, A, now=60), 60)
 
@@ -277,9 +277,9 @@ def test_a_guest_whom_a_proxy_names_counts_for_its_source_from_then_on() -> None
     house = admission(max_per_source=1)
     guest = let_in(house, ())
     assert house.name(guest, A, 0) is None
-    assert over(house, A) is Over.PER_SOURCE
+    assert over(house, A) is LimitHit.PER_SOURCE
     second = let_in(house, ())
-    assert house.name(second, A, 0) is Over.PER_SOURCE
+    assert house.name(second, A, 0) is LimitHit.PER_SOURCE
     house.leave(second, 0)
     house.leave(guest, 0)
     let_in(house, A)
@@ -290,7 +290,7 @@ def test_naming_a_guest_anew_frees_its_first_source() -> None:
     guest = let_in(house, A)
     assert house.name(guest, B, 0) is None
     let_in(house, A)
-    assert over(house, B) is Over.PER_SOURCE
+    assert over(house, B) is LimitHit.PER_SOURCE
 
 
 # Change and memory
@@ -300,7 +300,7 @@ def test_limits_that_change_hold_for_newcomers_and_put_nobody_out() -> None:
     house = admission()
     guests = [let_in(house, A) for _ in range(3)]
     house.config = replace(house.config, max_per_source=1)
-    assert over(house, A) is Over.PER_SOURCE
+    assert over(house, A) is LimitHit.PER_SOURCE
     for guest in guests:
         house.settle(guest)
     assert house.places == 3

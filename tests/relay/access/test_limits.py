@@ -29,7 +29,7 @@ from p2p_copy.protocol.rendezvous import (
     room_path,
 )
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.rates import UNLIMITED, Flow, Gate
+from p2p_copy.relay.access.rates import UNLIMITED, FairQueue, Flow
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.relay.config import RelayConfig
@@ -367,7 +367,7 @@ async def pairing(flow: Flow = UNLIMITED) -> AsyncIterator[tuple[RawClient, RawC
 @virtual_time()
 async def test_a_pairing_keeps_its_rate_by_reading_later() -> None:
     rate, size = 1_000_000, 100_000
-    async with pairing(Flow([Gate(rate)])) as (sender, receiver, _):
+    async with pairing(Flow([FairQueue(rate)])) as (sender, receiver, _):
         taken = arrived = 0
 
         async def push() -> None:

@@ -11,8 +11,8 @@ import trio
 import trio.testing
 
 from p2p_copy.relay.access.admission import Source
-from p2p_copy.relay.access.rates import UNLIMITED, Flow, Gate, Lane, Rates
-from p2p_copy.relay.access.token_bucket import Bucket
+from p2p_copy.relay.access.rates import UNLIMITED, FairQueue, Flow, FlowLane, Rates
+from p2p_copy.relay.access.token_bucket import TokenBucket
 from p2p_copy.relay.access.tokens import Account
 from p2p_copy.relay.config import RelayConfig
 from tests.support.websocket import virtual_time
@@ -54,7 +54,7 @@ async def moved(flows: Sequence[Flow], sizes: Sequence[int], seconds: float) -> 
 
 
 def test_a_bucket_fills_at_its_rate_and_not_over_its_edge() -> None:
-    bucket = Bucket(10, 20, now=0)
+    bucket = TokenBucket(10, 20, now=0)
     bucket.take(25, 0)
     assert bucket.level(0) == -5
     assert bucket.seconds_until(0, 0) == 0.5
@@ -68,13 +68,13 @@ def test_a_bucket_fills_at_its_rate_and_not_over_its_edge() -> None:
 @virtual_time()
 @pytest.mark.parametrize("size", [20_000, 300_000, 5_000_000])
 async def test_the_rate_is_kept_whatever_the_size_of_messages(size: int) -> None:
-    (total,) = await moved([Flow([Gate(RATE)])], [size], 40)
+    (total,) = await moved([Flow([FairQueue(RATE)])], [size], 40)
     assert total == pytest.approx(40 * RATE, abs=RATE + 2 * size)
 
 
 @virtual_time()
 async def test_a_gate_changes_its_rate_at_once() -> None:
-    gate = Gate(RATE)
+    gate = FairQueue(RATE)
     gate.change(2 * RATE)
     (total,) = await moved([Flow([gate])], [20_000], 40)
     assert total == pytest.approx(80 * RATE, rel=0.1)
@@ -82,7 +82,7 @@ async def test_a_gate_changes_its_rate_at_once() -> None:
 
 @virtual_time()
 async def test_a_big_pairing_cannot_starve_a_small_one() -> None:
-    gate = Gate(RATE)
+    gate = FairQueue(RATE)
     big, small = await moved([Flow([gate]), Flow([gate])], [2_000_000, 20_000], 200)
     assert big == pytest.approx(100 * RATE, rel=0.1)
     assert small == pytest.approx(100 * RATE, rel=0.1)
@@ -90,8 +90,8 @@ async def test_a_big_pairing_cannot_starve_a_small_one() -> None:
 
 @virtual_time()
 async def test_a_pairing_that_wants_little_gets_it_while_others_want_all() -> None:
-    gate = Gate(RATE)
-    lane, waits = Lane(gate), []
+    gate = FairQueue(RATE)
+    lane, waits = FlowLane(gate), []
 
     async def little() -> None:
         for _ in range(10):
@@ -110,7 +110,7 @@ async def test_a_pairing_that_wants_little_gets_it_while_others_want_all() -> No
 
 @virtual_time()
 async def test_who_was_idle_gets_no_more_than_its_share_afterwards() -> None:
-    gate = Gate(RATE)
+    gate = FairQueue(RATE)
     busy, idle = Flow([gate]), Flow([gate])
     await moved([busy], [20_000], 40)
     both = await moved([busy, idle], [20_000, 20_000], 40)
@@ -119,9 +119,9 @@ async def test_who_was_idle_gets_no_more_than_its_share_afterwards() -> None:
 
 @virtual_time()
 async def test_who_gives_up_waiting_holds_up_nobody() -> None:
-    gate = Gate(RATE)
+    gate = FairQueue(RATE)
     other = Flow([gate])
-    await gate.pay(Lane(gate), 3 * RATE)
+    await gate.pay(FlowLane(gate), 3 * RATE)
     async with trio.open_nursery() as nursery:
         for patience in (0.5, 1.5, 1.0):
             nursery.start_soon(moved, [Flow([gate])], [RATE], patience)
@@ -243,7 +243,7 @@ async def test_both_ends_with_one_token_pay_once() -> None:
 
 @virtual_time()
 async def test_two_directions_of_a_pairing_get_the_share_of_one() -> None:
-    gate = Gate(RATE)
+    gate = FairQueue(RATE)
     pairing, other = Flow([gate]), Flow([gate])
     there, back, rest = await moved([pairing, pairing, other], [20_000] * 3, 40)
     assert there + back == pytest.approx(rest, rel=0.1)
@@ -251,10 +251,10 @@ async def test_two_directions_of_a_pairing_get_the_share_of_one() -> None:
 
 @virtual_time()
 async def test_those_who_wait_pass_in_the_order_of_what_they_had() -> None:
-    gate = Gate(RATE)
-    await gate.pay(Lane(gate), 2 * RATE)
+    gate = FairQueue(RATE)
+    await gate.pay(FlowLane(gate), 2 * RATE)
     passed: list[int] = []
-    lanes = [Lane(gate) for _ in range(3)]
+    lanes = [FlowLane(gate) for _ in range(3)]
 
     async def wait(index: int) -> None:
         await gate.pay(lanes[index], RATE)

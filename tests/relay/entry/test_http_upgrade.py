@@ -9,7 +9,7 @@ from trio.testing import memory_stream_pair
 
 from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.relay import limits
-from p2p_copy.relay.entry.http_upgrade import Greeting, greet, refuse_plain
+from p2p_copy.relay.entry.http_upgrade import UpgradeRequest, greet, refuse_plain
 from p2p_copy.relay.log import abuse
 from p2p_copy.transport import limits as transport_limits
 from tests.support.websocket import UPGRADE, virtual_time
@@ -21,7 +21,7 @@ PATH = room_path("0" * 64).encode()
 
 
 async def greeted(
-    data: bytes, door: Callable[[trio.abc.Stream], Awaitable[Greeting | None]] = greet
+    data: bytes, door: Callable[[trio.abc.Stream], Awaitable[UpgradeRequest | None]] = greet
 ) -> tuple[bytes | None, bytes]:
     """Let a client say this and leave; return what of it is passed on, and what it is answered."""
     ours, theirs = memory_stream_pair()

@@ -32,8 +32,8 @@ from p2p_copy.transfer import limits, receive as receiver, send as sender
 from p2p_copy.transfer.receive import receive
 from p2p_copy.transfer.send import send
 from p2p_copy.transfer.stream import piping
-from p2p_copy.transfer.stream.receiver import Pour
-from p2p_copy.transfer.stream.sender import Feed
+from p2p_copy.transfer.stream.receiver import StreamReceiver
+from p2p_copy.transfer.stream.sender import StreamSender
 from p2p_copy.units import KIB, MIB
 from tests.files.receipts.samples import differences
 from tests.support.transfers import CODE, Both, Told, copy
@@ -150,7 +150,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """Note the most that either side ever has in memory."""
     most = {"sender": 0, "receiver": 0}
 
-    class WatchedFeed(Feed):
+    class WatchedFeed(StreamSender):
         async def read(self) -> None:
             put = self._window.put
 
@@ -161,7 +161,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
             self._window.put = noting  # type: ignore[method-assign]
             await super().read()
 
-    class WatchedPour(Pour):
+    class WatchedPour(StreamReceiver):
         async def write(self) -> None:
             put = self._window.put
 
@@ -173,8 +173,8 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
             await super().write()
 
     with monkeypatch.context() as patch:
-        patch.setattr(piping, "Feed", WatchedFeed)
-        patch.setattr(piping, "Pour", WatchedPour)
+        patch.setattr(piping, "StreamSender", WatchedFeed)
+        patch.setattr(piping, "StreamReceiver", WatchedPour)
         yield most
 
 

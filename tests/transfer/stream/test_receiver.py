@@ -13,12 +13,12 @@ from p2p_copy.observer import Observer
 from p2p_copy.peer.connect import plain_errors
 from p2p_copy.protocol.messages import Abort, Accept, Data, Entry, Kind, Message, Offer, Page, Reason
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.stream.receiver import Pour
+from p2p_copy.transfer.stream.receiver import StreamReceiver
 from p2p_copy.transport.link import LinkBroken
 from tests.support.keys import both_sessions
 
 if TYPE_CHECKING:
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
 
 
 class Taking:
@@ -80,7 +80,7 @@ async def test_last_words_are_heard_though_nothing_can_be_said_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.001)
-    pour = Pour(Taking(), portable_names=True, max_size=None)
+    pour = StreamReceiver(Taking(), portable_names=True, max_size=None)
 
     async def confirm() -> None:
         raise AssertionError("nothing is complete")
@@ -90,7 +90,7 @@ async def test_last_words_are_heard_though_nothing_can_be_said_any_more(
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pour.write)
-                await pour.take(cast("Bundle", link), link.receiver, Observer(), confirm)
+                await pour.take(cast("Channel", link), link.receiver, Observer(), confirm)
 
     with trio.fail_after(30), pytest.raises(PipeFailed, match="last words"):
         await take()

@@ -30,11 +30,11 @@ from p2p_copy.protocol.messages import (
     Receipt,
 )
 from p2p_copy.transfer.farewell import end_of_stream, part_ways
-from p2p_copy.transfer.stream.sender import Feed
+from p2p_copy.transfer.stream.sender import StreamSender
 from tests.support.keys import both_sessions
 
 if TYPE_CHECKING:
-    from p2p_copy.peer.channel import Bundle
+    from p2p_copy.peer.channel import Channel
 
 PIECES = [bytes([number]) * limits.STREAM_READ for number in range(4)]
 ACCEPT = Accept("test/1", True, pipe=True)
@@ -142,13 +142,13 @@ def given() -> Given:
     return Given()
 
 
-async def tell(feed: Feed, link: Receiving) -> Receipt:
-    return await feed.tell(cast("Bundle", link), link.sender, ACCEPT, Observer())
+async def tell(feed: StreamSender, link: Receiving) -> Receipt:
+    return await feed.tell(cast("Channel", link), link.sender, ACCEPT, Observer())
 
 
 async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: Given) -> None:
     """It is out of the window then, and its digest is all that is left of it."""
-    feed = Feed(given)
+    feed = StreamSender(given)
     size = sum(map(len, PIECES))
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
@@ -181,7 +181,7 @@ async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: G
 
 async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> None:
     """Else they are no record that the other side takes."""
-    feed = Feed(given)
+    feed = StreamSender(given)
     link = Receiving()
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
@@ -202,7 +202,7 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
             except BaseException as error:
                 assert link.sender.unsent
                 last = end_of_stream(error, None)
-                await part_ways(cast("Bundle", link), link.sender, last)
+                await part_ways(cast("Channel", link), link.sender, last)
                 raise
     assert isinstance(link.heard[-1], Abort)
     assert link.size
@@ -210,7 +210,7 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
 
 async def test_what_was_not_sent_over_this_link_cannot_be_acknowledged_over_it(given: Given) -> None:
     """A receiver that says so has lost count, and both would wait for ever."""
-    feed = Feed(given)
+    feed = StreamSender(given)
     size = sum(map(len, PIECES))
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:

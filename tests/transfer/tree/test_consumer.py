@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.files.state.journal import Journal
-from p2p_copy.files.target.resume import Kept
+from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits
@@ -30,7 +30,7 @@ from p2p_copy.protocol.messages import (
     Reason,
     Reject,
 )
-from p2p_copy.transfer.tree.consumer import Incoming
+from p2p_copy.transfer.tree.consumer import TreeConsumer
 from tests.stateful.sides import abandon
 from tests.support.keys import both_sessions
 from tests.support.transfers import copy
@@ -57,9 +57,9 @@ class Receiving:
         preserve = Preserved.HARD_LINKS
         self._sender.say(Offer("s", preserve=preserve))
         receiver.hear(self._sender.record())
-        kept = Kept(journal or Journal(None), restarted=restarted)
+        kept = ResumeIndex(journal or Journal(None), restarted=restarted)
         self.target = Target(str(out), conflict=conflict, kept=kept)
-        self.incoming = Incoming(
+        self.incoming = TreeConsumer(
             self.target, receiver, Manifest(portable=True, key=bytes(16), preserve=preserve), max_size=None
         )
         receiver.say(Accept("r", True, self.incoming.holds, preserve=preserve))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.source.digest_cache import Sent
+from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict, Links
@@ -18,8 +18,8 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Message, Offer, Reason, Receipt, Reject
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.tree.consumer import Incoming
-from p2p_copy.transfer.tree.producer import Outgoing
+from p2p_copy.transfer.tree.consumer import TreeConsumer
+from p2p_copy.transfer.tree.producer import TreeProducer
 from tests.files.helpers import open_handles
 from tests.support.keys import both_sessions
 from tests.support.trees import leftovers
@@ -36,10 +36,12 @@ class Transfer:
         self._say(self.sender, self.receiver, Offer("s"))
         accept = Accept("r", True)
         self._say(self.receiver, self.sender, accept)
-        self.outgoing = Outgoing([str(source)], self.sender, accept, Sent(Journal(None)), links=Links.KEEP)
+        self.outgoing = TreeProducer(
+            [str(source)], self.sender, accept, DigestCache(Journal(None)), links=Links.KEEP
+        )
         self.target = Target(str(out), conflict=Conflict.REFUSE)
         manifest = Manifest(portable=True, key=bytes(16))
-        self.incoming = Incoming(self.target, self.receiver, manifest, max_size=None)
+        self.incoming = TreeConsumer(self.target, self.receiver, manifest, max_size=None)
         self.answers: list[Message] = []
         self._now = 0.0
 
@@ -288,7 +290,7 @@ def test_an_answer_that_came_before_the_question_is_heard(source: Path) -> None:
     accept = Accept("r", True, True)
     Transfer._say(sender, receiver, Offer("s"))
     Transfer._say(receiver, sender, accept)
-    outgoing = Outgoing([str(source)], sender, accept, Sent(Journal(None)), links=Links.KEEP)
+    outgoing = TreeProducer([str(source)], sender, accept, DigestCache(Journal(None)), links=Links.KEEP)
     assert outgoing.next_records(1), "the page"
     outgoing.hold(Holds(outgoing._entries, ()))
     assert outgoing.next_records(1), "what it names"
