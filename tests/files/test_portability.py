@@ -19,7 +19,7 @@ for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY",
 os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks = set(), set(), set()
 sys.platform = "win32"
 for name in ("directory", "target.errors", "target.conflicts", "target.part", "target.symlinks", "target.target",
-             "source.reader", "source.walk", "attributes"):
+             "system", "source.reader", "source.walk", "attributes"):
     importlib.reload(sys.modules[f"p2p_copy.files.{name}"])
 os.chdir(sys.argv[1])
 

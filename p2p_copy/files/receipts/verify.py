@@ -20,6 +20,7 @@ from p2p_copy.files import attributes, limits
 from p2p_copy.files.directory import Directory, is_link
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.receipts.writer import said, time_text
+from p2p_copy.files.source.attributes import read_xattrs
 from p2p_copy.files.target.permissions import ALL
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest, brief
@@ -319,7 +320,7 @@ class _Check:
             try:
                 fd = directory.read(name)
                 try:
-                    xattrs = attributes.read(fd)
+                    xattrs = read_xattrs(fd)
                 finally:
                     os.close(fd)
             except OSError as error:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
+
+from p2p_copy.files.system import identity_of
 
 if TYPE_CHECKING:
     import os
 
+    from p2p_copy.files.system import Identity
     from p2p_copy.protocol.messages import Entry
-
-Identity: TypeAlias = tuple[int, int, int, int]
-"""Device, inode, size, time of modification in ns."""
-
-
-def identity_of(status: os.stat_result) -> Identity:
-    """Return what tells this file, as it is, from any other."""
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
 class SourceEntry:

@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from p2p_copy.files.source.found import FirstName, identity_of
-from p2p_copy.files.source.reader import OPEN, OPEN_NO_LINK
+from p2p_copy.files.source.found import FirstName
+from p2p_copy.files.system import OPEN, OPEN_NO_SYMLINK, identity_of
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.messages import Extra, Kind
 
@@ -77,7 +77,7 @@ class FirstNames:
 def _is_one(first: FirstName, found: SourceEntry) -> bool:
     """Return whether two names lead to one file, which is as it was when it was sent."""
     try:
-        fd = os.open(first.path, OPEN if first.followed else OPEN_NO_LINK)  # so it keeps its number
+        fd = os.open(first.path, OPEN if first.followed else OPEN_NO_SYMLINK)  # so it keeps its number
         try:
             one, other = os.fstat(fd), os.stat(found.path, follow_symlinks=found.followed)
         finally:

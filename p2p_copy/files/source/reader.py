@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import exhausted
 from p2p_copy.files.source.same_file import is_same
+from p2p_copy.files.system import OPEN, OPEN_NO_SYMLINK
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import leaf_digest, zero_leaf
 from p2p_copy.protocol.messages import Reason
@@ -27,17 +28,6 @@ if TYPE_CHECKING:
     from typing import Self
 
     from p2p_copy.files.source.found import SourceEntry
-
-
-OPEN: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe may have taken the file's place
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-
-OPEN_NO_LINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
 
 _BLOCK: Final = 512
 """Bytes in which systems count what a file takes on the disk, whatever its blocks are (POSIX)."""
@@ -82,7 +72,7 @@ def open_itself(found: SourceEntry) -> int:
         SystemFailed: this process can open no more files.
 
     """
-    fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
+    fd = os.open(found.path, OPEN if found.followed else OPEN_NO_SYMLINK)
     try:
         if not is_same(found, os.fstat(fd)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
@@ -101,7 +91,7 @@ def open_source(found: SourceEntry) -> SourceFile:
 
     """
     try:
-        fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
+        fd = os.open(found.path, OPEN if found.followed else OPEN_NO_SYMLINK)
     except OSError as error:
         raise _not_opened(error) from None
     source = SourceFile(fd, found)
@@ -127,7 +117,7 @@ def read_whole(found: SourceEntry) -> bytes:
     """
     size = found.entry.size
     try:
-        fd = os.open(found.path, OPEN if found.followed else OPEN_NO_LINK)
+        fd = os.open(found.path, OPEN if found.followed else OPEN_NO_SYMLINK)
     except OSError as error:
         raise _not_opened(error) from None
     try:

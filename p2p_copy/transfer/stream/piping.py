@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, TypedDict
 import trio
 
 from p2p_copy.errors import Declined, PeerMisbehaved, UsageError
+from p2p_copy.files.source.one_file import OneFile
 from p2p_copy.files.stdio import STANDARD, StandardInput, StandardOutput
-from p2p_copy.files.target.growing_file import GrowingFile, OneFile
+from p2p_copy.files.target.growing_file import GrowingFile
 from p2p_copy.protocol import names
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Ask

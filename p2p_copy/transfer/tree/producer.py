@@ -12,8 +12,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files import attributes
 from p2p_copy.files.selection import EVERYTHING
+from p2p_copy.files.source.attributes import add_attributes
 from p2p_copy.files.source.hardlinks import FirstNames
 from p2p_copy.files.source.own_files import OwnFiles
 from p2p_copy.files.source.walk import UNFINISHED, SourceEntry, SourceFailed, open_source, read_whole, walk
@@ -298,7 +298,7 @@ class TreeProducer:
                 break  # and with it all that the walk would still find
             found.index = self._entries
             self._entries += 1
-            if self._preserve and not attributes.tell(found, self._preserve):
+            if self._preserve and not add_attributes(found, self._preserve):
                 self.untold += 1
             if self._first_names is not None:
                 self._first_names.name(found)

@@ -1,0 +1,79 @@
+"""A file that is read as a stream, for a receiver that takes nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.errors import PipeFailed
+from p2p_copy.files import limits
+from p2p_copy.files.source.found import SourceEntry
+from p2p_copy.files.source.reader import SourceFailed, open_source
+from p2p_copy.files.source.walk import walk
+from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.messages import Kind, Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.files.selection import Selection
+    from p2p_copy.options import Links
+
+_ONE_FILE: Final = (
+    "takes one file or a pipe, and not a directory or several files. Send one file, "
+    "or 'tar c PATH... | p2p-copy send -'; or let the receiver name a directory with --out DIR."
+)
+
+
+class OneFile:
+    """A regular file that is sent as a stream; attributes as of `StandardInput`.
+
+    Raises:
+        PipeFailed: it is not one file that is named, or it cannot be read.
+
+    """
+
+    waits = False
+    dry = "Nothing moves: the disk here has given nothing"
+
+    def __init__(
+        self, paths: Sequence[str], *, links: Links, selection: Selection, portable_names: bool
+    ) -> None:
+        found = next(walk(paths, links=links, portable_names=portable_names, selection=selection), None)
+        if len(paths) != 1 or not isinstance(found, SourceEntry) or found.entry.kind is not Kind.FILE:
+            raise PipeFailed(
+                f"The receiver writes to its standard output. That {_ONE_FILE}",
+                f"standard output {_ONE_FILE}",
+            )
+        self.entry = found.entry._replace(size=0)
+        try:
+            self._source = open_source(found)
+        except SourceFailed as failure:
+            raise self._failed(failure) from None
+        self._pieces = self._source.read_pieces(lambda: limits.STREAM_READ)
+        self._zeros = 0  # of a hole, which is nothing else in a stream
+
+    def read(self) -> bytes:
+        """Return the next bytes, none at the end.
+
+        Raises:
+            PipeFailed: the file is not what it was, or cannot be read.
+
+        """
+        try:
+            piece: bytes | int = self._zeros or next(self._pieces, b"")
+        except SourceFailed as failure:
+            raise self._failed(failure) from None
+
+        if isinstance(piece, bytes):
+            return piece
+        count = min(piece, limits.STREAM_READ)
+        self._zeros = piece - count
+        return bytes(count)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._source.close()
+
+    def _failed(self, failure: SourceFailed) -> PipeFailed:
+        what = "changed while it was sent" if failure.reason is Reason.CHANGED else "cannot be read"
+        return PipeFailed(f"'{escape(self.entry.name)}' {what}.", f"its file {what}.")

@@ -1,0 +1,27 @@
+"""What the operating system offers for files, and how this package asks for it, on each side of a transfer."""
+
+from __future__ import annotations
+
+import os
+from typing import Final, TypeAlias
+
+Identity: TypeAlias = tuple[int, int, int, int]
+"""Device, inode, size, time of modification in ns."""
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """Return what tells this file, in its present state, from any other."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+OPEN: Final = (
+    os.O_RDONLY
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe may have replaced the file
+    | getattr(os, "O_NOCTTY", 0)
+    | getattr(os, "O_BINARY", 0)
+)
+"""Flags to open a file for reading without waiting for another process."""
+
+OPEN_NO_SYMLINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
+"""The same; a symlink is not followed."""
