@@ -63,7 +63,6 @@ MAY_IMPORT = {
 nor records nor messages nor files cannot read what passes."""
 
 CIRCLES = {
-    "files.attributes": {"files.directory"},
     "transport.bypass": {"transport.monitored"},
     "relay.access.rates": {"relay.access.tokens"},
 }

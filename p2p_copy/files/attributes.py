@@ -10,15 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy.protocol.attributes import XATTR_PREFIX
-from p2p_copy.protocol.names import PARTIAL_PREFIX
-
 if TYPE_CHECKING:
-    from p2p_copy.files.directory import Directory
     from p2p_copy.protocol.messages import Extra, Owner
 
 _NAMES: Final = 1024
@@ -28,26 +23,6 @@ _NAMES: Final = 1024
 def is_root() -> bool:
     """Return whether this process may give files to anybody."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
-def are_possible(directory: Directory, tag: str) -> bool:
-    """Try out whether files in a directory can have extended attributes."""
-    if sys.platform != "linux":
-        return False
-    name = f"{PARTIAL_PREFIX}{tag}{os.urandom(8).hex()}"
-    try:
-        fd = directory.create(name)
-    except OSError:
-        return False
-    try:
-        os.setxattr(fd, XATTR_PREFIX + "p2p-copy", b"")
-    except OSError:
-        return False
-    finally:
-        os.close(fd)
-        with suppress(OSError):
-            directory.unlink(name)
-    return True
 
 
 def give(itself: int | str, extra: Extra) -> bool:

@@ -26,7 +26,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy.files import attributes, limits
-from p2p_copy.files.target.permissions import ALL
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import Extra
 
@@ -70,6 +69,9 @@ _BY_NAME: Final = 0o111
 """The bits of a mode that a file may have for its name's sake: Python gives them to each .exe, .bat, .cmd and .com on
 Windows, and some mounts of FAT do."""
 
+PERMISSIONS: Final = 0o777
+"""The permission bits that may be given; setuid, setgid and sticky never are."""
+
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
 _Identity: TypeAlias = tuple[int, int]
@@ -79,7 +81,7 @@ class _Pool(OrderedDict["Directory", None]):
     """The open handles of one tree, the one that was used last at the end; and what went wrong in it."""
 
     attributes_lost = False
-    allowed = ALL
+    allowed = PERMISSIONS
 
 
 class Directory:
@@ -133,7 +135,7 @@ class Directory:
         return f"{self._parent.inner_path}{self._name}/" if self._parent is not None else ""
 
     @classmethod
-    def top(cls, path: str, allowed: int = ALL) -> Directory:
+    def top(cls, path: str, allowed: int = PERMISSIONS) -> Directory:
         """Open the directory under which all happens; the user named it, so links in `path` are fine.
 
         What is made in it has none but the `allowed` permission bits.

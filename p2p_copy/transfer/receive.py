@@ -258,7 +258,7 @@ class _Receiving:
         """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""
         target = self._target()
         target.kept.go_on()
-        return target, target.possible(self._preserve), target.mark()
+        return target, target.supported(self._preserve), target.mark()
 
     def leave_nothing(self) -> None:
         """Remove what nobody will ever go on with."""

@@ -13,11 +13,12 @@ import trio
 from p2p_copy.errors import PeerMisbehaved, UsageError
 from p2p_copy.files import attributes, directory as directories
 from p2p_copy.files.source import attributes as source_attributes
+from p2p_copy.files.target.probe import supported
 from p2p_copy.observer import Report
 from p2p_copy.options import Conflict, Preserve
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import RootDigest, brief
-from p2p_copy.protocol.messages import Entry, Extra, Finish, Goodbye, Message, Owner, Page
+from p2p_copy.protocol.messages import Entry, Extra, Finish, Goodbye, Message, Owner, Page, Preserved
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.chunk_size import ChunkSize
 from tests.files.receipts.samples import differences
@@ -271,7 +272,7 @@ async def test_attributes_of_many_large_entries_fit_into_records(
         return True
 
     monkeypatch.setattr(source_attributes, "_xattrs_of", lambda _found: large)
-    monkeypatch.setattr(attributes, "are_possible", lambda *_: True)
+    monkeypatch.setattr("p2p_copy.files.target.probe._has_xattrs", lambda *_: True)
     monkeypatch.setattr(attributes, "give", give)
     for method in ("__init__", "keep"):  # a fast link takes the longest records
         monkeypatch.setattr(ChunkSize, method, lambda pace, *_: setattr(pace, "chunk", limits.MOST_CHUNK))
@@ -464,7 +465,7 @@ def test_the_root_covers_extended_attributes_and_a_digest_in_their_place_is_the_
 @needs_xattrs
 def test_trying_out_leaves_nothing(tmp_path: Path) -> None:
     top = directories.Directory.top(str(tmp_path))
-    assert attributes.are_possible(top, "tag")
+    assert supported(top, "tag", Preserved.XATTRS) is Preserved.XATTRS
     top.close()
     assert os.listdir(tmp_path) == []
 

@@ -13,7 +13,7 @@ from p2p_copy.files.source.own_files import OwnFiles
 from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.state.store import State, States, known_directories
-from p2p_copy.files.target.part import temporary_name
+from p2p_copy.files.temporary import temporary_name
 from p2p_copy.options import Conflict, Links
 from p2p_copy.protocol.messages import Accept, Omitted, Reason
 from p2p_copy.protocol.names import is_unfinished

@@ -227,7 +227,7 @@ def test_the_umask_is_found_without_changing_it(umask: int) -> None:
         assert permissions.allowed([]) == UMASKS.get(umask, 0o700)
         assert permissions._umask_by_trial() & 0o077 == umask & 0o077
         assert permissions._umask() == umask or sys.platform != "linux"
-    assert permissions.allowed([Preserve.MODE]) == permissions.allowed([Preserve.OWNER]) == permissions.ALL
+    assert permissions.allowed([Preserve.MODE]) == permissions.allowed([Preserve.OWNER]) == 0o777
 
 
 def test_files_of_other_threads_are_not_opened_meanwhile(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from p2p_copy.files.directory import Directory
 from p2p_copy.files.state import journal
 from p2p_copy.files.state.journal import KEY, Done
 from p2p_copy.files.state.store import States
-from p2p_copy.files.target.part import has_tag, temporary_name
+from p2p_copy.files.temporary import has_tag, temporary_name
 from p2p_copy.observer import Report
 from p2p_copy.options import Conflict
 from p2p_copy.peer import limits as peer_limits

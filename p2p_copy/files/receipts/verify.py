@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files import attributes, limits
-from p2p_copy.files.directory import Directory, is_link
+from p2p_copy.files.directory import PERMISSIONS, Directory, is_link
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.receipts.writer import said, time_text
 from p2p_copy.files.source.attributes import read_xattrs
-from p2p_copy.files.target.permissions import ALL
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest, brief
 from p2p_copy.protocol.escape import escape
@@ -385,7 +384,7 @@ def _attribute_problem(record: Record, status: os.stat_result) -> str | None:
     entry = record.entry
     # A directory may have inherited setgid here. Nothing else of this is ever kept, so somebody has set it.
     mode = status.st_mode & (0o5777 if entry.kind is Kind.DIRECTORY else 0o7777)
-    expected = (entry.mode if record.given_mode is None else record.given_mode) & ALL
+    expected = (entry.mode if record.given_mode is None else record.given_mode) & PERMISSIONS
     # A sender does not know what the receiver's umask keeps from group and others.
     withheld = expected & _WITHHELD & ~mode if record.given_mode is None else 0
     # Those of a link mean nothing, and Windows makes them up.

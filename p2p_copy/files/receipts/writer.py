@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from p2p_copy.errors import NoSpace, OutputNotWritable, UsageError, exhausted
 from p2p_copy.files import limits
 from p2p_copy.files.directory import Directory
-from p2p_copy.files.target.part import temporary_name
+from p2p_copy.files.temporary import temporary_name
 from p2p_copy.protocol.digest import brief
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Kind

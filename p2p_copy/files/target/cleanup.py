@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from p2p_copy.files.directory import Directory, reached
-from p2p_copy.files.target.part import has_tag
+from p2p_copy.files.temporary import has_tag
 from p2p_copy.protocol import limits
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from p2p_copy.files import limits
 from p2p_copy.files.directory import reached
 from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import Refused, fail
-from p2p_copy.files.target.part import temporary_name
 from p2p_copy.files.target.resume import digest_of
+from p2p_copy.files.temporary import temporary_name
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
@@ -37,21 +37,6 @@ _NOT_HERE: Final = frozenset(
     (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EXDEV, errno.EMLINK)
 )
 """How systems say that a file cannot have another name there, or not one more."""
-
-
-def are_possible(directory: Directory, tag: str) -> bool:
-    """Try out whether files in a directory can have several names."""
-    first, second = temporary_name(tag), temporary_name(tag)
-    try:
-        directory.close_new(first)
-        directory.link(first, directory, second)
-    except OSError:
-        return False
-    finally:
-        for name in (first, second):
-            with suppress(OSError):
-                directory.unlink(name)
-    return True
 
 
 class FurtherNames:

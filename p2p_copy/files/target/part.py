@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING
 from p2p_copy.files import directory as directories, limits
 from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import fail
-from p2p_copy.protocol import names
+from p2p_copy.files.temporary import is_part, temporary_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,32 +26,6 @@ if TYPE_CHECKING:
     from p2p_copy.files.directory import Directory
     from p2p_copy.options import Conflict
     from p2p_copy.protocol.messages import Entry
-
-
-def temporary_name(tag: str = "") -> str:
-    """Return a name that nobody can guess; should it be taken all the same, creating it fails.
-
-    By the `tag` a transfer knows its own again: what is written when the process is killed stays there.
-    """
-    return f"{names.PARTIAL_PREFIX}{tag}{os.urandom(8).hex()}.part"
-
-
-def has_tag(name: str, tag: str) -> bool:
-    """Return whether this is a temporary name of the transfer with that tag; no tag is nobody's."""
-    return bool(tag) and name.startswith(names.PARTIAL_PREFIX + tag)
-
-
-def is_part(directory: Directory, status: os.stat_result, tag: str) -> bool:
-    """Return whether what the system says this of, in a directory, can be a part of this transfer, to be gone on with.
-
-    It is a file of ours that nobody else may write to. And it has no other name: a copy of the output may share it
-    (`cp -al`), and what is written here would be written there.
-    """
-    return (
-        stat.S_ISREG(status.st_mode)
-        and status.st_nlink == 1
-        and directory.is_ours(status, temporary_name(tag))
-    )
 
 
 def put_new(

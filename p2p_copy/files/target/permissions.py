@@ -17,13 +17,11 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING, Final
 
+from p2p_copy.files.directory import PERMISSIONS
 from p2p_copy.options import Preserve
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-ALL: Final = 0o777
-"""The permission bits that may be given; setuid, setgid and sticky never are."""
 
 _OTHERS: Final = 0o077
 
@@ -33,8 +31,8 @@ _UMASK: Final = re.compile(rb"^Umask:\s*([0-7]+)$", re.MULTILINE)
 def allowed(preserve: Collection[Preserve]) -> int:
     """Return the bits that what is received may have in this process, if the user wants this kept; blocks on a disk."""
     if Preserve.MODE in preserve or Preserve.OWNER in preserve or sys.platform == "win32":
-        return ALL
-    return ALL & ~(_umask() & _OTHERS)
+        return PERMISSIONS
+    return PERMISSIONS & ~(_umask() & _OTHERS)
 
 
 def _umask() -> int:
@@ -53,9 +51,9 @@ def _umask_by_trial() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="p2p-copy-") as directory:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-            fd = os.open(os.path.join(directory, "umask"), flags, ALL)
+            fd = os.open(os.path.join(directory, "umask"), flags, PERMISSIONS)
             try:
-                return ALL & ~os.fstat(fd).st_mode
+                return PERMISSIONS & ~os.fstat(fd).st_mode
             finally:
                 os.close(fd)
     except OSError:

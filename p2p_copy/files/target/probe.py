@@ -1,25 +1,34 @@
-"""The output directory: made if it is missing, opened, and found to be writable before anybody is called."""
+"""Tests of the output directory before the transfer: can it be written to, and what can its file system store?"""
 
 from __future__ import annotations
 
 import os
+import sys
 import time
+from contextlib import suppress
 
 from p2p_copy.errors import OutputNotWritable
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.target.errors import fail_for_good
-from p2p_copy.files.target.part import temporary_name
+from p2p_copy.files.temporary import temporary_name
+from p2p_copy.protocol.attributes import XATTR_PREFIX
+from p2p_copy.protocol.messages import Preserved
 
 
 def open_output(out: str, tag: str, allowed: int) -> tuple[Directory, float]:
-    """Open the directory under which everything is put, and gets none but the `allowed` permission bits.
+    """Create the output directory if it is missing, open it, and write a file into it for a moment.
 
-    The `tag` is for the name of what is put there to try it out. Returned is also by how many seconds the clock of its
-    file system, which may be a server's, is ahead of ours.
+    Args:
+        out: its path.
+        tag: for the name of that file; see `temporary_name`.
+        allowed: the permission bits that files and directories below may get.
+
+    Returns:
+        The directory, and the seconds by which the clock of its file system (a server's, perhaps) is ahead of ours.
 
     Raises:
         OutputNotWritable: nothing can be written there.
-        NoSpace: not even an empty file has room there.
+        NoSpace: not even an empty file has space there.
 
     """
     try:
@@ -43,3 +52,45 @@ def open_output(out: str, tag: str, allowed: int) -> tuple[Directory, float]:
         top.close()
         fail_for_good(error)
     return top, ahead
+
+
+def supported(directory: Directory, tag: str, preserve: Preserved) -> Preserved:
+    """Return which of these attributes the file system of a directory can store; it is tried out."""
+    if Preserved.HARD_LINKS in preserve and not _has_hard_links(directory, tag):
+        preserve &= ~Preserved.HARD_LINKS
+    if Preserved.XATTRS in preserve and not _has_xattrs(directory, tag):
+        preserve &= ~Preserved.XATTRS
+    return preserve
+
+
+def _has_hard_links(directory: Directory, tag: str) -> bool:
+    first, second = temporary_name(tag), temporary_name(tag)
+    try:
+        directory.close_new(first)
+        directory.link(first, directory, second)
+    except OSError:
+        return False
+    finally:
+        for name in (first, second):
+            with suppress(OSError):
+                directory.unlink(name)
+    return True
+
+
+def _has_xattrs(directory: Directory, tag: str) -> bool:
+    if sys.platform != "linux":
+        return False
+    name = temporary_name(tag)
+    try:
+        fd = directory.create(name)
+    except OSError:
+        return False
+    try:
+        os.setxattr(fd, XATTR_PREFIX + "p2p-copy", b"")
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+        with suppress(OSError):
+            directory.unlink(name)
+    return True

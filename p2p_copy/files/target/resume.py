@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from p2p_copy.errors import exhausted
 from p2p_copy.files import limits
 from p2p_copy.files.state.journal import Begun, Done, key_of
-from p2p_copy.files.target.part import is_part
+from p2p_copy.files.temporary import is_part
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, leaf_digest, prefix_digest
 from p2p_copy.protocol.messages import Kind

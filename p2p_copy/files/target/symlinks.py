@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import Refused, fail
-from p2p_copy.files.target.part import temporary_name
+from p2p_copy.files.temporary import temporary_name
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
 

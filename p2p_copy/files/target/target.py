@@ -25,13 +25,13 @@ from p2p_copy.files import attributes, directory as directories, limits
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target import cleanup, conflicts, hardlinks, symlinks
 from p2p_copy.files.target.errors import Refused, fail, fail_for_good
-from p2p_copy.files.target.part import Part, put_new, temporary_name, write_new
-from p2p_copy.files.target.permissions import ALL
-from p2p_copy.files.target.probe import open_output
+from p2p_copy.files.target.part import Part, put_new, write_new
+from p2p_copy.files.target.probe import open_output, supported
 from p2p_copy.files.target.resume import PartialFile, ResumeIndex
+from p2p_copy.files.temporary import temporary_name
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.protocol.messages import Preserved, Reason
+from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
     import os
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.directory import Directory
     from p2p_copy.protocol.manifest import Item
+    from p2p_copy.protocol.messages import Preserved
 
 __all__ = ["Part", "PartialFile", "Refused", "ResumeIndex", "Target"]
 
@@ -74,7 +75,12 @@ class Target:
     """
 
     def __init__(
-        self, out: str, *, conflict: Conflict, kept: ResumeIndex | None = None, allowed: int = ALL
+        self,
+        out: str,
+        *,
+        conflict: Conflict,
+        kept: ResumeIndex | None = None,
+        allowed: int = directories.PERMISSIONS,
     ) -> None:
         self._conflict = conflict
         self.kept = kept or ResumeIndex(Journal(None))
@@ -105,13 +111,9 @@ class Target:
         except OSError as error:
             fail_for_good(error)
 
-    def possible(self, preserve: Preserved) -> Preserved:
-        """Return what of this can be kept here."""
-        if Preserved.HARD_LINKS in preserve and not hardlinks.are_possible(self._top, self.kept.tag):
-            preserve &= ~Preserved.HARD_LINKS
-        if Preserved.XATTRS in preserve and not attributes.are_possible(self._top, self.kept.tag):
-            preserve &= ~Preserved.XATTRS
-        return preserve
+    def supported(self, preserve: Preserved) -> Preserved:
+        """Return which of these attributes can be kept here."""
+        return supported(self._top, self.kept.tag, preserve)
 
     def mark(self) -> str:
         """Put a marker into the output directory, and return its name; empty if that cannot be done.

@@ -18,9 +18,9 @@ from p2p_copy.files import limits
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.state import journal as journals
 from p2p_copy.files.state.journal import Journal
-from p2p_copy.files.target.part import temporary_name
 from p2p_copy.files.target.resume import PartialFile, ResumeIndex
 from p2p_copy.files.target.target import Refused, Target
+from p2p_copy.files.temporary import temporary_name
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import file_digest, leaf_digest
