@@ -25,15 +25,12 @@ from collections import OrderedDict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from p2p_copy.files import attributes, limits
+from p2p_copy.files import attributes, limits, system
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import Extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-HANDLES = os.open in os.supports_dir_fd
-"""Whether this system can work relative to open directories (rule 1), or only with paths (rule 3)."""
 
 CREATE: Final = (
     os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -58,9 +55,6 @@ _O_PATH: Final = getattr(os, "O_PATH", 0)
 
 _NOT_A_DIRECTORY: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
 """What systems answer to O_DIRECTORY | O_NOFOLLOW for a link or anything else that is no directory."""
-
-_NAME_SURROGATE: Final = 0x2000_0000
-"""The bit of a Windows reparse tag that says: this stands for something elsewhere (links, junctions)."""
 
 _FOR_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 """The bits of a mode that let others write; with an access list the first one is of the most that it gives anybody."""
@@ -141,7 +135,7 @@ class Directory:
         What is made in it has none but the `allowed` permission bits.
         """
         path = os.path.abspath(path)
-        if not HANDLES:
+        if not system.HANDLES:
             top = cls(path, None, None, _checked(os.stat(path)), created=False)
         else:
             fd = os.open(path, _OPEN_DIRECTORY)
@@ -474,15 +468,15 @@ class Directory:
 
     def _at(self, name: str) -> tuple[str, int | None]:
         """Return how to name something in here in a system call: a name and a handle, or a path and None."""
-        if HANDLES:
+        if system.HANDLES:
             return name, self.handle()
         return os.path.join(self._verified_path(), name), None
 
     def _itself(self) -> int | str:
-        return self.handle() if HANDLES else self._verified_path()
+        return self.handle() if system.HANDLES else self._verified_path()
 
     def handle(self) -> int:
-        """Return the open handle, for systems with `HANDLES`; good until another directory is used."""
+        """Return the open handle, for systems with `system.HANDLES`; good until another directory is used."""
         fd = self._fd
         if fd is None:
             assert self._parent is not None, "the top stays open until all is over"
@@ -551,13 +545,8 @@ def reached(top: Directory, way: Sequence[str]) -> Iterator[Directory]:
             directory.close()
 
 
-def is_link(status: os.stat_result) -> bool:
-    """Return whether something stands for something elsewhere: a symbolic link, or a junction on Windows."""
-    return stat.S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0) & _NAME_SURROGATE)
-
-
 def _checked(status: os.stat_result) -> os.stat_result:
     """Return the status if it is a real directory's."""
-    if not stat.S_ISDIR(status.st_mode) or is_link(status):
+    if not stat.S_ISDIR(status.st_mode) or system.is_symlink(status):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     return status

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import Final, TypeAlias
 
 Identity: TypeAlias = tuple[int, int, int, int]
@@ -25,3 +26,14 @@ OPEN: Final = (
 
 OPEN_NO_SYMLINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
 """The same; a symlink is not followed."""
+
+HANDLES = os.open in os.supports_dir_fd
+"""Whether this system can work relative to open directories, or only with paths (Windows)."""
+
+_NAME_SURROGATE: Final = 0x2000_0000
+"""The bit of a Windows reparse tag that symlinks and junctions have: they refer to something elsewhere."""
+
+
+def is_symlink(status: os.stat_result) -> bool:
+    """Return whether this is a symlink, or a junction on Windows."""
+    return stat.S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0) & _NAME_SURROGATE)

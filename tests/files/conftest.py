@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.files import directory
+from p2p_copy.files import system
 from tests.files import helpers
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     ways, _, pieces = str(request.param).partition(", ")
     monkeypatch.setattr(helpers, "IN_PIECES", bool(pieces))
     if ways == "paths":
-        monkeypatch.setattr(directory, "HANDLES", False)
-    elif not directory.HANDLES:
+        monkeypatch.setattr(system, "HANDLES", False)
+    elif not system.HANDLES:
         pytest.skip("this system has no directory handles")
     return ways
 

@@ -18,8 +18,8 @@ for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY",
     delattr(os, name)
 os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks = set(), set(), set()
 sys.platform = "win32"
-for name in ("directory", "target.errors", "target.conflicts", "target.part", "target.symlinks", "target.target",
-             "system", "source.reader", "source.walk", "attributes"):
+for name in ("system", "directory", "target.errors", "target.conflicts", "target.part", "target.symlinks",
+             "target.target", "source.reader", "source.walk", "attributes"):
     importlib.reload(sys.modules[f"p2p_copy.files.{name}"])
 os.chdir(sys.argv[1])
 

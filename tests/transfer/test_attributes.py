@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from p2p_copy.errors import PeerMisbehaved, UsageError
-from p2p_copy.files import attributes, directory as directories
+from p2p_copy.files import attributes, directory as directories, system
 from p2p_copy.files.source import attributes as source_attributes
 from p2p_copy.files.target.probe import supported
 from p2p_copy.observer import Report
@@ -475,7 +475,7 @@ def test_trying_out_leaves_nothing(tmp_path: Path) -> None:
 def test_a_directory_that_is_gone_loses_its_attributes_and_no_more(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, handles: bool
 ) -> None:
-    monkeypatch.setattr(directories, "HANDLES", handles)
+    monkeypatch.setattr(system, "HANDLES", handles)
     top = directories.Directory.top(str(tmp_path))
     inner = top.make("inner", "probe")
     assert not top.attributes_lost

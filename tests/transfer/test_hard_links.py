@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files import directory as directories
+from p2p_copy.files import system
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.source.hardlinks import FirstNames
 from p2p_copy.files.source.walk import SourceEntry, walk
@@ -354,7 +354,7 @@ def test_a_file_that_somebody_has_changed_or_swapped_gets_no_other_name(
     tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch, ways: str
 ) -> None:
     if ways == "paths":
-        monkeypatch.setattr(directories, "HANDLES", False)
+        monkeypatch.setattr(system, "HANDLES", False)
     (tmp_path / "secret").write_text("xyz")
     for number, how in enumerate(("written to", "swapped", "a link", "gone", "untouched")):
         first = named_again(f"file {number}")

@@ -16,8 +16,8 @@ import sys
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.errors import UsageError
-from p2p_copy.files import attributes, limits
-from p2p_copy.files.directory import PERMISSIONS, Directory, is_link
+from p2p_copy.files import attributes, limits, system
+from p2p_copy.files.directory import PERMISSIONS, Directory
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.receipts.writer import said, time_text
 from p2p_copy.files.source.attributes import read_xattrs
@@ -375,7 +375,7 @@ def _opened(above: _Level, name: str) -> _Level:
 
 
 def _kind_of(status: os.stat_result) -> Kind | None:
-    if is_link(status):
+    if system.is_symlink(status):
         return Kind.LINK
     return _KINDS.get(stat.S_IFMT(status.st_mode))
 

@@ -22,14 +22,13 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy.files.directory import is_link
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.source.found import SourceEntry
 from p2p_copy.files.source.own_files import NOTHING_OWN, OwnFiles, OwnHere, is_unfinished
 from p2p_copy.files.source.reader import SourceFailed, SourceFile, open_source, read_whole, reason_of
 from p2p_copy.files.source.same_file import is_same
 from p2p_copy.files.state.store import is_state_file
-from p2p_copy.files.system import OPEN, identity_of
+from p2p_copy.files.system import OPEN, identity_of, is_symlink
 from p2p_copy.options import Links
 from p2p_copy.protocol import limits, names
 from p2p_copy.protocol.escape import escape
@@ -199,7 +198,7 @@ class _Walk:
         followed = False
         try:
             status = listed.stat(follow_symlinks=False) if BY_HANDLE else os.lstat(path)
-            if is_link(status):
+            if is_symlink(status):
                 if self._links is Links.SKIP:
                     return None
                 if self._links is Links.COPY:

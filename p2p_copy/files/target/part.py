@@ -15,7 +15,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from p2p_copy.files import directory as directories, limits
+from p2p_copy.files import directory as directories, limits, system
 from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import fail
 from p2p_copy.files.temporary import is_part, temporary_name
@@ -37,7 +37,7 @@ def put_new(
 ) -> os.stat_result:
     """Create a file with these contents, in one stretch: between two system calls every call of ours would count.
 
-    Only for systems with `directories.HANDLES`. `before_name` is called when it is complete and has no name yet.
+    Only for systems with `system.HANDLES`. `before_name` is called when it is complete and has no name yet.
     Returns what the system says of the file.
 
     Raises:
@@ -66,7 +66,7 @@ def write_new(
 ) -> tuple[str, os.stat_result]:
     """Create a file with these contents and all attributes under a private name.
 
-    Only for systems with `directories.HANDLES`. Returns that name, and what the system says of the file.
+    Only for systems with `system.HANDLES`. Returns that name, and what the system says of the file.
 
     Raises:
         OSError, ValueError: it cannot be created; nothing is left of it.
@@ -108,7 +108,7 @@ def _set_attributes(fd: int, mode: int, mtime_ns: int) -> None:
     if sys.platform != "win32":  # permission bits mean nothing there
         with suppress(OSError):
             os.fchmod(fd, mode)
-    if directories.HANDLES:
+    if system.HANDLES:
         with suppress(OSError, OverflowError):
             os.utime(fd, ns=(mtime_ns, mtime_ns))
 
@@ -240,7 +240,7 @@ class Part:
         there = os.fstat(self._fd)
         fd, self._fd = self._fd, -1
         os.close(fd)  # network file systems report here what they could not store
-        if not directories.HANDLES:  # by name, and after closing, which sets a time on Windows
+        if not system.HANDLES:  # by name, and after closing, which sets a time on Windows
             with suppress(OSError, OverflowError):
                 self._directory.set_time(self._temporary, self._entry.mtime_ns)
             there = self._directory.lstat(self._temporary) or there

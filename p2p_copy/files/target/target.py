@@ -21,7 +21,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from p2p_copy.files import attributes, directory as directories, limits
+from p2p_copy.files import attributes, directory as directories, limits, system
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target import cleanup, conflicts, hardlinks, symlinks
 from p2p_copy.files.target.errors import Refused, fail, fail_for_good
@@ -411,7 +411,7 @@ class Target:
         directory = self._parent(item)
         policy = self._check(item, directory)
         assert item.digest is not None, "a file that is complete has one"
-        if directories.HANDLES and policy is not Conflict.OVERWRITE and len(data) < limits.FSYNC_FROM:
+        if system.HANDLES and policy is not Conflict.OVERWRITE and len(data) < limits.FSYNC_FROM:
             try:
                 self._remove_part(item, directory)
                 self._make_way(item, directory)

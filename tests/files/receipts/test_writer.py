@@ -18,7 +18,7 @@ from blake3 import blake3
 from hypothesis import given, settings, strategies as st
 
 from p2p_copy.errors import NoSpace, OutputNotWritable, UsageError
-from p2p_copy.files import directory as directories, limits
+from p2p_copy.files import directory as directories, limits, system
 from p2p_copy.files.receipts.reader import ReceiptReader, Summary
 from p2p_copy.files.receipts.verify import Verdict
 from p2p_copy.files.receipts.writer import ReceiptWriter
@@ -686,7 +686,7 @@ def test_a_directory_that_is_none_is_told(top: Path, receipt: Path) -> None:
 @pytest.fixture(params=["handles", "paths"])
 def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "paths":
-        monkeypatch.setattr(directories, "HANDLES", False)
+        monkeypatch.setattr(system, "HANDLES", False)
 
 
 @pytest.mark.usefixtures("either_way")
