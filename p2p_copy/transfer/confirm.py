@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.errors import Declined, PeerLost, PeerMisbehaved
-from p2p_copy.files.source.glance import Glance, room
+from p2p_copy.files.source.glance import Glance
+from p2p_copy.files.target.space import space_for
 from p2p_copy.observer import PreviewEntry, TransferPreview
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.escape import escape
@@ -180,7 +181,9 @@ class Question:
     def _outlook(self, preview: Preview, stream: bool) -> TransferPreview:
         """Return what the user sees. All that the sender says is checked before it meets the disk or the screen."""
         tops = [entry.name for entry in preview.entries if not entry.depth]
-        there = room(self._out, [name for name in tops if refusal(name, portable=self._portable) is None])
+        there = space_for(
+            self._out, [name for name in tops if refusal(name, portable=self._portable) is None]
+        )
         return TransferPreview(
             files=preview.files,
             size=preview.size,

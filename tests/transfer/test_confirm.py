@@ -20,8 +20,9 @@ from p2p_copy.errors import (
 )
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.selection import EVERYTHING, Selection
-from p2p_copy.files.source.glance import glance, room
+from p2p_copy.files.source.glance import glance
 from p2p_copy.files.state.store import States
+from p2p_copy.files.target.space import space_for
 from p2p_copy.observer import Observer, PreviewEntry, TransferPreview
 from p2p_copy.options import Links, Names
 from p2p_copy.peer import limits as peer_limits, reconnect
@@ -490,10 +491,10 @@ def test_a_glance_does_not_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_the_room_is_that_of_where_the_directory_will_be(tmp_path: Path) -> None:
     (tmp_path / "there").touch()
-    assert room(str(tmp_path), ["there", "not there"]).taken == {"there"}
-    size, _, taken = room(str(tmp_path / "not" / "yet"), ["there"])
+    assert space_for(str(tmp_path), ["there", "not there"]).taken == {"there"}
+    size, _, taken = space_for(str(tmp_path / "not" / "yet"), ["there"])
     assert size > 0
     assert not taken
     assert not (tmp_path / "not").exists()
     with pytest.raises(P2PCopyError):
-        room(str(tmp_path / "there" / "below"), [])
+        space_for(str(tmp_path / "there" / "below"), [])

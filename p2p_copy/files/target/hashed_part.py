@@ -1,4 +1,4 @@
-"""A large file that is coming in: what is written of it and what is hashed of it stay in step."""
+"""A large file that is being received: its part on the disk and its digest, fed with the same bytes."""
 
 from __future__ import annotations
 
@@ -13,33 +13,32 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.manifest import Item
 
 
-class Arriving:
-    """One file, from its beginning to `publish` or `discard`. All of it raises what `Target` raises.
+class HashedPart:
+    """One file, from its first byte to `publish` or `discard`. Every method raises what `Target` raises.
 
-    It begins behind what is held of it, if that is given. It belongs to one entry, and so does all that it does.
+    With `partial` it continues behind what is already here of the file. It never acts on another entry's file.
     """
 
-    def __init__(self, target: Target, item: Item, holding: PartialFile | None) -> None:
+    def __init__(self, target: Target, item: Item, partial: PartialFile | None) -> None:
         self._target = target
         self._item = item
-        self._digest = FileDigest(item.entry.size, holding.leaves if holding else b"")
-        self._part = target.begin_file(item, holding)
+        self._digest = FileDigest(item.entry.size, partial.leaves if partial else b"")
+        self._part = target.begin_file(item, partial)
 
     def add(self, piece: bytes | memoryview | int) -> None:
-        """Append bytes, or a hole of so many."""
-        known, flushed = len(self._digest.leaves), self._part.flushed
+        """Append bytes, or a hole of so many bytes."""
+        leaves, flushed = len(self._digest.leaves), self._part.flushed
         self._digest.add(piece)
         self._part.add(piece)
-        if len(self._digest.leaves) > known:
-            self._target.kept.add_leaves(self._item, bytes(self._digest.leaves[known:]))
+        if len(self._digest.leaves) > leaves:
+            self._target.kept.add_leaves(self._item, bytes(self._digest.leaves[leaves:]))
             self._target.kept.flushed(self._item, self._part.flushed // protocol_limits.SEGMENT)
-        if (
-            self._part.flushed > flushed
-        ):  # it may have taken long; what comes now must not be newer than the journal's word
+        if self._part.flushed > flushed:
+            # A flush may take seconds. Commit now: what is written next must not be newer than the last commit.
             self._target.kept.commit(limits.JOURNAL_BYTES)
 
     def digest(self) -> bytes:
-        """Return the digest of a file of which all is here."""
+        """Return the digest of the file, once all of it is here."""
         return self._digest.digest()
 
     def publish(self) -> None:
@@ -47,5 +46,5 @@ class Arriving:
         self._target.publish(self._item)
 
     def discard(self) -> None:
-        """Throw away what is here of it."""
+        """Delete what is here of the file."""
         self._target.discard(self._item)

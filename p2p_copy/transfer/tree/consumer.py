@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from p2p_copy.errors import PeerMisbehaved, TooMuch
 from p2p_copy.files.selection import EVERYTHING
-from p2p_copy.files.target.hashed_part import Arriving
-from p2p_copy.files.target.space import check_room
+from p2p_copy.files.target.hashed_part import HashedPart
+from p2p_copy.files.target.space import check_space
 from p2p_copy.files.target.target import Refused
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import file_digest
@@ -90,7 +90,9 @@ class TreeConsumer:
         self._max_size = max_size
         self._max_files = max_files
         self._wanted = 0
-        self._arriving: dict[Item, Arriving] = {}  # begun and not complete: one at most, and no other entry's
+        self._arriving: dict[
+            Item, HashedPart
+        ] = {}  # begun and not complete: one at most, and no other entry's
         self._selection = selection
         linking = Preserved.HARD_LINKS in manifest.preserve  # a name may bring what the first one does not
         self.holds = linking or not target.kept.fresh or not selection.everything
@@ -223,12 +225,12 @@ class TreeConsumer:
         self._write_whole_files()
         items = self._manifest.page(page)
         if not self.holds:
-            check_room(self._manifest, self._target, self._max_size)
+            check_space(self._manifest, self._target, self._max_size)
         for item in items:
             if self._selection.everything or self._is_wanted(item):
                 self._place(item)
         if self.holds:
-            check_room(
+            check_space(
                 self._manifest, self._target, self._max_size
             )  # only now is it known what need not come
             self._tell_held(items)
@@ -302,7 +304,7 @@ class TreeConsumer:
         self._held.pop(message.index, None)
         item = self._manifest.whole(message)
         if item.entry.extra is not None:
-            check_room(self._manifest, self._target, self._max_size)
+            check_space(self._manifest, self._target, self._max_size)
         self._complete(item, message.data, message.digest)
 
     def _complete(self, item: Item, data: bytes | memoryview, digest: bytes) -> None:
@@ -347,12 +349,12 @@ class TreeConsumer:
         self.size += message.size
         self._written += message.size
 
-    def _begin(self, item: Item, offset: int) -> Arriving:
+    def _begin(self, item: Item, offset: int) -> HashedPart:
         """Begin a file, or go on behind what is held of it, as the sender has decided."""
         if item.entry.extra is not None:  # it may have been counted as another name of a file only
-            check_room(self._manifest, self._target, self._max_size)
+            check_space(self._manifest, self._target, self._max_size)
         holding = self._held.pop(item.index, None)
-        file = self._arriving[item] = Arriving(self._target, item, holding if offset else None)
+        file = self._arriving[item] = HashedPart(self._target, item, holding if offset else None)
         self.size += offset
         self.spared += offset
         return file
