@@ -18,7 +18,15 @@ TYPE_CHECKING = (
 if TYPE_CHECKING:
     from p2p_copy.errors import P2PCopyError
     from p2p_copy.observer import Observer, Report, TransferPreview
-    from p2p_copy.options import Conflict, Links, Names, Preserve
+    from p2p_copy.options import (
+        Conflict,
+        Names,
+        Preserve,
+        ReceiveOptions,
+        RelayAccess,
+        SendOptions,
+        Symlinks,
+    )
     from p2p_copy.protocol.code import Code
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.server import serve
@@ -28,13 +36,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Code",
     "Conflict",
-    "Links",
     "Names",
     "Observer",
     "P2PCopyError",
     "Preserve",
+    "ReceiveOptions",
+    "RelayAccess",
     "RelayConfig",
     "Report",
+    "SendOptions",
+    "Symlinks",
     "TransferPreview",
     "receive",
     "send",
@@ -44,12 +55,15 @@ __all__ = [
 _HOME = {
     "Code": "p2p_copy.protocol.code",
     "Conflict": "p2p_copy.options",
-    "Links": "p2p_copy.options",
     "Names": "p2p_copy.options",
     "Observer": "p2p_copy.observer",
     "TransferPreview": "p2p_copy.observer",
     "P2PCopyError": "p2p_copy.errors",
     "Preserve": "p2p_copy.options",
+    "ReceiveOptions": "p2p_copy.options",
+    "RelayAccess": "p2p_copy.options",
+    "SendOptions": "p2p_copy.options",
+    "Symlinks": "p2p_copy.options",
     "RelayConfig": "p2p_copy.relay.config",
     "Report": "p2p_copy.observer",
     "receive": "p2p_copy.transfer.receive",

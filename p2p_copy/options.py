@@ -1,24 +1,202 @@
-"""What a caller may choose, as plain values; each may be given as the text that the command line takes, too."""
+"""What a caller may choose: the enums, and the options of one transfer, made once and passed on whole.
+
+Options are checked when they are made, so that a wrong one is refused before anything is opened or called. A choice
+may be given as its text, and one value in place of several, as configuration files have them; the object holds enums
+and tuples.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import Enum
+from os import PathLike
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 STATE_VARIABLE: Final = "P2P_COPY_STATE_DIR"
-"""The environment variable that names the directory in which unfinished transfers are remembered."""
+"""The environment variable that names the directory of unfinished transfers."""
+
+PEER_WAIT: Final = 3600.0
+"""Seconds that a client waits for the other side unless told otherwise (--wait)."""
+
+PATIENCE: Final = 12 * 3600.0
+"""Seconds for which a side that lost the other one, or the relay, tries to reconnect unless told otherwise
+(--patience): a night."""
+
+STREAM_NAME: Final = "stdin"
+"""What standard input is called at a receiver, unless told otherwise (--name)."""
 
 E = TypeVar("E", bound=Enum)
 
 
-def choice(kind: type[E], given: Enum | str) -> E:
+class Symlinks(Enum):
+    """What the sender does with symbolic links that it finds inside a tree."""
+
+    KEEP = "keep"
+    """Send them as symlinks if they stay inside the tree; report the others."""
+    COPY = "copy"
+    """Send what they point to."""
+    SKIP = "skip"
+    """Leave them out, and do not report them."""
+
+
+class Preserve(Enum):
+    """What is kept of files beyond contents, times and the owner's permissions, if both sides ask for it."""
+
+    HARD_LINKS = "hard-links"
+    """Several names of one file stay names of one file."""
+    XATTRS = "xattrs"
+    """Extended attributes in the `user` namespace."""
+    OWNER = "owner"
+    """User and group, and the mode. The receiver must be root."""
+    MODE = "mode"
+    """All permission bits, also those that the receiver's umask would take from group and others. The sender sends the
+    mode in any case, so only the receiver need ask for it."""
+
+
+class Conflict(Enum):
+    """What the receiver does when a name exists already."""
+
+    REFUSE = "refuse"
+    """Keep the existing file and report the new one as not delivered."""
+    OVERWRITE = "overwrite"
+    """Replace the existing file once the new one is complete."""
+    RENAME = "rename"
+    """Keep both: the new one gets a number."""
+    SKIP = "skip"
+    """Keep the existing file and say so. This is not a failure."""
+
+
+class Names(Enum):
+    """Which names the receiver accepts."""
+
+    PORTABLE = "portable"
+    """Names that mean the same file on Linux, macOS and Windows."""
+    SYSTEM = "system"
+    """Any name that this file system can hold safely; control characters are refused all the same."""
+
+
+@dataclass(frozen=True)
+class RelayAccess:
+    """Which relay to use, and what it takes to be let in.
+
+    Attributes:
+        url: the relay's address, ws:// or wss://.
+        ca_file: PEM file with certificates to trust besides the system's.
+        token: access token, for relays that want one. It is not sent where others could read it (ws://).
+
+    Raises:
+        TypeError: `ca_file` is no path.
+
+    """
+
+    url: str
+    ca_file: str | PathLike[str] | None = None
+    token: str | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.ca_file, str | PathLike | None):
+            raise TypeError(f"a path is a str or an os.PathLike, and not {type(self.ca_file).__name__}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransferOptions:
+    """What both sides can choose.
+
+    Attributes:
+        preserve: what to keep of files beyond contents, times and the owner's permissions. Both sides must name it,
+            except MODE, which only the receiver need name.
+        only: patterns, as in a .gitignore, over paths inside the transfer: transfer nothing else.
+        exclude: patterns of what to leave out, even if `only` matches it.
+        receipt: file to write at the end, with which the transfer can be verified later. It must not exist.
+        wait: seconds to wait for the other side.
+        patience: seconds for which to reconnect when the other side or the relay was lost; 0 for not at all.
+        streams: connections to share the transfer out over, 1 to `protocol.limits.MAX_STREAMS`; None for as many as
+            are worth it.
+
+    Raises:
+        ValueError: a choice is none of those that exist; the message lists them.
+
+    """
+
+    preserve: tuple[Preserve, ...] = ()
+    only: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    receipt: str | PathLike[str] | None = None
+    wait: float = PEER_WAIT
+    patience: float = PATIENCE
+    streams: int | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "preserve", _choices(Preserve, self.preserve))
+        for name in ("only", "exclude"):
+            given: str | Iterable[str] = getattr(self, name)
+            object.__setattr__(self, name, (given,) if isinstance(given, str) else tuple(given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class SendOptions(TransferOptions):
+    """How to send. See `TransferOptions` for what both sides have.
+
+    Attributes:
+        symlinks: what to do with symbolic links inside a directory.
+        name: what standard input is called at a receiver that makes a file of it.
+
+    """
+
+    symlinks: Symlinks = Symlinks.KEEP
+    name: str = STREAM_NAME
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "symlinks", _choice(Symlinks, self.symlinks))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReceiveOptions(TransferOptions):
+    """How to receive. See `TransferOptions` for what both sides have.
+
+    Attributes:
+        conflict: what to do when a name exists already.
+        names: which names to accept.
+        max_size: most bytes of all files together, 0 or more; None for what fits on the disk.
+        max_files: most files, directories and symlinks together, including those that the sender cannot send, 1 or
+            more; None for no limit.
+        reverify: when resuming, read again what is here from earlier runs instead of trusting the journal.
+
+    Raises:
+        ValueError: a limit is out of range.
+
+    """
+
+    conflict: Conflict = Conflict.REFUSE
+    names: Names = Names.PORTABLE
+    max_size: int | None = None
+    max_files: int | None = None
+    reverify: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "conflict", _choice(Conflict, self.conflict))
+        object.__setattr__(self, "names", _choice(Names, self.names))
+        if self.max_size is not None and self.max_size < 0:
+            raise ValueError("the most bytes to receive are 0 or more, or None for no limit")
+        if self.max_files is not None and self.max_files < 1:
+            raise ValueError("the most files to receive are 1 or more, or None for no limit")
+
+    @property
+    def portable_names(self) -> bool:
+        """Whether only names that work on all systems are accepted."""
+        return self.names is Names.PORTABLE
+
+
+def _choice(kind: type[E], given: Enum | str) -> E:
     """Return the member of `kind` that is given, itself or as its value.
 
     Raises:
-        ValueError: it is none of them. The sentence lists them.
+        ValueError: it is none of them. The message lists them.
 
     """
     try:
@@ -28,7 +206,7 @@ def choice(kind: type[E], given: Enum | str) -> E:
         raise ValueError(f"{given!r} is none of the choices for {kind.__name__}: {known}") from None
 
 
-def choices(kind: type[E], given: Enum | str | Iterable[Enum | str]) -> tuple[E, ...]:
+def _choices(kind: type[E], given: Enum | str | Iterable[Enum | str]) -> tuple[E, ...]:
     """Return the members of `kind` that are given, one or several.
 
     Raises:
@@ -36,52 +214,5 @@ def choices(kind: type[E], given: Enum | str | Iterable[Enum | str]) -> tuple[E,
 
     """
     if isinstance(given, Enum | str):
-        return (choice(kind, given),)
-    return tuple(choice(kind, one) for one in given)
-
-
-class Links(Enum):
-    """What the sender does with symbolic links that it meets inside a tree."""
-
-    KEEP = "keep"
-    """Send them as links if they stay inside the tree; report the others."""
-    COPY = "copy"
-    """Send what they point to."""
-    SKIP = "skip"
-    """Leave them out, silently."""
-
-
-class Preserve(Enum):
-    """What is kept of files beyond contents, times and the owner's permissions, if both sides ask for it."""
-
-    HARD_LINKS = "hard-links"
-    """Several names of one file stay names of one file."""
-    XATTRS = "xattrs"
-    """Extended attributes in the namespace of users."""
-    OWNER = "owner"
-    """User and group, and the mode; for a receiver that is root."""
-    MODE = "mode"
-    """All permission bits, also those that the receiver's umask would keep from group and others. The sender tells them
-    in any case."""
-
-
-class Conflict(Enum):
-    """What the receiver does when a name exists already."""
-
-    REFUSE = "refuse"
-    """Keep what is there and report the file as not delivered."""
-    OVERWRITE = "overwrite"
-    """Replace a file by the new one, once the new one is complete."""
-    RENAME = "rename"
-    """Keep both: the new one gets a number."""
-    SKIP = "skip"
-    """Keep what is there and say so; not a failure."""
-
-
-class Names(Enum):
-    """Which names the receiver accepts."""
-
-    PORTABLE = "portable"
-    """Names that mean the same file on Linux, macOS and Windows."""
-    SYSTEM = "system"
-    """Whatever this file system can hold safely; control characters are refused all the same."""
+        return (_choice(kind, given),)
+    return tuple(_choice(kind, one) for one in given)

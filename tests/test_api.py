@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trustme
 
 import p2p_copy
-from p2p_copy import Code, Conflict, Links, Names, Preserve, RelayConfig
+from p2p_copy import (
+    Code,
+    Conflict,
+    Names,
+    Preserve,
+    ReceiveOptions,
+    RelayAccess,
+    RelayConfig,
+    SendOptions,
+    Symlinks,
+)
 from p2p_copy.errors import UsageError
 from p2p_copy.files.state.store import States
 from p2p_copy.files.user_paths import as_path, as_paths
-from p2p_copy.options import choice, choices
 from p2p_copy.protocol import code as codes
 from p2p_copy.protocol.code import CodeTypo
-from tests.support.transfers import CODE, running_relay
+from tests.support.transfers import CODE, receive, running_relay, send
+
+if TYPE_CHECKING:
+    from p2p_copy.options import TransferOptions
 
 NOWHERE = "ws://127.0.0.1:1"
 """Where nobody answers: a mistake must be told before anybody is called."""
@@ -40,15 +53,15 @@ async def pair(
     out: Any,
     relay: str,
     *,
-    send: dict[str, Any] | None = None,
-    receive: dict[str, Any] | None = None,
+    sending: dict[str, Any] | None = None,
+    receiving: dict[str, Any] | None = None,
 ) -> None:
     """Transfer with exactly these arguments, to the end."""
     common: dict[str, Any] = {"relay": relay, "code": CODE, "patience": 0}
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(lambda: p2p_copy.send(paths, **common, **(send or {})))
-            await p2p_copy.receive(out, **common, **(receive or {}))
+            nursery.start_soon(lambda: send(paths, **common, **(sending or {})))
+            await receive(out, **common, **(receiving or {}))
 
 
 def names_in(directory: Path) -> list[str]:
@@ -77,12 +90,12 @@ def test_a_dash_is_a_standard_stream_only_as_text() -> None:
 @pytest.mark.parametrize("paths", [None, 7, b"notes.txt", [b"notes.txt"], [["notes.txt"]]])
 async def test_what_is_no_path_is_refused_at_once(here: Path, paths: Any) -> None:
     with pytest.raises(TypeError, match="a path is"):
-        await p2p_copy.send(paths, relay=NOWHERE, code=CODE)
+        await p2p_copy.send(paths, RelayAccess(NOWHERE), CODE)
 
 
 async def test_a_text_is_one_pattern(here: Path, tmp_path: Path) -> None:
     async with running_relay() as relay:
-        await pair(".", tmp_path / "out", relay, send={"only": "*.txt"}, receive={"exclude": "o*"})
+        await pair(".", tmp_path / "out", relay, sending={"only": "*.txt"}, receiving={"exclude": "o*"})
     assert names_in(tmp_path / "out" / "here") == ["notes.txt"]
 
 
@@ -103,8 +116,8 @@ async def test_path_objects_are_taken_wherever_a_path_is(here: Path, tmp_path: P
             here / "n",
             tmp_path / "out",
             relay,
-            send={"receipt": sent, "state": state, **common},
-            receive={"receipt": received, **common},
+            sending={"receipt": sent, "state": state, **common},
+            receiving={"receipt": received, **common},
         )
     assert names_in(tmp_path / "out") == ["n"]
     assert sent.stat().st_size > 0
@@ -116,9 +129,27 @@ def test_a_relay_takes_one_proxy_for_several() -> None:
 
 
 def test_a_choice_may_be_given_as_its_text() -> None:
-    assert choice(Conflict, "overwrite") is choice(Conflict, Conflict.OVERWRITE) is Conflict.OVERWRITE
-    assert choices(Preserve, "xattrs") == choices(Preserve, Preserve.XATTRS) == (Preserve.XATTRS,)
-    assert choices(Preserve, ["hard-links", Preserve.OWNER]) == (Preserve.HARD_LINKS, Preserve.OWNER)
+    given: dict[str, Any] = {
+        "conflict": "overwrite",
+        "names": "system",
+        "preserve": ["hard-links", Preserve.OWNER],
+    }
+    options = ReceiveOptions(**given)
+    assert (options.conflict, options.names) == (Conflict.OVERWRITE, Names.SYSTEM)
+    assert options.preserve == (Preserve.HARD_LINKS, Preserve.OWNER)
+    one: dict[str, Any] = {"symlinks": "copy", "preserve": "xattrs"}
+    assert SendOptions(**one) == SendOptions(symlinks=Symlinks.COPY, preserve=(Preserve.XATTRS,))
+
+
+def test_options_can_be_used_again() -> None:
+    patterns: dict[str, Any] = {"only": (name for name in ("a", "b")), "exclude": "c"}
+    options = SendOptions(**patterns)
+    assert (options.only, options.exclude) == (("a", "b"), ("c",))
+    assert replace(options, wait=1.0).only == ("a", "b")
+
+
+def test_no_token_is_printed_with_the_options() -> None:
+    assert "secret" not in repr(RelayAccess(NOWHERE, token="secret"))
 
 
 async def test_a_choice_as_text_is_heeded(here: Path, tmp_path: Path) -> None:
@@ -126,44 +157,49 @@ async def test_a_choice_as_text_is_heeded(here: Path, tmp_path: Path) -> None:
     out.mkdir()
     (out / "n").write_text("old")
     async with running_relay() as relay:
-        await pair("n", out, relay, receive={"conflict": "overwrite"})
+        await pair("n", out, relay, receiving={"conflict": "overwrite"})
     assert (out / "n").read_text() == "n"
 
 
 @pytest.mark.parametrize(
-    ("side", "settings", "said"),
+    ("kind", "settings", "said"),
     [
-        ("send", {"links": "gaga"}, "'keep', 'copy', 'skip'"),
-        ("send", {"links": None}, "'keep', 'copy', 'skip'"),
-        ("send", {"links": Conflict.SKIP}, "'keep', 'copy', 'skip'"),
-        ("send", {"preserve": "gaga"}, "'hard-links', 'xattrs', 'owner'"),
-        ("send", {"preserve": ["xattrs", "gaga"]}, "'hard-links', 'xattrs', 'owner'"),
-        ("send", {"streams": 99}, "from 1 to 16"),
-        ("receive", {"conflict": "gaga"}, "'refuse', 'overwrite', 'rename', 'skip'"),
-        ("receive", {"names": "gaga"}, "'portable', 'system'"),
-        ("receive", {"preserve": "x"}, "'hard-links', 'xattrs', 'owner'"),
-        ("receive", {"streams": 0}, "from 1 to 16"),
-        ("receive", {"max_size": -1}, "0 or more"),
-        ("receive", {"max_files": 0}, "1 or more"),
+        (SendOptions, {"symlinks": "gaga"}, "'keep', 'copy', 'skip'"),
+        (SendOptions, {"symlinks": None}, "'keep', 'copy', 'skip'"),
+        (SendOptions, {"symlinks": Conflict.SKIP}, "'keep', 'copy', 'skip'"),
+        (SendOptions, {"preserve": "gaga"}, "'hard-links', 'xattrs', 'owner'"),
+        (SendOptions, {"preserve": ["xattrs", "gaga"]}, "'hard-links', 'xattrs', 'owner'"),
+        (ReceiveOptions, {"conflict": "gaga"}, "'refuse', 'overwrite', 'rename', 'skip'"),
+        (ReceiveOptions, {"names": "gaga"}, "'portable', 'system'"),
+        (ReceiveOptions, {"preserve": "x"}, "'hard-links', 'xattrs', 'owner'"),
+        (ReceiveOptions, {"max_size": -1}, "0 or more"),
+        (ReceiveOptions, {"max_files": 0}, "1 or more"),
     ],
 )
-async def test_what_is_no_choice_is_refused_at_once_with_all_that_are(
-    here: Path, side: str, settings: dict[str, Any], said: str
+def test_a_wrong_option_is_refused_when_the_object_is_made(
+    kind: type[TransferOptions], settings: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(ValueError, match=said):
-        await getattr(p2p_copy, side)("n", relay=NOWHERE, code=CODE, **settings)
+        kind(**settings)
+
+
+@pytest.mark.parametrize("streams", [0, 99])
+async def test_a_wrong_number_of_connections_is_refused_at_once(here: Path, streams: int) -> None:
+    for side in (send, receive):
+        with pytest.raises(ValueError, match="from 1 to 16"):
+            await side("n", relay=NOWHERE, code=CODE, streams=streams)
     assert names_in(here) == ["n", "notes.txt", "other.txt"]
 
 
 @pytest.mark.parametrize("settings", [{"code": CODE.text}, {"ca_file": 7}, {"receipt": b"x"}])
 async def test_an_argument_of_the_wrong_type_is_refused_at_once(here: Path, settings: dict[str, Any]) -> None:
-    for side in (p2p_copy.send, p2p_copy.receive):
+    for side in (send, receive):
         with pytest.raises(TypeError):
             await side("n", **{"relay": NOWHERE, "code": CODE, **settings})
 
 
 def test_every_public_choice_is_public() -> None:
-    assert {Links, Conflict, Names, Preserve} <= {getattr(p2p_copy, name) for name in p2p_copy.__all__}
+    assert {Symlinks, Conflict, Names, Preserve} <= {getattr(p2p_copy, name) for name in p2p_copy.__all__}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from hypothesis import given, strategies as st
 
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.commands import resume
-from p2p_copy.cli.options.client import ClientOptions
+from p2p_copy.cli.options.client import ClientArguments
 from p2p_copy.cli.options.config_file import _load, _table
 from p2p_copy.cli.ui.errors import first_of
 from p2p_copy.errors import CannotListen, P2PCopyError, UsageError
@@ -107,7 +107,7 @@ def go_on_with(document: bytes, told: list[str]) -> None:
             assert state is not None
             assert Resumption(state, 0).patience == 0  # it takes what it needs
             state.close()
-        options = ClientOptions(state_dir=directory, wait=0.01, patience=0.0, quiet=True)
+        options = ClientArguments(state_dir=directory, wait=0.01, patience=0.0, quiet=True)
         ends_well(lambda: resume.resume(ID, options))
         path.write_bytes(document)
         ends_well(lambda: resume.forget([ID], directory))

@@ -19,12 +19,10 @@ from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits as transfer_limits
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.units import KIB, MIB
 from tests.mitm.relay import middle
-from tests.support.transfers import CODE, copy, running_relay
+from tests.support.transfers import CODE, copy, receive, running_relay, send
 from tests.support.trees import leftovers, snapshot
 
 if TYPE_CHECKING:

@@ -14,14 +14,14 @@ from cyclopts import App, Parameter
 from p2p_copy.cli import limits
 from p2p_copy.cli.options.arguments import with_serve_value, with_standard_input
 from p2p_copy.cli.options.client import (
-    NO_OPTIONS,
-    NO_RECEIVE_OPTIONS,
-    NO_SEND_OPTIONS,
-    NO_TRANSFER_OPTIONS,
-    ClientOptions,
-    ReceiveOptions,
-    SendOptions,
-    TransferOptions,
+    NO_CLIENT_ARGUMENTS,
+    NO_RECEIVE_ARGUMENTS,
+    NO_SEND_ARGUMENTS,
+    NO_TRANSFER_ARGUMENTS,
+    ClientArguments,
+    ReceiveArguments,
+    SendArguments,
+    TransferArguments,
 )
 from p2p_copy.cli.options.config_file import from_file
 from p2p_copy.cli.options.durations import DURATION
@@ -89,9 +89,9 @@ def send(
     *words: Annotated[
         str, Parameter(name="PATH", help="Files and directories to send; or - alone, for standard input.")
     ],
-    which: TransferOptions = NO_TRANSFER_OPTIONS,
-    options: ClientOptions = NO_OPTIONS,
-    its: SendOptions = NO_SEND_OPTIONS,
+    transfer: TransferArguments = NO_TRANSFER_ARGUMENTS,
+    client: ClientArguments = NO_CLIENT_ARGUMENTS,
+    sending: SendArguments = NO_SEND_ARGUMENTS,
 ) -> int:
     """Send files and directories.
 
@@ -100,7 +100,7 @@ def send(
     """
     from p2p_copy.cli.commands.send import send as work
 
-    return work(words, which, options, its)
+    return work(words, transfer, client, sending)
 
 
 @app.command(usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
@@ -108,9 +108,9 @@ def receive(
     *words: Annotated[
         str, Parameter(name="CODE", help="The code that the sender shows. Asked for if it is not given.")
     ],
-    which: TransferOptions = NO_TRANSFER_OPTIONS,
-    options: ClientOptions = NO_OPTIONS,
-    its: ReceiveOptions = NO_RECEIVE_OPTIONS,
+    transfer: TransferArguments = NO_TRANSFER_ARGUMENTS,
+    client: ClientArguments = NO_CLIENT_ARGUMENTS,
+    receiving: ReceiveArguments = NO_RECEIVE_ARGUMENTS,
 ) -> int:
     """Receive what a sender with the same code sends.
 
@@ -118,7 +118,7 @@ def receive(
     """
     from p2p_copy.cli.commands.receive import receive as work
 
-    return work(words, which, options, its)
+    return work(words, transfer, client, receiving)
 
 
 @app.command(usage="Usage: p2p-copy resume [ID] [OPTIONS]")
@@ -129,7 +129,7 @@ def resume(
     ] = None,
     /,
     *,
-    options: ClientOptions = NO_OPTIONS,
+    client: ClientArguments = NO_CLIENT_ARGUMENTS,
 ) -> int:
     """List the transfers that were begun here and are not done, or go on with one.
 
@@ -138,7 +138,7 @@ def resume(
     """
     from p2p_copy.cli.commands.resume import resume as work
 
-    return work(id_, options)
+    return work(id_, client)
 
 
 @app.command(usage="Usage: p2p-copy forget ID...")

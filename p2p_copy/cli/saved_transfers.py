@@ -12,13 +12,13 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.home import is_foreign
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.state.store import Access, StateBusy, States, access_of_others, default_directory
-from p2p_copy.options import STATE_VARIABLE
+from p2p_copy.options import STATE_VARIABLE, ReceiveOptions, SendOptions
 from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.cli.options.client import TransferOptions
+    from p2p_copy.cli.options.client import ClientArguments, TransferArguments
     from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.files.state.store import State
 
@@ -125,7 +125,7 @@ def _cannot_remember(error: OSError | ValueError, terminal: Terminal) -> None:
     terminal.say(sentence)
 
 
-def patterns(which: TransferOptions) -> dict[str, list[str]]:
+def patterns(which: TransferArguments) -> dict[str, list[str]]:
     """Return what of the transfer is wanted, as part of a state's options.
 
     Raises:
@@ -136,13 +136,45 @@ def patterns(which: TransferOptions) -> dict[str, list[str]]:
     return {"only": list(which.only), "exclude": list(which.exclude)}
 
 
+def send_options(facts: dict[str, Any], client: ClientArguments) -> SendOptions:
+    """Return how to send: what was fixed when the transfer was begun, and what is asked for now."""
+    chosen = facts[OPTIONS]
+    return SendOptions(symlinks=chosen["links"], name=chosen["name"], **_common_options(facts, client))
+
+
+def receive_options(facts: dict[str, Any], client: ClientArguments, *, reverify: bool) -> ReceiveOptions:
+    """Return how to receive: what was fixed when the transfer was begun, and what is asked for now."""
+    chosen = facts[OPTIONS]
+    return ReceiveOptions(
+        conflict=chosen["conflict"],
+        names=chosen["names"],
+        max_size=chosen["max_size"],
+        max_files=chosen["max_files"],
+        reverify=reverify,
+        **_common_options(facts, client),
+    )
+
+
+def _common_options(facts: dict[str, Any], client: ClientArguments) -> dict[str, Any]:
+    chosen = facts[OPTIONS]
+    return {
+        "preserve": chosen["preserve"],
+        "only": chosen["only"],
+        "exclude": chosen["exclude"],
+        "receipt": receipt_path(client.receipt, facts),
+        "wait": client.wait,
+        "patience": client.patience,
+        "streams": _streams(client.streams, facts),
+    }
+
+
 def receipt_path(given: str | None, facts: dict[str, Any]) -> str | None:
     """Return where a receipt is to be written: as given now, else as when the transfer was begun."""
     path: str | None = facts.get(RECEIPT) if given is None else os.path.abspath(given)
     return path
 
 
-def streams(given: int | None, facts: dict[str, Any]) -> int | None:
+def _streams(given: int | None, facts: dict[str, Any]) -> int | None:
     """Return how many links there are to be: as said now, else as when the transfer was begun; None for auto."""
     number: int | None = facts.get(STREAMS) if given is None else given
     return number or None

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
     from typing import Self
 
+    from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.key_exchange import SessionKeys
     from p2p_copy.protocol.rendezvous import Welcome
@@ -52,11 +53,9 @@ class ConnectOptions(NamedTuple):
 
     Attributes:
         role: which side this is.
-        relay: its address.
+        access: which relay, and how to get in.
         code: what both sides share before they have met; None if only a ticket is left of it.
         wait: seconds to wait for the other side the first time.
-        ca_file: PEM file with certificates to trust besides the system's.
-        token: for relays that want one.
         observer: is told how it goes.
         streams: links that one transfer is to have; None for as many as are worth it.
         on_room: is called with each room in which both sides may meet, before the other side can know of it.
@@ -64,11 +63,9 @@ class ConnectOptions(NamedTuple):
     """
 
     role: Role
-    relay: str
+    access: RelayAccess
     code: Code | None
     wait: float
-    ca_file: str | None
-    token: str | None
     observer: Observer
     streams: int | None = None
     on_room: Callable[[str], None] | None = None
@@ -246,8 +243,8 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
 
 def _waiting(partner: ConnectOptions, room: str, claim: str, seconds: float) -> Wait:
     """Return this side's wait in a room, which has not begun."""
-    address = parse_address(partner.relay)
-    token = partner.token
+    address = parse_address(partner.access.url)
+    token, ca_file = partner.access.token, partner.access.ca_file
     if token and not may_tell_token(address):
         partner.observer.notice(
             "The access token was not sent: with ws:// everybody on the way could read it."
@@ -255,7 +252,7 @@ def _waiting(partner: ConnectOptions, room: str, claim: str, seconds: float) -> 
         token = None
     features = (rendezvous.MOVEMENT,)
     hello = rendezvous.Hello(partner.role, room, False, PROGRAM, token or None, features, claim)
-    return Wait(address, hello, seconds, partner.observer, partner.ca_file)
+    return Wait(address, hello, seconds, partner.observer, None if ca_file is None else os.fspath(ca_file))
 
 
 class _LeftEarly(Exception):

@@ -36,9 +36,6 @@ UNDECIDED: Final = 1000
 """Things that cannot be sent, and of which a sender waits to hear whether the receiver wants them: what are more are
 told at once. A screen shows 20."""
 
-STREAM_NAME: Final = "stdin"
-"""What standard input is called at a receiver, unless told otherwise (--name)."""
-
 STREAM_PIECE: Final = 64 * KIB
 """Bytes up to which pieces of a stream are joined in memory: a window of single bytes would take gigabytes."""
 
@@ -61,10 +58,6 @@ ANSWER_TIMEOUT: Final = 3600.0
 RECEIPT_TIMEOUT: Final = 600.0
 """Seconds in which nothing moves, after all was sent, before the sender gives up on the receipt."""
 
-PATIENCE: Final = 12 * 3600.0
-"""Seconds for which a side that lost the other one, or the relay, tries to come back unless told otherwise
-(--patience): a night."""
-
 STALL: Final = 10.0
 """Seconds without movement after which each side says whom it waits for: a slow link moves, a stuck one does not."""
 
@@ -80,9 +73,6 @@ room already, or tries to come every 45 seconds at most."""
 
 GOODBYE_LINGER: Final = 30.0
 """Seconds in which a sender that knows tries to tell a receiver whose link was lost in that moment."""
-
-PEER_WAIT: Final = 3600.0
-"""Seconds that a client waits for the other side unless told otherwise (--wait)."""
 
 MESSAGES_A_TURN: Final = 16
 """Messages of the other side that are acted upon before somebody else's turn: each may hold a path of 8 KiB, which

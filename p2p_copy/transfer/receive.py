@@ -18,7 +18,7 @@ from p2p_copy.files.target import permissions
 from p2p_copy.files.target.target import ResumeIndex, Target
 from p2p_copy.files.user_paths import as_path, as_path_if_any
 from p2p_copy.observer import Observer, Report
-from p2p_copy.options import Conflict, Names, Preserve, choice, choices
+from p2p_copy.options import ReceiveOptions
 from p2p_copy.peer.connect import ConnectOptions, plain_errors
 from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.peer.reconnect import Resumption, run_beside, run_with_reconnect, writing
@@ -40,12 +40,12 @@ from p2p_copy.transport.timeouts import within
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from os import PathLike
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Ask
+    from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.manifest import Item
@@ -54,24 +54,11 @@ if TYPE_CHECKING:
 
 async def receive(
     out: str | PathLike[str],
-    *,
-    relay: str,
+    access: RelayAccess,
     code: Code | None,
-    conflict: Conflict | str = Conflict.REFUSE,
-    names: Names | str = Names.PORTABLE,
-    preserve: Preserve | str | Iterable[Preserve | str] = (),
-    max_size: int | None = None,
-    max_files: int | None = None,
-    only: str | Iterable[str] = (),
-    exclude: str | Iterable[str] = (),
-    wait: float = limits.PEER_WAIT,
-    patience: float = limits.PATIENCE,
+    options: ReceiveOptions = ReceiveOptions(),
+    *,
     state: State | None = None,
-    receipt: str | PathLike[str] | None = None,
-    reverify: bool = False,
-    ca_file: str | PathLike[str] | None = None,
-    token: str | None = None,
-    streams: int | None = None,
     ask: Ask | None = None,
     observer: Observer | None = None,
 ) -> Report:
@@ -84,25 +71,11 @@ async def receive(
     Args:
         out: the directory; made if it does not exist. Or the text "-": standard output, for a sender of a stream or of
             one file.
-        relay: address of the relay, ws:// or wss://.
-        code: the code that both sides share; None to go on by what `state` remembers alone.
-        conflict: what to do when a name exists already; here and below a choice may be given as its text.
-        names: which names to accept.
-        preserve: what to keep of files beyond contents, times and the owner's permissions, if the sender tells it.
-            Group and others get no more than the umask of this process allows, unless "mode" or "owner" is among it.
-        max_size: most bytes of all files together; None for what fits on the disk.
-        max_files: most files, directories and links together, with those that the sender cannot send; None for no
-            limit.
-        only: a pattern or several, as in a .gitignore, over paths inside the transfer: take nothing else.
-        exclude: patterns of what is not wanted, though it may be among `only`.
-        wait: seconds to wait for the sender.
-        patience: seconds for which to come back when the sender or the relay was lost.
-        state: what is remembered of this transfer beyond this process; closed at the end, removed if all has arrived.
-        receipt: file to be written at the end: what has arrived, so that it can be verified later. It must not exist.
-        reverify: read what is here from before again, and believe nothing else.
-        ca_file: PEM file with certificates to trust besides the system's.
-        token: access token, for relays that want one. It is not sent where others could read it (ws://).
-        streams: links to share the transfer out over, at most `limits.MAX_STREAMS`; None for as many as are worth it.
+        access: which relay, and how to get in.
+        code: the code that both sides share; None to resume with what `state` holds alone.
+        options: how to receive. Group and others get no more permissions than the umask of this process allows, unless
+            MODE or OWNER is preserved.
+        state: what is saved of this transfer beyond this process; closed at the end, removed if all has arrived.
         ask: is shown what would come, and says whether it shall, before anything is written; after a no the sender
             waits on with the same code. Who goes on with a transfer is not asked again.
         observer: is told how it goes.
@@ -110,7 +83,7 @@ async def receive(
     Raises:
         Declined: the answer was no.
         OutputNotWritable: `out` cannot be written to.
-        ValueError, TypeError: an argument is nothing that it can be.
+        ValueError, TypeError: an argument is out of range, or of the wrong type.
         UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; there is no standard output;
             or owners are to be kept by somebody who is not root.
         PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
@@ -118,43 +91,19 @@ async def receive(
 
     """
     watcher = observer or Observer()
-    chosen = choices(Preserve, preserve)
-    preserved = wanted(chosen)
-    conflict, names = choice(Conflict, conflict), choice(Names, names)
-    if max_size is not None and max_size < 0:
-        raise ValueError("the most bytes to take are 0 or more, or None for no limit")
-    if max_files is not None and max_files < 1:
-        raise ValueError("the most files to take are 1 or more, or None for no limit")
-    place, receipt_place = as_path(out), as_path_if_any(receipt)
-    selection = Selection(only, exclude)
-    partner = ConnectOptions(
-        Role.RECEIVER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams
-    ).checked()
-    memory = Resumption(state, patience, watcher)
+    preserve = wanted(options.preserve)
+    place, receipt_place = as_path(out), as_path_if_any(options.receipt)
+    selection = Selection(options.only, options.exclude)
+    partner = ConnectOptions(Role.RECEIVER, access, code, options.wait, watcher, options.streams).checked()
+    memory = Resumption(state, options.patience, watcher)
     memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
     over, tag = memory.report is not None, memory.receipt_tag
-    allowed = await trio.to_thread.run_sync(permissions.allowed, chosen)
+    allowed = await trio.to_thread.run_sync(permissions.allowed, options.preserve)
     file = receipt_file(
         receipt_place, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
     )
-    portable = names is Names.PORTABLE
-    pipe = PipeOut(place, memory, watcher, selection, portable_names=portable, max_size=max_size)
-    receiving = _Receiving(
-        place,
-        conflict,
-        names,
-        preserved,
-        allowed,
-        max_size,
-        max_files,
-        selection,
-        memory,
-        file,
-        pipe,
-        watcher,
-        ask=ask,
-        reverify=reverify,
-    )
+    pipe = PipeOut(place, options, selection, memory, watcher)
+    receiving = _Receiving(place, options, preserve, allowed, selection, memory, file, pipe, watcher, ask)
     done = failed = False  # who is stopped is remembered even if all is here: the sender may not know it
     try:
         if receiving.report is None and receiving.begun:
@@ -197,39 +146,31 @@ class _Receiving:
     def __init__(
         self,
         out: str,
-        conflict: Conflict,
-        names: Names,
+        options: ReceiveOptions,
         preserve: Preserved,
         allowed: int,
-        max_size: int | None,
-        max_files: int | None,
         selection: Selection,
         memory: Resumption,
         file: ReceiptFile | None,
         pipe: PipeOut,
         observer: Observer,
-        *,
         ask: Ask | None,
-        reverify: bool,
     ) -> None:
-        portable = names is Names.PORTABLE
-        self._question = Question(out, ask, selection, portable=portable) if ask is not None else None
+        self._question = (
+            None if ask is None else Question(out, ask, selection, portable=options.portable_names)
+        )
         self.begun = self._question is None or memory.has_ticket
         self._out = out
-        self._conflict = conflict
-        self._names = names
+        self._options = options
         self._preserve = preserve
         self._allowed = allowed
         self._offered = Preserved.NOTHING
         self._once = Once(observer)
-        self._max_size = max_size
-        self._max_files = max_files
         self._selection = selection
         self._memory = memory
         self._file = file
         self._observer = observer
         self._pipe = pipe
-        self._reverify = reverify
         self._began: float | None = None
         self.report = memory.report
 
@@ -248,11 +189,11 @@ class _Receiving:
         memory = self._memory
         kept = ResumeIndex(
             memory.journal,
-            reverify=self._reverify,
+            reverify=self._options.reverify,
             restarted=memory.restarted,
             tag=memory.tag,
         )
-        return Target(self._out, conflict=self._conflict, kept=kept, allowed=self._allowed)
+        return Target(self._out, conflict=self._options.conflict, kept=kept, allowed=self._allowed)
 
     def _open(self) -> tuple[Target, Preserved, str]:
         """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""
@@ -331,7 +272,7 @@ class _Receiving:
             await self._confirm(Report(1, size, 0, 0, root.hex(), self._seconds))
 
         async with writing(self._file):
-            portable = self._names is Names.PORTABLE
+            portable = self._options.portable_names
             await self._accept(link, session, Accept(PROGRAM, portable, streams=streams, pipe=True))
             await self._pipe.take(link, session, self._target, self._file, confirm)
 
@@ -340,14 +281,14 @@ class _Receiving:
         self._once.tell(*not_possible(self._preserve & ~preserve))
         preserve &= self._offered
         settled = self._note if self._file is not None else None
-        portable = self._names is Names.PORTABLE
+        portable = self._options.portable_names
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
         incoming = TreeConsumer(
             target,
             session,
             manifest,
-            max_size=self._max_size,
-            max_files=self._max_files,
+            max_size=self._options.max_size,
+            max_files=self._options.max_files,
             selection=self._selection,
             unmade=self._unmade,
         )

@@ -18,7 +18,7 @@ from p2p_copy.files.source.glance import glance
 from p2p_copy.files.stdio import STANDARD
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, look_at
 from p2p_copy.observer import Observer, Report
-from p2p_copy.options import Links, Preserve, choice, choices
+from p2p_copy.options import SendOptions
 from p2p_copy.peer.channel import last_words
 from p2p_copy.peer.connect import ConnectOptions, plain_errors
 from p2p_copy.peer.reconnect import Resumption, run_beside, run_with_reconnect, writing
@@ -59,33 +59,23 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.state.store import State
+    from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
-    from p2p_copy.protocol.messages import Preserved
     from p2p_copy.protocol.session import Session
 
 
 async def send(
     paths: str | PathLike[str] | Iterable[str | PathLike[str]],
-    *,
-    relay: str,
+    access: RelayAccess,
     code: Code | None,
-    links: Links | str = Links.KEEP,
-    preserve: Preserve | str | Iterable[Preserve | str] = (),
-    only: str | Iterable[str] = (),
-    exclude: str | Iterable[str] = (),
-    wait: float = limits.PEER_WAIT,
-    patience: float = limits.PATIENCE,
+    options: SendOptions = SendOptions(),
+    *,
     state: State | None = None,
-    name: str = limits.STREAM_NAME,
-    receipt: str | PathLike[str] | None = None,
-    ca_file: str | PathLike[str] | None = None,
-    token: str | None = None,
-    streams: int | None = None,
     observer: Observer | None = None,
     on_room: Callable[[str], None] | None = None,
 ) -> Report:
-    """Send files and directories to whoever receives with the same code at the same relay.
+    """Send files and directories to the receiver with the same code at the same relay.
 
     Returns when the receiver has confirmed, under the session's key, that it holds what was sent. A report
     with failures means that some things did not arrive; the observer was told which.
@@ -93,29 +83,18 @@ async def send(
     Args:
         paths: a file or directory of this machine, or several; their last components are the names at the receiver.
             Or the text "-" alone: what standard input brings, to its end.
-        relay: address of the relay, ws:// or wss://.
-        code: the code that both sides share; None to go on by what `state` remembers alone.
-        links: what to do with symbolic links inside a directory; here and below a choice may be given as its text.
-        preserve: what to tell of files beyond contents, modes and times, if the receiver asks for it. Modes are always
-            told; what of them group and others get is for the receiver to say.
-        only: a pattern or several, as in a .gitignore, over paths inside the transfer: send nothing else.
-        exclude: patterns of what is not sent, though it may be among `only`.
-        wait: seconds to wait for the receiver.
-        patience: seconds for which to come back when the receiver or the relay was lost.
-        state: what is remembered of this transfer beyond this process; closed at the end, removed if all was delivered,
-            or if it failed before there was anything to go on with.
-        name: of what standard input brings, for a receiver that makes a file of it.
-        receipt: file to be written at the end: what was sent, so that it can be verified later. It must not exist.
-        ca_file: PEM file with certificates to trust besides the system's.
-        token: access token, for relays that want one. It is not sent where others could read it (ws://).
-        streams: links to share the transfer out over, at most `limits.MAX_STREAMS`; None for as many as are worth it.
+        access: which relay, and how to get in.
+        code: the code that both sides share; None to resume with what `state` holds alone.
+        options: how to send.
+        state: what is saved of this transfer beyond this process; closed at the end, removed if all was delivered,
+            or if it failed before there was anything to resume.
         observer: is told how it goes.
-        on_room: is called with each room of the relay in which the other side may come to this one, before it can: for
-            a program that is the relay as well, and serves these only (`RelayConfig.rooms`).
+        on_room: is called with each room of the relay in which both sides may meet, before the other side can be
+            there: for a program that runs the relay as well, and serves these rooms only (`RelayConfig.rooms`).
 
     Raises:
         NothingToSend: none of the paths can be sent, or one has no name of its own, as a root.
-        ValueError, TypeError: an argument is nothing that it can be.
+        ValueError, TypeError: an argument is out of range, or of the wrong type.
         UsageError: two paths have the same name; the receipt cannot be written, or exists; a pattern has the wrong
             form; or "-" is not alone.
         PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
@@ -123,18 +102,17 @@ async def send(
 
     """
     watcher = observer or Observer()
-    selection = Selection(only, exclude)
-    links, preserved = choice(Links, links), flags(choices(Preserve, preserve))
-    places, receipt_place = as_paths(paths), as_path_if_any(receipt)
+    selection = Selection(options.only, options.exclude)
+    places, receipt_place = as_paths(paths), as_path_if_any(options.receipt)
     partner = ConnectOptions(
-        Role.SENDER, relay, code, wait, as_path_if_any(ca_file), token, watcher, streams, on_room
+        Role.SENDER, access, code, options.wait, watcher, options.streams, on_room
     ).checked()
-    memory = Resumption(state, patience, watcher)
+    memory = Resumption(state, options.patience, watcher)
     memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
     over, tag = memory.report is not None, memory.receipt_tag
     file = receipt_file(receipt_place, role="sender", program=FULL_NAME, over=over, tag=tag)
-    pipe = PipeIn(places, name, links, selection, memory, watcher)
-    sending = _Sending(places, links, selection, preserved, memory, file, pipe, watcher)
+    pipe = PipeIn(places, options, selection, memory, watcher)
+    sending = _Sending(places, options, selection, memory, file, pipe, watcher)
     # A side that is stopped remembers the transfer even if all is delivered: the receiver may not know it.
     done = failed = False
     try:
@@ -171,18 +149,17 @@ class _Sending:
     def __init__(
         self,
         paths: Sequence[str],
-        links: Links,
+        options: SendOptions,
         selection: Selection,
-        preserve: Preserved,
         memory: Resumption,
         file: ReceiptFile | None,
         pipe: PipeIn,
         observer: Observer,
     ) -> None:
         self._paths = paths
-        self._links = links
+        self._symlinks = options.symlinks
         self._selection = selection
-        self._preserve = preserve
+        self._preserve = flags(options.preserve)
         self._memory = memory
         self._file = file
         self._observer = observer
@@ -219,7 +196,7 @@ class _Sending:
             return await self._pipe.accepted(link, session, answer)
         if isinstance(answer, Accept):
             return answer
-        its = (self._paths, self._links, answer.portable_names, self._selection)
+        its = (self._paths, self._symlinks, answer.portable_names, self._selection)
         return await show(link, session, partial(glance, *its), Counting(*its), self._observer)
 
     async def _deliver(self, link: Channel, session: Session, began: float) -> Report:
@@ -246,13 +223,15 @@ class _Sending:
             session,
             accept,
             self.sent,
-            links=self._links,
+            links=self._symlinks,
             selection=self._selection,
             receipt=self._file,
             state_directories=self._memory.state_directories,
         )
         names = accept.portable_names
-        look = partial(count, self._paths, links=self._links, portable_names=names, selection=self._selection)
+        look = partial(
+            count, self._paths, links=self._symlinks, portable_names=names, selection=self._selection
+        )
         try:
             receipt = await _stream(link, session, outgoing, look, self._observer)
         finally:

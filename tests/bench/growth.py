@@ -183,7 +183,7 @@ def main() -> int:
             try:
                 with bad_road() as road:
                     who = contestants(Rival, FAR_PLACE)
-                    measure("Links, ws", who, links(who, rounds, scale, road))
+                    measure("Symlinks, ws", who, links(who, rounds, scale, road))
                     road.weather = Weather(delay=0.005, rate=FAST_ETHERNET)
                     who = contestants(Compressing, FAR_PLACE)
                     works = compression(who, rounds, int(SLOW * scale), "100 Mbit/s, 10 ms there and back")

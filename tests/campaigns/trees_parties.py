@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import trio
 
-from p2p_copy.options import Conflict, Links
+from p2p_copy.options import Conflict, Symlinks
 from tests.support.processes import QUICK, environment
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ def sender_words(plan: Plan, folder: Path, url: str) -> list[str]:
     """Return the command of the sender."""
     asked, source = plan.case.asked, folder / "source"
     words = ["send", *(str(source / top) for top in plan.case.tops), "--server", url, "--patience", PATIENCE]
-    if asked.links is not Links.KEEP:
-        words += ["--links", asked.links.value]
+    if asked.links is not Symlinks.KEEP:
+        words += ["--symlinks", asked.links.value]
     words += [f"--only={pattern}" for pattern in asked.sender_only]
     words += [f"--exclude={pattern}" for pattern in asked.sender_exclude]
     return words + _of_both(plan, 0, folder)

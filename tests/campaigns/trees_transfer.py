@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import trio
 
-from p2p_copy import Code, receive, send
+from p2p_copy import Code
 from p2p_copy.options import Names
 from p2p_copy.transfer import limits
 from tests.campaigns.trees_parties import (
@@ -31,6 +31,7 @@ from tests.campaigns.trees_parties import (
 )
 from tests.campaigns.trees_plan import Action, Moment
 from tests.support.random_trees import Kind, grow
+from tests.support.transfers import receive, send
 from tests.support.tree_oracle import Expected, differences, expect
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ async def _by_api(outcome: Outcome, folder: Path, url: str) -> None:
             [folder / "source" / top for top in plan.case.tops],
             relay=url,
             code=Code(room, secret),
-            links=asked.links,
+            symlinks=asked.links,
             preserve=plan.preserve[0],
             only=asked.sender_only,
             exclude=asked.sender_exclude,

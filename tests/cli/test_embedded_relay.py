@@ -20,12 +20,11 @@ from p2p_copy.protocol.rendezvous import LEGACY_PATH, Refusal, Refused, Role, We
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.log import abuse
 from p2p_copy.relay.server import Relay
-from p2p_copy.transfer.receive import receive
 from p2p_copy.units import MIB
 from tests.relay.clients import answer, hello, relay_running, room
 from tests.relay.test_stopping import close_code
 from tests.support.processes import PATIENCE, QUICK, Running, receiver
-from tests.support.transfers import CODE, Both, copy, running_relay
+from tests.support.transfers import CODE, Both, copy, receive, running_relay
 from tests.support.trees import unfinished_size
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from p2p_copy.cli import saved_transfers
+from p2p_copy.cli.options.client import ClientArguments
 from p2p_copy.protocol import limits
 from tests.cli.processes import run
 
@@ -23,5 +24,14 @@ def test_what_is_no_number_of_connections_is_refused(value: str) -> None:
 def test_the_number_is_the_one_of_now_or_else_the_one_of_the_beginning(
     given: int | None, begun: int | None, meant: int | None
 ) -> None:
-    assert saved_transfers.streams(given, {saved_transfers.STREAMS: begun}) == meant
-    assert saved_transfers.streams(given, {}) == (given or None)
+    facts = {
+        saved_transfers.OPTIONS: {
+            "links": "keep",
+            "name": "stdin",
+            "preserve": [],
+            "only": [],
+            "exclude": [],
+        },
+        saved_transfers.STREAMS: begun,
+    }
+    assert saved_transfers.send_options(facts, ClientArguments(streams=given)).streams == meant

@@ -25,14 +25,14 @@ os.chdir(sys.argv[1])
 
 from p2p_copy.files.source.walk import open_source, walk
 from p2p_copy.files.target.target import Refused, Target
-from p2p_copy.options import Conflict, Links
+from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.protocol.manifest import Item
 from p2p_copy.protocol.messages import Kind
 
 items = {}
 with Target("out", conflict=Conflict.REFUSE) as target:
     assert target.free_bytes() > 0
-    for index, found in enumerate(walk(["top"], links=Links.KEEP, portable_names=True)):
+    for index, found in enumerate(walk(["top"], links=Symlinks.KEEP, portable_names=True)):
         item = items[found] = Item(index, items.get(found.parent), found.entry)
         if found.entry.kind is Kind.DIRECTORY:
             target.make_directory(item)

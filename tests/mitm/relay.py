@@ -10,9 +10,9 @@ import trio
 
 from p2p_copy.errors import P2PCopyError
 from p2p_copy.observer import Report
+from p2p_copy.options import PEER_WAIT
 from p2p_copy.protocol.rendezvous import CloseCode, Hello, Paired, Role, Welcome, decode_hello, encode
 from p2p_copy.relay import limits as relay_limits
-from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.transport.link import Link, LinkBroken, accept
 from tests.support.links import serving
 from tests.support.transfers import CODE, Both, copy
@@ -144,7 +144,7 @@ async def through(
     out: Path,
     receiver_code: Code = CODE,
     *,
-    wait: float = transfer_limits.PEER_WAIT,
+    wait: float = PEER_WAIT,
 ) -> Both:
     """Run a transfer; neither side may take for success what is none, and nothing wrong has a name."""
     options = {"wait": wait}

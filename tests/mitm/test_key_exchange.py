@@ -26,12 +26,10 @@ from p2p_copy.protocol import cpace, keys
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.key_exchange import HandshakeFailed, SenderHandshake
 from p2p_copy.protocol.rendezvous import Role, room_path
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from p2p_copy.transport.link import LinkBroken
 from tests.mitm.relay import OTHER, ends, middle, through
 from tests.relay.clients import answer, hello, relay_running
-from tests.support.transfers import CODE, Both, copy
+from tests.support.transfers import CODE, Both, copy, receive, send
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from p2p_copy.observer import Observer
+from p2p_copy.options import RelayAccess
 from p2p_copy.peer import limits
 from p2p_copy.peer.connect import ConnectOptions, Meeting, meet
 from p2p_copy.protocol import keys, limits as protocol_limits
@@ -205,7 +206,7 @@ async def spreads(relay: str, links: int) -> None:
                 full[self._role].set()
 
     async def side(role: Role) -> None:
-        partner = ConnectOptions(role, relay, CODE, 10, None, None, Watcher(role), links)
+        partner = ConnectOptions(role, RelayAccess(relay), CODE, 10, Watcher(role), links)
         at = Meeting(keys.room_id(CODE.room), CODE.secret, claims[role])
         async with meet(partner, at, 10) as (bundle, _):
             bundle.spread(links)

@@ -15,10 +15,9 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.messages import Reason
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.reasons import SENTENCES
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from tests.stateful.sides import abandon
 from tests.stateful.stage import DEAD, Stage
+from tests.support.transfers import receive, send
 
 if TYPE_CHECKING:
     from p2p_copy.files.state.store import State

@@ -16,7 +16,7 @@ from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import ResumeIndex, Target
 from p2p_copy.observer import Observer
-from p2p_copy.options import Conflict, Links
+from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake
 from p2p_copy.protocol.keys import room_id
 from p2p_copy.protocol.manifest import Manifest
@@ -168,7 +168,7 @@ class SenderSide(Side):
         match message:
             case Accept():
                 paths = [str(self._world.source)]
-                self._outgoing = TreeProducer(paths, session, message, self._sent, links=Links.KEEP)
+                self._outgoing = TreeProducer(paths, session, message, self._sent, links=Symlinks.KEEP)
             case Abort():
                 raise given_up(message, "receiver")
             case _:

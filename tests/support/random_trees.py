@@ -12,7 +12,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.files import limits as files_limits
-from p2p_copy.options import Conflict, Links
+from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.transfer import limits as transfer_limits
 
@@ -242,7 +242,7 @@ class Asked:
     """The options of both sides that decide what arrives."""
 
     conflict: Conflict = Conflict.REFUSE
-    links: Links = Links.KEEP
+    links: Symlinks = Symlinks.KEEP
     portable: bool = True
     hard_links: bool = False
     xattrs: bool = False
@@ -275,7 +275,7 @@ def random_case(rng: random.Random, wishes: Wishes) -> Case:
     conflict = rng.choice(list(Conflict))
     asked = Asked(
         conflict,
-        Links.SKIP if rng.random() < 0.1 else Links.KEEP,
+        Symlinks.SKIP if rng.random() < 0.1 else Symlinks.KEEP,
         rng.random() < 0.8,
         rng.random() < 0.4,
         wishes.xattrs and rng.random() < 0.4,

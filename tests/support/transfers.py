@@ -8,17 +8,37 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from p2p_copy.observer import Observer, Report
+from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions
 from p2p_copy.protocol.code import Code
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import serve
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
+from p2p_copy.transfer import receive as receiver, send as sender
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
 CODE = Code("lab", "a long passphrase")
+
+
+async def send(paths: Any, *, relay: str, code: Any, **given: Any) -> Report:
+    """Send with all options as keyword arguments."""
+    access, options, more = _parted(relay, given)
+    return await sender.send(paths, access, code, SendOptions(**options), **more)
+
+
+async def receive(out: Any, *, relay: str, code: Any, **given: Any) -> Report:
+    """Receive with all options as keyword arguments."""
+    access, options, more = _parted(relay, given)
+    return await receiver.receive(out, access, code, ReceiveOptions(**options), **more)
+
+
+def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, Any], dict[str, Any]]:
+    """Return the relay's access, the options, and what is no option."""
+    options = dict(given)
+    access = RelayAccess(relay, options.pop("ca_file", None), options.pop("token", None))
+    others = [name for name in ("state", "observer", "ask", "on_room") if name in options]
+    return access, options, {name: options.pop(name) for name in others}
 
 
 @asynccontextmanager

@@ -8,7 +8,7 @@ import stat
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from p2p_copy.options import Conflict, Links
+from p2p_copy.options import Conflict, Symlinks
 from tests.support.random_trees import NEVER, NOT_PORTABLE, Case, Kind, Node, Tree
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class _Oracle:
         return False
 
     def _silent(self, node: Node) -> bool:
-        return node.kind is Kind.LINK and self._asked.links is Links.SKIP
+        return node.kind is Kind.LINK and self._asked.links is Symlinks.SKIP
 
     # Where it goes
 

@@ -24,7 +24,7 @@ from p2p_copy.files.source.glance import glance
 from p2p_copy.files.state.store import States
 from p2p_copy.files.target.space import space_for
 from p2p_copy.observer import Observer, PreviewEntry, TransferPreview
-from p2p_copy.options import Links, Names
+from p2p_copy.options import Names, RelayAccess, Symlinks
 from p2p_copy.peer import limits as peer_limits, reconnect
 from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
 from p2p_copy.peer.reconnect import Resumption, run_with_reconnect
@@ -46,10 +46,8 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.farewell import part_ways
 from p2p_copy.transfer.reasons import farewell
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from tests.support.keys import both_sessions
-from tests.support.transfers import CODE, Both, Told, copy, running_relay
+from tests.support.transfers import CODE, Both, Told, copy, receive, running_relay, send
 from tests.support.trees import snapshot
 from tests.transfer.test_malicious_sender import digest, file
 from tests.transfer.test_reconnecting import ID, Again, half_way, small_segments, to_the_end, wire
@@ -317,7 +315,7 @@ async def test_only_a_sender_with_time_left_waits_on(
 
     monkeypatch.setattr(reconnect, "meet", met_at_once)
     memory = Resumption(None, 60)
-    partner = ConnectOptions(role, "", CODE, wait, None, None, Observer())
+    partner = ConnectOptions(role, RelayAccess(""), CODE, wait, Observer())
     if meetings == 1:
         with pytest.raises(Declined):
             await run_with_reconnect(partner, memory, story)
@@ -339,7 +337,7 @@ async def test_who_is_stopped_before_the_question_has_not_ended_the_sender(
 
             nursery.start_soon(sender)
             with plain_errors():
-                partner = ConnectOptions(Role.RECEIVER, relay, CODE, 10, None, None, Observer())
+                partner = ConnectOptions(Role.RECEIVER, RelayAccess(relay), CODE, 10, Observer())
                 async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):
                     await part_ways(link, session, farewell(Declined()))
             report = await receive(str(tmp_path / "out"), **common)
@@ -366,7 +364,7 @@ async def test_a_sender_that_waits_on_waits_for_its_relay_too(monkeypatch: pytes
     monkeypatch.setattr(reconnect, "meet", met)
     monkeypatch.setattr(peer_limits, "RETURN_AFTER", (0.001, 0.01))
     await run_with_reconnect(
-        ConnectOptions(Role.SENDER, "", CODE, 60, None, None, Observer()), Resumption(None, 60), story
+        ConnectOptions(Role.SENDER, RelayAccess(""), CODE, 60, Observer()), Resumption(None, 60), story
     )
     assert meetings == 3
 
@@ -383,7 +381,7 @@ async def pretend(
     async def sender(relay: str) -> None:
         try:
             with plain_errors():
-                partner = ConnectOptions(Role.SENDER, relay, CODE, 10, None, None, Observer())
+                partner = ConnectOptions(Role.SENDER, RelayAccess(relay), CODE, 10, Observer())
                 async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):
                     session.say(Offer("attacker/1"))
                     await link.send(session.record())
@@ -467,11 +465,11 @@ def test_a_glance_is_bounded_and_shows_the_top_and_a_little_below(tmp_path: Path
     for number in range(150):
         (tmp_path / "wide" / f"{number:03}" / "deep").mkdir(parents=True)
     (tmp_path / "file").write_text("abc")
-    names, entries = glance([str(tmp_path / "wide"), str(tmp_path / "file")], Links.KEEP, True, EVERYTHING)
+    names, entries = glance([str(tmp_path / "wide"), str(tmp_path / "file")], Symlinks.KEEP, True, EVERYTHING)
     assert names == 2
     assert [entry.depth for entry in entries] == [0, *[1] * files_limits.PREVIEW_INSIDE, 0]
     paths = [str(path) for path in (tmp_path / "wide").iterdir()]
-    names, entries = glance(paths, Links.KEEP, True, EVERYTHING)
+    names, entries = glance(paths, Symlinks.KEEP, True, EVERYTHING)
     assert names == 150
     assert [entry.depth for entry in entries] == [0] * protocol_limits.MAX_PREVIEW_ENTRIES
 
@@ -481,10 +479,10 @@ def test_a_glance_does_not_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / "top" / f"{number}").mkdir(parents=True)
         (tmp_path / "top" / f"{number}.txt").touch()
     monkeypatch.setattr(files_limits, "PREVIEW_LOOK", 20)
-    assert glance([str(tmp_path / "top")], Links.KEEP, True, Selection(only=["nothing.py"])).names == 1
+    assert glance([str(tmp_path / "top")], Symlinks.KEEP, True, Selection(only=["nothing.py"])).names == 1
     (tmp_path / "top" / "a.py").touch()
     shown = glance(
-        [str(tmp_path / "top")], Links.KEEP, True, Selection(only=["top/a.py"], exclude=["*.txt"])
+        [str(tmp_path / "top")], Symlinks.KEEP, True, Selection(only=["top/a.py"], exclude=["*.txt"])
     ).entries
     assert shown[0].name == "top"
 

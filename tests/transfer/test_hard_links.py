@@ -17,7 +17,7 @@ from p2p_copy.files.source.hardlinks import FirstNames
 from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.files.target.target import Target
 from p2p_copy.observer import Report
-from p2p_copy.options import Conflict, Links, Preserve
+from p2p_copy.options import Conflict, Preserve, Symlinks
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import RootDigest, file_digest
 from p2p_copy.protocol.messages import (
@@ -231,7 +231,7 @@ def test_a_name_that_leads_to_another_file_by_now_comes_with_its_contents(tmp_pa
     names = FirstNames()
     found = [
         each
-        for each in walk([str(tree)], links=Links.KEEP, portable_names=True)
+        for each in walk([str(tree)], links=Symlinks.KEEP, portable_names=True)
         if isinstance(each, SourceEntry)
     ]
     for number, each in enumerate(found):

@@ -11,6 +11,7 @@ import trio
 
 from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.observer import Observer, Report
+from p2p_copy.options import RelayAccess
 from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
 from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits as protocol_limits
@@ -33,10 +34,9 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.state_machine import ReceiverState
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.send import send
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import KIB, MIB
-from tests.support.transfers import CODE, Told, running_relay
+from tests.support.transfers import CODE, Told, running_relay, send
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -102,7 +102,7 @@ class Attack:
         self.told = Told()
 
     async def receiver(self, relay: str, script: Script, *, holds: bool) -> None:
-        partner = ConnectOptions(Role.RECEIVER, relay, CODE, 10, None, None, Observer())
+        partner = ConnectOptions(Role.RECEIVER, RelayAccess(relay), CODE, 10, Observer())
         try:
             with plain_errors():
                 async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):

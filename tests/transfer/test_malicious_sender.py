@@ -11,7 +11,7 @@ import trio
 
 from p2p_copy.errors import NoSpace, P2PCopyError, PeerFailed, PeerMisbehaved
 from p2p_copy.observer import Observer, Report
-from p2p_copy.options import Conflict, Names
+from p2p_copy.options import Conflict, Names, RelayAccess
 from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
 from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits as protocol_limits
@@ -35,8 +35,7 @@ from p2p_copy.protocol.messages import (
 )
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.receive import receive
-from tests.support.transfers import CODE, Told, running_relay
+from tests.support.transfers import CODE, Told, receive, running_relay
 from tests.support.trees import leftovers
 
 if TYPE_CHECKING:
@@ -77,7 +76,7 @@ class Attack:
     async def sender(self, relay: str, records: Sequence[Sequence[Message]]) -> None:
         try:
             with plain_errors():
-                partner = ConnectOptions(Role.SENDER, relay, CODE, 10, None, None, Observer())
+                partner = ConnectOptions(Role.SENDER, RelayAccess(relay), CODE, 10, Observer())
                 async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link_, session):
                     session.say(Offer("attacker/1", 1, Preserved(sum(Preserved))))
                     await link_.send(session.record())

@@ -14,7 +14,7 @@ from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.state.store import State, States, known_directories
 from p2p_copy.files.temporary import temporary_name
-from p2p_copy.options import Conflict, Links
+from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.protocol.messages import Accept, Omitted, Reason
 from p2p_copy.protocol.names import is_unfinished
 from p2p_copy.transfer.reasons import SENTENCES
@@ -53,7 +53,7 @@ async def test_states_are_never_sent(
     place = tree / ".local" / "state" / "p2p-copy"
     States(str(place)).create(OTHER, FACTS).close()
     (place / "notes").write_text("the user's own")
-    sending: dict[str, Any] = {"links": Links.COPY}
+    sending: dict[str, Any] = {"symlinks": Symlinks.COPY}
     match seen_through:
         case "its path":
             sending["state"] = States(str(place)).create(ID, {})
@@ -78,7 +78,7 @@ def test_a_state_that_is_named_is_refused(tmp_path: Path) -> None:
     with States(str(tmp_path / "states")).create(ID, FACTS) as state:
         own = OwnFiles(known_directories(state))
         named = [str(tmp_path / "states" / f"{ID}.json")]
-        (found,) = walk(named, links=Links.KEEP, portable_names=True, own=own)
+        (found,) = walk(named, links=Symlinks.KEEP, portable_names=True, own=own)
     assert found == Omitted(f"{ID}.json", Reason.OWN)
 
 
@@ -86,7 +86,7 @@ def test_only_where_states_lie_files_with_such_names_are_left_out(tree: Path) ->
     (tree / f"{ID}.json").write_text("a picture's description")
     own = OwnFiles((str(tree / "documents"), str(tree / "nowhere")))
     paths = [str(tree)]
-    assert len(list(walk(paths, links=Links.KEEP, portable_names=True, own=own))) == 4
+    assert len(list(walk(paths, links=Symlinks.KEEP, portable_names=True, own=own))) == 4
 
 
 # Unfinished files
@@ -106,7 +106,7 @@ def test_our_temporary_names_are_known(tmp_path: Path) -> None:
     assert is_unfinished(temporary_name())
     assert is_unfinished(temporary_name("01234567"))
     (tmp_path / temporary_name()).touch()
-    (_, unfinished) = walk([str(tmp_path)], links=Links.KEEP, portable_names=True)
+    (_, unfinished) = walk([str(tmp_path)], links=Symlinks.KEEP, portable_names=True)
     assert unfinished is UNFINISHED
 
 
@@ -141,7 +141,7 @@ async def test_an_output_directory_in_the_tree_is_left_out_and_all_else_arrives(
     if through == "a link that is followed":
         out.rename(tree.parent / "backup")
         out.symlink_to("../backup")
-    both = await copy([tree], out, sending={"links": Links.COPY})
+    both = await copy([tree], out, sending={"symlinks": Symlinks.COPY})
     assert both.sender.problems == both.receiver.problems == {"home/backup": SENTENCES[Reason.ITSELF]}
     assert below(out) == ["home", "home/documents", "home/documents/a", "older", "older/b"]
 
@@ -166,7 +166,7 @@ def test_a_receiver_cannot_mark_what_is_not_its_own(marker: str) -> None:
     sender, _ = both_sessions()
     accept = Accept("x", portable_names=True, marker=marker)
     with pytest.raises(PeerMisbehaved):
-        TreeProducer(["x"], sender, accept, DigestCache(Journal(None)), links=Links.KEEP)
+        TreeProducer(["x"], sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP)
 
 
 async def test_nothing_of_ours_is_in_the_output_directory_when_a_receiver_notes_that_all_is_here(

@@ -15,10 +15,8 @@ from p2p_copy.observer import Report
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.digest import RootDigest, file_digest
 from p2p_copy.protocol.messages import Entry, Kind
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from tests.files.receipts.samples import differences
-from tests.support.transfers import CODE, Both, copy
+from tests.support.transfers import CODE, Both, copy, receive, send
 from tests.support.trees import leftovers, make_tree
 
 if TYPE_CHECKING:

@@ -39,14 +39,12 @@ from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.code import Code
 from p2p_copy.transfer import limits, send as sender
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
 from tests.files.receipts.samples import differences
 from tests.support.numbers import home_of
-from tests.support.transfers import CODE, Both, Told, copy, running_relay
+from tests.support.transfers import CODE, Both, Told, copy, receive, running_relay, send
 from tests.support.trees import leftovers, make_tree, snapshot
 
 if TYPE_CHECKING:

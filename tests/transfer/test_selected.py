@@ -13,18 +13,16 @@ from p2p_copy.errors import PeerMisbehaved, TooMuch, UsageError
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import Target
-from p2p_copy.options import Links
+from p2p_copy.options import Symlinks
 from p2p_copy.protocol.messages import Accept, Offer, Reason
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.reasons import SENTENCES
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from p2p_copy.transfer.tree import producer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
 from tests.files.receipts.samples import differences
 from tests.support.keys import both_sessions
-from tests.support.transfers import CODE, Told, copy
+from tests.support.transfers import CODE, Told, copy, receive, send
 from tests.support.trees import leftovers, snapshot
 from tests.transfer.test_reconnecting import SEGMENT, Again, half_way, small_segments, wire
 
@@ -252,7 +250,7 @@ def test_only_what_was_omitted_is_waived_and_once(tmp_path: Path) -> None:
     receiver.say(accept)
     sender.hear(receiver.record())
     paths = [str(tmp_path / "none"), str(tmp_path / "nothing")]
-    producer = TreeProducer(paths, sender, accept, DigestCache(Journal(None)), links=Links.KEEP)
+    producer = TreeProducer(paths, sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP)
     with pytest.raises(PeerMisbehaved):
         producer.waive(0)
     producer.next_records(1)

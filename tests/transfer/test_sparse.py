@@ -13,7 +13,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.reader import SourceFailed, SourceFile, open_source
 from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.observer import Report
-from p2p_copy.options import Links
+from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Data, FileEnd, Finish, Goodbye, Hole, Message, Page, Reason
@@ -54,7 +54,7 @@ def room(path: Path) -> int:
 
 
 def found(path: Path) -> SourceEntry:
-    (one,) = walk([str(path)], links=Links.KEEP, portable_names=True)
+    (one,) = walk([str(path)], links=Symlinks.KEEP, portable_names=True)
     assert isinstance(one, SourceEntry)
     return one
 

@@ -16,13 +16,12 @@ from p2p_copy.errors import (
     TooMuch,
     WrongCode,
 )
-from p2p_copy.options import Conflict, Links, Names
+from p2p_copy.options import Conflict, Names, Symlinks
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.code import Code
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.send import send
 from p2p_copy.transfer.tree.consumer import TreeConsumer
-from tests.support.transfers import CODE, Both, Told, copy, running_relay
+from tests.support.transfers import CODE, Both, Told, copy, running_relay, send
 from tests.support.trees import leftovers, make_tree, snapshot
 
 if TYPE_CHECKING:
@@ -281,7 +280,7 @@ async def test_a_link_in_the_output_is_never_followed(tmp_path: Path) -> None:
         assert os.listdir(elsewhere) == []
 
 
-# Links
+# Symlinks
 
 
 async def test_links_that_lead_outside_are_reported(tmp_path: Path) -> None:
@@ -299,12 +298,12 @@ async def test_links_that_lead_outside_are_reported(tmp_path: Path) -> None:
 async def test_links_may_be_copied_or_skipped(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
     (tree / "dangling").unlink()
-    both = await copy([tree], tmp_path / "copied", sending={"links": Links.COPY})
+    both = await copy([tree], tmp_path / "copied", sending={"symlinks": Symlinks.COPY})
     assert both.reports[0].failures == 0
     copied = snapshot(tmp_path / "copied" / "a tree")
     assert copied["link to file"][0] == "file"
     assert copied["link to directory"][0] == "directory"
-    both = await copy([tree], tmp_path / "skipped", sending={"links": Links.SKIP})
+    both = await copy([tree], tmp_path / "skipped", sending={"symlinks": Symlinks.SKIP})
     assert both.reports[0].failures == 0
     assert not [path for path, seen in snapshot(tmp_path / "skipped").items() if seen[0] == "link"]
 

@@ -25,7 +25,6 @@ from p2p_copy.errors import (
     UsageError,
 )
 from p2p_copy.protocol.rendezvous import room_path
-from p2p_copy.transfer.receive import receive
 from p2p_copy.transport import limits
 from p2p_copy.transport.dial import owed_for, taken_by, unanswered
 from p2p_copy.transport.link import RelayAddress, accept, connect, parse_address
@@ -34,7 +33,7 @@ from tests.relay.clients import relay_running
 from tests.support.certificates import Issued
 from tests.support.hanging import hanging
 from tests.support.links import MAX, serving
-from tests.support.transfers import CODE
+from tests.support.transfers import CODE, receive
 from tests.support.websocket import virtual_time
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.files.selection import Selection
     from p2p_copy.observer import TransferPreview
-    from p2p_copy.options import Conflict, Links
+    from p2p_copy.options import Conflict, Symlinks
 
 
-def would_send(paths: Sequence[str], links: Links, selection: Selection, terminal: Terminal) -> int:
+def would_send(paths: Sequence[str], links: Symlinks, selection: Selection, terminal: Terminal) -> int:
     """Name all that would be sent to a receiver that takes portable names, and return exit code 0. Nobody is called.
 
     Raises:

@@ -15,11 +15,11 @@ from p2p_copy.protocol import code as codes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.cli.options.client import ClientOptions
+    from p2p_copy.cli.options.client import ClientArguments
     from p2p_copy.files.state.store import State, States
 
 
-def resume(given: str | None, options: ClientOptions) -> int:
+def resume(given: str | None, client: ClientArguments) -> int:
     """List what is not done, or go on with one of it; return exit code 0.
 
     Raises:
@@ -27,9 +27,9 @@ def resume(given: str | None, options: ClientOptions) -> int:
         P2PCopyError: what `send` and `receive` raise.
 
     """
-    terminal = Terminal.standard(quiet=options.quiet)
-    saved_transfers.say_if_elsewhere(options.state_dir, terminal)
-    states = saved_transfers.states_in(options.state_dir, terminal)
+    terminal = Terminal.standard(quiet=client.quiet)
+    saved_transfers.say_if_elsewhere(client.state_dir, terminal)
+    states = saved_transfers.states_in(client.state_dir, terminal)
     if given is None:
         lines = [
             saved_transfers.described(*each) for each in states.all() if not saved_transfers.is_over(each[1])
@@ -42,7 +42,7 @@ def resume(given: str | None, options: ClientOptions) -> int:
                 f"{saved_transfers.short(id_)}"
             )
         return 0
-    token = inputs.access_token(options.token_file)
+    token = inputs.access_token(client.token_file)
     state = _open(states, given)
     facts = state.facts
     if not are_complete(facts):
@@ -58,10 +58,10 @@ def resume(given: str | None, options: ClientOptions) -> int:
     if facts[saved_transfers.ROLE] == "sender":
         from p2p_copy.cli.commands.send import go_on as send
 
-        return send(state, facts, code, options, terminal, token=token, generated=True)
+        return send(state, facts, code, client, terminal, token=token, generated=True)
     from p2p_copy.cli.commands.receive import go_on as receive
 
-    return receive(state, facts, code, options, terminal, token=token)
+    return receive(state, facts, code, client, terminal, token=token)
 
 
 def forget(ids: Sequence[str], directory: str | None) -> int:

@@ -16,7 +16,7 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PartialTransfer, UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.user_paths import look_at
-from p2p_copy.options import Links, Preserve
+from p2p_copy.options import RelayAccess
 from p2p_copy.protocol import code as codes
 from p2p_copy.transfer.send import send as send_files
 from p2p_copy.transport import limits as transport_limits
@@ -24,13 +24,15 @@ from p2p_copy.transport import limits as transport_limits
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from p2p_copy.cli.options.client import ClientOptions, SendOptions, TransferOptions
+    from p2p_copy.cli.options.client import ClientArguments, SendArguments, TransferArguments
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Report
     from p2p_copy.protocol.code import Code
 
 
-def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, its: SendOptions) -> int:
+def send(
+    words: Sequence[str], transfer: TransferArguments, client: ClientArguments, sending: SendArguments
+) -> int:
     """Send and return exit code 0.
 
     Raises:
@@ -38,50 +40,50 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
         P2PCopyError: nothing, or nothing more, was delivered.
 
     """
-    terminal = Terminal.standard(quiet=options.quiet)
+    terminal = Terminal.standard(quiet=client.quiet)
     word = send_words(words)
     if STANDARD in word.paths:
-        which = inputs.of_a_pipe(which)
-    if which.dry_run:
+        transfer = inputs.of_a_pipe(transfer)
+    if transfer.dry_run:
         from p2p_copy.cli.commands.dry_run import would_send
 
-        return would_send(word.paths, its.links, Selection(which.only, which.exclude), terminal)
-    serve = its.serve
+        return would_send(word.paths, sending.symlinks, Selection(transfer.only, transfer.exclude), terminal)
+    serve = sending.serve
     if serve and word.relay:
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
     binds = _binds(serve) if serve else []
-    relay = "" if serve else inputs.relay_of(word.relay, which.server)
-    text = inputs.written_code(word.code, which.code, which.code_file)
+    relay = "" if serve else inputs.relay_of(word.relay, transfer.server)
+    text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     chosen = None if text is None else codes.choose(text)
     if text is not None:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and send makes one")
     if pipe := STANDARD in word.paths:
-        inputs.leave_standard_input_alone(which, options, terminal)
+        inputs.leave_standard_input_alone(transfer, client, terminal)
     else:
         look_at(word.paths)  # before anything is remembered
-    token = None if serve else inputs.access_token(options.token_file)
+    token = None if serve else inputs.access_token(client.token_file)
     facts = {
         saved_transfers.ROLE: "sender",
         saved_transfers.RELAY: relay,
         saved_transfers.PATHS: [os.path.abspath(path) if path and not pipe else path for path in word.paths],
         saved_transfers.OPTIONS: {
-            "links": its.links.value,
-            "name": its.name,
-            "preserve": [one.value for one in its.preserve],
-            **saved_transfers.patterns(which),
+            "links": sending.symlinks.value,
+            "name": sending.name,
+            "preserve": [one.value for one in sending.preserve],
+            **saved_transfers.patterns(transfer),
         },
-        saved_transfers.RECEIPT: saved_transfers.receipt_path(options.receipt, {}),
-        saved_transfers.STREAMS: options.streams,
+        saved_transfers.RECEIPT: saved_transfers.receipt_path(client.receipt, {}),
+        saved_transfers.STREAMS: client.streams,
     }
     code: Code | None = None
     if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
         code = chosen or codes.generate(secrets.randbelow)
-        return go_on(None, facts, code, options, terminal, token=token, binds=binds, generated=chosen is None)
-    saved_transfers.say_if_elsewhere(options.state_dir, terminal)
-    states = saved_transfers.states_in(options.state_dir, terminal)
+        return go_on(None, facts, code, client, terminal, token=token, binds=binds, generated=chosen is None)
+    saved_transfers.say_if_elsewhere(client.state_dir, terminal)
+    states = saved_transfers.states_in(client.state_dir, terminal)
     if chosen is not None:
         state = saved_transfers.open_state(states, facts, chosen.text, terminal)
-        return go_on(state, facts, chosen, options, terminal, token=token)
+        return go_on(state, facts, chosen, client, terminal, token=token)
     state = saved_transfers.same_again(states, facts)
     code = _code_of(state) if state is not None and saved_transfers.is_good(state.facts) else None
     if state is not None and code is not None:
@@ -95,7 +97,7 @@ def send(words: Sequence[str], which: TransferOptions, options: ClientOptions, i
         else:
             state.facts.pop(saved_transfers.SPENT, None)
             saved_transfers.keep(state, {saved_transfers.CODE: code.text}, terminal)
-    return go_on(state, facts, code, options, terminal, token=token, generated=True)
+    return go_on(state, facts, code, client, terminal, token=token, generated=True)
 
 
 def _code_of(state: State | None) -> Code | None:
@@ -112,7 +114,7 @@ def go_on(
     state: State | None,
     facts: dict[str, Any],
     code: Code | None,
-    options: ClientOptions,
+    client: ClientArguments,
     terminal: Terminal,
     *,
     token: str | None,
@@ -135,20 +137,10 @@ def go_on(
             progress.announce(lines, vital=generated)
         return await send_files(
             facts[saved_transfers.PATHS],
-            relay=address,
-            code=code,
-            links=Links(chosen["links"]),
-            only=chosen["only"],
-            exclude=chosen["exclude"],
-            preserve=[Preserve(one) for one in chosen["preserve"]],
-            wait=options.wait,
-            patience=options.patience,
+            RelayAccess(address, client.ca_file, token),
+            code,
+            saved_transfers.send_options(facts, client),
             state=state,
-            name=facts[saved_transfers.OPTIONS]["name"],
-            receipt=saved_transfers.receipt_path(options.receipt, facts),
-            ca_file=options.ca_file,
-            token=token,
-            streams=saved_transfers.streams(options.streams, facts),
             observer=progress,
             on_room=on_room,
         )
@@ -166,7 +158,7 @@ def go_on(
         async with embedded_relay(binds, rooms) as (own, seen_as):
             return await through(own, seen_as, rooms.add)
 
-    report = run_transfer(story, progress, options.deadline, lasts=state is not None)
+    report = run_transfer(story, progress, client.deadline, lasts=state is not None)
     ignore_signals()
     progress.done(report)
     if report.failures:

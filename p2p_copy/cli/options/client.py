@@ -10,9 +10,17 @@ from cyclopts import Parameter
 from p2p_copy.cli import limits
 from p2p_copy.cli.environment import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.options.durations import DEADLINE, DURATION, POSITIVE, reads, wrong
-from p2p_copy.options import STATE_VARIABLE, Conflict, Links, Names, Preserve
+from p2p_copy.options import (
+    PATIENCE,
+    PEER_WAIT,
+    STATE_VARIABLE,
+    STREAM_NAME,
+    Conflict,
+    Names,
+    Preserve,
+    Symlinks,
+)
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import parse_size
 
 if TYPE_CHECKING:
@@ -69,7 +77,7 @@ def files_of(_type: object, tokens: Sequence[Any]) -> int:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class TransferOptions:
+class TransferArguments:
     """What a transfer is, for sender and receiver: fixed when it is begun, so `resume` has none of it."""
 
     server: Annotated[
@@ -122,7 +130,7 @@ class TransferOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class ClientOptions:
+class ClientArguments:
     """How a transfer is done: what sender, receiver and `resume` have in common."""
 
     ca_file: Annotated[
@@ -141,7 +149,7 @@ class ClientOptions:
         ),
     ] = None
     wait: Annotated[float, DURATION, POSITIVE, Parameter(help="How long to wait for the other side.")] = (
-        transfer_limits.PEER_WAIT
+        PEER_WAIT
     )
     patience: Annotated[
         float,
@@ -150,7 +158,7 @@ class ClientOptions:
             help="For how long to come back when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
             "at all.",
         ),
-    ] = transfer_limits.PATIENCE
+    ] = PATIENCE
     deadline: Annotated[
         float | None,
         DEADLINE,
@@ -191,7 +199,7 @@ class ClientOptions:
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class SendOptions:
+class SendArguments:
     """What only a sender has."""
 
     serve: Annotated[
@@ -207,20 +215,20 @@ class SendOptions:
         Parameter(
             metavar="NAME", help="Of what comes from standard input, for a receiver that makes a file of it."
         ),
-    ] = transfer_limits.STREAM_NAME
-    links: Annotated[
-        Links,
+    ] = STREAM_NAME
+    symlinks: Annotated[
+        Symlinks,
         Parameter(
             help="Symbolic links inside a directory: keep those that stay inside as links, copy what they "
             "point to, or skip them."
         ),
-    ] = Links.KEEP
+    ] = Symlinks.KEEP
     preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class ReceiveOptions:
+class ReceiveArguments:
     """What only a receiver has."""
 
     out: Annotated[
@@ -280,7 +288,7 @@ class ReceiveOptions:
     ] = False
 
 
-NO_OPTIONS: Final = ClientOptions()
-NO_TRANSFER_OPTIONS: Final = TransferOptions()
-NO_SEND_OPTIONS: Final = SendOptions()
-NO_RECEIVE_OPTIONS: Final = ReceiveOptions()
+NO_CLIENT_ARGUMENTS: Final = ClientArguments()
+NO_TRANSFER_ARGUMENTS: Final = TransferArguments()
+NO_SEND_ARGUMENTS: Final = SendArguments()
+NO_RECEIVE_ARGUMENTS: Final = ReceiveArguments()

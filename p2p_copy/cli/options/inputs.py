@@ -23,7 +23,7 @@ from p2p_copy.protocol.code import CodeTypo
 from p2p_copy.transport.dial import parse_address
 
 if TYPE_CHECKING:
-    from p2p_copy.cli.options.client import ClientOptions, TransferOptions
+    from p2p_copy.cli.options.client import ClientArguments, TransferArguments
     from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.protocol.code import Code
 
@@ -110,7 +110,7 @@ def somebody_is_there(terminal: Terminal) -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and terminal.is_for_eyes)
 
 
-def of_a_pipe(which: TransferOptions) -> TransferOptions:
+def of_a_pipe(which: TransferArguments) -> TransferArguments:
     """Return the options of a transfer through a pipe: without patterns, which are about files.
 
     The command line has none (`unused` has refused them there), so they are defaults of the configuration file.
@@ -126,7 +126,9 @@ def of_a_pipe(which: TransferOptions) -> TransferOptions:
     return replace(which, only=(), exclude=())
 
 
-def leave_standard_input_alone(which: TransferOptions, options: ClientOptions, terminal: Terminal) -> None:
+def leave_standard_input_alone(
+    which: TransferArguments, options: ClientArguments, terminal: Terminal
+) -> None:
     """See to it that standard input is data and nothing else; tell a person what is expected there.
 
     Raises:

@@ -60,7 +60,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         ),
         _Rule(
             lambda given: STANDARD in given.get("PATH", ()),
-            ("--links", "--preserve", "--only", "--exclude", "--dry-run"),
+            ("--symlinks", "--preserve", "--only", "--exclude", "--dry-run"),
             "it is about files, and nothing is known of what comes from standard input",
         ),
         _Rule(lambda given: STANDARD in given.get("PATH", ()), ("--state-dir",), _ONE_STATE),

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.source.walk import own_name
-from p2p_copy.options import Links
+from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits, names
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def count(
     paths: Sequence[str],
     *,
-    links: Links,
+    links: Symlinks,
     portable_names: bool,
     stop: Callable[[], bool],
     selection: Selection = EVERYTHING,
@@ -37,7 +37,7 @@ class Counting:
     """Counts in a thread, and can be looked at meanwhile."""
 
     def __init__(
-        self, paths: Sequence[str], links: Links, portable_names: bool, selection: Selection
+        self, paths: Sequence[str], links: Symlinks, portable_names: bool, selection: Selection
     ) -> None:
         self._paths = paths
         self._stopped = False
@@ -65,9 +65,9 @@ class Counting:
 
 class _Walk:
     def __init__(
-        self, links: Links, portable_names: bool, selection: Selection, stop: Callable[[], bool]
+        self, links: Symlinks, portable_names: bool, selection: Selection, stop: Callable[[], bool]
     ) -> None:
-        self._follow = links is Links.COPY
+        self._follow = links is Symlinks.COPY
         self._portable = portable_names
         self._selection = None if selection.everything else selection
         self._stop = stop

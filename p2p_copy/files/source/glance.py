@@ -15,7 +15,7 @@ from p2p_copy.protocol import limits as protocol_limits
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.options import Links
+    from p2p_copy.options import Symlinks
     from p2p_copy.protocol.messages import Entry
 
 
@@ -33,7 +33,7 @@ class _Shallow(Selection):
         return self.leads(path) if directory else super().takes(path)
 
 
-def glance(paths: Sequence[str], links: Links, portable_names: bool, selection: Selection) -> Glance:
+def glance(paths: Sequence[str], links: Symlinks, portable_names: bool, selection: Selection) -> Glance:
     """Return the names at the top and a few of those in each directory there, no more than fit into a preview."""
     each = min(max(protocol_limits.MAX_PREVIEW_ENTRIES // len(paths) - 1, 0), limits.PREVIEW_INSIDE)
     names = shown = looked = 0

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.files.selection import Selection
-    from p2p_copy.options import Links
+    from p2p_copy.options import Symlinks
 
 _ONE_FILE: Final = (
     "takes one file or a pipe, and not a directory or several files. Send one file, "
@@ -36,7 +36,7 @@ class OneFile:
     dry = "Nothing moves: the disk here has given nothing"
 
     def __init__(
-        self, paths: Sequence[str], *, links: Links, selection: Selection, portable_names: bool
+        self, paths: Sequence[str], *, links: Symlinks, selection: Selection, portable_names: bool
     ) -> None:
         found = next(walk(paths, links=links, portable_names=portable_names, selection=selection), None)
         if len(paths) != 1 or not isinstance(found, SourceEntry) or found.entry.kind is not Kind.FILE:

@@ -3,9 +3,9 @@
 Rules
 1. The walk streams: it holds an open directory for each level, with the names in it that it has passed, to
    notice those that a receiver would take for one.
-2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Links.SKIP` is silent. A process
-   that can open no more files raises `SystemFailed`: that says nothing about what it was to open.
-3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Links.COPY`.
+2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Symlinks.SKIP` is silent. A
+   process that can open no more files raises `SystemFailed`: that says nothing about what it was to open.
+3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Symlinks.COPY`.
 4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
 5. A directory is entered only if it lies where the walk has found it, with no link on the way (`found_again`). Files
    are left to `reading`.
@@ -29,7 +29,7 @@ from p2p_copy.files.source.reader import SourceFailed, SourceFile, open_source, 
 from p2p_copy.files.source.same_file import is_same
 from p2p_copy.files.state.store import is_state_file
 from p2p_copy.files.system import OPEN, identity_of, is_symlink
-from p2p_copy.options import Links
+from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits, names
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
@@ -67,7 +67,7 @@ UNFINISHED: Final = Omitted("", Reason.OWN)
 def walk(
     paths: Sequence[str],
     *,
-    links: Links,
+    links: Symlinks,
     portable_names: bool,
     selection: Selection = EVERYTHING,
     own: OwnFiles = NOTHING_OWN,
@@ -110,7 +110,7 @@ class _Place:
 class _Walk:
     """The rules of one walk."""
 
-    def __init__(self, links: Links, selection: Selection, own: OwnHere, *, portable: bool) -> None:
+    def __init__(self, links: Symlinks, selection: Selection, own: OwnHere, *, portable: bool) -> None:
         self._links = links
         self._own = own
         self._selection = selection
@@ -199,9 +199,9 @@ class _Walk:
         try:
             status = listed.stat(follow_symlinks=False) if BY_HANDLE else os.lstat(path)
             if is_symlink(status):
-                if self._links is Links.SKIP:
+                if self._links is Symlinks.SKIP:
                     return None
-                if self._links is Links.COPY:
+                if self._links is Symlinks.COPY:
                     status = os.stat(path)
                     followed = True
                 else:

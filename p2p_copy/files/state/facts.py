@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
-from p2p_copy.options import Conflict, Links, Names, Preserve
+from p2p_copy.options import Conflict, Names, Preserve, Symlinks
 from p2p_copy.protocol import limits
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def _is_limit(least: int) -> Callable[[Any], bool]:
     return lambda value: value is None or (_is_whole(value) and value >= least)
 
 
-def _is_one_of(kind: type[Links | Conflict | Names | Preserve]) -> Callable[[Any], bool]:
+def _is_one_of(kind: type[Symlinks | Conflict | Names | Preserve]) -> Callable[[Any], bool]:
     values = {one.value for one in kind}
     return lambda value: isinstance(value, str) and value in values
 
@@ -79,7 +79,7 @@ def _is_one_of(kind: type[Links | Conflict | Names | Preserve]) -> Callable[[Any
 _is_preserve = _is_one_of(Preserve)
 
 _OPTIONS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "links": _is_one_of(Links),
+    "links": _is_one_of(Symlinks),
     "name": _is_text,
     "preserve": lambda value: isinstance(value, list) and all(map(_is_preserve, value)),
     "conflict": _is_one_of(Conflict),

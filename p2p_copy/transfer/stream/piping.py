@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.target.target import Target
     from p2p_copy.observer import Observer
-    from p2p_copy.options import Links
+    from p2p_copy.options import ReceiveOptions, SendOptions
     from p2p_copy.peer.channel import Channel
     from p2p_copy.peer.reconnect import Resumption
     from p2p_copy.protocol.messages import Abort, Accept, Receipt
@@ -50,14 +50,13 @@ class PipeIn:
     def __init__(
         self,
         paths: Sequence[str],
-        name: str,
-        links: Links,
+        options: SendOptions,
         selection: Selection,
         memory: Resumption,
         observer: Observer,
     ) -> None:
         self._paths = paths
-        self._links = links
+        self._symlinks = options.symlinks
         self._selection = selection
         self._memory = memory
         self._observer = observer
@@ -69,6 +68,7 @@ class PipeIn:
                 raise UsageError(
                     "'-' is standard input, and is sent alone. A file of that name is written as ./-"
                 )
+            name = options.name
             if refusal := names.refusal(name, portable=True):
                 raise UsageError(f"'{escape(name)}' cannot be the name of a file everywhere: {refusal}.")
             self._begin(StreamSender(StandardInput(name)))
@@ -131,7 +131,7 @@ class PipeIn:
     def _one_file(self, accept: Accept) -> OneFile:
         return OneFile(
             self._paths,
-            links=self._links,
+            links=self._symlinks,
             selection=self._selection,
             portable_names=accept.portable_names,
         )
@@ -162,19 +162,17 @@ class PipeOut:
     def __init__(
         self,
         out: str,
+        options: ReceiveOptions,
+        selection: Selection,
         memory: Resumption,
         observer: Observer,
-        selection: Selection,
-        *,
-        portable_names: bool,
-        max_size: int | None,
     ) -> None:
         self._memory = memory
         self._observer = observer
         self._rules: _Rules = {
             "selection": selection,
-            "portable_names": portable_names,
-            "max_size": max_size,
+            "portable_names": options.portable_names,
+            "max_size": options.max_size,
         }
         self._pour: StreamReceiver | None = None
         self._poured = trio.Event()

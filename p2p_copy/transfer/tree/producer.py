@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.source.digest_cache import DigestCache
-    from p2p_copy.options import Links
+    from p2p_copy.options import Symlinks
     from p2p_copy.protocol.messages import Accept, Held, Holds
     from p2p_copy.protocol.session import Session
 
@@ -85,7 +85,7 @@ class TreeProducer:
         accept: Accept,
         sent: DigestCache,
         *,
-        links: Links,
+        links: Symlinks,
         selection: Selection = EVERYTHING,
         receipt: ReceiptFile | None = None,
         state_directories: tuple[str, ...] = (),

@@ -186,7 +186,7 @@ def test_a_certificate_without_tls_is_a_contradiction() -> None:
         (["send", "a", "--serve=nonsense"], "HOST:PORT"),
         (["send", "ws://127.0.0.1:1", CODE, "a", "--serve"], "--serve"),
         (["sedn"], "send"),
-        (["send", "--lnks", "copy", "a"], "--links"),
+        (["send", "--simlinks", "copy", "a"], "--symlinks"),
         (["receive", "--wait", "soon"], "--wait"),
         (["receive", "--config", "none.toml"], "none.toml"),
         (["run-relay-server", "localhost", "http", "--no-tls"], "PORT"),

@@ -11,7 +11,7 @@ from cyclopts import CycloptsError
 from p2p_copy.cli.app import app
 from p2p_copy.cli.options.config_file import default_path
 from p2p_copy.errors import UsageError
-from p2p_copy.options import Conflict, Links
+from p2p_copy.options import Conflict, Symlinks
 
 
 def write(path: str | Path, text: str) -> str:
@@ -25,8 +25,9 @@ def parse(*argv: str) -> dict[str, Any]:
     _, bound, _ = app.parse_args(list(argv), exit_on_error=False, print_error=False)
     bound.apply_defaults()
     values = dict(bound.arguments)
-    for group in (values.pop("which", None), values.pop("options", None), values.pop("its", None)):
-        values |= {name: getattr(group, name) for name in (group.__slots__ if group else ())}
+    for name in ("transfer", "client", "sending", "receiving"):
+        group = values.pop(name, None)
+        values |= {option: getattr(group, option) for option in (group.__slots__ if group else ())}
     return values
 
 
@@ -47,7 +48,7 @@ def test_options_come_from_the_table_of_their_command() -> None:
         server = "ws://shared"
         ca-file = "shared.pem"
         [send]
-        links = "copy"
+        symlinks = "copy"
         wait = 60
         serve = ":99"
         [receive]
@@ -61,7 +62,7 @@ def test_options_come_from_the_table_of_their_command() -> None:
     )
     send = parse("send", "a")
     assert (send["server"], send["ca_file"], send["wait"]) == ("ws://shared", "shared.pem", 60.0)
-    assert (send["links"], send["serve"]) == (Links.COPY, ":99")
+    assert (send["symlinks"], send["serve"]) == (Symlinks.COPY, ":99")
     receive = parse("receive")
     assert (receive["server"], receive["ca_file"], receive["quiet"]) == ("ws://own", "shared.pem", True)
     assert (receive["on_conflict"], receive["max_size"]) == (Conflict.RENAME, 2048)

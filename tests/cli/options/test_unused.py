@@ -6,14 +6,14 @@ import pytest
 from cyclopts import CycloptsError
 
 from p2p_copy.cli.app import app
-from p2p_copy.cli.options.client import ClientOptions, TransferOptions
+from p2p_copy.cli.options.client import ClientArguments, TransferArguments
 from p2p_copy.cli.options.unused import _RULES
 from p2p_copy.errors import UsageError
 from tests.cli.options.test_config_file import parse, write
 
 SEND, RECEIVE, RELAY = ("send", "file"), ("receive",), ("run-relay-server", "127.0.0.1", "0")
 VALUES = {
-    "--links": "copy",
+    "--symlinks": "copy",
     "--preserve": "xattrs",
     "--on-conflict": "skip",
     "--streams": "2",
@@ -30,7 +30,7 @@ CASES = [
     (("send", "ws://x", "lab7-a long one", "file"), "--server"),
     *(
         (("send", "--quiet", "--", "-"), option)
-        for option in ("--links", "--preserve", "--only", "--exclude", "--dry-run", "--state-dir")
+        for option in ("--symlinks", "--preserve", "--only", "--exclude", "--dry-run", "--state-dir")
     ),
     (("send", "ws://x", "lab7-a long one", "file"), "--ca-file"),
     (("send", "--server=ws://x", "file"), "--ca-file"),
@@ -68,7 +68,7 @@ def test_an_option_without_effect_is_refused_with_the_reason(words: tuple[str, .
 @pytest.mark.parametrize(
     ("words", "option"),
     [
-        (SEND, "--links"),
+        (SEND, "--symlinks"),
         (SEND, "--ca-file"),
         (("send", "--server=wss://x", "file"), "--ca-file"),
         (("receive", "wss://x"), "--ca-file"),
@@ -103,7 +103,7 @@ def test_defaults_of_the_configuration_and_the_environment_are_used_where_they_a
     monkeypatch.setenv("P2P_COPY_SERVER", "ws://environment")
     file = write(
         f"{tmp_path}/c.toml",
-        '[send]\nlinks = "copy"\nname = "n"\n[receive]\non-conflict = "skip"\n[resume]\nwait = 9',
+        '[send]\nsymlinks = "copy"\nname = "n"\n[receive]\non-conflict = "skip"\n[resume]\nwait = 9',
     )
     parse("send", "--config", file, "--serve=:0", "--", "-")
     parse("send", "--config", file, "a")
@@ -111,7 +111,7 @@ def test_defaults_of_the_configuration_and_the_environment_are_used_where_they_a
     assert parse("resume", "--config", file)["wait"] == 9
 
 
-@pytest.mark.parametrize("name", TransferOptions.__slots__)
+@pytest.mark.parametrize("name", TransferArguments.__slots__)
 def test_resume_has_no_option_about_what_is_transferred(name: str) -> None:
     option = f"--{name.replace('_', '-')}"
     with pytest.raises(CycloptsError, match=option):
@@ -124,4 +124,4 @@ def test_resume_has_the_files_of_the_configuration_that_all_clients_have(
     file = write(f"{tmp_path}/c.toml", 'server = "ws://x"\nca-file = "ca"\ntoken-file = "token"\n')
     resume = parse("resume", "1234", "--config", file)
     assert (resume["ca_file"], resume["token_file"]) == ("ca", "token")
-    assert set(ClientOptions.__slots__) <= resume.keys()
+    assert set(ClientArguments.__slots__) <= resume.keys()

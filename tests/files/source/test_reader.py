@@ -9,7 +9,7 @@ import pytest
 
 from p2p_copy.files.source.reader import open_itself
 from p2p_copy.files.source.walk import SourceEntry, SourceFailed, open_source, read_whole, walk
-from p2p_copy.options import Links
+from p2p_copy.options import Symlinks
 from p2p_copy.protocol.messages import Reason
 from p2p_copy.transfer import limits
 from tests.files.helpers import open_handles
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 CHUNK = 1000
 
 
-def find(path: Path, *, links: Links = Links.KEEP) -> SourceEntry:
+def find(path: Path, *, links: Symlinks = Symlinks.KEEP) -> SourceEntry:
     """Return the last thing that a walk finds."""
     *_, found = walk([str(path)], links=links, portable_names=True)
     assert isinstance(found, SourceEntry)
@@ -92,7 +92,7 @@ def test_a_file_found_through_links_is_read(file: Path, tmp_path: Path) -> None:
     (tmp_path / "named").symlink_to(file)
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "link").symlink_to(file)
-    for found in (find(tmp_path / "named"), find(tmp_path / "tree", links=Links.COPY)):
+    for found in (find(tmp_path / "named"), find(tmp_path / "tree", links=Symlinks.COPY)):
         assert b"".join(read(found)) == file.read_bytes()
 
 

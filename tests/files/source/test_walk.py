@@ -9,7 +9,7 @@ import pytest
 from p2p_copy.files.source import walk as source
 from p2p_copy.files.source.count import count
 from p2p_copy.files.source.walk import SourceEntry, walk
-from p2p_copy.options import Links
+from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Page, Reason
@@ -47,12 +47,12 @@ def names_of(found: Iterable[SourceEntry | Omitted]) -> dict[str, Kind | Reason]
 
 
 def walked(
-    *paths: Path | str, links: Links = Links.KEEP, portable_names: bool = True
+    *paths: Path | str, links: Symlinks = Symlinks.KEEP, portable_names: bool = True
 ) -> dict[str, Kind | Reason]:
     return names_of(walk([str(path) for path in paths], links=links, portable_names=portable_names))
 
 
-def entries(*paths: Path, links: Links = Links.KEEP) -> list[Entry]:
+def entries(*paths: Path, links: Symlinks = Symlinks.KEEP) -> list[Entry]:
     walk_ = walk([str(path) for path in paths], links=links, portable_names=True)
     return [found.entry for found in walk_ if isinstance(found, SourceEntry)]
 
@@ -114,8 +114,8 @@ def test_dots_after_a_link_lead_where_the_system_says(top: Path, tmp_path: Path)
     assert set(walked(f"{tmp_path}/link/..")) >= {tmp_path.name, f"{tmp_path.name}/top"}
 
 
-@pytest.mark.parametrize("links", list(Links))
-def test_a_named_link_is_followed_under_its_own_name(top: Path, tmp_path: Path, links: Links) -> None:
+@pytest.mark.parametrize("links", list(Symlinks))
+def test_a_named_link_is_followed_under_its_own_name(top: Path, tmp_path: Path, links: Symlinks) -> None:
     (top / "file").write_text("abc")
     (tmp_path / "tree").symlink_to("top")
     (tmp_path / "leaf").symlink_to("top/file")
@@ -145,7 +145,9 @@ def test_of_two_with_the_same_name_the_first_is_taken(tmp_path: Path, portable: 
         (tmp_path / parent).mkdir()
         (tmp_path / parent / name).touch()
     paths = [tmp_path / "a" / "x", tmp_path / "b" / "x", tmp_path / "c" / "X"]
-    second, third = list(walk([str(path) for path in paths], links=Links.KEEP, portable_names=portable))[1:]
+    second, third = list(walk([str(path) for path in paths], links=Symlinks.KEEP, portable_names=portable))[
+        1:
+    ]
     assert second == Omitted("x", Reason.EXISTS)
     assert (third == Omitted("X", Reason.EXISTS)) is portable
 
@@ -161,7 +163,7 @@ def test_what_is_no_file_is_never_opened(top: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.chdir(top)  # a socket's path must be short
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("socket")
-        named = walked(top, top / "fifo", "/dev/null", links=Links.COPY)
+        named = walked(top, top / "fifo", "/dev/null", links=Symlinks.COPY)
     assert named == {"top": Kind.DIRECTORY} | dict.fromkeys(
         ("top/fifo", "top/to fifo", "top/to device", "top/socket", "fifo", "null"), Reason.SPECIAL
     )
@@ -196,7 +198,7 @@ def test_every_manifest_takes_what_the_walk_names(top: Path) -> None:
         (parent / "inside").symlink_to("ok")
         (parent / "outside").symlink_to("../../../x")
     for portable in (True, False):
-        found = list(walk([str(top)], links=Links.KEEP, portable_names=portable))
+        found = list(walk([str(top)], links=Symlinks.KEEP, portable_names=portable))
         manifest = Manifest(portable=portable, key=bytes(16))
         manifest.page(Page(tuple(one.entry for one in found if isinstance(one, SourceEntry))))
         assert any(isinstance(one, Omitted) for one in found)
@@ -222,7 +224,7 @@ def test_a_directory_that_cannot_be_read_is_sent_empty_and_reported(commoners_pa
 def test_a_directory_that_vanishes_during_the_walk_is_reported(top: Path) -> None:
     (top / "inner").mkdir()
     found = []
-    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (top / "inner").rmdir()
@@ -233,7 +235,7 @@ def test_a_file_that_vanishes_before_it_is_looked_at_is_reported(top: Path) -> N
     for number in range(10):
         (top / str(number)).touch()
     found = []
-    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if len(found) == 2:  # the listing is in memory by now
             for path in top.iterdir():
@@ -248,7 +250,7 @@ def test_a_directory_swapped_for_another_is_not_entered(top: Path, tmp_path: Pat
     (tmp_path / "outside" / "secret").touch()
     (top / "inner").mkdir()
     found = []
-    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (top / "inner").rmdir()
@@ -264,7 +266,7 @@ def test_a_directory_that_has_another_number_by_now_is_entered(top: Path, tmp_pa
     (top / "inner").mkdir()
     (top / "inner" / "file").touch()
     found = []
-    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (tmp_path / "again").mkdir()
@@ -287,7 +289,7 @@ def test_no_more_names_are_told_on_one_way_than_a_manifest_takes(
         (top / name).mkdir()
         for number in range(8):
             (top / name / f"{number}").touch()
-    found = list(walk([str(top)], links=Links.KEEP, portable_names=True))
+    found = list(walk([str(top)], links=Symlinks.KEEP, portable_names=True))
     for each in found:
         if isinstance(each, SourceEntry):
             one.page(Page((each.entry,)))
@@ -296,7 +298,7 @@ def test_no_more_names_are_told_on_one_way_than_a_manifest_takes(
     assert len(omitted) == 0 + 1 + 2  # with the tree's own name, two, three and four stand above
 
 
-# Links in a tree
+# Symlinks in a tree
 
 
 def plant_links(top: Path) -> None:
@@ -329,14 +331,14 @@ def test_links_are_kept_if_they_stay_in_their_tree(top: Path) -> None:
 
 def test_links_are_replaced_by_what_they_point_to(top: Path) -> None:
     plant_links(top)
-    assert walked(top, links=Links.COPY) == {
+    assert walked(top, links=Symlinks.COPY) == {
         "top": Kind.DIRECTORY,
         "top/inner": Kind.DIRECTORY,
         "top/inner/dangling": Reason.VANISHED,
     } | dict.fromkeys(
         [f"top/inner/{name}" for name in ("file", "up", "out", "absolute", "zigzag")], Kind.FILE
     )
-    copied = next(entry for entry in entries(top, links=Links.COPY) if entry.name == "out")
+    copied = next(entry for entry in entries(top, links=Symlinks.COPY) if entry.name == "out")
     assert copied.size == 3
     assert copied.target == ""
 
@@ -344,7 +346,7 @@ def test_links_are_replaced_by_what_they_point_to(top: Path) -> None:
 def test_links_are_left_out_silently(top: Path) -> None:
     plant_links(top)
     (top / "line\nbreak").symlink_to("inner")
-    assert set(walked(top, links=Links.SKIP)) == {"top", "top/inner", "top/inner/file"}
+    assert set(walked(top, links=Symlinks.SKIP)) == {"top", "top/inner", "top/inner/file"}
 
 
 @pytest.mark.fault(72, "looping link")
@@ -354,7 +356,7 @@ def test_links_that_lead_round_in_circles_end(top: Path) -> None:
     (top / "a" / "b" / "self").symlink_to("self")
     (top / "a" / "b" / "here").symlink_to(".")
     (top / "a" / "twice").symlink_to("b")
-    named = walked(top, links=Links.COPY)
+    named = walked(top, links=Symlinks.COPY)
     assert {path for path, what in named.items() if what is Kind.DIRECTORY} == {
         "top",
         "top/a",
@@ -406,7 +408,7 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
         os.link(top / "0", top / str(number))  # several times faster than a new file
     before = open_handles()
     seen = 0
-    for found in walk([str(top)], links=Links.KEEP, portable_names=True):
+    for found in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
         if seen % 1_000 == 1:
             assert open_handles() <= before + 2
         seen += isinstance(found, SourceEntry)
@@ -417,7 +419,7 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
 def test_a_walk_that_is_given_up_holds_nothing(top: Path) -> None:
     (top / "a" / "b" / "c").mkdir(parents=True)
     before = open_handles()
-    tree = walk([str(top)], links=Links.KEEP, portable_names=True)
+    tree = walk([str(top)], links=Symlinks.KEEP, portable_names=True)
     for _ in range(4):
         next(tree)
     assert open_handles() > before
@@ -433,7 +435,7 @@ def test_a_pruned_directory_is_not_entered(top: Path) -> None:
         (top / name).mkdir()
         (top / name / "file").touch()
     found = []
-    for one in walk([str(top)], links=Links.KEEP, portable_names=True):
+    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "a":
             one.pruned = True
@@ -447,7 +449,7 @@ def test_a_directory_pruned_late_is_left_at_once(top: Path, tmp_path: Path) -> N
         (top / "a" / str(number)).touch()
     (tmp_path / "next").touch()
     found = []
-    for one in walk([str(top), str(tmp_path / "next")], links=Links.KEEP, portable_names=True):
+    for one in walk([str(top), str(tmp_path / "next")], links=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.depth == 3:
             assert one.parent is not None
@@ -461,7 +463,7 @@ def test_a_directory_pruned_late_is_left_at_once(top: Path, tmp_path: Path) -> N
 def test_files_are_counted_by_the_rules_of_the_walk(top: Path) -> None:
     plant_links(top)
     (top / "line\nbreak").write_text("abc")
-    for links, expected in ((Links.KEEP, (1, 3)), (Links.COPY, (5, 15)), (Links.SKIP, (1, 3))):
+    for links, expected in ((Symlinks.KEEP, (1, 3)), (Symlinks.COPY, (5, 15)), (Symlinks.SKIP, (1, 3))):
         assert count([str(top)], links=links, portable_names=True, stop=lambda: False) == expected
 
 
@@ -472,7 +474,7 @@ def test_counting_goes_as_deep_as_the_walk_and_ends_where_links_lead_in_circles(
         (directory / "round").symlink_to(top)
         directory /= "d"
         directory.mkdir()
-    for links in Links:
+    for links in Symlinks:
         walked = [
             one for one in walk([str(top)], links=links, portable_names=True) if isinstance(one, SourceEntry)
         ]
@@ -483,8 +485,8 @@ def test_counting_goes_as_deep_as_the_walk_and_ends_where_links_lead_in_circles(
 def test_counting_passes_over_what_cannot_be_looked_at(top: Path) -> None:
     (top / "file").write_text("abc")
     paths = [str(top / "missing"), str(top), str(top / "file"), "no\0path"]
-    assert count(paths, links=Links.KEEP, portable_names=True, stop=lambda: False) == (2, 6)
+    assert count(paths, links=Symlinks.KEEP, portable_names=True, stop=lambda: False) == (2, 6)
 
 
 def test_counting_stops_when_it_is_told_to(top: Path) -> None:
-    assert count([str(top)], links=Links.KEEP, portable_names=True, stop=lambda: True) is None
+    assert count([str(top)], links=Symlinks.KEEP, portable_names=True, stop=lambda: True) is None

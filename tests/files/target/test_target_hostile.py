@@ -52,7 +52,7 @@ def failing(number: int) -> Callable[..., Any]:
     return call
 
 
-# Links planted by somebody else
+# Symlinks planted by somebody else
 
 
 @pytest.mark.fault(58, "link at the target")

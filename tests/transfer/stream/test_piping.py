@@ -29,14 +29,12 @@ from p2p_copy.options import Conflict
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.transfer import limits, receive as receiver, send as sender
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from p2p_copy.transfer.stream import piping
 from p2p_copy.transfer.stream.receiver import StreamReceiver
 from p2p_copy.transfer.stream.sender import StreamSender
 from p2p_copy.units import KIB, MIB
 from tests.files.receipts.samples import differences
-from tests.support.transfers import CODE, Both, Told, copy
+from tests.support.transfers import CODE, Both, Told, copy, receive, send
 from tests.support.trees import leftovers, make_tree
 from tests.transfer.test_reconnecting import wire
 

@@ -13,7 +13,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import Target
-from p2p_copy.options import Conflict, Links
+from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Message, Offer, Reason, Receipt, Reject
@@ -37,7 +37,7 @@ class Transfer:
         accept = Accept("r", True)
         self._say(self.receiver, self.sender, accept)
         self.outgoing = TreeProducer(
-            [str(source)], self.sender, accept, DigestCache(Journal(None)), links=Links.KEEP
+            [str(source)], self.sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP
         )
         self.target = Target(str(out), conflict=Conflict.REFUSE)
         manifest = Manifest(portable=True, key=bytes(16))
@@ -290,7 +290,7 @@ def test_an_answer_that_came_before_the_question_is_heard(source: Path) -> None:
     accept = Accept("r", True, True)
     Transfer._say(sender, receiver, Offer("s"))
     Transfer._say(receiver, sender, accept)
-    outgoing = TreeProducer([str(source)], sender, accept, DigestCache(Journal(None)), links=Links.KEEP)
+    outgoing = TreeProducer([str(source)], sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP)
     assert outgoing.next_records(1), "the page"
     outgoing.hold(Holds(outgoing._entries, ()))
     assert outgoing.next_records(1), "what it names"
