@@ -36,6 +36,7 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
+    Total,
     Waive,
 )
 from p2p_copy.protocol.rendezvous import Role
@@ -241,15 +242,7 @@ class _Sending:
             self._once.tell(UNTOLD)
         if outgoing.unfinished:
             self._once.tell(unfinished(outgoing.unfinished))
-        return Report(
-            files=receipt.files,
-            size=receipt.size,
-            failures=outgoing.failures - outgoing.waived + receipt.rejected,
-            skipped=receipt.skipped - outgoing.unwanted,
-            excluded=outgoing.excluded + outgoing.unwanted,
-            root=receipt.root.hex(),
-            seconds=time.monotonic() - began,
-        )
+        return outgoing.report(receipt, time.monotonic() - began)
 
 
 async def _offer(link: Channel, session: Session, offer: Offer) -> Accept | Ask:
@@ -298,7 +291,7 @@ async def _stream(
             await trio.sleep(limits.COUNT_AFTER)
             total = await trio.to_thread.run_sync(partial(look, stop=lambda: stop_counting))
         if total is not None:
-            outgoing.total = total
+            outgoing.hear(Total(*total))
             observer.total(*total)
 
     async def produce(handfuls: trio.MemorySendChannel[list[bytes]]) -> None:
@@ -357,8 +350,7 @@ async def _stream(
                 with last_words(link):
                     await transmitted.wait()
             transmitting.cancel()
-    _check(receipt, outgoing)
-    outgoing.decide_all()
+    outgoing.check(receipt)
     _tell_problems(outgoing, observer)
     return receipt
 
@@ -369,8 +361,7 @@ _SILENT_RECEIVER = "Nothing moves: the receiver looks what it has already, and h
 
 
 def _tell_problems(outgoing: TreeProducer, observer: Observer) -> None:
-    problems, outgoing.problems = outgoing.problems, []
-    for path, reason in problems:
+    for path, reason in outgoing.take_problems():
         observer.problem(path, SENTENCES[reason])
 
 
@@ -391,37 +382,26 @@ async def _listen(
                     return message
                 if not number % limits.MESSAGES_A_TURN:
                     await trio.lowlevel.checkpoint()
+                if isinstance(message, Reject | Waive | Holds) and not outgoing.hear(message):
+                    await trio.to_thread.run_sync(outgoing.catch_up)
                 if isinstance(message, Holds):
-                    outgoing.hold(message)
                     news.come()
-                else:
-                    _note(message, outgoing, observer)
+                _note(message, observer)
                 delivery.hear(message)
 
 
-def _note(message: Message, outgoing: TreeProducer, observer: Observer) -> None:
+def _note(message: Message, observer: Observer) -> None:
     match message:
         case Progress():
             observer.progress(message.files, message.size)
         case Reject():
-            outgoing.reject(message.index, message.reason)
             if message.reason.is_failure:
                 observer.problem(escape(message.path), SENTENCES[message.reason])
             elif message.reason not in {Reason.EXCLUDED, Reason.UNMADE}:
                 observer.skipped(escape(message.path))
-        case Waive():
-            outgoing.waive(message.number)
+        case Waive() | Holds():
+            pass
         case Abort():
             raise given_up(message, "receiver")
         case _:
             raise AssertionError("the table lets no receiver say anything else here")
-
-
-def _check(receipt: Receipt, outgoing: TreeProducer) -> None:
-    """Hold the receipt against what was sent: a receiver that lost something must not look like success."""
-    refused = (outgoing.rejections, outgoing.skips)
-    adds_up = receipt.files <= outgoing.files and receipt.size <= outgoing.size
-    if not any(refused):
-        adds_up = (receipt.files, receipt.size) == (outgoing.files, outgoing.size)
-    if receipt.root != outgoing.root or (receipt.rejected, receipt.skipped) != refused or not adds_up:
-        raise PeerMisbehaved("The receiver confirmed something else than what was sent.")

@@ -15,16 +15,25 @@ from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import ResumeIndex, Target
-from p2p_copy.observer import Observer
 from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake
 from p2p_copy.protocol.keys import room_id
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Holds, Message, Offer, Reason, Receipt
+from p2p_copy.protocol.messages import (
+    Abort,
+    Accept,
+    Goodbye,
+    Holds,
+    Message,
+    Offer,
+    Reason,
+    Receipt,
+    Reject,
+    Waive,
+)
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.session import ZSTD, Session
 from p2p_copy.transfer.reasons import farewell, given_up
-from p2p_copy.transfer.send import _check, _note
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
 
@@ -154,15 +163,15 @@ class SenderSide(Side):
             if self._outgoing is None:
                 self._accepted(session, message)
             elif isinstance(message, Receipt):
-                _check(message, self._outgoing)
+                self._outgoing.check(message)
                 self._desk.done = message
                 session.say(Goodbye())
                 self.said.append(session.record())
                 self.close()
-            elif isinstance(message, Holds):
-                self._outgoing.hold(message)
-            else:
-                _note(message, self._outgoing, Observer())
+            elif isinstance(message, Reject | Waive | Holds):
+                self._outgoing.hear(message)
+            elif isinstance(message, Abort):
+                raise given_up(message, "receiver")
 
     def _accepted(self, session: Session, message: Message) -> None:
         match message:

@@ -10,10 +10,8 @@ from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
-from p2p_copy.observer import Observer
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Offer, Preserved, Receipt
-from p2p_copy.transfer.send import _check, _note
+from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Offer, Preserved, Receipt, Reject, Waive
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from tests.stateful.sides import TAG, Desk, abandon
@@ -99,13 +97,14 @@ class MemoryTransfer:
             pair = _Pair(self._rng, sender, outgoing, incoming)
             for _ in range(steps if steps is not None else 100_000):
                 if (receipt := pair.step()) is not None:
+                    report = outgoing.report(receipt, 0.0)
                     return Said(
                         incoming.files,
                         incoming.delivered,
                         incoming.failures,
                         incoming.skipped,
-                        outgoing.failures + receipt.rejected,
-                        outgoing.skips - outgoing.unwanted,
+                        report.failures,
+                        report.skipped,
                     )
             assert steps is not None, "it goes on for ever"
             sent.note()
@@ -161,13 +160,11 @@ class _Pair:
         self._stuck = False
         for message in self._session.hear(self._back.popleft()):
             if isinstance(message, Receipt):
-                _check(message, self._outgoing)
+                self._outgoing.check(message)
                 self._session.say(Goodbye())
                 self._incoming.take([self._session.record()], self._now)
                 assert self._incoming.goodbye
                 return message
-            if isinstance(message, Holds):
-                self._outgoing.hold(message)
-            else:
-                _note(message, self._outgoing, Observer())
+            if isinstance(message, Reject | Waive | Holds):
+                self._outgoing.hear(message)
         return None

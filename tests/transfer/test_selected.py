@@ -14,10 +14,11 @@ from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Symlinks
-from p2p_copy.protocol.messages import Accept, Offer, Reason
+from p2p_copy.protocol.digest import RootDigest
+from p2p_copy.protocol.messages import Accept, Offer, Reason, Receipt, Waive
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.reasons import SENTENCES
-from p2p_copy.transfer.tree import producer
+from p2p_copy.transfer.tree import file_producer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
 from tests.files.receipts.samples import differences
@@ -119,7 +120,7 @@ async def test_nothing_is_read_or_sent_of_what_the_receiver_does_not_want(
     read: list[str] = []
 
     def noted(name: str) -> Any:
-        really = getattr(producer, name)
+        really = getattr(file_producer, name)
 
         def look(found: SourceEntry) -> Any:
             read.append(found.inner_path)
@@ -128,7 +129,7 @@ async def test_nothing_is_read_or_sent_of_what_the_receiver_does_not_want(
         return look
 
     for name in ("open_source", "read_whole"):
-        monkeypatch.setattr(producer, name, noted(name))
+        monkeypatch.setattr(file_producer, name, noted(name))
     async with wire() as it:
         both = await copy([tree], tmp_path / "out", relay=it.address, receiving={"only": ["*.py"]})
     assert both.reports[1].files == 4
@@ -252,14 +253,17 @@ def test_only_what_was_omitted_is_waived_and_once(tmp_path: Path) -> None:
     paths = [str(tmp_path / "none"), str(tmp_path / "nothing")]
     producer = TreeProducer(paths, sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP)
     with pytest.raises(PeerMisbehaved):
-        producer.waive(0)
+        producer.hear(Waive(0))
     producer.next_records(1)
-    producer.waive(1)
+    producer.hear(Waive(1))
     for number in (0, 1, 2):
         with pytest.raises(PeerMisbehaved):
-            producer.waive(number)
-    producer.decide_all()
-    assert (producer.problems, producer.failures, producer.waived) == ([("none", Reason.VANISHED)], 2, 1)
+            producer.hear(Waive(number))
+    root = RootDigest().digest()
+    receipt = Receipt(0, 0, 0, 0, root)
+    producer.check(receipt)
+    assert producer.take_problems() == [("none", Reason.VANISHED)]
+    assert producer.report(receipt, 0.0).failures == 1
 
 
 @pytest.mark.parametrize("pages", ["one page", "many pages"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,19 @@ from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Message, Offer, Reason, Receipt, Reject
+from p2p_copy.protocol.messages import (
+    Accept,
+    FileFail,
+    Goodbye,
+    Held,
+    Holds,
+    Message,
+    Offer,
+    Reason,
+    Receipt,
+    Reject,
+    Waive,
+)
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
@@ -25,6 +39,9 @@ from tests.support.keys import both_sessions
 from tests.support.trees import leftovers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from p2p_copy.files.source.found import SourceEntry
     from p2p_copy.protocol.session import Session
 
 
@@ -62,7 +79,7 @@ class Transfer:
             for message in self.sender.hear(answer):
                 self.answers.append(message)
                 if isinstance(message, Reject):
-                    self.outgoing.reject(message.index, message.reason)
+                    self.outgoing.hear(message)
         return True
 
     def finish(self) -> Receipt:
@@ -70,6 +87,9 @@ class Transfer:
             pass
         receipt = self.answers[-1]
         assert isinstance(receipt, Receipt)
+        self.outgoing.check(receipt)
+        self.report = self.outgoing.report(receipt, 0.0)
+        self.problems = self.outgoing.take_problems()
         self._goodbye()
         self.target.close()
         return receipt
@@ -128,11 +148,11 @@ def test_a_file_that_changes_in_the_middle_is_reported_and_not_left(
     receipt = transfer.finish()
     if how in ("is replaced", "vanishes"):
         # The open file is still the one that was announced, whole and unchanged: it arrives.
-        assert (receipt.files, transfer.outgoing.failures) == (1, 0)
+        assert (receipt.files, transfer.report.failures) == (1, 0)
     else:
-        assert (receipt.files, transfer.outgoing.failures, transfer.incoming.failures) == (0, 1, 1)
+        assert (receipt.files, transfer.report.failures, transfer.incoming.failures) == (0, 1, 1)
         why = Reason.UNREADABLE if how == "cannot be read" else Reason.CHANGED
-        assert [reason for _, reason in transfer.outgoing.problems] == [why]
+        assert [reason for _, reason in transfer.problems] == [why]
         assert [reason for _, reason in transfer.incoming.problems] == [why]
         assert os.listdir(out / "source") == []
     assert not leftovers(out)
@@ -149,8 +169,8 @@ def test_a_file_that_vanishes_between_its_page_and_its_turn_is_reported(source: 
         path.unlink()
         gone += 1
     receipt = transfer.finish()
-    assert receipt.files + transfer.outgoing.failures == gone
-    assert transfer.outgoing.failures == transfer.incoming.failures > 0
+    assert receipt.files + transfer.report.failures == gone
+    assert transfer.report.failures == transfer.incoming.failures > 0
     assert {reason for _, reason in transfer.incoming.problems} == {Reason.VANISHED}
     assert len(os.listdir(out / "source")) == receipt.files
 
@@ -178,7 +198,7 @@ def test_what_lies_in_a_rejected_directory_is_not_even_named(tmp_path: Path, out
     receipt = transfer.finish()
     assert receipt.files == 0
     assert (receipt.rejected, transfer.incoming.failures) == (1, 1)
-    assert transfer.outgoing.size < 600 * 2000
+    assert transfer.outgoing._sent_size < 600 * 2000
 
 
 def test_small_files_share_records(tmp_path: Path, out: Path) -> None:
@@ -205,13 +225,12 @@ def test_a_thousand_rejections_at_once_fit_into_as_many_records_as_they_need(
     transfer = Transfer(tmp_path / "source", out)
     receipt = transfer.finish()
     assert (receipt.files, receipt.rejected) == (0, 4000)
-    assert transfer.outgoing.rejections == 4000
 
 
 def test_an_entry_that_was_never_named_cannot_be_rejected(source: Path, out: Path) -> None:
     transfer = Transfer(source, out)
     with pytest.raises(PeerMisbehaved):
-        transfer.outgoing.reject(2**31, Reason.EXISTS)
+        transfer.outgoing.hear(Reject(2**31, Reason.EXISTS, ""))
     transfer.target.close()
 
 
@@ -222,7 +241,7 @@ def test_rejections_that_matter_no_more_are_forgotten(tmp_path: Path, out: Path)
             (place / f"{number}").touch()
     transfer = Transfer(tmp_path / "source", out)
     transfer.finish()
-    assert len(transfer.outgoing._rejected) <= limits.SENDER_PAGE_ENTRIES + 1
+    assert len(transfer.outgoing._rejections._indices) <= limits.SENDER_PAGE_ENTRIES + 1
 
 
 def test_what_was_open_is_closed_when_a_link_is_lost(tmp_path: Path, out: Path) -> None:
@@ -245,7 +264,7 @@ def test_pages_that_nobody_answers_leave_nothing_in_memory(tmp_path: Path, out: 
         (tmp_path / "source" / f"{number}").touch()
     transfer = Transfer(tmp_path / "source", out)
     transfer.finish()
-    assert not transfer.outgoing._marks
+    assert not transfer.outgoing._omissions._pages
 
 
 def test_too_many_entries_are_reported_and_the_first_ones_arrive(
@@ -258,7 +277,7 @@ def test_too_many_entries_are_reported_and_the_first_ones_arrive(
     transfer = Transfer(tmp_path / "source", out)
     receipt = transfer.finish()
     assert receipt.files == 10
-    assert transfer.outgoing.failures == transfer.incoming.failures == 1
+    assert transfer.report.failures == transfer.incoming.failures == 1
     assert [reason for _, reason in transfer.incoming.problems] == [Reason.TOO_MUCH]
 
 
@@ -286,12 +305,122 @@ def test_chunks_are_as_long_as_suits_the_link(
 
 def test_an_answer_that_came_before_the_question_is_heard(source: Path) -> None:
     """Else the sender would wait for an answer that was there already, and nothing would come any more."""
+    outgoing, _ = asking_producer([source], DigestCache(Journal(None)))
+    assert outgoing.next_records(1), "the page"
+    outgoing.hear(Holds(outgoing._pages.named, ()))
+    assert outgoing.next_records(1), "what it names"
+    assert not outgoing.stuck
+
+
+class BusyCache(DigestCache):
+    """Remembers nothing; `meanwhile` is called while the thread makes a record, once."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        super().__init__(Journal(None))
+        self._meanwhile: Callable[[], None] | None = meanwhile
+
+    def whole(self, found: SourceEntry, digest: bytes) -> None:
+        meanwhile, self._meanwhile = self._meanwhile, None
+        if meanwhile is not None:
+            meanwhile()
+
+
+def asking_producer(paths: Sequence[Path], cache: DigestCache) -> tuple[TreeProducer, Session]:
+    """Return the producer for a receiver that answers pages, and the receiver's session."""
     sender, receiver = both_sessions()
     accept = Accept("r", True, True)
     Transfer._say(sender, receiver, Offer("s"))
     Transfer._say(receiver, sender, accept)
-    outgoing = TreeProducer([str(source)], sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP)
-    assert outgoing.next_records(1), "the page"
-    outgoing.hold(Holds(outgoing._entries, ()))
-    assert outgoing.next_records(1), "what it names"
-    assert not outgoing.stuck
+    return TreeProducer([str(path) for path in paths], sender, accept, cache, links=Symlinks.KEEP), receiver
+
+
+def two_pages(folder: Path) -> Path:
+    """Fill a folder with small files of one and a half pages, and of three records."""
+    for number in range(limits.SENDER_PAGE_ENTRIES * 3 // 2):
+        (folder / f"{number}").write_bytes(bytes(range(250)) * 8)
+    return folder
+
+
+def test_an_answer_that_arrives_while_records_are_made_is_acted_upon_before_the_next_one(
+    tmp_path: Path,
+) -> None:
+    def reject_the_last_file() -> None:
+        assert producer.hear(Reject(producer._pages.named - 1, Reason.NOT_WRITABLE, "")), (
+            "and waits for nobody"
+        )
+        seen.append(producer._rejections.failures)
+
+    seen: list[int] = []
+    source = two_pages(tmp_path)
+    sender, receiver = both_sessions()
+    accept = Accept("r", True)
+    Transfer._say(sender, receiver, Offer("s"))
+    Transfer._say(receiver, sender, accept)
+    producer = TreeProducer(
+        [str(source)], sender, accept, BusyCache(reject_the_last_file), links=Symlinks.KEEP
+    )
+    said = [message for record in producer.next_records(100) for message in receiver.hear(record)]
+    assert seen == [0], "nothing changes while a record is made"
+    assert [message.reason for message in said if isinstance(message, FileFail)] == [Reason.NOT_WANTED]
+    assert producer.ended
+
+
+def test_answers_are_acted_upon_in_their_order(tmp_path: Path) -> None:
+    """Had the answer to the page come before it, what is not wanted would count as a problem."""
+
+    def answer() -> None:
+        assert producer.hear(Waive(0))
+        assert producer.hear(Holds(producer._pages.named, ()))
+        assert not producer._omissions.unwanted, "nothing changes while a record is made"
+
+    (tmp_path / "s").mkdir()
+    source = two_pages(tmp_path / "s")
+    producer, _ = asking_producer([source, tmp_path / "none"], BusyCache(answer))
+    assert len(producer.next_records(100)) == 1
+    assert producer.stuck
+    producer.hear(Holds(limits.SENDER_PAGE_ENTRIES, ()))
+    producer.next_records(100)
+    assert producer.ended
+    assert producer._omissions.unwanted == 1
+    assert not producer.take_problems()
+
+
+def test_a_receiver_that_sends_more_answers_than_the_thread_takes_has_to_wait(tmp_path: Path) -> None:
+    """What the queue holds is bounded, whatever the receiver does while the disk here stands still."""
+
+    def flood() -> None:
+        end = 2
+        while producer.hear(Holds(end, (Held(end - 1, 0, bytes(32)),))):
+            end += 1
+        heard.append(end - 1)
+
+    heard: list[int] = []
+    producer, _ = asking_producer([two_pages(tmp_path)], BusyCache(flood))
+    producer.next_records()
+    producer.hear(Holds(1, ()))
+    assert producer.hear(Holds(limits.SENDER_PAGE_ENTRIES, ()))
+    with pytest.raises(PeerMisbehaved):
+        producer.next_records(100)
+    assert heard == [protocol_limits.MAX_RECORD_MESSAGES // 2]
+
+
+def test_the_event_loop_waits_for_the_thread_only_to_catch_up(tmp_path: Path) -> None:
+    at_work, go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        at_work.set()
+        assert go_on.wait(10)
+
+    producer, _ = asking_producer([two_pages(tmp_path)], BusyCache(wait))
+    producer.next_records()
+    producer.hear(Holds(limits.SENDER_PAGE_ENTRIES, ()))
+    with ThreadPoolExecutor(2) as threads:
+        making = threads.submit(producer.next_records)
+        assert at_work.wait(10)
+        assert producer.hear(Reject(1, Reason.NOT_WRITABLE, ""))
+        catching_up = threads.submit(producer.catch_up)
+        assert not catching_up.done()
+        go_on.set()
+        assert making.result(10)
+        catching_up.result(10)
+    assert producer._rejections.failures == 1
