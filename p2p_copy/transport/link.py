@@ -36,6 +36,7 @@ from p2p_copy.transport.codec import Codec, Received
 from p2p_copy.transport.dial import RelayAddress, dial, no_websocket, parse_address, timed_out
 from p2p_copy.transport.inbox import Piece
 from p2p_copy.transport.monitored import LinkStream, nothing_owed, nothing_taken
+from p2p_copy.transport.service_nursery import service_nursery
 from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 from p2p_copy.transport.timeouts import within
 
@@ -449,21 +450,13 @@ async def accept(
 
 @asynccontextmanager
 async def _running(link: Link, opened: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
-    """Run a link's tasks around the body. Whatever leaves the body leaves here as it is, and in no group."""
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
+    """Run a link's tasks around the body. An exception of the body leaves as it is; it cuts the link."""
+    async with service_nursery() as nursery:
         nursery.start_soon(link._read)
         try:
             result = await opened()
             nursery.start_soon(link._keep_alive)
             yield result
             await link.aclose()
-        except BaseException as error:
-            failure = error
-        link.abort()
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        try:
-            raise failure
         finally:
-            del failure  # or it would be part of its own traceback, a cycle
+            link.abort()
