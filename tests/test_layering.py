@@ -70,7 +70,6 @@ CIRCLES = {
 
 NOT_YET = {
     "peer.reconnect": {"files", "transfer"},
-    "transport.link": {"protocol.limits"},
 }
 """What still breaks a row."""
 
@@ -253,7 +252,7 @@ def test_the_relay_knows_no_cryptography_either_through_what_it_imports(name: st
     }
 
 
-@pytest.mark.parametrize("name", outside("transport.link", "transport.codec"))
+@pytest.mark.parametrize("name", outside("transport.link", "transport.endpoints", "transport.codec"))
 def test_only_the_link_names_the_websocket_library(name: str) -> None:
     assert not modules()[name].foreign() & WEBSOCKET_LIBRARIES
 

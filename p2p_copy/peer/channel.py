@@ -114,8 +114,8 @@ class Channel:
 
     @property
     def taken(self) -> tuple[int, bool]:
-        """How many bytes the relay's kernel has acknowledged, and whether more wait in ours; see `dial.taken_by`."""
-        return self._several.taken if self._several else self._first.taken()
+        """How many bytes the relay's machine has acknowledged, and whether more wait in our kernel."""
+        return self._several.taken if self._several else self._first.acked_bytes()
 
     @property
     def heard_at(self) -> float:

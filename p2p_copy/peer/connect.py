@@ -33,7 +33,8 @@ from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, S
 from p2p_copy.protocol.multipath import AckCodec
 from p2p_copy.protocol.rendezvous import CloseCode, Role
 from p2p_copy.protocol.session import ZSTD, Session, has
-from p2p_copy.transport.link import POLITE, LinkBroken, parse_address
+from p2p_copy.transport.address import parse_address
+from p2p_copy.transport.link import POLITE, LinkBroken
 from p2p_copy.transport.timeouts import within
 from p2p_copy.version import PROGRAM
 

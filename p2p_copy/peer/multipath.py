@@ -141,7 +141,7 @@ class MultipathWorkers:
     @property
     def taken(self) -> tuple[int, bool]:
         """What a link says of itself, of all links together."""
-        each = [link.taken() for link in self._open.values()]
+        each = [link.acked_bytes() for link in self._open.values()]
         waits = any(waiting for _, waiting in each) or self._outbox.waiting > 0
         return sum(taken for taken, _ in each), waits
 

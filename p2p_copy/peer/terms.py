@@ -9,7 +9,7 @@ from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
     from p2p_copy.protocol.rendezvous import Welcome
-    from p2p_copy.transport.dial import RelayAddress
+    from p2p_copy.transport.address import RelayAddress
 
 
 def binding(welcome: Welcome, wait: float) -> str | None:

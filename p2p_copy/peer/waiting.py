@@ -27,14 +27,16 @@ from p2p_copy.peer.terms import binding
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import STILL_WAITING, CloseCode, Hello, Paired, Refusal, Refused, Welcome
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.link import LinkBroken, connect
+from p2p_copy.transport.endpoints import connect
+from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from p2p_copy.observer import Observer
-    from p2p_copy.transport.link import Link, RelayAddress
+    from p2p_copy.transport.address import RelayAddress
+    from p2p_copy.transport.link import Link
 
 HINT: Final = "Check that both sides use the same relay and the same code."
 STOPPING: Final = "The relay is being stopped or restarted."
@@ -206,7 +208,8 @@ class Wait:
         path = rendezvous.room_path(hello.room)
         with place.scope:
             try:
-                async with connect(self._address, path, ca_file=self._ca_file) as link:
+                most = protocol_limits.MAX_RECORD
+                async with connect(self._address, path, max_message=most, ca_file=self._ca_file) as link:
                     place.link = link
                     place.welcome = await self._introduce(link, hello)
                     place.since = trio.current_time()

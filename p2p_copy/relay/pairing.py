@@ -131,7 +131,7 @@ class _Side:
 
     def look(self, target: _Side) -> None:
         """Find out whether what this side sends has moved since the last look."""
-        taken, waits = target.link.taken()
+        taken, waits = target.link.acked_bytes()
         held = waits or self.in_flight > 0
         # A ping that is acknowledged is no movement, hence whole KiB, and only of what is to be delivered.
         seen = (self.sent, self.in_flight, self.link.under_way, taken // KIB if held else 0)
@@ -150,7 +150,7 @@ class _Side:
     @property
     def answers(self) -> bool:
         """Whether its machine is there, as far as its kernel and ours can tell."""
-        return self.way is FlowState.MOVES or self.link.owed() < limits.RELAY_STALL
+        return self.way is FlowState.MOVES or self.link.silent_for() < limits.RELAY_STALL
 
     def say(self, movement: FlowReport, other: _Side) -> None:
         """Tell this side, unless it knows already; if there is no room between two messages, some other time."""
@@ -319,7 +319,7 @@ class Pairing:
         ):  # one that waits for data says so now and then
             suspects["receiver"] = self._receiver
         for name, side in suspects.items():
-            if side.link.owed() >= limits.RELAY_STALL:
+            if side.link.silent_for() >= limits.RELAY_STALL:
                 return f"the {name}'s machine does not answer"
         if untaken:
             return "the receiver takes nothing"

@@ -50,8 +50,9 @@ from p2p_copy.relay.refusal import refuse
 from p2p_copy.relay.tally import Counts, Tally
 from p2p_copy.relay.watch import watch
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.dial import owed_for, taken_by, tune
-from p2p_copy.transport.link import Link, LinkBroken, accept
+from p2p_copy.transport.endpoints import accept
+from p2p_copy.transport.link import Link, LinkBroken
+from p2p_copy.transport.tcp_info import acked_bytes, silent_for, tune
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
@@ -320,8 +321,8 @@ class Relay:
                 patience=limits.RELAY_WORD,
                 on_unread=partial(abuse.note, Abuse.UNREAD),
                 pace=visitor.throttle.frames,
-                owed=partial(owed_for, stream),
-                taken=partial(taken_by, stream),
+                silent_for=partial(silent_for, stream),
+                acked_bytes=partial(acked_bytes, stream),
             ) as (path, link):
                 hello = await self._hear_hello(link, path, visitor)
                 arrived()
@@ -452,7 +453,7 @@ class Relay:
             await trio.sleep(limits.RELAY_PROBE_TIMEOUT)
             abuse.note(Abuse.CONTESTED)
             while True:
-                if link.owed() >= transport_limits.VANISHED:
+                if link.silent_for() >= transport_limits.VANISHED:
                     link.abort()
                 await trio.sleep(transport_limits.VANISHED_LOOK)
 

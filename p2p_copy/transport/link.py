@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
@@ -26,26 +25,21 @@ import anyio
 import trio
 from anyio.abc import ObjectStream
 from trio_websocket import ConnectionClosed, WebSocketConnection
-from wsproto import ConnectionType
 from wsproto.utilities import LocalProtocolError
 
-from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.transport import limits
 from p2p_copy.transport.bypass import aligned, passing
-from p2p_copy.transport.codec import Codec, Received
-from p2p_copy.transport.dial import RelayAddress, dial, no_websocket, parse_address, timed_out
+from p2p_copy.transport.codec import Received
 from p2p_copy.transport.inbox import Piece
-from p2p_copy.transport.monitored import LinkStream, nothing_owed, nothing_taken
-from p2p_copy.transport.service_nursery import service_nursery
 from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from p2p_copy.transport.bypass import ReadWindow
-
-__all__ = ["Link", "LinkBroken", "RelayAddress", "accept", "connect", "parse_address"]
+    from p2p_copy.transport.codec import Codec
+    from p2p_copy.transport.monitored import LinkStream
 
 T = TypeVar("T")
 
@@ -99,8 +93,8 @@ class _Stream(trio.abc.Stream):
 class Link(ObjectStream[bytes | str]):
     """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive.
 
-    Text of which `parts` says so is not received among the rest but laid `aside`: the last one is there. `owed`,
-    `taken`, `is_plain` and `limit_unsent` are those of `LinkStream`.
+    Text of which `parts` says so is not received among the rest but laid `aside`: the last one is there. `silent_for`,
+    `acked_bytes`, `is_plain` and `limit_unsent` are those of `LinkStream`.
     """
 
     def __init__(
@@ -125,7 +119,7 @@ class Link(ObjectStream[bytes | str]):
         self._waits: set[trio.CancelScope] = set()
         self.parts: Callable[[str], bool] | None = None
         self.aside = ""
-        self.owed, self.taken, self.is_plain = tap.owed, tap.taken, tap.is_plain
+        self.silent_for, self.acked_bytes, self.is_plain = tap.silent_for, tap.acked_bytes, tap.is_plain
         self.limit_unsent = tap.limit_unsent
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
@@ -253,7 +247,7 @@ class Link(ObjectStream[bytes | str]):
         """
 
         def moves() -> object:
-            return (self.taken(), self.heard_at) if self._is_client else None
+            return (self.acked_bytes(), self.heard_at) if self._is_client else None
 
         if self._closed or self._failure is not None:
             self._closed = True  # and if it was cut before, it must not seem to be a proper end now
@@ -334,7 +328,7 @@ class Link(ObjectStream[bytes | str]):
         tap = self._tap
         with contextlib.suppress(LinkBroken, anyio.ClosedResourceError):
             while not self._over:
-                if limits.VANISHED <= tap.owed() < math.inf:
+                if limits.VANISHED <= tap.silent_for() < math.inf:
                     self.abort()  # the kernel would go on trying for `limits.TCP_USER_TIMEOUT`
                     return
                 rest = max(tap.heard, tap.sent) + limits.KEEPALIVE_INTERVAL - trio.current_time()
@@ -349,114 +343,3 @@ class Link(ObjectStream[bytes | str]):
                     deaf_until = max(deaf_until, tap.window.listening_since)
                 if patience.is_over and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
                     self.abort()
-
-
-@asynccontextmanager
-async def connect(address: RelayAddress, path: str, *, ca_file: str | None = None) -> AsyncIterator[Link]:
-    """Connect to a relay and open a WebSocket at `path`, each within `limits.CONNECT_TIMEOUT`.
-
-    On a normal exit the link is closed politely; after an exception it is cut, so that the other end does
-    not take it for a proper end.
-
-    Args:
-        address: where the relay is.
-        path: the request's path below the address' prefix.
-        ca_file: PEM file with certificates to trust besides the system's.
-
-    Raises:
-        UsageError: `ca_file` cannot be used.
-        RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused: no link.
-
-    """
-    with within(limits.CONNECT_TIMEOUT) as deadline:
-        tap = await dial(address, ca_file)
-    if deadline.is_over:
-        raise timed_out(address)
-    link = Link(
-        tap,
-        Codec(ConnectionType.CLIENT, max_message=protocol_limits.MAX_RECORD),
-        host=address.host_header,
-        path=address.prefix + path,
-    )
-
-    async def opened() -> Link:
-        try:
-            with within(limits.CONNECT_TIMEOUT) as deadline:
-                await link._until_over(link._connection._open_handshake.wait)
-        except LinkBroken:
-            raise no_websocket(address, tap.first) from None
-        if deadline.is_over:
-            raise no_websocket(address, tap.first) if tap.first else timed_out(address)
-        return link
-
-    async with _running(link, opened):
-        yield link
-
-
-@asynccontextmanager
-async def accept(
-    stream: trio.abc.Stream,
-    *,
-    max_message: int,
-    early: float = math.inf,
-    piece: float = math.inf,
-    head: bytes = b"",
-    patience: float = math.inf,
-    on_unread: Callable[[], None] | None = None,
-    pace: Callable[[int], float] | None = None,
-    owed: Callable[[], float] = nothing_owed,
-    taken: Callable[[], tuple[int, bool]] = nothing_taken,
-) -> AsyncIterator[tuple[str, Link]]:
-    """Take a client's WebSocket request; yield its path and the link. The deadline is the caller's.
-
-    Args:
-        stream: from the client; closed at the end.
-        max_message: bytes of the longest message; a longer one ends the link with close code 1009.
-        early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
-        piece: bytes from which a part of a message is received without its rest, as `receive_pieces` does.
-        head: bytes that were read from the stream before and belong to the request.
-        patience: seconds that one send may take, a pong or a close frame included, until `Link.allow` is called.
-        on_unread: is called when a send has taken longer than that.
-        pace: is told how many frames have come since it was told last, control frames and fragments included, or how
-            many TLS records with next to nothing in them, whichever are more, less the answers to pings of this side:
-            else whoever makes this side send pings would slow the client down. It says for how many seconds to read no
-            more; None for no such limit.
-        owed: tells for how many seconds the client's machine has owed a sign of life; too many end the link.
-        taken: tells what it has taken.
-
-    Raises:
-        LinkBroken: there was no proper request.
-
-    """
-    codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early, piece=piece)
-    tap = LinkStream(stream, head=head)
-    if pace is not None:
-        tap.pause = lambda records: pace(codec.take_work(records))
-    tap.owed, tap.taken = owed, taken
-    tap.patience, tap.on_unread = patience, on_unread
-    link = Link(tap, codec)
-
-    async def opened() -> str:
-        request = await link._until_over(link._connection._get_request)
-        try:
-            await request.accept()
-        except Exception:
-            raise LinkBroken("The client went away while it was answered.") from None
-        return request.path
-
-    async with _running(link, opened) as path:
-        yield path, link
-
-
-@asynccontextmanager
-async def _running(link: Link, opened: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
-    """Run a link's tasks around the body. An exception of the body leaves as it is; it cuts the link."""
-    async with service_nursery() as nursery:
-        nursery.start_soon(link._read)
-        try:
-            result = await opened()
-            nursery.start_soon(link._keep_alive)
-            yield result
-            await link.aclose()
-        finally:
-            link.abort()

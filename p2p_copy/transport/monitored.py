@@ -115,7 +115,7 @@ def nothing_owed() -> float:
     return 0.0
 
 
-def nothing_taken() -> tuple[int, bool]:
+def nothing_acked() -> tuple[int, bool]:
     """Say that nobody can tell."""
     return 0, False
 
@@ -134,10 +134,10 @@ class LinkStream(MonitoredStream):
         patience: seconds that one send may take; one that takes longer cuts the connection. Without such a limit the
             system's own holds, if it has one (`limits.TCP_USER_TIMEOUT`).
         on_unread: is called when that has happened.
-        owed: tells for how many seconds the other end has owed a sign of life (`dial.owed_for`).
+        silent_for: tells for how many seconds the other machine has not answered (`tcp_info.silent_for`).
         most: the most bytes that the next read may bring, 0 for any number.
         window: what limits reading besides, if anything does.
-        taken: tells what of what was sent the other end has taken (`dial.taken_by`).
+        acked_bytes: tells what of what was sent the other machine has acknowledged (`tcp_info.acked_bytes`).
 
     """
 
@@ -152,8 +152,8 @@ class LinkStream(MonitoredStream):
     def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
         """Wrap `stream` as a tap does."""
         super().__init__(stream, head=head, remember=remember)
-        self.owed: Callable[[], float] = nothing_owed
-        self.taken: Callable[[], tuple[int, bool]] = nothing_taken
+        self.silent_for: Callable[[], float] = nothing_owed
+        self.acked_bytes: Callable[[], tuple[int, bool]] = nothing_acked
         self._sends = trio.Lock()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
@@ -179,7 +179,7 @@ class LinkStream(MonitoredStream):
         until = trio.current_time() + seconds
         while (rest := until - trio.current_time()) > 0:
             await trio.sleep(min(rest, limits.PACE_CHECK))
-            if self.owed() == math.inf:
+            if self.silent_for() == math.inf:
                 raise trio.BrokenResourceError
 
     async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:

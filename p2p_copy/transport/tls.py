@@ -25,14 +25,9 @@ if TYPE_CHECKING:
 
     from p2p_copy.transport.tcp import Buffer
 
-VERIFY_FLAGS: Final = ssl.VERIFY_X509_STRICT | ssl.VERIFY_X509_PARTIAL_CHAIN
-"""How clients check certificates: by all of RFC 5280, and the chain may end at any certificate that is trusted.
-
-Python 3.13 has this as its default. Set by us, the same certificates are good for every version of Python.
-"""
-
-UNKNOWN_ISSUER: Final = frozenset((2, 18, 19, 20, 21))
-"""OpenSSL's codes (X509_V_ERR) for a certificate whose issuer is not among the trusted ones; 18 is self-signed."""
+TLS_ALERT: Final = 0x15
+TLS_HANDSHAKE: Final = 0x16
+"""First bytes of TLS records (RFC 8446 section 5.1); no HTTP message begins with them."""
 
 _RECORD: Final = 16 * 1024
 """Bytes: the most that one read from the library can bring."""

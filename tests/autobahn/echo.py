@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.relay import limits
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.entry.http_upgrade import greet
-from p2p_copy.transport.dial import tune
-from p2p_copy.transport.link import LinkBroken, accept
+from p2p_copy.transport.endpoints import accept
+from p2p_copy.transport.link import LinkBroken
+from p2p_copy.transport.tcp_info import tune
 from p2p_copy.units import MIB
 
 if TYPE_CHECKING:

@@ -69,7 +69,7 @@ class StandIn:
         except trio.ClosedResourceError:
             raise LinkBroken from None
 
-    def taken(self) -> tuple[int, bool]:
+    def acked_bytes(self) -> tuple[int, bool]:
         return 0, False
 
     async def aclose(self) -> None:

@@ -20,7 +20,7 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.link import accept
+from p2p_copy.transport.endpoints import accept
 from p2p_copy.units import MIB
 from tests.mitm.relay import middle
 from tests.support.transfers import Both, Told, copy

@@ -11,7 +11,7 @@ from p2p_copy.errors import RelayRefused
 from p2p_copy.peer.terms import binding, may_tell_token
 from p2p_copy.protocol.rendezvous import Welcome
 from p2p_copy.relay.access.tokens import line_for
-from p2p_copy.transport.link import parse_address
+from p2p_copy.transport.address import parse_address
 from p2p_copy.units import GIB, MIB
 from tests.support.transfers import Both, Told, copy, running_relay
 

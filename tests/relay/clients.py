@@ -14,11 +14,14 @@ from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Paired, Refused, Role, Welcome, room_path
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import serve
-from p2p_copy.transport.link import Link, RelayAddress, connect
+from p2p_copy.transport.address import RelayAddress
+from tests.support.links import connect
 from tests.support.websocket import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from p2p_copy.transport.link import Link
 
 
 def room(name: str) -> str:

@@ -17,11 +17,12 @@ from p2p_copy.protocol.rendezvous import CloseCode, Paired, Role
 from p2p_copy.relay import limits
 from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from p2p_copy.transport import frames, limits as transport_limits
+from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.frames import Opcode
-from p2p_copy.transport.link import Link, LinkBroken, accept, connect
+from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.transport.splice import DUCTS
 from p2p_copy.transport.tcp import TCPStream
-from tests.support.links import serving
+from tests.support.links import connect, serving
 from tests.support.websocket import BINARY, TEXT, RawClient, frame, virtual_time
 
 if TYPE_CHECKING:

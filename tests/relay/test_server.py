@@ -17,9 +17,11 @@ from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.log import abuse
 from p2p_copy.relay.server import serve
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.link import Link, LinkBroken, RelayAddress, connect
+from p2p_copy.transport.address import RelayAddress
+from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.version import PROGRAM
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, room
+from tests.support.links import connect
 from tests.support.websocket import UPGRADE
 
 

@@ -21,7 +21,7 @@ from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.log import abuse
 from p2p_copy.relay.server import Relay
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.link import accept
+from p2p_copy.transport.endpoints import accept
 from tests.relay.clients import room
 from tests.support.websocket import RawClient, virtual_time
 
@@ -72,7 +72,7 @@ async def coming(
 
     async def serve() -> None:
         throttle = Throttle(Newcomers(), 0)
-        async with accept(theirs, max_message=1000, owed=owed, pace=throttle.frames) as (_, link):
+        async with accept(theirs, max_message=1000, silent_for=owed, pace=throttle.frames) as (_, link):
             said = Hello(role, room("a"), claim=claim, features=features)
             await relay._admit(link, said, Visitor(Guest(), throttle, trusted=False))
 

@@ -15,7 +15,8 @@ from p2p_copy.protocol.rendezvous import Paired, Role, room_path
 from p2p_copy.relay import limits
 from p2p_copy.relay.pairing import Outcome, Pairing
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.link import Link, LinkBroken, accept
+from p2p_copy.transport.endpoints import accept
+from p2p_copy.transport.link import Link, LinkBroken
 from tests.relay.clients import Relay, answer, hello, relay_running, room
 from tests.relay.test_stopping import LONG, running
 from tests.support.numbers import home_of

@@ -144,7 +144,7 @@ async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None
     pairings: list[Pairing] = []
     async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-        pairing._receiver.link.owed = lambda: limits.RELAY_STALL
+        pairing._receiver.link.silent_for = lambda: limits.RELAY_STALL
         await sender.send(b"one")
         await looked_at(pairing, limits.RELAY_STALL_LONG)
         assert await heard(sender) == FlowReport(FlowState.UNTAKEN, FlowState.SILENT, answers=False)
@@ -159,7 +159,7 @@ async def test_a_link_that_takes_a_little_now_and_then_is_slow_and_not_stalled()
     pairings: list[Pairing] = []
     async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-        pairing._receiver.link.taken = lambda: (int(trio.current_time()) * KIB, True)
+        pairing._receiver.link.acked_bytes = lambda: (int(trio.current_time()) * KIB, True)
         await sender.send(b"one")
         await looked_at(pairing, 4 * limits.RELAY_STALL)
         assert not pairing.is_stalled

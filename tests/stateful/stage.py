@@ -24,7 +24,7 @@ from p2p_copy.transport.link import LinkBroken
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from p2p_copy.transport.link import RelayAddress
+    from p2p_copy.transport.address import RelayAddress
 
 T = TypeVar("T")
 
@@ -182,7 +182,7 @@ class Memory:
         self._end: Exception | None = None
         self._news = trio.Event()
 
-    def taken(self) -> tuple[int, bool]:
+    def acked_bytes(self) -> tuple[int, bool]:
         return 0, False
 
     async def send(self, item: bytes | str) -> None:

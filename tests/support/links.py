@@ -9,7 +9,11 @@ from typing import TYPE_CHECKING, Any
 import trio
 from trio.testing import memory_stream_pair
 
-from p2p_copy.transport.link import Link, RelayAddress, accept, connect
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.transport import endpoints
+from p2p_copy.transport.address import RelayAddress
+from p2p_copy.transport.endpoints import accept
+from p2p_copy.transport.link import Link
 from p2p_copy.transport.tcp import TCPStream
 from tests.support.websocket import RawClient
 
@@ -18,6 +22,10 @@ if TYPE_CHECKING:
 
 MAX = 1000
 """Bytes of the longest message in these tests."""
+
+
+connect = partial(endpoints.connect, max_message=protocol_limits.MAX_RECORD)
+"""Connect as clients do."""
 
 
 @asynccontextmanager

@@ -26,13 +26,14 @@ from p2p_copy.errors import (
 )
 from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.transport import limits
-from p2p_copy.transport.dial import owed_for, taken_by, unanswered
-from p2p_copy.transport.link import RelayAddress, accept, connect, parse_address
+from p2p_copy.transport.address import RelayAddress, parse_address
+from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.tcp import TCPStream
+from p2p_copy.transport.tcp_info import acked_bytes, silence_in, silent_for
 from tests.relay.clients import relay_running
 from tests.support.certificates import Issued
 from tests.support.hanging import hanging
-from tests.support.links import MAX, serving
+from tests.support.links import MAX, connect, serving
 from tests.support.transfers import CODE, receive
 from tests.support.websocket import virtual_time
 
@@ -532,7 +533,7 @@ def tcp_info(retransmits: int, probes: int, silent: int) -> bytes:
     ],
 )
 def test_a_machine_owes_an_answer_when_it_was_asked_again_and_again(info: bytes, seconds: float) -> None:
-    assert unanswered(info) == seconds
+    assert silence_in(info) == seconds
 
 
 async def test_a_program_that_does_not_read_is_no_machine_that_has_vanished() -> None:
@@ -546,8 +547,8 @@ async def test_a_program_that_does_not_read_is_no_machine_that_has_vanished() ->
         with trio.move_on_after(1.5):  # the kernel asks after 0.2 seconds, 0.6 and 1.4
             while True:
                 await client.send_all(bytes(100_000))
-        assert owed_for(client) == 0
-        taken, waits = taken_by(client)
+        assert silent_for(client) == 0
+        taken, waits = acked_bytes(client)
         assert waits is (sys.platform == "linux")
         assert taken < 100_000_000
 
@@ -556,5 +557,5 @@ async def test_only_tcp_knows_what_is_owed() -> None:
     ours, theirs = socket.socketpair()
     with theirs:
         async with TCPStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours))) as stream:
-            assert owed_for(stream) == 0
-            assert taken_by(stream) == (0, False)
+            assert silent_for(stream) == 0
+            assert acked_bytes(stream) == (0, False)

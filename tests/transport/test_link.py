@@ -12,10 +12,12 @@ from trio.testing import lockstep_stream_pair, memory_stream_pair
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
 
 from p2p_copy.transport import limits
+from p2p_copy.transport.address import RelayAddress
+from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.inbox import Piece
-from p2p_copy.transport.link import LinkBroken, RelayAddress, accept, connect
+from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.monitored import LinkStream
-from tests.support.links import MAX, accepted, linked, serving
+from tests.support.links import MAX, accepted, connect, linked, serving
 from tests.support.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
 
 if TYPE_CHECKING:
@@ -482,7 +484,7 @@ async def test_a_peer_that_has_answered_while_this_process_did_not_run_is_not_go
 @virtual_time()
 async def test_a_peer_whose_machine_has_vanished_is_gone_although_we_do_not_read() -> None:
     began = trio.current_time()
-    async with accepted(owed=lambda: trio.current_time() - began) as (link, client):
+    async with accepted(silent_for=lambda: trio.current_time() - began) as (link, client):
         for number in range(5):
             await client.send(f"unread {number}")
         for _ in range(2):

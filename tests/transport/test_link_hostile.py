@@ -8,7 +8,8 @@ import trio
 from hypothesis import given, settings, strategies as st
 from trio.testing import memory_stream_pair
 
-from p2p_copy.transport.link import LinkBroken, accept
+from p2p_copy.transport.endpoints import accept
+from p2p_copy.transport.link import LinkBroken
 from tests.support.links import MAX, accepted
 from tests.support.websocket import BINARY, CLOSE, PING, PONG, TEXT, UPGRADE, frame
 

@@ -20,7 +20,7 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.stdio import first_line
 from p2p_copy.protocol import code as codes
 from p2p_copy.protocol.code import CodeTypo
-from p2p_copy.transport.dial import parse_address
+from p2p_copy.transport.address import parse_address
 
 if TYPE_CHECKING:
     from p2p_copy.cli.options.client import ClientArguments, TransferArguments

@@ -23,8 +23,7 @@ from p2p_copy.relay.entry.tls import fingerprint, server_context
 from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, note_hang
 from p2p_copy.relay.log import abuse, events
 from p2p_copy.relay.log.abuse import Abuse
-from p2p_copy.transport.dial import TLS_HANDSHAKE
-from p2p_copy.transport.tls import TLSStream
+from p2p_copy.transport.tls import TLS_HANDSHAKE, TLSStream
 
 if TYPE_CHECKING:
     import ssl

@@ -21,7 +21,7 @@ import trio
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
 from p2p_copy.relay.log import events
-from p2p_copy.transport.dial import RelayAddress
+from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.tcp import TCPStream
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
 from p2p_copy.relay.file_thread import read_regular
-from p2p_copy.transport.tls import UNKNOWN_ISSUER, VERIFY_FLAGS
+from p2p_copy.transport.trust import UNKNOWN_ISSUER, VERIFY_FLAGS
 
 _EXPIRED: Final = 10
 _NOT_YET_VALID: Final = 9

@@ -36,7 +36,8 @@ from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.entry.listeners import Unix
 from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from p2p_copy.relay.server import Relay as Server
-from p2p_copy.transport.link import Link, LinkBroken, accept
+from p2p_copy.transport.endpoints import accept
+from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.units import MIB
 from tests.relay.access.test_proxies import proxy_header
 from tests.relay.clients import Relay, answer, exchange, hello, relay_running, reset, room

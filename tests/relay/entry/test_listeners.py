@@ -21,8 +21,9 @@ from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.entry.listeners import Inherited, Listener, Tcp, Unix, activated, listen
 from p2p_copy.relay.log import events
 from p2p_copy.relay.server import Relay
-from p2p_copy.transport.link import RelayAddress, connect
+from p2p_copy.transport.address import RelayAddress
 from tests.relay.clients import answer, hello, room
+from tests.support.links import connect
 from tests.support.processes import QUICK, environment
 from tests.support.websocket import RawClient
 

@@ -1,0 +1,83 @@
+"""The address of a relay: how people write it, and how it is shown."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import urlsplit
+
+from p2p_copy.errors import UsageError
+from p2p_copy.transport import limits
+
+_FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
+
+
+@dataclass(frozen=True, slots=True)
+class RelayAddress:
+    """Scheme, host, port and path of a relay. `prefix` is empty, or a path that begins but does not end with `/`."""
+
+    tls: bool
+    host: str
+    port: int
+    prefix: str = ""
+
+    def __str__(self) -> str:
+        return f"{'wss' if self.tls else 'ws'}://{self.where}{self.prefix}"
+
+    @property
+    def where(self) -> str:
+        """Host and port, as in an address."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def host_header(self) -> str:
+        """The value of the `Host` header: without the port if it is the scheme's own."""
+        return self.where.removesuffix(":443" if self.tls else ":80")
+
+
+def parse_address(text: str) -> RelayAddress:
+    """Return the address in `ws://host[:port][/prefix]` or `wss://…`. Blanks around it are dropped.
+
+    Raises:
+        UsageError: the text has another form. It is not repeated: it may be a code in the wrong place.
+
+    """
+    text = text.strip()
+    if not text.isprintable() or any(character in text for character in " ?#@\\"):
+        raise UsageError(f"{_FORM}, without spaces, passwords or parameters.")
+    try:
+        parts = urlsplit(text)
+        port = _port(parts.netloc)
+        host = (parts.hostname or "").encode("idna").decode("ascii")
+        parts.path.encode("ascii")
+    except ValueError:
+        raise UsageError(
+            f"The relay's address has a host, port or path of the wrong form. {_FORM}."
+        ) from None
+    if parts.scheme in ("http", "https"):
+        raise UsageError(
+            "A relay's address begins with ws:// where a web page's begins with http://, wss:// for https://."
+        )
+    if parts.scheme not in ("ws", "wss") or not host:
+        raise UsageError(f"{_FORM}.")
+    tls = parts.scheme == "wss"
+    return RelayAddress(tls, host, port or (443 if tls else 80), parts.path.rstrip("/"))
+
+
+def _port(netloc: str) -> int | None:
+    """Return the port in the part of an address between `//` and `/`; None if there is none.
+
+    Raises:
+        UsageError: TCP has no such port, or this is a part of an IPv6 address without brackets.
+
+    """
+    host, colon, port = netloc.rpartition(":")
+    if not colon or netloc.endswith("]") or not port:
+        return None
+    if ":" in host and not host.startswith("["):
+        raise UsageError(
+            "An IPv6 address stands in brackets in the relay's address: wss://[2001:db8::1]:443."
+        )
+    if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= limits.MAX_PORT):
+        raise UsageError(f"The port in the relay's address is a number from 1 to {limits.MAX_PORT}. {_FORM}.")
+    return int(port)

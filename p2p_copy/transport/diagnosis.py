@@ -1,0 +1,158 @@
+"""Why there is no connection to a relay, in a sentence for people.
+
+What goes wrong here goes wrong on the user's first try, so every cause has its own error: the name, the port, TLS on
+one side only, the certificate, a server that is no relay. The first bytes that came back tell these apart, whatever the
+TLS library or the WebSocket library makes of them.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.errors import (
+    CertificateNotTrusted,
+    NotARelay,
+    RelayExpectsTLS,
+    RelayRefused,
+    RelayUnreachable,
+    RelayWithoutTLS,
+    SystemFailed,
+    exhausted,
+)
+from p2p_copy.transport import limits
+from p2p_copy.transport.tls import TLS_ALERT, TLS_HANDSHAKE
+from p2p_copy.transport.trust import objection
+
+if TYPE_CHECKING:
+    from p2p_copy.errors import P2PCopyError
+    from p2p_copy.transport.address import RelayAddress
+
+_HTTP_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
+_MENTIONS_TLS: Final = re.compile(rb"https|tls|ssl", re.IGNORECASE)
+_LOCATION: Final = re.compile(rb"\r?\nlocation:[ \t]*([^\r\n]*)", re.IGNORECASE)
+_ROOM_PATH: Final = re.compile("/v1/[0-9a-f]{64}")
+_END_OF_HEAD: Final = re.compile(rb"\r?\n\r?\n")
+
+_REQUEST_WAS_CHANGED: Final = re.compile(
+    rb"This is a p2p-copy relay|This relay speaks WebSocket|says Upgrade, but not|begins with GET and HTTP/1\.1"
+)
+"""A relay gives these answers to a request of ours only if a proxy has changed it; see `relay.entry.http_upgrade`."""
+
+
+def not_connected(address: RelayAddress, error: OSError) -> RelayUnreachable | SystemFailed:
+    """Return the error for a TCP connection that was not opened."""
+    group = error.__cause__
+    errors = group.exceptions if isinstance(group, ExceptionGroup) else (error,)
+    for each in errors:
+        if failed := exhausted(each, passes=True):
+            return failed
+    if isinstance(error, socket.gaierror):
+        return RelayUnreachable(
+            f"The name {address.host} cannot be resolved. Check the relay's address, and whether this machine "
+            "has a network."
+        )
+    if all(isinstance(each, ConnectionRefusedError) for each in errors):
+        return RelayUnreachable(
+            f"{address.where} refuses connections. Check host and port, and whether the relay runs."
+        )
+    if all(isinstance(each, TimeoutError) for each in errors):
+        return timed_out(address)
+    causes = "; ".join(
+        dict.fromkeys(each.strerror for each in errors if isinstance(each, OSError) and each.strerror)
+    )
+    return RelayUnreachable(f"{address.where} cannot be reached: {causes or 'no connection'}.")
+
+
+def timed_out(address: RelayAddress) -> RelayUnreachable:
+    """Return the error for a connection on which nothing came back, which is what a firewall causes."""
+    return RelayUnreachable(
+        f"{address.where} does not answer. Check host and port, and whether a firewall lets you reach it."
+    )
+
+
+def no_tls(address: RelayAddress, first: bytes, cause: BaseException | None) -> P2PCopyError:
+    """Return the error for a failed TLS handshake, given the first bytes that came back and OpenSSL's error."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return CertificateNotTrusted(f"The certificate of {address.where} {objection(cause)}")
+    if not first:
+        return RelayUnreachable(
+            f"{address.where} closed the connection when TLS began. It may be too busy: try again in a minute. Or "
+            "it does not speak TLS: then use ws:// instead of wss://."
+        )
+    if first[0] not in (TLS_ALERT, TLS_HANDSHAKE):
+        return RelayWithoutTLS(
+            f"{address.where} does not speak TLS. Use ws:// instead of wss://, or check the port."
+        )
+    reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "unknown"
+    return RelayUnreachable(
+        f"This side and {address.where} cannot agree on TLS ({reason.lower().replace('_', ' ')})."
+    )
+
+
+def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:
+    """Return the error for a connection that became no WebSocket, given the first bytes that came back."""
+    status = _HTTP_STATUS.match(first)
+    number = int(status[1]) if status else 0
+    plain_on_tls = number == 400 and _MENTIONS_TLS.search(first) is not None
+    if not address.tls and (plain_on_tls or first[:2] == bytes((TLS_ALERT, 3))):
+        return RelayExpectsTLS(f"{address.where} speaks TLS. Use wss:// instead of ws://.")
+    if number == 429:
+        return RelayRefused(
+            f"{address.where} has too many connections from your network already. Try again in a minute.",
+            passes=True,
+        )
+    if number == 426 or _REQUEST_WAS_CHANGED.search(first):
+        error = RelayUnreachable if _REQUEST_WAS_CHANGED.search(first) else NotARelay
+        return error(
+            f"What answers at {address.where} misses the request for a WebSocket (HTTP status {number}): a proxy in "
+            "between does not pass it on. It must speak HTTP/1.1 to the relay, with the headers Upgrade and Connection."
+        )
+    if number in (502, 503, 504):
+        return RelayUnreachable(
+            f"A server answers at {address.where}, but the relay behind it does not (HTTP status {number})."
+        )
+    if number >= 500:
+        return RelayUnreachable(
+            f"The server at {address.where} has a fault of its own (HTTP status {number}). Try again later, or "
+            "tell its operator."
+        )
+    if number in (401, 407):
+        whose = "The server" if number == 401 else "A proxy of the network"
+        return NotARelay(
+            f"{whose} at {address.where} wants a login first (HTTP status {number}), which p2p-copy cannot give. Its "
+            "operator can let the relay's path pass without one."
+        )
+    if 300 <= number < 400:
+        target = _redirect(first)
+        to = f" to '{target}'" if target else ""
+        return NotARelay(
+            f"{address.where} redirects{to} (HTTP status {number}), and p2p-copy does not follow. If the relay "
+            "is there, give that address, with wss:// for https://. If not, a network may want a login in a "
+            "browser first."
+        )
+    if number == 101:
+        return NotARelay(f"{address.where} speaks WebSocket wrongly. Check host, port and path.")
+    if number:
+        return NotARelay(
+            f"{address.where} answers with HTTP status {number}, so it is a web server and no p2p-copy relay. "
+            "Check host, port and path."
+        )
+    if first:
+        return NotARelay(f"{address.where} is no p2p-copy relay and no web server. Check host and port.")
+    or_tls = "" if address.tls else " Or it speaks TLS: then use wss:// instead of ws://."
+    return RelayUnreachable(
+        f"{address.where} closed the connection without an answer. It may be too busy: try again in a minute.{or_tls}"
+    )
+
+
+def _redirect(first: bytes) -> str:
+    """Return where a redirect leads, in printable characters and without a room; empty if it does not say."""
+    location = _LOCATION.search(_END_OF_HEAD.split(first, 1)[0])
+    if location is None:
+        return ""
+    target = _ROOM_PATH.sub("", location[1].decode("ascii", "replace"))
+    target = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in target)
+    return target if len(target) <= limits.REDIRECT_SHOWN else f"{target[: limits.REDIRECT_SHOWN]}..."

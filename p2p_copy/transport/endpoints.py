@@ -1,0 +1,141 @@
+"""Where links come from: `connect` to a relay, or `accept` a client."""
+
+from __future__ import annotations
+
+import math
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+from wsproto import ConnectionType
+
+from p2p_copy.transport import limits
+from p2p_copy.transport.codec import Codec
+from p2p_copy.transport.diagnosis import no_websocket, timed_out
+from p2p_copy.transport.dial import dial
+from p2p_copy.transport.link import Link, LinkBroken
+from p2p_copy.transport.monitored import LinkStream, nothing_acked, nothing_owed
+from p2p_copy.transport.service_nursery import service_nursery
+from p2p_copy.transport.timeouts import within
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    import trio
+
+    from p2p_copy.transport.address import RelayAddress
+
+T = TypeVar("T")
+
+
+@asynccontextmanager
+async def connect(
+    address: RelayAddress, path: str, *, max_message: int, ca_file: str | None = None
+) -> AsyncIterator[Link]:
+    """Connect to a relay and open a WebSocket at `path`, each within `limits.CONNECT_TIMEOUT`.
+
+    On a normal exit the link is closed politely; after an exception it is cut, so that the other end does
+    not take it for a proper end.
+
+    Args:
+        address: where the relay is.
+        path: the request's path below the address' prefix.
+        max_message: bytes of the longest message; a longer one ends the link with close code 1009.
+        ca_file: PEM file with certificates to trust besides the system's.
+
+    Raises:
+        UsageError: `ca_file` cannot be used.
+        RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused: no link.
+
+    """
+    with within(limits.CONNECT_TIMEOUT) as deadline:
+        tap = await dial(address, ca_file)
+    if deadline.is_over:
+        raise timed_out(address)
+    link = Link(
+        tap,
+        Codec(ConnectionType.CLIENT, max_message=max_message),
+        host=address.host_header,
+        path=address.prefix + path,
+    )
+
+    async def opened() -> Link:
+        try:
+            with within(limits.CONNECT_TIMEOUT) as deadline:
+                await link._until_over(link._connection._open_handshake.wait)
+        except LinkBroken:
+            raise no_websocket(address, tap.first) from None
+        if deadline.is_over:
+            raise no_websocket(address, tap.first) if tap.first else timed_out(address)
+        return link
+
+    async with _running(link, opened):
+        yield link
+
+
+@asynccontextmanager
+async def accept(
+    stream: trio.abc.Stream,
+    *,
+    max_message: int,
+    early: float = math.inf,
+    piece: float = math.inf,
+    head: bytes = b"",
+    patience: float = math.inf,
+    on_unread: Callable[[], None] | None = None,
+    pace: Callable[[int], float] | None = None,
+    silent_for: Callable[[], float] = nothing_owed,
+    acked_bytes: Callable[[], tuple[int, bool]] = nothing_acked,
+) -> AsyncIterator[tuple[str, Link]]:
+    """Take a client's WebSocket request; yield its path and the link. The deadline is the caller's.
+
+    Args:
+        stream: from the client; closed at the end.
+        max_message: bytes of the longest message; a longer one ends the link with close code 1009.
+        early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
+        piece: bytes from which a part of a message is received without its rest, as `receive_pieces` does.
+        head: bytes that were read from the stream before and belong to the request.
+        patience: seconds that one send may take, a pong or a close frame included, until `Link.allow` is called.
+        on_unread: is called when a send has taken longer than that.
+        pace: is told how many frames have come since it was told last, control frames and fragments included, or how
+            many TLS records with next to nothing in them, whichever are more, less the answers to pings of this side:
+            else whoever makes this side send pings would slow the client down. It says for how many seconds to read no
+            more; None for no such limit.
+        silent_for: tells for how many seconds the client's machine has owed a sign of life; too many end the link.
+        acked_bytes: tells how many bytes it has acknowledged, and whether more wait in our kernel.
+
+    Raises:
+        LinkBroken: there was no proper request.
+
+    """
+    codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early, piece=piece)
+    tap = LinkStream(stream, head=head)
+    if pace is not None:
+        tap.pause = lambda records: pace(codec.take_work(records))
+    tap.silent_for, tap.acked_bytes = silent_for, acked_bytes
+    tap.patience, tap.on_unread = patience, on_unread
+    link = Link(tap, codec)
+
+    async def opened() -> str:
+        request = await link._until_over(link._connection._get_request)
+        try:
+            await request.accept()
+        except Exception:
+            raise LinkBroken("The client went away while it was answered.") from None
+        return request.path
+
+    async with _running(link, opened) as path:
+        yield path, link
+
+
+@asynccontextmanager
+async def _running(link: Link, opened: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
+    """Run a link's tasks around the body. An exception of the body leaves as it is; it cuts the link."""
+    async with service_nursery() as nursery:
+        nursery.start_soon(link._read)
+        try:
+            result = await opened()
+            nursery.start_soon(link._keep_alive)
+            yield result
+            await link.aclose()
+        finally:
+            link.abort()
