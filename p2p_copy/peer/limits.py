@@ -54,4 +54,4 @@ them is in its room for longer than the other one is away, be that in two other 
 
 LOOK_SETTLED: Final = 5.0
 """Seconds for which a client that has dialled again waits over both connections: longer than a relay takes to say that
-the new place is not free (`RELAY_PROBE_TIMEOUT`)."""
+the new place is not free (`PROBE_TIMEOUT`)."""

@@ -33,7 +33,7 @@ class RelayConfig:
         max_pending: connections at once that have not said hello; for one more the oldest one is closed.
         max_waiting: clients that may wait for another one at once; more are told that the relay is busy.
         max_per_source: connections of one source at once; here and below 0 is no limit. IPv6 networks that are wider
-            than a source have multiples (`limits.RELAY_NETWORKS`) of this and the next three.
+            than a source have multiples (`limits.NETWORK_MULTIPLES`) of this and the next three.
         max_pending_per_source: those of them that have not said hello.
         arrivals_per_minute: new connections of one source.
         joins_per_minute: rooms that one source may come to.
@@ -56,18 +56,18 @@ class RelayConfig:
     certfile: str | PathLike[str] | None = None
     keyfile: str | PathLike[str] | None = None
     watch_certificates: bool = True
-    max_message: int = limits.RELAY_MAX_MESSAGE
-    wait: float = limits.RELAY_WAIT
-    accept_budget: float = limits.RELAY_ACCEPT_BUDGET
-    max_connections: int = limits.RELAY_MAX_CONNECTIONS
-    max_pending: int = limits.RELAY_MAX_PENDING
-    max_waiting: int = limits.RELAY_MAX_WAITING
-    max_per_source: int = limits.RELAY_PER_SOURCE
-    max_pending_per_source: int = limits.RELAY_PENDING_PER_SOURCE
-    arrivals_per_minute: int = limits.RELAY_ARRIVALS
-    joins_per_minute: int = limits.RELAY_JOINS
+    max_message: int = limits.MAX_MESSAGE
+    wait: float = limits.WAIT
+    accept_budget: float = limits.ACCEPT_BUDGET
+    max_connections: int = limits.MAX_CONNECTIONS
+    max_pending: int = limits.MAX_PENDING
+    max_waiting: int = limits.MAX_WAITING
+    max_per_source: int = limits.MAX_PER_SOURCE
+    max_pending_per_source: int = limits.MAX_PENDING_PER_SOURCE
+    arrivals_per_minute: int = limits.ARRIVALS_PER_MINUTE
+    joins_per_minute: int = limits.JOINS_PER_MINUTE
     max_memory: int = field(default_factory=default_budget)
-    frames_per_second: int = limits.RELAY_FRAMES
+    frames_per_second: int = limits.FRAMES_PER_SECOND
     rate: int | None = None
     rate_per_source: int | None = None
     rate_total: int | None = None

@@ -1,4 +1,4 @@
-"""The numbers of a relay: who may come, how many, how fast, and for how long."""
+"""The relay's numbers, each with its unit and its reason, in the order in which a connection meets them."""
 
 from __future__ import annotations
 
@@ -7,136 +7,93 @@ from typing import Final
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.units import KIB, MIB
 
-RELAY_ACCEPT_BUDGET: Final = 10.0
-"""Seconds from accept to hello, TCP to TLS to HTTP to JSON, in all: half-open connections cost us little."""
+# Listening and accepting
 
-RELAY_WAIT: Final = 3600.0
-"""Seconds that a relay lets one client wait for the other (told to clients in the welcome)."""
+UNIX_SOCKET_MODE: Final = 0o660
+"""Mode of a unix socket: for the relay's own user, and for the group that the proxy in front is in."""
 
-RELAY_PROBE_TIMEOUT: Final = 3.0
-"""Seconds after which a waiting client is late with the answer to a ping that it is sent when another one comes to its
-room. It keeps its place until its link ends; only one that waits elsewhere as well is refused for that."""
+UNIX_BACKLOG: Final = 4096
+"""Connections that may wait at a unix socket to be accepted; the kernel's own limit (somaxconn) comes first."""
 
-RELAY_WORD: Final = 5.0
-"""Seconds in which a client must take what the relay itself says to it: welcome, refusal, "paired", pongs, close
-frames. The kernels hold thousands of these for a client that reads late, so one that makes the relay wait reads
-nothing. From "paired" on it is `RELAY_WRITE_PROGRESS`: a pong may then wait behind what the other side has sent. What
-is said before a hello was heard is part of the accept budget as well."""
+ACCEPT_RETRY_PAUSE: Final = 0.1
+"""Seconds until the next accept when the system has nothing left for a new connection: others end now and then."""
 
-RELAY_MAX_MESSAGE: Final = 2 * MIB + 64 * KIB
-"""Bytes of one message through the relay: p2p-copy 0.1.x sends up to 2 MiB and a header."""
+DESCRIPTORS_SHARE: Final = 0.8
+"""Part of the process' file descriptors that connections may take; the rest is for files, logs and the library."""
 
-RELAY_PIECES: Final = 32
-"""Pieces that a longest message is passed on in, and one more: half of the `MAX_FRAGMENTS` that clients take."""
+# How many: the whole relay
 
-RELAY_CHANNEL: Final = 0
-"""Handfuls waiting in a pairing's channel, for each direction: none, so that two are in flight, one in the hand of
-each task at its ends. A handful is what one read brought, RECEIVE_BUFFER, and less than a piece from before. One more
-waits at the link that it came over: six handfuls are all that a pairing holds, if its windows are as wide as that."""
+MAX_CONNECTIONS: Final = 4096
+"""Clients of one relay process, until the limits of the operating system say less."""
 
-MEMORY_SHARE: Final = 4
-"""Part of the memory of the machine, or of its control group, that all pairings of a relay may hold unless its operator
-says otherwise (`--max-memory`): one in so many. The rest is for Python and its modules (40 MiB), some 50 KiB for each
-connection (200 MiB for 4,096 of them; over TLS up to 170 KiB for each that has sent much), what the allocator keeps,
-and the kernel's own buffers."""
+MAX_PENDING: Final = 256
+"""Connections of one relay process that have not said hello yet; they come and go within `ACCEPT_BUDGET`. The relay
+closes the oldest one for each further one: finding it takes a fifth of a millisecond."""
 
-LEAST_MEMORY: Final = 16 * MIB
-"""Least bytes that all pairings of a relay may hold: 128 pairings that do not move, or a dozen that may move fast."""
-
-MEMORY_FREE_SHARE: Final = 4
-"""Part of what is free in that budget that one direction may hold: one in so many. With n directions that take what
-they get, 1 of 1 + n/4 parts of the budget stays free."""
-
-MEMORY_RELIEF: Final = 4
-"""Part of that budget that should be free, one in so many: if less is, who has stood still for long is ended."""
-
-MEMORY_BUSY: Final = 8
-"""Part of that budget, one in so many, that newcomers find free, or are told that the relay is busy."""
-
-MEMORY_STALL: Final = 60.0
-"""Seconds in which a receiver may take nothing of a handful while memory is short: slow disks and full links last less,
-and who is ended comes back and goes on where it was."""
-
-WINDOW_LEAST: Final = 64 * KIB
-"""Bytes that a direction of a pairing may hold in any case: about one piece. 2,000 pairings that do not read hold
-256 MiB with it."""
-
-WINDOW_MOST: Final = 8 * MIB
-"""Bytes of the widest window: more than a direction at full speed holds (`RELAY_CHANNEL`), and twice that over TLS."""
-
-WINDOW_GROWTH: Final = 32
-"""Bytes that a receiver takes for each byte by which a window opens. Kernels take some MiB for a program that reads
-nothing, so that is worth a hundred KiB at most; reads of a whole RECEIVE_BUFFER begin after 64 MiB."""
-
-LEAST_READ: Final = 16 * KIB
-"""Bytes that a read may bring in any case: a record of TLS."""
-
-RELAY_STALL: Final = 6.0
-"""Seconds without movement in one direction of a pairing after which the relay says so: before the clients' `STALL`,
-so that they know by then on whom it is."""
-
-RELAY_LOOK: Final = 2.0
-"""Seconds between two looks at all pairings: a microsecond for each, and no timer for any message."""
-
-LOOKS_A_TRIP: Final = 64
-"""Pairings that are looked at before somebody else's turn: some milliseconds."""
-
-RELAY_STALL_LONG: Final = 60.0
-"""Seconds after which a stall is worth a line in the relay's log: slow disks and full links last less."""
-
-RELAY_FAREWELL: Final = 60.0
-"""Seconds in which the slower side may take what was sent to it before the other side closed."""
-
-RELAY_MAX_CONNECTIONS: Final = 4096
-"""Connections of one relay process, until the limits of the operating system say less."""
-
-RELAY_MAX_PENDING: Final = 256
-"""Connections of one relay process that have not said hello yet; strangers come and go within the accept budget. Before
-one more comes in, the oldest one goes: looking for it takes a fifth of a millisecond."""
-
-RELAY_PENDING_PER_SOURCE: Final = 8
-"""Connections of one source that have not said hello yet: a user starts a few clients at once, a flood starts more."""
-
-RELAY_PER_SOURCE: Final = 50
-"""Connections of one source (an IPv4 address, an IPv6 /64): a department behind one address, and no more."""
-
-RELAY_NETWORKS: Final = {64: 1, 56: 4, 48: 16}
-"""IPv6 networks by the bits of their prefix, and how many times the limits of one source each has. A provider gives a
-/64 to a phone, a /56 to a home and a /48 to a site (RFC 6177, RIPE-690), but many phones may share a /56. With the
-defaults a /48 has half of all places for those without a hello, and a fifth of all others. An IPv4 /24 is not counted:
-no customer is given one, and whoever rents many addresses pays for each."""
-
-RELAY_ARRIVALS: Final = 60
-"""New connections of one source in a minute, TLS handshakes being what costs a relay most."""
-
-RELAY_JOINS: Final = 30
-"""Rooms that one source may come to in a minute: enough for scripts, and hopeless for trying out rooms."""
-
-RELAY_LOOKS: Final = 20.0
-"""Clients that wait and dial again, in a second, to which a relay spreads them: each costs it a TLS handshake, some
-milliseconds of a processor."""
-
-RELAY_MAX_WAITING: Final = 3072
+MAX_WAITING: Final = 3072
 """Clients of one relay process that wait for another one: the last quarter of the places is for their partners."""
 
-RELAY_BUSY_RETRY: Final = 60
-"""Seconds after which a client that met a full relay is asked to try again."""
+BUSY_RETRY_AFTER: Final = 60
+"""Seconds after which a client that found the relay full is asked to try again."""
 
-RELAY_REMEMBERED_SOURCES: Final = 16_384
-"""Sources without a connection that a relay remembers, for a minute: some 10 MB, if the whole internet calls."""
+# How many: one source
 
-RELAY_ACCEPT_PAUSE: Final = 0.1
-"""Seconds until the next try when the system has nothing left for a new connection: others end now and then."""
+MAX_PER_SOURCE: Final = 50
+"""Connections of one source (an IPv4 address, an IPv6 /64): enough for a department behind one address."""
 
-RELAY_FRAMES: Final = 2000
-"""WebSocket frames per second taken from one connection, two GB/s of our own records: 40,000 would fill a processor."""
+MAX_PENDING_PER_SOURCE: Final = 8
+"""Connections of one source that have not said hello yet: a user starts a few clients at once, a flood starts more."""
 
-RELAY_READS: Final = 400
-"""Reads per second from one paired connection that bring next to nothing, each of which takes some 0.2 ms of a
-processor. Whatever comes faster comes in larger pieces, for it gathers in the kernel until the next read."""
+ARRIVALS_PER_MINUTE: Final = 60
+"""New connections of one source in a minute: the TLS handshake is what costs a relay most."""
 
-RELAY_FREE_READ: Final = 16 * KIB
-"""Bytes that pay for the read that brings them; half as many pay for half of it."""
+JOINS_PER_MINUTE: Final = 30
+"""Hellos with which one source may ask for a room in a minute: enough for scripts, far too few to try out rooms."""
+
+NETWORK_MULTIPLES: Final = {64: 1, 56: 4, 48: 16}
+"""IPv6 networks by the bits of their prefix, and how many times the limits of one source each has. A provider gives a
+/64 to a phone, a /56 to a home and a /48 to a site (RFC 6177, RIPE-690), but many phones may share a /56. With the
+defaults a /48 has half of all places for connections without a hello, and a fifth of all others. An IPv4 /24 is not
+counted: providers do not give it to a customer, and an attacker who rents many IPv4 addresses pays for each."""
+
+REMEMBERED_SOURCES: Final = 16_384
+"""Sources without a connection that a relay remembers, for a minute: some 10 MB at most, whatever calls."""
+
+# Arriving: PROXY header, TLS, HTTP, hello
+
+ACCEPT_BUDGET: Final = 10.0
+"""Seconds from accept to hello, for TCP, TLS, HTTP and JSON together, so that half-open connections cost little."""
+
+MAX_PROXY_HEADER: Final = 1 * KIB
+"""Bytes of a PROXY protocol header after its first 16: addresses take 36, and the relay reads nothing else of it."""
+
+MAX_HTTP_HEAD: Final = 8 * KIB
+"""Bytes of an HTTP request's head at the relay: browsers and proxies stay below 4 KiB."""
+
+MAX_HTTP_HEADERS: Final = 64
+"""Header lines of one HTTP request at the relay."""
+
+CONTROL_TIMEOUT: Final = 5.0
+"""Seconds in which a client must take what the relay itself says: welcome, refusal, "paired", pongs, close frames. The
+kernels hold thousands of these for a client that reads late, so a client that makes the relay wait reads nothing. From
+"paired" on `PAIRED_SEND_TIMEOUT` holds: a pong may then wait behind what the other side has sent. What is said before
+the hello counts for `ACCEPT_BUDGET` as well."""
+
+# Waiting
+
+WAIT: Final = 3600.0
+"""Seconds that a relay lets one client wait for the other (told to clients in the welcome)."""
+
+PROBE_TIMEOUT: Final = 3.0
+"""Seconds within which a waiting client should answer the ping that the relay sends when another client comes to its
+room. A client that answers later keeps its place until its link ends. But a newcomer of the same role that waits at
+another relay as well is refused after this time, so that it keeps its place there."""
+
+REDIALS_PER_SECOND: Final = 20.0
+"""Waiting clients that dial again, to which the relay spreads them: each costs it a TLS handshake, some milliseconds
+of a processor."""
+
+# Processor time of one connection, until it is paired
 
 EARLY_READS: Final = 1.0
 EARLY_READS_BURST: Final = 24
@@ -157,8 +114,100 @@ EARLY_FRAMES_TOTAL: Final = 2000
 EARLY_READ: Final = 4 * KIB
 """Bytes of one read from a connection that is not paired: requests are shorter, and 180 TLS records fit into it."""
 
+# Processor time of one connection, once it is paired
+
+FRAMES_PER_SECOND: Final = 2000
+"""WebSocket frames per second taken from one connection: 2 GB/s of our own records. 40,000 would fill a processor."""
+
 FRAME_BURST: Final = 2.0
-"""Seconds' worth of frames that may come at once: what was held up by a slow network comes all together."""
+"""Seconds' worth of frames that may come at once: what a slow network held up comes all together."""
+
+SMALL_READS_PER_SECOND: Final = 400
+"""Reads per second from one paired connection that bring next to nothing, each of which takes some 0.2 ms of a
+processor. What comes faster is read in larger pieces, for it gathers in the kernel until the next read."""
+
+FREE_READ: Final = 16 * KIB
+"""Bytes that pay for the read that brings them; half as many pay for half of it."""
+
+# Messages of a pairing
+
+MAX_MESSAGE: Final = 2 * MIB + 64 * KIB
+"""Bytes of one message through the relay: p2p-copy 0.1.x sends up to 2 MiB and a header."""
+
+PIECES_PER_MESSAGE: Final = 32
+"""Pieces that a longest message is passed on in, and one more: half of the `MAX_FRAGMENTS` that clients take."""
+
+BATCHES_QUEUED: Final = 0
+"""Batches that wait in a pairing's channel, for each direction: none, so two are in flight, one in the hand of each
+task at its ends. A batch is what one read brought, RECEIVE_BUFFER, and less than a piece from before. One more waits at
+the link that it came over: six batches are all that a pairing holds, if its windows are as wide as that."""
+
+PAIRED_SEND_TIMEOUT: Final = 600.0
+"""Seconds in which one of a pair must take one send: a batch, or a word of the relay's own behind one. A receiver's
+disk may stall for minutes, and a client that stalls on purpose costs the relay three batches."""
+
+TAIL_TIMEOUT: Final = 60.0
+"""Seconds in which the slower side may take what was sent to it before the other side closed."""
+
+# Memory of all pairings
+
+MEMORY_SHARE: Final = 4
+"""Part of the memory of the machine, or of its control group, that all pairings of a relay may hold unless its operator
+says otherwise (`--max-memory`): one in so many. The rest is for Python and its modules (40 MiB), some 50 KiB for each
+connection (200 MiB for 4,096 of them; over TLS up to 170 KiB for each that has sent much), what the allocator keeps,
+and the kernel's own buffers."""
+
+LEAST_MEMORY: Final = 16 * MIB
+"""Least bytes that all pairings of a relay may hold: 128 pairings that do not move, or a dozen that may move fast."""
+
+MEMORY_FREE_SHARE: Final = 4
+"""Part of what is free in that budget that one direction may hold: one in so many. With n directions that take what
+they get, 1 of 1 + n/4 parts of the budget stays free."""
+
+MEMORY_RELIEF: Final = 4
+"""Part of that budget that should be free, one in so many: if less is, the pairings that stood still longest end."""
+
+MEMORY_BUSY: Final = 8
+"""Part of that budget, one in so many, that must be free, or the relay tells newcomers that it is busy."""
+
+MEMORY_STALL: Final = 60.0
+"""Seconds in which a receiver may take nothing of a batch while memory is short: slow disks and full links last less,
+and a client whose pairing was ended comes back and goes on where it was."""
+
+WINDOW_LEAST: Final = 64 * KIB
+"""Bytes that a direction of a pairing may hold in any case: about one piece. 2,000 pairings that do not read hold
+256 MiB with it."""
+
+WINDOW_MOST: Final = 8 * MIB
+"""Bytes of the widest window: more than a direction at full speed holds (`BATCHES_QUEUED`), and twice that over TLS."""
+
+WINDOW_GROWTH: Final = 32
+"""Bytes that a receiver takes for each byte by which a window opens. Kernels take some MiB for a program that reads
+nothing, so that is worth a hundred KiB at most; reads of a whole RECEIVE_BUFFER begin after 64 MiB."""
+
+LEAST_READ: Final = 16 * KIB
+"""Bytes that a read may bring in any case: a record of TLS."""
+
+# Stalls
+
+PAIRING_CHECK_INTERVAL: Final = 2.0
+"""Seconds between two checks of all pairings: a microsecond for each, and no timer for any message."""
+
+PAIRINGS_A_TURN: Final = 64
+"""Pairings that are checked before other tasks have their turn: some milliseconds."""
+
+REPORT_STALL_AFTER: Final = 6.0
+"""Seconds without movement in one direction of a pairing after which the relay says so: before the clients' `STALL`,
+so that they know by then which side it is."""
+
+LOG_STALL_AFTER: Final = 60.0
+"""Seconds after which a stall is worth a line in the relay's log: slow disks and full links last less."""
+
+# Rates
+
+LEAST_RATE: Final = 64 * KIB
+"""Least bytes per second that a rate limit may say: a longest message takes half a minute then, and clients of
+p2p-copy 0.1.x believe the connection dead when nothing moves for longer."""
 
 RATE_BURST: Final = 1.0
 """Seconds' worth of bytes that may pass at once below a rate limit: a pause is made up for, an hour is not."""
@@ -166,64 +215,44 @@ RATE_BURST: Final = 1.0
 RATE_GRAIN: Final = 16 * KIB
 """Bytes that a pairing owes before it stands in a queue for them, so that small messages do not each cost a wait."""
 
-LEAST_RATE: Final = 64 * KIB
-"""Least bytes per second that a rate limit may say: a longest message takes half a minute then, and clients of
-p2p-copy 0.1.x believe the connection dead when nothing moves for longer."""
+# Stopping
 
-RELAY_WRITE_PROGRESS: Final = 600.0
-"""Seconds in which one of a pair must take one send: a handful, or a word of the relay's own behind one. A receiver's
-disk may stall for minutes, and whoever stalls on purpose costs the relay three handfuls."""
-
-PROXY_HEADER: Final = 1 * KIB
-"""Bytes of a PROXY protocol header after its first 16: addresses take 36, and the rest is of no use to us."""
-
-MAX_CERTIFICATE_FILE: Final = 1 * MIB
-"""Bytes that are looked at of a relay's certificate, or key, and what is around it in its file."""
-
-MAX_TOKENS_FILE: Final = 1 * MIB
-"""Bytes of a relay's file of tokens: some ten thousand, each of which is compared at every hello."""
-
-DESCRIPTORS_SHARE: Final = 0.8
-"""Part of the process' file descriptors that connections may take; the rest is for files, logs and the library."""
-
-HTTP_HEAD: Final = 8 * KIB
-"""Bytes of an HTTP request's head at the relay: browsers and proxies stay below 4 KiB."""
-
-HTTP_HEADERS: Final = 64
-"""Header lines of one HTTP request at the relay."""
-
-RELAY_STOP_TIMEOUT: Final = 2 * transport_limits.GOODBYE_TIMEOUT
+STOP_TIMEOUT: Final = 2 * transport_limits.GOODBYE_TIMEOUT
 """Seconds from the order to stop until the last connection is cut: what is in flight, then the goodbye."""
 
-RELAY_CERTIFICATE_CHECK: Final = 60.0
+# Files
+
+MAX_CERTIFICATE_FILE: Final = 1 * MIB
+"""Bytes that the relay reads of the files of its certificate and its key."""
+
+CERTIFICATE_CHECK_INTERVAL: Final = 60.0
 """Seconds between two looks at the certificate's files and age: a renewal is in use within a minute."""
 
 CERTIFICATE_WARNINGS: Final = (14, 7, 1)
 """Days before a certificate's end at which the relay warns: usual renewals happen 30 days before."""
 
-RELAY_STATUS_INTERVAL: Final = 10.0
-"""Seconds between two looks at the counts that systemd shows as the relay's status."""
+MAX_TOKENS_FILE: Final = 1 * MIB
+"""Bytes of a relay's file of tokens: some ten thousand, each of which is compared at every hello."""
+
+# Log, service manager, admin address
 
 LOG_WINDOW: Final = 60.0
 """Seconds after which the log sums up what came too often."""
 
-LOG_SAME_LINES: Final = 5
-"""Lines that say the same which are written in that time: enough to see a pattern, too few to fill a disk."""
+LOG_REPEATS: Final = 5
+"""Equal lines that are written in that time: enough to see a pattern, too few to fill a disk."""
 
-ADMIN_TIMEOUT: Final = 10.0
-"""Seconds for one request at the admin address, a reload from a slow disk included."""
+STATUS_INTERVAL: Final = 10.0
+"""Seconds between two looks at the counts that systemd shows as the relay's status."""
+
+ADMIN_SOCKET_MODE: Final = 0o600
+"""Mode of the admin address' unix socket: any program that can open it may give orders."""
 
 ADMIN_CONNECTIONS: Final = 16
 """Requests at the admin address at once: a few programs that watch, and an operator."""
 
-ADMIN_BODY: Final = 1 * KIB
+ADMIN_TIMEOUT: Final = 10.0
+"""Seconds for one request at the admin address, a reload from a slow disk included."""
+
+MAX_ADMIN_BODY: Final = 1 * KIB
 """Bytes of the body of such a request: one name and one number."""
-
-ADMIN_SOCKET_MODE: Final = 0o600
-"""Mode of the admin address' unix socket: whoever opens it may give orders."""
-
-UNIX_SOCKET_MODE: Final = 0o660
-"""Mode of a unix socket: for the relay's own user, and for the group that the proxy in front is in."""
-
-UNIX_BACKLOG: Final = 4096
-"""Connections that may wait at a unix socket to be accepted; the kernel's own limit (somaxconn) comes first."""

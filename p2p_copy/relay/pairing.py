@@ -136,7 +136,7 @@ class _Side:
         # A ping that is acknowledged is no movement, hence whole KiB, and only of what is to be delivered.
         seen = (self.sent, self.in_flight, self.link.under_way, taken // KIB if held else 0)
         self.still = self._watch.look(seen)
-        if self.still < limits.RELAY_STALL:
+        if self.still < limits.REPORT_STALL_AFTER:
             self.way = FlowState.MOVES
         elif held:
             self.way = FlowState.UNTAKEN
@@ -150,7 +150,7 @@ class _Side:
     @property
     def answers(self) -> bool:
         """Whether its machine is there, as far as its kernel and ours can tell."""
-        return self.way is FlowState.MOVES or self.link.silent_for() < limits.RELAY_STALL
+        return self.way is FlowState.MOVES or self.link.silent_for() < limits.REPORT_STALL_AFTER
 
     def say(self, movement: FlowReport, other: _Side) -> None:
         """Tell this side, unless it knows already; if there is no room between two messages, some other time."""
@@ -237,7 +237,7 @@ class Pairing:
                 with self._fills:
                     async with trio.open_nursery() as fills:
                         for source, target in (sides, sides[::-1]):
-                            to_drain, from_fill = trio.open_memory_channel[list[Piece]](limits.RELAY_CHANNEL)
+                            to_drain, from_fill = trio.open_memory_channel[list[Piece]](limits.BATCHES_QUEUED)
                             source.channel = to_drain
                             drains.start_soon(self._drain, source, target, from_fill)
                             fills.start_soon(self._fill, source, to_drain)
@@ -293,7 +293,7 @@ class Pairing:
         return min(self._sender.delivered_since, self._receiver.delivered_since)
 
     def look(self) -> None:
-        """Find out what moves, and tell those who want to know; to be called every `limits.RELAY_LOOK` seconds."""
+        """Find out what moves, and tell clients that asked. Call it each `limits.PAIRING_CHECK_INTERVAL` seconds."""
         if self._outcome is not None:
             return
         sides = (self._sender, self._receiver)
@@ -301,9 +301,9 @@ class Pairing:
             source.look(target)
         for side, other in (sides, sides[::-1]):
             side.say(FlowReport(side.way, other.way, other.answers), other)
-        lasts = self.is_stalled and self._sender.still >= limits.RELAY_STALL_LONG
+        lasts = self.is_stalled and self._sender.still >= limits.LOG_STALL_AFTER
         if lasts and not self._stall_logged:
-            events.STALLED.log((), why=self._why(), seconds=round(limits.RELAY_STALL_LONG))
+            events.STALLED.log((), why=self._why(), seconds=round(limits.LOG_STALL_AFTER))
         self._stall_logged = lasts
 
     @property
@@ -319,7 +319,7 @@ class Pairing:
         ):  # one that waits for data says so now and then
             suspects["receiver"] = self._receiver
         for name, side in suspects.items():
-            if side.link.silent_for() >= limits.RELAY_STALL:
+            if side.link.silent_for() >= limits.REPORT_STALL_AFTER:
                 return f"the {name}'s machine does not answer"
         if untaken:
             return "the receiver takes nothing"
@@ -374,7 +374,7 @@ class Pairing:
         async with channel:
             if target.greeting is not None:
                 await self._deliver(target, [Piece.whole(target.greeting)])
-            target.link.allow(limits.RELAY_WRITE_PROGRESS)
+            target.link.allow(limits.PAIRED_SEND_TIMEOUT)
             async for handful in channel:
                 weight, size = (
                     sum(piece.weight for piece in handful),
@@ -387,7 +387,7 @@ class Pairing:
                 source.in_flight -= 1
                 del handful
                 source.window.end(weight)
-        await target.link.close(*self._farewell(target), patience=limits.RELAY_FAREWELL)
+        await target.link.close(*self._farewell(target), patience=limits.TAIL_TIMEOUT)
 
     @contextmanager
     def _delivering(self, source: _Side, target: _Side, size: int) -> Iterator[None]:
@@ -425,7 +425,7 @@ class Pairing:
         self._offender = offender
         now = trio.current_time()
         if outcome in _PROPER:
-            self._drains.deadline = now + limits.RELAY_FAREWELL
+            self._drains.deadline = now + limits.TAIL_TIMEOUT
         else:
             self._fills.cancel()
             self._drains.deadline = min(self._drains.deadline, now + transport_limits.GOODBYE_TIMEOUT)

@@ -9,7 +9,7 @@ Rules:
 2. Limits come before work: a connection over a limit is closed before its first byte is read.
 3. The first comer owns the pairing. Nobody hands a nursery to anybody; the second comer hands over its link.
 4. Who comes again under its own claim waits for nobody: what it left behind ends beside it, in tasks that are there.
-5. When the relay stops, whoever is there is told, within `limits.RELAY_STOP_TIMEOUT`. When it drains, those who
+5. When the relay stops, whoever is there is told, within `limits.STOP_TIMEOUT`. When it drains, those who
    wait are told at once, and pairings go on for a while.
 """
 
@@ -66,7 +66,7 @@ _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError
 """What the end of a connection looks like; no reason for alarm."""
 
 _FULL: Final = Refused(
-    Refusal.BUSY, "The memory of the relay is used up by other transfers.", limits.RELAY_BUSY_RETRY
+    Refusal.BUSY, "The memory of the relay is used up by other transfers.", limits.BUSY_RETRY_AFTER
 )
 
 _GOING: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted.", 5)
@@ -275,7 +275,7 @@ class Relay:
                         for seat in tuple(self._seats):
                             await seat.done.wait()
                 finally:
-                    self.stop(limits.RELAY_STOP_TIMEOUT)
+                    self.stop(limits.STOP_TIMEOUT)
             own.cancel_scope.cancel()
 
     async def _handle(self, stream: TCPStream) -> None:
@@ -316,9 +316,9 @@ class Relay:
                 secure,
                 max_message=self.config.max_message,
                 early=protocol_limits.MAX_HELLO,
-                piece=max(transport_limits.RELAY_PIECE, self.config.max_message // limits.RELAY_PIECES),
+                piece=max(transport_limits.RELAY_PIECE, self.config.max_message // limits.PIECES_PER_MESSAGE),
                 head=request.head,
-                patience=limits.RELAY_WORD,
+                patience=limits.CONTROL_TIMEOUT,
                 on_unread=partial(abuse.note, Abuse.UNREAD),
                 pace=visitor.throttle.frames,
                 silent_for=partial(silent_for, stream),
@@ -378,7 +378,7 @@ class Relay:
         if incumbent is not None and not self._lobby.knows(room, hello.role, hello.claim):
             # A client that waits elsewhere as well gives up that place when nobody has refused it for a while.
             in_a_hurry = still_waiting and incumbent.role is hello.role
-            seconds = limits.RELAY_PROBE_TIMEOUT if in_a_hurry else math.inf
+            seconds = limits.PROBE_TIMEOUT if in_a_hurry else math.inf
             if not await self._hold(room, seat, incumbent, seconds):
                 return
         match self._lobby.join(room, hello.role, seat, hello.claim, still_waiting=still_waiting):
@@ -450,7 +450,7 @@ class Relay:
             nursery.cancel_scope.cancel()
 
         async def look() -> None:
-            await trio.sleep(limits.RELAY_PROBE_TIMEOUT)
+            await trio.sleep(limits.PROBE_TIMEOUT)
             abuse.note(Abuse.CONTESTED)
             while True:
                 if link.silent_for() >= transport_limits.VANISHED:

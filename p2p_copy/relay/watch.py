@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 async def watch(pairings: Mapping[int, Pairing], budget: Budget) -> None:
     """Let each of the pairings that there are look at itself, and keep to the budget, until this is cancelled."""
     while True:
-        await trio.sleep(limits.RELAY_LOOK)
+        await trio.sleep(limits.PAIRING_CHECK_INTERVAL)
         for count, pairing in enumerate(tuple(pairings.values()), 1):
             pairing.look()
-            if count % limits.LOOKS_A_TRIP == 0:
+            if count % limits.PAIRINGS_A_TURN == 0:
                 await (
                     trio.lowlevel.checkpoint()
                 )  # thousands take a tenth of a second, and others move meanwhile

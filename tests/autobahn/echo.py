@@ -23,7 +23,7 @@ LONGEST: Final = 16 * MIB
 async def echo(stream: TCPStream) -> None:
     """Send every message of one client back to it, on the terms of a relay: of its limits only that one is another."""
     tune(stream)
-    throttle = Throttle(Newcomers(), limits.RELAY_FRAMES)
+    throttle = Throttle(Newcomers(), limits.FRAMES_PER_SECOND)
     throttle.limit(stream)
     greeting = await greet(stream)
     assert greeting is not None, "the suite asks properly for a WebSocket"

@@ -56,9 +56,9 @@ WebSocket, key exchange, protocol, journal and limits. It shows how much there i
 """
 
 PAIRING = (
-    6 * (transport_limits.RECEIVE_BUFFER + relay_limits.RELAY_MAX_MESSAGE // relay_limits.RELAY_PIECES) // KIB
+    6 * (transport_limits.RECEIVE_BUFFER + relay_limits.MAX_MESSAGE // relay_limits.PIECES_PER_MESSAGE) // KIB
 )
-"""KiB that one pairing may hold at a relay, as `limits.RELAY_CHANNEL` tells: two handfuls in flight for each direction,
+"""KiB that one pairing may hold at a relay, as `limits.BATCHES_QUEUED` tells: two batches in flight for each direction,
 and one more at each of its two links."""
 
 

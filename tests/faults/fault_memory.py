@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MASK = b"mask"
 """Of what is pushed, so that nothing of it passes by inside the kernel."""
 
-LONGEST = limits.RELAY_MAX_MESSAGE - 100
+LONGEST = limits.MAX_MESSAGE - 100
 
 TEXT_PAIRS = 25
 """All that one source may have."""
@@ -177,6 +177,6 @@ async def test_fault_83_idle_pairs_do_not_keep_pipes(tmp_path: Path) -> None:
                     nursery.start_soon(sender.raw, message)
                     await receiver.message()
             assert pipes(arena) - before == 2 * count, "both ends of one each"
-            with trio.fail_after(limits.RELAY_STALL + 4 * limits.RELAY_LOOK):
+            with trio.fail_after(limits.REPORT_STALL_AFTER + 4 * limits.PAIRING_CHECK_INTERVAL):
                 while pipes(arena) > before:  # noqa: ASYNC110
                     await trio.sleep(0.2)

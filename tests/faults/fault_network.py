@@ -53,7 +53,7 @@ def road() -> Iterator[Road]:
 def far_arena(road: Road, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     folder = tmp_path_factory.mktemp("far")
     settings: dict[str, Any] = {"host": "0.0.0.0", "reach": f"{GOOD}.2", "prefix": INSIDE}
-    with running(folder, *UNLIMITED, budget=limits.RELAY_ACCEPT_BUDGET, **settings) as ready:
+    with running(folder, *UNLIMITED, budget=limits.ACCEPT_BUDGET, **settings) as ready:
         yield ready
 
 

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from tests.faults.arena import Arena
     from tests.support.websocket import RawClient
 
-SHORTENED = {"RELAY_WRITE_PROGRESS": 8.0, "RELAY_FAREWELL": 4.0}
+SHORTENED = {"PAIRED_SEND_TIMEOUT": 8.0, "TAIL_TIMEOUT": 4.0}
 """Seconds; ten minutes and one minute otherwise."""
 
 BOTH_ROLES = pytest.mark.parametrize("role", Role, ids=lambda role: role.value)
@@ -76,7 +76,7 @@ async def test_fault_12_a_receiver_that_reads_nothing(arena: Arena) -> None:
                     await sender.send(bytes(MIB // 16))
                 except LinkBroken as error:
                     code = error.close_code
-        assert trio.current_time() - began < SHORTENED["RELAY_WRITE_PROGRESS"] + 5
+        assert trio.current_time() - began < SHORTENED["PAIRED_SEND_TIMEOUT"] + 5
         reset(tcp_below(deaf.stream))
 
 
@@ -259,12 +259,12 @@ async def test_fault_37_a_close_that_is_not_answered(arena: Arena) -> None:
     async with arena.attacked() as relay:
         async with half_a_pair(relay) as (client, other):
             await other.aclose()
-            await closed_within(client.stream, SHORTENED["RELAY_FAREWELL"] + 3)
+            await closed_within(client.stream, SHORTENED["TAIL_TIMEOUT"] + 3)
         async with half_a_pair(relay) as (client, other):
             await client.raw(frame(CLOSE, b"\x03\xe8") * 2)
             with trio.fail_after(3), suppress(anyio.EndOfStream):
                 await other.receive()
-            await closed_within(client.stream, SHORTENED["RELAY_FAREWELL"] + 3)
+            await closed_within(client.stream, SHORTENED["TAIL_TIMEOUT"] + 3)
         async with relay.client(ATTACKED) as link:
             await link.send(CANARY)
             assert isinstance(await answer(link), Refused)

@@ -84,7 +84,7 @@ async def test_fault_10_a_flood_of_handshakes_from_one_source(arena: Arena) -> N
         await trio.sleep(0.3)
         assert await pair_from(relay, "198.51.100.11", "203.0.113.12") < PAIR_WITHIN
     assert tried == 3000
-    assert began_tls <= limits.RELAY_ARRIVALS + 5, "those of a minute, and a few that trickle in"
+    assert began_tls <= limits.ARRIVALS_PER_MINUTE + 5, "those of a minute, and a few that trickle in"
 
 
 @over_both
@@ -173,7 +173,7 @@ async def test_fault_33_and_34_thousands_of_rooms_from_one_source(
             strangers.append(client)
         await crowd(10_000, one, at_once=8)
         welcome = sum(isinstance(each, Welcome) for each in answers)
-        assert 0 < welcome <= limits.RELAY_JOINS + 15, "those of a minute, and a few that trickle in"
+        assert 0 < welcome <= limits.JOINS_PER_MINUTE + 15, "those of a minute, and a few that trickle in"
         for refused in answers:
             assert isinstance(refused, Welcome) or (isinstance(refused, Refused) and refused.retry_after)
         for number, client in enumerate(strangers):
@@ -213,7 +213,7 @@ def little_memory() -> Iterator[tuple[str, ...]]:
 
 async def test_fault_30_little_memory(tmp_path: Path, little_memory: tuple[str, ...]) -> None:
     """As many pairs as the limits allow stall with their hands full, and the relay has enough."""
-    message = frame(BINARY, bytes(limits.RELAY_MAX_MESSAGE - 100))
+    message = frame(BINARY, bytes(limits.MAX_MESSAGE - 100))
 
     async def push(client: RawClient) -> None:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

@@ -108,7 +108,7 @@ async def test_fault_97_strangers_who_want_the_place_of_one_who_is_slow(arena: A
         async with waiting(relay, name, role):
             pass
         async with waiting(relay, name, role) as stranger:
-            await trio.sleep(2 * limits.RELAY_PROBE_TIMEOUT)
+            await trio.sleep(2 * limits.PROBE_TIMEOUT)
             for _ in range(2):
                 await slow.send((await slow.expect(Ping)).response())
             said = rendezvous.decode_answer(await stranger.message())
@@ -164,7 +164,7 @@ async def test_fault_99_a_head_that_is_a_byte_too_long(arena: Arena) -> None:
     async with arena.attacked() as relay:
         for more, status in ((0, b"101"), (1, b"431"), (900, b"431"), (10_000, b"431")):
             async with connected(relay) as (_, stream):
-                size = limits.HTTP_HEAD - len(UPGRADE) - len(b"X: \r\n") + more
+                size = limits.MAX_HTTP_HEAD - len(UPGRADE) - len(b"X: \r\n") + more
                 head = UPGRADE.replace(b"Host: x\r\n", b"Host: x\r\nX: " + b"x" * size + b"\r\n")
                 await say(stream, head)
                 assert bytes(await stream.receive_some(1000)).startswith(b"HTTP/1.1 " + status + b" ")

@@ -54,7 +54,7 @@ HELLOS = {
     "nothing": "",
 }
 
-TOO_LONG = relay_limits.RELAY_MAX_MESSAGE + 1
+TOO_LONG = relay_limits.MAX_MESSAGE + 1
 
 
 async def ends(client: RawClient, seconds: float = LATER) -> int:
@@ -161,7 +161,7 @@ async def test_fault_22_a_message_in_endless_pieces(arena: Arena, piece: bytes) 
 
 @over_both
 async def test_fault_23_a_flood_of_tiny_messages(arena: Arena) -> None:
-    """They are slowed down to `limits.RELAY_FRAMES`; others hardly notice."""
+    """They are slowed down to `limits.FRAMES_PER_SECOND`; others hardly notice."""
     seconds, heard = 5.0, 0
     async with (
         arena.attacked() as relay,
@@ -185,7 +185,7 @@ async def test_fault_23_a_flood_of_tiny_messages(arena: Arena) -> None:
         assert await slowest_of(others, seconds) < SLOW
         nursery.cancel_scope.cancel()
         reset(tcp_below(client.stream))  # what comes before a proper end is passed on, however slowly
-    assert 0 < heard < relay_limits.RELAY_FRAMES * (seconds + relay_limits.FRAME_BURST + 3)
+    assert 0 < heard < relay_limits.FRAMES_PER_SECOND * (seconds + relay_limits.FRAME_BURST + 3)
 
 
 @over_both

@@ -72,10 +72,10 @@ class Middle:
 
     async def serve(self, stream: TCPStream) -> None:
         try:
-            async with accept(stream, max_message=relay_limits.RELAY_MAX_MESSAGE) as (path, link):
+            async with accept(stream, max_message=relay_limits.MAX_MESSAGE) as (path, link):
                 hello = decode_hello(await link.receive(), path)
                 assert isinstance(hello, Hello)
-                await link.send(encode(Welcome("middle", relay_limits.RELAY_MAX_MESSAGE, 3600)))
+                await link.send(encode(Welcome("middle", relay_limits.MAX_MESSAGE, 3600)))
                 await self._seat(_Seat(hello, link, trio.Event()))
         except (LinkBroken, anyio.EndOfStream, anyio.ClosedResourceError):
             pass

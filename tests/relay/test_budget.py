@@ -211,7 +211,7 @@ async def test_when_memory_is_short_the_pair_that_stood_still_for_longest_is_end
             await trio.sleep(limits.MEMORY_STALL - 10)
             assert not any(usages.values()), "not yet"
             # The other one has stood still for a second less. It is not ended while the first one says goodbye.
-            await trio.sleep(9 + limits.RELAY_LOOK)
+            await trio.sleep(9 + limits.PAIRING_CHECK_INTERVAL)
             nursery.cancel_scope.cancel()
         for sender, receiver in clients.values():
             await sender.stream.aclose()
@@ -229,7 +229,7 @@ async def test_newcomers_are_told_that_the_relay_is_busy_and_those_inside_go_on(
             refused = await answer(link)
         assert isinstance(refused, Refused)
         assert refused.code == Refusal.BUSY
-        assert refused.retry_after == limits.RELAY_BUSY_RETRY
+        assert refused.retry_after == limits.BUSY_RETRY_AFTER
         for sender, receiver in pairs:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(sender.send, bytes(900_000))

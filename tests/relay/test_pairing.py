@@ -315,7 +315,7 @@ async def test_a_tail_that_nobody_takes_is_not_complete() -> None:
         await sender.send(b"tail")
         await sender.send(CloseConnection(code=1000))
         assert await sender.ending() == 1000
-    assert trio.current_time() - began == pytest.approx(limits.RELAY_FAREWELL)
+    assert trio.current_time() - began == pytest.approx(limits.TAIL_TIMEOUT)
     assert usage[0].outcome is Outcome.RECEIVER_LOST
 
 

@@ -260,7 +260,7 @@ async def test_the_more_wait_the_less_often_they_dial_again() -> None:
         return welcome.again
 
     assert again(0) == protocol_limits.LOOK_AGAIN
-    assert again(3000) == 3000 / limits.RELAY_LOOKS
+    assert again(3000) == 3000 / limits.REDIALS_PER_SECOND
 
 
 # Who is in a pairing

@@ -245,7 +245,7 @@ async def test_a_stop_tells_waiters_and_pairs_and_takes_no_time(settings: dict[s
 
 
 async def test_a_stop_does_not_wait_for_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RELAY_STOP_TIMEOUT", 0.1)
+    monkeypatch.setattr(limits, "STOP_TIMEOUT", 0.1)
     async with AsyncExitStack() as stack:
         with trio.fail_after(3):
             async with relay_running() as relay:

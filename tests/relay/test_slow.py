@@ -238,7 +238,7 @@ async def test_of_two_newcomers_of_the_other_role_one_is_paired_and_one_refused(
         coming(relay, Role.RECEIVER) as other,
     ):
         pings = [await slow.expect(Ping), await slow.expect(Ping)]
-        await trio.sleep(2 * limits.RELAY_PROBE_TIMEOUT)
+        await trio.sleep(2 * limits.PROBE_TIMEOUT)
         await slow.send(pings[-1].response())
         assert await slow.answer() == Paired()
         answers = [await one.answer(), await other.answer()]
@@ -257,6 +257,6 @@ async def test_one_who_comes_again_is_paired_at_once_with_the_newcomer_who_waits
         began = trio.current_time()
         async with coming(relay, Role.SENDER, claim) as again:
             await meet(again, newcomer)
-            assert trio.current_time() - began < limits.RELAY_PROBE_TIMEOUT
+            assert trio.current_time() - began < limits.PROBE_TIMEOUT
             await lost.expect(Ping)
             assert await lost.ending() == CloseCode.REPLACED

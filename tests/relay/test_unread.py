@@ -71,7 +71,7 @@ UNTHROTTLED = {
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch, unthrottled: None) -> None:
-    monkeypatch.setattr(limits, "RELAY_WORD", 1.0)
+    monkeypatch.setattr(limits, "CONTROL_TIMEOUT", 1.0)
 
 
 @pytest.fixture
@@ -163,8 +163,8 @@ async def test_who_does_not_take_the_greeting_has_no_patience_of_a_pair(role: Ro
 
     async def run() -> None:
         async with (
-            accept(at_sender, max_message=1000, patience=limits.RELAY_WORD) as (_, one),
-            accept(at_receiver, max_message=1000, patience=limits.RELAY_WORD) as (_, other),
+            accept(at_sender, max_message=1000, patience=limits.CONTROL_TIMEOUT) as (_, one),
+            accept(at_receiver, max_message=1000, patience=limits.CONTROL_TIMEOUT) as (_, other),
         ):
             outcomes.append((await Pairing(one, other, legacy=False, on_end=lambda: None).run()).outcome)
 
@@ -178,7 +178,7 @@ async def test_who_does_not_take_the_greeting_has_no_patience_of_a_pair(role: Ro
         await reads.stream.aclose()
     assert (
         trio.current_time() - began
-        < limits.RELAY_WORD + transport_limits.GOODBYE_TIMEOUT + 2 * transport_limits.TICK
+        < limits.CONTROL_TIMEOUT + transport_limits.GOODBYE_TIMEOUT + 2 * transport_limits.TICK
     )
     assert outcomes == [Outcome.SENDER_LOST if role is Role.SENDER else Outcome.RECEIVER_LOST]
 
@@ -189,7 +189,7 @@ async def test_who_does_not_take_the_greeting_has_no_patience_of_a_pair(role: Ro
 @filling
 async def test_a_waiting_client_that_reads_nothing_is_cut_and_its_room_is_free(impatient: None) -> None:
     async with relay_running(frames_per_second=0) as relay, unreading(relay, "a"):
-        await trio.sleep(limits.RELAY_WORD)
+        await trio.sleep(limits.CONTROL_TIMEOUT)
         async with relay.waiting(Role.SENDER, "a") as sender, relay.waiting(Role.RECEIVER, "a") as receiver:
             assert [await answer(link) for link in (sender, receiver)] == [Paired(), Paired()]
 

@@ -52,7 +52,7 @@ async def looked_at(pairing: Pairing, seconds: float) -> None:
     until = trio.current_time() + seconds
     pairing.look()
     while trio.current_time() < until:
-        await trio.sleep(limits.RELAY_LOOK)
+        await trio.sleep(limits.PAIRING_CHECK_INTERVAL)
         pairing.look()
     await trio.testing.wait_all_tasks_blocked()
 
@@ -74,7 +74,7 @@ async def test_both_are_told_once_when_nothing_comes_and_once_more_when_it_does(
     pairings: list[Pairing] = []
     async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-        await looked_at(pairing, 2 * limits.RELAY_STALL)
+        await looked_at(pairing, 2 * limits.REPORT_STALL_AFTER)
         assert pairing.is_stalled
         for client in (sender, receiver):
             assert await heard(client) == FlowReport(FlowState.SILENT, FlowState.SILENT)
@@ -95,13 +95,13 @@ async def test_a_sender_is_told_that_the_receiver_takes_nothing(lines: list[str]
     async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         await sender.send(b"one")
-        await looked_at(pairing, limits.RELAY_STALL)
+        await looked_at(pairing, limits.REPORT_STALL_AFTER)
         assert await heard(sender) == FlowReport(FlowState.UNTAKEN, FlowState.SILENT)
         assert await receiver.message() == b"one", "and nothing else stood in the way of it"
         await looked_at(pairing, 0)
         assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         await sender.send(b"two")
-        await looked_at(pairing, 3 * limits.RELAY_STALL_LONG)
+        await looked_at(pairing, 3 * limits.LOG_STALL_AFTER)
         assert lines == ["! a pair stalls: the receiver takes nothing for 60 s"]
         await receiver.stream.aclose()
         await sender.stream.aclose()
@@ -112,9 +112,9 @@ async def test_a_pause_of_the_relay_is_no_stall() -> None:
     pairings: list[Pairing] = []
     async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-        await looked_at(pairing, limits.RELAY_LOOK)
+        await looked_at(pairing, limits.PAIRING_CHECK_INTERVAL)
         await pause(1000)
-        await looked_at(pairing, limits.RELAY_LOOK)
+        await looked_at(pairing, limits.PAIRING_CHECK_INTERVAL)
         assert not pairing.is_stalled
         await sender.stream.aclose()
         await receiver.stream.aclose()
@@ -125,7 +125,7 @@ async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines:
     pairings: list[Pairing] = []
     async with raw_clients(memory_stream_pair, pairings.append) as (sender, receiver, _):
         (pairing,) = pairings
-        await looked_at(pairing, limits.RELAY_STALL_LONG)
+        await looked_at(pairing, limits.LOG_STALL_AFTER)
         assert lines == ["! a pair stalls: neither side sends anything for 60 s"]
         lines.clear()
         await sender.send(b"data")
@@ -144,9 +144,9 @@ async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None
     pairings: list[Pairing] = []
     async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-        pairing._receiver.link.silent_for = lambda: limits.RELAY_STALL
+        pairing._receiver.link.silent_for = lambda: limits.REPORT_STALL_AFTER
         await sender.send(b"one")
-        await looked_at(pairing, limits.RELAY_STALL_LONG)
+        await looked_at(pairing, limits.LOG_STALL_AFTER)
         assert await heard(sender) == FlowReport(FlowState.UNTAKEN, FlowState.SILENT, answers=False)
         assert lines == ["! a pair stalls: the receiver's machine does not answer for 60 s"]
         await receiver.stream.aclose()
@@ -161,7 +161,7 @@ async def test_a_link_that_takes_a_little_now_and_then_is_slow_and_not_stalled()
         (pairing,) = pairings
         pairing._receiver.link.acked_bytes = lambda: (int(trio.current_time()) * KIB, True)
         await sender.send(b"one")
-        await looked_at(pairing, 4 * limits.RELAY_STALL)
+        await looked_at(pairing, 4 * limits.REPORT_STALL_AFTER)
         assert not pairing.is_stalled
         assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         await receiver.stream.aclose()
@@ -176,13 +176,13 @@ async def test_nothing_is_said_in_the_middle_of_a_message() -> None:
         (pairing,) = pairings
         await sender.raw(whole[: BIG // 2])
         await receiver.expect(BytesMessage)
-        await looked_at(pairing, limits.RELAY_STALL)
+        await looked_at(pairing, limits.REPORT_STALL_AFTER)
         assert await heard(sender) == FlowReport(FlowState.SILENT, FlowState.SILENT)
         await hears_nothing(receiver)
         await sender.raw(whole[BIG // 2 :])
         rest = await receiver.message()
         assert isinstance(rest, bytes)
-        await looked_at(pairing, limits.RELAY_STALL)
+        await looked_at(pairing, limits.REPORT_STALL_AFTER)
         assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.MOVES)
         assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.SILENT)
         await sender.stream.aclose()
@@ -200,7 +200,7 @@ async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(pairing._flow, "pay", pay)
         await sender.send(b"one")
         assert await receiver.message() == b"one"
-        await looked_at(pairing, limits.RELAY_STALL)
+        await looked_at(pairing, limits.REPORT_STALL_AFTER)
         assert not pairing.is_stalled
         assert await heard(sender) == FlowReport(FlowState.LIMITED, FlowState.SILENT)
         assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.LIMITED)
@@ -210,8 +210,8 @@ async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("listens", [Role.SENDER, Role.RECEIVER])
 async def test_only_who_has_asked_for_it_is_told(monkeypatch: pytest.MonkeyPatch, listens: Role) -> None:
-    monkeypatch.setattr(limits, "RELAY_STALL", 0.1)
-    monkeypatch.setattr(limits, "RELAY_LOOK", 0.05)
+    monkeypatch.setattr(limits, "REPORT_STALL_AFTER", 0.1)
+    monkeypatch.setattr(limits, "PAIRING_CHECK_INTERVAL", 0.05)
 
     async def join(link: Link, role: Role) -> None:
         features = (MOVEMENT,) if role is listens else ()

@@ -767,8 +767,8 @@ def soon(monkeypatch: pytest.MonkeyPatch) -> None:
         "STALL": 0.6,
         "BEAT": 0.1,
         "PROGRESS_INTERVAL": 0.05,
-        "RELAY_STALL": 0.3,
-        "RELAY_LOOK": 0.1,
+        "REPORT_STALL_AFTER": 0.3,
+        "PAIRING_CHECK_INTERVAL": 0.1,
     }.items():
         monkeypatch.setattr(home_of(name), name, seconds)
 

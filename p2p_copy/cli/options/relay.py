@@ -34,24 +34,24 @@ _RATE: Final = Parameter(
 class RelayLimits:
     """What `relay.config.RelayConfig` calls the same, by the names of the options."""
 
-    max_connections: Annotated[int, _ONE, Parameter(help="Clients at once.")] = limits.RELAY_MAX_CONNECTIONS
+    max_connections: Annotated[int, _ONE, Parameter(help="Clients at once.")] = limits.MAX_CONNECTIONS
     max_pending: Annotated[
         int,
         _ONE,
         Parameter(help="Connections at once that have not said hello; for one more, the oldest one goes."),
-    ] = limits.RELAY_MAX_PENDING
+    ] = limits.MAX_PENDING
     max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for another one at once.")] = (
-        limits.RELAY_MAX_WAITING
+        limits.MAX_WAITING
     )
     max_wait: Annotated[
         float, DURATION, POSITIVE, Parameter(help="How long one client may wait for the other.")
-    ] = limits.RELAY_WAIT
+    ] = limits.WAIT
     accept_budget: Annotated[
         float,
         DURATION,
         POSITIVE,
         Parameter(help="Time from a connection's first packet to its hello, in all."),
-    ] = limits.RELAY_ACCEPT_BUDGET
+    ] = limits.ACCEPT_BUDGET
     max_per_source: Annotated[
         int,
         _ANY,
@@ -59,16 +59,16 @@ class RelayLimits:
             help="Connections at once from one source, an IPv4 address or an IPv6 /64; an IPv6 /56 has 4 times as "
             "many, a /48 16 times. Here and below 0 is no limit."
         ),
-    ] = limits.RELAY_PER_SOURCE
+    ] = limits.MAX_PER_SOURCE
     max_pending_per_source: Annotated[
         int, _ANY, Parameter(help="Connections at once from one source that have not said hello.")
-    ] = limits.RELAY_PENDING_PER_SOURCE
+    ] = limits.MAX_PENDING_PER_SOURCE
     connections_per_minute: Annotated[
         int, _ANY, Parameter(help="New connections from one source in a minute.")
-    ] = limits.RELAY_ARRIVALS
+    ] = limits.ARRIVALS_PER_MINUTE
     joins_per_minute: Annotated[
         int, _ANY, Parameter(help="Rooms that one source may come to in a minute.")
-    ] = limits.RELAY_JOINS
+    ] = limits.JOINS_PER_MINUTE
     max_memory: Annotated[
         int | None,
         _SIZE,
@@ -84,7 +84,7 @@ class RelayLimits:
             help="WebSocket frames, or TLS records of less than 1 KiB, from each connection of a pair; what is more is "
             "slowed down, and 0 is no limit. Connections that are not paired are read from much more slowly."
         ),
-    ] = limits.RELAY_FRAMES
+    ] = limits.FRAMES_PER_SECOND
     rate: Annotated[
         int | None, _RATE, Parameter(help="Bytes per second of one pairing: 64K, 10MB/s, 1.5M.")
     ] = None

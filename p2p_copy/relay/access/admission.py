@@ -5,8 +5,8 @@ Pure decisions, made at once: no await, no clock, no log. Rules:
    room for one more of them, the oldest one goes, of the network that has most of them.
 2. A source is an IPv4 address or an IPv6 /64, the smallest thing that a provider gives to one customer. Many
    customers have more: a /56 or a /48. So an IPv6 source counts for these networks as well, which have multiples of
-   its limits (`limits.RELAY_NETWORKS`). A network is known here by a keyed hash with a key of this process, so that no
-   address can be read out of memory or a log.
+   its limits (`limits.NETWORK_MULTIPLES`). A network is known here by a keyed hash with a key of this process, so
+   that no address can be read out of memory or a log.
 3. Loopback addresses and unix sockets are no source: whoever comes from there is on this machine, or is a proxy, and
    then many users look like one. The limits of the whole relay hold for them; those of a source do not.
 """
@@ -52,7 +52,7 @@ def sources_of(address: str | None, key: bytes) -> Sources:
         ip = ip.ipv4_mapped or ip
     if ip.is_loopback:
         return ()
-    prefixes = limits.RELAY_NETWORKS if ip.version == 6 else {32: 1}
+    prefixes = limits.NETWORK_MULTIPLES if ip.version == 6 else {32: 1}
     return tuple(
         (Source(hashlib.blake2b(ip.packed[: bits // 8], key=key, digest_size=16).digest()), multiple)
         for bits, multiple in prefixes.items()
@@ -222,7 +222,7 @@ class Admission:
 
         Those without a source count as one network of the widest kind.
         """
-        without = sum(not guest.sources for guest in self._pending) / max(limits.RELAY_NETWORKS.values())
+        without = sum(not guest.sources for guest in self._pending) / max(limits.NETWORK_MULTIPLES.values())
         first, most = None, 0.0
         for guest in self._pending:  # this is done for each newcomer of a flood, and must be short
             crowd = 0.0 if guest.records else without
@@ -260,6 +260,6 @@ class Admission:
         while self._absent:
             source, record = next(iter(self._absent.items()))
             fresh = now - record.left_at < _MINUTE
-            if fresh and len(self._absent) <= limits.RELAY_REMEMBERED_SOURCES:
+            if fresh and len(self._absent) <= limits.REMEMBERED_SOURCES:
                 return
             del self._absent[source]

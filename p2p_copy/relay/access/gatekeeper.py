@@ -162,7 +162,7 @@ class Gatekeeper:
             looks_again: it waits here already, and has dialled again.
 
         """
-        busy = limits.RELAY_BUSY_RETRY
+        busy = limits.BUSY_RETRY_AFTER
         if visitor.guest.gone:  # since its hello is here, and its connection is about to end
             return Refused(Refusal.BUSY, "The relay has no room for this connection.", busy)
         if self.admission.is_full:
@@ -200,7 +200,7 @@ class Gatekeeper:
             wait=int(self._config.wait),
             rate=self._rates.offer(visitor.guest.source, account),
             quota=account.left if account else None,
-            again=int(max(protocol_limits.LOOK_AGAIN, waiting / limits.RELAY_LOOKS)),
+            again=int(max(protocol_limits.LOOK_AGAIN, waiting / limits.REDIALS_PER_SECOND)),
         )
 
     def _name(self, visitor: Visitor, address: str) -> bool:

@@ -123,7 +123,11 @@ async def read_proxy_header(stream: TCPStream) -> str | None:
     fixed = await _exactly(stream, _FIXED)
     command, family = fixed[12], fixed[13] >> 4
     length = int.from_bytes(fixed[14:16], "big")
-    if not fixed.startswith(_SIGNATURE) or command not in (_LOCAL, _PROXY) or length > limits.PROXY_HEADER:
+    if (
+        not fixed.startswith(_SIGNATURE)
+        or command not in (_LOCAL, _PROXY)
+        or length > limits.MAX_PROXY_HEADER
+    ):
         raise ProxyHeaderBroken
     rest = await _exactly(stream, length)
     if command == _LOCAL or family not in _ADDRESS_BYTES:

@@ -61,7 +61,9 @@ class Throttle:
         """Lift the limits for those who are not paired."""
         self._leave_newcomers()
         now = trio.current_time()
-        self._reads = TokenBucket(limits.RELAY_READS, limits.RELAY_READS * limits.FRAME_BURST, now)
+        self._reads = TokenBucket(
+            limits.SMALL_READS_PER_SECOND, limits.SMALL_READS_PER_SECOND * limits.FRAME_BURST, now
+        )
         rate = self._frames_per_second or 1
         self._frames = TokenBucket(rate, rate * limits.FRAME_BURST, now)
         if self._stream is not None:
@@ -84,7 +86,7 @@ class Throttle:
             self._reads.rate = self._share(limits.EARLY_READS, limits.EARLY_READS_TOTAL)
             return _spent(self._reads, 1)
         # A long read pays for short ones as well: one that brings a header comes before each that brings a payload.
-        return _spent(self._reads, 1 - size / limits.RELAY_FREE_READ)
+        return _spent(self._reads, 1 - size / limits.FREE_READ)
 
     def frames(self, count: int) -> float:
         """Take note of so many frames or short records; return for how many seconds to read no more."""

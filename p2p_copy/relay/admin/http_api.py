@@ -5,7 +5,7 @@ can open. Rules:
 1. A request that a web page could have caused is refused: one with an `Origin`, one that a browser says to be of
    another site's page, one with a body of a form's type, or one for another host than this one, which a name of the
    page's own would be (DNS rebinding).
-2. One request a connection, `limits.ADMIN_TIMEOUT` seconds for it, `limits.ADMIN_BODY` bytes of a body.
+2. One request a connection, `limits.ADMIN_TIMEOUT` seconds for it, `limits.MAX_ADMIN_BODY` bytes of a body.
 3. Nothing that happens here ends the relay, unless it is ordered.
 """
 
@@ -156,7 +156,7 @@ class Admin:
             self._present -= 1
 
     async def _converse(self, stream: TCPStream) -> None:
-        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
+        parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.MAX_HTTP_HEAD)
         try:
             request, body = await _read(stream, parser)
             answer = await self._answer(request, body)
@@ -180,7 +180,7 @@ class Admin:
         await stream.send_all(data)
         await stream.send_eof()
         with trio.move_on_after(transport_limits.HTTP_LINGER):
-            while await stream.receive_some(limits.HTTP_HEAD):
+            while await stream.receive_some(limits.MAX_HTTP_HEAD):
                 pass
 
     async def _answer(self, request: h11.Request, body: bytes) -> Answer:
@@ -287,10 +287,10 @@ async def _read(stream: TCPStream, parser: h11.Connection) -> tuple[h11.Request,
     while True:
         match event := parser.next_event():
             case h11.NEED_DATA:
-                parser.receive_data(bytes(await stream.receive_some(limits.ADMIN_BODY)))
+                parser.receive_data(bytes(await stream.receive_some(limits.MAX_ADMIN_BODY)))
             case h11.Data():
                 body += event.data
-                if len(body) > limits.ADMIN_BODY:
+                if len(body) > limits.MAX_ADMIN_BODY:
                     raise UsageError("The request is too long.")
             case h11.EndOfMessage():
                 return request, body

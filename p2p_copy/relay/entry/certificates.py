@@ -133,7 +133,7 @@ class Certificates:
         self.object()
         while True:
             self.warn()
-            await trio.sleep(limits.RELAY_CERTIFICATE_CHECK)
+            await trio.sleep(limits.CERTIFICATE_CHECK_INTERVAL)
             if files:
                 await self.look()
 

@@ -58,9 +58,9 @@ class UpgradeRequest(NamedTuple):
 async def greet(stream: trio.abc.Stream) -> UpgradeRequest | None:
     """Read a request's head. Return what matters of it if it is good, else answer it and return None.
 
-    The deadline is the caller's; memory is bounded by `limits.HTTP_HEAD`.
+    The deadline is the caller's; memory is bounded by `limits.MAX_HTTP_HEAD`.
     """
-    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.HTTP_HEAD)
+    parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.MAX_HTTP_HEAD)
     try:
         request = await read_head(stream, parser)
     except h11.RemoteProtocolError as error:
@@ -85,13 +85,13 @@ async def greet(stream: trio.abc.Stream) -> UpgradeRequest | None:
 async def read_head(stream: trio.abc.Stream, parser: h11.Connection) -> h11.Request | None:
     """Let `parser` read until it has the head of a request; None if whoever called leaves without a word.
 
-    No byte is read beyond `limits.HTTP_HEAD`: a parser's own limit is for heads that do not come to their end.
+    No byte is read beyond `limits.MAX_HTTP_HEAD`: a parser's own limit is for heads that do not come to their end.
 
     Raises:
         h11.RemoteProtocolError: it is no request, or too long a one.
 
     """
-    left = limits.HTTP_HEAD
+    left = limits.MAX_HTTP_HEAD
     while (event := parser.next_event()) is h11.NEED_DATA:
         if not left:
             abuse.note(Abuse.HEAD_TOO_LONG)
@@ -105,19 +105,19 @@ async def read_head(stream: trio.abc.Stream, parser: h11.Connection) -> h11.Requ
 def sentence_about(error: h11.RemoteProtocolError) -> str:
     """Return what to answer to what is no request."""
     if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
-        return f"The head of a request has at most {limits.HTTP_HEAD} bytes here."
+        return f"The head of a request has at most {limits.MAX_HTTP_HEAD} bytes here."
     return "This is no HTTP request."
 
 
 async def refuse_busy(stream: trio.abc.Stream) -> None:
     """Answer a good request of somebody who has too many connections here."""
-    later = f"Retry-After: {limits.RELAY_BUSY_RETRY}\r\n"
+    later = f"Retry-After: {limits.BUSY_RETRY_AFTER}\r\n"
     await _answer(stream, _Objection(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY, later))
 
 
 async def refuse_plain(stream: trio.abc.Stream) -> None:
     """Answer a client that speaks plain HTTP, or whatever it is, to a port that speaks TLS."""
-    await stream.receive_some(limits.HTTP_HEAD)
+    await stream.receive_some(limits.MAX_HTTP_HEAD)
     await _answer(stream, _Objection(HTTPStatus.BAD_REQUEST, _PLAIN_ON_TLS))
 
 
@@ -128,7 +128,7 @@ def _values(request: h11.Request, name: bytes) -> list[bytes]:
 def _objection(request: h11.Request) -> _Objection | None:
     """Hold a request against RFC 6455 section 4.2.1 and our own limits."""
     bad = HTTPStatus.BAD_REQUEST
-    if len(request.headers) > limits.HTTP_HEADERS:
+    if len(request.headers) > limits.MAX_HTTP_HEADERS:
         return _Objection(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
             "The request has too many headers.",

@@ -101,7 +101,7 @@ class Listener(trio.abc.Listener[TCPStream]):
                 if error.errno not in _EXHAUSTED:
                     raise
                 events.EXHAUSTED.log()
-            await trio.sleep(limits.RELAY_ACCEPT_PAUSE)
+            await trio.sleep(limits.ACCEPT_RETRY_PAUSE)
 
     async def aclose(self) -> None:
         """Stop listening. Clients that were not accepted yet are turned away."""

@@ -2,7 +2,7 @@
 
 Rules:
 1. One event, one line, handed on at once, whatever its facts hold: what cannot be printed is written as an escape.
-2. Of the same line, `limits.LOG_SAME_LINES` are written in `limits.LOG_WINDOW` seconds, or one if its event is
+2. Of the same line, `limits.LOG_REPEATS` are written in `limits.LOG_WINDOW` seconds, or one if its event is
    `summed`. The rest is counted, and summed up in one line at the end of that time. Events that are `single` are always
    written.
 3. A log that cannot be written stops nobody: whoever is handed the lines does not wait. Lines that are lost are
@@ -141,7 +141,7 @@ class Lines(logging.Handler):
 
 def _written(event: Event) -> int:
     """Return how many of the same line are written before they are only counted."""
-    return 1 if event.summed else limits.LOG_SAME_LINES
+    return 1 if event.summed else limits.LOG_REPEATS
 
 
 class _Text(logging.Formatter):

@@ -73,7 +73,7 @@ def test_a_source_tells_nothing_without_the_key() -> None:
 
 def test_an_ipv6_source_counts_for_its_home_and_its_site_and_an_ipv4_one_for_itself() -> None:
     first, same_home, same_site, other = address(1, 1), address(1, 2), address(2, 1), address(1, 1, site=1)
-    assert [multiple for _, multiple in first] == list(limits.RELAY_NETWORKS.values())
+    assert [multiple for _, multiple in first] == list(limits.NETWORK_MULTIPLES.values())
     for one, shared in ((address(1, 1, 9), 3), (same_home, 2), (same_site, 1), (other, 0)):
         assert len(set(first) & set(one)) == shared
     ((_, multiple),) = sources_of("192.0.2.1", KEY)
@@ -307,7 +307,7 @@ def test_limits_that_change_hold_for_newcomers_and_put_nobody_out() -> None:
 
 
 def test_what_is_remembered_of_those_who_left_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "RELAY_REMEMBERED_SOURCES", 10)
+    monkeypatch.setattr(limits, "REMEMBERED_SOURCES", 10)
     house = admission()
     for number in range(100):
         house.leave(let_in(house, address(number, number)), 0)
@@ -390,7 +390,7 @@ def test_who_goes_is_the_oldest_of_those_in_the_most_crowded_network(arrivals: l
 
     def crowd(sources: Sources) -> float:
         if not sources:
-            return sum(not each for each in inside.values()) / max(limits.RELAY_NETWORKS.values())
+            return sum(not each for each in inside.values()) / max(limits.NETWORK_MULTIPLES.values())
         return max(sum(one in each for each in inside.values()) / one[1] for one in sources)
 
     def put_out(guest: Guest) -> None:

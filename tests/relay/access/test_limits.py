@@ -157,7 +157,7 @@ async def test_when_enough_wait_only_their_partners_come_in() -> None:
             await second.send(hello(Role.SENDER))
             refused = await answer(second)
             assert isinstance(refused, Refused)
-            assert (refused.code, refused.retry_after) == (Refusal.BUSY, limits.RELAY_BUSY_RETRY)
+            assert (refused.code, refused.retry_after) == (Refusal.BUSY, limits.BUSY_RETRY_AFTER)
         async with relay.waiting(Role.RECEIVER, "a") as receiver:
             assert await answer(sender) == await answer(receiver) == Paired()
             await exchange(sender, receiver)
@@ -482,7 +482,7 @@ async def test_a_receiver_that_takes_too_little_frees_the_pairing() -> None:
             nursery.cancel_scope.cancel()
         await sender.stream.aclose()
         await trio.testing.wait_all_tasks_blocked()
-    assert trio.current_time() - began == pytest.approx(limits.RELAY_WRITE_PROGRESS, abs=1)
+    assert trio.current_time() - began == pytest.approx(limits.PAIRED_SEND_TIMEOUT, abs=1)
     assert usage[0].outcome is Outcome.RECEIVER_LOST
 
 

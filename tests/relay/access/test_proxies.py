@@ -101,7 +101,7 @@ async def test_a_proxy_that_speaks_for_itself_names_nobody(header: bytes) -> Non
         b"\r\n\r\nGET / HTTP/1.1\r\n\r\n",
         proxy_header("192.0.2.1", command=0x11),
         proxy_header("192.0.2.1", command=0x22),
-        proxy_header("192.0.2.1", more=bytes(limits.PROXY_HEADER)),
+        proxy_header("192.0.2.1", more=bytes(limits.MAX_PROXY_HEADER)),
         proxy_header("192.0.2.1")[:-1],
         proxy_header("192.0.2.1")[:5],
         proxy_header("192.0.2.1", family=0x21),

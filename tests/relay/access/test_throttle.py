@@ -66,11 +66,13 @@ async def test_a_pair_may_read_as_fast_as_content_comes() -> None:
     throttle = Throttle(Newcomers(), 2000)
     await spend(throttle, 100)
     throttle.pair()
-    assert await spend(throttle, 5000, limits.RELAY_FREE_READ) == 0
+    assert await spend(throttle, 5000, limits.FREE_READ) == 0
     for _ in range(2000):  # headers, and the payloads behind them
         assert await spend(throttle, 1, 14) == await spend(throttle, 1, transport_limits.RELAY_PIECE) == 0
-    burst = limits.RELAY_READS * limits.FRAME_BURST
-    assert await spend(throttle, 4000) == pytest.approx((4000 - burst) / limits.RELAY_READS, rel=0.01)
+    burst = limits.SMALL_READS_PER_SECOND * limits.FRAME_BURST
+    assert await spend(throttle, 4000) == pytest.approx(
+        (4000 - burst) / limits.SMALL_READS_PER_SECOND, rel=0.01
+    )
 
 
 @virtual

@@ -266,15 +266,15 @@ async def test_programs_and_people_of_this_machine_can() -> None:
 
 async def test_a_long_head_is_refused_to_the_byte_and_a_long_body_too() -> None:
     async with door() as admin:
-        for size, status in ((limits.HTTP_HEAD, 200), (limits.HTTP_HEAD + 1, 431)):
+        for size, status in ((limits.MAX_HTTP_HEAD, 200), (limits.MAX_HTTP_HEAD + 1, 431)):
             head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
             request = head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
             assert (await admin.raw(request))[0] == status
-        for body, status in ((b"[" * limits.ADMIN_BODY, 400), (b"[" * (limits.ADMIN_BODY + 1), 400)):
+        for body, status in ((b"[" * limits.MAX_ADMIN_BODY, 400), (b"[" * (limits.MAX_ADMIN_BODY + 1), 400)):
             head = b"POST /end HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
             code, _, text = await admin.raw(head + b"%x\r\n" % len(body) + body + b"\r\n0\r\n\r\n")
             assert code == status
-            assert ("too long" in text) == (len(body) > limits.ADMIN_BODY)
+            assert ("too long" in text) == (len(body) > limits.MAX_ADMIN_BODY)
 
 
 async def test_orders_are_not_given_with_get_and_nothing_else_is_there() -> None:

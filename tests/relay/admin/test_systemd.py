@@ -124,7 +124,7 @@ def test_without_a_watchdog_only_the_status_is_kept_up_to_date(tmp_path: Path) -
     statuses = iter(("serving: 0", "serving: 1", "serving: 2"))
 
     async def main() -> None:
-        with trio.move_on_after(2.5 * limits.RELAY_STATUS_INTERVAL):
+        with trio.move_on_after(2.5 * limits.STATUS_INTERVAL):
             await notifier.attend(lambda: next(statuses))
 
     trio.run(main, clock=MockClock(autojump_threshold=0))

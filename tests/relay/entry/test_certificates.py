@@ -318,7 +318,7 @@ async def test_files_that_are_half_renewed_are_tried_again_when_the_other_half_i
 async def test_the_files_are_watched_if_wanted(
     files: Files, monkeypatch: pytest.MonkeyPatch, files_too: bool
 ) -> None:
-    monkeypatch.setattr(limits, "RELAY_CERTIFICATE_CHECK", 0.01)
+    monkeypatch.setattr(limits, "CERTIFICATE_CHECK_INTERVAL", 0.01)
     certificates = Certificates(*files.names)
     first = certificates.context
     looked = trio.Event()

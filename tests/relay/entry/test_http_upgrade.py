@@ -87,8 +87,8 @@ async def test_a_request_may_come_in_pieces() -> None:
         (b"Host: x", b"Host: x\r\nORIGIN:", b"403"),
         (b"Host: x\r\n", b"", b"400"),
         (b"Host: x", b"Host: x\r\nHost: y", b"400"),
-        (b"Host: x", b"Host: x\r\n" + b"\r\n".join([b"X: y"] * limits.HTTP_HEADERS), b"431"),
-        (b"Host: x", b"Host: " + b"x" * limits.HTTP_HEAD * 2, b"431"),
+        (b"Host: x", b"Host: x\r\n" + b"\r\n".join([b"X: y"] * limits.MAX_HTTP_HEADERS), b"431"),
+        (b"Host: x", b"Host: " + b"x" * limits.MAX_HTTP_HEAD * 2, b"431"),
     ],
 )
 async def test_other_requests_are_answered_and_not_passed_on(old: bytes, new: bytes, status: bytes) -> None:
@@ -100,12 +100,12 @@ async def test_other_requests_are_answered_and_not_passed_on(old: bytes, new: by
     assert b"Connection: close" in top
 
 
-@pytest.mark.parametrize("piece", [100, limits.HTTP_HEAD])
+@pytest.mark.parametrize("piece", [100, limits.MAX_HTTP_HEAD])
 @pytest.mark.parametrize("more", [0, 1, 900])
 async def test_the_limit_on_the_head_is_exact_however_it_comes(piece: int, more: int) -> None:
-    long = b"X: " + b"x" * (limits.HTTP_HEAD - len(UPGRADE) - len(b"X: \r\n") + more)
+    long = b"X: " + b"x" * (limits.MAX_HTTP_HEAD - len(UPGRADE) - len(b"X: \r\n") + more)
     request = UPGRADE.replace(b"Host: x", b"Host: x\r\n" + long)
-    assert len(request) == limits.HTTP_HEAD + more
+    assert len(request) == limits.MAX_HTTP_HEAD + more
     ours, theirs = memory_stream_pair()
     counted = abuse.COUNTS["head-too-long"]
 

@@ -84,7 +84,7 @@ async def test_a_system_without_descriptors_is_no_traceback_and_no_end(
                     nursery.cancel_scope.cancel()
 
                 nursery.start_soon(take)
-                await trio.sleep(1.5 * limits.RELAY_ACCEPT_PAUSE)
+                await trio.sleep(1.5 * limits.ACCEPT_RETRY_PAUSE)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, allowed)
                 for descriptor in held:

@@ -173,7 +173,7 @@ def test_a_flood_of_the_same_line_is_summed_up(clock: Clock) -> None:
         for _ in range(1000):
             events.TOO_SLOW.log()
         events.NO_CLIENT.log()
-        assert len(log.getvalue().splitlines()) == limits.LOG_SAME_LINES + 1
+        assert len(log.getvalue().splitlines()) == limits.LOG_REPEATS + 1
         clock.now += limits.LOG_WINDOW
         events.LEFT.log()
         *_, summary, last = log.getvalue().splitlines()
