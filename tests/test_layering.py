@@ -64,7 +64,6 @@ nor records nor messages nor files cannot read what passes."""
 
 CIRCLES = {
     "transport.bypass": {"transport.monitored"},
-    "relay.access.rates": {"relay.access.tokens"},
 }
 """Circles of types that still exist."""
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from p2p_copy.relay.admin.systemd import Notifier
-    from p2p_copy.relay.entry.listeners import Place
+    from p2p_copy.relay.config import Place
     from p2p_copy.relay.server import Relay
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)

@@ -3,20 +3,50 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.entry.listeners import Place, Tcp
 from p2p_copy.relay.memory_limit import default_budget
 
 if TYPE_CHECKING:
     from collections.abc import Container
     from os import PathLike
 
+UNIX_PREFIX: Final = "unix:"
+"""How the path of a unix socket begins where a host could stand as well."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tcp:
+    """Every address that the name `host` has on this machine; port 0 is any free one."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unix:
+    """A socket in the file system, for programs on this machine that its mode lets in."""
+
+    path: str
+    mode: int = limits.UNIX_SOCKET_MODE
+
+
+@dataclass(frozen=True, slots=True)
+class Inherited:
+    """A socket that listens already and was handed to this process, and what systemd calls it."""
+
+    descriptor: int
+    name: str
+
+
+Place: TypeAlias = Tcp | Unix | Inherited
+"""Where a relay listens."""
+
 
 @dataclass(frozen=True, slots=True)
 class RelayConfig:
-    """A relay's address, its certificate and its limits.
+    """A relay's addresses, its certificate and its limits.
 
     Attributes:
         host: name or number of a local address; `0.0.0.0` and `::` mean all of IPv4 and all of IPv6. None if
@@ -26,27 +56,27 @@ class RelayConfig:
         certfile: PEM file with the certificate and what links it to its authority; None for no TLS.
         keyfile: PEM file with the certificate's private key; None if it is in `certfile`.
         watch_certificates: reload certificate and key when their files change, not only when told to.
-        max_message: bytes of the longest message that is copied.
+        max_message: bytes of the longest message that is passed on.
         wait: seconds that one client may wait for the other.
         accept_budget: seconds from accept to hello, in all.
-        max_connections: clients at once; more are told that the relay is busy.
-        max_pending: connections at once that have not said hello; for one more the oldest one is closed.
-        max_waiting: clients that may wait for another one at once; more are told that the relay is busy.
+        max_connections: clients at once; the relay tells further ones that it is busy.
+        max_pending: connections at once that have not said hello; for each further one the oldest one is closed.
+        max_waiting: clients that may wait for another one at once; the relay tells further ones that it is busy.
         max_per_source: connections of one source at once; here and below 0 is no limit. IPv6 networks that are wider
             than a source have multiples (`limits.NETWORK_MULTIPLES`) of this and the next three.
         max_pending_per_source: those of them that have not said hello.
         arrivals_per_minute: new connections of one source.
-        joins_per_minute: rooms that one source may come to.
+        joins_per_minute: hellos with which one source may ask for a room.
         max_memory: bytes that all pairings may hold together of what they pass on.
-        frames_per_second: WebSocket frames taken from one connection; whoever sends more is slowed down.
+        frames_per_second: WebSocket frames taken from one connection; a client that sends more is slowed down.
         rate: bytes per second of one pairing, both directions together; here and below None is no limit.
         rate_per_source: bytes per second of all pairings of one source together.
         rate_total: bytes per second of all pairings together.
         rooms: names of the rooms that it serves, which may change while it runs, and none of the legacy form; None for
-            all that there may be.
-        tokens_file: file with the access tokens; None for a relay that is open to everybody.
+            any room.
+        tokens_file: file with the access tokens; None for a relay that every client may use.
         trusted_proxies: network (CIDR), or several, of the proxies that are believed when they name a client's address.
-        log_addresses: let the log tell clients' addresses.
+        log_addresses: write clients' addresses into the log.
 
     """
 

@@ -47,7 +47,7 @@ from p2p_copy.units import KIB
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from p2p_copy.relay.access.rates import Flow
+    from p2p_copy.relay.access.rates import PairingLimits
     from p2p_copy.transport.link import Link
 
 UNSUPPORTED: Final = 1003
@@ -174,7 +174,7 @@ class Pairing:
         *,
         legacy: bool,
         on_end: Callable[[], None],
-        flow: Flow = UNLIMITED,
+        pairing_limits: PairingLimits = UNLIMITED,
         budget: Budget | None = None,
         listen: tuple[bool, bool] = (False, False),
     ) -> None:
@@ -185,7 +185,7 @@ class Pairing:
             receiver: the receiver's link.
             legacy: 0.1.x clients, who send text too and are greeted in their own way.
             on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
-            flow: the rates and quotas of this pairing.
+            pairing_limits: the rates and quotas of this pairing.
             budget: of the memory that it shares with others; None for any number of bytes.
             listen: whether sender and receiver want to hear what the relay sees move; not in the legacy form.
 
@@ -210,7 +210,7 @@ class Pairing:
         )
         self._text_allowed = legacy
         self._on_end = on_end
-        self._flow = flow
+        self._limits = pairing_limits
         self._began = trio.current_time()
         self._outcome: Outcome | None = None
         self._offender: _Side | None = None
@@ -344,7 +344,7 @@ class Pairing:
                         self._end(source.misbehaved, source)
                         return
                     cost = sum(len(piece.data) for piece in handful)
-                    if not self._flow.spend(cost):
+                    if not self._limits.spend(cost):
                         self._end(Outcome.QUOTA_USED)
                         return
                     source.sent += cost
@@ -356,7 +356,7 @@ class Pairing:
                     source.whole = handful[-1].last
                     del handful  # or it would be kept until the next one is here
                     source.limited = True
-                    await self._flow.pay(cost)
+                    await self._limits.pay(cost)
                     source.limited = False
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)

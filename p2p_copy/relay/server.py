@@ -521,7 +521,7 @@ class Relay:
             receiver.link,
             legacy=room.legacy,
             on_end=partial(self._lobby.leave, room, seat),
-            flow=self.door.flow(sender.visitor, receiver.visitor),
+            pairing_limits=self.door.pairing_limits(sender.visitor, receiver.visitor),
             budget=self.budget,
             listen=(sender.visitor.listens, receiver.visitor.listens),
         )

@@ -197,7 +197,7 @@ async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) 
         async def pay(_cost: int) -> None:
             await trio.sleep(100)
 
-        monkeypatch.setattr(pairing._flow, "pay", pay)
+        monkeypatch.setattr(pairing._limits, "pay", pay)
         await sender.send(b"one")
         assert await receiver.message() == b"one"
         await looked_at(pairing, limits.REPORT_STALL_AFTER)

@@ -23,13 +23,13 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.relay import limits as relay_limits
 from p2p_copy.relay.admin import settings
 from p2p_copy.relay.admin.http_api import admin_place
-from p2p_copy.relay.entry.listeners import Unix
+from p2p_copy.relay.config import Unix
 from p2p_copy.relay.log.redact import size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.relay.entry.listeners import Tcp
+    from p2p_copy.relay.config import Tcp
 
 ORDERS: Final = {
     "status": (0, "How the relay is, with its limits."),

@@ -18,8 +18,8 @@ from p2p_copy.errors import UsageError
 from p2p_copy.relay.access import descriptors
 from p2p_copy.relay.admin.http_api import admin_place
 from p2p_copy.relay.admin.systemd import Notifier
-from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.entry.listeners import UNIX_PREFIX, Place, Tcp, Unix, activated
+from p2p_copy.relay.config import UNIX_PREFIX, Place, RelayConfig, Tcp, Unix
+from p2p_copy.relay.entry.listeners import activated
 from p2p_copy.relay.log import events
 from p2p_copy.relay.server import prepared
 from p2p_copy.transport import limits

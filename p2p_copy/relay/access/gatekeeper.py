@@ -27,7 +27,7 @@ from p2p_copy.relay import limits
 from p2p_copy.relay.access.admission import Admission, Guest, LimitHit, Sources, sources_of
 from p2p_copy.relay.access.descriptors import connections_allowed
 from p2p_copy.relay.access.proxies import ProxyHeaderBroken, Trust, peer_address, read_proxy_header
-from p2p_copy.relay.access.rates import Flow, Rates
+from p2p_copy.relay.access.rates import PairingLimits, Rates
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.access.tokens import Tokens
 from p2p_copy.relay.entry.deadline import ArrivalDeadlines
@@ -187,10 +187,12 @@ class Gatekeeper:
         visitor.listens = MOVEMENT in hello.features
         return self._welcome(visitor, waiting)
 
-    def flow(self, one: Visitor, other: Visitor) -> Flow:
+    def pairing_limits(self, one: Visitor, other: Visitor) -> PairingLimits:
         """Return the limits of a pairing between two."""
         pair = (one, other)
-        return self._rates.flow((each.guest.source for each in pair), (each.account for each in pair))
+        return self._rates.pairing_limits(
+            (each.guest.source for each in pair), (each.account for each in pair)
+        )
 
     def _welcome(self, visitor: Visitor, waiting: int) -> Welcome:
         account = visitor.account
@@ -198,7 +200,7 @@ class Gatekeeper:
             PROGRAM,
             max_message=self._config.max_message,
             wait=int(self._config.wait),
-            rate=self._rates.offer(visitor.guest.source, account),
+            rate=self._rates.best(visitor.guest.source, account),
             quota=account.left if account else None,
             again=int(max(protocol_limits.LOOK_AGAIN, waiting / limits.REDIALS_PER_SECOND)),
         )

@@ -1,24 +1,20 @@
 """How fast bytes may pass: limits on one pairing, on one source, on one token, on the whole relay, shared fairly.
 
-    fill takes a message -> hands it on -> pays for it at every gate -> takes the next one
+    the reading task takes a batch -> hands it on -> pays for it in every queue -> takes the next one
 
-What is paid for was passed on before, so a limit holds nothing back in memory: it only delays the next read, and
-the sender's own connection fills up. A gate is a token bucket with a queue. The queue is start-time fair (Goyal,
-Vin, Cheng: SIGCOMM 1996): each lane has a tag that grows by the bytes it has paid for, and the smallest tag goes
-first. So lanes that want more than their share get the same number of bytes, however large their messages are,
-and a lane that wants less never waits for more than what is just being paid for by each of the others.
+Bytes are paid for after they were passed on, so a limit holds nothing back in memory: it only delays the next read, and
+the sender's own connection fills up. Each rate is a `FairQueue` that all pairings below it share.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.token_bucket import TokenBucket
+from p2p_copy.relay.access.fair_queue import FairQueue, Flow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -27,91 +23,13 @@ if TYPE_CHECKING:
     from p2p_copy.relay.access.tokens import Account
     from p2p_copy.relay.config import RelayConfig
 
-_AT_ONCE: Final = 1e-6
-"""Seconds that no clock can wait for."""
 
+class PairingLimits:
+    """The rates and quotas of one pairing."""
 
-class _Ticket:
-    """One who waits at a gate."""
-
-    __slots__ = ("gone", "number", "tag", "wake")
-
-    def __init__(self, tag: float, number: int) -> None:
-        self.tag = tag
-        self.number = number
-        self.wake = trio.Event()
-        self.gone = False
-
-    def __lt__(self, other: _Ticket) -> bool:
-        return (self.tag, self.number) < (other.tag, other.number)
-
-
-class FairQueue:
-    """Bytes per second for everybody who passes, in lanes that share them."""
-
-    def __init__(self, rate: float) -> None:
-        """Open a gate for `rate` bytes per second."""
-        self.bucket = TokenBucket(rate, rate * limits.RATE_BURST, -math.inf)
-        self._queue: list[_Ticket] = []
-        self._tickets = 0
-        self._tag = 0.0  # of the last one who passed
-
-    @property
-    def rate(self) -> float:
-        """Bytes per second."""
-        return self.bucket.rate
-
-    def change(self, rate: float) -> None:
-        """Let another number of bytes per second pass from now on."""
-        self.bucket.level(trio.current_time())
-        self.bucket.rate, self.bucket.capacity = rate, rate * limits.RATE_BURST
-
-    async def pay(self, lane: FlowLane, size: int) -> None:
-        """Wait for one's turn and for the bucket to have something, then take `size` bytes of it."""
-        self._tickets += 1
-        ticket = _Ticket(max(self._tag, lane.tag), self._tickets)
-        lane.tag = ticket.tag + size
-        heapq.heappush(self._queue, ticket)
-        try:
-            await self._turn(ticket)
-            self._tag = ticket.tag
-            self.bucket.take(size, trio.current_time())
-        finally:
-            ticket.gone = True
-            while self._queue and self._queue[0].gone:
-                heapq.heappop(self._queue)
-            if self._queue:
-                self._queue[0].wake.set()
-
-    async def _turn(self, ticket: _Ticket) -> None:
-        while True:
-            first = self._queue[0] is ticket
-            wait = self.bucket.seconds_until(0, trio.current_time()) if first else math.inf
-            if wait < _AT_ONCE:
-                return
-            ticket.wake = trio.Event()
-            # Whoever is first watches the clock, and may be overtaken by a smaller tag meanwhile.
-            with trio.move_on_after(wait):
-                await ticket.wake.wait()
-
-
-class FlowLane:
-    """One pairing's way through one gate."""
-
-    __slots__ = ("gate", "tag")
-
-    def __init__(self, gate: FairQueue) -> None:
-        """Begin behind nobody and before nobody."""
-        self.gate = gate
-        self.tag = 0.0
-
-
-class Flow:
-    """What one pairing owes: bytes at gates, and bytes of quotas."""
-
-    def __init__(self, gates: Iterable[FairQueue] = (), accounts: Iterable[Account] = ()) -> None:
-        """Pass through all of `gates`, at the cost of all of `accounts`."""
-        self._lanes = tuple(FlowLane(gate) for gate in gates)
+    def __init__(self, queues: Iterable[FairQueue] = (), accounts: Iterable[Account] = ()) -> None:
+        """Pay in all of `queues`, and take off the quotas of all of `accounts`."""
+        self._flows = tuple(Flow(queue) for queue in queues)
         self._accounts = tuple(accounts)
         self._owed = 0
 
@@ -124,24 +42,24 @@ class Flow:
         return True
 
     async def pay(self, size: int) -> None:
-        """Wait until `size` bytes that were passed on are within all limits. Without limits it returns at once."""
+        """Wait until `size` bytes that were passed on are within all rates. Without rates it returns at once."""
         self._owed += size
-        if not self._lanes or self._owed < limits.RATE_GRAIN:
+        if not self._flows or self._owed < limits.RATE_GRAIN:
             return
         size, self._owed = self._owed, 0
-        for lane in self._lanes:
-            await lane.gate.pay(lane, size)
+        for flow in self._flows:
+            await flow.queue.pay(flow, size)
 
 
-UNLIMITED = Flow()
+UNLIMITED = PairingLimits()
 """Of pairings without limits."""
 
 
 class Rates:
-    """The gates of one relay."""
+    """The rates of one relay."""
 
     def __init__(self, config: RelayConfig) -> None:
-        """Open the gates that the configuration wants."""
+        """Begin with the rates of the configuration."""
         self._rate = config.rate
         self._rate_per_source = config.rate_per_source
         self._total = FairQueue(config.rate_total) if config.rate_total else None
@@ -149,13 +67,16 @@ class Rates:
         self._pruned = -math.inf
 
     def change(self, config: RelayConfig) -> None:
-        """Keep to other limits. A rate that is another one holds at once, one that is new or gone for new pairings."""
+        """Use the rates of another configuration.
+
+        A rate that has another value holds at once; one that is new, or is gone, holds for new pairings.
+        """
         self._rate = config.rate
         self._rate_per_source = config.rate_per_source
         if not config.rate_per_source:
             self._sources.clear()
-        for gate in self._sources.values():
-            gate.change(config.rate_per_source or gate.rate)
+        for queue in self._sources.values():
+            queue.change(config.rate_per_source or queue.rate)
         if not config.rate_total:
             self._total = None
         elif self._total is None:
@@ -163,7 +84,7 @@ class Rates:
         else:
             self._total.change(config.rate_total)
 
-    def offer(self, source: Source | None, account: Account | None) -> int | None:
+    def best(self, source: Source | None, account: Account | None) -> int | None:
         """Return the bytes per second that a client from this source can have at best; None for any number."""
         rates = (
             self._rate,
@@ -173,24 +94,26 @@ class Rates:
         )
         return min((int(rate) for rate in rates if rate), default=None)
 
-    def flow(self, sources: Iterable[Source | None], accounts: Iterable[Account | None]) -> Flow:
-        """Return the flow of a pairing between these; whoever is there twice pays once."""
+    def pairing_limits(
+        self, sources: Iterable[Source | None], accounts: Iterable[Account | None]
+    ) -> PairingLimits:
+        """Return the limits of a pairing between these; a source or account of both sides pays once."""
         payers = list(dict.fromkeys(account for account in accounts if account is not None))
-        gates = [FairQueue(self._rate)] if self._rate else []
-        gates += [account.gate for account in payers if account.gate is not None]
+        queues = [FairQueue(self._rate)] if self._rate else []
+        queues += [account.queue for account in payers if account.queue is not None]
         if self._rate_per_source:
             named = dict.fromkeys(source for source in sources if source is not None)
-            gates += [self._of_source(source, self._rate_per_source) for source in named]
+            queues += [self._of_source(source, self._rate_per_source) for source in named]
         if self._total is not None:
-            gates.append(self._total)
-        return Flow(gates, payers) if gates or payers else UNLIMITED
+            queues.append(self._total)
+        return PairingLimits(queues, payers) if queues or payers else UNLIMITED
 
     def _of_source(self, source: Source, rate: float) -> FairQueue:
-        """Return the gate of a source. It outlives a pairing: a new connection pays no debts otherwise."""
+        """Return the queue of a source. It outlives a pairing, or a new connection would leave the debts behind."""
         now = trio.current_time()
         if now - self._pruned > limits.RATE_BURST:
             self._pruned = now
-            for other, gate in list(self._sources.items()):
-                if gate.bucket.level(now) >= gate.bucket.capacity:
+            for other, queue in list(self._sources.items()):
+                if queue.bucket.level(now) >= queue.bucket.capacity:
                     del self._sources[other]  # a new one is just the same
         return self._sources.setdefault(source, FairQueue(rate))

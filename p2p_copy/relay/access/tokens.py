@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from p2p_copy import pasted
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.rates import FairQueue
+from p2p_copy.relay.access.fair_queue import FairQueue
 from p2p_copy.relay.file_thread import FileThread, read_regular
 from p2p_copy.units import KIB, parse_rate, parse_size
 
@@ -39,7 +39,7 @@ class Account:
         rate: bytes per second of all its pairings together; None for no limit.
         quota: bytes that it may move in all; None for no limit.
         used: bytes that it has moved since the relay was started.
-        gate: what holds it to its rate.
+        queue: what holds it to its rate.
 
     """
 
@@ -48,7 +48,7 @@ class Account:
         self.rate: int | None = None
         self.quota: int | None = None
         self.used = 0
-        self.gate: FairQueue | None = None
+        self.queue: FairQueue | None = None
 
     @property
     def left(self) -> int | None:
@@ -63,16 +63,16 @@ class Account:
         """Count `size` bytes."""
         self.used += size
 
-    def agree(self, rate: int | None, quota: int | None) -> None:
+    def set_terms(self, rate: int | None, quota: int | None) -> None:
         """Set the terms."""
         self.quota = quota
         self.rate = rate
         if rate is None:
-            self.gate = None
-        elif self.gate is None:
-            self.gate = FairQueue(rate)
-        elif rate != self.gate.rate:
-            self.gate.change(rate)
+            self.queue = None
+        elif self.queue is None:
+            self.queue = FairQueue(rate)
+        elif rate != self.queue.rate:
+            self.queue.change(rate)
 
 
 class Tokens:
@@ -107,7 +107,7 @@ class Tokens:
         by_hash = {}
         for name, digest, rate, quota in entries:
             account = self._accounts.setdefault(name, Account())
-            account.agree(rate, quota)
+            account.set_terms(rate, quota)
             by_hash[digest] = account
         self._by_hash = by_hash
 

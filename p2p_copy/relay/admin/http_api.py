@@ -24,8 +24,9 @@ import trio
 from p2p_copy.errors import UsageError
 from p2p_copy.relay import limits
 from p2p_copy.relay.admin import metrics, settings
+from p2p_copy.relay.config import UNIX_PREFIX, Tcp, Unix
 from p2p_copy.relay.entry.http_upgrade import read_head, sentence_about
-from p2p_copy.relay.entry.listeners import UNIX_PREFIX, Tcp, Unix, listen
+from p2p_copy.relay.entry.listeners import listen
 from p2p_copy.relay.log import abuse, events
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.log.redact import Size, place
@@ -35,7 +36,7 @@ from p2p_copy.version import VERSION
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from p2p_copy.relay.entry.listeners import Place
+    from p2p_copy.relay.config import Place
     from p2p_copy.relay.server import Relay
     from p2p_copy.transport.tcp import TCPStream
 

@@ -13,13 +13,13 @@ import errno
 import os
 import socket
 import stat
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
 import trio
 
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
+from p2p_copy.relay.config import UNIX_PREFIX, Inherited, Tcp, Unix
 from p2p_copy.relay.log import events
 from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.tcp import TCPStream
@@ -27,40 +27,13 @@ from p2p_copy.transport.tcp import TCPStream
 if TYPE_CHECKING:
     from collections.abc import MutableMapping, Sequence
 
-UNIX_PREFIX: Final = "unix:"
+    from p2p_copy.relay.config import Place
 
 _FIRST_DESCRIPTOR: Final = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 """What accept says when the system, or this process, has nothing left for one more connection."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tcp:
-    """Every address that the name `host` has on this machine; port 0 is any free one."""
-
-    host: str
-    port: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unix:
-    """A socket in the file system, for programs on this machine that its mode lets in."""
-
-    path: str
-    mode: int = limits.UNIX_SOCKET_MODE
-
-
-@dataclass(frozen=True, slots=True)
-class Inherited:
-    """A socket that listens already and was handed to this process, and what systemd calls it."""
-
-    descriptor: int
-    name: str
-
-
-Place: TypeAlias = Tcp | Unix | Inherited
 
 
 class Listener(trio.abc.Listener[TCPStream]):

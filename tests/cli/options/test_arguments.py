@@ -7,7 +7,7 @@ import pytest
 from p2p_copy.cli.commands.relay_server import places
 from p2p_copy.cli.options.arguments import host_port, receive_words, send_words, with_serve_value
 from p2p_copy.errors import UsageError
-from p2p_copy.relay.entry.listeners import Place, Tcp, Unix
+from p2p_copy.relay.config import Place, Tcp, Unix
 
 URL = "wss://relay.example:443"
 

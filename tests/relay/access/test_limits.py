@@ -29,11 +29,11 @@ from p2p_copy.protocol.rendezvous import (
     room_path,
 )
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.rates import UNLIMITED, FairQueue, Flow
+from p2p_copy.relay.access.fair_queue import FairQueue
+from p2p_copy.relay.access.rates import UNLIMITED, PairingLimits
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.access.tokens import line_for
-from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.entry.listeners import Unix
+from p2p_copy.relay.config import RelayConfig, Unix
 from p2p_copy.relay.pairing import Outcome, Pairing, Usage
 from p2p_copy.relay.server import Relay as Server
 from p2p_copy.transport.endpoints import accept
@@ -340,7 +340,9 @@ async def test_the_terms_of_the_relay_are_in_the_welcome() -> None:
 
 
 @asynccontextmanager
-async def pairing(flow: Flow = UNLIMITED) -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
+async def pairing(
+    pairing_limits: PairingLimits = UNLIMITED,
+) -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
     """Yield sender and receiver over streams that hold no byte, and what their pairing was in the end."""
     sender_stream, at_sender = lockstep_stream_pair()
     receiver_stream, at_receiver = lockstep_stream_pair()
@@ -352,7 +354,7 @@ async def pairing(flow: Flow = UNLIMITED) -> AsyncIterator[tuple[RawClient, RawC
             accept(at_sender, max_message=10**7) as (_, one),
             accept(at_receiver, max_message=10**7) as (_, other),
         ):
-            pair = Pairing(one, other, legacy=False, on_end=lambda: None, flow=flow)
+            pair = Pairing(one, other, legacy=False, on_end=lambda: None, pairing_limits=pairing_limits)
             usage.append(await pair.run())
 
     async with trio.open_nursery() as nursery:
@@ -368,7 +370,7 @@ async def pairing(flow: Flow = UNLIMITED) -> AsyncIterator[tuple[RawClient, RawC
 @virtual_time()
 async def test_a_pairing_keeps_its_rate_by_reading_later() -> None:
     rate, size = 1_000_000, 100_000
-    async with pairing(Flow([FairQueue(rate)])) as (sender, receiver, _):
+    async with pairing(PairingLimits([FairQueue(rate)])) as (sender, receiver, _):
         taken = arrived = 0
 
         async def push() -> None:

@@ -11,7 +11,8 @@ import trio
 import trio.testing
 
 from p2p_copy.relay.access.admission import Source
-from p2p_copy.relay.access.rates import UNLIMITED, FairQueue, Flow, FlowLane, Rates
+from p2p_copy.relay.access.fair_queue import FairQueue, Flow
+from p2p_copy.relay.access.rates import UNLIMITED, PairingLimits, Rates
 from p2p_copy.relay.access.token_bucket import TokenBucket
 from p2p_copy.relay.access.tokens import Account
 from p2p_copy.relay.config import RelayConfig
@@ -30,24 +31,24 @@ def rates(**settings: int | None) -> Rates:
 
 def account(rate: int | None = None, quota: int | None = None) -> Account:
     made = Account()
-    made.agree(rate, quota)
+    made.set_terms(rate, quota)
     return made
 
 
-async def moved(flows: Sequence[Flow], sizes: Sequence[int], seconds: float) -> list[int]:
-    """Let every flow move messages of its size for some time; return what each one moved."""
+async def moved(pairings: Sequence[PairingLimits], sizes: Sequence[int], seconds: float) -> list[int]:
+    """Let every pairing move messages of its size for some time; return what each one moved."""
     moved: Counter[int] = Counter()
 
     async def move(index: int) -> None:
         while True:
             moved[index] += sizes[index]
-            await flows[index].pay(sizes[index])
+            await pairings[index].pay(sizes[index])
 
     with trio.move_on_after(seconds):
         async with trio.open_nursery() as nursery:
-            for index in range(len(flows)):
+            for index in range(len(pairings)):
                 nursery.start_soon(move, index)
-    return [moved[index] for index in range(len(flows))]
+    return [moved[index] for index in range(len(pairings))]
 
 
 # The bucket
@@ -62,56 +63,56 @@ def test_a_bucket_fills_at_its_rate_and_not_over_its_edge() -> None:
     assert bucket.level(100) == 20
 
 
-# One gate
+# One queue
 
 
 @virtual_time()
 @pytest.mark.parametrize("size", [20_000, 300_000, 5_000_000])
 async def test_the_rate_is_kept_whatever_the_size_of_messages(size: int) -> None:
-    (total,) = await moved([Flow([FairQueue(RATE)])], [size], 40)
+    (total,) = await moved([PairingLimits([FairQueue(RATE)])], [size], 40)
     assert total == pytest.approx(40 * RATE, abs=RATE + 2 * size)
 
 
 @virtual_time()
-async def test_a_gate_changes_its_rate_at_once() -> None:
-    gate = FairQueue(RATE)
-    gate.change(2 * RATE)
-    (total,) = await moved([Flow([gate])], [20_000], 40)
+async def test_a_queue_changes_its_rate_at_once() -> None:
+    queue = FairQueue(RATE)
+    queue.change(2 * RATE)
+    (total,) = await moved([PairingLimits([queue])], [20_000], 40)
     assert total == pytest.approx(80 * RATE, rel=0.1)
 
 
 @virtual_time()
 async def test_a_big_pairing_cannot_starve_a_small_one() -> None:
-    gate = FairQueue(RATE)
-    big, small = await moved([Flow([gate]), Flow([gate])], [2_000_000, 20_000], 200)
+    queue = FairQueue(RATE)
+    big, small = await moved([PairingLimits([queue]), PairingLimits([queue])], [2_000_000, 20_000], 200)
     assert big == pytest.approx(100 * RATE, rel=0.1)
     assert small == pytest.approx(100 * RATE, rel=0.1)
 
 
 @virtual_time()
 async def test_a_pairing_that_wants_little_gets_it_while_others_want_all() -> None:
-    gate = FairQueue(RATE)
-    lane, waits = FlowLane(gate), []
+    queue = FairQueue(RATE)
+    flow, waits = Flow(queue), []
 
     async def little() -> None:
         for _ in range(10):
             await trio.sleep(5)
             began = trio.current_time()
             for _ in range(20):
-                await gate.pay(lane, 1000)
+                await queue.pay(flow, 1000)
             waits.append(trio.current_time() - began)
 
     async with trio.open_nursery() as nursery:
         for _ in range(10):
-            nursery.start_soon(moved, [Flow([gate])], [100_000], 70)
+            nursery.start_soon(moved, [PairingLimits([queue])], [100_000], 70)
         nursery.start_soon(little)
     assert max(waits) <= 1.1, "twenty small ones wait for one big one of each, and not twenty times"
 
 
 @virtual_time()
 async def test_who_was_idle_gets_no_more_than_its_share_afterwards() -> None:
-    gate = FairQueue(RATE)
-    busy, idle = Flow([gate]), Flow([gate])
+    queue = FairQueue(RATE)
+    busy, idle = PairingLimits([queue]), PairingLimits([queue])
     await moved([busy], [20_000], 40)
     both = await moved([busy, idle], [20_000, 20_000], 40)
     assert both[0] == pytest.approx(both[1], rel=0.1)
@@ -119,25 +120,25 @@ async def test_who_was_idle_gets_no_more_than_its_share_afterwards() -> None:
 
 @virtual_time()
 async def test_who_gives_up_waiting_holds_up_nobody() -> None:
-    gate = FairQueue(RATE)
-    other = Flow([gate])
-    await gate.pay(FlowLane(gate), 3 * RATE)
+    queue = FairQueue(RATE)
+    other = PairingLimits([queue])
+    await queue.pay(Flow(queue), 3 * RATE)
     async with trio.open_nursery() as nursery:
         for patience in (0.5, 1.5, 1.0):
-            nursery.start_soon(moved, [Flow([gate])], [RATE], patience)
+            nursery.start_soon(moved, [PairingLimits([queue])], [RATE], patience)
         await trio.testing.wait_all_tasks_blocked()
         began = trio.current_time()
         await other.pay(RATE)
     assert trio.current_time() - began == pytest.approx(2)
 
 
-# All gates of a relay
+# All rates of a relay
 
 
 @virtual_time()
 async def test_without_limits_nothing_is_paid() -> None:
-    assert rates().flow((A, B), (None, None)) is UNLIMITED
-    assert rates(rate_per_source=RATE).flow((None, None), (None, None)) is UNLIMITED
+    assert rates().pairing_limits((A, B), (None, None)) is UNLIMITED
+    assert rates(rate_per_source=RATE).pairing_limits((None, None), (None, None)) is UNLIMITED
     began = trio.current_time()
     await UNLIMITED.pay(10**12)
     assert UNLIMITED.spend(10**12)
@@ -147,16 +148,16 @@ async def test_without_limits_nothing_is_paid() -> None:
 @virtual_time()
 async def test_a_pairing_has_a_rate_of_its_own() -> None:
     relay = rates(rate=RATE)
-    flows = [relay.flow((A, B), (None, None)) for _ in range(3)]
-    for total in await moved(flows, [20_000] * 3, 40):
+    pairings = [relay.pairing_limits((A, B), (None, None)) for _ in range(3)]
+    for total in await moved(pairings, [20_000] * 3, 40):
         assert total == pytest.approx(40 * RATE, rel=0.1)
 
 
 @virtual_time()
 async def test_the_pairings_of_a_source_share_its_rate_and_others_have_theirs() -> None:
     relay = rates(rate_per_source=RATE)
-    flows = [relay.flow((source, None), (None, None)) for source in (A, A, B)]
-    first, second, other = await moved(flows, [20_000] * 3, 40)
+    pairings = [relay.pairing_limits((source, None), (None, None)) for source in (A, A, B)]
+    first, second, other = await moved(pairings, [20_000] * 3, 40)
     assert first == pytest.approx(20 * RATE, rel=0.1)
     assert second == pytest.approx(20 * RATE, rel=0.1)
     assert other == pytest.approx(40 * RATE, rel=0.1)
@@ -165,9 +166,9 @@ async def test_the_pairings_of_a_source_share_its_rate_and_others_have_theirs() 
 @virtual_time()
 async def test_a_source_does_not_lose_its_debts_by_pairing_anew() -> None:
     relay = rates(rate_per_source=RATE)
-    await relay.flow((A, A), (None, None)).pay(10 * RATE)
+    await relay.pairing_limits((A, A), (None, None)).pay(10 * RATE)
     began = trio.current_time()
-    await relay.flow((A, None), (None, None)).pay(20_000)
+    await relay.pairing_limits((A, None), (None, None)).pay(20_000)
     assert trio.current_time() - began == pytest.approx(9)
 
 
@@ -175,7 +176,7 @@ async def test_a_source_does_not_lose_its_debts_by_pairing_anew() -> None:
 async def test_sources_that_owe_nothing_are_forgotten() -> None:
     relay = rates(rate_per_source=RATE)
     for number in range(100):
-        relay.flow((Source(b"%d" % number), None), (None, None))
+        relay.pairing_limits((Source(b"%d" % number), None), (None, None))
         await trio.sleep(1)
     assert len(relay._sources) <= 3
 
@@ -184,8 +185,10 @@ async def test_sources_that_owe_nothing_are_forgotten() -> None:
 async def test_all_pairings_share_the_total_and_what_one_cannot_use_goes_to_the_others() -> None:
     relay = rates(rate_total=RATE)
     slow = account(rate=RATE // 10)
-    flows = [relay.flow((A, B), accounts) for accounts in ((slow, None), (None, None), (None, None))]
-    totals = await moved(flows, [20_000] * 3, 80)
+    pairings = [
+        relay.pairing_limits((A, B), accounts) for accounts in ((slow, None), (None, None), (None, None))
+    ]
+    totals = await moved(pairings, [20_000] * 3, 80)
     for total, share in zip(totals, (0.1, 0.45, 0.45), strict=True):
         assert total == pytest.approx(80 * RATE * share, rel=0.1)
 
@@ -193,31 +196,31 @@ async def test_all_pairings_share_the_total_and_what_one_cannot_use_goes_to_the_
 @virtual_time()
 async def test_the_pairings_of_a_token_share_its_rate_and_pay_once() -> None:
     relay, token = rates(), account(rate=RATE)
-    flows = [relay.flow((A, B), (token, token)) for _ in range(2)]
-    assert sum(await moved(flows, [20_000] * 2, 40)) == pytest.approx(40 * RATE, rel=0.1)
+    pairings = [relay.pairing_limits((A, B), (token, token)) for _ in range(2)]
+    assert sum(await moved(pairings, [20_000] * 2, 40)) == pytest.approx(40 * RATE, rel=0.1)
 
 
 @virtual_time()
 async def test_what_is_offered_is_the_least_of_all_limits() -> None:
     relay = rates(rate=400, rate_per_source=300, rate_total=500)
-    assert relay.offer(A, None) == 300
-    assert relay.offer(None, None) == 400
-    assert relay.offer(A, account(rate=200)) == 200
-    assert rates().offer(A, account()) is None
+    assert relay.best(A, None) == 300
+    assert relay.best(None, None) == 400
+    assert relay.best(A, account(rate=200)) == 200
+    assert rates().best(A, account()) is None
 
 
 @virtual_time()
 async def test_limits_may_change_while_pairings_run() -> None:
     relay = rates(rate_per_source=RATE, rate_total=4 * RATE)
-    flow = relay.flow((A, None), (None, None))
+    pairing = relay.pairing_limits((A, None), (None, None))
     relay.change(RelayConfig("127.0.0.1", 0, rate=9 * RATE, rate_per_source=2 * RATE, rate_total=3 * RATE))
-    assert (relay.offer(A, None), relay.offer(None, None)) == (2 * RATE, 3 * RATE)
-    (total,) = await moved([flow], [20_000], 40)
+    assert (relay.best(A, None), relay.best(None, None)) == (2 * RATE, 3 * RATE)
+    (total,) = await moved([pairing], [20_000], 40)
     assert total == pytest.approx(80 * RATE, rel=0.1)
     relay.change(RelayConfig("127.0.0.1", 0))
-    assert relay.flow((A, B), (None, None)) is UNLIMITED
+    assert relay.pairing_limits((A, B), (None, None)) is UNLIMITED
     relay.change(RelayConfig("127.0.0.1", 0, rate_total=RATE))
-    assert relay.offer(A, None) == RATE
+    assert relay.best(A, None) == RATE
 
 
 # Quotas
@@ -226,43 +229,43 @@ async def test_limits_may_change_while_pairings_run() -> None:
 @virtual_time()
 async def test_a_quota_is_spent_by_both_ends_and_never_overdrawn() -> None:
     sender, receiver = account(quota=100), account(quota=1000)
-    flow = rates().flow((A, B), (sender, receiver))
-    assert flow.spend(60)
-    assert not flow.spend(60)
+    pairing = rates().pairing_limits((A, B), (sender, receiver))
+    assert pairing.spend(60)
+    assert not pairing.spend(60)
     assert (sender.left, receiver.left) == (40, 940)
-    assert flow.spend(40)
+    assert pairing.spend(40)
     assert sender.left == 0
 
 
 @virtual_time()
 async def test_both_ends_with_one_token_pay_once() -> None:
     token = account(quota=100)
-    assert rates().flow((A, B), (token, token)).spend(100)
+    assert rates().pairing_limits((A, B), (token, token)).spend(100)
     assert token.left == 0
 
 
 @virtual_time()
 async def test_two_directions_of_a_pairing_get_the_share_of_one() -> None:
-    gate = FairQueue(RATE)
-    pairing, other = Flow([gate]), Flow([gate])
+    queue = FairQueue(RATE)
+    pairing, other = PairingLimits([queue]), PairingLimits([queue])
     there, back, rest = await moved([pairing, pairing, other], [20_000] * 3, 40)
     assert there + back == pytest.approx(rest, rel=0.1)
 
 
 @virtual_time()
 async def test_those_who_wait_pass_in_the_order_of_what_they_had() -> None:
-    gate = FairQueue(RATE)
-    await gate.pay(FlowLane(gate), 2 * RATE)
+    queue = FairQueue(RATE)
+    await queue.pay(Flow(queue), 2 * RATE)
     passed: list[int] = []
-    lanes = [FlowLane(gate) for _ in range(3)]
+    flows = [Flow(queue) for _ in range(3)]
 
     async def wait(index: int) -> None:
-        await gate.pay(lanes[index], RATE)
+        await queue.pay(flows[index], RATE)
         passed.append(index)
 
     async with trio.open_nursery() as nursery:
         for index, had in enumerate((3.0, 1.0, 2.0)):
-            lanes[index].tag = had * RATE
+            flows[index].tag = had * RATE
             nursery.start_soon(wait, index)
     assert passed == [1, 2, 0]
-    assert all(early.tag < late.tag for early, late in pairwise(lanes[index] for index in passed))
+    assert all(early.tag < late.tag for early, late in pairwise(flows[index] for index in passed))

@@ -11,7 +11,7 @@ import trio
 
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.rates import Flow
+from p2p_copy.relay.access.rates import PairingLimits
 from p2p_copy.relay.access.tokens import Tokens, line_for
 from p2p_copy.units import GIB, MIB
 from tests.support.websocket import virtual_time
@@ -155,12 +155,12 @@ async def test_a_rate_that_changes_holds_for_those_who_are_inside(file: Path) ->
     tokens = Tokens(str(file))
     ann = tokens.account(ANN)
     assert ann is not None
-    flow = Flow([ann.gate] if ann.gate else [])
-    await flow.pay(MIB)
-    ann.agree(2 * MIB, None)  # as a reload does, whose thread has no virtual time
+    pairing = PairingLimits([ann.queue] if ann.queue else [])
+    await pairing.pay(MIB)
+    ann.set_terms(2 * MIB, None)  # as a reload does, whose thread has no virtual time
     began = trio.current_time()
-    await flow.pay(10 * MIB)
-    await flow.pay(MIB)
+    await pairing.pay(10 * MIB)
+    await pairing.pay(MIB)
     assert trio.current_time() - began == pytest.approx(5)
 
 

@@ -15,8 +15,7 @@ from p2p_copy.errors import UsageError
 from p2p_copy.protocol.rendezvous import Role, Welcome
 from p2p_copy.relay import limits
 from p2p_copy.relay.admin.http_api import REQUESTS, Admin, admin_place
-from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.entry.listeners import Tcp, Unix
+from p2p_copy.relay.config import RelayConfig, Tcp, Unix
 from p2p_copy.relay.log import abuse
 from p2p_copy.relay.server import Relay
 from p2p_copy.transport.link import LinkBroken

@@ -17,8 +17,8 @@ from p2p_copy.cli.commands.relay_server import places
 from p2p_copy.errors import CannotListen, UsageError
 from p2p_copy.protocol.rendezvous import Role, Welcome, room_path
 from p2p_copy.relay import limits
-from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.entry.listeners import Inherited, Listener, Tcp, Unix, activated, listen
+from p2p_copy.relay.config import Inherited, RelayConfig, Tcp, Unix
+from p2p_copy.relay.entry.listeners import Listener, activated, listen
 from p2p_copy.relay.log import events
 from p2p_copy.relay.server import Relay
 from p2p_copy.transport.address import RelayAddress
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
 
-    from p2p_copy.relay.entry.listeners import Place
+    from p2p_copy.relay.config import Place
 
 IPV6 = socket.has_ipv6
 
