@@ -1,10 +1,10 @@
 """The structure of the package in words: `python -m tests.house`.
 
-Prints each folder with the first line of each file's docstring, the arrows between folders, the circles of imports, and
-the files that each chunk of a large file passes on its way from disk to disk.
+Prints each folder with the first line of each file's docstring, the arrows between folders, the circles of
+imports, and the files that each chunk of a large file passes on its way from disk to disk.
 
-The way of a chunk is measured, not read: two real transfers run, one of them with more chunks, and a file is on the way if
-its functions are called more often in the longer transfer. What happens once for each transfer does not count.
+The way of a chunk is measured, not read: two real transfers run, one of them with more chunks, and a file is on the
+way if its functions are called more often in the longer transfer. What happens once for each transfer does not count.
 `--package DIR` looks at another version, whose relay, sender and receiver run with the interpreter that runs this.
 """
 
@@ -65,6 +65,11 @@ sys.setprofile(look)
 from p2p_copy.__main__ import main
 main()
 """
+
+
+def say(line: str) -> None:
+    """Print a line."""
+    sys.stdout.write(line + "\n")
 
 
 class Module:
@@ -141,23 +146,23 @@ def show_folders(house: dict[str, Module]) -> None:
     for module in house.values():
         folders[module.folder].append(module)
     for folder, inside in sorted(folders.items()):
-        print(f"\n{folder}: {len(inside)} files, {sum(module.lines for module in inside):,} lines")
+        say(f"\n{folder}: {len(inside)} files, {sum(module.lines for module in inside):,} lines")
         for module in inside:
-            print(f"  {module.name:42} {module.lines:4}  {module.promise}")
+            say(f"  {module.name:42} {module.lines:4}  {module.promise}")
 
 
 def show_arrows(house: dict[str, Module]) -> None:
     arrows: dict[str, set[str]] = defaultdict(set)
     for module in house.values():
         arrows[module.folder] |= {house[other].folder for other in module.imports} - {module.folder}
-    print(f"\nArrows between folders: {sum(map(len, arrows.values()))}")
+    say(f"\nArrows between folders: {sum(map(len, arrows.values()))}")
     for folder, others in sorted(arrows.items()):
-        print(f"  {folder} -> {', '.join(sorted(others)) or 'nothing'}")
-    print(f"Arrows between files: {sum(len(module.imports) for module in house.values())}")
+        say(f"  {folder} -> {', '.join(sorted(others)) or 'nothing'}")
+    say(f"Arrows between files: {sum(len(module.imports) for module in house.values())}")
     groups = circles(house)
-    print(f"Circles: {len(groups)}")
+    say(f"Circles: {len(groups)}")
     for group in groups:
-        print(f"  {', '.join(group)}")
+        say(f"  {', '.join(group)}")
 
 
 def transfer(package: Path, chunks: int, folder: Path) -> dict[str, tuple[dict[str, int], list[str]]]:
@@ -203,17 +208,19 @@ def show_way(package: Path) -> None:
         folder = Path(name)
         few, many = (transfer(package, chunks, folder) for chunks in (FEW, MANY))
     files: dict[str, None] = {}
-    print("\nThe way of one chunk")
+    say("\nThe way of one chunk")
     for party in ("sender", "relay", "receiver"):
         calls, order = many[party]
         least = (MANY - FEW) * SHARE
         busy = [path for path in order if calls[path] - few[party][0].get(path, 0) > least]
-        print(f"  {party}:")
+        say(f"  {party}:")
         for path in busy:
             short = path.removeprefix(f"{package}{os.sep}").removesuffix(".py")
             files.setdefault(short)
-            print(f"    {short:42} {(calls[path] - few[party][0].get(path, 0)) / (MANY - FEW):6.1f} calls a chunk")
-    print(f"  {len(files)} files in all")
+            say(
+                f"    {short:42} {(calls[path] - few[party][0].get(path, 0)) / (MANY - FEW):6.1f} calls a chunk"
+            )
+    say(f"  {len(files)} files in all")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from p2p_copy.options import PEER_WAIT
 from p2p_copy.protocol.rendezvous import CloseCode, Hello, Paired, Role, Welcome, decode_hello, encode
 from p2p_copy.relay import limits as relay_limits
 from p2p_copy.transport.endpoints import accept
-from p2p_copy.transport.link import Link, LinkBroken, accept
+from p2p_copy.transport.link import Link, LinkBroken
 from tests.support.links import serving
 from tests.support.transfers import CODE, Both, copy
 from tests.support.trees import leftovers

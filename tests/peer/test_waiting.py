@@ -20,11 +20,9 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import CloseCode, Hello, Paired, Role, Welcome, room_path
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.endpoints import accept
-from p2p_copy.transport.link import Link, LinkBroken, RelayAddress, accept
+from p2p_copy.transport.link import Link, LinkBroken
 from tests.relay.clients import Relay as At, answer, hello
 from tests.support.links import serving
 from tests.support.numbers import home_of
