@@ -1,7 +1,7 @@
-"""Before anything flows: the sender shows what it has, and the receiver's user says yes or no. Both sides' stories.
+"""Before anything is sent: the sender shows what it has, and the receiver's user says yes or no. Both sides' parts.
 
-Nothing is written and nothing is kept before the yes. A no costs nothing either: the two sides have met, but the
-receiver has no ticket, so the sender drops its own and waits for the same code again.
+Nothing is written and nothing is remembered before the yes. A no costs nothing either: the receiver has no ticket of
+this meeting, so the sender drops its own and waits for another receiver with the same code.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.errors import Declined, PeerLost, PeerMisbehaved
+from p2p_copy.errors import Declined, PeerMisbehaved
 from p2p_copy.files.source.glance import Glance
 from p2p_copy.files.target.space import space_for
 from p2p_copy.observer import PreviewEntry, TransferPreview
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.escape import escape
-from p2p_copy.protocol.messages import Abort, Accept, Ask, Kind, Preview, Reason, Total
+from p2p_copy.protocol.messages import Accept, Ask, Kind, Preview, Total
 from p2p_copy.protocol.names import refusal
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.reasons import given_up
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
@@ -28,35 +27,33 @@ if TYPE_CHECKING:
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.source.count import Counting
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Channel
-    from p2p_copy.protocol.messages import Entry, Message
-    from p2p_copy.protocol.session import Session
+    from p2p_copy.protocol.messages import Entry
+    from p2p_copy.transfer.conversation import Conversation
 
 
 async def show(
-    link: Channel, session: Session, look: Callable[[], Glance], counting: Counting, observer: Observer
+    conversation: Conversation, look: Callable[[], Glance], counting: Counting, observer: Observer
 ) -> Accept:
     """Show the receiver's user what would be sent, go on counting, and return the answer.
 
     Raises:
-        Declined: it is no.
+        Declined: the answer is no.
         PeerLost, PeerFailed, PeerMisbehaved: there is none.
 
     """
     observer.asked()
     counted = trio.Event()
-    waiting = trio.CancelScope()
+    telling_total = trio.CancelScope()
 
     async def count() -> None:
         await trio.to_thread.run_sync(counting.run)
         counted.set()
 
     async def tell_total() -> None:
-        with waiting:
+        with telling_total:
             await counted.wait()
-        if not waiting.cancelled_caught:
-            session.say(Total(counting.files, counting.size))
-            await link.send(session.record())
+        if not telling_total.cancelled_caught:
+            await conversation.tell(Total(counting.files, counting.size))
 
     async with trio.open_nursery() as nursery:
         try:
@@ -66,48 +63,38 @@ async def show(
                 seen = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
                 await counted.wait()
             done = counted.is_set()
-            session.say(Preview(counting.files, counting.size, done, *seen))
-            await link.send(session.record())
+            await conversation.tell(Preview(counting.files, counting.size, done, *seen))
             if not done:
                 nursery.start_soon(tell_total)
-            accept = await _answer(link, session)
-            waiting.cancel()
+            accept = await _answer(conversation)
+            telling_total.cancel()
         finally:
             counting.stop()
     observer.accepted()
     return accept
 
 
-async def show_stream(link: Channel, session: Session, entry: Entry, observer: Observer) -> Accept:
-    """Show the receiver's user that a stream would come, of which nobody knows the length, and return the answer.
+async def show_stream(conversation: Conversation, entry: Entry, observer: Observer) -> Accept:
+    """Show the receiver's user that a stream of unknown length would be sent, and return the answer.
 
     Raises:
-        Declined: it is no.
+        Declined: the answer is no.
         PeerLost, PeerFailed, PeerMisbehaved: there is none.
 
     """
     observer.asked()
-    session.say(Preview(1, 0, False, 1, (entry,)))
-    await link.send(session.record())
-    accept = await _answer(link, session)
+    await conversation.tell(Preview(1, 0, False, 1, (entry,)))
+    accept = await _answer(conversation)
     observer.accepted()
     return accept
 
 
-async def _answer(link: Channel, session: Session) -> Accept:
-    with within(limits.ANSWER_TIMEOUT + limits.OFFER_TIMEOUT):
-        for message in session.hear(await link.receive()):
-            match message:
-                case Accept():
-                    return message
-                case Abort(reason=Reason.DECLINED):
-                    raise Declined("The receiver declined.")
-                case Abort():
-                    raise given_up(message, "receiver")
-                case _:
-                    raise AssertionError("the table lets no receiver say anything else here")
-        raise PeerMisbehaved("The other side answered with nothing.")
-    raise PeerLost("Nobody at the receiver has answered.")
+async def _answer(conversation: Conversation) -> Accept:
+    return await conversation.expect(
+        Accept,
+        within=limits.ANSWER_TIMEOUT + limits.OFFER_TIMEOUT,
+        silence="The receiver's user has not answered.",
+    )
 
 
 class Question:
@@ -126,7 +113,7 @@ class Question:
         self._selection = selection
         self._portable = portable
 
-    async def put(self, link: Channel, session: Session, observer: Observer, *, stream: bool) -> None:
+    async def put(self, conversation: Conversation, observer: Observer, *, stream: bool) -> None:
         """Have the sender show what it has, which may be a `stream`, and the user answer.
 
         Raises:
@@ -134,51 +121,38 @@ class Question:
             PeerLost, PeerFailed, PeerMisbehaved: the sender is gone, or gave up, before there was an answer.
 
         """
-        session.say(Ask(self._portable))
-        await link.send(session.record())
-        preview: Preview | None = None
-        with within(limits.OFFER_TIMEOUT):
-            for message in session.hear(await link.receive()):
-                preview = self._note(message, observer) or preview
-            if preview is None:
-                raise PeerMisbehaved("The other side answered with nothing.")
-        if preview is None:
-            raise PeerLost("The sender is connected but shows nothing.")
-        outlook = await trio.to_thread.run_sync(self._outlook, preview, stream)
+        await conversation.tell(Ask(self._portable))
+        preview = await conversation.expect(
+            Preview, within=limits.OFFER_TIMEOUT, silence="The sender is connected but shows nothing."
+        )
+        shown = await trio.to_thread.run_sync(self._describe, preview, stream)
         yes: bool | None = None
 
         async def listen() -> None:
             while True:
-                for message in session.hear(await link.receive()):
-                    self._note(message, observer)
+                match await conversation.hear():
+                    case Total(files=files, size=size):
+                        self._report_total(files, size, observer)
+                    case _:
+                        raise AssertionError("the table lets no sender say anything else here")
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(listen)
             with within(limits.ANSWER_TIMEOUT):
-                yes = await self._answer(outlook)
+                yes = await self._answer(shown)
             nursery.cancel_scope.cancel()
         if not yes:
-            raise Declined(None if yes is False else "Nobody has answered, so nothing was received.")
+            raise Declined(
+                None if yes is False else "The question was not answered, so nothing was received."
+            )
         if preview.counted:
-            self._tell_total(preview, observer)
+            self._report_total(preview.files, preview.size, observer)
 
-    def _note(self, message: Message, observer: Observer) -> Preview | None:
-        match message:
-            case Preview():
-                return message
-            case Total():
-                self._tell_total(message, observer)
-                return None
-            case Abort():
-                raise given_up(message, "sender")
-            case _:
-                raise AssertionError("the table lets no sender say anything else here")
+    def _report_total(self, files: int, size: int, observer: Observer) -> None:
+        if self._selection.everything:  # else it is not known how much of that will come
+            observer.total(files, size)
 
-    def _tell_total(self, message: Preview | Total, observer: Observer) -> None:
-        if self._selection.everything:  # else it says nothing of what will come
-            observer.total(message.files, message.size)
-
-    def _outlook(self, preview: Preview, stream: bool) -> TransferPreview:
+    def _describe(self, preview: Preview, stream: bool) -> TransferPreview:
         """Return what the user sees. All that the sender says is checked before it meets the disk or the screen."""
         tops = [entry.name for entry in preview.entries if not entry.depth]
         there = space_for(
@@ -189,7 +163,7 @@ class Question:
             size=preview.size,
             counted=preview.counted,
             names=preview.names,
-            top=tuple(self._named(preview, there.taken)),
+            top=tuple(self._wanted(preview, there.taken)),
             taken=len(there.taken),
             free_size=there.size,
             free_files=there.files,
@@ -197,20 +171,23 @@ class Question:
             stream=stream,
         )
 
-    def _named(self, preview: Preview, taken: frozenset[str]) -> Iterator[PreviewEntry]:
-        """Yield what is wanted of the top; what lies in something else than the directory before it is a violation.
+    def _wanted(self, preview: Preview, taken: frozenset[str]) -> Iterator[PreviewEntry]:
+        """Yield what is wanted of the top.
 
-        So is a path longer than any that may come: patterns take their time with long ones.
+        Raises:
+            PeerMisbehaved: an entry does not lie in the directory before it; or a path is longer than any that may be
+                sent, on which patterns would take too long.
+
         """
-        way: list[str] = []
+        above: list[str] = []
         for entry in preview.entries:
-            if entry.depth > len(way):
+            if entry.depth > len(above):
                 raise PeerMisbehaved("The other side shows something in a directory that it does not show.")
             name = entry.name[: protocol_limits.MAX_NAME]
-            path = "/".join((*way[: entry.depth], name))
+            path = "/".join((*above[: entry.depth], name))
             if len(path) > protocol_limits.MAX_PATH:
                 raise PeerMisbehaved("The other side shows a path that is too long.")
-            way[entry.depth :] = [name]
+            above[entry.depth :] = [name]
             directory = entry.kind is Kind.DIRECTORY
             if self._selection.leads(path) if directory else self._selection.takes(path):
                 exists = not entry.depth and entry.name in taken

@@ -23,9 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Message
-    from p2p_copy.protocol.session import Session
+    from p2p_copy.transfer.conversation import Conversation
     from p2p_copy.transport.timeouts import Deadline
 
 
@@ -39,8 +38,7 @@ class Delivery:
 
     def __init__(
         self,
-        link: Channel,
-        session: Session,
+        conversation: Conversation,
         observer: Observer,
         *,
         slow_output: Callable[[], str] = lambda: "",
@@ -50,8 +48,8 @@ class Delivery:
         `slow_output` says what takes nothing at a receiver that has all records but has not written what is in them; ""
         if all is written.
         """
-        self.stalls = Stalls(observer, link)
-        self._session = session
+        self.stalls = Stalls(observer, conversation)
+        self._conversation = conversation
         self._observer = observer
         self._slow_output = slow_output
         self._taken = 0  # records
@@ -72,7 +70,7 @@ class Delivery:
         """
 
         def moves() -> object:
-            return self.stalls.heard_at if beats else self.stalls.gone
+            return self._conversation.heard_at if beats else self.stalls.gone
 
         with within(math.inf, moves=moves) as self._deadline:
             yield
@@ -102,7 +100,7 @@ class Delivery:
 
     @property
     def _has_all(self) -> bool:
-        return self._taken >= self._session.made and not self._slow_output()
+        return self._taken >= self._conversation.session.made and not self._slow_output()
 
     def _look(self) -> None:
         if self._all_sent and self._has_all and not self._told:
@@ -110,6 +108,6 @@ class Delivery:
             self._observer.verifying()
 
     def _on_whom(self) -> str:
-        if self._taken >= self._session.made and (slow := self._slow_output()):
+        if self._taken >= self._conversation.session.made and (slow := self._slow_output()):
             return slow
         return no_receipt(self.stalls, has_all=self._has_all)

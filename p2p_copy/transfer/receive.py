@@ -24,19 +24,17 @@ from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.peer.reconnect import Resumption, run_beside, run_with_reconnect, writing
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Abort, Accept, Goodbye, Offer, Preserved
+from p2p_copy.protocol.messages import Accept, Goodbye, Offer, Preserved
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import Question
-from p2p_copy.transfer.farewell import part_ways, send_whole
+from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.preserve import LOST, Once, not_asked_for, not_possible, wanted
-from p2p_copy.transfer.reasons import given_up
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_sender
 from p2p_copy.transfer.stream.piping import PipeOut
 from p2p_copy.transfer.telling import tell
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transport.link import LinkBroken
-from p2p_copy.transport.timeouts import within
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
@@ -212,60 +210,56 @@ class _Receiving:
 
     async def tell(self, link: Channel, session: Session) -> Report:
         """Take what is not here yet, give the receipt, hear the goodbye."""
+        conversation = Conversation(link, session, Role.RECEIVER)
         if self._began is None:
             self._began = time.monotonic()
         try:
             with plain_errors():
-                offer = await self._hear_offer(link, session)
+                offer = await self._hear_offer(conversation)
                 if offer is not None:
-                    await self._ask(link, session, offer)
+                    await self._ask(conversation, offer)
                     pipe = offer.pipe or self._pipe.is_asked_for
-                    streams = link.wish.agree(offer.streams)
-                    await (self._take_stream if pipe else self._take)(link, session, streams)
+                    streams = conversation.channel.wish.agree(offer.streams)
+                    await (self._take_stream if pipe else self._take)(conversation, streams)
         except BaseException as error:
             foreseen = isinstance(error, P2PCopyError) or not isinstance(error, Exception)  # and not a bug
             refused = not self.begun and foreseen and not isinstance(error, PeerMisbehaved)
             last = self._pipe.last_words(Declined() if refused else error)
-            self._memory.told = await part_ways(link, session, last)
+            self._memory.told = await conversation.part_ways(last)
             raise
         assert self.report is not None, "all was written, now or before"
         return self.report
 
-    async def _hear_offer(self, link: Channel, session: Session) -> Offer | None:
+    async def _hear_offer(self, conversation: Conversation) -> Offer | None:
         """Hear what the sender comes for; None if it is only to say that it knows."""
-        with within(limits.OFFER_TIMEOUT):
-            for message in session.hear(await link.receive()):
-                match message:
-                    case Offer():
-                        self._once.tell(*not_asked_for(self._preserve & ~message.preserve, "sender"))
-                        self._offered = message.preserve
-                        return message
-                    case Goodbye() if self.report is not None:
-                        return None
-                    case Goodbye():
-                        raise PeerMisbehaved("The sender says that everything is here, but it is not.")
-                    case Abort():
-                        raise given_up(message, "sender")
-                    case _:
-                        raise AssertionError("the table lets no sender say anything else here")
-            raise PeerMisbehaved("The other side answered with nothing.")
-        raise PeerLost("The sender is connected but offers nothing.")
+        first: Offer | Goodbye = await conversation.expect(
+            Offer,
+            Goodbye,
+            within=limits.OFFER_TIMEOUT,
+            silence="The sender is connected but offers nothing.",
+        )
+        if isinstance(first, Goodbye):
+            if self.report is None:
+                raise PeerMisbehaved("The sender says that everything is here, but it is not.")
+            return None
+        self._once.tell(*not_asked_for(self._preserve & ~first.preserve, "sender"))
+        self._offered = first.preserve
+        return first
 
-    async def _ask(self, link: Channel, session: Session, offer: Offer) -> None:
+    async def _ask(self, conversation: Conversation, offer: Offer) -> None:
         """Let the user decide, once, and find out whether there is a place to write to."""
         if not self.begun and self._question is not None:
-            await self._question.put(link, session, self._observer, stream=offer.pipe)
+            await self._question.put(conversation, self._observer, stream=offer.pipe)
             await self.probe()
             self.begun = True
             self._observer.accepted()
 
-    async def _accept(self, link: Channel, session: Session, accept: Accept) -> None:
-        await self._memory.keep(session, sure=True)
-        session.say(accept)
-        await link.send(session.record())
-        link.spread(accept.streams)
+    async def _accept(self, conversation: Conversation, accept: Accept) -> None:
+        await self._memory.keep(conversation.session, sure=True)
+        await conversation.tell(accept)
+        conversation.channel.spread(accept.streams)
 
-    async def _take_stream(self, link: Channel, session: Session, streams: int) -> None:
+    async def _take_stream(self, conversation: Conversation, streams: int) -> None:
         """Take what is not here yet of a stream, and tell the sender when all is."""
 
         async def confirm(size: int, root: bytes) -> None:
@@ -273,10 +267,10 @@ class _Receiving:
 
         async with writing(self._file):
             portable = self._options.portable_names
-            await self._accept(link, session, Accept(PROGRAM, portable, streams=streams, pipe=True))
-            await self._pipe.take(link, session, self._target, self._file, confirm)
+            await self._accept(conversation, Accept(PROGRAM, portable, streams=streams, pipe=True))
+            await self._pipe.take(conversation, self._target, self._file, confirm)
 
-    async def _take(self, link: Channel, session: Session, streams: int) -> None:
+    async def _take(self, conversation: Conversation, streams: int) -> None:
         target, preserve, marker = await trio.to_thread.run_sync(self._open)
         self._once.tell(*not_possible(self._preserve & ~preserve))
         preserve &= self._offered
@@ -285,7 +279,7 @@ class _Receiving:
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
         incoming = TreeConsumer(
             target,
-            session,
+            conversation.session,
             manifest,
             max_size=self._options.max_size,
             max_files=self._options.max_files,
@@ -295,8 +289,8 @@ class _Receiving:
         try:
             async with writing(self._file):
                 accept = Accept(PROGRAM, portable, incoming.holds, streams, preserve, marker=marker)
-                await self._accept(link, session, accept)
-                await self._write_all(link, incoming)
+                await self._accept(conversation, accept)
+                await self._write_all(conversation, incoming)
             if target.attributes_lost:
                 self._once.tell(LOST)
         finally:
@@ -304,7 +298,7 @@ class _Receiving:
                 lasts = self._memory.lasts and (self.report is None or not incoming.goodbye)
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
-    async def _write_all(self, link: Channel, incoming: TreeConsumer) -> None:
+    async def _write_all(self, conversation: Conversation, incoming: TreeConsumer) -> None:
         """Take records from the link while earlier ones are being written; end when the sender knows.
 
         What has come is heard before the end of the link is: it may end with the sender's last words.
@@ -315,17 +309,19 @@ class _Receiving:
             with records:
                 while True:
                     try:
-                        await records.send(await link.receive())
+                        await records.send(await conversation.channel.receive())
                     except LINK_ERRORS as error:
                         lost.append(error)
                         return
 
         from_link, to_disk = trio.open_memory_channel[bytes | str](protocol_limits.PIPELINE)
         async with trio.open_nursery() as nursery:
-            stalls = Stalls(self._observer, link)
+            stalls = Stalls(self._observer, conversation)
 
             def nothing_comes() -> str:
-                return nothing_comes_from_sender(stalls.movement, in_message=link.under_way > 0)
+                return nothing_comes_from_sender(
+                    stalls.movement, in_message=conversation.channel.under_way > 0
+                )
 
             nursery.start_soon(stalls.watch)
             nursery.start_soon(fetch, from_link)
@@ -334,7 +330,7 @@ class _Receiving:
                 with trio.move_on_after(limit) as deadline:
                     try:
                         with stalls.waiting_for(nothing_comes, lambda: stalls.coming):
-                            records = [await self._next(to_disk, link, incoming)]
+                            records = [await self._next(to_disk, conversation, incoming)]
                     except trio.EndOfChannel:
                         if incoming.root is None:
                             raise lost.pop() from None
@@ -349,7 +345,7 @@ class _Receiving:
                 tell(incoming, self._observer)
                 with suppress(LinkBroken):  # the fetcher learns of that
                     for answer in answers:
-                        await send_whole(link, answer)
+                        await conversation.send(answer)
                 if incoming.ending:
                     with stalls.waiting_for(_SLOW_DISK):
                         answers = await trio.to_thread.run_sync(incoming.finish)
@@ -359,11 +355,14 @@ class _Receiving:
                         await self._confirm(Report(*counts, root, self._seconds, incoming.excluded))
                     with suppress(LinkBroken):
                         for answer in answers:
-                            await send_whole(link, answer)
+                            await conversation.send(answer)
             nursery.cancel_scope.cancel()
 
     async def _next(
-        self, records: trio.MemoryReceiveChannel[bytes | str], link: Channel, incoming: TreeConsumer
+        self,
+        records: trio.MemoryReceiveChannel[bytes | str],
+        conversation: Conversation,
+        incoming: TreeConsumer,
     ) -> bytes | str:
         """Return the next record; while there is none, let the sender know that it is waited for."""
         while True:
@@ -371,7 +370,7 @@ class _Receiving:
                 return await records.receive()
             if (beat := incoming.beat()) is not None:
                 with suppress(LinkBroken):
-                    await send_whole(link, beat)
+                    await conversation.send(beat)
 
     @property
     def _seconds(self) -> float:

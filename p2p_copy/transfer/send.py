@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
+from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.count import Counting, count
@@ -19,13 +19,11 @@ from p2p_copy.files.stdio import STANDARD
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, look_at
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import SendOptions
-from p2p_copy.peer.channel import last_words
 from p2p_copy.peer.connect import ConnectOptions, plain_errors
 from p2p_copy.peer.reconnect import Resumption, run_beside, run_with_reconnect, writing
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import (
-    Abort,
     Accept,
     Ask,
     Goodbye,
@@ -42,16 +40,15 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import show
+from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.delivery import Delivery
-from p2p_copy.transfer.farewell import part_ways
 from p2p_copy.transfer.news import News
 from p2p_copy.transfer.preserve import UNTOLD, Once, flags, not_asked_for
-from p2p_copy.transfer.reasons import SENTENCES, given_up, unfinished
+from p2p_copy.transfer.reasons import SENTENCES, unfinished
 from p2p_copy.transfer.stalls import slow_way
 from p2p_copy.transfer.stream.piping import PipeIn
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.transport.link import LinkBroken
-from p2p_copy.transport.timeouts import within
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
@@ -172,56 +169,59 @@ class _Sending:
 
     async def tell(self, link: Channel, session: Session) -> Report:
         """Send what the receiver does not hold yet, hear its receipt, say goodbye."""
+        conversation = Conversation(link, session, Role.SENDER)
         if self._began is None:
             self._began = time.monotonic()
         if self.report is None:
             try:
                 with plain_errors():
                     async with writing(self._file):
-                        self.report = await self._deliver(link, session, self._began)
+                        self.report = await self._deliver(conversation, self._began)
             except BaseException as error:
                 if isinstance(error, Exception) or self._pipe.is_used:
                     last = self._pipe.last_words(error)
-                    self._memory.told = await part_ways(link, session, last)
+                    self._memory.told = await conversation.part_ways(last)
                 raise  # who is stopped comes back for a tree, and the receiver learns it from the link at once
         await self._memory.finish(self.report, limits.GOODBYE_LINGER)
-        session.say(Goodbye())
         with trio.move_on_after(limits.GOODBYE_LINGER):  # a relay that takes nothing any more cannot spoil it
-            await link.send(session.record())
+            await conversation.tell(Goodbye())
         return self.report
 
-    async def _offer(self, link: Channel, session: Session) -> Accept:
+    async def _offer(self, conversation: Conversation) -> Accept:
         pipe = self._pipe.is_asked_for
-        answer = await _offer(link, session, Offer(PROGRAM, link.wish.number, self._preserve, pipe))
+        await conversation.tell(Offer(PROGRAM, conversation.channel.wish.number, self._preserve, pipe))
+        answer: Accept | Ask = await conversation.expect(
+            Accept, Ask, within=limits.OFFER_TIMEOUT, silence="The receiver does not answer the offer."
+        )
         if pipe:
-            return await self._pipe.accepted(link, session, answer)
+            return await self._pipe.accepted(conversation, answer)
         if isinstance(answer, Accept):
             return answer
         its = (self._paths, self._symlinks, answer.portable_names, self._selection)
-        return await show(link, session, partial(glance, *its), Counting(*its), self._observer)
+        return await show(conversation, partial(glance, *its), Counting(*its), self._observer)
 
-    async def _deliver(self, link: Channel, session: Session, began: float) -> Report:
-        await self._memory.keep(session, sure=False)
-        accept = await self._offer(link, session)
+    async def _deliver(self, conversation: Conversation, began: float) -> Report:
+        await self._memory.keep(conversation.session, sure=False)
+        accept = await self._offer(conversation)
         if accept.preserve & ~self._preserve:
             raise PeerMisbehaved("The receiver asks for more than it was offered.")
         self._once.tell(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
-        link.spread(accept.streams)
-        await self._memory.keep(session, sure=True)
+        conversation.channel.spread(accept.streams)
+        await self._memory.keep(conversation.session, sure=True)
         if accept.pipe:
-            receipt = await self._pipe.send(link, session, accept, self._file)
+            receipt = await self._pipe.send(conversation, accept, self._file)
             seconds = time.monotonic() - began
             report = Report(receipt.files, receipt.size, 0, 0, receipt.root.hex(), seconds)
         else:
-            report = await self._deliver_tree(link, session, accept, began)
+            report = await self._deliver_tree(conversation, accept, began)
         if self._file is not None:
             await trio.to_thread.run_sync(self._file.publish, report)
         return report
 
-    async def _deliver_tree(self, link: Channel, session: Session, accept: Accept, began: float) -> Report:
+    async def _deliver_tree(self, conversation: Conversation, accept: Accept, began: float) -> Report:
         outgoing = TreeProducer(
             self._paths,
-            session,
+            conversation.session,
             accept,
             self.sent,
             links=self._symlinks,
@@ -234,7 +234,7 @@ class _Sending:
             count, self._paths, links=self._symlinks, portable_names=names, selection=self._selection
         )
         try:
-            receipt = await _stream(link, session, outgoing, look, self._observer)
+            receipt = await _stream(conversation, outgoing, look, self._observer)
         finally:
             with trio.CancelScope(shield=True):  # bounded: it closes a few directories and one file
                 await trio.to_thread.run_sync(outgoing.close)
@@ -245,27 +245,8 @@ class _Sending:
         return outgoing.report(receipt, time.monotonic() - began)
 
 
-async def _offer(link: Channel, session: Session, offer: Offer) -> Accept | Ask:
-    session.say(offer)
-    await link.send(session.record())
-    with within(limits.OFFER_TIMEOUT):
-        for message in session.hear(await link.receive()):
-            match message:
-                case Accept() | Ask():
-                    return message
-                case Abort(reason=Reason.DECLINED):  # before there was a question
-                    raise Declined("The receiver declined.")
-                case Abort():
-                    raise given_up(message, "receiver")
-                case _:
-                    raise AssertionError("the table lets no receiver say anything else here")
-        raise PeerMisbehaved("The other side answered with nothing.")
-    raise PeerLost("The receiver does not answer the offer.")
-
-
 async def _stream(
-    link: Channel,
-    session: Session,
+    conversation: Conversation,
     outgoing: TreeProducer,
     look: Callable[..., tuple[int, int] | None],
     observer: Observer,
@@ -273,15 +254,12 @@ async def _stream(
     """Send all records while listening to the receiver; return its receipt, checked."""
     stop_counting = False
     outgoing_news = News()
-    delivery = Delivery(link, session, observer)
+    delivery = Delivery(conversation, observer)
     stalls = delivery.stalls
 
     def no_way() -> str:
         return slow_way(stalls)
 
-    # Shielded: a send that is cut ends the link, and then this side cannot say why it ends.
-    transmitting = trio.CancelScope(shield=True)
-    transmitted = trio.Event()
     ended = False
 
     async def count_all() -> None:
@@ -313,20 +291,18 @@ async def _stream(
                         await handfuls.send(made)
                     except trio.BrokenResourceError:
                         return  # nothing is transmitted any more; the listener learns why
-                    outgoing.keep_pace(size // link.width, trio.current_time() - began)
+                    outgoing.keep_pace(size // conversation.channel.width, trio.current_time() - began)
                 began = trio.current_time()
 
     async def transmit(handfuls: trio.MemoryReceiveChannel[list[bytes]]) -> None:
-        with handfuls, transmitting:
+        with handfuls:
             try:
                 async for records in handfuls:
                     while records and not ended:
                         with stalls.waiting_for(no_way, lambda: stalls.gone):
-                            await link.send(records.pop(0))
+                            await conversation.send(records.pop(0))
             except LinkBroken:
                 return  # the listener learns why, perhaps from the receiver's own last words
-            finally:
-                transmitted.set()
         if not ended and outgoing.ended:
             await delivery.wait_for_receipt()
 
@@ -336,20 +312,11 @@ async def _stream(
         nursery.start_soon(count_all)
         nursery.start_soon(produce, to_wire)
         nursery.start_soon(transmit, from_disk)
-        failed = True
         try:
-            receipt = await _listen(link, session, outgoing, outgoing_news, delivery, observer)
-            failed = False
-        except trio.Cancelled:
-            failed = nursery.cancel_scope.cancel_called  # and not stopped from outside
-            raise
+            receipt = await _listen(conversation, outgoing, outgoing_news, delivery, observer)
         finally:
             stop_counting = ended = True
             nursery.cancel_scope.cancel()
-            if failed:
-                with last_words(link):
-                    await transmitted.wait()
-            transmitting.cancel()
     outgoing.check(receipt)
     _tell_problems(outgoing, observer)
     return receipt
@@ -366,8 +333,7 @@ def _tell_problems(outgoing: TreeProducer, observer: Observer) -> None:
 
 
 async def _listen(
-    link: Channel,
-    session: Session,
+    conversation: Conversation,
     outgoing: TreeProducer,
     news: News,
     delivery: Delivery,
@@ -375,19 +341,15 @@ async def _listen(
 ) -> Receipt:
     with delivery.patience(beats=False):
         while True:
-            record = await link.receive()
-            delivery.stalls.heard_at = trio.current_time()
-            for number, message in enumerate(session.hear(record), 1):
-                if isinstance(message, Receipt):
-                    return message
-                if not number % limits.MESSAGES_A_TURN:
-                    await trio.lowlevel.checkpoint()
-                if isinstance(message, Reject | Waive | Holds) and not outgoing.hear(message):
-                    await trio.to_thread.run_sync(outgoing.catch_up)
-                if isinstance(message, Holds):
-                    news.come()
-                _note(message, observer)
-                delivery.hear(message)
+            message = await conversation.hear()
+            if isinstance(message, Receipt):
+                return message
+            if isinstance(message, Reject | Waive | Holds) and not outgoing.hear(message):
+                await trio.to_thread.run_sync(outgoing.catch_up)
+            if isinstance(message, Holds):
+                news.come()
+            _note(message, observer)
+            delivery.hear(message)
 
 
 def _note(message: Message, observer: Observer) -> None:
@@ -401,7 +363,5 @@ def _note(message: Message, observer: Observer) -> None:
                 observer.skipped(escape(message.path))
         case Waive() | Holds():
             pass
-        case Abort():
-            raise given_up(message, "receiver")
         case _:
             raise AssertionError("the table lets no receiver say anything else here")

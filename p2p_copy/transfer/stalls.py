@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Channel
+    from p2p_copy.transfer.conversation import Conversation
 
 LIMITED = "Nothing moves: a limit of the relay has held everything back"
 
@@ -51,41 +51,40 @@ class _Wait:
 class Stalls:
     """What is being waited for on this side. `watch` it in a task of its own."""
 
-    def __init__(self, observer: Observer, link: Channel) -> None:
+    def __init__(self, observer: Observer, conversation: Conversation) -> None:
         self._observer = observer
-        self._link = link
+        self._conversation = conversation
+        self._channel = conversation.channel
         self._waits: list[_Wait] = []  # the one that began first is told first
-        self.heard_at = trio.current_time()
-        """When the other side last said anything."""
         self.there: object = None
         """What it has said last of what it has."""
 
     @property
     def hears(self) -> bool:
         """Whether the other side has said something lately."""
-        return trio.current_time() - self.heard_at < limits.STALL
+        return trio.current_time() - self._conversation.heard_at < limits.STALL
 
     @property
     def movement(self) -> FlowReport:
         """What the relay sees move. It would have said so by now if something did not."""
-        return decode_movement(self._link.aside) or FlowReport()
+        return decode_movement(self._channel.aside) or FlowReport()
 
     @property
     def gone(self) -> object:
         """What changes when something of what this side sends has moved: to the relay, or at the other side."""
-        taken, _ = self._link.taken
+        taken, _ = self._channel.taken
         return taken // KIB, self.there  # a pong that is acknowledged is no movement, hence whole KiB
 
     @property
     def sends(self) -> bool:
         """Whether something has not left this side yet."""
-        _, waits = self._link.taken
+        _, waits = self._channel.taken
         return waits
 
     @property
     def coming(self) -> object:
         """What changes when something of what the other side sends has come, if it is not whole yet."""
-        return self._link.under_way
+        return self._channel.under_way
 
     @contextmanager
     def waiting_for(

@@ -52,9 +52,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from p2p_copy.files.state.store import State
-    from p2p_copy.peer.channel import Channel
-    from p2p_copy.protocol.messages import Accept, Offer
-    from p2p_copy.protocol.session import Session
+    from p2p_copy.protocol.messages import Accept
+    from p2p_copy.transfer.conversation import Conversation
 
 pytestmark = pytest.mark.usefixtures("small_segments")
 
@@ -1087,7 +1086,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
     """One side has the ticket then, and the other one does not, or does not know whether the first one has it."""
     (tmp_path / "file").write_bytes(data := os.urandom(1_000_000))
     lost = trio.Event()
-    offer = sender._offer
+    offer = sender._Sending._offer
 
     def receiver_has_met() -> bool:
         on_disk = States(str(tmp_path / "receiver")).all()
@@ -1095,9 +1094,9 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
             "spent" in facts for _, facts, _ in on_disk
         )
 
-    async def lose(link: Channel, session: Session, offered: Offer) -> Accept:
+    async def lose(story: sender._Sending, conversation: Conversation) -> Accept:
         if answered:
-            await offer(link, session, offered)
+            await offer(story, conversation)
         while not receiver_has_met():  # noqa: ASYNC110 - a kill before that has used up the code
             await trio.sleep(0.005)
         monkeypatch.undo()
@@ -1105,10 +1104,10 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
             monkeypatch.setattr(home_of(name), name, value)
         lost.set()
         it.cut()
-        await link.receive()
+        await conversation.hear()
         raise AssertionError("nothing comes any more")
 
-    monkeypatch.setattr(sender, "_offer", lose)
+    monkeypatch.setattr(sender._Sending, "_offer", lose)
     async with wire() as it:
         again = Again(tmp_path, it, tmp_path / "file")
 

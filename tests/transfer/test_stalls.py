@@ -9,10 +9,12 @@ import trio
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.messages import Progress
-from p2p_copy.protocol.rendezvous import FlowReport, FlowState
+from p2p_copy.protocol.rendezvous import FlowReport, FlowState, Role
 from p2p_copy.transfer import limits
+from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.stalls import Stalls, no_receipt, nothing_comes_from_pipe
 from p2p_copy.units import KIB
+from tests.support.keys import both_sessions
 from tests.support.transfers import Told
 from tests.support.websocket import pause, virtual_time
 
@@ -31,7 +33,11 @@ class Wire:
 
 def watched(wire: Wire) -> tuple[Stalls, Told]:
     told = Told()
-    return Stalls(told, cast("Channel", wire)), told
+    return Stalls(told, conversation(wire)), told
+
+
+def conversation(wire: Wire) -> Conversation:
+    return Conversation(cast("Channel", wire), both_sessions()[0], Role.SENDER)
 
 
 @virtual_time()
@@ -116,9 +122,10 @@ async def test_who_it_is_that_no_receipt_comes_from(
 ) -> None:
     wire = Wire()
     wire.aside, wire.taken = rendezvous.encode(movement), (0, waits)
-    stalls, _ = watched(wire)
+    talk = conversation(wire)
+    stalls = Stalls(Told(), talk)
     if not hears:
-        stalls.heard_at -= 2 * limits.STALL
+        talk.heard_at -= 2 * limits.STALL
     assert expected in no_receipt(stalls, has_all=has_all)
 
 

@@ -30,10 +30,9 @@ if TYPE_CHECKING:
     from p2p_copy.files.target.target import Target
     from p2p_copy.observer import Observer
     from p2p_copy.options import ReceiveOptions, SendOptions
-    from p2p_copy.peer.channel import Channel
     from p2p_copy.peer.reconnect import Resumption
     from p2p_copy.protocol.messages import Abort, Accept, Receipt
-    from p2p_copy.protocol.session import Session
+    from p2p_copy.transfer.conversation import Conversation
 
 
 class PipeIn:
@@ -78,7 +77,7 @@ class PipeIn:
         self._fed.set()
         return feed
 
-    async def accepted(self, link: Channel, session: Session, answer: Accept | Ask) -> Accept:
+    async def accepted(self, conversation: Conversation, answer: Accept | Ask) -> Accept:
         """Return how the receiver accepts the stream that was offered, once its user has been shown what there is.
 
         Raises:
@@ -89,7 +88,7 @@ class PipeIn:
         assert self._feed is not None, "it was offered"
         accept = answer
         if isinstance(accept, Ask):
-            accept = await show_stream(link, session, self._feed.entry, self._observer)
+            accept = await show_stream(conversation, self._feed.entry, self._observer)
         if not accept.pipe:
             raise PeerMisbehaved("The receiver answers a pipe as if it were something else.")
         return accept
@@ -111,9 +110,7 @@ class PipeIn:
             return farewell(error)
         return end_of_stream(error, self._feed.broken if self._feed is not None else None)
 
-    async def send(
-        self, link: Channel, session: Session, accept: Accept, file: ReceiptFile | None
-    ) -> Receipt:
+    async def send(self, conversation: Conversation, accept: Accept, file: ReceiptFile | None) -> Receipt:
         """Send what the receiver does not have yet; return its receipt, checked.
 
         Raises:
@@ -123,7 +120,7 @@ class PipeIn:
         """
         await self._memory.stream()
         feed = self._feed or self._begin(StreamSender(self._one_file(accept)))
-        receipt = await feed.tell(link, session, accept, self._observer)
+        receipt = await feed.tell(conversation, accept, self._observer)
         if file is not None:
             file.add(feed.entry.name, feed.entry, feed.digest, delivered=True)
         return receipt
@@ -200,8 +197,7 @@ class PipeOut:
 
     async def take(
         self,
-        link: Channel,
-        session: Session,
+        conversation: Conversation,
         target: Callable[[], Target],
         file: ReceiptFile | None,
         confirm: Callable[[int, bytes], Awaitable[None]],
@@ -209,8 +205,7 @@ class PipeOut:
         """Take what is not here yet.
 
         Args:
-            link: to the sender.
-            session: with it.
+            conversation: with the sender.
             target: makes what a file is put into, if that is where the stream goes.
             file: the receipt.
             confirm: is called with size and root digest when all is here.
@@ -230,7 +225,7 @@ class PipeOut:
                 file.add(pour.entry.name, pour.entry, pour.digest, delivered=True)
             await confirm(pour.entry.size, pour.root)
 
-        await pour.take(link, session, self._observer, all_here)
+        await pour.take(conversation, self._observer, all_here)
 
     def close(self) -> None:
         """Throw away what is not complete."""

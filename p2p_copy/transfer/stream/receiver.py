@@ -34,7 +34,7 @@ from p2p_copy.protocol.messages import (
     WholeFile,
 )
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.farewell import restarted_error, send_whole
+from p2p_copy.transfer.farewell import restarted_error
 from p2p_copy.transfer.reasons import given_up
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_pipe
 from p2p_copy.transfer.stream.window import Window
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Entry
     from p2p_copy.protocol.session import Session
+    from p2p_copy.transfer.conversation import Conversation
 
 
 class Sink(Protocol):
@@ -139,7 +140,7 @@ class StreamReceiver:
     # One link
 
     async def take(
-        self, link: Channel, session: Session, observer: Observer, confirm: Callable[[], Awaitable[None]]
+        self, conversation: Conversation, observer: Observer, confirm: Callable[[], Awaitable[None]]
     ) -> bool:
         """Take what is missing, `confirm` here that all is there, and tell the sender; return whether it knows.
 
@@ -147,8 +148,9 @@ class StreamReceiver:
             P2PCopyError: nothing more comes, or nothing more can be written.
 
         """
-        stalls = Stalls(observer, link)
-        hearing = _Hearing(link)
+        stalls = Stalls(observer, conversation)
+        hearing = _Hearing(conversation.channel)
+        session = conversation.session
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stalls.watch)
             nursery.start_soon(hearing.fetch)
@@ -157,18 +159,16 @@ class StreamReceiver:
                 await self._hear(hearing, session, stalls)
             observer.spared(self._window.start)
             held = Held(0, self._digest.size, await trio.to_thread.run_sync(self._digest.digest))
-            session.say(Holds(1, (held,)))
-            await send_whole(link, session.record())
+            await conversation.tell(Holds(1, (held,)))
             async with trio.open_nursery() as both:
-                both.start_soon(self._acknowledge, link, session, hearing, observer)
+                both.start_soon(self._acknowledge, conversation, hearing, observer)
                 while not hearing.finished:
                     await self._hear(hearing, session, stalls)
             if not self._complete:
                 await trio.to_thread.run_sync(self._sink.finish, self.entry, self.digest)
                 self._complete = True
             await confirm()
-            session.say(Receipt(1, self._digest.size, 0, 0, self.root))
-            await send_whole(link, session.record())
+            await conversation.tell(Receipt(1, self._digest.size, 0, 0, self.root))
             with trio.move_on_after(limits.RECEIPT_LINGER):
                 while not hearing.goodbye:
                     await self._hear(hearing, session, stalls)
@@ -251,9 +251,7 @@ class StreamReceiver:
             raise PeerMisbehaved("The other side says it is done, but what it sent does not add up.")
         self.root = message.root
 
-    async def _acknowledge(
-        self, link: Channel, session: Session, hearing: _Hearing, observer: Observer
-    ) -> None:
+    async def _acknowledge(self, conversation: Conversation, hearing: _Hearing, observer: Observer) -> None:
         """Tell the sender how much is written, and that this side is there, until all of it is."""
         said, beat = -1, 0.0
 
@@ -270,9 +268,8 @@ class StreamReceiver:
             done = is_done()
             if done or self._window.start > said or now - beat >= limits.BEAT:
                 said, beat = self._window.start, now
-                session.say(Progress(0, said, session.heard))
                 try:
-                    await send_whole(link, session.record())
+                    await conversation.tell(Progress(0, said, conversation.session.heard))
                 except LinkBroken:
                     while not hearing.finished:  # what has come is heard first: it may end with last words
                         await self._moved.park()

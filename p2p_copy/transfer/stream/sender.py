@@ -19,12 +19,11 @@ from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed
 from p2p_copy.files import limits as files_limits
 from p2p_copy.protocol import limits as protocol_limits, names
 from p2p_copy.protocol.digest import RootDigest, StreamDigest
-from p2p_copy.protocol.messages import Abort, Data, FileEnd, Finish, Held, Holds, Page, Progress, Receipt
+from p2p_copy.protocol.messages import Data, FileEnd, Finish, Held, Holds, Page, Progress, Receipt
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.chunk_size import ChunkSize
 from p2p_copy.transfer.delivery import Delivery
-from p2p_copy.transfer.farewell import restarted_error, send_whole
-from p2p_copy.transfer.reasons import given_up
+from p2p_copy.transfer.farewell import restarted_error
 from p2p_copy.transfer.stalls import slow_way
 from p2p_copy.transfer.stream.window import Window
 from p2p_copy.transport.link import LinkBroken
@@ -33,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Accept, Entry, Message
     from p2p_copy.protocol.session import Session
+    from p2p_copy.transfer.conversation import Conversation
     from p2p_copy.transfer.stalls import Stalls
 
 
@@ -111,7 +110,7 @@ class StreamSender:
 
     # One link
 
-    async def tell(self, link: Channel, session: Session, accept: Accept, observer: Observer) -> Receipt:
+    async def tell(self, conversation: Conversation, accept: Accept, observer: Observer) -> Receipt:
         """Send all that the receiver does not have; return its receipt, checked.
 
         Raises:
@@ -126,17 +125,16 @@ class StreamSender:
             )
         self._held = None
         self._reached = 0
-        delivery = Delivery(link, session, observer, slow_output=self._slow_output)
+        delivery = Delivery(conversation, observer, slow_output=self._slow_output)
         stalls = delivery.stalls
-        session.say(Page((self._source.entry,)))
-        await send_whole(link, session.record())
+        await conversation.tell(Page((self._source.entry,)))
 
         async def transmit(records: trio.MemoryReceiveChannel[bytes]) -> None:
             with records:
                 try:
                     async for record in records:
                         with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.gone):
-                            await send_whole(link, record)
+                            await conversation.send(record)
                 except LinkBroken:
                     return  # the listener learns why, perhaps from the receiver's own last words
             await delivery.wait_for_receipt()
@@ -144,9 +142,9 @@ class StreamSender:
         to_wire, made = trio.open_memory_channel[bytes](protocol_limits.PIPELINE)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stalls.watch)
-            nursery.start_soon(self._produce, to_wire, session, stalls)
+            nursery.start_soon(self._produce, to_wire, conversation.session, stalls)
             nursery.start_soon(transmit, made)
-            receipt = await self._listen(link, session, delivery, observer)
+            receipt = await self._listen(conversation, delivery, observer)
             nursery.cancel_scope.cancel()
         size = self.entry.size
         if receipt != Receipt(1, size, 0, 0, self.root):
@@ -275,18 +273,14 @@ class StreamSender:
         session.say(Finish(1, 1, self.entry.size, 0, self.root))
         return session.record()
 
-    async def _listen(
-        self, link: Channel, session: Session, delivery: Delivery, observer: Observer
-    ) -> Receipt:
+    async def _listen(self, conversation: Conversation, delivery: Delivery, observer: Observer) -> Receipt:
         with delivery.patience(beats=True):  # its output may stand still for hours
             while True:
-                record = await link.receive()
-                delivery.stalls.heard_at = trio.current_time()
-                for message in session.hear(record):
-                    if isinstance(message, Receipt):
-                        return message
-                    self._hear(message, observer)
-                    delivery.hear(message)
+                message = await conversation.hear()
+                if isinstance(message, Receipt):
+                    return message
+                self._hear(message, observer)
+                delivery.hear(message)
                 self._moved.unpark_all()
 
     def _slow_output(self) -> str:
@@ -301,8 +295,6 @@ class StreamSender:
                 self._held = held
                 self._reached = min(held.size, self._said)
                 observer.spared(held.size)
-            case Abort():
-                raise given_up(message, "receiver")
             case _:
                 raise PeerMisbehaved("The receiver says what makes no sense for a pipe.")
 

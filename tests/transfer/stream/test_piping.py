@@ -28,7 +28,8 @@ from p2p_copy.files.state.store import States
 from p2p_copy.options import Conflict
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.transfer import limits, receive as receiver, send as sender
+from p2p_copy.transfer import limits
+from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.stream import piping
 from p2p_copy.transfer.stream.receiver import StreamReceiver
 from p2p_copy.transfer.stream.sender import StreamSender
@@ -341,8 +342,7 @@ async def test_who_is_started_anew_in_the_middle_ends_both_sides_and_both_say_wh
                         mortal.start_soon(parties.start, killed)
                         while len(ends.taken) < 2 * WINDOW:  # noqa: ASYNC110
                             await trio.sleep(0.002)
-                        for module in (sender, receiver):
-                            patch.setattr(module, "part_ways", silent)
+                        patch.setattr(Conversation, "part_ways", silent)
                         mortal.cancel_scope.cancel()
                 it.cut()
                 await parties.start(killed)

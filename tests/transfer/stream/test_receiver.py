@@ -12,7 +12,9 @@ from p2p_copy.errors import PipeFailed
 from p2p_copy.observer import Observer
 from p2p_copy.peer.connect import plain_errors
 from p2p_copy.protocol.messages import Abort, Accept, Data, Entry, Kind, Message, Offer, Page, Reason
+from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
+from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.stream.receiver import StreamReceiver
 from p2p_copy.transport.link import LinkBroken
 from tests.support.keys import both_sessions
@@ -90,7 +92,8 @@ async def test_last_words_are_heard_though_nothing_can_be_said_any_more(
         with plain_errors():
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pour.write)
-                await pour.take(cast("Channel", link), link.receiver, Observer(), confirm)
+                talk = Conversation(cast("Channel", link), link.receiver, Role.RECEIVER)
+                await pour.take(talk, Observer(), confirm)
 
     with trio.fail_after(30), pytest.raises(PipeFailed, match="last words"):
         await take()

@@ -29,6 +29,8 @@ from p2p_copy.protocol.messages import (
     Progress,
     Receipt,
 )
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.farewell import end_of_stream, part_ways
 from p2p_copy.transfer.stream.sender import StreamSender
 from tests.support.keys import both_sessions
@@ -143,7 +145,8 @@ def given() -> Given:
 
 
 async def tell(feed: StreamSender, link: Receiving) -> Receipt:
-    return await feed.tell(cast("Channel", link), link.sender, ACCEPT, Observer())
+    talk = Conversation(cast("Channel", link), link.sender, Role.SENDER)
+    return await feed.tell(talk, ACCEPT, Observer())
 
 
 async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: Given) -> None:
