@@ -16,7 +16,7 @@ TYPE_CHECKING = (
     False  # as type checkers take it; `typing` takes long to import, and Ctrl-C may come meanwhile
 )
 if TYPE_CHECKING:
-    from p2p_copy.errors import P2PCopyError
+    from p2p_copy.errors import LocalError, P2PCopyError, PeerError, RelayError
     from p2p_copy.observer import Observer, Report, TransferPreview
     from p2p_copy.options import (
         Conflict,
@@ -36,13 +36,16 @@ if TYPE_CHECKING:
 __all__ = [
     "Code",
     "Conflict",
+    "LocalError",
     "Names",
     "Observer",
     "P2PCopyError",
+    "PeerError",
     "Preserve",
     "ReceiveOptions",
     "RelayAccess",
     "RelayConfig",
+    "RelayError",
     "Report",
     "SendOptions",
     "Symlinks",
@@ -55,16 +58,19 @@ __all__ = [
 _HOME = {
     "Code": "p2p_copy.protocol.code",
     "Conflict": "p2p_copy.options",
+    "LocalError": "p2p_copy.errors",
     "Names": "p2p_copy.options",
     "Observer": "p2p_copy.observer",
     "TransferPreview": "p2p_copy.observer",
     "P2PCopyError": "p2p_copy.errors",
+    "PeerError": "p2p_copy.errors",
     "Preserve": "p2p_copy.options",
     "ReceiveOptions": "p2p_copy.options",
     "RelayAccess": "p2p_copy.options",
     "SendOptions": "p2p_copy.options",
     "Symlinks": "p2p_copy.options",
     "RelayConfig": "p2p_copy.relay.config",
+    "RelayError": "p2p_copy.errors",
     "Report": "p2p_copy.observer",
     "receive": "p2p_copy.transfer.receive",
     "send": "p2p_copy.transfer.send",

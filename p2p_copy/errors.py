@@ -1,33 +1,39 @@
 """Every error that a person may meet, and the exit code that belongs to it.
 
     P2PCopyError
-    ├── UsageError                2   the command, the configuration or the code has the wrong form
-    │   └── CodeTypo              2   a generated code was mistyped (in protocol.code)
+    ├── RelayError                    the relay, or the way to it
+    │   ├── RelayUnreachable      4   no connection to the relay
+    │   ├── NotTheRelay               something answers, but not the relay as its address says
+    │   │   ├── CertificateNotTrusted 5   the relay's certificate was refused
+    │   │   ├── RelayExpectsTLS   6   ws:// was used for a port that speaks TLS
+    │   │   ├── RelayWithoutTLS   7   wss:// was used for a port that does not speak TLS
+    │   │   └── NotARelay         8   something answers there, but it is not a relay of ours
+    │   ├── RelayRefused          9   the relay answered, and said no
+    │   └── RelayLost            13   the connection to the relay broke in the middle
+    ├── PeerError                     the other side, or what the two sides agree on
+    │   ├── NobodyCame           10   the other side did not come in time
+    │   ├── WrongCode            11   the two sides hold different secrets, or somebody guessed
+    │   ├── PeerLost             12   the other side went away in the middle
+    │   ├── PeerFailed           14   the other side gave up and said why
+    │   ├── PeerMisbehaved       15   the other side broke the protocol
+    │   ├── IncompatiblePeer     20   the two sides' versions do not understand each other
+    │   └── Declined             23   the receiver's user said no
+    ├── LocalError                    this side
+    │   ├── UsageError            2   the command, the configuration or the code has the wrong form
+    │   │   └── CodeTypo          2   a generated code was mistyped (in protocol.code)
+    │   ├── NoSpace              16   this side's disk is full
+    │   ├── OutputNotWritable    17   this side cannot write into the output directory
+    │   ├── NothingToSend        18   no source exists or can be read
+    │   ├── CannotListen         19   the relay cannot open its port or read its certificate
+    │   ├── VerificationFailed   21   what lies in a directory is not what a receipt says
+    │   ├── DeadlineReached      22   --deadline is here; the same command goes on later
+    │   ├── SystemFailed         25   this machine has no more open files, threads or memory, or refuses something else
+    │   ├── TooMuch              26   the sender has more than this side takes (--max-size, --max-files)
+    │   └── ResultNotWritten     27   what the command was asked for could not be written, say on a full disk
     ├── PartialTransfer           3   some files were not delivered; all others were, and are complete
-    ├── RelayUnreachable          4   no connection to the relay
-    ├── CertificateNotTrusted     5   the relay's certificate was refused
-    ├── RelayExpectsTLS           6   ws:// was used for a port that speaks TLS
-    ├── RelayWithoutTLS           7   wss:// was used for a port that does not speak TLS
-    ├── NotARelay                 8   something answers there, but it is not a relay of ours
-    ├── RelayRefused              9   the relay answered, and said no
-    ├── NobodyCame               10   the other side did not come in time
-    ├── WrongCode                11   the two sides hold different secrets, or somebody guessed
-    ├── PeerLost                 12   the other side went away in the middle
-    ├── RelayLost                13   the connection to the relay broke in the middle
-    ├── PeerFailed               14   the other side gave up and said why
-    ├── PeerMisbehaved           15   the other side broke the protocol
-    ├── NoSpace                  16   this side's disk is full
-    ├── OutputNotWritable        17   this side cannot write into the output directory
-    ├── NothingToSend            18   no source exists or can be read
-    ├── CannotListen             19   the relay cannot open its port or read its certificate
-    ├── IncompatiblePeer         20   the two sides' versions do not understand each other
-    ├── VerificationFailed       21   what lies in a directory is not what a receipt says
-    ├── DeadlineReached          22   --deadline is here; the same command goes on later
-    ├── Declined                 23   the receiver's user said no
-    ├── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
-    ├── SystemFailed             25   this machine has no more open files, threads or memory, or refuses something else
-    ├── TooMuch                  26   the sender has more than this side takes (--max-size, --max-files)
-    └── ResultNotWritten         27   what the command was asked for could not be written, say on a full disk
+    └── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
+
+The last two name no side: either may be the cause.
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt, 141 a reader that closed its pipe. A class'
 docstring is the sentence that a person reads when nothing more exact is known: what happened, on whose
@@ -44,14 +50,33 @@ class P2PCopyError(Exception):
     """Something went wrong."""
 
     exit_code: ClassVar[int] = 1
-    passes: bool = False
-    """Whether it may be over in a while: then two sides that have met before come back and go on."""
+    transient: bool = False
+    """Whether the cause may be gone in a while: then two sides that have met come back and go on."""
 
     def __init__(self, sentence: str | None = None) -> None:
         super().__init__(sentence or (type(self).__doc__ or "").strip())
 
 
-class UsageError(P2PCopyError):
+class RelayError(P2PCopyError):
+    """The relay, or the way to it, failed."""
+
+
+class NotTheRelay(RelayError):
+    """What answers at the relay's address is not the relay, or not as the address says.
+
+    If the relay was there before, this is transient: a network that wants a login first answers in its place, say.
+    """
+
+
+class PeerError(P2PCopyError):
+    """The other side failed, or the two sides do not agree."""
+
+
+class LocalError(P2PCopyError):
+    """This side failed."""
+
+
+class UsageError(LocalError):
     """The command line, the configuration or the code has the wrong form."""
 
     exit_code = 2
@@ -63,130 +88,130 @@ class PartialTransfer(P2PCopyError):
     exit_code = 3
 
 
-class RelayUnreachable(P2PCopyError):
+class RelayUnreachable(RelayError):
     """The relay cannot be reached. Check its address, your network and whether the relay runs."""
 
     exit_code = 4
-    passes = True
+    transient = True
 
 
-class CertificateNotTrusted(P2PCopyError):
+class CertificateNotTrusted(NotTheRelay):
     """The relay's certificate is not trusted here. Check the address, or name the authority with --ca-file."""
 
     exit_code = 5
 
 
-class RelayExpectsTLS(P2PCopyError):
+class RelayExpectsTLS(NotTheRelay):
     """That port speaks TLS. Use wss:// instead of ws:// in the relay's address."""
 
     exit_code = 6
 
 
-class RelayWithoutTLS(P2PCopyError):
+class RelayWithoutTLS(NotTheRelay):
     """That port does not speak TLS. Use ws:// instead of wss://, or check the port."""
 
     exit_code = 7
 
 
-class NotARelay(P2PCopyError):
+class NotARelay(NotTheRelay):
     """Something answers at that address, but it is not a p2p-copy relay. Check host, port and path."""
 
     exit_code = 8
 
 
-class RelayRefused(P2PCopyError):
+class RelayRefused(RelayError):
     """The relay refused this connection."""
 
     exit_code = 9
 
-    def __init__(self, sentence: str | None = None, *, passes: bool = False) -> None:
-        """Say whether this relay, or another one in its place, may say yes in a while."""
+    def __init__(self, sentence: str | None = None, *, transient: bool = False) -> None:
+        """`transient`: this relay, or another one in its place, may accept in a while."""
         super().__init__(sentence)
-        self.passes = passes
+        self.transient = transient
 
 
-class NobodyCame(P2PCopyError):
+class NobodyCame(PeerError):
     """The other side did not come in time. Check that both sides use the same relay and the same code."""
 
     exit_code = 10
-    passes = True
+    transient = True
 
 
-class WrongCode(P2PCopyError):
+class WrongCode(PeerError):
     """The codes of the two sides differ, or somebody tried to guess. This code is used up: send again for a new one."""
 
     exit_code = 11
 
 
-class PeerLost(P2PCopyError):
+class PeerLost(PeerError):
     """The other side went away before the transfer was complete."""
 
     exit_code = 12
-    passes = True
+    transient = True
 
 
-class RelayLost(P2PCopyError):
+class RelayLost(RelayError):
     """The connection to the relay broke before the transfer was complete."""
 
     exit_code = 13
-    passes = True
+    transient = True
 
 
-class PeerFailed(P2PCopyError):
+class PeerFailed(PeerError):
     """The other side could not go on."""
 
     exit_code = 14
 
 
-class PeerMisbehaved(P2PCopyError):
+class PeerMisbehaved(PeerError):
     """The other side broke the protocol; nothing more is accepted from it."""
 
     exit_code = 15
 
 
-class NoSpace(P2PCopyError):
+class NoSpace(LocalError):
     """The disk here has not enough room."""
 
     exit_code = 16
 
 
-class OutputNotWritable(P2PCopyError):
+class OutputNotWritable(LocalError):
     """The output directory here cannot be written to."""
 
     exit_code = 17
 
 
-class NothingToSend(P2PCopyError):
+class NothingToSend(LocalError):
     """None of the named files exists or can be read here."""
 
     exit_code = 18
 
 
-class CannotListen(P2PCopyError):
+class CannotListen(LocalError):
     """The relay cannot start here."""
 
     exit_code = 19
 
 
-class IncompatiblePeer(P2PCopyError):
+class IncompatiblePeer(PeerError):
     """The two sides run versions of p2p-copy that do not understand each other. Upgrade the older one."""
 
     exit_code = 20
 
 
-class VerificationFailed(P2PCopyError):
+class VerificationFailed(LocalError):
     """What lies there is not what the receipt says. The differences are listed above."""
 
     exit_code = 21
 
 
-class DeadlineReached(P2PCopyError):
+class DeadlineReached(LocalError):
     """The deadline is here. What is done is kept: start the same command again to go on."""
 
     exit_code = 22
 
 
-class Declined(P2PCopyError):
+class Declined(PeerError):
     """Nothing was received. The sender waits on: the same code is good for another try."""
 
     exit_code = 23
@@ -203,18 +228,18 @@ class PipeFailed(P2PCopyError):
         self.told = told
 
 
-class SystemFailed(P2PCopyError):
+class SystemFailed(LocalError):
     """This machine does not give p2p-copy what it needs to run."""
 
     exit_code = 25
 
-    def __init__(self, sentence: str | None = None, *, passes: bool = False) -> None:
-        """Say whether it is worth coming back: another program may let go of what is missing."""
+    def __init__(self, sentence: str | None = None, *, transient: bool = False) -> None:
+        """`transient`: another program may free what is missing."""
         super().__init__(sentence)
-        self.passes = passes
+        self.transient = transient
 
 
-class TooMuch(P2PCopyError):
+class TooMuch(LocalError):
     """The sender has more than --max-size or --max-files allows here. A larger one takes it, or --only a part of it."""
 
     exit_code = 26
@@ -233,7 +258,7 @@ class TooMuch(P2PCopyError):
         self.files = files
 
 
-class ResultNotWritten(P2PCopyError):
+class ResultNotWritten(LocalError):
     """What this command has to tell could not be written. Check where its output goes."""
 
     exit_code = 27
@@ -253,7 +278,7 @@ _EXHAUSTED: Final = {
 }
 
 
-def exhausted(error: BaseException, *, passes: bool = False) -> SystemFailed | None:
+def exhausted(error: BaseException, *, transient: bool = False) -> SystemFailed | None:
     """Return what it means that the system has no more of something; None if that is not what `error` says.
 
     No file, path or connection is to blame for such an error, so nobody may pass over one and go on with the next.
@@ -266,7 +291,7 @@ def exhausted(error: BaseException, *, passes: bool = False) -> SystemFailed | N
             sentence = _NO_MEMORY
         case RuntimeError() if "start new thread" in str(error):  # Python has no class of its own for that
             sentence = _NO_THREADS
-    return SystemFailed(sentence, passes=passes) if sentence is not None else None
+    return SystemFailed(sentence, transient=transient) if sentence is not None else None
 
 
 def leaves(error: BaseException) -> list[BaseException]:

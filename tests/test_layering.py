@@ -67,11 +67,6 @@ CIRCLES = {
 }
 """Circles of types that still exist."""
 
-NOT_YET = {
-    "peer.reconnect": {"files", "transfer"},
-}
-"""What still breaks a row."""
-
 WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}
 
 PATH_MODULES = {"glob", "os.path", "pathlib", "shutil", "tempfile"}
@@ -196,7 +191,7 @@ def test_a_folder_imports_only_what_its_row_allows(name: str) -> None:
     allowed = MAY_IMPORT.get(folder, LEAVES if folder in LEAVES else None)
     if allowed is not None:
         used = {each for each in modules()[name].ours(typing=True) if not within(each, {folder})}
-        assert not {each for each in used if not within(each, allowed | NOT_YET.get(name, set()))}
+        assert not {each for each in used if not within(each, allowed)}
 
 
 @pytest.mark.parametrize("name", outside("cli", "__main__"))

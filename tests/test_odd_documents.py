@@ -21,9 +21,9 @@ from p2p_copy.errors import CannotListen, P2PCopyError, UsageError
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.state.facts import are_complete, are_sound
 from p2p_copy.files.state.store import States
-from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits
 from p2p_copy.relay.access.tokens import Tokens
+from p2p_copy.transfer.resumption import Resumption
 
 if TYPE_CHECKING:
     from collections.abc import Callable

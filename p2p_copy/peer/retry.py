@@ -37,26 +37,23 @@ looks for it a few minutes only: nothing has been transferred by that ticket yet
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from p2p_copy.errors import (
-    CertificateNotTrusted,
     IncompatiblePeer,
     NobodyCame,
-    NotARelay,
+    NotTheRelay,
     P2PCopyError,
-    PeerMisbehaved,
-    RelayExpectsTLS,
+    PeerError,
+    RelayError,
     RelayLost,
-    RelayRefused,
-    RelayUnreachable,
-    RelayWithoutTLS,
+    UsageError,
     WrongCode,
 )
 from p2p_copy.peer import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
 Room: TypeAlias = "bytes | None"
 """A place to look: the ticket whose room it is, or None for the room of the code."""
@@ -186,7 +183,16 @@ _LEAST_ROUNDS: Final = 2
 
 
 class Retry(NamedTuple):
-    """Try again after a pause."""
+    """Try again after a pause.
+
+    Attributes:
+        after: seconds of the pause.
+        search: seconds that the search for the other side lasts at most, if it begins now; else None.
+
+    """
+
+    after: float
+    search: float | None = None
 
 
 class OtherRoom(NamedTuple):
@@ -194,7 +200,7 @@ class OtherRoom(NamedTuple):
 
 
 class GiveUp(NamedTuple):
-    """It does not pass, or there is nobody to wait for."""
+    """End with this error: it is permanent, or the time is over."""
 
     error: P2PCopyError
 
@@ -202,64 +208,146 @@ class GiveUp(NamedTuple):
 Decision: TypeAlias = "Retry | OtherRoom | GiveUp"
 
 
-class Outcome(NamedTuple):
-    """How a try ended, other than well.
+class Remembered(Protocol):
+    """What a side remembers, as far as decisions depend on it."""
 
-    Attributes:
-        error: why.
-        met: both sides have proved to each other that they hold the same secret.
-        room: where.
-        others: there are other rooms to look into.
-        waited: nobody came, for as long as the turn lasts.
+    patience: float
+    """Seconds for which to come back after a loss."""
 
-    """
+    @property
+    def is_over(self) -> bool:
+        """Whether this side has done all, and only the other one may not know that."""
 
-    error: P2PCopyError
-    met: bool
-    room: Room
-    others: bool
-    waited: bool
+    @property
+    def knowledge(self) -> Knowledge:
+        """By what this side can meet the other one."""
+
+
+class Pauses(Protocol):
+    """The pauses between tries, one after the other: see `backoff`."""
+
+    def next(self) -> float:
+        """Return the seconds until the next try."""
 
 
 class Reconnect:
-    """What to do after each try of one transfer.
+    """Where to look next, and what to do after each try of one transfer. A time is in seconds, on any clock.
 
-    Attributes:
-        reached: the relay was there, for this transfer: it is waited for if it is not.
-
+    A search begins with the first try and after each loss. It ends when both sides meet, or when its time is over.
     """
 
-    def __init__(self, *, has_ticket: bool) -> None:
-        self._seen = False  # the relay, by this process
-        self.reached = has_ticket
+    def __init__(self, memory: Remembered, *, wait: float, now: float, pauses: Callable[[], Pauses]) -> None:
+        """Begin the first search, of `wait` seconds. `pauses` makes the pauses for one search."""
+        self._memory = memory
+        self._wait = wait
+        self._until = now + wait
+        self._since = now
+        self._is_told = memory.is_over  # the user knows of this search
+        self._was_seen = False  # this process has reached the relay
+        self._was_reached = bool(
+            memory.knowledge.tickets
+        )  # it was reached for this transfer, so it is waited for
+        self._new_pauses = pauses
+        self._pauses = pauses()
+        self._turns = Turns()
+        self._turn = Turn(None, 0.0)
+        self._began = now
 
-    def declined(self) -> None:
-        """The receiver said no: somebody else may come, and the relay is waited for."""
-        self.reached = self._seen = True
+    def next_turn(self, now: float) -> Turn:
+        """Return where to look now, and for how long.
 
-    def after(self, outcome: Outcome, *, has_ticket: bool) -> Decision:
-        """Return what to do next."""
-        error = outcome.error
-        self._seen = self._seen or outcome.met
-        self.reached = self.reached or outcome.met or isinstance(error, RelayLost)
-        if has_ticket and not outcome.met and isinstance(error, _FAILED_EXCHANGE):
-            if outcome.room is None:  # whoever that was, it ends nothing that has a ticket
-                return OtherRoom()
-            if not isinstance(error, IncompatiblePeer):  # nobody guesses a ticket: it is one more loss
-                return Retry()
-        known = outcome.met or has_ticket
-        passes = error.passes or (self._seen and isinstance(error, _ON_THE_WAY))
-        if not passes or not self.reached or not (known or isinstance(error, _OF_RELAYS)):
+        Raises:
+            WrongCode, UsageError: nothing is left by which both sides could meet.
+
+        """
+        knowledge = self._memory.knowledge
+        if knowledge.is_lost:
+            raise WrongCode(_USED_UP) if knowledge.has_code else UsageError(_NO_CODE)
+        left = self._left(self._wait, now)
+        room, seconds = self._turns.next(knowledge, left)
+        self._turn, self._began = Turn(room, min(seconds, left)), now
+        return self._turn
+
+    def after_decline(self, now: float) -> float:
+        """The receiver said no: return for how many seconds to wait for another one, and for the relay."""
+        self._was_reached = self._was_seen = True
+        self._is_told, self._since, self._wait = False, now, self._until - now
+        return self._wait
+
+    def after(self, error: P2PCopyError, *, met: bool, now: float) -> Decision:
+        """Return what to do after a try that ended with `error`, before or after both sides `met`."""
+        self._was_seen = self._was_seen or met
+        self._was_reached = self._was_reached or met or isinstance(error, RelayLost)
+        other_room = self._looks_elsewhere(error, met=met, now=now)
+        if other_room is None:
             return GiveUp(error)
-        if outcome.met or not outcome.others:
-            return Retry()
-        in_turn = outcome.waited and isinstance(error, NobodyCame)
-        return OtherRoom() if in_turn or outcome.room is None else Retry()
+        if met:
+            self._wait = self._memory.patience  # also if the link was lost before there was a ticket
+        # The other side may take its time to come; a relay that is gone is waited for as after any loss.
+        has_ticket = bool(self._memory.knowledge.tickets)
+        longest = self._memory.patience if has_ticket and not isinstance(error, NobodyCame) else self._wait
+        if not met and self._left(longest, now) <= 0:
+            return GiveUp(self._too_late(error, now))
+        if other_room:
+            return OtherRoom()
+        search = None
+        if met or not self._is_told:
+            self._is_told, self._since = True, now
+            self._pauses = self._new_pauses()
+            self._turns.restart()
+            search = self._left(longest, now)
+        left = self._left(longest, now)
+        return Retry(min(self._pauses.next(), left), search) if left > 0 else GiveUp(error)
+
+    def _looks_elsewhere(self, error: P2PCopyError, *, met: bool, now: float) -> bool | None:
+        """Tell whether to look into another room at once, rather than to pause; None to give up."""
+        knowledge, room = self._memory.knowledge, self._turn.room
+        if knowledge.tickets and not met and isinstance(error, PeerError) and not error.transient:
+            if room is None:  # the exchange by the code has failed: the ticket is as good as before
+                return True
+            if not isinstance(error, IncompatiblePeer):  # nobody guesses a ticket: it is one more loss
+                return False
+        is_known = met or bool(knowledge.tickets)  # else only the relay is waited for
+        transient = error.transient or (self._was_seen and isinstance(error, NotTheRelay))
+        if not transient or not self._was_reached or not (is_known or isinstance(error, RelayError)):
+            return None
+        if met or not self._has_other_rooms:
+            return False
+        waited = now - self._began >= self._turn.seconds  # a relay may say at once that the time is over
+        return room is None or (waited and isinstance(error, NobodyCame))
+
+    def _too_late(self, error: P2PCopyError, now: float) -> P2PCopyError:
+        """Return what it means that the time is over."""
+        if self._memory.knowledge.is_in_doubt:
+            return WrongCode(_USED_UP)
+        if isinstance(error, NobodyCame) and self._has_other_rooms:
+            return NobodyCame(f"The other side did not come within {now - self._since:.0f} s. {HINT}")
+        return error
+
+    @property
+    def _has_other_rooms(self) -> bool:
+        return len(self._memory.knowledge.rooms) > 1
+
+    def _left(self, wait: float, now: float) -> float:
+        """Return how many seconds of this search are left, if it may last `wait` seconds without a ticket.
+
+        With a ticket the longer of both counts: an earlier process may have met the other side, and been stopped since.
+        """
+        memory, knowledge = self._memory, self._memory.knowledge
+        longest = max(memory.patience, wait) if knowledge.tickets else wait
+        if memory.is_over:
+            longest = memory.patience
+        if knowledge.is_in_doubt:
+            longest = min(longest, limits.DOUBT_PATIENCE)
+        return max(longest - (now - self._since), 0.0)
 
 
-_FAILED_EXCHANGE: Final = (IncompatiblePeer, PeerMisbehaved, WrongCode)
+HINT: Final = "Check that both sides use the same relay and the same code."
 
-_OF_RELAYS: Final = (RelayLost, RelayUnreachable, RelayRefused)
-
-_ON_THE_WAY: Final = (CertificateNotTrusted, NotARelay, RelayExpectsTLS, RelayWithoutTLS)
-"""Where the relay was, somebody else answers: a network that wants a login first, say. That passes."""
+_USED_UP: Final = (
+    "This code is used up: an exchange by it has failed, or somebody has tried to guess it. "
+    "Take a new code on both sides."
+)
+_NO_CODE: Final = (
+    "The two sides of that transfer have parted, and its code is not known here. Start its command again."
+)

@@ -23,13 +23,15 @@ import trio
 
 from p2p_copy.errors import NobodyCame, NotARelay, P2PCopyError, RelayLost, RelayRefused
 from p2p_copy.peer import limits
-from p2p_copy.peer.terms import binding
+from p2p_copy.peer.failures import STOPPING
+from p2p_copy.peer.retry import HINT
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import STILL_WAITING, CloseCode, Hello, Paired, Refusal, Refused, Welcome
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.endpoints import connect
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.timeouts import within
+from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,10 +40,7 @@ if TYPE_CHECKING:
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.link import Link
 
-HINT: Final = "Check that both sides use the same relay and the same code."
-STOPPING: Final = "The relay is being stopped or restarted."
-
-_PASSES: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
+_TRANSIENT: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
 """The last one from a sender that was started anew: it may still know the room of the code."""
 
 _End: TypeAlias = "P2PCopyError | LinkBroken | anyio.EndOfStream"
@@ -181,7 +180,7 @@ class Wait:
         self._until = trio.current_time() + self._seconds
         if welcome.notice:
             self._observer.notice(f"The relay says: {welcome.notice}")
-        if terms := binding(welcome, self._seconds):
+        if terms := binding_terms(welcome, self._seconds):
             self._observer.notice(terms)
         self._observer.waiting(str(self._address))
 
@@ -245,6 +244,18 @@ def _next_look(welcome: Welcome) -> float:
     return trio.current_time() + seconds * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
 
 
+def binding_terms(welcome: Welcome, wait: float) -> str | None:
+    """Return a sentence with the relay's terms that limit a client which waits `wait` seconds; None without any."""
+    terms = []
+    if welcome.rate is not None:
+        terms.append(f"{amount(welcome.rate)}/s at most")
+    if welcome.quota is not None:
+        terms.append(f"{amount(welcome.quota)} more with this token")
+    if welcome.wait < wait:
+        terms.append(f"waiting for {duration(welcome.wait)} at most")
+    return f"The relay allows: {', '.join(terms)}." if terms else None
+
+
 def _is_relays(text: str) -> bool:
     return rendezvous.decode_movement(text) is not None
 
@@ -258,6 +269,6 @@ async def _hear_relay(link: Link) -> Welcome | Paired:
         if message.code == Refusal.STOPPING:
             raise RelayLost(STOPPING)
         later = f" Try again in {message.retry_after} s." if message.retry_after else ""
-        passes = message.code in _PASSES
-        raise RelayRefused(f"The relay refused: {message.reason}{later}", passes=passes)
+        transient = message.code in _TRANSIENT
+        raise RelayRefused(f"The relay refused: {message.reason}{later}", transient=transient)
     return message

@@ -74,9 +74,9 @@ async def part_ways(link: Channel, session: Session, last: Abort) -> bool:
 def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
     """Return what to say when a stream stops for this error; `broken` is what became of its pipe, if that is why.
 
-    Only a loss of the link passes: a side that is stopped cannot go on with a stream later.
+    Only a loss of the link is transient: a side that is stopped cannot resume a stream later.
     """
-    if isinstance(error, P2PCopyError) and error.passes:
+    if isinstance(error, P2PCopyError) and error.transient:
         return farewell(error)
     if broken is None and (isinstance(error, SystemFailed) or not isinstance(error, Exception)):
         return Abort(

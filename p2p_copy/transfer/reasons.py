@@ -57,7 +57,7 @@ def unfinished(count: int) -> str:
 def farewell(error: BaseException) -> Abort:
     """Return what this side tells the other about its own failure: no path of this machine is in it."""
     match error:
-        case P2PCopyError(passes=True):
+        case P2PCopyError(transient=True):
             return Abort(Reason.INTERRUPTED, "it comes back.")
         case Declined():
             return Abort(Reason.DECLINED, "it was asked, and declined.")

@@ -19,9 +19,10 @@ from p2p_copy.files.target.target import ResumeIndex, Target
 from p2p_copy.files.user_paths import as_path, as_path_if_any
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import ReceiveOptions
-from p2p_copy.peer.connect import ConnectOptions, plain_errors
+from p2p_copy.peer.failures import plain_errors
+from p2p_copy.peer.meeting import ConnectOptions
 from p2p_copy.peer.multipath import LINK_ERRORS
-from p2p_copy.peer.reconnect import Resumption, run_beside, run_with_reconnect, writing
+from p2p_copy.peer.reconnect import run_with_reconnect
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept, Goodbye, Offer, Preserved
@@ -29,7 +30,9 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import Question
 from p2p_copy.transfer.conversation import Conversation
+from p2p_copy.transfer.lifecycle import run_beside, writing
 from p2p_copy.transfer.preserve import LOST, Once, not_asked_for, not_possible, wanted
+from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_sender
 from p2p_copy.transfer.stream.piping import PipeOut
 from p2p_copy.transfer.telling import tell
@@ -112,7 +115,7 @@ async def receive(
             )
         except Exception as error:
             if receiving.report is None or not isinstance(error, P2PCopyError):
-                await memory.part(error)
+                await memory.end_for_good(error)
                 raise
             report = receiving.report  # all is here; whether the sender knows could not be found out
         done = True
@@ -255,7 +258,7 @@ class _Receiving:
             self._observer.accepted()
 
     async def _accept(self, conversation: Conversation, accept: Accept) -> None:
-        await self._memory.keep(conversation.session, sure=True)
+        await self._memory.save_ticket(conversation.session, sure=True)
         await conversation.tell(accept)
         conversation.channel.spread(accept.streams)
 

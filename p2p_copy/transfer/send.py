@@ -19,8 +19,9 @@ from p2p_copy.files.stdio import STANDARD
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, look_at
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import SendOptions
-from p2p_copy.peer.connect import ConnectOptions, plain_errors
-from p2p_copy.peer.reconnect import Resumption, run_beside, run_with_reconnect, writing
+from p2p_copy.peer.failures import plain_errors
+from p2p_copy.peer.meeting import ConnectOptions
+from p2p_copy.peer.reconnect import run_with_reconnect
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import (
@@ -42,9 +43,11 @@ from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import show
 from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.delivery import Delivery
+from p2p_copy.transfer.lifecycle import run_beside, writing
 from p2p_copy.transfer.news import News
 from p2p_copy.transfer.preserve import UNTOLD, Once, flags, not_asked_for
 from p2p_copy.transfer.reasons import SENTENCES, unfinished
+from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stalls import slow_way
 from p2p_copy.transfer.stream.piping import PipeIn
 from p2p_copy.transfer.tree.producer import TreeProducer
@@ -124,7 +127,7 @@ async def send(
             report = await run_beside(pipe.read, partial(run_with_reconnect, partner, memory, sending.tell))
         except Exception as error:
             if sending.report is None or not isinstance(error, P2PCopyError):
-                await memory.part(error)
+                await memory.end_for_good(error)
                 raise
             report = sending.report  # all is delivered, and we know it; only the goodbye was not heard
         done = True
@@ -201,13 +204,13 @@ class _Sending:
         return await show(conversation, partial(glance, *its), Counting(*its), self._observer)
 
     async def _deliver(self, conversation: Conversation, began: float) -> Report:
-        await self._memory.keep(conversation.session, sure=False)
+        await self._memory.save_ticket(conversation.session, sure=False)
         accept = await self._offer(conversation)
         if accept.preserve & ~self._preserve:
             raise PeerMisbehaved("The receiver asks for more than it was offered.")
         self._once.tell(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         conversation.channel.spread(accept.streams)
-        await self._memory.keep(conversation.session, sure=True)
+        await self._memory.save_ticket(conversation.session, sure=True)
         if accept.pipe:
             receipt = await self._pipe.send(conversation, accept, self._file)
             seconds = time.monotonic() - began

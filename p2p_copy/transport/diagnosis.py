@@ -47,7 +47,7 @@ def not_connected(address: RelayAddress, error: OSError) -> RelayUnreachable | S
     group = error.__cause__
     errors = group.exceptions if isinstance(group, ExceptionGroup) else (error,)
     for each in errors:
-        if failed := exhausted(each, passes=True):
+        if failed := exhausted(each, transient=True):
             return failed
     if isinstance(error, socket.gaierror):
         return RelayUnreachable(
@@ -102,7 +102,7 @@ def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:
     if number == 429:
         return RelayRefused(
             f"{address.where} has too many connections from your network already. Try again in a minute.",
-            passes=True,
+            transient=True,
         )
     if number == 426 or _REQUEST_WAS_CHANGED.search(first):
         error = RelayUnreachable if _REQUEST_WAS_CHANGED.search(first) else NotARelay

@@ -14,11 +14,12 @@ from p2p_copy.errors import NobodyCame, PeerFailed, PeerLost, PeerMisbehaved, Re
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.state.store import States
 from p2p_copy.peer import limits
-from p2p_copy.peer.connect import Meeting, _agree
-from p2p_copy.peer.reconnect import _FORGOTTEN
+from p2p_copy.peer.connect import _agree
+from p2p_copy.peer.meeting import Meeting
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits as transfer_limits
+from p2p_copy.transfer.resumption import _FORGOTTEN
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.units import MIB

@@ -12,7 +12,8 @@ import trio
 from p2p_copy.observer import Observer
 from p2p_copy.options import RelayAccess
 from p2p_copy.peer import limits
-from p2p_copy.peer.connect import ConnectOptions, Meeting, meet
+from p2p_copy.peer.connect import meet
+from p2p_copy.peer.meeting import ConnectOptions, Meeting
 from p2p_copy.protocol import keys, limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import MIB

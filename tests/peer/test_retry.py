@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
@@ -17,10 +18,11 @@ from p2p_copy.errors import (
     RelayLost,
     RelayRefused,
     RelayUnreachable,
+    UsageError,
     WrongCode,
 )
 from p2p_copy.peer import limits
-from p2p_copy.peer.retry import GiveUp, Knowledge, OtherRoom, Outcome, Reconnect, Retry, Turns
+from p2p_copy.peer.retry import GiveUp, Knowledge, OtherRoom, Reconnect, Retry, Turns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -201,64 +203,169 @@ def test_turns_become_longer_and_fit_into_a_short_patience() -> None:
 
 # What to do after a try
 
-HERE: Room = None
+
+NO_TICKET = Knowledge()
+TICKET = Knowledge((T1,), sure=True)
+
+
+@dataclass
+class Remembered:
+    """What a side remembers; unless another knowledge is given, it is that after a first meeting."""
+
+    knowledge: Knowledge = TICKET
+    patience: float = 60.0
+    is_over: bool = False
+
+
+class Doubling:
+    """Pauses of 1, 2, 4 ... seconds."""
+
+    def __init__(self) -> None:
+        self._next = 0.5
+
+    def next(self) -> float:
+        self._next *= 2
+        return self._next
+
+
+def searching(knowledge: Knowledge = TICKET, *, wait: float = 600.0, patience: float = 60.0) -> Reconnect:
+    return Reconnect(Remembered(knowledge, patience), wait=wait, now=0.0, pauses=Doubling)
 
 
 def decided(
     error: P2PCopyError,
     *,
     met: bool = False,
-    room: Room = HERE,
-    has_ticket: bool = True,
+    room: Room = None,
+    knowledge: Knowledge = TICKET,
     waited: bool = False,
 ) -> object:
-    others = has_ticket
-    return Reconnect(has_ticket=has_ticket).after(
-        Outcome(error, met, room, others, waited), has_ticket=has_ticket
-    )
+    """Return what follows when the search's first try in a room ends so, at once or when its turn is over."""
+    search = searching(knowledge)
+    turn = search.next_turn(0.0)
+    while turn.room != room:
+        turn = search.next_turn(0.0)
+    return search.after(error, met=met, now=turn.seconds if waited else 0.0)
 
 
 @pytest.mark.parametrize("error", [WrongCode(), PeerMisbehaved(), IncompatiblePeer()])
 def test_a_failed_exchange_by_the_code_ends_nothing_that_has_a_ticket(error: P2PCopyError) -> None:
     assert decided(error) == OtherRoom()
-    assert decided(error, has_ticket=False) == GiveUp(error)
+    assert decided(error, knowledge=NO_TICKET) == GiveUp(error)
     assert decided(error, met=True, room=T1) == GiveUp(error)
 
 
 def test_a_failed_exchange_by_a_ticket_is_one_more_loss() -> None:
-    assert decided(PeerMisbehaved(), room=T1) == Retry()
+    assert decided(PeerMisbehaved(), room=T1) == Retry(1.0, search=60.0)
     other_version = IncompatiblePeer()
     assert decided(other_version, room=T1) == GiveUp(other_version)
 
 
-@pytest.mark.parametrize("error", [PeerLost(), RelayLost(), RelayUnreachable(), RelayRefused(passes=True)])
-def test_what_passes_is_tried_again_after_a_pause_once_both_have_met(error: P2PCopyError) -> None:
-    assert decided(error, room=T1) == Retry()
-    assert decided(error) == OtherRoom(), "a full room of the code keeps nobody from that of the ticket"
-    assert decided(error, met=True, has_ticket=False) == Retry()
+@pytest.mark.parametrize("error", [PeerLost(), RelayLost(), RelayUnreachable(), RelayRefused(transient=True)])
+def test_what_is_transient_is_tried_again_after_a_pause_once_both_have_met(error: P2PCopyError) -> None:
+    assert decided(error, room=T1) == Retry(1.0, search=60.0)
+    assert decided(error) == OtherRoom(), "a full room of the code does not delay that of the ticket"
+    assert decided(error, met=True, knowledge=NO_TICKET) == Retry(1.0, search=60.0)
 
 
-def test_who_waited_for_nobody_looks_into_the_next_room() -> None:
+def test_a_side_that_waited_in_vain_looks_into_the_next_room() -> None:
     assert decided(NobodyCame(), room=T1, waited=True) == OtherRoom()
-    assert decided(NobodyCame(), room=T1) == Retry(), "the relay said so at once"
+    assert decided(NobodyCame(), room=T1) == Retry(1.0, search=600.0), "the relay said so at once"
     nobody = NobodyCame()
-    assert decided(nobody, has_ticket=False) == GiveUp(nobody)
+    assert decided(nobody, knowledge=NO_TICKET) == GiveUp(nobody)
 
 
 def test_a_relay_that_was_never_there_is_not_waited_for() -> None:
     error = RelayUnreachable()
-    assert decided(error, has_ticket=False) == GiveUp(error)
+    assert decided(error, knowledge=NO_TICKET) == GiveUp(error)
     login = NotARelay()
     assert decided(login, room=T1) == GiveUp(login)
-    reconnect = Reconnect(has_ticket=False)
-    met = Outcome(PeerLost(), met=True, room=None, others=False, waited=False)
-    assert reconnect.after(met, has_ticket=False) == Retry()
-    page = Outcome(login, met=False, room=T1, others=True, waited=False)
-    assert reconnect.after(page, has_ticket=True) == Retry(), (
-        "where the relay was, somebody else answers for a while"
+    search = searching()
+    search.next_turn(0.0)
+    assert isinstance(search.after(PeerLost(), met=True, now=1.0), Retry)
+    assert search.next_turn(2.0).room == T1
+    assert search.after(login, met=False, now=2.0) == Retry(2.0), (
+        "where the relay was, something else answers for a while"
     )
 
 
 def test_what_the_other_side_has_ended_for_is_over() -> None:
     error = PeerFailed()
     assert decided(error, met=True, room=T1) == GiveUp(error)
+
+
+# For how long
+
+
+def test_a_search_lasts_as_long_as_the_patience_and_its_pauses_grow() -> None:
+    search = searching(patience=10.0)
+    search.next_turn(0.0)
+    error = RelayLost()
+    assert search.after(error, met=True, now=100.0) == Retry(1.0, search=10.0), "a new search, which is told"
+    assert search.after(error, met=False, now=101.0) == Retry(2.0)
+    assert search.after(error, met=False, now=104.0) == Retry(4.0)
+    assert search.after(error, met=False, now=109.0) == Retry(1.0), (
+        "the last try is at the end of the patience"
+    )
+    assert search.after(error, met=False, now=110.0) == GiveUp(error)
+
+
+def test_each_loss_of_a_conversation_begins_a_new_search() -> None:
+    search = searching(patience=10.0)
+    search.next_turn(0.0)
+    for now in (100.0, 105.0, 500.0):
+        assert search.after(PeerLost(), met=True, now=now) == Retry(1.0, search=10.0)
+
+
+def test_a_side_without_patience_gives_up_after_the_first_loss() -> None:
+    error = PeerLost()
+    search = searching(NO_TICKET, patience=0.0)
+    search.next_turn(0.0)
+    assert search.after(error, met=True, now=1.0) == GiveUp(error)
+
+
+def test_the_other_side_may_take_its_time_to_come_and_a_relay_that_is_gone_may_not() -> None:
+    search = searching(wait=600.0, patience=10.0)
+    assert search.next_turn(0.0).room == T1
+    error = RelayUnreachable()
+    assert search.after(error, met=False, now=11.0) == GiveUp(error)
+    assert isinstance(search.after(NobodyCame(), met=False, now=11.0), Retry)
+    decision = search.after(NobodyCame(), met=False, now=700.0)
+    assert isinstance(decision, GiveUp)
+    assert "within 689 s" in str(decision.error), "as long as this search, in both rooms"
+
+
+def test_after_a_no_the_sender_waits_on_for_what_is_left_of_its_time() -> None:
+    search = searching(NO_TICKET, wait=600.0)
+    search.next_turn(0.0)
+    assert search.after_decline(100.0) == 500.0
+    assert search.next_turn(110.0) == (None, 490.0)
+    assert search.after(RelayUnreachable(), met=False, now=110.0) == Retry(1.0, search=500.0), (
+        "and for its relay"
+    )
+    assert search.after_decline(700.0) < 0
+
+
+def test_a_side_that_has_done_all_comes_back_for_its_patience_only() -> None:
+    search = Reconnect(Remembered(patience=5.0, is_over=True), wait=600.0, now=0.0, pauses=Doubling)
+    assert search.next_turn(0.0).seconds < 5.0
+    assert search.after(RelayLost(), met=False, now=1.0) == Retry(1.0), "its user knows of the search"
+    assert isinstance(search.after(RelayLost(), met=False, now=5.0), GiveUp)
+
+
+def test_what_leaves_nothing_to_meet_by_is_said_before_a_try() -> None:
+    with pytest.raises(WrongCode, match="used up"):
+        searching(NO_TICKET.tried()).next_turn(0.0)
+    with pytest.raises(UsageError, match="its code is not known here"):
+        searching(Knowledge(has_code=False)).next_turn(0.0)
+
+
+def test_a_ticket_that_the_other_side_may_not_have_is_tried_for_a_few_minutes() -> None:
+    search = searching(Knowledge((T1,), spent=True), wait=3600.0, patience=3600.0)
+    search.next_turn(0.0)
+    assert isinstance(search.after(NobodyCame(), met=False, now=limits.DOUBT_PATIENCE - 1), OtherRoom)
+    search = searching(Knowledge((T1,), spent=True), wait=3600.0, patience=3600.0)
+    search.next_turn(0.0)
+    decision = search.after(NobodyCame(), met=False, now=limits.DOUBT_PATIENCE)
+    assert isinstance(decision, GiveUp)
+    assert isinstance(decision.error, WrongCode)

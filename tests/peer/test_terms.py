@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import RelayRefused
-from p2p_copy.peer.terms import binding, may_tell_token
+from p2p_copy.peer.connect import may_send_token
+from p2p_copy.peer.waiting import binding_terms
 from p2p_copy.protocol.rendezvous import Welcome
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.transport.address import parse_address
@@ -50,7 +51,7 @@ def welcome(wait: int = 3600, rate: int | None = None, quota: int | None = None)
     ],
 )
 def test_terms_that_bind_are_said_in_one_line(terms: Welcome, sentence: str | None) -> None:
-    assert binding(terms, wait=3600) == sentence
+    assert binding_terms(terms, wait=3600) == sentence
 
 
 @pytest.mark.parametrize(
@@ -65,7 +66,7 @@ def test_terms_that_bind_are_said_in_one_line(terms: Welcome, sentence: str | No
     ],
 )
 def test_a_token_is_not_said_where_the_network_can_read_it(relay: str, may: bool) -> None:
-    assert may_tell_token(parse_address(relay)) is may
+    assert may_send_token(parse_address(relay)) is may
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import trio
 from p2p_copy.files.state.store import States
 from p2p_copy.files.target.target import Target
 from p2p_copy.observer import Observer, Report
-from p2p_copy.peer.reconnect import EARLIER, OVER, SPENT, SURE, TICKET
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.messages import Reason
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.reasons import SENTENCES
+from p2p_copy.transfer.resumption import EARLIER, OVER, SPENT, SURE, TICKET
 from tests.stateful.sides import abandon
 from tests.stateful.stage import DEAD, Stage
 from tests.support.transfers import receive, send

@@ -26,8 +26,10 @@ from p2p_copy.files.target.space import space_for
 from p2p_copy.observer import Observer, PreviewEntry, TransferPreview
 from p2p_copy.options import Names, RelayAccess, Symlinks
 from p2p_copy.peer import limits as peer_limits, reconnect
-from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
-from p2p_copy.peer.reconnect import Resumption, run_with_reconnect
+from p2p_copy.peer.connect import meet
+from p2p_copy.peer.failures import plain_errors
+from p2p_copy.peer.meeting import ConnectOptions
+from p2p_copy.peer.reconnect import run_with_reconnect
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import (
     Accept,
@@ -46,6 +48,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.farewell import part_ways
 from p2p_copy.transfer.reasons import farewell
+from p2p_copy.transfer.resumption import Resumption
 from tests.support.keys import both_sessions
 from tests.support.transfers import CODE, Both, Told, copy, receive, running_relay, send
 from tests.support.trees import snapshot
@@ -310,7 +313,7 @@ async def test_only_a_sender_with_time_left_waits_on(
     async def story(link: Any, session: Any) -> None:
         if len(met) == 2:
             return
-        await memory.keep(session, sure=False)
+        await memory.save_ticket(session, sure=False)
         raise Declined
 
     monkeypatch.setattr(reconnect, "meet", met_at_once)
@@ -338,7 +341,7 @@ async def test_who_is_stopped_before_the_question_has_not_ended_the_sender(
             nursery.start_soon(sender)
             with plain_errors():
                 partner = ConnectOptions(Role.RECEIVER, RelayAccess(relay), CODE, 10, Observer())
-                async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):
+                async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link, session):
                     await part_ways(link, session, farewell(Declined()))
             report = await receive(str(tmp_path / "out"), **common)
     assert report.files == 3
@@ -382,7 +385,7 @@ async def pretend(
         try:
             with plain_errors():
                 partner = ConnectOptions(Role.SENDER, RelayAccess(relay), CODE, 10, Observer())
-                async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):
+                async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link, session):
                     session.say(Offer("attacker/1"))
                     await link.send(session.record())
                     assert isinstance(session.hear(await link.receive())[0], Ask)

@@ -12,8 +12,9 @@ import trio
 from p2p_copy.errors import P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import RelayAccess
-from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
-from p2p_copy.peer.reconnect import Resumption
+from p2p_copy.peer.connect import meet
+from p2p_copy.peer.failures import plain_errors
+from p2p_copy.peer.meeting import ConnectOptions
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest
 from p2p_copy.protocol.messages import (
@@ -34,6 +35,7 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.state_machine import ReceiverState
 from p2p_copy.transfer import limits
+from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import KIB, MIB
 from tests.support.transfers import CODE, Told, running_relay, send
@@ -105,7 +107,7 @@ class Attack:
         partner = ConnectOptions(Role.RECEIVER, RelayAccess(relay), CODE, 10, Observer())
         try:
             with plain_errors():
-                async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link, session):
+                async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link, session):
                     session.hear(await link.receive())
                     one = Attacker(link, session)
                     self.heard = one.heard

@@ -12,8 +12,9 @@ import trio
 from p2p_copy.errors import NoSpace, P2PCopyError, PeerFailed, PeerMisbehaved
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import Conflict, Names, RelayAccess
-from p2p_copy.peer.connect import ConnectOptions, meet, plain_errors
-from p2p_copy.peer.reconnect import Resumption
+from p2p_copy.peer.connect import meet
+from p2p_copy.peer.failures import plain_errors
+from p2p_copy.peer.meeting import ConnectOptions
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import (
@@ -35,6 +36,7 @@ from p2p_copy.protocol.messages import (
 )
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
+from p2p_copy.transfer.resumption import Resumption
 from tests.support.transfers import CODE, Told, receive, running_relay
 from tests.support.trees import leftovers
 
@@ -77,7 +79,7 @@ class Attack:
         try:
             with plain_errors():
                 partner = ConnectOptions(Role.SENDER, RelayAccess(relay), CODE, 10, Observer())
-                async with meet(partner, Resumption(None, 0).appointment(partner), 10) as (link_, session):
+                async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link_, session):
                     session.say(Offer("attacker/1", 1, Preserved(sum(Preserved))))
                     await link_.send(session.record())
                     self.heard += session.hear(await link_.receive())

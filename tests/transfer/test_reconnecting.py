@@ -35,10 +35,10 @@ from p2p_copy.observer import Report
 from p2p_copy.options import Conflict
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.peer.backoff import Backoff
-from p2p_copy.peer.reconnect import Resumption
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.code import Code
 from p2p_copy.transfer import limits, send as sender
+from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB

@@ -95,7 +95,7 @@ def _open(states: States, given: str) -> State:
 
 def _remove_parts(state: State, terminal: Terminal) -> None:
     from p2p_copy.files.target.cleanup import remove_beside
-    from p2p_copy.peer.reconnect import Resumption
+    from p2p_copy.transfer.resumption import Resumption
 
     memory = Resumption(state, 0)
     if receipt := saved_transfers.receipt_path(None, state.facts):

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from p2p_copy.files.target.target import Target
     from p2p_copy.observer import Observer
     from p2p_copy.options import ReceiveOptions, SendOptions
-    from p2p_copy.peer.reconnect import Resumption
     from p2p_copy.protocol.messages import Abort, Accept, Receipt
     from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.transfer.resumption import Resumption
 
 
 class PipeIn:

@@ -14,7 +14,7 @@ from p2p_copy import errors
 from p2p_copy.cli.ui.errors import Interrupted, explain, first_of
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, RelayLost, SystemFailed, WrongCode
-from p2p_copy.peer.connect import plain_errors
+from p2p_copy.peer.failures import plain_errors
 from p2p_copy.protocol.code import Code, CodeTypo
 from tests.cli.options.test_inputs import Tty
 
@@ -107,3 +107,14 @@ def test_what_was_probably_meant_is_shown_to_people_only() -> None:
     typo = CodeTypo(suggestion=Code("room", "the right secret"))
     assert "the right secret" not in explained(typo)[1]
     assert "Did you mean room-the right secret ?" in explained(typo, Tty())[1]
+
+
+def test_each_error_says_by_its_class_whose_side_failed() -> None:
+    """But for two: either side may be the cause of a transfer that is not whole."""
+    branches = (errors.RelayError, errors.PeerError, errors.LocalError)
+    sides = {kind: [branch for branch in branches if issubclass(kind, branch)] for kind in KINDS}
+    del sides[P2PCopyError]
+    assert {kind for kind, found in sides.items() if len(found) != 1} == {
+        errors.PartialTransfer,
+        errors.PipeFailed,
+    }

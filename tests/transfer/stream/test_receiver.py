@@ -10,7 +10,7 @@ import trio
 
 from p2p_copy.errors import PipeFailed
 from p2p_copy.observer import Observer
-from p2p_copy.peer.connect import plain_errors
+from p2p_copy.peer.failures import plain_errors
 from p2p_copy.protocol.messages import Abort, Accept, Data, Entry, Kind, Message, Offer, Page, Reason
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits

@@ -1,0 +1,77 @@
+"""Where a side meets the other one, and by which secret: the caller's choices, and the room and secret of a meeting."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.code import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from typing import Self
+
+    from p2p_copy.observer import Observer
+    from p2p_copy.options import RelayAccess
+    from p2p_copy.protocol.rendezvous import Role
+
+
+class ConnectOptions(NamedTuple):
+    """How to reach the other side: what a caller has chosen.
+
+    Attributes:
+        role: which side this is.
+        access: which relay, and what it takes to be let in.
+        code: what both sides share before they have met; None if this process knows only a ticket.
+        wait: seconds to wait for the other side the first time.
+        observer: is told of each step.
+        streams: links that one transfer is to have; None for as many as make it faster.
+        on_room: is called with each room in which both sides may meet, before the other side can know of it.
+
+    """
+
+    role: Role
+    access: RelayAccess
+    code: Code | None
+    wait: float
+    observer: Observer
+    streams: int | None = None
+    on_room: Callable[[str], None] | None = None
+
+    def checked(self) -> Self:
+        """Return these options unchanged.
+
+        Raises:
+            ValueError, TypeError: a field has a value that it may not have.
+
+        """
+        if self.code is not None and not isinstance(self.code, Code):
+            raise TypeError("a code is a p2p_copy.Code, made of its room and its secret")
+        if self.streams is not None and not 1 <= self.streams <= protocol_limits.MAX_STREAMS:
+            raise ValueError(f"the number of streams is from 1 to {protocol_limits.MAX_STREAMS}, or None")
+        return self
+
+
+class Meeting(NamedTuple):
+    """One meeting.
+
+    Attributes:
+        room: the relay's room.
+        secret: what both sides prove to hold. With None this side only tells the other one that the code is used up.
+        claim: by which the relay recognises this client's next connection.
+        tickets: of earlier meetings; the other side may hold them, too.
+        before_proof: is called before this side sends anything by which a guess can be checked, and after a wrong
+            guess.
+
+    """
+
+    room: str
+    secret: str | None
+    claim: str
+    tickets: tuple[bytes, ...] = ()
+    before_proof: Callable[[], Awaitable[None]] | None = None
+
+    async def risk(self) -> None:
+        """Record that the secret is put to the test now."""
+        if self.before_proof is not None:
+            await self.before_proof()

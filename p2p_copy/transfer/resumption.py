@@ -1,0 +1,271 @@
+"""What one side remembers of a transfer from one meeting to the next, on disk if it has a state.
+
+The code is for the first meeting, and for one in which a side has lost its memory of the others. In the first meeting
+both sides get a ticket, 32 secret bytes. With it they meet again, in a room that only they know, and agree on fresh
+keys. What was done is in a journal: in the next meeting it is named again and not sent again.
+
+`peer.retry` decides which of these facts change when. Here they are kept.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import trio
+from blake3 import blake3
+
+from p2p_copy.errors import P2PCopyError
+from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.state.store import known_directories
+from p2p_copy.observer import Report
+from p2p_copy.peer.meeting import Meeting
+from p2p_copy.peer.retry import Knowledge
+from p2p_copy.protocol import keys
+from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.transfer.farewell import part_ways
+from p2p_copy.transfer.reasons import farewell
+from p2p_copy.units import duration
+
+if TYPE_CHECKING:
+    from p2p_copy.files.state.store import State
+    from p2p_copy.observer import Observer
+    from p2p_copy.peer.channel import Channel
+    from p2p_copy.peer.meeting import ConnectOptions
+    from p2p_copy.peer.retry import Room
+    from p2p_copy.protocol.session import Session
+
+TICKET = "ticket"
+EARLIER = "earlier"
+CLAIM = "claim"
+SURE = "sure"
+SPENT = "spent"
+OVER = "over"
+CODE = "code"
+"""Facts of a state: the ticket, an earlier one, and the claim, in hexadecimal digits; whether both sides have the
+ticket; whether the code is used up; the report when all is done; the code, if it was generated."""
+
+_CLAIM_BYTES, _TAG_BYTES = 16, 4
+
+
+class Resumption:
+    """What one side remembers of one transfer, on disk if it has a `state`.
+
+    Attributes:
+        journal: what was done.
+        patience: seconds for which to come back after a loss.
+        claim: by which the relay recognises that a second connection of this side replaces the first.
+        restarted: an earlier process worked on this transfer. It may have been killed before its last entries in the
+            journal.
+        streams: the transfer is a stream, which no other process can resume.
+        told: the other side knows why this conversation is over.
+
+    """
+
+    def __init__(self, state: State | None, patience: float, observer: Observer | None = None) -> None:
+        """Begin, or resume what `state` says. The observer is told, once, if the state can no longer be written."""
+        self._state = state
+        self._observer = observer
+        self._unsaved = False  # the facts on the disk are older than those here
+        self.journal = Journal(None) if state is None else state.journal
+        facts = {} if state is None else state.facts
+        tickets = tuple(bytes.fromhex(facts[name]) for name in (TICKET, EARLIER) if name in facts)
+        self._knowledge = Knowledge(tickets, sure=SURE in facts, spent=SPENT in facts)
+        self._room: Room = None  # of the last meeting
+        self.streams = False
+        self.told = False
+        self.patience = patience
+        self.claim: str = facts.get(CLAIM) or os.urandom(_CLAIM_BYTES).hex()
+        self.restarted = CLAIM in facts
+
+    @property
+    def report(self) -> Report | None:
+        """How the transfer ended. It is there once this side has done all, and the other one may not know that."""
+        facts = self._state.facts.get(OVER) if self._state is not None else None
+        try:
+            return Report(**facts) if facts else None
+        except TypeError:  # another version has written it
+            return None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether this side has done all, and only the other one may not know that."""
+        return self.report is not None
+
+    @property
+    def state_directories(self) -> tuple[str, ...]:
+        """Where the states of this and other transfers may lie."""
+        return known_directories(self._state)
+
+    @property
+    def tag(self) -> str:
+        """The part that the names of this transfer's temporary files have in common; it does not reveal the claim."""
+        return blake3(self.claim.encode()).hexdigest(length=_TAG_BYTES)
+
+    @property
+    def receipt_tag(self) -> str:
+        """The same for a receipt, which may lie in a directory with parts that are to stay."""
+        return blake3(f"receipt {self.claim}".encode()).hexdigest(length=_TAG_BYTES)
+
+    @property
+    def is_of_use(self) -> bool:
+        """Whether another process needs this: a ticket, what was done, or that the code is used up."""
+        return self.has_ticket or self.is_used_up or self.is_over or not self.journal.empty
+
+    @property
+    def lasts(self) -> bool:
+        """Whether there may be another meeting after this one."""
+        return self._state is not None or self.patience > 0
+
+    @property
+    def knowledge(self) -> Knowledge:
+        """By what this side can meet the other one."""
+        return self._knowledge
+
+    @property
+    def has_ticket(self) -> bool:
+        """Whether this side can meet the other one without the code."""
+        return bool(self._knowledge.tickets)
+
+    @property
+    def is_used_up(self) -> bool:
+        """Whether the code may not be used any more."""
+        return self._knowledge.spent
+
+    async def begin(self) -> None:
+        """Write down the claim before the transfer makes any file: after a kill its tag identifies these files."""
+        if self._state is not None and CLAIM not in self._state.facts:
+            self._state.facts[CLAIM] = self.claim
+            await self._write()
+
+    def without_code(self) -> None:
+        """Meet by tickets alone: this process does not know the code."""
+        self._knowledge = replace(self._knowledge, has_code=False)
+
+    def meeting(self, options: ConnectOptions, room: Room = None) -> Meeting:
+        """Return how to meet in a room: that of a ticket, or None for that of the code."""
+        self._room = room
+        self.told = False
+        if room is not None:
+            return Meeting(keys.resume_room(room), room.hex(), self.claim)
+        assert options.code is not None, "without a code its room is not among those of `Knowledge`"
+        secret = None if self._knowledge.spent else options.code.secret
+        tickets = self._knowledge.tickets
+        return Meeting(keys.room_id(options.code.room), secret, self.claim, tickets, self.spend)
+
+    async def spend(self) -> None:
+        """Remember that the code was put to the test. It is not used again unless that test succeeds."""
+        await self._learn(self._knowledge.tried())
+
+    async def met(self, options: ConnectOptions, channel: Channel, session: Session) -> None:
+        """Remember that both sides have met, and tell the observer, also if the other side has lost its memory.
+
+        A failure of this side is told to the other one, which would wait for it.
+        """
+        try:
+            options.observer.paired()
+            if self._room is None:
+                await self._learn(self._knowledge.proved())
+                if self.has_ticket and not session.held_there(self._knowledge.tickets):
+                    options.observer.notice(_FORGOTTEN[options.role])
+        except Exception as error:
+            self.told = await part_ways(channel, session, farewell(error))
+            raise
+
+    async def save_ticket(self, session: Session, *, sure: bool) -> None:
+        """Remember the ticket of this meeting, and whether it is `sure` that the other side has it, too.
+
+        This comes before anything of the transfer is sent or written.
+        """
+        ticket = self._ticket(session)
+        await self._learn(self._knowledge.agreed(ticket) if sure else self._knowledge.offered(ticket))
+
+    def _ticket(self, session: Session) -> bytes:
+        return self._knowledge.in_common(
+            self._room, session.ticket, session.held_there(self._knowledge.tickets)
+        )
+
+    async def finish(self, report: Report, linger: float) -> None:
+        """Remember that all was done. This side comes back for `linger` seconds at most, to let the other one know."""
+        self.patience = min(self.patience, linger)
+        if not self.is_over and self._state is not None:
+            self._state.facts[OVER] = asdict(report)
+            await self._write()
+
+    def linger(self, seconds: float, observer: Observer, sentence: str) -> None:
+        """If an earlier process has done all, come back for so many seconds only, and say why."""
+        if self.is_over:
+            self.patience = min(self.patience, seconds)
+            observer.notice(f"{sentence} This lasts {duration(self.patience)} at most, and may be stopped.")
+
+    async def forget_meeting(self, session: Session) -> None:
+        """Forget the ticket of a meeting in which the receiver declined: the two sides meet by the code again."""
+        await self._learn(self._knowledge.declined(self._ticket(session)))
+
+    async def stream(self) -> None:
+        """Remember that the transfer is a stream: its tickets are not written, since only these processes have it."""
+        self.streams = True
+        await self._learn(self._knowledge)
+
+    async def end_for_good(self, error: BaseException) -> None:
+        """Forget all tickets, if both sides know that the transfer has failed and cannot be resumed."""
+        if not (isinstance(error, P2PCopyError) and error.transient):
+            await self._learn(self._knowledge.parted(told=self.told))
+
+    async def close(self, *, done: bool) -> None:
+        """Remove the state if all is `done`, else make it durable. Bounded, and shielded from cancellation."""
+        with trio.CancelScope(shield=True):
+            if self._state is None:
+                self.journal.close()
+                return
+            if self._unsaved and not done:
+                await self._write()  # there may be space again
+            await trio.to_thread.run_sync(self._state.remove if done else self._state.close)
+            if not done and self.journal.failed is not None:
+                self._cannot_save(self.journal.failed)
+
+    async def _learn(self, knowledge: Knowledge) -> None:
+        self._knowledge = knowledge
+        if self._state is None:
+            return
+        tickets = () if self.streams else knowledge.tickets
+        new: dict[str, object] = dict(zip((TICKET, EARLIER), map(bytes.hex, tickets), strict=False))
+        if tickets and knowledge.sure:
+            new[SURE] = True
+        if knowledge.spent:
+            new[SPENT] = True
+        facts = self._state.facts
+        if new != {name: facts[name] for name in (TICKET, EARLIER, SURE, SPENT) if name in facts}:
+            for name in (TICKET, EARLIER, SURE, SPENT):
+                facts.pop(name, None)
+            facts.update(new)
+            if tickets:
+                facts[CLAIM] = self.claim
+            await self._write()
+
+    async def _write(self) -> None:
+        """Write all facts. If that is not possible the transfer goes on, and cannot be resumed by another process."""
+        if self._state is None:
+            return
+        try:
+            await trio.to_thread.run_sync(self._state.save)
+        except (OSError, ValueError) as error:  # ValueError: the facts are larger than a state may be
+            self._unsaved = True
+            reason = error.strerror if isinstance(error, OSError) else None
+            self._cannot_save(f"{reason or type(error).__name__}.")
+        else:
+            self._unsaved = False
+
+    def _cannot_save(self, why: str) -> None:
+        """Tell the observer, once."""
+        observer, self._observer = self._observer, None
+        if observer is not None:
+            observer.notice(f"What is done cannot be remembered beyond this run: {why}")
+
+
+_FORGOTTEN = {
+    Role.SENDER: "The receiver knows nothing of what was done before. It starts over with what is on its disk.",
+    Role.RECEIVER: "The sender knows nothing of what was done before. It starts over; what is here is not sent again.",
+}
+"""What it means that the other side came with the code and without the ticket, by the role of this side."""
