@@ -66,7 +66,7 @@ async def test_a_parent_that_is_a_link_every_now_and_then_leads_nowhere_else(
                 turns += 1
                 swapped.notify_all()
 
-    take = TreeConsumer.take
+    take = TreeConsumer.consume
 
     def disturbed(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         answers: list[bytes] = []
@@ -76,7 +76,7 @@ async def test_a_parent_that_is_a_link_every_now_and_then_leads_nowhere_else(
             answers += take(self, [record], now)
         return answers
 
-    monkeypatch.setattr(TreeConsumer, "take", disturbed)
+    monkeypatch.setattr(TreeConsumer, "consume", disturbed)
     thread = threading.Thread(target=disturb)
     thread.start()
     try:

@@ -56,7 +56,7 @@ class GoingOn:
     def asked(self, *entries: Entry) -> list[Message]:
         """Return what the receiver answers when these are named."""
         self.sender.say(Page(entries))
-        records = self.incoming.take([self.sender.record()], 1.0)
+        records = self.incoming.consume([self.sender.record()], 1.0)
         return [message for record in records for message in self.sender.hear(record)]
 
 
@@ -98,7 +98,7 @@ def test_a_guess_at_the_contents_of_a_file_is_answered_like_any_other(
 ) -> None:
     going_on.asked(named("mine", out / "mine"))
     going_on.sender.say(WholeFile(0, data, file_digest(data)))
-    records = going_on.incoming.take([going_on.sender.record()], 2.0)
+    records = going_on.incoming.consume([going_on.sender.record()], 2.0)
     answers = [message for record in records for message in going_on.sender.hear(record)]
     said = [message for message in answers if not isinstance(message, Progress)]
     assert said == [Reject(0, Reason.EXISTS, "mine")]

@@ -47,7 +47,7 @@ class Item:
         place: where it lies, as `path` but with these names.
         digest: what the sender says of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
-        waits: set by the receiver to a directory that it takes only if it takes something in it.
+        deferred: set by the receiver to a directory that it takes only if it takes something in it.
         original: the file of which this is another name, as long as no contents come for it.
         stands_in: the last of its other names for which contents came.
         held: bytes that are here already, from the file's beginning; the sender may go on behind them.
@@ -55,8 +55,8 @@ class Item:
     """
 
     __slots__ = (
-        "digest", "done", "entry", "held", "holds", "index", "name", "original", "parent", "received",
-        "refused", "stands_in", "waits",
+        "deferred", "digest", "done", "entry", "held", "holds", "index", "name", "original", "parent", "received",
+        "refused", "stands_in",
     )  # fmt: skip
 
     def __init__(self, index: int, parent: Item | None, entry: Entry) -> None:
@@ -65,7 +65,7 @@ class Item:
         self.entry = entry
         self.name = entry.name
         self.refused: bool = parent is not None and parent.refused
-        self.waits = False
+        self.deferred = False
         self.done = entry.kind is not Kind.FILE
         self.digest: bytes | None = None
         self.original: Item | None = None
@@ -249,7 +249,7 @@ class Manifest:
         if item.original is None:  # else nothing is owed, unless contents come
             self.owed -= size
 
-    def waive(self, item: Item) -> None:
+    def skip(self, item: Item) -> None:
         """Say that an entry is not to come, so that its bytes count for nothing."""
         item.refused = True
         if item.original is None:

@@ -344,7 +344,7 @@ class _Receiving:
                     while len(records) < protocol_limits.PIPELINE:
                         records.append(to_disk.receive_nowait())
                 with stalls.waiting_for(_SLOW_DISK):
-                    answers = await trio.to_thread.run_sync(incoming.take, records, trio.current_time())
+                    answers = await trio.to_thread.run_sync(incoming.consume, records, trio.current_time())
                 tell(incoming, self._observer)
                 with suppress(LinkBroken):  # the fetcher learns of that
                     for answer in answers:
@@ -352,10 +352,7 @@ class _Receiving:
                 if incoming.ending:
                     with stalls.waiting_for(_SLOW_DISK):
                         answers = await trio.to_thread.run_sync(incoming.finish)
-                        assert incoming.root is not None, "just found"
-                        counts = incoming.files, incoming.delivered, incoming.failures, incoming.skipped
-                        root = incoming.root.hex()
-                        await self._confirm(Report(*counts, root, self._seconds, incoming.excluded))
+                        await self._confirm(incoming.report(self._seconds))
                     with suppress(LinkBroken):
                         for answer in answers:
                             await conversation.send(answer)
@@ -371,7 +368,7 @@ class _Receiving:
         while True:
             with trio.move_on_after(limits.BEAT):
                 return await records.receive()
-            if (beat := incoming.beat()) is not None:
+            if (beat := incoming.heartbeat()) is not None:
                 with suppress(LinkBroken):
                     await conversation.send(beat)
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 def tell(incoming: TreeConsumer, observer: Observer) -> None:
     """Tell how far it is, and what does not arrive."""
-    problems, incoming.problems = incoming.problems, []
-    for path, reason in problems:
+    done = incoming.outcomes
+    for path, reason in done.take_problems():
         if reason.is_failure:
             observer.problem(path, SENTENCES[reason])
         else:
@@ -22,5 +22,5 @@ def tell(incoming: TreeConsumer, observer: Observer) -> None:
     if incoming.total is not None:
         observer.total(*incoming.total)
         incoming.total = None
-    observer.spared(incoming.spared)
-    observer.progress(incoming.files, incoming.size)
+    observer.spared(done.spared)
+    observer.progress(done.files, done.size)

@@ -219,7 +219,7 @@ class ReceiverSide(Side):
                 self._offered(session, message)
             return
         self._now += 1.0
-        self.said += self._incoming.take([record], self._now)
+        self.said += self._incoming.consume([record], self._now)
         if self._incoming.ending:
             self.said += self._incoming.finish()
         if self._incoming.root is not None:
@@ -247,12 +247,11 @@ class ReceiverSide(Side):
 
     def _confirm(self, incoming: TreeConsumer) -> None:
         assert incoming.root is not None
-        refused = [path for path, reason in incoming.problems if reason is Reason.EXISTS]
+        refused = [path for path, reason in incoming.outcomes.take_problems() if reason is Reason.EXISTS]
         assert self._desk.restarted or not refused, "what is there is known to be ours"
-        self._desk.refused = frozenset(path.partition("/")[2] for path in refused)
-        self._desk.done = Receipt(
-            incoming.files, incoming.delivered, incoming.failures, incoming.skipped, incoming.root
-        )
+        self._desk.refused |= frozenset(path.partition("/")[2] for path in refused)
+        done = incoming.outcomes
+        self._desk.done = Receipt(done.files, done.delivered, done.failures, done.skipped, incoming.root)
 
     def _part_ways(self, error: P2PCopyError) -> None:
         with suppress(AssertionError):  # the conversation is over already

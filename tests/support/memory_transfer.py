@@ -99,10 +99,10 @@ class MemoryTransfer:
                 if (receipt := pair.step()) is not None:
                     report = outgoing.report(receipt, 0.0)
                     return Said(
-                        incoming.files,
-                        incoming.delivered,
-                        incoming.failures,
-                        incoming.skipped,
+                        incoming.outcomes.files,
+                        incoming.outcomes.delivered,
+                        incoming.outcomes.failures,
+                        incoming.outcomes.skipped,
                         report.failures,
                         report.skipped,
                     )
@@ -152,7 +152,7 @@ class _Pair:
     def _take(self) -> None:
         count = self._rng.randint(1, min(3, len(self._there)))
         self._now += 0.2
-        self._back.extend(self._incoming.take([self._there.popleft() for _ in range(count)], self._now))
+        self._back.extend(self._incoming.consume([self._there.popleft() for _ in range(count)], self._now))
         if self._incoming.ending:
             self._back.extend(self._incoming.finish())
 
@@ -162,7 +162,7 @@ class _Pair:
             if isinstance(message, Receipt):
                 self._outgoing.check(message)
                 self._session.say(Goodbye())
-                self._incoming.take([self._session.record()], self._now)
+                self._incoming.consume([self._session.record()], self._now)
                 assert self._incoming.goodbye
                 return message
             if isinstance(message, Reject | Waive | Holds):

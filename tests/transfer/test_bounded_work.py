@@ -27,7 +27,7 @@ from p2p_copy.protocol.messages import (
     Waive,
     WholeFile,
 )
-from p2p_copy.transfer.tree.consumer import _for_patterns
+from p2p_copy.transfer.tree.page_planner import _for_patterns
 from tests.support.keys import both_sessions
 from tests.support.transfers import copy
 from tests.transfer.test_malicious_receiver import Attacker, attack as by_receiver
@@ -111,8 +111,8 @@ async def test_many_small_things_take_several_records_and_arrive(tmp_path: Path)
 def test_answers_take_several_records(tmp_path: Path) -> None:
     receiving = Receiving(tmp_path)
     for at in range(3 * MOST):
-        receiving.incoming._answer(Waive(at))
-    records = receiving.incoming._take_answers()
+        receiving.incoming._replies.add(Waive(at))
+    records = receiving.incoming._replies.take_records()
     heard = [message for record in records for message in receiving._sender.hear(record)]
     assert [message.number for message in heard if isinstance(message, Waive)] == list(range(3 * MOST))
     assert len(records) == 3

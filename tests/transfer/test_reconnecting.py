@@ -777,7 +777,7 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(os.urandom(80_000_000))
-    take = TreeConsumer.take
+    take = TreeConsumer.consume
     both = Both()
     expected = (
         (both.receiver.stalls, "disk here has taken nothing"),
@@ -789,11 +789,11 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
 
     def slowly(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         until = time.monotonic() + 30
-        while self.size > 10_000_000 and not told() and time.monotonic() < until:
+        while self.outcomes.size > 10_000_000 and not told() and time.monotonic() < until:
             time.sleep(0.01)
         return take(self, records, now)
 
-    monkeypatch.setattr(TreeConsumer, "take", slowly)
+    monkeypatch.setattr(TreeConsumer, "consume", slowly)
     async with running_relay() as relay:
         await copy([tmp_path / "file"], tmp_path / "out", relay=relay, both=both)
     assert both.reports[0].files == 1
@@ -838,18 +838,18 @@ async def test_what_has_left_the_sender_is_watched_until_the_receiver_confirms_i
 ) -> None:
     """It fits into the sockets, so all is sent long before anything of it is there."""
     (tmp_path / "file").write_bytes(os.urandom(100_000))
-    take = TreeConsumer.take
+    take = TreeConsumer.consume
     both = Both()
     early: list[str] = []
 
     def slowly(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         until = time.monotonic() + 30
-        while not self.files and not both.sender.stalls and time.monotonic() < until:
+        while not self.outcomes.files and not both.sender.stalls and time.monotonic() < until:
             time.sleep(0.01)
         early.extend(both.sender.states[-1:])
         return take(self, records, now)
 
-    monkeypatch.setattr(TreeConsumer, "take", slowly)
+    monkeypatch.setattr(TreeConsumer, "consume", slowly)
     await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert both.reports[0].files == 1
     assert early[0] == "paired", "it is not verified before it is there"
@@ -863,7 +863,7 @@ async def test_a_sender_that_gives_up_on_the_receipt_says_what_the_receiver_has(
 ) -> None:
     monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
     (tmp_path / "file").write_bytes(os.urandom(100_000))
-    take = TreeConsumer.take
+    take = TreeConsumer.consume
     both = Both()
 
     def slowly(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
@@ -872,7 +872,7 @@ async def test_a_sender_that_gives_up_on_the_receipt_says_what_the_receiver_has(
             time.sleep(0.01)
         return take(self, records, now)
 
-    monkeypatch.setattr(TreeConsumer, "take", slowly)
+    monkeypatch.setattr(TreeConsumer, "consume", slowly)
     await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert isinstance(both.sent, PeerLost)
     assert "nothing more of it has reached the receiver" in str(both.sent)

@@ -69,7 +69,7 @@ class Receiving:
         """Let it hear a record with these messages; return what it answers."""
         for message in messages:
             self._sender.say(message)
-        records = self.incoming.take([self._sender.record()], 1.0)
+        records = self.incoming.consume([self._sender.record()], 1.0)
         return [message for record in records for message in self._sender.hear(record)]
 
 
@@ -132,7 +132,7 @@ def test_a_part_that_lacks_nothing_but_its_name_gets_that(
     assert [held.size for held in holds.files] == [len(LARGE)]
     answers = again.hear(FileEnd(0, digest(LARGE)))
     assert [message.reason for message in answers if isinstance(message, Reject)] == [Reason.EXISTS] * taken
-    assert again.incoming.files == (not taken)
+    assert again.incoming.outcomes.files == (not taken)
     again.target.remove_orphans()
     again.target.close()
     assert (tmp_path / "large").read_bytes() == (b"mine" if taken else LARGE)
@@ -162,5 +162,5 @@ def test_another_name_that_brought_the_contents_is_known_again_after_a_kill(tmp_
     receiving.hear(FileFail(0, Reason.NOT_WANTED), FileEnd(1, digest(LARGE)))
     receiving.target.close()
     journal.close()
-    assert (receiving.incoming.files, receiving.incoming.skipped) == (1, 1)
+    assert (receiving.incoming.outcomes.files, receiving.incoming.outcomes.skipped) == (1, 1)
     assert sorted(os.listdir(tmp_path)) == ["again", "first"]

@@ -72,7 +72,7 @@ class Transfer:
         if not records:
             return False
         self._now += 1
-        answers = self.incoming.take(records, self._now)
+        answers = self.incoming.consume(records, self._now)
         if self.incoming.ending:
             answers += self.incoming.finish()
         for answer in answers:
@@ -96,7 +96,7 @@ class Transfer:
 
     def _goodbye(self) -> None:
         self.sender.say(Goodbye())
-        self.incoming.take([self.sender.record()], self._now)
+        self.incoming.consume([self.sender.record()], self._now)
         assert self.incoming.goodbye
 
 
@@ -150,10 +150,10 @@ def test_a_file_that_changes_in_the_middle_is_reported_and_not_left(
         # The open file is still the one that was announced, whole and unchanged: it arrives.
         assert (receipt.files, transfer.report.failures) == (1, 0)
     else:
-        assert (receipt.files, transfer.report.failures, transfer.incoming.failures) == (0, 1, 1)
+        assert (receipt.files, transfer.report.failures, transfer.incoming.outcomes.failures) == (0, 1, 1)
         why = Reason.UNREADABLE if how == "cannot be read" else Reason.CHANGED
         assert [reason for _, reason in transfer.problems] == [why]
-        assert [reason for _, reason in transfer.incoming.problems] == [why]
+        assert [reason for _, reason in transfer.incoming.outcomes.take_problems()] == [why]
         assert os.listdir(out / "source") == []
     assert not leftovers(out)
 
@@ -170,8 +170,8 @@ def test_a_file_that_vanishes_between_its_page_and_its_turn_is_reported(source: 
         gone += 1
     receipt = transfer.finish()
     assert receipt.files + transfer.report.failures == gone
-    assert transfer.report.failures == transfer.incoming.failures > 0
-    assert {reason for _, reason in transfer.incoming.problems} == {Reason.VANISHED}
+    assert transfer.report.failures == transfer.incoming.outcomes.failures > 0
+    assert {reason for _, reason in transfer.incoming.outcomes.take_problems()} == {Reason.VANISHED}
     assert len(os.listdir(out / "source")) == receipt.files
 
 
@@ -197,7 +197,7 @@ def test_what_lies_in_a_rejected_directory_is_not_even_named(tmp_path: Path, out
     transfer = Transfer(source, out)
     receipt = transfer.finish()
     assert receipt.files == 0
-    assert (receipt.rejected, transfer.incoming.failures) == (1, 1)
+    assert (receipt.rejected, transfer.incoming.outcomes.failures) == (1, 1)
     assert transfer.outgoing._sent_size < 600 * 2000
 
 
@@ -277,8 +277,8 @@ def test_too_many_entries_are_reported_and_the_first_ones_arrive(
     transfer = Transfer(tmp_path / "source", out)
     receipt = transfer.finish()
     assert receipt.files == 10
-    assert transfer.report.failures == transfer.incoming.failures == 1
-    assert [reason for _, reason in transfer.incoming.problems] == [Reason.TOO_MUCH]
+    assert transfer.report.failures == transfer.incoming.outcomes.failures == 1
+    assert [reason for _, reason in transfer.incoming.outcomes.take_problems()] == [Reason.TOO_MUCH]
 
 
 @pytest.mark.parametrize(
