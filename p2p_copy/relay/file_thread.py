@@ -1,9 +1,9 @@
 """How a relay reads its files: regular ones only, and in a thread that is left behind if a disk does not answer.
 
-A file can keep whoever opens it waiting without end: a FIFO, a terminal, a network mount whose server is gone. Rules:
-1. What is no regular file is refused by its kind, without waiting for it.
-2. The event loop waits for no file. It gives each job a thread and `limits.FILE_TIMEOUT` seconds; what is not done by
-   then is an error, and whatever comes of it later is thrown away.
+Opening a file can take for ever: a FIFO, a terminal, a network mount whose server is gone. Rules:
+1. A file that is not regular is refused by its kind, without waiting for it.
+2. The event loop waits for no file. It gives each job a thread and `limits.FILE_TIMEOUT` seconds; a job that is not
+   done by then is an error, and its result is thrown away.
 3. A thread that hangs is left behind, and only one at a time. It ends with the process and never keeps it.
 """
 
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 import trio
 
 from p2p_copy.errors import CannotListen
-from p2p_copy.relay.log import abuse
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport import limits
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from p2p_copy.relay.log.abuse import AbuseCounter
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -58,10 +59,10 @@ class DoesNotAnswer(CannotListen):
     """A file could not be read in time: its disk does not answer."""
 
 
-def note_hang(error: CannotListen) -> None:
-    """Count what kept a relay that runs from reading its files again, if their disk does not answer."""
+def count_hang(error: CannotListen, abuse: AbuseCounter) -> None:
+    """Count an error of a relay that runs, if it says that a disk does not answer."""
     if isinstance(error, DoesNotAnswer):
-        abuse.note(Abuse.SLOW_FILES)
+        abuse.count(Abuse.SLOW_FILES)
 
 
 class FileThread:

@@ -1,23 +1,23 @@
 """Two links, each copied to the other, until one of them ends.
 
-One nursery for the two tasks that take messages off a link and one for the two that put them onto the other, with
-a bounded channel between: `fill` waits when `drain` does, so a slow receiver slows its sender and nothing piles up.
-What moves is a handful: all the pieces of messages that one read brought, so a long message is on its way before its
-end has come, and many short ones cost as much as one.
+For each direction one task reads from the source's link and one writes to the target's, with a bounded channel between:
+the reader waits when the writer does, so a slow receiver slows its sender and nothing piles up. What moves is a batch:
+all the pieces of messages that one read brought. So a long message is on its way before its end has come, and many
+short ones cost as much as one.
 
-    sender's link -> fill -> channel -> drain -> receiver's link, and the same the other way
+    sender's link -> read -> channel -> write -> receiver's link, and the same the other way
 
 Rules:
 1. Every pairing ends with exactly one `Outcome`.
-2. A proper end of one link ends its channel; drain delivers the tail, then closes the other link properly. A proper end
-   has one of four close codes: done, going away, given up, wrong code. What either side says of itself counts.
-3. Any other end stops both fills at once. What is in hand is delivered or cut within a bounded time, and the
+2. A proper end of one link ends its channel; the writer delivers the tail, then closes the other link properly. A
+   proper end has one of four close codes: done, going away, given up, wrong code. What either side says counts.
+3. Any other end stops both readers at once. What is in flight is delivered or cut within a bounded time, and the
    survivor's link is closed with a code that no client takes for a proper end.
-4. What is limited is reading: `fill` pays for a handful before it takes the next one, and each direction has a window
-   of the relay's memory (`budget`) within which its link reads.
-5. A frame is never half sent: whoever must cancel a send cuts that link.
-6. The relay's own word, on what moves and what does not, goes out only between two messages, and only over a link
-   that is free: it waits for nothing, and nothing waits for it.
+4. Limits delay reading: the reader pays for a batch before it takes the next one, and each direction has a window of
+   the relay's memory (`budget`) within which its link reads.
+5. A frame is never half sent: cancelling a send cuts its link.
+6. The relay's own reports, on what moves and what does not, go out only between two messages, and only over a link
+   that is free: a report waits for nothing, and nothing waits for it.
 """
 
 from __future__ import annotations
@@ -70,22 +70,22 @@ class Outcome(Enum):
     MEMORY_NEEDED = "stood still while memory was short"
 
 
-_SAID: Final = {CloseCode.GIVEN_UP: Outcome.GIVEN_UP, CloseCode.WRONG_CODE: Outcome.WRONG_CODE}
+_OUTCOMES: Final = {CloseCode.GIVEN_UP: Outcome.GIVEN_UP, CloseCode.WRONG_CODE: Outcome.WRONG_CODE}
 """What clients say by the code with which they close."""
 
-_PROPER: Final = frozenset({Outcome.COMPLETE, *_SAID.values()})
-"""Outcomes of pairings whose end one side has said itself, so that the other side hears all that came before."""
+_PROPER: Final = frozenset({Outcome.COMPLETE, *_OUTCOMES.values()})
+"""Outcomes of pairings that one side has ended itself, so the other side is sent all that came before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What one pairing was, in facts that identify nobody.
+    """What one pairing was, in facts that identify no client.
 
     Attributes:
         outcome: how it ended.
         from_sender, from_receiver: bytes of messages received from each side.
         seconds: from pairing to the end of both links.
-        peak: most handfuls in flight in one direction.
+        peak: most batches in flight in one direction.
 
     """
 
@@ -97,7 +97,7 @@ class Usage:
 
 
 class _Side:
-    """One of the two, and how much of what it sent is where."""
+    """One of the two clients, and how much of what it sent is where."""
 
     def __init__(
         self,
@@ -107,42 +107,42 @@ class _Side:
         misbehaved: Outcome,
         window: Window,
         *,
-        listens: bool,
+        wants_reports: bool,
     ) -> None:
         self.link = link
         self.greeting = greeting
-        self.listens = listens  # to the relay's word
-        self.heard = FlowReport()  # that word, when it was last said
+        self.wants_reports = wants_reports
+        self.reported = FlowReport()  # the last report that it was sent
         self.lost = lost
         self.misbehaved = misbehaved
         self.gone = False  # takes no more
         self.sent = 0
         self.in_flight = 0
         self.peak = 0
-        self.whole = True  # nothing of a message is on its way whose end has not come
-        self.limited = False  # waits for its turn below a limit
+        self.is_between_messages = True  # no message is on its way whose end has not come
+        self.is_limited = False  # waits for its turn below a limit
         self.duct = SplicePipe()  # for what it sends, if nothing on the way needs to see it
         self.window = window  # for what it sends
-        self.delivered_since = math.inf  # when the handful on its way to the other link was begun
+        self.delivering_since = math.inf  # when the batch on its way to the other link was begun
         self.channel: trio.MemorySendChannel[list[Piece]] | None = None
-        self.way = FlowState.MOVES
-        self.still = 0.0  # seconds without movement, at the last look
+        self.state = FlowState.MOVES
+        self.still_for = 0.0  # seconds without movement, at the last check
         self._watch = Watch()
 
-    def look(self, target: _Side) -> None:
-        """Find out whether what this side sends has moved since the last look."""
+    def check(self, target: _Side) -> None:
+        """Find out whether what this side sends has moved since the last check."""
         taken, waits = target.link.acked_bytes()
         held = waits or self.in_flight > 0
         # A ping that is acknowledged is no movement, hence whole KiB, and only of what is to be delivered.
         seen = (self.sent, self.in_flight, self.link.under_way, taken // KIB if held else 0)
-        self.still = self._watch.look(seen)
-        if self.still < limits.REPORT_STALL_AFTER:
-            self.way = FlowState.MOVES
+        self.still_for = self._watch.look(seen)
+        if self.still_for < limits.REPORT_STALL_AFTER:
+            self.state = FlowState.MOVES
         elif held:
-            self.way = FlowState.UNTAKEN
+            self.state = FlowState.UNTAKEN
         else:
-            self.way = FlowState.LIMITED if self.limited else FlowState.SILENT
-        is_idle = self.way is not FlowState.MOVES
+            self.state = FlowState.LIMITED if self.is_limited else FlowState.SILENT
+        is_idle = self.state is not FlowState.MOVES
         if is_idle:
             self.window.narrow()
         self.duct.rest(idle=is_idle)
@@ -150,18 +150,20 @@ class _Side:
     @property
     def answers(self) -> bool:
         """Whether its machine is there, as far as its kernel and ours can tell."""
-        return self.way is FlowState.MOVES or self.link.silent_for() < limits.REPORT_STALL_AFTER
+        return self.state is FlowState.MOVES or self.link.silent_for() < limits.REPORT_STALL_AFTER
 
-    def say(self, movement: FlowReport, other: _Side) -> None:
-        """Tell this side, unless it knows already; if there is no room between two messages, some other time."""
-        if not self.listens or movement == self.heard or not other.whole or other.channel is None:
+    def report(self, report: FlowReport, other: _Side) -> None:
+        """Send this side a report that is new to it; if there is no room between two messages, leave it out."""
+        if not self.wants_reports or report == self.reported:
             return
-        word = Piece.whole(rendezvous.encode(movement))
+        if not other.is_between_messages or other.channel is None:
+            return
+        piece = Piece.whole(rendezvous.encode(report))
         with suppress(trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
-            other.channel.send_nowait([word])
+            other.channel.send_nowait([piece])
             other.in_flight += 1
-            other.window.begin(word.weight)
-            self.heard = movement
+            other.window.begin(piece.weight)
+            self.reported = report
 
 
 class Pairing:
@@ -176,7 +178,7 @@ class Pairing:
         on_end: Callable[[], None],
         pairing_limits: PairingLimits = UNLIMITED,
         budget: Budget | None = None,
-        listen: tuple[bool, bool] = (False, False),
+        reports: tuple[bool, bool] = (False, False),
     ) -> None:
         """Prepare a pairing.
 
@@ -187,7 +189,7 @@ class Pairing:
             on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
             pairing_limits: the rates and quotas of this pairing.
             budget: of the memory that it shares with others; None for any number of bytes.
-            listen: whether sender and receiver want to hear what the relay sees move; not in the legacy form.
+            reports: whether sender and receiver want to hear what the relay sees move; not in the legacy form.
 
         """
         ready = rendezvous.READY if legacy else rendezvous.encode(rendezvous.Paired())
@@ -198,7 +200,7 @@ class Pairing:
             Outcome.SENDER_LOST,
             Outcome.SENDER_MISBEHAVED,
             Window(budget, lambda: sender.held, receiver.limit_unsent),
-            listens=listen[0],
+            wants_reports=reports[0],
         )
         self._receiver = _Side(
             receiver,
@@ -206,7 +208,7 @@ class Pairing:
             Outcome.RECEIVER_LOST,
             Outcome.RECEIVER_MISBEHAVED,
             Window(budget, lambda: receiver.held, sender.limit_unsent),
-            listens=listen[1],
+            wants_reports=reports[1],
         )
         self._text_allowed = legacy
         self._on_end = on_end
@@ -215,8 +217,8 @@ class Pairing:
         self._outcome: Outcome | None = None
         self._offender: _Side | None = None
         self._stall_logged = False
-        self._fills = trio.CancelScope()
-        self._drains = trio.CancelScope()
+        self._reading = trio.CancelScope()
+        self._writing = trio.CancelScope()
 
     async def run(self) -> Usage:
         """Tell both that they are paired, then copy until the end. Cancelling cuts both links."""
@@ -231,21 +233,23 @@ class Pairing:
             closing(self._receiver.duct),
             closing(self._sender.window),
             closing(self._receiver.window),
-            self._drains,
+            self._writing,
         ):
-            async with trio.open_nursery() as drains:
-                with self._fills:
-                    async with trio.open_nursery() as fills:
+            async with trio.open_nursery() as writers:
+                with self._reading:
+                    async with trio.open_nursery() as readers:
                         for source, target in (sides, sides[::-1]):
-                            to_drain, from_fill = trio.open_memory_channel[list[Piece]](limits.BATCHES_QUEUED)
-                            source.channel = to_drain
-                            drains.start_soon(self._drain, source, target, from_fill)
-                            fills.start_soon(self._fill, source, to_drain)
+                            to_writer, from_reader = trio.open_memory_channel[list[Piece]](
+                                limits.BATCHES_QUEUED
+                            )
+                            source.channel = to_writer
+                            writers.start_soon(self._write, source, target, from_reader)
+                            readers.start_soon(self._read, source, to_writer)
         for source, target in (sides, sides[::-1]):
             if source.in_flight and self._outcome is Outcome.COMPLETE:
                 self._outcome = target.lost  # it did not take the tail in time
             target.link.abort()  # does nothing to a link that was closed
-        assert self._outcome is not None, "fills end only by giving an outcome"
+        assert self._outcome is not None, "readers end only by giving an outcome"
         return Usage(
             outcome=self._outcome,
             from_sender=self._sender.sent,
@@ -254,162 +258,78 @@ class Pairing:
             peak=max(side.peak for side in sides),
         )
 
-    def stop(self) -> None:
-        """End the pairing because the relay stops."""
-        self._end(Outcome.STOPPED)
-
-    def lose(self, role: Role) -> None:
-        """End the pairing because this side has come again: whatever became of its link, it is the one that is lost."""
-        side = self._sender if role is Role.SENDER else self._receiver
-        self._end(side.lost, side)
-
-    def dismiss(self) -> None:
-        """End the pairing because the relay's operator wants that."""
-        self._end(Outcome.DISMISSED)
-
-    def relieve(self) -> None:
-        """End the pairing because it stands still, and others need the memory that it holds."""
-        self._end(Outcome.MEMORY_NEEDED)
-        sides = (self._sender, self._receiver)
-        for source, target in (sides, sides[::-1]):
-            if source.delivered_since < math.inf:
-                target.link.abort()  # it would hear of this only behind what it does not take
-
-    @property
-    def is_relieved(self) -> bool:
-        """Whether it was ended for its memory, which it gives back when both links are closed."""
-        return self._outcome is Outcome.MEMORY_NEEDED
-
-    @property
-    def held(self) -> int:
-        """Bytes of memory that it holds of what it passes on."""
-        return self._sender.window.held + self._receiver.window.held
-
-    @property
-    def undelivered_since(self) -> float:
-        """Trio's time since when one of the two has not taken all of one handful; infinite if both have."""
-        if self._outcome is not None:
-            return math.inf  # it ends by itself
-        return min(self._sender.delivered_since, self._receiver.delivered_since)
-
-    def look(self) -> None:
-        """Find out what moves, and tell clients that asked. Call it each `limits.PAIRING_CHECK_INTERVAL` seconds."""
-        if self._outcome is not None:
-            return
-        sides = (self._sender, self._receiver)
-        for source, target in (sides, sides[::-1]):
-            source.look(target)
-        for side, other in (sides, sides[::-1]):
-            side.say(FlowReport(side.way, other.way, other.answers), other)
-        lasts = self.is_stalled and self._sender.still >= limits.LOG_STALL_AFTER
-        if lasts and not self._stall_logged:
-            events.STALLED.log((), why=self._why(), seconds=round(limits.LOG_STALL_AFTER))
-        self._stall_logged = lasts
-
-    @property
-    def is_stalled(self) -> bool:
-        """Whether nothing of what the sender has for the receiver moved lately, and that is not the relay's doing."""
-        return self._sender.way in (FlowState.SILENT, FlowState.UNTAKEN)
-
-    def _why(self) -> str:
-        untaken = self._sender.way is FlowState.UNTAKEN
-        suspects = {} if untaken else {"sender": self._sender}
-        if (
-            untaken or self._receiver.way is not FlowState.MOVES
-        ):  # one that waits for data says so now and then
-            suspects["receiver"] = self._receiver
-        for name, side in suspects.items():
-            if side.link.silent_for() >= limits.REPORT_STALL_AFTER:
-                return f"the {name}'s machine does not answer"
-        if untaken:
-            return "the receiver takes nothing"
-        return "neither side sends anything" if len(suspects) > 1 else "the sender sends nothing"
-
-    @property
-    def sent(self) -> tuple[int, int]:
-        """Bytes received so far, from the sender and from the receiver."""
-        return self._sender.sent, self._receiver.sent
-
-    @property
-    def seconds(self) -> float:
-        """Seconds since the two were brought together."""
-        return trio.current_time() - self._began
-
-    async def _fill(self, source: _Side, channel: trio.MemorySendChannel[list[Piece]]) -> None:
+    async def _read(self, source: _Side, channel: trio.MemorySendChannel[list[Piece]]) -> None:
         async with channel:
             try:
                 while True:
-                    handful = await source.link.receive_pieces()
-                    if not self._text_allowed and any(piece.is_text for piece in handful):
+                    batch = await source.link.receive_pieces()
+                    if not self._text_allowed and any(piece.is_text for piece in batch):
                         self._end(source.misbehaved, source)
                         return
-                    cost = sum(len(piece.data) for piece in handful)
-                    if not self._limits.spend(cost):
+                    size = sum(len(piece.data) for piece in batch)
+                    if not self._limits.spend(size):
                         self._end(Outcome.QUOTA_USED)
                         return
-                    source.sent += cost
+                    source.sent += size
                     source.in_flight += 1
-                    source.window.begin(sum(piece.weight for piece in handful))
+                    source.window.begin(sum(piece.weight for piece in batch))
                     source.peak = max(source.peak, source.in_flight)
-                    source.whole = False
-                    await channel.send(handful)
-                    source.whole = handful[-1].last
-                    del handful  # or it would be kept until the next one is here
-                    source.limited = True
-                    await self._limits.pay(cost)
-                    source.limited = False
+                    source.is_between_messages = False
+                    await channel.send(batch)
+                    source.is_between_messages = batch[-1].last
+                    del batch  # or it would be kept until the next one is here
+                    source.is_limited = True
+                    await self._limits.pay(size)
+                    source.is_limited = False
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)
             except LinkBroken as error:
-                if error.close_code in _SAID:
-                    self._end(_SAID[CloseCode(error.close_code)])
+                if error.close_code in _OUTCOMES:
+                    self._end(_OUTCOMES[CloseCode(error.close_code)])
                 else:
                     self._end(source.misbehaved if error.close_code in VIOLATIONS else source.lost, source)
             except anyio.ClosedResourceError:
                 pass  # the other direction has come to its end, and closed this link
 
-    async def _drain(
+    async def _write(
         self, source: _Side, target: _Side, channel: trio.MemoryReceiveChannel[list[Piece]]
     ) -> None:
         async with channel:
             if target.greeting is not None:
                 await self._deliver(target, [Piece.whole(target.greeting)])
             target.link.allow(limits.PAIRED_SEND_TIMEOUT)
-            async for handful in channel:
-                weight, size = (
-                    sum(piece.weight for piece in handful),
-                    sum(len(piece.data) for piece in handful),
-                )
-                with self._delivering(source, target, size):
-                    await self._deliver(target, handful)
+            async for batch in channel:
+                weight = sum(piece.weight for piece in batch)
+                with self._delivering(source, target, sum(len(piece.data) for piece in batch)):
+                    await self._deliver(target, batch)
                 if target.gone:
                     source.duct.close()  # what is in it is thrown away like all that comes now
                 source.in_flight -= 1
-                del handful
+                del batch
                 source.window.end(weight)
         await target.link.close(*self._farewell(target), patience=limits.TAIL_TIMEOUT)
 
     @contextmanager
     def _delivering(self, source: _Side, target: _Side, size: int) -> Iterator[None]:
-        """Count what it takes to deliver a handful: over TLS also what of it is sealed."""
+        """Count the memory that delivering a batch takes: over TLS also that of its sealed bytes."""
         sealed = 0 if target.link.is_plain else min(size, transport_limits.TLS_TRIP)
         source.window.begin(sealed)
-        source.delivered_since = trio.current_time()
+        source.delivering_since = trio.current_time()
         try:
             yield
             source.window.widen(size)
         finally:
-            source.delivered_since = math.inf
+            source.delivering_since = math.inf
             source.window.end(sealed)
 
-    async def _deliver(self, target: _Side, handful: list[Piece]) -> None:
+    async def _deliver(self, target: _Side, batch: list[Piece]) -> None:
         if target.gone:
-            return  # nobody takes it, but its sender must go on until it meets our close frame
+            return  # the batch is lost, but its sender must go on until it meets our close frame
         try:
-            await target.link.send_pieces(handful)
+            await target.link.send_pieces(batch)
         except LinkBroken as error:
             target.gone = True
-            if error.close_code not in POLITE and error.close_code not in _SAID:
+            if error.close_code not in POLITE and error.close_code not in _OUTCOMES:
                 self._end(target.lost, target, undelivered=True)
 
     def _end(self, outcome: Outcome, offender: _Side | None = None, *, undelivered: bool = False) -> None:
@@ -418,17 +338,17 @@ class Pairing:
         It is not complete if the tail was not delivered, or if the other side says that it was not.
         """
         first = self._outcome is None
-        denied = undelivered or outcome in _SAID.values()
+        denied = undelivered or outcome in _OUTCOMES.values()
         if not first and not (denied and self._outcome is Outcome.COMPLETE):
             return
         self._outcome = outcome
         self._offender = offender
         now = trio.current_time()
         if outcome in _PROPER:
-            self._drains.deadline = now + limits.TAIL_TIMEOUT
+            self._writing.deadline = now + limits.TAIL_TIMEOUT
         else:
-            self._fills.cancel()
-            self._drains.deadline = min(self._drains.deadline, now + transport_limits.GOODBYE_TIMEOUT)
+            self._reading.cancel()
+            self._writing.deadline = min(self._writing.deadline, now + transport_limits.GOODBYE_TIMEOUT)
         if first:
             self._on_end()
 
@@ -448,5 +368,85 @@ class Pairing:
                 return CloseCode.PEER_LOST, "the other side was lost"
             case target.misbehaved:
                 return UNSUPPORTED, "only binary messages are copied"
-            case _:  # who was lost hears nothing, except who came again
+            case _:  # a lost client reads nothing, except one whose new connection replaced this one
                 return CloseCode.REPLACED, "you came again"
+
+    def stop(self) -> None:
+        """End the pairing because the relay stops."""
+        self._end(Outcome.STOPPED)
+
+    def lose(self, role: Role) -> None:
+        """End the pairing because this side has connected again: it counts as lost, whatever became of its link."""
+        side = self._sender if role is Role.SENDER else self._receiver
+        self._end(side.lost, side)
+
+    def dismiss(self) -> None:
+        """End the pairing because the relay's operator wants that."""
+        self._end(Outcome.DISMISSED)
+
+    def free_memory(self) -> None:
+        """End the pairing because it stands still, and others need the memory that it holds."""
+        self._end(Outcome.MEMORY_NEEDED)
+        sides = (self._sender, self._receiver)
+        for source, target in (sides, sides[::-1]):
+            if source.delivering_since < math.inf:
+                target.link.abort()  # a close frame would wait behind what it does not take
+
+    @property
+    def is_freeing_memory(self) -> bool:
+        """Whether it was ended for its memory, which it gives back when both links are closed."""
+        return self._outcome is Outcome.MEMORY_NEEDED
+
+    @property
+    def held(self) -> int:
+        """Bytes of memory that it holds of what it passes on."""
+        return self._sender.window.held + self._receiver.window.held
+
+    @property
+    def undelivered_since(self) -> float:
+        """Trio's time since when one of the two has not taken all of one batch; infinite if both have."""
+        if self._outcome is not None:
+            return math.inf  # it ends by itself
+        return min(self._sender.delivering_since, self._receiver.delivering_since)
+
+    @property
+    def sent(self) -> tuple[int, int]:
+        """Bytes received so far, from the sender and from the receiver."""
+        return self._sender.sent, self._receiver.sent
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the two were brought together."""
+        return trio.current_time() - self._began
+
+    @property
+    def is_stalled(self) -> bool:
+        """Whether nothing of what the sender has for the receiver moved lately, and that is not the relay's doing."""
+        return self._sender.state in (FlowState.SILENT, FlowState.UNTAKEN)
+
+    def check(self) -> None:
+        """Find out what moves, and report it to clients that asked; each `limits.PAIRING_CHECK_INTERVAL` seconds."""
+        if self._outcome is not None:
+            return
+        sides = (self._sender, self._receiver)
+        for source, target in (sides, sides[::-1]):
+            source.check(target)
+        for side, other in (sides, sides[::-1]):
+            side.report(FlowReport(side.state, other.state, other.answers), other)
+        is_long = self.is_stalled and self._sender.still_for >= limits.LOG_STALL_AFTER
+        if is_long and not self._stall_logged:
+            events.STALLED.log((), why=self._why(), seconds=round(limits.LOG_STALL_AFTER))
+        self._stall_logged = is_long
+
+    def _why(self) -> str:
+        """Return whose fault a stall is. A receiver that waits for data says so now and then, so it moves."""
+        untaken = self._sender.state is FlowState.UNTAKEN
+        suspects = {} if untaken else {"sender": self._sender}
+        if untaken or self._receiver.state is not FlowState.MOVES:
+            suspects["receiver"] = self._receiver
+        for name, side in suspects.items():
+            if side.link.silent_for() >= limits.REPORT_STALL_AFTER:
+                return f"the {name}'s machine does not answer"
+        if untaken:
+            return "the receiver takes nothing"
+        return "neither side sends anything" if len(suspects) > 1 else "the sender sends nothing"

@@ -1,4 +1,4 @@
-"""What a relay has done since it began: one line in the log for each pairing, one for the whole at the end."""
+"""What a relay has done since it began: counts, a line in the log for each pairing and one for the sums at the end."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import trio
 
 from p2p_copy.protocol.rendezvous import Refusal
 from p2p_copy.relay.log import events
+from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.relay.log.redact import Size
 from p2p_copy.relay.pairing import Outcome
 
@@ -26,25 +27,27 @@ class Counts(NamedTuple):
 
 
 class Tally:
-    """The sums over all pairings that have ended.
+    """The sums of one relay.
 
     Attributes:
-        served: pairings.
-        outcomes: pairings by how they ended.
-        received: bytes by the side that they came from.
-        refused: clients that were told no, by reason.
+        served: pairings that have ended.
+        outcomes: these pairings by how they ended.
+        received: their bytes by the side that they came from.
+        refused: refused clients, by reason.
         handshakes_failed: connections that ended without a hello.
+        abuse: cases of abuse, by kind.
 
     """
 
     def __init__(self) -> None:
         """Begin with nothing."""
         self.served = 0
-        # Zeros for all, or whoever watches would not see the first one as an increase.
+        # Zeros for all, or a program that watches would not see the first one as an increase.
         self.outcomes = Counter({outcome.value: 0 for outcome in Outcome})
         self.received = {"from_sender": 0, "from_receiver": 0}
         self.refused = Counter({code.value: 0 for code in Refusal})
         self.handshakes_failed = 0
+        self.abuse = AbuseCounter()
         self._began = 0.0
 
     @property
@@ -62,7 +65,7 @@ class Tally:
         self._began = trio.current_time()
 
     def add(self, usage: Usage, addresses: tuple[str | None, ...] = ()) -> None:
-        """Count a pairing that has ended, and say how, and who the two were if that is known here."""
+        """Count a pairing that has ended, and log how; `addresses` are those of its two clients, if known here."""
         self.served += 1
         self.outcomes[usage.outcome.value] += 1
         self.received["from_sender"] += usage.from_sender
@@ -77,5 +80,5 @@ class Tally:
         )
 
     def close(self) -> None:
-        """Say what it all was."""
+        """Log the sums."""
         events.STOPPED.log(served=self.served, copied=Size(self.copied), seconds=round(self.seconds))

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.relay import limits
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
-from p2p_copy.relay.entry.http_upgrade import greet
+from p2p_copy.relay.entry.http_upgrade import read_upgrade
+from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.tcp_info import tune
@@ -25,10 +26,10 @@ async def echo(stream: TCPStream) -> None:
     tune(stream)
     throttle = Throttle(Newcomers(), limits.FRAMES_PER_SECOND)
     throttle.limit(stream)
-    greeting = await greet(stream)
-    assert greeting is not None, "the suite asks properly for a WebSocket"
+    request = await read_upgrade(stream, AbuseCounter())
+    assert request is not None, "the suite asks properly for a WebSocket"
     with suppress(LinkBroken):  # most cases break a rule
-        async with accept(stream, max_message=LONGEST, head=greeting.head, pace=throttle.frames) as (_, link):
+        async with accept(stream, max_message=LONGEST, head=request.head, pace=throttle.frames) as (_, link):
             throttle.pair()
             async for message in link:
                 with suppress(LinkBroken):  # and some have done so already: stay until they have been told

@@ -82,7 +82,7 @@ def is_summed_up(arena: Arena, said: str) -> bool:
     ("addresses", "said"),
     [
         pytest.param(line_at_home, "one IPv6 network (/56 or /48)", id="a line at home"),
-        pytest.param(many_networks, "put out: the oldest connection", id="many networks"),
+        pytest.param(many_networks, "closed: the oldest connection", id="many networks"),
     ],
 )
 @over_both

@@ -13,14 +13,16 @@ import trio
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import Hello, Paired, Refused, Role, Welcome, room_path
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.server import serve
+from p2p_copy.relay.server import Relay as Server, prepared
 from p2p_copy.transport.address import RelayAddress
+from p2p_copy.transport.link import Link
 from tests.support.links import connect
 from tests.support.websocket import RawClient
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from p2p_copy.relay.log.abuse import Abuse
     from p2p_copy.transport.link import Link
 
 
@@ -77,12 +79,25 @@ class Relay:
             yield client
 
 
+class LocalRelay(Relay):
+    """A relay that runs in this process."""
+
+    def __init__(self, server: Server, port: int, ca_file: str | None) -> None:
+        super().__init__(port, ca_file)
+        self.server = server
+
+    def abuse(self, kind: Abuse) -> int:
+        """Return how many cases of this kind it has counted."""
+        return self.server.tally.abuse.counts[kind.event.name]
+
+
 @asynccontextmanager
-async def relay_running(ca_file: str | None = None, **settings: Any) -> AsyncIterator[Relay]:
+async def relay_running(ca_file: str | None = None, **settings: Any) -> AsyncIterator[LocalRelay]:
     """Run a relay with these settings at a loopback port."""
+    server = await prepared(RelayConfig("127.0.0.1", 0, **settings))
     async with trio.open_nursery() as nursery:
-        bound = await nursery.start(serve, RelayConfig("127.0.0.1", 0, **settings))
-        yield Relay(bound[0][1], ca_file)
+        bound = await nursery.start(server.run)
+        yield LocalRelay(server, bound[0][1], ca_file)
         nursery.cancel_scope.cancel()
 
 

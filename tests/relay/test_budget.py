@@ -15,7 +15,8 @@ from p2p_copy.protocol.rendezvous import Refusal, Refused, Role
 from p2p_copy.relay import limits
 from p2p_copy.relay.budget import Budget, Window
 from p2p_copy.relay.pairing import Outcome, Usage
-from p2p_copy.relay.watch import watch
+from p2p_copy.relay.pairings import Pairings
+from p2p_copy.relay.tally import Tally
 from p2p_copy.transport import frames, limits as transport_limits
 from p2p_copy.transport.frames import Opcode
 from p2p_copy.units import KIB, MIB
@@ -193,19 +194,19 @@ async def test_what_was_read_and_not_looked_at_counts() -> None:
 async def test_when_memory_is_short_the_pair_that_stood_still_for_longest_is_ended(enough: bool) -> None:
     budget = Budget(math.inf)
     usages: dict[int, list[Usage]] = {}
-    pairings: dict[int, Pairing] = {}
+    pairings = Pairings(budget, Tally())
     async with AsyncExitStack() as stack:
         clients: dict[int, tuple[RawClient, RawClient]] = {}
         for number in range(3):
             made: list[Pairing] = []
             sender, receiver, usage = await stack.enter_async_context(raw_clients(made=made.append))
-            clients[number], usages[number], pairings[number] = (sender, receiver), usage, made[0]
+            clients[number], usages[number], pairings.running[number] = (sender, receiver), usage, made[0]
         for number in (1, 2):
             sender, _ = clients[number]
             await sender.raw(frame(BINARY, bytes(1000)))
             await trio.sleep(1)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(watch, pairings, budget)
+            nursery.start_soon(pairings.watch)
             if not enough:
                 budget.limit, budget.held = 1000, 900
             await trio.sleep(limits.MEMORY_STALL - 10)

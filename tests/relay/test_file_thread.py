@@ -16,7 +16,7 @@ from p2p_copy.relay.access.tokens import Tokens, line_for
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.entry.certificates import Certificates
 from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, read_regular
-from p2p_copy.relay.log import abuse
+from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.relay.server import prepared
 from p2p_copy.transport import limits
 from tests.relay.entry.test_certificates import Files, lines
@@ -90,7 +90,7 @@ def test_a_certificate_or_key_is_a_regular_file(files: Files, which: str) -> Non
     path.unlink()
     make_fifo(path)
     with pytest.raises(CannotListen, match=f"The {which} file is a pipe"):
-        Certificates(*files.names)
+        Certificates(*files.names, AbuseCounter())
 
 
 # A disk that does not answer
@@ -150,22 +150,22 @@ async def test_a_certificate_stays_when_its_disk_does_not_answer(
     files: Files, impatient: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, logger="p2p_copy.relay")
-    certificates = Certificates(*files.names)
+    abuse = AbuseCounter()
+    certificates = Certificates(*files.names, abuse)
     context = certificates.context
-    noted = abuse.COUNTS["slow-files"]
     with hanging(files.certificate):
         assert not await certificates.reload()
         os.utime(files.key)
         for _ in range(3):
-            await certificates.look()
+            await certificates.reload_if_changed()
     assert certificates.context is context
-    assert abuse.COUNTS["slow-files"] - noted == 4
+    assert abuse.counts["slow-files"] == 4
     why = [line.partition(": ")[2] for line in lines(caplog) if "not reloaded" in line]
     assert why == 2 * [
         "Certificate and key could not be read in 0 s: the disk or network mount does not answer."
-    ], "once because it was asked for, and once for all looks"
+    ], "once because it was asked for, and once for all changes"
     limits.FILE_TIMEOUT = QUICK  # type: ignore[misc]  # put back by the fixture
-    await certificates.look()
+    await certificates.reload_if_changed()
     assert certificates.context is not context
 
 

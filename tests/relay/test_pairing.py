@@ -266,7 +266,7 @@ async def test_a_side_that_comes_again_ends_the_pair_as_if_it_were_lost(side: in
 async def raw_clients(
     streams: Callable[[], tuple[trio.abc.Stream, trio.abc.Stream]] = lockstep_stream_pair,
     made: Callable[[Pairing], None] = lambda pairing: None,
-    listen: tuple[bool, bool] = (False, False),
+    reports: tuple[bool, bool] = (False, False),
 ) -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
     """Yield a sender and a receiver, paired, over streams that hold no byte in between unless told otherwise."""
     sender_stream, at_sender_stream = streams()
@@ -279,7 +279,7 @@ async def raw_clients(
             accept(at_sender_stream, max_message=BIG, piece=transport_limits.RELAY_PIECE) as (_, at_sender),
             accept(at_receiver_stream, max_message=BIG) as (_, at_receiver),
         ):
-            pairing = Pairing(at_sender, at_receiver, legacy=False, on_end=lambda: None, listen=listen)
+            pairing = Pairing(at_sender, at_receiver, legacy=False, on_end=lambda: None, reports=reports)
             made(pairing)
             usage.append(await pairing.run())
 

@@ -23,9 +23,11 @@ from p2p_copy.protocol.rendezvous import (
     room_path,
 )
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.gatekeeper import Gatekeeper, Visitor
-from p2p_copy.relay.access.throttle import Newcomers, Throttle
+from p2p_copy.relay.access.admission import Client
+from p2p_copy.relay.access.gatekeeper import Gatekeeper
 from p2p_copy.relay.config import RelayConfig
+from p2p_copy.relay.log.abuse import AbuseCounter
+from p2p_copy.relay.seats import Seats
 from p2p_copy.relay.server import Relay as Server
 from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.units import MIB
@@ -249,13 +251,13 @@ async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival(
 
 
 async def test_the_more_wait_the_less_often_they_dial_again() -> None:
-    door = Gatekeeper(RelayConfig("127.0.0.1", 0))
+    gatekeeper = Gatekeeper(RelayConfig("127.0.0.1", 0), AbuseCounter())
 
     def again(waiting: int) -> int | None:
-        guest = door.admission.arrive((), 0, door.arrivals.put_out)
-        visitor = Visitor(guest, Throttle(Newcomers(), 0), trusted=False)  # type: ignore[arg-type]
+        client = gatekeeper.admission.arrive((), 0, gatekeeper.arrivals.evict)
+        assert isinstance(client, Client)
         said = Hello(Role.SENDER, "0" * 64)
-        welcome = door.greet(visitor, said, waiting=waiting, is_first=True, looks_again=False)
+        welcome = gatekeeper.answer_hello(client, said, waiting=waiting, is_first=True, dials_again=False)
         assert isinstance(welcome, Welcome)
         return welcome.again
 
@@ -377,9 +379,8 @@ async def test_one_who_comes_again_at_the_moment_of_pairing_is_paired_over_its_n
     async def is_dead(*_: object) -> bool:
         return False
 
-    monkeypatch.setattr(
-        Server, "_is_dead", is_dead
-    )  # a probe takes time, and the partner would always be the later
+    # A probe takes time, and the partner would always be the later one.
+    monkeypatch.setattr(Seats, "_is_dead", is_dead)
     async with relay_running() as relay:
         for _ in range(20):
             async with (
@@ -428,7 +429,7 @@ async def test_a_hundred_returns_leave_nothing_behind(in_pairs: bool) -> None:
             await trio.sleep(0.2)
             assert server.connections == 1 + in_pairs
             assert server.counts[:2] == ((0, 1) if in_pairs else (1, 0))
-            assert len(server._seats) == 1
+            assert len(server._seats._hosts) == 1
         await until_alone(server)
         assert server.counts[:2] == (0, 0)
         assert pairs_lost(server) - lost == 100 * in_pairs, "the last one when its two left"
@@ -443,7 +444,7 @@ def pairs_lost(server: Server) -> int:
 
 async def until_alone(server: Server) -> None:
     with trio.fail_after(AT_ONCE):
-        while server.connections or server.rooms or server._seats:  # noqa: ASYNC110
+        while server.connections or server.rooms or server._seats._hosts:  # noqa: ASYNC110
             await trio.sleep(0.01)
     await trio.sleep(0.05)
 

@@ -14,7 +14,7 @@ from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Paired, Refusal, Refused, Role, Welcome, room_path
 from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.log import abuse
+from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.server import serve
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.address import RelayAddress
@@ -186,7 +186,6 @@ async def test_when_too_many_say_nothing_the_oldest_one_is_closed_whatever_it_is
 ) -> None:
     tls = tls_settings if phase == "TLS" else {}
     first = {"HTTP": UPGRADE[:-2], "WebSocket": UPGRADE, "TLS": b"\x16\x03\x01\x02\x00\x01"}.get(phase, b"")
-    evicted = abuse.COUNTS["evicted"]
     async with (
         relay_running(max_pending=3, accept_budget=60, **tls) as relay,
         relay.waiting(Role.SENDER, "a") as waiting,
@@ -202,7 +201,7 @@ async def test_when_too_many_say_nothing_the_oldest_one_is_closed_whatever_it_is
             silent.append(stream)
         with trio.fail_after(5), suppress(trio.BrokenResourceError):
             assert await silent[0].receive_some(100) == b""
-        assert abuse.COUNTS["evicted"] - evicted == 1
+        assert relay.abuse(Abuse.EVICTED) == 1
         async with relay.waiting(Role.RECEIVER, "a") as partner:
             assert await answer(waiting) == await answer(partner) == Paired()
             await exchange(waiting, partner)

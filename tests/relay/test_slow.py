@@ -14,11 +14,9 @@ from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import STILL_WAITING, CloseCode, Hello, Paired, Refusal, Refused, Role
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.admission import Guest
-from p2p_copy.relay.access.gatekeeper import Visitor
+from p2p_copy.relay.access import admission
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.log import abuse
 from p2p_copy.relay.server import Relay
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.endpoints import accept
@@ -71,10 +69,14 @@ async def coming(
     client = Client(ours)
 
     async def serve() -> None:
-        throttle = Throttle(Newcomers(), 0)
-        async with accept(theirs, max_message=1000, silent_for=owed, pace=throttle.frames) as (_, link):
+        admitted = admission.Client()
+        admitted.throttle = Throttle(Newcomers(), 0)
+        async with accept(theirs, max_message=1000, silent_for=owed, pace=admitted.throttle.frames) as (
+            _,
+            link,
+        ):
             said = Hello(role, room("a"), claim=claim, features=features)
-            await relay._admit(link, said, Visitor(Guest(), throttle, trusted=False))
+            await relay._seats.join(link, said, admitted)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(serve)
@@ -103,10 +105,9 @@ async def paired_late(one: Client, other: Client) -> None:
 async def test_one_who_answers_late_is_paired_with_the_newcomer_who_has_waited_for_it(
     relay: Relay, role: Role
 ) -> None:
-    contested = abuse.COUNTS["contested"]
     async with coming(relay, role) as slow, coming(relay, OTHER[role]) as newcomer:
         await paired_late(slow, newcomer)
-    assert abuse.COUNTS["contested"] - contested == 1
+    assert relay.tally.abuse.counts["contested"] == 1
 
 
 @BOTH_ROLES

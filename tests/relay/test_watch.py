@@ -50,10 +50,10 @@ async def looked_at(pairing: Pairing, seconds: float) -> None:
     """Let so much time pass, with a look now and then."""
     await trio.testing.wait_all_tasks_blocked()
     until = trio.current_time() + seconds
-    pairing.look()
+    pairing.check()
     while trio.current_time() < until:
         await trio.sleep(limits.PAIRING_CHECK_INTERVAL)
-        pairing.look()
+        pairing.check()
     await trio.testing.wait_all_tasks_blocked()
 
 
@@ -72,7 +72,7 @@ async def hears_nothing(client: RawClient) -> None:
 @virtual_time()
 async def test_both_are_told_once_when_nothing_comes_and_once_more_when_it_does() -> None:
     pairings: list[Pairing] = []
-    async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
+    async with raw_clients(memory_stream_pair, pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         await looked_at(pairing, 2 * limits.REPORT_STALL_AFTER)
         assert pairing.is_stalled
@@ -92,7 +92,7 @@ async def test_both_are_told_once_when_nothing_comes_and_once_more_when_it_does(
 @virtual_time()
 async def test_a_sender_is_told_that_the_receiver_takes_nothing(lines: list[str]) -> None:
     pairings: list[Pairing] = []
-    async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
+    async with raw_clients(made=pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         await sender.send(b"one")
         await looked_at(pairing, limits.REPORT_STALL_AFTER)
@@ -110,7 +110,7 @@ async def test_a_sender_is_told_that_the_receiver_takes_nothing(lines: list[str]
 @virtual_time()
 async def test_a_pause_of_the_relay_is_no_stall() -> None:
     pairings: list[Pairing] = []
-    async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
+    async with raw_clients(memory_stream_pair, pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         await looked_at(pairing, limits.PAIRING_CHECK_INTERVAL)
         await pause(1000)
@@ -142,7 +142,7 @@ async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines:
 @virtual_time()
 async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None:
     pairings: list[Pairing] = []
-    async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
+    async with raw_clients(made=pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         pairing._receiver.link.silent_for = lambda: limits.REPORT_STALL_AFTER
         await sender.send(b"one")
@@ -157,7 +157,7 @@ async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None
 async def test_a_link_that_takes_a_little_now_and_then_is_slow_and_not_stalled() -> None:
     """The kernel tells, long before a handful is through."""
     pairings: list[Pairing] = []
-    async with raw_clients(made=pairings.append, listen=BOTH) as (sender, receiver, _):
+    async with raw_clients(made=pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         pairing._receiver.link.acked_bytes = lambda: (int(trio.current_time()) * KIB, True)
         await sender.send(b"one")
@@ -172,7 +172,7 @@ async def test_a_link_that_takes_a_little_now_and_then_is_slow_and_not_stalled()
 async def test_nothing_is_said_in_the_middle_of_a_message() -> None:
     pairings: list[Pairing] = []
     whole = frame(BINARY, bytes(BIG))
-    async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
+    async with raw_clients(memory_stream_pair, pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         await sender.raw(whole[: BIG // 2])
         await receiver.expect(BytesMessage)
@@ -191,7 +191,7 @@ async def test_nothing_is_said_in_the_middle_of_a_message() -> None:
 @virtual_time()
 async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     pairings: list[Pairing] = []
-    async with raw_clients(memory_stream_pair, pairings.append, listen=BOTH) as (sender, receiver, _):
+    async with raw_clients(memory_stream_pair, pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
 
         async def pay(_cost: int) -> None:

@@ -1,14 +1,14 @@
-"""Who may come in, by numbers alone: how many are here, and how often a source has come.
+"""Who may come in, by numbers alone: how many connections are here, and how often a source has come.
 
 Pure decisions, made at once: no await, no clock, no log. Rules:
-1. Whoever was welcomed is never put out for a newcomer. Connections that have not said hello are: when there is no
-   room for one more of them, the oldest one goes, of the network that has most of them.
-2. A source is an IPv4 address or an IPv6 /64, the smallest thing that a provider gives to one customer. Many
+1. A client that was welcomed is never put out for a newcomer. Connections that have not said hello are: when there is
+   no room for one more of them, the oldest one goes, of the network that has most of them.
+2. A source is an IPv4 address or an IPv6 /64, the smallest network that a provider gives to one customer. Many
    customers have more: a /56 or a /48. So an IPv6 source counts for these networks as well, which have multiples of
    its limits (`limits.NETWORK_MULTIPLES`). A network is known here by a keyed hash with a key of this process, so
    that no address can be read out of memory or a log.
-3. Loopback addresses and unix sockets are no source: whoever comes from there is on this machine, or is a proxy, and
-   then many users look like one. The limits of the whole relay hold for them; those of a source do not.
+3. Loopback addresses and unix sockets are no source: such a client is on this machine, or is a proxy behind which many
+   users look like one. The limits of the whole relay hold for them; those of a source do not.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, NewType, TypeAlias
 
@@ -26,13 +26,15 @@ from p2p_copy.relay.access.token_bucket import TokenBucket
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from p2p_copy.relay.access.throttle import Throttle
+    from p2p_copy.relay.access.tokens import Account
     from p2p_copy.relay.config import RelayConfig
 
 Source = NewType("Source", bytes)
 """The keyed hash of a network, be it a single address."""
 
 Sources: TypeAlias = tuple[tuple[Source, int], ...]
-"""What a connection counts for, each with the multiple of the limits that it has. The first one is the smallest."""
+"""What a connection counts for, each with its multiple of the limits. The first one is the smallest."""
 
 _MINUTE = 60.0
 
@@ -70,13 +72,33 @@ class LimitHit(Enum):
 
 
 @dataclass(slots=True, eq=False)
-class Guest:
-    """One connection's guest. It is pending until `Admission.settle`, or until it leaves."""
+class Client:
+    """One connection that was let in, from accept to its end.
+
+    Attributes:
+        sources: what it counts for; only `Admission` changes this and the next three.
+        records: what is known of these sources.
+        pending: it has not been welcomed, and may be put out.
+        gone: its place is free again.
+        throttle: limits how much is read from it; set when it is let in.
+        is_proxy: what is at the other end is a proxy that is believed.
+        address: for the log; None unless the operator wants addresses there.
+        has_spoken: its first message has come.
+        account: of the access token that it has shown.
+        wants_reports: it has asked to hear what the relay sees move.
+
+    """
 
     sources: Sources = ()
-    records: tuple[_Record, ...] = ()  # of its sources
+    records: tuple[_Record, ...] = ()
     pending: bool = True
     gone: bool = False
+    throttle: Throttle = field(init=False, repr=False)
+    is_proxy: bool = False
+    address: str | None = None
+    has_spoken: bool = False
+    account: Account | None = None
+    wants_reports: bool = False
 
     @property
     def source(self) -> Source | None:
@@ -97,8 +119,8 @@ class _Record:
         self.arrivals = _per_minute(config.arrivals_per_minute * multiple, now)
         self.joins = _per_minute(config.joins_per_minute * multiple, now)
 
-    def over(self, config: RelayConfig, now: float) -> LimitHit | None:
-        """Say which limit one more connection would be over."""
+    def limit_hit(self, config: RelayConfig, now: float) -> LimitHit | None:
+        """Return the limit that one more connection would be over."""
         found = None
         if config.max_per_source and self.places >= config.max_per_source * self.multiple:
             found = LimitHit.PER_SOURCE
@@ -124,17 +146,17 @@ class Admission:
     """
 
     def __init__(self, config: RelayConfig, descriptors: int | None = None) -> None:
-        """Open an empty house."""
+        """Begin with all places free."""
         self.config = config
         self.descriptors = descriptors
         self.places = 0
-        self._pending: dict[Guest, None] = {}  # the oldest one first
+        self._pending: dict[Client, None] = {}  # the oldest one first
         self._present: dict[Source, _Record] = {}
-        self._absent: dict[Source, _Record] = {}  # the one who left first comes first
+        self._absent: dict[Source, _Record] = {}  # the source that left first comes first
 
     @property
     def pending(self) -> int:
-        """Connections that have not said hello."""
+        """Connections that have not been welcomed."""
         return len(self._pending)
 
     @property
@@ -145,48 +167,48 @@ class Admission:
 
     @property
     def is_full(self) -> bool:
-        """Whether as many clients as may be served have settled."""
+        """Whether as many clients are here as may be served."""
         return self.places - self.pending >= self.config.max_connections
 
-    def arrive(self, sources: Sources, now: float, put_out: Callable[[Guest], None]) -> Guest | LimitHit:
-        """Give a connection a place, or say what it is too many of. `put_out` ends the one that has to go for it."""
-        over = self._over(sources, now)
-        if over is not None:
-            return over
+    def arrive(self, sources: Sources, now: float, evict: Callable[[Client], None]) -> Client | LimitHit:
+        """Give a connection a place, or return the limit that it is over. `evict` ends one that has to go for it."""
+        hit = self._limit_hit(sources, now)
+        if hit is not None:
+            return hit
         while self.places >= self.most or self.pending >= self.config.max_pending:
             if not self._pending:
                 return LimitHit.TOTAL
             goes = self._first_to_go()
             self.leave(goes, now)
-            put_out(goes)
-        guest = Guest()
+            evict(goes)
+        client = Client()
         self.places += 1
-        self._pending[guest] = None
-        self._move(guest, sources, now)
-        return guest
+        self._pending[client] = None
+        self._count_for(client, sources, now)
+        return client
 
-    def name(self, guest: Guest, sources: Sources, now: float) -> LimitHit | None:
-        """Note, for a pending place, whose it is, after a proxy has told. There may be none."""
-        if sources == guest.sources or guest.gone:
+    def move(self, client: Client, sources: Sources, now: float) -> LimitHit | None:
+        """Let a pending client count for other sources, which a proxy has told; or return the limit that it is over."""
+        if sources == client.sources or client.gone:
             return None
-        over = self._over(sources, now)
-        if over is None:
-            self._move(guest, sources, now)
-        return over
+        hit = self._limit_hit(sources, now)
+        if hit is None:
+            self._count_for(client, sources, now)
+        return hit
 
-    def settle(self, guest: Guest) -> None:
-        """Note that a connection has said hello, and is welcome."""
-        if guest.pending:
-            guest.pending = False
-            del self._pending[guest]
-            for record in guest.records:
+    def settle(self, client: Client) -> None:
+        """Make a client one that is never put out: it has said hello, and is welcome."""
+        if client.pending:
+            client.pending = False
+            del self._pending[client]
+            for record in client.records:
                 record.pending -= 1
 
-    def join(self, guest: Guest, now: float) -> int:
-        """Note that a connection comes to a room. Return 0, or the seconds after which it may."""
+    def join(self, client: Client, now: float) -> int:
+        """Count that a client asks for a room. Return 0, or the seconds after which it may."""
         if not self.config.joins_per_minute:
             return 0
-        records = guest.records
+        records = client.records
         wait = max((record.joins.seconds_until(1, now) for record in records), default=0.0)
         if wait > 0:
             return math.ceil(wait)
@@ -194,59 +216,59 @@ class Admission:
             record.joins.take(1, now)
         return 0
 
-    def excuse(self, guest: Guest, now: float) -> None:
-        """Note that a connection takes the place of one that is here: it is no new one of its source."""
-        for record in guest.records:
+    def excuse(self, client: Client, now: float) -> None:
+        """Take back that a client has arrived: it replaces a connection of its own, and is no new one of its source."""
+        for record in client.records:
             record.arrivals.take(-1, now)
 
-    def leave(self, guest: Guest, now: float) -> None:
-        """Free a guest; nothing happens if it has left already."""
-        if guest.gone:
+    def leave(self, client: Client, now: float) -> None:
+        """Free a client's place; nothing happens if it has left already."""
+        if client.gone:
             return
-        self.settle(guest)
+        self.settle(client)
         self.places -= 1
-        self._move(guest, (), now)
-        guest.gone = True
+        self._count_for(client, (), now)
+        client.gone = True
 
-    def _over(self, sources: Sources, now: float) -> LimitHit | None:
-        """Say which limit one more connection would be over; those of the smallest source are asked first."""
+    def _limit_hit(self, sources: Sources, now: float) -> LimitHit | None:
+        """Return the limit that one more connection would be over; those of the smallest source come first."""
         for source, _ in sources:
             record = self._present.get(source) or self._absent.get(source)
-            over = record.over(self.config, now) if record is not None else None
-            if over is not None:
-                return over
+            hit = record.limit_hit(self.config, now) if record is not None else None
+            if hit is not None:
+                return hit
         return None
 
-    def _first_to_go(self) -> Guest:
-        """Return the oldest pending guest of the network that has most of them, for what it may have.
+    def _first_to_go(self) -> Client:
+        """Return the oldest pending client of the network that has most of them, relative to what it may have.
 
         Those without a source count as one network of the widest kind.
         """
-        without = sum(not guest.sources for guest in self._pending) / max(limits.NETWORK_MULTIPLES.values())
+        without = sum(not client.sources for client in self._pending) / max(limits.NETWORK_MULTIPLES.values())
         first, most = None, 0.0
-        for guest in self._pending:  # this is done for each newcomer of a flood, and must be short
-            crowd = 0.0 if guest.records else without
-            for record in guest.records:
+        for client in self._pending:  # this is done for each newcomer of a flood, and must be short
+            crowd = 0.0 if client.records else without
+            for record in client.records:
                 crowd = max(crowd, record.pending / record.multiple)
             if crowd > most:
-                first, most = guest, crowd
-        assert first is not None, "somebody is pending"
+                first, most = client, crowd
+        assert first is not None, "it is asked only while there are pending clients"
         return first
 
-    def _move(self, guest: Guest, sources: Sources, now: float) -> None:
-        """Let a guest count for other sources, which have been asked for their limits."""
-        for (source, _), record in zip(guest.sources, guest.records, strict=True):
+    def _count_for(self, client: Client, sources: Sources, now: float) -> None:
+        """Let a client count for other sources than until now; that they have room for it was found out before."""
+        for (source, _), record in zip(client.sources, client.records, strict=True):
             record.places -= 1
-            record.pending -= guest.pending
+            record.pending -= client.pending
             if not record.places:
                 record.left_at = now
                 self._absent[source] = self._present.pop(source)
-        guest.sources = sources
-        guest.records = tuple(self._record(source, multiple, now) for source, multiple in sources)
-        for record in guest.records:
+        client.sources = sources
+        client.records = tuple(self._record(source, multiple, now) for source, multiple in sources)
+        for record in client.records:
             record.arrivals.take(1, now)
             record.places += 1
-            record.pending += guest.pending
+            record.pending += client.pending
         self._forget(now)
 
     def _record(self, source: Source, multiple: int, now: float) -> _Record:
@@ -256,10 +278,10 @@ class Admission:
         return record
 
     def _forget(self, now: float) -> None:
-        """Drop the sources that left long enough ago to be as good as new, and the first ones if they are many."""
+        """Drop the sources that left a minute ago, whose buckets are full again, and the oldest ones of too many."""
         while self._absent:
             source, record = next(iter(self._absent.items()))
-            fresh = now - record.left_at < _MINUTE
-            if fresh and len(self._absent) <= limits.REMEMBERED_SOURCES:
+            is_recent = now - record.left_at < _MINUTE
+            if is_recent and len(self._absent) <= limits.REMEMBERED_SOURCES:
                 return
             del self._absent[source]

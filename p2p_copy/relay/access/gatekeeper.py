@@ -1,20 +1,19 @@
-"""The door: who comes in, and on which terms. What `admission`, `trusted`, `tokens` and `rates` say, put together.
+"""Who comes in, and on which terms: what `admission`, `proxies`, `tokens` and `rates` say, put together.
 
-    knock      a connection is there: a place, or none, by the address at its other end
-    unveil     before TLS: the address that a proxy in front tells (PROXY protocol)
-    forwarded  after the request's head: the address that a proxy in front tells (X-Forwarded-For)
-    greet      after the hello: a welcome with the terms, or a refusal
-    flow       two are paired: what limits them from then on
+    admit             a connection is there: it gets a place by the address at its other end, or is closed
+    read_proxy        before TLS: the address that a proxy in front tells (PROXY protocol)
+    read_forwarded    after the request's head: the address that a proxy in front tells (X-Forwarded-For)
+    answer_hello      after the hello: a welcome with the terms, or a refusal
+    pairing_limits    two are paired: what limits them from then on
 
-A visitor whose address a proxy tells counts for that address from then on. One who comes through a trusted proxy that
-tells nothing, through a unix socket or from this machine itself has no source, and so no limits of a source.
+A client whose address a proxy tells counts for that address from then on. A client that comes through a trusted proxy
+that tells none, through a unix socket or from this machine itself has no source, and so no limits of a source.
 """
 
 from __future__ import annotations
 
 import os
 import secrets
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,15 +23,15 @@ from p2p_copy.errors import CannotListen
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Refusal, Refused, Welcome
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.admission import Admission, Guest, LimitHit, Sources, sources_of
+from p2p_copy.relay.access.admission import Admission, LimitHit, Sources, sources_of
 from p2p_copy.relay.access.descriptors import connections_allowed
 from p2p_copy.relay.access.proxies import ProxyHeaderBroken, Trust, peer_address, read_proxy_header
 from p2p_copy.relay.access.rates import PairingLimits, Rates
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.access.tokens import Tokens
 from p2p_copy.relay.entry.deadline import ArrivalDeadlines
-from p2p_copy.relay.file_thread import note_hang
-from p2p_copy.relay.log import abuse, events
+from p2p_copy.relay.file_thread import count_hang
+from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.log.redact import ADDRESS
 from p2p_copy.version import PROGRAM
@@ -40,183 +39,177 @@ from p2p_copy.version import PROGRAM
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from p2p_copy.relay.access.tokens import Account
+    from p2p_copy.relay.access.admission import Client
     from p2p_copy.relay.config import RelayConfig
+    from p2p_copy.relay.log.abuse import AbuseCounter
     from p2p_copy.transport.tcp import TCPStream
 
-
-@dataclass(slots=True, eq=False)
-class Visitor:
-    """One connection: its place, whether it is a proxy that is believed, and whose token it has shown.
-
-    `throttle` limits what is read from it. Its address is known here only if the operator wants it in the log. `heard`
-    tells whether it has said hello, and `listens` whether it said then that it wants to hear what moves.
-    """
-
-    guest: Guest
-    throttle: Throttle
-    trusted: bool
-    account: Account | None = None
-    address: str | None = None
-    heard: bool = False
-    listens: bool = False
+_NO_PLACE = Refused(Refusal.BUSY, "The relay has no room for this connection.", limits.BUSY_RETRY_AFTER)
+_FULL = Refused(Refusal.BUSY, "The relay has as many clients as it can serve.", limits.BUSY_RETRY_AFTER)
+_TOO_MANY_WAIT = Refused(
+    Refusal.BUSY, "As many clients as this relay can serve are waiting already.", limits.BUSY_RETRY_AFTER
+)
+_QUOTA_USED = Refused(Refusal.QUOTA, "Your access token has used up its quota. Ask its operator for more.")
+_UNKNOWN_TOKEN = Refused(
+    Refusal.TOKEN, "The access token is not known here. Check it, or ask the relay's operator."
+)
+_TOKEN_MISSING = Refused(
+    Refusal.TOKEN,
+    "This relay wants an access token: give it with --token-file FILE or in P2P_COPY_TOKEN. The relay's operator has "
+    "it.",
+)
 
 
 class Gatekeeper:
     """The way into one relay.
 
     Attributes:
+        config: the limits; see `change`.
         admission: places and sources.
-        arrivals: those who have a place, and have not said hello.
-        tokens: whom this relay serves; None if it is open to everybody.
+        arrivals: the deadlines of connections that have not said hello.
+        tokens: which clients this relay serves; None if it serves all.
 
     """
 
-    def __init__(self, config: RelayConfig) -> None:
-        """Open the door.
+    def __init__(self, config: RelayConfig, abuse: AbuseCounter) -> None:
+        """Read the file of tokens, if there is one.
 
         Raises:
             CannotListen: the file of tokens cannot be used.
             UsageError: a trusted proxy is no network.
 
         """
+        self.config = config
         self.admission = Admission(config, connections_allowed())
-        self.arrivals = ArrivalDeadlines()
+        self.arrivals = ArrivalDeadlines(abuse)
         self.tokens = Tokens(os.fspath(config.tokens_file)) if config.tokens_file else None
-        self._config = config
+        self._abuse = abuse
         self._trust = Trust(config.trusted_proxies)
         self._rates = Rates(config)
         self._newcomers = Newcomers()
         self._key = secrets.token_bytes(32)
 
     def change(self, config: RelayConfig) -> None:
-        """Keep to the limits of another configuration from now on. Nobody who is inside is put out."""
-        self._config = self.admission.config = config
+        """Use the limits of another configuration from now on. Clients that are here stay."""
+        self.config = self.admission.config = config
         self._rates.change(config)
 
     async def reload(self) -> bool:
-        """Read the file of tokens again. What is wrong with it is logged, and changes nothing: False then."""
+        """Read the file of tokens again. What is wrong with it is logged, and changes nothing; then return False."""
         if self.tokens is None:
             return True
         try:
             await self.tokens.reload()
         except CannotListen as error:
-            note_hang(error)
+            count_hang(error, self._abuse)
             events.TOKENS_KEPT.log(why=str(error))
             return False
         events.TOKENS_RELOADED.log(count=len(self.tokens))
         return True
 
-    def knock(self, stream: TCPStream) -> Visitor | None:
+    def admit(self, stream: TCPStream) -> Client | None:
         """Give a new connection a place, before anything is read of it. None if it is one too many, or gone."""
         try:
             address = peer_address(stream)
         except OSError:
             return None
-        address_for_log = self._note_address(address)
-        trusted = self._trust.includes(address)
+        address_for_log = self._use_in_log(address)
+        is_proxy = self._trust.includes(address)
         # A proxy is many users: only what it tells of them makes a source.
-        sources = () if trusted else self._sources(address)
-        guest = self.admission.arrive(sources, trio.current_time(), self.arrivals.put_out)
-        if isinstance(guest, LimitHit):
-            _note(guest)
+        sources = () if is_proxy else self._sources(address)
+        client = self.admission.arrive(sources, trio.current_time(), self.arrivals.evict)
+        if isinstance(client, LimitHit):
+            self._log(client)
             return None
-        throttle = Throttle(self._newcomers, self._config.frames_per_second)
-        throttle.limit(stream)
-        stream.on_urgent = partial(abuse.note, Abuse.URGENT_DATA)
-        return Visitor(guest, throttle, trusted, address=address_for_log)
+        client.is_proxy, client.address = is_proxy, address_for_log
+        client.throttle = Throttle(self._newcomers, self.config.frames_per_second)
+        client.throttle.limit(stream)
+        stream.on_urgent = partial(self._abuse.count, Abuse.URGENT_DATA)
+        return client
 
-    def leave(self, visitor: Visitor) -> None:
-        """Free a place."""
-        visitor.throttle.close()
-        self.admission.leave(visitor.guest, trio.current_time())
+    def leave(self, client: Client) -> None:
+        """Free a client's place."""
+        client.throttle.close()
+        self.admission.leave(client, trio.current_time())
 
-    async def unveil(self, visitor: Visitor, stream: TCPStream) -> bool:
-        """Take what a trusted proxy says before TLS. False if that made no sense, or names one too many."""
-        if not visitor.trusted:
+    async def read_proxy(self, client: Client, stream: TCPStream) -> bool:
+        """Read what a trusted proxy says before TLS. False if that makes no sense, or names one too many."""
+        if not client.is_proxy:
             return True
         try:
             address = await read_proxy_header(stream)
         except ProxyHeaderBroken:
             events.PROXY_HEADER_BROKEN.log()
             return False
-        return address is None or self._name(visitor, address)
+        return address is None or self._count_for(client, address)
 
-    def forwarded(self, visitor: Visitor, values: Iterable[str]) -> bool:
-        """Take the `X-Forwarded-For` of a request, if it comes from a trusted proxy. False if it is one too many."""
-        if not visitor.trusted:
+    def read_forwarded(self, client: Client, values: Iterable[str]) -> bool:
+        """Read the `X-Forwarded-For` of a request, if a trusted proxy sent it. False if it names one too many."""
+        if not client.is_proxy:
             return True
         address = self._trust.client(values)
-        return address is None or self._name(visitor, address)
+        return address is None or self._count_for(client, address)
 
-    def greet(
-        self, visitor: Visitor, hello: Hello, *, waiting: int, is_first: bool, looks_again: bool
+    def answer_hello(
+        self, client: Client, hello: Hello, *, waiting: int, is_first: bool, dials_again: bool
     ) -> Welcome | Refused:
         """Answer a hello.
 
         Args:
-            visitor: who said it.
+            client: said it.
             hello: what was said.
-            waiting: how many wait already.
+            waiting: how many clients wait already.
             is_first: this one is to wait as well.
-            looks_again: it waits here already, and has dialled again.
+            dials_again: it waits here already, and has dialled again.
 
         """
-        busy = limits.BUSY_RETRY_AFTER
-        if visitor.guest.gone:  # since its hello is here, and its connection is about to end
-            return Refused(Refusal.BUSY, "The relay has no room for this connection.", busy)
+        now = trio.current_time()
+        if client.gone:  # it was evicted after its hello had come, and its connection is about to end
+            return _NO_PLACE
         if self.admission.is_full:
-            return Refused(Refusal.BUSY, "The relay has as many clients as it can serve.", busy)
-        if is_first and waiting >= self.admission.config.max_waiting:
-            return Refused(Refusal.BUSY, "As many clients as this relay can serve are waiting already.", busy)
-        if looks_again:
-            self.admission.excuse(visitor.guest, trio.current_time())
-        elif seconds := self.admission.join(visitor.guest, trio.current_time()):
+            return _FULL
+        if is_first and waiting >= self.config.max_waiting:
+            return _TOO_MANY_WAIT
+        if dials_again:
+            self.admission.excuse(client, now)
+        elif seconds := self.admission.join(client, now):
             reason = "Too many clients came from your network within a minute."
             return Refused(Refusal.BUSY, reason, seconds)
         if self.tokens is not None:
-            account = self.tokens.account(hello.token)
-            if account is None:
-                return _no_token(hello)
-            if account.left == 0:
-                return Refused(
-                    Refusal.QUOTA, "Your access token has used up its quota. Ask its operator for more."
-                )
-            visitor.account = account
-        self.admission.settle(visitor.guest)
-        visitor.listens = MOVEMENT in hello.features
-        return self._welcome(visitor, waiting)
-
-    def pairing_limits(self, one: Visitor, other: Visitor) -> PairingLimits:
-        """Return the limits of a pairing between two."""
-        pair = (one, other)
-        return self._rates.pairing_limits(
-            (each.guest.source for each in pair), (each.account for each in pair)
-        )
-
-    def _welcome(self, visitor: Visitor, waiting: int) -> Welcome:
-        account = visitor.account
+            client.account = self.tokens.account(hello.token)
+            if client.account is None:
+                return _UNKNOWN_TOKEN if hello.token else _TOKEN_MISSING
+            if client.account.left == 0:
+                return _QUOTA_USED
+        self.admission.settle(client)
+        client.wants_reports = MOVEMENT in hello.features
         return Welcome(
             PROGRAM,
-            max_message=self._config.max_message,
-            wait=int(self._config.wait),
-            rate=self._rates.best(visitor.guest.source, account),
-            quota=account.left if account else None,
+            max_message=self.config.max_message,
+            wait=int(self.config.wait),
+            rate=self._rates.best(client.source, client.account),
+            quota=client.account.left if client.account else None,
             again=int(max(protocol_limits.LOOK_AGAIN, waiting / limits.REDIALS_PER_SECOND)),
         )
 
-    def _name(self, visitor: Visitor, address: str) -> bool:
-        visitor.address = self._note_address(address)
-        # Behind this proxy there may be another one, which then is the one that tells.
-        visitor.trusted = self._trust.includes(address)
-        sources = () if visitor.trusted else self._sources(address)
-        over = self.admission.name(visitor.guest, sources, trio.current_time())
-        if over is not None:
-            _note(over)
-        return over is None
+    def pairing_limits(self, one: Client, other: Client) -> PairingLimits:
+        """Return the limits of a pairing between two."""
+        return self._rates.pairing_limits((one.source, other.source), (one.account, other.account))
 
-    def _note_address(self, address: str | None) -> str | None:
-        if not self._config.log_addresses:
+    def _count_for(self, client: Client, address: str) -> bool:
+        """Let a client count for the address that a proxy tells; False if it is one too many of that."""
+        client.address = self._use_in_log(address)
+        # Behind this proxy there may be another one, which then is the one that tells.
+        client.is_proxy = self._trust.includes(address)
+        sources = () if client.is_proxy else self._sources(address)
+        hit = self.admission.move(client, sources, trio.current_time())
+        if hit is not None:
+            self._log(hit)
+        return hit is None
+
+    def _use_in_log(self, address: str | None) -> str | None:
+        """Log an address with what happens on this connection from now on, if the operator wants that."""
+        if not self.config.log_addresses:
             return None
         ADDRESS.set(address)
         return address
@@ -224,20 +217,7 @@ class Gatekeeper:
     def _sources(self, address: str | None) -> Sources:
         return sources_of(address, self._key)
 
-
-def _note(over: LimitHit) -> None:
-    if over is LimitHit.NETWORK:
-        abuse.note(Abuse.NETWORK_FULL)
-    events.TURNED_AWAY.log(what=over.value)
-
-
-def _no_token(hello: Hello) -> Refused:
-    if hello.token:
-        return Refused(
-            Refusal.TOKEN, "The access token is not known here. Check it, or ask the relay's operator."
-        )
-    reason = (
-        "This relay wants an access token: give it with --token-file FILE or in P2P_COPY_TOKEN. The relay's "
-        "operator has it."
-    )
-    return Refused(Refusal.TOKEN, reason)
+    def _log(self, hit: LimitHit) -> None:
+        if hit is LimitHit.NETWORK:
+            self._abuse.count(Abuse.NETWORK_FULL)
+        events.TURNED_AWAY.log(what=hit.value)

@@ -27,9 +27,9 @@ from p2p_copy.relay.admin import metrics, settings
 from p2p_copy.relay.config import UNIX_PREFIX, Tcp, Unix
 from p2p_copy.relay.entry.http_upgrade import read_head, sentence_about
 from p2p_copy.relay.entry.listeners import listen
-from p2p_copy.relay.log import abuse, events
+from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import Abuse
-from p2p_copy.relay.log.redact import Size, place
+from p2p_copy.relay.log.redact import Size, where_raised
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.version import VERSION
 
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from p2p_copy.relay.config import Place
+    from p2p_copy.relay.log.abuse import AbuseCounter
     from p2p_copy.relay.server import Relay
     from p2p_copy.transport.tcp import TCPStream
 
@@ -152,14 +153,14 @@ class Admin:
         except (OSError, trio.BrokenResourceError):
             pass
         except Exception as error:
-            events.BUG.log(where=place(error))
+            events.BUG.log(where=where_raised(error))
         finally:
             self._present -= 1
 
     async def _converse(self, stream: TCPStream) -> None:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.MAX_HTTP_HEAD)
         try:
-            request, body = await _read(stream, parser)
+            request, body = await _read(stream, parser, self._relay.tally.abuse)
             answer = await self._answer(request, body)
         except h11.RemoteProtocolError as error:
             answer = _sentence(HTTPStatus(error.error_status_hint), sentence_about(error))
@@ -191,10 +192,10 @@ class Admin:
             or headers.get("sec-fetch-site", "none") not in _OF_THIS_MACHINE
             or _local(headers.get("host", "")) is None
         ):
-            abuse.note(Abuse.ADMIN_REFUSED)
+            self._relay.tally.abuse.count(Abuse.ADMIN_REFUSED)
             return _sentence(HTTPStatus.FORBIDDEN, "This address is not for web pages, only for localhost.")
         if headers.get("content-type", _JSON).partition(";")[0].strip().lower() != _JSON:
-            abuse.note(Abuse.ADMIN_REFUSED)
+            self._relay.tally.abuse.count(Abuse.ADMIN_REFUSED)
             return _sentence(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, f"The body of an order is {_JSON}.")
         method, path = request.method.decode(), request.target.decode("ascii", "replace")
         if (method, path) not in REQUESTS:
@@ -245,13 +246,13 @@ class Admin:
             "rooms": relay.rooms,
             "tasks": trio.lowlevel.current_statistics().tasks_living,
             "served": counts.served,
-            "copied": Size(sum(relay.copied.values())),
+            "copied": Size(sum(relay.pairings.received.values())),
             "memory_held": relay.budget.held,
             "certificate_ends": round(relay.certificates.expires) if relay.certificates else None,
             "limits": settings.current(relay.config),
             "pairings": [
                 {"id": number, "seconds": round(pairing.seconds), "copied": Size(sum(pairing.sent))}
-                for number, pairing in sorted(relay.pairings.items())
+                for number, pairing in sorted(relay.pairings.running.items())
             ],
         }
 
@@ -266,14 +267,14 @@ class Admin:
         return Answer(HTTPStatus.OK, body, content_type)
 
     def _end(self, order: dict[str, Any]) -> Answer:
-        pairing = self._relay.pairings.get(order["id"]) if isinstance(order["id"], int) else None
+        pairing = self._relay.pairings.running.get(order["id"]) if isinstance(order["id"], int) else None
         if pairing is None:
             return _sentence(HTTPStatus.NOT_FOUND, "There is no transfer with this id; it may be over.")
         pairing.dismiss()
         return _sentence(HTTPStatus.OK, "Ended.")
 
 
-async def _read(stream: TCPStream, parser: h11.Connection) -> tuple[h11.Request, bytes]:
+async def _read(stream: TCPStream, parser: h11.Connection, abuse: AbuseCounter) -> tuple[h11.Request, bytes]:
     """Read one request with its body.
 
     Raises:
@@ -281,7 +282,7 @@ async def _read(stream: TCPStream, parser: h11.Connection) -> tuple[h11.Request,
         UsageError: its body is too long.
 
     """
-    request = await read_head(stream, parser)
+    request = await read_head(stream, parser, abuse)
     if request is None:
         raise trio.BrokenResourceError
     body = b""

@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from p2p_copy.relay.log import abuse
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -46,12 +44,12 @@ def values(relay: Relay) -> dict[str, float | Mapping[str, int]]:
         "p2p_copy_relay_connections": relay.connections,
         "p2p_copy_relay_waiting": counts.waiting,
         "p2p_copy_relay_pairings": counts.pairings,
-        "p2p_copy_relay_stalled": sum(pairing.is_stalled for pairing in relay.pairings.values()),
+        "p2p_copy_relay_stalled": sum(pairing.is_stalled for pairing in relay.pairings.running.values()),
         "p2p_copy_relay_pairings_total": tally.outcomes,
-        "p2p_copy_relay_bytes_total": relay.copied,
+        "p2p_copy_relay_bytes_total": relay.pairings.received,
         "p2p_copy_relay_refused_total": tally.refused,
         "p2p_copy_relay_handshakes_failed_total": tally.handshakes_failed,
-        "p2p_copy_relay_abuse_total": abuse.COUNTS,
+        "p2p_copy_relay_abuse_total": tally.abuse.counts,
         "p2p_copy_relay_memory_held_bytes": relay.budget.held,
         "p2p_copy_relay_memory_limit_bytes": relay.budget.limit,
     }

@@ -20,8 +20,8 @@ from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
 from p2p_copy.relay.entry.http_upgrade import refuse_plain
 from p2p_copy.relay.entry.tls import fingerprint, server_context
-from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, note_hang
-from p2p_copy.relay.log import abuse, events
+from p2p_copy.relay.file_thread import DoesNotAnswer, FileThread, count_hang
+from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport.tls import TLS_HANDSHAKE, TLSStream
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import ssl
 
     from p2p_copy.relay.entry.tls import Fingerprint, Proven
+    from p2p_copy.relay.log.abuse import AbuseCounter
     from p2p_copy.transport.tcp import TCPStream
 
 _DAY: Final = 24 * 3600
@@ -48,49 +49,50 @@ class Certificates:
     context: ssl.SSLContext
     expires: float
 
-    def __init__(self, certfile: str, keyfile: str | None) -> None:
-        """Load the files, which may wait for their disk.
+    def __init__(self, certfile: str, keyfile: str | None, abuse: AbuseCounter) -> None:
+        """Load the files, which may wait for their disk; `abuse` counts a disk that does not answer later.
 
         Raises:
             CannotListen: they cannot be used, and what is wrong with them.
 
         """
+        self._abuse = abuse
         self._certfile = certfile
         self._keyfile = keyfile
         self._warned: float = math.inf
         self._reloading = trio.Lock()
         self._thread = FileThread()
-        self._silent = False  # the disk does not answer, and the log has said so
+        self._hangs = False  # the disk does not answer, and the log has said so
         self._seen = self._fingerprint()
         self.context, self.expires, self._objection = server_context(certfile, keyfile)
 
     async def reload(self) -> bool:
-        """Take the files as they are now; return whether they could be used. The log says which."""
+        """Read the files as they are now; return whether they could be used. If not, the log says why."""
         try:
-            await self._take()
+            await self._replace()
         except CannotListen as error:
-            note_hang(error)
+            count_hang(error, self._abuse)
             events.CERTIFICATE_KEPT.log(why=str(error))
             return False
         return True
 
-    async def look(self) -> None:
-        """Reload if one of the files is not the one that was read last. A failure is not tried again until then.
+    async def reload_if_changed(self) -> None:
+        """Reload if a file has changed since it was read last. After a failure this waits for the next change.
 
-        That a disk does not answer is said once, until it does.
+        That a disk does not answer is logged once, until it does.
         """
         try:
             if await self._thread.run(_FILES, self._fingerprint) != self._seen:
-                await self._take()
+                await self._replace()
         except CannotListen as error:
-            note_hang(error)
-            if not (self._silent and isinstance(error, DoesNotAnswer)):
+            count_hang(error, self._abuse)
+            if not (self._hangs and isinstance(error, DoesNotAnswer)):
                 events.CERTIFICATE_KEPT.log(why=str(error))
-            self._silent = isinstance(error, DoesNotAnswer)
+            self._hangs = isinstance(error, DoesNotAnswer)
         else:
-            self._silent = False
+            self._hangs = False
 
-    async def _take(self) -> None:
+    async def _replace(self) -> None:
         async with self._reloading:
             self._seen, proven = await self._thread.run(_FILES, self._load)
             if isinstance(proven, CannotListen):
@@ -99,24 +101,24 @@ class Certificates:
                 self._warned = math.inf
             self.context, self.expires, self._objection = proven
             events.CERTIFICATE_RELOADED.log(days=round((proven.expires - time.time()) / _DAY))
-        self.object()
-        self.warn()
+        self.log_objection()
+        self.warn_of_end()
 
     def _load(self) -> tuple[tuple[Fingerprint, ...], Proven | CannotListen]:
         """Return what tells these files from later ones, and what they hold or what is wrong with that."""
-        # Taken first: whatever changes from now on is a reason to look again.
+        # Taken first: a change from now on is a reason to load again.
         seen = self._fingerprint()
         try:
             return seen, server_context(self._certfile, self._keyfile)
         except CannotListen as error:
             return seen, error
 
-    def object(self) -> None:
+    def log_objection(self) -> None:
         """Say in the log why clients are likely to refuse the certificate, if they are."""
         if self._objection:
             events.CERTIFICATE_REFUSED.log(why=self._objection)
 
-    def warn(self) -> None:
+    def warn_of_end(self) -> None:
         """Say in the log that the end is near, once for each of `limits.CERTIFICATE_WARNINGS`."""
         days = (self.expires - time.time()) / _DAY
         passed = [mark for mark in (*limits.CERTIFICATE_WARNINGS, 0) if days <= mark]
@@ -126,23 +128,25 @@ class Certificates:
         if days <= 0:
             events.CERTIFICATE_EXPIRED.log()
         else:
-            events.CERTIFICATE_EXPIRES.log(left=_left(days))
+            events.CERTIFICATE_EXPIRES.log(left=_time_left(days))
 
     async def watch(self, *, files: bool) -> None:
-        """Warn, and if `files` also look whether there is a new certificate, until cancelled."""
-        self.object()
+        """Warn when the end is near, and if `files` reload when the files change, until cancelled."""
+        self.log_objection()
         while True:
-            self.warn()
+            self.warn_of_end()
             await trio.sleep(limits.CERTIFICATE_CHECK_INTERVAL)
             if files:
-                await self.look()
+                await self.reload_if_changed()
 
     def _fingerprint(self) -> tuple[Fingerprint, ...]:
         return tuple(fingerprint(file) for file in (self._certfile, self._keyfile) if file is not None)
 
 
-async def secured(stream: TCPStream, certificates: Certificates | None) -> trio.abc.Stream | None:
-    """Return a client's stream with TLS on it, if this relay has TLS; None if the client knows nothing of it.
+async def secured(
+    stream: TCPStream, certificates: Certificates | None, abuse: AbuseCounter
+) -> trio.abc.Stream | None:
+    """Return a client's stream, over TLS if this relay has it; None if the client speaks no TLS to one that has.
 
     The deadline is the caller's.
     """
@@ -153,12 +157,12 @@ async def secured(stream: TCPStream, certificates: Certificates | None) -> trio.
         await refuse_plain(stream)
         return None
     secure = TLSStream(stream, certificates.context, server_side=True)
-    secure.on_waste = partial(abuse.note, Abuse.TLS_WASTE)
+    secure.on_waste = partial(abuse.count, Abuse.TLS_WASTE)
     await secure.handshake()
     return secure
 
 
-def _left(days: float) -> str:
+def _time_left(days: float) -> str:
     """Return a time that is left, rounded down."""
     number, unit = (int(days), "day") if days >= 1 else (int(days * 24), "hour")
     return f"{number} {unit}" if number == 1 else f"{number} {unit}s"

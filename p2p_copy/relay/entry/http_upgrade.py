@@ -1,10 +1,9 @@
-"""The first words on a connection: HTTP, read by ourselves, before anything that must not fail sees them.
+"""The HTTP request that opens a WebSocket, read and checked here before the WebSocket library sees it.
 
-Strangers and their scanners get a short answer in plain HTTP. So do web pages: a browser says by `Origin` that a page
-wants a WebSocket, and none of ours does. Else any page could use a relay that its visitor can reach, in an intranet or
-on the visitor's own machine, and nobody else. Of a proper WebSocket request only what matters is
-kept: the library that takes it from here is shown a request in our own words, so nothing odd in a header can
-reach it (it fails on many an odd header).
+Browsers and scanners get a short answer in plain HTTP. So do web pages: a browser says by `Origin` that a page asks for
+a WebSocket, and no client of ours sends one. Otherwise any page could use a relay that only its visitor can reach, in
+an intranet or on the visitor's own machine. Of a good request only path, key and the proxies' words are kept: the
+library is handed a request in our own words, because it fails on many an odd header.
 """
 
 from __future__ import annotations
@@ -13,17 +12,19 @@ import base64
 import binascii
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import h11
 import trio
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.relay import limits
-from p2p_copy.relay.log import abuse
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.tls import drop_some
+
+if TYPE_CHECKING:
+    from p2p_copy.relay.log.abuse import AbuseCounter
 
 _WHAT_THIS_IS: Final = (
     "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another; there "
@@ -40,7 +41,7 @@ _OURS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class _Objection:
-    """What is answered to a request that we do not take."""
+    """The answer to a request that the relay refuses."""
 
     status: HTTPStatus
     sentence: str
@@ -49,20 +50,20 @@ class _Objection:
 
 
 class UpgradeRequest(NamedTuple):
-    """A good request: its head in our own words, and what proxies say of the client's address."""
+    """A good request: its head in our own words, and what proxies say is the client's address."""
 
     head: bytes
     forwarded: tuple[str, ...]
 
 
-async def greet(stream: trio.abc.Stream) -> UpgradeRequest | None:
-    """Read a request's head. Return what matters of it if it is good, else answer it and return None.
+async def read_upgrade(stream: trio.abc.Stream, abuse: AbuseCounter) -> UpgradeRequest | None:
+    """Read a request's head. Return what the relay needs of it if it is good, else answer it and return None.
 
     The deadline is the caller's; memory is bounded by `limits.MAX_HTTP_HEAD`.
     """
     parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.MAX_HTTP_HEAD)
     try:
-        request = await read_head(stream, parser)
+        request = await read_head(stream, parser, abuse)
     except h11.RemoteProtocolError as error:
         error.__traceback__ = None  # its frames hold it, and only a garbage collection would free them
         await _answer(stream, _Objection(HTTPStatus(error.error_status_hint), sentence_about(error)))
@@ -74,7 +75,7 @@ async def greet(stream: trio.abc.Stream) -> UpgradeRequest | None:
         objection = _Objection(HTTPStatus.BAD_REQUEST, "Wait for the answer before you go on (RFC 6455 4.1).")
     if objection is not None:
         if objection.abuse is not None:
-            abuse.note(objection.abuse)
+            abuse.count(objection.abuse)
         await _answer(stream, objection)
         return None
     path, key = request.target.decode(), _values(request, b"sec-websocket-key")[0].decode()
@@ -82,8 +83,10 @@ async def greet(stream: trio.abc.Stream) -> UpgradeRequest | None:
     return UpgradeRequest(_OURS.format(path=path, key=key).encode(), forwarded)
 
 
-async def read_head(stream: trio.abc.Stream, parser: h11.Connection) -> h11.Request | None:
-    """Let `parser` read until it has the head of a request; None if whoever called leaves without a word.
+async def read_head(
+    stream: trio.abc.Stream, parser: h11.Connection, abuse: AbuseCounter
+) -> h11.Request | None:
+    """Let `parser` read until it has the head of a request; None if the connection ends without a byte.
 
     No byte is read beyond `limits.MAX_HTTP_HEAD`: a parser's own limit is for heads that do not come to their end.
 
@@ -94,7 +97,7 @@ async def read_head(stream: trio.abc.Stream, parser: h11.Connection) -> h11.Requ
     left = limits.MAX_HTTP_HEAD
     while (event := parser.next_event()) is h11.NEED_DATA:
         if not left:
-            abuse.note(Abuse.HEAD_TOO_LONG)
+            abuse.count(Abuse.HEAD_TOO_LONG)
             raise h11.RemoteProtocolError("", HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         data = bytes(await stream.receive_some(left))
         left -= len(data)
@@ -103,20 +106,20 @@ async def read_head(stream: trio.abc.Stream, parser: h11.Connection) -> h11.Requ
 
 
 def sentence_about(error: h11.RemoteProtocolError) -> str:
-    """Return what to answer to what is no request."""
+    """Return what is wrong with something that is no request."""
     if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return f"The head of a request has at most {limits.MAX_HTTP_HEAD} bytes here."
     return "This is no HTTP request."
 
 
 async def refuse_busy(stream: trio.abc.Stream) -> None:
-    """Answer a good request of somebody who has too many connections here."""
+    """Answer a good request of a client whose source has too many connections here."""
     later = f"Retry-After: {limits.BUSY_RETRY_AFTER}\r\n"
     await _answer(stream, _Objection(HTTPStatus.TOO_MANY_REQUESTS, _TOO_MANY, later))
 
 
 async def refuse_plain(stream: trio.abc.Stream) -> None:
-    """Answer a client that speaks plain HTTP, or whatever it is, to a port that speaks TLS."""
+    """Answer a client that speaks plain HTTP, or anything but TLS, to a port that speaks TLS."""
     await stream.receive_some(limits.MAX_HTTP_HEAD)
     await _answer(stream, _Objection(HTTPStatus.BAD_REQUEST, _PLAIN_ON_TLS))
 
@@ -126,7 +129,7 @@ def _values(request: h11.Request, name: bytes) -> list[bytes]:
 
 
 def _objection(request: h11.Request) -> _Objection | None:
-    """Hold a request against RFC 6455 section 4.2.1 and our own limits."""
+    """Check a request by RFC 6455 section 4.2.1 and our own limits."""
     bad = HTTPStatus.BAD_REQUEST
     if len(request.headers) > limits.MAX_HTTP_HEADERS:
         return _Objection(

@@ -1,11 +1,9 @@
-"""What strangers do to a relay, and it withstands: for each kind a line in the log and a count.
-
-    abuse.note(Abuse.ORIGIN)    one case more
+"""What attackers and broken programs do to a relay without harm: for each kind a line in the log and a count.
 
 A kind's line is written once in `limits.LOG_WINDOW` seconds; what follows within that time is one more line that sums
-it up (`lines`), so that a flood fills no disk. The counts are those of this process, like Prometheus' own, and each
-kind is there from the beginning: who watches sees the first case as an increase. `contrib/prometheus/alerts.yml` names
-every kind.
+it up (`lines`), so that a flood fills no disk. Each relay has its own counts, with a zero for each kind from the
+beginning: so a program that watches sees the first case as an increase. `contrib/prometheus/alerts.yml` names every
+kind.
 """
 
 from __future__ import annotations
@@ -13,7 +11,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from enum import Enum
-from typing import Final
 
 from p2p_copy.relay.log.events import Event
 
@@ -27,20 +24,20 @@ class Abuse(Enum):
 
     EVICTED = _event(
         "evicted",
-        "put out: the oldest connection without a hello, for a newcomer",
-        "As many connections as may be were here without a hello (--max-pending), or in all. The oldest one of the "
-        "network with most of them was closed.",
+        "closed: the oldest connection without a hello, to make room for a new one",
+        "The limit of connections without a hello (--max-pending), or of all connections, was reached. The relay "
+        "closed the oldest one of the network that has most of them.",
     )
     NETWORK_FULL = _event(
         "network-full",
-        "turned away: too many connections of one IPv6 network (/56 or /48)",
+        "closed: too many connections of one IPv6 network (/56 or /48)",
         "A connection was closed for a limit that a network shares, before anything was read of it. See docs/relay.md.",
     )
     CONTESTED = _event(
         "contested",
-        "a waiting client answers late, and another one wants its place",
-        "It keeps the place as long as its machine answers. Many of these: somebody tries out rooms, or a network is "
-        "bad.",
+        "a waiting client answers late, and another client asks for its place",
+        "The first client keeps the place as long as its machine answers. Many of these: an attacker tries out rooms, "
+        "or a network is bad.",
     )
     HEAD_TOO_LONG = _event(
         "head-too-long",
@@ -61,22 +58,22 @@ class Abuse(Enum):
     MEMORY = _event(
         "memory",
         "ended: a pair that stood still while memory was short",
-        "Pairs whose receivers take nothing hold most of --max-memory. Those that stood still for longest are ended; "
-        "our clients come back and go on. If they are no attack, the relay needs more memory.",
+        "Pairs whose receivers take nothing hold most of --max-memory. The relay ends those that stood still longest; "
+        "their clients come back and go on. If this is no attack, the relay needs more memory.",
     )
     TLS_WASTE = _event(
         "tls-waste",
-        "cut: a connection whose TLS records bring no content",
+        "closed: a connection whose TLS records bring no content",
         "Changes of keys, empty records and the like cost processor time. No client sends many.",
     )
     URGENT_DATA = _event(
         "urgent-data",
         "urgent bytes inside of what a client sends",
-        "No client sends any. Linux does not pass them on by itself, so the relay copies what they are in.",
+        "No client sends any. Linux does not pass them on by itself, so the relay copies the bytes around them.",
     )
     UNREAD = _event(
         "unread",
-        "cut: a client that takes nothing of what the relay says",
+        "closed: a client that takes nothing of what the relay says",
         "A send to it has met its deadline.",
     )
     SLOW_FILES = _event(
@@ -87,7 +84,7 @@ class Abuse(Enum):
     FOREIGN_ROOM = _event(
         "foreign-room",
         "refused: a room that is not this transfer's",
-        "`send --serve` serves its own transfer only. Somebody took it for an open relay.",
+        "`send --serve` serves its own transfer only. Another client took it for an open relay.",
     )
 
     @property
@@ -96,11 +93,19 @@ class Abuse(Enum):
         return self.value
 
 
-COUNTS: Final = Counter({kind.event.name: 0 for kind in Abuse})
-"""Cases in this process, by the kinds' names."""
+class AbuseCounter:
+    """The cases of one relay.
 
+    Attributes:
+        counts: how many, by the kinds' names.
 
-def note(kind: Abuse) -> None:
-    """Count one case, and log it."""
-    COUNTS[kind.event.name] += 1
-    kind.event.log()
+    """
+
+    def __init__(self) -> None:
+        """Begin with zero of each kind."""
+        self.counts = Counter({kind.event.name: 0 for kind in Abuse})
+
+    def count(self, kind: Abuse) -> None:
+        """Count one case, and log it."""
+        self.counts[kind.event.name] += 1
+        kind.event.log()

@@ -1,7 +1,4 @@
-"""What everybody needs who has something for the relay's log; the events themselves are in `events`.
-
-Nothing that a client said is written as it came: sizes lose their digits, exceptions their words.
-"""
+"""What events may tell of clients: rounded sizes, the place of an exception without its words, addresses if wanted."""
 
 from __future__ import annotations
 
@@ -37,8 +34,8 @@ def size(count: int) -> str:
     return f"{value:g} {unit}"
 
 
-def place(error: BaseException) -> str:
-    """Return what failed where, without the words of the exception: a stranger may have put them there."""
+def where_raised(error: BaseException) -> str:
+    """Return the type of an exception and where it was raised, without its words, which a client may have chosen."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, strategies as st
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.admission import Admission, Guest, LimitHit, Source, Sources, sources_of
+from p2p_copy.relay.access.admission import Admission, Client, LimitHit, Source, Sources, sources_of
 from p2p_copy.relay.config import RelayConfig
 
 KEY = bytes(32)
@@ -27,7 +27,7 @@ def address(home: int, subnet: int, host: int = 1, site: int = 0) -> Sources:
     return sources_of(f"2001:db8:{site:x}:{home:02x}{subnet:02x}::{host:x}", KEY)
 
 
-def nobody(guest: Guest) -> None:
+def nobody(client: Client) -> None:
     raise AssertionError("nobody has to go")
 
 
@@ -35,10 +35,10 @@ def admission(descriptors: int | None = None, **settings: int) -> Admission:
     return Admission(RelayConfig("127.0.0.1", 0, **settings), descriptors)  # type: ignore[arg-type]
 
 
-def let_in(house: Admission, sources: Sources, now: float = 0) -> Guest:
-    guest = house.arrive(sources, now, nobody)
-    assert isinstance(guest, Guest), guest
-    return guest
+def let_in(house: Admission, sources: Sources, now: float = 0) -> Client:
+    client = house.arrive(sources, now, nobody)
+    assert isinstance(client, Client), client
+    return client
 
 
 def over(house: Admission, sources: Sources, now: float = 0) -> LimitHit:
@@ -102,13 +102,13 @@ def test_a_newcomer_takes_the_place_of_the_oldest_one_without_a_hello() -> None:
     settled, old, new = let_in(house, ()), let_in(house, ()), None
     house.settle(settled)
     new = let_in(house, ())
-    gone: list[Guest] = []
+    gone: list[Client] = []
     newest = house.arrive((), 0, gone.append)
-    assert isinstance(newest, Guest)
+    assert isinstance(newest, Client)
     assert gone == [old]
     assert (house.places, house.pending) == (3, 2)
-    for guest in (old, settled, new, newest):
-        house.leave(guest, 0)
+    for client in (old, settled, new, newest):
+        house.leave(client, 0)
     assert (house.places, house.pending) == (0, 0)
 
 
@@ -116,9 +116,9 @@ def test_those_of_the_most_crowded_network_go_first() -> None:
     house = admission(max_pending=6)
     honest = let_in(house, A)
     crowd = [let_in(house, B) for _ in range(5)]
-    gone: list[Guest] = []
+    gone: list[Client] = []
     for number in range(8):
-        assert isinstance(house.arrive(source(b"%d" % number), 0, gone.append), Guest)
+        assert isinstance(house.arrive(source(b"%d" % number), 0, gone.append), Client)
         assert (honest in gone) == (number >= 4), "with one of each left, it is the oldest"
     assert gone[:4] == crowd[:4]
 
@@ -128,31 +128,31 @@ def test_a_wide_network_is_as_crowded_as_it_has_more_than_it_may() -> None:
     house = admission(max_pending=41)
     phones = [let_in(house, address(home, home)) for home in range(15)]
     line = [let_in(house, address(7, subnet, site=1)) for subnet in range(26)]
-    gone: list[Guest] = []
+    gone: list[Client] = []
     for number in range(20):
         house.arrive(source(b"%d" % number), 0, gone.append)
     assert gone == line[:20]
-    assert not any(guest.gone for guest in phones)
+    assert not any(client.gone for client in phones)
 
 
 def test_those_without_a_source_go_only_when_they_are_very_many() -> None:
     house = admission(max_pending=20)
     proxy = [let_in(house, ()) for _ in range(16)]
     line = [let_in(house, A) for _ in range(4)]
-    gone: list[Guest] = []
+    gone: list[Client] = []
     for number in range(5):
         house.arrive(source(b"%d" % number), 0, gone.append)
     assert gone == [*line[:3], proxy[0], line[3]]
 
 
-def test_the_one_who_was_put_out_can_neither_settle_nor_be_named() -> None:
+def test_the_one_who_was_evict_can_neither_settle_nor_move() -> None:
     house = admission(max_pending=1)
     old = let_in(house, A)
-    gone: list[Guest] = []
+    gone: list[Client] = []
     house.arrive(B, 0, gone.append)
     assert gone == [old]
     house.settle(old)
-    assert house.name(old, A, 0) is None
+    assert house.move(old, A, 0) is None
     assert house.join(old, 0) == 0
     house.excuse(old, 0)
     assert (house.places, house.pending, list(house._present)) == (1, 1, [B[0][0]])
@@ -170,7 +170,7 @@ def test_lowering_the_limit_makes_as_many_go_as_are_too_many() -> None:
     for _ in range(5):
         let_in(house, A)
     house.config = replace(house.config, max_pending=2)
-    gone: list[Guest] = []
+    gone: list[Client] = []
     house.arrive(B, 0, gone.append)
     assert (len(gone), house.pending) == (4, 2)
 
@@ -205,19 +205,19 @@ def test_a_wider_network_has_a_multiple_of_each_limit(home: bool, most: int) -> 
     let_in(house, member(1), now=1)
 
     house = admission(joins_per_minute=1)
-    guests = [let_in(house, member(number)) for number in range(most + 1)]
-    assert [house.join(guest, 0) for guest in guests] == [0] * most + [math.ceil(60 / most)]
+    clients = [let_in(house, member(number)) for number in range(most + 1)]
+    assert [house.join(client, 0) for client in clients] == [0] * most + [math.ceil(60 / most)]
 
 
 def test_one_source_has_a_limit_and_others_do_not_feel_it() -> None:
     house = admission(max_per_source=2)
-    guests = [let_in(house, A) for _ in range(2)]
-    for guest in guests:
-        house.settle(guest)
+    clients = [let_in(house, A) for _ in range(2)]
+    for client in clients:
+        house.settle(client)
     assert over(house, A) is LimitHit.PER_SOURCE
     let_in(house, B)
     let_in(house, ())
-    house.leave(guests[0], 0)
+    house.leave(clients[0], 0)
     let_in(house, A)
 
 
@@ -251,8 +251,8 @@ def test_coming_back_does_not_help_and_a_minute_does() -> None:
 
 def test_joins_are_counted_by_source_and_the_refusal_tells_when_to_come_back() -> None:
     house = admission(joins_per_minute=30)
-    guest, other = let_in(house, A), let_in(house, A)
-    assert [house.join(guest, 0) for _ in range(30)] == [0] * 30
+    client, other = let_in(house, A), let_in(house, A)
+    assert [house.join(client, 0) for _ in range(30)] == [0] * 30
     assert house.join(other, 0) == 2
     assert house.join(let_in(house, B), 0) == 0
     assert house.join(other, 2) == 0
@@ -260,14 +260,14 @@ def test_joins_are_counted_by_source_and_the_refusal_tells_when_to_come_back() -
 
 def test_a_limit_of_a_source_that_is_0_is_none() -> None:
     house = admission(max_per_source=0, max_pending_per_source=0, arrivals_per_minute=0, joins_per_minute=0)
-    guests = [let_in(house, A) for _ in range(100)]
-    assert not any(house.join(guest, 0) for guest in guests)
+    clients = [let_in(house, A) for _ in range(100)]
+    assert not any(house.join(client, 0) for client in clients)
 
 
 def test_those_without_a_source_have_no_limit_of_a_source() -> None:
     house = admission(max_per_source=1, max_pending_per_source=1, arrivals_per_minute=1, joins_per_minute=1)
-    guests = [let_in(house, ()) for _ in range(100)]
-    assert not any(house.join(guest, 0) for guest in guests)
+    clients = [let_in(house, ()) for _ in range(100)]
+    assert not any(house.join(client, 0) for client in clients)
 
 
 # Proxies
@@ -275,20 +275,20 @@ def test_those_without_a_source_have_no_limit_of_a_source() -> None:
 
 def test_a_guest_whom_a_proxy_names_counts_for_its_source_from_then_on() -> None:
     house = admission(max_per_source=1)
-    guest = let_in(house, ())
-    assert house.name(guest, A, 0) is None
+    client = let_in(house, ())
+    assert house.move(client, A, 0) is None
     assert over(house, A) is LimitHit.PER_SOURCE
     second = let_in(house, ())
-    assert house.name(second, A, 0) is LimitHit.PER_SOURCE
+    assert house.move(second, A, 0) is LimitHit.PER_SOURCE
     house.leave(second, 0)
-    house.leave(guest, 0)
+    house.leave(client, 0)
     let_in(house, A)
 
 
 def test_naming_a_guest_anew_frees_its_first_source() -> None:
     house = admission(max_per_source=1)
-    guest = let_in(house, A)
-    assert house.name(guest, B, 0) is None
+    client = let_in(house, A)
+    assert house.move(client, B, 0) is None
     let_in(house, A)
     assert over(house, B) is LimitHit.PER_SOURCE
 
@@ -298,11 +298,11 @@ def test_naming_a_guest_anew_frees_its_first_source() -> None:
 
 def test_limits_that_change_hold_for_newcomers_and_put_nobody_out() -> None:
     house = admission()
-    guests = [let_in(house, A) for _ in range(3)]
+    clients = [let_in(house, A) for _ in range(3)]
     house.config = replace(house.config, max_per_source=1)
     assert over(house, A) is LimitHit.PER_SOURCE
-    for guest in guests:
-        house.settle(guest)
+    for client in clients:
+        house.settle(client)
     assert house.places == 3
 
 
@@ -332,72 +332,72 @@ STEPS = st.sampled_from(["arrive", "arrive", "settle", "name", "join", "excuse",
 @example([("arrive", 0), ("arrive", 0), ("arrive", 1), ("arrive", 1), ("fewer", 0), ("arrive", 0)], [0.0])
 def test_the_counts_are_right_whatever_happens(steps: list[tuple[str, int]], pauses: list[float]) -> None:
     house = admission(max_connections=6, max_pending=5, max_per_source=3, max_pending_per_source=2)
-    inside: list[Guest] = []
-    all_of_them: list[Guest] = []
+    inside: list[Client] = []
+    all_of_them: list[Client] = []
     now = 0.0
     most = 5
 
-    def put_out(guest: Guest) -> None:
-        waiting = [each for each in inside if each.pending or each is guest]
-        assert guest in waiting, "it had said hello"
-        inside.remove(guest)
+    def evict(client: Client) -> None:
+        waiting = [each for each in inside if each.pending or each is client]
+        assert client in waiting, "it had said hello"
+        inside.remove(client)
 
     for index, (step, number) in enumerate(steps):
         now += pauses[index % len(pauses)]
         sources = SOURCES[number % len(SOURCES)]
         if step == "arrive":
-            arrived = house.arrive(sources, now, put_out)
-            if isinstance(arrived, Guest):
+            arrived = house.arrive(sources, now, evict)
+            if isinstance(arrived, Client):
                 inside.append(arrived)
                 all_of_them.append(arrived)
         elif step == "fewer":
             most = 5 - most % 3
             house.config = replace(house.config, max_pending=most)
         elif all_of_them:
-            guest = all_of_them[number % len(all_of_them)]
+            client = all_of_them[number % len(all_of_them)]
             if step == "settle":
-                house.settle(guest)
-            elif step == "name" and guest.pending:
-                house.name(guest, sources, now)
+                house.settle(client)
+            elif step == "name" and client.pending:
+                house.move(client, sources, now)
             elif step == "join":
-                house.join(guest, now)
+                house.join(client, now)
             elif step == "excuse":
-                house.excuse(guest, now)
+                house.excuse(client, now)
             elif step == "leave":
-                house.leave(guest, now)
-                if guest in inside:
-                    inside.remove(guest)
-        assert [guest for guest in all_of_them if not guest.gone] == inside
+                house.leave(client, now)
+                if client in inside:
+                    inside.remove(client)
+        assert [client for client in all_of_them if not client.gone] == inside
         assert house.places == len(inside) <= 11
-        assert list(house._pending) == [guest for guest in inside if guest.pending]
-        if step == "arrive" and isinstance(arrived, Guest):
+        assert list(house._pending) == [client for client in inside if client.pending]
+        if step == "arrive" and isinstance(arrived, Client):
             assert house.pending <= most  # whoever is refused puts nobody out
         for source, multiple in {pair for each in SOURCES for pair in each}:
             record = house._present.get(source)
-            mine = [guest for guest in inside if (source, multiple) in guest.sources]
+            mine = [client for client in inside if (source, multiple) in client.sources]
             assert (record.places if record else 0) == len(mine) <= 3 * multiple
-            assert (record.pending if record else 0) == sum(guest.pending for guest in mine) <= 2 * multiple
+            assert (record.pending if record else 0) == sum(client.pending for client in mine) <= 2 * multiple
             assert not (source in house._present and source in house._absent)
-    for guest in all_of_them:
-        house.leave(guest, now)
+    for client in all_of_them:
+        house.leave(client, now)
     assert (len(house._present), house.places, house.pending) == (0, 0, 0)
 
 
 @given(st.lists(st.sampled_from(SOURCES), max_size=40))
 def test_who_goes_is_the_oldest_of_those_in_the_most_crowded_network(arrivals: list[Sources]) -> None:
     house = admission(max_pending=12, max_pending_per_source=4)
-    inside: dict[Guest, Sources] = {}
+    inside: dict[Client, Sources] = {}
 
     def crowd(sources: Sources) -> float:
         if not sources:
             return sum(not each for each in inside.values()) / max(limits.NETWORK_MULTIPLES.values())
         return max(sum(one in each for each in inside.values()) / one[1] for one in sources)
 
-    def put_out(guest: Guest) -> None:
-        assert guest is max(inside, key=lambda one: crowd(inside[one]))
-        del inside[guest]
+    def evict(client: Client) -> None:
+        assert client is max(inside, key=lambda one: crowd(inside[one]))
+        del inside[client]
 
     for sources in arrivals:
-        arrived = house.arrive(sources, 0, put_out)
-        if isinstance(arrived, Guest):
+        arrived = house.arrive(sources, 0, evict)
+        if isinstance(arrived, Client):
             inside[arrived] = sources

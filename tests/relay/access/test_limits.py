@@ -169,7 +169,7 @@ async def test_limits_that_change_hold_for_newcomers_and_put_nobody_out() -> Non
     async with trio.open_nursery() as nursery:
         relay = Relay((await nursery.start(server.run))[0][1], None)
         async with relay.pair("a") as (sender, receiver):
-            server.door.change(replace(config, max_connections=2, rate=123_456))
+            server.gatekeeper.change(replace(config, max_connections=2, rate=123_456))
             async with relay.client(room_path(room("b"))) as link:
                 await link.send(hello(Role.SENDER))
                 assert isinstance(await answer(link), Refused)

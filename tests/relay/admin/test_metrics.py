@@ -10,7 +10,6 @@ import pytest
 from p2p_copy.protocol.rendezvous import Refused, Role
 from p2p_copy.relay import limits
 from p2p_copy.relay.admin.metrics import METRICS
-from p2p_copy.relay.log import abuse
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport.link import LinkBroken
 from tests.contrib import test_monitoring
@@ -73,7 +72,7 @@ async def test_each_kind_of_abuse_is_there_before_its_first_case() -> None:
     pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
     async with door() as admin:
         before = await scrape(admin)
-        abuse.note(Abuse.UNREAD)
+        admin.relay.tally.abuse.count(Abuse.UNREAD)
         after = await scrape(admin)
     for kind in Abuse:
         name = f'abuse_total{{kind="{kind.event.name}"}}'

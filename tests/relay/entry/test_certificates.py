@@ -23,6 +23,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.entry.certificates import Certificates
+from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.relay.server import Relay
 from tests.relay import clients
 from tests.support.processes import PATIENCE, QUICK, receiver, relay, sender
@@ -180,7 +181,7 @@ def test_what_is_wrong_with_the_files_is_said_at_the_start(
     files = Files(tmp_path, authority, kind)
     fault(files)
     with pytest.raises(CannotListen, match=words):
-        Certificates(*files.names)
+        Certificates(*files.names, AbuseCounter())
 
 
 @KEY_TYPES
@@ -194,13 +195,16 @@ async def test_both_kinds_of_keys_serve(tmp_path: Path, authority: trustme.CA, k
 
 def test_a_certificate_that_signed_itself_serves(files: Files) -> None:
     self_signed(rsa.generate_private_key(65537, 2048), files)
-    assert Certificates(*files.names).expires == pytest.approx(time.time() + 90 * DAY, abs=60)
+    assert Certificates(*files.names, AbuseCounter()).expires == pytest.approx(time.time() + 90 * DAY, abs=60)
 
 
 def test_one_file_may_hold_certificate_and_key(files: Files) -> None:
     both = files.folder / "both.pem"
     both.write_bytes(files.key.read_bytes() + files.certificate.read_bytes())
-    assert Certificates(str(both), None).expires == Certificates(*files.names).expires
+    assert (
+        Certificates(str(both), None, AbuseCounter()).expires
+        == Certificates(*files.names, AbuseCounter()).expires
+    )
 
 
 # While it runs
@@ -271,12 +275,12 @@ async def test_a_reload_that_fails_changes_nothing_and_says_why_in_one_line(
 
 
 async def test_files_that_change_are_taken_without_being_asked(files: Files) -> None:
-    certificates = Certificates(*files.names)
+    certificates = Certificates(*files.names, AbuseCounter())
     first = certificates.context
-    await certificates.look()
+    await certificates.reload_if_changed()
     assert certificates.context is first
     files.renew()
-    await certificates.look()
+    await certificates.reload_if_changed()
     assert certificates.context is not first
 
 
@@ -286,7 +290,7 @@ async def test_links_that_lead_elsewhere_are_a_change(files: Files) -> None:
     links = live / "cert.pem", live / "key.pem"
     for link, file in zip(links, (files.certificate, files.key), strict=True):
         link.symlink_to(file)
-    certificates = Certificates(*map(str, links))
+    certificates = Certificates(str(links[0]), str(links[1]), AbuseCounter())
     first = certificates.context
     archive = files.folder / "2"
     archive.mkdir()
@@ -294,23 +298,23 @@ async def test_links_that_lead_elsewhere_are_a_change(files: Files) -> None:
     for link, file in zip(links, (renewed.certificate, renewed.key), strict=True):
         link.unlink()
         link.symlink_to(file)
-    await certificates.look()
+    await certificates.reload_if_changed()
     assert certificates.context is not first
 
 
 async def test_files_that_are_half_renewed_are_tried_again_when_the_other_half_is_there(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
-    certificates = Certificates(*files.names)
+    certificates = Certificates(*files.names, AbuseCounter())
     first = certificates.context
     renewed = files.issue()
     files.write_certificate(renewed)
     for _ in range(3):
-        await certificates.look()
+        await certificates.reload_if_changed()
     assert certificates.context is first
     assert len(lines(caplog)) == 1, "an error is said once"
     files.write(renewed)
-    await certificates.look()
+    await certificates.reload_if_changed()
     assert certificates.context is not first
 
 
@@ -319,16 +323,16 @@ async def test_the_files_are_watched_if_wanted(
     files: Files, monkeypatch: pytest.MonkeyPatch, files_too: bool
 ) -> None:
     monkeypatch.setattr(limits, "CERTIFICATE_CHECK_INTERVAL", 0.01)
-    certificates = Certificates(*files.names)
+    certificates = Certificates(*files.names, AbuseCounter())
     first = certificates.context
     looked = trio.Event()
-    look = certificates.look
+    look = certificates.reload_if_changed
 
     async def look_and_tell() -> None:
         await look()
         looked.set()
 
-    monkeypatch.setattr(certificates, "look", look_and_tell)
+    monkeypatch.setattr(certificates, "reload_if_changed", look_and_tell)
     files.renew()
     with trio.move_on_after(QUICK if files_too else 0.1):
         async with trio.open_nursery() as nursery:
@@ -344,11 +348,11 @@ async def test_the_files_are_watched_if_wanted(
 async def test_an_end_that_comes_near_is_announced_once_at_each_mark(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
-    certificates = Certificates(*files.names)
+    certificates = Certificates(*files.names, AbuseCounter())
     for days in (15, 14.1, 13.9, 13.8, 7.1, 6.9, 6.8, 1.1, 0.9, 0.1, -0.1, -5):
         certificates.expires = time.time() + days * DAY
-        certificates.warn()
-        certificates.warn()
+        certificates.warn_of_end()
+        certificates.warn_of_end()
     assert lines(caplog) == [
         "WARNING ! the certificate expires in 13 days: renew it",
         "WARNING ! the certificate expires in 6 days: renew it",
@@ -361,8 +365,8 @@ async def test_only_the_nearest_mark_counts_and_a_renewal_begins_anew(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
     files.renew(not_after=datetime.now(UTC) + timedelta(days=3.5))
-    certificates = Certificates(*files.names)
-    certificates.warn()
+    certificates = Certificates(*files.names, AbuseCounter())
+    certificates.warn_of_end()
     await certificates.reload()  # the same one again
     files.renew(not_after=datetime.now(UTC) + timedelta(days=13.5))
     await certificates.reload()

@@ -9,8 +9,8 @@ from trio.testing import memory_stream_pair
 
 from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.relay import limits
-from p2p_copy.relay.entry.http_upgrade import UpgradeRequest, greet, refuse_plain
-from p2p_copy.relay.log import abuse
+from p2p_copy.relay.entry.http_upgrade import UpgradeRequest, read_upgrade, refuse_plain
+from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.transport import limits as transport_limits
 from tests.support.websocket import UPGRADE, virtual_time
 
@@ -20,26 +20,28 @@ if TYPE_CHECKING:
 PATH = room_path("0" * 64).encode()
 
 
-async def greeted(
-    data: bytes, door: Callable[[trio.abc.Stream], Awaitable[UpgradeRequest | None]] = greet
+async def requested(
+    data: bytes,
+    handle: Callable[[trio.abc.Stream, AbuseCounter], Awaitable[UpgradeRequest | None]] = read_upgrade,
+    abuse: AbuseCounter | None = None,
 ) -> tuple[bytes | None, bytes]:
-    """Let a client say this and leave; return what of it is passed on, and what it is answered."""
+    """Send this and close; return the head that the library is shown, and what the client is answered."""
     ours, theirs = memory_stream_pair()
     await theirs.send_all(data)
     await theirs.send_eof()
-    greeting = await door(ours)
+    request = await handle(ours, abuse or AbuseCounter())
     await ours.aclose()
     answer = b""
     while more := await theirs.receive_some(10_000):
         answer += more
-    return greeting.head if greeting else None, answer
+    return request.head if request else None, answer
 
 
 async def test_a_good_request_is_passed_on_in_our_own_words() -> None:
     request = UPGRADE.replace(b"GET / ", b"GET " + PATH + b" ").replace(
         b"Host: x", b"Host: xn--0\r\nSec-WebSocket-Extensions: permessage-deflate"
     )
-    head, answer = await greeted(request)
+    head, answer = await requested(request)
     assert answer == b""
     assert head is not None
     assert head.startswith(b"GET " + PATH + b" HTTP/1.1\r\nHost: relay\r\n")
@@ -59,7 +61,7 @@ async def test_a_request_may_come_in_pieces() -> None:
                 await trio.testing.wait_all_tasks_blocked()
 
         nursery.start_soon(trickle)
-        assert await greet(ours) is not None
+        assert await read_upgrade(ours, AbuseCounter()) is not None
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ async def test_a_request_may_come_in_pieces() -> None:
     ],
 )
 async def test_other_requests_are_answered_and_not_passed_on(old: bytes, new: bytes, status: bytes) -> None:
-    head, answer = await greeted(UPGRADE.replace(old, new, 1))
+    head, answer = await requested(UPGRADE.replace(old, new, 1))
     assert head is None
     assert answer.startswith(b"HTTP/1.1 " + status + b" ")
     top, _, body = answer.partition(b"\r\n\r\n")
@@ -107,7 +109,7 @@ async def test_the_limit_on_the_head_is_exact_however_it_comes(piece: int, more:
     request = UPGRADE.replace(b"Host: x", b"Host: x\r\n" + long)
     assert len(request) == limits.MAX_HTTP_HEAD + more
     ours, theirs = memory_stream_pair()
-    counted = abuse.COUNTS["head-too-long"]
+    abuse = AbuseCounter()
 
     async def say() -> None:
         for start in range(0, len(request), piece):
@@ -117,42 +119,42 @@ async def test_the_limit_on_the_head_is_exact_however_it_comes(piece: int, more:
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(say)
-        greeting = await greet(ours)
-    assert (greeting is None) == (abuse.COUNTS["head-too-long"] - counted == 1) == bool(more)
+        found = await read_upgrade(ours, abuse)
+    assert (found is None) == (abuse.counts["head-too-long"] == 1) == bool(more)
     if more:
         assert (await theirs.receive_some(1000)).startswith(b"HTTP/1.1 431 ")
 
 
 async def test_a_web_page_is_refused_and_counted() -> None:
-    counted = abuse.COUNTS["origin"]
-    head, answer = await greeted(UPGRADE.replace(b"Host: x", b"Host: x\r\nOrigin: https://x"))
+    abuse = AbuseCounter()
+    head, answer = await requested(UPGRADE.replace(b"Host: x", b"Host: x\r\nOrigin: https://x"), abuse=abuse)
     assert head is None
     assert b"not for web pages" in answer
-    assert abuse.COUNTS["origin"] - counted == 1
+    assert abuse.counts["origin"] == 1
 
 
 async def test_a_client_that_does_not_wait_for_the_answer_is_refused() -> None:
-    head, answer = await greeted(UPGRADE + b"\x81\x80\0\0\0\0")
+    head, answer = await requested(UPGRADE + b"\x81\x80\0\0\0\0")
     assert head is None
     assert answer.startswith(b"HTTP/1.1 400 ")
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HT"])
 async def test_who_leaves_early_is_not_passed_on(data: bytes) -> None:
-    assert (await greeted(data))[0] is None
+    assert (await requested(data))[0] is None
 
 
 async def test_a_browser_is_told_what_this_is() -> None:
-    _, answer = await greeted(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    _, answer = await requested(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     assert b"Upgrade: websocket\r\n" in answer
     assert b"This is a p2p-copy relay." in answer
 
 
 async def test_plain_http_at_a_port_with_tls_is_told_so() -> None:
-    async def door(stream: trio.abc.Stream) -> None:
+    async def handle(stream: trio.abc.Stream, _: AbuseCounter) -> None:
         await refuse_plain(stream)
 
-    _, answer = await greeted(UPGRADE, door)
+    _, answer = await requested(UPGRADE, handle)
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert b"This port speaks TLS." in answer
 
@@ -162,7 +164,7 @@ async def test_a_client_that_does_not_leave_after_the_answer_is_left() -> None:
     ours, theirs = memory_stream_pair()
     await theirs.send_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     began = trio.current_time()
-    assert await greet(ours) is None
+    assert await read_upgrade(ours, AbuseCounter()) is None
     assert trio.current_time() - began == pytest.approx(transport_limits.HTTP_LINGER)
 
 
@@ -180,5 +182,5 @@ lines = st.sampled_from(
 @given(st.lists(lines | st.binary(max_size=30), max_size=12).map(b"".join))
 @settings(max_examples=200)
 async def test_nothing_that_a_client_says_raises(data: bytes) -> None:
-    head, _ = await greeted(data)
+    head, _ = await requested(data)
     assert head is None or head.isascii()

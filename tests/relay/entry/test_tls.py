@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.serialization import (
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.entry.certificates import Certificates
+from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.relay.server import serve
 from tests.relay.clients import Relay, relay_running
 from tests.support.certificates import Issued
@@ -162,7 +163,7 @@ async def test_what_clients_will_refuse_is_said_at_the_start_and_after_a_reload(
     certificate, key, _ = issued.write(tmp_path, chain=chain)
     async with relay_running(certfile=certificate, keyfile=key):
         await trio.testing.wait_all_tasks_blocked(0.01)
-    await Certificates(certificate, key).reload()
+    await Certificates(certificate, key, AbuseCounter()).reload()
     said = [one.getMessage() for one in caplog.records if "refuse" in one.getMessage()]
     assert len(said) == (2 if words else 0)
     assert all(words in line for line in said)
