@@ -49,7 +49,7 @@ class GoingOn:
         receiver.say(Accept("r", True, True))
         self.sender.hear(receiver.record())
         kept = ResumeIndex(Journal(None), restarted=True)
-        self.target = Target(str(out), conflict=Conflict.REFUSE, kept=kept)
+        self.target = Target(str(out), conflict=Conflict.REFUSE, resume=kept)
         manifest = Manifest(portable=True, key=bytes(16))
         self.incoming = TreeConsumer(self.target, receiver, manifest, max_size=None)
 

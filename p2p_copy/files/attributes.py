@@ -42,7 +42,7 @@ def give(itself: int | str, extra: Extra) -> bool:
     return complete
 
 
-def give_link(name: str, fd: int | None, extra: Extra) -> bool:
+def give_symlink(name: str, fd: int | None, extra: Extra) -> bool:
     """Give a symbolic link its owner; `fd` is the directory in which it lies. False if it did not get that."""
     if extra.owner is not None and sys.platform != "win32":
         try:

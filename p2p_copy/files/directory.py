@@ -83,7 +83,7 @@ class Directory:
 
     Attributes:
         created: we made it, so nobody else has put anything into it, and its attributes are ours to set.
-        unnoted: names in it that no journal knows, once somebody has looked.
+        unrecorded: names in it that no journal knows, once somebody has looked.
 
     """
 
@@ -97,7 +97,7 @@ class Directory:
         "_pool",
         "_special_bits",
         "created",
-        "unnoted",
+        "unrecorded",
     )
 
     def __init__(
@@ -111,7 +111,7 @@ class Directory:
         self._owner = status.st_uid
         self._special_bits = status.st_mode & _SPECIAL_BITS
         self.created = created
-        self.unnoted: frozenset[str] | None = None
+        self.unrecorded: frozenset[str] | None = None
         if parent is None:
             self._pool = _Pool()  # never holds the top itself, which stays open
         else:
@@ -379,7 +379,7 @@ class Directory:
             complete = False
         self._pool.attributes_lost |= not complete
 
-    def give_link(self, name: str, extra: Extra) -> None:
+    def give_symlink(self, name: str, extra: Extra) -> None:
         """Give a symbolic link in here its owner; nothing else, should somebody have put that in its place."""
         try:
             if extra.owner is not None and _O_PATH:
@@ -392,7 +392,7 @@ class Directory:
                 finally:
                     os.close(itself)
             else:
-                complete = attributes.give_link(*self._at(name), extra)
+                complete = attributes.give_symlink(*self._at(name), extra)
         except OSError:
             complete = False
         self._pool.attributes_lost |= not complete

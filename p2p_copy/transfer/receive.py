@@ -15,7 +15,8 @@ from p2p_copy.errors import Declined, P2PCopyError, PeerLost, PeerMisbehaved
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import permissions
-from p2p_copy.files.target.target import ResumeIndex, Target
+from p2p_copy.files.target.resume import ResumeIndex
+from p2p_copy.files.target.target import Target
 from p2p_copy.files.user_paths import as_path, as_path_if_any
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import ReceiveOptions
@@ -188,19 +189,19 @@ class _Receiving:
 
     def _target(self) -> Target:
         memory = self._memory
-        kept = ResumeIndex(
+        resume = ResumeIndex(
             memory.journal,
             reverify=self._options.reverify,
             restarted=memory.restarted,
             tag=memory.tag,
         )
-        return Target(self._out, conflict=self._options.conflict, kept=kept, allowed=self._allowed)
+        return Target(self._out, conflict=self._options.conflict, resume=resume, allowed=self._allowed)
 
     def _open(self) -> tuple[Target, Preserved, str]:
         """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""
         target = self._target()
-        target.kept.go_on()
-        return target, target.supported(self._preserve), target.mark()
+        target.resume.mark_running()
+        return target, target.supported(self._preserve), target.marker.create()
 
     def leave_nothing(self) -> None:
         """Remove what nobody will ever go on with."""

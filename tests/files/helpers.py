@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.files.target.target import Refused
+from p2p_copy.files.target.errors import Refused
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.manifest import Item
 from p2p_copy.protocol.messages import Entry, Kind, Reason
@@ -55,12 +55,18 @@ IN_PIECES = False
 
 def deliver(target: Target, item: Item, data: bytes = b"new") -> None:
     if not IN_PIECES:
-        target.put_file(item, data)
+        put_small(target, item, data)
         return
-    part = target.begin_file(item)
+    part = target.files.begin(item)
     if data:
         part.write(data)
-    target.publish(item)
+    target.files.publish(item)
+
+
+def put_small(target: Target, item: Item, data: bytes = b"new") -> None:
+    ((_, refused),) = target.small_files.put([(item, data)])
+    if refused is not None:
+        raise refused
 
 
 def refusal(act: Callable[[], object]) -> Reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,8 +53,8 @@ def test_a_file_that_cannot_be_looked_up_is_closed(tmp_path: Path) -> None:
 
 
 def test_the_output_directory_is_not_to_blame(tmp_path: Path) -> None:
-    with Target(str(tmp_path), conflict=Conflict.REFUSE) as target, no_more_files():
-        for make, item in ((target.begin_file, a_file("f")), (target.make_directory, a_directory("d"))):
+    with closing(Target(str(tmp_path), conflict=Conflict.REFUSE)) as target, no_more_files():
+        for make, item in ((target.files.begin, a_file("f")), (target.directories.make, a_directory("d"))):
             with pytest.raises(SystemFailed):
                 make(item)
     with no_more_files(), pytest.raises(SystemFailed):

@@ -8,6 +8,7 @@ import shutil
 import stat
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.messages import Extra
-from tests.files.helpers import a_directory, a_file
+from tests.files.helpers import a_directory, a_file, put_small
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +63,7 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def target_in(out: Path, journal: Journal, *, restarted: bool = False) -> Target:
     return Target(
-        str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal, restarted=restarted, tag="0123abcd")
+        str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal, restarted=restarted, tag="0123abcd")
     )
 
 
@@ -82,11 +83,11 @@ def test_a_directory_that_is_complete_is_entered_again(out: Path, mode: int, *, 
     top, inner = a_directory("top"), None
     for number in range(2):
         target = target_in(out, journal, restarted=restarted and number > 0)
-        target.make_directory(top)
+        target.directories.make(top)
         inner = a_directory("inner", top, mode=mode)
-        target.make_directory(inner)
-        target.put_file(a_file(f"file {number}", inner), b"new")
-        target.finish_directory(inner)
+        target.directories.make(inner)
+        put_small(target, a_file(f"file {number}", inner), b"new")
+        target.directories.finish(inner)
         assert mode_of(out / "top" / "inner") == mode
         target.close(keep=not restarted)
         if restarted:
@@ -99,22 +100,22 @@ def test_a_directory_that_is_complete_is_entered_again(out: Path, mode: int, *, 
 def journal_of(journal: Journal, out: Path, top: Item) -> None:
     """Let it know of the directory at the top alone, as after a kill."""
     kept = ResumeIndex(journal)
-    kept.made(top, (out / "top").lstat(), flushed=True)
-    kept.note()
+    kept.record_complete(top, (out / "top").lstat(), flushed=True)
+    kept.commit()
 
 
 @LOCKED
 def test_a_file_in_a_complete_directory_gets_another_name(out: Path, mode: int) -> None:
-    with target_in(out, Journal(None)) as target:
+    with closing(target_in(out, Journal(None))) as target:
         top = a_directory("top", mode=mode)
-        target.make_directory(top)
+        target.directories.make(top)
         first = a_file("first", top)
         first.entry = first.entry._replace(extra=Extra(named_again=True))
-        target.put_file(first, b"new")
-        target.finish_directory(top)
+        put_small(target, first, b"new")
+        target.directories.finish(top)
         again = a_file("again")
         again.original = first
-        target.link_file(again)
+        target.hard_links.make(again)
     assert (out / "again").read_bytes() == b"new"
     assert mode_of(out / "top") == mode
 
@@ -123,14 +124,14 @@ def test_a_file_in_a_complete_directory_gets_another_name(out: Path, mode: int) 
 def test_an_orphan_in_a_complete_directory_is_removed(out: Path, mode: int) -> None:
     journal, top = Journal(None), a_directory("top", mode=mode)
     target = target_in(out, journal)
-    target.make_directory(top)
+    target.directories.make(top)
     gone = a_file("gone", top, size=2 * limits.SEGMENT)
-    target.begin_file(gone).write(bytes(limits.SEGMENT))
-    target.kept.add_leaves(gone, bytes(limits.DIGEST))
+    target.files.begin(gone).write(bytes(limits.SEGMENT))
+    target.resume.record_leaves(gone, bytes(limits.DIGEST))
     target.close(keep=True)
-    with target_in(out, journal) as target:
-        target.make_directory(top)
-        target.finish_directory(top)
+    with closing(target_in(out, journal)) as target:
+        target.directories.make(top)
+        target.directories.finish(top)
         target.remove_orphans()
     assert mode_of(out / "top") == mode
     look_into(out / "top")

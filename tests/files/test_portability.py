@@ -9,7 +9,8 @@ from pathlib import Path
 import p2p_copy
 
 POORER_SYSTEM = """
-import importlib, os, sys
+import os, sys
+from contextlib import closing
 import p2p_copy.files.source.walk, p2p_copy.files.target.target  # and all that is imported elsewhere
 
 for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY", "fchmod", "link",
@@ -18,38 +19,39 @@ for name in ("O_NOFOLLOW", "O_DIRECTORY", "O_NONBLOCK", "O_CLOEXEC", "O_NOCTTY",
     delattr(os, name)
 os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks = set(), set(), set()
 sys.platform = "win32"
-for name in ("system", "directory", "target.errors", "target.conflicts", "target.part", "target.symlinks",
-             "target.target", "source.reader", "source.walk", "attributes"):
-    importlib.reload(sys.modules[f"p2p_copy.files.{name}"])
+for name in list(sys.modules):
+    if name.startswith("p2p_copy.files") and not name.startswith("p2p_copy.files.state"):
+        del sys.modules[name]  # so that they are imported anew, on the poorer system
 os.chdir(sys.argv[1])
 
 from p2p_copy.files.source.walk import open_source, walk
-from p2p_copy.files.target.target import Refused, Target
 from p2p_copy.options import Conflict, Symlinks
+from p2p_copy.files.target.errors import Refused
+from p2p_copy.files.target.target import Target
 from p2p_copy.protocol.manifest import Item
 from p2p_copy.protocol.messages import Kind
 
 items = {}
-with Target("out", conflict=Conflict.REFUSE) as target:
+with closing(Target("out", conflict=Conflict.REFUSE)) as target:
     assert target.free_bytes() > 0
     for index, found in enumerate(walk(["top"], links=Symlinks.KEEP, portable_names=True)):
         item = items[found] = Item(index, items.get(found.parent), found.entry)
         if found.entry.kind is Kind.DIRECTORY:
-            target.make_directory(item)
+            target.directories.make(item)
         elif found.entry.kind is Kind.FILE:
-            part = target.begin_file(item)
+            part = target.files.begin(item)
             with open_source(found) as source:
                 for piece in source.read_pieces(lambda: 1000):
                     part.skip(piece) if isinstance(piece, int) else part.write(piece)
             part.publish()
         else:
             try:
-                target.make_link(item)
+                target.make_symlink(item)
             except Refused as refused:
                 print(refused.reason.name)
     for item in reversed(items.values()):
         if item.entry.kind is Kind.DIRECTORY:
-            target.finish_directory(item)
+            target.directories.finish(item)
 """
 
 

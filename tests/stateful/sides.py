@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.state.journal import Journal
-from p2p_copy.files.target.target import ResumeIndex, Target
+from p2p_copy.files.target.resume import ResumeIndex
+from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake
 from p2p_copy.protocol.keys import room_id
@@ -207,8 +208,8 @@ class ReceiverSide(Side):
             ReceiverHandshake(secret, ROOM, nonce, scalar, frozenset({ZSTD})), Role.RECEIVER, desk
         )
         kept = ResumeIndex(desk.journal, restarted=desk.restarted, tag=TAG)
-        kept.go_on()
-        self._target = Target(str(world.out), conflict=Conflict.REFUSE, kept=kept)
+        kept.mark_running()
+        self._target = Target(str(world.out), conflict=Conflict.REFUSE, resume=kept)
         self._incoming: TreeConsumer | None = None
         self._now = 0.0
         self.knows = False
@@ -231,7 +232,7 @@ class ReceiverSide(Side):
     def _offered(self, session: Session, message: Message) -> None:
         match message:
             case Offer():
-                session.say(Accept("r", True, not self._target.kept.fresh))
+                session.say(Accept("r", True, not self._target.resume.fresh))
                 self.said.append(session.record())
                 manifest = Manifest(portable=True, key=bytes(16))
                 self._incoming = TreeConsumer(self._target, session, manifest, max_size=None)
@@ -270,8 +271,8 @@ class ReceiverSide(Side):
 
 def abandon(target: Target) -> None:
     """Close what the system closes when a process is killed, and do nothing else."""
-    for part in target._parts.values():
+    for part in target.files._parts.values():
         os.close(part._fd)
-    target._parts.clear()
-    for directory in [*target._directories.values(), target._top]:
+    target.files._parts.clear()
+    for directory in [*target.directories._open.values(), target._top]:
         directory.close()

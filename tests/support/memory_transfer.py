@@ -72,8 +72,8 @@ class MemoryTransfer:
         asked = self._asked
         sender, receiver = both_sessions()
         kept = ResumeIndex(self._receiver.journal, restarted=self._receiver.restarted, tag=TAG)
-        target = Target(str(self._out), conflict=asked.conflict, kept=kept)
-        kept.go_on()
+        target = Target(str(self._out), conflict=asked.conflict, resume=kept)
+        kept.mark_running()
         killed = False
         try:
             preserve = Preserved.HARD_LINKS if asked.hard_links else Preserved.NOTHING

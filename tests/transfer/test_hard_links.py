@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -373,10 +374,10 @@ def test_a_file_that_somebody_has_changed_or_swapped_gets_no_other_name(
                 path.unlink()
         other = other_name(f"other {number}", first)
         if how == "untouched":
-            target.link_file(other)
+            target.hard_links.make(other)
             assert os.path.samefile(path, tmp_path / "out" / other.name)
         else:
-            assert refusal(lambda item=other: target.link_file(item)) is Reason.ORIGINAL  # type: ignore[misc]
+            assert refusal(lambda item=other: target.hard_links.make(item)) is Reason.ORIGINAL  # type: ignore[misc]
             assert not os.path.lexists(tmp_path / "out" / other.name)
     assert (tmp_path / "secret").stat().st_nlink == 1
     target.close()
@@ -392,7 +393,7 @@ def test_a_file_that_has_another_number_by_now_gets_its_other_name(tmp_path: Pat
     (tmp_path / "again").rename(path)
     other = other_name("other", first)
     other.digest = first.digest
-    target.link_file(other)
+    target.hard_links.make(other)
     assert os.path.samefile(path, tmp_path / "out" / "other")
     target.close()
 
@@ -402,16 +403,16 @@ def test_a_copy_under_the_other_name_is_no_other_name(tmp_path: Path, conflict: 
     """It has the same contents and time, from an earlier transfer say, and is all the same a file of its own."""
     first = named_again("file")
     first.digest = file_digest(b"new")
-    with Target(str(tmp_path / "out"), conflict=conflict) as target:
+    with closing(Target(str(tmp_path / "out"), conflict=conflict)) as target:
         deliver(target, first)
         path, theirs = tmp_path / "out" / "file", tmp_path / "out" / "other"
         shutil.copy2(path, theirs)
         other = other_name("other", first)
         other.digest = first.digest
         if conflict is Conflict.REFUSE:
-            assert refusal(lambda: target.link_file(other)) is Reason.EXISTS
+            assert refusal(lambda: target.hard_links.make(other)) is Reason.EXISTS
         else:
-            target.link_file(other)
+            target.hard_links.make(other)
         assert os.path.samefile(path, theirs) is (conflict is Conflict.OVERWRITE)
 
 
@@ -429,7 +430,7 @@ def test_a_file_that_is_swapped_in_the_last_instant_gets_no_other_name(
         real(self, name, where, new)
 
     monkeypatch.setattr(Directory, "link", swap)
-    assert refusal(lambda: target.link_file(other_name("other", first))) is Reason.ORIGINAL
+    assert refusal(lambda: target.hard_links.make(other_name("other", first))) is Reason.ORIGINAL
     assert os.listdir(tmp_path / "out") == ["file"]
     target.close()
 
@@ -438,7 +439,7 @@ def test_a_file_of_the_users_own_gets_no_other_name(tmp_path: Path, target: Targ
     (tmp_path / "out" / "theirs").write_text("old")
     first = named_again("theirs")
     assert refusal(lambda: deliver(target, first)) is Reason.EXISTS
-    assert refusal(lambda: target.link_file(other_name("other", first))) is Reason.ORIGINAL
+    assert refusal(lambda: target.hard_links.make(other_name("other", first))) is Reason.ORIGINAL
     assert os.listdir(tmp_path / "out") == ["theirs"]
     target.close()
 

@@ -102,12 +102,13 @@ def _remove_parts(state: State, terminal: Terminal) -> None:
         remove_beside(receipt, memory.receipt_tag)
     if saved_transfers.OUT not in state.facts:
         return
-    from p2p_copy.files.target.target import ResumeIndex, Target
+    from p2p_copy.files.target.resume import ResumeIndex
+    from p2p_copy.files.target.target import Target
     from p2p_copy.options import Conflict
 
     try:
-        kept = ResumeIndex(state.journal, tag=memory.tag)
-        target = Target(state.facts[saved_transfers.OUT], conflict=Conflict.REFUSE, kept=kept)
+        index = ResumeIndex(state.journal, tag=memory.tag)
+        target = Target(state.facts[saved_transfers.OUT], conflict=Conflict.REFUSE, resume=index)
         target.remove_traces()
         target.close()
     except P2PCopyError as error:

@@ -1,4 +1,4 @@
-"""Removing what a transfer has left in the output directory, and what nobody will ever go on with."""
+"""Deletes what a transfer has left in the output directory: what is incomplete and will never be continued."""
 
 from __future__ import annotations
 
@@ -8,37 +8,63 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from p2p_copy.files.directory import Directory, reached
-from p2p_copy.files.temporary import has_tag
+from p2p_copy.files.temporary import has_tag, temporary_name
 from p2p_copy.protocol import limits
 
 if TYPE_CHECKING:
     from p2p_copy.files.target.resume import ResumeIndex
 
 
-def sweep(directory: Directory, kept: ResumeIndex) -> None:
-    """Remove what a process of this transfer was writing into a directory when it was killed, but for parts."""
-    if not kept.restarted:
+class Marker:
+    """An empty file in the output directory, until `remove`; a sender that finds it reads what the receiver writes."""
+
+    def __init__(self, top: Directory, tag: str) -> None:
+        self._top = top
+        self._tag = tag
+        self._name = ""
+
+    def create(self) -> str:
+        """Create it, and return its name; an empty name if it cannot be created."""
+        name = temporary_name(self._tag)
+        try:
+            self._top.close_new(name)
+        except OSError:
+            return ""
+        self._name = name
+        return name
+
+    def remove(self) -> None:
+        """Delete it if it is there. Never fails; may be called again."""
+        name, self._name = self._name, ""
+        if name:
+            with suppress(OSError):
+                self._top.unlink(name)
+
+
+def sweep(directory: Directory, resume: ResumeIndex) -> None:
+    """Delete what a process of this transfer was writing into a directory when it was killed, except parts."""
+    if not resume.restarted:
         return
-    parts = kept.parts()
+    parts = resume.part_names()
     with suppress(OSError):
-        for name in [each for each in directory.names() if has_tag(each, kept.tag)]:
+        for name in [each for each in directory.names() if has_tag(each, resume.tag)]:
             if name not in parts:
                 directory.unlink(name)
 
 
-def remove_orphans(top: Directory, kept: ResumeIndex) -> None:
-    """Remove the parts of files that the sender does not name any more, and forget them."""
-    for path in kept.orphans():
-        *way, name = path.split("/")
-        with suppress(OSError, ValueError), reached(top, way) as directory:
+def remove_orphans(top: Directory, resume: ResumeIndex) -> None:
+    """Delete the parts of files that the sender does not name any more, and forget them."""
+    for path in resume.take_orphans():
+        *names, name = path.split("/")
+        with suppress(OSError, ValueError), reached(top, names) as directory:
             _remove(directory, name)
 
 
 def remove_traces(directory: Directory, tag: str, *, depth: int = limits.MAX_DEPTH) -> None:
-    """Remove whatever the transfer with this tag has not finished in a tree that it is given up in.
+    """Delete everything that the transfer with this tag has not completed in a tree, when the user gives it up.
 
-    No journal knows what a process wrote in the second before it was killed. Other file systems are left alone, and so
-    is what we may not look into.
+    The whole tree is searched, since no journal has what a process wrote in the second before it was killed. Other file
+    systems, and directories that we may not read, are left alone.
     """
     device = directory.status().st_dev
     with suppress(OSError, ValueError):
@@ -56,7 +82,7 @@ def remove_traces(directory: Directory, tag: str, *, depth: int = limits.MAX_DEP
 
 
 def remove_beside(path: str, tag: str) -> None:
-    """Remove what the transfer with this tag has not finished in the directory of a file of its own."""
+    """Delete what the transfer with this tag has not completed in the directory of one file, a receipt."""
     with suppress(OSError, ValueError):
         directory = Directory.top(os.path.dirname(path) or os.curdir)
         try:
@@ -67,7 +93,7 @@ def remove_beside(path: str, tag: str) -> None:
 
 
 def _remove(directory: Directory, name: str) -> None:
-    """Remove a part, and leave no other trace in its directory, which is complete and has its time and mode."""
+    """Delete a part, and give its directory back the mode and time that it has, for it may be complete."""
     before = directory.status()
     if directory.lstat(name) is None:
         return

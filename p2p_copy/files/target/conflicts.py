@@ -1,7 +1,7 @@
-"""What happens when a name is taken already, the same for files, links and directories.
+"""What happens if a name exists already: the same for files, symlinks and directories.
 
-Whether it is taken is never asked beforehand where it matters: whoever creates something does so in a way
-that fails if the name exists, and the answer is the policy's.
+Where it matters, nobody looks first whether a name is free. Whatever is created is created by a call that fails if the
+name exists, and then the policy decides.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from p2p_copy.files.target.errors import Refused
+from p2p_copy.files.target.errors import Refused, fail
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from p2p_copy.files.directory import Directory
+    from p2p_copy.files.target.resume import ResumeIndex
+    from p2p_copy.protocol.manifest import Item
 
 _T = TypeVar("_T")
 
@@ -26,10 +28,75 @@ _MOST_NUMBERS: Final = 9999
 """Names that `Conflict.RENAME` tries before it gives up."""
 
 
-def place(conflict: Conflict, name: str, put: Callable[[str], _T], *, ending: bool = True) -> _T:
+class Conflicts:
+    """Decides for one transfer what an entry's name may replace.
+
+    That is what the user's `policy` allows, and what earlier links of this transfer have made themselves.
+    """
+
+    def __init__(self, policy: Conflict, resume: ResumeIndex) -> None:
+        self.policy = policy
+        self._resume = resume
+
+    def check(self, item: Item, directory: Directory) -> Conflict:
+        """Return the policy for the name of a file.
+
+        Nothing is changed yet: the file may take long to arrive. `remove_earlier` comes right before it gets its name.
+
+        Raises:
+            Refused: the name is taken, and the policy has no other.
+            NoSpace, OutputNotWritable: nothing more can be written.
+
+        """
+        try:
+            earlier = self._resume.earlier_name(item, directory)
+            if earlier == item.entry.name or self.was_left(item, directory):
+                there = directory.lstat(item.entry.name)
+                if there is not None and stat.S_ISREG(there.st_mode):
+                    return Conflict.OVERWRITE  # what an earlier link brought has changed at the sender since
+            elif self.policy is not Conflict.RENAME and not directory.created:  # RENAME takes another name
+                check(self.policy, directory, item.entry.name)
+            if directory.created and self.policy is Conflict.OVERWRITE:
+                return (
+                    Conflict.REFUSE
+                )  # only this transfer could put anything there, and that is not replaced
+        except (OSError, ValueError) as error:
+            fail(error)
+        return self.policy
+
+    def remove_earlier(self, item: Item, directory: Directory) -> None:
+        """Delete what an earlier link or process of ours has made of a file, unless a file replaces it in one step.
+
+        What takes its place counts as ours even if this process is killed before that is recorded.
+        """
+        earlier = self._resume.earlier_name(item, directory)
+        if earlier:
+            self._resume.record_intent(item, earlier)
+        elif self.was_left(item, directory):
+            earlier = item.entry.name
+        there = directory.lstat(earlier) if earlier else None
+        if there is not None and not (earlier == item.entry.name and stat.S_ISREG(there.st_mode)):
+            directory.unlink(earlier)
+
+    def was_left(self, item: Item, directory: Directory) -> bool:
+        """Return whether an entry's name was given by an earlier process of ours that was killed, not to a directory.
+
+        That is so if we made the directory in which it lies, and the journal does not have it.
+        """
+        if not (self._resume.killed and directory.created):
+            return False
+        there = directory.lstat(item.entry.name)
+        if there is None or stat.S_ISDIR(there.st_mode):
+            return False
+        if directory.unrecorded is None:
+            directory.unrecorded = self._resume.unrecorded_names(item.parent, directory)
+        return item.entry.name in directory.unrecorded
+
+
+def place(conflict: Conflict, name: str, put: Callable[[str], _T], *, before_suffix: bool = True) -> _T:
     """Call `put` with a name until it does not raise `FileExistsError`; return what it returns.
 
-    Only `Conflict.RENAME` has more than one name to offer; with `ending`, numbers go before the last dot.
+    Only `Conflict.RENAME` has further names to offer; `before_suffix` puts their numbers before the last dot.
 
     Raises:
         Refused: there is no other name.
@@ -40,7 +107,7 @@ def place(conflict: Conflict, name: str, put: Callable[[str], _T], *, ending: bo
     except FileExistsError:
         if conflict is not Conflict.RENAME:
             raise taken(conflict) from None
-    for numbered in _numbered(name, ending=ending):
+    for numbered in _numbered(name, before_suffix=before_suffix):
         with suppress(FileExistsError):
             return put(numbered)
     raise Refused(Reason.EXISTS)
@@ -54,13 +121,13 @@ def move(
     made: os.stat_result,
     intend: Callable[[str, os.stat_result], None],
 ) -> str:
-    """Give what is complete under a private name its own, or another one that the policy offers; return that.
+    """Rename what is complete from its temporary name to its own, or to another that the policy offers; return that.
 
-    `intend` is told of a name that is free, and what the system says of what is complete (`made`), before it is given.
+    `intend` is called with each name that is free, and with `made`, the status of what is complete, before the rename.
 
     Raises:
-        Refused: the name is taken, or somebody has put something else in the place of what is complete.
-        OSError: the file system does not do it.
+        Refused: the name is taken, or another user has replaced what is complete.
+        OSError: the file system cannot do it.
 
     """
     if conflict is Conflict.OVERWRITE:
@@ -78,11 +145,11 @@ def move_new(
     made: os.stat_result,
     intend: Callable[[str, os.stat_result], None],
 ) -> str:
-    """Do what `move` does, and replace nothing, whatever the policy."""
+    """Do the same as `move`, but never replace anything."""
 
     def put(free: str) -> str:
         if not directory.created and directory.lstat(free) is not None:
-            raise FileExistsError  # nothing is noted for a name that somebody has
+            raise FileExistsError  # a name that exists already is never recorded as ours
         intend(free, made)
         _check_made(directory, temporary, made)
         directory.move_new(temporary, free)
@@ -93,9 +160,9 @@ def move_new(
 
 
 def move_over(directory: Directory, temporary: str, name: str, made: os.stat_result) -> None:
-    """Give what is complete under a private name its own, in place of what has that and is no directory.
+    """Rename what is complete from its temporary name to its own, which may replace anything but a directory.
 
-    It raises what `move` does.
+    It raises what `move` raises.
     """
     _check_made(directory, temporary, made)
     directory.move_over(temporary, name)
@@ -103,9 +170,9 @@ def move_over(directory: Directory, temporary: str, name: str, made: os.stat_res
 
 
 def _check_made(directory: Directory, name: str, made: os.stat_result) -> None:
-    """Refuse what somebody else has put there; nobody can in a directory that is still ours alone.
+    """Refuse what another user has put there. Nobody else can write to a directory that we made and is not complete.
 
-    Between a look and the next call somebody still could. So another look follows when the name is given: what is not
+    Between this look and the rename another user still could. So the caller looks again after the rename: what is not
     ours then does not count as delivered.
     """
     if not directory.created and not directory.is_made(name, made):
@@ -113,10 +180,10 @@ def _check_made(directory: Directory, name: str, made: os.stat_result) -> None:
 
 
 def check(conflict: Conflict, directory: Directory, name: str) -> None:
-    """Look whether a file can have this name: it is free, or the policy replaces the file that has it.
+    """Check that a file can have this name: it is free, or the policy replaces the regular file that has it.
 
     Raises:
-        Refused: it is taken. Nothing but a regular file is replaced by a file, no link either.
+        Refused: it is taken. A file never replaces a symlink or a directory.
 
     """
     there = directory.lstat(name)
@@ -126,12 +193,12 @@ def check(conflict: Conflict, directory: Directory, name: str) -> None:
 
 
 def taken(conflict: Conflict) -> Refused:
-    """Return what to raise if a name is taken, and there will be no other."""
+    """Return what to raise if a name is taken, and no other is to be tried."""
     return Refused(Reason.SKIPPED if conflict is Conflict.SKIP else Reason.EXISTS)
 
 
-def _numbered(name: str, *, ending: bool) -> Iterator[str]:
+def _numbered(name: str, *, before_suffix: bool) -> Iterator[str]:
     """Yield "name (1).ext", "name (2).ext" and so on."""
-    stem, end = os.path.splitext(name) if ending else (name, "")
+    stem, suffix = os.path.splitext(name) if before_suffix else (name, "")
     for number in range(1, _MOST_NUMBERS + 1):
-        yield f"{stem} ({number}){end}"
+        yield f"{stem} ({number}){suffix}"

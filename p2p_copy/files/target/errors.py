@@ -1,4 +1,4 @@
-"""What a system error means for a transfer: one entry cannot be placed, or no more can be written at all."""
+"""What a system error means for a transfer: one entry cannot be created, or nothing more can be written."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from p2p_copy.protocol.messages import Reason
 
 
 class Refused(Exception):
-    """One entry cannot be put into place; all others go on. `reason` says why."""
+    """One entry cannot be created; the transfer goes on with the others. `reason` says why."""
 
     def __init__(self, reason: Reason) -> None:
         super().__init__(reason.name)
@@ -32,15 +32,15 @@ _REASONS: Final = {
     errno.EILSEQ: Reason.NAME,
     errno.EFBIG: Reason.TOO_MUCH,
 }
-"""What is wrong with one entry; every other error says that the disk is."""
+"""Errors that concern one entry; every other error concerns the disk."""
 
 
 def fail(error: OSError | ValueError) -> NoReturn:
-    """Raise what a system error means. Its own text stays behind: it may hold a file name.
+    """Raise what a system error means, without its own text, which may contain a file name.
 
     Raises:
         Refused: one entry is concerned.
-        NoSpace: the disk, or the user's share of it, is full.
+        NoSpace: the disk, or the user's quota on it, is full.
         SystemFailed: this process has no more descriptors or memory.
         OutputNotWritable: anything else.
 
@@ -53,10 +53,10 @@ def fail(error: OSError | ValueError) -> NoReturn:
 
 
 def fail_for_good(error: OSError | ValueError) -> NoReturn:
-    """Raise the fatal error that a system error means where not even the output directory itself works.
+    """Raise what a system error means where the output directory itself fails, which ends the transfer.
 
     Raises:
-        NoSpace: the disk, or the user's share of it, is full.
+        NoSpace: the disk, or the user's quota on it, is full.
         SystemFailed: this process has no more descriptors or memory.
         OutputNotWritable: anything else.
 

@@ -1,4 +1,4 @@
-"""A file in the output directory that a stream is written to, which grows until the stream ends."""
+"""A file in the output directory into which a stream is written, whose length is known only at its end."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 class GrowingFile:
-    """A file in the output directory that a stream goes to; it gets its name when all is there.
+    """A file in the output directory into which a stream is written; it gets its name when all of it is there.
 
     Attributes:
-        waits: writing may wait for ever.
-        slow: what is said when nothing is taken.
+        waits: whether writing may wait for ever.
+        slow: what the user is told while nothing is written.
 
     """
 
@@ -38,12 +38,12 @@ class GrowingFile:
 
         Raises:
             PipeFailed: it cannot be created, or its name is taken.
-            NoSpace, OutputNotWritable: no more can be written at all.
+            NoSpace, OutputNotWritable: nothing more can be written.
 
         """
         self._item = Item(0, None, entry)
         try:
-            self._part = self._target.begin_file(self._item)
+            self._part = self._target.files.begin(self._item)
         except Refused as refused:
             raise self._refused(refused) from None
 
@@ -52,7 +52,7 @@ class GrowingFile:
 
         Raises:
             PipeFailed: it is larger than the system allows.
-            NoSpace, OutputNotWritable: no more can be written at all.
+            NoSpace, OutputNotWritable: nothing more can be written.
 
         """
         assert self._part is not None, "it was begun"
@@ -64,7 +64,7 @@ class GrowingFile:
             raise self._refused(refused) from None
 
     def finish(self, entry: Entry, digest: bytes) -> None:
-        """Give the file its name; `entry` tells the size by now.
+        """Give the file its name; `entry` has the size, which is known now.
 
         Raises:
             PipeFailed: its name was taken meanwhile.
@@ -74,12 +74,12 @@ class GrowingFile:
         assert self._item is not None, "it was begun"
         self._item.entry, self._item.digest = entry, digest
         try:
-            self._target.publish(self._item)
+            self._target.files.publish(self._item)
         except Refused as refused:
             raise self._refused(refused) from None
 
     def close(self) -> None:
-        """Throw away what is not complete."""
+        """Delete the file if it is not complete."""
         self._target.close()
 
     def _refused(self, refused: Refused) -> PipeFailed:

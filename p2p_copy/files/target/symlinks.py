@@ -1,7 +1,7 @@
-"""How a symbolic link gets into the output directory: as it is, without a look at what it points to.
+"""How a symlink gets into the output directory: as it is sent. What it points to is not looked at.
 
-Where others may have put things, and where it replaces something, it is made under a private name, and noted, before it
-gets its own: so it has its owner and its time, and is known to be ours.
+Where other users may write, and where it replaces something, it is created under a temporary name, and recorded, before
+it gets its own name: so it has its owner and its time then, and is known to be ours.
 """
 
 from __future__ import annotations
@@ -19,98 +19,75 @@ from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable
-
     from p2p_copy.files.directory import Directory
+    from p2p_copy.files.target.conflicts import Conflicts
     from p2p_copy.files.target.resume import ResumeIndex
     from p2p_copy.protocol.manifest import Item
 
-_NO_LINKS: Final = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
-"""How file systems say that they know no symbolic links."""
+_NO_SYMLINKS: Final = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP))
+"""How file systems say that they have no symlinks."""
 
 
-def put(
-    item: Item,
-    directory: Directory,
-    conflict: Conflict,
-    kept: ResumeIndex,
-    was_left: Callable[[Item, Directory], bool],
-) -> None:
-    """Create a symbolic link in a directory, and tell `kept`; `conflict` says what is done if its name is taken.
+def make(item: Item, directory: Directory, names: Conflicts, resume: ResumeIndex) -> None:
+    """Create a symlink in a directory, and record it.
 
-    `was_left` says whether what has its name was made by a process of this transfer that was killed.
-
-    Windows is left out: a link there needs a privilege, and must know beforehand whether it will point to
-    a directory.
+    Not on Windows: there it needs a privilege, and one must know beforehand whether it will point to a directory.
 
     Raises:
         Refused: it cannot be created, or something has its name.
-        NoSpace, OutputNotWritable: no more can be written at all.
+        NoSpace, OutputNotWritable: nothing more can be written.
 
     """
     if sys.platform == "win32":
         raise Refused(Reason.UNSUPPORTED)
-    name = item.entry.name
     try:
-        if own := kept.own_name(item, directory):
-            if kept.is_as_said(item) and directory.readlink(own) == item.entry.target:
-                item.name = own
+        if earlier := resume.earlier_name(item, directory):
+            if resume.is_unchanged(item) and directory.readlink(earlier) == item.entry.target:
+                item.name = earlier
                 return
-            kept.intend(item, own)
-            directory.unlink(own)
-        elif was_left(item, directory):
-            directory.unlink(name)
-        item.name = _place(item, directory, conflict, kept)
+            resume.record_intent(item, earlier)
+            directory.unlink(earlier)
+        elif names.was_left(item, directory):
+            directory.unlink(item.entry.name)
+        item.name = _create(item, directory, names.policy, resume)
         if (made := directory.lstat(item.name)) is not None:
-            kept.made(item, made, name=item.name, flushed=True)
+            resume.record_complete(item, made, name=item.name, flushed=True)
     except OSError as error:
-        if error.errno in _NO_LINKS:
+        if error.errno in _NO_SYMLINKS:
             raise Refused(Reason.UNSUPPORTED) from None
         fail(error)
     except ValueError as error:
         fail(error)
 
 
-def _place(item: Item, directory: Directory, conflict: Conflict, kept: ResumeIndex) -> str:
-    """Create the link under a name that the policy offers; return that."""
+def _create(item: Item, directory: Directory, conflict: Conflict, resume: ResumeIndex) -> str:
+    """Create the symlink under a name that the policy offers; return that name."""
     entry = item.entry
 
-    def make(free: str) -> str:
+    def create(free: str) -> str:
         directory.symlink(entry.target, free)
         if entry.extra is not None:
-            directory.give_link(free, entry.extra)
+            directory.give_symlink(free, entry.extra)
         with suppress(OSError, OverflowError):
             directory.set_time(free, entry.mtime_ns)
         return free
 
-    noted = False
-
-    def intend(free: str, made: os.stat_result) -> None:
-        nonlocal noted
-        noted = True
-        kept.made(item, made, name=free, flushed=True)
-        kept.write()
-
     there = directory.lstat(entry.name) if conflict is Conflict.OVERWRITE else None
     if there is None and directory.created:
-        kept.renew()
-        return conflicts.place(conflict, entry.name, make)
+        resume.renew()
+        return conflicts.place(conflict, entry.name, create)
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise Refused(Reason.EXISTS)
-    temporary = make(temporary_name(kept.tag))
+    temporary = create(temporary_name(resume.tag))
     try:
         made = directory.lstat(temporary)
         if made is None or not stat.S_ISLNK(made.st_mode):
             raise Refused(Reason.NOT_WRITABLE)
-        if there is None:
+        if there is not None:
+            conflicts.move_over(directory, temporary, entry.name, made)
+            return entry.name
+        with resume.naming(item, directory, flushed=True) as intend:
             return conflicts.move_new(conflict, directory, temporary, entry.name, made, intend)
-        conflicts.move_over(directory, temporary, entry.name, made)
-        return entry.name
-    except Refused:
-        if noted:
-            kept.unmade(item)
-        raise
     finally:
         with suppress(OSError):
             directory.unlink(temporary)

@@ -78,7 +78,7 @@ class TreeConsumer:
         unmade: Callable[[int], None] = lambda index: None,
     ) -> None:
         linking = Preserved.HARD_LINKS in manifest.preserve  # a name may bring what the first one does not
-        self.holds = linking or not target.kept.fresh or not selection.everything
+        self.holds = linking or not target.resume.fresh or not selection.everything
         self.total: tuple[int, int] | None = None
         self.root: bytes | None = None
         self.goodbye = False
@@ -117,7 +117,7 @@ class TreeConsumer:
                     self._act(message)
             finally:
                 self._files.write_collected()
-        self._target.kept.commit(self._files.take_written())
+        self._target.resume.commit_if_due(self._files.take_written())
         if self.root is None and (self.ending or now >= self._next_report):
             self._next_report = now + limits.PROGRESS_INTERVAL
             self._report_progress()
@@ -213,14 +213,14 @@ class TreeConsumer:
         entry = item.entry
         try:
             if entry.kind is Kind.DIRECTORY:
-                self._target.make_directory(item)
+                self._target.directories.make(item)
             elif entry.kind is Kind.LINK:
-                self._target.make_link(item)
+                self._target.make_symlink(item)
             elif self.holds and self._files.find_held(item):
                 pass
             elif item.original is not None:
-                self._target.check_other_name(item)
+                self._target.hard_links.check(item)
             elif entry.size > limits.CHUNK or entry.extra is not None:
-                self._target.check_file(item)
+                self._target.files.check(item)
         except Refused as refused:
             self.outcomes.reject(item, refused.reason)

@@ -58,7 +58,7 @@ class FileConsumer:
 
     def find_held(self, item: Item) -> bool:
         """Return whether something of a file is here already, and remember what."""
-        held = self._target.holding(item)
+        held = self._target.files.find_held(item)
         if held is None:
             return False
         self._held[item.index] = held
@@ -94,7 +94,7 @@ class FileConsumer:
         """
         files, self._collected = self._collected, []
         wanted = [(item, data) for item, data in files if not item.refused]
-        for item, refused in self._target.put_files(wanted) if wanted else ():
+        for item, refused in self._target.small_files.put(wanted) if wanted else ():
             if refused is not None:
                 self._reject(item, refused.reason)
             else:
@@ -152,7 +152,7 @@ class FileConsumer:
         if not item.refused:
             self._check_digest(item, held.digest, digest)
             if held.name:
-                self._target.take_held(item, held)
+                self._target.files.accept_held(item, held)
                 self._outcomes.size += held.size
                 self._outcomes.spared += held.size
                 self._outcomes.deliver(item)
@@ -174,7 +174,7 @@ class FileConsumer:
             return
         if not item.refused:
             try:
-                self._target.link_file(item)
+                self._target.hard_links.make(item)
             except Refused as refused:
                 self._reject(item, refused.reason)
             else:
@@ -228,5 +228,5 @@ class FileConsumer:
                 self._unmade(directory.index)
                 self._replies.add(Reject(directory.index, Reason.UNMADE, ""))
             elif not directory.refused:
-                self._target.finish_directory(directory)
+                self._target.directories.finish(directory)
             directory.shorten()

@@ -18,8 +18,9 @@ from p2p_copy.files import limits
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.state import journal as journals
 from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.target.errors import Refused
 from p2p_copy.files.target.resume import PartialFile, ResumeIndex
-from p2p_copy.files.target.target import Refused, Target
+from p2p_copy.files.target.target import Target
 from p2p_copy.files.temporary import temporary_name
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits as protocol_limits
@@ -40,11 +41,11 @@ DAY = 86_400 * 10**9
 
 def begin(target: Target, top: Item, name: str) -> None:
     """Leave a part of a large file, with one segment that is noted."""
-    target.make_directory(top)
+    target.directories.make(top)
     item = a_file(name, top, size=2 * protocol_limits.SEGMENT)
-    part = target.begin_file(item)
+    part = target.files.begin(item)
     part.write(bytes(protocol_limits.SEGMENT))
-    target.kept.add_leaves(item, bytes(protocol_limits.DIGEST))
+    target.resume.record_leaves(item, bytes(protocol_limits.DIGEST))
     target.close(keep=True)
 
 
@@ -59,11 +60,11 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_orphan_leaves_no_trace_in_its_directory(tmp_path: Path) -> None:
     journal, top = Journal(None), a_directory("top", mode=0o550, mtime_ns=DAY)
-    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)), top, "gone")
+    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal)), top, "gone")
     assert parts(tmp_path)
-    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
-        target.make_directory(top)
-        target.finish_directory(top)
+    with closing(Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
+        target.directories.make(top)
+        target.directories.finish(top)
         target.remove_orphans()
     assert not parts(tmp_path)
     there = (tmp_path / "top").stat()
@@ -83,7 +84,9 @@ def test_who_is_given_up_leaves_nothing_wherever_it_was_at_work(tmp_path: Path) 
         path.write_bytes(b"half")
     inner.chmod(0o550)
     os.utime(inner, ns=(DAY, DAY))
-    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(Journal(None), tag=tag)) as target:
+    with closing(
+        Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(Journal(None), tag=tag))
+    ) as target:
         target.remove_traces()
     assert [path.exists() for path in ours] == [False, False, True], "no link is followed"
     assert all(path.exists() for path in theirs)
@@ -118,7 +121,9 @@ def test_a_file_that_is_renamed_in_the_instant_of_a_kill_is_known(
     with (
         closing(Journal(str(memory / "j"))) as journal,
         pytest.raises(Killed),
-        Target(str(out), conflict=Conflict.RENAME, kept=ResumeIndex(journal, tag="0123abcd")) as target,
+        closing(
+            Target(str(out), conflict=Conflict.RENAME, resume=ResumeIndex(journal, tag="0123abcd"))
+        ) as target,
     ):
         deliver(target, item)
     if killed == "before":
@@ -126,8 +131,8 @@ def test_a_file_that_is_renamed_in_the_instant_of_a_kill_is_known(
         os.utime(out / "file (1).txt", ns=(DAY, 2 * DAY))
     with closing(Journal(str(tmp_path / "found" / "j"))) as journal:
         kept = ResumeIndex(journal, restarted=True, tag="0123abcd")
-        with Target(str(out), conflict=Conflict.RENAME, kept=kept) as target:
-            holding = target.holding(item)
+        with closing(Target(str(out), conflict=Conflict.RENAME, resume=kept)) as target:
+            holding = target.files.find_held(item)
     if killed == "after":
         assert holding == PartialFile(3, bytes(protocol_limits.DIGEST), name="file (1).txt")
     else:
@@ -136,11 +141,11 @@ def test_a_file_that_is_renamed_in_the_instant_of_a_kill_is_known(
 
 def test_a_large_file_that_has_become_small_leaves_no_part(tmp_path: Path) -> None:
     journal, top = Journal(None), a_directory("top")
-    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)), top, "file")
-    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
-        target.make_directory(top)
+    begin(Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal)), top, "file")
+    with closing(Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
+        target.directories.make(top)
         deliver(target, a_file("file", top), b"new")
-        target.finish_directory(top)
+        target.directories.finish(top)
         target.remove_orphans()
     assert not parts(tmp_path)
 
@@ -154,18 +159,21 @@ def test_a_directory_that_was_made_in_the_instant_of_a_kill_is_known(
     os.utime(out / "theirs", ns=(0, 0))
     theirs, mode = a_directory("theirs", mode=0o711, mtime_ns=DAY), permissions(out / "theirs")
     journal = Journal(str(tmp_path / "journal"))
-    with closing(journal), Target(str(out), conflict=conflict, kept=ResumeIndex(journal)) as target:
-        monkeypatch.setattr(target.kept, "made", lambda *_, **__: None)
-        target.make_directory(top)
-        target.make_directory(theirs)
+    with (
+        closing(journal),
+        closing(Target(str(out), conflict=conflict, resume=ResumeIndex(journal))) as target,
+    ):
+        monkeypatch.setattr(target.resume, "record_complete", lambda *_, **__: None)
+        target.directories.make(top)
+        target.directories.make(theirs)
     journal = Journal(str(tmp_path / "journal"))
     with (
         closing(journal),
-        Target(str(out), conflict=conflict, kept=ResumeIndex(journal, restarted=True)) as target,
+        closing(Target(str(out), conflict=conflict, resume=ResumeIndex(journal, restarted=True))) as target,
     ):
         for item in (top, theirs):
-            target.make_directory(item)
-            target.finish_directory(item)
+            target.directories.make(item)
+            target.directories.finish(item)
     assert sorted(path.name for path in out.iterdir()) == ["theirs", "top"]
     assert (permissions(out / "top"), (out / "top").stat().st_mtime_ns) == (0o750, DAY)
     if conflict is not Conflict.OVERWRITE:
@@ -200,29 +208,29 @@ def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because
     item, other = a_file("file", size=9 * protocol_limits.SEGMENT), a_file("other")
     with (
         closing(Journal(path)) as journal,
-        Target(out, conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target,
+        closing(Target(out, conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target,
     ):
-        part = target.begin_file(item)
+        part = target.files.begin(item)
         part.write(bytes(SEGMENTS * protocol_limits.SEGMENT))
-        target.kept.add_leaves(item, bytes(SEGMENTS * protocol_limits.DIGEST))
-        target.kept.commit(limits.JOURNAL_BYTES)
+        target.resume.record_leaves(item, bytes(SEGMENTS * protocol_limits.DIGEST))
+        target.resume.commit_if_due(limits.JOURNAL_BYTES)
         clock.time = lambda: now
         part.write(b"much later, and no whole segment")
         if link_lost:
             target.close(keep=True)
         else:
-            target.kept.commit(limits.JOURNAL_BYTES)
+            target.resume.commit_if_due(limits.JOURNAL_BYTES)
         again = journal if link_lost else Journal(path)
         if touched:
             (name,) = parts(tmp_path)
             os.utime(tmp_path / "out" / name, (now + 60, now + 60))
         clock.time = lambda: now + 120
         kept = ResumeIndex(again, restarted=not link_lost)
-        with closing(again), Target(out, conflict=Conflict.REFUSE, kept=kept) as target:
+        with closing(again), closing(Target(out, conflict=Conflict.REFUSE, resume=kept)) as target:
             if touched:  # what is noted now of something else says nothing of the part
                 deliver(target, other)
-                kept.commit(limits.JOURNAL_BYTES)
-            holding = target.holding(item)
+                kept.commit_if_due(limits.JOURNAL_BYTES)
+            holding = target.files.find_held(item)
     assert holding is not None
     assert holding.size == SEGMENTS * protocol_limits.SEGMENT
     assert looked_at == (list(range(SEGMENTS)) if touched else [0, SEGMENTS - 1])
@@ -230,17 +238,17 @@ def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because
 
 def test_what_was_made_is_still_ours_when_its_next_version_is_given_up(tmp_path: Path) -> None:
     journal, top = Journal(None), a_directory("top")
-    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))
-    target.make_directory(top)
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))
+    target.directories.make(top)
     deliver(target, a_file("file", top, size=3), b"old")
     target.close(keep=True)
     newer = a_file("file", top, size=2 * protocol_limits.SEGMENT)
-    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))
-    target.make_directory(top)
-    target.begin_file(newer).write(b"n")
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))
+    target.directories.make(top)
+    target.files.begin(newer).write(b"n")
     target.close(keep=True)  # the link is lost before there is anything worth keeping
-    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
-        target.make_directory(top)
+    with closing(Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
+        target.directories.make(top)
         deliver(target, newer, bytes(2 * protocol_limits.SEGMENT))
     assert (tmp_path / "top" / "file").read_bytes() == bytes(2 * protocol_limits.SEGMENT)
     assert not parts(tmp_path)
@@ -261,8 +269,8 @@ def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_ed
     journal, top = Journal(None), a_directory("top")
     file = a_file("file", top, size=3)
     file.digest = file_digest(b"old")
-    target = Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))
-    target.make_directory(top)
+    target = Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))
+    target.directories.make(top)
     deliver(target, file, b"old")
     target.close(keep=True)
     renumber(tmp_path / "top")
@@ -270,10 +278,10 @@ def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_ed
         before = (tmp_path / "top" / "file").stat()
         (tmp_path / "top" / "file").write_bytes(b"new")
         os.utime(tmp_path / "top" / "file", ns=(0, before.st_mtime_ns))
-    with Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
-        target.make_directory(top)
-        assert (target.holding(file) is None) is edited
-        target.finish_directory(top)
+    with closing(Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
+        target.directories.make(top)
+        assert (target.files.find_held(file) is None) is edited
+        target.directories.finish(top)
     assert permissions(tmp_path / "top") == top.entry.mode
     assert (tmp_path / "top").stat().st_mtime_ns == top.entry.mtime_ns
 
@@ -296,10 +304,10 @@ class Version(NamedTuple):
         if self.kind is Kind.FILE:
             deliver(target, item, self.contents)
         elif self.kind is Kind.LINK:
-            target.make_link(item)
+            target.make_symlink(item)
         else:
-            target.make_directory(item)
-            target.finish_directory(item)
+            target.directories.make(item)
+            target.directories.finish(item)
 
     def is_there(self, path: Path) -> bool:
         if self.kind is Kind.LINK:
@@ -332,9 +340,9 @@ class Runs:
     def process(self, *, killed: bool) -> Iterator[Target]:
         journal = Journal(self._memory)
         kept = ResumeIndex(journal, restarted=self._restarted, tag="0123abcd")
-        kept.go_on()
-        target = Target(str(self.out), conflict=self._conflict, kept=kept)
-        target.make_directory(self.top)
+        kept.mark_running()
+        target = Target(str(self.out), conflict=self._conflict, resume=kept)
+        target.directories.make(self.top)
         yield target
         self._restarted = True
         if killed:
@@ -359,7 +367,7 @@ def test_what_we_made_in_a_directory_of_ours_is_replaced_whenever_we_were_killed
     with runs.process(killed=True) as target:
         VERSIONS[old].put(target, runs.top)
         if noted:
-            target.kept.write()
+            target.resume.commit()
     for _ in range(2):  # the first one is killed before it notes what it has replaced
         with runs.process(killed=True) as target:
             VERSIONS[new].put(target, runs.top)
@@ -377,7 +385,7 @@ def test_what_somebody_else_has_put_into_a_directory_of_ours_is_kept(
     theirs = runs.out / "top" / "entry"
     with runs.process(killed=what == "edited") as target:
         VERSIONS["other file" if what == "edited" else "directory"].put(target, runs.top)
-        target.kept.write()
+        target.resume.commit()
     if what == "new":
         theirs.rmdir()
     theirs.write_bytes(b"theirs")
@@ -408,18 +416,18 @@ def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tm
     out, journal = tmp_path / "out", Journal(None)
     out.mkdir()
     (out / "file").write_bytes(b"there before")
-    with closing(Target(str(out), conflict=Conflict.RENAME, kept=ResumeIndex(journal))) as target:
+    with closing(Target(str(out), conflict=Conflict.RENAME, resume=ResumeIndex(journal))) as target:
         deliver(target, a_file("file"), b"old")
         target.close(keep=True)
     newer = a_file("file", size=2 * protocol_limits.SEGMENT)
-    target = Target(str(out), conflict=Conflict.RENAME, kept=ResumeIndex(journal))
-    target.check_file(newer)
-    target.begin_file(newer).write(b"n")
+    target = Target(str(out), conflict=Conflict.RENAME, resume=ResumeIndex(journal))
+    target.files.check(newer)
+    target.files.begin(newer).write(b"n")
     target.close(keep=True)  # the link is lost
     (out / "file (1)").unlink(missing_ok=True)
     (out / "file (1)").write_bytes(b"theirs")
-    with Target(str(out), conflict=Conflict.RENAME, kept=ResumeIndex(journal)) as target:
-        target.check_file(newer)
+    with closing(Target(str(out), conflict=Conflict.RENAME, resume=ResumeIndex(journal))) as target:
+        target.files.check(newer)
         deliver(target, newer, bytes(2 * protocol_limits.SEGMENT))
     assert (out / "file (1)").read_bytes() == b"theirs"
     assert (out / "file (2)").read_bytes() == bytes(2 * protocol_limits.SEGMENT)
@@ -427,22 +435,22 @@ def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tm
 
 def test_what_somebody_has_put_in_place_of_ours_while_the_next_version_came_is_kept(tmp_path: Path) -> None:
     out, journal = tmp_path / "out", Journal(None)
-    with closing(Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))) as target:
+    with closing(Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
         deliver(target, a_file("file"), b"old")
         target.close(keep=True)
     newer = a_file("file", size=2 * protocol_limits.SEGMENT)
-    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
-        target.begin_file(newer).write(bytes(2 * protocol_limits.SEGMENT))
+    with closing(Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
+        target.files.begin(newer).write(bytes(2 * protocol_limits.SEGMENT))
         (out / "file").unlink()
         (out / "file").write_bytes(b"theirs")
         with pytest.raises(Refused):
-            target.publish(newer)
+            target.files.publish(newer)
     assert (out / "file").read_bytes() == b"theirs"
 
 
 def test_who_has_made_nothing_has_nothing_to_go_on_with(tmp_path: Path) -> None:
     journal = Journal(None)
-    Target(str(tmp_path), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)).close(keep=True)
+    Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal)).close(keep=True)
     assert journal.empty
 
 
@@ -450,17 +458,17 @@ def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(t
     """Somebody has made a copy of hard links: nothing is written into it, and the file arrives all the same."""
     out, journal, top = tmp_path / "out", Journal(None), a_directory("top")
     item = a_file("file", top, size=2 * protocol_limits.SEGMENT)
-    target = Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal))
-    target.make_directory(top)
-    target.begin_file(item).write(bytes(protocol_limits.SEGMENT))
-    target.kept.add_leaves(item, leaf_digest(bytes(protocol_limits.SEGMENT)))
+    target = Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))
+    target.directories.make(top)
+    target.files.begin(item).write(bytes(protocol_limits.SEGMENT))
+    target.resume.record_leaves(item, leaf_digest(bytes(protocol_limits.SEGMENT)))
     target.close(keep=True)
     (part,) = parts(out)
     os.link(out / "top" / part, tmp_path / "snapshot")
-    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
-        target.make_directory(top)
-        target.begin_file(item, target.holding(item)).write(b"n" * 2 * protocol_limits.SEGMENT)
-        target.publish(item)
+    with closing(Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
+        target.directories.make(top)
+        target.files.begin(item, target.files.find_held(item)).write(b"n" * 2 * protocol_limits.SEGMENT)
+        target.files.publish(item)
     assert (out / "top" / "file").read_bytes() == b"n" * 2 * protocol_limits.SEGMENT
     assert (tmp_path / "snapshot").read_bytes() == bytes(protocol_limits.SEGMENT)
     assert not parts(out)
@@ -472,21 +480,23 @@ def test_what_is_held_has_the_mode_that_this_process_gives(tmp_path: Path) -> No
     out, journal = tmp_path / "out", Journal(None)
     top = a_directory("top")
     files = [a_file("own", top, mode=0o644), a_file("shared", top, mode=0o644)]
-    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal)) as target:
-        target.make_directory(top)
+    with closing(Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
+        target.directories.make(top)
         for item in files:
             item.digest = file_digest(b"new")
             deliver(target, item)
-        target.finish_directory(top)
-        target.kept.note()
+        target.directories.finish(top)
+        target.resume.commit()
     os.link(out / "top" / "shared", tmp_path / "copy")
-    with Target(str(out), conflict=Conflict.REFUSE, kept=ResumeIndex(journal), allowed=0o700) as target:
-        target.make_directory(top)
+    with closing(
+        Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal), allowed=0o700)
+    ) as target:
+        target.directories.make(top)
         for item in files:
-            holding = target.holding(item)
+            holding = target.files.find_held(item)
             assert holding is not None
-            target.take_held(item, holding)
-        target.finish_directory(top)
+            target.files.accept_held(item, holding)
+        target.directories.finish(top)
     assert permissions(out / "top") == 0o700
     assert permissions(out / "top" / "own") == 0o600
     assert permissions(tmp_path / "copy") == 0o644

@@ -16,6 +16,7 @@ from p2p_copy.files.directory import Directory
 from p2p_copy.files.receipts.writer import ReceiptWriter
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.resume import PartialFile, ResumeIndex
+from p2p_copy.files.target.small_files import SmallFiles
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits
@@ -56,7 +57,7 @@ def out(tmp_path: Path) -> Path:
 
 def target_in(out: Path, journal: Journal, conflict: Conflict = Conflict.REFUSE) -> Target:
     return Target(
-        str(out), conflict=conflict, kept=ResumeIndex(journal, restarted=not journal.empty, tag="0123abcd")
+        str(out), conflict=conflict, resume=ResumeIndex(journal, restarted=not journal.empty, tag="0123abcd")
     )
 
 
@@ -66,8 +67,8 @@ def target_in(out: Path, journal: Journal, conflict: Conflict = Conflict.REFUSE)
 def begun(out: Path, journal: Journal, item: Item) -> Path:
     """Leave a part with one segment, and return where it lies."""
     target = target_in(out, journal)
-    target.begin_file(item).write(bytes(limits.SEGMENT))
-    target.kept.add_leaves(item, leaf_digest(bytes(limits.SEGMENT)))
+    target.files.begin(item).write(bytes(limits.SEGMENT))
+    target.resume.record_leaves(item, leaf_digest(bytes(limits.SEGMENT)))
     target.close(keep=True)
     (part,) = out.iterdir()
     return part
@@ -92,11 +93,13 @@ def test_nothing_is_written_into_a_part_that_is_not_ours_alone(
     part = begun(out, journal, item)
     change(part)
     theirs = part.open("rb")
-    with theirs, target_in(out, journal) as target:
-        assert target.holding(item) is None
-        assert refusal(lambda: target._open(item, PartialFile(limits.SEGMENT, b"", bytes(32), part.name)))
-        target.begin_file(item).write(b"n" * 2 * limits.SEGMENT)
-        target.publish(item)
+    with theirs, closing(target_in(out, journal)) as target:
+        assert target.files.find_held(item) is None
+        assert refusal(
+            lambda: target.files.open_part(item, PartialFile(limits.SEGMENT, b"", bytes(32), part.name))
+        )
+        target.files.begin(item).write(b"n" * 2 * limits.SEGMENT)
+        target.files.publish(item)
         assert theirs.read() == bytes(limits.SEGMENT)
     there = (out / "file").stat()
     assert (there.st_uid, stat.S_IMODE(there.st_mode)) == (os.geteuid(), item.entry.mode)
@@ -108,10 +111,10 @@ def test_a_part_that_had_its_mode_when_the_process_was_killed_is_gone_on_with(ou
     journal, item = Journal(None), a_file("file", size=2 * limits.SEGMENT)
     part = begun(out, journal, item)
     part.chmod(0o644)
-    with target_in(out, journal) as target:
-        target.begin_file(item, target.holding(item)).write(bytes(limits.SEGMENT))
+    with closing(target_in(out, journal)) as target:
+        target.files.begin(item, target.files.find_held(item)).write(bytes(limits.SEGMENT))
         assert permissions(part) == 0o600
-        target.publish(item)
+        target.files.publish(item)
     assert (out / "file").read_bytes() == bytes(2 * limits.SEGMENT)
 
 
@@ -123,11 +126,11 @@ def test_where_files_get_other_owners_a_part_is_compared_with_a_new_file(
     begun(out, journal, item)
     real = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: real + 1)
-    with target_in(out, journal) as target:
-        holding = target.holding(item)
+    with closing(target_in(out, journal)) as target:
+        holding = target.files.find_held(item)
         assert holding is not None
-        target.begin_file(item, holding).write(bytes(limits.SEGMENT))
-        target.publish(item)
+        target.files.begin(item, holding).write(bytes(limits.SEGMENT))
+        target.files.publish(item)
     assert os.listdir(out) == ["file"]
 
 
@@ -158,14 +161,14 @@ def test_a_directory_that_another_user_has_put_in_place_of_ours_is_not_taken_for
 
         monkeypatch.setattr(os, "mkdir", and_swap)
     else:
-        with target_in(out, journal) as target:
-            target.make_directory(top)
-            target.kept.write()
+        with closing(target_in(out, journal)) as target:
+            target.directories.make(top)
+            target.resume.commit()
         swap()
-    with target_in(out, journal) as target:
-        target.make_directory(top)
-        assert not target._directories[top.index].created
-        target.finish_directory(top)
+    with closing(target_in(out, journal)) as target:
+        target.directories.make(top)
+        assert not target.directories._open[top.index].created
+        target.directories.finish(top)
     assert permissions(out / "top") == 0o700, "its attributes are not ours to set"
 
 
@@ -174,10 +177,10 @@ def test_a_directory_that_we_have_given_away_is_still_ours(out: Path) -> None:
     journal, top = Journal(None), a_directory("top")
     top.entry = top.entry._replace(extra=Extra(owner=Owner(NOBODY, NOBODY, "", "")))
     for _ in range(2):
-        with target_in(out, journal) as target:
-            target.make_directory(top)
-            assert target._directories[top.index].created
-            target.finish_directory(top)
+        with closing(target_in(out, journal)) as target:
+            target.directories.make(top)
+            assert target.directories._open[top.index].created
+            target.directories.finish(top)
     assert (out / "top").stat().st_uid == NOBODY
 
 
@@ -190,17 +193,17 @@ def test_so_is_one_that_was_given_away_in_the_last_second_before_a_kill(out: Pat
     journal, file = Journal(str(tmp_path / "journal")), a_file("file", inner)
 
     def bring(target: Target) -> None:
-        target.make_directory(top)
-        target.make_directory(inner)
+        target.directories.make(top)
+        target.directories.make(inner)
         deliver(target, file)
-        target.finish_directory(inner)
+        target.directories.finish(inner)
 
     target = target_in(out, journal)
     bring(target)
     abandon(target)
     assert journal._db is not None
     journal._db.close()
-    with closing(Journal(str(tmp_path / "journal"))) as journal, target_in(out, journal) as target:
+    with closing(Journal(str(tmp_path / "journal"))) as journal, closing(target_in(out, journal)) as target:
         bring(target)
     assert (out / "top/inner").stat().st_uid == NOBODY
     assert os.listdir(out / "top/inner") == ["file"]
@@ -217,14 +220,14 @@ def swapped(path: Path) -> None:
 
 def swap_before_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let somebody swap what is complete, in the instant before it is looked at, given its name and looked at again."""
-    write = ResumeIndex.write
+    write = ResumeIndex.commit
 
     def swap(kept: ResumeIndex) -> None:
         write(kept)
         for part in out.glob(".p2p-copy-*"):
             swapped(part)
 
-    monkeypatch.setattr(ResumeIndex, "write", swap)
+    monkeypatch.setattr(ResumeIndex, "commit", swap)
 
 
 def swap_at_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -246,7 +249,7 @@ def put_file(target: Target) -> Item:
 
 def put_link(target: Target) -> Item:
     item = a_link("entry", "somewhere")
-    target.make_link(item)
+    target.make_symlink(item)
     return item
 
 
@@ -257,10 +260,10 @@ def put_further_name(target: Target) -> Item:
     again.entry = again.entry._replace(extra=Extra(original=first.index))
     again.original = first
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ResumeIndex, "write", lambda kept: None)
+        patched.setattr(ResumeIndex, "commit", lambda kept: None)
         patched.setattr(Directory, "move_new", Directory.move_over)
         deliver(target, first)
-    target.link_file(again)
+    target.hard_links.make(again)
     return again
 
 
@@ -274,10 +277,10 @@ def test_what_somebody_swaps_before_it_gets_its_name_does_not_count_as_delivered
     swap: Callable[[Path, pytest.MonkeyPatch], None],
 ) -> None:
     journal = Journal(None)
-    with target_in(out, journal) as target:
+    with closing(target_in(out, journal)) as target:
         swap(out, monkeypatch)
         assert refusal(lambda: put(target)) is Reason.NOT_WRITABLE
-        target.kept.note()
+        target.resume.commit()
     assert (out / "entry").exists() is (swap is swap_at_the_name), "what has the name then is not called ours"
     assert not [name for name in os.listdir(out) if name.startswith(".p2p-copy-")]
 
@@ -292,7 +295,7 @@ def test_what_is_replaced_stays_if_somebody_swaps_what_takes_its_place(
         for part in out.glob(".p2p-copy-*"):
             swapped(part)
 
-    with target_in(out, Journal(None), Conflict.OVERWRITE) as target:
+    with closing(target_in(out, Journal(None), Conflict.OVERWRITE)) as target:
         monkeypatch.setattr(check, swap)
         assert refusal(lambda: put_file(target)) is Reason.NOT_WRITABLE
     assert (out / "entry").read_bytes() == b"before"
@@ -331,11 +334,11 @@ def test_nobody_is_given_a_file_that_somebody_has_put_in_place_of_a_link(out: Pa
     (out / "secret").write_bytes(b"of root alone")
     top = Directory.top(str(out))
     extra = Extra(owner=Owner(NOBODY, NOBODY, "", ""))
-    top.give_link("link", extra)
+    top.give_symlink("link", extra)
     assert not top.attributes_lost
     (out / "link").unlink()
     os.link(out / "secret", out / "link")
-    top.give_link("link", extra)
+    top.give_symlink("link", extra)
     top.close()
     assert top.attributes_lost
     assert (out / "secret").stat().st_uid == 0
@@ -358,7 +361,7 @@ def test_what_can_be_run_for_its_name_is_still_what_was_made(
         return os.stat_result((mode | 0o111, *others), {"st_mtime_ns": there.st_mtime_ns})
 
     monkeypatch.setattr(Directory, "lstat", as_on_windows)
-    with target_in(out, Journal(None)) as target:
+    with closing(target_in(out, Journal(None))) as target:
         deliver(target, a_file("tool.exe"))
     assert os.listdir(out) == ["tool.exe"]
 
@@ -385,16 +388,16 @@ def test_what_gets_its_name_in_the_instant_of_a_kill_is_known(
     target = target_in(out, journal)
     with monkeypatch.context() as patched:
         patched.setattr(Directory, "move_new", and_die)
-        patched.setattr(Target, "_drop", lambda *_: None)
+        patched.setattr(SmallFiles, "_drop", lambda *_: None)
         with pytest.raises(Killed):
             put(target)
     abandon(target)
     assert journal._db is not None
     journal._db.close()
-    with closing(Journal(str(tmp_path / "journal"))) as journal, target_in(out, journal) as target:
+    with closing(Journal(str(tmp_path / "journal"))) as journal, closing(target_in(out, journal)) as target:
         item = a_file("entry")
         if put is put_file:
-            holding = target.holding(item)
+            holding = target.files.find_held(item)
             assert (holding is not None) is (killed == "after")
         if killed == "before" or put is put_link:
             put(target)
@@ -412,7 +415,7 @@ def test_what_was_made_in_the_last_second_is_ours_if_the_clock_of_the_output_is_
     for killed in (True, False):
         journal = Journal(str(tmp_path / "journal"))
         target = target_in(out, journal)
-        target.make_directory(top)
+        target.directories.make(top)
         deliver(target, file)
         if killed:
             abandon(target)
@@ -426,15 +429,15 @@ def test_what_was_made_in_the_last_second_is_ours_if_the_clock_of_the_output_is_
 
 def test_a_name_that_somebody_has_is_never_noted_as_ours(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Were the process killed then, the sender would hear whether what has that name holds what it has sent."""
-    names, made = [], ResumeIndex.made
+    names, made = [], ResumeIndex.record_complete
 
     def and_note(kept: ResumeIndex, item: Item, there: os.stat_result, *words: Any, **more: Any) -> None:
         names.append(more["name"] if "name" in more else words[1])
         made(kept, item, there, *words, **more)
 
-    monkeypatch.setattr(ResumeIndex, "made", and_note)
+    monkeypatch.setattr(ResumeIndex, "record_complete", and_note)
     (out / "entry").write_bytes(b"theirs")
-    with target_in(out, Journal(None), Conflict.RENAME) as target:
+    with closing(target_in(out, Journal(None), Conflict.RENAME)) as target:
         put_file(target)
         put_link(target)
     assert set(names) == {"entry (1)", "entry (2)"}
@@ -444,10 +447,10 @@ def test_the_files_of_one_record_are_noted_with_one_commit(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits = []
-    with target_in(out, Journal(None)) as target:
+    with closing(target_in(out, Journal(None))) as target:
         monkeypatch.setattr(Journal, "commit", lambda journal: commits.append(len(os.listdir(out))))
         files = [(a_file(str(number)), b"new") for number in range(20)]
         with suppress(AttributeError):
-            assert [refused for _, refused in target.put_files(files)] == [None] * 20
+            assert [refused for _, refused in target.small_files.put(files)] == [None] * 20
     assert len(os.listdir(out)) == 20
     assert len(commits) in {1, 20}, "where there are no handles each is on its own"

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -43,7 +44,7 @@ def out(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def target(out: Path) -> Iterator[Target]:
-    with Target(str(out), conflict=Conflict.REFUSE) as target:
+    with closing(Target(str(out), conflict=Conflict.REFUSE)) as target:
         yield target
 
 
@@ -52,14 +53,14 @@ def target(out: Path) -> Iterator[Target]:
 
 def test_a_tree_arrives_whole(target: Target, out: Path) -> None:
     top = a_directory("top")
-    target.make_directory(top)
+    target.directories.make(top)
     deliver(target, a_file("file", top), b"new")
     deliver(target, a_file("empty", top, size=0), b"")
     inner = a_directory("inner", top)
-    target.make_directory(inner)
-    target.make_link(a_link("link", "../file", inner))
-    target.finish_directory(inner)
-    target.finish_directory(top)
+    target.directories.make(inner)
+    target.make_symlink(a_link("link", "../file", inner))
+    target.directories.finish(inner)
+    target.directories.finish(top)
     assert tree(out) == {
         "top": "directory",
         "top/file": "new",
@@ -77,13 +78,13 @@ def test_the_output_directory_is_created_with_its_parents(tmp_path: Path) -> Non
 def test_the_output_directory_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to("real")
-    with Target(str(tmp_path / "out"), conflict=Conflict.REFUSE) as target:
+    with closing(Target(str(tmp_path / "out"), conflict=Conflict.REFUSE)) as target:
         deliver(target, a_file("file"))
     assert (tmp_path / "real" / "file").read_bytes() == b"new"
 
 
 def test_contents_may_come_in_pieces(target: Target, out: Path) -> None:
-    part = target.begin_file(a_file("file", size=7))
+    part = target.files.begin(a_file("file", size=7))
     part.write(b"one ")
     part.write(memoryview(b"two"))
     part.publish()
@@ -108,7 +109,7 @@ def test_a_small_file_has_no_name_until_it_is_written(
 
 
 def test_a_file_has_no_name_until_it_is_published(target: Target, out: Path) -> None:
-    part = target.begin_file(a_file("file"))
+    part = target.files.begin(a_file("file"))
     part.write(b"new")
     (temporary,) = out.iterdir()
     assert temporary.name.startswith(".p2p-copy-")
@@ -123,15 +124,15 @@ def test_a_file_has_no_name_until_it_is_published(target: Target, out: Path) -> 
 def test_what_is_under_way_is_for_its_owner_alone_whatever_the_umask_is(out: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        with Target(str(out), conflict=Conflict.REFUSE) as target:
+        with closing(Target(str(out), conflict=Conflict.REFUSE)) as target:
             top = a_directory("top", mode=0o755)
-            target.make_directory(top)
+            target.directories.make(top)
             file = a_file("file", top)
-            target.begin_file(file).write(b"new")
+            target.files.begin(file).write(b"new")
             (temporary,) = (out / "top").iterdir()
             assert (permissions(out / "top"), permissions(temporary)) == (0o700, 0o600)
-            target.publish(file)
-            target.finish_directory(top)
+            target.files.publish(file)
+            target.directories.finish(top)
     finally:
         os.umask(before)
     assert (permissions(out / "top"), permissions(out / "top" / "file")) == (0o755, 0o644)
@@ -173,30 +174,30 @@ def test_a_file_gets_its_time(target: Target, out: Path, mtime_ns: int, size: in
 @pytest.mark.parametrize("size", [0, 3])
 def test_an_impossible_time_costs_no_file(target: Target, out: Path, mtime_ns: int, size: int) -> None:
     top = a_directory("top", mtime_ns=mtime_ns)
-    target.make_directory(top)
+    target.directories.make(top)
     deliver(target, a_file("file", top, size=size, mtime_ns=mtime_ns), bytes(size))
-    target.make_link(a_link("link", "file", top, mtime_ns=mtime_ns))
-    target.finish_directory(top)
+    target.make_symlink(a_link("link", "file", top, mtime_ns=mtime_ns))
+    target.directories.finish(top)
     assert (out / "top" / "file").stat().st_size == size
     assert (out / "top" / "link").is_symlink()
 
 
 def test_a_directory_gets_its_attributes_when_all_in_it_is_done(target: Target, out: Path) -> None:
     top = a_directory("top", mode=0o6555, mtime_ns=-5)
-    target.make_directory(top)
+    target.directories.make(top)
     assert permissions(out / "top") == 0o700
     deliver(target, a_file("file", top))
-    target.finish_directory(top)
+    target.directories.finish(top)
     assert permissions(out / "top") == 0o555
     assert (out / "top").stat().st_mtime_ns == -5
 
 
 def test_a_directory_that_nobody_may_write_to_is_filled_all_the_same(commoners_path: Path) -> None:
-    with Target(str(commoners_path), conflict=Conflict.REFUSE) as target:
+    with closing(Target(str(commoners_path), conflict=Conflict.REFUSE)) as target:
         top = a_directory("top", mode=0o500)
-        target.make_directory(top)
+        target.directories.make(top)
         deliver(target, a_file("file", top, mode=0o400))
-        target.finish_directory(top)
+        target.directories.finish(top)
     assert permissions(commoners_path / "top") == 0o500
     assert tree(commoners_path / "top") == {"file": "new"}
     (commoners_path / "top").chmod(0o700)
@@ -205,18 +206,18 @@ def test_a_directory_that_nobody_may_write_to_is_filled_all_the_same(commoners_p
 def test_a_directory_keeps_the_special_bits_that_it_inherits_here(target: Target, out: Path) -> None:
     out.chmod(0o2755)
     top = a_directory("top", mode=0o750)
-    target.make_directory(top)
+    target.directories.make(top)
     if not (out / "top").stat().st_mode & stat.S_ISGID:
         pytest.skip("this file system does not pass setgid on to new directories")
-    target.finish_directory(top)
+    target.directories.finish(top)
     assert permissions(out / "top") == 0o2750
 
 
 def test_a_link_gets_its_own_time_and_what_it_points_to_does_not(target: Target, out: Path) -> None:
     top = a_directory("top")
-    target.make_directory(top)
+    target.directories.make(top)
     deliver(target, a_file("file", top, mtime_ns=1_000))
-    target.make_link(a_link("link", "file", top, mtime_ns=-7_000))
+    target.make_symlink(a_link("link", "file", top, mtime_ns=-7_000))
     assert (out / "top" / "link").lstat().st_mtime_ns == -7_000
     assert (out / "top" / "file").lstat().st_mtime_ns == 1_000
 
@@ -229,18 +230,18 @@ def test_a_link_gets_its_own_time_and_what_it_points_to_does_not(target: Target,
 def test_a_file_that_exists_is_kept(out: Path, conflict: Conflict, size: int) -> None:
     out.mkdir()
     (out / "file").write_text("old")
-    with Target(str(out), conflict=conflict) as target:
+    with closing(Target(str(out), conflict=conflict)) as target:
         item = a_file("file", size=size)
-        assert refusal(lambda: target.check_file(item)) is WHY[conflict]
-        assert refusal(lambda: target.begin_file(item)) is WHY[conflict]
+        assert refusal(lambda: target.files.check(item)) is WHY[conflict]
+        assert refusal(lambda: target.files.begin(item)) is WHY[conflict]
     assert tree(out) == {"file": "old"}
 
 
 @pytest.mark.parametrize("size", [0, 3])
 @pytest.mark.parametrize("conflict", KEEPING)
 def test_a_file_that_appears_meanwhile_is_kept(out: Path, conflict: Conflict, size: int) -> None:
-    with Target(str(out), conflict=conflict) as target:
-        part = target.begin_file(a_file("file", size=size))
+    with closing(Target(str(out), conflict=conflict)) as target:
+        part = target.files.begin(a_file("file", size=size))
         (out / "file").write_text("old")
         assert refusal(part.publish) is WHY[conflict]
     assert tree(out) == {"file": "old"}
@@ -250,10 +251,10 @@ def test_a_file_that_appears_meanwhile_is_kept(out: Path, conflict: Conflict, si
 def test_overwriting_replaces_a_file_once_the_new_one_is_complete(out: Path, size: int) -> None:
     out.mkdir()
     (out / "file").write_text("old")
-    with Target(str(out), conflict=Conflict.OVERWRITE) as target:
+    with closing(Target(str(out), conflict=Conflict.OVERWRITE)) as target:
         item = a_file("file", size=size, mtime_ns=99)
-        target.check_file(item)
-        part = target.begin_file(item)
+        target.files.check(item)
+        part = target.files.begin(item)
         if size:
             part.write(b"new")
         assert (out / "file").read_text() == "old"
@@ -269,8 +270,8 @@ def test_renaming_keeps_both(out: Path, size: int) -> None:
     for name in ("a.tar.gz", ".hidden", "a.tar (1).gz"):
         (out / name).write_text("old")
     new = b"new"[:size]
-    with Target(str(out), conflict=Conflict.RENAME) as target:
-        target.check_file(a_file("a.tar.gz", size=size))
+    with closing(Target(str(out), conflict=Conflict.RENAME)) as target:
+        target.files.check(a_file("a.tar.gz", size=size))
         deliver(target, a_file("a.tar.gz", size=size), new)
         deliver(target, a_file(".hidden", size=size), new)
     assert tree(out) == {
@@ -304,14 +305,14 @@ def plant(path: Path, what: str) -> None:
 def test_what_is_no_file_is_never_replaced_by_one(
     out: Path, conflict: Conflict, what: str, early: bool, size: int
 ) -> None:
-    with Target(str(out), conflict=conflict) as target:
+    with closing(Target(str(out), conflict=conflict)) as target:
         item = a_file("x", size=size)
         if early:
             plant(out / "x", what)
             before = tree(out)
-            assert refusal(lambda: target.begin_file(item)) is WHY[conflict]
+            assert refusal(lambda: target.files.begin(item)) is WHY[conflict]
         else:
-            part = target.begin_file(item)
+            part = target.files.begin(item)
             plant(out / "x", what)
             before = {"x": tree(out)["x"]}
             assert refusal(part.publish) is WHY[conflict]
@@ -324,11 +325,11 @@ def test_a_directory_that_exists_is_merged_into(out: Path, conflict: Conflict) -
     (out / "top" / "old").write_text("old")
     (out / "top").chmod(0o711)
     os.utime(out / "top", ns=(5, 5))
-    with Target(str(out), conflict=conflict) as target:
+    with closing(Target(str(out), conflict=conflict)) as target:
         top = a_directory("top", mode=0o750, mtime_ns=77)
-        target.make_directory(top)
+        target.directories.make(top)
         deliver(target, a_file("file", top))
-        target.finish_directory(top)
+        target.directories.finish(top)
     assert tree(out) == {"top": "directory", "top/old": "old", "top/file": "new"}
     overwritten = conflict is Conflict.OVERWRITE
     assert permissions(out / "top") == (0o750 if overwritten else 0o711)
@@ -343,13 +344,13 @@ def test_what_is_no_directory_is_never_taken_for_one(out: Path, conflict: Confli
     if what == "link":
         (out / "elsewhere").rmdir()  # now it dangles
     before = tree(out)
-    with Target(str(out), conflict=conflict) as target:
+    with closing(Target(str(out), conflict=conflict)) as target:
         top = a_directory("x")
         # A tree without a place is missing, whatever the policy: it is never skipped as a file may be.
-        assert refusal(lambda: target.make_directory(top)) is Reason.EXISTS
+        assert refusal(lambda: target.directories.make(top)) is Reason.EXISTS
         # What lies in it goes the same way, should somebody ask.
-        assert refusal(lambda: target.begin_file(a_file("y", top))) is Reason.NOT_WANTED
-        target.finish_directory(top)
+        assert refusal(lambda: target.files.begin(a_file("y", top))) is Reason.NOT_WANTED
+        target.directories.finish(top)
     assert tree(out) == before
 
 
@@ -359,32 +360,32 @@ def test_renaming_puts_a_directory_beside_what_is_none(out: Path, what: str) -> 
     plant(out / "v1.2", what)
     plant(out / "v1.2 (1)", "directory")
     before = tree(out)
-    with Target(str(out), conflict=Conflict.RENAME) as target:
+    with closing(Target(str(out), conflict=Conflict.RENAME)) as target:
         top = a_directory("v1.2")
-        target.make_directory(top)
+        target.directories.make(top)
         deliver(target, a_file("file", top))
-        target.finish_directory(top)
+        target.directories.finish(top)
     assert tree(out) == before | {"v1.2 (2)": "directory", "v1.2 (2)/file": "new"}
 
 
 @pytest.mark.parametrize("what", ["file", "link", "fifo", "directory"])
 @pytest.mark.parametrize("conflict", EVERY)
 def test_a_link_meets_something_that_exists(out: Path, conflict: Conflict, what: str) -> None:
-    with Target(str(out), conflict=conflict) as target:
+    with closing(Target(str(out), conflict=conflict)) as target:
         top = a_directory("top")
-        target.make_directory(top)
+        target.directories.make(top)
         plant(out / "top" / "x", what)
         before = tree(out)
         item = a_link("x", "new", top, mtime_ns=8)
         if conflict is Conflict.RENAME:
-            target.make_link(item)
+            target.make_symlink(item)
             assert tree(out) == before | {"top/x (1)": "link to new"}
         elif conflict is Conflict.OVERWRITE and what != "directory":
-            target.make_link(item)
+            target.make_symlink(item)
             assert tree(out) == before | {"top/x": "link to new"}
             assert (out / "top" / "x").lstat().st_mtime_ns == 8
         else:
-            assert refusal(lambda: target.make_link(item)) is WHY[conflict]
+            assert refusal(lambda: target.make_symlink(item)) is WHY[conflict]
             assert tree(out) == before
 
 
@@ -392,7 +393,7 @@ def test_a_link_meets_something_that_exists(out: Path, conflict: Conflict, what:
 
 
 def test_a_discarded_part_leaves_nothing(target: Target, out: Path) -> None:
-    part = target.begin_file(a_file("file"))
+    part = target.files.begin(a_file("file"))
     part.write(b"ne")
     part.discard()
     part.discard()
@@ -403,8 +404,8 @@ def test_closing_throws_away_what_is_not_complete(out: Path) -> None:
     before = open_handles()
     target = Target(str(out), conflict=Conflict.REFUSE)
     top = a_directory("top")
-    target.make_directory(top)
-    target.begin_file(a_file("file", top)).write(b"ne")
+    target.directories.make(top)
+    target.files.begin(a_file("file", top)).write(b"ne")
     target.close()
     target.close()
     assert tree(out) == {"top": "directory"}
@@ -414,7 +415,7 @@ def test_closing_throws_away_what_is_not_complete(out: Path) -> None:
 def test_part_files_of_other_runs_stay(out: Path) -> None:
     out.mkdir()
     (out / ".p2p-copy-0123456789abcdef.part").write_text("old")
-    with Target(str(out), conflict=Conflict.OVERWRITE) as target:
+    with closing(Target(str(out), conflict=Conflict.OVERWRITE)) as target:
         deliver(target, a_file("file"))
     assert tree(out) == {".p2p-copy-0123456789abcdef.part": "old", "file": "new"}
 
@@ -422,11 +423,11 @@ def test_part_files_of_other_runs_stay(out: Path) -> None:
 def test_a_wide_directory_costs_one_handle(target: Target, out: Path) -> None:
     top = a_directory("top")
     before = open_handles()
-    target.make_directory(top)
+    target.directories.make(top)
     for number in range(5_000):
         deliver(target, a_file(str(number), top, size=number % 2), b"x"[: number % 2])
     assert open_handles() <= before + 1
-    target.finish_directory(top)
+    target.directories.finish(top)
     assert open_handles() == before
     assert len(os.listdir(out / "top")) == 5_000
 
@@ -436,16 +437,16 @@ def test_many_directories_under_way_cost_few_handles(target: Target, out: Path) 
     tops = [a_directory(str(number)) for number in range(3)]
     inner = []
     for top in tops:
-        target.make_directory(top)
+        target.directories.make(top)
         inner += [a_directory(str(number), top, mode=0o500) for number in range(limits.DIRECTORY_HANDLES)]
     for directory in inner:
-        target.make_directory(directory)
+        target.directories.make(directory)
     assert open_handles() <= before + limits.DIRECTORY_HANDLES
     for directory in inner:
         deliver(target, a_file("file", directory))
-        target.finish_directory(directory)
+        target.directories.finish(directory)
     for top in tops:
-        target.finish_directory(top)
+        target.directories.finish(top)
     assert open_handles() == before
     assert {permissions(path) for path in out.glob("*/*")} == {0o500}
     assert len(list(out.glob("*/*/file"))) == len(inner)
@@ -455,7 +456,7 @@ def make_way(target: Target, name: str, levels: int) -> list[Item]:
     way: list[Item] = []
     for _ in range(levels):
         way.append(a_directory(name, way[-1] if way else None))
-        target.make_directory(way[-1])
+        target.directories.make(way[-1])
     return way
 
 
@@ -463,7 +464,7 @@ def test_the_deepest_tree_arrives(target: Target, out: Path) -> None:
     way = make_way(target, "d", 70)
     deliver(target, a_file("file", way[-1]))
     for directory in reversed(way):
-        target.finish_directory(directory)
+        target.directories.finish(directory)
     assert [len(path.relative_to(out).parts) for path in out.rglob("file")] == [71]
 
 
@@ -477,6 +478,6 @@ def test_a_path_longer_than_system_calls_take_needs_handles(
     way = make_way(target, name, 20)
     deliver(target, a_file("file", way[-1]))
     for directory in reversed(way):
-        target.finish_directory(directory)
+        target.directories.finish(directory)
     assert len(list(out.iterdir())) == 1
     shutil.rmtree(out)  # at once: other tools can hardly remove such a tree

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,7 +15,8 @@ import pytest
 from p2p_copy.errors import NoSpace, OutputNotWritable
 from p2p_copy.files import limits
 from p2p_copy.files.target import conflicts
-from p2p_copy.files.target.target import Refused, Target
+from p2p_copy.files.target.errors import Refused
+from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.messages import Reason
 from p2p_copy.units import KIB, MIB
@@ -41,7 +43,7 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def target(out: Path) -> Iterator[Target]:
-    with Target(str(out), conflict=Conflict.REFUSE) as target:
+    with closing(Target(str(out), conflict=Conflict.REFUSE)) as target:
         yield target
 
 
@@ -62,8 +64,8 @@ def test_a_link_at_the_target_is_never_written_through(
     out: Path, outside: Path, conflict: Conflict, size: int
 ) -> None:
     (outside / "file").write_text("old")
-    with Target(str(out), conflict=conflict) as target:
-        part = target.begin_file(a_file("file", size=size))
+    with closing(Target(str(out), conflict=conflict)) as target:
+        part = target.files.begin(a_file("file", size=size))
         (out / "file").symlink_to(outside / "file")
         (out / "new").symlink_to(outside / "new")
         if conflict is Conflict.RENAME:
@@ -79,11 +81,11 @@ def test_a_link_at_the_target_is_never_written_through(
 def test_a_link_at_the_temporary_name_is_never_written_through(
     out: Path, outside: Path, conflict: Conflict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Target(str(out), conflict=conflict) as target:
+    with closing(Target(str(out), conflict=conflict)) as target:
         monkeypatch.setattr(os, "urandom", lambda size: b"\xab" * size)  # a guess that nobody can make
         planted = out / f".p2p-copy-{'ab' * 8}.part"
         planted.symlink_to(outside / "file")
-        assert refusal(lambda: target.begin_file(a_file("file"))) is Reason.EXISTS
+        assert refusal(lambda: target.files.begin(a_file("file"))) is Reason.EXISTS
         assert planted.is_symlink()
     assert tree(outside) == {}
 
@@ -100,12 +102,12 @@ def swap(directory: Path, outside: Path) -> Path:
 def test_a_parent_swapped_for_a_link_leads_nowhere_else(
     out: Path, outside: Path, conflict: Conflict, both_ways: str
 ) -> None:
-    with Target(str(out), conflict=conflict) as target:
+    with closing(Target(str(out), conflict=conflict)) as target:
         top = a_directory("top", mode=0o711)
         inner = a_directory("inner", top, mode=0o711)
-        target.make_directory(top)
-        target.make_directory(inner)
-        part = target.begin_file(a_file("file", inner))
+        target.directories.make(top)
+        target.directories.make(inner)
+        part = target.files.begin(a_file("file", inner))
         part.write(b"new")
         away = swap(out / "top", outside)
         (outside / "inner").mkdir(mode=0o700)
@@ -113,16 +115,16 @@ def test_a_parent_swapped_for_a_link_leads_nowhere_else(
             part.publish,
             lambda: deliver(target, a_file("later", inner)),
             lambda: deliver(target, a_file("empty", inner, size=0), b""),
-            lambda: target.make_directory(a_directory("deeper", inner)),
-            lambda: target.make_link(a_link("link", "file", inner)),
+            lambda: target.directories.make(a_directory("deeper", inner)),
+            lambda: target.make_symlink(a_link("link", "file", inner)),
         ]
         for act in acts:
             if both_ways == "handles":
                 act()  # into the directory that was opened, wherever it is now
             else:
                 assert refusal(act) is Reason.NOT_WRITABLE
-        target.finish_directory(inner)
-        target.finish_directory(top)
+        target.directories.finish(inner)
+        target.directories.finish(top)
     assert tree(outside) == {"inner": "directory"}
     assert (outside / "inner").stat().st_mode & 0o777 == 0o700
     if both_ways == "handles":
@@ -135,16 +137,16 @@ def test_a_directory_whose_handle_was_given_up_is_found_again_or_not_at_all(
     monkeypatch.setattr(limits, "DIRECTORY_HANDLES", 2)
     tops = [a_directory(str(number)) for number in range(4)]
     for top in tops:
-        target.make_directory(top)
+        target.directories.make(top)
     swap(out / "0", outside)
     (out / "1").rename(out / "was 1")
     (out / "1").mkdir()
-    assert refusal(lambda: target.begin_file(a_file("file", tops[0]))) is Reason.NOT_WRITABLE
-    assert refusal(lambda: target.begin_file(a_file("file", tops[1]))) is Reason.NOT_WRITABLE
+    assert refusal(lambda: target.files.begin(a_file("file", tops[0]))) is Reason.NOT_WRITABLE
+    assert refusal(lambda: target.files.begin(a_file("file", tops[1]))) is Reason.NOT_WRITABLE
     for top in tops[2:]:
         deliver(target, a_file("file", top))
     for top in tops:
-        target.finish_directory(top)
+        target.directories.finish(top)
     assert tree(outside) == {}
     assert {name for name in tree(out) if name.endswith("file")} == {"2/file", "3/file"}
 
@@ -157,13 +159,13 @@ def test_a_directory_whose_handle_was_given_up_may_have_another_number(
     monkeypatch.setattr(limits, "DIRECTORY_HANDLES", 2)
     tops = [a_directory(str(number)) for number in range(4)]
     for top in tops:
-        target.make_directory(top)
+        target.directories.make(top)
     (out / "again").mkdir(0o700)  # as FUSE does it once the kernel has forgotten a directory
     (out / "0").rmdir()
     (out / "again").rename(out / "0")
     deliver(target, a_file("file", tops[0]))
     for top in tops:
-        target.finish_directory(top)
+        target.directories.finish(top)
     assert (out / "0" / "file").exists()
 
 
@@ -183,17 +185,17 @@ def test_no_race_for_a_parent_leads_outside(
             (out / "top").unlink()
             (out / "away").rename(out / "top")
 
-    with Target(str(out), conflict=Conflict.OVERWRITE) as target:
+    with closing(Target(str(out), conflict=Conflict.OVERWRITE)) as target:
         top, other = a_directory("top"), a_directory("other")
-        target.make_directory(top)
-        target.make_directory(other)
+        target.directories.make(top)
+        target.directories.make(other)
         thread = threading.Thread(target=disturb)
         thread.start()
         placed = 0
         reasons = set()
         try:
             for number in range(300):
-                target.begin_file(a_file("x", other)).discard()  # so that the other handle is given up
+                target.files.begin(a_file("x", other)).discard()  # so that the other handle is given up
                 try:
                     deliver(target, a_file(str(number), top))
                     placed += 1
@@ -208,10 +210,10 @@ def test_no_race_for_a_parent_leads_outside(
 
 
 def test_a_link_that_was_sent_is_not_followed_either(target: Target, out: Path, outside: Path) -> None:
-    target.make_link(a_link("way", "../outside"))
+    target.make_symlink(a_link("way", "../outside"))
     way = a_directory("way")
-    assert refusal(lambda: target.make_directory(way)) is Reason.EXISTS
-    assert refusal(lambda: target.begin_file(a_file("file", way))) is Reason.NOT_WANTED
+    assert refusal(lambda: target.directories.make(way)) is Reason.EXISTS
+    assert refusal(lambda: target.files.begin(a_file("file", way))) is Reason.NOT_WANTED
     assert tree(outside) == {}
 
 
@@ -220,15 +222,15 @@ def test_a_link_that_was_sent_is_not_followed_either(target: Target, out: Path, 
 
 def test_a_directory_removed_meanwhile_takes_nothing_more(target: Target, out: Path) -> None:
     top = a_directory("top")
-    target.make_directory(top)
-    part = target.begin_file(a_file("file", top))
+    target.directories.make(top)
+    part = target.files.begin(a_file("file", top))
     part.write(b"new")
     shutil.rmtree(out / "top")
     assert refusal(part.publish) is Reason.NOT_WRITABLE
-    assert refusal(lambda: target.begin_file(a_file("file", top))) is Reason.NOT_WRITABLE
-    assert refusal(lambda: target.make_directory(a_directory("inner", top))) is Reason.NOT_WRITABLE
-    assert refusal(lambda: target.make_link(a_link("link", "x", top))) is Reason.NOT_WRITABLE
-    target.finish_directory(top)
+    assert refusal(lambda: target.files.begin(a_file("file", top))) is Reason.NOT_WRITABLE
+    assert refusal(lambda: target.directories.make(a_directory("inner", top))) is Reason.NOT_WRITABLE
+    assert refusal(lambda: target.make_symlink(a_link("link", "x", top))) is Reason.NOT_WRITABLE
+    target.directories.finish(top)
 
 
 def test_an_output_directory_removed_meanwhile_takes_nothing_more(
@@ -243,7 +245,7 @@ def test_an_output_directory_removed_meanwhile_takes_nothing_more(
 
 
 def test_a_part_removed_meanwhile_is_not_delivered(target: Target, out: Path) -> None:
-    part = target.begin_file(a_file("file"))
+    part = target.files.begin(a_file("file"))
     part.write(b"new")
     next(out.iterdir()).unlink()
     assert refusal(part.publish) is Reason.NOT_WRITABLE
@@ -255,19 +257,19 @@ def test_a_directory_that_may_not_be_written_to_takes_nothing(commoners_path: Pa
     (commoners_path / "top").chmod(0o555)
     (commoners_path / "shut").mkdir()
     (commoners_path / "shut").chmod(0)
-    with Target(str(commoners_path), conflict=Conflict.REFUSE) as target:
+    with closing(Target(str(commoners_path), conflict=Conflict.REFUSE)) as target:
         top, shut = a_directory("top"), a_directory("shut")
-        target.make_directory(top)
+        target.directories.make(top)
         acts: list[Callable[[], object]] = [
             lambda: deliver(target, a_file("file", top)),
             lambda: deliver(target, a_file("empty", top, size=0), b""),
-            lambda: target.make_directory(a_directory("inner", top)),
-            lambda: target.make_link(a_link("link", "x", top)),
+            lambda: target.directories.make(a_directory("inner", top)),
+            lambda: target.make_symlink(a_link("link", "x", top)),
         ]
         assert [refusal(act) for act in acts] == [Reason.NOT_WRITABLE] * 4
 
         def fill_shut() -> None:
-            target.make_directory(shut)
+            target.directories.make(shut)
             deliver(target, a_file("file", shut))
 
         assert refusal(fill_shut) is Reason.NOT_WRITABLE
@@ -306,8 +308,8 @@ def test_an_impossible_name_concerns_its_entry_only(target: Target, out: Path, n
     acts: list[Callable[[], object]] = [
         lambda: deliver(target, a_file(name)),
         lambda: deliver(target, a_file(name, size=0), b""),
-        lambda: target.make_directory(a_directory(name)),
-        lambda: target.make_link(a_link(name, "x")),
+        lambda: target.directories.make(a_directory(name)),
+        lambda: target.make_symlink(a_link(name, "x")),
     ]
     assert [refusal(act) for act in acts] == [Reason.NAME] * 4
     assert tree(out) == {}
@@ -316,14 +318,14 @@ def test_an_impossible_name_concerns_its_entry_only(target: Target, out: Path, n
 def test_a_name_with_no_room_for_a_number_cannot_be_renamed(out: Path) -> None:
     out.mkdir()
     (out / ("x" * 255)).write_text("old")
-    with Target(str(out), conflict=Conflict.RENAME) as target:
+    with closing(Target(str(out), conflict=Conflict.RENAME)) as target:
         assert refusal(lambda: deliver(target, a_file("x" * 255))) is Reason.NAME
     assert list(tree(out).values()) == ["old"]
 
 
 def test_renaming_gives_up_when_too_many_names_are_taken(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(conflicts, "_MOST_NUMBERS", 2)
-    with Target(str(out), conflict=Conflict.RENAME) as target:
+    with closing(Target(str(out), conflict=Conflict.RENAME)) as target:
         for _ in range(3):
             deliver(target, a_file("file"))
         assert refusal(lambda: deliver(target, a_file("file"))) is Reason.EXISTS
@@ -352,10 +354,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.fault(64, "full")
 def test_a_full_disk_ends_the_transfer_and_leaves_nothing_half_done(small_disk: Path) -> None:
-    with Target(str(small_disk), conflict=Conflict.REFUSE) as target:
+    with closing(Target(str(small_disk), conflict=Conflict.REFUSE)) as target:
         deliver(target, a_file("small"))
         assert target.free_bytes() <= 64 * KIB
-        part = target.begin_file(a_file("large", size=MIB))
+        part = target.files.begin(a_file("large", size=MIB))
         part.write(bytes(16 * KIB))
         with pytest.raises(NoSpace):
             part.write(bytes(MIB - 16 * KIB))
@@ -365,9 +367,9 @@ def test_a_full_disk_ends_the_transfer_and_leaves_nothing_half_done(small_disk: 
 def test_a_disk_that_takes_no_more_names_ends_the_transfer(small_disk: Path) -> None:
     def fill(target: Target) -> None:
         for number in range(16):
-            target.make_directory(a_directory(str(number)))
+            target.directories.make(a_directory(str(number)))
 
-    with Target(str(small_disk), conflict=Conflict.REFUSE) as target, pytest.raises(NoSpace):
+    with closing(Target(str(small_disk), conflict=Conflict.REFUSE)) as target, pytest.raises(NoSpace):
         fill(target)
     with pytest.raises(NoSpace):
         Target(str(small_disk), conflict=Conflict.REFUSE)
@@ -376,7 +378,7 @@ def test_a_disk_that_takes_no_more_names_ends_the_transfer(small_disk: Path) -> 
 def test_a_file_larger_than_the_system_allows_concerns_itself_only(target: Target, out: Path) -> None:
     resource = pytest.importorskip("resource", reason="this system limits no file's size")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    part = target.begin_file(a_file("file", size=MIB))
+    part = target.files.begin(a_file("file", size=MIB))
     resource.setrlimit(resource.RLIMIT_FSIZE, (KIB, hard))
     try:
         assert refusal(lambda: part.write(bytes(MIB))) is Reason.TOO_MUCH
@@ -402,7 +404,7 @@ def test_what_the_disk_does_not_take_is_fatal_and_names_no_file(
     out: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, fatal: type[Exception]
 ) -> None:
     data = bytes(limits.FSYNC_FROM)
-    with Target(str(out), conflict=Conflict.REFUSE) as target:
+    with closing(Target(str(out), conflict=Conflict.REFUSE)) as target:
         monkeypatch.setattr(os, call, failing(number))
         with pytest.raises(fatal) as error:
             deliver(target, a_file("file", size=len(data)), data)
@@ -429,10 +431,10 @@ def test_attributes_that_cannot_be_set_cost_no_file(
         for call in ("fchmod", "chmod", "utime"):
             patched.setattr(os, call, failing(errno.EPERM))
         top = a_directory("top")
-        target.make_directory(top)
+        target.directories.make(top)
         deliver(target, a_file("file", top, size=size), b"new"[:size])
-        target.make_link(a_link("link", "file", top))
-        target.finish_directory(top)
+        target.make_symlink(a_link("link", "file", top))
+        target.directories.finish(top)
     assert tree(out) == {"top": "directory", "top/file": "new"[:size], "top/link": "link to file"}
 
 
@@ -445,7 +447,7 @@ def test_without_hard_links_a_file_gets_its_name_all_the_same(
 ) -> None:
     monkeypatch.setattr(os, "link", failing(number))
     deliver(target, a_file("file"))
-    part = target.begin_file(a_file("other"))
+    part = target.files.begin(a_file("other"))
     (out / "other").write_text("old")
     assert refusal(part.publish) is Reason.EXISTS
     assert tree(out) == {"file": "new", "other": "old"}
@@ -468,9 +470,9 @@ def test_a_lost_answer_of_a_file_server_is_not_taken_for_a_conflict(
 def test_a_link_that_cannot_replace_a_file_leaves_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out.mkdir()
     (out / "link").write_text("old")
-    with Target(str(out), conflict=Conflict.OVERWRITE) as target:
+    with closing(Target(str(out), conflict=Conflict.OVERWRITE)) as target:
         monkeypatch.setattr(os, "replace", failing(errno.EACCES))
-        assert refusal(lambda: target.make_link(a_link("link", "x"))) is Reason.NOT_WRITABLE
+        assert refusal(lambda: target.make_symlink(a_link("link", "x"))) is Reason.NOT_WRITABLE
     assert tree(out) == {"link": "old"}
 
 
@@ -479,7 +481,7 @@ def test_a_link_that_cannot_replace_a_file_leaves_nothing(out: Path, monkeypatch
 def test_without_symbolic_links_a_link_is_refused(
     out: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict, number: int
 ) -> None:
-    with Target(str(out), conflict=conflict) as target:
+    with closing(Target(str(out), conflict=conflict)) as target:
         monkeypatch.setattr(os, "symlink", failing(number))
-        assert refusal(lambda: target.make_link(a_link("link", "x"))) is Reason.UNSUPPORTED
+        assert refusal(lambda: target.make_symlink(a_link("link", "x"))) is Reason.UNSUPPORTED
     assert tree(out) == {}

@@ -58,7 +58,7 @@ class Receiving:
         self._sender.say(Offer("s", preserve=preserve))
         receiver.hear(self._sender.record())
         kept = ResumeIndex(journal or Journal(None), restarted=restarted)
-        self.target = Target(str(out), conflict=conflict, kept=kept)
+        self.target = Target(str(out), conflict=conflict, resume=kept)
         self.incoming = TreeConsumer(
             self.target, receiver, Manifest(portable=True, key=bytes(16), preserve=preserve), max_size=None
         )

@@ -1,0 +1,155 @@
+"""The files of one transfer: those that are here already, and those that are written piece by piece."""
+
+from __future__ import annotations
+
+import stat
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from p2p_copy.files import limits
+from p2p_copy.files.target.errors import fail
+from p2p_copy.files.target.part import Part
+from p2p_copy.protocol import limits as protocol_limits
+
+if TYPE_CHECKING:
+    from p2p_copy.files.directory import Directory
+    from p2p_copy.files.target.conflicts import Conflicts
+    from p2p_copy.files.target.directories import Directories
+    from p2p_copy.files.target.hardlinks import HardLinks
+    from p2p_copy.files.target.resume import PartialFile, ResumeIndex
+    from p2p_copy.options import Conflict
+    from p2p_copy.protocol.manifest import Item
+
+
+class Files:
+    """Finds files that are here already; holds the parts of those that are being written.
+
+    Its methods raise `NoSpace` or `OutputNotWritable` if nothing more can be written, and `Refused` as they say.
+    """
+
+    def __init__(
+        self, directories: Directories, names: Conflicts, resume: ResumeIndex, hard_links: HardLinks
+    ) -> None:
+        self._directories = directories
+        self._names = names
+        self._resume = resume
+        self._hard_links = hard_links
+        self._parts: dict[Item, Part] = {}
+
+    def check(self, item: Item) -> None:
+        """Check early whether a file would be refused, so that it is not sent in vain; `publish` decides.
+
+        Raises:
+            Refused: its name is taken.
+
+        """
+        self._names.check(item, self._directories.parent_of(item))
+
+    def find_held(self, item: Item) -> PartialFile | None:
+        """Return what an earlier link has brought of a file; None if nothing of it is left.
+
+        Raises:
+            Refused: its directory is gone.
+
+        """
+        directory = self._directories.parent_of(item)
+        try:
+            return self._resume.find_held(item, directory)
+        except (OSError, ValueError) as error:
+            fail(error)
+
+    def accept_held(self, item: Item, held: PartialFile) -> None:
+        """Take a file that is here already as complete, with the mode that this process gives it."""
+        item.name = held.name
+        directory = self._directories.parent_of(item)
+        if sys.platform != "win32":
+            with suppress(OSError):
+                self._give_mode(item, directory)
+        self._hard_links.remember_held(item, directory)
+
+    def _give_mode(self, item: Item, directory: Directory) -> None:
+        """Set a file's mode if it differs: an earlier process may have had another umask.
+
+        A file that has several names keeps its mode: a copy of the output made with `cp -al` shares it.
+        """
+        mode = item.entry.mode & directory.allowed
+        there = directory.lstat(item.name)
+        if there is not None and stat.S_IMODE(there.st_mode) != mode and there.st_nlink == 1:
+            directory.set_mode(item.name, mode)
+
+    def begin(self, item: Item, held: PartialFile | None = None) -> Part:
+        """Create the part of a file, or continue behind what is `held` of it.
+
+        The caller writes all of it, then calls `publish` or `discard`.
+
+        Raises:
+            Refused: it cannot be created, or its name is taken already.
+
+        """
+        part = self._parts[item] = self.open_part(item, held)
+        return part
+
+    def open_part(self, item: Item, held: PartialFile | None = None) -> Part:
+        """Do the same, but leave it to the caller to end the part."""
+        directory = self._directories.parent_of(item)
+        policy = self._names.check(item, directory)
+        try:
+            if held is not None:
+                return Part(
+                    directory, item.entry, policy, tag=self._resume.tag, kept=held.part, size=held.size
+                )
+            self.remove_part(item, directory)
+            part = Part(directory, item.entry, policy, tag=self._resume.tag)
+            self._resume.record_part(item, part.path)
+        except (OSError, ValueError) as error:
+            fail(error)
+        return part
+
+    def remove_part(self, item: Item, directory: Directory) -> None:
+        """Delete the part that an earlier link has left of a file, which starts over."""
+        if (old := self._resume.part_name(item)) is not None:
+            with suppress(OSError):
+                directory.unlink(old)
+
+    def publish(self, item: Item) -> None:
+        """Give a file that was begun its name.
+
+        Raises:
+            Refused: its name was taken meanwhile, or the directory takes no more files.
+
+        """
+        self.publish_part(item, self._parts.pop(item))
+
+    def publish_part(self, item: Item, part: Part) -> None:
+        """Do the same with a part from `open_part`."""
+        assert item.digest is not None, "a file that is complete has one"
+        directory = self._directories.parent_of(item)
+        flushed = item.entry.size >= limits.FSYNC_FROM
+
+        def look_again() -> Conflict:
+            policy = self._names.check(item, directory)  # another user may have taken the name since `begin`
+            self._names.remove_earlier(item, directory)
+            return policy
+
+        with self._resume.naming(item, directory, item.digest, flushed=flushed) as intend:
+            item.name, there = part.publish(intend, look_again)
+        self._resume.record_complete(item, there, item.digest, item.name, flushed=flushed)
+        self._hard_links.remember(item, there)
+
+    def discard(self, item: Item) -> None:
+        """Delete what was begun of a file."""
+        self._parts.pop(item).discard()
+        self._resume.forget_part(item)
+
+    def close(self, *, keep: bool) -> None:
+        """Delete all parts, or `keep` those of which a verified segment is on the disk."""
+        for item, part in list(self._parts.items()):
+            if keep and self._resume.is_worth_keeping(item):
+                part.keep()
+                self._resume.record_flushed(item, part.flushed // protocol_limits.SEGMENT)
+                # After this commit, nothing in the part is newer than the last commit.
+                self._resume.commit_if_due(limits.JOURNAL_BYTES)
+                del self._parts[item]
+            else:
+                self.discard(item)

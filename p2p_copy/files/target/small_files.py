@@ -1,0 +1,218 @@
+"""Small files, which are all here when they are written: each in one go, a record's files together.
+
+Between two system calls every call of ours would count, so there is no `Part`. Systems without directory handles, files
+that replace others, and files that are flushed to the disk are written as a `Part` all the same.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import deque
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from p2p_copy.files import directory as directories, limits, system
+from p2p_copy.files.target import conflicts
+from p2p_copy.files.target.errors import Refused, fail
+from p2p_copy.files.target.part import set_attributes, write_all
+from p2p_copy.files.temporary import temporary_name
+from p2p_copy.options import Conflict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from p2p_copy.files.directory import Directory
+    from p2p_copy.files.target.conflicts import Conflicts
+    from p2p_copy.files.target.directories import Directories
+    from p2p_copy.files.target.files import Files
+    from p2p_copy.files.target.hardlinks import HardLinks
+    from p2p_copy.files.target.resume import ResumeIndex
+    from p2p_copy.protocol.manifest import Item
+    from p2p_copy.protocol.messages import Entry
+
+
+class _Unnamed(NamedTuple):
+    """A small file that is complete under a temporary name."""
+
+    item: Item
+    directory: Directory
+    policy: Conflict
+    temporary: str
+    made: os.stat_result
+
+
+class SmallFiles:
+    """Writes small files into the directories of one transfer."""
+
+    def __init__(
+        self,
+        files: Files,
+        directories: Directories,
+        names: Conflicts,
+        resume: ResumeIndex,
+        hard_links: HardLinks,
+    ) -> None:
+        self._files = files
+        self._directories = directories
+        self._names = names
+        self._resume = resume
+        self._hard_links = hard_links
+
+    def put(self, files: Sequence[tuple[Item, bytes | memoryview]]) -> Iterator[tuple[Item, Refused | None]]:
+        """Create files; yield each, and why it was refused if it was.
+
+        Where other users may write, a file is recorded before it gets its name: the files of one call together.
+
+        Raises:
+            NoSpace, OutputNotWritable: nothing more can be written.
+
+        """
+        unnamed: deque[_Unnamed] = deque()
+        try:
+            for item, data in files:
+                try:
+                    one = self._write(item, data)
+                except Refused as refused:
+                    yield item, refused
+                else:
+                    if one is None:
+                        yield item, None
+                    else:
+                        unnamed.append(one)
+            if unnamed:
+                self._resume.commit()
+            while unnamed:
+                one = unnamed.popleft()
+                yield one.item, self._name(one)
+        finally:
+            for one in unnamed:
+                self._drop(one)
+
+    def _write(self, item: Item, data: bytes | memoryview) -> _Unnamed | None:
+        """Create a file; return it if it has no name yet, because it must be recorded first."""
+        directory = self._directories.parent_of(item)
+        policy = self._names.check(item, directory)
+        assert item.digest is not None, "a file that is complete has one"
+        if not system.HANDLES or policy is Conflict.OVERWRITE or len(data) >= limits.FSYNC_FROM:
+            self._write_part(item, data)
+            return None
+        try:
+            self._files.remove_part(item, directory)
+            self._names.remove_earlier(item, directory)
+            if not directory.created:
+                if policy is Conflict.RENAME and directory.lstat(item.entry.name) is not None:
+                    raise FileExistsError  # a name that exists already is never recorded as ours
+                temporary, made = _write_new(directory, item.entry, data, self._resume.tag)
+                self._resume.record_complete(item, made, item.digest, item.entry.name, flushed=False)
+                return _Unnamed(item, directory, policy, temporary, made)
+            there = self._put_new(directory, item.entry, data)
+        except FileExistsError:
+            if policy is not Conflict.RENAME:
+                raise conflicts.taken(policy) from None
+            self._write_part(item, data)
+        except (OSError, ValueError) as error:
+            fail(error)
+        else:
+            self._resume.record_complete(item, there, item.digest, item.entry.name, flushed=False)
+            self._hard_links.remember(item, there)
+        return None
+
+    def _write_part(self, item: Item, data: bytes | memoryview) -> None:
+        part = self._files.open_part(item)
+        try:
+            if data:
+                part.write(data)
+            self._files.publish_part(item, part)
+        finally:
+            part.discard()
+
+    def _put_new(self, directory: Directory, entry: Entry, data: bytes | memoryview) -> os.stat_result:
+        """Create a file and give it its name; return its status.
+
+        Raises:
+            FileExistsError: its name is taken.
+            OSError, ValueError: it cannot be created; nothing is left of it.
+
+        """
+        name, there = _write_new(directory, entry, data, self._resume.tag)
+        at, own = directory.handle(), entry.name
+        try:
+            self._resume.renew()
+            try:
+                os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
+            except OSError:
+                directory.move_new(name, own)  # tries what works without hard links
+            return there
+        finally:
+            try:  # noqa: SIM105  # `suppress` takes longer than the call
+                os.unlink(name, dir_fd=at)
+            except OSError:
+                pass
+
+    def _name(self, one: _Unnamed) -> Refused | None:
+        """Give a file that is recorded its name; return why it is refused, if it is."""
+        item = one.item
+
+        def intend(name: str, there: os.stat_result) -> None:
+            if name != item.entry.name:
+                self._resume.record_complete(item, there, item.digest or b"", name, flushed=False)
+                self._resume.commit()
+
+        try:
+            item.name = conflicts.move_new(
+                one.policy, one.directory, one.temporary, item.entry.name, one.made, intend
+            )
+        except Refused as refused:
+            self._drop(one)
+            return refused
+        except (OSError, ValueError) as error:
+            self._drop(one)
+            try:
+                fail(error)
+            except Refused as refused:
+                return refused
+        self._hard_links.remember(item, one.made)
+        return None
+
+    def _drop(self, one: _Unnamed) -> None:
+        """Delete a file that gets no name."""
+        with suppress(OSError):
+            one.directory.unlink(one.temporary)
+        self._resume.withdraw(one.item)
+
+
+def _write_new(
+    directory: Directory, entry: Entry, data: bytes | memoryview, tag: str
+) -> tuple[str, os.stat_result]:
+    """Create a file with its contents and attributes under a temporary name; return that name, and its status.
+
+    Raises:
+        OSError, ValueError: it cannot be created; nothing is left of it.
+
+    """
+    at = directory.handle()
+    mode, times = entry.mode & directory.allowed, (entry.mtime_ns, entry.mtime_ns)
+    # An empty file, too, has its time and mode before it has its name.
+    name = temporary_name(tag)
+    fd = os.open(name, directories.CREATE, 0o600, dir_fd=at)
+    try:
+        try:
+            if data and os.write(fd, data) < len(data):
+                os.lseek(fd, 0, os.SEEK_SET)
+                write_all(fd, data)
+            if entry.extra is not None:
+                directory.give(entry.extra, fd)
+            try:
+                if sys.platform != "win32":
+                    os.fchmod(fd, mode)
+                os.utime(fd, ns=times)
+            except (OSError, OverflowError):
+                set_attributes(fd, mode, entry.mtime_ns)
+            return name, os.fstat(fd)
+        finally:
+            os.close(fd)  # network file systems report here what they could not store
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name, dir_fd=at)
+        raise
