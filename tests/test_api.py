@@ -24,6 +24,7 @@ from p2p_copy import (
     Symlinks,
 )
 from p2p_copy.errors import UsageError
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.protocol import code as codes
@@ -110,7 +111,7 @@ async def test_path_objects_are_taken_wherever_a_path_is(here: Path, tmp_path: P
         blob.write_to_path(tmp_path / name)
     common = {"ca_file": tmp_path / "ca"}
     sent, received = tmp_path / "sent", tmp_path / "received"
-    state = States(tmp_path / "state").create("0" * 32, {})
+    state = States(tmp_path / "state").create("0" * 32, Facts())
     async with running_relay(certfile=tmp_path / "certificate", keyfile=tmp_path / "key") as relay:
         await pair(
             here / "n",

@@ -19,70 +19,58 @@ from p2p_copy.cli.options.config_file import _load, _table
 from p2p_copy.cli.ui.errors import first_of
 from p2p_copy.errors import CannotListen, P2PCopyError, UsageError
 from p2p_copy.files.receipts.reader import ReceiptReader
-from p2p_copy.files.state.facts import are_complete, are_sound
+from p2p_copy.files.state.facts import Facts, decode, encode
 from p2p_copy.files.state.store import States
-from p2p_copy.protocol import limits
+from p2p_copy.observer import Report
 from p2p_copy.relay.access.tokens import Tokens
 from p2p_copy.transfer.resumption import Resumption
+from tests.support.commands import receive_command, send_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 ID = "ab" * 16
 
-SENDER: dict[str, Any] = {
-    "role": "sender",
-    "relay": "ws://127.0.0.1:9",
-    "paths": ["/nowhere"],
-    "began": 1.0,
-    "options": {"links": "keep", "name": "stdin", "preserve": [], "only": [], "exclude": []},
-    "receipt": None,
-    "streams": None,
-    "ticket": "ab" * 32,
-    "claim": "ab" * 16,
-    "sure": True,
+MET: dict[str, Any] = {"tickets": (bytes(32),), "claim": "ab" * 16, "sure": True}
+
+OVER = Report(files=1, size=1, failures=0, skipped=0, root="ab" * 32, seconds=1.0)
+
+STATES: dict[str, dict[str, Any]] = {
+    role: json.loads(encode(facts))
+    for role, facts in {
+        "sender": Facts(command=send_command("/nowhere"), **MET),
+        "receiver": Facts(command=receive_command("out"), over=OVER, **MET),
+    }.items()
 }
-
-RECEIVER: dict[str, Any] = {
-    **{key: value for key, value in SENDER.items() if key != "paths"},
-    "role": "receiver",
-    "out": "out",
-    "options": {
-        "conflict": "refuse",
-        "names": "portable",
-        "preserve": [],
-        "max_size": None,
-        "max_files": None,
-        "only": [],
-        "exclude": [],
-    },
-    "over": {"files": 1, "size": 1, "failures": 0, "skipped": 0, "root": "ab" * 32, "seconds": 1.0, "excluded": 0},
-}  # fmt: skip
-
-STATES = {"sender": SENDER, "receiver": RECEIVER}
-
-KEYS = sorted(
-    {*SENDER, *RECEIVER, *RECEIVER["options"], *SENDER["options"], *RECEIVER["over"], "code", "spent", "x"}
-)
 
 ODD: tuple[object, ...] = (
     None, True, False, 0, -1, 1.5, float("inf"), float("nan"), 10**400, 2**70, "", "x", "\0", "\ud800", "\x1b[2J",
     [], ["x"], [1], ["\0"], ["\ud800"], [["x"]], {}, {"a": 1}, "a" * 64, "ab" * 3,
 )  # fmt: skip
 
+
+def changed(facts: dict[str, Any], key: str, value: object) -> dict[str, Any]:
+    """Return facts of which one, on top or inside, is another."""
+    for inner in ("command", "over", "options"):
+        if isinstance(within := facts.get(inner), dict) and (
+            key in within or key in within.get("options", ())
+        ):
+            return {**facts, inner: changed(within, key, value)}
+    return {**facts, key: value}
+
+
+def all_keys(facts: dict[str, Any]) -> list[str]:
+    """Return the keys of facts, on top and inside."""
+    return [*facts, *facts["command"], *facts["command"]["options"], *(facts["over"] or {})]
+
+
+KEYS = sorted({"x"}.union(*map(all_keys, STATES.values())))
+
 JSON = st.recursive(
     st.sampled_from(ODD) | st.integers() | st.floats() | st.text(st.characters()),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=10,
 )  # fmt: skip
-
-
-def changed(facts: dict[str, Any], key: str, value: object) -> dict[str, Any]:
-    """Return facts of which one, on top or inside, is another."""
-    for inner in ("options", "over"):
-        if key in facts.get(inner, {}):
-            return {**facts, inner: {**facts[inner], key: value}}
-    return {**facts, key: value}
 
 
 def ends_well(command: Callable[[], int]) -> None:
@@ -99,11 +87,11 @@ def go_on_with(document: bytes, told: list[str]) -> None:
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, f"{ID}.json")
         path.write_bytes(document)
-        for id_, facts, busy in States(directory).all():
-            line = saved_transfers.described(id_, facts, busy)
+        for each in States(directory).all():
+            line = saved_transfers.described(each)
             assert line.isprintable()
             told.append(line)
-            state = States(directory).open(id_)
+            state = States(directory).open(each.id)
             assert state is not None
             assert Resumption(state, 0).patience == 0  # it takes what it needs
             state.close()
@@ -122,7 +110,7 @@ def test_a_state_with_one_odd_fact_ends_no_command(
     monkeypatch.chdir(tmp_path)
     facts = STATES[role]
     told: list[str] = []
-    for key in [*facts, *facts["options"], *facts.get("over", {})]:
+    for key in all_keys(facts):
         for value in ODD:
             go_on_with(json.dumps(changed(facts, key, value)).encode(), told)
     assert told
@@ -135,16 +123,14 @@ def test_a_state_that_lacks_a_fact_ends_no_command(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     facts = STATES[role]
-    assert are_sound(facts)
-    assert are_complete(facts)
+    told: list[str] = []
     for key in facts:
-        left = {name: value for name, value in facts.items() if name != key}
-        assert are_complete(left) == (key not in {"role", "relay", "options", "paths", "out"})
-        go_on_with(json.dumps(left).encode(), [])
-    for key in facts["options"]:
-        options = {name: value for name, value in facts["options"].items() if name != key}
-        assert not are_complete({**facts, "options": options})
-        go_on_with(json.dumps({**facts, "options": options}).encode(), [])
+        go_on_with(json.dumps({name: value for name, value in facts.items() if name != key}).encode(), told)
+    assert len(told) == len(facts), "each of them may be missing"
+    for key in facts["command"]:
+        command = {name: value for name, value in facts["command"].items() if name != key}
+        go_on_with(json.dumps({**facts, "command": command}).encode(), told)
+    assert len(told) == len(facts), "a command is complete, or the state is passed over"
 
 
 @pytest.mark.fault(107, "no facts")
@@ -153,9 +139,9 @@ def test_whatever_is_a_state_is_listed_or_passed_over(document: bytes) -> None:
     with tempfile.TemporaryDirectory() as directory:
         Path(directory, f"{ID}.json").write_bytes(document)
         states = States(directory)
-        for id_, facts, busy in states.all():
-            assert saved_transfers.described(id_, facts, busy).isprintable()
-            state = states.open(id_)
+        for each in states.all():
+            assert saved_transfers.described(each).isprintable()
+            state = states.open(each.id)
             assert state is not None
             memory = Resumption(state, 0)
             assert memory.report is None or memory.report.size >= 0
@@ -163,17 +149,16 @@ def test_whatever_is_a_state_is_listed_or_passed_over(document: bytes) -> None:
 
 
 @given(base=st.sampled_from(list(STATES.values())), key=st.sampled_from(KEYS), value=JSON)
-def test_facts_that_are_sound_and_complete_have_their_kinds(
+def test_facts_that_are_read_can_be_written_and_read_again(
     base: dict[str, Any], key: str, value: object
 ) -> None:
-    facts = changed(base, key, value)
-    if not are_sound(facts) or not are_complete(facts):
+    try:
+        facts = decode(json.dumps(changed(base, key, value)).encode())
+    except ValueError:
         return
-    assert isinstance(facts["relay"], str)
-    assert set(STATES[facts["role"]]["options"]) <= set(facts["options"])
-    assert all(isinstance(path, str) for path in facts.get("paths", []))
-    assert facts["streams"] is None or 0 <= facts["streams"] <= limits.MAX_STREAMS
-    assert len(bytes.fromhex(facts["ticket"])) == 32
+    assert decode(encode(facts)) == facts
+    assert facts.command is None or all(isinstance(path, str) for path in facts.command.places)
+    assert all(len(ticket) == 32 for ticket in facts.tickets)
 
 
 @given(document=JSON.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=300))

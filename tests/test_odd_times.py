@@ -13,6 +13,7 @@ import trio
 
 from p2p_copy.errors import NoSpace, P2PCopyError, PeerFailed, RelayRefused
 from p2p_copy.files import limits as files_limits
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.observer import Report
 from p2p_copy.options import Conflict
@@ -99,7 +100,7 @@ def all_files(directory: Path, pattern: str = "") -> list[Path]:
 
 def again(directory: Path) -> State:
     states = States(str(directory))
-    return states.open(ID) or states.create(ID, {})
+    return states.open(ID) or states.create(ID, Facts())
 
 
 @pytest.mark.fault(64, "full", "part is kept")

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from p2p_copy.cli.ui.display import displayed
 from p2p_copy.errors import UsageError
 from p2p_copy.files.home import is_foreign
 from p2p_copy.files.selection import Selection
+from p2p_copy.files.state.facts import Facts, SendCommand
 from p2p_copy.files.state.store import Access, StateBusy, States, access_of_others, default_directory
-from p2p_copy.options import STATE_VARIABLE, ReceiveOptions, SendOptions
+from p2p_copy.options import STATE_VARIABLE, TransferOptions
 from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
@@ -20,12 +22,10 @@ if TYPE_CHECKING:
 
     from p2p_copy.cli.options.client import ClientArguments, TransferArguments
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.files.state.store import State
+    from p2p_copy.files.state.facts import Command
+    from p2p_copy.files.state.store import State, Summary
 
-ROLE, RELAY, CODE, PATHS, OUT, BEGAN, OPTIONS, RECEIPT, STREAMS, TICKET, SURE, SPENT = (
-    "role", "relay", "code", "paths", "out", "began", "options", "receipt", "streams", "ticket", "sure", "spent",
-)  # fmt: skip
-"""Facts of a state. The code stands there only if it was generated."""
+T = TypeVar("T", bound=TransferOptions)
 
 
 def states_in(directory: str | None, terminal: Terminal) -> States:
@@ -62,7 +62,9 @@ def say_if_elsewhere(directory: str | None, terminal: Terminal) -> None:
         )
 
 
-def open_state(states: States, facts: dict[str, Any], code: str, terminal: Terminal) -> State | None:
+def open_state(
+    states: States, command: Command, code: str, terminal: Terminal, *, generated: bool = False
+) -> State | None:
     """Return what is remembered of this very transfer, or begin to remember it; None if nothing can be written.
 
     Raises:
@@ -70,13 +72,22 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
 
     """
     try:
-        id_ = states.id_of(_identity(facts, code))
+        id_ = states.id_of(_identity(command, code))
         state = states.open(id_)
         if state is None:
-            others = [each for each in states.all() if each[0] == states.id_of(_identity(each[1], code))]
-            spent = {SPENT: True} if any(SPENT in theirs for _, theirs, _ in others) else {}
-            _say_what_else_there_is(others, facts[ROLE], terminal)
-            state = states.create(id_, {**facts, **spent, BEGAN: time.time()})
+            others = [
+                each
+                for each in states.all()
+                if each.facts.command and each.id == states.id_of(_identity(each.facts.command, code))
+            ]
+            _say_what_else_there_is(others, command, terminal)
+            facts = Facts(
+                command=command,
+                began=time.time(),
+                code=code if generated else None,
+                spent=any(each.facts.spent for each in others),
+            )
+            state = states.create(id_, facts)
     except StateBusy:
         raise UsageError(
             "Another p2p-copy on this machine is at this very transfer. Wait for it, or stop it first."
@@ -87,28 +98,27 @@ def open_state(states: States, facts: dict[str, Any], code: str, terminal: Termi
     return state
 
 
-def _identity(facts: dict[str, Any], code: str) -> bytes:
-    """Return what tells the transfer with these facts and this code from all others."""
-    parts = (facts.get(ROLE, ""), code, *facts.get(PATHS, ()), facts.get(OUT, ""))
-    return "\0".join(parts).encode(errors="surrogateescape")
+def _identity(command: Command, code: str) -> bytes:
+    """Return what tells the transfer of this command with this code from all others."""
+    return "\0".join((command.role, code, *command.places)).encode(errors="surrogateescape")
 
 
-def _say_what_else_there_is(
-    others: Sequence[tuple[str, dict[str, Any], bool]], role: str, terminal: Terminal
-) -> None:
+def _say_what_else_there_is(others: Sequence[Summary], command: Command, terminal: Terminal) -> None:
     """Tell of transfers that were begun with the same code and are not done: this one does not go on with them."""
-    for id_, theirs, busy in others:
-        if theirs.get(ROLE) == role and TICKET in theirs:
+    for other in others:
+        theirs = other.facts
+        if theirs.command and theirs.command.role == command.role and theirs.tickets:
+            name = short(other.id)
             terminal.say(
-                f"Another transfer was begun with this code, and is not done: {described(id_, theirs, busy)}. This one "
-                f"starts from the beginning. To go on with that one instead: p2p-copy resume {short(id_)}; to drop it: "
-                f"p2p-copy forget {short(id_)}"
+                f"Another transfer was begun with this code, and is not done: {described(other)}. This one "
+                f"starts from the beginning. To go on with that one instead: p2p-copy resume {name}; to drop it: "
+                f"p2p-copy forget {name}"
             )
 
 
-def keep(state: State, facts: dict[str, Any], terminal: Terminal) -> None:
-    """Write down these facts as well; if that is not possible, say so, and go on."""
-    state.facts.update(facts)
+def keep(state: State, facts: Facts, terminal: Terminal) -> None:
+    """Write down these facts; if that is not possible, say so, and go on."""
+    state.facts = facts
     try:
         state.save()
     except (OSError, ValueError) as error:
@@ -125,74 +135,40 @@ def _cannot_remember(error: OSError | ValueError, terminal: Terminal) -> None:
     terminal.say(sentence)
 
 
-def patterns(which: TransferArguments) -> dict[str, list[str]]:
-    """Return what of the transfer is wanted, as part of a state's options.
+def check_patterns(transfer: TransferArguments) -> None:
+    """Find out, before anything is begun, whether the patterns have the right form.
 
     Raises:
-        UsageError: a pattern has the wrong form.
+        UsageError: one has not.
 
     """
-    Selection(which.only, which.exclude)  # a mistake is told before anything is begun
-    return {"only": list(which.only), "exclude": list(which.exclude)}
+    Selection(transfer.only, transfer.exclude)
 
 
-def send_options(facts: dict[str, Any], client: ClientArguments) -> SendOptions:
-    """Return how to send: what was fixed when the transfer was begun, and what is asked for now."""
-    chosen = facts[OPTIONS]
-    return SendOptions(symlinks=chosen["links"], name=chosen["name"], **_common_options(facts, client))
-
-
-def receive_options(facts: dict[str, Any], client: ClientArguments, *, reverify: bool) -> ReceiveOptions:
-    """Return how to receive: what was fixed when the transfer was begun, and what is asked for now."""
-    chosen = facts[OPTIONS]
-    return ReceiveOptions(
-        conflict=chosen["conflict"],
-        names=chosen["names"],
-        max_size=chosen["max_size"],
-        max_files=chosen["max_files"],
-        reverify=reverify,
-        **_common_options(facts, client),
+def options_now(begun: T, client: ClientArguments) -> T:
+    """Return the options of a transfer: those that it was begun with, and what is asked for now."""
+    return replace(
+        begun,
+        receipt=begun.receipt if client.receipt is None else os.path.abspath(client.receipt),
+        streams=begun.streams if client.streams is None else client.streams or None,
+        wait=client.wait,
+        patience=client.patience,
     )
 
 
-def _common_options(facts: dict[str, Any], client: ClientArguments) -> dict[str, Any]:
-    chosen = facts[OPTIONS]
-    return {
-        "preserve": chosen["preserve"],
-        "only": chosen["only"],
-        "exclude": chosen["exclude"],
-        "receipt": receipt_path(client.receipt, facts),
-        "wait": client.wait,
-        "patience": client.patience,
-        "streams": _streams(client.streams, facts),
-    }
-
-
-def receipt_path(given: str | None, facts: dict[str, Any]) -> str | None:
-    """Return where a receipt is to be written: as given now, else as when the transfer was begun."""
-    path: str | None = facts.get(RECEIPT) if given is None else os.path.abspath(given)
-    return path
-
-
-def _streams(given: int | None, facts: dict[str, Any]) -> int | None:
-    """Return how many links there are to be: as said now, else as when the transfer was begun; None for auto."""
-    number: int | None = facts.get(STREAMS) if given is None else given
-    return number or None
-
-
-def is_good(facts: dict[str, Any]) -> bool:
+def is_good(facts: Facts) -> bool:
     """Return whether the generated code of a transfer is still of use: it is not used up, or only told that it is."""
-    return CODE in facts and (SPENT not in facts or TICKET in facts)
+    return facts.code is not None and (not facts.spent or bool(facts.tickets))
 
 
-def is_over(facts: dict[str, Any]) -> bool:
+def is_over(facts: Facts) -> bool:
     """Return whether nothing is left to go on with: it is only remembered that the code is used up."""
-    return SPENT in facts and TICKET not in facts
+    return facts.spent and not facts.tickets
 
 
 def say_where_it_stands(state: State, terminal: Terminal) -> None:
     """Tell that a transfer goes on, if both sides have met before."""
-    if SURE in state.facts:
+    if state.facts.sure:
         terminal.say(
             f"Going on with the transfer of {_when(state.facts)}. "
             f"To begin anew instead: p2p-copy forget {short(state.id)}"
@@ -201,20 +177,29 @@ def say_where_it_stands(state: State, terminal: Terminal) -> None:
 
 def say_that_code_is_old(state: State, terminal: Terminal) -> None:
     """Tell that a code was made by an earlier run of the same command, unless both sides have met since."""
-    if SURE not in state.facts:
+    if not state.facts.sure:
         terminal.say(
             f"The code is still that of {_when(state.facts)}, when this command was started before. "
             f"For a new one: p2p-copy forget {short(state.id)}, and start it again."
         )
 
 
-def same_again(states: States, facts: dict[str, Any]) -> State | None:
-    """Return what is remembered of the transfer that the very same command without a code has begun, if it has."""
-    for id_, theirs, busy in states.all():
-        if not busy and all(theirs.get(name) == facts[name] for name in (ROLE, RELAY, PATHS, OPTIONS)):
+def same_again(states: States, command: SendCommand) -> State | None:
+    """Return what is remembered of the transfer that the very same command without a code has begun, if it has.
+
+    Another receipt, or another number of links, does not make it another transfer.
+    """
+    for each in states.all():
+        if not each.busy and _without_extras(each.facts.command) == _without_extras(command):
             with suppress(StateBusy, OSError):
-                return states.open(id_)
+                return states.open(each.id)
     return None
+
+
+def _without_extras(command: Command | None) -> Command | None:
+    if not isinstance(command, SendCommand):
+        return None
+    return replace(command, options=replace(command.options, receipt=None, streams=None))
 
 
 def short(id_: str) -> str:
@@ -229,7 +214,7 @@ def find(states: States, given: str) -> str:
         UsageError: none does, or several do.
 
     """
-    ids = [id_ for id_, _, _ in states.all()] + states.unreadable
+    ids = [each.id for each in states.all()] + states.unreadable
     found = [id_ for id_ in ids if id_.startswith(given.lower())]
     if len(found) != 1:
         raise UsageError(
@@ -240,14 +225,15 @@ def find(states: States, given: str) -> str:
     return found[0]
 
 
-def described(id_: str, facts: dict[str, Any], busy: bool) -> str:
+def described(summary: Summary) -> str:
     """Return one line about a transfer; it names neither code nor ticket."""
-    what: Sequence[str] = facts.get(PATHS) or [facts.get(OUT, "")]
-    direction = "send" if facts.get(ROLE) == "sender" else "receive into"
-    under_way = ", under way now" if busy else ""
-    where, relay = ", ".join(map(displayed, what)), escape(facts.get(RELAY, ""))
-    return f"{short(id_)}  {_when(facts)}  {direction} {where}  {relay}{under_way}"
+    line = f"{short(summary.id)}  {_when(summary.facts)}"
+    if command := summary.facts.command:
+        direction = "send" if command.role == "sender" else "receive into"
+        where = ", ".join(map(displayed, command.places))
+        line += f"  {direction} {where}  {escape(command.relay)}"
+    return f"{line}, under way now" if summary.busy else line
 
 
-def _when(facts: dict[str, Any]) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.get(BEGAN, 0)))
+def _when(facts: Facts) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.began))

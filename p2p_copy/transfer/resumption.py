@@ -10,16 +10,16 @@ keys. What was done is in a journal: in the next meeting it is named again and n
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import trio
 from blake3 import blake3
 
 from p2p_copy.errors import P2PCopyError
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.state.store import known_directories
-from p2p_copy.observer import Report
 from p2p_copy.peer.meeting import Meeting
 from p2p_copy.peer.retry import Knowledge
 from p2p_copy.protocol import keys
@@ -30,21 +30,11 @@ from p2p_copy.units import duration
 
 if TYPE_CHECKING:
     from p2p_copy.files.state.store import State
-    from p2p_copy.observer import Observer
+    from p2p_copy.observer import Observer, Report
     from p2p_copy.peer.channel import Channel
     from p2p_copy.peer.meeting import ConnectOptions
     from p2p_copy.peer.retry import Room
     from p2p_copy.protocol.session import Session
-
-TICKET = "ticket"
-EARLIER = "earlier"
-CLAIM = "claim"
-SURE = "sure"
-SPENT = "spent"
-OVER = "over"
-CODE = "code"
-"""Facts of a state: the ticket, an earlier one, and the claim, in hexadecimal digits; whether both sides have the
-ticket; whether the code is used up; the report when all is done; the code, if it was generated."""
 
 _CLAIM_BYTES, _TAG_BYTES = 16, 4
 
@@ -69,24 +59,19 @@ class Resumption:
         self._observer = observer
         self._unsaved = False  # the facts on the disk are older than those here
         self.journal = Journal(None) if state is None else state.journal
-        facts = {} if state is None else state.facts
-        tickets = tuple(bytes.fromhex(facts[name]) for name in (TICKET, EARLIER) if name in facts)
-        self._knowledge = Knowledge(tickets, sure=SURE in facts, spent=SPENT in facts)
+        facts = Facts() if state is None else state.facts
+        self._knowledge = Knowledge(facts.tickets, sure=facts.sure, spent=facts.spent)
         self._room: Room = None  # of the last meeting
         self.streams = False
         self.told = False
         self.patience = patience
-        self.claim: str = facts.get(CLAIM) or os.urandom(_CLAIM_BYTES).hex()
-        self.restarted = CLAIM in facts
+        self.claim = facts.claim or os.urandom(_CLAIM_BYTES).hex()
+        self.restarted = bool(facts.claim)
 
     @property
     def report(self) -> Report | None:
         """How the transfer ended. It is there once this side has done all, and the other one may not know that."""
-        facts = self._state.facts.get(OVER) if self._state is not None else None
-        try:
-            return Report(**facts) if facts else None
-        except TypeError:  # another version has written it
-            return None
+        return self._state.facts.over if self._state is not None else None
 
     @property
     def is_over(self) -> bool:
@@ -135,9 +120,8 @@ class Resumption:
 
     async def begin(self) -> None:
         """Write down the claim before the transfer makes any file: after a kill its tag identifies these files."""
-        if self._state is not None and CLAIM not in self._state.facts:
-            self._state.facts[CLAIM] = self.claim
-            await self._write()
+        if self._state is not None:
+            await self._save(replace(self._state.facts, claim=self.claim))
 
     def without_code(self) -> None:
         """Meet by tickets alone: this process does not know the code."""
@@ -190,8 +174,7 @@ class Resumption:
         """Remember that all was done. This side comes back for `linger` seconds at most, to let the other one know."""
         self.patience = min(self.patience, linger)
         if not self.is_over and self._state is not None:
-            self._state.facts[OVER] = asdict(report)
-            await self._write()
+            await self._save(replace(self._state.facts, over=report))
 
     def linger(self, seconds: float, observer: Observer, sentence: str) -> None:
         """If an earlier process has done all, come back for so many seconds only, and say why."""
@@ -230,18 +213,15 @@ class Resumption:
         if self._state is None:
             return
         tickets = () if self.streams else knowledge.tickets
-        new: dict[str, object] = dict(zip((TICKET, EARLIER), map(bytes.hex, tickets), strict=False))
-        if tickets and knowledge.sure:
-            new[SURE] = True
-        if knowledge.spent:
-            new[SPENT] = True
         facts = self._state.facts
-        if new != {name: facts[name] for name in (TICKET, EARLIER, SURE, SPENT) if name in facts}:
-            for name in (TICKET, EARLIER, SURE, SPENT):
-                facts.pop(name, None)
-            facts.update(new)
-            if tickets:
-                facts[CLAIM] = self.claim
+        sure = bool(tickets) and knowledge.sure
+        claim = self.claim if tickets else facts.claim
+        await self._save(replace(facts, tickets=tickets, sure=sure, spent=knowledge.spent, claim=claim))
+
+    async def _save(self, facts: Facts) -> None:
+        """Write facts down, unless they are the same as before."""
+        if self._state is not None and facts != self._state.facts:
+            self._state.facts = facts
             await self._write()
 
     async def _write(self) -> None:

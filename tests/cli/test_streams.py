@@ -6,6 +6,7 @@ import pytest
 
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options.client import ClientArguments
+from p2p_copy.options import SendOptions
 from p2p_copy.protocol import limits
 from tests.cli.processes import run
 
@@ -19,19 +20,10 @@ def test_what_is_no_number_of_connections_is_refused(value: str) -> None:
 
 @pytest.mark.parametrize(
     ("given", "begun", "meant"),
-    [(None, None, None), (None, 4, 4), (2, 4, 2), (0, 4, None), (None, 0, None)],
+    [(None, None, None), (None, 4, 4), (2, 4, 2), (0, 4, None)],
 )
 def test_the_number_is_the_one_of_now_or_else_the_one_of_the_beginning(
     given: int | None, begun: int | None, meant: int | None
 ) -> None:
-    facts = {
-        saved_transfers.OPTIONS: {
-            "links": "keep",
-            "name": "stdin",
-            "preserve": [],
-            "only": [],
-            "exclude": [],
-        },
-        saved_transfers.STREAMS: begun,
-    }
-    assert saved_transfers.send_options(facts, ClientArguments(streams=given)).streams == meant
+    now = saved_transfers.options_now(SendOptions(streams=begun), ClientArguments(streams=given))
+    assert now.streams == meant

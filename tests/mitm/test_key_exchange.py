@@ -10,7 +10,6 @@ import anyio
 import pytest
 import trio
 
-from p2p_copy.cli import saved_transfers
 from p2p_copy.errors import (
     IncompatiblePeer,
     NobodyCame,
@@ -20,6 +19,7 @@ from p2p_copy.errors import (
     RelayLost,
     WrongCode,
 )
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.observer import Report
 from p2p_copy.protocol import cpace, keys
@@ -93,11 +93,11 @@ async def test_a_code_that_was_guessed_at_is_not_used_again_by_the_same_command(
             tmp_path / "out",
             relay=at.address,
             receiver_code=GUESS,
-            sending={"state": states.create(ID, {saved_transfers.CODE: CODE.text})},
+            sending={"state": states.create(ID, Facts(code=CODE.text))},
         )
     assert ends(both) == (WrongCode, WrongCode)
     with states.open(ID) or pytest.fail("it is not remembered") as state:
-        assert saved_transfers.SPENT in state.facts
+        assert state.facts.spent
         with pytest.raises(WrongCode, match="used up"):
             await send([str(source)], relay=at.address, code=CODE, state=state)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import trio
 
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.files.target.target import Target
 from p2p_copy.observer import Observer, Report
@@ -14,7 +16,6 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.messages import Reason
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.reasons import SENTENCES
-from p2p_copy.transfer.resumption import EARLIER, OVER, SPENT, SURE, TICKET
 from tests.stateful.sides import abandon
 from tests.stateful.stage import DEAD, Stage
 from tests.support.transfers import receive, send
@@ -94,10 +95,10 @@ class Process:
     @property
     def has_all(self) -> bool:
         """Whether this side knows that all was delivered."""
-        return isinstance(self.outcome, Report) or OVER in self.facts
+        return isinstance(self.outcome, Report) or self.facts.over is not None
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """What this side remembers."""
         return self._state.facts
 
@@ -123,14 +124,13 @@ class Process:
 def open_state(world: World, role: Role) -> State:
     """Return what one side remembers of the transfer."""
     states = States(str(world.states / role.value))
-    return states.open("0" * 32) or states.create("0" * 32, {})
+    return states.open("0" * 32) or states.create("0" * 32, Facts())
 
 
 def part(world: World) -> None:
     """Let both sides take a new code, which here is the old one as good as new; what was done, they remember."""
     for role in Role:
         state = open_state(world, role)
-        for fact in (TICKET, EARLIER, SURE, SPENT):
-            state.facts.pop(fact, None)
+        state.facts = replace(state.facts, tickets=(), sure=False, spent=False)
         state.save()
         state.close()

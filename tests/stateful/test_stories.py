@@ -86,7 +86,7 @@ class Stories(Relay):
     def _ends(self) -> str:
         """Return where both sides are, for a person."""
         return ", ".join(
-            f"{role.value}: {process.outcome!r}, over: {process.over}, facts: {sorted(process.facts)}"
+            f"{role.value}: {process.outcome!r}, over: {process.over}, facts: {process.facts}"
             for role, process in self.processes.items()
         )
 

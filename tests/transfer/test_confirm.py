@@ -21,6 +21,7 @@ from p2p_copy.errors import (
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.source.glance import glance
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.files.target.space import space_for
 from p2p_copy.observer import Observer, PreviewEntry, TransferPreview
@@ -127,17 +128,17 @@ async def test_after_a_no_the_same_sender_serves_the_same_code(tmp_path: Path, t
             common: dict[str, Any] = {"relay": relay, "code": CODE}
 
             async def sender() -> None:
-                state = states["sender"].create(ID, {})
+                state = states["sender"].create(ID, Facts())
                 reports.append(await send([str(tree)], state=state, observer=told, **common))
 
             nursery.start_soon(sender)
             with pytest.raises(Declined):
-                await receive(str(out), ask=person, state=states["receiver"].create(ID, {}), **common)
+                await receive(str(out), ask=person, state=states["receiver"].create(ID, Facts()), **common)
             assert not out.exists()
             assert not states["receiver"].all()
             while "declined" not in told.states:  # noqa: ASYNC110
                 await trio.sleep(0.001)
-            assert not any("ticket" in facts for _, facts, _ in states["sender"].all())
+            assert not any(each.facts.tickets for each in states["sender"].all())
             other = tmp_path / "other"
             reports.append(await receive(str(other), ask=person, exclude=["a*"], **common))
     assert snapshot(other / "tree") == {

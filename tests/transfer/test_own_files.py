@@ -11,6 +11,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.source.own_files import OwnFiles
 from p2p_copy.files.source.walk import UNFINISHED, walk
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.state.store import State, States, known_directories
 from p2p_copy.files.temporary import temporary_name
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 ID, OTHER = "0" * 32, "f" * 32
-FACTS = {"ticket": "secret"}
+FACTS = Facts(tickets=(bytes(32),))
 
 
 def below(path: Path) -> list[str]:
@@ -56,7 +57,7 @@ async def test_states_are_never_sent(
     sending: dict[str, Any] = {"symlinks": Symlinks.COPY}
     match seen_through:
         case "its path":
-            sending["state"] = States(str(place)).create(ID, {})
+            sending["state"] = States(str(place)).create(ID, Facts())
         case "a link that is followed":
             (tree / "link").symlink_to(place)
             monkeypatch.setenv("P2P_COPY_STATE_DIR", str(tree / "link"))
@@ -177,12 +178,12 @@ async def test_nothing_of_ours_is_in_the_output_directory_when_a_receiver_notes_
     save = State.save
 
     def look(self: State) -> None:
-        if "over" in self.facts:
+        if self.facts.over is not None:
             seen.append(leftovers(tmp_path / "out"))
         save(self)
 
     monkeypatch.setattr(State, "save", look)
-    state = States(str(tmp_path / "states")).create(ID, {})
+    state = States(str(tmp_path / "states")).create(ID, Facts())
     both = await copy([tree], tmp_path / "out", receiving={"state": state})
     assert both.reports
     assert seen == [[]]

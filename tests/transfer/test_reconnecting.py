@@ -8,7 +8,7 @@ import math
 import os
 import time
 from contextlib import asynccontextmanager, closing
-from dataclasses import asdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,6 +28,7 @@ from p2p_copy.errors import (
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.state import journal
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.journal import KEY, Done
 from p2p_copy.files.state.store import States
 from p2p_copy.files.temporary import has_tag, temporary_name
@@ -324,7 +325,7 @@ class Again:
 
     def state(self, role: str) -> State:
         states = self._memories[role]
-        return states.open(ID) or states.create(ID, {})
+        return states.open(ID) or states.create(ID, Facts())
 
     def remembered(self) -> list[str]:
         return [id_ for states in self._memories.values() for id_, _, _ in states.all()]
@@ -637,7 +638,7 @@ async def test_who_is_started_again_when_all_was_done_says_so_and_waits_a_moment
         again = Again(tmp_path, it, tmp_path / "file")
         again.options[role]["patience"] = 1000.0
         with again.state(role) as state:
-            state.facts |= {"ticket": "11" * 32, "claim": "22" * 16, "sure": True, "over": asdict(done)}
+            state.facts = Facts(tickets=(bytes(32),), claim="22" * 16, sure=True, over=done)
             state.save()
         with trio.fail_after(30):
             assert await again.start(role) == done
@@ -663,11 +664,13 @@ def test_pauses_grow_up_to_a_bound_and_are_never_the_same() -> None:
 ID = "0" * 32
 
 
-async def failed(tmp_path: Path, attempt: Callable[[dict[str, Any]], Awaitable[object]], **facts: str) -> int:
-    """Let an attempt fail that has a state with `facts`; return how many states are left."""
+async def failed(
+    tmp_path: Path, attempt: Callable[[dict[str, Any]], Awaitable[object]], *tickets: bytes
+) -> int:
+    """Let an attempt fail that has a state with `tickets`; return how many states are left."""
     states = States(str(tmp_path / "states"))
     with pytest.raises(P2PCopyError):
-        await attempt({"state": states.create(ID, facts)})
+        await attempt({"state": states.create(ID, Facts(tickets=tickets))})
     return len(states.all())
 
 
@@ -710,8 +713,8 @@ async def test_wrong_codes_leave_no_more_than_that_the_code_is_used_up(tmp_path:
         raise both.sent
 
     assert await failed(tmp_path, both)
-    ((_, facts, _),) = States(str(tmp_path / "states")).all()
-    assert facts.keys() - {"claim"} == {"spent"}
+    (left,) = States(str(tmp_path / "states")).all()
+    assert replace(left.facts, claim="") == Facts(spent=True)
 
 
 async def test_who_takes_nothing_of_what_there_is_has_nothing_to_go_on_with(tmp_path: Path) -> None:
@@ -730,7 +733,7 @@ async def test_a_side_that_is_started_again_waits_for_the_other_one_however_shor
 ) -> None:
     """Patience is for losses; the other side's command may be started again later than this one's."""
     (tmp_path / "file").write_bytes(b"words")
-    met: dict[str, Any] = {"ticket": "00" * 32, "sure": True}
+    met = Facts(tickets=(bytes(32),), sure=True)
     states = {role: States(str(tmp_path / role)).create(ID, met) for role in ("sender", "receiver")}
     with trio.fail_after(30):
         async with running_relay() as relay, trio.open_nursery() as nursery:
@@ -751,9 +754,9 @@ async def test_a_side_that_is_started_again_waits_for_the_other_one_however_shor
 async def test_a_try_that_fails_takes_nothing_from_what_there_is_to_go_on_with(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     nowhere: dict[str, Any] = {"relay": "ws://127.0.0.1:9", "code": CODE, "patience": 0}
-    met = {"ticket": "00" * 32}
-    assert await failed(tmp_path, lambda its: send([str(tmp_path / "file")], **nowhere, **its), **met)
-    assert await failed(tmp_path, lambda its: send([str(tmp_path / "gone")], **nowhere, **its), **met)
+    met = bytes(32)
+    assert await failed(tmp_path, lambda its: send([str(tmp_path / "file")], **nowhere, **its), met)
+    assert await failed(tmp_path, lambda its: send([str(tmp_path / "gone")], **nowhere, **its), met)
 
 
 # Stalls
@@ -990,8 +993,8 @@ async def test_what_is_put_into_the_output_directory_is_known_after_a_kill_at_an
     close_new, try_out = Directory.close_new, Directory.try_out
 
     def look(name: str) -> None:
-        ((_, facts, _),) = states.all()
-        tag = blake3(facts.get("claim", "").encode()).hexdigest(length=4)
+        (there,) = states.all()
+        tag = blake3(there.facts.claim.encode()).hexdigest(length=4)
         known.append(has_tag(name, tag))
 
     def look_and_close(self: Directory, name: str) -> None:
@@ -1004,7 +1007,7 @@ async def test_what_is_put_into_the_output_directory_is_known_after_a_kill_at_an
 
     monkeypatch.setattr(Directory, "close_new", look_and_close)
     monkeypatch.setattr(Directory, "try_out", look_and_try)
-    both = await copy([tmp_path / "file"], tmp_path / "out", receiving={"state": states.create(ID, {})})
+    both = await copy([tmp_path / "file"], tmp_path / "out", receiving={"state": states.create(ID, Facts())})
     assert both.reports[1].files == 1
     assert len(known) > 1, "what shows that it can be written to, and what marks it"
     assert all(known)
@@ -1090,9 +1093,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
 
     def receiver_has_met() -> bool:
         on_disk = States(str(tmp_path / "receiver")).all()
-        return "paired" in again.told["receiver"].states and not any(
-            "spent" in facts for _, facts, _ in on_disk
-        )
+        return "paired" in again.told["receiver"].states and not any(each.facts.spent for each in on_disk)
 
     async def lose(story: sender._Sending, conversation: Conversation) -> Accept:
         if answered:
@@ -1148,7 +1149,7 @@ async def test_who_is_stopped_when_all_is_there_still_owes_the_other_side_a_word
     async with wire() as it:
         again = Again(tmp_path, it, tmp_path / "file")
         state = again.state(role)
-        state.facts["claim"] = "c1" * 16
+        state.facts = Facts(claim="c1" * 16)
         state.save()
         state.close()
         tag = again.tag(role)
@@ -1171,7 +1172,7 @@ async def test_a_state_that_cannot_be_written_any_more_ends_no_transfer(tmp_path
     """What stands in the way is a directory under the name of the file that is written first."""
     tree = make_tree(tmp_path)
     states = tmp_path / "states"
-    state = States(str(states)).create(ID, {})
+    state = States(str(states)).create(ID, Facts())
     (states / f"{ID}.json.new").mkdir()
     with_state = {"state": state}
     async with running_relay() as relay:
@@ -1193,7 +1194,7 @@ async def test_a_journal_that_cannot_be_written_is_told_of_if_it_is_missed(tmp_p
     states = tmp_path / "states"
     for done in (False, True):
         told = Told()
-        memory = Resumption(States(str(states)).create(ID, {}), 0, told)
+        memory = Resumption(States(str(states)).create(ID, Facts()), 0, told)
         (states / f"{ID}.journal").mkdir()
         memory.journal.set_done(bytes(KEY), Done(b"it", b"", "", flushed=False))
         await memory.close(done=done)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
@@ -13,7 +14,8 @@ from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.prompt import Question
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import Declined, PartialTransfer
-from p2p_copy.options import RelayAccess
+from p2p_copy.files.state.facts import ReceiveCommand
+from p2p_copy.options import ReceiveOptions, RelayAccess
 from p2p_copy.protocol import code as codes
 from p2p_copy.transfer.receive import receive as receive_files
 
@@ -45,21 +47,22 @@ def receive(
     if text is not None and not code.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
     token = inputs.access_token(client.token_file)
-    facts = {
-        saved_transfers.ROLE: "receiver",
-        saved_transfers.RELAY: relay,
-        saved_transfers.OUT: receiving.out if receiving.out == STANDARD else os.path.abspath(receiving.out),
-        saved_transfers.OPTIONS: {
-            "conflict": receiving.on_conflict.value,
-            "names": receiving.names.value,
-            "preserve": [one.value for one in receiving.preserve],
-            "max_size": receiving.max_size,
-            "max_files": receiving.max_files,
-            **saved_transfers.patterns(transfer),
-        },
-        saved_transfers.RECEIPT: saved_transfers.receipt_path(client.receipt, {}),
-        saved_transfers.STREAMS: client.streams,
-    }
+    saved_transfers.check_patterns(transfer)
+    command = ReceiveCommand(
+        relay=relay,
+        out=receiving.out if receiving.out == STANDARD else os.path.abspath(receiving.out),
+        options=ReceiveOptions(
+            conflict=receiving.on_conflict,
+            names=receiving.names,
+            preserve=tuple(receiving.preserve),
+            max_size=receiving.max_size,
+            max_files=receiving.max_files,
+            only=tuple(transfer.only),
+            exclude=tuple(transfer.exclude),
+            receipt=client.receipt and os.path.abspath(client.receipt),
+            streams=client.streams or None,
+        ),
+    )
     if receiving.out == STANDARD:
         transfer = inputs.of_a_pipe(transfer)
     if transfer.dry_run:
@@ -67,28 +70,28 @@ def receive(
 
         would = WouldReceive(terminal, receiving.on_conflict, receiving.max_size, receiving.max_files)
         try:
-            go_on(None, facts, code, client, terminal, token=token, asks=lambda progress: would)
+            go_on(None, command, code, client, terminal, token=token, asks=lambda progress: would)
         except* Declined:
             pass  # as we do
         would.check_room()
         return 0
     if receiving.out == STANDARD:  # what was written there is gone with this process
-        return go_on(None, facts, code, client, terminal, token=token)
+        return go_on(None, command, code, client, terminal, token=token)
     saved_transfers.say_if_elsewhere(client.state_dir, terminal)
     states = saved_transfers.states_in(client.state_dir, terminal)
-    state = saved_transfers.open_state(states, facts, code.text, terminal)
+    state = saved_transfers.open_state(states, command, code.text, terminal)
 
     def asks(progress: Progress) -> Ask | None:
         if receiving.yes or not inputs.somebody_is_there(terminal):
             return None
         return Question(terminal, progress, receiving.on_conflict)
 
-    return go_on(state, facts, code, client, terminal, token=token, reverify=receiving.reverify, asks=asks)
+    return go_on(state, command, code, client, terminal, token=token, reverify=receiving.reverify, asks=asks)
 
 
 def go_on(
     state: State | None,
-    facts: dict[str, Any],
+    command: ReceiveCommand,
     code: Code | None,
     client: ClientArguments,
     terminal: Terminal,
@@ -97,7 +100,7 @@ def go_on(
     reverify: bool = False,
     asks: Callable[[Progress], Ask | None] = lambda progress: None,
 ) -> int:
-    """Receive as `facts` say, in whatever state that is; what `asks` returns asks first, if it has not begun yet.
+    """Receive as `command` says, in whatever state that is; what `asks` returns asks first, if it has not begun yet.
 
     It raises what `receive` raises.
     """
@@ -107,10 +110,10 @@ def go_on(
 
     async def story() -> Report:
         return await receive_files(
-            facts[saved_transfers.OUT],
-            RelayAccess(facts[saved_transfers.RELAY], client.ca_file, token),
+            command.out,
+            RelayAccess(command.relay, client.ca_file, token),
             code,
-            saved_transfers.receive_options(facts, client, reverify=reverify),
+            replace(saved_transfers.options_now(command.options, client), reverify=reverify),
             state=state,
             ask=asks(progress),
             observer=progress,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
-from p2p_copy.files.state.facts import are_complete
 from p2p_copy.files.state.store import StateBusy
 from p2p_copy.protocol import code as codes
 
@@ -32,7 +32,9 @@ def resume(given: str | None, client: ClientArguments) -> int:
     states = saved_transfers.states_in(client.state_dir, terminal)
     if given is None:
         lines = [
-            saved_transfers.described(*each) for each in states.all() if not saved_transfers.is_over(each[1])
+            saved_transfers.described(each)
+            for each in states.all()
+            if not saved_transfers.is_over(each.facts)
         ]
         for line in lines or ["Nothing was begun here that is not done."]:
             terminal.result(line)
@@ -45,23 +47,25 @@ def resume(given: str | None, client: ClientArguments) -> int:
     token = inputs.access_token(client.token_file)
     state = _open(states, given)
     facts = state.facts
-    if not are_complete(facts):
+    command = facts.command
+    if command is None:
         state.close()
-        raise UsageError("Too little is remembered of that transfer. Start its command again.")
-    if saved_transfers.TICKET not in facts and saved_transfers.CODE not in facts:
+        raise UsageError(
+            "That transfer was begun by a program and not by a command. Start that program again."
+        )
+    if not facts.tickets and facts.code is None:
         state.close()
         raise UsageError(
             "Both sides of that transfer have not met yet, and the code is not kept here. Start its command again."
         )
-    written = facts.get(saved_transfers.CODE)
-    code = codes.parse(written) if written else None
-    if facts[saved_transfers.ROLE] == "sender":
+    code = codes.parse(facts.code) if facts.code else None
+    if command.role == "sender":
         from p2p_copy.cli.commands.send import go_on as send
 
-        return send(state, facts, code, client, terminal, token=token, generated=True)
+        return send(state, command, code, client, terminal, token=token, generated=True)
     from p2p_copy.cli.commands.receive import go_on as receive
 
-    return receive(state, facts, code, client, terminal, token=token)
+    return receive(state, command, code, client, terminal, token=token)
 
 
 def forget(ids: Sequence[str], directory: str | None) -> int:
@@ -98,9 +102,12 @@ def _remove_parts(state: State, terminal: Terminal) -> None:
     from p2p_copy.transfer.resumption import Resumption
 
     memory = Resumption(state, 0)
-    if receipt := saved_transfers.receipt_path(None, state.facts):
-        remove_beside(receipt, memory.receipt_tag)
-    if saved_transfers.OUT not in state.facts:
+    command = state.facts.command
+    if command is None:
+        return
+    if command.options.receipt is not None:
+        remove_beside(os.fspath(command.options.receipt), memory.receipt_tag)
+    if command.role == "sender":
         return
     from p2p_copy.files.target.resume import ResumeIndex
     from p2p_copy.files.target.target import Target
@@ -108,7 +115,7 @@ def _remove_parts(state: State, terminal: Terminal) -> None:
 
     try:
         index = ResumeIndex(state.journal, tag=memory.tag)
-        target = Target(state.facts[saved_transfers.OUT], conflict=Conflict.REFUSE, resume=index)
+        target = Target(command.out, conflict=Conflict.REFUSE, resume=index)
         target.remove_traces()
         target.close()
     except P2PCopyError as error:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import secrets
 import shlex
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from p2p_copy.cli import limits, saved_transfers
 from p2p_copy.cli.options import inputs
@@ -15,8 +16,9 @@ from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PartialTransfer, UsageError
 from p2p_copy.files.selection import Selection
+from p2p_copy.files.state.facts import SendCommand
 from p2p_copy.files.user_paths import look_at
-from p2p_copy.options import RelayAccess
+from p2p_copy.options import RelayAccess, SendOptions
 from p2p_copy.protocol import code as codes
 from p2p_copy.transfer.send import send as send_files
 from p2p_copy.transport import limits as transport_limits
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from p2p_copy.cli.options.client import ClientArguments, SendArguments, TransferArguments
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Report
+    from p2p_copy.options import Preserve
     from p2p_copy.protocol.code import Code
 
 
@@ -62,57 +65,57 @@ def send(
     else:
         look_at(word.paths)  # before anything is remembered
     token = None if serve else inputs.access_token(client.token_file)
-    facts = {
-        saved_transfers.ROLE: "sender",
-        saved_transfers.RELAY: relay,
-        saved_transfers.PATHS: [os.path.abspath(path) if path and not pipe else path for path in word.paths],
-        saved_transfers.OPTIONS: {
-            "links": sending.symlinks.value,
-            "name": sending.name,
-            "preserve": [one.value for one in sending.preserve],
-            **saved_transfers.patterns(transfer),
-        },
-        saved_transfers.RECEIPT: saved_transfers.receipt_path(client.receipt, {}),
-        saved_transfers.STREAMS: client.streams,
-    }
+    saved_transfers.check_patterns(transfer)
+    command = SendCommand(
+        relay=relay,
+        paths=tuple(os.path.abspath(path) if path and not pipe else path for path in word.paths),
+        options=SendOptions(
+            symlinks=sending.symlinks,
+            name=sending.name,
+            preserve=tuple(sending.preserve),
+            only=tuple(transfer.only),
+            exclude=tuple(transfer.exclude),
+            receipt=client.receipt and os.path.abspath(client.receipt),
+            streams=client.streams or None,
+        ),
+    )
     code: Code | None = None
     if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
         code = chosen or codes.generate(secrets.randbelow)
-        return go_on(None, facts, code, client, terminal, token=token, binds=binds, generated=chosen is None)
+        return go_on(
+            None, command, code, client, terminal, token=token, binds=binds, generated=chosen is None
+        )
     saved_transfers.say_if_elsewhere(client.state_dir, terminal)
     states = saved_transfers.states_in(client.state_dir, terminal)
     if chosen is not None:
-        state = saved_transfers.open_state(states, facts, chosen.text, terminal)
-        return go_on(state, facts, chosen, client, terminal, token=token)
-    state = saved_transfers.same_again(states, facts)
+        state = saved_transfers.open_state(states, command, chosen.text, terminal)
+        return go_on(state, command, chosen, client, terminal, token=token)
+    state = saved_transfers.same_again(states, command)
     code = _code_of(state) if state is not None and saved_transfers.is_good(state.facts) else None
     if state is not None and code is not None:
         saved_transfers.say_that_code_is_old(state, terminal)
-    elif state is None or saved_transfers.TICKET not in state.facts:
+    elif state is None or not state.facts.tickets:
         code = codes.generate(secrets.randbelow)
         if state is None:
-            state = saved_transfers.open_state(
-                states, {**facts, saved_transfers.CODE: code.text}, code.text, terminal
-            )
+            state = saved_transfers.open_state(states, command, code.text, terminal, generated=True)
         else:
-            state.facts.pop(saved_transfers.SPENT, None)
-            saved_transfers.keep(state, {saved_transfers.CODE: code.text}, terminal)
-    return go_on(state, facts, code, client, terminal, token=token, generated=True)
+            saved_transfers.keep(state, replace(state.facts, code=code.text, spent=False), terminal)
+    return go_on(state, command, code, client, terminal, token=token, generated=True)
 
 
 def _code_of(state: State | None) -> Code | None:
     """Return the code that a state has; None if it has none, or one that somebody has changed."""
-    if state is None or saved_transfers.CODE not in state.facts:
+    if state is None or state.facts.code is None:
         return None
     try:
-        return codes.parse(state.facts[saved_transfers.CODE])
+        return codes.parse(state.facts.code)
     except UsageError:
         return None
 
 
 def go_on(
     state: State | None,
-    facts: dict[str, Any],
+    command: SendCommand,
     code: Code | None,
     client: ClientArguments,
     terminal: Terminal,
@@ -121,25 +124,24 @@ def go_on(
     binds: Sequence[tuple[str, int]] = (),
     generated: bool = False,
 ) -> int:
-    """Send as `facts` say, in whatever state that is, through a relay of our own at `binds` if there are any.
+    """Send as `command` says, in whatever state that is, through a relay of our own at `binds` if there are any.
 
     It raises what `send` raises.
     """
     progress = Progress(terminal, verb="Sent")
-    relay, chosen = facts[saved_transfers.RELAY], facts[saved_transfers.OPTIONS]
     if state is not None:
         saved_transfers.say_where_it_stands(state, terminal)
-    met = state is not None and saved_transfers.SURE in state.facts
+    met = state is not None and state.facts.sure
 
     async def through(address: str, seen_as: str, on_room: Callable[[str], None] | None = None) -> Report:
         if not met and code is not None:
-            lines = _announcement(code, seen_as, chosen["preserve"], generated=generated)
+            lines = _announcement(code, seen_as, command.options.preserve, generated=generated)
             progress.announce(lines, vital=generated)
         return await send_files(
-            facts[saved_transfers.PATHS],
+            command.paths,
             RelayAccess(address, client.ca_file, token),
             code,
-            saved_transfers.send_options(facts, client),
+            saved_transfers.options_now(command.options, client),
             state=state,
             observer=progress,
             on_room=on_room,
@@ -147,7 +149,7 @@ def go_on(
 
     async def story() -> Report:
         if not binds:
-            return await through(relay, relay)
+            return await through(command.relay, command.relay)
         from p2p_copy.cli.embedded_relay import (  # all of the relay, which takes a while
             OwnRooms,
             embedded_relay,
@@ -179,11 +181,11 @@ def _binds(serve: str) -> list[tuple[str, int]]:
     return [bind]
 
 
-def _announcement(code: Code, relay: str, preserve: Sequence[str], *, generated: bool) -> list[str]:
+def _announcement(code: Code, relay: str, preserve: Sequence[Preserve], *, generated: bool) -> list[str]:
     """Return what the receiver's side must know. A code that its users chose is not shown."""
     command = ["p2p-copy", "receive", "--server", relay]
     if preserve:
-        command += ["--preserve", ",".join(preserve)]
+        command += ["--preserve", ",".join(one.value for one in preserve)]
     if not generated:
         return [f"On the other machine: {shlex.join(command)}"]
     command.insert(2, code.text)

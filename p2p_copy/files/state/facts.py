@@ -1,122 +1,261 @@
-"""What the facts of a state must look like: they are checked here, when they are read, and nowhere else.
+"""What is remembered of one transfer: what its command asked for, and by what both sides meet again.
 
-A file may have been edited, or written by another version. Facts that are not known here are passed on as they are.
-Whoever goes on with a transfer needs all facts that its command writes (`are_complete`).
+Only this module knows how these facts are written (JSON) and what they must look like. A file may have been edited or
+written by another version, so `decode` checks every value and refuses the document if one is wrong. It ignores names
+that it does not know, and a value that is missing has its default, if there is one.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from typing import TYPE_CHECKING, Any, Final, TypeGuard
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
-from p2p_copy.options import Conflict, Names, Preserve, Symlinks
-from p2p_copy.protocol import limits
+from p2p_copy.files import limits
+from p2p_copy.observer import Report
+from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
+from p2p_copy.protocol import limits as protocol_limits
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendCommand:
+    """What a `send` command asks for: the address of the relay, paths on this machine, and how to send.
+
+    Of the options, `REMEMBERED` says which are kept: others are asked for anew by each run.
+    """
+
+    role: Literal["sender"] = "sender"
+    relay: str
+    paths: tuple[str, ...]
+    options: SendOptions
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The paths on this machine."""
+        return self.paths
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceiveCommand:
+    """What a `receive` command asks for: the address of the relay, the output directory, and how to receive."""
+
+    role: Literal["receiver"] = "receiver"
+    relay: str
+    out: str
+    options: ReceiveOptions
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The paths on this machine."""
+        return (self.out,)
+
+
+Command: TypeAlias = SendCommand | ReceiveCommand
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """What is remembered of one transfer.
+
+    Attributes:
+        command: what it was begun with; None if a program began it.
+        began: when, in seconds since 1970.
+        code: the code if `send` generated it; a code that people chose is not kept.
+        spent: the code was used in an exchange that failed, or whose end is not known.
+        tickets: by which both sides meet without the code, the newest first; `peer.retry` decides what they mean.
+        sure: the other side has the first ticket, too.
+        claim: by which the relay recognises this client; empty until it was needed.
+        over: how the transfer ended; only the other side may not know that it did.
+
+    """
+
+    command: Command | None = None
+    began: float = 0.0
+    code: str | None = field(default=None, repr=False)
+    spent: bool = False
+    tickets: tuple[bytes, ...] = field(default=(), repr=False)
+    sure: bool = False
+    claim: str = field(default="", repr=False)
+    over: Report | None = None
+
+
+def encode(facts: Facts) -> bytes:
+    """Return facts as a document.
+
+    Raises:
+        ValueError: they are too long.
+
+    """
+    document = json.dumps(_plain(facts), indent=1).encode()
+    if len(document) > limits.STATE_FACTS:
+        raise ValueError("The facts about a transfer are too long.")
+    return document
+
+
+def decode(document: bytes) -> Facts:
+    """Return the facts in a document.
+
+    Raises:
+        ValueError: it is too long, is no JSON, or a fact is missing or not what it must be.
+
+    """
+    if len(document) > limits.STATE_FACTS:
+        raise ValueError("The facts about a transfer are too long.")
+    try:
+        return _object(Facts)(json.loads(document))
+    except (TypeError, RecursionError):
+        raise ValueError("These are not the facts about a transfer.") from None
+
+
+def _plain(value: object) -> object:
+    """Return a value as JSON can express it."""
+    match value:
+        case Enum():
+            return value.value
+        case bytes():
+            return value.hex()
+        case tuple():
+            return [_plain(one) for one in value]
+    if names := REMEMBERED.get(type(value)):
+        return {name: _plain(getattr(value, name)) for name in names}
+    return value
+
+
+# What follows reads. Each reader takes a value from a document and returns it as a field has it, or raises ValueError.
+# No message quotes the value: it may be a secret.
+
+Reader: TypeAlias = Callable[[object], T]
 
 _MOST_TIME: Final = 2**36
-"""Seconds since 1970: every system can say the date."""
+"""Seconds since 1970: every system can convert it to a date."""
 
 _MOST_COUNT: Final = 2**63 - 1
-"""Bytes, files and failures: as many as any transfer has."""
+"""Bytes, files and failures: no transfer has more."""
 
-_TICKET: Final = re.compile(r"[0-9a-f]{64}")
-_CLAIM: Final = re.compile("[0-9a-f]{{{},{}}}".format(*limits.CLAIM_DIGITS))
-_ROOT: Final = re.compile(r"[0-9a-f]{64}")
+_MOST_TICKETS: Final = 2
 
 
-def are_sound(facts: Mapping[str, Any]) -> bool:
-    """Return whether each fact that we know is of the kind that it must be."""
-    return _fit(facts, _KINDS)
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("This must be text.")
+    return value
 
 
-def are_complete(facts: Mapping[str, Any]) -> bool:
-    """Return whether sound facts say all that must be known to go on with their transfer."""
-    role = facts.get("role")
-    if role not in _OPTIONS_OF or not {"relay", "options", _PLACE[role]} <= facts.keys():
-        return False
-    return bool(_OPTIONS_OF[role] <= facts["options"].keys())
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("This must be true or false.")
+    return value
 
 
-def _fit(values: Mapping[str, Any], kinds: Mapping[str, Callable[[Any], bool]]) -> bool:
-    return all(kinds[name](value) for name, value in values.items() if name in kinds)
+def _seconds(value: object) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= _MOST_TIME:
+        raise ValueError("This must be seconds.")
+    return value
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
+def _number(least: int, most: int) -> Reader[int]:
+    def read(value: object) -> int:
+        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+            raise ValueError(f"This must be a whole number from {least} to {most}.")
+        return value
+
+    return read
 
 
-def _are_texts(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
+def _digits(least: int, most: int) -> Reader[str]:
+    pattern = re.compile(f"[0-9a-f]{{{least},{most}}}")
+
+    def read(value: object) -> str:
+        if not pattern.fullmatch(text := _text(value)):
+            raise ValueError(f"These must be {least} to {most} hexadecimal digits.")
+        return text
+
+    return read
 
 
-def _is_like(pattern: re.Pattern[str]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, str) and pattern.fullmatch(value) is not None
+def _ticket(value: object) -> bytes:
+    return bytes.fromhex(_digits(64, 64)(value))
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST_TIME
+def _claim(value: object) -> str:
+    return "" if value == "" else _digits(*protocol_limits.CLAIM_DIGITS)(value)
 
 
-def _is_whole(value: object) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _optional(read: Reader[T]) -> Reader[T | None]:
+    return lambda value: None if value is None else read(value)
 
 
-def _is_count(value: object) -> TypeGuard[int]:
-    return _is_whole(value) and 0 <= value <= _MOST_COUNT
+def _several(read: Reader[T], most: int | None = None) -> Reader[tuple[T, ...]]:
+    def read_all(value: object) -> tuple[T, ...]:
+        if not isinstance(value, list) or (most is not None and len(value) > most):
+            raise ValueError("This must be a list.")
+        return tuple(map(read, value))
+
+    return read_all
 
 
-def _is_limit(least: int) -> Callable[[Any], bool]:
-    return lambda value: value is None or (_is_whole(value) and value >= least)
+def _object(kind: Callable[..., T]) -> Reader[T]:
+    def read(value: object) -> T:
+        if not isinstance(value, dict):
+            raise ValueError("This must be an object.")
+        readers = REMEMBERED[kind].items()
+        return kind(**{name: read_one(value[name]) for name, read_one in readers if name in value})
+
+    return read
 
 
-def _is_one_of(kind: type[Symlinks | Conflict | Names | Preserve]) -> Callable[[Any], bool]:
-    values = {one.value for one in kind}
-    return lambda value: isinstance(value, str) and value in values
+def _command(value: object) -> Command:
+    role = value.get("role") if isinstance(value, dict) else None
+    if role == "sender":
+        return _object(SendCommand)(value)
+    if role == "receiver":
+        return _object(ReceiveCommand)(value)
+    raise ValueError("This must be a command of a sender or a receiver.")
 
 
-_is_preserve = _is_one_of(Preserve)
+_count: Final = _number(0, _MOST_COUNT)
 
-_OPTIONS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "links": _is_one_of(Symlinks),
-    "name": _is_text,
-    "preserve": lambda value: isinstance(value, list) and all(map(_is_preserve, value)),
-    "conflict": _is_one_of(Conflict),
-    "names": _is_one_of(Names),
-    "max_size": _is_limit(0),
-    "max_files": _is_limit(1),
-    "only": _are_texts,
-    "exclude": _are_texts,
+_OPTIONS: Final[Mapping[str, Reader[Any]]] = {
+    "preserve": _several(Preserve),
+    "only": _several(_text),
+    "exclude": _several(_text),
+    "receipt": _optional(_text),
+    "streams": _optional(_number(1, protocol_limits.MAX_STREAMS)),
 }
 
-_REPORT: Final[Mapping[str, Callable[[Any], bool]]] = {
-    **dict.fromkeys(("files", "size", "failures", "skipped", "excluded"), _is_count),
-    "root": _is_like(_ROOT),
-    "seconds": _is_number,
-}
+_COMMAND: Final[Mapping[str, Reader[Any]]] = {"role": _text, "relay": _text}
 
-_KINDS: Final[Mapping[str, Callable[[Any], bool]]] = {
-    "role": lambda value: value in ("sender", "receiver"),
-    "relay": _is_text,
-    "paths": _are_texts,
-    "out": _is_text,
-    "code": _is_text,
-    "began": _is_number,
-    "options": lambda value: isinstance(value, dict) and _fit(value, _OPTIONS),
-    "receipt": lambda value: value is None or _is_text(value),
-    "streams": lambda value: value is None or (_is_count(value) and value <= limits.MAX_STREAMS),
-    "ticket": _is_like(_TICKET),
-    "earlier": _is_like(_TICKET),
-    "claim": _is_like(_CLAIM),
-    "sure": lambda value: isinstance(value, bool),
-    "spent": lambda value: isinstance(value, bool),
-    "over": lambda value: isinstance(value, dict) and _fit(value, _REPORT),
+REMEMBERED: Final[Mapping[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
+    Facts: {
+        "command": _optional(_command),
+        "began": _seconds,
+        "code": _optional(_text),
+        "spent": _flag,
+        "tickets": _several(_ticket, _MOST_TICKETS),
+        "sure": _flag,
+        "claim": _claim,
+        "over": _optional(_object(Report)),
+    },
+    SendCommand: {**_COMMAND, "paths": _several(_text), "options": _object(SendOptions)},
+    ReceiveCommand: {**_COMMAND, "out": _text, "options": _object(ReceiveOptions)},
+    SendOptions: {**_OPTIONS, "symlinks": Symlinks, "name": _text},
+    ReceiveOptions: {
+        **_OPTIONS,
+        "conflict": Conflict,
+        "names": Names,
+        "max_size": _optional(_count),
+        "max_files": _optional(_number(1, _MOST_COUNT)),
+    },
+    Report: {
+        **dict.fromkeys(("files", "size", "failures", "skipped", "excluded"), _count),
+        "root": _digits(64, 64),
+        "seconds": _seconds,
+    },
 }
-
-_BOTH: Final = frozenset({"preserve", "only", "exclude"})
-_OPTIONS_OF: Final = {
-    "sender": _BOTH | {"links", "name"},
-    "receiver": _BOTH | {"conflict", "names", "max_size", "max_files"},
-}
-_PLACE: Final = {"sender": "paths", "receiver": "out"}
+"""The fields of each class that a document has, and what reads them. Of the options, `wait`, `patience` and `reverify`
+are missing: each run asks for them anew."""

@@ -13,7 +13,6 @@ that they can do to each other is work: facts are replaced as a whole, and a jou
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
 import sys
@@ -21,12 +20,12 @@ import time
 from contextlib import suppress
 from enum import Enum
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.files import limits
 from p2p_copy.files.home import user_place
 from p2p_copy.files.state import database
-from p2p_copy.files.state.facts import are_sound
+from p2p_copy.files.state.facts import Facts, decode, encode
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.options import STATE_VARIABLE
 
@@ -109,19 +108,27 @@ def access_of_others(directory: str) -> Access:
     return Access.LIST if there.st_mode & 0o044 else Access.NONE
 
 
+class Summary(NamedTuple):
+    """A state as a list of them shows it; `busy`: a process is at work with it."""
+
+    id: str
+    facts: Facts
+    busy: bool
+
+
 class State:
     """What is remembered of one transfer, ours until it is closed or removed; made by `States`.
 
     Attributes:
         id: 32 hexadecimal digits.
-        facts: whatever JSON can say, small; `save` writes it.
+        facts: as values; replace them, and `save` writes them.
         journal: of the transfer's entries.
 
     """
 
     __slots__ = ("_base", "_lock", "facts", "id", "journal")
 
-    def __init__(self, base: str, lock: _Lock, facts: dict[str, Any]) -> None:
+    def __init__(self, base: str, lock: _Lock, facts: Facts) -> None:
         self.id = os.path.basename(base)
         self.facts = facts
         self.journal = Journal(base + _JOURNAL)
@@ -148,11 +155,11 @@ class State:
 
         Raises:
             OSError: they cannot be written; the old ones are still there.
-            TypeError, ValueError: they are nothing that JSON can say, or too long.
+            ValueError: they are too long; likewise.
 
         """
         if self._lock is not None:
-            _write_facts(self._base, _encode(self.facts))
+            _write_facts(self._base, encode(self.facts))
 
     def remove(self) -> None:
         """Delete the state and let go of it. Never fails; may be called again, and after `close`, which leaves it."""
@@ -226,18 +233,17 @@ class States:
         lock.remove()
         return None
 
-    def create(self, id: str, facts: dict[str, Any]) -> State:  # noqa: A002
+    def create(self, id: str, facts: Facts) -> State:  # noqa: A002
         """Return a new state, in place of one that has this id.
 
         Raises:
             ValueError: this is no id, or the facts are too long.
-            TypeError: the facts are nothing that JSON can say.
             StateBusy: another process has it, or another `State` of this one.
             OSError: the directory cannot be created, or nothing can be written there.
 
         """
         base = self._base(id)
-        data = _encode(facts)
+        data = encode(facts)
         self._prepare()
         lock = _Lock(base + _LOCK)
         try:
@@ -248,8 +254,8 @@ class States:
             lock.remove()
             raise
 
-    def all(self) -> list[tuple[str, dict[str, Any], bool]]:
-        """Return id, facts and whether it is busy, of each state that can be read; what changed last comes first."""
+    def all(self) -> list[Summary]:
+        """Return a summary of each state that can be read; what changed last comes first."""
         try:
             names = os.listdir(self.directory) if self.directory else []
         except OSError:
@@ -262,11 +268,12 @@ class States:
                 base = os.path.join(self.directory, id)
                 facts = _read_facts(base)
                 if facts is not None:
-                    found.append((_changed(base), id, facts, _is_held(base + _LOCK)))
+                    summary = Summary(id, facts, _is_held(base + _LOCK))
+                    found.append((_changed(base), summary))
                 else:
                     self.unreadable.append(id)
-        found.sort(key=lambda state: state[:2], reverse=True)
-        return [(id, facts, busy) for _, id, facts, busy in found]  # noqa: A001
+        found.sort(key=lambda each: (each[0], each[1].id), reverse=True)
+        return [summary for _, summary in found]
 
     def _prepare(self) -> None:
         if not self.directory:
@@ -401,22 +408,13 @@ def _make_key(path: str) -> None:
     _flush_directory(os.path.dirname(path))
 
 
-def _read_facts(base: str) -> dict[str, Any] | None:
+def _read_facts(base: str) -> Facts | None:
     try:
         fd = os.open(base + _FACTS, os.O_RDONLY | _FLAGS)
         with open(fd, "rb") as file:
-            data = file.read(limits.STATE_FACTS + 1)
-        facts = json.loads(data) if len(data) <= limits.STATE_FACTS else None
-    except (OSError, ValueError, RecursionError):
+            return decode(file.read(limits.STATE_FACTS + 1))
+    except (OSError, ValueError):
         return None
-    return facts if isinstance(facts, dict) and are_sound(facts) else None
-
-
-def _encode(facts: dict[str, Any]) -> bytes:
-    data = json.dumps(facts, indent=1).encode()
-    if len(data) > limits.STATE_FACTS:
-        raise ValueError("The facts about a transfer are too long.")
-    return data
 
 
 def _write_facts(base: str, data: bytes) -> None:

@@ -13,7 +13,9 @@ import pytest
 from p2p_copy import errors
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
+from tests.support.commands import receive_command, send_command
 from tests.support.processes import CODE, QUICK, Running, receiver, relay, sender
 from tests.support.trees import leftovers, unfinished_size
 
@@ -142,14 +144,14 @@ def test_a_memory_that_cannot_be_written_costs_the_memory_and_not_the_transfer(t
 
 def test_an_odd_state_does_not_hide_the_others(tmp_path: Path) -> None:
     states = States(str(tmp_path))
-    facts = {"role": "sender", "relay": "ws://relay", "paths": ["/a"], "began": 0.0}
-    states.create("0" * 32, facts).close()
-    states.create("1" * 32, {**facts, "began": "yesterday"}).close()
+    states.create("0" * 32, Facts(command=send_command("/a"))).close()
+    (tmp_path / f"{'1' * 32}.json").write_text('{"began": "yesterday"}')
+    states.create("2" * 32, Facts()).close()
     code, out, said = Running("resume", "--state-dir", str(tmp_path)).wait()
     assert code == 0
-    assert [line[:8] for line in out.splitlines()] == ["00000000"]
+    assert sorted(line[:8] for line in out.splitlines()) == ["00000000", "22222222"]
     assert said == "11111111  cannot be read, and is passed over. To remove it: p2p-copy forget 11111111\n"
-    for id_, words in (("0", "Too little is remembered"), ("1", "is gone now")):
+    for id_, words in (("0", "have not met yet"), ("1", "is gone now"), ("2", "begun by a program")):
         code, _, said = Running("resume", id_ * 8, "--state-dir", str(tmp_path)).wait()
         assert code == errors.UsageError.exit_code
         assert words in said
@@ -158,12 +160,12 @@ def test_an_odd_state_does_not_hide_the_others(tmp_path: Path) -> None:
 @pytest.mark.fault(104, "listing", "resume")
 def test_who_sees_the_name_of_a_state_cannot_test_guesses_of_the_code(tmp_path: Path) -> None:
     """Two directories have other names for the same transfer, so no name follows from the transfer alone."""
-    facts = {"role": "receiver", "relay": "ws://relay", "out": "/incoming", "options": {}}
+    command = receive_command("/incoming")
     terminal, ids = Terminal.standard(quiet=True), []
     for place in (tmp_path / "one", tmp_path / "other"):
         for _ in range(2):  # the same command finds its state again
             states = saved_transfers.states_in(str(place), terminal)
-            state = saved_transfers.open_state(states, facts, "1234-guess-me", terminal)
+            state = saved_transfers.open_state(states, command, "1234-guess-me", terminal)
             assert state is not None
             ids.append(state.id)
             state.close()
@@ -198,7 +200,7 @@ def test_a_directory_of_states_that_others_may_list_is_said_so(
 )
 def test_nothing_is_read_where_others_may_plant_a_transfer(tmp_path: Path, command: tuple[str, ...]) -> None:
     """It would name the files to be sent and the relay, or the directory to be written to and files to be removed."""
-    facts = {"role": "sender", "relay": "ws://127.0.0.1:1", "paths": ["/etc"], "code": CODE, "options": {}}
+    facts = Facts(command=send_command("/etc"), code=CODE)
     States(str(tmp_path)).create("0" * 32, facts).close()
     tmp_path.chmod(0o1777)
     more = ("--server", "ws://127.0.0.1:1") if command[0] in {"send", "receive"} else ()

@@ -15,6 +15,9 @@ from p2p_copy.cli.ui.errors import explain
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PeerFailed
+from p2p_copy.files.state.facts import Facts
+from p2p_copy.files.state.store import Summary
+from tests.support.commands import send_command
 
 BLANKS = " " * 300
 
@@ -86,6 +89,6 @@ def test_no_path_imitates_a_line() -> None:
     assert len(skipped) < limits.PATH_COLUMNS + 30
     assert connecting == "Connecting to ws://relay\\x1b[2J."
     assert lost.startswith("It is gone. Done. Coming back")
-    listed = described("0" * 32, {"paths": [name], "relay": "x\ny", "role": "sender"}, False)
+    listed = described(Summary("0" * 32, Facts(command=send_command(name, relay="x\ny")), False))
     assert listed.isprintable()
     assert BLANKS not in listed

@@ -24,6 +24,7 @@ from p2p_copy.errors import (
     UsageError,
 )
 from p2p_copy.files import limits as files_limits, stdio
+from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.options import Conflict
 from p2p_copy.peer import limits as peer_limits
@@ -497,7 +498,7 @@ async def test_nothing_is_remembered_of_a_stream_beyond_its_processes(ends: Ends
     async with wire() as it:
         it.cut_after(1_000_000)
         both = await pipe(
-            tmp_path / "out", relay=it.address, receiving={"state": states.create("0" * 32, {})}
+            tmp_path / "out", relay=it.address, receiving={"state": states.create("0" * 32, Facts())}
         )
     assert isinstance(both.received, PeerLost | RelayLost)
     assert list(states.all()) == []

@@ -1,0 +1,18 @@
+"""Commands as a state remembers them, where a test cares for few of their values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from p2p_copy.files.state.facts import ReceiveCommand, SendCommand
+from p2p_copy.options import ReceiveOptions, SendOptions
+
+RELAY = "ws://127.0.0.1:9"
+
+
+def send_command(*paths: str, relay: str = RELAY, **options: Any) -> SendCommand:
+    return SendCommand(relay=relay, paths=paths, options=SendOptions(**options))
+
+
+def receive_command(out: str, relay: str = RELAY, **options: Any) -> ReceiveCommand:
+    return ReceiveCommand(relay=relay, out=out, options=ReceiveOptions(**options))
