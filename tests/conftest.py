@@ -54,7 +54,7 @@ def own_signals() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_long_ways(monkeypatch: pytest.MonkeyPatch) -> None:
     """No way is so long that a transfer would take several links of itself, however busy this machine is."""
-    monkeypatch.setattr(limits, "STREAMS_FROM", math.inf)
+    monkeypatch.setattr(limits, "LINKS_FROM", math.inf)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from p2p_copy.peer import limits
 
 
 class Backoff:
-    """Seconds between two tries: twice as many each time, and never the same for two clients."""
+    """Seconds between two tries: twice as many each time, and different ones for each client."""
 
     def __init__(self) -> None:
         self._seconds = limits.RETURN_AFTER[0]

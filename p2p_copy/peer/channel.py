@@ -1,7 +1,14 @@
-"""Several links that are used like one: whoever sends and receives need not know how many there are.
+"""One or more links to the other side, used as one. A channel has a single contract, however many links it has.
 
-A bundle begins with the one link over which the two sides have met, and costs nothing as long as there is no other.
-From `spread` on it is `MultipathWorkers`, and lost only when the last of its links is.
+1. `send` hands records over at once and then waits for room. Cancelling it loses nothing and breaks nothing: what was
+   handed over goes out, in order.
+2. One task writes to a link. So a link is never in the middle of a message because its sender was cancelled, and a last
+   word can follow.
+3. When no link is left, senders get the error of the last one; whoever receives first gets what came before.
+4. Closing waits, for a bounded time, until all that was handed over is out.
+
+A channel begins with the link over which the two sides have met. From `spread` on there may be more, which
+`MultipathWorkers` serves: then the channel is lost only when the last of its links is.
 """
 
 from __future__ import annotations
@@ -9,15 +16,19 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
+import anyio
 import trio
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.peer import limits
+from p2p_copy.peer.backlog import Backlog
 from p2p_copy.peer.multipath import DONE, MultipathWorkers
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.multipath import ReorderBuffer, SendQueue
 from p2p_copy.protocol.rendezvous import CloseCode
 from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.link import LinkBroken
+from p2p_copy.transport.service_nursery import service_nursery
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
@@ -35,8 +46,8 @@ class WishedLinks(NamedTuple):
     """How many links this side wants.
 
     Attributes:
-        number: as the user has said; 0 for as many as are worth it.
-        far: whether the way to the other side is so long that several may be worth it.
+        number: as the user has said; 0 for as many as make the transfer faster.
+        far: the round trip to the other side is so long that several links may be faster.
 
     """
 
@@ -47,85 +58,84 @@ class WishedLinks(NamedTuple):
         """Return the most links that there will be if the other side asks for so many; 0 if for no number."""
         if self.number and theirs:
             return min(self.number, theirs)
-        return self.number or theirs or (limits.STREAMS_AUTO if self.far else 1)
+        return self.number or theirs or (limits.LINKS_AUTO if self.far else 1)
 
 
 @asynccontextmanager
-async def bundled(
-    first: Link, further: Further, notes: AckCodec, wish: WishedLinks, observer: Observer
+async def open_channel(
+    first: Link, further: Further, codec: AckCodec, wish: WishedLinks, observer: Observer
 ) -> AsyncIterator[Channel]:
-    """Yield a bundle of one link, which may become more. On a normal exit all has arrived, and it is closed politely.
+    """Yield a channel of one link, which may become more. On a normal exit all is sent, and links are closed politely.
 
-    Whatever leaves the body leaves here as it is. After an error for people the links are closed politely, too, with
-    another code; after anything else all links but the first, which is the caller's, are cut.
+    An exception of the body leaves as it is. After a P2PCopyError the links are closed politely, too, with another
+    code; after anything else all links but the first, which is the caller's, are cut.
+
+    Raises:
+        LinkBroken: on a normal exit, if the only link broke before all was out.
+
     """
-    failure: BaseException | None = None
-    async with trio.open_nursery() as nursery:
-        bundle = Channel(first, further, notes, wish, observer)
-        nursery.start_soon(bundle._run)
+    async with service_nursery() as nursery:
+        channel = Channel(first, further, codec, wish, observer)
+        nursery.start_soon(channel._run)
         try:
-            yield bundle
-            await bundle.aclose()
-        except BaseException as error:
-            failure = error
-            if isinstance(error, P2PCopyError):
-                await bundle.give_up()
-        bundle._life.cancel()
-        nursery.cancel_scope.cancel()
-    if failure is not None:
-        try:
-            raise failure
+            yield channel
+            await channel.aclose()
+        except P2PCopyError:
+            await channel.give_up()
+            raise
         finally:
-            del failure  # or it would be part of its own traceback, a cycle
+            channel._life.cancel()
 
 
 class Channel:
-    """Records both ways, in order, each exactly once. One task may receive.
+    """Records both ways, in order, each exactly once. Any number of tasks may send, one may receive.
 
     Attributes:
         wish: how many links this side wants.
-        sent: is called with each record that a link has taken, or will.
+        sent: is called with each record that was handed over.
 
     """
 
     def __init__(
-        self, first: Link, further: Further, notes: AckCodec, wish: WishedLinks, observer: Observer
+        self, first: Link, further: Further, codec: AckCodec, wish: WishedLinks, observer: Observer
     ) -> None:
         self.wish = wish
         self.sent: Callable[[bytes], None] = lambda record: None
         self._first = first
         self._further = further
-        self._notes = notes
+        self._codec = codec
         self._observer = observer
-        self._life = trio.CancelScope(shield=True)  # last words need workers, too
-        self._sent = self._received = 0  # records over the first link, while it was the only one
-        self._several: MultipathWorkers | None = None
-        self._spread = trio.Event()
+        self._life = trio.CancelScope(shield=True)  # last words need a writer, too
+        self._backlog = Backlog()
+        self._sent = self._received = 0  # records for the first link, and from it, while it was the only one
+        self._written = 0  # records that it has taken
+        self._workers: MultipathWorkers | None = None
 
     @property
     def width(self) -> int:
         """How many links there are now."""
-        return self._several.width if self._several else 1
+        return self._workers.width if self._workers else 1
 
     @property
     def aside(self) -> str:
         """What the relay has said last, on a link that may tell why nothing moves."""
-        return (self._several or self._first).aside
+        return (self._workers or self._first).aside
 
     @property
     def taken(self) -> tuple[int, bool]:
-        """How many bytes the relay's machine has acknowledged, and whether more wait in our kernel."""
-        return self._several.taken if self._several else self._first.acked_bytes()
+        """How many bytes the relay's machine has acknowledged, and whether more wait here."""
+        acked, waiting = self._workers.acked_bytes() if self._workers else self._first.acked_bytes()
+        return acked, waiting or bool(self._backlog)
 
     @property
     def heard_at(self) -> float:
         """Trio's time when anything came last."""
-        return (self._several or self._first).heard_at
+        return (self._workers or self._first).heard_at
 
     @property
     def under_way(self) -> int:
-        """Bytes that have come of what can be received when more is here."""
-        return (self._several or self._first).under_way
+        """Bytes that have come of a message whose rest has not."""
+        return (self._workers or self._first).under_way
 
     def spread(self, most: int) -> None:
         """Use up to `most` links from now on; the other side does the same after the same records.
@@ -137,27 +147,38 @@ class Channel:
         if most > (self.wish.number or protocol_limits.MAX_STREAMS):
             raise PeerMisbehaved("The other side wants more links than it was offered.")
         if most > 1:
-            outbox, sorter = SendQueue(self._sent), ReorderBuffer(self._received)
+            queue, buffer = SendQueue(self._sent), ReorderBuffer(self._received)
             wanted = most if self.wish.number else 1
-            self._several = MultipathWorkers(
-                self._further, self._notes, self._observer, outbox, sorter, most, wanted
+            self._workers = MultipathWorkers(
+                self._further, self._codec, self._observer, self._backlog, queue, buffer, most, wanted
             )
-            self._spread.set()
+            self._backlog.wake()
 
-    async def send(self, record: bytes) -> None:
-        """Send a record, or leave it to the link that is free next: then cancelling loses nothing.
+    async def send(self, *records: bytes) -> None:
+        """Hand records over for sending, then wait until there is room for more.
+
+        They are handed over before the first await, so they go out in the order of the calls even if this is
+        cancelled.
 
         Raises:
-            LinkBroken: the last link was lost. Whoever is receiving still hears what the other side said before.
-            PeerMisbehaved: the other side broke the rules of bundles.
+            LinkBroken: the last link is lost. What the other side said before can still be received.
+            ClosedResourceError: the channel was closed from this side.
+            PeerMisbehaved: the other side broke the rules of several links.
 
         """
-        if self._several:
-            await self._several.send(record)
-        else:
-            await self._first.send(record)
-            self._sent += 1
-        self.sent(record)
+        self._backlog.add(*records)
+        if self._workers is None:
+            self._sent += len(records)
+        elif self._is_spread:
+            self._workers.fill()
+        for record in records:
+            self.sent(record)
+        await self._backlog.wait_for_room()
+
+    @property
+    def _is_spread(self) -> bool:
+        """Whether the first link has taken all that comes before further links, so that it is one of several."""
+        return self._workers is not None and self._written == self._sent
 
     async def receive(self) -> bytes | str:
         """Return the next record. Cancelling loses nothing.
@@ -165,42 +186,89 @@ class Channel:
         Raises:
             EndOfStream: the other side closed properly, and everything that it sent before was received.
             LinkBroken: the last link was lost.
-            PeerMisbehaved: the other side broke the rules of bundles.
+            PeerMisbehaved: the other side broke the rules of several links.
 
         """
-        if self._several:
-            return await self._several.receive()
-        record = await self._first.receive()
+        if self._workers:
+            return await self._workers.receive()
+        try:
+            record = await self._first.receive()
+        except anyio.EndOfStream:
+            self._backlog.fail(LinkBroken(close_code=DONE))
+            raise
+        except LinkBroken as error:
+            self._backlog.fail(error)
+            raise
         self._received += 1
         return record
 
     async def aclose(self) -> None:
-        """Wait, for a bounded time, until all has arrived; then close every link politely. Never fails."""
-        await self.close(DONE)
+        """Wait, for a bounded time, until all is out and, with several links, has arrived; then close politely.
+
+        Raises:
+            LinkBroken: the only link broke before all was out. One that takes nothing any more is cut without an
+                error: the other side may have all by then.
+
+        """
+        await self._close(DONE)
+        if self._backlog.dropped and self._workers is None:
+            self._backlog.check()
 
     async def give_up(self) -> None:
-        """Do the same for a conversation that is not complete, so that the relay does not count it as one."""
-        with last_words(self):
-            await self.close(CloseCode.GIVEN_UP)
+        """Do the same for a conversation that is not complete, so that the relay does not count it as one. Never fails.
 
-    async def close(self, code: int) -> None:
-        """Wait as `aclose` does; then close every link with this code. Never fails."""
-        if self._several:
-            await self._several.close(code)
+        Last words go out first, even if this side is stopped.
+        """
+        with last_words(self):
+            await self._close(CloseCode.GIVEN_UP)
+
+    async def _close(self, code: int) -> None:
+        """Wait until all is out; then close every link with this code. Never fails."""
+        with within(
+            transport_limits.GOODBYE_TIMEOUT,
+            moves=lambda: (self.taken, self.heard_at),
+            most=transport_limits.PARTING_LIMIT,
+        ):
+            await self._backlog.wait_until_empty()
+        if self._workers:
+            await self._workers.close(code)
+        elif self._backlog:
+            self._first.abort()  # it takes nothing any more, not even a goodbye
+        self._backlog.close()
         await self._first.close(code)
 
     async def _run(self) -> None:
+        """Write to the links, until this is cancelled."""
         with self._life:
-            await self._spread.wait()
-            assert self._several, "it was spread"
-            await self._several.run(self._first)
+            if await self._write_to_first():
+                assert self._workers, "it was spread"
+                self._workers.fill()
+                await self._workers.run(self._first)
+
+    async def _write_to_first(self) -> bool:
+        """Write to the only link what comes before there are further ones; return whether all of that is out."""
+        while not self._is_spread:
+            await self._backlog.wait_for_records()
+            if not self._backlog:
+                continue
+            try:
+                await self._first.send(self._backlog.first)
+            except (LinkBroken, anyio.ClosedResourceError) as error:
+                self._backlog.fail(error)
+                if self._workers:
+                    self._workers.end(error)
+                return False
+            if self._backlog:
+                self._backlog.pop()
+            self._written += 1
+        return True
 
 
-def last_words(link: Channel) -> AbstractContextManager[Deadline]:
+def last_words(channel: Channel) -> AbstractContextManager[Deadline]:
     """Shield the body, which sends what is said last, while the other end takes something or says that it did."""
     return within(
         transport_limits.GOODBYE_TIMEOUT,
-        moves=lambda: (link.taken, link.heard_at),
+        moves=lambda: (channel.taken, channel.heard_at),
         most=transport_limits.PARTING_LIMIT,
         shield=True,
     )

@@ -16,7 +16,7 @@ from p2p_copy.errors import PeerLost, WrongCode
 from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
 from p2p_copy.peer.backoff import Backoff
-from p2p_copy.peer.channel import WishedLinks, bundled
+from p2p_copy.peer.channel import WishedLinks, open_channel
 from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.peer.waiting import Wait
 from p2p_copy.protocol import keys, limits as protocol_limits, rendezvous
@@ -70,14 +70,14 @@ async def meet(
         async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
             quiet = options._replace(observer=_Connected(connected))
             room, claim = keys.link_room(peer_keys.links, number), _claim(meeting.claim, number)
-            async with _waiting(quiet, room, claim, limits.STREAM_WAIT).joined() as (another, _):
+            async with _waiting(quiet, room, claim, limits.LINK_WAIT).joined() as (another, _):
                 yield another
 
         # A relay that divides its rate among pairings would give a transfer with several links several shares.
-        far = seconds >= limits.STREAMS_FROM and welcome.rate is None
+        far = seconds >= limits.LINKS_FROM and welcome.rate is None
         wish = WishedLinks(options.streams or 0, far)
         codec = AckCodec(options.role, peer_keys.links)
-        async with bundled(link, further, codec, wish, options.observer) as channel:
+        async with open_channel(link, further, codec, wish, options.observer) as channel:
             session = Session(options.role, peer_keys)
             channel.sent = session.sent
             yield channel, session

@@ -1,52 +1,53 @@
-"""The numbers of meeting and coming back: how long to look where, and when several links pay."""
+"""The numbers of meeting and reconnecting: how long to look where, and when several links pay."""
 
 from __future__ import annotations
 
 from typing import Final
 
 HANDSHAKE_TIMEOUT: Final = 15.0
-"""Seconds for each message of the key exchange: both ends are there, it is two round trips of small messages."""
+"""Seconds for each message of the key exchange: both ends are there, and it takes two round trips of small messages."""
 
 RETURN_AFTER: Final = (0.5, 30.0)
-"""Seconds until the first try to come back, and between two tries at most; each time twice as many, give or take half
-of them, so that a thousand clients do not come back to a relay all at once."""
+"""Seconds until the first try to reconnect, and between two tries at most. Each pause is twice as long as the last one,
+give or take half of it, so that a thousand clients do not come back to a relay at once."""
 
-STREAMS_AUTO: Final = 4
-"""Links that a transfer has at most if nobody asked for a number: each is a connection that others could have."""
+LINKS_AUTO: Final = 4
+"""Links that a transfer has at most if no user asked for a number: each is a connection that others could have."""
 
-STREAMS_FROM: Final = 0.01
-"""Seconds from one side to the other and back from which one TCP connection may be slower than the network: with less,
+LINKS_FROM: Final = 0.01
+"""Seconds of a round trip to the other side from which one TCP connection may be slower than the network: with less,
 even a window of 1 MiB is 100 MB/s. Loopback and local networks stay below."""
 
-STREAMS_TRIAL: Final = 1.0
-"""Seconds in which it shows whether more links were worth it: ten round trips of a long way."""
+LINKS_TRIAL: Final = 1.0
+"""Seconds in which it shows whether more links are faster: ten round trips of a long way."""
 
-STREAMS_GAIN: Final = 1.2
+LINKS_GAIN: Final = 1.2
 """Times as fast as before that twice as many links must be, or no more are opened."""
 
-STREAMS_AT_ONCE: Final = 3
-"""Links with which one side is on its way to the relay at the same time: relays allow a source eight connections that
-have not said hello. A link that has been welcomed, and waits for the other side, is none of them any more."""
+LINKS_AT_ONCE: Final = 3
+"""Links that one side opens at the same time: relays allow a source eight connections that have not said hello. A link
+that has been welcomed, and waits for the other side, is none of them any more."""
 
-STREAM_WAIT: Final = 60.0
+LINK_WAIT: Final = 60.0
 """Seconds in the room of a further link; the other side comes at once or has a reason not to."""
 
-NOTE_AFTER: Final = 0.02
-"""Seconds for which a note of what has arrived is put off, so that one is enough for many records. `BUNDLE_BYTES` in
-this time are 1.6 GB/s."""
+ACK_AFTER: Final = 0.02
+"""Seconds for which an ack is put off, so that one is enough for many records. `BUNDLE_BYTES` in this time are
+1.6 GB/s."""
 
-DOUBT_AFTER: Final = 2.0
-"""Seconds without any arrival after which what took a link that is stuck is sent over an idle one, too: TCP repeats
-what was lost in less. Notes are repeated as often, since one may have gone with its link."""
+RETRANSMIT_AFTER: Final = 2.0
+"""Seconds without any ack of a new record after which the records of a link that is stuck are sent over an idle one,
+too: TCP repeats what was lost in less. Acks are repeated as often, since one may be lost with its link."""
 
 ROOM_TURN: Final = 5.0
 ROOM_TURN_MOST: Final = 20.0
 """Seconds in the room of the code for a side that looks into the rooms of its tickets, too: twice as many each round,
-up to the second number, so that whoever waits for a night comes to a relay about once a minute, not each 10 seconds."""
+up to the second number, so that a side that waits for a night comes to a relay about once a minute, not each 10
+seconds."""
 
 DOUBT_PATIENCE: Final = 180.0
-"""Seconds for which to look for the other side when the code is used up in the very moment in which both have met by
-it, so that nobody knows whether both have a ticket: two rounds of an honest other side, and its pauses."""
+"""Seconds for which to look for the other side when the code was used up in the moment in which both met by it, so that
+this side does not know whether both have a ticket: two rounds of an honest other side, and its pauses."""
 
 ROOM_TURNS: Final = 3
 """So many turns in the room of a ticket, so that two sides with the same ticket cannot miss each other for ever: one of

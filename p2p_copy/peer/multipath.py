@@ -1,21 +1,16 @@
-"""The links of a bundle, and the workers that carry its records over them.
+"""Several links of one channel, and the workers that carry its records over them.
 
-Every link has a worker that takes the next record as soon as its link has taken the last one, so a fast link carries
-more than a slow one. All links are equal: when one is lost, what it carried takes the others, and it is opened again;
-only when the last one is lost, nothing moves any more.
+Each link has a worker that takes the next record as soon as its link has taken the last one, so a fast link carries
+more than a slow one. All links are equal. When one is lost, its records go over the others and it is opened again; the
+channel ends when the last one is lost.
 
-What goes where is decided in `protocol.bundle`; here it is carried.
+`protocol.multipath` decides what goes where; here it is carried.
 """
 
 from __future__ import annotations
 
 import math
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-)
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import anyio
@@ -25,7 +20,7 @@ from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.peer import limits
 from p2p_copy.peer.backoff import Backoff
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
-from p2p_copy.protocol.multipath import Ack, AckCodec, ReorderBuffer, SendQueue, is_note
+from p2p_copy.protocol.multipath import Ack, AckCodec, ReorderBuffer, SendQueue, is_ack
 from p2p_copy.protocol.rendezvous import FlowReport, FlowState
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import Link, LinkBroken
@@ -33,19 +28,21 @@ from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from p2p_copy.observer import Observer
+    from p2p_copy.peer.backlog import Backlog
     from p2p_copy.transport.timeouts import Deadline
 
 LINK_ERRORS: Final = (anyio.EndOfStream, LinkBroken)
-"""What links raise that are at their end, be it one or several."""
+"""What a link or a channel raises at its end."""
 
 Further: TypeAlias = "Callable[[int, Callable[[], None]], AbstractAsyncContextManager[Link]]"
 """Opens the link with a number, and calls back once it is at the relay and only waits for the other side. It raises
 P2PCopyError and what links raise."""
 
-_End: TypeAlias = "LinkBroken | anyio.EndOfStream | PeerMisbehaved"
-"""Why a link, or all of them, are no more."""
+End: TypeAlias = "LinkBroken | anyio.EndOfStream | anyio.ClosedResourceError | PeerMisbehaved"
+"""Why a link, or the channel, has ended."""
 
 DONE: Final = 1000
 """Close code of a proper end."""
@@ -55,7 +52,7 @@ class _Turns:
     """So many at a time, and the lowest number first.
 
     A relay may have room for fewer links than either side wants. Both sides come to the rooms in the same order, so
-    they have the same ones, and neither waits in a room for which the other side found no place.
+    they have the same links, and neither waits in a room for which the other side was refused.
     """
 
     def __init__(self, count: int) -> None:
@@ -88,177 +85,302 @@ class _Turns:
             self._queue.pop(number).set()
 
 
+class _Links:
+    """Which links there are, by number; 0 is the one over which the two sides have met.
+
+    Attributes:
+        wanted: how many links either side would like to have by now.
+        open: those that are not closed yet.
+        proved: those on which the other side has shown that they are its own: only they carry records.
+        violated: those on which it broke the rules: nothing more is received there.
+
+    """
+
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
+        self.open: dict[int, Link] = {}
+        self.proved = {0}
+        self.violated: set[int] = set()
+        self._changed = trio.lowlevel.ParkingLot()
+
+    def changed(self) -> None:
+        """Let all that wait for a change look again."""
+        self._changed.unpark_all()
+
+    async def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so that depends on what is kept here."""
+        while not is_so():
+            await self._changed.park()
+
+
+class _Sending:
+    """What goes out: records from the backlog, in a window of what the other side has room for, and acks.
+
+    Attributes:
+        records: those in the window.
+        acks_due: links that carry an ack next.
+        idle: links whose workers have nothing to send.
+
+    """
+
+    def __init__(self, backlog: Backlog, records: SendQueue) -> None:
+        self.records = records
+        self.acks_due: set[int] = set()
+        self.idle: set[int] = set()
+        self._backlog = backlog
+        self._work = trio.lowlevel.ParkingLot()  # for idle workers
+        self._progress = trio.lowlevel.ParkingLot()  # for `wait_until`
+
+    @property
+    def waits(self) -> bool:
+        """Whether records wait for a link."""
+        return bool(self._backlog) or self.records.waiting > 0
+
+    def fill(self, width: int) -> None:
+        """Move records from the backlog into the window: one for each of so many links, as long as there is room."""
+        backlog, records = self._backlog, self.records
+        while backlog and records.waiting < width and records.has_room(len(backlog.first)):
+            records.add(backlog.pop())
+            self._work.unpark()
+
+    def take(self, number: int, width: int) -> bytes | None:
+        """Return the record that a link carries next, if there is one."""
+        record = self.records.take(number)
+        if record is not None:
+            self.fill(width)
+            self.progressed()
+        return record
+
+    def progressed(self) -> None:
+        """Let all that wait for progress look again."""
+        self._progress.unpark_all()
+
+    def wake(self) -> None:
+        """Let all workers look again, and all that wait for progress."""
+        self._work.unpark_all()
+        self._progress.unpark_all()
+
+    async def wait_for_work(self, number: int) -> None:
+        """Wait in the worker of a link until there may be something to send."""
+        self.idle.add(number)
+        try:
+            await self._work.park()
+        finally:
+            self.idle.discard(number)
+
+    async def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Wait until something is so that depends on how far the records have come."""
+        while not is_so():
+            await self._progress.park()
+
+
+class _Receiving:
+    """What comes in: records, put in order; and which of them this side has not acknowledged.
+
+    Attributes:
+        records: in order, and those that have come too early.
+        latest: the link that has brought something last.
+        end: why nothing more comes, once that is so.
+
+    """
+
+    def __init__(self, records: ReorderBuffer) -> None:
+        self.records = records
+        self.latest = 0
+        self.end: End | None = None
+        self._is_acknowledged = True
+        self._came = trio.lowlevel.ParkingLot()  # for the receiving task
+        self._unacknowledged = trio.lowlevel.ParkingLot()
+
+    def put(self, record: bytes) -> None:
+        """Take a record from any link.
+
+        Raises:
+            PeerMisbehaved: see `ReorderBuffer.put`.
+
+        """
+        before = self.records.received
+        self.records.put(record)
+        if self.records.received > before:
+            self._came.unpark_all()
+        self._to_acknowledge()
+
+    async def receive(self) -> bytes:
+        """Return the next record; raise `end` behind the last one."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while (record := self.records.take()) is None:
+            if self.end is not None:
+                raise self.end
+            await self._came.park()
+        self._to_acknowledge()
+        return record
+
+    def stop(self, end: End) -> None:
+        """Nothing more comes; only the first reason counts."""
+        self.end = self.end or end
+        self._came.unpark_all()
+
+    def _to_acknowledge(self) -> None:
+        self._is_acknowledged = False
+        self._unacknowledged.unpark()
+
+    async def wait_for_ack(self) -> None:
+        """Wait until there is something to acknowledge, and a moment longer: one ack is enough for many records."""
+        while self._is_acknowledged:
+            await self._unacknowledged.park()
+        await trio.sleep(limits.ACK_AFTER)
+        self._is_acknowledged = True
+
+
 class MultipathWorkers:
-    """The links of one conversation, by number. `run` it in a task of its own."""
+    """The links of one conversation and their workers. `run` it in a task of its own."""
 
     def __init__(
         self,
         further: Further,
-        notes: AckCodec,
+        codec: AckCodec,
         observer: Observer,
-        outbox: SendQueue,
-        sorter: ReorderBuffer,
+        backlog: Backlog,
+        queue: SendQueue,
+        buffer: ReorderBuffer,
         most: int,
         wanted: int,
     ) -> None:
-        """Begin with the link that is there, number 0. There will be `most` of them at most, `wanted` at once."""
+        """Begin with one link. There will be `most` of them at most, `wanted` at once."""
         self._further = further
-        self._notes = notes
+        self._codec = codec
         self._observer = observer
-        self._outbox = outbox
-        self._sorter = sorter
+        self._backlog = backlog
         self._most = most
-        self._wanted = wanted  # links that either side would like to have by now
-        self._open: dict[int, Link] = {}  # those that are not closed yet
-        self._up = {0}  # those that are the other side's, too
-        self._deaf: set[int] = set()  # links on which the rules were broken: nothing more is heard there
-        self._idle: set[int] = set()
-        self._due: set[int] = set()  # links that take a note next
-        self._latest = 0  # the link that has brought something last
-        self._noted = True  # nothing has changed since the last note
-        self._closing = False
+        self._links = _Links(wanted)
+        self._sending = _Sending(backlog, queue)
+        self._receiving = _Receiving(buffer)
+        self._turns = _Turns(limits.LINKS_AT_ONCE)
+        self._is_closing = False
         self._code = DONE  # with which links are closed
-        self._over: _End | None = None
-        self._turns = _Turns(limits.STREAMS_AT_ONCE)
-        self._work = trio.lowlevel.ParkingLot()  # where workers wait for something to send
-        self._room = trio.lowlevel.ParkingLot()  # where others wait until something was sent, or has arrived
-        self._came = trio.lowlevel.ParkingLot()  # for what the other side sends
-        self._news = trio.lowlevel.ParkingLot()  # for something to note
-        self._change = trio.lowlevel.ParkingLot()  # for another number of links
 
     @property
     def width(self) -> int:
         """How many links there are now."""
-        return max(len(self._up), 1)
+        return max(len(self._links.proved), 1)
 
     @property
     def aside(self) -> str:
         """What the relay has said last on one link; or what it would say if the other side did not hold so much."""
-        if self._outbox.settled and not self._outbox.has_room(protocol_limits.MAX_RECORD):
+        records = self._sending.records
+        if records.settled and not records.has_room(protocol_limits.MAX_RECORD):
             return rendezvous.encode(FlowReport(there=FlowState.UNTAKEN))
-        return next((link.aside for link in self._open.values()), "")
+        return next((link.aside for link in self._links.open.values()), "")
 
-    @property
-    def taken(self) -> tuple[int, bool]:
-        """What a link says of itself, of all links together."""
-        each = [link.acked_bytes() for link in self._open.values()]
-        waits = any(waiting for _, waiting in each) or self._outbox.waiting > 0
-        return sum(taken for taken, _ in each), waits
+    def acked_bytes(self) -> tuple[int, bool]:
+        """Return what `Link.acked_bytes` does, for all links together and with the records that wait for one."""
+        each = [link.acked_bytes() for link in self._links.open.values()]
+        waits = any(waiting for _, waiting in each) or self._sending.waits
+        return sum(acked for acked, _ in each), waits
 
     @property
     def heard_at(self) -> float:
         """Trio's time when anything came last over any of them."""
-        return max((link.heard_at for link in self._open.values()), default=0)
+        return max((link.heard_at for link in self._links.open.values()), default=0)
 
     @property
     def under_way(self) -> int:
-        """Bytes that have come of what can be received when more is here."""
-        return sum(link.under_way for link in self._open.values())
+        """Bytes that have come of messages whose rest has not."""
+        return sum(link.under_way for link in self._links.open.values())
 
-    async def send(self, record: bytes) -> None:
-        """Leave a record to the link that is free next, once there is room.
+    def fill(self) -> None:
+        """Take records from the backlog, if links have room for them."""
+        self._sending.fill(self.width)
 
-        When the other side has broken the rules nothing more is heard, but what this side still says goes out.
-        """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while self._is_open and not self._takes(len(record)):
-            await self._room.park()
-        if isinstance(self._over, anyio.EndOfStream):
-            raise LinkBroken(close_code=DONE)
-        if self._over is not None and not self._is_open:
-            raise self._over
-        self._outbox.add(record)
-        self._work.unpark()
+    async def receive(self) -> bytes:
+        """Return the next record."""
+        return await self._receiving.receive()
+
+    def end(self, end: End) -> None:
+        """Nothing more comes, and unless the other side can still be told why, nothing goes out."""
+        self._receiving.stop(end)
+        end = self._receiving.end or end
+        if not (isinstance(end, PeerMisbehaved) and self._links.proved):
+            self._backlog.fail(LinkBroken(close_code=DONE) if isinstance(end, anyio.EndOfStream) else end)
+        self._sending.wake()
+
+    @property
+    def _is_open(self) -> bool:
+        end = self._receiving.end
+        return end is None or (isinstance(end, PeerMisbehaved) and bool(self._links.proved))
 
     @property
     def _is_settled(self) -> bool:
         """Whether all has arrived; or has gone out, if no link is left that could tell."""
-        return self._outbox.settled if self._up - self._deaf else not self._outbox.waiting
+        if self._links.proved - self._links.violated:
+            return self._sending.records.settled and not self._sending.waits
+        return not self._sending.waits
 
-    @property
-    def _is_open(self) -> bool:
-        return self._over is None or (isinstance(self._over, PeerMisbehaved) and bool(self._up))
-
-    def _takes(self, size: int) -> bool:
-        return self._outbox.waiting < self.width and self._outbox.has_room(size)
-
-    async def receive(self) -> bytes:
-        """Return the next record."""
-        await trio.lowlevel.checkpoint_if_cancelled()
-        while (record := self._sorter.take()) is None:
-            if self._over is not None:
-                raise self._over
-            await self._came.park()
-        self._note()
-        return record
-
-    async def close(self, code: int = DONE) -> None:
+    async def close(self, code: int) -> None:
         """Wait, for a bounded time, until all has arrived; then close every link but the first, and use none.
 
         The relay sees `code` on each of them. Only the first call does anything.
         """
-        if self._closing:
+        if self._is_closing:
             return
         self._code = code
-        self._due.add(self._latest)
-        self._work.unpark_all()
-        with self._moving():
-            while self._is_open and not self._is_settled:
-                await self._room.park()
-        self._closing = True
-        self._work.unpark_all()
-        with self._moving():
-            while self._open:
-                await self._change.park()
+        self._sending.acks_due.add(self._receiving.latest)
+        self._sending.wake()
+        with self._while_moving():
+            await self._sending.wait_until(lambda: not self._is_open or self._is_settled)
+        self._is_closing = True
+        self._sending.wake()
+        with self._while_moving():
+            await self._links.wait_until(lambda: not self._links.open)
 
-    def _moving(self) -> AbstractContextManager[Deadline]:
-        """Give the body time while something moves."""
+    def _while_moving(self) -> AbstractContextManager[Deadline]:
+        """Give the body time as long as something moves."""
         return within(
             transport_limits.GOODBYE_TIMEOUT,
-            moves=lambda: (self.taken, self.heard_at),
+            moves=lambda: (self.acked_bytes(), self.heard_at),
             most=transport_limits.PARTING_LIMIT,
         )
 
-    # --- What runs beside ---
+    # --- The tasks ---
 
     async def run(self, first: Link) -> None:
         """Keep the links open and their workers at work, until this is cancelled."""
         async with trio.open_nursery() as nursery:
             for number in range(self._most):
-                nursery.start_soon(self._keep, number, None if number else first)
-            nursery.start_soon(self._tell)
-            nursery.start_soon(self._watch)
-            nursery.start_soon(self._grow)
+                nursery.start_soon(self._keep_open, number, None if number else first)
+            nursery.start_soon(self._acknowledge)
+            nursery.start_soon(self._watch_for_stuck_links)
+            nursery.start_soon(self._open_more)
 
-    async def _keep(self, number: int, link: Link | None) -> None:
+    async def _keep_open(self, number: int, link: Link | None) -> None:
         """Keep one link open as long as it is wanted."""
-        pauses = Backoff()
-        while not self._closing:
+        links, pauses = self._links, Backoff()
+        while not self._is_closing:
             ours = link is None  # to close: the first one is the caller's
             try:
                 async with AsyncExitStack() as stack:
                     if link is None:
-                        while self._wanted <= number:
-                            await self._change.park()
+                        await links.wait_until(lambda: links.wanted > number)
                         async with self._turns.turn(number) as connected:
                             link = await stack.enter_async_context(self._further(number, connected))
-                    self._open[number] = link
+                    links.open[number] = link
                     if await self._serve(number, link):
                         pauses = Backoff()
-                    if self._closing and ours:
+                    if self._is_closing and ours:
                         await link.close(self._code)
             except (P2PCopyError, *LINK_ERRORS):
                 pass  # one link less, for now
             link = None
-            self._open.pop(number, None)
-            self._change.unpark_all()
+            links.open.pop(number, None)
+            links.changed()
             await trio.sleep(pauses.next())
 
     async def _serve(self, number: int, link: Link) -> bool:
-        """Use a link until its end; return whether it was good for anything."""
-        end: _End = LinkBroken()
+        """Use a link until its end; return whether the other side has proved that it is its own."""
+        links, sending = self._links, self._sending
+        end: End = LinkBroken()
         transmitted = trio.Event()
-        self._due.add(number)
+        sending.acks_due.add(number)
         async with trio.open_nursery() as nursery:
 
             async def transmit() -> None:
@@ -272,28 +394,20 @@ class MultipathWorkers:
 
             nursery.start_soon(transmit)
             end = await self._listen(number, link)
-            if number in self._up and isinstance(end, PeerMisbehaved):
-                self._deaf.add(number)
-                self._end(end)
-                await (
-                    transmitted.wait()
-                )  # the link is still good for telling the other side why this one ends
+            if number in links.proved and isinstance(end, PeerMisbehaved):
+                links.violated.add(number)
+                self.end(end)
+                await transmitted.wait()  # the link can still carry why this side ends
             nursery.cancel_scope.cancel()
-        self._due.discard(number)
-        if number not in self._up:
+        sending.acks_due.discard(number)
+        if number not in links.proved:
             return False
-        self._up.discard(number)
-        self._outbox.lose(number)
-        if not self._up:
-            self._end(end)
-        self._announce(self._up)  # a note may be lost with the link
+        links.proved.discard(number)
+        sending.records.lose(number)
+        if not links.proved:
+            self.end(end)
+        self._links_changed(acks_over=links.proved)  # an ack may be lost with the link
         return True
-
-    def _end(self, end: _End) -> None:
-        """Let everybody know that nothing more comes."""
-        self._over = self._over or end
-        self._came.unpark_all()
-        self._room.unpark_all()
 
     async def _transmit(self, number: int, link: Link) -> None:
         """Send over one link whatever is next, until this side closes."""
@@ -301,30 +415,25 @@ class MultipathWorkers:
             message = self._next(number)
             if message is not None:
                 await link.send(message)
-            elif self._closing:
+            elif self._is_closing:
                 return
             else:
-                self._idle.add(number)
-                try:
-                    await self._work.park()
-                finally:
-                    self._idle.discard(number)
+                await self._sending.wait_for_work(number)
 
     def _next(self, number: int) -> bytes | None:
-        if number in self._due:
-            self._due.discard(number)
-            return self._notes.write(Ack(number, self._wanted, self._sorter.arrived, self._sorter.taken))
-        record = self._outbox.take(number) if number in self._up else None
-        if record is not None:
-            self._room.unpark_all()
-        return record
+        """Return what a link carries next: an ack that is due, else a record."""
+        sending, records = self._sending, self._receiving.records
+        if number in sending.acks_due:
+            sending.acks_due.discard(number)
+            return self._codec.write(Ack(number, self._links.wanted, records.received, records.consumed))
+        return sending.take(number, self.width) if number in self._links.proved else None
 
-    async def _listen(self, number: int, link: Link) -> _End:
-        """Take what comes over one link, from the other side's first note on; return why nothing more does."""
-        with within(limits.HANDSHAKE_TIMEOUT if number not in self._up else math.inf) as patience:
+    async def _listen(self, number: int, link: Link) -> End:
+        """Act on what comes over one link; return why nothing more does. The other side's first message is an ack."""
+        with within(limits.HANDSHAKE_TIMEOUT if number not in self._links.proved else math.inf) as patience:
             try:
                 while True:
-                    self._take(number, await link.receive())
+                    self._act_on(number, await link.receive())
                     patience.restart(math.inf)
             except (PeerMisbehaved, *LINK_ERRORS) as error:
                 return error
@@ -332,76 +441,69 @@ class MultipathWorkers:
                 pass  # this side closes it, and has waited long enough for what is under way
         return LinkBroken()
 
-    def _take(self, number: int, message: bytes | str) -> None:
+    def _act_on(self, number: int, message: bytes | str) -> None:
         if isinstance(message, str):
             raise PeerMisbehaved("The other side sent text where only sealed records are allowed.")
-        if is_note(message):
-            self._hear(self._notes.read(message, number))
-        elif number in self._up:
-            before = self._sorter.arrived
-            self._sorter.put(message)
-            if self._sorter.arrived > before:
-                self._came.unpark_all()
-            self._note()
+        if is_ack(message):
+            self._act_on_ack(self._codec.read(message, number))
+        elif number in self._links.proved:
+            self._receiving.put(message)
         else:
             raise PeerMisbehaved("The other side has not shown that this link is its own.")
-        self._latest = number
+        self._receiving.latest = number
 
-    def _hear(self, note: Ack) -> None:
-        self._outbox.hear(note.arrived, note.taken)
-        self._room.unpark_all()
-        wanted = max(self._wanted, min(note.links, self._most))
-        if note.link not in self._up or wanted > self._wanted:
-            self._wanted = wanted
-            self._up.add(note.link)
-            self._announce(())
+    def _act_on_ack(self, ack: Ack) -> None:
+        links, sending = self._links, self._sending
+        sending.records.acknowledge(ack.received, ack.consumed)
+        self.fill()
+        sending.progressed()
+        wanted = max(links.wanted, min(ack.links, self._most))
+        if ack.link not in links.proved or wanted > links.wanted:
+            links.wanted = wanted
+            links.proved.add(ack.link)
+            self._links_changed()
 
-    def _announce(self, over: Iterable[int]) -> None:
-        """Let everybody know that there are more links, or fewer, or others wanted; send notes `over` some."""
-        self._due.update(over)
-        if self._up:
-            self._observer.links(len(self._up))
-        for lot in (self._work, self._room, self._change):
-            lot.unpark_all()
+    def _links_changed(self, acks_over: Iterable[int] = ()) -> None:
+        """Act on other links, or another number of links that are wanted; send an ack over some of them."""
+        self._sending.acks_due.update(acks_over)
+        if self._links.proved:
+            self._observer.links(len(self._links.proved))
+        self.fill()
+        self._sending.wake()
+        self._links.changed()
 
-    def _note(self) -> None:
-        self._noted = False
-        self._news.unpark()
-
-    async def _tell(self) -> None:
-        """Note now and then what has arrived and was taken, over a link that is certainly alive."""
+    async def _acknowledge(self) -> None:
+        """Acknowledge what has come and was acted upon, over a link that is certainly alive."""
+        links, receiving = self._links, self._receiving
         while True:
-            while self._noted:
-                await self._news.park()
-            await trio.sleep(limits.NOTE_AFTER)
-            self._noted = True
-            self._due.update((self._up & {self._latest}) or self._up)
-            self._work.unpark_all()
+            await receiving.wait_for_ack()
+            self._sending.acks_due.update((links.proved & {receiving.latest}) or links.proved)
+            self._sending.wake()
 
-    async def _watch(self) -> None:
-        """Find out that a link is stuck while others have nothing to do."""
+    async def _watch_for_stuck_links(self) -> None:
+        """Find out that a link is stuck while others have nothing to do. Repeat acks, which may be lost with a link."""
+        sending = self._sending
         while True:
-            before = self._outbox.arrived
-            await trio.sleep(limits.DOUBT_AFTER)
-            if self._idle and self._outbox.arrived == before:
-                self._outbox.doubt()
-            self._due |= self._up
-            self._work.unpark_all()
+            before = sending.records.received
+            await trio.sleep(limits.RETRANSMIT_AFTER)
+            if sending.idle and sending.records.received == before:
+                sending.records.retransmit_elsewhere()
+            sending.acks_due |= self._links.proved
+            sending.wake()
 
-    async def _grow(self) -> None:
-        """Open twice as many links, again and again, as long as it pays."""
-        last = 0.0
-        while self._wanted < self._most:
-            before = self._outbox.delivered
-            await trio.sleep(limits.STREAMS_TRIAL)
-            rate = self._outbox.delivered - before
-            if not self._outbox.waiting:
+    async def _open_more(self) -> None:
+        """Open twice as many links, again and again, as long as that makes the transfer faster."""
+        links, sending, last = self._links, self._sending, 0.0
+        while links.wanted < self._most:
+            before = sending.records.delivered
+            await trio.sleep(limits.LINKS_TRIAL)
+            rate = sending.records.delivered - before
+            if not sending.waits:
                 continue  # something else is slower than the links
-            if rate < limits.STREAMS_GAIN * last:
+            if rate < limits.LINKS_GAIN * last:
                 return
             last = rate
-            self._wanted = min(2 * self._wanted, self._most)
-            self._announce(self._up)
-            with trio.move_on_after(limits.STREAMS_TRIAL):
-                while len(self._up) < self._wanted:
-                    await self._change.park()
+            links.wanted = min(2 * links.wanted, self._most)
+            self._links_changed(acks_over=links.proved)
+            with trio.move_on_after(limits.LINKS_TRIAL):
+                await links.wait_until(lambda: len(links.proved) >= links.wanted)

@@ -1,7 +1,7 @@
-"""Where two sides look for each other, and who forgets what when: decisions only, without loop, clock or disk.
+"""Where two sides look for each other, when they stop, and who forgets what when: decisions, without loop or disk.
 
 A side may hold two things by which the other one finds it: the code, and tickets, of which every first meeting gives
-both sides one. A ticket has a room that nobody else knows; the room of the code may be known to others, who may guess.
+both sides one. No other client knows the room of a ticket. The room of the code may be known to others, who may guess.
 
 Where to look:
 
@@ -18,7 +18,7 @@ Who forgets what, when (see `Knowledge`):
 |-------------------------------------------------------|----------------|--------------------------------------|
 | an exchange by the code: before the proof is shown    | is spent       | stay                                 |
 | an exchange by the code succeeds                      | is good again  | stay                                 |
-| an exchange by the code fails, or somebody guesses    | is spent       | stay                                 |
+| an exchange by the code fails, or a client guesses    | is spent       | stay                                 |
 | an exchange by a ticket fails                         | stays          | stay: it is one more loss            |
 | sender, before its Offer, met by the code,            | stays          | the new one, and the last that was   |
 |   and the other side has none of its tickets          |                |   sure                               |
@@ -29,9 +29,10 @@ Who forgets what, when (see `Knowledge`):
 | a loss, a kill, a stop                                | stays          | stay                                 |
 | all is done                                           | everything is forgotten                              |
 
-A code that is spent is never used in an exchange again. A side that has a ticket goes on by that, and tells whoever
-comes to the room of the code that the code is used up. If it is not sure that the other side has the ticket, too, it
-looks for it a few minutes only: nothing has been transferred by that ticket yet, and both may wait in vain.
+A code that is spent is never used in an exchange again. A side that has a ticket goes on by that, and tells every
+client that comes to the room of the code that the code is used up. If it is not sure that the other side has the
+ticket, too, it looks for it a few minutes only: nothing has been transferred by that ticket yet, and both may wait in
+vain.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
 Room: TypeAlias = "bytes | None"
-"""A place to look: the ticket whose room it is, or None for the room of the code."""
+"""A room to look into: the ticket that it belongs to, or None for the room of the code."""
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ class Knowledge:
     """What one side holds by which it can meet the other one.
 
     Attributes:
-        tickets: the newest first, at most two; the second one is what both have for sure while only this side has
-            the first one for sure.
+        tickets: the newest first, at most two. With two, both sides certainly have the second one, and only this
+            side certainly has the first.
         sure: the other side has the first ticket, too.
         spent: the code was tried in an exchange that failed, or whose end is not known.
-        has_code: the code is known here.
+        has_code: this process knows the code.
 
     """
 
@@ -79,30 +80,30 @@ class Knowledge:
 
     @property
     def rooms(self) -> tuple[Room, ...]:
-        """Where to look, in turn."""
+        """The rooms to look into, in turn."""
         return (*self.tickets, None) if self.has_code else self.tickets
 
     @property
     def is_lost(self) -> bool:
-        """Whether there is nothing left by which to meet anybody."""
+        """Whether nothing is left by which to meet the other side."""
         return not self.tickets and (self.spent or not self.has_code)
 
     @property
     def is_sure_of_one(self) -> bool:
-        """Whether there is a ticket that the other side has had, too."""
+        """Whether there is a ticket that the other side certainly has had, too."""
         return self.sure or len(self.tickets) > 1
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether all that is left is a ticket of which nobody knows whether the other side has it."""
+        """Whether all that is left is a ticket that the other side may not have."""
         return self.spent and bool(self.tickets) and not self.is_sure_of_one
 
     def tried(self) -> Knowledge:
-        """Return what is left when the code was put to the test, and nobody knows yet how that ends."""
+        """Return what is left when the code was put to the test, and it is not known yet how that ends."""
         return replace(self, spent=True)
 
     def proved(self) -> Knowledge:
-        """Return what is left when that ended well: the other side holds the code, so nobody has guessed."""
+        """Return what is left when that ended well: the other side holds the code, so it was not a guess."""
         return replace(self, spent=False)
 
     def in_common(self, room: Room, new: bytes, theirs: Collection[bytes]) -> bytes:
@@ -124,7 +125,7 @@ class Knowledge:
         return replace(self, tickets=(ticket, *earlier), sure=False)
 
     def agreed(self, ticket: bytes) -> Knowledge:
-        """Return what a side holds when both have this ticket."""
+        """Return what a side holds when both certainly have this ticket."""
         return replace(self, tickets=(ticket,), sure=True)
 
     def declined(self, ticket: bytes) -> Knowledge:
@@ -152,7 +153,7 @@ class Turns:
         self._left: list[Room] = []
 
     def restart(self) -> None:
-        """Begin anew: the other side was there a moment ago."""
+        """Begin with the first round again: the other side was there a moment ago."""
         self._round, self._left = 0, []
 
     def next(self, knowledge: Knowledge, whole: float) -> Turn:

@@ -1,13 +1,14 @@
-"""Waiting for the other side in a room, at whichever relay the address leads to by now.
+"""Waiting for the other side in a room of the relay to which the address leads at the time.
 
-A client that waits dials again now and then, under the same claim. Behind a balancer, after a relay came back or after
-a change of DNS the other side comes to another relay than the one where this side began to wait, and nobody would know.
+A client that waits dials again now and then, under the same claim. Behind a balancer, after a relay was restarted or
+after a change of DNS, the other side may come to another relay than the one where this side began to wait, and neither
+side would find out.
 
 Rules:
 1. The new connection is there before the old one is closed, and both count for a while: a relay that knows the old one
-   replaces it, another one may have no place. So there is no moment at which the other side finds nobody.
-2. Whichever connection is paired first is the one. The relay replaces no connection that is paired already.
-3. A new connection that fails changes nothing, and nobody is told.
+   replaces it, another one may refuse the new one. So there is no moment at which the other side finds the room empty.
+2. The connection that is paired first is used. The relay replaces no connection that is paired already.
+3. A new connection that fails changes nothing, and the observer is not told.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from p2p_copy.protocol.rendezvous import STILL_WAITING, CloseCode, Hello, Paired
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.endpoints import connect
 from p2p_copy.transport.link import LinkBroken
+from p2p_copy.transport.service_nursery import service_nursery
 from p2p_copy.transport.timeouts import within
 from p2p_copy.units import amount, duration
 
@@ -41,23 +43,23 @@ if TYPE_CHECKING:
     from p2p_copy.transport.link import Link
 
 _TRANSIENT: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
-"""The last one from a sender that was started anew: it may still know the room of the code."""
+"""Refusals that a later try may not meet. A room is unknown until its sender comes: one that was restarted may come."""
 
 _End: TypeAlias = "P2PCopyError | LinkBroken | anyio.EndOfStream"
 
 
 @dataclass(eq=False)
 class _Place:
-    """One connection, from its first packet until the other side has come, or it was lost or left.
+    """One connection that waits in the room, from its first packet until it is used no more.
 
     Attributes:
         scope: cancels it.
-        link: there once it is connected.
-        welcome: the relay's terms, there once it has a place.
+        link: set once it is connected.
+        welcome: the relay's terms, set once the relay has accepted it.
         since: when that was.
         paired: the other side has come.
         end: why it waits no more.
-        over: set when it is needed no more.
+        over: set when it is used no more.
 
     """
 
@@ -70,7 +72,7 @@ class _Place:
     over: trio.Event = field(default_factory=trio.Event)
 
     def leave(self) -> None:
-        """Cut the connection, whatever it is at."""
+        """Cut the connection, in whatever state it is."""
         if self.link is not None:
             self.link.abort()  # does nothing if it was closed
         self.over.set()
@@ -78,12 +80,12 @@ class _Place:
 
     @property
     def replaced(self) -> bool:
-        """The relay has let another connection of ours take its place."""
+        """Whether the relay has replaced it by another connection of this client."""
         return isinstance(self.end, LinkBroken) and self.end.close_code == CloseCode.REPLACED
 
 
 class Wait:
-    """One side's wait for the other one: `seconds` in all from the first welcome on, however often it joins."""
+    """One side's wait for the other one: `seconds` in all from the first welcome on, however often it connects."""
 
     def __init__(
         self,
@@ -100,9 +102,9 @@ class Wait:
         self._observer = observer
         self._ca_file = ca_file
         self._until = math.inf
-        self._told = False  # the observer knows all that it is told, which is told once
+        self._is_announced = False  # the observer is told once, not for each connection
         self._places: list[_Place] = []  # the older one first
-        self._news = trio.lowlevel.ParkingLot()
+        self._changed = trio.lowlevel.ParkingLot()  # for a change of any place
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[tuple[Link, Welcome]]:
@@ -117,38 +119,32 @@ class Wait:
             RelayLost, LinkBroken, EndOfStream: the place was lost.
 
         """
-        failure: BaseException | None = None
         self._places = []
-        async with trio.open_nursery() as nursery:
+        async with service_nursery() as nursery:
             try:
                 place = await self._paired(nursery)
                 assert place.link is not None, "it is paired"
                 assert place.welcome is not None, "it is paired"
-                place.link.parts = _is_relays  # the rest comes from the other side from now on
+                place.link.parts = _is_relays  # all other messages come from the other side from now on
                 yield place.link, place.welcome
                 await place.link.aclose()
-            except BaseException as error:
-                failure = error
-            for each in self._places:  # one may be paired without anybody knowing, and is shielded then
-                each.leave()
-            nursery.cancel_scope.cancel()
-        if failure is not None:
-            try:
-                raise failure
             finally:
-                del failure  # or it would be part of its own traceback, a cycle
+                for (
+                    each
+                ) in self._places:  # one may be paired that this task has not seen yet, and is shielded then
+                    each.leave()
 
     async def _paired(self, nursery: trio.Nursery) -> _Place:
-        """Return the place to which the other side has come; leave all others."""
-        if not self._told:
+        """Return the place to which the other side has come; cut all others."""
+        if not self._is_announced:
             self._observer.connecting(str(self._address))
         place = self._dial(nursery, self._hello)
         while place.welcome is None and place.end is None:
-            await self._news.park()
+            await self._changed.park()
         if place.welcome is None:
             assert place.end is not None, "it is one or the other"
             raise place.end
-        self._tell(place.welcome)
+        self._announce(place.welcome)
         again = _next_look(place.welcome)
         while True:
             if paired := next((place for place in self._places if place.paired), None):
@@ -170,13 +166,13 @@ class Wait:
                 continue
             look = again if alone else self._places[-1].since + limits.LOOK_SETTLED
             with trio.move_on_at(min(self._until, look)):
-                await self._news.park()
+                await self._changed.park()
 
-    def _tell(self, welcome: Welcome) -> None:
-        """Tell the observer, once, and begin to count the time."""
-        if self._told:
+    def _announce(self, welcome: Welcome) -> None:
+        """Tell the observer, once, and begin to count the seconds."""
+        if self._is_announced:
             return
-        self._told = True
+        self._is_announced = True
         self._until = trio.current_time() + self._seconds
         if welcome.notice:
             self._observer.notice(f"The relay says: {welcome.notice}")
@@ -185,7 +181,7 @@ class Wait:
         self._observer.waiting(str(self._address))
 
     def _settled(self, now: float) -> _Place:
-        """Decide between an old place and a new one, if that can be decided; return the older one that is left."""
+        """Leave the old place or the new one, if it is clear which; return the older one that is left."""
         old, new = self._places[0], self._places[-1]
         if old.end is not None and new.end is not None:
             raise new.end if old.replaced else old.end
@@ -203,7 +199,7 @@ class Wait:
         return place
 
     async def _hold(self, place: _Place, hello: Hello) -> None:
-        """Connect, have a place at the relay, and hold it until it is `over`."""
+        """Connect to the relay, wait in the room, and keep the connection until it is `over`."""
         path = rendezvous.room_path(hello.room)
         with place.scope:
             try:
@@ -212,19 +208,19 @@ class Wait:
                     place.link = link
                     place.welcome = await self._introduce(link, hello)
                     place.since = trio.current_time()
-                    self._news.unpark()
+                    self._changed.unpark()
                     if not isinstance(await _hear_relay(link), Paired):
                         raise NotARelay(f"{self._address} does not speak like a p2p-copy relay.")
                     place.paired = True
-                    self._news.unpark()
+                    self._changed.unpark()
                     with trio.CancelScope(shield=True):  # last words need a link
                         await place.over.wait()
             except (P2PCopyError, LinkBroken, anyio.EndOfStream) as error:
                 place.end = error
-        self._news.unpark()
+        self._changed.unpark()
 
     async def _introduce(self, link: Link, hello: Hello) -> Welcome:
-        """Say hello, and return the welcome. The relay has one time for both."""
+        """Send the hello, and return the welcome. Both have the time of one connection attempt."""
         with within(transport_limits.CONNECT_TIMEOUT):
             await link.send(rendezvous.encode(hello))
             answer = await _hear_relay(link)
@@ -236,7 +232,7 @@ class Wait:
 
 
 def _next_look(welcome: Welcome) -> float:
-    """Return when to dial again: not when all others do who came at the same time."""
+    """Return when to dial again: at another time than other clients that came together with this one."""
     seconds = max(
         protocol_limits.LOOK_AGAIN if welcome.again is None else welcome.again,
         protocol_limits.LEAST_LOOK_AGAIN,

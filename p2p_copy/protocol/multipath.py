@@ -1,17 +1,18 @@
-"""One conversation over several links: records go out over any of them, and come together again in order.
+"""One conversation over several links: records go out over any of them, and are put in order again.
 
-    note     type u8 = 2 | link u8 | links u8 | arrived u64 | taken u64 | HMAC-SHA-256(key, all before)
+    ack      type u8 = 2 | link u8 | links u8 | received u64 | consumed u64 | HMAC-SHA-256(key, all before)
 
-A record says its number in clear and opens only in its place (`sealed`), so it may take any link, and more than one.
+A record has its number in clear and opens only in its place (`records`), so it may take any link, and more than one.
 Rules:
 
-1. Whoever sends keeps a record until the other side has noted that it arrived, and sends it again over another link
-   when the one that it took was lost, or is stuck.
-2. Whoever sends is never further ahead of what the other side has taken than BUNDLE_BYTES and BUNDLE_RECORDS. So
-   neither side ever holds more than that, whatever is lost, held back or made up on the way.
-3. What comes twice is dropped. What a relay makes up is found out when its turn comes, and ends the conversation.
-4. Notes are authentic. An old one changes nothing. On a link that was opened later the first message of each side is
-   a note for this very link, so whoever knows a room and no key gets no further.
+1. A sender keeps a record until the other side has acknowledged it, and sends it again over another link when the link
+   that it took was lost, or is stuck.
+2. A sender is never further ahead of what the other side has consumed than BUNDLE_BYTES and BUNDLE_RECORDS. So neither
+   side ever holds more than that, whatever a relay loses, holds back or makes up.
+3. A record that comes twice is dropped. One that a relay made up is found out when its turn comes, and ends the
+   conversation.
+4. Acks are authentic. An old one changes nothing. On a further link the first message of each side is an ack for this
+   very link, so a stranger that knows a room and no key gets no further.
 """
 
 from __future__ import annotations
@@ -27,63 +28,63 @@ from p2p_copy.protocol import keys, limits
 from p2p_copy.protocol.records import number_of
 from p2p_copy.protocol.rendezvous import Role
 
-NOTE: Final = 2
+ACK: Final = 2
 
-_NOTE: Final = struct.Struct(">BBBQQ")
+_ACK: Final = struct.Struct(">BBBQQ")
 _TAG: Final = 32
 
 
-def is_note(message: bytes) -> bool:
-    """Tell a note from a record."""
-    return message[:1] == bytes((NOTE,))
+def is_ack(message: bytes) -> bool:
+    """Tell an ack from a record."""
+    return message[:1] == bytes((ACK,))
 
 
 class Ack(NamedTuple):
-    """What one side tells the other, on the link with number `link`.
+    """What one side acknowledges, on the link with number `link`.
 
     Attributes:
         link: from 0; 0 is where the two have met.
-        links: how many links this side would like to have by now; never fewer than it has said before.
-        arrived: number of the first record that has not arrived.
-        taken: number of the first record that still takes room or will: those before it were acted upon.
+        links: how many links this side would like to have by now; never fewer than in an earlier ack.
+        received: number of the first record that has not arrived.
+        consumed: number of the first record that was not acted upon: it and those after it need memory here.
 
     """
 
     link: int
     links: int
-    arrived: int
-    taken: int
+    received: int
+    consumed: int
 
 
 class AckCodec:
-    """Writes one side's notes and reads the other side's."""
+    """Writes one side's acks and reads the other side's."""
 
     def __init__(self, role: Role, secret: bytes) -> None:
-        """`secret` is the session's secret of further links."""
+        """`secret` is the session's secret for links."""
         ours, theirs = keys.note_sender(secret), keys.note_receiver(secret)
         self._ours, self._theirs = (ours, theirs) if role is Role.SENDER else (theirs, ours)
 
-    def write(self, note: Ack) -> bytes:
-        """Return a note as a message."""
-        fields = _NOTE.pack(NOTE, *note)
+    def write(self, ack: Ack) -> bytes:
+        """Return an ack as a message."""
+        fields = _ACK.pack(ACK, *ack)
         return fields + hmac.digest(self._ours, fields, "sha256")
 
     def read(self, message: bytes, link: int) -> Ack:
-        """Return the note in a message that came over `link`.
+        """Return the ack in a message that came over `link`.
 
         Raises:
             PeerMisbehaved: the other side has not written this for this link.
 
         """
-        fields, tag = message[: _NOTE.size], message[_NOTE.size :]
+        fields, tag = message[: _ACK.size], message[_ACK.size :]
         if not hmac.compare_digest(tag, hmac.digest(self._theirs, fields, "sha256")) or fields[1] != link:
-            raise PeerMisbehaved("A note was changed on its way, or is not from the other side.")
-        return Ack(*_NOTE.unpack(fields)[1:])
+            raise PeerMisbehaved("An ack was changed on its way, or is not from the other side.")
+        return Ack(*_ACK.unpack(fields)[1:])
 
 
 @dataclass(slots=True)
-class _Out:
-    """A record that has not arrived, as far as is known, and the links that it has taken."""
+class _Unacknowledged:
+    """A record that is not acknowledged, and the links that have carried it."""
 
     record: bytes
     links: set[int] = field(default_factory=set)
@@ -93,19 +94,19 @@ class SendQueue:
     """What one side sends, from record number `first` on.
 
     Attributes:
-        arrived: number of the first record of which is not known that it arrived.
-        delivered: bytes of the records that arrived.
+        received: number of the first record that is not acknowledged.
+        delivered: bytes of the records that are.
 
     """
 
     def __init__(self, first: int) -> None:
-        self.arrived = first
+        self.received = first
         self.delivered = 0
         self._next = first
-        self._taken = first
-        self._out: dict[int, _Out] = {}  # all from `arrived` on, in order
+        self._consumed = first
+        self._out: dict[int, _Unacknowledged] = {}  # all from `received` on, in order
         self._waiting: list[int] = []  # numbers to send next, in order
-        self._sizes: deque[int] = deque()  # of all from `_taken` on
+        self._sizes: deque[int] = deque()  # of all from `_consumed` on
         self._bytes = 0
 
     @property
@@ -115,23 +116,23 @@ class SendQueue:
 
     @property
     def settled(self) -> bool:
-        """Whether all has arrived."""
+        """Whether all has arrived at the other side."""
         return not self._out
 
     def has_room(self, size: int) -> bool:
-        """Tell whether one more record of so many bytes may go out."""
+        """Tell whether one more record of so many bytes may go out (rule 2)."""
         return len(self._sizes) < limits.BUNDLE_RECORDS and self._bytes + size <= limits.BUNDLE_BYTES
 
     def add(self, record: bytes) -> None:
-        """Send the next record over whichever link comes for it. There must be room."""
-        self._out[self._next] = _Out(record)
+        """Add the next record; the first link that asks for it carries it. There must be room."""
+        self._out[self._next] = _Unacknowledged(record)
         self._waiting.append(self._next)
         self._sizes.append(len(record))
         self._bytes += len(record)
         self._next += 1
 
     def take(self, link: int) -> bytes | None:
-        """Return what is to be sent over this link now, if there is anything."""
+        """Return the record that this link carries next, if there is one."""
         for at, number in enumerate(self._waiting):
             out = self._out[number]
             if link not in out.links:
@@ -141,77 +142,77 @@ class SendQueue:
         return None
 
     def lose(self, link: int) -> None:
-        """Send again what took this link and no other."""
+        """Send again what this link has carried and no other."""
         for out in self._out.values():
             out.links.discard(link)
         again = {number for number, out in self._out.items() if not out.links}
         self._waiting = sorted(again.union(self._waiting))
 
-    def doubt(self) -> None:
-        """Send once more, over other links, what took the same link as the oldest record, if that took only one.
+    def retransmit_elsewhere(self) -> None:
+        """Send over other links what the link of the oldest record has carried, unless another one has that, too.
 
-        For the time when nothing else is to be sent, and nothing arrives.
+        For a time in which nothing else is to be sent, and nothing arrives: that link may be stuck.
         """
         oldest = next(iter(self._out.values()), None)
         if oldest is not None and len(oldest.links) == 1 and not self._waiting:
             self._waiting = [number for number, out in self._out.items() if out.links == oldest.links]
 
-    def hear(self, arrived: int, taken: int) -> None:
-        """Note how far the other side is.
+    def acknowledge(self, received: int, consumed: int) -> None:
+        """Act on an ack.
 
         Raises:
-            PeerMisbehaved: it cannot be there.
+            PeerMisbehaved: it cannot be true.
 
         """
-        if not taken <= arrived <= self._next:
-            raise PeerMisbehaved("The other side notes the arrival of what was never sent.")
-        while self.arrived < arrived:
-            self.delivered += len(self._out.pop(self.arrived).record)
-            self.arrived += 1
-        while self._waiting and self._waiting[0] < arrived:
+        if not consumed <= received <= self._next:
+            raise PeerMisbehaved("The other side acknowledges what was never sent.")
+        while self.received < received:
+            self.delivered += len(self._out.pop(self.received).record)
+            self.received += 1
+        while self._waiting and self._waiting[0] < received:
             del self._waiting[0]
-        while self._taken < taken:
+        while self._consumed < consumed:
             self._bytes -= self._sizes.popleft()
-            self._taken += 1
+            self._consumed += 1
 
 
 class ReorderBuffer:
     """What one side receives, put in order from record number `first` on.
 
     Attributes:
-        arrived: number of the first record that has not arrived.
-        taken: number of the record that is taken next.
+        received: number of the first record that has not arrived.
+        consumed: number of the record that `take` returns next.
 
     """
 
     def __init__(self, first: int) -> None:
-        self.arrived = first
-        self.taken = first
+        self.received = first
+        self.consumed = first
         self._held: dict[int, bytes] = {}
         self._bytes = 0
 
     def put(self, record: bytes) -> None:
-        """Take a record from any link.
+        """Add a record from any link.
 
         Raises:
             PeerMisbehaved: it is no record, or further ahead than it may be.
 
         """
         number = number_of(record)
-        if number < self.arrived or number in self._held:
+        if number < self.received or number in self._held:
             return
-        ahead = number - self.taken
+        ahead = number - self.consumed
         if ahead >= limits.BUNDLE_RECORDS or self._bytes + len(record) > limits.BUNDLE_BYTES:
             raise PeerMisbehaved("The other side sent more than there is room for.")
         self._held[number] = record
         self._bytes += len(record)
-        while self.arrived in self._held:
-            self.arrived += 1
+        while self.received in self._held:
+            self.received += 1
 
     def take(self) -> bytes | None:
         """Return the next record if it has arrived."""
-        record = self._held.pop(self.taken, None)
+        record = self._held.pop(self.consumed, None)
         if record is not None:
             self._bytes -= len(record)
-            self.taken += 1
+            self.consumed += 1
         return record

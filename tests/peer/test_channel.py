@@ -14,96 +14,18 @@ from trio.testing import MockClock
 from p2p_copy.errors import PeerMisbehaved, RelayRefused
 from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
-from p2p_copy.peer.channel import Channel, WishedLinks, bundled
+from p2p_copy.peer.channel import Channel, WishedLinks, open_channel
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.protocol.multipath import Ack, AckCodec
+from p2p_copy.protocol.multipath import Ack
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.units import MIB
+from tests.peer.memory_links import CODECS, RECORDS, MemoryLink, Pairs, record
 from tests.support.links import linked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-
-SECRET = bytes(32)
-NOTES = {role: AckCodec(role, SECRET) for role in Role}
-
-
-def record(number: int) -> bytes:
-    return struct.pack(">BBHIQ", 1, 0, 0, 8, number) + bytes(8 + protocol_limits.RECORD_TAG)
-
-
-RECORDS = [record(number) for number in range(200)]
-
-
-class StandIn:
-    """One end of a link that holds two messages each way."""
-
-    aside = ""
-    under_way = 0
-    heard_at = 0.0
-
-    def __init__(self) -> None:
-        self.out, self._theirs = trio.open_memory_channel[bytes | str](2)
-        self.other: StandIn
-        self.stuck = False
-        self.pace: Callable[[], Awaitable[object]] = trio.lowlevel.checkpoint
-        self.sent: list[bytes | str] = []
-
-    async def send(self, message: bytes | str) -> None:
-        self.sent.append(message)
-        await self.pace()
-        if self.stuck:
-            await trio.sleep_forever()
-        try:
-            await self.out.send(message)
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
-            raise LinkBroken from None
-
-    async def receive(self) -> bytes | str:
-        try:
-            return await self.other._theirs.receive()
-        except trio.EndOfChannel:
-            raise anyio.EndOfStream from None
-        except trio.ClosedResourceError:
-            raise LinkBroken from None
-
-    def acked_bytes(self) -> tuple[int, bool]:
-        return 0, False
-
-    async def aclose(self) -> None:
-        await self.close()
-
-    async def close(self, code: int = 1000) -> None:
-        self.out.close()
-
-    def cut(self) -> None:
-        for end in (self, self.other):
-            end.out.close()
-            end._theirs.close()
-
-
-class Pairs:
-    """Links by number, for both sides; each pair is made when the first side comes for it."""
-
-    def __init__(self) -> None:
-        self.ends: dict[int, dict[Role, StandIn]] = {}
-
-    def pair(self, number: int) -> dict[Role, StandIn]:
-        ends = {role: StandIn() for role in Role}
-        ends[Role.SENDER].other, ends[Role.RECEIVER].other = ends[Role.RECEIVER], ends[Role.SENDER]
-        self.ends[number] = ends
-        return ends
-
-    def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
-        @asynccontextmanager
-        async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
-            link = self.ends.get(number) or self.pair(number)
-            yield cast("Link", link[role])
-            await link[role].aclose()
-
-        return further
 
 
 async def talk(
@@ -119,7 +41,7 @@ async def talk(
     async def side(role: Role, story: Callable[[Channel], Awaitable[None]]) -> None:
         wish = WishedLinks(links if asked is None else asked, far=False)
         link = cast("Link", first[role])
-        async with bundled(link, pairs.opener(role), NOTES[role], wish, Observer()) as bundle:
+        async with open_channel(link, pairs.opener(role), CODECS[role], wish, Observer()) as bundle:
             bundle.spread(links)
             await story(bundle)
 
@@ -142,7 +64,7 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     trio.run(test, clock=MockClock(autojump_threshold=0))
 
 
-def carried(end: StandIn) -> list[bytes]:
+def carried(end: MemoryLink) -> list[bytes]:
     return [message for message in end.sent if isinstance(message, bytes) and message[0] == 1]
 
 
@@ -172,7 +94,7 @@ def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: i
                 await trio.sleep(0.1)
 
         class Slow(Pairs):
-            def pair(self, number: int) -> dict[Role, StandIn]:
+            def pair(self, number: int) -> dict[Role, MemoryLink]:
                 ends = super().pair(number)
                 ends[Role.SENDER].pace = pace
                 return ends
@@ -211,14 +133,14 @@ def test_what_is_on_a_link_that_is_stuck_goes_over_another_one() -> None:
 def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
     async def test() -> None:
         pairs = Pairs()
-        strangers: list[StandIn] = []
+        strangers: list[MemoryLink] = []
         opener = pairs.opener
 
         def misled(role: Role) -> Callable[[int, Callable[[], None]], Any]:
             @asynccontextmanager
             async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
                 if role is Role.RECEIVER and not strangers:
-                    ours, stranger = StandIn(), StandIn()
+                    ours, stranger = MemoryLink(), MemoryLink()
                     ours.other, stranger.other = stranger, ours
                     strangers.append(ours)
                     await stranger.send(RECORDS[0])
@@ -252,7 +174,7 @@ def test_a_lie_on_a_link_ends_the_conversation_but_for_the_last_word(lie: bytes 
                 await bundle.receive()
             await bundle.send(RECORDS[0])  # the last word
             await bundle.aclose()
-            with pytest.raises((LinkBroken, PeerMisbehaved)):
+            with pytest.raises((anyio.ClosedResourceError, PeerMisbehaved)):
                 await bundle.send(RECORDS[1])
 
         await talk(pairs, say, hear, links=2)
@@ -301,7 +223,9 @@ def test_a_side_that_takes_nothing_holds_no_more_than_there_is_room(monkeypatch:
 
         async def hear(bundle: Channel) -> None:
             await trio.sleep(20)
-            assert sent <= protocol_limits.BUNDLE_RECORDS + 2, "and what waits for a link"
+            assert sent <= protocol_limits.BUNDLE_RECORDS + protocol_limits.PIPELINE + 1, (
+                "and what waits for room"
+            )
             before = sent
             for number in range(10):
                 assert await bundle.receive() == record(number)
@@ -351,7 +275,7 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
                 async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
                     came[role].append(number)
                     on_the_way[role] += 1
-                    assert on_the_way[role] <= limits.STREAMS_AT_ONCE
+                    assert on_the_way[role] <= limits.LINKS_AT_ONCE
                     await trio.sleep(1)
                     on_the_way[role] -= 1
                     if number == 2:
@@ -369,7 +293,7 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
         for numbers in came.values():
             first_tries = [number for number in dict.fromkeys(numbers) if number]  # 0 is lost at the end
             assert sorted(first_tries) == list(range(1, protocol_limits.MAX_STREAMS))
-            assert all(number <= place + limits.STREAMS_AT_ONCE for place, number in enumerate(first_tries))
+            assert all(number <= place + limits.LINKS_AT_ONCE for place, number in enumerate(first_tries))
             assert numbers.count(2) > 1, "it is tried again"
 
     run(test)
@@ -379,7 +303,7 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
     ("ours", "theirs", "far", "most"),
     [
         (0, 0, False, 1),
-        (0, 0, True, limits.STREAMS_AUTO),
+        (0, 0, True, limits.LINKS_AUTO),
         (3, 0, False, 3),
         (0, 3, False, 3),
         (3, 5, True, 3),
@@ -390,9 +314,9 @@ def test_both_sides_agree_on_a_number(ours: int, theirs: int, far: bool, most: i
     assert WishedLinks(ours, far).agree(theirs) == most
 
 
-def test_a_note_is_read_as_it_was_written() -> None:
-    note = Ack(link=1, links=2, arrived=3, taken=3)
-    assert NOTES[Role.RECEIVER].read(NOTES[Role.SENDER].write(note), 1) == note
+def test_an_ack_is_read_as_it_was_written() -> None:
+    ack = Ack(link=1, links=2, received=3, consumed=3)
+    assert CODECS[Role.RECEIVER].read(CODECS[Role.SENDER].write(ack), 1) == ack
 
 
 def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_nobody_trips_over_it(
@@ -417,7 +341,7 @@ def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_nobody_trips_o
                     other.abort()
 
                 nursery.start_soon(cut)
-                async with bundled(link, closed, NOTES[Role.SENDER], wish, Observer()) as bundle:
+                async with open_channel(link, closed, CODECS[Role.SENDER], wish, Observer()) as bundle:
                     bundle.spread(2)
                     with trio.move_on_after(0.5):  # nobody reads at the other end
                         for number in range(32):

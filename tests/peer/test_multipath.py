@@ -34,7 +34,9 @@ def soon() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol_limits, "SEGMENT", SEGMENT)
         patch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
-        patch.setattr(limits, "DOUBT_AFTER", 60.0)  # a busy machine must not pass for a link that is stuck
+        patch.setattr(
+            limits, "RETRANSMIT_AFTER", 60.0
+        )  # a busy machine must not pass for a link that is stuck
         yield
 
 
@@ -223,5 +225,5 @@ async def spreads(relay: str, links: int) -> None:
 async def test_both_sides_have_all_their_links_at_once(links: int) -> None:
     """However many they are: neither side waits in a room while the other one waits in another."""
     async with running_relay() as relay:
-        with trio.fail_after(limits.STREAM_WAIT / 2):
+        with trio.fail_after(limits.LINK_WAIT / 2):
             await spreads(relay, links)

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import limits, wire
 from p2p_copy.protocol.messages import Accept, Offer
-from p2p_copy.protocol.multipath import Ack, AckCodec, ReorderBuffer, SendQueue, is_note
+from p2p_copy.protocol.multipath import Ack, AckCodec, ReorderBuffer, SendQueue, is_ack
 from p2p_copy.protocol.records import number_of
 from p2p_copy.protocol.rendezvous import Role
 
@@ -59,11 +59,11 @@ class Way:
             self.out.append(number_of(taken))
 
     def note(self, link: int) -> None:
-        self.noted[link].append((self.sorter.arrived, self.sorter.taken))
+        self.noted[link].append((self.sorter.received, self.sorter.consumed))
 
     def hear(self, link: int) -> None:
         if self.noted[link]:
-            self.outbox.hear(*self.noted[link].popleft())
+            self.outbox.acknowledge(*self.noted[link].popleft())
 
     def lose(self, link: int) -> None:
         self.carried[link].clear()
@@ -71,7 +71,7 @@ class Way:
         self.outbox.lose(link)
 
     def doubt(self, link: int) -> None:
-        self.outbox.doubt()
+        self.outbox.retransmit_elsewhere()
 
     def finish(self) -> None:
         """Let everything come through over the last link, the others being lost."""
@@ -80,7 +80,7 @@ class Way:
         while not self.outbox.settled:
             for step in (self.carry, self.arrive, self.take, self.note, self.hear):
                 step(LINKS - 1)
-        while self.sorter.taken < self.sorter.arrived:
+        while self.sorter.consumed < self.sorter.received:
             self.take(LINKS - 1)
 
 
@@ -135,10 +135,10 @@ def test_what_lies_on_a_link_that_is_stuck_goes_over_another_one_once() -> None:
     for number in range(8):
         way.say(0)
         way.carry(number % 2)
-    way.outbox.doubt()
+    way.outbox.retransmit_elsewhere()
     assert way.outbox.take(0) is None, "it lies there already"
     assert [number_of(way.outbox.take(1) or b"") for _ in range(4)] == [1, 3, 5, 7]
-    way.outbox.doubt()
+    way.outbox.retransmit_elsewhere()
     assert way.outbox.waiting == 0
     way.outbox.lose(1)
     assert way.outbox.waiting == 4, "the others lie on the first link, which may move again"
@@ -174,24 +174,24 @@ def test_noting_what_was_never_sent_is_a_violation(arrived: int, taken: int) -> 
     outbox = SendQueue(1)
     outbox.add(record(1))
     with pytest.raises(PeerMisbehaved):
-        outbox.hear(arrived, taken)
+        outbox.acknowledge(arrived, taken)
 
 
 def test_an_old_note_changes_nothing() -> None:
     outbox = SendQueue(1)
     outbox.add(record(1))
-    outbox.hear(2, 2)
-    outbox.hear(1, 1)
+    outbox.acknowledge(2, 2)
+    outbox.acknowledge(1, 1)
     assert outbox.settled
-    assert outbox.arrived == 2
+    assert outbox.received == 2
 
 
 def test_each_side_reads_the_other_sides_notes_for_this_link_and_no_others() -> None:
     sender, receiver = AckCodec(Role.SENDER, SECRET), AckCodec(Role.RECEIVER, SECRET)
     note = Ack(3, 4, 2**40, 2**39)
     message = sender.write(note)
-    assert is_note(message)
-    assert not is_note(record(1))
+    assert is_ack(message)
+    assert not is_ack(record(1))
     assert receiver.read(message, 3) == note
     for reader, read, link in [
         (sender, message, 3),
