@@ -51,12 +51,14 @@ class Conversation:
     async def send(self, record: bytes) -> None:
         """Send a record of the session, in the order in which it has sealed them.
 
-        When this is cancelled the record is sent to its end first, for a bounded time, so that an Abort can follow it.
+        When this is cancelled while it sends, the record is sent to its end first, for a bounded time, so that an Abort
+        can follow it.
 
         Raises:
             LinkBroken: the channel is lost.
 
         """
+        await trio.lowlevel.checkpoint_if_cancelled()
         await farewell.send_whole(self.channel, record)
 
     async def hear(self) -> Message:

@@ -1,8 +1,8 @@
-"""Who it is that a transfer waits for when nothing moves.
+"""Which party a transfer waits for when nothing moves.
 
-Each task says what it waits for while it does, and what would change if something moved meanwhile. What has lasted
-for `limits.STALL` seconds without movement is told to the observer, again if the reason changes, and when it is over.
-Nothing is ended here: a link that is dead is found out by the link itself.
+Each task says what it waits for, and passes a value that changes when something moves. If a wait has lasted
+`limits.STALL` seconds without such a change, the observer is told, again if the reason changes, and once more when it
+is over. Nothing is ended here: a link that is dead is found by the link itself.
 """
 
 from __future__ import annotations
@@ -27,14 +27,20 @@ LIMITED = "Nothing moves: a limit of the relay has held everything back"
 
 
 class _Wait:
-    """One thing that is waited for."""
+    """One thing that is waited for.
+
+    Attributes:
+        reported: the sentence that the observer was told; empty if it was told none, or that it is over.
+        lasted: seconds without movement, at the last look.
+
+    """
 
     def __init__(self, what: str | Callable[[], str], moves: Callable[[], object]) -> None:
         self._what = what
         self._moves = moves
         self._seen: object = None
         self._watch = Watch()
-        self.told = ""  # the sentence in which the observer knows of it
+        self.reported = ""
         self.lasted = 0.0
 
     def look(self) -> bool:
@@ -49,41 +55,45 @@ class _Wait:
 
 
 class Stalls:
-    """What is being waited for on this side. `watch` it in a task of its own."""
+    """What this side waits for. Run `watch` in a task of its own.
+
+    Attributes:
+        last_message: what the other side has said last about what it has.
+
+    """
 
     def __init__(self, observer: Observer, conversation: Conversation) -> None:
         self._observer = observer
         self._conversation = conversation
         self._channel = conversation.channel
-        self._waits: list[_Wait] = []  # the one that began first is told first
-        self.there: object = None
-        """What it has said last of what it has."""
+        self._waits: list[_Wait] = []  # in the order in which they began
+        self.last_message: object = None
 
     @property
-    def hears(self) -> bool:
-        """Whether the other side has said something lately."""
+    def heard_lately(self) -> bool:
+        """Whether the other side has said something in the last `limits.STALL` seconds."""
         return trio.current_time() - self._conversation.heard_at < limits.STALL
 
     @property
-    def movement(self) -> FlowReport:
-        """What the relay sees move. It would have said so by now if something did not."""
+    def flow(self) -> FlowReport:
+        """What the relay sees move. It reports within seconds when something does not."""
         return decode_movement(self._channel.aside) or FlowReport()
 
     @property
-    def gone(self) -> object:
-        """What changes when something of what this side sends has moved: to the relay, or at the other side."""
+    def outgoing(self) -> object:
+        """A value that changes when something that this side sends has moved: to the relay, or at the other side."""
         taken, _ = self._channel.taken
-        return taken // KIB, self.there  # a pong that is acknowledged is no movement, hence whole KiB
+        return taken // KIB, self.last_message  # whole KiB: a pong that is acknowledged is no movement
 
     @property
-    def sends(self) -> bool:
+    def has_unsent(self) -> bool:
         """Whether something has not left this side yet."""
-        _, waits = self._channel.taken
-        return waits
+        _, waiting = self._channel.taken
+        return waiting
 
     @property
-    def coming(self) -> object:
-        """What changes when something of what the other side sends has come, if it is not whole yet."""
+    def incoming(self) -> object:
+        """A value that changes when a part of a record has come."""
         return self._channel.under_way
 
     @contextmanager
@@ -93,8 +103,8 @@ class Stalls:
         """Say what the body waits for.
 
         Args:
-            what: a sentence without its end, or what makes one when it is needed.
-            moves: returns something that changes when something moves while the body waits: then it is no stall.
+            what: a sentence without its full stop, or a function that makes one when it is needed.
+            moves: returns a value that changes when something moves while the body waits: then it is no stall.
 
         """
         wait = _Wait(what, moves)
@@ -103,11 +113,11 @@ class Stalls:
             yield
         finally:
             self._waits.remove(wait)
-            self._over(wait)
+            self._end(wait)
 
-    def _over(self, wait: _Wait) -> None:
-        if wait.told:
-            wait.told = ""
+    def _end(self, wait: _Wait) -> None:
+        if wait.reported:
+            wait.reported = ""
             self._observer.moving()
 
     async def watch(self) -> None:
@@ -116,22 +126,22 @@ class Stalls:
             await trio.sleep(limits.PROGRESS_INTERVAL)
             for wait in self._waits:
                 if wait.look():
-                    self._over(wait)
+                    self._end(wait)
             if not self._waits:
                 continue
-            wait = max(self._waits, key=lambda wait: (bool(wait.told), wait.lasted))
-            if wait.lasted >= limits.STALL and (sentence := wait.sentence) != wait.told:
-                wait.told = sentence
+            wait = max(self._waits, key=lambda wait: (bool(wait.reported), wait.lasted))
+            if wait.lasted >= limits.STALL and (sentence := wait.sentence) != wait.reported:
+                wait.reported = sentence
                 self._observer.stalled(sentence, wait.lasted)
 
 
 def slow_way(stalls: Stalls) -> str:
-    """Say who takes nothing from a sender, by what the relay and the receiver have said."""
-    movement = stalls.movement
-    match movement.there:
-        case FlowState.UNTAKEN if not movement.answers:
+    """Return which party takes nothing from a sender, by what the relay and the receiver have said."""
+    flow = stalls.flow
+    match flow.there:
+        case FlowState.UNTAKEN if not flow.answers:
             return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
-        case FlowState.UNTAKEN if stalls.hears:
+        case FlowState.UNTAKEN if stalls.heard_lately:
             return "Nothing moves: the receiver is there, but the way to it has taken nothing from the relay"
         case FlowState.UNTAKEN:
             return "Nothing moves: the receiver's disk, or its network, has taken nothing from the relay"
@@ -139,31 +149,31 @@ def slow_way(stalls: Stalls) -> str:
             return LIMITED
         case FlowState.SILENT:
             return "Nothing moves: the way to the relay has taken nothing"
-    if stalls.hears:
+    if stalls.heard_lately:
         return "Nothing moves: the receiver is there, but the way to it has taken nothing"
     return "Nothing moves: the relay, or the way to it, has taken nothing"
 
 
 def no_receipt(stalls: Stalls, *, has_all: bool) -> str:
-    """Say on whom it is that a sender which has sent everything has no receipt."""
-    movement = stalls.movement
-    if not has_all and (stalls.sends or movement.there in (FlowState.UNTAKEN, FlowState.LIMITED)):
+    """Return why a sender that has sent everything has no receipt."""
+    flow = stalls.flow
+    if not has_all and (stalls.has_unsent or flow.there in (FlowState.UNTAKEN, FlowState.LIMITED)):
         return slow_way(stalls)
-    if not movement.answers:
+    if not flow.answers:
         return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
     if has_all:
         return "Nothing moves: the receiver has everything, and has not confirmed it"
-    if stalls.hears:
+    if stalls.heard_lately:
         return "Nothing moves: the receiver is there, but what was sent last has not reached it"
     return "Nothing moves: everything was sent, and the receiver's disk, or the way to it, has taken nothing"
 
 
-def nothing_comes_from_sender(movement: FlowReport, *, in_message: bool) -> str:
-    """Say who brings nothing, by what the relay has said; in the middle of a message it can say nothing."""
+def nothing_comes_from_sender(flow: FlowReport, *, in_message: bool) -> str:
+    """Return which party brings nothing, by what the relay has said; in the middle of a message it can say nothing."""
     if in_message:
         return "Nothing moves: the way from the sender, or from the relay, has brought nothing"
-    match movement.back:
-        case FlowState.SILENT if not movement.answers:
+    match flow.back:
+        case FlowState.SILENT if not flow.answers:
             return "Nothing moves: the sender's machine, or its network, has not answered the relay"
         case FlowState.SILENT:
             return "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
@@ -172,11 +182,11 @@ def nothing_comes_from_sender(movement: FlowReport, *, in_message: bool) -> str:
     return "Nothing moves: the relay, or the way from it, has brought nothing"
 
 
-def nothing_comes_from_pipe(movement: FlowReport) -> str:
-    """Say who brings nothing of what the sender reads from its standard input, by what the relay has said."""
-    match movement.back:
+def nothing_comes_from_pipe(flow: FlowReport) -> str:
+    """Return which party brings nothing of the sender's standard input, by what the relay has said."""
+    match flow.back:
         case FlowState.LIMITED:
             return LIMITED
-        case FlowState.SILENT if not movement.answers:
+        case FlowState.SILENT if not flow.answers:
             return "Nothing moves: the sender's machine, or its network, has not answered the relay"
     return "Nothing moves: the sender's standard input, or the way from it, has brought nothing"

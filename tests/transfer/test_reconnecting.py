@@ -1089,13 +1089,13 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
     """One side has the ticket then, and the other one does not, or does not know whether the first one has it."""
     (tmp_path / "file").write_bytes(data := os.urandom(1_000_000))
     lost = trio.Event()
-    offer = sender._Sending._offer
+    offer = sender._Story._offer
 
     def receiver_has_met() -> bool:
         on_disk = States(str(tmp_path / "receiver")).all()
         return "paired" in again.told["receiver"].states and not any(each.facts.spent for each in on_disk)
 
-    async def lose(story: sender._Sending, conversation: Conversation) -> Accept:
+    async def lose(story: sender._Story, conversation: Conversation) -> Accept:
         if answered:
             await offer(story, conversation)
         while not receiver_has_met():  # noqa: ASYNC110 - a kill before that has used up the code
@@ -1108,7 +1108,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
         await conversation.hear()
         raise AssertionError("nothing comes any more")
 
-    monkeypatch.setattr(sender._Sending, "_offer", lose)
+    monkeypatch.setattr(sender._Story, "_offer", lose)
     async with wire() as it:
         again = Again(tmp_path, it, tmp_path / "file")
 

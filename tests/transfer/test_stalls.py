@@ -73,7 +73,10 @@ async def test_a_long_record_on_a_slow_way_is_no_stall_while_it_moves() -> None:
     stalls, told = watched(wire)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stalls.watch)
-        with stalls.waiting_for("in", lambda: stalls.coming), stalls.waiting_for("out", lambda: stalls.gone):
+        with (
+            stalls.waiting_for("in", lambda: stalls.incoming),
+            stalls.waiting_for("out", lambda: stalls.outgoing),
+        ):
             for number in range(20):
                 await trio.sleep(limits.STALL / 2)
                 wire.under_way += 1000
@@ -91,12 +94,12 @@ async def test_a_long_record_on_a_slow_way_is_no_stall_while_it_moves() -> None:
 @virtual_time()
 async def test_a_beat_is_no_movement_and_what_the_receiver_has_is() -> None:
     stalls, _ = watched(Wire())
-    stalls.there = Progress(1, 2, 3)
-    before = stalls.gone
-    stalls.there = Progress(1, 2, 3)
-    assert stalls.gone == before
-    stalls.there = Progress(1, 2, 4)
-    assert stalls.gone != before
+    stalls.last_message = Progress(1, 2, 3)
+    before = stalls.outgoing
+    stalls.last_message = Progress(1, 2, 3)
+    assert stalls.outgoing == before
+    stalls.last_message = Progress(1, 2, 4)
+    assert stalls.outgoing != before
 
 
 @pytest.mark.parametrize(

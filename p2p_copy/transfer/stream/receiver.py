@@ -1,26 +1,31 @@
-"""What a receiver does with a stream: it takes what comes, writes it, says how far it is, and where to go on.
+"""How a receiver takes a stream: it checks and hashes what comes, writes it, and says how much is written.
 
-1. What comes is checked and hashed, and waits in a window for a task of the whole transfer that writes it. So the link
-   is read whatever the output does, and the sender's window is what bounds ours.
+1. What comes is checked and hashed, and waits in a window for a task of the whole transfer that writes it. So records
+   are taken whatever the output does, and the sender's window is what bounds ours.
 2. What is written is acknowledged, often enough that the sender need not wait for that.
-3. A link that comes after another one goes on behind what has come. Who is started anew has nothing, and cannot.
+3. In a later conversation the stream goes on behind what has come. A process that is started again has nothing, and
+   cannot go on.
 """
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
-from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed, TooMuch
+from p2p_copy.errors import Declined, P2PCopyError, PeerMisbehaved, PipeFailed, TooMuch
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.selection import EVERYTHING
-from p2p_copy.peer.multipath import LINK_ERRORS
+from p2p_copy.files.stdio import STANDARD, StandardOutput
+from p2p_copy.files.target.growing_file import GrowingFile
+from p2p_copy.observer import Report
 from p2p_copy.protocol import limits as protocol_limits, names
 from p2p_copy.protocol.digest import RootDigest, StreamDigest
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import (
     Abort,
+    Accept,
     Data,
     FileEnd,
     Finish,
@@ -34,47 +39,54 @@ from p2p_copy.protocol.messages import (
     WholeFile,
 )
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.farewell import restarted_error
-from p2p_copy.transfer.reasons import given_up
+from p2p_copy.transfer.farewell import end_of_stream, restarted_error
+from p2p_copy.transfer.lifecycle import writing
+from p2p_copy.transfer.pump import receive_until_goodbye
+from p2p_copy.transfer.reasons import farewell, given_up
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_pipe
 from p2p_copy.transfer.stream.window import Window
 from p2p_copy.transport.link import LinkBroken
+from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
+    from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.selection import Selection
+    from p2p_copy.files.target.target import Target
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.channel import Channel
-    from p2p_copy.protocol.messages import Entry
-    from p2p_copy.protocol.session import Session
+    from p2p_copy.options import ReceiveOptions
+    from p2p_copy.protocol.messages import Entry, Message
     from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.transfer.resumption import Resumption
 
 
 class Sink(Protocol):
-    """Where a stream goes: see `files.standard.StandardOutput` and `files.streams.GrowingFile`."""
+    """Where a stream goes: see `files.stdio.StandardOutput` and `files.target.growing_file.GrowingFile`."""
 
     waits: bool
     slow: str
 
     def begin(self, entry: Entry) -> None:
-        """Be ready for its bytes."""
+        """Prepare for its bytes."""
 
     def write(self, data: bytes | memoryview) -> None:
-        """Take the next of them."""
+        """Write the next bytes."""
 
     def finish(self, entry: Entry, digest: bytes) -> None:
-        """Know that all are there."""
+        """End it: all bytes are written, and verified."""
 
     def close(self) -> None:
         """Throw away what is not complete."""
 
 
 class StreamReceiver:
-    """A stream as it comes, link after link. `max_size` bounds its bytes, and its name must be one of a `selection`.
+    """A stream as it arrives and is written, in one conversation after another.
 
     Attributes:
-        entry: how it is named; with its size at the end.
+        window: what has come, and is not written.
+        moved: where tasks wait for a change.
+        size: bytes that have come.
         digest: its file digest, at the end.
         root: the root digest of the transfer, at the end.
         broken: why nothing more can be written, if that is so.
@@ -89,30 +101,31 @@ class StreamReceiver:
         max_size: int | None,
         selection: Selection = EVERYTHING,
     ) -> None:
+        """Begin. `max_size` bounds the bytes of the stream, and the `selection` must take its name."""
         self._sink = sink
         self._selection = selection
         self._portable_names = portable_names
         self._max_size = max_size
         self._named: Entry | None = None
-        self._window = Window()  # what has come and is not written
-        self._moved = trio.lowlevel.ParkingLot()
-        self._came: list[bytes] = []  # what was hashed, and is on its way into the window
+        self._came: list[bytes] = []  # hashed, and not in the window yet
         self._digest = StreamDigest()  # of what has come
         self._complete = False
+        self.window = Window()
+        self.moved = trio.lowlevel.ParkingLot()
         self.digest = b""
         self.root = b""
         self.broken: P2PCopyError | None = None
 
     @property
-    def kept(self) -> int:
-        """Bytes in memory."""
-        return self._window.size
+    def size(self) -> int:
+        """How many bytes have come."""
+        return self._digest.size
 
     @property
     def entry(self) -> Entry:
-        """How it is named, with its size."""
+        """How the manifest names it, with its size."""
         assert self._named is not None, "the sender has named it"
-        return self._named._replace(size=self._digest.size)
+        return self._named._replace(size=self.size)
 
     async def write(self) -> None:
         """Write all that comes; the task of the whole transfer.
@@ -122,100 +135,74 @@ class StreamReceiver:
 
         """
         while True:
-            while not self._window.size:
-                await self._moved.park()
-            piece = next(self._window.look(self._window.start, files_limits.STREAM_READ))
+            while not self.window.size:
+                await self.moved.park()
+            piece = next(self.window.look(self.window.start, files_limits.STREAM_READ))
             try:
                 await trio.to_thread.run_sync(self._sink.write, piece, abandon_on_cancel=self._sink.waits)
             except P2PCopyError as error:
                 self.broken = error
                 raise
-            self._window.release(self._window.start + len(piece))
-            self._moved.unpark_all()
+            self.window.release(self.window.start + len(piece))
+            self.moved.unpark_all()
 
     def close(self) -> None:
         """Throw away what is not complete."""
         self._sink.close()
 
-    # One link
-
-    async def take(
+    async def receive(
         self, conversation: Conversation, observer: Observer, confirm: Callable[[], Awaitable[None]]
-    ) -> bool:
-        """Take what is missing, `confirm` here that all is there, and tell the sender; return whether it knows.
+    ) -> None:
+        """Take what is missing, `confirm` here that all has arrived, and tell the sender.
 
         Raises:
             P2PCopyError: nothing more comes, or nothing more can be written.
 
         """
         stalls = Stalls(observer, conversation)
-        hearing = _Hearing(conversation.channel)
-        session = conversation.session
+        consumer = _StreamConsumer(self, conversation, observer, stalls, confirm)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(stalls.watch)
-            nursery.start_soon(hearing.fetch)
-            nursery.start_soon(self._watch, stalls)
-            while self._named is None or not hearing.named:
-                await self._hear(hearing, session, stalls)
-            observer.spared(self._window.start)
-            held = Held(0, self._digest.size, await trio.to_thread.run_sync(self._digest.digest))
-            await conversation.tell(Holds(1, (held,)))
-            async with trio.open_nursery() as both:
-                both.start_soon(self._acknowledge, conversation, hearing, observer)
-                while not hearing.finished:
-                    await self._hear(hearing, session, stalls)
-            if not self._complete:
-                await trio.to_thread.run_sync(self._sink.finish, self.entry, self.digest)
-                self._complete = True
-            await confirm()
-            await conversation.tell(Receipt(1, self._digest.size, 0, 0, self.root))
-            with trio.move_on_after(limits.RECEIPT_LINGER):
-                while not hearing.goodbye:
-                    await self._hear(hearing, session, stalls)
+            nursery.start_soon(self._watch_output, stalls)
+            nursery.start_soon(consumer.acknowledge)
+            await receive_until_goodbye(conversation, consumer, stalls)
             nursery.cancel_scope.cancel()
-        return hearing.goodbye
 
-    async def _hear(self, hearing: _Hearing, session: Session, stalls: Stalls) -> None:
-        """Take the next records."""
-        with stalls.waiting_for(lambda: nothing_comes_from_pipe(stalls.movement), lambda: stalls.coming):
-            records = await hearing.records()
-        try:
-            await trio.to_thread.run_sync(self._act, hearing, session, records)
-        finally:  # what was hashed is never lost, whatever ended the link behind it
-            for data in self._came:
-                self._window.put(data)
-            self._came.clear()
-        hearing.finished = hearing.ending
-        self._moved.unpark_all()
+    async def _watch_output(self, stalls: Stalls) -> None:
+        """Tell `stalls` when this side waits for the output."""
+        while True:
+            while not self.window.size:
+                await self.moved.park()
+            place = self.window.start
+            with stalls.waiting_for(self._sink.slow):
+                while self.window.start == place:
+                    await self.moved.park()
 
-    def _act(self, hearing: _Hearing, session: Session, records: Sequence[bytes | str]) -> None:
-        """Act on records; in a worker thread."""
-        for record in records:
-            for message in session.hear(record):
-                match message:
-                    case Page(entries=(entry,)) if not hearing.named:
-                        self._name(entry)
-                        hearing.named = True
-                    case Data() if hearing.named:
-                        self._data(message.index, message.offset, message.data)
-                    case WholeFile() if hearing.named:
-                        self._data(message.index, 0, message.data)
-                        self._end(message.index, message.digest)
-                    case FileEnd() if hearing.named:
-                        self._end(message.index, message.digest)
-                    case Finish():
-                        self._finish(message)
-                        hearing.ending = True
-                    case Goodbye():
-                        hearing.goodbye = True
-                    case Abort():
-                        raise given_up(message, "sender")
-                    case _:
-                        raise PeerMisbehaved("The sender says what makes no sense for a pipe.")
-            if self._window.size + sum(map(len, self._came)) > protocol_limits.STREAM_WINDOW:
-                raise PeerMisbehaved("The sender sends more than it may before that is acknowledged.")
+    # What the consumer of a conversation uses
 
-    def _name(self, entry: Entry) -> None:
+    async def held(self) -> Held:
+        """Return what has come so far."""
+        return Held(0, self.size, await trio.to_thread.run_sync(self._digest.digest))
+
+    def put_in_window(self) -> None:
+        """Hand what has come over to `write`."""
+        for data in self._came:
+            self.window.put(data)
+        self._came.clear()
+
+    async def complete(self) -> None:
+        """End the output, now that all is written."""
+        if not self._complete:
+            await trio.to_thread.run_sync(self._sink.finish, self.entry, self.digest)
+            self._complete = True
+
+    def begin(self, entry: Entry) -> None:
+        """Take the name of the stream; in a worker thread.
+
+        Raises:
+            PipeFailed: this side does not want a stream of that name, or has had another one.
+            PeerMisbehaved: it may have no such name.
+
+        """
         if self._named is not None:
             if entry != self._named:
                 raise restarted_error("sender")
@@ -230,101 +217,263 @@ class StreamReceiver:
         self._sink.begin(entry)
         self._named = entry
 
-    def _data(self, index: int, offset: int, data: bytes | memoryview) -> None:
-        size = self._digest.size + len(data)
-        if index or offset != self._digest.size or self.digest or size > protocol_limits.MAX_FILE_SIZE:
+    def add(self, index: int, offset: int, data: bytes | memoryview) -> None:
+        """Take the next bytes; in a worker thread.
+
+        Raises:
+            TooMuch: they are more than this side takes.
+            PeerMisbehaved: they are not the next ones, or more than the window has room for.
+
+        """
+        size = self.size + len(data)
+        if index or offset != self.size or self.digest or size > protocol_limits.MAX_FILE_SIZE:
             raise PeerMisbehaved("The sender sent bytes that do not fit into their stream.")
         if self._max_size is not None and size > self._max_size:
             raise TooMuch(limit=self._max_size)
         self._digest.update(data)
         self._came.append(bytes(data))
 
-    def _end(self, index: int, digest: bytes) -> None:
+    def check_window(self) -> None:
+        """Check that the sender keeps to the window.
+
+        Raises:
+            PeerMisbehaved: it does not.
+
+        """
+        if self.window.size + sum(map(len, self._came)) > protocol_limits.STREAM_WINDOW:
+            raise PeerMisbehaved("The sender sends more than it may before that is acknowledged.")
+
+    def end(self, index: int, digest: bytes) -> None:
+        """Compare the digest of all bytes; in a worker thread.
+
+        Raises:
+            PeerMisbehaved: the sender has computed another one.
+
+        """
         if index or digest != self._digest.digest():
             raise PeerMisbehaved("What came through the pipe has another digest than the sender computed.")
         self.digest = digest
 
-    def _finish(self, message: Finish) -> None:
+    def finish(self, message: Finish) -> None:
+        """Compare the sums.
+
+        Raises:
+            PeerMisbehaved: they do not add up.
+
+        """
         root = RootDigest()
         root.add(self.entry, self.digest)
-        if not self.digest or message != Finish(1, 1, self._digest.size, 0, root.digest()):
+        if not self.digest or message != Finish(1, 1, self.size, 0, root.digest()):
             raise PeerMisbehaved("The other side says it is done, but what it sent does not add up.")
         self.root = message.root
 
-    async def _acknowledge(self, conversation: Conversation, hearing: _Hearing, observer: Observer) -> None:
-        """Tell the sender how much is written, and that this side is there, until all of it is."""
-        said, beat = -1, 0.0
 
-        def is_done() -> bool:
-            return hearing.finished and not self._window.size
-
-        done = False
-        while not done:
-            with trio.move_on_after(limits.PROGRESS_INTERVAL):
-                while not is_done() and self._window.start - said < limits.STREAM_ACKNOWLEDGE:
-                    await self._moved.park()
-            observer.progress(0, self._window.start)
-            now = trio.current_time()
-            done = is_done()
-            if done or self._window.start > said or now - beat >= limits.BEAT:
-                said, beat = self._window.start, now
-                try:
-                    await conversation.tell(Progress(0, said, conversation.session.heard))
-                except LinkBroken:
-                    while not hearing.finished:  # what has come is heard first: it may end with last words
-                        await self._moved.park()
-                    raise
-
-    async def _watch(self, stalls: Stalls) -> None:
-        """Say on whom it is when nothing can be written."""
-        while True:
-            while not self._window.size:
-                await self._moved.park()
-            at = self._window.start
-            with stalls.waiting_for(self._sink.slow):
-                while self._window.start == at:
-                    await self._moved.park()
-
-
-class _Hearing:
-    """What comes over one link, to its last record, and how far it is.
+class _StreamConsumer:
+    """Acts on what comes in one conversation; see `pump.Consumer`. Run `acknowledge` beside it.
 
     Attributes:
-        named: the stream was named.
-        ending: all was said.
-        finished: all that was said is in the window.
+        confirmed: the receipt is given.
         goodbye: the sender has the receipt.
 
     """
 
-    def __init__(self, link: Channel) -> None:
-        self._link = link
-        self._to_disk, self._from_link = trio.open_memory_channel[bytes | str](protocol_limits.PIPELINE)
-        self._end: Exception | None = None
-        self.named = False
-        self.ending = False
-        self.finished = False
+    def __init__(
+        self,
+        stream: StreamReceiver,
+        conversation: Conversation,
+        observer: Observer,
+        stalls: Stalls,
+        confirm: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._stream = stream
+        self._conversation = conversation
+        self._observer = observer
+        self._stalls = stalls
+        self._confirm = confirm
+        self._named = False  # the stream was named
+        self._holds_told = False
+        self._ending = False  # the sender has said all
+        self._finished = False  # and all of it is in the window
+        self._acknowledged = False  # and written, and the sender was told
+        self.confirmed = False
         self.goodbye = False
 
-    async def fetch(self) -> None:
-        """Take records from the link while earlier ones are being opened."""
-        with self._to_disk:
-            try:
-                while True:
-                    await self._to_disk.send(await self._link.receive())
-            except LINK_ERRORS as error:
-                self._end = error
+    def nothing_comes(self) -> str:
+        """Say on whom it is that no record comes."""
+        return nothing_comes_from_pipe(self._stalls.flow)
 
-    async def records(self) -> list[bytes | str]:
-        """Return the next records; what ended the link is raised behind the last one."""
+    async def beat(self) -> None:
+        """Do nothing: `acknowledge` tells the sender that this side is there, also while records come."""
+
+    async def take(self, records: list[bytes | str]) -> None:
+        """Act on the next records; give the receipt when all that was sent is written."""
+        stream = self._stream
         try:
-            records = [await self._from_link.receive()]
-        except trio.EndOfChannel:
-            assert self._end is not None, "that is why"
-            raise self._end from None
-        while len(records) < protocol_limits.PIPELINE:
-            try:
-                records.append(self._from_link.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
-                break
-        return records
+            await trio.to_thread.run_sync(self._act, records)
+        finally:  # what was hashed is never lost, whatever ended the channel behind it
+            stream.put_in_window()
+        self._finished = self._ending
+        stream.moved.unpark_all()
+        if self._named and not self._holds_told:
+            self._observer.spared(stream.window.start)
+            await self._conversation.tell(Holds(1, (await stream.held(),)))
+            self._holds_told = True
+            stream.moved.unpark_all()
+        if self._finished and not self.confirmed:
+            while not self._acknowledged:
+                await stream.moved.park()
+            await stream.complete()
+            await self._confirm()
+            await self._conversation.tell(Receipt(1, stream.size, 0, 0, stream.root))
+            self.confirmed = True
+
+    def _act(self, records: Sequence[bytes | str]) -> None:
+        """Act on records; in a worker thread."""
+        for record in records:
+            for message in self._conversation.session.hear(record):
+                self._act_on(message)
+            self._stream.check_window()
+
+    def _act_on(self, message: Message) -> None:
+        stream = self._stream
+        match message:
+            case Page(entries=(entry,)) if not self._named:
+                stream.begin(entry)
+                self._named = True
+            case Data() if self._named:
+                stream.add(message.index, message.offset, message.data)
+            case WholeFile() if self._named:
+                stream.add(message.index, 0, message.data)
+                stream.end(message.index, message.digest)
+            case FileEnd() if self._named:
+                stream.end(message.index, message.digest)
+            case Finish():
+                stream.finish(message)
+                self._ending = True
+            case Goodbye():
+                self.goodbye = True
+            case Abort():
+                raise given_up(message, "sender")
+            case _:
+                raise PeerMisbehaved("The sender says what makes no sense for a pipe.")
+
+    async def acknowledge(self) -> None:
+        """Tell the sender how much is written, and that this side is there, until all of it is."""
+        stream = self._stream
+        while not self._holds_told:
+            await stream.moved.park()
+        told, beat = -1, 0.0
+        done = False
+        while not done:
+            with trio.move_on_after(limits.PROGRESS_INTERVAL):
+                while not self._is_written and stream.window.start - told < limits.STREAM_ACKNOWLEDGE:
+                    await stream.moved.park()
+            self._observer.progress(0, stream.window.start)
+            now = trio.current_time()
+            done = self._is_written
+            if done or stream.window.start > told or now - beat >= limits.BEAT:
+                told, beat = stream.window.start, now
+                try:
+                    await self._conversation.tell(Progress(0, told, self._conversation.session.heard))
+                except LinkBroken:
+                    while not self._finished:  # what has come is heard first: it may end with last words
+                        await stream.moved.park()
+                    raise
+        self._acknowledged = True
+        stream.moved.unpark_all()
+
+    @property
+    def _is_written(self) -> bool:
+        return self._finished and not self._stream.window.size
+
+
+class PipeOut:
+    """A receiver's stream: for standard output, or for a file if the sender has nothing else, or none.
+
+    Attributes:
+        is_asked_for: the user wants it on standard output.
+
+    Raises:
+        UsageError: there is no standard output.
+
+    """
+
+    def __init__(
+        self,
+        out: str,
+        options: ReceiveOptions,
+        selection: Selection,
+        memory: Resumption,
+        file: ReceiptFile | None,
+        observer: Observer,
+    ) -> None:
+        self._options = options
+        self._selection = selection
+        self._memory = memory
+        self._file = file
+        self._observer = observer
+        self._stream: StreamReceiver | None = None
+        self._began = trio.Event()
+        self.is_asked_for = out == STANDARD
+        if self.is_asked_for:
+            self._begin(StandardOutput())
+
+    def _begin(self, sink: Sink) -> StreamReceiver:
+        self._stream = StreamReceiver(
+            sink,
+            portable_names=self._options.portable_names,
+            max_size=self._options.max_size,
+            selection=self._selection,
+        )
+        self._began.set()
+        return self._stream
+
+    async def write(self) -> None:
+        """Write what comes, if there is a stream; the task of the whole transfer."""
+        await self._began.wait()
+        assert self._stream is not None, "set before"
+        await self._stream.write()
+
+    def last_words(self, error: BaseException) -> Abort:
+        """Return what to tell the sender when this side ends early for this error."""
+        if self._stream is None or isinstance(error, Declined):
+            return farewell(error)
+        return end_of_stream(error, self._stream.broken)
+
+    async def receive(
+        self,
+        conversation: Conversation,
+        target: Callable[[], Target],
+        accept: Callable[[Accept], Awaitable[None]],
+        confirm: Callable[[Report], Awaitable[None]],
+        began: float,
+    ) -> None:
+        """Take what is not here yet.
+
+        Args:
+            conversation: with the sender.
+            target: opens the output directory, if that is where the stream goes.
+            accept: accepts its offer.
+            confirm: is called with the report when all is here, before the sender gets the receipt.
+            began: when the transfer began, by `time.monotonic`.
+
+        Raises:
+            P2PCopyError, LinkBroken, EndOfStream: see `StreamReceiver.receive`.
+
+        """
+
+        async def all_is_here() -> None:
+            if self._file is not None:
+                self._file.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
+            await confirm(Report(1, stream.size, 0, 0, stream.root.hex(), time.monotonic() - began))
+
+        async with writing(self._file):
+            await accept(Accept(PROGRAM, self._options.portable_names, pipe=True))
+            await self._memory.stream()
+            stream = self._stream or self._begin(GrowingFile(await trio.to_thread.run_sync(target)))
+            await stream.receive(conversation, self._observer, all_is_here)
+
+    def close(self) -> None:
+        """Throw away what is not complete."""
+        if self._stream is not None:
+            self._stream.close()

@@ -1,45 +1,54 @@
-"""What a sender does with a stream: it reads ahead, sends, keeps what is not acknowledged, and sends that again.
+"""How a sender sends a stream: it reads ahead, sends, keeps what is not acknowledged, and sends that again.
 
 1. A task of the whole transfer reads from the source into a window, as long as that has room.
-2. For each link the receiver says how far it is, which must lie in the window, and the stream goes on from there.
-3. What the receiver acknowledges is hashed and let go. So the digest is always that of what is gone, and can be
+2. In each conversation the receiver says how much it has. That must end in the window, and the stream goes on there.
+3. What the receiver acknowledges is hashed and dropped. So the digest is always that of what was dropped, and can be
    continued to any place in the window.
 
-A source is not opened twice, so whoever is started anew can not go on.
+A source cannot be opened twice, so a process that is started again cannot go on with a stream.
 """
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
 
-from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed
+from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed, UsageError
 from p2p_copy.files import limits as files_limits
+from p2p_copy.files.source.one_file import OneFile
+from p2p_copy.files.stdio import STANDARD, StandardInput
+from p2p_copy.observer import Report
 from p2p_copy.protocol import limits as protocol_limits, names
 from p2p_copy.protocol.digest import RootDigest, StreamDigest
-from p2p_copy.protocol.messages import Data, FileEnd, Finish, Held, Holds, Page, Progress, Receipt
+from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.messages import Ask, Data, FileEnd, Finish, Held, Holds, Page, Progress, Receipt
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.chunk_size import ChunkSize
-from p2p_copy.transfer.delivery import Delivery
-from p2p_copy.transfer.farewell import restarted_error
-from p2p_copy.transfer.stalls import slow_way
+from p2p_copy.transfer.confirm import show_stream
+from p2p_copy.transfer.farewell import end_of_stream, restarted_error
+from p2p_copy.transfer.pump import send_until_receipt
+from p2p_copy.transfer.reasons import farewell
+from p2p_copy.transfer.receipt_wait import ReceiptWait
 from p2p_copy.transfer.stream.window import Window
-from p2p_copy.transport.link import LinkBroken
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p2p_copy.files.receipts.receipt_file import ReceiptFile
+    from p2p_copy.files.selection import Selection
     from p2p_copy.observer import Observer
-    from p2p_copy.protocol.messages import Accept, Entry, Message
+    from p2p_copy.options import SendOptions
+    from p2p_copy.protocol.messages import Abort, Accept, Entry, Message
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.transfer.resumption import Resumption
     from p2p_copy.transfer.stalls import Stalls
 
 
 class Source(Protocol):
-    """Where a stream comes from: see `files.standard.StandardInput` and `files.streams.OneFile`."""
+    """Where a stream comes from: see `files.stdio.StandardInput` and `files.source.one_file.OneFile`."""
 
     entry: Entry
     waits: bool
@@ -49,14 +58,19 @@ class Source(Protocol):
         """Return the next bytes, none at the end."""
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 class StreamSender:
-    """A stream on its way, link after link.
+    """A stream as it is read and sent, in one conversation after another.
 
     Attributes:
-        entry: how it is named; with its size at the end.
+        entry: how the manifest names it; with its size at the end.
+        window: what was read, and is not acknowledged.
+        ended: the source is at its end.
+        moved: where tasks wait for a change of any of this.
+        sent: bytes, from the first on, that were sent in some conversation.
+        acknowledged: bytes, from the first on, that the receiver has written.
         digest: its file digest, at the end.
         root: the root digest of the transfer, at the end.
         broken: why nothing more can be read, if that is so.
@@ -65,25 +79,17 @@ class StreamSender:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._window = Window()
-        self._pace = ChunkSize()
-        self._ended = False
-        self._moved = trio.lowlevel.ParkingLot()
-        self._acknowledged = 0
-        self._held: Held | None = None
-        self._said = 0  # bytes, from the first on, that some link was given
-        self._reached = 0  # the same of this link, or of what the receiver had before it
-        self._gone: list[bytes | memoryview] = []  # let go of, and not hashed yet
-        self._digest = StreamDigest()  # of what was
+        self._dropped: list[bytes | memoryview] = []  # out of the window, and not hashed yet
+        self._digest = StreamDigest()  # of what was dropped and hashed
         self.entry = source.entry
+        self.window = Window()
+        self.ended = False
+        self.moved = trio.lowlevel.ParkingLot()
+        self.sent = 0
+        self.acknowledged = 0
         self.digest = b""
         self.root = b""
         self.broken: P2PCopyError | None = None
-
-    @property
-    def kept(self) -> int:
-        """Bytes in memory."""
-        return self._window.size
 
     async def read(self) -> None:
         """Read all of the source, as long as there is room; the task of the whole transfer.
@@ -92,30 +98,28 @@ class StreamSender:
             PipeFailed: the source cannot be read to its end.
 
         """
-        while not self._ended:
-            while self._is_full:
-                await self._moved.park()
+        while not self.ended:
+            while self.is_full:
+                await self.moved.park()
             try:
                 data = await trio.to_thread.run_sync(self._source.read, abandon_on_cancel=self._source.waits)
             except P2PCopyError as error:
                 self.broken = error
                 raise
-            self._window.put(data)
-            self._ended = not data
-            self._moved.unpark_all()
+            self.window.put(data)
+            self.ended = not data
+            self.moved.unpark_all()
 
     def close(self) -> None:
-        """Let go of the source."""
+        """Close the source."""
         self._source.close()
 
-    # One link
-
-    async def tell(self, conversation: Conversation, accept: Accept, observer: Observer) -> Receipt:
+    async def send(self, conversation: Conversation, accept: Accept, observer: Observer) -> Receipt:
         """Send all that the receiver does not have; return its receipt, checked.
 
         Raises:
-            PipeFailed: the receiver has not what the window begins with, or gave up.
-            P2PCopyError: the link is lost, or the receiver breaks the protocol.
+            PipeFailed: the receiver does not have what the window begins with, or gave up.
+            P2PCopyError: the channel is lost, or the receiver breaks the protocol.
 
         """
         refusal = names.refusal(self.entry.name, portable=accept.portable_names)
@@ -123,181 +127,292 @@ class StreamSender:
             raise PipeFailed(
                 f"The receiver cannot take the name of what is sent: {refusal}.", "its name is not taken."
             )
-        self._held = None
-        self._reached = 0
-        delivery = Delivery(conversation, observer, slow_output=self._slow_output)
-        stalls = delivery.stalls
         await conversation.tell(Page((self._source.entry,)))
-
-        async def transmit(records: trio.MemoryReceiveChannel[bytes]) -> None:
-            with records:
-                try:
-                    async for record in records:
-                        with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.gone):
-                            await conversation.send(record)
-                except LinkBroken:
-                    return  # the listener learns why, perhaps from the receiver's own last words
-            await delivery.wait_for_receipt()
-
-        to_wire, made = trio.open_memory_channel[bytes](protocol_limits.PIPELINE)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(stalls.watch)
-            nursery.start_soon(self._produce, to_wire, conversation.session, stalls)
-            nursery.start_soon(transmit, made)
-            receipt = await self._listen(conversation, delivery, observer)
-            nursery.cancel_scope.cancel()
-        size = self.entry.size
-        if receipt != Receipt(1, size, 0, 0, self.root):
+        producer = _StreamProducer(self, conversation.session, observer)
+        # Its output may stand still for hours.
+        wait = ReceiptWait(conversation, observer, beats=True, slow_output=self._slow_output)
+        receipt = await send_until_receipt(conversation, producer, wait)
+        if receipt != Receipt(1, self.entry.size, 0, 0, self.root):
             raise PeerMisbehaved("The receiver confirmed something else than what was sent.")
         return receipt
 
-    async def _produce(
-        self, records: trio.MemorySendChannel[bytes], session: Session, stalls: Stalls
-    ) -> None:
-        """Make records of what is in the window; the last one once all of it is."""
-        with records:
-            with stalls.waiting_for(_SILENT_RECEIVER):
-                while self._held is None:
-                    await self._moved.park()
-            at = await self._begin(self._held)
-            began = trio.current_time()
-            while not (self._ended and self._window.end == at):
-                self._gone += self._window.release(self._acknowledged)
-                pieces = self._next(at)
-                if not self._gone and not pieces:
-                    await self._wait_for_more(stalls)
-                    began = trio.current_time()
-                    continue
-                self._moved.unpark_all()  # there may be room now
-                sealed = await trio.to_thread.run_sync(self._seal, session, at, pieces)
-                at += sum(map(len, pieces))
-                self._reached = at
-                self._said = max(self._said, at)
-                for record in sealed:
-                    try:
-                        await records.send(record)
-                    except trio.BrokenResourceError:
-                        return  # nothing is transmitted any more; the listener learns why
-                now = trio.current_time()
-                if sealed:
-                    self._pace.keep(sum(map(len, sealed)), now - began)
-                began = now
-            last = await trio.to_thread.run_sync(self._end, session, self._between(at))
-            with suppress(trio.BrokenResourceError):
-                await records.send(last)
+    def _slow_output(self) -> str:
+        return "" if self.acknowledged == self.window.end else _SLOW_READER
 
-    def _next(self, at: int) -> list[memoryview]:
-        """Return what is to be said next: some records full at most."""
-        pieces: list[memoryview] = []
-        for piece in self._window.look(at, self._pace.chunk):
-            pieces.append(piece)
-            if len(pieces) == protocol_limits.PIPELINE:
-                break
-        return pieces
-
-    async def _wait_for_more(self, stalls: Stalls) -> None:
-        """Wait until there is something to do: that the receiver says that it is there brings nothing."""
-        state = self._acknowledged, self._window.end, self._ended
-        with stalls.waiting_for(_SLOW_READER if self._is_full else self._source.dry):
-            while (self._acknowledged, self._window.end, self._ended) == state:
-                await self._moved.park()
+    # What the producer of a conversation uses
 
     @property
-    def _is_full(self) -> bool:
-        return self._window.size + files_limits.STREAM_READ > protocol_limits.STREAM_WINDOW
+    def is_full(self) -> bool:
+        """Whether the window has no room for another read."""
+        return self.window.size + files_limits.STREAM_READ > protocol_limits.STREAM_WINDOW
 
-    async def _begin(self, held: Held) -> int:
-        """Return the place from which the receiver wants the stream.
+    @property
+    def nothing_to_send(self) -> str:
+        """On whom it is that there is nothing to send."""
+        return _SLOW_READER if self.is_full else self._source.dry
+
+    def acknowledge(self, size: int) -> None:
+        """Note how much the receiver has written."""
+        self.acknowledged = max(self.acknowledged, size)
+        self.moved.unpark_all()
+
+    def drop_acknowledged(self) -> bool:
+        """Take out of the window what is acknowledged; return whether something is to be hashed."""
+        self._dropped += self.window.release(self.acknowledged)
+        return bool(self._dropped)
+
+    def hash_dropped(self) -> None:
+        """Hash what was taken out of the window; in a worker thread."""
+        dropped, self._dropped = self._dropped, []
+        for piece in dropped:
+            self._digest.update(piece)
+
+    async def start(self, held: Held) -> int:
+        """Return from which place the receiver wants the stream, which says what it has.
 
         Raises:
-            PipeFailed: it has not what the window begins with.
+            PipeFailed: it does not have what the window begins with.
             PeerMisbehaved: it has what was never sent.
 
         """
-        if held.size < self._acknowledged:
+        if held.size < self.acknowledged:
             raise restarted_error("receiver")
-        if held.size and not self._said:
+        if held.size and not self.sent:
             raise restarted_error("sender")
-        if held.index or held.size > self._said:
+        if held.index or held.size > self.sent:
             raise PeerMisbehaved("The receiver says that it has what was never sent.")
-        between = self._between(held.size)
-        if await trio.to_thread.run_sync(self._digest_behind, between) != held.digest:
+        if await trio.to_thread.run_sync(self._digest_with, self._before(held.size)) != held.digest:
             raise PeerMisbehaved("The receiver does not hold what was sent.")
         return held.size
 
-    def _between(self, place: int) -> list[memoryview]:
+    async def finish(self) -> None:
+        """Compute the digests and the size, once all was sent."""
+        self.digest = await trio.to_thread.run_sync(self._digest_with, self._before(self.window.end))
+        self.entry = self._source.entry._replace(size=self.window.end)
+        root = RootDigest()
+        root.add(self.entry, self.digest)
+        self.root = root.digest()
+
+    def _before(self, place: int) -> list[memoryview]:
         """Return what is in the window before a place."""
-        left = place - self._window.start
+        left = place - self.window.start
         pieces = []
-        for piece in self._window.look(self._window.start, files_limits.STREAM_READ):
+        for piece in self.window.look(self.window.start, files_limits.STREAM_READ):
             if left <= 0:
                 break
             pieces.append(piece[:left])
             left -= len(piece)
         return pieces
 
-    def _digest_behind(self, pieces: Sequence[memoryview]) -> bytes:
-        """Return the digest of all that is gone and these pieces; in a worker thread."""
-        self._hash_gone()
+    def _digest_with(self, pieces: Sequence[memoryview]) -> bytes:
+        """Return the digest of all that was dropped and these pieces; in a worker thread."""
+        self.hash_dropped()
         digest = self._digest.copy()
         for piece in pieces:
             digest.update(piece)
         return digest.digest()
 
-    def _hash_gone(self) -> None:
-        gone, self._gone = self._gone, []
-        for piece in gone:
-            self._digest.update(piece)
 
-    def _seal(self, session: Session, at: int, pieces: Sequence[memoryview]) -> list[bytes]:
-        """Hash what is gone, and say the pieces from the place `at` on; in a worker thread."""
-        self._hash_gone()
-        records = []
+class _StreamProducer:
+    """Makes the records of one conversation; see `pump.Producer`."""
+
+    def __init__(self, stream: StreamSender, session: Session, observer: Observer) -> None:
+        self._stream = stream
+        self._session = session
+        self._observer = observer
+        self._chunk_size = ChunkSize()
+        self._held: Held | None = None  # what the receiver says that it has
+        self._place: int | None = None  # up to which all is in records, or at the receiver from before
+        self._reached = 0  # the same, for what the receiver may acknowledge
+        self._began = 0.0
+        self._finished = False
+
+    async def next_records(self, stalls: Stalls) -> list[bytes]:
+        """Return the next records; the last one once all of the stream is in records."""
+        stream = self._stream
+        if self._place is None:
+            with stalls.waiting_for(_SILENT_RECEIVER):
+                while self._held is None:
+                    await stream.moved.park()
+            self._place = await stream.start(self._held)
+        while not self._finished:
+            self._began = trio.current_time()
+            if stream.ended and stream.window.end == self._place:
+                self._finished = True
+                return [await self._last_record()]
+            dropped, pieces = stream.drop_acknowledged(), self._pieces(self._place)
+            if not dropped and not pieces:
+                await self._wait_for_more(stalls)
+                continue
+            stream.moved.unpark_all()  # there may be room in the window now
+            records = await trio.to_thread.run_sync(self._seal, self._place, pieces)
+            self._place += sum(map(len, pieces))
+            self._reached = self._place
+            stream.sent = max(stream.sent, self._place)
+            if records:
+                return records
+        return []
+
+    def keep_pace(self, size: int) -> None:
+        """Fit the next chunks to the pace."""
+        self._chunk_size.keep(size, trio.current_time() - self._began)
+
+    async def hear(self, message: Message) -> None:
+        """Note what the receiver has."""
+        match message:
+            case Progress(files=files, size=size) if size <= self._reached:
+                self._stream.acknowledge(size)
+                self._observer.progress(files, size)
+            case Holds(end=1, files=(held,)) if self._held is None:
+                self._held = held
+                self._reached = min(held.size, self._stream.sent)
+                self._observer.spared(held.size)
+                self._stream.moved.unpark_all()
+            case _:
+                raise PeerMisbehaved("The receiver says what makes no sense for a pipe.")
+
+    def _pieces(self, place: int) -> list[memoryview]:
+        """Return what comes next: enough for a few records."""
+        pieces: list[memoryview] = []
+        for piece in self._stream.window.look(place, self._chunk_size.chunk):
+            pieces.append(piece)
+            if len(pieces) == protocol_limits.PIPELINE:
+                break
+        return pieces
+
+    async def _wait_for_more(self, stalls: Stalls) -> None:
+        """Wait until there is something to do. That the receiver only says that it is there is nothing to do."""
+        stream = self._stream
+        state = stream.acknowledged, stream.window.end, stream.ended
+        with stalls.waiting_for(stream.nothing_to_send):
+            while (stream.acknowledged, stream.window.end, stream.ended) == state:
+                await stream.moved.park()
+
+    def _seal(self, place: int, pieces: Sequence[memoryview]) -> list[bytes]:
+        """Hash what was dropped, and put the pieces from a place on into records; in a worker thread."""
+        self._stream.hash_dropped()
+        session, records = self._session, []
         for piece in pieces:
-            if session.pending and session.pending + len(piece) > self._pace.chunk + limits.RECORD_SPARE:
+            if (
+                session.pending
+                and session.pending + len(piece) > self._chunk_size.chunk + limits.RECORD_SPARE
+            ):
                 records.append(session.record())
-            session.say(Data(0, at, piece))
-            at += len(piece)
+            session.say(Data(0, place, piece))
+            place += len(piece)
         if session.pending:
             records.append(session.record())
         return records
 
-    def _end(self, session: Session, rest: Sequence[memoryview]) -> bytes:
-        """Say that all was said, with the digests; in a worker thread."""
-        self.digest = self._digest_behind(rest)
-        self.entry = self._source.entry._replace(size=self._window.end)
-        root = RootDigest()
-        root.add(self.entry, self.digest)
-        self.root = root.digest()
-        session.say(FileEnd(0, self.digest))
-        session.say(Finish(1, 1, self.entry.size, 0, self.root))
-        return session.record()
-
-    async def _listen(self, conversation: Conversation, delivery: Delivery, observer: Observer) -> Receipt:
-        with delivery.patience(beats=True):  # its output may stand still for hours
-            while True:
-                message = await conversation.hear()
-                if isinstance(message, Receipt):
-                    return message
-                self._hear(message, observer)
-                delivery.hear(message)
-                self._moved.unpark_all()
-
-    def _slow_output(self) -> str:
-        return "" if self._acknowledged == self._window.end else _SLOW_READER
-
-    def _hear(self, message: Message, observer: Observer) -> None:
-        match message:
-            case Progress(files=files, size=size) if size <= self._reached:
-                self._acknowledged = max(self._acknowledged, size)
-                observer.progress(files, size)
-            case Holds(end=1, files=(held,)) if self._held is None:
-                self._held = held
-                self._reached = min(held.size, self._said)
-                observer.spared(held.size)
-            case _:
-                raise PeerMisbehaved("The receiver says what makes no sense for a pipe.")
+    async def _last_record(self) -> bytes:
+        """Return the record with which the sums are said."""
+        stream = self._stream
+        await stream.finish()
+        self._session.say(FileEnd(0, stream.digest))
+        self._session.say(Finish(1, 1, stream.entry.size, 0, stream.root))
+        return self._session.record()
 
 
 _SLOW_READER: Final = "Nothing moves: the receiver is there, but what it writes to takes nothing"
 _SILENT_RECEIVER: Final = "Nothing moves: the receiver has not said where to go on"
+
+
+class PipeIn:
+    """A sender's stream: standard input, or one file for a receiver that takes nothing else, or none.
+
+    Attributes:
+        is_asked_for: the user wants to send standard input.
+
+    Raises:
+        UsageError: standard input cannot be sent like this.
+
+    """
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        options: SendOptions,
+        selection: Selection,
+        memory: Resumption,
+        file: ReceiptFile | None,
+        observer: Observer,
+    ) -> None:
+        self._paths = paths
+        self._symlinks = options.symlinks
+        self._selection = selection
+        self._memory = memory
+        self._file = file
+        self._observer = observer
+        self._stream: StreamSender | None = None
+        self._began = trio.Event()
+        self.is_asked_for = STANDARD in paths
+        if self.is_asked_for:
+            if len(paths) > 1:
+                raise UsageError(
+                    "'-' is standard input, and is sent alone. A file of that name is written as ./-"
+                )
+            name = options.name
+            if refusal := names.refusal(name, portable=True):
+                raise UsageError(f"'{escape(name)}' cannot be the name of a file everywhere: {refusal}.")
+            self._begin(StandardInput(name))
+
+    def _begin(self, source: Source) -> StreamSender:
+        self._stream = StreamSender(source)
+        self._began.set()
+        return self._stream
+
+    async def show(self, conversation: Conversation, ask: Ask) -> Accept:
+        """Show the receiver's user what there is, which is no more than a name; return the answer.
+
+        Raises:
+            Declined: it is no.
+            PeerLost, PeerFailed, PeerMisbehaved: there is none.
+
+        """
+        assert self._stream is not None, "it was offered"
+        return await show_stream(conversation, self._stream.entry, self._observer)
+
+    async def read(self) -> None:
+        """Read what is to be sent, if there is a stream; the task of the whole transfer."""
+        await self._began.wait()
+        assert self._stream is not None, "set before"
+        await self._stream.read()
+
+    @property
+    def is_used(self) -> bool:
+        """Whether there is a stream, now or in an earlier conversation."""
+        return self._stream is not None or self._memory.streams
+
+    def last_words(self, error: BaseException) -> Abort:
+        """Return what to tell the receiver when this side ends early for this error."""
+        if not self.is_used:
+            return farewell(error)
+        return end_of_stream(error, self._stream.broken if self._stream is not None else None)
+
+    async def send(self, conversation: Conversation, accept: Accept, began: float) -> Report:
+        """Send what the receiver does not have yet; return how the transfer ended, which `began` at that time.
+
+        Raises:
+            PipeFailed: there is more than one file to send, or the sender or the receiver was restarted.
+            P2PCopyError: see `StreamSender.send`.
+
+        """
+        await self._memory.stream()
+        stream = self._stream or self._begin(self._one_file(accept))
+        receipt = await stream.send(conversation, accept, self._observer)
+        if self._file is not None:
+            self._file.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
+        return Report(1, receipt.size, 0, 0, receipt.root.hex(), time.monotonic() - began)
+
+    def _one_file(self, accept: Accept) -> OneFile:
+        return OneFile(
+            self._paths,
+            links=self._symlinks,
+            selection=self._selection,
+            portable_names=accept.portable_names,
+        )
+
+    def close(self) -> None:
+        """Close the source."""
+        if self._stream is not None:
+            self._stream.close()

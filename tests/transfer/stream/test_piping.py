@@ -31,7 +31,7 @@ from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.conversation import Conversation
-from p2p_copy.transfer.stream import piping
+from p2p_copy.transfer.stream import receiver, sender
 from p2p_copy.transfer.stream.receiver import StreamReceiver
 from p2p_copy.transfer.stream.sender import StreamSender
 from p2p_copy.units import KIB, MIB
@@ -152,29 +152,29 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
 
     class WatchedFeed(StreamSender):
         async def read(self) -> None:
-            put = self._window.put
+            put = self.window.put
 
             def noting(data: bytes) -> None:
                 put(data)
-                most["sender"] = max(most["sender"], self.kept)
+                most["sender"] = max(most["sender"], self.window.size)
 
-            self._window.put = noting  # type: ignore[method-assign]
+            self.window.put = noting  # type: ignore[method-assign]
             await super().read()
 
     class WatchedPour(StreamReceiver):
         async def write(self) -> None:
-            put = self._window.put
+            put = self.window.put
 
             def noting(data: bytes) -> None:
                 put(data)
-                most["receiver"] = max(most["receiver"], self.kept)
+                most["receiver"] = max(most["receiver"], self.window.size)
 
-            self._window.put = noting  # type: ignore[method-assign]
+            self.window.put = noting  # type: ignore[method-assign]
             await super().write()
 
     with monkeypatch.context() as patch:
-        patch.setattr(piping, "StreamSender", WatchedFeed)
-        patch.setattr(piping, "StreamReceiver", WatchedPour)
+        patch.setattr(sender, "StreamSender", WatchedFeed)
+        patch.setattr(receiver, "StreamReceiver", WatchedPour)
         yield most
 
 

@@ -93,7 +93,7 @@ async def test_last_words_are_heard_though_nothing_can_be_said_any_more(
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(pour.write)
                 talk = Conversation(cast("Channel", link), link.receiver, Role.RECEIVER)
-                await pour.take(talk, Observer(), confirm)
+                await pour.receive(talk, Observer(), confirm)
 
     with trio.fail_after(30), pytest.raises(PipeFailed, match="last words"):
         await take()

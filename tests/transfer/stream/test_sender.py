@@ -146,7 +146,7 @@ def given() -> Given:
 
 async def tell(feed: StreamSender, link: Receiving) -> Receipt:
     talk = Conversation(cast("Channel", link), link.sender, Role.SENDER)
-    return await feed.tell(talk, ACCEPT, Observer())
+    return await feed.send(talk, ACCEPT, Observer())
 
 
 async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: Given) -> None:

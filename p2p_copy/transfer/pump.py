@@ -1,0 +1,167 @@
+"""What is the same for trees and streams, once both sides have agreed: records go from a producer to a consumer.
+
+The sender makes records while earlier ones are on their way, and hears the receiver all the while. The receiver takes
+records from the channel while earlier ones are being written. Memory is bounded on both sides: a few records are made
+ahead, and as many are taken ahead.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from p2p_copy.errors import PeerLost
+from p2p_copy.peer.multipath import LINK_ERRORS
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.messages import Receipt
+from p2p_copy.transfer import limits
+from p2p_copy.transfer.stalls import slow_way
+from p2p_copy.transport.link import LinkBroken
+
+if TYPE_CHECKING:
+    from p2p_copy.protocol.messages import Message
+    from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.transfer.receipt_wait import ReceiptWait
+    from p2p_copy.transfer.stalls import Stalls
+
+
+class Producer(Protocol):
+    """Makes the records that one conversation is to send."""
+
+    async def next_records(self, stalls: Stalls) -> list[bytes]:
+        """Return the next records, as soon as there are some; none at the end. `stalls` is told what that waits for."""
+
+    def keep_pace(self, size: int) -> None:
+        """Learn that each link has taken so many bytes since the last call of `next_records` began its work."""
+
+    async def hear(self, message: Message) -> None:
+        """Act on what the receiver says, other than an Abort or its Receipt.
+
+        Raises:
+            PeerMisbehaved: it may not say that.
+
+        """
+
+
+class Consumer(Protocol):
+    """Acts on the records that one conversation brings."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the receipt is given, so that only the sender's goodbye is missing."""
+
+    @property
+    def goodbye(self) -> bool:
+        """Whether the sender has the receipt."""
+
+    def nothing_comes(self) -> str:
+        """Say on whom it is that no record comes: see `Stalls.waiting_for`."""
+
+    async def take(self, records: list[bytes | str]) -> None:
+        """Act on the next records, and answer them."""
+
+    async def beat(self) -> None:
+        """Let the sender know that this side is there: no record has come for `limits.BEAT` seconds."""
+
+
+async def send_until_receipt(conversation: Conversation, producer: Producer, wait: ReceiptWait) -> Receipt:
+    """Send all that a producer makes, hear the receiver, and return its receipt, which the caller checks.
+
+    Raises:
+        PeerLost: no receipt came for too long.
+        P2PCopyError, LinkBroken, EndOfStream: see `Conversation.hear` and the producer.
+
+    """
+    stalls = wait.stalls
+    all_made = False
+
+    async def produce(batches: trio.MemorySendChannel[list[bytes]]) -> None:
+        nonlocal all_made
+        with batches:
+            while records := await producer.next_records(stalls):
+                size = sum(map(len, records))  # now: they are taken out one by one
+                try:
+                    await batches.send(records)
+                except trio.BrokenResourceError:
+                    return  # nothing is transmitted any more; hearing the receiver shows why
+                producer.keep_pace(size // conversation.channel.width)
+            all_made = True
+
+    async def transmit(batches: trio.MemoryReceiveChannel[list[bytes]]) -> None:
+        with batches:
+            try:
+                async for records in batches:
+                    while records:
+                        with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.outgoing):
+                            await conversation.send(records.pop(0))
+            except LinkBroken:
+                return  # hearing the receiver shows why, perhaps by its last words
+        if all_made:
+            await wait.after_all_is_sent()
+
+    to_channel, from_producer = trio.open_memory_channel[list[bytes]](0)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        nursery.start_soon(produce, to_channel)
+        nursery.start_soon(transmit, from_producer)
+        with wait.patience():
+            while not isinstance(message := await conversation.hear(), Receipt):
+                await producer.hear(message)
+                wait.heard(message)
+        nursery.cancel_scope.cancel()
+    return message
+
+
+async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, stalls: Stalls) -> None:
+    """Give a consumer all that comes until it has confirmed all; then wait for the sender's goodbye for a bounded time.
+
+    What has come is acted upon before the end of the channel is: it may end with the sender's last words.
+
+    Raises:
+        PeerLost: the sender went away without a goodbye.
+        P2PCopyError, LinkBroken, EndOfStream: nothing more comes, or the consumer cannot go on.
+
+    """
+    end: Exception | None = None
+
+    async def fetch(records: trio.MemorySendChannel[bytes | str]) -> None:
+        nonlocal end
+        with records:
+            try:
+                while True:
+                    await records.send(await conversation.channel.receive())
+            except LINK_ERRORS as error:
+                end = error
+
+    async def first_record() -> bytes | str:
+        while True:
+            with trio.move_on_after(limits.BEAT):
+                return await from_channel.receive()
+            await consumer.beat()
+
+    async def next_records() -> list[bytes | str]:
+        try:
+            with stalls.waiting_for(consumer.nothing_comes, lambda: stalls.incoming):
+                records = [await first_record()]
+        except trio.EndOfChannel:
+            if consumer.confirmed:
+                raise PeerLost("The sender went away before it could say that it knows.") from None
+            assert end is not None, "else the channel is open"
+            raise end from None
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while len(records) < protocol_limits.PIPELINE:
+                records.append(from_channel.receive_nowait())
+        return records
+
+    to_consumer, from_channel = trio.open_memory_channel[bytes | str](protocol_limits.PIPELINE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        nursery.start_soon(fetch, to_consumer)
+        while not consumer.confirmed:
+            await consumer.take(await next_records())
+        with trio.move_on_after(limits.RECEIPT_LINGER):
+            while not consumer.goodbye:
+                await consumer.take(await next_records())
+        nursery.cancel_scope.cancel()

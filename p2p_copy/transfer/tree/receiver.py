@@ -1,0 +1,225 @@
+"""How a receiver takes files and directories: on the event loop, beside the thread that acts on records."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from p2p_copy.errors import P2PCopyError
+from p2p_copy.files.target.resume import ResumeIndex
+from p2p_copy.files.target.target import Target
+from p2p_copy.protocol.manifest import Manifest
+from p2p_copy.protocol.messages import Accept
+from p2p_copy.transfer.lifecycle import writing
+from p2p_copy.transfer.preserve import LOST, Once, not_possible
+from p2p_copy.transfer.pump import receive_until_goodbye
+from p2p_copy.transfer.reasons import SENTENCES
+from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_sender
+from p2p_copy.transfer.tree.consumer import TreeConsumer
+from p2p_copy.transport.link import LinkBroken
+from p2p_copy.version import PROGRAM
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from p2p_copy.files.receipts.receipt_file import ReceiptFile
+    from p2p_copy.files.selection import Selection
+    from p2p_copy.observer import Observer, Report
+    from p2p_copy.options import ReceiveOptions
+    from p2p_copy.protocol.manifest import Item
+    from p2p_copy.protocol.messages import Preserved
+    from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.transfer.resumption import Resumption
+
+
+class TreeReceiver:
+    """The files and directories of one transfer, received in one conversation after another."""
+
+    def __init__(
+        self,
+        out: str,
+        options: ReceiveOptions,
+        preserve: Preserved,
+        allowed: int,
+        selection: Selection,
+        memory: Resumption,
+        file: ReceiptFile | None,
+        observer: Observer,
+    ) -> None:
+        """Begin. `preserve` is what the user wants to keep, `allowed` the permissions that entries may get."""
+        self._out = out
+        self._options = options
+        self._preserve = preserve
+        self._allowed = allowed
+        self._selection = selection
+        self._memory = memory
+        self._file = file
+        self._observer = observer
+        self._once = Once(observer)
+
+    def target(self) -> Target:
+        """Open the output directory, which is made if it does not exist.
+
+        Raises:
+            OutputNotWritable: that is not possible.
+
+        """
+        memory = self._memory
+        resume = ResumeIndex(
+            memory.journal,
+            reverify=self._options.reverify,
+            restarted=memory.restarted,
+            tag=memory.tag,
+        )
+        return Target(self._out, conflict=self._options.conflict, resume=resume, allowed=self._allowed)
+
+    def leave_nothing(self) -> None:
+        """Remove the partial files of a transfer that cannot be resumed."""
+        with suppress(P2PCopyError):
+            target = self.target()
+            target.remove_orphans()
+            target.close()
+
+    async def receive(
+        self,
+        conversation: Conversation,
+        offered: Preserved,
+        accept: Callable[[Accept], Awaitable[None]],
+        confirm: Callable[[Report], Awaitable[None]],
+        began: float,
+    ) -> None:
+        """Take what is not here yet.
+
+        Args:
+            conversation: with the sender.
+            offered: what the sender can preserve.
+            accept: accepts its offer.
+            confirm: is called with the report when all is here, before the sender gets the receipt.
+            began: when the transfer began, by `time.monotonic`.
+
+        Raises:
+            P2PCopyError, LinkBroken, EndOfStream: see `receive_until_goodbye`.
+
+        """
+        target, possible, marker = await trio.to_thread.run_sync(self._open)
+        self._once.tell(*not_possible(self._preserve & ~possible))
+        portable, preserve = self._options.portable_names, possible & offered
+        settled = self._add_to_receipt if self._file is not None else None
+        manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
+        consumer = TreeConsumer(
+            target,
+            conversation.session,
+            manifest,
+            max_size=self._options.max_size,
+            max_files=self._options.max_files,
+            selection=self._selection,
+            unmade=self._correct_receipt,
+        )
+        stalls = Stalls(self._observer, conversation)
+        receiving = _TreeReceiving(consumer, conversation, stalls, self._observer, confirm, began)
+        try:
+            async with writing(self._file):
+                await accept(Accept(PROGRAM, portable, consumer.holds, preserve=preserve, marker=marker))
+                await receive_until_goodbye(conversation, receiving, stalls)
+            if target.attributes_lost:
+                self._once.tell(LOST)
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
+                lasts = self._memory.lasts and not consumer.goodbye
+                await trio.to_thread.run_sync(partial(target.close, keep=lasts))
+
+    def _open(self) -> tuple[Target, Preserved, str]:
+        """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""
+        target = self.target()
+        target.resume.mark_running()
+        return target, target.supported(self._preserve), target.marker.create()
+
+    def _add_to_receipt(self, item: Item) -> None:
+        assert self._file is not None, "else this is not called"
+        self._file.add(item.place, item.entry, item.digest, delivered=not item.refused)
+
+    def _correct_receipt(self, index: int) -> None:
+        """Note that a directory was not made: that is known only after what lies in it."""
+        if self._file is not None:
+            self._file.undeliver(index)
+
+
+class _TreeReceiving:
+    """Has a thread act on the records of one conversation, and tells the observer; see `pump.Consumer`.
+
+    Attributes:
+        confirmed: the receipt is given.
+
+    """
+
+    def __init__(
+        self,
+        consumer: TreeConsumer,
+        conversation: Conversation,
+        stalls: Stalls,
+        observer: Observer,
+        confirm: Callable[[Report], Awaitable[None]],
+        began: float,
+    ) -> None:
+        self._consumer = consumer
+        self._conversation = conversation
+        self._stalls = stalls
+        self._observer = observer
+        self._confirm = confirm
+        self._began = began
+        self.confirmed = False
+
+    @property
+    def goodbye(self) -> bool:
+        """Whether the sender has the receipt."""
+        return self._consumer.goodbye
+
+    def nothing_comes(self) -> str:
+        """Say on whom it is that no record comes."""
+        in_message = self._conversation.channel.under_way > 0
+        return nothing_comes_from_sender(self._stalls.flow, in_message=in_message)
+
+    async def beat(self) -> None:
+        """Let the sender know that this side is there, and how much it has."""
+        if (record := self._consumer.heartbeat()) is not None:
+            await self._send([record])
+
+    async def take(self, records: list[bytes | str]) -> None:
+        """Have the thread act on the next records, and send its answers; give the receipt when all is here."""
+        consumer = self._consumer
+        with self._stalls.waiting_for(_SLOW_DISK):
+            answers = await trio.to_thread.run_sync(consumer.consume, records, trio.current_time())
+        self._report_progress()
+        await self._send(answers)
+        if consumer.ending:
+            with self._stalls.waiting_for(_SLOW_DISK):
+                answers = await trio.to_thread.run_sync(consumer.finish)
+                await self._confirm(consumer.report(time.monotonic() - self._began))
+            await self._send(answers)
+            self.confirmed = True
+
+    async def _send(self, records: list[bytes]) -> None:
+        with suppress(LinkBroken):  # what comes, or does not, shows why
+            for record in records:
+                await self._conversation.send(record)
+
+    def _report_progress(self) -> None:
+        consumer, outcomes, observer = self._consumer, self._consumer.outcomes, self._observer
+        for path, reason in outcomes.take_problems():
+            if reason.is_failure:
+                observer.problem(path, SENTENCES[reason])
+            else:
+                observer.skipped(path)
+        if consumer.total is not None:
+            observer.total(*consumer.total)
+            consumer.total = None
+        observer.spared(outcomes.spared)
+        observer.progress(outcomes.files, outcomes.size)
+
+
+_SLOW_DISK: Final = "Nothing moves: the disk here has taken nothing"

@@ -1,0 +1,198 @@
+"""How a sender sends files and directories: on the event loop, beside the thread that makes records."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import trio
+
+from p2p_copy.files.source.count import Counting, count
+from p2p_copy.files.source.digest_cache import DigestCache
+from p2p_copy.files.source.glance import glance
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, Total, Waive
+from p2p_copy.transfer import limits
+from p2p_copy.transfer.confirm import show
+from p2p_copy.transfer.preserve import UNTOLD, Once
+from p2p_copy.transfer.pump import send_until_receipt
+from p2p_copy.transfer.reasons import SENTENCES, unfinished
+from p2p_copy.transfer.receipt_wait import ReceiptWait
+from p2p_copy.transfer.tree.producer import TreeProducer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from p2p_copy.files.receipts.receipt_file import ReceiptFile
+    from p2p_copy.files.selection import Selection
+    from p2p_copy.observer import Observer, Report
+    from p2p_copy.options import Symlinks
+    from p2p_copy.protocol.messages import Accept, Ask, Message
+    from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.transfer.resumption import Resumption
+    from p2p_copy.transfer.stalls import Stalls
+
+
+class TreeSender:
+    """The files and directories of one transfer, sent in one conversation after another."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        symlinks: Symlinks,
+        selection: Selection,
+        memory: Resumption,
+        file: ReceiptFile | None,
+        observer: Observer,
+    ) -> None:
+        self._paths = paths
+        self._symlinks = symlinks
+        self._selection = selection
+        self._state_directories = memory.state_directories
+        self._cache = DigestCache(memory.journal)
+        self._file = file
+        self._observer = observer
+        self._once = Once(observer)
+
+    async def show(self, conversation: Conversation, ask: Ask) -> Accept:
+        """Show the receiver's user what there is; return the answer.
+
+        Raises:
+            Declined: it is no.
+            PeerLost, PeerFailed, PeerMisbehaved: there is none.
+
+        """
+        what = (self._paths, self._symlinks, ask.portable_names, self._selection)
+        return await show(conversation, partial(glance, *what), Counting(*what), self._observer)
+
+    async def send(self, conversation: Conversation, accept: Accept, began: float) -> Report:
+        """Send what the receiver does not have yet; return how the transfer ended, which `began` at that time.
+
+        Raises:
+            PeerMisbehaved: the receiver has confirmed something else than was sent.
+            P2PCopyError, LinkBroken, EndOfStream: see `send_until_receipt`.
+
+        """
+        producer = TreeProducer(
+            self._paths,
+            conversation.session,
+            accept,
+            self._cache,
+            links=self._symlinks,
+            selection=self._selection,
+            receipt=self._file,
+            state_directories=self._state_directories,
+        )
+        sending = _TreeSending(producer, self._observer)
+        counting = partial(
+            count,
+            self._paths,
+            links=self._symlinks,
+            portable_names=accept.portable_names,
+            selection=self._selection,
+        )
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(sending.count, counting)
+                try:
+                    wait = ReceiptWait(conversation, self._observer)
+                    receipt = await send_until_receipt(conversation, sending, wait)
+                finally:
+                    sending.stop_counting()
+                    nursery.cancel_scope.cancel()
+            producer.check(receipt)
+            sending.report_problems()
+        finally:
+            with trio.CancelScope(shield=True):  # bounded: it closes a few directories and one file
+                await trio.to_thread.run_sync(producer.close)
+        if producer.untold:
+            self._once.tell(UNTOLD)
+        if producer.unfinished:
+            self._once.tell(unfinished(producer.unfinished))
+        return producer.report(receipt, time.monotonic() - began)
+
+    def save(self) -> None:
+        """Note in the journal which digests are known, for a later run."""
+        self._cache.note()
+
+
+class _TreeSending:
+    """Has a thread make the records of one conversation, and tells the observer; see `pump.Producer`."""
+
+    def __init__(self, producer: TreeProducer, observer: Observer) -> None:
+        self._producer = producer
+        self._observer = observer
+        self._answered = trio.Event()  # the receiver has said what it holds since the thread last began
+        self._began = 0.0
+        self._stop_counting = False
+
+    async def next_records(self, stalls: Stalls) -> list[bytes]:
+        """Have the thread make the next records; wait for the receiver's answer where they depend on it."""
+        producer = self._producer
+        while not producer.ended:
+            self._began = trio.current_time()
+            self._answered = trio.Event()
+            with stalls.waiting_for(_SLOW_DISK):
+                records = await trio.to_thread.run_sync(producer.next_records, protocol_limits.PIPELINE)
+            self.report_problems()
+            self._observer.spared(producer.spared)
+            if records:
+                return records
+            if producer.stuck:
+                with stalls.waiting_for(_SILENT_RECEIVER):
+                    await self._answered.wait()
+        return []
+
+    def keep_pace(self, size: int) -> None:
+        """Fit the next chunks to the pace."""
+        self._producer.keep_pace(size, trio.current_time() - self._began)
+
+    async def hear(self, message: Message) -> None:
+        """Hand an answer over to the thread, and tell the observer what does not arrive."""
+        match message:
+            case Progress():
+                self._observer.progress(message.files, message.size)
+            case Reject() | Waive() | Holds():
+                if not self._producer.hear(message):
+                    await trio.to_thread.run_sync(self._producer.catch_up)
+                if isinstance(message, Holds):
+                    self._answered.set()
+                elif isinstance(message, Reject):
+                    self._report_rejected(message)
+            case _:
+                raise AssertionError(f"the table lets no receiver say {type(message).__name__} here")
+
+    def _report_rejected(self, message: Reject) -> None:
+        if message.reason.is_failure:
+            self._observer.problem(escape(message.path), SENTENCES[message.reason])
+        elif message.reason not in {Reason.EXCLUDED, Reason.UNMADE}:
+            self._observer.skipped(escape(message.path))
+
+    def report_problems(self) -> None:
+        """Tell the observer what cannot be sent."""
+        for path, reason in self._producer.take_problems():
+            self._observer.problem(path, SENTENCES[reason])
+
+    async def count(self, counting: Callable[..., tuple[int, int] | None]) -> None:
+        """Count what there is, for the progress line: at once if it is little, else after a while."""
+        calls = itertools.count()
+        total = await trio.to_thread.run_sync(
+            partial(counting, stop=lambda: next(calls) > limits.COUNT_AT_ONCE)
+        )
+        if total is None:
+            await trio.sleep(limits.COUNT_AFTER)
+            total = await trio.to_thread.run_sync(partial(counting, stop=lambda: self._stop_counting))
+        if total is not None:
+            self._producer.hear(Total(*total))
+            self._observer.total(*total)
+
+    def stop_counting(self) -> None:
+        """Let `count` end soon; it is not cancelled while its thread runs."""
+        self._stop_counting = True
+
+
+_SLOW_DISK: Final = "Nothing moves: the disk here has given nothing"
+_SILENT_RECEIVER: Final = "Nothing moves: the receiver looks what it has already, and has not answered"
