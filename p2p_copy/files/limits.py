@@ -55,12 +55,9 @@ STATE_LOCK_PAUSE: Final = 0.02
 RECEIPT_BUFFER: Final = 64 * KIB
 """Bytes of a receipt that are written at once: some 400 entries, and little to hold."""
 
-JSON_VALUE: Final = 64 * KIB
-"""Characters of one value in a document that somebody hands to us: a receipt's entry with the longest path, name and
-target takes 50 KiB if every character of them is an escape."""
-
-JSON_READ: Final = 256 * KIB
-"""Characters of such a document that are read at once: some 1,500 entries; what is left is copied each time."""
+RECEIPT_LINE: Final = 64 * KIB
+"""Bytes of a line in a receipt that is read: an entry with the longest path, name and target takes 50 KiB if every
+character of them is an escape."""
 
 VERIFY_READ: Final = 4 * MIB
 """Bytes of a file that are read at once to be compared: more would not be faster, and network file systems like long

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import stat
 import sys
@@ -20,6 +19,7 @@ from p2p_copy.files.target import permissions
 from p2p_copy.options import Preserve
 from tests.cli.conftest import relay
 from tests.cli.processes import finish, line_of, run, start
+from tests.files.receipts.samples import parsed
 from tests.support.transfers import copy
 
 if TYPE_CHECKING:
@@ -153,10 +153,10 @@ async def test_receipts_of_both_sides_verify_what_was_given(tmp_path: Path, tree
         await copy([tree], out, sending={"receipt": sender}, receiving={"receipt": receiver})
     assert differences(receiver, out) == {}
     assert differences(sender, out) == {}
-    entries = json.loads(receiver.read_bytes())["entries"]
+    entries = parsed(receiver)["entries"]
     assert {each["path"]: int(each["given_mode"], 8) for each in entries} == less(UMASKS[umask])
     assert {each["path"]: int(each["mode"], 8) for each in entries} == SENT
-    assert not any("given_mode" in each for each in json.loads(sender.read_bytes())["entries"])
+    assert not any("given_mode" in each for each in parsed(sender)["entries"])
 
 
 @pytest.mark.fault(110, "receipts")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ from p2p_copy.observer import Report
 from p2p_copy.options import Conflict
 from p2p_copy.protocol.digest import RootDigest, file_digest
 from p2p_copy.protocol.messages import Entry, Kind
-from tests.files.receipts.samples import differences
+from tests.files.receipts.samples import differences, parsed
 from tests.support.transfers import CODE, Both, copy, receive, send
 from tests.support.trees import leftovers, make_tree
 
@@ -27,7 +26,7 @@ NOWHERE = "ws://127.0.0.1:1"
 
 
 def documents(tmp_path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    sent, received = (json.loads((tmp_path / name).read_bytes()) for name in ("sent.json", "received.json"))
+    sent, received = (parsed(tmp_path / name) for name in ("sent.json", "received.json"))
     return sent, received
 
 
@@ -240,7 +239,7 @@ def test_a_conversation_that_is_told_again_with_other_contents_makes_another_rec
     assert (tmp_path / "receipt").stat() == written
     second = receipts.tell(b"changed meanwhile")
     receipts.file.check()
-    assert json.loads((tmp_path / "receipt").read_bytes())["root"] == second
+    assert parsed(tmp_path / "receipt")["root"] == second
     assert os.listdir(tmp_path) == ["receipt"]
 
 

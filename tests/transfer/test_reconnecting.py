@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 import time
@@ -43,7 +42,7 @@ from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
-from tests.files.receipts.samples import differences
+from tests.files.receipts.samples import differences, parsed
 from tests.support.numbers import home_of
 from tests.support.transfers import CODE, Both, Told, copy, receive, running_relay, send
 from tests.support.trees import leftovers, make_tree, snapshot
@@ -932,7 +931,7 @@ async def test_receipts_hold_after_cuts_wherever_things_were_put(tmp_path: Path)
     verdict, told = differences(receipts[1], tmp_path / "out")
     assert not told
     assert (verdict.files, verdict.root) == (received.files, sent.root)
-    documents = [json.loads(receipt.read_bytes()) for receipt in receipts]
+    documents = [parsed(receipt) for receipt in receipts]
     assert [document["root"] for document in documents] == [sent.root, sent.root]
     assert all(document["started"] < document["ended"] for document in documents)
     renamed = {entry["path"] for entry in documents[1]["entries"] if "name" in entry}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +20,7 @@ from p2p_copy.transfer.reasons import SENTENCES
 from p2p_copy.transfer.tree import file_producer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
-from tests.files.receipts.samples import differences
+from tests.files.receipts.samples import differences, parsed
 from tests.support.keys import both_sessions
 from tests.support.transfers import CODE, Told, copy, receive, send
 from tests.support.trees import leftovers, snapshot
@@ -282,6 +281,6 @@ async def test_both_receipts_tell_which_directories_were_made(
     for name in ("sent", "received"):
         verdict, told = differences(tmp_path / name, tmp_path / "out", strict=True)
         assert (told, verdict.files) == ({}, 1)
-        entries = json.loads((tmp_path / name).read_bytes())["entries"]
+        entries = parsed(tmp_path / name)["entries"]
         there = {entry["path"] for entry in entries if entry.get("delivered", True)}
         assert there == {"tree", *(f"tree/{path}" for path in names(tmp_path / "out"))}

@@ -1,16 +1,17 @@
-"""Receipts that somebody hands to us, entry by entry: nothing that they say is believed before it was checked."""
+"""Reads receipts, which may be hostile: nothing that they say is believed before it was checked."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from p2p_copy.errors import UsageError
-from p2p_copy.files.receipts.json_stream import JsonStream, Malformed
+from p2p_copy.files import limits
 from p2p_copy.files.receipts.writer import DIGEST, EPOCH, FORMAT, GIVEN, KINDS, SECOND, XATTRS, said
-from p2p_copy.protocol import limits, names
+from p2p_copy.protocol import limits as protocol_limits, names
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Entry, Extra, Kind, Owner
 
@@ -24,7 +25,7 @@ _MOST_TIME: Final = 2**63 - 1
 _MOST_ID: Final = 2**32 - 1
 
 _MOST_MODE: Final = 2**16 - 1
-"""What a manifest's entry holds of either."""
+"""The largest time, number of an owner and mode that an entry of a manifest can have."""
 
 _HEX: Final = re.compile(r"[0-9a-f]{64}")
 _OCTAL: Final = re.compile(r"[0-7]{4,6}")
@@ -35,12 +36,12 @@ class Record(NamedTuple):
     """One entry of a receipt.
 
     Attributes:
-        parts: where it lies: names that this system takes, none of which leads elsewhere.
+        parts: the components of its path, each of them a name that this system allows and that leads nowhere else.
         entry: what the manifest said of it.
-        digest: what went into the root digest, None for all but files that were sent whole.
-        delivered: whether it lies there.
-        marked: the receipt says that it does not.
-        given_mode: the permission bits that the receiver gave it; None if the receipt does not know them.
+        digest: what went into the root digest; None for everything but files that were sent whole.
+        delivered: whether it should be there.
+        marked: whether the receipt marks it as not delivered.
+        given_mode: the permission bits that the receiver gave it; None if the receipt does not have them.
 
     """
 
@@ -53,7 +54,7 @@ class Record(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """What a receipt says behind its entries."""
+    """What the last line of a receipt says."""
 
     root: bytes
     files: int
@@ -63,13 +64,15 @@ class Summary(NamedTuple):
     undelivered: int
 
 
-_HEADER: Final = frozenset(("format", *Summary._fields))
+class Malformed(Exception):
+    """This is not a receipt. The text continues a sentence, and repeats nothing of the file."""
 
 
 class ReceiptReader:
-    """A receipt that somebody hands to us: any JSON that says the same, in whatever form, and nothing else.
+    """Reads a receipt that may be hostile, line by line.
 
-    Every value is checked before it is passed on, and memory does not depend on the file. Use it as a context manager.
+    Every value is checked before it is passed on. Memory does not depend on the file: a line has a bounded length, and
+    one is read at a time. Use it as a context manager.
 
     Attributes:
         status: what the system says of the file.
@@ -80,11 +83,11 @@ class ReceiptReader:
     """
 
     def __init__(self, path: str) -> None:
-        self._shown = escape(path)
+        self._path = escape(path)
         self._summary: Summary | None = None
-        self._at = 0  # the number of the entry that is being read
+        self._line = 0  # the number of the line that was read last
         try:
-            self._file = open(path, encoding="utf-8", newline="")  # noqa: SIM115  # closed by `__exit__`
+            self._file = open(path, "rb", limits.RECEIPT_BUFFER)  # noqa: SIM115  # closed by `__exit__`
         except (OSError, ValueError) as error:
             raise self._unreadable(error) from None
         self.status = os.fstat(self._file.fileno())
@@ -101,74 +104,85 @@ class ReceiptReader:
         """Yield the entries, once, in order.
 
         Raises:
-            UsageError: this is no receipt, or it is damaged.
+            UsageError: this is not a receipt, or it is damaged.
 
         """
         try:
-            yield from self._document(JsonStream(self._file))
+            yield from self._records()
         except Malformed as error:
-            where = f" (near entry {self._at})" if self._at else ""
-            raise UsageError(f"'{self._shown}' is no receipt, or it is damaged: {error}{where}.") from None
+            where = f" (line {self._line})" if self._line else ""
+            raise UsageError(f"'{self._path}' is not a receipt, or it is damaged: {error}{where}.") from None
         except OSError as error:
             raise self._unreadable(error) from None
 
     @property
     def summary(self) -> Summary:
-        """What stands behind the entries; known once all of them were read."""
+        """What its last line says; known once all entries were read."""
         assert self._summary is not None, "the entries come first"
         return self._summary
 
-    def _document(self, stream: JsonStream) -> Iterator[Record]:
-        header: dict[str, object] = {}
-        listed = False
-        for key in stream.object_keys():
-            if key == "entries":
-                if listed:
-                    raise Malformed("it has two lists of entries")
-                listed = True
-                yield from self._entries(stream)
-            elif key in _HEADER:
-                header[key] = stream.value()
-            else:
-                stream.value()  # a later version may say more
-        stream.end()
-        if header.get("format") != FORMAT:
+    def _records(self) -> Iterator[Record]:
+        lines = self._lines()
+        head = next(lines, {})
+        if head.get("format") != FORMAT:
             raise Malformed(f"its format is not '{FORMAT}'")
-        if not listed:
-            raise Malformed("it has no entries")
-        files, size, failures, skipped, undelivered = (
-            _whole(header.get(key), key) for key in ("files", "size", "failures", "skipped", "undelivered")
-        )
-        self._summary = Summary(
-            _hash(header.get("root"), "root"), files, size, failures, skipped, undelivered
-        )
+        for fields in lines:
+            if "root" in fields:
+                self._summary = _summary(fields)
+                break
+            if self._line > protocol_limits.MAX_ENTRIES + 1:
+                raise Malformed(f"it has more than {protocol_limits.MAX_ENTRIES} entries")
+            yield _record(fields)
+        if self._summary is None:
+            raise Malformed("its last line is missing")
+        if next(lines, None) is not None:
+            raise Malformed("something follows its last line")
 
-    def _entries(self, stream: JsonStream) -> Iterator[Record]:
-        for self._at, value in enumerate(stream.array_values(), 1):
-            if self._at > limits.MAX_ENTRIES:
-                raise Malformed(f"it has more than {limits.MAX_ENTRIES} entries")
-            yield _record(value)
-        self._at = 0
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the object in each line."""
+        while line := self._file.readline(limits.RECEIPT_LINE + 1):
+            self._line += 1
+            if len(line) > limits.RECEIPT_LINE:
+                raise Malformed("the line is too long")
+            try:
+                fields = _DECODER.decode(line.decode())
+            except (ValueError, RecursionError):
+                raise Malformed("the line is not JSON") from None
+            if not isinstance(fields, dict):
+                raise Malformed("the line is not a JSON object")
+            yield fields
 
     def _unreadable(self, error: OSError | ValueError) -> UsageError:
-        return UsageError(f"The receipt '{self._shown}' cannot be read: {said(error)}.")
+        return UsageError(f"The receipt '{self._path}' cannot be read: {said(error)}.")
 
 
-def _record(value: object) -> Record:
-    """Return what one entry says.
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)
+
+
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse)  # NaN and infinities are not JSON
+
+
+def _summary(fields: dict[str, Any]) -> Summary:
+    """Return what the last line says; it raises what `_record` raises."""
+    files, size, failures, skipped, undelivered = (
+        _whole(fields.get(key), key) for key in ("files", "size", "failures", "skipped", "undelivered")
+    )
+    return Summary(_hash(fields["root"], "root"), files, size, failures, skipped, undelivered)
+
+
+def _record(fields: dict[str, Any]) -> Record:
+    """Return what the line of one entry says.
 
     Raises:
-        Malformed: it says something that no receipt does.
+        Malformed: no receipt says that.
 
     """
-    if not isinstance(value, dict):
-        raise Malformed("an entry is no object")
-    fields: dict[str, Any] = value
     kind = _KINDS.get(_text(fields, "kind"))
     if kind is None:
         raise Malformed("its kind is unknown")
     parts = tuple(_text(fields, "path").split("/"))
-    if len(parts) > limits.MAX_DEPTH:
+    if len(parts) > protocol_limits.MAX_DEPTH:
         raise Malformed("its path is too deep")
     name = _text(fields, "name") if "name" in fields else parts[-1]
     for component in (*parts, name):
@@ -205,14 +219,14 @@ def _extra(fields: dict[str, Any], kind: Kind) -> Extra | None:
         if not isinstance(again, bool):
             raise Malformed("its 'named_again' is neither true nor false")
         original = _whole(fields["original"], "original") if "original" in fields else None
-        if original is not None and original >= limits.MAX_ENTRIES:
-            raise Malformed("its 'original' is no number that it could be")
+        if original is not None and original >= protocol_limits.MAX_ENTRIES:
+            raise Malformed("its 'original' is not a possible number")
         extra = Extra(again, original)
     if "uid" in fields:
         uid, gid = (_whole(fields.get(key), key) for key in ("uid", "gid"))
         user, group = (_text(fields, key) for key in ("user", "group"))
         if max(uid, gid) > _MOST_ID or not all(map(_is_owners_name, (user, group))):
-            raise Malformed("its owner is none that it could have")
+            raise Malformed("its owner is not possible")
         extra = extra._replace(owner=Owner(uid, gid, user, group))
     if "xattrs" in fields and kind is not Kind.LINK:
         digest = _hash(_text(fields, "xattrs").removeprefix(XATTRS), "xattrs")
@@ -222,7 +236,7 @@ def _extra(fields: dict[str, Any], kind: Kind) -> Extra | None:
 
 def _is_owners_name(text: str) -> bool:
     try:
-        return len(text.encode()) <= limits.MAX_NAME
+        return len(text.encode()) <= protocol_limits.MAX_NAME
     except UnicodeEncodeError:
         return False
 
@@ -230,27 +244,31 @@ def _is_owners_name(text: str) -> bool:
 def _text(fields: dict[str, Any], key: str) -> str:
     value = fields.get(key)
     if not isinstance(value, str):
-        raise Malformed(f"its '{key}' is no text")
+        raise Malformed(f"its '{key}' is not text")
     return value
 
 
 def _whole(value: object, key: str) -> int:
     # A bool is an int to Python, and to nobody else.
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= limits.MAX_FILE_SIZE:
-        raise Malformed(f"its '{key}' is no number that it could be")
+    if (
+        not isinstance(value, int)
+        or isinstance(value, bool)
+        or not 0 <= value <= protocol_limits.MAX_FILE_SIZE
+    ):
+        raise Malformed(f"its '{key}' is not a possible number")
     return value
 
 
 def _hash(value: object, key: str) -> bytes:
     if not isinstance(value, str) or not _HEX.fullmatch(value):
-        raise Malformed(f"its '{key}' is no digest")
+        raise Malformed(f"its '{key}' is not a digest")
     return bytes.fromhex(value)
 
 
 def _mode(fields: dict[str, Any], key: str) -> int:
     text = _text(fields, key)
     if not _OCTAL.fullmatch(text) or int(text, 8) > _MOST_MODE:
-        raise Malformed(f"its '{key}' is no octal number that it could be")
+        raise Malformed(f"its '{key}' is not a possible octal number")
     return int(text, 8)
 
 
@@ -261,7 +279,7 @@ def _time(text: str) -> int:
     except ValueError:
         since = None
     if match is None or since is None:
-        raise Malformed("its 'mtime' is no time in UTC with nanoseconds")
+        raise Malformed("its 'mtime' is not a time in UTC with nanoseconds")
     ns = since // timedelta(seconds=1) * SECOND + int(match[2])
     if not -_MOST_TIME - 1 <= ns <= _MOST_TIME:
         raise Malformed("its 'mtime' is too far away")
@@ -273,6 +291,6 @@ def _target(text: str) -> str:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise Malformed("its 'target' is not valid Unicode text") from None
-    if size > limits.MAX_PATH:
-        raise Malformed(f"its 'target' is longer than {limits.MAX_PATH} bytes")
+    if size > protocol_limits.MAX_PATH:
+        raise Malformed(f"its 'target' is longer than {protocol_limits.MAX_PATH} bytes")
     return text

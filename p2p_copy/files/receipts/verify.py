@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.receipts.reader import Record, Summary
 
-_WORDS: Final = {Kind.DIRECTORY: "a directory", Kind.FILE: "a file", Kind.LINK: "a link"}
+_WORDS: Final = {Kind.DIRECTORY: "a directory", Kind.FILE: "a file", Kind.LINK: "a symlink"}
 
 _KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE}
 

@@ -1,17 +1,15 @@
-"""What a transfer has brought, written while it runs, so that it can be checked later.
+"""Writes receipts: what a transfer has brought, so that it can be checked later.
 
-A receipt is one JSON document. Its entries stand in the order of the manifest, one a line, so a million of them take
-no memory on either side; what is known only at the end comes behind them:
+A receipt is JSON, one object a line: the head, a line for each entry in the order of the manifest, and at the end what
+is known only then. It is written while the transfer runs, and a million entries take no memory on either side:
 
-    {"format": "p2p-copy receipt 1", "entries": [
-    {"path": "tree", "kind": "directory", "mode": "0775", "mtime": "…", "given_mode": "0755"},
+    {"format": "p2p-copy receipt 1"}
+    {"path": "tree", "kind": "directory", "mode": "0775", "mtime": "…", "given_mode": "0755"}
     {"path": "tree/file", "kind": "file", "mode": "0644", "mtime": "…", "given_mode": "0644", "size": 3, "digest": "…"}
-    ],
-    "program": "…", "role": "receiver", "started": "…", "ended": "…",
-    "files": 1, "size": 3, "failures": 0, "skipped": 0, "undelivered": 0, "root": "d5ba…"}
+    {"program": "…", "role": "receiver", "started": "…", "ended": "…", "files": 1, "size": 3, …, "root": "d5ba…"}
 
-An entry holds all that the root digest covers, so that it can be computed again: a file that was not sent whole has
-the digest null. `docs/cli.md` describes every key. It is read again by `receipt_reader`, which trusts nothing.
+An entry has all that the root digest covers, so that it can be computed again: a file that was not sent whole has the
+digest null. `docs/cli.md` describes every key. `reader` reads it, and trusts nothing.
 """
 
 from __future__ import annotations
@@ -37,19 +35,19 @@ if TYPE_CHECKING:
 FORMAT: Final = "p2p-copy receipt 1"
 
 DIGEST: Final = "blake3-tree:"
-"""Says how a file's digest is made: docs/protocol.md, "File digest"."""
+"""How a file's digest is computed: docs/protocol.md, "File digest"."""
 
 XATTRS: Final = "blake3:"
-"""Says how the digest of extended attributes is made: it is plain BLAKE3 over them as they stand in a page."""
+"""How the digest of extended attributes is computed: plain BLAKE3 over them as they are in a page."""
 
 GIVEN: Final = "given_mode"
 """The key of the mode that a file or directory got at the receiver: the sender's, less what the umask withheld."""
 
-KINDS: Final = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.LINK: "link"}
+KINDS: Final = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.LINK: "symlink"}
 
 SECOND: Final = 10**9
 EPOCH: Final = datetime(1970, 1, 1)
-"""Without a time zone, since text is made from it twice as fast; all is UTC."""
+"""UTC. Without a time zone, since that makes formatting twice as fast."""
 
 _UNDELIVERED: Final = ', "delivered": false'
 
@@ -57,13 +55,13 @@ _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class ReceiptWriter:
-    """A receipt that is being written beside its place, under a private name; `publish` or `discard` ends it.
+    """A receipt that is being written under a temporary name with the `tag`; `publish` or `discard` ends it.
 
-    With `replace`, what has the name already is ours, and makes room for what is written now. The private name has the
-    `tag`. A receiver says which permission bits it has `allowed`, and then those that were given are written, too.
+    With `replace`, the file that has its name is ours, and is replaced. A receiver says which permission bits it has
+    `allowed`, and then those that were given are written, too.
 
     Raises:
-        UsageError: it cannot be written there, or something has its name already.
+        UsageError: it cannot be written there, or its name is taken.
 
     """
 
@@ -73,21 +71,20 @@ class ReceiptWriter:
         self._replace = replace
         self._allowed = allowed
         self._tag = tag
-        self._shown = escape(path)
+        self._escaped = escape(path)
         self._name = os.path.basename(path)
         self._temporary = temporary_name(tag)
-        self._separator = "\n"
         self._undelivered = 0
-        self._late = bytearray()  # a bit for each entry that was said to be delivered, and is not
+        self._corrections = bytearray()  # a bit for each entry, set by `undeliver`
         if not self._name:
-            raise UsageError(f"The receipt needs the name of a file, and '{self._shown}' is none.")
+            raise UsageError(f"The receipt needs the name of a file, and '{self._escaped}' is none.")
         try:
             self._directory = Directory.top(os.path.dirname(path) or os.curdir)
         except (OSError, ValueError) as error:
             raise self._unusable(error) from None
         try:
             if not replace and self._directory.lstat(self._name) is not None:
-                raise UsageError(f"'{self._shown}' exists already. Choose another name for the receipt.")
+                raise UsageError(f"'{self._escaped}' exists already. Choose another name for the receipt.")
             fd = self._directory.create(self._temporary)
         except (OSError, ValueError) as error:
             self._directory.close()
@@ -96,18 +93,18 @@ class ReceiptWriter:
             self._directory.close()
             raise
         self._file = os.fdopen(fd, "wb", buffering=limits.RECEIPT_BUFFER)
-        self._write(f'{{"format": {_quoted(FORMAT)}, "entries": [')
+        self._write(json.dumps({"format": FORMAT}))
 
     def add(self, path: str, entry: Entry, digest: bytes | None, *, delivered: bool = True) -> None:
         """Write one entry; the order is the manifest's.
 
         Args:
-            path: where it lies, from the receiver's output directory on, joined with "/". If that is not under the
-                name that the sender gave it, both are written.
+            path: its path below the receiver's output directory, joined with "/". If it has another name there than at
+                the sender, both are written.
             entry: what the manifest says of it.
-            digest: the file's digest as it went into the root digest: None if it was not sent whole. None for
-                directories and links.
-            delivered: False for what was named, or even sent, and does not lie there: it is not checked later.
+            digest: a file's digest as it went into the root digest; None if it was not sent whole, and for directories
+                and symlinks.
+            delivered: False for what was announced, or even sent, and is not there: it is not checked later.
 
         Raises:
             NoSpace, OutputNotWritable: the disk does not take it.
@@ -116,7 +113,7 @@ class ReceiptWriter:
         kind, depth, name, mode, mtime_ns, size, target, extra = entry
         assert path.count("/") == depth, "a path has a component for each level"
         line = (
-            f'{self._separator}{{"path": {_quoted(path)}, "kind": "{KINDS[kind]}", '
+            f'{{"path": {_quoted(path)}, "kind": "{KINDS[kind]}", '
             f'"mode": "{mode:04o}", "mtime": "{time_text(mtime_ns)}"'
         )
         if self._allowed is not None and kind is not Kind.LINK:
@@ -133,37 +130,36 @@ class ReceiptWriter:
             line += _UNDELIVERED
             self._undelivered += 1
         self._write(line + "}")
-        self._separator = ",\n"
 
     def undeliver(self, index: int) -> None:
-        """Say that the entry with this number, and all that lies in it, was not delivered, whatever `add` was told."""
+        """Mark the entry with this index, and all that lies in it, as not delivered, whatever `add` is told."""
         at = index // 8
-        if at >= len(self._late):
-            self._late.extend(bytes(at + 1 - len(self._late)))
-        self._late[at] |= 1 << index % 8
+        if at >= len(self._corrections):
+            self._corrections.extend(bytes(at + 1 - len(self._corrections)))
+        self._corrections[at] |= 1 << index % 8
 
-    def _is_late(self, index: int) -> bool:
-        return index // 8 < len(self._late) and bool(self._late[index // 8] >> index % 8 & 1)
+    def _is_corrected(self, index: int) -> bool:
+        return index // 8 < len(self._corrections) and bool(self._corrections[index // 8] >> index % 8 & 1)
 
     def _correct(self) -> None:
-        """Write all lines anew, if some say that something was delivered which was not."""
-        if not self._late:
+        """Write all lines again if `undeliver` was called for some of them."""
+        if not self._corrections:
             return
         old, written = self._temporary, self._file
         written.flush()
         fd = self._directory.create(name := temporary_name(self._tag))
         self._temporary, self._file = name, os.fdopen(fd, "wb", buffering=limits.RECEIPT_BUFFER)
         written.close()
-        above = ""  # the directory under way that was not delivered, and "/"
+        above = ""  # the path, with "/", of the directory whose entries are not delivered either
         with os.fdopen(self._directory.read(old), "rb") as lines:
             for number, line in enumerate(lines, -1):
-                if number >= 0 and (above or self._is_late(number)):
-                    text = line.rstrip(b",\n")
+                if number >= 0 and (above or self._is_corrected(number)):
+                    text = line.rstrip(b"\n")
                     entry = json.loads(text)
                     inside = bool(above) and entry["path"].startswith(above)
                     if not inside:
-                        above = f"{entry['path']}/" if self._is_late(number) else ""
-                    if (inside or self._is_late(number)) and entry.get("delivered", True):
+                        above = f"{entry['path']}/" if self._is_corrected(number) else ""
+                    if (inside or self._is_corrected(number)) and entry.get("delivered", True):
                         self._undelivered += 1
                         self._file.write(text[:-1] + _UNDELIVERED.encode() + line[len(text) - 1 :])
                         continue
@@ -191,10 +187,10 @@ class ReceiptWriter:
             program: its name and version.
             started: seconds since 1970.
             ended: seconds since 1970.
-            files: as in `observe.Report`, and so `size`, `failures` and `skipped`.
-            size: bytes of them.
-            failures: what was not delivered.
-            skipped: what was left as it was, as asked.
+            files: as in `Report`, like the next three.
+            size: bytes of these files.
+            failures: how many things were not delivered.
+            skipped: how many were left as they were, as asked.
 
         Raises:
             NoSpace, OutputNotWritable: the disk does not take it, or its name was taken meanwhile.
@@ -205,7 +201,7 @@ class ReceiptWriter:
         except OSError as error:
             self.discard()
             self._fail(error)
-        ends = {
+        summary = {
             "program": program,
             "role": role,
             "started": _moment_text(started),
@@ -217,9 +213,8 @@ class ReceiptWriter:
             "undelivered": self._undelivered,
             "root": root.hex(),
         }
-        lines = (f'"{key}": {_quoted(value)}' for key, value in ends.items())
         try:
-            self._write("\n],\n" + ",\n".join(lines) + "}\n")
+            self._write(json.dumps(summary))
             try:
                 self._file.flush()
                 os.fsync(self._file.fileno())
@@ -235,12 +230,12 @@ class ReceiptWriter:
             self.discard()
 
     def _expect(self, name: str, made: os.stat_result) -> None:
-        """Raise if somebody has put another file in the receipt's place, where others may do that."""
+        """Raise if another user has put another file in the receipt's place."""
         if not self._directory.is_made(name, made):
             raise FileExistsError
 
     def discard(self) -> None:
-        """Throw away what is not published. Never fails; may be called again."""
+        """Delete the receipt if it is not published. Never fails; may be called again."""
         with suppress(OSError):
             self._file.close()
         name, self._temporary = self._temporary, ""
@@ -249,20 +244,20 @@ class ReceiptWriter:
                 self._directory.unlink(name)
             self._directory.close()
 
-    def _write(self, text: str) -> None:
+    def _write(self, line: str) -> None:
         try:
-            self._file.write(text.encode())
+            self._file.write(f"{line}\n".encode())
         except OSError as error:
             self._fail(error)
 
     def _unusable(self, error: OSError | ValueError) -> UsageError:
-        return UsageError(f"The receipt cannot be written to '{self._shown}': {said(error)}.")
+        return UsageError(f"The receipt cannot be written to '{self._escaped}': {said(error)}.")
 
     def _fail(self, error: OSError) -> NoReturn:
         if isinstance(error, FileExistsError):
-            raise OutputNotWritable(f"'{self._shown}' exists by now, so there is no receipt.") from None
+            raise OutputNotWritable(f"'{self._escaped}' exists by now, so there is no receipt.") from None
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise NoSpace("The disk here has not enough room for the receipt.") from None
+            raise NoSpace("The disk here has not enough space for the receipt.") from None
         raise OutputNotWritable(f"The receipt here could not be written: {said(error)}.") from None
 
 
@@ -279,10 +274,10 @@ def _said_more(extra: Extra) -> str:
 
 
 def said(error: OSError | ValueError) -> str:
-    """Return what the system says of an error, without the file name that it may hold.
+    """Return the system's words for an error, without the file name that it may contain.
 
     Raises:
-        SystemFailed: it says nothing about the file: there are no more descriptors, or no more memory.
+        SystemFailed: the error is not about the file: this process has no more descriptors, or no more memory.
 
     """
     if failed := exhausted(error):

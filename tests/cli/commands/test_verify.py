@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.processes import finish, run, start
-from tests.files.receipts.samples import write_receipt
+from tests.files.receipts.samples import parsed, write_lines, write_receipt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +23,7 @@ def receipt(tree: Path, tmp_path: Path) -> Path:
 
 
 def test_a_tree_that_is_as_it_was_is_success(tree: Path, receipt: Path) -> None:
-    root = json.loads(receipt.read_bytes())["root"][:16]
+    root = parsed(receipt)["root"][:16]
     for words in ((), ("--times", "--strict")):
         code, out, err = run("verify", str(receipt), str(tree.parent), *words)
         assert (code, out, err) == (0, "", f"All is as it was: 3 files, 2.0 KiB, digest {root}.\n")
@@ -73,9 +72,9 @@ def test_times_are_compared_if_asked(tree: Path, receipt: Path) -> None:
 def test_many_differences_are_counted_and_a_changed_receipt_is_always_told(tree: Path, receipt: Path) -> None:
     for number in range(30):
         (tree / f"new\x1b{number}").touch()
-    document = json.loads(receipt.read_bytes())
+    document = parsed(receipt)
     document["root"] = "00" * 32
-    receipt.write_text(json.dumps(document))
+    write_lines(receipt, document)
     code, out, err = run("verify", "--strict", str(receipt), str(tree.parent))
     assert (code, out) == (21, "")
     assert err.count("Differs: tree/new\\x1b") == 20
@@ -95,12 +94,14 @@ def test_what_the_transfer_did_not_bring_is_said(tree: Path, tmp_path: Path) -> 
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"no", b"{}", b"\xff\0", b'{"entries": [{"path": "../x"}]}'])
+@pytest.mark.parametrize(
+    "content", [b"", b"no", b"{}", b"\xff\0", b'{"format": "p2p-copy receipt 1"}\n{"path": "../x"}']
+)
 def test_what_is_no_receipt_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "receipt\x1b").write_bytes(content)
     code, out, err = run("verify", str(tmp_path / "receipt\x1b"), str(tmp_path))
     assert (code, out) == (2, "")
-    assert "is no receipt, or it is damaged" in err
+    assert "is not a receipt, or it is damaged" in err
     assert "\x1b" not in err
 
 

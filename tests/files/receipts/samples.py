@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 from p2p_copy.files.receipts.verify import Verdict, verify
@@ -46,6 +47,19 @@ def write_receipt(path: Path, top: Path, **ends: Any) -> None:
         files += is_file
         size += found.entry.size
     writer.publish(**{**ENDS, "root": root.digest(), "files": files, "size": size, **ends})
+
+
+def parsed(receipt: Path) -> dict[str, Any]:
+    """Return what a receipt says: its first and last line as one, with all others as "entries"."""
+    head, *entries, summary = map(json.loads, receipt.read_text(encoding="utf-8").splitlines())
+    return {**head, **summary, "entries": entries}
+
+
+def write_lines(receipt: Path, document: dict[str, Any], **options: Any) -> None:
+    """Write a receipt that says this; `options` are those of `json.dumps`."""
+    summary = {key: value for key, value in document.items() if key not in {"format", "entries"}}
+    lines = [{"format": document["format"]}, *document["entries"], summary]
+    receipt.write_text("".join(json.dumps(line, **options) + "\n" for line in lines))
 
 
 def differences(

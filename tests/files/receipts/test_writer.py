@@ -29,7 +29,7 @@ from p2p_copy.protocol.messages import Entry, Extra, Kind, Owner
 from p2p_copy.protocol.names import refusal
 from p2p_copy.units import MIB
 from tests.files.helpers import open_handles
-from tests.files.receipts.samples import ENDS, differences, digest_of, write_receipt
+from tests.files.receipts.samples import ENDS, differences, digest_of, parsed, write_lines, write_receipt
 from tests.support.trees import leftovers, make_tree
 
 if TYPE_CHECKING:
@@ -42,27 +42,25 @@ A_FILE = Entry(Kind.FILE, 1, "größe", 0o644, -1, 3)
 A_LINK = Entry(Kind.LINK, 1, 'a "link"', 0o777, 0, 0, "größe")
 DIGEST = bytes(range(32))
 
-EXAMPLE = """\
-{"format": "p2p-copy receipt 1", "entries": [
-{"path": "tree", "kind": "directory", "mode": "0755", "mtime": "2026-01-31T12:00:00.123456789Z"},
+HEAD = '{"format": "p2p-copy receipt 1"}\n'
+
+LINES = """\
+{"path": "tree", "kind": "directory", "mode": "0755", "mtime": "2026-01-31T12:00:00.123456789Z"}
 {"path": "tree/größe", "kind": "file", "mode": "0644", "mtime": "1969-12-31T23:59:59.999999999Z", "size": 3, \
-"digest": "blake3-tree:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"},
-{"path": "tree/a \\"link\\"", "kind": "link", "mode": "0777", "mtime": "1970-01-01T00:00:00.000000000Z", \
-"target": "größe"},
+"digest": "blake3-tree:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"}
+{"path": "tree/a \\"link\\"", "kind": "symlink", "mode": "0777", "mtime": "1970-01-01T00:00:00.000000000Z", \
+"target": "größe"}
 {"path": "tree/größe (1)", "kind": "file", "mode": "0644", "mtime": "1969-12-31T23:59:59.999999999Z", "size": 3, \
 "digest": null, "name": "größe", "delivered": false}
-],
-"program": "p2p-copy 0.2.0",
-"role": "receiver",
-"started": "2026-01-31T12:00:00.250Z",
-"ended": "2026-01-31T12:00:01.500Z",
-"files": 1,
-"size": 3,
-"failures": 1,
-"skipped": 0,
-"undelivered": 1,
+"""
+
+SUMMARY = """\
+{"program": "p2p-copy 0.2.0", "role": "receiver", "started": "2026-01-31T12:00:00.250Z", \
+"ended": "2026-01-31T12:00:01.500Z", "files": 1, "size": 3, "failures": 1, "skipped": 0, "undelivered": 1, \
 "root": "0101010101010101010101010101010101010101010101010101010101010101"}
 """
+
+EXAMPLE = HEAD + LINES + SUMMARY
 
 
 @pytest.fixture
@@ -101,7 +99,7 @@ def test_the_format_stays_what_it_is(receipt: Path) -> None:
     assert receipt.read_text(encoding="utf-8") == EXAMPLE
     assert receipt.stat().st_mode & 0o777 == 0o600
     assert leftovers(receipt.parent) == []
-    assert json.loads(EXAMPLE)["entries"][2]["target"] == "größe"
+    assert parsed(receipt)["entries"][2]["target"] == "größe"
 
 
 def test_what_was_written_is_read(receipt: Path) -> None:
@@ -117,7 +115,7 @@ def test_what_was_written_is_read(receipt: Path) -> None:
 
 def test_others_can_compute_the_digests_from_the_documentation(top: Path, receipt: Path) -> None:
     write_receipt(receipt, top)
-    document = json.loads(receipt.read_bytes())
+    document = parsed(receipt)
     root = blake3(derive_key_context="p2p-copy/1 root digest")
     seen = set()
     for entry in document["entries"]:
@@ -125,7 +123,7 @@ def test_others_can_compute_the_digests_from_the_documentation(top: Path, receip
         name, target = entry["path"].rpartition("/")[2].encode(), entry.get("target", "").encode()
         at = top / entry["path"]
         root.update(
-            bytes([{"directory": 1, "file": 2, "link": 3}[entry["kind"]], entry["path"].count("/")])
+            bytes([{"directory": 1, "file": 2, "symlink": 3}[entry["kind"]], entry["path"].count("/")])
             + int(entry["mode"], 8).to_bytes(2, "big")
             + at.lstat().st_mtime_ns.to_bytes(8, "big", signed=True)
             + entry.get("size", 0).to_bytes(8, "big")
@@ -140,14 +138,14 @@ def test_others_can_compute_the_digests_from_the_documentation(top: Path, receip
             digest.update(blake3(data).digest())
         assert entry["digest"] == "blake3-tree:" + digest.hexdigest()
         root.update(b"\1" + digest.digest())
-    assert seen == {"directory", "file", "link"}
+    assert seen == {"directory", "file", "symlink"}
     assert document["root"] == root.hexdigest()
 
 
 def test_a_receipt_of_nothing_is_one(receipt: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     write_receipt(receipt, tmp_path / "out")
-    assert json.loads(receipt.read_bytes())["entries"] == []
+    assert parsed(receipt)["entries"] == []
     assert differences(receipt, tmp_path / "out", strict=True)[1] == {}
 
 
@@ -269,8 +267,8 @@ def test_every_tree_is_found_as_it_was(tree: dict[str, Any]) -> None:
         verdict, told = differences(receipt, top, times=True, strict=True)
         assert told == {}
         assert verdict.files == sum(path.is_file() and not path.is_symlink() for path in top.rglob("*"))
-        # Any other form of the same document says the same.
-        receipt.write_text(json.dumps(json.loads(receipt.read_bytes()), indent=3, sort_keys=True))
+        # Any other form of the same objects says the same.
+        write_lines(receipt, parsed(receipt), separators=(" , ", " : "), sort_keys=True)
         assert differences(receipt, top, times=True, strict=True) == (verdict, {})
 
 
@@ -325,7 +323,7 @@ def retarget(path: Path) -> None:
 CHANGES: dict[str, list[Callable[[Path], None]]] = {
     "file": [remove, rename, replace_by_link, replace_by_pipe, replace_by_other],
     "directory": [remove, rename, replace_by_link, replace_by_pipe, replace_by_other],
-    "link": [remove, rename, replace_by_pipe, replace_by_other, retarget],
+    "symlink": [remove, rename, replace_by_pipe, replace_by_other, retarget],
 }
 
 
@@ -338,7 +336,7 @@ def test_every_single_change_is_found(tree: dict[str, Any], choice: st.DataObjec
         top.mkdir()
         build(top / "tree", tree)
         write_receipt(receipt, top)
-        entries = json.loads(receipt.read_bytes())["entries"]
+        entries = parsed(receipt)["entries"]
         entry = choice.draw(st.sampled_from(entries))
         changes = [*CHANGES[entry["kind"]], *([flip, cut] if entry.get("size") else [])]
         change = choice.draw(st.sampled_from(changes))
@@ -373,7 +371,7 @@ def test_the_differences_are_told_in_words(top: Path, receipt: Path) -> None:
         "a tree/private": "is missing",
         "a tree/dangling": "points elsewhere",
         "a tree/everyone": "is something special instead of a file",
-        "a tree/empty file": "is a link instead of a file",
+        "a tree/empty file": "is a symlink instead of a file",
         "a tree/empty directory": "is a file instead of a directory",
         "a tree/ünïcödé": "is missing",
         "a tree/ünïcödé/日本語 ☃.txt": "is missing",
@@ -533,9 +531,9 @@ def test_the_number_of_entries_costs_no_memory(tmp_path: Path, receipt: Path) ->
 
 
 def changed(receipt: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    document = json.loads(receipt.read_bytes())
+    document = parsed(receipt)
     change(document)
-    receipt.write_text(json.dumps(document))
+    write_lines(receipt, document)
 
 
 @pytest.mark.parametrize(
@@ -593,7 +591,7 @@ def hostile_entries() -> Iterator[object]:
     }
     for key, values in HOSTILE_FIELDS.items():
         for value in values:
-            yield {**good, "kind": "link" if key == "target" else "file", key: value}
+            yield {**good, "kind": "symlink" if key == "target" else "file", key: value}
 
 
 @pytest.mark.parametrize("hostile", list(hostile_entries()), ids=lambda hostile: ascii(hostile)[-40:])
@@ -605,31 +603,33 @@ def test_a_hostile_entry_is_refused_before_anything_is_looked_at(
     (top / "file").write_text("abc")
     (tmp_path / "secret").write_text("abc")
     write_receipt(receipt, top)
-    document = json.loads(receipt.read_bytes())
+    document = parsed(receipt)
     document["entries"] = [hostile]
-    receipt.write_text(json.dumps(document))
+    write_lines(receipt, document)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("something was looked at")
 
     for method in ("open", "lstat", "read", "readlink"):
         monkeypatch.setattr(directories.Directory, method, never)
-    with pytest.raises(UsageError, match=r"is no receipt, or it is damaged: .*"):
+    with pytest.raises(UsageError, match=r"is not a receipt, or it is damaged: .*"):
         differences(receipt, top, strict=True)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "", " \n", "no", "[]", "{}", "1", '{"entries": []}', '{"format": "p2p-copy receipt 1"}', "\0" * 1000,
-        "{" * 100_000, "[" * 400_000,
-        '{"entries": ' + "[" * 400_000, '{"entries": [' + '{"path": ' * 50_000, " " * 3_000_000,
-        '{"a": "' + "x" * 3_000_000 + '"}', '{"a": ' + "9" * 5000 + "}", '{"a": NaN}', '{"a": 1,}', '{"a": 1 "b": 2}',
-        '{"entries": [1,]}', '{"entries": [], "entries": []}', "{1: 2}", '{"entries": {}}', '{"entries": "[]"}',
-        EXAMPLE[:-20], EXAMPLE + "x", EXAMPLE + EXAMPLE, EXAMPLE[1:], EXAMPLE.replace("receipt 1", "receipt 2"),
+        "", " \n", "no", "[]", "{}", "1", "\0" * 1000, " " * 3_000_000, "{" * 100_000, "[" * 400_000, "null\n" * 1_000,
+        HEAD, HEAD[:-1], HEAD + LINES, SUMMARY, LINES, LINES + SUMMARY, HEAD + SUMMARY + LINES, HEAD + HEAD + SUMMARY,
+        HEAD + "[" * 400_000, HEAD + '{"path": ' * 50_000, HEAD + "[" * 30_000, HEAD + " " * 3_000_000,
+        HEAD + '{"a": "' + "x" * 3_000_000 + '"}', HEAD + '{"a": ' + "9" * 5000 + "}", HEAD + '{"a": NaN}',
+        HEAD + '{"a": 1,}', HEAD + '{"a": 1 "b": 2}', HEAD + "{1: 2}", HEAD + "[]\n" + SUMMARY, HEAD + "\n" + SUMMARY,
+        HEAD + '"text"\n' + SUMMARY, EXAMPLE[:-20], EXAMPLE + "x", EXAMPLE + "\n", EXAMPLE + EXAMPLE, EXAMPLE[1:],
+        EXAMPLE.replace("receipt 1", "receipt 2"), EXAMPLE.replace("receipt 1", "receipt 10"), "\ufeff" + EXAMPLE,
         EXAMPLE.replace('"files": 1', '"files": -1'), EXAMPLE.replace('"skipped": 0', '"skipped": "0"'),
         EXAMPLE.replace('"root": "01', '"root": "'), EXAMPLE.replace('"root"', '"roots"'),
-        EXAMPLE.replace("],\n", "]\n"), EXAMPLE.replace("},\n", "}\n"), EXAMPLE.replace('"tree"', '"tr\nee"'),
+        EXAMPLE.replace("}\n", "},\n"), EXAMPLE.replace("}\n", "}"), EXAMPLE.replace("}\n", "}\r"),
+        EXAMPLE.replace('"tree"', '"tr\nee"'), json.dumps({"format": "p2p-copy receipt 1", "entries": []}),
     ],
     ids=lambda text: ascii(text)[:30],
 )  # fmt: skip
@@ -639,12 +639,53 @@ def test_a_file_that_is_no_receipt_is_refused_with_a_sentence(
     receipt.write_text(text, encoding="utf-8")
     tracemalloc.start()
     try:
-        with pytest.raises(UsageError, match="is no receipt, or it is damaged") as caught:
+        with pytest.raises(UsageError, match="is not a receipt, or it is damaged") as caught:
             records(receipt)
         assert tracemalloc.get_traced_memory()[1] < 40 * MIB
     finally:
         tracemalloc.stop()
     assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "latin-1"])
+def test_a_receipt_is_utf_8(receipt: Path, encoding: str) -> None:
+    receipt.write_text(EXAMPLE, encoding=encoding)
+    with pytest.raises(UsageError, match=r"is not a receipt, or it is damaged: .* \(line [1-3]\)"):
+        records(receipt)
+
+
+def test_a_line_may_be_so_long_and_no_longer(receipt: Path) -> None:
+    """The longest line that a receiver can write is read, and with it some keys of a later version."""
+    write_example(receipt)
+    document = parsed(receipt)
+    entry = document["entries"][0]
+    entry["later"] = "x" * (limits.RECEIPT_LINE - len(json.dumps(entry)) - len(', "later": ""') - 1)
+    write_lines(receipt, document)
+    assert len(records(receipt)) == 4
+    entry["later"] += "x"
+    write_lines(receipt, document)
+    with pytest.raises(UsageError, match=r"the line is too long \(line 2\)"):
+        records(receipt)
+
+
+def test_the_longest_entry_fits_into_a_line(receipt: Path) -> None:
+    writer = ReceiptWriter(str(receipt))
+    path, target = "/".join(["\x7f" * 62] * 64), "\x01" * protocol_limits.MAX_PATH
+    owner = Owner(2**32 - 1, 2**32 - 1, "\x01" * protocol_limits.MAX_NAME, "\x01" * protocol_limits.MAX_NAME)
+    name = "\x01" * protocol_limits.MAX_NAME
+    entry = Entry(Kind.LINK, 63, name, target=target, extra=Extra(owner=owner))
+    writer.add("\x01".join(path.split("\x7f")), entry, None)
+    writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
+    assert max(map(len, receipt.read_bytes().splitlines())) < limits.RECEIPT_LINE
+
+
+def test_no_more_entries_are_read_than_a_transfer_has(receipt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_example(receipt)
+    monkeypatch.setattr(protocol_limits, "MAX_ENTRIES", 4)
+    assert len(records(receipt)) == 4
+    monkeypatch.setattr(protocol_limits, "MAX_ENTRIES", 3)
+    with pytest.raises(UsageError, match="more than 3 entries"):
+        records(receipt)
 
 
 @settings(max_examples=300)
@@ -702,7 +743,7 @@ def test_links_on_the_way_lead_nowhere(top: Path, tmp_path: Path, receipt: Path)
     (top / "a tree" / "d").rename(outside)
     (top / "a tree" / "d").symlink_to(outside)
     told = differences(receipt, top)[1]
-    assert told.pop("a tree/d") == "is a link instead of a directory"
+    assert told.pop("a tree/d") == "is a symlink instead of a directory"
     assert len(told) == 6
     assert set(told.values()) == {"is missing"}
 
@@ -797,14 +838,14 @@ def test_sums_that_the_entries_do_not_make_up_are_told(top: Path, receipt: Path,
 
 def test_an_entry_that_is_marked_as_not_delivered_never_passes_as_all(top: Path, receipt: Path) -> None:
     write_receipt(receipt, top)
-    document = json.loads(receipt.read_bytes())
+    document = parsed(receipt)
     entry = next(entry for entry in document["entries"] if entry["kind"] == "file" and entry["size"])
     entry["delivered"] = False
-    receipt.write_text(json.dumps(document))
+    write_lines(receipt, document)
     (top / entry["path"]).unlink()
     assert set(differences(receipt, top)[1]) == {""}
     document.update(files=document["files"] - 1, size=document["size"] - entry["size"], undelivered=1)
-    receipt.write_text(json.dumps(document))
+    write_lines(receipt, document)
     verdict, told = differences(receipt, top)
     assert (told, verdict.undelivered) == ({}, 1)
     assert set(differences(receipt, top, complete=True)[1]) == {entry["path"]}
