@@ -7,7 +7,7 @@ from collections import deque
 import anyio
 import trio
 
-from p2p_copy.protocol import limits
+from p2p_copy.peer import limits
 
 
 class Backlog:

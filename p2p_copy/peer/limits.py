@@ -7,6 +7,10 @@ from typing import Final
 HANDSHAKE_TIMEOUT: Final = 15.0
 """Seconds for each message of the key exchange: both ends are there, and it takes two round trips of small messages."""
 
+PIPELINE: Final = 4
+"""Records waiting between two stages of one side, so that disk, cipher and network overlap; also the most that one
+trip to the worker thread makes or consumes, since a trip costs half as much as a record."""
+
 RETURN_AFTER: Final = (0.5, 30.0)
 """Seconds until the first try to reconnect, and between two tries at most. Each pause is twice as long as the last one,
 give or take half of it, so that a thousand clients do not come back to a relay at once."""
@@ -32,7 +36,7 @@ LINK_WAIT: Final = 60.0
 """Seconds in the room of a further link; the other side comes at once or has a reason not to."""
 
 ACK_AFTER: Final = 0.02
-"""Seconds for which an ack is put off, so that one is enough for many records. `BUNDLE_BYTES` in this time are
+"""Seconds for which an ack is put off, so that one is enough for many records. `MULTIPATH_BYTES` in this time are
 1.6 GB/s."""
 
 RETRANSMIT_AFTER: Final = 2.0

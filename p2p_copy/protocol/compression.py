@@ -1,8 +1,7 @@
-"""Compression of one record's content: given up where it does not pay, opened under a hard cap.
+"""Compression of one record's content: tried only where it pays, and decompressed within a fixed size.
 
-Every compressed content is one zstd frame (RFC 8878) on its own, so that records stay independent of each
-other and a browser can open them one by one. What can be trusted about a frame from the other side is
-checked before it is opened, the rest while it is opened: see `decompress`.
+Every compressed content is one zstd frame (RFC 8878), so records do not depend on each other. A frame of the other
+side is checked before it is decompressed, as far as its header tells, and else while it is: see `decompress`.
 """
 
 from __future__ import annotations
@@ -12,37 +11,56 @@ from typing import Final
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import limits
+from p2p_copy.units import KIB
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
+LEVEL: Final = 1
+"""zstd level: some 300 MB/s for each core. Level 3 takes half as long again for texts that are 6 % smaller."""
+
+LEAST_CONTENT: Final = 512
+"""Content bytes from which compressing is tried; smaller contents gain nothing on a network."""
+
+SAMPLE_FROM: Final = 64 * KIB
+"""Content bytes from which a sample is tried first; below, the whole costs hardly more than a sample."""
+
+SAMPLE: Final = 8 * KIB
+"""Bytes of that sample: enough to tell, and 10 microseconds of work where nothing is gained."""
+
+LEAST_GAIN: Final = 20
+"""A record must lose one part in so many (5 %) to be sent compressed: decompressing costs the other side time."""
+
+MOST_SKIPPED: Final = 32
+"""Records sent uncompressed after a failure before the next try: 30 MB at most, so that a change is noticed soon."""
+
 _SINGLE_SEGMENT: Final = 0x20
-"""Bit of a frame's header descriptor: no window descriptor, for the window is the content."""
+"""Bit of a frame's header descriptor: there is no window descriptor, since the window is as large as the content."""
 
 _MAX_WINDOW_DESCRIPTOR: Final = (limits.ZSTD_WINDOW_LOG - 10) << 3
 """A window descriptor is exponent - 10 in five bits and a fraction in three: it grows with the window."""
 
 
 class Compressor:
-    """Compresses a run of contents as long as that pays, and from time to time tries again."""
+    """Compresses contents as long as that makes them smaller. Otherwise it skips some, then tries again."""
 
     def __init__(self) -> None:
         self._zstd = zstd.ZstdCompressor(
             options={
-                zstd.CompressionParameter.compression_level: limits.COMPRESS_LEVEL,
+                zstd.CompressionParameter.compression_level: LEVEL,
                 zstd.CompressionParameter.window_log: limits.ZSTD_WINDOW_LOG,
             }
         )
         self._pause = 0
-        """Records left alone after the last failure; it doubles with every failure in a row."""
+        """Records skipped after the last failure; doubles with every failure in a row."""
         self._skip = 0
-        """How many of them are still to come."""
+        """How many of them are still to be skipped."""
 
     def compress(self, *parts: bytes | bytearray | memoryview) -> bytes | None:
-        """Return a content, in one or several parts, as one zstd frame, or None if it is to be sent as it is."""
-        if sum(map(len, parts)) < limits.COMPRESS_FROM:
+        """Return a content, in one or several parts, as one zstd frame, or None to send it uncompressed."""
+        if sum(map(len, parts)) < LEAST_CONTENT:
             return None
         if self._skip:
             self._skip -= 1
@@ -50,39 +68,39 @@ class Compressor:
         content = memoryview(b"".join(parts) if len(parts) > 1 else parts[0])
         frame = self._attempt(content)
         if frame is None:
-            self._pause = min(2 * self._pause or 1, limits.COMPRESS_MAX_SKIP)
+            self._pause = min(2 * self._pause or 1, MOST_SKIPPED)
             self._skip = self._pause
         else:
             self._pause = 0
         return frame
 
     def _attempt(self, content: memoryview) -> bytes | None:
-        if len(content) >= limits.COMPRESS_PROBE_FROM:
-            # From the middle: what stands in front, of a file or a record, is often not like the rest.
-            start = (len(content) - limits.COMPRESS_SAMPLE) // 2
-            if self._frame(content[start : start + limits.COMPRESS_SAMPLE]) is None:
+        if len(content) >= SAMPLE_FROM:
+            # From the middle: the beginning of a file or a record is often not like the rest.
+            start = (len(content) - SAMPLE) // 2
+            if self._frame(content[start : start + SAMPLE]) is None:
                 return None
         return self._frame(content)
 
     def _frame(self, content: memoryview) -> bytes | None:
         frame = self._zstd.compress(content, zstd.ZstdCompressor.FLUSH_FRAME)
         gain = len(content) - len(frame)
-        return frame if gain * limits.COMPRESS_LEAST_GAIN >= len(content) else None
+        return frame if gain * LEAST_GAIN >= len(content) else None
 
 
 def decompress(frame: bytes | memoryview, size: int) -> bytes:
     """Return the content of a frame, which is `size` bytes long.
 
-    Never more than `size` + 1 bytes come out, and never more than a window of 2**ZSTD_WINDOW_LOG is held.
+    At most `size` + 1 bytes are decompressed, with a window of at most 2**ZSTD_WINDOW_LOG bytes.
 
     Raises:
-        PeerMisbehaved: there is more or less content, more or less than one frame, the frame says another
-            size or asks for a larger window, or it is no frame at all.
+        PeerMisbehaved: the content is longer or shorter, this is more or less than one frame, or the frame says
+            another size or asks for a larger window.
 
     """
     try:
-        # The library checks the window only where it needs one beside the output, so we look ourselves:
-        # what is refused must not depend on who opens it. A single segment's window is the declared size.
+        # The library checks the window only where it needs one besides the output. Each implementation must refuse the
+        # same frames, so it is checked here. The window of a single segment is the declared size.
         if zstd.get_frame_info(frame).decompressed_size not in (None, size):
             raise PeerMisbehaved(_BROKEN)
         if not frame[4] & _SINGLE_SEGMENT and frame[5] > _MAX_WINDOW_DESCRIPTOR:

@@ -88,8 +88,8 @@ class SessionKeys:
     """What a finished key exchange leaves behind.
 
     Attributes:
-        send_key: of this side's first record, stream 0.
-        receive_key: of the other side's first record, stream 0.
+        send_key: of this side's first records.
+        receive_key: of the other side's first records.
         resume: the secret of the next key exchange if the link is lost.
         verify: what two people may compare.
         links: the secret of further links.

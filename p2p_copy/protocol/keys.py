@@ -22,16 +22,16 @@ _MARK: Final = 8
 ROOM: Final = b"p2p-copy/1 room"
 CONFIRM_SENDER: Final = b"p2p-copy/1 confirm S"
 CONFIRM_RECEIVER: Final = b"p2p-copy/1 confirm R"
-SENDER_TO_RECEIVER: Final = b"p2p-copy/1 s2r"
-RECEIVER_TO_SENDER: Final = b"p2p-copy/1 r2s"
+SENDER_TO_RECEIVER: Final = b"p2p-copy/1 s2r\0\0"
+RECEIVER_TO_SENDER: Final = b"p2p-copy/1 r2s\0\0"
 RESUME: Final = b"p2p-copy/1 resume"
 RESUME_ROOM: Final = b"p2p-copy/1 resume room"
 RESUME_MARK: Final = b"p2p-copy/1 resume mark"
 VERIFY: Final = b"p2p-copy/1 verify"
 LINKS: Final = b"p2p-copy/1 links"
 LINK_ROOM: Final = b"p2p-copy/1 link room"
-NOTE_SENDER: Final = b"p2p-copy/1 note S"
-NOTE_RECEIVER: Final = b"p2p-copy/1 note R"
+ACK_SENDER: Final = b"p2p-copy/1 note S"
+ACK_RECEIVER: Final = b"p2p-copy/1 note R"
 REKEY: Final = b"p2p-copy/1 rekey"
 
 
@@ -68,14 +68,14 @@ def confirm_receiver(prk: bytes) -> bytes:
     return expand(prk, CONFIRM_RECEIVER)
 
 
-def sender_to_receiver(prk: bytes, stream: int = 0) -> bytes:
-    """Return the first record key of a stream (0 to 65535) from sender to receiver."""
-    return expand(prk, SENDER_TO_RECEIVER + stream.to_bytes(2, "big"))
+def sender_to_receiver(prk: bytes) -> bytes:
+    """Return the key of the first records from sender to receiver."""
+    return expand(prk, SENDER_TO_RECEIVER)
 
 
-def receiver_to_sender(prk: bytes, stream: int = 0) -> bytes:
-    """Return the first record key of a stream (0 to 65535) from receiver to sender."""
-    return expand(prk, RECEIVER_TO_SENDER + stream.to_bytes(2, "big"))
+def receiver_to_sender(prk: bytes) -> bytes:
+    """Return the key of the first records from receiver to sender."""
+    return expand(prk, RECEIVER_TO_SENDER)
 
 
 def resume(prk: bytes) -> bytes:
@@ -108,14 +108,14 @@ def link_room(secret: bytes, number: int) -> str:
     return expand(secret, LINK_ROOM + bytes((number,))).hex()
 
 
-def note_sender(secret: bytes) -> bytes:
+def ack_sender(secret: bytes) -> bytes:
     """Return the key with which the sender tells how far it is, from a session's `links` secret."""
-    return expand(secret, NOTE_SENDER)
+    return expand(secret, ACK_SENDER)
 
 
-def note_receiver(secret: bytes) -> bytes:
+def ack_receiver(secret: bytes) -> bytes:
     """Return the key with which the receiver tells how far it is, from a session's `links` secret."""
-    return expand(secret, NOTE_RECEIVER)
+    return expand(secret, ACK_RECEIVER)
 
 
 def next_key(key: bytes) -> bytes:

@@ -93,11 +93,11 @@ MAX_FILE_SIZE: Final = 2**63 - 1
 MAX_STREAMS: Final = 16
 """Links of one transfer: a relay serves some 50 connections of one network, which both sides may be in."""
 
-BUNDLE_BYTES: Final = 32 * MIB
+MULTIPATH_BYTES: Final = 32 * MIB
 """Bytes of records that have gone out over several links, and that the other side has not taken yet: what either side
 holds at most. It covers 160 MB/s of all links together at 200 ms there and back."""
 
-BUNDLE_RECORDS: Final = 1024
+MULTIPATH_RECORDS: Final = 1024
 """Records of the same: short ones take room, too."""
 
 STREAM_WINDOW: Final = 64 * MIB
@@ -120,42 +120,11 @@ CLAIM_DIGITS: Final = (32, 64)
 MAX_LEGACY_ROOM: Final = 128
 """Characters of a room in the legacy form: p2p-copy 0.1.x sends the 64 digits of a hash, other programs any text."""
 
-ROOM_BITS: Final = 25
-"""Least entropy of a generated code's room part: two strangers rarely meet."""
-
-SECRET_BITS: Final = 30
-"""Least entropy of a generated code's secret part: one guess a code, so one in a thousand million."""
-
 MIN_OWN_SECRET: Final = 8
 """Characters of the secret part of a code that users chose themselves."""
 
 MAX_CODE: Final = 200
 """Characters of a whole code: a long passphrase, and not a file that was named by mistake."""
-
-COMPRESS_LEVEL: Final = 1
-"""zstd level: some 300 MB/s for each core; level 3 costs half as much again for texts 6 % smaller."""
-
-COMPRESS_FROM: Final = 512
-"""Content bytes from which compressing is tried; below, there is nothing to win on a network."""
-
-COMPRESS_PROBE_FROM: Final = 64 * KIB
-"""Content bytes from which a sample is tried first; below, the whole costs hardly more than a sample."""
-
-COMPRESS_SAMPLE: Final = 8 * KIB
-"""Bytes of that sample: enough to tell, and 10 microseconds of work where there is nothing to win."""
-
-COMPRESS_LEAST_GAIN: Final = 20
-"""A record must lose one part in so many (5 %) to be sent compressed: opening it costs the other side."""
-
-COMPRESS_MAX_SKIP: Final = 32
-"""Records sent as they are after a failure before the next try: 30 MB at most, so that a change is noticed soon."""
-
-PIPELINE: Final = 4
-"""Records waiting between two stages of one side, so that disk, cipher and socket overlap; also the most that one
-trip to the worker thread makes or consumes, since a trip costs half as much as a record."""
-
-SENDER_PAGE_BYTES: Final = 64 * KIB
-"""Encoded bytes, at four for each character, after which the sender closes a page: long names do not fill a record."""
 
 LOOK_AGAIN: Final = 60.0
 """Seconds after which a client that waits dials again, give or take half of them: behind a balancer, after a relay came

@@ -1,7 +1,7 @@
 """The vocabulary of a transfer: one class for each thing that is said inside the sealed records.
 
 Sender to receiver:  Offer, Preview, Total, Page, Data, Hole, FileEnd, FileFail, Omitted, Finish, Goodbye, Abort
-Receiver to sender:  Ask, Accept, Reject, Waive, Holds, Progress, Receipt, Abort
+Receiver to sender:  Ask, Accept, Reject, Unwanted, Holds, Progress, Receipt, Abort
 
 Entries get numbers in the order in which pages name them, from 0; later messages use the number. A tree
 is named in pre-order with depths, so a name is always one component and never a path: see `Entry`.
@@ -274,8 +274,8 @@ class Reject:
 
 
 @dataclass(slots=True)
-class Waive:
-    """The receiver does not want what the `Omitted` with this number is about, so nothing is missing."""
+class Unwanted:
+    """The receiver does not want what the `Omitted` with this number names, so nothing is missing."""
 
     number: int
 
@@ -331,5 +331,5 @@ class Abort:
 
 Message: TypeAlias = (
     Offer | Ask | Preview | Accept | Total | Page | Data | Hole | FileEnd | WholeFile | FileFail | Omitted | Finish
-    | Goodbye | Reject | Waive | Holds | Progress | Receipt | Abort
+    | Goodbye | Reject | Unwanted | Holds | Progress | Receipt | Abort
 )  # fmt: skip

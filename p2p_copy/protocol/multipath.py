@@ -7,7 +7,7 @@ Rules:
 
 1. A sender keeps a record until the other side has acknowledged it, and sends it again over another link when the link
    that it took was lost, or is stuck.
-2. A sender is never further ahead of what the other side has consumed than BUNDLE_BYTES and BUNDLE_RECORDS. So neither
+2. A sender is never further ahead of what the other side has consumed than MULTIPATH_BYTES and MULTIPATH_RECORDS. So neither
    side ever holds more than that, whatever a relay loses, holds back or makes up.
 3. A record that comes twice is dropped. One that a relay made up is found out when its turn comes, and ends the
    conversation.
@@ -61,7 +61,7 @@ class AckCodec:
 
     def __init__(self, role: Role, secret: bytes) -> None:
         """`secret` is the session's secret for links."""
-        ours, theirs = keys.note_sender(secret), keys.note_receiver(secret)
+        ours, theirs = keys.ack_sender(secret), keys.ack_receiver(secret)
         self._ours, self._theirs = (ours, theirs) if role is Role.SENDER else (theirs, ours)
 
     def write(self, ack: Ack) -> bytes:
@@ -121,7 +121,7 @@ class SendQueue:
 
     def has_room(self, size: int) -> bool:
         """Tell whether one more record of so many bytes may go out (rule 2)."""
-        return len(self._sizes) < limits.BUNDLE_RECORDS and self._bytes + size <= limits.BUNDLE_BYTES
+        return len(self._sizes) < limits.MULTIPATH_RECORDS and self._bytes + size <= limits.MULTIPATH_BYTES
 
     def add(self, record: bytes) -> None:
         """Add the next record; the first link that asks for it carries it. There must be room."""
@@ -202,7 +202,7 @@ class ReorderBuffer:
         if number < self.received or number in self._held:
             return
         ahead = number - self.consumed
-        if ahead >= limits.BUNDLE_RECORDS or self._bytes + len(record) > limits.BUNDLE_BYTES:
+        if ahead >= limits.MULTIPATH_RECORDS or self._bytes + len(record) > limits.MULTIPATH_BYTES:
             raise PeerMisbehaved("The other side sent more than there is room for.")
         self._held[number] = record
         self._bytes += len(record)

@@ -1,16 +1,16 @@
-"""Sealed records: contents in order, each exactly once, up to a last one that says so; or an error.
+"""Encrypted records: contents in order, each exactly once, to a last one that is marked as such; or an error.
 
-    header   type u8 = 1 | flags u8 | stream u16 | size u32 | seq u64, big-endian
+    header   type u8 = 1 | flags u8 | reserved u16 = 0 | size u32 | seq u64, big-endian
     record   header | AES-256-GCM(key, nonce = 4 zero bytes | seq, content or its zstd frame, AAD = header)
 
-Flags: 1 FINAL, no record follows; 2 ZSTD, what is sealed is a zstd frame, shorter than the content. `size`
-is the content's, after decompression. `seq` counts from 0 through the whole stream. Rules:
+Flags: 1 FINAL, no record follows; 2 ZSTD, a zstd frame is encrypted, which is shorter than the content. `size` is that
+of the content, after decompression. `seq` counts the records of one direction from 0. Rules:
 
-1. Each direction of each stream has a key of its own, so no record fits anywhere but in its place.
-2. When REKEY_RECORDS records or REKEY_BYTES bytes of content (by `size`) have passed under a key, the
-   next record is under `keys.next_key` of it. Both sides count, nothing is said.
-3. Lengths are checked before anything is opened, and nothing is used before it is authentic.
-4. One bad record ends the stream for good; there is no skipping and no catching up.
+1. Each direction has its own key, so a record can be opened only in its direction and with its number.
+2. After REKEY_RECORDS records or REKEY_BYTES bytes of content (by `size`) under one key, the next record is under
+   `keys.next_key` of it. Both sides count; no message announces it.
+3. Lengths are checked before anything is decrypted, and nothing is used before it is authentic.
+4. The first bad record ends the conversation. No record is skipped.
 """
 
 from __future__ import annotations
@@ -48,28 +48,29 @@ _HEADER: Final = struct.Struct(">BBHIQ")
 _NONCE: Final = struct.Struct(">IQ")
 _OVERHEAD: Final = limits.RECORD_HEADER + limits.RECORD_TAG
 
-_ROOMS: Final = 2 * limits.PIPELINE + 2
-"""Records that one side has at once: some are made while others are sent."""
+_BUFFERS: Final = 10
+"""Records that exist at once: those of one trip to the thread that makes them (4), those that wait for the link while
+the next trip is made (4), and one on each side of that. With fewer, buffers are copied; with more, memory is wasted."""
 
 _WORTH_A_CALL: Final = 16 * KIB
-"""Bytes that take as long to be copied as a call to the cipher takes."""
+"""Bytes that take as long to copy as a call to the cipher takes."""
 
 
 def number_of(record: bytes) -> int:
-    """Return the number that a record says it has. It is authentic only once the record is opened.
+    """Return the number in a record's header. It is authentic only once the record is opened.
 
     Raises:
         PeerMisbehaved: it is no record.
 
     """
     if not _OVERHEAD <= len(record) <= limits.MAX_RECORD or record[0] != RECORD:
-        raise PeerMisbehaved("The other side sent what is no record.")
+        raise PeerMisbehaved("The other side sent something that is not a record.")
     number: int = _HEADER.unpack_from(record)[-1]
     return number
 
 
 class _Cipher:
-    """The cipher for one record after the other, with the right key and number for each."""
+    """The cipher of one direction: the right key and number for each record."""
 
     def __init__(self, key: bytes, rekey_records: int, rekey_bytes: int) -> None:
         self._rekey_records = rekey_records
@@ -101,11 +102,11 @@ class _Cipher:
         into[at:] = encryptor.tag
 
     def decrypt_into(self, sealed: memoryview, header: bytes, into: memoryview) -> None:
-        """Open record `seq`; InvalidTag if it is none."""
+        """Decrypt record `seq`; raise InvalidTag if this is not it."""
         self._aead.decrypt_into(self.nonce, sealed, header, into)
 
     def advance(self, size: int) -> None:
-        """Go on to the next record, after one with `size` bytes of content."""
+        """Count a record with `size` bytes of content, and prepare for the next one."""
         self.seq += 1
         self._records += 1
         self._bytes += size
@@ -114,37 +115,34 @@ class _Cipher:
 
 
 class Sealer:
-    """Seals one side's contents, in order. Used by one thread at a time."""
+    """Makes one side's records, in order. Used by one thread at a time."""
 
     def __init__(
         self,
         key: bytes,
-        stream: int = 0,
         *,
         compressor: Compressor | None = None,
         rekey_records: int = limits.REKEY_RECORDS,
         rekey_bytes: int = limits.REKEY_BYTES,
     ) -> None:
-        """Begin a stream under its first key; `compressor` is for a side whose peer opens ZSTD records."""
+        """Begin under the first key. Give a `compressor` only if the other side opens ZSTD records."""
         self._cipher = _Cipher(key, rekey_records, rekey_bytes)
-        self._stream = stream
         self._compressor = compressor
         self._open = True
-        # A BytesIO hands out what it holds without a copy, and makes one before it changes what somebody still has. So
-        # a record is written over only when nobody has it any more, and no memory need be filled with zeros for it.
-        self._rooms = cycle([BytesIO() for _ in range(_ROOMS)])
+        # A BytesIO returns its value without a copy, and copies before it changes a value that is still in use. So a
+        # record is overwritten only when it is no longer in use, and no memory has to be filled with zeros first.
+        self._buffers = cycle([BytesIO() for _ in range(_BUFFERS)])
 
     def seal(self, parts: Sequence[Buffer], *, final: bool = False) -> bytes:
-        """Return the next record, whose content is `parts` one after the other.
+        """Return the next record; its content is `parts`, joined.
 
         Raises:
-            AssertionError: there is too much content, or there may be no more records, because one was
-                final or failed. A bug of ours.
+            AssertionError: there is too much content, or an earlier record was final or failed. A bug of ours.
 
         """
         if not self._open:
             raise AssertionError("sealed after the end")
-        self._open = False  # a number that was used, if only for a record that failed, is never used again
+        self._open = False  # a number is never used twice, not even after a failure
         size = sum(map(len, parts))
         if size > limits.MAX_RECORD_CONTENT:
             raise AssertionError("too much for one record")
@@ -153,26 +151,26 @@ class Sealer:
         flags, plain = FINAL if final else 0, size
         if self._compressor and (frame := self._compressor.compress(*parts)) is not None:
             flags, plain, parts = flags | ZSTD, len(frame), (frame,)
-        header = _HEADER.pack(RECORD, flags, self._stream, size, self._cipher.seq)
-        room = next(self._rooms)
-        room.seek(plain + _OVERHEAD - 1)
-        room.write(b"\0")
-        room.truncate()
-        with room.getbuffer() as record, record[limits.RECORD_HEADER :] as sealed:
+        header = _HEADER.pack(RECORD, flags, 0, size, self._cipher.seq)
+        buffer = next(self._buffers)
+        buffer.seek(plain + _OVERHEAD - 1)
+        buffer.write(b"\0")
+        buffer.truncate()
+        with buffer.getbuffer() as record, record[limits.RECORD_HEADER :] as sealed:
             record[: limits.RECORD_HEADER] = header
             self._cipher.encrypt_into(parts, header, sealed)
         self._cipher.advance(size)
         self._open = not final
-        return room.getvalue()
+        return buffer.getvalue()
 
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """What was in a record.
+    """The content of a record.
 
     Attributes:
-        content: the bytes, authentic and in order.
-        final: no record follows.
+        content: authentic bytes.
+        final: whether this is the last record.
 
     """
 
@@ -186,24 +184,22 @@ class Opener:
     def __init__(
         self,
         key: bytes,
-        stream: int = 0,
         *,
         rekey_records: int = limits.REKEY_RECORDS,
         rekey_bytes: int = limits.REKEY_BYTES,
     ) -> None:
-        """Begin a stream under its first key."""
+        """Begin under the first key."""
         self._cipher = _Cipher(key, rekey_records, rekey_bytes)
-        self._stream = stream
         self._open = True
 
     def open(self, record: bytes, into: memoryview | None = None) -> Opened:
         """Return the content of the next record.
 
-        It may lie `into` a buffer of MAX_RECORD_CONTENT, whose owner knows when nobody needs it any more: fresh memory
-        would have to be filled with zeros first.
+        It may be written `into` a buffer of MAX_RECORD_CONTENT bytes, which the caller uses for every record: fresh
+        memory would have to be filled with zeros first.
 
         Raises:
-            PeerMisbehaved: this is not the next record, whoever changed it; none is accepted after it.
+            PeerMisbehaved: this is not the next record, or it was changed. No record is accepted after that.
 
         """
         if not self._open:
@@ -225,11 +221,11 @@ class Opener:
         return Opened(content, final)
 
     def _check(self, record: bytes) -> tuple[int, int]:
-        """Return flags and content size of a record that may be the next, by its header and length."""
+        """Check header and length of a record; return its flags and the size of its content."""
         if not _OVERHEAD <= len(record) <= limits.MAX_RECORD:
             raise PeerMisbehaved("The other side sent a record of an impossible length.")
-        kind, flags, stream, size, seq = _HEADER.unpack_from(record)
-        if kind != RECORD or flags & ~(FINAL | ZSTD) or stream != self._stream:
+        kind, flags, reserved, size, seq = _HEADER.unpack_from(record)
+        if kind != RECORD or flags & ~(FINAL | ZSTD) or reserved:
             raise PeerMisbehaved("The other side sent a record of an unknown kind.")
         if seq != self._cipher.seq:
             raise PeerMisbehaved("A record was lost, repeated or moved on its way.")

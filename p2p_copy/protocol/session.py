@@ -81,7 +81,7 @@ class Session:
         self._weight += wire.weight(message)
         self._final = isinstance(message, LAST)
 
-    def has_room(self, message: Message) -> bool:
+    def fits(self, message: Message) -> bool:
         """Return whether the next record may have this message, too, as far as the number of its messages tells."""
         return self._weight + wire.weight(message) <= limits.MAX_RECORD_MESSAGES
 

@@ -30,7 +30,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
-    Waive,
+    Unwanted,
     WholeFile,
 )
 
@@ -72,7 +72,7 @@ State: TypeAlias = SenderState | ReceiverState
 Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
 
 _STREAM: Final = (Total, Page, Data, Hole, FileEnd, WholeFile, FileFail, Omitted)
-_ANSWERS: Final = (Reject, Waive, Holds, Progress)
+_ANSWERS: Final = (Reject, Unwanted, Holds, Progress)
 
 SAYS: Final[Cells] = {
     SenderState.NEW: {Offer: SenderState.OFFERED, Goodbye: SenderState.CLOSED, Abort: SenderState.CLOSED},

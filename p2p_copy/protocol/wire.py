@@ -39,7 +39,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
-    Waive,
+    Unwanted,
     WholeFile,
 )
 
@@ -188,16 +188,8 @@ def most_bytes(entry: Entry) -> int:
     return _ENTRY.size + U16.size + 4 * (len(entry.name) + len(entry.target)) + extra
 
 
-MOST_PAGE: Final = (
-    FRAME.size
-    + limits.SENDER_PAGE_BYTES
-    + _ENTRY.size
-    + U16.size
-    + limits.MAX_NAME
-    + limits.MAX_PATH
-    + attributes.MOST_BYTES
-)
-"""Bytes that a sender's page takes at most: its last entry may reach beyond `limits.SENDER_PAGE_BYTES`."""
+MOST_ENTRY: Final = _ENTRY.size + U16.size + limits.MAX_NAME + limits.MAX_PATH + attributes.MOST_BYTES
+"""Bytes of an entry, at most."""
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
@@ -352,7 +344,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         0x12,
         lambda m: _INDEX_REASON.pack(m.index, m.reason) + encode_text(m.path, 2 * limits.MAX_PATH),
     ),
-    Waive: (0x17, lambda m: _INDEX.pack(m.number)),
+    Unwanted: (0x17, lambda m: _INDEX.pack(m.number)),
     Holds: (
         0x15,
         lambda m: _INDEX.pack(m.end) + b"".join(_HELD.pack(f.index, f.size, f.digest) for f in m.files),
@@ -378,7 +370,7 @@ _DECODERS: dict[int, Callable[[Reader], Message]] = {
     0x11: _decode_accept,
     0x12: lambda r: Reject(*_decode_indexed(r), r.text(2 * limits.MAX_PATH)),
     0x15: _decode_holds,
-    0x17: lambda r: Waive(*r.fields(_INDEX)),
+    0x17: lambda r: Unwanted(*r.fields(_INDEX)),
     0x13: lambda r: Progress(*r.fields(_THREE)),
     0x14: _decode_receipt,
     0x1F: _decode_abort,

@@ -32,6 +32,9 @@ COUNT_AFTER: Final = 2.0
 SENDER_PAGE_ENTRIES: Final = 256
 """Entries that the sender collects for one page; small pages let first bytes flow early."""
 
+SENDER_PAGE_BYTES: Final = 64 * KIB
+"""Encoded bytes, at four for each character, after which the sender closes a page: long names do not fill a record."""
+
 UNDECIDED: Final = 1000
 """Things that cannot be sent, and of which a sender waits to hear whether the receiver wants them: what are more are
 told at once. A screen shows 20."""

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 import trio
 
 from p2p_copy.errors import PeerLost
+from p2p_copy.peer import limits as peer_limits
 from p2p_copy.peer.multipath import LINK_ERRORS
-from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import Receipt
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.stalls import slow_way
@@ -151,11 +151,11 @@ async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, 
             assert end is not None, "else the channel is open"
             raise end from None
         with suppress(trio.WouldBlock, trio.EndOfChannel):
-            while len(records) < protocol_limits.PIPELINE:
+            while len(records) < peer_limits.PIPELINE:
                 records.append(from_channel.receive_nowait())
         return records
 
-    to_consumer, from_channel = trio.open_memory_channel[bytes | str](protocol_limits.PIPELINE)
+    to_consumer, from_channel = trio.open_memory_channel[bytes | str](peer_limits.PIPELINE)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stalls.watch)
         nursery.start_soon(fetch, to_consumer)

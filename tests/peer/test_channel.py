@@ -209,7 +209,7 @@ def test_when_the_last_link_is_lost_what_came_is_heard_and_then_the_loss() -> No
 
 
 def test_a_side_that_takes_nothing_holds_no_more_than_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(protocol_limits, "BUNDLE_RECORDS", 50)
+    monkeypatch.setattr(protocol_limits, "MULTIPATH_RECORDS", 50)
 
     async def test() -> None:
         sent = 0
@@ -223,9 +223,7 @@ def test_a_side_that_takes_nothing_holds_no_more_than_there_is_room(monkeypatch:
 
         async def hear(bundle: Channel) -> None:
             await trio.sleep(20)
-            assert sent <= protocol_limits.BUNDLE_RECORDS + protocol_limits.PIPELINE + 1, (
-                "and what waits for room"
-            )
+            assert sent <= protocol_limits.MULTIPATH_RECORDS + limits.PIPELINE + 1, "and what waits for room"
             before = sent
             for number in range(10):
                 assert await bundle.receive() == record(number)

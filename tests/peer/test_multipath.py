@@ -108,7 +108,7 @@ async def test_a_tree_is_shared_out(tmp_path: Path) -> None:
 async def test_the_loss_of_one_link_ends_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(protocol_limits, "BUNDLE_BYTES", 8 * MIB)
+    monkeypatch.setattr(protocol_limits, "MULTIPATH_BYTES", 8 * MIB)
     data = os.urandom(20_000_000)
     (tmp_path / "file").write_bytes(data)
     async with wire() as it:
@@ -121,7 +121,7 @@ async def test_the_loss_of_one_link_ends_nothing(
     assert meetings(both) == [1, 1], "without patience a second one would be an error"
     for told in (both.sender, both.receiver):
         assert 3 in told.widths[told.widths.index(4) :], "one was lost"
-    assert upstream < 22_000_000 + protocol_limits.BUNDLE_BYTES
+    assert upstream < 22_000_000 + protocol_limits.MULTIPATH_BYTES
 
 
 async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path) -> None:

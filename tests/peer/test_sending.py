@@ -13,6 +13,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2p_copy.errors import PeerLost
 from p2p_copy.observer import Observer
+from p2p_copy.peer import limits as peer_limits
 from p2p_copy.peer.channel import Channel, WishedLinks, open_channel
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import CloseCode, Role
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 @pytest.fixture(autouse=True)
 def little_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few records are more than may be under way over several links."""
-    monkeypatch.setattr(protocol_limits, "BUNDLE_RECORDS", 20)
+    monkeypatch.setattr(protocol_limits, "MULTIPATH_RECORDS", 20)
 
 
 AT_A_LINK = 3
@@ -137,7 +138,7 @@ def test_a_sender_waits_for_room_and_goes_on_as_soon_as_there_is_some() -> None:
     async def test() -> None:
         async with channels() as (sender, receiver, _):
             count = await fill(sender)
-            assert count == AT_A_LINK + protocol_limits.PIPELINE
+            assert count == AT_A_LINK + peer_limits.PIPELINE
             went_on = trio.Event()
 
             async def send() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import limits
-from p2p_copy.protocol.compression import Compressor, decompress
+from p2p_copy.protocol.compression import LEAST_CONTENT, MOST_SKIPPED, Compressor, decompress
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import KIB, MIB
 
@@ -46,7 +46,7 @@ def repeated(byte: bytes, count: int, *, last: bool = True) -> bytes:
     return (int(last) | 1 << 1 | count << 3).to_bytes(3, "little") + byte
 
 
-@pytest.mark.parametrize("size", [limits.COMPRESS_FROM, 64 * KIB - 1, 64 * KIB, limits.MAX_RECORD_CONTENT])
+@pytest.mark.parametrize("size", [LEAST_CONTENT, 64 * KIB - 1, 64 * KIB, limits.MAX_RECORD_CONTENT])
 def test_what_shrinks_is_compressed_and_comes_back(size: int) -> None:
     content = text(size)
     frame = Compressor().compress(content)
@@ -75,8 +75,8 @@ def test_what_does_not_shrink_is_sent_as_it_is() -> None:
 
 
 def test_tiny_contents_are_sent_as_they_are() -> None:
-    assert Compressor().compress(b"a" * (limits.COMPRESS_FROM - 1)) is None
-    assert Compressor().compress(b"a" * limits.COMPRESS_FROM) is not None
+    assert Compressor().compress(b"a" * (LEAST_CONTENT - 1)) is None
+    assert Compressor().compress(b"a" * LEAST_CONTENT) is not None
 
 
 @pytest.mark.parametrize(("zeros", "pays"), [(300, False), (1000, True)])
@@ -97,7 +97,7 @@ def left_alone_after(failures: int) -> int:
     for number in range(failures):
         assert compressor.compress(NOISE) is None
         if number < failures - 1:
-            for _ in range(min(2**number, limits.COMPRESS_MAX_SKIP)):
+            for _ in range(min(2**number, MOST_SKIPPED)):
                 compressor.compress(NOISE)
     count = 0
     while compressor.compress(TEXT) is None:
@@ -106,7 +106,7 @@ def left_alone_after(failures: int) -> int:
 
 
 def test_every_failure_in_a_row_doubles_the_pause_up_to_a_cap() -> None:
-    assert limits.COMPRESS_MAX_SKIP == 32
+    assert MOST_SKIPPED == 32
     assert [left_alone_after(failures) for failures in range(1, 9)] == [1, 2, 4, 8, 16, 32, 32, 32]
 
 

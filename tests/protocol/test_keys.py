@@ -54,27 +54,27 @@ def test_the_transcript_is_the_salt_of_the_session() -> None:
     assert keys.session_prk(b"isk", b"th") == keys.extract(b"th", b"isk")
 
 
-def test_every_purpose_and_every_stream_has_a_key_of_its_own() -> None:
+def test_every_purpose_has_a_key_of_its_own() -> None:
     derived = [
         keys.confirm_sender(PRK),
         keys.confirm_receiver(PRK),
         keys.resume(PRK),
         keys.verify(PRK),
         keys.links(PRK),
-        keys.note_sender(PRK),
-        keys.note_receiver(PRK),
+        keys.ack_sender(PRK),
+        keys.ack_receiver(PRK),
         bytes.fromhex(keys.resume_room(PRK)),
         *(bytes.fromhex(keys.link_room(PRK, number)) for number in (0, 1, 15)),
         keys.next_key(PRK),
-        *(keys.sender_to_receiver(PRK, stream) for stream in (0, 1, 256, 65535)),
-        *(keys.receiver_to_sender(PRK, stream) for stream in (0, 1, 256, 65535)),
+        keys.sender_to_receiver(PRK),
+        keys.receiver_to_sender(PRK),
     ]
     assert len(set(derived)) == len(derived)
     assert {len(key) for key in derived} == {keys.KEY}
 
 
-def test_stream_keys_are_expanded_under_label_and_number() -> None:
-    assert keys.sender_to_receiver(PRK, 0x0102) == keys.expand(PRK, b"p2p-copy/1 s2r\x01\x02")
+def test_record_keys_are_expanded_under_a_label_and_two_zero_bytes() -> None:
+    assert keys.sender_to_receiver(PRK) == keys.expand(PRK, b"p2p-copy/1 s2r\x00\x00")
     assert keys.receiver_to_sender(PRK) == keys.expand(PRK, b"p2p-copy/1 r2s\x00\x00")
 
 

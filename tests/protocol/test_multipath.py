@@ -103,8 +103,8 @@ STEPS = [
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, LINKS - 1)), max_size=300))
 def test_all_records_come_out_once_and_in_order_whatever_happens(steps: list[tuple[str, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(limits, "BUNDLE_RECORDS", 9)
-        patch.setattr(limits, "BUNDLE_BYTES", 8 * len(record(1)) + 5)
+        patch.setattr(limits, "MULTIPATH_RECORDS", 9)
+        patch.setattr(limits, "MULTIPATH_BYTES", 8 * len(record(1)) + 5)
         way = Way()
         for step, link in steps:
             getattr(way, step)(link)
@@ -146,16 +146,16 @@ def test_what_lies_on_a_link_that_is_stuck_goes_over_another_one_once() -> None:
 
 def test_nobody_is_further_ahead_than_there_is_room() -> None:
     sorter = ReorderBuffer(1)
-    for number in range(2, limits.BUNDLE_RECORDS + 1):
+    for number in range(2, limits.MULTIPATH_RECORDS + 1):
         sorter.put(record(number))
     with pytest.raises(PeerMisbehaved):
-        sorter.put(record(limits.BUNDLE_RECORDS + 1))
+        sorter.put(record(limits.MULTIPATH_RECORDS + 1))
 
 
 def test_nobody_holds_more_bytes_than_there_is_room() -> None:
     sorter = ReorderBuffer(1)
     largest = limits.MAX_RECORD_CONTENT
-    for number in range(2, 2 + limits.BUNDLE_BYTES // limits.MAX_RECORD):
+    for number in range(2, 2 + limits.MULTIPATH_BYTES // limits.MAX_RECORD):
         sorter.put(record(number, largest))
     with pytest.raises(PeerMisbehaved):
         sorter.put(record(1, largest))

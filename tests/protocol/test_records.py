@@ -29,8 +29,10 @@ OTHER_KEY = bytes(range(1, 33))
 TEXT = b"the same words over and over, " * 40
 
 
-def header(seq: int, size: int, *, kind: int = 1, flags: int = 0, stream: int = 0) -> bytes:
-    return bytes((kind, flags)) + stream.to_bytes(2, "big") + size.to_bytes(4, "big") + seq.to_bytes(8, "big")
+def header(seq: int, size: int, *, kind: int = 1, flags: int = 0, reserved: int = 0) -> bytes:
+    return (
+        bytes((kind, flags)) + reserved.to_bytes(2, "big") + size.to_bytes(4, "big") + seq.to_bytes(8, "big")
+    )
 
 
 def forge(head: bytes, sealed: bytes, key: bytes = KEY) -> bytes:
@@ -38,8 +40,8 @@ def forge(head: bytes, sealed: bytes, key: bytes = KEY) -> bytes:
     return head + AESGCM(key).encrypt(bytes(4) + head[8:16], sealed, head)
 
 
-def records(*contents: bytes, key: bytes = KEY, stream: int = 0) -> list[bytes]:
-    sealer = Sealer(key, stream)
+def records(*contents: bytes, key: bytes = KEY) -> list[bytes]:
+    sealer = Sealer(key)
     return [sealer.seal([content]) for content in contents]
 
 
@@ -66,7 +68,6 @@ def accepted(opener: Opener, arriving: Iterable[bytes]) -> list[bytes]:
     compress=st.booleans(),
     rekey_records=st.integers(1, 5),
     rekey_bytes=st.integers(1, 3000),
-    stream=st.integers(0, 65535),
 )
 def test_what_is_sealed_is_opened(
     contents: list[list[bytes]],
@@ -74,11 +75,10 @@ def test_what_is_sealed_is_opened(
     compress: bool,
     rekey_records: int,
     rekey_bytes: int,
-    stream: int,
 ) -> None:
     compressor = Compressor() if compress else None
-    sealer = Sealer(KEY, stream, compressor=compressor, rekey_records=rekey_records, rekey_bytes=rekey_bytes)
-    opener = Opener(KEY, stream, rekey_records=rekey_records, rekey_bytes=rekey_bytes)
+    sealer = Sealer(KEY, compressor=compressor, rekey_records=rekey_records, rekey_bytes=rekey_bytes)
+    opener = Opener(KEY, rekey_records=rekey_records, rekey_bytes=rekey_bytes)
     for number, parts in enumerate(contents, 1):
         final = number == len(contents)
         opened = opener.open(sealer.seal(parts * times, final=final))
@@ -167,8 +167,8 @@ def test_bytes_of_any_kind_can_be_parts() -> None:
 
 
 def test_a_record_is_header_and_aes_gcm_of_the_content() -> None:
-    record = Sealer(KEY, 7).seal([b"con", b"tent"], final=True)
-    head = header(0, 7, flags=FINAL, stream=7)
+    record = Sealer(KEY).seal([b"con", b"tent"], final=True)
+    head = header(0, 7, flags=FINAL)
     assert record[:16] == head
     assert AESGCM(KEY).decrypt(bytes(12), record[16:], head) == b"content"
 
@@ -192,8 +192,8 @@ class Replay(Compressor):
 @pytest.mark.fault(55, "golden files")
 def test_records_match_the_golden_file() -> None:
     limit = {"rekey_records": VECTOR["rekey_records"], "rekey_bytes": VECTOR["rekey_bytes"]}
-    sealer = Sealer(bytes.fromhex(VECTOR["key"]), VECTOR["stream"], compressor=Replay(), **limit)
-    opener = Opener(bytes.fromhex(VECTOR["key"]), VECTOR["stream"], **limit)
+    sealer = Sealer(bytes.fromhex(VECTOR["key"]), compressor=Replay(), **limit)
+    opener = Opener(bytes.fromhex(VECTOR["key"]), **limit)
     for case in VECTOR["records"]:
         content, record = bytes.fromhex(case["content"]), bytes.fromhex(case["record"])
         assert sealer.seal([content], final=case["final"]) == record
@@ -206,7 +206,7 @@ def test_the_golden_file_can_be_made_without_this_code() -> None:
     for seq, case in enumerate(VECTOR["records"]):
         content = bytes.fromhex(case["content"])
         flags = FINAL * case["final"] | ZSTD * ("zstd" in case)
-        head = header(seq, len(content), flags=flags, stream=VECTOR["stream"])
+        head = header(seq, len(content), flags=flags)
         record = forge(head, bytes.fromhex(case.get("zstd", case["content"])), key)
         assert record.hex() == case["record"]
         if (seq + 1) % VECTOR["rekey_records"] == 0:
@@ -257,14 +257,11 @@ def test_a_moved_record_is_refused_even_under_another_number() -> None:
 
 
 @pytest.mark.fault(49, "other direction", "other session")
-def test_records_of_another_session_direction_or_stream_are_refused() -> None:
+def test_records_of_another_session_or_direction_are_refused() -> None:
     a, b = records(b"a", b"b")
     (_, elsewhere) = records(b"a", b"b", key=OTHER_KEY)
     assert accepted(Opener(KEY), [a, elsewhere]) == [b"a"]
-    (_, other_stream) = records(b"a", b"b", stream=1)
-    assert accepted(Opener(KEY), [a, other_stream]) == [b"a"]
-    renamed = header(1, 1) + other_stream[16:]
-    assert accepted(Opener(KEY), [a, renamed, b]) == [b"a"]
+    assert accepted(Opener(KEY), [a, header(1, 1, reserved=1) + b[16:]]) == [b"a"]
 
 
 @pytest.mark.fault(51, "after the last record", "two last records")
@@ -296,7 +293,7 @@ def test_a_final_record_cannot_be_made_or_unmade() -> None:
         header(0, 7, kind=0x8F),
         header(0, 7, flags=4),
         header(0, 7, flags=0x80 | FINAL),
-        header(0, 7, stream=1),
+        header(0, 7, reserved=1),
         header(1, 7),
         header(2**64 - 1, 7),
         header(0, 6),
@@ -411,7 +408,7 @@ def test_nothing_is_sealed_after_the_final_record() -> None:
         sealer.seal([b"more"])
 
 
-def test_too_much_content_is_never_sealed_and_ends_the_stream() -> None:
+def test_too_much_content_is_never_sealed_and_ends_the_records() -> None:
     sealer = Sealer(KEY)
     with pytest.raises(AssertionError):
         sealer.seal([bytes(limits.MAX_RECORD_CONTENT), b"x"])

@@ -25,7 +25,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
-    Waive,
+    Unwanted,
     WholeFile,
 )
 from p2p_copy.protocol.state_machine import HEARS, SAYS, ReceiverState, SenderState, State, say
@@ -46,7 +46,7 @@ EXAMPLES: dict[type, Message] = {
     Finish: Finish(0, 0, 0, 0, b""),
     Goodbye: Goodbye(),
     Reject: Reject(0, Reason.OTHER, ""),
-    Waive: Waive(0),
+    Unwanted: Unwanted(0),
     Holds: Holds(1, ()),
     Progress: Progress(0, 0, 0),
     Receipt: Receipt(0, 0, 0, 0, b""),

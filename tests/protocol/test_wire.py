@@ -36,7 +36,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
     Reject,
     Total,
-    Waive,
+    Unwanted,
     WholeFile,
 )
 
@@ -86,7 +86,7 @@ message = st.one_of(
     st.builds(Finish, u64, u64, u64, u64, digest),
     st.builds(Goodbye),
     st.builds(Reject, u32, reason, text),
-    st.builds(Waive, u32),
+    st.builds(Unwanted, u32),
     st.builds(Holds, u32, st.lists(st.builds(Held, u32, u64, digest), max_size=3).map(tuple)),
     st.builds(Progress, u64, u64, u64),
     st.builds(Receipt, u64, u64, u64, u64, digest),
@@ -165,7 +165,7 @@ def test_garbage_is_refused_or_decoded_but_never_crashes(garbage: bytes) -> None
 def test_every_message_of_the_vocabulary_has_a_number_for_each_direction() -> None:
     assert {kind.__name__ for kind in wire._ENCODERS} == {
         "Offer", "Ask", "Preview", "Accept", "Total", "Page", "Data", "Hole", "FileEnd", "FileFail", "Omitted",
-        "Finish", "Goodbye", "Reject", "Waive", "Holds", "Progress", "Receipt", "Abort",
+        "Finish", "Goodbye", "Reject", "Unwanted", "Holds", "Progress", "Receipt", "Abort",
     }  # fmt: skip
     assert {number for number, _ in wire._ENCODERS.values()} == set(wire._DECODERS)
     assert set(get_args(Message)) - set(wire._ENCODERS) == {WholeFile}, "which is two messages on the wire"

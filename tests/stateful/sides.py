@@ -30,7 +30,7 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
-    Waive,
+    Unwanted,
 )
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.session import ZSTD, Session
@@ -169,7 +169,7 @@ class SenderSide(Side):
                 session.say(Goodbye())
                 self.said.append(session.record())
                 self.close()
-            elif isinstance(message, Reject | Waive | Holds):
+            elif isinstance(message, Reject | Unwanted | Holds):
                 self._outgoing.hear(message)
             elif isinstance(message, Abort):
                 raise given_up(message, "receiver")

@@ -11,7 +11,7 @@ from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Offer, Preserved, Receipt, Reject, Waive
+from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Offer, Preserved, Receipt, Reject, Unwanted
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from tests.stateful.sides import TAG, Desk, abandon
@@ -165,6 +165,6 @@ class _Pair:
                 self._incoming.consume([self._session.record()], self._now)
                 assert self._incoming.goodbye
                 return message
-            if isinstance(message, Reject | Waive | Holds):
+            if isinstance(message, Reject | Unwanted | Holds):
                 self._outgoing.hear(message)
         return None

@@ -24,7 +24,7 @@ from p2p_copy.protocol.messages import (
     Reason,
     Reject,
     Total,
-    Waive,
+    Unwanted,
     WholeFile,
 )
 from p2p_copy.transfer.tree.page_planner import _for_patterns
@@ -45,7 +45,7 @@ LIGHT: dict[str, Message] = {
     "FileEnd": FileEnd(0, bytes(32)),
     "FileFail": FileFail(0, Reason.OTHER),
     "Reject": Reject(0, Reason.OTHER, ""),
-    "Waive": Waive(0),
+    "Unwanted": Unwanted(0),
     "Progress": Progress(0, 0, 0),
     "WholeFile": WholeFile(0, b"x", bytes(32)),
     "Page": Page((directory(0, "d"),) * 16),
@@ -81,7 +81,7 @@ def test_a_session_knows_whether_a_message_fits(messages: list[Message]) -> None
     sender, _ = both_sessions()
     weight = 0
     for message in messages * 20:
-        assert sender.has_room(message) == (weight + wire.weight(message) <= MOST)
+        assert sender.fits(message) == (weight + wire.weight(message) <= MOST)
         if weight + wire.weight(message) > MOST:
             break
         sender._weight = weight = weight + wire.weight(message)
@@ -111,10 +111,10 @@ async def test_many_small_things_take_several_records_and_arrive(tmp_path: Path)
 def test_answers_take_several_records(tmp_path: Path) -> None:
     receiving = Receiving(tmp_path)
     for at in range(3 * MOST):
-        receiving.incoming._replies.add(Waive(at))
+        receiving.incoming._replies.add(Unwanted(at))
     records = receiving.incoming._replies.take_records()
     heard = [message for record in records for message in receiving._sender.hear(record)]
-    assert [message.number for message in heard if isinstance(message, Waive)] == list(range(3 * MOST))
+    assert [message.number for message in heard if isinstance(message, Unwanted)] == list(range(3 * MOST))
     assert len(records) == 3
     receiving.target.close()
 
@@ -160,7 +160,7 @@ async def test_as_many_as_allowed_are_taken_and_the_sender_is_told_of_the_limit(
 
 
 @pytest.mark.fault(109, "omitted numbers")
-@pytest.mark.parametrize("options", [{}, {"only": "x"}], ids=["wanted", "waived"])
+@pytest.mark.parametrize("options", [{}, {"only": "x"}], ids=["wanted", "unwanted"])
 async def test_what_is_omitted_is_numbered_no_further_than_entries_are(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, options: dict[str, str]
 ) -> None:
@@ -193,7 +193,7 @@ def source(tmp_path: Path) -> Path:
 
 
 @pytest.mark.fault(109, "answers of a record")
-@pytest.mark.parametrize("name", ["Progress", "Reject", "Waive"])
+@pytest.mark.parametrize("name", ["Progress", "Reject", "Unwanted"])
 async def test_a_sender_hears_a_bounded_number_of_answers_in_a_record(source: Path, name: str) -> None:
     async def flood(attacker: Attacker) -> None:
         await attacker.hear(Page)

@@ -11,8 +11,8 @@ from trio.testing import wait_all_tasks_blocked
 
 from p2p_copy.errors import PeerFailed, PeerLost, PeerMisbehaved
 from p2p_copy.observer import Observer
+from p2p_copy.peer import limits as peer_limits
 from p2p_copy.peer.failures import plain_errors
-from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
@@ -159,7 +159,7 @@ async def test_all_that_is_made_is_taken_in_order() -> None:
             assert await send(sender, producer) == RECEIPT
             await sender.tell(Goodbye())
     assert consumer.taken == [*map(omitted, range(2 * BATCHES)), FINISH, Goodbye()]
-    assert consumer.most <= protocol_limits.PIPELINE
+    assert consumer.most <= peer_limits.PIPELINE
     assert len(producer.sizes) == BATCHES + 1
     assert min(producer.sizes) > 0
 
@@ -179,7 +179,7 @@ async def test_records_are_made_only_a_little_ahead_of_what_the_channel_takes() 
 
 async def test_records_are_taken_only_a_little_ahead_of_what_the_consumer_takes() -> None:
     sender, receiver = agreed()
-    for number in range(5 * protocol_limits.PIPELINE):
+    for number in range(5 * peer_limits.PIPELINE):
         await sender.tell(omitted(number))
     stuck = trio.Event()
 
@@ -192,7 +192,7 @@ async def test_records_are_taken_only_a_little_ahead_of_what_the_consumer_takes(
         nursery.start_soon(receive, receiver, Stuck(receiver))
         await wait_all_tasks_blocked()
         waiting = channel(receiver)._incoming.statistics().current_buffer_used
-        assert waiting >= 5 * protocol_limits.PIPELINE - 2 * protocol_limits.PIPELINE - 1
+        assert waiting >= 5 * peer_limits.PIPELINE - 2 * peer_limits.PIPELINE - 1
         nursery.cancel_scope.cancel()
 
 
@@ -222,14 +222,14 @@ async def test_a_sender_that_cannot_send_hears_the_last_words_of_the_receiver() 
 
 async def test_a_receiver_takes_what_has_come_before_it_learns_of_the_end() -> None:
     sender, receiver = agreed()
-    for number in range(3 * protocol_limits.PIPELINE):
+    for number in range(3 * peer_limits.PIPELINE):
         await sender.tell(omitted(number))
     await sender.tell(Abort(Reason.OTHER, "last words"))
     channel(sender).close()
     consumer = Taking(receiver)
     with plain(PeerFailed, "last words"):
         await receive(receiver, consumer)
-    assert consumer.taken == list(map(omitted, range(3 * protocol_limits.PIPELINE)))
+    assert consumer.taken == list(map(omitted, range(3 * peer_limits.PIPELINE)))
 
 
 async def test_a_producer_that_fails_ends_the_sending() -> None:

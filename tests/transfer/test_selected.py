@@ -14,7 +14,7 @@ from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol.digest import RootDigest
-from p2p_copy.protocol.messages import Accept, Offer, Reason, Receipt, Waive
+from p2p_copy.protocol.messages import Accept, Offer, Reason, Receipt, Unwanted
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.reasons import SENTENCES
 from p2p_copy.transfer.tree import file_producer
@@ -242,7 +242,7 @@ async def test_no_more_problems_wait_for_an_answer_than_may(
     assert len(both.sender.problems) == 5
 
 
-def test_only_what_was_omitted_is_waived_and_once(tmp_path: Path) -> None:
+def test_only_what_was_omitted_can_be_unwanted_and_once(tmp_path: Path) -> None:
     sender, receiver = both_sessions()
     accept = Accept("r", portable_names=True, holds=True)
     sender.say(Offer("s"))
@@ -252,12 +252,12 @@ def test_only_what_was_omitted_is_waived_and_once(tmp_path: Path) -> None:
     paths = [str(tmp_path / "none"), str(tmp_path / "nothing")]
     producer = TreeProducer(paths, sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP)
     with pytest.raises(PeerMisbehaved):
-        producer.hear(Waive(0))
+        producer.hear(Unwanted(0))
     producer.next_records(1)
-    producer.hear(Waive(1))
+    producer.hear(Unwanted(1))
     for number in (0, 1, 2):
         with pytest.raises(PeerMisbehaved):
-            producer.hear(Waive(number))
+            producer.hear(Unwanted(number))
     root = RootDigest().digest()
     receipt = Receipt(0, 0, 0, 0, root)
     producer.check(receipt)

@@ -20,6 +20,7 @@ from p2p_copy.files import limits as files_limits
 from p2p_copy.files.source.one_file import OneFile
 from p2p_copy.files.stdio import STANDARD, StandardInput
 from p2p_copy.observer import Report
+from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import limits as protocol_limits, names
 from p2p_copy.protocol.digest import RootDigest, StreamDigest
 from p2p_copy.protocol.escape import escape
@@ -276,7 +277,7 @@ class _StreamProducer:
         pieces: list[memoryview] = []
         for piece in self._stream.window.look(place, self._chunk_size.chunk):
             pieces.append(piece)
-            if len(pieces) == protocol_limits.PIPELINE:
+            if len(pieces) == peer_limits.PIPELINE:
                 break
         return pieces
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, TypeAlias
 from p2p_copy.protocol import limits as protocol_limits, wire
 
 if TYPE_CHECKING:
-    from p2p_copy.protocol.messages import Holds, Reject, Total, Waive
+    from p2p_copy.protocol.messages import Holds, Reject, Total, Unwanted
 
-    Answer: TypeAlias = Reject | Waive | Holds | Total
+    Answer: TypeAlias = Reject | Unwanted | Holds | Total
 
 
 class AnswerQueue:

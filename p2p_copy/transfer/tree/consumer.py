@@ -31,7 +31,7 @@ from p2p_copy.protocol.messages import (
     Progress,
     Receipt,
     Total,
-    Waive,
+    Unwanted,
     WholeFile,
 )
 from p2p_copy.transfer import limits
@@ -191,7 +191,7 @@ class TreeConsumer:
         if self._planner.wants_omitted(message):
             self.outcomes.fail(message.path, message.reason)
         else:
-            self._replies.add(Waive(number))
+            self._replies.add(Unwanted(number))
 
     def _page(self, page: Page) -> None:
         self._files.write_collected()

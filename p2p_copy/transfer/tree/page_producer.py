@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.files.source.attributes import add_attributes
 from p2p_copy.files.source.walk import UNFINISHED
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from p2p_copy.files.source.hardlinks import FirstNames
     from p2p_copy.transfer.tree.omissions import Omissions
     from p2p_copy.transfer.tree.rejections import Rejections
+
+MOST_PAGE: Final = wire.FRAME.size + limits.SENDER_PAGE_BYTES + wire.MOST_ENTRY
+"""Bytes of a page as a message, at most: its last entry may reach beyond SENDER_PAGE_BYTES."""
 
 
 class PageProducer:
@@ -86,7 +89,7 @@ class PageProducer:
             page.append(found)
             size += wire.most_bytes(found.entry)
             xattrs += len(found.entry.extra.xattrs) if found.entry.extra is not None else 0
-            if len(page) + xattrs >= limits.SENDER_PAGE_ENTRIES or size >= protocol_limits.SENDER_PAGE_BYTES:
+            if len(page) + xattrs >= limits.SENDER_PAGE_ENTRIES or size >= limits.SENDER_PAGE_BYTES:
                 yield page
                 page, size, xattrs = [], 0, 0
         if page:

@@ -41,7 +41,7 @@ from p2p_copy.protocol.messages import (
     Reason,
     Reject,
     Total,
-    Waive,
+    Unwanted,
     WholeFile,
 )
 from p2p_copy.protocol.names import is_unfinished
@@ -50,7 +50,7 @@ from p2p_copy.transfer.chunk_size import ChunkSize
 from p2p_copy.transfer.tree.answers import AnswerQueue
 from p2p_copy.transfer.tree.file_producer import FileProducer, Pause
 from p2p_copy.transfer.tree.omissions import Omissions
-from p2p_copy.transfer.tree.page_producer import PageProducer
+from p2p_copy.transfer.tree.page_producer import MOST_PAGE, PageProducer
 from p2p_copy.transfer.tree.rejections import Rejections
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ class TreeProducer:
                     self._reject(answer.index, answer.reason)
                 case Holds():
                     self._hold(answer)
-                case Waive():
+                case Unwanted():
                     self._omissions.set_unwanted(answer.number)
                 case Total():
                     self._total = answer
@@ -291,11 +291,11 @@ class TreeProducer:
             hole = message.size if isinstance(message, Hole) else 0
             if session.pending and (
                 session.pending + size > self._chunk_size.chunk + limits.RECORD_SPARE
-                or not session.has_room(message)
+                or not session.fits(message)
                 or holes + hole > protocol_limits.MAX_RECORD_HOLES
                 or (
                     isinstance(message, Page)
-                    and session.pending > protocol_limits.MAX_RECORD_CONTENT - wire.MOST_PAGE
+                    and session.pending > protocol_limits.MAX_RECORD_CONTENT - MOST_PAGE
                 )
             ):
                 yield session.record()

@@ -20,7 +20,7 @@ class Replies:
 
     def add(self, message: Message) -> None:
         """Add a message, in a new record if the last one is full: one record can end many files."""
-        if self._session.pending >= limits.RECORD_TARGET or not self._session.has_room(message):
+        if self._session.pending >= limits.RECORD_TARGET or not self._session.fits(message):
             self._close_record()
         self._session.say(message)
 

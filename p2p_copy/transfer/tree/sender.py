@@ -12,9 +12,9 @@ import trio
 from p2p_copy.files.source.count import Counting, count
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.source.glance import glance
-from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol.escape import escape
-from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, Total, Waive
+from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, Total, Unwanted
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import show
 from p2p_copy.transfer.preserve import UNTOLD, Once
@@ -136,7 +136,7 @@ class _TreeSending:
             self._began = trio.current_time()
             self._answered = trio.Event()
             with stalls.waiting_for(_SLOW_DISK):
-                records = await trio.to_thread.run_sync(producer.next_records, protocol_limits.PIPELINE)
+                records = await trio.to_thread.run_sync(producer.next_records, peer_limits.PIPELINE)
             self.report_problems()
             self._observer.spared(producer.spared)
             if records:
@@ -155,7 +155,7 @@ class _TreeSending:
         match message:
             case Progress():
                 self._observer.progress(message.files, message.size)
-            case Reject() | Waive() | Holds():
+            case Reject() | Unwanted() | Holds():
                 if not self._producer.hear(message):
                     await trio.to_thread.run_sync(self._producer.catch_up)
                 if isinstance(message, Holds):

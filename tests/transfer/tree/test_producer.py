@@ -29,7 +29,7 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
-    Waive,
+    Unwanted,
 )
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.tree.consumer import TreeConsumer
@@ -369,7 +369,7 @@ def test_answers_are_acted_upon_in_their_order(tmp_path: Path) -> None:
     """Had the answer to the page come before it, what is not wanted would count as a problem."""
 
     def answer() -> None:
-        assert producer.hear(Waive(0))
+        assert producer.hear(Unwanted(0))
         assert producer.hear(Holds(producer._pages.named, ()))
         assert not producer._omissions.unwanted, "nothing changes while a record is made"
 
