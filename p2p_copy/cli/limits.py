@@ -66,14 +66,14 @@ RELAY_COLLECTIONS: Final = (10_000, 5, 10)
 the young, how many of those for one of the middle-aged, and how many of those for a full one, which takes half a second
 of a processor with 2,000 clients. Half a million objects are some 2,500 connections, if all left cycles behind."""
 
-SERVE_CONNECTIONS: Final = 4 * protocol_limits.MAX_STREAMS
+SERVE_CONNECTIONS: Final = 4 * protocol_limits.MAX_LINKS
 """Clients of the relay in `send --serve`: the links of both sides, and as many that take the place of lost ones."""
 
 SERVE_PENDING: Final = 32
 """Connections of the same that have not said hello: four sources with `RELAY_PENDING_PER_SOURCE` each."""
 
 SERVE_ROOMS: Final = 256
-"""Rooms of the same besides that of the code, the latest ones: each meeting of the two sides has `MAX_STREAMS` and
+"""Rooms of the same besides that of the code, the latest ones: each meeting of the two sides has `MAX_LINKS` and
 one, and a room that is still looked into counts as new each time."""
 
 SERVE_PORT: Final = 8765

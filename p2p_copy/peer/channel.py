@@ -144,7 +144,7 @@ class Channel:
             PeerMisbehaved: they are more than this side wants.
 
         """
-        if most > (self.wish.number or protocol_limits.MAX_STREAMS):
+        if most > (self.wish.number or protocol_limits.MAX_LINKS):
             raise PeerMisbehaved("The other side wants more links than it was offered.")
         if most > 1:
             queue, buffer = SendQueue(self._sent), ReorderBuffer(self._received)

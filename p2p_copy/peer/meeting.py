@@ -47,8 +47,8 @@ class ConnectOptions(NamedTuple):
         """
         if self.code is not None and not isinstance(self.code, Code):
             raise TypeError("a code is a p2p_copy.Code, made of its room and its secret")
-        if self.streams is not None and not 1 <= self.streams <= protocol_limits.MAX_STREAMS:
-            raise ValueError(f"the number of streams is from 1 to {protocol_limits.MAX_STREAMS}, or None")
+        if self.streams is not None and not 1 <= self.streams <= protocol_limits.MAX_LINKS:
+            raise ValueError(f"the number of streams is from 1 to {protocol_limits.MAX_LINKS}, or None")
         return self
 
 

@@ -90,7 +90,7 @@ to remember those of MAX_OPEN_ENTRIES."""
 MAX_FILE_SIZE: Final = 2**63 - 1
 """Bytes of one file and of one transfer: what off_t holds."""
 
-MAX_STREAMS: Final = 16
+MAX_LINKS: Final = 16
 """Links of one transfer: a relay serves some 50 connections of one network, which both sides may be in."""
 
 MULTIPATH_BYTES: Final = 32 * MIB

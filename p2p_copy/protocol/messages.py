@@ -127,7 +127,7 @@ class Offer:
     """
 
     program: str
-    streams: int = 0
+    links: int = 0
     preserve: Preserved = Preserved.NOTHING
     pipe: bool = False
 
@@ -136,7 +136,7 @@ class Offer:
 class Accept:
     """The receiver's answer: its program, whether it wants portable names only, and whether it holds something.
 
-    With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`. `streams` is the
+    With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`. `links` is the
     most links that this conversation will have, `preserve` what the receiver wants of that which was offered. With
     `pipe`, one stream is all that this side takes: what the sender has, or a single file of it. `marker` is the name
     of a file that lies in the output directory as long as this conversation lasts; empty if there is none.
@@ -145,7 +145,7 @@ class Accept:
     program: str
     portable_names: bool
     holds: bool = False
-    streams: int = 1
+    links: int = 1
     preserve: Preserved = Preserved.NOTHING
     pipe: bool = False
     marker: str = ""

@@ -245,21 +245,19 @@ def _decode_preview(reader: Reader) -> Preview:
 
 def _decode_offer(reader: Reader) -> Offer:
     program = reader.text(_MAX_TEXT_BYTES)
-    streams, preserve, pipe = reader.take(3)
-    if streams > limits.MAX_STREAMS:
+    links, preserve, pipe = reader.take(3)
+    if links > limits.MAX_LINKS:
         raise PeerMisbehaved("The other side asks for too many links.")
-    return Offer(
-        program, streams, Preserved(preserve & _PRESERVED), _flag(pipe)
-    )  # a newer peer may know more
+    return Offer(program, links, Preserved(preserve & _PRESERVED), _flag(pipe))  # a newer peer may know more
 
 
 def _decode_accept(reader: Reader) -> Accept:
     program = reader.text(_MAX_TEXT_BYTES)
-    portable, holds, streams, preserve, pipe = reader.take(5)
-    if not 1 <= streams <= limits.MAX_STREAMS or preserve & ~_PRESERVED:
+    portable, holds, links, preserve, pipe = reader.take(5)
+    if not 1 <= links <= limits.MAX_LINKS or preserve & ~_PRESERVED:
         raise PeerMisbehaved("The other side sent an answer that makes no sense.")
     marker = reader.text(limits.MAX_NAME)
-    return Accept(program, _flag(portable), _flag(holds), streams, Preserved(preserve), _flag(pipe), marker)
+    return Accept(program, _flag(portable), _flag(holds), links, Preserved(preserve), _flag(pipe), marker)
 
 
 def _decode_holds(reader: Reader) -> Holds:
@@ -319,7 +317,7 @@ _Body = bytes | tuple[bytes, bytes | memoryview]
 _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Offer: (
         0x01,
-        lambda m: encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.streams, m.preserve, m.pipe)),
+        lambda m: encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.links, m.preserve, m.pipe)),
     ),
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
@@ -336,7 +334,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         0x11,
         lambda m: (
             encode_text(m.program, _MAX_TEXT_BYTES)
-            + bytes((m.portable_names, m.holds, m.streams, m.preserve, m.pipe))
+            + bytes((m.portable_names, m.holds, m.links, m.preserve, m.pipe))
             + encode_text(m.marker, limits.MAX_NAME)
         ),
     ),

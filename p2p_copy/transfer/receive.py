@@ -215,8 +215,8 @@ class _Story:
 
         async def accept(answer: Accept) -> None:
             await self._memory.save_ticket(conversation.session, sure=True)
-            links = conversation.channel.wish.agree(offer.streams)
-            await conversation.tell(replace(answer, streams=links))
+            links = conversation.channel.wish.agree(offer.links)
+            await conversation.tell(replace(answer, links=links))
             conversation.channel.spread(links)
 
         if offer.pipe or self._pipe.is_asked_for:

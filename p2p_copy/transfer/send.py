@@ -178,7 +178,7 @@ class _Story:
         if accept.preserve & ~self._preserve:
             raise PeerMisbehaved("The receiver asks for more than it was offered.")
         self._once.tell(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
-        conversation.channel.spread(accept.streams)
+        conversation.channel.spread(accept.links)
         await self._memory.save_ticket(conversation.session, sure=True)
         report = await (self._pipe if accept.pipe else self._tree).send(conversation, accept, began)
         if self._file is not None:

@@ -11,7 +11,7 @@ from p2p_copy.protocol import limits
 from tests.cli.processes import run
 
 
-@pytest.mark.parametrize("value", ["0", "-1", str(limits.MAX_STREAMS + 1), "many", ""])
+@pytest.mark.parametrize("value", ["0", "-1", str(limits.MAX_LINKS + 1), "many", ""])
 def test_what_is_no_number_of_connections_is_refused(value: str) -> None:
     code, _, err = run("send", "--server", "ws://127.0.0.1:1", "--streams", value, "file")
     assert code == 2

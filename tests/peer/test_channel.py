@@ -68,7 +68,7 @@ def carried(end: MemoryLink) -> list[bytes]:
     return [message for message in end.sent if isinstance(message, bytes) and message[0] == 1]
 
 
-@pytest.mark.parametrize("links", [2, 5, protocol_limits.MAX_STREAMS])
+@pytest.mark.parametrize("links", [2, 5, protocol_limits.MAX_LINKS])
 def test_all_links_carry_and_all_comes_in_order(links: int) -> None:
     async def test() -> None:
         pairs = Pairs()
@@ -287,10 +287,10 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
         async def stay(bundle: Channel) -> None:
             await trio.sleep(60)
 
-        await talk(Waiting(), stay, stay, links=protocol_limits.MAX_STREAMS)
+        await talk(Waiting(), stay, stay, links=protocol_limits.MAX_LINKS)
         for numbers in came.values():
             first_tries = [number for number in dict.fromkeys(numbers) if number]  # 0 is lost at the end
-            assert sorted(first_tries) == list(range(1, protocol_limits.MAX_STREAMS))
+            assert sorted(first_tries) == list(range(1, protocol_limits.MAX_LINKS))
             assert all(number <= place + limits.LINKS_AT_ONCE for place, number in enumerate(first_tries))
             assert numbers.count(2) > 1, "it is tried again"
 

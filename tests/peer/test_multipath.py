@@ -221,7 +221,7 @@ async def spreads(relay: str, links: int) -> None:
             nursery.start_soon(side, role)
 
 
-@pytest.mark.parametrize("links", range(2, protocol_limits.MAX_STREAMS + 1))
+@pytest.mark.parametrize("links", range(2, protocol_limits.MAX_LINKS + 1))
 async def test_both_sides_have_all_their_links_at_once(links: int) -> None:
     """However many they are: neither side waits in a room while the other one waits in another."""
     async with running_relay() as relay:

@@ -214,7 +214,7 @@ def test_a_note_that_was_changed_anywhere_is_refused(at: int, by: int) -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [Offer("s", limits.MAX_STREAMS + 1), Accept("r", True, False, 0), Accept("r", True, False, 17)]
+    "message", [Offer("s", limits.MAX_LINKS + 1), Accept("r", True, False, 0), Accept("r", True, False, 17)]
 )
 def test_a_number_of_links_that_there_cannot_be_is_a_violation(message: Offer | Accept) -> None:
     with pytest.raises(PeerMisbehaved):

@@ -63,13 +63,13 @@ entry = st.builds(
     extra=st.none() | extra,
 )
 message = st.one_of(
-    st.builds(Offer, text, st.integers(0, limits.MAX_STREAMS), preserve, st.booleans()),
+    st.builds(Offer, text, st.integers(0, limits.MAX_LINKS), preserve, st.booleans()),
     st.builds(
         Accept,
         text,
         st.booleans(),
         st.booleans(),
-        st.integers(1, limits.MAX_STREAMS),
+        st.integers(1, limits.MAX_LINKS),
         preserve,
         st.booleans(),
     ),

@@ -60,9 +60,9 @@ def streams_of(_type: object, tokens: Sequence[Any]) -> int:
     (token,) = tokens
     if token.value == "auto":
         return AUTO_STREAMS
-    if token.value.isdecimal() and 1 <= int(token.value) <= protocol_limits.MAX_STREAMS:
+    if token.value.isdecimal() and 1 <= int(token.value) <= protocol_limits.MAX_LINKS:
         return int(token.value)
-    raise wrong(token, f"it is auto, or a number from 1 to {protocol_limits.MAX_STREAMS}")
+    raise wrong(token, f"it is auto, or a number from 1 to {protocol_limits.MAX_LINKS}")
 
 
 def files_of(_type: object, tokens: Sequence[Any]) -> int:
@@ -181,7 +181,7 @@ class ClientArguments:
             n_tokens=1,
             accepts_keys=False,
             metavar="auto|N",
-            help=f"Connections to share the transfer out over, 1 to {protocol_limits.MAX_STREAMS}. auto, the default, "
+            help=f"Connections to share the transfer out over, 1 to {protocol_limits.MAX_LINKS}. auto, the default, "
             "opens more than one only where the way is long, as long as it pays.",
         ),
     ] = None
