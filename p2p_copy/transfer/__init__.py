@@ -1,4 +1,5 @@
-"""What the two sides say and do: the stories of `send` and `receive`.
+"""What the two sides say and do.
 
-May import `peer`, `files`, `transport`, `protocol` and the root's leaves.
+`send` and `receive` tell the whole story, `conversation` is how it is told, and `pump` carries the records. What is
+sent is in `tree/` and `stream/`. May import `peer`, `files`, `transport`, `protocol` and the root's leaves.
 """

@@ -1,4 +1,4 @@
-"""What is kept of files beyond contents, modes and times: the sender offers it, the receiver asks for it."""
+"""What is preserved of files beyond contents, modes and times: only what both sides ask for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.observer import Observer
 
-_FLAGS = {  # a mode is always told, so only the receiver decides about it
+_FLAGS = {  # not MODE: the sender always sends the mode, and the receiver alone decides about it
     Preserve.HARD_LINKS: Preserved.HARD_LINKS,
     Preserve.XATTRS: Preserved.XATTRS,
     Preserve.OWNER: Preserved.OWNER,
@@ -32,19 +32,19 @@ UNTOLD = "Some extended attributes here cannot be read, or are too many or too l
 
 
 def not_possible(preserve: Preserved) -> list[str]:
-    """Return a sentence for each thing that was asked for and cannot be kept here."""
+    """Return a sentence for each thing that was asked for and is not possible here."""
     return [sentence for flag, sentence in _IMPOSSIBLE.items() if flag in preserve]
 
 
 class Once:
-    """Tells the user each thing once, however often the two sides meet."""
+    """Tells the user each thing once, in however many conversations it shows."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
         self._told: set[str] = set()
 
-    def tell(self, *sentences: str) -> None:
-        """Tell what was not told before."""
+    def notice(self, *sentences: str) -> None:
+        """Pass those of these sentences on that are new."""
         for sentence in sentences:
             if sentence not in self._told:
                 self._told.add(sentence)
@@ -52,7 +52,7 @@ class Once:
 
 
 def flags(chosen: Collection[Preserve]) -> Preserved:
-    """Return what the caller has chosen, as it is said on the wire."""
+    """Return the caller's choices as the wire has them."""
     chosen_flags = Preserved.NOTHING
     for one in chosen:
         chosen_flags |= _FLAGS.get(one, Preserved.NOTHING)
@@ -60,10 +60,10 @@ def flags(chosen: Collection[Preserve]) -> Preserved:
 
 
 def wanted(chosen: Collection[Preserve]) -> Preserved:
-    """Return what a receiver has chosen, as it is said on the wire.
+    """Return a receiver's choices as the wire has them.
 
     Raises:
-        UsageError: nobody but root can give a file to somebody else.
+        UsageError: owners are among them, and this user is not root, who alone can set an owner.
 
     """
     if Preserve.OWNER in chosen and not is_root():
@@ -72,7 +72,7 @@ def wanted(chosen: Collection[Preserve]) -> Preserved:
 
 
 def not_asked_for(preserve: Preserved, who: str) -> list[str]:
-    """Return a sentence for each thing that this side would keep and the other one (`who`) has not named."""
+    """Return a sentence for each thing that this side asks for and the other one (`who`) does not."""
     command = {"sender": "send", "receiver": "receive"}[who]
     return [
         f"The {who} was not started with '{command} --preserve {one.value}', so that is not kept."

@@ -59,11 +59,11 @@ class Consumer(Protocol):
     def nothing_comes(self) -> str:
         """Say on whom it is that no record comes: see `Stalls.waiting_for`."""
 
-    async def take(self, records: list[bytes | str]) -> None:
+    async def consume(self, records: list[bytes | str]) -> None:
         """Act on the next records, and answer them."""
 
-    async def beat(self) -> None:
-        """Let the sender know that this side is there: no record has come for `limits.BEAT` seconds."""
+    async def heartbeat(self) -> None:
+        """Let the sender know that this side is there: no record has come for `limits.HEARTBEAT` seconds."""
 
 
 async def send_until_receipt(conversation: Conversation, producer: Producer, wait: ReceiptWait) -> Receipt:
@@ -137,9 +137,9 @@ async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, 
 
     async def first_record() -> bytes | str:
         while True:
-            with trio.move_on_after(limits.BEAT):
+            with trio.move_on_after(limits.HEARTBEAT):
                 return await from_channel.receive()
-            await consumer.beat()
+            await consumer.heartbeat()
 
     async def next_records() -> list[bytes | str]:
         try:
@@ -160,8 +160,8 @@ async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, 
         nursery.start_soon(stalls.watch)
         nursery.start_soon(fetch, to_consumer)
         while not consumer.confirmed:
-            await consumer.take(await next_records())
+            await consumer.consume(await next_records())
         with trio.move_on_after(limits.RECEIPT_LINGER):
             while not consumer.goodbye:
-                await consumer.take(await next_records())
+                await consumer.consume(await next_records())
         nursery.cancel_scope.cancel()

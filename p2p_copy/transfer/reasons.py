@@ -1,4 +1,4 @@
-"""What each reason means to a person, said from where the reader sits."""
+"""Sentences for people: why an entry does not arrive, and why a side gave up, each from the reader's point of view."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from p2p_copy.protocol.messages import Abort, Reason
 
 SENTENCES: Final = {
     Reason.OTHER: "not delivered",
-    Reason.VANISHED: "does not exist (any more) at the sender",
+    Reason.VANISHED: "does not exist, or no longer, at the sender",
     Reason.UNREADABLE: "cannot be read at the sender",
     Reason.CHANGED: "changed while it was being sent",
-    Reason.SPECIAL: "is not a regular file, directory or link",
-    Reason.LINK_OUTSIDE: "is a link that leads out of its tree; --symlinks copy sends what it points to",
+    Reason.SPECIAL: "is not a regular file, directory or symlink",
+    Reason.LINK_OUTSIDE: "is a symlink that leads out of its tree; --symlinks copy sends what it points to",
     Reason.NAME: "has a name that the receiver cannot take; 'receive --names system' takes more",
     Reason.TOO_DEEP: "lies too deep, or its path is too long",
     Reason.EXISTS: "exists already at the receiver; see 'receive --on-conflict'",
@@ -48,21 +48,21 @@ SENTENCES: Final = {
 
 
 def unfinished(count: int) -> str:
-    """Return what a sender's user is told of so many unfinished files of p2p-copy itself."""
+    """Return what a sender's user is told about the unfinished files of p2p-copy that were left out."""
     return (
         f"Left out: {count} unfinished {'file' if count == 1 else 'files'} of p2p-copy itself (.p2p-copy-*)."
     )
 
 
 def farewell(error: BaseException) -> Abort:
-    """Return what this side tells the other about its own failure: no path of this machine is in it."""
+    """Return what this side tells the other one about its own failure. It holds no path of this machine."""
     match error:
         case P2PCopyError(transient=True):
             return Abort(Reason.INTERRUPTED, "it comes back.")
         case Declined():
             return Abort(Reason.DECLINED, "it was asked, and declined.")
         case NoSpace():
-            return Abort(Reason.NO_SPACE, "its disk has not enough room.")
+            return Abort(Reason.NO_SPACE, "its disk does not have enough space.")
         case TooMuch(files=int()):
             what = f"no more than {error.files} files, directories and links in all"
             return Abort(Reason.TOO_MUCH, f"it takes {what} (--max-files), and there is more.")
@@ -86,7 +86,7 @@ def farewell(error: BaseException) -> Abort:
 
 
 def given_up(message: Abort, who: str) -> P2PCopyError:
-    """Return what the other side's farewell means here; `who` is "sender" or "receiver"."""
+    """Return the error that the other side's Abort is here; `who` is "sender" or "receiver"."""
     if message.reason is Reason.PIPE:
         return PipeFailed(f"The {who} gave up: {escape(message.sentence)}")
     if message.reason is Reason.INTERRUPTED:

@@ -1,4 +1,4 @@
-"""The story of one receive: meet, accept, write what comes, give the receipt, hear the goodbye."""
+"""One transfer as its receiver tells it: meet, accept, write what comes, give the receipt, hear the goodbye."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ async def receive(
         options: how to receive. Group and others get no more permissions than the umask of this process allows, unless
             MODE or OWNER is preserved.
         state: what is saved of this transfer beyond this process; closed at the end, removed if all has arrived.
-        ask: is shown what would come, and says whether it shall, before anything is written; after a no the sender
-            waits on with the same code. Who goes on with a transfer is not asked again.
+        ask: is shown what would come, and answers whether to receive it, before anything is written. After a no the
+            sender goes on waiting with the same code. A transfer that is resumed is not asked about again.
         observer: is told how it goes.
 
     Raises:
@@ -76,8 +76,8 @@ async def receive(
         OutputNotWritable: `out` cannot be written to.
         ValueError, TypeError: an argument is out of range, or of the wrong type.
         UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; there is no standard output;
-            or owners are to be kept by somebody who is not root.
-        PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
+            or owners are to be preserved and this user is not root.
+        PipeFailed: the stream has ended early, or cannot be resumed.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
@@ -87,7 +87,7 @@ async def receive(
     selection = Selection(options.only, options.exclude)
     partner = ConnectOptions(Role.RECEIVER, access, code, options.wait, watcher, options.streams).checked()
     memory = Resumption(state, options.patience, watcher)
-    memory.linger(limits.AGAIN_LINGER, watcher, _ALL_IS_HERE)
+    memory.linger(limits.RESTART_LINGER, watcher, _ALL_IS_HERE)
     over, tag = memory.report is not None, memory.receipt_tag
     allowed = await trio.to_thread.run_sync(permissions.allowed, options.preserve)
     file = receipt_file(
@@ -97,17 +97,18 @@ async def receive(
     pipe = PipeOut(place, options, selection, memory, file, watcher)
     question = None if ask is None else Question(place, ask, selection, portable=options.portable_names)
     story = _Story(preserve, memory, file, tree, pipe, question, watcher)
-    done = failed = False  # who is stopped is remembered even if all is here: the sender may not know it
+    # A side that is stopped keeps its state even if all is here: the sender may not know that.
+    done = failed = False
     try:
         if story.report is None and story.begun:
             await story.probe()
         try:
-            report = await run_beside(pipe.write, partial(run_with_reconnect, partner, memory, story.tell))
+            report = await run_beside(pipe.write, partial(run_with_reconnect, partner, memory, story.run))
         except Exception as error:
             if story.report is None or not isinstance(error, P2PCopyError):
                 await memory.end_for_good(error)
                 raise
-            report = story.report  # all is here; whether the sender knows could not be found out
+            report = story.report  # all is here; only the sender may not know that
         done = True
         if file is not None:
             file.check()
@@ -126,10 +127,10 @@ async def receive(
 
 
 class _Story:
-    """What a receiver says and hears, from the beginning in each conversation.
+    """What a receiver says and hears. Each conversation begins with the offer, and brings only what is missing.
 
     Attributes:
-        report: there once everything is here, and confirmed.
+        report: how the transfer ended, once everything is here and confirmed.
         begun: the user wants it, or need not be asked; nothing is written before.
 
     """
@@ -167,7 +168,7 @@ class _Story:
         if self._file is not None:  # it may lie in the output directory, which exists only now
             self._file.probe()
 
-    async def tell(self, channel: Channel, session: Session) -> Report:
+    async def run(self, channel: Channel, session: Session) -> Report:
         """Hear the offer, take what is not here yet, give the receipt, hear the goodbye."""
         conversation = Conversation(channel, session, Role.RECEIVER)
         if self._began is None:
@@ -177,14 +178,14 @@ class _Story:
                 offer = await self._hear_offer(conversation)
                 if offer is not None:
                     await self._ask(conversation, offer)
-                    await self._take(conversation, offer, self._began)
+                    await self._receive(conversation, offer, self._began)
         except BaseException as error:
             foreseen = isinstance(error, P2PCopyError) or not isinstance(error, Exception)  # and not a bug
             refused = not self.begun and foreseen and not isinstance(error, PeerMisbehaved)
             last = self._pipe.last_words(Declined() if refused else error)
             self._memory.told = await conversation.part_ways(last)
             raise
-        assert self.report is not None, "all was written, now or before"
+        assert self.report is not None, "everything is here, since now or before"
         return self.report
 
     async def _hear_offer(self, conversation: Conversation) -> Offer | None:
@@ -199,7 +200,7 @@ class _Story:
             if self.report is None:
                 raise PeerMisbehaved("The sender says that everything is here, but it is not.")
             return None
-        self._once.tell(*not_asked_for(self._preserve & ~first.preserve, "sender"))
+        self._once.notice(*not_asked_for(self._preserve & ~first.preserve, "sender"))
         return first
 
     async def _ask(self, conversation: Conversation, offer: Offer) -> None:
@@ -210,8 +211,8 @@ class _Story:
             self.begun = True
             self._observer.accepted()
 
-    async def _take(self, conversation: Conversation, offer: Offer, began: float) -> None:
-        """Accept the offer, and take a stream or a tree until the sender has the receipt."""
+    async def _receive(self, conversation: Conversation, offer: Offer, began: float) -> None:
+        """Accept the offer, and receive a stream or a tree until the sender has the receipt."""
 
         async def accept(answer: Accept) -> None:
             await self._memory.save_ticket(conversation.session, sure=True)
@@ -225,7 +226,7 @@ class _Story:
             await self._tree.receive(conversation, offer.preserve, accept, self._confirm, began)
 
     async def _confirm(self, report: Report) -> None:
-        """Note that everything is here: from now on nothing is missing but the sender's goodbye."""
+        """Save that everything is here: only the sender's goodbye is missing from now on."""
         if self._file is not None:
             await trio.to_thread.run_sync(self._file.publish, report)
         self.report = report

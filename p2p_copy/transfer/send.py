@@ -1,4 +1,4 @@
-"""The story of one send: meet, offer, stream, hear the receipt, say goodbye."""
+"""One transfer as its sender tells it: meet, offer, send, hear the receipt, say goodbye."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def send(
         ValueError, TypeError: an argument is out of range, or of the wrong type.
         UsageError: two paths have the same name; the receipt cannot be written, or exists; a pattern has the wrong
             form; or "-" is not alone.
-        PipeFailed: what goes through a pipe has ended early, or cannot be gone on with.
+        PipeFailed: the stream has ended early, or cannot be resumed.
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
@@ -96,7 +96,7 @@ async def send(
     tree = TreeSender(places, options.symlinks, selection, memory, file, watcher)
     pipe = PipeIn(places, options, selection, memory, file, watcher)
     story = _Story(flags(options.preserve), memory, file, tree, pipe, watcher)
-    # A side that is stopped remembers the transfer even if all is delivered: the receiver may not know it.
+    # A side that is stopped keeps its state even if all is delivered: the receiver may not know that.
     done = failed = False
     try:
         if STANDARD not in places:
@@ -106,12 +106,12 @@ async def send(
             await memory.begin()
             await trio.to_thread.run_sync(file.probe)
         try:
-            report = await run_beside(pipe.read, partial(run_with_reconnect, partner, memory, story.tell))
+            report = await run_beside(pipe.read, partial(run_with_reconnect, partner, memory, story.run))
         except Exception as error:
             if story.report is None or not isinstance(error, P2PCopyError):
                 await memory.end_for_good(error)
                 raise
-            report = story.report  # all is delivered, and we know it; only the goodbye was not heard
+            report = story.report  # all is delivered; only the receiver may not know that this side knows
         done = True
         if file is not None:
             file.check()
@@ -127,10 +127,10 @@ async def send(
 
 
 class _Story:
-    """What a sender says and hears, from the beginning in each conversation.
+    """What a sender says and hears. Each conversation begins with the offer, and sends only what is missing.
 
     Attributes:
-        report: there once the receiver has confirmed everything.
+        report: how the transfer ended, once the receiver has confirmed everything.
 
     """
 
@@ -152,7 +152,7 @@ class _Story:
         self._began: float | None = None
         self.report = memory.report
 
-    async def tell(self, channel: Channel, session: Session) -> Report:
+    async def run(self, channel: Channel, session: Session) -> Report:
         """Offer, send what the receiver does not have yet, hear its receipt, say goodbye."""
         conversation = Conversation(channel, session, Role.SENDER)
         if self._began is None:
@@ -166,9 +166,9 @@ class _Story:
                 if isinstance(error, Exception) or self._pipe.is_used:
                     last = self._pipe.last_words(error)
                     self._memory.told = await conversation.part_ways(last)
-                raise  # a tree can be resumed after a stop: the receiver sees only that the channel ends
+                raise  # no last words for a tree that is stopped: it can be resumed, as after a loss
         await self._memory.finish(self.report, limits.GOODBYE_LINGER)
-        with trio.move_on_after(limits.GOODBYE_LINGER):  # a relay that takes nothing any more changes nothing
+        with trio.move_on_after(limits.GOODBYE_LINGER):  # all is delivered, also if this does not get through
             await conversation.tell(Goodbye())
         return self.report
 
@@ -177,7 +177,7 @@ class _Story:
         accept = await self._offer(conversation)
         if accept.preserve & ~self._preserve:
             raise PeerMisbehaved("The receiver asks for more than it was offered.")
-        self._once.tell(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
+        self._once.notice(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         conversation.channel.spread(accept.links)
         await self._memory.save_ticket(conversation.session, sure=True)
         report = await (self._pipe if accept.pipe else self._tree).send(conversation, accept, began)
@@ -199,4 +199,4 @@ class _Story:
         return answer
 
 
-_ALL_IS_THERE = "All was delivered, and confirmed, in an earlier run; only the receiver may not know that."
+_ALL_IS_THERE = "All was delivered and confirmed in an earlier run; only the receiver may not know that yet."

@@ -133,7 +133,7 @@ async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines:
         for _ in range(25):
             await receiver.send(b"I wait")
             assert await sender.message() == b"I wait"
-            await looked_at(pairing, transfer_limits.BEAT)
+            await looked_at(pairing, transfer_limits.HEARTBEAT)
         assert lines == ["! a pair stalls: the sender sends nothing for 60 s"]
         await sender.stream.aclose()
         await receiver.stream.aclose()

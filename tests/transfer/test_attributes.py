@@ -1,4 +1,4 @@
-"""Owners and extended attributes: given if both sides ask for it, never to what they were not meant for."""
+"""Owners and extended attributes: set if both sides ask for them, and only on the entry that they belong to."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def every(top: Path) -> list[Path]:
 
 
 def mark(top: Path) -> None:
-    """Give everything but links an extended attribute that is its own."""
+    """Set an extended attribute with a value of its own on everything but symlinks."""
     if sys.platform == "linux":
         for number, path in enumerate(every(top)):
             if not path.is_symlink():
@@ -104,7 +104,7 @@ def owners_of(top: Path) -> set[tuple[int, int]]:
 
 
 async def keeping(tree: Path, out: Path, what: dict[str, Any], **more: Any) -> Both:
-    """Copy a tree, and make sure that nothing is missing."""
+    """Copy a tree, and check that nothing is missing."""
     both = await copy(
         [tree],
         out,
@@ -263,8 +263,8 @@ async def test_attributes_of_many_large_entries_fit_into_records(
     for number in range(40):
         (top / str(number)).write_bytes(
             os.urandom(87_800)
-        )  # so that a page comes when a record is almost full
-    large = (("user.large", bytes(30_000)),)  # more than many a file system takes
+        )  # so that a page follows when a record is almost full
+    large = (("user.large", bytes(30_000)),)  # more than many file systems take
     given: list[Xattrs] = []
 
     def give(_itself: int | str, extra: Extra) -> bool:
@@ -280,7 +280,7 @@ async def test_attributes_of_many_large_entries_fit_into_records(
     assert given == [large] * 41
 
 
-# Coming back
+# Resuming
 
 
 @needs_xattrs
@@ -329,7 +329,7 @@ def many(top: Path) -> Path:
     return top
 
 
-# Senders that mean harm
+# Malicious senders
 
 
 def with_xattrs(entry: Entry, *names: str, size: int = 1) -> Entry:
@@ -434,7 +434,7 @@ async def test_names_go_before_numbers_and_bad_ones_are_nobodys(tmp_path: Path) 
 
 
 async def finishing(out: Path, entries: Sequence[Entry], **options: Any) -> Attack:
-    """Let a sender name these entries, all of them empty, and finish."""
+    """Have a sender name these entries, all of them empty, and finish."""
     root, said = RootDigest(), list[Message]()
     for index, entry in enumerate(entries):
         is_file = entry.kind == file(0, "x").kind
@@ -445,7 +445,7 @@ async def finishing(out: Path, entries: Sequence[Entry], **options: Any) -> Atta
     return await attack(out, [Page(tuple(entries)), *said, finish], [Goodbye()], **options)
 
 
-# Without a transfer
+# No transfer
 
 
 def test_the_root_covers_extended_attributes_and_a_digest_in_their_place_is_the_same() -> None:

@@ -1,4 +1,4 @@
-"""What a record costs whoever hears it, and how much there may be in all, is bounded, however few bytes it has."""
+"""What a record costs its receiver, and what all of them may cost, is bounded, however few bytes a record has."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_answers_take_several_records(tmp_path: Path) -> None:
 @pytest.mark.fault(109, "entries")
 @pytest.mark.parametrize("holding", [False, True], ids=["all", "patterns"])
 async def test_no_more_than_so_many_files_are_taken(tmp_path: Path, *, holding: bool) -> None:
-    """Directories, files, links and what cannot be sent count; what patterns leave out does not."""
+    """Directories, files, symlinks and what cannot be sent count; what patterns leave out does not."""
     out = tmp_path / "out"
     options = {"exclude": ["*.no"]} if holding else {}
     entries = (directory(0, "d"), file(1, "f"), link(1, "l", "f"))
@@ -220,7 +220,7 @@ async def test_an_entry_is_rejected_once(source: Path) -> None:
 async def test_of_a_path_that_is_too_long_for_an_entry_only_the_beginning_is_held_against_patterns(
     tmp_path: Path,
 ) -> None:
-    """Three `**` could be anywhere in it. What is left out with all that is in it is left out all the same."""
+    """Three `**` could match anywhere in it. A directory that is left out is left out with all that is in it."""
     assert _for_patterns("no/" + "a/" * 3000) == "/".join(["no", *["a"] * (limits.MAX_DEPTH - 1)])
     assert _for_patterns("a/" + "b" * 5000) == "a/" + "b" * limits.MAX_NAME
     assert _for_patterns("a/b") == "a/b"

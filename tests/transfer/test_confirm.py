@@ -1,4 +1,4 @@
-"""The receiver's user sees what would come, and says yes or no; a no costs nothing."""
+"""The receiver's user sees what would be sent, and answers yes or no; a no costs nothing."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 class Person:
-    """Remembers what is asked, and answers: in order, the last answer again and again."""
+    """Remembers what is asked, and gives the answers in order, the last one again and again."""
 
     def __init__(self, *answers: bool) -> None:
         self._answers = list(answers)
@@ -98,7 +98,7 @@ class Thinker:
             await trio.sleep_forever()
         finally:
             self.cancelled = True
-        raise AssertionError("nobody wakes up")
+        raise AssertionError("it is never woken")
 
 
 async def test_a_yes_brings_everything_and_both_sides_are_told(tmp_path: Path, tree: Path) -> None:
@@ -373,13 +373,13 @@ async def test_a_sender_that_waits_on_waits_for_its_relay_too(monkeypatch: pytes
     assert meetings == 3
 
 
-# A sender that means harm
+# Malicious senders
 
 
 async def pretend(
     out: Path, preview: Preview, *after: Sequence[Message], person: Person, only: Sequence[str] = ()
 ) -> P2PCopyError | None:
-    """Let somebody show this, and say the rest once it is accepted; return what the receiver makes of it."""
+    """Have a sender show this, and say the rest once it is accepted; return what the receiver makes of it."""
     outcome: P2PCopyError | None = None
 
     async def sender(relay: str) -> None:
@@ -439,7 +439,7 @@ async def test_a_preview_without_sense_is_a_violation(tmp_path: Path) -> None:
 
 
 async def test_long_paths_do_not_keep_patterns_busy(tmp_path: Path) -> None:
-    """A pattern with two stars takes the square of a path's length: hours of it, in a thread that nobody can stop."""
+    """A pattern with two stars takes time by the square of a path's length: hours, in a thread that cannot end."""
     deep = [Entry(Kind.DIRECTORY, depth, "a/" * 4000) for depth in range(90)]
     person = Person(True)
     outcome = await pretend(
@@ -462,7 +462,7 @@ async def test_a_preview_that_lies_changes_nothing_but_the_answer(tmp_path: Path
     assert isinstance(outcome, PeerMisbehaved), "its sums are held against what it sent, as ever"
 
 
-# At a glance
+# The preview
 
 
 def test_a_glance_is_bounded_and_shows_the_top_and_a_little_below(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ async def test_a_receiver_may_decline_before_it_has_accepted() -> None:
 
 
 async def test_a_receiver_that_declines_later_has_failed() -> None:
-    """Declined would mean that it has kept nothing, and that another one may come with the same code."""
+    """Declined would mean that it has written nothing, and that the sender waits on with the same code."""
     sender, receiver = await agreed()
     await receiver.tell(Abort(Reason.DECLINED, "no"))
     with pytest.raises(PeerFailed):

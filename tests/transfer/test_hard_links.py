@@ -1,4 +1,4 @@
-"""Files with several names: sent once, and one file again at the receiver; never a name for anything else."""
+"""Files with several names: sent once, one file with these names at the receiver, none of them another file's."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ KEEP = {"preserve": [Preserve.HARD_LINKS]}
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Some files with several names, before, behind and in other directories; one with a name outside."""
+    """A tree with files that have several names, in the same and other directories; one has a name outside the tree."""
     top = tmp_path / "tree"
     for name in ("a", "b/c"):
         (top / name).mkdir(parents=True)
@@ -71,7 +71,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def names_of_files(root: Path) -> set[frozenset[str]]:
-    """Return the names of each file below, those of one file together."""
+    """Return the names of all files in a tree, in groups: each group is one file."""
     found: dict[int, set[str]] = {}
     for folder, _, files in os.walk(root):
         for name in files:
@@ -224,7 +224,7 @@ async def test_names_in_one_page_with_a_first_name_that_is_not_taken_are_names_o
 
 
 def test_a_name_that_leads_to_another_file_by_now_comes_with_its_contents(tmp_path: Path) -> None:
-    """Device and inode are not enough: here, as on FUSE, they are somebody else's in the meantime."""
+    """Device and inode are not enough: here, as on FUSE, another file has got them meanwhile."""
     tree = tmp_path / "tree"
     tree.mkdir()
     (tree / "a").write_text("one")
@@ -262,7 +262,7 @@ async def test_a_receipt_has_what_the_root_covers(tree: Path, tmp_path: Path) ->
         assert verdict.root == both.reports[0].root
 
 
-# Coming back
+# Resuming
 
 
 @pytest.mark.usefixtures("small_segments")
@@ -329,7 +329,7 @@ async def test_a_first_name_that_is_gone_meanwhile_comes_again_with_the_others(t
     assert not leftovers(tmp_path / "out")
 
 
-# The disk of the receiver
+# The receiver's disk
 
 
 @pytest.fixture
@@ -389,7 +389,7 @@ def test_a_file_that_has_another_number_by_now_gets_its_other_name(tmp_path: Pat
     first.digest = file_digest(b"new")
     deliver(target, first)
     path = tmp_path / "out" / "file"
-    shutil.copy2(path, tmp_path / "again")  # as FUSE does it once the kernel has forgotten a file
+    shutil.copy2(path, tmp_path / "again")  # as FUSE does when the kernel has dropped a file from its cache
     (tmp_path / "again").rename(path)
     other = other_name("other", first)
     other.digest = first.digest
@@ -400,7 +400,7 @@ def test_a_file_that_has_another_number_by_now_gets_its_other_name(tmp_path: Pat
 
 @pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.OVERWRITE])
 def test_a_copy_under_the_other_name_is_no_other_name(tmp_path: Path, conflict: Conflict) -> None:
-    """It has the same contents and time, from an earlier transfer say, and is all the same a file of its own."""
+    """It may have the same contents and time, from an earlier transfer for example, and still is another file."""
     first = named_again("file")
     first.digest = file_digest(b"new")
     with closing(Target(str(tmp_path / "out"), conflict=conflict)) as target:
@@ -444,7 +444,7 @@ def test_a_file_of_the_users_own_gets_no_other_name(tmp_path: Path, target: Targ
     target.close()
 
 
-# Senders that mean harm
+# Malicious senders
 
 
 def first(name: str, size: int = 1, depth: int = 0) -> Entry:

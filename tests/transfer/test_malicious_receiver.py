@@ -1,4 +1,4 @@
-"""A receiver that speaks our protocol and means harm: the sender believes nothing, and sends only what it named."""
+"""A malicious receiver that speaks the protocol: the sender believes nothing, and sends only what its user named."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
-    """A directory with one large file, beside another file that nobody has named."""
+    """A directory with one large file, beside another file that is not to be sent."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "large").write_bytes(os.urandom(SIZE))
@@ -81,12 +81,12 @@ class Attacker:
         await self.link.send(self.session.record())
 
     async def lie(self, message: Message) -> None:
-        """Say what a receiver may not say yet."""
+        """Send a message that a receiver may not send yet."""
         self.session._we = ReceiverState.CHECKING
         await self.say(message)
 
     async def hear(self, kind: type[Message]) -> Message:
-        """Listen until something of this kind has come."""
+        """Receive until a message of this kind has come."""
         while True:
             for message in self.heard:
                 if isinstance(message, kind):
@@ -205,7 +205,7 @@ def digest(data: bytes, size: int) -> bytes:
 async def test_what_it_does_not_hold_is_sent_from_the_beginning(
     source: Path, held: tuple[int, bytes]
 ) -> None:
-    """And the right digest of more than the file has is a lie as well."""
+    """A right digest does not help if it is of more than the file has."""
 
     async def hold(attacker: Attacker) -> None:
         await attacker.hear(Page)
@@ -257,7 +257,7 @@ async def test_who_was_not_asked_holds_nothing(source: Path) -> None:
 
 @pytest.mark.fault(73, "other files")
 async def test_nothing_is_ever_sent_but_what_was_named(source: Path) -> None:
-    """A receiver can ask for no path: whatever it says, it hears of the tree that the sender's user has named."""
+    """A receiver cannot ask for a path: whatever it says, it gets only what the sender's user has named."""
 
     async def ask(attacker: Attacker) -> None:
         await attacker.say(Reject(0, Reason.SKIPPED, "../other"), Progress(2**64 - 1, 2**64 - 1, 2**64 - 1))
@@ -280,7 +280,7 @@ async def test_who_never_reads_costs_no_memory_and_is_named(
 ) -> None:
     monkeypatch.setattr(limits, "STALL", 0.2)
     monkeypatch.setattr(limits, "CHUNK", 256 * KIB)
-    size = 160 * MIB  # the kernel's buffers on the way take some 40
+    size = 160 * MIB  # the buffers of the kernels between the two sides hold some 40
     (source / "large").write_bytes(os.urandom(MIB) * 160)
     made = 0
     next_records = TreeProducer.next_records

@@ -1,4 +1,4 @@
-"""A sender that speaks our protocol and means harm: nothing of it lands, in or out of the directory."""
+"""A malicious sender that speaks the protocol: nothing of it is written, inside or outside the directory."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def contents(index: int, data: bytes) -> list[Message]:
 
 
 class Attack:
-    """What the attacker says, record by record, and what became of both sides."""
+    """What the attacker sends, record by record, and how both sides ended."""
 
     def __init__(self) -> None:
         self.outcome: Report | Exception | None = None

@@ -1,4 +1,4 @@
-"""What a relay counts when two real sides end in every way they can: only what was complete counts as complete."""
+"""What a relay counts when two real sides end in every possible way: only a complete transfer counts as complete."""
 
 from __future__ import annotations
 

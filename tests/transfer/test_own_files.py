@@ -1,4 +1,4 @@
-"""What p2p-copy itself keeps in a tree is not sent, and nothing is copied into itself."""
+"""Files of p2p-copy itself are not sent, and no directory is copied into itself."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_our_temporary_names_are_known(tmp_path: Path) -> None:
     assert unfinished is UNFINISHED
 
 
-# Into itself
+# Copies into itself
 
 
 @pytest.mark.parametrize("conflict", Conflict)
@@ -173,7 +173,7 @@ def test_a_receiver_cannot_mark_what_is_not_its_own(marker: str) -> None:
 async def test_nothing_of_ours_is_in_the_output_directory_when_a_receiver_notes_that_all_is_here(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be killed right then, and the next process knows that nothing is left to do."""
+    """It may be killed at that moment, and then the next process knows that nothing is left to do."""
     seen: list[list[str]] = []
     save = State.save
 

@@ -48,7 +48,7 @@ UMASKS = {
     0o027: 0o750,
     0o077: 0o700,
 }
-"""Umasks, and what each lets through: the owner's bits always."""
+"""Umasks, and which bits each allows: always those of the owner."""
 
 ALL_UMASKS = pytest.mark.parametrize("umask", UMASKS, ids=lambda umask: f"{umask:03o}")
 
@@ -165,7 +165,7 @@ async def test_a_receipt_shows_any_change_of_what_was_given(tmp_path: Path, tree
     sender, receiver = tmp_path / "sender.json", tmp_path / "receiver.json"
     with umask_of(0o022):
         await copy([tree], out, sending={"receipt": sender}, receiving={"receipt": receiver})
-    (out / "tree" / "script").chmod(0o777)  # as it was at the sender, and not as it was given
+    (out / "tree" / "script").chmod(0o777)  # as it was at the sender, and not as the receiver has set it
     assert differences(receiver, out) == {"tree/script": "has mode 0777 instead of 0755"}
     assert differences(sender, out) == {}
     (out / "tree" / "script").chmod(0o654)
@@ -218,7 +218,7 @@ def test_commands_hold_to_the_umask_of_the_process(relay: str, tmp_path: Path, t
         assert run("verify", str(receipt), str(out), "--times")[0] == 0
 
 
-# What the process' umask is
+# The umask of the process
 
 
 @pytest.mark.parametrize("umask", [*UMASKS, 0o777], ids=lambda umask: f"{umask:03o}")

@@ -1,4 +1,4 @@
-"""What the pump does for every producer and consumer, whatever it is that they send."""
+"""What the pump does for every producer and consumer."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class Making:
 
 
 class Taking:
-    """A consumer that notes what it is given.
+    """A consumer that remembers what it is given.
 
     Attributes:
         taken: all messages.
@@ -118,7 +118,7 @@ class Taking:
     def nothing_comes(self) -> str:
         return "Nothing moves: nothing comes"
 
-    async def take(self, records: list[bytes | str]) -> None:
+    async def consume(self, records: list[bytes | str]) -> None:
         await trio.lowlevel.checkpoint()
         self.most = max(self.most, len(records))
         for record in records:
@@ -131,7 +131,7 @@ class Taking:
                     await self._conversation.tell(RECEIPT)
                     self.confirmed = True
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         self.beats += 1
 
 
@@ -165,7 +165,7 @@ async def test_all_that_is_made_is_taken_in_order() -> None:
 
 
 async def test_records_are_made_only_a_little_ahead_of_what_the_channel_takes() -> None:
-    """All that is made waits in memory."""
+    """What is made ahead takes memory."""
     sender, _ = agreed()
     channel(sender).may_send = trio.Event()
     producer = Making(sender)
@@ -184,9 +184,9 @@ async def test_records_are_taken_only_a_little_ahead_of_what_the_consumer_takes(
     stuck = trio.Event()
 
     class Stuck(Taking):
-        async def take(self, records: list[bytes | str]) -> None:
+        async def consume(self, records: list[bytes | str]) -> None:
             await stuck.wait()
-            await super().take(records)
+            await super().consume(records)
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive, receiver, Stuck(receiver))
@@ -254,11 +254,11 @@ async def test_nothing_that_comes_is_a_beat_and_a_stall() -> None:
     consumer, told = Taking(receiver), Told()
     async with trio.open_nursery() as nursery:
         nursery.start_soon(receive, receiver, consumer, told)
-        await trio.sleep(limits.STALL + limits.BEAT)
+        await trio.sleep(limits.STALL + limits.HEARTBEAT)
         assert consumer.beats == 4
         assert told.stalls == ["Nothing moves: nothing comes"]
         await sender.tell(omitted(0))
-        await trio.sleep(limits.BEAT / 2)
+        await trio.sleep(limits.HEARTBEAT / 2)
         assert told.stalls[1:] == ["moving"]
         assert consumer.beats == 4
         nursery.cancel_scope.cancel()

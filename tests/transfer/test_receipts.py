@@ -1,4 +1,4 @@
-"""Receipts of whole transfers, held against what lies there."""
+"""Receipts of whole transfers, compared with what is on the disk."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ async def test_a_receipt_may_lie_in_the_output_directory_and_a_missing_source_is
     assert (verdict.files, verdict.failures, told) == (1, 1, {})
 
 
-# Entries that did not go where they were to go
+# Entries that are not where they should be
 
 
 def crowded(tmp_path: Path) -> Path:
@@ -206,11 +206,11 @@ async def test_a_receipt_that_the_disk_does_not_take_costs_nobody_the_transfer(
     assert sorted(os.listdir(tmp_path)) == ["a tree", "out", "out 2"]
 
 
-# One receipt, whatever number of conversations
+# One receipt in several conversations
 
 
 class Conversations:
-    """Tells a receipt of one file, once and again."""
+    """Adds one file to a receipt, several times."""
 
     def __init__(self, path: Path) -> None:
         self.file = ReceiptFile(str(path), "receiver", "test")
@@ -250,7 +250,7 @@ def test_a_receipt_whose_name_was_taken_meanwhile_is_missing_and_said_so(tmp_pat
     receipts.tell(b"content")
     with pytest.raises(UsageError):
         receipts.file.check()
-    receipts.file.begin()  # for somebody who only comes to say goodbye
+    receipts.file.begin()  # for a sender that only says goodbye
     receipts.file.discard()
     with pytest.raises(UsageError):
         receipts.file.check()

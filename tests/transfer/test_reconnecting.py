@@ -1,4 +1,4 @@
-"""Transfers that come back: links cut, relays gone for a while, sides killed and started again, sources changed."""
+"""Transfers that are resumed: links cut, relays gone for a while, sides killed and started again, sources changed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ ID = "0" * 32
 
 @pytest.fixture
 def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything happens sooner: a few MB are enough for a long transfer."""
+    """Smaller numbers: a few MB are enough for a long transfer."""
     monkeypatch.setattr(protocol_limits, "SEGMENT", SEGMENT)
     monkeypatch.setattr(peer_limits, "RETURN_AFTER", (0.02, 0.1))
     monkeypatch.setattr(files_limits, "JOURNAL_INTERVAL", 0.01)
@@ -73,28 +73,28 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Wire:
-    """A relay's address behind a proxy that can be cut, and that counts what senders and receivers say."""
+    """A proxy in front of a relay, whose connections can be cut, and which counts what senders and receivers send."""
 
     def __init__(self) -> None:
         self.address = ""
         self.up = True
         self.portals = 0
-        """So many connections from now on get the login page of some network."""
+        """So many connections from now on get the login page of a captive portal."""
         self.on_cut: Callable[[], None] = lambda: None
         self.upstream = 0
         self.cuts = 0
         self.dam = math.inf
-        """Upstream bytes after which nothing passes until the dam is higher."""
+        """Upstream bytes after which nothing passes until this number is raised."""
         self.downstream = 0
         self.down_dam = math.inf
-        """The same for what comes from the relay."""
+        """The same for bytes from the relay."""
         self.dam_each = math.inf
-        """Upstream bytes of one connection after which nothing passes there until the dam is higher."""
-        self._links: dict[trio.CancelScope, None] = {}  # in the order in which they came
+        """Upstream bytes of one connection after which nothing passes there until this number is raised."""
+        self._links: dict[trio.CancelScope, None] = {}  # in the order in which they were opened
         self._cut_after: list[int] = []
 
     def cut_after(self, *bytes_sent: int) -> None:
-        """Cut everything each time when so many bytes more were sent."""
+        """Cut all connections each time that so many more bytes were sent."""
         self._cut_after += bytes_sent
 
     def cut(self) -> None:
@@ -104,7 +104,7 @@ class Wire:
             scope.cancel()
 
     def cut_one(self, number: int) -> None:
-        """Cut one connection of those that there are, counted in the order in which they came."""
+        """Cut one of the open connections, by its number in the order in which they were opened."""
         list(self._links)[number].cancel()
 
     def _count(self, size: int) -> None:
@@ -312,7 +312,7 @@ async def test_patience_ends(tmp_path: Path) -> None:
 
 
 class Again:
-    """Two sides with a memory each, which can be stopped and started again."""
+    """Two sides with a state each, which can be stopped and started again."""
 
     def __init__(self, tmp_path: Path, at: Wire, source: Path) -> None:
         self.out = tmp_path / "out"
@@ -343,7 +343,7 @@ class Again:
         return await receive(str(self.out), **common)
 
     async def until(self, role: str, when: Callable[[], bool]) -> None:
-        """Run one side and stop it when something is so."""
+        """Run one side, and stop it when a condition holds."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self.start, role)
             while not when():  # noqa: ASYNC110
@@ -352,7 +352,7 @@ class Again:
             nursery.cancel_scope.cancel()
 
     async def until_sent(self, role: str, size: int) -> None:
-        """Run one side and stop it when so many bytes in all have gone up; the rest does not pass before."""
+        """Run one side, and stop it when so many bytes in all were sent to the relay; no more pass before."""
         self.wire.dam = size
         await self.until(role, lambda: self.wire.upstream > size)
 
@@ -371,12 +371,12 @@ class Again:
             nursery.cancel_scope.cancel()
 
     async def kill(self, role: str, more: int) -> None:
-        """Stop one side when so many more bytes have gone up, as if it were killed: its journal hears nothing more."""
+        """Stop one side after so many more bytes to the relay, as if it were killed: its journal is written no more."""
         size = self.wire.upstream + more
         with pytest.MonkeyPatch.context() as patch:
 
             def dead() -> bool:
-                # Who is dead makes no directory, so the first one is to be there, and noted.
+                # A killed process makes no directory, so the first one must exist and be noted before.
                 sent = self.wire.upstream > size
                 if it_is_time := sent and any(map(os.path.isdir, self.out.glob("*"))):
                     patch.setattr(journal.Journal, "commit", lambda journal: None)
@@ -433,7 +433,7 @@ async def test_a_source_that_changed_meanwhile_starts_over_and_the_rest_does_not
 
 
 async def half_way(again: Again, size: int) -> None:
-    """Run both sides until so many bytes have arrived, then stop both; not much more passes before."""
+    """Run both sides until so many bytes have arrived, then stop both; little more passes before."""
     again.wire.dam = size + 2_000_000
 
     def arrived() -> bool:
@@ -453,7 +453,7 @@ async def to_the_end(again: Again) -> None:
 
 
 def overwrite(path: Path, at: int, *, silently: bool = False) -> None:
-    """Change a byte of a file; `silently` with the time that it had."""
+    """Change a byte of a file; `silently` means that its time stays."""
     status = path.stat()
     with path.open("r+b") as file:
         file.seek(at)
@@ -526,11 +526,11 @@ async def test_a_journal_that_is_lost_costs_work_and_nothing_else(
             file.write_bytes(os.urandom(5_000))
         again.options["receiver"]["conflict"] = (
             Conflict.OVERWRITE
-        )  # or what it has forgotten would be in its own way
+        )  # or its own files, which it does not remember, would stand in its way
         so_far = it.upstream
         await to_the_end(again)
     for part in leftovers(again.out) if role == "receiver" else ():
-        (again.out / "tree" / part).unlink()  # nobody knows any more whose it was, so nobody has touched it
+        (again.out / "tree" / part).unlink()  # it is not known whose it was, so it was not touched
     assert snapshot(again.out / "tree") == snapshot(tree)
     if role == "sender":
         assert it.upstream - so_far < 20_000_000, "it has read again what it had sent, and not sent it again"
@@ -607,7 +607,7 @@ async def test_a_directory_gets_its_mode_and_time_even_if_it_was_made_before(tmp
 
 @pytest.mark.fault(44, "second guess")
 async def test_a_wrong_guess_ends_the_code_and_not_the_transfer(tmp_path: Path) -> None:
-    """The code is still looked for, since the other side may have forgotten all; but it is guessed at only once."""
+    """The code's room is still tried, since the other side may have lost its state; the code is tried only once."""
     (tmp_path / "file").write_bytes(os.urandom(6_000_000))
     async with wire() as it:
         again = Again(tmp_path, it, tmp_path / "file")
@@ -629,7 +629,7 @@ async def test_a_wrong_guess_ends_the_code_and_not_the_transfer(tmp_path: Path) 
 async def test_who_is_started_again_when_all_was_done_says_so_and_waits_a_moment_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
-    monkeypatch.setattr(limits, "AGAIN_LINGER", 0.4)
+    monkeypatch.setattr(limits, "RESTART_LINGER", 0.4)
     monkeypatch.setattr(limits, "GOODBYE_LINGER", 0.4)
     (tmp_path / "file").write_bytes(b"there")
     done = Report(files=1, size=5, failures=0, skipped=0, root="00" * 32, seconds=1.0)
@@ -657,7 +657,7 @@ def test_pauses_grow_up_to_a_bound_and_are_never_the_same() -> None:
         assert all(0.5 * most <= each <= 1.5 * most for each in seconds[10:])
 
 
-# Tries that failed before there was anything to go on with
+# Attempts that failed before there was anything to resume
 
 
 ID = "0" * 32
@@ -666,7 +666,7 @@ ID = "0" * 32
 async def failed(
     tmp_path: Path, attempt: Callable[[dict[str, Any]], Awaitable[object]], *tickets: bytes
 ) -> int:
-    """Let an attempt fail that has a state with `tickets`; return how many states are left."""
+    """Have an attempt fail that has a state with `tickets`; return how many states are left."""
     states = States(str(tmp_path / "states"))
     with pytest.raises(P2PCopyError):
         await attempt({"state": states.create(ID, Facts(tickets=tickets))})
@@ -763,10 +763,10 @@ async def test_a_try_that_fails_takes_nothing_from_what_there_is_to_go_on_with(t
 
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stalls are noticed at once, by the relay first."""
+    """Stalls are detected at once, by the relay first."""
     for name, seconds in {
         "STALL": 0.6,
-        "BEAT": 0.1,
+        "HEARTBEAT": 0.1,
         "PROGRESS_INTERVAL": 0.05,
         "REPORT_STALL_AFTER": 0.3,
         "PAIRING_CHECK_INTERVAL": 0.1,
@@ -815,7 +815,9 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
 async def test_a_way_that_takes_nothing_is_named(
     tmp_path: Path, dam: str, sender_says: str, receiver_says: str
 ) -> None:
-    (tmp_path / "file").write_bytes(os.urandom(80_000_000))  # more than all the buffers on the way
+    (tmp_path / "file").write_bytes(
+        os.urandom(80_000_000)
+    )  # more than all buffers between the two sides hold
     both = Both()
     expected = (both.sender.stalls, sender_says), (both.receiver.stalls, receiver_says)
     async with wire() as it:
@@ -838,7 +840,7 @@ async def test_a_way_that_takes_nothing_is_named(
 async def test_what_has_left_the_sender_is_watched_until_the_receiver_confirms_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It fits into the sockets, so all is sent long before anything of it is there."""
+    """It fits into the buffers of the sockets, so all is sent long before anything has arrived."""
     (tmp_path / "file").write_bytes(os.urandom(100_000))
     take = TreeConsumer.consume
     both = Both()
@@ -985,7 +987,7 @@ async def test_patience_that_ended_leaves_no_receipt(tmp_path: Path) -> None:
 async def test_what_is_put_into_the_output_directory_is_known_after_a_kill_at_any_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its name leads to what is on the disk by then, and not only to what this process remembers."""
+    """Its name leads to what is on the disk, and not only to what this process remembers."""
     (tmp_path / "file").write_bytes(b"words")
     states = States(str(tmp_path / "state"))
     known: list[bool] = []
@@ -1016,7 +1018,7 @@ async def test_what_is_put_into_the_output_directory_is_known_after_a_kill_at_an
 async def test_a_receiver_that_was_killed_knows_its_own_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: float
 ) -> None:
-    """Directories keep modes and times, nothing that is there already is in the way, and nothing is left."""
+    """Directories keep modes and times, what exists already is no conflict, and no temporary file is left."""
     monkeypatch.setattr(files_limits, "JOURNAL_INTERVAL", interval)
     monkeypatch.setattr(files_limits, "JOURNAL_BYTES", 1e12)
     tree = make_tree(tmp_path)
@@ -1064,7 +1066,7 @@ async def test_what_somebody_else_has_put_there_meanwhile_is_not_taken_for_ones_
                     late = max(last - noted.committed_at, 0.0) + 0.02
                 monkeypatch.setattr(
                     files_limits, "JOURNAL_LATE", late
-                )  # or this would have to wait until it is over
+                )  # or this test would have to wait for its end
                 await trio.sleep(0.1)
                 (name, *_) = {path.name for path in tree.iterdir()} - set(os.listdir(again.out / "tree"))
                 theirs = again.out / "tree" / name
@@ -1117,7 +1119,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
                     nursery.start_soon(again.start, role)
                     await (
                         lost.wait()
-                    )  # at once: who is killed while both exchange keys again has used up the code
+                    )  # at once: a side that is killed during the next key exchange has used up the code
                     nursery.cancel_scope.cancel()
             await again.start(role)
 
@@ -1168,7 +1170,7 @@ async def test_who_is_stopped_when_all_is_there_still_owes_the_other_side_a_word
 
 @pytest.mark.parametrize("role", ["sender", "receiver"])
 async def test_a_state_that_cannot_be_written_any_more_ends_no_transfer(tmp_path: Path, role: str) -> None:
-    """What stands in the way is a directory under the name of the file that is written first."""
+    """There is a directory with the name of the file that is written first."""
     tree = make_tree(tmp_path)
     states = tmp_path / "states"
     state = States(str(states)).create(ID, Facts())

@@ -1,4 +1,4 @@
-"""Transfers of which one side, or both, want a part only."""
+"""Transfers of which one side, or both, want only a part."""
 
 from __future__ import annotations
 

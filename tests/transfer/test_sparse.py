@@ -1,4 +1,4 @@
-"""Files with holes: not read, not sent, not written, and the same contents all the same."""
+"""Files with holes: the holes are not read, sent or written, and the contents are the same."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def file_system_with_holes(tmp_path: Path) -> None:
 
 
 def sparse(path: Path, size: int, data: dict[int, bytes]) -> Path:
-    """Make a file of holes, but for these data by offset."""
+    """Make a file that is a hole except for these data by offset."""
     with path.open("wb") as one:
         for offset, piece in data.items():
             one.seek(offset)
@@ -60,7 +60,7 @@ def found(path: Path) -> SourceEntry:
 
 
 def pieces(source: SourceFile, offset: int = 0) -> list[int]:
-    """Return the lengths of what is read, those of holes as negative numbers."""
+    """Return the lengths of the pieces that are read; those of holes are negative."""
     return [
         -piece if isinstance(piece, int) else len(piece) for piece in source.read_pieces(lambda: MIB, offset)
     ]
@@ -198,7 +198,7 @@ async def test_a_sparse_file_goes_on_after_a_kill(tmp_path: Path, role: str) -> 
     assert not leftovers(tmp_path / "out")
 
 
-# Senders that mean harm
+# Malicious senders
 
 
 def hole_of(size: int) -> list[Message]:

@@ -1,4 +1,4 @@
-"""When a side says that nothing moves, and on whom it says that it is."""
+"""When a side says that nothing moves, and which party it names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Wire:
-    """A link as far as stalls know of it."""
+    """A channel, as far as `stalls` uses it."""
 
     def __init__(self) -> None:
         self.aside = ""

@@ -1,4 +1,4 @@
-"""Random trees into output directories where something is already: what arrives is what the documentation says."""
+"""Random trees, sent into directories that are not empty: the result is what the documentation says."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @given(rng=st.randoms(use_true_random=True), losses=st.sampled_from((0, 0, 1, 2)))
 def test_what_arrives_is_what_the_documentation_says(rng: random.Random, losses: int) -> None:
-    """Whatever is there, whatever is asked for, however large the files are, however often the link or the receiver's
-    process is lost, and whatever has changed at the sender by then."""
+    """With any content, any options, any sizes, any number of lost links or killed receivers, and any change at the
+    sender meanwhile."""
     wishes = Wishes(thresholds(most=700_000))
     case, changes = random_case(rng, wishes), set[str]()
     with tempfile.TemporaryDirectory() as folder:

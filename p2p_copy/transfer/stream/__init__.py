@@ -1,1 +1,4 @@
-"""A stream of unknown length: read once, kept until it is acknowledged, written as it comes."""
+"""Streams, transfers of unknown length: standard input or one file, sent once, to standard output or into a file.
+
+May import what `transfer` may, and of `transfer` all but `send`, `receive` and `tree`.
+"""

@@ -302,10 +302,10 @@ class _StreamConsumer:
         """Say on whom it is that no record comes."""
         return nothing_comes_from_pipe(self._stalls.flow)
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         """Do nothing: `acknowledge` tells the sender that this side is there, also while records come."""
 
-    async def take(self, records: list[bytes | str]) -> None:
+    async def consume(self, records: list[bytes | str]) -> None:
         """Act on the next records; give the receipt when all that was sent is written."""
         stream = self._stream
         try:
@@ -362,7 +362,7 @@ class _StreamConsumer:
         stream = self._stream
         while not self._holds_told:
             await stream.moved.park()
-        told, beat = -1, 0.0
+        told, told_at = -1, 0.0
         done = False
         while not done:
             with trio.move_on_after(limits.PROGRESS_INTERVAL):
@@ -371,8 +371,8 @@ class _StreamConsumer:
             self._observer.progress(0, stream.window.start)
             now = trio.current_time()
             done = self._is_written
-            if done or stream.window.start > told or now - beat >= limits.BEAT:
-                told, beat = stream.window.start, now
+            if done or stream.window.start > told or now - told_at >= limits.HEARTBEAT:
+                told, told_at = stream.window.start, now
                 try:
                     await self._conversation.tell(Progress(0, told, self._conversation.session.heard))
                 except LinkBroken:

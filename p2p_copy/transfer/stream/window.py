@@ -1,7 +1,6 @@
-"""The stretch of a stream that lies between two places: what one has given and the other has not taken.
+"""A part of a stream that is kept in memory: by a sender what is not acknowledged, by a receiver what is not written.
 
-A sender keeps in a window what is not acknowledged, a receiver what is not written. Its memory is that of its bytes and
-a little for each `limits.STREAM_PIECE` of them, however small the pieces are that they come in.
+It takes the memory of its bytes and a little for each `limits.STREAM_PIECE` of them, also if they are added one by one.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Window:
-    """Bytes of a stream from `start` up to `end`, both counted from the stream's beginning. Not for several threads."""
+    """The bytes of a stream from `start` to `end`, both counted from its beginning. For one thread at a time."""
 
     def __init__(self) -> None:
         self._blocks: deque[bytes] = deque()
@@ -42,7 +41,7 @@ class Window:
         self.end += len(data)
 
     def release(self, to: int) -> list[bytes | memoryview]:
-        """Let go of all bytes before the place `to`, which lies in the window; return them."""
+        """Remove the bytes before the place `to`, which lies in the window, and return them."""
         assert self.start <= to <= self.end, f"{to} is not in {self.start} to {self.end}"
         released: list[bytes | memoryview] = []
         while self.start < to:

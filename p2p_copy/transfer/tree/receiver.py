@@ -107,7 +107,7 @@ class TreeReceiver:
 
         """
         target, possible, marker = await trio.to_thread.run_sync(self._open)
-        self._once.tell(*not_possible(self._preserve & ~possible))
+        self._once.notice(*not_possible(self._preserve & ~possible))
         portable, preserve = self._options.portable_names, possible & offered
         settled = self._add_to_receipt if self._file is not None else None
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
@@ -127,7 +127,7 @@ class TreeReceiver:
                 await accept(Accept(PROGRAM, portable, consumer.holds, preserve=preserve, marker=marker))
                 await receive_until_goodbye(conversation, receiving, stalls)
             if target.attributes_lost:
-                self._once.tell(LOST)
+                self._once.notice(LOST)
         finally:
             with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
                 lasts = self._memory.lasts and not consumer.goodbye
@@ -184,12 +184,12 @@ class _TreeReceiving:
         in_message = self._conversation.channel.under_way > 0
         return nothing_comes_from_sender(self._stalls.flow, in_message=in_message)
 
-    async def beat(self) -> None:
+    async def heartbeat(self) -> None:
         """Let the sender know that this side is there, and how much it has."""
         if (record := self._consumer.heartbeat()) is not None:
             await self._send([record])
 
-    async def take(self, records: list[bytes | str]) -> None:
+    async def consume(self, records: list[bytes | str]) -> None:
         """Have the thread act on the next records, and send its answers; give the receipt when all is here."""
         consumer = self._consumer
         with self._stalls.waiting_for(_SLOW_DISK):

@@ -109,9 +109,9 @@ class TreeSender:
             with trio.CancelScope(shield=True):  # bounded: it closes a few directories and one file
                 await trio.to_thread.run_sync(producer.close)
         if producer.untold:
-            self._once.tell(UNTOLD)
+            self._once.notice(UNTOLD)
         if producer.unfinished:
-            self._once.tell(unfinished(producer.unfinished))
+            self._once.notice(unfinished(producer.unfinished))
         return producer.report(receipt, time.monotonic() - began)
 
     def save(self) -> None:

@@ -1,4 +1,4 @@
-"""Streams: standard input and output of two sides in one process, over a real relay and links that are cut."""
+"""Streams from standard input to standard output of one process, over a real relay and links that are cut."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ READ = 256 * KIB
 
 @pytest.fixture(autouse=True)
 def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Everything happens sooner: a few MB are a long stream."""
+    """Smaller numbers: a few MB are a long stream."""
     monkeypatch.setattr(protocol_limits, "STREAM_WINDOW", WINDOW)
     monkeypatch.setattr(files_limits, "STREAM_READ", READ)
     monkeypatch.setattr(limits, "STREAM_ACKNOWLEDGE", MIB)
@@ -65,13 +65,13 @@ def small_window(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Ends:
-    """Our two ends of the pipes that are this process' standard input and output."""
+    """The test's ends of the pipes that are standard input and output of this process."""
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         read, self.into = os.pipe()
         self.out, write = os.pipe()
         self._theirs = os.fdopen(read), os.fdopen(write, "w")
-        # Not those of `sys` itself, which pytest puts back.
+        # Not those of `sys` itself, which pytest restores.
         self.streams = SimpleNamespace(platform=sys.platform, stdin=self._theirs[0], stdout=self._theirs[1])
         patch.setattr(stdio, "sys", self.streams)
         self.taken = bytearray()
@@ -97,7 +97,7 @@ class Ends:
         os.close(into)
 
     def take(self) -> None:
-        """Read all that comes in a thread."""
+        """Read all of it in a thread."""
 
         def work() -> None:
             with suppress(OSError):  # closed, perhaps with the test
@@ -128,7 +128,11 @@ class Ends:
 
     def close(self) -> None:
         self.close_theirs()
-        fds, self.into, self.out = (self.into, self.out), -1, -1  # no thread that is left uses their numbers
+        fds, self.into, self.out = (
+            (self.into, self.out),
+            -1,
+            -1,
+        )  # a thread that still runs must not use their numbers
         for fd in fds:
             if fd >= 0:
                 os.close(fd)
@@ -147,10 +151,10 @@ async def pipe(out: Any = "-", **more: Any) -> Both:
 
 @contextmanager
 def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
-    """Note the most that either side ever has in memory."""
+    """Measure the most bytes that either side ever has in memory."""
     most = {"sender": 0, "receiver": 0}
 
-    class WatchedFeed(StreamSender):
+    class WatchedSender(StreamSender):
         async def read(self) -> None:
             put = self.window.put
 
@@ -161,7 +165,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
             self.window.put = noting  # type: ignore[method-assign]
             await super().read()
 
-    class WatchedPour(StreamReceiver):
+    class WatchedReceiver(StreamReceiver):
         async def write(self) -> None:
             put = self.window.put
 
@@ -173,12 +177,12 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
             await super().write()
 
     with monkeypatch.context() as patch:
-        patch.setattr(sender, "StreamSender", WatchedFeed)
-        patch.setattr(receiver, "StreamReceiver", WatchedPour)
+        patch.setattr(sender, "StreamSender", WatchedSender)
+        patch.setattr(receiver, "StreamReceiver", WatchedReceiver)
         yield most
 
 
-# What works
+# Success
 
 
 @pytest.mark.parametrize("size", [0, 1, READ - 1, READ, READ + 1, MIB, 3 * MIB, WINDOW, 3 * WINDOW + 7])
@@ -275,7 +279,7 @@ async def test_a_stream_goes_on_where_its_link_was_cut(
 async def test_a_stream_that_waits_for_its_reader_survives_cuts(
     ends: Ends, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The receiver's output takes nothing while links come and go."""
+    """The receiver's output takes nothing while links are lost and opened again."""
     data = os.urandom(3 * WINDOW)
     ends.give(data)
     lasting = {"patience": 20.0}
@@ -300,7 +304,7 @@ async def test_a_stream_that_waits_for_its_reader_survives_cuts(
 
 
 class Party:
-    """One side that can be stopped as if it were killed, and started anew."""
+    """Two sides that can be started, stopped and started again."""
 
     def __init__(self, at: Wire, tmp_path: Path) -> None:
         self._wire = at
@@ -324,14 +328,14 @@ class Party:
 
 
 @pytest.mark.parametrize("killed", ["sender", "receiver"])
-async def test_who_is_started_anew_in_the_middle_ends_both_sides_and_both_say_why(
+async def test_a_side_that_is_restarted_in_the_middle_ends_both_and_both_say_why(
     ends: Ends, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str
 ) -> None:
     ends.give(os.urandom(3 * WINDOW), end=False)
     ends.take()
 
     async def silent(*_: object) -> None:
-        """Say nothing, as somebody who is killed."""
+        """Say nothing, as a process that is killed."""
 
     async with wire() as it:
         parties = Party(it, tmp_path)
@@ -354,7 +358,7 @@ async def test_who_is_started_anew_in_the_middle_ends_both_sides_and_both_say_wh
 
 
 @pytest.mark.parametrize("stopped", ["sender", "receiver"])
-async def test_who_is_stopped_tells_the_other_side_that_it_is_over(
+async def test_a_side_that_is_stopped_tells_the_other_one_that_the_stream_is_over(
     ends: Ends, tmp_path: Path, stopped: str
 ) -> None:
     ends.give(os.urandom(WINDOW), end=False)
@@ -385,7 +389,7 @@ async def test_without_patience_a_cut_is_the_end(ends: Ends) -> None:
     assert isinstance(both.received, PeerLost | RelayLost)
 
 
-# What cannot be
+# Errors
 
 
 async def test_a_reader_that_has_seen_enough_ends_both_sides(ends: Ends) -> None:
@@ -399,7 +403,7 @@ async def test_a_reader_that_has_seen_enough_ends_both_sides(ends: Ends) -> None
 
 
 class Stream:
-    """A standard stream, as far as anybody asks."""
+    """A standard stream, as far as it is used."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -483,7 +487,7 @@ async def test_standard_input_goes_alone(ends: Ends, tmp_path: Path) -> None:
         await send(["-"], name="a/b", relay="ws://127.0.0.1:1", code=CODE)
 
 
-async def test_who_has_no_standard_streams_is_told(ends: Ends) -> None:
+async def test_a_missing_standard_stream_is_an_error(ends: Ends) -> None:
     ends.streams.stdin = ends.streams.stdout = None
     with pytest.raises(UsageError, match="Standard input is closed"):
         await send(["-"], relay="ws://127.0.0.1:1", code=CODE)
@@ -492,7 +496,7 @@ async def test_who_has_no_standard_streams_is_told(ends: Ends) -> None:
 
 
 async def test_nothing_is_remembered_of_a_stream_beyond_its_processes(ends: Ends, tmp_path: Path) -> None:
-    """Neither by who makes a file of it, nor by who sends one to standard output."""
+    """Whether a file is made of it, or a file is sent to standard output."""
     states = States(str(tmp_path / "state"))
     ends.give(os.urandom(WINDOW))
     async with wire() as it:
@@ -514,7 +518,7 @@ async def test_a_producer_that_gives_nothing_is_named_and_no_error(
 ) -> None:
     monkeypatch.setattr(limits, "STALL", 0.05)
     monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.02)
-    monkeypatch.setattr(limits, "BEAT", 0.02)
+    monkeypatch.setattr(limits, "HEARTBEAT", 0.02)
     ends.take()
     both = Both()
     async with trio.open_nursery() as nursery:

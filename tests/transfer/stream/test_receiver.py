@@ -1,4 +1,4 @@
-"""A receiver's stream over a link that is a stand-in, which can be at its end one way before all is heard."""
+"""The receiver of a stream, over a fake channel that can end one way before all is received."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Taking:
 
 
 class Parted:
-    """A link whose other side has said its last words and closed before this one could say anything."""
+    """A channel whose other side has sent its last words and closed before this side could send anything."""
 
     aside = ""
     under_way = 0
@@ -68,7 +68,7 @@ class Parted:
     async def send(self, record: bytes) -> None:
         await trio.lowlevel.checkpoint()
         self._sends += 1
-        if self._sends > 1:  # the first one says where to go on
+        if self._sends > 1:  # the first record says how much is here
             raise LinkBroken
 
     async def receive(self) -> bytes:
@@ -82,7 +82,7 @@ async def test_last_words_are_heard_though_nothing_can_be_said_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.001)
-    pour = StreamReceiver(Taking(), portable_names=True, max_size=None)
+    stream = StreamReceiver(Taking(), portable_names=True, max_size=None)
 
     async def confirm() -> None:
         raise AssertionError("nothing is complete")
@@ -91,9 +91,9 @@ async def test_last_words_are_heard_though_nothing_can_be_said_any_more(
         link = Parted()
         with plain_errors():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(pour.write)
+                nursery.start_soon(stream.write)
                 talk = Conversation(cast("Channel", link), link.receiver, Role.RECEIVER)
-                await pour.receive(talk, Observer(), confirm)
+                await stream.receive(talk, Observer(), confirm)
 
     with trio.fail_after(30), pytest.raises(PipeFailed, match="last words"):
         await take()

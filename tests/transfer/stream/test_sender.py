@@ -1,4 +1,4 @@
-"""A sender's stream over links that are stand-ins, which end in the very moment in which they bring something."""
+"""The sender of a stream, over fake channels that end in the same moment in which a record comes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ ACCEPT = Accept("test/1", True, pipe=True)
 
 
 class Given:
-    """A source that gives some pieces, and the end when it may."""
+    """A source with some pieces, which ends when the test allows it."""
 
     waits = True
     dry = "dry"
@@ -64,7 +64,7 @@ class Given:
 
 
 class Receiving:
-    """A receiver and the link to it. What it says, and the end, are there without a turn of the loop in between."""
+    """A receiver and the channel to it. Its records and the end come without a turn of the event loop between them."""
 
     aside = ""
     under_way = 0
@@ -122,7 +122,7 @@ class Receiving:
         return record
 
     async def take(self, size: int) -> None:
-        """Hold nothing, and wait until so many bytes have come."""
+        """Say that nothing is here, and wait until so many bytes have come."""
         await self.until(Page)
         self.say(held(0))
         while self.size < size:  # noqa: ASYNC110
@@ -144,18 +144,18 @@ def given() -> Given:
     return Given()
 
 
-async def tell(feed: StreamSender, link: Receiving) -> Receipt:
+async def send(stream: StreamSender, link: Receiving) -> Receipt:
     talk = Conversation(cast("Channel", link), link.sender, Role.SENDER)
-    return await feed.send(talk, ACCEPT, Observer())
+    return await stream.send(talk, ACCEPT, Observer())
 
 
 async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: Given) -> None:
-    """It is out of the window then, and its digest is all that is left of it."""
-    feed = StreamSender(given)
+    """It is no longer in the window then: only its digest is left."""
+    stream = StreamSender(given)
     size = sum(map(len, PIECES))
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(feed.read)
+            nursery.start_soon(stream.read)
             first = Receiving()
 
             async def lose() -> None:
@@ -167,7 +167,7 @@ async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: G
             async with trio.open_nursery() as both:
                 both.start_soon(lose)
                 with pytest.RaisesGroup(anyio.EndOfStream, flatten_subgroups=True):
-                    await tell(feed, first)
+                    await send(stream, first)
             given.may_end.set()
             second = Receiving()
 
@@ -175,20 +175,20 @@ async def test_what_is_acknowledged_in_the_moment_of_a_loss_is_not_lost(given: G
                 await second.until(Page)
                 second.say(held(size))
                 await second.until(Finish)
-                second.say(Receipt(1, size, 0, 0, feed.root))
+                second.say(Receipt(1, size, 0, 0, stream.root))
 
             nursery.start_soon(confirm)
-            receipt = await tell(feed, second)
+            receipt = await send(stream, second)
     assert receipt.size == size
 
 
 async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> None:
-    """Else they are no record that the other side takes."""
-    feed = StreamSender(given)
+    """Records must be in order, or the other side refuses them."""
+    stream = StreamSender(given)
     link = Receiving()
     with trio.fail_after(30):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(feed.read)
+            nursery.start_soon(stream.read)
 
             async def stop() -> None:
                 await link.until(Page)
@@ -201,7 +201,7 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
 
             nursery.start_soon(stop)
             try:
-                await tell(feed, link)
+                await send(stream, link)
             except BaseException as error:
                 assert link.sender.unsent
                 last = end_of_stream(error, None)
@@ -212,12 +212,12 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
 
 
 async def test_what_was_not_sent_over_this_link_cannot_be_acknowledged_over_it(given: Given) -> None:
-    """A receiver that says so has lost count, and both would wait for ever."""
-    feed = StreamSender(given)
+    """With a receiver that counts wrong both sides would wait for ever."""
+    stream = StreamSender(given)
     size = sum(map(len, PIECES))
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(feed.read)
+            nursery.start_soon(stream.read)
             first = Receiving()
 
             async def lose() -> None:
@@ -227,7 +227,7 @@ async def test_what_was_not_sent_over_this_link_cannot_be_acknowledged_over_it(g
             async with trio.open_nursery() as both:
                 both.start_soon(lose)
                 with pytest.RaisesGroup(anyio.EndOfStream, flatten_subgroups=True):
-                    await tell(feed, first)
+                    await send(stream, first)
             second = Receiving()
 
             async def lie() -> None:
@@ -243,4 +243,4 @@ async def test_what_was_not_sent_over_this_link_cannot_be_acknowledged_over_it(g
 
             nursery.start_soon(lie)
             with pytest.RaisesGroup(PeerMisbehaved, flatten_subgroups=True):
-                await tell(feed, second)
+                await send(stream, second)
