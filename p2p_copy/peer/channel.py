@@ -32,7 +32,7 @@ from p2p_copy.transport.service_nursery import service_nursery
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
     from p2p_copy.observer import Observer
@@ -92,7 +92,6 @@ class Channel:
 
     Attributes:
         wish: how many links this side wants.
-        sent: is called with each record that was handed over.
 
     """
 
@@ -100,7 +99,6 @@ class Channel:
         self, first: Link, further: Further, codec: AckCodec, wish: WishedLinks, observer: Observer
     ) -> None:
         self.wish = wish
-        self.sent: Callable[[bytes], None] = lambda record: None
         self._first = first
         self._further = further
         self._codec = codec
@@ -171,8 +169,6 @@ class Channel:
             self._sent += len(records)
         elif self._is_spread:
             self._workers.fill()
-        for record in records:
-            self.sent(record)
         await self._backlog.wait_for_room()
 
     @property
@@ -214,16 +210,17 @@ class Channel:
         if self._backlog.dropped and self._workers is None:
             self._backlog.check()
 
-    async def give_up(self) -> None:
-        """Do the same for a conversation that is not complete, so that the relay does not count it as one. Never fails.
+    async def give_up(self) -> bool:
+        """Close a conversation that is not complete, so that the relay does not count it as one.
 
-        Last words go out first, even if this side is stopped.
+        Last words go out first, for a bounded time, even if this side is stopped. Return whether they did. Never fails.
         """
         with last_words(self):
-            await self._close(CloseCode.GIVEN_UP)
+            return await self._close(CloseCode.GIVEN_UP)
+        return False
 
-    async def _close(self, code: int) -> None:
-        """Wait until all is out; then close every link with this code. Never fails."""
+    async def _close(self, code: int) -> bool:
+        """Wait until all is out, and return whether it is; then close every link with this code. Never fails."""
         with within(
             transport_limits.GOODBYE_TIMEOUT,
             moves=lambda: (self.taken, self.heard_at),
@@ -234,8 +231,10 @@ class Channel:
             await self._workers.close(code)
         elif self._backlog:
             self._first.abort()  # it takes nothing any more, not even a goodbye
+        is_out = not self._backlog and not self._backlog.dropped
         self._backlog.close()
         await self._first.close(code)
+        return is_out
 
     async def _run(self) -> None:
         """Write to the links, until this is cancelled."""

@@ -78,9 +78,7 @@ async def meet(
         wish = WishedLinks(options.streams or 0, far)
         codec = AckCodec(options.role, peer_keys.links)
         async with open_channel(link, further, codec, wish, options.observer) as channel:
-            session = Session(options.role, peer_keys)
-            channel.sent = session.sent
-            yield channel, session
+            yield channel, Session(options.role, peer_keys)
 
 
 async def _met(

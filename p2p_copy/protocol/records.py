@@ -133,6 +133,11 @@ class Sealer:
         # record is overwritten only when it is no longer in use, and no memory has to be filled with zeros first.
         self._buffers = cycle([BytesIO() for _ in range(_BUFFERS)])
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there may be more records: none was final, and none has failed."""
+        return self._open
+
     def seal(self, parts: Sequence[Buffer], *, final: bool = False) -> bytes:
         """Return the next record; its content is `parts`, joined.
 

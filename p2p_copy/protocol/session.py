@@ -44,9 +44,6 @@ class Session:
         compressor = Compressor() if ZSTD in keys.peer_capabilities else None
         self.ticket = keys.resume
         """The secret with which both sides meet again after a loss."""
-        self.unsent: deque[bytes] = deque()
-        """Records that were sealed and that no link has taken, in order. The other side takes no record that is not the
-        next one, so they go before any last word."""
         self.abandoned = False
         """The other side has said that it gives up."""
         self._capabilities = keys.peer_capabilities
@@ -56,6 +53,7 @@ class Session:
         self._they: State = ReceiverState.NEW if role is Role.SENDER else SenderState.NEW
         self._states = Lock()
         self._parts: list[bytes | memoryview] = []
+        self._sealed: deque[bytes] = deque()
         self._final = False
         self.made = self.heard = 0
         """Records of this side, and of the other one."""
@@ -90,13 +88,24 @@ class Session:
         parts, self._parts, self.pending, self._weight = self._parts, [], 0, 0
         self.made += 1
         record = self._sealer.seal(parts, final=self._final)
-        self.unsent.append(record)
+        self._sealed.append(record)
         return record
 
-    def sent(self, record: bytes) -> None:
-        """Note that a link has taken a record."""
-        if self.unsent and self.unsent[0] is record:
-            self.unsent.popleft()
+    def take_sealed(self) -> list[bytes]:
+        """Return the records that were sealed since the last call, in order: all of them must be sent.
+
+        The other side opens a record only in its place. So what is sent is what was sealed, whatever has become of the
+        task or the thread that has sealed it. A thread may seal the next record meanwhile.
+        """
+        records = []
+        while self._sealed:
+            records.append(self._sealed.popleft())
+        return records
+
+    def may_say(self, message: Message) -> bool:
+        """Return whether the conversation is at a point where we may say this."""
+        with self._states:
+            return self._sealer.is_open and say(self._we, self._they, message) is not None
 
     def held_there(self, tickets: Collection[bytes]) -> list[bytes]:
         """Return those of some tickets that the other side holds, too."""

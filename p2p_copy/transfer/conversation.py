@@ -46,20 +46,19 @@ class Conversation:
         """Say this in one record, and send it; see `send`."""
         for message in messages:
             self.session.say(message)
-        await self.send(self.session.record())
+        self.session.record()
+        await self.send()
 
-    async def send(self, record: bytes) -> None:
-        """Send a record of the session, in the order in which it has sealed them.
+    async def send(self) -> None:
+        """Send all that the session has sealed, in order, and wait until there is room for more.
 
-        When this is cancelled while it sends, the record is sent to its end first, for a bounded time, so that an Abort
-        can follow it.
+        All of it goes out even if this is cancelled: see `Channel.send`.
 
         Raises:
             LinkBroken: the channel is lost.
 
         """
-        await trio.lowlevel.checkpoint_if_cancelled()
-        await farewell.send_whole(self.channel, record)
+        await self.channel.send(*self.session.take_sealed())
 
     async def hear(self) -> Message:
         """Return the next message. Cancelling loses nothing.

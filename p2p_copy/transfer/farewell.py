@@ -1,73 +1,44 @@
-"""Ending a conversation in good order, for a bounded time, and never in the way of why it ends.
+"""Ending a conversation: what this side says last, and what it means to end a stream.
 
-Last words come behind what is queued already, which may be megabytes on a slow way. So they have time while that moves.
+Last words go out behind what is queued already, which may be megabytes on a slow way. So they have time while that
+moves, and a bounded time in all.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import trio
+import anyio
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed, SystemFailed
 from p2p_copy.peer.channel import last_words
 from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.transfer.reasons import farewell
-from p2p_copy.transport.link import LinkBroken
 
 if TYPE_CHECKING:
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.session import Session
 
 
-async def send_whole(link: Channel, record: bytes) -> None:
-    """Send a record to its end even if this side is stopped meanwhile, as long as it moves and for a bounded time.
+async def part_ways(channel: Channel, session: Session, last: Abort) -> bool:
+    """Tell the other side why this one ends, if that is still possible.
 
-    A send that is cut ends the link, and then nobody could tell the other side why this one ends.
-    """
-    failures: list[LinkBroken] = []  # out of the nursery's groups
-    async with trio.open_nursery() as nursery:
-        sending, sent = trio.CancelScope(shield=True), trio.Event()
-
-        async def send() -> None:
-            with sending:
-                try:
-                    await link.send(record)
-                except LinkBroken as error:
-                    failures.append(error)
-            sent.set()
-            nursery.cancel_scope.cancel()
-
-        nursery.start_soon(send)
-        try:
-            await trio.sleep_forever()
-        finally:
-            if not sent.is_set():
-                with last_words(link):
-                    await sent.wait()
-                sending.cancel()
-    if failures:
-        raise failures.pop()
-
-
-async def part_ways(link: Channel, session: Session, last: Abort) -> bool:
-    """Tell the other side why this one ends, if it can still be told; never in the way of the error itself.
-
-    Return whether it knows that the conversation is over, as far as this side can tell.
+    Return whether the other side knows that the conversation is over, as far as this side can tell. Takes a bounded
+    time, and raises nothing that would hide the error for which this side ends.
     """
     if session.abandoned:
         return True  # it has said so itself
-    with last_words(link):
+    if not session.may_say(last):
+        return False
+    with last_words(channel):
+        session.say(last)
+        session.record()
         try:
-            session.say(last)
-            for record in tuple(session.unsent):  # it takes no record that is not the next one
-                await link.send(record)
-            await link.send(session.record())
-            await link.give_up()
-        except (AssertionError, PeerMisbehaved, *LINK_ERRORS):
-            return False  # the conversation is over already
-        return True
+            await channel.send(*session.take_sealed())
+        except (PeerMisbehaved, anyio.ClosedResourceError, *LINK_ERRORS):
+            return False
+        return await channel.give_up()
     return False
 
 

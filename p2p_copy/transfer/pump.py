@@ -31,7 +31,10 @@ class Producer(Protocol):
     """Makes the records that one conversation is to send."""
 
     async def next_records(self, stalls: Stalls) -> list[bytes]:
-        """Return the next records, as soon as there are some; none at the end. `stalls` is told what that waits for."""
+        """Seal the next records, as soon as there are some, and return them; none at the end.
+
+        `stalls` is told what that waits for.
+        """
 
     def keep_pace(self, size: int) -> None:
         """Learn that each link has taken so many bytes since the last call of `next_records` began its work."""
@@ -75,37 +78,20 @@ async def send_until_receipt(conversation: Conversation, producer: Producer, wai
 
     """
     stalls = wait.stalls
-    all_made = False
 
-    async def produce(batches: trio.MemorySendChannel[list[bytes]]) -> None:
-        nonlocal all_made
-        with batches:
+    async def send() -> None:
+        with suppress(LinkBroken):  # hearing the receiver shows why, perhaps by its last words
             while records := await producer.next_records(stalls):
-                size = sum(map(len, records))  # now: they are taken out one by one
-                try:
-                    await batches.send(records)
-                except trio.BrokenResourceError:
-                    return  # nothing is transmitted any more; hearing the receiver shows why
+                size = sum(map(len, records))
+                records.clear()  # they are on their way, and may be overwritten behind that
+                with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.outgoing):
+                    await conversation.send()
                 producer.keep_pace(size // conversation.channel.width)
-            all_made = True
-
-    async def transmit(batches: trio.MemoryReceiveChannel[list[bytes]]) -> None:
-        with batches:
-            try:
-                async for records in batches:
-                    while records:
-                        with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.outgoing):
-                            await conversation.send(records.pop(0))
-            except LinkBroken:
-                return  # hearing the receiver shows why, perhaps by its last words
-        if all_made:
             await wait.after_all_is_sent()
 
-    to_channel, from_producer = trio.open_memory_channel[list[bytes]](0)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(stalls.watch)
-        nursery.start_soon(produce, to_channel)
-        nursery.start_soon(transmit, from_producer)
+        nursery.start_soon(send)
         with wait.patience():
             while not isinstance(message := await conversation.hear(), Receipt):
                 await producer.hear(message)

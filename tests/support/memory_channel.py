@@ -14,8 +14,6 @@ from p2p_copy.transport.link import LinkBroken
 from tests.support.keys import both_sessions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from p2p_copy.peer.channel import Channel
 
 
@@ -38,17 +36,17 @@ class MemoryChannel:
     ) -> None:
         self._outgoing = outgoing
         self._incoming = incoming
-        self.sent: Callable[[bytes], None] = lambda record: None
         self.may_send = trio.Event()
         self.may_send.set()
 
-    async def send(self, record: bytes) -> None:
-        await self.may_send.wait()
+    async def send(self, *records: bytes) -> None:
+        """As a channel does: records are handed over first, whatever becomes of the wait for room."""
         try:
-            await self._outgoing.send(record)
+            for record in records:
+                self._outgoing.send_nowait(record)
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             raise LinkBroken from None
-        self.sent(record)
+        await self.may_send.wait()
 
     async def receive(self) -> bytes:
         try:
@@ -56,9 +54,10 @@ class MemoryChannel:
         except trio.EndOfChannel:
             raise anyio.EndOfStream from None
 
-    async def give_up(self) -> None:
+    async def give_up(self) -> bool:
         await trio.lowlevel.checkpoint()
         self.close()
+        return True
 
     def close(self) -> None:
         """End both ways, at once; what was sent before is still received."""
@@ -71,7 +70,6 @@ def conversations() -> tuple[Conversation, Conversation]:
     back = trio.open_memory_channel[bytes](math.inf)
     at_sender, at_receiver = MemoryChannel(there[0], back[1]), MemoryChannel(back[0], there[1])
     sender, receiver = both_sessions()
-    at_sender.sent, at_receiver.sent = sender.sent, receiver.sent
     return (
         Conversation(cast("Channel", at_sender), sender, Role.SENDER),
         Conversation(cast("Channel", at_receiver), receiver, Role.RECEIVER),

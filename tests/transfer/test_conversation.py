@@ -122,6 +122,33 @@ async def test_telling_that_is_cancelled_leaves_room_for_last_words() -> None:
         await receiver.hear()
 
 
+async def test_last_words_follow_what_was_sealed_by_a_thread_that_has_failed() -> None:
+    """The other side opens a record only in its place."""
+    sender, receiver = await agreed()
+    omitted = Omitted("path", Reason.UNREADABLE)
+
+    def seal_and_fail() -> None:
+        sender.session.say(omitted)
+        sender.session.record()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await trio.to_thread.run_sync(seal_and_fail)
+    assert await sender.part_ways(Abort(Reason.OTHER, "last words"))
+    assert await receiver.hear() == omitted
+    with pytest.raises(PeerFailed, match="last words"):
+        await receiver.hear()
+
+
+async def test_there_are_no_last_words_where_this_side_may_not_say_any() -> None:
+    """Its own record may have been the last one, or the sealing of one may have failed."""
+    sender, receiver = await agreed()
+    await sender.tell(Abort(Reason.OTHER, "the first time"))
+    assert not await sender.part_ways(Abort(Reason.OTHER, "the second time"))
+    with pytest.raises(PeerFailed, match="the first time"):
+        await receiver.hear()
+
+
 @virtual_time()
 async def test_silence_is_an_error_for_a_person() -> None:
     sender, _ = conversations()

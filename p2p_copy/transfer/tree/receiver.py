@@ -186,27 +186,26 @@ class _TreeReceiving:
 
     async def heartbeat(self) -> None:
         """Let the sender know that this side is there, and how much it has."""
-        if (record := self._consumer.heartbeat()) is not None:
-            await self._send([record])
+        if self._consumer.heartbeat() is not None:
+            await self._send()
 
     async def consume(self, records: list[bytes | str]) -> None:
         """Have the thread act on the next records, and send its answers; give the receipt when all is here."""
         consumer = self._consumer
         with self._stalls.waiting_for(_SLOW_DISK):
-            answers = await trio.to_thread.run_sync(consumer.consume, records, trio.current_time())
+            await trio.to_thread.run_sync(consumer.consume, records, trio.current_time())
         self._report_progress()
-        await self._send(answers)
+        await self._send()
         if consumer.ending:
             with self._stalls.waiting_for(_SLOW_DISK):
-                answers = await trio.to_thread.run_sync(consumer.finish)
+                await trio.to_thread.run_sync(consumer.finish)
                 await self._confirm(consumer.report(time.monotonic() - self._began))
-            await self._send(answers)
+            await self._send()
             self.confirmed = True
 
-    async def _send(self, records: list[bytes]) -> None:
+    async def _send(self) -> None:
         with suppress(LinkBroken):  # what comes, or does not, shows why
-            for record in records:
-                await self._conversation.send(record)
+            await self._conversation.send()
 
     def _report_progress(self) -> None:
         consumer, outcomes, observer = self._consumer, self._consumer.outcomes, self._observer

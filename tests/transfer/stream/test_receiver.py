@@ -65,7 +65,7 @@ class Parted:
             self._records.append(sender.record())
         self._sends = 0
 
-    async def send(self, record: bytes) -> None:
+    async def send(self, *records: bytes) -> None:
         await trio.lowlevel.checkpoint()
         self._sends += 1
         if self._sends > 1:  # the first record says how much is here
