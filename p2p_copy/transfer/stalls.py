@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from p2p_copy.observer import Observer
     from p2p_copy.transfer.conversation import Conversation
 
-LIMITED = "Nothing moves: a limit of the relay has held everything back"
+LIMITED = "Nothing moves: a limit of the relay holds everything back"
 
 
 class _Wait:
@@ -140,18 +140,18 @@ def slow_way(stalls: Stalls) -> str:
     flow = stalls.flow
     match flow.there:
         case FlowState.UNTAKEN if not flow.answers:
-            return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
+            return "Nothing moves: the receiver's machine, or its network, does not answer the relay"
         case FlowState.UNTAKEN if stalls.heard_lately:
-            return "Nothing moves: the receiver is there, but the way to it has taken nothing from the relay"
+            return "Nothing moves: the receiver is there, but its connection accepts nothing from the relay"
         case FlowState.UNTAKEN:
-            return "Nothing moves: the receiver's disk, or its network, has taken nothing from the relay"
+            return "Nothing moves: the receiver's disk, or its network, accepts nothing from the relay"
         case FlowState.LIMITED:
             return LIMITED
         case FlowState.SILENT:
-            return "Nothing moves: the way to the relay has taken nothing"
+            return "Nothing moves: the connection to the relay accepts nothing"
     if stalls.heard_lately:
-        return "Nothing moves: the receiver is there, but the way to it has taken nothing"
-    return "Nothing moves: the relay, or the way to it, has taken nothing"
+        return "Nothing moves: the receiver is there, but the connection to it accepts nothing"
+    return "Nothing moves: the relay, or the connection to it, accepts nothing"
 
 
 def no_receipt(stalls: Stalls, *, has_all: bool) -> str:
@@ -160,26 +160,26 @@ def no_receipt(stalls: Stalls, *, has_all: bool) -> str:
     if not has_all and (stalls.has_unsent or flow.there in (FlowState.UNTAKEN, FlowState.LIMITED)):
         return slow_way(stalls)
     if not flow.answers:
-        return "Nothing moves: the receiver's machine, or its network, has not answered the relay"
+        return "Nothing moves: the receiver's machine, or its network, does not answer the relay"
     if has_all:
         return "Nothing moves: the receiver has everything, and has not confirmed it"
     if stalls.heard_lately:
         return "Nothing moves: the receiver is there, but what was sent last has not reached it"
-    return "Nothing moves: everything was sent, and the receiver's disk, or the way to it, has taken nothing"
+    return "Nothing moves: everything was sent, but the receiver's disk, or the connection to it, accepts nothing"
 
 
 def nothing_comes_from_sender(flow: FlowReport, *, in_message: bool) -> str:
     """Return which party brings nothing, by what the relay has said; in the middle of a message it can say nothing."""
     if in_message:
-        return "Nothing moves: the way from the sender, or from the relay, has brought nothing"
+        return "Nothing moves: the connection from the sender, or from the relay, brings nothing"
     match flow.back:
         case FlowState.SILENT if not flow.answers:
-            return "Nothing moves: the sender's machine, or its network, has not answered the relay"
+            return "Nothing moves: the sender's machine, or its network, does not answer the relay"
         case FlowState.SILENT:
-            return "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
+            return "Nothing moves: the sender's disk, or the connection from it, brings nothing to the relay"
         case FlowState.LIMITED:
             return LIMITED
-    return "Nothing moves: the relay, or the way from it, has brought nothing"
+    return "Nothing moves: the relay, or the connection from it, brings nothing"
 
 
 def nothing_comes_from_pipe(flow: FlowReport) -> str:
@@ -188,5 +188,5 @@ def nothing_comes_from_pipe(flow: FlowReport) -> str:
         case FlowState.LIMITED:
             return LIMITED
         case FlowState.SILENT if not flow.answers:
-            return "Nothing moves: the sender's machine, or its network, has not answered the relay"
-    return "Nothing moves: the sender's standard input, or the way from it, has brought nothing"
+            return "Nothing moves: the sender's machine, or its network, does not answer the relay"
+    return "Nothing moves: the sender's standard input, or the connection from it, brings nothing"

@@ -179,7 +179,7 @@ async def test_nothing_is_kept_that_only_one_side_asks_for(tree: Path, tmp_path:
     assert [notice for notice in told.notices if "--preserve xattrs" in notice]
 
 
-async def test_who_is_not_root_cannot_ask_for_owners(
+async def test_only_root_can_ask_for_owners(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000, raising=False)
@@ -384,7 +384,7 @@ async def test_links_have_no_extended_attributes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "entry", [with_xattrs(file(0, "a"), "user.a"), with_owner(file(0, "a")), with_owner(directory(0, "a"))]
 )
-async def test_what_nobody_asked_for_is_refused(tmp_path: Path, entry: Entry) -> None:
+async def test_attributes_that_were_not_asked_for_are_refused(tmp_path: Path, entry: Entry) -> None:
     one = await attack(tmp_path / "out", [Page((entry,))])
     assert isinstance(one.outcome, PeerMisbehaved)
     assert os.listdir(tmp_path / "out") == []
@@ -392,7 +392,7 @@ async def test_what_nobody_asked_for_is_refused(tmp_path: Path, entry: Entry) ->
 
 @root_only
 @pytest.mark.parametrize("ids", [(2**32 - 1, 0), (0, 2**32 - 1)])
-async def test_an_owner_that_is_nobody_is_refused(tmp_path: Path, ids: tuple[int, int]) -> None:
+async def test_an_impossible_owner_is_refused(tmp_path: Path, ids: tuple[int, int]) -> None:
     one = await attack(tmp_path / "out", [Page((with_owner(file(0, "a"), *ids),))], **OWNER)
     assert isinstance(one.outcome, PeerMisbehaved)
     assert os.listdir(tmp_path / "out") == []
@@ -419,7 +419,7 @@ async def test_a_directory_that_was_there_keeps_its_owner(tmp_path: Path) -> Non
 
 
 @root_only
-async def test_names_go_before_numbers_and_bad_ones_are_nobodys(tmp_path: Path) -> None:
+async def test_names_of_owners_go_before_numbers_and_bad_names_match_no_user(tmp_path: Path) -> None:
     out = tmp_path / "out"
     entries = (
         file(0, "known")._replace(extra=Extra(owner=Owner(*STRANGERS, "root", "root"))),

@@ -149,7 +149,9 @@ async def test_after_a_no_the_same_sender_serves_the_same_code(tmp_path: Path, t
     assert not states["sender"].all()
 
 
-async def test_who_is_stopped_at_the_question_has_not_said_yes(tmp_path: Path, tree: Path) -> None:
+async def test_a_receiver_that_is_stopped_at_the_question_has_not_said_yes(
+    tmp_path: Path, tree: Path
+) -> None:
     thinker, told = Thinker(), Told()
     with trio.fail_after(30):
         async with running_relay() as relay, trio.open_nursery() as nursery:
@@ -242,7 +244,7 @@ async def test_after_a_loss_at_the_question_it_is_put_again(tmp_path: Path, tree
 
 
 @pytest.mark.usefixtures("small_segments")
-async def test_who_goes_on_is_not_asked_again(tmp_path: Path) -> None:
+async def test_a_resumed_transfer_is_not_asked_about_again(tmp_path: Path) -> None:
     source = tmp_path / "file"
     source.write_bytes(os.urandom(12_000_000))
     person = Person(True, False)
@@ -287,7 +289,7 @@ async def test_what_the_receiver_leaves_out_is_not_shown(tmp_path: Path, tree: P
     assert [named.name for named in person.seen[0].top] == ["tree", "sub"]
 
 
-async def test_nobody_waits_for_an_answer_for_ever(
+async def test_the_answer_is_waited_for_for_a_bounded_time(
     tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "ANSWER_TIMEOUT", 0.05)
@@ -328,7 +330,7 @@ async def test_only_a_sender_with_time_left_waits_on(
     assert met == [CODE.secret] * meetings, "and never by the ticket"
 
 
-async def test_who_is_stopped_before_the_question_has_not_ended_the_sender(
+async def test_a_receiver_that_is_stopped_before_the_question_does_not_end_the_sender(
     tmp_path: Path, tree: Path
 ) -> None:
     told = Told()

@@ -351,7 +351,7 @@ def other_name(name: str, original: Item) -> Item:
 
 
 @pytest.mark.parametrize("ways", ["handles", "paths"])
-def test_a_file_that_somebody_has_changed_or_swapped_gets_no_other_name(
+def test_a_file_that_was_changed_or_replaced_gets_no_other_name(
     tmp_path: Path, target: Target, monkeypatch: pytest.MonkeyPatch, ways: str
 ) -> None:
     if ways == "paths":
@@ -492,7 +492,7 @@ async def test_more_files_than_are_remembered_are_refused(
     assert isinstance(one.outcome, PeerMisbehaved)
 
 
-async def test_names_that_nobody_asked_for_are_refused(tmp_path: Path) -> None:
+async def test_names_that_were_not_asked_for_are_refused(tmp_path: Path) -> None:
     one = await attack(tmp_path / "out", [Page((first("a"), again("b", 0)))])
     assert isinstance(one.outcome, PeerMisbehaved)
 

@@ -246,7 +246,7 @@ async def test_what_it_says_of_entries_that_are_not_in_question_ends_it(
 
 
 @pytest.mark.fault(73, "offsets")
-async def test_who_was_not_asked_holds_nothing(source: Path) -> None:
+async def test_a_receiver_that_was_not_asked_may_not_say_what_it_holds(source: Path) -> None:
     async def hold(attacker: Attacker) -> None:
         await attacker.hear(Page)
         await attacker.say(Holds(2, ()))
@@ -275,7 +275,7 @@ async def test_nothing_is_ever_sent_but_what_was_named(source: Path) -> None:
 
 
 @pytest.mark.fault(73, "never reads")
-async def test_who_never_reads_costs_no_memory_and_is_named(
+async def test_a_receiver_that_never_reads_costs_no_memory_and_is_named(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "STALL", 0.2)
@@ -319,7 +319,7 @@ async def test_who_never_reads_costs_no_memory_and_is_named(
 
 
 @pytest.mark.fault(73, "endless pings")
-async def test_who_only_says_that_it_is_there_gets_the_patience_it_shows_and_no_more(
+async def test_a_receiver_that_only_sends_heartbeats_is_given_up_on(
     source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)

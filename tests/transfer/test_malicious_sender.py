@@ -325,7 +325,9 @@ async def test_what_the_receiver_refuses_may_still_come_and_is_thrown_away(tmp_p
     assert any(isinstance(message, Receipt) and message.files == 0 for message in one.heard)
 
 
-async def test_a_file_that_the_sender_says_was_not_wanted_counts_if_nobody_refused_it(tmp_path: Path) -> None:
+async def test_a_file_that_the_sender_says_was_not_wanted_counts_if_it_was_not_refused(
+    tmp_path: Path,
+) -> None:
     root = RootDigest()
     root.add(file(0, "a", 3), None)
     one = await attack(

@@ -107,7 +107,7 @@ async def test_so_do_what_replaces_something_and_what_gets_another_name(
     assert stat.S_IMODE((tmp_path / "out" / name).stat().st_mode) == 0o750
 
 
-async def test_who_asks_for_modes_gets_them_whatever_the_sender_was_started_with(
+async def test_a_receiver_that_asks_for_modes_gets_them_whatever_the_sender_preserves(
     tmp_path: Path, tree: Path
 ) -> None:
     (tmp_path / "out").mkdir()
@@ -123,7 +123,7 @@ async def test_who_asks_for_modes_gets_them_whatever_the_sender_was_started_with
 
 
 @pytest.mark.skipif(not is_root(), reason="only root can give files to others")
-async def test_who_asks_for_owners_gets_modes_too(tmp_path: Path, tree: Path) -> None:
+async def test_a_receiver_that_asks_for_owners_gets_modes_too(tmp_path: Path, tree: Path) -> None:
     (tmp_path / "out").mkdir()
     options = {"preserve": "owner"}
     with umask_of(0o077):
@@ -132,7 +132,7 @@ async def test_who_asks_for_owners_gets_modes_too(tmp_path: Path, tree: Path) ->
 
 
 @pytest.mark.skipif(is_root() or not hasattr(os, "geteuid"), reason="root may")
-async def test_who_is_not_root_does_not_get_modes_by_asking_for_owners(tmp_path: Path, tree: Path) -> None:
+async def test_asking_for_owners_gives_no_modes_to_a_user_who_is_not_root(tmp_path: Path, tree: Path) -> None:
     both = await copy([tree], tmp_path / "out", receiving={"preserve": "owner"})
     assert isinstance(both.received, UsageError)
 
@@ -254,7 +254,7 @@ def test_files_of_other_threads_are_not_opened_meanwhile(tmp_path: Path) -> None
     assert seen == {0o640}
 
 
-def test_where_nothing_tells_the_umask_nobody_else_gets_anything(
+def test_with_an_unknown_umask_group_and_others_get_no_permissions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))

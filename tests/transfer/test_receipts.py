@@ -189,7 +189,7 @@ async def test_a_transfer_that_failed_leaves_no_receipt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["add", "publish"])
-async def test_a_receipt_that_the_disk_does_not_take_costs_nobody_the_transfer(
+async def test_a_receipt_that_cannot_be_written_does_not_end_the_transfer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     def full(self: ReceiptWriter, *args: object, **more: object) -> None:

@@ -252,7 +252,9 @@ async def test_a_login_page_where_the_relay_was_is_waited_for_like_any_loss(tmp_
 
 
 @pytest.mark.parametrize("role", ["sender", "receiver"])
-async def test_who_ends_for_what_only_one_side_knows_meets_the_other_again(tmp_path: Path, role: str) -> None:
+async def test_a_side_that_ended_for_a_reason_of_its_own_meets_the_other_again(
+    tmp_path: Path, role: str
+) -> None:
     (tmp_path / "file").write_bytes(data := os.urandom(12_000_000))
     other = {"sender": "receiver", "receiver": "sender"}[role]
     async with wire() as it:
@@ -626,7 +628,7 @@ async def test_a_wrong_guess_ends_the_code_and_not_the_transfer(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("role", ["sender", "receiver"])
-async def test_who_is_started_again_when_all_was_done_says_so_and_waits_a_moment_only(
+async def test_a_side_that_is_restarted_when_all_was_done_says_so_and_waits_only_a_moment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
     monkeypatch.setattr(limits, "RESTART_LINGER", 0.4)
@@ -686,7 +688,7 @@ async def test_a_source_that_is_not_there_leaves_nothing_to_go_on_with(tmp_path:
 
 
 @pytest.mark.parametrize("role", ["sending", "receiving"])
-async def test_who_never_met_anybody_leaves_nothing_to_go_on_with(tmp_path: Path, role: str) -> None:
+async def test_a_side_that_never_met_the_other_leaves_no_state(tmp_path: Path, role: str) -> None:
     (tmp_path / "file").touch()
     async with running_relay() as relay:
         there: dict[str, Any] = {"relay": relay, "code": CODE, "wait": 0.1}
@@ -716,7 +718,7 @@ async def test_wrong_codes_leave_no_more_than_that_the_code_is_used_up(tmp_path:
     assert replace(left.facts, claim="") == Facts(spent=True)
 
 
-async def test_who_takes_nothing_of_what_there_is_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+async def test_a_receiver_that_takes_nothing_leaves_no_state(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"more than nothing")
 
     async def both(its: dict[str, Any]) -> None:
@@ -779,11 +781,11 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").write_bytes(os.urandom(80_000_000))
-    take = TreeConsumer.consume
+    consume = TreeConsumer.consume
     both = Both()
     expected = (
         (both.receiver.stalls, "disk here has taken nothing"),
-        (both.sender.stalls, "receiver's disk, or its network, has taken nothing"),
+        (both.sender.stalls, "receiver's disk, or its network, accepts nothing"),
     )
 
     def told() -> bool:
@@ -793,7 +795,7 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
         until = time.monotonic() + 30
         while self.outcomes.size > 10_000_000 and not told() and time.monotonic() < until:
             time.sleep(0.01)
-        return take(self, records, now)
+        return consume(self, records, now)
 
     monkeypatch.setattr(TreeConsumer, "consume", slowly)
     async with running_relay() as relay:
@@ -808,8 +810,8 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
 @pytest.mark.parametrize(
     ("dam", "sender_says", "receiver_says"),
     [
-        ("dam", "the way to the relay has taken nothing", "the way from"),
-        ("down_dam", "the way to it has taken nothing from the relay", "the way from"),
+        ("dam", "the connection to the relay accepts nothing", "the connection from"),
+        ("down_dam", "its connection accepts nothing from the relay", "the connection from"),
     ],
 )
 async def test_a_way_that_takes_nothing_is_named(
@@ -842,7 +844,7 @@ async def test_what_has_left_the_sender_is_watched_until_the_receiver_confirms_i
 ) -> None:
     """It fits into the buffers of the sockets, so all is sent long before anything has arrived."""
     (tmp_path / "file").write_bytes(os.urandom(100_000))
-    take = TreeConsumer.consume
+    consume = TreeConsumer.consume
     both = Both()
     early: list[str] = []
 
@@ -851,14 +853,14 @@ async def test_what_has_left_the_sender_is_watched_until_the_receiver_confirms_i
         while not self.outcomes.files and not both.sender.stalls and time.monotonic() < until:
             time.sleep(0.01)
         early.extend(both.sender.states[-1:])
-        return take(self, records, now)
+        return consume(self, records, now)
 
     monkeypatch.setattr(TreeConsumer, "consume", slowly)
     await copy([tmp_path / "file"], tmp_path / "out", both=both)
     assert both.reports[0].files == 1
     assert early[0] == "paired", "it is not verified before it is there"
     assert both.sender.states[-1] == "verifying"
-    assert "everything was sent, and the receiver's disk" in both.sender.stalls[0]
+    assert "everything was sent, but the receiver's disk" in both.sender.stalls[0]
     assert both.sender.stalls[-1] == "moving"
 
 
@@ -867,14 +869,14 @@ async def test_a_sender_that_gives_up_on_the_receipt_says_what_the_receiver_has(
 ) -> None:
     monkeypatch.setattr(limits, "RECEIPT_TIMEOUT", 0.3)
     (tmp_path / "file").write_bytes(os.urandom(100_000))
-    take = TreeConsumer.consume
+    consume = TreeConsumer.consume
     both = Both()
 
     def slowly(self: TreeConsumer, records: Sequence[bytes | str], now: float) -> list[bytes]:
         until = time.monotonic() + 30
         while both.sent is None and time.monotonic() < until:
             time.sleep(0.01)
-        return take(self, records, now)
+        return consume(self, records, now)
 
     monkeypatch.setattr(TreeConsumer, "consume", slowly)
     await copy([tmp_path / "file"], tmp_path / "out", both=both)
@@ -889,7 +891,7 @@ async def test_a_sender_whose_disk_gives_nothing_is_told_from_a_way_that_takes_n
     (tmp_path / "file").write_bytes(os.urandom(10_000_000))
     both = Both()
     here = "Nothing moves: the disk here has given nothing"
-    there = "Nothing moves: the sender's disk, or the way from it, has brought nothing to the relay"
+    there = "Nothing moves: the sender's disk, or the connection from it, brings nothing to the relay"
     make = TreeProducer.next_records
     trips = itertools.count()
 
@@ -1048,7 +1050,7 @@ async def test_a_receiver_that_was_killed_knows_its_own_again(
     assert not again.remembered()
 
 
-async def test_what_somebody_else_has_put_there_meanwhile_is_not_taken_for_ones_own(
+async def test_files_that_others_have_put_there_meanwhile_are_not_taken_for_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree = tmp_path / "tree"
@@ -1132,7 +1134,7 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
 
 
 @pytest.mark.parametrize("role", ["sender", "receiver"])
-async def test_who_is_stopped_when_all_is_there_still_owes_the_other_side_a_word(
+async def test_a_side_that_is_stopped_when_all_is_there_still_has_to_tell_the_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
     (tmp_path / "file").write_bytes(data := os.urandom(100_000))

@@ -92,7 +92,7 @@ async def test_a_long_record_on_a_slow_way_is_no_stall_while_it_moves() -> None:
 
 
 @virtual_time()
-async def test_a_beat_is_no_movement_and_what_the_receiver_has_is() -> None:
+async def test_a_heartbeat_is_no_movement_and_what_the_receiver_has_is() -> None:
     stalls, _ = watched(Wire())
     stalls.last_message = Progress(1, 2, 3)
     before = stalls.outgoing
@@ -103,43 +103,55 @@ async def test_a_beat_is_no_movement_and_what_the_receiver_has_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("movement", "waits", "hears", "has_all", "expected"),
+    ("flow", "unsent", "heard", "has_all", "expected"),
     [
         (FlowReport(there=FlowState.UNTAKEN), False, False, False, "the receiver's disk, or its network"),
         (FlowReport(there=FlowState.LIMITED), False, True, False, "a limit of the relay"),
-        (FlowReport(there=FlowState.SILENT), True, False, False, "the way to the relay has taken nothing"),
+        (
+            FlowReport(there=FlowState.SILENT),
+            True,
+            False,
+            False,
+            "the connection to the relay accepts nothing",
+        ),
         (
             FlowReport(there=FlowState.SILENT, answers=False),
             False,
             False,
             False,
-            "has not answered the relay",
+            "does not answer the relay",
         ),
         (FlowReport(there=FlowState.SILENT), False, True, False, "has not reached it"),
-        (FlowReport(there=FlowState.SILENT), False, False, False, "the receiver's disk, or the way to it"),
+        (
+            FlowReport(there=FlowState.SILENT),
+            False,
+            False,
+            False,
+            "the receiver's disk, or the connection to it",
+        ),
         (FlowReport(there=FlowState.SILENT), False, False, True, "the receiver has everything"),
     ],
 )
-async def test_who_it_is_that_no_receipt_comes_from(
-    movement: FlowReport, waits: bool, hears: bool, has_all: bool, expected: str
+async def test_the_reason_why_no_receipt_comes(
+    flow: FlowReport, unsent: bool, heard: bool, has_all: bool, expected: str
 ) -> None:
     wire = Wire()
-    wire.aside, wire.taken = rendezvous.encode(movement), (0, waits)
+    wire.aside, wire.taken = rendezvous.encode(flow), (0, unsent)
     talk = conversation(wire)
     stalls = Stalls(Told(), talk)
-    if not hears:
+    if not heard:
         talk.heard_at -= 2 * limits.STALL
     assert expected in no_receipt(stalls, has_all=has_all)
 
 
 @pytest.mark.parametrize(
-    ("movement", "expected"),
+    ("flow", "expected"),
     [
-        (FlowReport(), "the sender's standard input, or the way from it"),
-        (FlowReport(back=FlowState.SILENT), "the sender's standard input, or the way from it"),
+        (FlowReport(), "the sender's standard input, or the connection from it"),
+        (FlowReport(back=FlowState.SILENT), "the sender's standard input, or the connection from it"),
         (FlowReport(back=FlowState.SILENT, answers=False), "the sender's machine, or its network"),
         (FlowReport(back=FlowState.LIMITED), "a limit of the relay"),
     ],
 )
-def test_who_it_is_that_nothing_comes_from_a_pipe(movement: FlowReport, expected: str) -> None:
-    assert expected in nothing_comes_from_pipe(movement)
+def test_the_reason_why_nothing_comes_from_a_pipe(flow: FlowReport, expected: str) -> None:
+    assert expected in nothing_comes_from_pipe(flow)

@@ -112,7 +112,7 @@ async def test_wrong_codes_end_both_sides_and_move_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.fault(77, "patience")
-async def test_nobody_comes(tmp_path: Path) -> None:
+async def test_the_other_side_does_not_come(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     async with running_relay() as relay:
         with pytest.raises(NobodyCame):

@@ -16,7 +16,6 @@ import trio
 
 from p2p_copy.errors import Declined, P2PCopyError, PeerMisbehaved, PipeFailed, TooMuch
 from p2p_copy.files import limits as files_limits
-from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.stdio import STANDARD, StandardOutput
 from p2p_copy.files.target.growing_file import GrowingFile
 from p2p_copy.observer import Report
@@ -93,19 +92,11 @@ class StreamReceiver:
 
     """
 
-    def __init__(
-        self,
-        sink: Sink,
-        *,
-        portable_names: bool,
-        max_size: int | None,
-        selection: Selection = EVERYTHING,
-    ) -> None:
-        """Begin. `max_size` bounds the bytes of the stream, and the `selection` must take its name."""
+    def __init__(self, sink: Sink, options: ReceiveOptions, selection: Selection) -> None:
+        """Begin. The options say which names and how many bytes are accepted, the selection which names are wanted."""
         self._sink = sink
+        self._options = options
         self._selection = selection
-        self._portable_names = portable_names
-        self._max_size = max_size
         self._named: Entry | None = None
         self._came: list[bytes] = []  # hashed, and not in the window yet
         self._digest = StreamDigest()  # of what has come
@@ -209,7 +200,7 @@ class StreamReceiver:
             return
         if entry.kind is not Kind.FILE or entry.depth or entry.size or entry.target:
             raise PeerMisbehaved("The sender names something that is no stream.")
-        if refusal := names.refusal(entry.name, portable=self._portable_names):
+        if refusal := names.refusal(entry.name, portable=self._options.portable_names):
             raise PeerMisbehaved(f"The sender names '{escape(entry.name)}', which is refused: {refusal}.")
         if not self._selection.takes(entry.name):
             what = f"'{escape(entry.name)}' is left out by --only or --exclude"
@@ -228,8 +219,9 @@ class StreamReceiver:
         size = self.size + len(data)
         if index or offset != self.size or self.digest or size > protocol_limits.MAX_FILE_SIZE:
             raise PeerMisbehaved("The sender sent bytes that do not fit into their stream.")
-        if self._max_size is not None and size > self._max_size:
-            raise TooMuch(limit=self._max_size)
+        max_size = self._options.max_size
+        if max_size is not None and size > max_size:
+            raise TooMuch(limit=max_size)
         self._digest.update(data)
         self._came.append(bytes(data))
 
@@ -419,12 +411,7 @@ class PipeOut:
             self._begin(StandardOutput())
 
     def _begin(self, sink: Sink) -> StreamReceiver:
-        self._stream = StreamReceiver(
-            sink,
-            portable_names=self._options.portable_names,
-            max_size=self._options.max_size,
-            selection=self._selection,
-        )
+        self._stream = StreamReceiver(sink, self._options, self._selection)
         self._began.set()
         return self._stream
 

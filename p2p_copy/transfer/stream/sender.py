@@ -314,7 +314,7 @@ class _StreamProducer:
         return self._session.record()
 
 
-_SLOW_READER: Final = "Nothing moves: the receiver is there, but what it writes to takes nothing"
+_SLOW_READER: Final = "Nothing moves: the receiver is there, but its output accepts nothing"
 _SILENT_RECEIVER: Final = "Nothing moves: the receiver has not said where to go on"
 
 

@@ -195,4 +195,6 @@ class _TreeSending:
 
 
 _SLOW_DISK: Final = "Nothing moves: the disk here has given nothing"
-_SILENT_RECEIVER: Final = "Nothing moves: the receiver looks what it has already, and has not answered"
+_SILENT_RECEIVER: Final = (
+    "Nothing moves: the receiver is looking for what it has already, and has not answered"
+)

@@ -510,7 +510,7 @@ async def test_nothing_is_remembered_of_a_stream_beyond_its_processes(ends: Ends
 
 
 DRY = "Nothing moves: nothing comes from standard input"
-THERE = "Nothing moves: the sender's standard input, or the way from it, has brought nothing"
+THERE = "Nothing moves: the sender's standard input, or the connection from it, brings nothing"
 
 
 async def test_a_producer_that_gives_nothing_is_named_and_no_error(

@@ -9,7 +9,9 @@ import pytest
 import trio
 
 from p2p_copy.errors import PipeFailed
+from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.observer import Observer
+from p2p_copy.options import ReceiveOptions
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.protocol.messages import Abort, Accept, Data, Entry, Kind, Message, Offer, Page, Reason
 from p2p_copy.protocol.rendezvous import Role
@@ -82,7 +84,7 @@ async def test_last_words_are_heard_though_nothing_can_be_said_any_more(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "PROGRESS_INTERVAL", 0.001)
-    stream = StreamReceiver(Taking(), portable_names=True, max_size=None)
+    stream = StreamReceiver(Taking(), ReceiveOptions(), EVERYTHING)
 
     async def confirm() -> None:
         raise AssertionError("nothing is complete")
