@@ -1,4 +1,5 @@
-"""The only code that touches paths: reading a tree that may change, writing a tree for a sender that is not trusted.
+"""The only code that touches paths: it reads a tree that may change, and writes a tree for an untrusted sender.
 
-May import `protocol` and the root's leaves.
+`source` reads, `target` writes, `receipts` records and verifies, `state` remembers. May import `protocol` and the
+modules of the package root.
 """

@@ -1,1 +1,4 @@
-"""What a sender reads: the walk, the files, and what is remembered of them."""
+"""What a sender reads: the walk through the trees, the files, and the digests that are remembered of them.
+
+May import `state` and the modules directly in `files`, and not `target`.
+"""

@@ -57,7 +57,7 @@ class DigestCache:
 
     def commit(self, size: int) -> None:
         """Make what was noted durable if that is due, after `size` more bytes were said."""
-        if self._journal.is_due(size):
+        if self._journal.add_work(size):
             self.note()
             self._journal.commit()
 

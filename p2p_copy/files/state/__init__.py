@@ -1,1 +1,4 @@
-"""What is remembered between two runs: one private state for each transfer, and its journal."""
+"""What is remembered of a transfer between two runs: its facts and its journal, in one private directory.
+
+May import the modules directly in `files`, and neither `source` nor `target`.
+"""

@@ -1,9 +1,9 @@
-"""The file of a journal: a SQLite database, each row with a sum that tells whether it is whole.
+"""The file of a journal: a SQLite database in which each row has a checksum.
 
-SQLite survives a process that is killed and a power cut, and finds one of a million rows in bounded memory. What it
-does not notice is a bit that changed on the disk, hence the sums.
+SQLite survives the kill of a process and a power cut, and finds one of a million rows in bounded memory. It does not
+notice a bit that changed on the disk, hence the checksums.
 
-Everything here raises `errors` and plain `OSError`; what they mean is decided in `journal`.
+Everything here raises `errors` and plain `OSError`; `journal` decides what they mean.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 _VERSION: Final = 1
-"""Of the schema. A database of another one is of no use."""
+"""Of the schema. A database with another one is not used."""
 
 _SCHEMA: Final = f"""
 BEGIN;
@@ -38,19 +38,20 @@ COMMIT;
 """
 
 _AT_ONCE: Final = 100
-"""Rows of one statement: each statement lets other threads in between, and none comes as fast as one."""
+"""Rows of one statement. After each statement other threads may run, so that a statement a row takes much longer."""
 
 _PUT_DONE: Final = "REPLACE INTO done VALUES (?, ?)"
 _PUT_MANY_DONE: Final = _PUT_DONE + ", (?, ?)" * (_AT_ONCE - 1)
 
 _HEAD: Final = Struct("<QHHB")
-"""Of a value: flushed, number of the boot, bytes of the identity, bytes of the digest; all three follow, and a name."""
+"""At the start of a value: flushed, index of the boot, length of the identity, length of the digest. The identity, the
+digest and a name follow."""
 
 _SUM: Final = 4
-"""Bytes of the sum in front of a value."""
+"""Bytes of the checksum before a value."""
 
 _LAST: Final = b"last"
-"""In place of a key, for what is written with each commit: a line with its time, and one with the id of each boot."""
+"""Replaces the key of what each commit writes: a line with its time, then the id of each boot, a line each."""
 
 _CREATE: Final = (
     os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -58,20 +59,20 @@ _CREATE: Final = (
 )  # fmt: skip
 
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
-"""Endings of the files that SQLite may keep beside the database."""
+"""Endings of the files that SQLite may keep next to the database."""
 
 _OF_THE_SYSTEM: Final = frozenset((3, 5, 6, 8, 10, 13, 14, 22, 23))
-"""SQLite's codes for what is no fault of the database: PERM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, NOLFS,
-AUTH. Every other error in reading means that it holds something that we did not write."""
+"""SQLite's codes for failures of the system: PERM, BUSY, LOCKED, READONLY, IOERR, FULL, CANTOPEN, NOLFS, AUTH. Every
+other error in reading means that the database holds something that we did not write."""
 
 
 class Done(NamedTuple):
     """Something that was completed.
 
     Attributes:
-        identity: what tells the thing, as it was, from any other.
+        identity: identifies it in the state that it had.
         digest: of a file, 32 bytes; empty for directories and links.
-        name: at a receiver the name under which it was published, if that is not its own.
+        name: at a receiver the name under which it was published, if it is another one than the sender's.
         flushed: it was flushed to the disk.
 
     """
@@ -86,7 +87,7 @@ class Begun(NamedTuple):
     """A large file under way.
 
     Attributes:
-        identity: what tells the file, as it was, from any other.
+        identity: identifies the file in the state that it had.
         part: at a receiver the name of the part file.
         leaves: digests of its verified segments so far, 32 bytes each, joined.
         flushed: how many of these segments are certain to be on the disk.
@@ -103,9 +104,9 @@ class UnderWay:
     """A large file under way, in memory.
 
     Attributes:
-        boot: number of the boot in which it was begun.
-        written: how many of its leaves the database has; None if it needs all that is known of the file anew.
-        changed: it is not in the database as it is here.
+        boot: index of the boot in which it was begun.
+        written: how many of its leaves the database has; None if all rows of the file must be replaced.
+        changed: the database has not all that is known here.
 
     """
 
@@ -126,39 +127,36 @@ class UnderWay:
         return len(self.leaves) // protocol_limits.DIGEST
 
     def set_flushed(self, segments: int) -> None:
-        """Set how many segments are on the disk for certain, which is no more than there are."""
+        """Set how many segments are certain to be on the disk, at most as many as there are."""
         self.flushed = min(max(segments, 0), self.segments)
 
     def begun(self) -> Begun:
-        """Return what is known, as callers see it."""
+        """Return what is known, as a value."""
         return Begun(self.identity, self.part, bytes(self.leaves), self.flushed)
 
 
 def errors() -> tuple[type[Exception], ...]:
-    """Return what SQLite raises when it cannot read or write; for `except`, which asks only when there is something."""
+    """Return what SQLite raises when it cannot read or write. A function, so that `except` imports SQLite only then."""
     import sqlite3
 
-    # It quotes in its messages what it finds in a broken database, and that may be no text.
+    # UnicodeDecodeError: a message quotes what is in a broken database, which may be no text.
     return sqlite3.DatabaseError, UnicodeDecodeError, MemoryError
 
 
 def of_the_system(error: Exception) -> bool:
-    """Return whether the system cannot read or write, and the database may be all right."""
+    """Return whether the system has failed, so that the database may be intact."""
     return getattr(error, "sqlite_errorcode", 1) & 0xFF in _OF_THE_SYSTEM
 
 
 def delete(path: str) -> None:
-    """Delete a database that is not open, as far as it is there. Never fails."""
-    for ending in (
-        "",
-        *_COMPANIONS,
-    ):  # the log later: without it the database may be neither the old nor the new
+    """Delete a closed database and its companions. Never fails."""
+    for ending in ("", *_COMPANIONS):  # the log is not first: a database without it may be inconsistent
         with suppress(OSError):
             os.unlink(path + ending)
 
 
 def connect(path: str) -> sqlite3.Connection:
-    """Open a file that exists; nothing is read."""
+    """Open an existing file, without reading it."""
     import sqlite3
 
     if sys.platform == "win32":
@@ -166,11 +164,11 @@ def connect(path: str) -> sqlite3.Connection:
     else:
         from urllib.parse import quote
 
-        # `unix-none`: many clusters' file systems have no locks that can be relied on, and `states` has one.
+        # `unix-none`: locks are unreliable on the file systems of many clusters, and `store` has one.
         uri = f"file:{quote(os.fsencode(path))}?mode=rw&vfs=unix-none"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
     try:
-        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # before all else: so the log needs no shared memory
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")  # first of all: then the log needs no shared memory
         db.execute(f"PRAGMA cache_size = -{limits.JOURNAL_CACHE // KIB}")
     except BaseException:
         db.close()
@@ -179,7 +177,7 @@ def connect(path: str) -> sqlite3.Connection:
 
 
 def temporary() -> sqlite3.Connection:
-    """Open a new database that is nobody else's, and is gone when it is closed."""
+    """Open a new database without a name, which vanishes when it is closed."""
     import sqlite3
 
     db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
@@ -192,28 +190,28 @@ def temporary() -> sqlite3.Connection:
 
 
 def create(path: str) -> None:
-    """Create an empty file for a database, for its owner alone; `FileExistsError` if something is there."""
-    for ending in _COMPANIONS:  # an orphan must not be taken for this one's
+    """Create an empty file for a database, private to its owner; `FileExistsError` if something is there."""
+    for ending in _COMPANIONS:  # an orphan must not be read as this one's
         with suppress(FileNotFoundError):
             os.unlink(path + ending)
     os.close(os.open(path, _CREATE, 0o600))
 
 
 def set_up(db: sqlite3.Connection) -> None:
-    """Make an empty file a database."""
+    """Make a database of an empty file."""
     _use_log(db)
     db.executescript(_SCHEMA)
 
 
 def load(db: sqlite3.Connection) -> tuple[float, list[str], list[bytes]]:
-    """Return the time of the last commit, the boots by number, and the keys of what is begun."""
+    """Return the time of the last commit, the ids of all boots, and the keys of what is begun."""
     import sqlite3
 
     if db.execute("PRAGMA user_version").fetchone() != (_VERSION,):
         raise sqlite3.DatabaseError("This is of another version.")
     _use_log(db)
     row = db.execute("SELECT value FROM last").fetchone()
-    text = None if row is None else _checked(_LAST, row[0])
+    text = None if row is None else _without_checksum(_LAST, row[0])
     try:
         committed_at, *boots = (text or b"").decode().split("\n")
         begun = [key for (key,) in db.execute("SELECT key FROM begun") if isinstance(key, bytes)]
@@ -224,13 +222,13 @@ def load(db: sqlite3.Connection) -> tuple[float, list[str], list[bytes]]:
 
 def _use_log(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")  # whole after a power cut, but for the last commits
+    db.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last commits, and nothing else
     (page,) = db.execute("PRAGMA page_size").fetchone()
     db.execute(f"PRAGMA wal_autocheckpoint = {limits.JOURNAL_LOG // page}")
 
 
 def find_done(db: sqlite3.Connection, key: bytes) -> tuple[Done, int] | None:
-    """Return what was completed, and the number of the boot in which that was recorded."""
+    """Return what was completed, and the index of the boot in which that was recorded."""
     row = db.execute("SELECT value FROM done WHERE key = ?", (key,)).fetchone()
     value = None if row is None else _unpack(key, row[0])
     if value is None:
@@ -249,12 +247,12 @@ def find_begun(db: sqlite3.Connection, key: bytes) -> UnderWay | None:
     leaves, whole = _leaves(db, key)
     count = len(leaves) // protocol_limits.DIGEST
     begun = Begun(identity, part, leaves, flushed)
-    # What follows upon a broken leaf must not follow upon a new one: all is written anew.
+    # Rows after a broken leaf must not be joined to new ones: all are replaced.
     return UnderWay(begun, boot, count if whole else None)
 
 
 def _leaves(db: sqlite3.Connection, key: bytes) -> tuple[bytes, bool]:
-    """Return the leaves up to the first that is missing or broken, and whether these are all."""
+    """Return the leaves up to the first that is missing or broken, and whether none is."""
     leaves = bytearray()
     rows = db.execute("SELECT number, digest, sum FROM leaf WHERE key = ? ORDER BY number", (key,))
     for expected, (number, digest, found) in enumerate(rows):
@@ -280,11 +278,11 @@ def write(
 
     Args:
         db: the database.
-        done: what was completed; None is forgotten.
+        done: what was completed; None removes it.
         begun: large files of which more is known than the database has.
-        ended: keys of large files to be forgotten.
-        boots: the ids of all there are, by number.
-        boot: in which this is recorded.
+        ended: keys of large files to be removed.
+        boots: the ids of all boots.
+        boot: index of the one in which this is recorded.
         now: the time.
 
     """
@@ -304,7 +302,9 @@ def write(
     db.executemany("DELETE FROM done WHERE key = ?", forgotten)
     _put_done(db, done, boot)
     db.execute("DELETE FROM last")
-    db.execute("INSERT INTO last VALUES (?)", (_sealed(_LAST, "\n".join((repr(now), *boots)).encode()),))
+    db.execute(
+        "INSERT INTO last VALUES (?)", (_with_checksum(_LAST, "\n".join((repr(now), *boots)).encode()),)
+    )
     db.execute("COMMIT")
 
 
@@ -334,12 +334,12 @@ def _pack(key: bytes, identity: bytes, digest: bytes, name: str, flushed: int, b
     body = _HEAD.pack(flushed, boot, len(identity), len(digest)) + identity + digest
     if name:
         body += name.encode("utf-8", "surrogatepass")
-    return _sealed(key, body)
+    return _with_checksum(key, body)
 
 
 def _unpack(key: bytes, value: object) -> tuple[bytes, bytes, str, int, int] | None:
-    """Return identity, digest, name, flushed and number of the boot; None if this is not what we wrote."""
-    body = _checked(key, value)
+    """Return identity, digest, name, flushed and index of the boot; None if this is not what we wrote."""
+    body = _without_checksum(key, value)
     if body is None:
         return None
     try:
@@ -352,15 +352,15 @@ def _unpack(key: bytes, value: object) -> tuple[bytes, bytes, str, int, int] | N
     return body[_HEAD.size : start], body[start:end], name, flushed, boot
 
 
-def _sealed(key: bytes, body: bytes) -> bytes:
+def _with_checksum(key: bytes, body: bytes) -> bytes:
     return crc32(body, crc32(key)).to_bytes(_SUM, "little") + body
 
 
-def _checked(key: bytes, value: object) -> bytes | None:
-    """Return what was sealed; None if this is not what we wrote."""
+def _without_checksum(key: bytes, value: object) -> bytes | None:
+    """Return a value without its checksum; None if this is not what we wrote."""
     if isinstance(value, bytes):  # columns may hold values of any kind
         body = value[_SUM:]
-        if _sealed(key, body) == value:
+        if _with_checksum(key, body) == value:
             return body
     return None
 

@@ -1,13 +1,13 @@
-"""What one side remembers of one transfer's entries, so that nothing is read or sent again after a break.
+"""What one side remembers of one transfer's entries, so that nothing is read or sent again after an interruption.
 
 Rules
-1. Whatever is set counts at once, and from the next `commit` on it is kept when the process is killed.
-2. A journal may cost work, never correctness: one that cannot be read is thrown away, a broken row is passed over, and
-   one that cannot be written (`failed`) goes on from memory.
-3. What was not flushed to the disk may be gone if the machine was started anew since. So each row says in which boot it
-   was recorded (`of_this_boot`).
+1. What is set counts at once. From the next `commit` on it survives if the process is killed.
+2. A journal may cost work, never correctness: one that cannot be read is deleted, a broken row is ignored, and one that
+   cannot be written (`failed`) continues in memory.
+3. Data that was not flushed to the disk may be lost when the machine restarts. So each row says in which boot it was
+   recorded (`of_this_boot`).
 
-One thread at a time, and one process at a time: see to that with the lock of `states`.
+Only one thread and one process may use a journal at a time; the lock of its state (`store`) keeps other processes out.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["KEY", "Begun", "Done", "Journal", "boot_id", "key_of", "pack_identity"]
 
 KEY: Final = 16
-"""Bytes of a key: nobody finds two paths with the same one."""
+"""Bytes of a key: enough that no two paths can be found that have the same one."""
 
 _NO_SQLITE: Final = "This Python has no SQLite."
 
@@ -42,9 +42,9 @@ def key_of(path: str) -> bytes:
 
 
 def pack_identity(*parts: int | str) -> bytes:
-    """Return bytes that are the same for the same parts only: `pack_identity(*identity_of(status))`."""
+    """Return bytes that only the same parts yield, as in `pack_identity(*identity_of(status))`."""
     try:
-        return (b"%x," * len(parts)) % parts  # numbers may have any size: Windows' inodes take 128 bits
+        return (b"%x," * len(parts)) % parts  # of any size: inode numbers of Windows take 128 bits
     except TypeError:
         return b"".join(map(_packed, parts))
 
@@ -57,7 +57,7 @@ def _packed(part: int | str) -> bytes:
 
 
 def boot_id() -> str:
-    """Return what tells this boot of this machine from any other; empty where the system does not say."""
+    """Return an id of this boot of this machine; empty where the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             return file.readline(64).strip()
@@ -65,18 +65,50 @@ def boot_id() -> str:
         return ""
 
 
+class _Schedule:
+    """When commits are due."""
+
+    __slots__ = ("_bytes", "_committed", "_since")
+
+    def __init__(self) -> None:
+        self._bytes = 0  # of work since a commit was last due
+        self._since = (
+            math.inf
+        )  # when a commit was last due, or when the first work was done: no database before that
+        self._committed = -math.inf  # when `commit` was last called, whether it had something to write or not
+
+    def add(self, size: int) -> bool:
+        """Count bytes of work, and return whether a commit is due; then the count starts again."""
+        self._bytes += size
+        now = time.monotonic()
+        self._since = min(self._since, now)
+        if self._bytes < limits.JOURNAL_BYTES and now - self._since < limits.JOURNAL_INTERVAL:
+            return False
+        self._bytes, self._since = 0, now
+        return True
+
+    def committed(self) -> None:
+        """Take note of a commit."""
+        self._committed = time.monotonic()
+
+    @property
+    def is_late(self) -> bool:
+        """Whether the last commit is longer ago than commits are apart."""
+        return time.monotonic() - self._committed >= limits.JOURNAL_INTERVAL
+
+
 class Journal:
     """What was done and begun, by key.
 
-    An existing file is opened at once, and a new one is made by the first `commit` that has something to write. No
-    method fails because of a file or of what is in it.
+    An existing file is opened at once. A new one is made by the first `commit` that has something to write. No method
+    fails because of the file or its contents.
 
     Args:
-        path: of the file, in a directory that is ours alone; None for one that ends with this process. What does not
-            fit into memory then (`limits.JOURNAL_MEMORY`) goes into a temporary file without a name.
+        path: of the file, in a directory that only this user can use; None for a journal that ends with this process.
+            If that one exceeds `limits.JOURNAL_MEMORY`, it is kept in a temporary file without a name.
 
     Attributes:
-        failed: why nothing is written any more, a sentence without file names; None while all is well.
+        failed: why the journal is not written any more, a sentence without file names; None as long as it is.
 
     """
 
@@ -85,46 +117,37 @@ class Journal:
         self._path = os.path.abspath(path) if path is not None else ""
         self._db: sqlite3.Connection | None = None
         self._closed = False
-        # Since the last commit; None is forgotten.
+        # Set since the last commit; None is forgotten.
         self._done: dict[bytes, Done | None] = {}
-        # All there are; None is in the database only.
+        # All that are begun; None is in the database only.
         self._begun: dict[bytes, UnderWay | None] = {}
         # To be removed from the database.
         self._ended: set[bytes] = set()
         self._boots = [boot_id()]
-        self._boot = 0  # the number of this one
-        self._same_boot = True
+        self._boot = 0  # the index of this one
         self._committed_at = 0.0
-        self._unsaved = 0  # bytes of work since it was last due
+        self._schedule = _Schedule()
         self._worked = False  # since the last commit
-        self._renews = False  # the next commit writes its time, whatever else there is
-        self._renewed = -math.inf  # when there was a commit last, whether it had something to write or not
-        self._due_since = math.inf  # until the first work: nobody is to wait for a database before that
         if self._path and os.path.lexists(self._path):
             self._load()
 
     @property
-    def same_boot(self) -> bool:
-        """Whether all that was found here was recorded during this boot of this machine; if not, see `of_this_boot`."""
-        return self._same_boot
-
-    @property
     def committed_at(self) -> float:
-        """The time of the last commit, as `time.time` says it; 0.0 if there was none.
+        """The time of the last commit, as of `time.time`; 0.0 if there was none.
 
-        A file under way may grow for long until there is more to be said of it: then the time alone is committed.
+        A file under way may grow for long before there is more to record of it: then the time alone is committed.
         """
         return self._committed_at
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is remembered, on the disk or in memory."""
+        """Whether nothing is remembered, neither on the disk nor in memory."""
         if self._begun or any(self._done.values()):
             return False
         if self._db is None:
             return True
         try:
-            # If more are there than were forgotten, one of them was not.
+            # If there are more rows than were forgotten, at least one of them counts.
             rows = self._db.execute("SELECT key FROM done LIMIT ?", (len(self._done) + 1,)).fetchall()
         except database.errors() as error:
             self._cannot_read(error)
@@ -141,7 +164,7 @@ class Journal:
         return None if found is None else found[0]
 
     def begun(self, key: bytes) -> Begun | None:
-        """Return the large file that is under way under a key."""
+        """Return what is known of a large file under way, by its key."""
         record = self._under_way(key)
         return None if record is None else record.begun()
 
@@ -151,9 +174,9 @@ class Journal:
         return [(key, begun) for key, begun in found if begun is not None]
 
     def of_this_boot(self, key: bytes) -> bool:
-        """Return whether all that is remembered under a key was recorded during this boot of this machine.
+        """Return whether all that is remembered under a key was recorded in this boot of this machine.
 
-        If so, it is as certain as what was flushed: only a machine that stops loses what it was told to write.
+        Then it is as certain as what was flushed: data that was written is lost only if the machine stops.
         """
         record = self._under_way(key)
         if record is not None and record.boot != self._boot:
@@ -191,32 +214,27 @@ class Journal:
     # What is to be remembered
 
     def set_done(self, key: bytes, done: Done) -> None:
-        """Remember something that was completed, and forget what was begun under this key."""
+        """Record something as completed, and forget what was begun under its key."""
         self._done[key] = done
         if key in self._begun:
             self._end(key)
 
     def begin(self, key: bytes, begun: Begun) -> None:
-        """Remember a large file that is under way, in place of what was begun under this key."""
+        """Record a large file as under way; this replaces what was begun under its key."""
         assert not len(begun.leaves) % protocol_limits.DIGEST
         self._begun[key] = UnderWay(begun, self._boot)
-        self._ended.discard(key)  # its rows are replaced, every one
-
-    def add_leaf(self, key: bytes, leaf: bytes) -> None:
-        """Remember the digest of one more segment of a file under way. One that is not remembered is passed over."""
-        assert len(leaf) == protocol_limits.DIGEST
-        record = self._under_way(key)
-        if record is not None:
-            record.leaves += leaf
-            record.changed = True
+        self._ended.discard(key)  # all of its rows are replaced
 
     def add_leaves(self, key: bytes, leaves: bytes) -> None:
-        """Remember the digests of several segments, joined, as `add_leaf` does."""
-        for at in range(0, len(leaves), protocol_limits.DIGEST):
-            self.add_leaf(key, leaves[at : at + protocol_limits.DIGEST])
+        """Record the digests of further segments of a file under way, joined; ignored if it is not under way."""
+        assert not len(leaves) % protocol_limits.DIGEST
+        record = self._under_way(key)
+        if record is not None and leaves:
+            record.leaves += leaves
+            record.changed = True
 
     def set_flushed(self, key: bytes, segments: int) -> None:
-        """Remember how many segments of a file under way are certain to be on the disk: no more than it has leaves."""
+        """Record how many segments of a file under way are certain to be on the disk, at most as many as are known."""
         record = self._under_way(key)
         if record is not None:
             record.set_flushed(segments)
@@ -234,38 +252,27 @@ class Journal:
 
     # The file
 
-    def is_due(self, size: int) -> bool:
-        """Return whether a commit is due after `size` more bytes of work; if so, the next one is due anew."""
+    def add_work(self, size: int) -> bool:
+        """Count `size` bytes of work, and return whether a commit is due."""
         self._worked = True
-        self._unsaved += size
-        now = time.monotonic()
-        self._due_since = min(self._due_since, now)
-        if self._unsaved < limits.JOURNAL_BYTES and now - self._due_since < limits.JOURNAL_INTERVAL:
-            return False
-        self._unsaved, self._due_since = 0, now
-        return True
+        return self._schedule.add(size)
 
     @property
-    def is_old(self) -> bool:
+    def is_late(self) -> bool:
         """Whether the last commit of this process is longer ago than commits are apart."""
-        return time.monotonic() - self._renewed >= limits.JOURNAL_INTERVAL
+        return self._schedule.is_late
 
-    def renew(self) -> None:
-        """Commit, and at least the time."""
-        self._renews = True
-        self.commit()
-
-    def commit(self) -> None:
-        """Write what has gathered in memory, all or nothing; cheap if that is nothing."""
-        self._renewed = time.monotonic()
+    def commit(self, *, always: bool = False) -> None:
+        """Write what has gathered in memory, all or nothing; with `always` at least the time."""
+        self._schedule.committed()
         if self._closed or self._fits_into_memory:
             return
         if self.failed is not None:
-            self._spare_memory()
+            self._drop_oldest()
             return
-        for _ in range(2):  # a broken database is begun anew, once
+        for _ in range(2):  # a broken database is made again, once
             try:
-                self._write()
+                self._write(always=always)
             except OSError as error:
                 self._roll_back()
                 self.failed = f"The system says: {error.strerror or type(error).__name__}."
@@ -286,17 +293,17 @@ class Journal:
 
     @property
     def _fits_into_memory(self) -> bool:
-        """Whether there is no file, and no need for one yet."""
+        """Whether there is no file and none is needed yet."""
         return not self._path and self._db is None and len(self._done) <= limits.JOURNAL_MEMORY
 
-    def _write(self) -> None:
+    def _write(self, *, always: bool) -> None:
         self._roll_back()  # what an interrupt left behind
-        if self._db is None:  # there is nothing that could be forgotten
+        if self._db is None:  # it has no rows to remove
             self._done = {key: done for key, done in self._done.items() if done is not None}
             self._ended.clear()
         under_way = [(key, record) for key, record in self._begun.items() if record is not None]
         changed = [(key, record) for key, record in under_way if record.changed]
-        if self._done or self._ended or changed or (self._worked and self._begun) or self._renews:
+        if self._done or self._ended or changed or (self._worked and self._begun) or always:
             self._committed_at = time.time()
             database.write(
                 self._db or self._create(),
@@ -309,23 +316,23 @@ class Journal:
             )
             self._done.clear()
             self._ended.clear()
-        self._worked = self._renews = False
+        self._worked = False
         for key, record in under_way:
             if record.changed:
                 record.written = record.segments
                 record.changed = False
             else:
-                self._begun[key] = None  # nobody needs it at the moment, and it may be long
+                self._begun[key] = None  # it is not needed at the moment, and may be long
 
     def close(self) -> None:
-        """Commit, and let go of the file. Nothing is remembered here afterwards. May be called again."""
+        """Commit and close the file; this object is empty afterwards. May be called again."""
         self.commit()
         self._end_all()
 
     def remove(self) -> None:
-        """Let go of the file and delete it. Nothing is remembered here afterwards. May be called again."""
+        """Close and delete the file; this object is empty afterwards. May be called again."""
         if self._db is not None:
-            with suppress(Exception):  # what is deleted need not reach the disk before
+            with suppress(Exception):  # what is to be deleted need not be flushed first
                 self._db.execute("PRAGMA synchronous = OFF")
         self._end_all()
         self._delete()
@@ -356,19 +363,16 @@ class Journal:
             self._cannot_read(error)
             return
         self._begun = dict.fromkeys(begun)
-        (own,) = self._boots
-        self._same_boot = bool(own) and set(boots) == {own}
-        if not own or own not in boots:
-            boots.append(own)
-            self._boot = len(boots) - 1
-        else:
-            self._boot = boots.index(own)
+        (this,) = self._boots
+        if not this or this not in boots:  # a boot without an id may be another one each time
+            boots.append(this)
+        self._boot = len(boots) - 1 if not this else boots.index(this)
         self._boots = boots
 
-    # When it goes wrong
+    # Failures
 
     def _cannot_read(self, error: Exception) -> None:
-        """Go on without what is on the disk."""
+        """Continue without what is on the disk."""
         if database.of_the_system(error):
             self.failed = f"The database says: {error}."
             self._disconnect()
@@ -386,10 +390,10 @@ class Journal:
                 self._db.execute("ROLLBACK")
 
     def _disconnect(self) -> None:
-        """Let go of the database, which takes with it what is nowhere else; the rest would be written anew."""
+        """Close the database. What is only there is lost; a new one would get all that is in memory."""
         db, self._db = self._db, None
         if db is not None:
-            with suppress(Exception):  # nothing is lost: what there was to write is written, or failed
+            with suppress(Exception):  # nothing is lost: each write was committed, or has failed
                 db.close()
         self._ended.clear()
         in_memory = [(key, record) for key, record in self._begun.items() if record is not None]
@@ -397,8 +401,9 @@ class Journal:
             record.written, record.changed = None, True
         self._begun = dict(in_memory)
 
-    def _spare_memory(self) -> None:
+    def _drop_oldest(self) -> None:
+        """Forget the oldest entries that exceed the limit, since they can no longer be written."""
         if len(self._done) > limits.JOURNAL_MEMORY:
-            self._disconnect()  # so that what is dropped here does not come back as it was before
+            self._disconnect()  # or its older rows would count again
             for key in list(self._done)[: -limits.JOURNAL_MEMORY]:
                 del self._done[key]

@@ -1,13 +1,14 @@
-"""The private directory with what is remembered of each transfer that was cut: one state each.
+"""The private directory with a state for each transfer that is not complete.
 
 A state consists of files whose names are its id and an ending: facts (JSON, which may hold secrets), a journal, and a
-lock, which the system releases when the process that holds it dies. All are for their owner alone.
+lock, which the system releases when the process that holds it dies. Only their owner can read them.
 
-An id is a keyed hash of what tells the transfer from others, its code included. The key is random and lies in the same
-directory, for its owner alone: whoever only sees an id, in a listing or on a terminal, cannot test guesses of the code.
+An id is a keyed hash of what identifies the transfer, including its code. The key is random and lies in the same
+directory, where only its owner can read it. So an id that is seen in a listing or on a terminal does not help to test
+guesses of the code.
 
-Two processes are kept from the same state by the lock, where the file system has locks. Where it has none, the worst
-that they can do to each other is work: facts are replaced as a whole, and a journal that is broken is thrown away.
+The lock keeps two processes from the same state, where the file system has locks. Where it has none, they can only
+cost each other work: facts are replaced as a whole, and a broken journal is deleted.
 """
 
 from __future__ import annotations
@@ -49,12 +50,12 @@ _LOCK: Final = ".lock"
 _KEY: Final = "p2p-copy.key"
 _KEY_SIZE: Final = 32
 _KEY_TRIES: Final = 8
-"""Reads of the key before giving up: each time another process may have removed it, or made one first."""
+"""Reads of the key before giving up: each time another process may have removed it, or made one before us."""
 
 _FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 _HELD: Final = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK))
-"""What systems answer when somebody else has the lock; everything else means that there are none."""
+"""What systems answer when another process has the lock; any other answer means that there are no locks."""
 
 
 _OF_A_STATE: Final = re.compile(rf"[0-9a-f]{{32}}\..*|{re.escape(_KEY)}(\.[0-9a-f]+\.new)?")
@@ -69,11 +70,11 @@ class Access(Enum):
 
 
 class StateBusy(Exception):
-    """Another process is at work with this state."""
+    """Another process uses this state."""
 
 
 def default_directory() -> str:
-    """Return where states lie for this user, empty if there is no such place; nothing is created."""
+    """Return the usual directory of this user's states, empty if there is none; nothing is created."""
     if sys.platform == "win32":
         base = user_place("LOCALAPPDATA", "AppData", "Local")
     else:
@@ -82,7 +83,7 @@ def default_directory() -> str:
 
 
 def known_directories(state: State | None) -> tuple[str, ...]:
-    """Return where states may lie: that of this transfer, and those of others. They need not exist."""
+    """Return the directories in which states may lie, that of this transfer and of others. They need not exist."""
     own = state.directory if state is not None else None
     return tuple(filter(None, (own, os.environ.get(STATE_VARIABLE), default_directory())))
 
@@ -93,9 +94,9 @@ def is_state_file(name: str) -> bool:
 
 
 def access_of_others(directory: str) -> Access:
-    """Return what others may do in a directory with states; nothing if it is not there yet: we make it private.
+    """Return what other users may do in a directory with states; nothing if it does not exist: we make it private.
 
-    Its owner may do everything. Windows says no such thing in modes, and keeps users' directories apart by default.
+    Its owner may do everything. On Windows modes say nothing about this, and users' directories are private by default.
     """
     if sys.platform == "win32":
         return Access.NONE
@@ -109,7 +110,7 @@ def access_of_others(directory: str) -> Access:
 
 
 class Summary(NamedTuple):
-    """A state as a list of them shows it; `busy`: a process is at work with it."""
+    """A state in a list; `busy`: a process uses it."""
 
     id: str
     facts: Facts
@@ -117,11 +118,11 @@ class Summary(NamedTuple):
 
 
 class State:
-    """What is remembered of one transfer, ours until it is closed or removed; made by `States`.
+    """What is remembered of one transfer, locked until it is closed or removed; made by `States`.
 
     Attributes:
         id: 32 hexadecimal digits.
-        facts: as values; replace them, and `save` writes them.
+        facts: values; set others, and `save` writes them.
         journal: of the transfer's entries.
 
     """
@@ -149,20 +150,20 @@ class State:
         return os.path.dirname(self._base)
 
     def save(self) -> None:
-        """Write the facts, so that there are at any time either the old ones or the new ones.
+        """Write the facts; at any time the file holds all of the old ones or all of the new ones.
 
-        After `close` and `remove` nothing is written: the state may be somebody else's.
+        After `close` and `remove` nothing is written: another process may use the state.
 
         Raises:
             OSError: they cannot be written; the old ones are still there.
-            ValueError: they are too long; likewise.
+            ValueError: they are too long; the old ones are still there.
 
         """
         if self._lock is not None:
             _write_facts(self._base, encode(self.facts))
 
     def remove(self) -> None:
-        """Delete the state and let go of it. Never fails; may be called again, and after `close`, which leaves it."""
+        """Delete the state and unlock it. Never fails; may be called again. After `close` it deletes nothing."""
         lock, self._lock = self._lock, None
         self.journal.remove() if lock is not None else self.journal.close()
         if lock is not None:
@@ -170,7 +171,7 @@ class State:
             lock.remove()
 
     def close(self) -> None:
-        """Commit the journal, close it, and let go of the state. Never fails; may be called again."""
+        """Commit and close the journal, and unlock the state. Never fails; may be called again."""
         lock, self._lock = self._lock, None
         self.journal.close()
         if lock is not None:
@@ -181,11 +182,11 @@ class States:
     """All states in one directory, which is created when it is first needed.
 
     Args:
-        directory: its path; parents that are missing are created, too. Empty: there are no states, and none is made.
+        directory: its path; missing parents are created, too. Empty: there are no states, and none can be made.
 
     Attributes:
         directory: its absolute path, or empty.
-        unreadable: ids of the states that `all` has passed over when it was called last.
+        unreadable: ids of the states that the last call of `all` could not read.
 
     """
 
@@ -195,10 +196,10 @@ class States:
         self.unreadable: list[str] = []
 
     def id_of(self, what: bytes) -> str:
-        """Return the id of the state of a transfer that these bytes tell from all others.
+        """Return the id of the state of the transfer that these bytes identify.
 
-        It is the same each time, and tells nothing of them to anybody who has not read the key. The directory and the
-        key are created if they are missing.
+        It is the same each time, and reveals nothing of the bytes without the key. The directory and the key are
+        created if they are missing.
 
         Raises:
             OSError: the directory cannot be created, or there is no key and none can be written.
@@ -210,11 +211,11 @@ class States:
         return blake2b(what, key=self._key, digest_size=_ID_SIZE).hexdigest()
 
     def open(self, id: str) -> State | None:  # noqa: A002
-        """Return the state with this id. None if there is none, or none that can be read: what is left is removed.
+        """Return the state with this id. None if there is none, or it cannot be read; then its files are removed.
 
         Raises:
             ValueError: this is no id.
-            StateBusy: another process has it, or another `State` of this one.
+            StateBusy: another process uses it, or another `State` of this one.
             OSError: the directory cannot be used.
 
         """
@@ -234,11 +235,11 @@ class States:
         return None
 
     def create(self, id: str, facts: Facts) -> State:  # noqa: A002
-        """Return a new state, in place of one that has this id.
+        """Return a new state, which replaces one with this id.
 
         Raises:
             ValueError: this is no id, or the facts are too long.
-            StateBusy: another process has it, or another `State` of this one.
+            StateBusy: another process uses it, or another `State` of this one.
             OSError: the directory cannot be created, or nothing can be written there.
 
         """
@@ -255,7 +256,7 @@ class States:
             raise
 
     def all(self) -> list[Summary]:
-        """Return a summary of each state that can be read; what changed last comes first."""
+        """Return a summary of each state that can be read, the one that changed last first."""
         try:
             names = os.listdir(self.directory) if self.directory else []
         except OSError:
@@ -279,7 +280,9 @@ class States:
         if not self.directory:
             raise FileNotFoundError(errno.ENOENT, "this user has no home directory with an absolute path")
         is_new = _make_directory(self.directory)
-        if is_new and access_of_others(self.directory) is Access.WRITE:  # some mounts give all files one mode
+        if (
+            is_new and access_of_others(self.directory) is Access.WRITE
+        ):  # some file systems give all files one mode
             with suppress(OSError):
                 os.rmdir(self.directory)
             raise PermissionError(
@@ -293,7 +296,7 @@ class States:
 
 
 class _Lock:
-    """A lock that is held; made by asking for it."""
+    """A lock that is held from when this object is made."""
 
     __slots__ = ("_fd", "_path")
 
@@ -304,15 +307,15 @@ class _Lock:
             if _take(self._fd, shared=False):
                 if self._is_there():
                     return
-                os.close(self._fd)  # who had it before us has removed the file
+                os.close(self._fd)  # the process that held it has removed the file
             else:
                 os.close(self._fd)
-                time.sleep(limits.STATE_LOCK_PAUSE)  # it may be somebody who only looks
-        raise StateBusy("Another process is at work with the same transfer.")
+                time.sleep(limits.STATE_LOCK_PAUSE)  # the other process may only list the states
+        raise StateBusy("Another process uses the state of the same transfer.")
 
     def _is_there(self) -> bool:
         if sys.platform == "win32":
-            return True  # nobody can remove an open file
+            return True  # an open file cannot be removed
         try:
             return os.path.samestat(os.fstat(self._fd), os.lstat(self._path))
         except FileNotFoundError:
@@ -326,12 +329,12 @@ class _Lock:
             self.release()
         with suppress(OSError):
             os.unlink(self._path)
-        if sys.platform != "win32":  # nobody comes between the two
+        if sys.platform != "win32":  # while it is locked, no other process can lock the removed file
             self.release()
 
 
 def _take(fd: int, *, shared: bool) -> bool:
-    """Lock a file, until it is closed, and return whether we could; where there are no locks, we could."""
+    """Lock a file until it is closed, and return whether that succeeded; without locks on this system it does."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
@@ -354,7 +357,7 @@ def _is_held(path: str) -> bool:
 
 
 def _make_directory(path: str) -> bool:
-    """Make a directory for its owner alone, with those above it; return whether it was missing."""
+    """Make a directory that is private to its owner, and missing parents; return whether it was missing."""
     if os.path.isdir(path):
         return False
     parent = os.path.dirname(path)
@@ -370,7 +373,7 @@ def _make_directory(path: str) -> bool:
 
 
 def _key_in(directory: str) -> bytes:
-    """Return the key of a directory, which is made if there is none, or none that is whole."""
+    """Return the key of a directory; one is made if there is none, or if it has the wrong length."""
     path = os.path.join(directory, _KEY)
     for _ in range(_KEY_TRIES):
         try:
@@ -388,7 +391,7 @@ def _key_in(directory: str) -> bytes:
 
 
 def _make_key(path: str) -> None:
-    """Put a new key there, whole and on the disk, unless another process is first."""
+    """Write a new key, atomically and flushed, unless another process has done so first."""
     new = f"{path}.{os.urandom(8).hex()}.new"
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
@@ -400,7 +403,7 @@ def _make_key(path: str) -> None:
             os.link(new, path)
         except FileExistsError:
             pass
-        except (OSError, AttributeError):  # without hard links the last one of several processes wins
+        except (OSError, AttributeError):  # without hard links, the key of the last process stays
             os.replace(new, path)
     finally:
         with suppress(OSError):
@@ -420,13 +423,13 @@ def _read_facts(base: str) -> Facts | None:
 def _write_facts(base: str, data: bytes) -> None:
     new = base + _NEW_FACTS
     with suppress(FileNotFoundError):
-        os.unlink(new)  # from a process that was killed
+        os.unlink(new)  # left by a process that was killed
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
         with open(fd, "wb") as file:
             file.write(data)
             file.flush()
-            os.fsync(fd)  # some file systems would keep the name and lose the contents in a power cut
+            os.fsync(fd)  # or a power cut may keep the name and lose the contents
         os.replace(new, base + _FACTS)
     except BaseException:
         with suppress(OSError):
@@ -446,7 +449,7 @@ def _flush_directory(path: str) -> None:
 
 
 def _remove(base: str) -> None:
-    """Delete all but the lock; the facts first, without which there is no state."""
+    """Delete all but the lock. The facts go first: without them there is no state."""
     for ending in (_FACTS, _NEW_FACTS):
         with suppress(OSError):
             os.unlink(base + ending)
@@ -454,7 +457,7 @@ def _remove(base: str) -> None:
 
 
 def _changed(base: str) -> float:
-    """Return when something of a state was last written."""
+    """Return when a file of a state was last written."""
     newest = 0.0
     for ending in (_FACTS, _JOURNAL, _JOURNAL + "-wal"):
         with suppress(OSError):

@@ -349,14 +349,14 @@ class ResumeIndex:
 
     def commit_if_due(self, size: int) -> None:
         """Do so if the journal has waited long enough, now that `size` more bytes were written."""
-        if self._journal.is_due(size):
+        if self._journal.add_work(size):
             self.commit()
 
     def renew(self) -> None:
         """Commit if the last commit is so old that what is made now, and not recorded, would not count as ours."""
-        if self._journal.is_old:
+        if self._journal.is_late:
             self._store()
-            self._journal.renew()
+            self._journal.commit(always=True)
 
 
 def _last(path: str) -> str:
