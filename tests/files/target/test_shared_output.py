@@ -448,7 +448,7 @@ def test_the_files_of_one_record_are_noted_with_one_commit(
 ) -> None:
     commits = []
     with closing(target_in(out, Journal(None))) as target:
-        monkeypatch.setattr(Journal, "commit", lambda journal: commits.append(len(os.listdir(out))))
+        monkeypatch.setattr(Journal, "commit", lambda journal, **_: commits.append(len(os.listdir(out))))
         files = [(a_file(str(number)), b"new") for number in range(20)]
         with suppress(AttributeError):
             assert [refused for _, refused in target.small_files.put(files)] == [None] * 20
