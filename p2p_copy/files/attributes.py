@@ -1,9 +1,9 @@
-"""Owners and extended attributes: given at the receiver, as far as the system allows.
+"""Owners and extended attributes, as a receiver sets them, as far as the system allows.
 
-Of extended attributes only those of users travel (`user.`): others are capabilities, access lists and labels, which
-decide what somebody may do. Whoever is not root gives nothing away, so owners are for root.
+Only extended attributes of users (`user.`) are sent: the others are capabilities, access lists and labels, which grant
+rights. Only root may give files to other users, so owners are preserved for root only.
 
-Nothing here costs a file: what cannot be given is said by the answer.
+No file is lost here: each function returns whether it could set everything.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.messages import Extra, Owner
 
 _NAMES: Final = 1024
-"""Names of users and groups whose numbers are remembered."""
+"""How many numbers of users, and of groups, are remembered."""
 
 
 def is_root() -> bool:
-    """Return whether this process may give files to anybody."""
+    """Return whether this process may give files to other users."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
 def give(itself: int | str, extra: Extra) -> bool:
-    """Give a file or directory its extended attributes and its owner; False if it did not get all."""
+    """Set the extended attributes and the owner of a file or directory; return whether all were set."""
     complete = True
     if sys.platform == "linux":
         for name, value in extra.xattrs:
@@ -43,7 +43,7 @@ def give(itself: int | str, extra: Extra) -> bool:
 
 
 def give_symlink(name: str, fd: int | None, extra: Extra) -> bool:
-    """Give a symbolic link its owner; `fd` is the directory in which it lies. False if it did not get that."""
+    """Set the owner of a symlink in the directory `fd`; return whether it was set."""
     if extra.owner is not None and sys.platform != "win32":
         try:
             os.chown(name, *ids_of(extra.owner), dir_fd=fd, follow_symlinks=False)
@@ -53,7 +53,7 @@ def give_symlink(name: str, fd: int | None, extra: Extra) -> bool:
 
 
 def ids_of(owner: Owner) -> tuple[int, int]:
-    """Return the numbers that the names have here, else those that they had at the sender."""
+    """Return the numbers of user and group: by their names here, else as they were at the sender."""
     uid = _uid(owner.user) if owner.user else None
     gid = _gid(owner.group) if owner.group else None
     return owner.uid if uid is None else uid, owner.gid if gid is None else gid

@@ -1,17 +1,17 @@
-"""Directories of the output tree, held so firmly that no symbolic link can move a write elsewhere.
+"""Directories of the output tree, used through open handles, so that no symlink can redirect a write.
 
 Rules
-1. Every operation names one component and is relative to an open handle of the directory it happens in.
-   A handle is opened relative to its parent's, with O_NOFOLLOW: a link at any level is never followed.
-2. At most `limits.DIRECTORY_HANDLES` handles are open. One that was closed for lack of room is opened again
-   the same way, and must be the same directory; otherwise it counts as gone. It may have another number, since
-   FUSE gives it one once the kernel has forgotten it; then it must still have its name, its mode and its owner.
-3. Where the system has no such calls (Windows), paths are used instead, and before each operation every
-   directory from the top is looked at again: none may be a link or junction, each must be the one that was
-   opened. Between look and use somebody with write access to the output could still swap one. That is less
-   than rule 1 promises, and the most that can be done there.
+1. Every operation names one component, relative to an open handle of the directory in which it happens. A handle is
+   opened relative to its parent's, with O_NOFOLLOW: a symlink is never followed, at any level.
+2. At most `limits.DIRECTORY_HANDLES` handles are open. A handle that was closed to stay below that is opened again the
+   same way, and must lead to the same directory; otherwise the directory counts as gone. Its inode number may differ,
+   since FUSE gives another one once the kernel has forgotten it; then name, mode and owner must be the same.
+3. Where the system has no such calls (Windows), paths are used instead. Before each operation every directory from the
+   top down is looked at again: none may be a symlink or junction, and each must be the one that was opened. Between
+   that look and the operation another user with write access to the output could still swap one. That is less than
+   rule 1 promises, and the most that can be done there.
 
-Everything here raises plain `OSError`; what it means is decided in `target`.
+Everything here raises plain `OSError`; `target.errors` decides what it means.
 """
 
 from __future__ import annotations
@@ -51,17 +51,17 @@ _REOPEN: Final = _READ & ~os.O_RDONLY | os.O_WRONLY
 _OPEN_CHILD: Final = _OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
 
 _O_PATH: Final = getattr(os, "O_PATH", 0)
-"""Linux' flag for a handle of what one may not open."""
+"""Linux' flag for a handle of something that this process may not open."""
 
 _NOT_A_DIRECTORY: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
-"""What systems answer to O_DIRECTORY | O_NOFOLLOW for a link or anything else that is no directory."""
+"""What systems answer to O_DIRECTORY | O_NOFOLLOW for anything but a directory."""
 
 _FOR_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
-"""The bits of a mode that let others write; with an access list the first one is of the most that it gives anybody."""
+"""The bits of a mode that let others write; with an access list the first one is the most that it grants anyone."""
 
 _BY_NAME: Final = 0o111
-"""The bits of a mode that a file may have for its name's sake: Python gives them to each .exe, .bat, .cmd and .com on
-Windows, and some mounts of FAT do."""
+"""The bits of a mode that may depend on a file's name: Python sets them for .exe, .bat, .cmd and .com on Windows, and
+some mounts of FAT do so, too."""
 
 PERMISSIONS: Final = 0o777
 """The permission bits that may be given; setuid, setgid and sticky never are."""
@@ -72,7 +72,7 @@ _Identity: TypeAlias = tuple[int, int]
 
 
 class _Pool(OrderedDict["Directory", None]):
-    """The open handles of one tree, the one that was used last at the end; and what went wrong in it."""
+    """The open handles of one tree, the most recently used last; and what applies to all of the tree."""
 
     attributes_lost = False
     allowed = PERMISSIONS
@@ -82,8 +82,8 @@ class Directory:
     """One directory that is being filled.
 
     Attributes:
-        created: we made it, so nobody else has put anything into it, and its attributes are ours to set.
-        unrecorded: names in it that no journal knows, once somebody has looked.
+        created: we made it, so no other user has put anything into it, and its attributes are ours to set.
+        unrecorded: names in it that a killed process has made and not recorded; None until they were looked for.
 
     """
 
@@ -113,7 +113,7 @@ class Directory:
         self.created = created
         self.unrecorded: frozenset[str] | None = None
         if parent is None:
-            self._pool = _Pool()  # never holds the top itself, which stays open
+            self._pool = _Pool()  # without the top itself, which stays open
         else:
             self._pool = parent._pool
             self._remember()
@@ -130,9 +130,9 @@ class Directory:
 
     @classmethod
     def top(cls, path: str, allowed: int = PERMISSIONS) -> Directory:
-        """Open the directory under which all happens; the user named it, so links in `path` are fine.
+        """Open the top of a tree. The user named it, so `path` may contain symlinks.
 
-        What is made in it has none but the `allowed` permission bits.
+        What is made in it gets at most the `allowed` permission bits.
         """
         path = os.path.abspath(path)
         if not system.HANDLES:
@@ -146,9 +146,9 @@ class Directory:
     # Children
 
     def make(self, name: str, probe: str) -> Directory:
-        """Create a directory that only we may enter for now, and open it.
+        """Create a directory that only we may enter for now, and open it; `probe` is as in `is_ours`.
 
-        `FileExistsError` if the name is taken, or if somebody has put another directory there; `probe`: see `is_ours`.
+        `FileExistsError` if the name is taken, or if another user has put another directory there.
         """
         at, fd = self._at(name)
         os.mkdir(at, 0o700, dir_fd=fd)
@@ -161,15 +161,15 @@ class Directory:
         return self._open(name, created=False)
 
     def open_own(self, name: str, probe: str = "", *, given_to: int | None = None) -> Directory:
-        """Open a directory that we have made, to put more into it, even if its mode lets its owner do less.
+        """Open a directory that we have made, to put more into it, even if its mode does not let its owner do that.
 
-        With a `probe`, see `is_ours`, it must belong to us or to the user `given_to`; else `FileExistsError`: somebody
-        has put another one there.
+        With a `probe`, as in `is_ours`, it must belong to us or to the user `given_to`; else `FileExistsError`: another
+        user has put another one there.
         """
         try:
             directory = self.open(name)
         except PermissionError:
-            self._let_in(name)
+            self._give_access(name)
             directory = self.open(name)
         if probe and directory._owner != given_to:
             self._close_unless_ours(directory, probe)
@@ -186,8 +186,8 @@ class Directory:
             inner.close()
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
-    def _let_in(self, name: str) -> None:
-        """Let the owner of a directory in here enter and read it, who may not even open it. No link is followed."""
+    def _give_access(self, name: str) -> None:
+        """Let the owner of a directory in here read and enter it, who may not even open it. No symlink is followed."""
         at, fd = self._at(name)
         if not _O_PATH:
             os.chmod(at, 0o700, dir_fd=fd, follow_symlinks=False)
@@ -211,10 +211,10 @@ class Directory:
             raise
         return Directory(name, self, fd, os.fstat(fd), created=created)
 
-    # Files and links
+    # Files and symlinks
 
     def lstat(self, name: str) -> os.stat_result | None:
-        """Return what lies under a name, itself and not what it points to; None if nothing does."""
+        """Return the status of what has a name, and not of what that points to; None if there is nothing."""
         at, fd = self._at(name)
         try:
             return os.stat(at, dir_fd=fd, follow_symlinks=False)
@@ -230,8 +230,8 @@ class Directory:
         """Create an empty file; `FileExistsError` if the name is taken."""
         os.close(self.create(name))
 
-    def link(self, name: str, where: Directory, new: str) -> None:
-        """Give a file in here another name, in `where`; `FileExistsError` if that is taken. No link is followed."""
+    def hard_link(self, name: str, where: Directory, new: str) -> None:
+        """Give a file in here another name, in `where`; `FileExistsError` if that is taken. No symlink is followed."""
         if not hasattr(os, "link"):
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         source, fd = self._at(name)
@@ -242,15 +242,15 @@ class Directory:
             os.link(source, target)
 
     def reopen(self, name: str) -> int:
-        """Open a file that is there, for writing. A link is never followed."""
+        """Open a file that exists, for writing. A symlink is never followed."""
         at, fd = self._at(name)
         return os.open(at, _REOPEN, dir_fd=fd)
 
     def is_ours(self, status: os.stat_result, probe: str) -> bool:
-        """Return whether a file in here is like one that we make: it belongs to us, and nobody else may write to it.
+        """Return whether a file in here is like one that we make: it belongs to us, and no other user may write to it.
 
         Some file systems give files another owner or other modes than the program asks for: a server that does not
-        trust root, a stick that knows no owners. So where that is not plain, a file is made under the name `probe`, and
+        trust root, a stick without owners. So if owner or mode differ, a file is made under the name `probe`, and
         compared. Windows has no such owners and modes.
         """
         if sys.platform == "win32":
@@ -267,7 +267,7 @@ class Directory:
         return owner == self.try_out(probe).st_uid
 
     def try_out(self, probe: str) -> os.stat_result:
-        """Return what the system says of a new file in here."""
+        """Create a file, and delete it; return its status."""
         fd = self.create(probe)
         try:
             return os.fstat(fd)
@@ -276,10 +276,10 @@ class Directory:
             self.unlink(probe)
 
     def is_made(self, name: str, made: os.stat_result) -> bool:
-        """Return whether what has a name in here is what we have made, of which the system said this then.
+        """Return whether a name in here leads to the file that we made, which had the status `made` then.
 
-        It has the same owner, mode and size. Numbers of inodes would say less: FUSE may give another name another one,
-        and what is removed leaves its number to the next file.
+        Owner, mode and size are compared. Inode numbers would say less: FUSE may give another name another number, and
+        the number of a deleted file is used again.
         """
         there = self.lstat(name)
         return (
@@ -289,15 +289,15 @@ class Directory:
         )
 
     def symlink(self, target: str, name: str) -> None:
-        """Create a symbolic link; `FileExistsError` if the name is taken."""
+        """Create a symlink; `FileExistsError` if the name is taken."""
         at, fd = self._at(name)
         os.symlink(target, at, dir_fd=fd)
 
     def move_new(self, old: str, new: str) -> None:
         """Rename a file to a name that must be free; `FileExistsError` if it is taken.
 
-        A hard link does that in one step that nobody can come between; Windows' rename does, too. A file
-        system without hard links gets a look and a rename: whoever takes the name between the two loses it.
+        A hard link does that atomically, and so does Windows' rename. On a file system without hard links we look and
+        then rename: a file that another user creates between the two is replaced.
         """
         source, fd = self._at(old)
         target, _ = self._at(new)
@@ -307,11 +307,11 @@ class Directory:
             except FileExistsError:
                 if not self._same(old, new):
                     raise
-                # NFS repeats a call whose answer was lost: the name is taken by the first try of ours.
+                # NFS repeats a call whose answer was lost: then our own first try has taken the name.
             except OSError:
                 self._rename_if_free(old, new)
                 return
-            with suppress(OSError):  # the file has its name; what is left is a second one
+            with suppress(OSError):  # the file has its name; the old one is a second name now
                 os.unlink(source, dir_fd=fd)
         else:
             os.rename(source, target)
@@ -328,18 +328,18 @@ class Directory:
         os.rename(source, target, src_dir_fd=fd, dst_dir_fd=fd)
 
     def move_over(self, old: str, new: str) -> None:
-        """Rename, replacing what has the new name and is no directory; a link is replaced, not followed."""
+        """Rename, replacing anything but a directory; a symlink is replaced, not followed."""
         source, fd = self._at(old)
         target, _ = self._at(new)
         os.replace(source, target, src_dir_fd=fd, dst_dir_fd=fd)
 
     def unlink(self, name: str) -> None:
-        """Remove a file or link."""
+        """Delete a file or symlink."""
         at, fd = self._at(name)
         os.unlink(at, dir_fd=fd)
 
     def set_mode(self, name: str, mode: int) -> None:
-        """Set the permission bits of a file in here, never of what a link points to."""
+        """Set the permission bits of a file in here, never of what a symlink points to."""
         at, fd = self._at(name)
         if not _O_PATH:
             os.chmod(at, mode, dir_fd=fd, follow_symlinks=False)
@@ -352,7 +352,7 @@ class Directory:
             os.close(itself)
 
     def set_time(self, name: str, mtime_ns: int) -> None:
-        """Set the time of a file or link in here, never of what a link points to."""
+        """Set the time of a file or symlink in here, never of what a symlink points to."""
         at, fd = self._at(name)
         if os.utime in os.supports_follow_symlinks:
             os.utime(at, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
@@ -368,11 +368,11 @@ class Directory:
 
     @property
     def attributes_lost(self) -> bool:
-        """Whether something in this whole tree could not have all that it was to be given."""
+        """Whether something in this whole tree could not be given all of its attributes."""
         return self._pool.attributes_lost
 
     def give(self, extra: Extra, fd: int | None = None) -> None:
-        """Give them to a file in here that is open, else to the directory itself; before its mode and time."""
+        """Set owner and extended attributes of an open file in here, or of the directory; before mode and time."""
         try:
             complete = attributes.give(self._itself() if fd is None else fd, extra)
         except OSError:
@@ -380,7 +380,7 @@ class Directory:
         self._pool.attributes_lost |= not complete
 
     def give_symlink(self, name: str, extra: Extra) -> None:
-        """Give a symbolic link in here its owner; nothing else, should somebody have put that in its place."""
+        """Set the owner of a symlink in here; of nothing else, should another user have replaced it."""
         try:
             if extra.owner is not None and _O_PATH:
                 at, fd = self._at(name)
@@ -400,20 +400,20 @@ class Directory:
     # Reading
 
     def read(self, name: str) -> int:
-        """Open a file for reading; a link is not followed, and a pipe not waited for.
+        """Open a file for reading. A symlink is not followed, and opening a pipe does not wait.
 
-        Windows follows: the caller compares what was opened with what `lstat` has said.
+        Windows follows symlinks, so the caller must compare what was opened with what `lstat` has returned.
         """
         at, fd = self._at(name)
         return os.open(at, _READ, dir_fd=fd)
 
     def readlink(self, name: str) -> str:
-        """Return what a symbolic link points to."""
+        """Return what a symlink points to."""
         at, fd = self._at(name)
         return os.readlink(at, dir_fd=fd)
 
     def names(self) -> Iterator[str]:
-        """Yield the names of all that lies in here, in no order."""
+        """Yield the names of everything in here, in no order."""
         with os.scandir(self._itself()) as entries:
             for entry in entries:
                 yield entry.name
@@ -421,26 +421,26 @@ class Directory:
     # The directory itself
 
     def status(self) -> os.stat_result:
-        """Return what the system says of it."""
+        """Return its status."""
         return os.stat(self._itself())
 
     def unlock(self) -> None:
-        """Let its owner, who is to put more into it, enter and change it; `set_attributes` comes later."""
+        """Let its owner enter and change it, to put more into it; `set_attributes` comes later."""
         if sys.platform != "win32":
             with suppress(OSError):
                 os.chmod(self._itself(), self._special_bits | 0o700)
 
     def lock(self, mode: int) -> None:
-        """Give it back the mode that it had before `unlock`."""
+        """Set the mode that it had before `unlock`."""
         if sys.platform != "win32":
             with suppress(OSError):
                 os.chmod(self._itself(), mode)
 
     def set_attributes(self, mode: int, mtime_ns: int) -> None:
-        """Set the nine permission bits and the time; what the system refuses stays as it is.
+        """Set the nine permission bits and the time, as far as the system allows.
 
-        Special bits are kept: they are not the sender's but inherited here, as is setgid in the directories
-        that a group shares.
+        Special bits stay: they do not come from the sender but are inherited here, like setgid in directories that a
+        group shares.
         """
         with suppress(OSError, OverflowError):
             os.utime(self._itself(), ns=(mtime_ns, mtime_ns))
@@ -452,22 +452,22 @@ class Directory:
         """Return the bytes that an ordinary user may still write here."""
         if sys.platform != "win32":
             status = os.statvfs(self._itself())
-            if not status.f_blocks:  # a file system that does not say, as those in memory
+            if not status.f_blocks:  # some file systems do not say, such as those in memory
                 return protocol_limits.MAX_FILE_SIZE
             return status.f_bavail * status.f_frsize
         return shutil.disk_usage(self._itself()).free
 
     def close(self) -> None:
-        """Let go of the handle; it is an error to use the directory afterwards. May be called again."""
+        """Close the handle; the directory must not be used afterwards. May be called again."""
         self._pool.pop(self, None)
         fd, self._fd = self._fd, None
         if fd is not None:
             os.close(fd)
 
-    # Reaching it
+    # Handles and paths
 
     def _at(self, name: str) -> tuple[str, int | None]:
-        """Return how to name something in here in a system call: a name and a handle, or a path and None."""
+        """Return the arguments by which a system call names something in here: name and handle, or path and None."""
         if system.HANDLES:
             return name, self.handle()
         return os.path.join(self._verified_path(), name), None
@@ -500,7 +500,7 @@ class Directory:
         return fd
 
     def _remember(self) -> None:
-        """Enter the handle into the pool, in exchange for the one that was used least recently (rule 2)."""
+        """Put the handle into the pool; close the least recently used one if they are too many (rule 2)."""
         if self._fd is None:
             return
         self._pool[self] = None
@@ -509,7 +509,7 @@ class Directory:
             oldest.close()
 
     def _verified_path(self) -> str:
-        """Return the path, all of whose directories are still what they were when opened (rule 3)."""
+        """Return the path, having checked that all directories on it are those that were opened (rule 3)."""
         if self._parent is None:
             self._expect(os.stat(self._name))
             return self._name
@@ -523,14 +523,14 @@ class Directory:
 
 
 @contextmanager
-def reached(top: Directory, way: Sequence[str]) -> Iterator[Directory]:
+def reached(top: Directory, names: Sequence[str]) -> Iterator[Directory]:
     """Open the directory to which these names lead from another one, for the time of a `with`.
 
-    We have put something into it. If it has its mode by now, and that keeps us out, it has another one meanwhile.
+    It must be one that we filled. If it is complete, and its mode does not let us in, the mode is changed meanwhile.
     """
     opened, modes = [top], list[int]()
     try:
-        for name in way:
+        for name in names:
             above = opened[-1]
             there = above.lstat(name)
             mode = stat.S_IMODE(there.st_mode) if there is not None else 0o700
@@ -546,7 +546,7 @@ def reached(top: Directory, way: Sequence[str]) -> Iterator[Directory]:
 
 
 def _checked(status: os.stat_result) -> os.stat_result:
-    """Return the status if it is a real directory's."""
+    """Return the status if it is that of a directory, and not of a symlink or junction."""
     if not stat.S_ISDIR(status.st_mode) or system.is_symlink(status):
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     return status

@@ -44,7 +44,7 @@ class Item:
         entry: what the sender said of it.
         path: its components joined by "/"; not escaped, for messages only.
         name: set by the receiver if it lies under another name than the sender gave it.
-        place: where it lies, as `path` but with these names.
+        published_path: where it lies at the receiver, as `path` but with these names.
         digest: what the sender says of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
         deferred: set by the receiver to a directory that it takes only if it takes something in it.
@@ -92,9 +92,9 @@ class Item:
         return f"{self.parent.path}/{self.entry.name}"
 
     @property
-    def place(self) -> str:
-        """Names under which it lies, joined by "/"."""
-        return self.name if self.parent is None else f"{self.parent.place}/{self.name}"
+    def published_path(self) -> str:
+        """The path below the output directory where it lies at the receiver."""
+        return self.name if self.parent is None else f"{self.parent.published_path}/{self.name}"
 
 
 @dataclass(slots=True)

@@ -217,7 +217,7 @@ def test_refusal_is_inherited() -> None:
 
 def test_entries_are_settled_in_order_and_not_before_it_is_known_what_becomes_of_them() -> None:
     settled: list[str] = []
-    one = Manifest(portable=True, key=bytes(16), settled=lambda item: settled.append(item.place))
+    one = Manifest(portable=True, key=bytes(16), settled=lambda item: settled.append(item.published_path))
     a, b, c = one.page(page(directory(0, "a"), file(1, "b"), file(1, "c")))
     assert not settled
     a.name = "a (1)"

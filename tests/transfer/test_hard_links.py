@@ -129,7 +129,7 @@ async def test_where_files_have_one_name_only_each_name_becomes_a_file(
     def refuse(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(Directory, "link", refuse)
+    monkeypatch.setattr(Directory, "hard_link", refuse)
     both = await keeping(tree, tmp_path / "out")
     assert both.reports[0].failures == 0
     assert snapshot(tmp_path / "out" / "tree") == snapshot(tree)
@@ -139,14 +139,14 @@ async def test_where_files_have_one_name_only_each_name_becomes_a_file(
 async def test_a_name_that_one_directory_cannot_take_is_reported(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = Directory.link
+    real = Directory.hard_link
 
     def refuse(self: Directory, name: str, where: Directory, new: str) -> None:
         if where.name == "c":
             raise OSError(errno.EXDEV, "Invalid cross-device link")
         real(self, name, where, new)
 
-    monkeypatch.setattr(Directory, "link", refuse)
+    monkeypatch.setattr(Directory, "hard_link", refuse)
     both = await copy([tree / "a", tree / "b"], tmp_path / "out", sending=KEEP, receiving=KEEP)
     assert set(both.sender.problems) == {f"b/c/third {name}" for name in ("small", "large", "empty")}
     assert both.sender.problems == both.receiver.problems
@@ -422,14 +422,14 @@ def test_a_file_that_is_swapped_in_the_last_instant_gets_no_other_name(
     first = named_again("file")
     deliver(target, first)
     (tmp_path / "secret").write_text("xyz")
-    real = Directory.link
+    real = Directory.hard_link
 
     def swap(self: Directory, name: str, where: Directory, new: str) -> None:
         (tmp_path / "out" / name).unlink()
         os.link(tmp_path / "secret", tmp_path / "out" / name)
         real(self, name, where, new)
 
-    monkeypatch.setattr(Directory, "link", swap)
+    monkeypatch.setattr(Directory, "hard_link", swap)
     assert refusal(lambda: target.hard_links.make(other_name("other", first))) is Reason.ORIGINAL
     assert os.listdir(tmp_path / "out") == ["file"]
     target.close()

@@ -249,7 +249,7 @@ def _text(fields: dict[str, Any], key: str) -> str:
 
 
 def _whole(value: object, key: str) -> int:
-    # A bool is an int to Python, and to nobody else.
+    # In Python a bool is an int.
     if (
         not isinstance(value, int)
         or isinstance(value, bool)

@@ -1,9 +1,9 @@
-"""The receipt that a caller of `send` or `receive` has asked for.
+"""The receipt that the caller of `send` or `receive` has asked for.
 
-A transfer may take several conversations, each of which names everything from the beginning. So each has a fresh
-writer, and what one that was cut has written is thrown away.
+A transfer may take several conversations, and each of them names everything from the beginning. So each gets a new
+writer, and what a conversation that was cut has written is deleted.
 
-A receipt that cannot be written costs nobody a transfer: that goes on, and only then the error is raised (`check`).
+If a receipt cannot be written, the transfer goes on, and the error is raised at its end (`check`).
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ _TOO_LATE: Final = (
 def receipt_file(
     path: str | None, *, role: str, program: str, over: bool, tag: str = "", allowed: int | None = None
 ) -> ReceiptFile | None:
-    """Return the receipt to be written, if there is one.
+    """Return the receipt that is to be written, if there is one.
 
     Args:
-        path: where; None if nobody has asked for a receipt.
+        path: its path; None if no receipt was asked for.
         role: "sender" or "receiver".
         program: its name and version.
-        over: an earlier process has brought the transfer to its end, and only the other side may not know. Then a file
-            that is there is what that process wrote.
+        over: an earlier process has completed the transfer, and only the other side may not know that yet. Then a file
+            that exists is the receipt that this process wrote.
         allowed: the permission bits that a receiver gives; None for a sender.
-        tag: by which the transfer knows what a process of it has left half written; see `part.temporary_name`.
+        tag: of the temporary names of the transfer; see `temporary_name`.
 
     """
     if path is None or (over and os.path.lexists(path)):
@@ -57,29 +57,29 @@ class ReceiptFile:
         self._allowed = allowed
         self._started: float | None = None
         self._writer: ReceiptWriter | None = None
-        self._error: P2PCopyError | None = None  # of the conversation under way
-        self._missing: P2PCopyError | None = UsageError(
-            _TOO_LATE
-        )  # why there is no receipt of what was transferred
-        self._published = ""  # the root digest in what lies under the name by now
+        self._error: P2PCopyError | None = None  # of the present conversation
+        # Why there is no receipt of what was transferred:
+        self._missing: P2PCopyError | None = UsageError(_TOO_LATE)
+        self._published = ""  # the root digest in the file that we have published
 
     def probe(self) -> None:
-        """Find out whether it can be written, before anybody is called; what is half written from before goes.
+        """Check that it can be written, before the relay is called; delete what an earlier process has half written.
 
         Raises:
-            UsageError: it cannot, or something has its name already.
+            UsageError: it cannot be written, or its name is taken.
 
         """
         remove_beside(self._path, self._tag)
         ReceiptWriter(self._path, tag=self._tag).discard()
 
     def begin(self) -> None:
-        """Begin with the first entry."""
+        """Begin a conversation."""
         if self._started is None:
             self._started = time.time()
         self._error = None
         try:
-            # What the other side was not told of may be told again, and have changed. Then what we wrote has, too.
+            # An earlier conversation may have published it, and its last message been lost. If files have changed
+            # since, this conversation publishes another receipt in its place.
             self._writer = ReceiptWriter(
                 self._path, replace=bool(self._published), tag=self._tag, allowed=self._allowed
             )
@@ -95,12 +95,12 @@ class ReceiptFile:
                 self._fail(error)
 
     def undeliver(self, index: int) -> None:
-        """Say that the entry with this number was not delivered after all, written or not; see `ReceiptWriter`."""
+        """Mark an entry as not delivered; see `ReceiptWriter.undeliver`."""
         if self._writer is not None:
             self._writer.undeliver(index)
 
     def publish(self, report: Report) -> None:
-        """Complete it and give it its name: both sides agree on what was transferred."""
+        """Complete it and give it its name, once both sides agree on what was transferred."""
         if self._writer is not None and report.root != self._published:
             assert self._started is not None, "set when it was begun"
             try:
@@ -121,13 +121,13 @@ class ReceiptFile:
         self._missing = self._error if report.root != self._published else None
 
     def discard(self) -> None:
-        """Throw away what is not published. Never fails; may be called again."""
+        """Delete what is not published. Never fails; may be called again."""
         writer, self._writer = self._writer, None
         if writer is not None:
             writer.discard()
 
     def check(self) -> None:
-        """Raise what has kept it from being written, if something has.
+        """Raise the error that prevented it from being written, if there is one.
 
         Raises:
             NoSpace, OutputNotWritable, UsageError: there is no receipt, though the transfer is complete.

@@ -1,11 +1,11 @@
-"""A directory held against a receipt: what lies there, and is it what was delivered?
+"""Compares a directory with a receipt: is what was delivered still there and unchanged?
 
 Rules
-1. Nothing is opened outside the directory: names of the receipt are single components that were checked, and no link
-   is followed at any level (`directories`). What is neither file nor directory is never opened.
-2. Everything is looked at, whatever was found before. A difference is told, never raised.
-3. Memory does not depend on the numbers or sizes of files: only the directories from the top to the entry under way
-   are remembered, with eight bytes or so for each name in them if they are to hold nothing else.
+1. Nothing outside the directory is opened: a receipt's paths consist of names that were checked, and no symlink is
+   followed at any level (`files.directory`). Only files and directories are opened.
+2. Everything is compared, whatever was found before. A difference is reported, never raised.
+3. Memory does not depend on the number or size of files: only the directories from the top to the present entry are
+   remembered, and with `strict` some eight bytes for each name in them.
 """
 
 from __future__ import annotations
@@ -39,23 +39,23 @@ _KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE}
 _CHANGING: Final = "is being changed while it is read"
 
 _WITHHELD: Final = 0o077
-"""The permission bits that a receiver may have kept from group and others."""
+"""The permission bits that a receiver's umask may withhold."""
 
 _TIME_GRAINS: Final = (1, 100, 1_000, 10**9, 2 * 10**9)
-"""Nanoseconds that file systems count in: a time may have been cut to one of them when it was stored."""
+"""Units of time in file systems, in nanoseconds: a stored time may have been rounded down to one of them."""
 
 
 class Verdict(NamedTuple):
-    """What came out.
+    """The result of a comparison.
 
     Attributes:
-        files: files whose contents were compared and are the same.
-        size: bytes of them.
-        differences: how many things differ, the receipt itself included.
+        files: how many files have the same contents.
+        size: bytes of these files.
+        differences: how many things differ, including the receipt itself.
         root: the root digest of the receipt, as hexadecimal digits.
-        failures: what the transfer itself had not delivered.
-        skipped: what it had left as it was.
-        undelivered: entries that the receipt says were not delivered, which were not compared.
+        failures: how many things the transfer did not deliver.
+        skipped: how many it left as they were.
+        undelivered: how many entries the receipt marks as not delivered; they were not compared.
 
     """
 
@@ -78,20 +78,19 @@ def verify(
     preserved: bool = False,
     complete: bool = False,
 ) -> Verdict:
-    """Compare what lies in a directory with a receipt.
+    """Compare the contents of a directory with a receipt.
 
     Args:
         receipt: the receipt's path.
-        directory: the directory that was received into. The user named it, so links in its path are fine.
+        directory: the output directory of the transfer. The user named it, so its path may contain symlinks.
         times: compare times, permission bits and special bits, too.
-        strict: what the receipt does not name is a difference.
-        preserved: compare what was preserved beyond that, as far as the receipt has it: hard links, owners, extended
-            attributes.
-        complete: what the receipt says was not delivered is a difference.
-        differs: called with a path, fit to be printed, and how it differs; the path is empty for the receipt itself.
+        strict: report what is in the directory and not in the receipt.
+        preserved: compare hard links, owners and extended attributes, too, as far as the receipt has them.
+        complete: report what the receipt marks as not delivered.
+        differs: called with an escaped path, and how it differs; the path is empty for the receipt itself.
 
     Raises:
-        UsageError: there is no such receipt or directory, or it is no receipt.
+        UsageError: there is no such receipt or directory, or the file is not a receipt.
 
     """
     with ReceiptReader(receipt) as reader:
@@ -112,7 +111,7 @@ def verify(
             root = RootDigest()
             for record in reader.records():
                 root.add(record.entry, record.digest)
-                check.take(record)
+                check.compare(record)
             check.finish()
         finally:
             check.close()
@@ -133,13 +132,13 @@ def verify(
 
 
 class _Level:
-    """A directory on the way to the entry under way.
+    """A directory on the path to the present entry.
 
     Attributes:
         path: for messages.
         directory: None if it is not there.
-        problem: what is to be said of all that lies in it, if it is not there.
-        seen: the names in it that the receipt has, if they matter.
+        problem: how everything in it differs, if it is not there.
+        seen: the names in it that the receipt has; None unless strict.
 
     """
 
@@ -154,7 +153,7 @@ class _Level:
 
 
 class _Check:
-    """Compares entries one after the other; `finish` once all were taken, `close` in any case."""
+    """Compares entries one after the other with `compare`; then `finish`, and `close` in any case."""
 
     def __init__(
         self,
@@ -169,7 +168,7 @@ class _Check:
     ) -> None:
         self._preserved = preserved
         self._complete = complete
-        self._number = -1  # of the entry under way
+        self._index = -1  # of the present entry
         self._linked: dict[int, tuple[bytes | None, str, os.stat_result]] = {}
         self._named_files = self._named_size = 0
         self._marked = 0
@@ -186,17 +185,17 @@ class _Check:
         self.differences = 0
 
     def differ(self, path: str, how: str) -> None:
-        """Count and tell a difference."""
+        """Count and report a difference."""
         self.differences += 1
         self._differs(escape(path), how)
 
-    def take(self, record: Record) -> None:
-        """Compare one entry with what lies there."""
+    def compare(self, record: Record) -> None:
+        """Compare one entry with what is there."""
         *above, name = record.parts
         level = self._enter(above)
         if level.seen is not None:
             level.seen.add(name)
-        self._number += 1
+        self._index += 1
         if not record.delivered:
             self.undelivered += 1
             self._marked += record.marked
@@ -213,30 +212,30 @@ class _Check:
             self.files += 1
             self.size += record.entry.size
         elif record.entry.kind is Kind.DIRECTORY and level.seen is not None:
-            self._enter(record.parts)  # something may lie in it even if nothing should
+            self._enter(record.parts)  # to report what is in it, should the receipt have nothing there
 
     def adds_up(self, summary: Summary) -> bool:
-        """Return whether the entries make up the sums behind them."""
+        """Return whether the entries make up the sums in the last line."""
         if self._marked != summary.undelivered:
             return False
         sums = self._named_files, self._named_size
         return sums == (summary.files, summary.size)
 
     def finish(self) -> None:
-        """Look at what is left in the directories under way."""
+        """Complete the comparison of the open directories."""
         while self._levels:
             self._leave()
 
     def close(self) -> None:
-        """Let go of everything."""
+        """Close all directories."""
         for level in self._levels:
             if level.directory is not None:
                 level.directory.close()
 
-    # The way
+    # Directories
 
     def _enter(self, parts: Sequence[str]) -> _Level:
-        """Go from where we are to another directory; `_levels[0]` is the top."""
+        """Leave and enter directories until the given one is the last level; `_levels[0]` is the top."""
         levels = self._levels
         common = 0
         for name, level in zip(parts, levels[1:], strict=False):
@@ -258,11 +257,11 @@ class _Check:
         level = self._levels[-1]
         if level.directory is not None:
             if level.seen is not None:
-                self._find_others(level, level.directory, level.seen)
+                self._report_others(level, level.directory, level.seen)
             level.directory.close()
         self._levels.pop()
 
-    def _find_others(self, level: _Level, directory: Directory, seen: SeenNames) -> None:
+    def _report_others(self, level: _Level, directory: Directory, seen: SeenNames) -> None:
         try:
             for name in directory.names():
                 if seen.add(name) and not self._is_receipt(directory, name):
@@ -271,7 +270,7 @@ class _Check:
             self.differ(level.path or ".", f"cannot be listed: {said(error)}")
 
     def _is_receipt(self, directory: Directory, name: str) -> bool:
-        """Tell whether it is the receipt itself, which lies well where it describes."""
+        """Return whether it is the receipt itself, which may lie in the directory."""
         status = directory.lstat(name)
         return status is not None and os.path.samestat(status, self._receipt)
 
@@ -303,7 +302,7 @@ class _Check:
     def _preserved_problem(
         self, directory: Directory, name: str, status: os.stat_result, record: Record
     ) -> str | None:
-        """Compare what only `--preserve` keeps."""
+        """Compare what only `--preserve` preserves."""
         extra = record.entry.extra
         if extra is None:
             return None
@@ -329,10 +328,10 @@ class _Check:
         return None
 
     def _split(self, extra: Extra, status: os.stat_result, record: Record) -> str | None:
-        """Return what is to be said of a name of a file that is a file of its own by now."""
-        number = self._number if extra.original is None else extra.original
+        """Return how a further name of a file differs if it is a separate file now."""
+        number = self._index if extra.original is None else extra.original
         first = self._linked.get(number)
-        if first is None or first[0] != record.digest:  # it came with contents of its own
+        if first is None or first[0] != record.digest:  # its contents were sent separately
             if first is None and len(self._linked) >= protocol_limits.MAX_NAMED_AGAIN:
                 return None
             self._linked[number] = record.digest, "/".join(record.parts), status
@@ -382,12 +381,12 @@ def _kind_of(status: os.stat_result) -> Kind | None:
 
 def _attribute_problem(record: Record, status: os.stat_result) -> str | None:
     entry = record.entry
-    # A directory may have inherited setgid here. Nothing else of this is ever kept, so somebody has set it.
+    # A transfer sets no special bits, so these were set later; but a directory may have inherited setgid.
     mode = status.st_mode & (0o5777 if entry.kind is Kind.DIRECTORY else 0o7777)
     expected = (entry.mode if record.given_mode is None else record.given_mode) & PERMISSIONS
-    # A sender does not know what the receiver's umask keeps from group and others.
+    # A sender does not know which bits of group and others the receiver's umask withheld.
     withheld = expected & _WITHHELD & ~mode if record.given_mode is None else 0
-    # Those of a link mean nothing, and Windows makes them up.
+    # The mode of a symlink means nothing, and Windows makes modes up.
     if entry.kind is not Kind.LINK and sys.platform != "win32" and mode | withheld != expected:
         return f"has mode {mode:04o} instead of {expected:04o}"
     if not any(status.st_mtime_ns == entry.mtime_ns // grain * grain for grain in _TIME_GRAINS):

@@ -1,7 +1,7 @@
 """What happens if a name exists already: the same for files, symlinks and directories.
 
-Where it matters, nobody looks first whether a name is free. Whatever is created is created by a call that fails if the
-name exists, and then the policy decides.
+Where it matters, we do not look first whether a name is free. Everything is created by a call that fails if the name
+exists; then the policy decides.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _MOST_NUMBERS: Final = 9999
 class Conflicts:
     """Decides for one transfer what an entry's name may replace.
 
-    That is what the user's `policy` allows, and what earlier links of this transfer have made themselves.
+    That is what the user's `policy` allows, and what earlier conversations of this transfer have made themselves.
     """
 
     def __init__(self, policy: Conflict, resume: ResumeIndex) -> None:
@@ -53,7 +53,9 @@ class Conflicts:
             if earlier == item.entry.name or self.was_left(item, directory):
                 there = directory.lstat(item.entry.name)
                 if there is not None and stat.S_ISREG(there.st_mode):
-                    return Conflict.OVERWRITE  # what an earlier link brought has changed at the sender since
+                    return (
+                        Conflict.OVERWRITE
+                    )  # an earlier conversation brought it; the sender has changed it since
             elif self.policy is not Conflict.RENAME and not directory.created:  # RENAME takes another name
                 check(self.policy, directory, item.entry.name)
             if directory.created and self.policy is Conflict.OVERWRITE:
@@ -65,7 +67,7 @@ class Conflicts:
         return self.policy
 
     def remove_earlier(self, item: Item, directory: Directory) -> None:
-        """Delete what an earlier link or process of ours has made of a file, unless a file replaces it in one step.
+        """Delete what an earlier conversation or process of ours has made of a file, unless a rename replaces it.
 
         What takes its place counts as ours even if this process is killed before that is recorded.
         """

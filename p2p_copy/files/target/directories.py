@@ -53,7 +53,7 @@ class Directories:
         elif (directory := self._open.get(item.parent.index)) is not None:
             yield directory
         else:
-            with reached(self._top, item.parent.place.split("/")) as directory:
+            with reached(self._top, item.parent.published_path.split("/")) as directory:
                 yield directory
 
     def make(self, item: Item) -> None:
@@ -76,7 +76,7 @@ class Directories:
             fail(error)
 
     def _enter_own(self, item: Item, parent: Directory) -> Directory | None:
-        """Enter a directory that an earlier link of this transfer made, if it exists."""
+        """Enter a directory that an earlier conversation of this transfer made, if it exists."""
         if not (name := self._resume.earlier_name(item, parent)):
             return None
         try:

@@ -47,7 +47,7 @@ class Files:
         self._names.check(item, self._directories.parent_of(item))
 
     def find_held(self, item: Item) -> PartialFile | None:
-        """Return what an earlier link has brought of a file; None if nothing of it is left.
+        """Return what an earlier conversation has brought of a file; None if nothing of it is left.
 
         Raises:
             Refused: its directory is gone.
@@ -107,7 +107,7 @@ class Files:
         return part
 
     def remove_part(self, item: Item, directory: Directory) -> None:
-        """Delete the part that an earlier link has left of a file, which starts over."""
+        """Delete the part that an earlier conversation has left of a file, which starts over."""
         if (old := self._resume.part_name(item)) is not None:
             with suppress(OSError):
                 directory.unlink(old)

@@ -55,7 +55,7 @@ class HardLinks:
             self._files[key] = item.index, identity_of(there)
 
     def remember_held(self, item: Item, directory: Directory) -> None:
-        """Do the same for a file that an earlier link has brought."""
+        """Do the same for a file that an earlier conversation has brought."""
         if item.entry.extra is not None:
             with suppress(OSError):
                 there = directory.lstat(item.name)
@@ -66,7 +66,7 @@ class HardLinks:
         """Check early whether a further name would be refused, so that no contents are sent for it in vain.
 
         Raises:
-            Refused: the name is taken, and not by an earlier link of this transfer.
+            Refused: the name is taken, and not by an earlier conversation of this transfer.
             NoSpace, OutputNotWritable: nothing more can be written.
 
         """
@@ -116,7 +116,7 @@ class HardLinks:
         temporary = temporary_name(self._resume.tag)
         try:
             with self._directories.reached(original) as source:
-                source.link(original.name, directory, temporary)
+                source.hard_link(original.name, directory, temporary)
             there = directory.lstat(temporary)
             if there is None or not self._is(original, directory, temporary, there):
                 raise Refused(Reason.ORIGINAL)

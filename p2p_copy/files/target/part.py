@@ -165,7 +165,7 @@ class Part:
         return there
 
     def keep(self) -> None:
-        """Flush what is written and leave it for another link. Never fails; may be called again."""
+        """Flush what is written and leave it for another conversation. Never fails; may be called again."""
         if self._fd >= 0 and self._temporary:
             with suppress(OSError):
                 self._flush()

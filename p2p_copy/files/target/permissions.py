@@ -1,12 +1,11 @@
-"""Which of the permission bits that a sender names are given to what is received.
+"""Which of the sender's permission bits received files and directories get.
 
-The owner's bits are given as they were sent: whoever receives may do with a script what the sender could. Group and
-others get no more than a program of this user would give them, which is what the umask says, unless the user asks for
-the sender's bits (`--preserve mode`, or `owner`, for which one must be root): a sender that is careless, or means harm,
-does not open the receiver's files to the other users of that machine.
+The owner gets the bits that were sent: a script stays executable. Group and others get no more than the umask of this
+user allows, as with any other program, unless the user asks for the sender's bits (`--preserve mode`, or `owner`, which
+only root may use). So a careless or hostile sender does not open the receiver's files to other users of the machine.
 
-The umask is applied here, and not by the kernel: a file has its mode set when it is complete, and until then it is for
-its owner alone. So it counts also where a directory's default access list makes the kernel ignore it.
+The umask is applied here and not by the kernel, because a file gets its mode when it is complete; until then only its
+owner may read it. So the umask holds also where a directory's default access list makes the kernel ignore it.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ _UMASK: Final = re.compile(rb"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 
 def allowed(preserve: Collection[Preserve]) -> int:
-    """Return the bits that what is received may have in this process, if the user wants this kept; blocks on a disk."""
+    """Return the bits that received files may have, given what the user wants to preserve; blocks on a disk."""
     if Preserve.MODE in preserve or Preserve.OWNER in preserve or sys.platform == "win32":
         return PERMISSIONS
     return PERMISSIONS & ~(_umask() & _OTHERS)
@@ -47,7 +46,7 @@ def _umask() -> int:
 
 
 def _umask_by_trial() -> int:
-    """Return what is missing in the mode of a new file, where nobody else can put one."""
+    """Return the bits that a new file lacks; it is made where no other user can write."""
     try:
         with tempfile.TemporaryDirectory(prefix="p2p-copy-") as directory:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL

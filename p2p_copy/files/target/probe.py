@@ -67,7 +67,7 @@ def _has_hard_links(directory: Directory, tag: str) -> bool:
     first, second = temporary_name(tag), temporary_name(tag)
     try:
         directory.close_new(first)
-        directory.link(first, directory, second)
+        directory.hard_link(first, directory, second)
     except OSError:
         return False
     finally:

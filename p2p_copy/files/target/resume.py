@@ -1,4 +1,4 @@
-"""What of a transfer is in the output directory already, because an earlier link of the same transfer brought it.
+"""What is in the output directory already because an earlier conversation of the same transfer brought it.
 
 The journal has what we made, and the disk has what is there now. Only what both agree on is held: a file that was
 changed since, a part that is shorter than it was, and an entry that has changed at the sender are sent again. And only
@@ -87,7 +87,7 @@ class ResumeIndex:
         restarted: an earlier process may have made more than the journal has.
         killed: that process did not end in good order, so it may have made files that the journal does not have.
         tag: of temporary names.
-        fresh: no earlier link made anything, so nothing need be looked up.
+        fresh: no earlier conversation made anything, so nothing need be looked up.
         clock_ahead: seconds by which the output's clock is ahead of the clock that says when the journal was committed.
 
     """
@@ -107,7 +107,7 @@ class ResumeIndex:
         self.tag = tag
         self.fresh = journal.empty and not restarted
         self.clock_ahead = 0.0
-        # Before this link: what is committed from now on says nothing of older parts.
+        # Before this conversation: what is committed from now on says nothing of older parts.
         self._last_commit = journal.committed_at
         self._unstored: list[tuple[Item, os.stat_result, bytes, str, bool]] = []
 
@@ -137,7 +137,7 @@ class ResumeIndex:
         return PartialFile(size, prefix_digest(leaves), leaves, _last(begun.part))
 
     def earlier_name(self, item: Item, directory: Directory) -> str:
-        """Return the name under which an earlier link has put this entry; empty if it is not there, or was changed."""
+        """Return the name that an earlier conversation has given to this entry; empty if it is gone, or was changed."""
         if self.fresh:
             return ""
         done = self._journal.done(key_of(item.path))
@@ -168,7 +168,7 @@ class ResumeIndex:
         )
 
     def part_name(self, item: Item) -> str | None:
-        """Return the name of the part in which an earlier link has left this file; None if there is none."""
+        """Return the name of the part in which an earlier conversation has left this file; None if there is none."""
         if self.fresh:
             return None
         begun = self._journal.begun(key_of(item.path))
@@ -311,7 +311,7 @@ class ResumeIndex:
         self._journal.set_flushed(key_of(item.path), segments)
 
     def forget_part(self, item: Item) -> None:
-        """Forget the part of a file; a complete file that an earlier link has made of it is still ours."""
+        """Forget the part of a file; a complete file that an earlier conversation has made of it is still ours."""
         key = key_of(item.path)
         done = self._journal.done(key)
         if done is None:

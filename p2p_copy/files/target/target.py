@@ -6,8 +6,8 @@ Rules
 2. A file gets its name when it is complete (`part`). Nothing is replaced unless the user asked for that (`conflicts`).
 3. Only the owner may enter a directory until everything in it is complete (`directories`).
 4. A problem with one entry is `Refused`, and the transfer goes on. A problem with the disk ends it (`errors`).
-5. What earlier links of the same transfer brought is found again (`resume`), and so is a part that is incomplete when
-   this transfer ends early.
+5. What earlier conversations of the same transfer brought is found again (`resume`). If this one ends early, its
+   incomplete files are kept for the next.
 
 Not for several threads at once.
 """
@@ -41,7 +41,7 @@ class Target:
         out: the output directory. It is created if it is missing, with its parents. The user named it, so it may be a
             symlink, or lie below one.
         conflict: what to do if a name exists already.
-        resume: what earlier links of this transfer have brought; nothing by default.
+        resume: what earlier conversations of this transfer have brought; nothing by default.
         allowed: the permission bits that files and directories may get; see `permissions`.
 
     Attributes:
@@ -115,7 +115,7 @@ class Target:
         cleanup.remove_traces(self._top, self.resume.tag)
 
     def close(self, *, keep: bool = False) -> None:
-        """Delete what is incomplete, or `keep` it for another link; close all handles. May be called again."""
+        """Delete what is incomplete, or `keep` it for another conversation; close all handles. May be called again."""
         if keep:
             self.resume.mark_stopped()
         self.files.close(keep=keep)

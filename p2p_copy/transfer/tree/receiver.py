@@ -141,7 +141,7 @@ class TreeReceiver:
 
     def _add_to_receipt(self, item: Item) -> None:
         assert self._file is not None, "else this is not called"
-        self._file.add(item.place, item.entry, item.digest, delivered=not item.refused)
+        self._file.add(item.published_path, item.entry, item.digest, delivered=not item.refused)
 
     def _correct_receipt(self, index: int) -> None:
         """Note that a directory was not made: that is known only after what lies in it."""
