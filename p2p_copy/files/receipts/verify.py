@@ -152,6 +152,74 @@ class _Level:
         self.seen: SeenNames | None = None
 
 
+class _Levels:
+    """The directories from the top to the present entry; each is left when an entry elsewhere comes.
+
+    With `receipt`, the status of the receipt, what a directory contains and the receipt does not name is reported when
+    the directory is left.
+    """
+
+    def __init__(
+        self, top: Directory, differ: Callable[[str, str], None], receipt: os.stat_result | None
+    ) -> None:
+        self._differ = differ
+        self._receipt = receipt
+        self._key = os.urandom(16)
+        self._levels: list[_Level] = []
+        self._push(_Level("", "", top))
+
+    def enter(self, parts: Sequence[str]) -> _Level:
+        """Leave and enter directories until the given one is the last; return it."""
+        levels = self._levels
+        common = 0
+        for name, level in zip(parts, levels[1:], strict=False):
+            if level.name != name:
+                break
+            common += 1
+        while len(levels) > common + 1:
+            self._leave()
+        for name in parts[common:]:
+            self._push(_opened(levels[-1], name))
+        return levels[-1]
+
+    def _push(self, level: _Level) -> None:
+        if self._receipt is not None and level.directory is not None:
+            level.seen = SeenNames(self._key)
+        self._levels.append(level)
+
+    def _leave(self) -> None:
+        level = self._levels[-1]
+        if level.directory is not None:
+            if level.seen is not None:
+                self._report_others(level, level.directory, level.seen)
+            level.directory.close()
+        self._levels.pop()
+
+    def leave_all(self) -> None:
+        """Leave all directories, the top included."""
+        while self._levels:
+            self._leave()
+
+    def close(self) -> None:
+        """Close all directories, without looking at them."""
+        for level in self._levels:
+            if level.directory is not None:
+                level.directory.close()
+
+    def _report_others(self, level: _Level, directory: Directory, seen: SeenNames) -> None:
+        try:
+            for name in directory.names():
+                if seen.add(name) and not self._is_receipt(directory, name):
+                    self._differ(level.path + name, "is not in the receipt")
+        except OSError as error:
+            self._differ(level.path or ".", f"cannot be listed: {said(error)}")
+
+    def _is_receipt(self, directory: Directory, name: str) -> bool:
+        """Return whether it is the receipt itself, which may lie in the directory."""
+        status = directory.lstat(name)
+        return status is not None and self._receipt is not None and os.path.samestat(status, self._receipt)
+
+
 class _Check:
     """Compares entries one after the other with `compare`; then `finish`, and `close` in any case."""
 
@@ -166,23 +234,16 @@ class _Check:
         complete: bool,
         receipt: os.stat_result,
     ) -> None:
-        self._preserved = preserved
-        self._complete = complete
-        self._index = -1  # of the present entry
-        self._linked: dict[int, tuple[bytes | None, str, os.stat_result]] = {}
-        self._named_files = self._named_size = 0
-        self._marked = 0
-        self.undelivered = 0
         self._differs = differs
         self._times = times
-        self._key = os.urandom(16) if strict else None
-        self._receipt = receipt
+        self._preserved = preserved
+        self._complete = complete
+        self._levels = _Levels(top, self.differ, receipt if strict else None)
+        self._index = -1  # of the present entry
+        self._linked: dict[int, tuple[bytes | None, str, os.stat_result]] = {}
         self._buffer = memoryview(bytearray(limits.VERIFY_READ))
-        self._levels: list[_Level] = []
-        self._push(_Level("", "", top))
-        self.files = 0
-        self.size = 0
-        self.differences = 0
+        self._named_files = self._named_size = self._marked = 0
+        self.files = self.size = self.differences = self.undelivered = 0
 
     def differ(self, path: str, how: str) -> None:
         """Count and report a difference."""
@@ -192,7 +253,7 @@ class _Check:
     def compare(self, record: Record) -> None:
         """Compare one entry with what is there."""
         *above, name = record.parts
-        level = self._enter(above)
+        level = self._levels.enter(above)
         if level.seen is not None:
             level.seen.add(name)
         self._index += 1
@@ -212,7 +273,7 @@ class _Check:
             self.files += 1
             self.size += record.entry.size
         elif record.entry.kind is Kind.DIRECTORY and level.seen is not None:
-            self._enter(record.parts)  # to report what is in it, should the receipt have nothing there
+            self._levels.enter(record.parts)  # to report what is in it, should the receipt have nothing there
 
     def adds_up(self, summary: Summary) -> bool:
         """Return whether the entries make up the sums in the last line."""
@@ -222,59 +283,12 @@ class _Check:
         return sums == (summary.files, summary.size)
 
     def finish(self) -> None:
-        """Complete the comparison of the open directories."""
-        while self._levels:
-            self._leave()
+        """Complete the comparison of the directories that are open."""
+        self._levels.leave_all()
 
     def close(self) -> None:
         """Close all directories."""
-        for level in self._levels:
-            if level.directory is not None:
-                level.directory.close()
-
-    # Directories
-
-    def _enter(self, parts: Sequence[str]) -> _Level:
-        """Leave and enter directories until the given one is the last level; `_levels[0]` is the top."""
-        levels = self._levels
-        common = 0
-        for name, level in zip(parts, levels[1:], strict=False):
-            if level.name != name:
-                break
-            common += 1
-        while len(levels) > common + 1:
-            self._leave()
-        for name in parts[common:]:
-            self._push(_opened(levels[-1], name))
-        return levels[-1]
-
-    def _push(self, level: _Level) -> None:
-        if self._key is not None and level.directory is not None:
-            level.seen = SeenNames(self._key)
-        self._levels.append(level)
-
-    def _leave(self) -> None:
-        level = self._levels[-1]
-        if level.directory is not None:
-            if level.seen is not None:
-                self._report_others(level, level.directory, level.seen)
-            level.directory.close()
-        self._levels.pop()
-
-    def _report_others(self, level: _Level, directory: Directory, seen: SeenNames) -> None:
-        try:
-            for name in directory.names():
-                if seen.add(name) and not self._is_receipt(directory, name):
-                    self.differ(level.path + name, "is not in the receipt")
-        except OSError as error:
-            self.differ(level.path or ".", f"cannot be listed: {said(error)}")
-
-    def _is_receipt(self, directory: Directory, name: str) -> bool:
-        """Return whether it is the receipt itself, which may lie in the directory."""
-        status = directory.lstat(name)
-        return status is not None and os.path.samestat(status, self._receipt)
-
-    # One entry
+        self._levels.close()
 
     def _problem(self, level: _Level, name: str, record: Record) -> str | None:
         directory, entry = level.directory, record.entry
