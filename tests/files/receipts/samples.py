@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.receipts.verify import Verdict, verify
 from p2p_copy.files.receipts.writer import ReceiptWriter
 from p2p_copy.files.source.walk import SourceEntry, walk
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol.digest import FileDigest, RootDigest
-from p2p_copy.protocol.messages import Kind
+from p2p_copy.protocol.messages import Entry, Kind
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from p2p_copy.files.receipts.reader import Record
 
 ENDS: dict[str, Any] = {
     "role": "receiver",
@@ -23,6 +26,32 @@ ENDS: dict[str, Any] = {
     "failures": 0,
     "skipped": 0,
 }
+
+
+A_DIRECTORY = Entry(Kind.DIRECTORY, 0, "tree", 0o755, 1_769_860_800_123_456_789)
+A_FILE = Entry(Kind.FILE, 1, "größe", 0o644, -1, 3)
+A_LINK = Entry(Kind.LINK, 1, 'a "link"', 0o777, 0, 0, "größe")
+DIGEST = bytes(range(32))
+
+HEAD = '{"format": "p2p-copy receipt 1"}\n'
+
+LINES = """\
+{"path": "tree", "kind": "directory", "mode": "0755", "mtime": "2026-01-31T12:00:00.123456789Z"}
+{"path": "tree/größe", "kind": "file", "mode": "0644", "mtime": "1969-12-31T23:59:59.999999999Z", "size": 3, \
+"digest": "blake3-tree:000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"}
+{"path": "tree/a \\"link\\"", "kind": "symlink", "mode": "0777", "mtime": "1970-01-01T00:00:00.000000000Z", \
+"target": "größe"}
+{"path": "tree/größe (1)", "kind": "file", "mode": "0644", "mtime": "1969-12-31T23:59:59.999999999Z", "size": 3, \
+"digest": null, "name": "größe", "delivered": false}
+"""
+
+SUMMARY = """\
+{"program": "p2p-copy 0.2.0", "role": "receiver", "started": "2026-01-31T12:00:00.250Z", \
+"ended": "2026-01-31T12:00:01.500Z", "files": 1, "size": 3, "failures": 1, "skipped": 0, "undelivered": 1, \
+"root": "0101010101010101010101010101010101010101010101010101010101010101"}
+"""
+
+EXAMPLE = HEAD + LINES + SUMMARY
 
 
 def digest_of(path: Path) -> bytes:
@@ -85,3 +114,17 @@ def differences(
     assert verdict.differences == len(told)
     assert len(told) == len(dict(told)), "nothing is told twice"
     return verdict, dict(told)
+
+
+def write_example(path: Path) -> None:
+    writer = ReceiptWriter(str(path))
+    writer.add("tree", A_DIRECTORY, None)
+    writer.add("tree/größe", A_FILE, DIGEST)
+    writer.add('tree/a "link"', A_LINK, None)
+    writer.add("tree/größe (1)", A_FILE, None, delivered=False)
+    writer.publish(**ENDS | {"root": b"\1" * 32, "files": 1, "size": 3, "failures": 1})
+
+
+def records(path: Path) -> list[Record]:
+    with ReceiptReader(str(path)) as reader:
+        return list(reader.records())
