@@ -1,4 +1,4 @@
-"""A process that can open no more files: what it was to open is not to blame, so nothing is passed over."""
+"""A process that can open no more files: that is no fault of the files, so none is skipped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_walk_leaves_no_directory_out(tmp_path: Path) -> None:
+def test_a_walk_skips_no_directory(tmp_path: Path) -> None:
     (tmp_path / "tree" / "inner").mkdir(parents=True)
     walking = walk([str(tmp_path / "tree")], links=Symlinks.KEEP, portable_names=True)
     next(walking)
@@ -28,7 +28,7 @@ def test_a_walk_leaves_no_directory_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("read", [read_whole, open_source])
-def test_a_file_is_not_unreadable(tmp_path: Path, read: object) -> None:
+def test_a_file_is_not_reported_as_unreadable(tmp_path: Path, read: object) -> None:
     (tmp_path / "file").write_text("x")
     found = next(walk([str(tmp_path / "file")], links=Symlinks.KEEP, portable_names=True))
     assert isinstance(found, SourceEntry)
@@ -52,7 +52,7 @@ def test_a_file_that_cannot_be_looked_up_is_closed(tmp_path: Path) -> None:
         os.close(os.open(os.devnull, os.O_RDONLY))
 
 
-def test_the_output_directory_is_not_to_blame(tmp_path: Path) -> None:
+def test_the_output_directory_is_not_blamed(tmp_path: Path) -> None:
     with closing(Target(str(tmp_path), conflict=Conflict.REFUSE)) as target, no_more_files():
         for make, item in ((target.files.begin, a_file("f")), (target.directories.make, a_directory("d"))):
             with pytest.raises(SystemFailed):

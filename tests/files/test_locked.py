@@ -1,4 +1,4 @@
-"""Directories whose mode keeps even their owner out, for a receiver that is not root."""
+"""Directories whose mode keeps even their owner out, and a receiver that is not root."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ LOCKED = pytest.mark.parametrize("mode", [0o000, 0o100, 0o300, 0o400, 0o500, 0o6
 
 @pytest.fixture
 def out() -> Iterator[Path]:
-    """An output directory of somebody who is not root, as whom the test runs."""
+    """An output directory of a user who is not root; the test runs as that user."""
     where = Path(tempfile.mkdtemp())
     root = os.geteuid() == 0
     if root:
@@ -77,8 +77,8 @@ def look_into(*directories: Path) -> None:
 
 
 @LOCKED
-@pytest.mark.parametrize("restarted", [False, True], ids=["noted", "killed"])
-def test_a_directory_that_is_complete_is_entered_again(out: Path, mode: int, *, restarted: bool) -> None:
+@pytest.mark.parametrize("restarted", [False, True], ids=["recorded", "killed"])
+def test_a_complete_directory_is_entered_again(out: Path, mode: int, *, restarted: bool) -> None:
     journal = Journal(None)
     top, inner = a_directory("top"), None
     for number in range(2):
@@ -98,10 +98,10 @@ def test_a_directory_that_is_complete_is_entered_again(out: Path, mode: int, *, 
 
 
 def journal_of(journal: Journal, out: Path, top: Item) -> None:
-    """Let it know of the directory at the top alone, as after a kill."""
-    kept = ResumeIndex(journal)
-    kept.record_complete(top, (out / "top").lstat(), flushed=True)
-    kept.commit()
+    """Record nothing but the directory at the top, as after a kill."""
+    index = ResumeIndex(journal)
+    index.record_complete(top, (out / "top").lstat(), flushed=True)
+    index.commit()
 
 
 @LOCKED

@@ -1,4 +1,4 @@
-"""Receipts of whole transfers, compared with what is on the disk."""
+"""Receipts of whole transfers, compared with what was received."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def receipted(paths: Sequence[Path], tmp_path: Path, **receiving: Any) -> 
     )
 
 
-async def test_both_sides_receipts_say_the_same_and_hold(tmp_path: Path) -> None:
+async def test_both_sides_receipts_are_equal_and_right(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
     both = await receipted([tree], tmp_path)
     report, _ = both.reports
@@ -79,7 +79,7 @@ async def test_a_receipt_may_lie_in_the_output_directory_and_a_missing_source_is
     assert (verdict.files, verdict.failures, told) == (1, 1, {})
 
 
-# Entries that are not where they should be
+# Entries whose names are taken
 
 
 def crowded(tmp_path: Path) -> Path:
@@ -102,7 +102,7 @@ def by_place(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.SKIP, Conflict.OVERWRITE])
-async def test_what_was_refused_or_skipped_is_in_the_receipt_and_not_delivered(
+async def test_what_was_refused_or_skipped_is_in_the_receipt_as_not_delivered(
     tmp_path: Path, conflict: Conflict
 ) -> None:
     both = await receipted([crowded(tmp_path)], tmp_path, conflict=conflict)
@@ -148,9 +148,7 @@ async def test_what_was_renamed_is_found_under_its_other_name(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.RENAME])
-async def test_a_tree_that_has_no_place_is_in_the_receipt_as_it_fared(
-    tmp_path: Path, conflict: Conflict
-) -> None:
+async def test_a_tree_whose_name_is_taken_is_in_the_receipt(tmp_path: Path, conflict: Conflict) -> None:
     tree = make_tree(tmp_path)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / tree.name).write_text("in the way")
@@ -169,7 +167,9 @@ async def test_a_tree_that_has_no_place_is_in_the_receipt_as_it_fared(
 
 
 @pytest.mark.parametrize("path", ["taken", "no/such/directory"])
-async def test_a_path_that_cannot_be_had_is_said_before_anybody_is_called(tmp_path: Path, path: str) -> None:
+async def test_a_path_that_cannot_be_written_is_reported_before_the_relay_is_called(
+    tmp_path: Path, path: str
+) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "taken").write_text("mine")
     with pytest.raises(UsageError, match="receipt"):
@@ -189,7 +189,7 @@ async def test_a_transfer_that_failed_leaves_no_receipt(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("method", ["add", "publish"])
-async def test_a_receipt_that_cannot_be_written_does_not_end_the_transfer(
+async def test_a_transfer_goes_on_if_its_receipt_cannot_be_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     def full(self: ReceiptWriter, *args: object, **more: object) -> None:
@@ -206,11 +206,11 @@ async def test_a_receipt_that_cannot_be_written_does_not_end_the_transfer(
     assert sorted(os.listdir(tmp_path)) == ["a tree", "out", "out 2"]
 
 
-# One receipt in several conversations
+# One receipt for several conversations
 
 
 class Conversations:
-    """Adds one file to a receipt, several times."""
+    """Adds one file to a receipt, in one conversation after another."""
 
     def __init__(self, path: Path) -> None:
         self.file = ReceiptFile(str(path), "receiver", "test")
@@ -228,7 +228,7 @@ class Conversations:
         return report.root
 
 
-def test_a_conversation_that_is_told_again_with_other_contents_makes_another_receipt(tmp_path: Path) -> None:
+def test_a_later_conversation_with_other_contents_replaces_the_receipt(tmp_path: Path) -> None:
     receipts = Conversations(tmp_path / "receipt")
     receipts.tell(b"cut", to_its_end=False)
     assert os.listdir(tmp_path) == []
@@ -243,14 +243,14 @@ def test_a_conversation_that_is_told_again_with_other_contents_makes_another_rec
     assert os.listdir(tmp_path) == ["receipt"]
 
 
-def test_a_receipt_whose_name_was_taken_meanwhile_is_missing_and_said_so(tmp_path: Path) -> None:
+def test_a_receipt_whose_name_was_taken_meanwhile_is_reported_as_missing(tmp_path: Path) -> None:
     receipts = Conversations(tmp_path / "receipt")
     receipts.file.probe()
     (tmp_path / "receipt").write_text("mine")
     receipts.tell(b"content")
     with pytest.raises(UsageError):
         receipts.file.check()
-    receipts.file.begin()  # for a sender that only says goodbye
+    receipts.file.begin()  # the sender comes back to say goodbye only
     receipts.file.discard()
     with pytest.raises(UsageError):
         receipts.file.check()
@@ -258,7 +258,7 @@ def test_a_receipt_whose_name_was_taken_meanwhile_is_missing_and_said_so(tmp_pat
     assert os.listdir(tmp_path) == ["receipt"]
 
 
-def test_the_receipt_of_an_earlier_process_that_came_to_the_end_is_left_alone(tmp_path: Path) -> None:
+def test_the_receipt_of_an_earlier_process_that_completed_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "receipt").touch()
     there = str(tmp_path / "receipt")
     assert receipt_file(there, role="receiver", program="test", over=True) is None

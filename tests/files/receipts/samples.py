@@ -1,4 +1,4 @@
-"""Receipts of trees that lie on the disk, as a transfer of them would have written."""
+"""Receipts of trees on the disk, as a transfer of them would have written them."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def differences(
     preserved: bool = False,
     complete: bool = False,
 ) -> tuple[Verdict, dict[str, str]]:
-    """Verify, and return what came out and each path that differs with how it does."""
+    """Verify, and return the verdict, and how each path differs."""
     told: list[tuple[str, str]] = []
     verdict = verify(
         str(receipt),

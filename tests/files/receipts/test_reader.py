@@ -72,7 +72,7 @@ def hostile_entries() -> Iterator[object]:
 
 
 @pytest.mark.parametrize("hostile", list(hostile_entries()), ids=lambda hostile: ascii(hostile)[-40:])
-def test_a_hostile_entry_is_refused_before_anything_is_looked_at(
+def test_a_hostile_entry_is_refused_before_the_directory_is_opened(
     tmp_path: Path, receipt: Path, hostile: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     top = tmp_path / "out"
@@ -110,7 +110,7 @@ def test_a_hostile_entry_is_refused_before_anything_is_looked_at(
     ],
     ids=lambda text: ascii(text)[:30],
 )  # fmt: skip
-def test_a_file_that_is_no_receipt_is_refused_with_a_sentence(
+def test_a_file_that_is_not_a_receipt_is_refused_with_a_sentence(
     tmp_path: Path, receipt: Path, text: str
 ) -> None:
     receipt.write_text(text, encoding="utf-8")
@@ -131,7 +131,7 @@ def test_a_receipt_is_utf_8(receipt: Path, encoding: str) -> None:
         records(receipt)
 
 
-def test_a_line_may_be_so_long_and_no_longer(receipt: Path) -> None:
+def test_the_length_of_a_line_is_bounded(receipt: Path) -> None:
     """The longest line that a receiver can write is read, and with it some keys of a later version."""
     write_example(receipt)
     document = parsed(receipt)
@@ -145,7 +145,7 @@ def test_a_line_may_be_so_long_and_no_longer(receipt: Path) -> None:
         records(receipt)
 
 
-def test_no_more_entries_are_read_than_a_transfer_has(receipt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_number_of_entries_is_bounded(receipt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_example(receipt)
     monkeypatch.setattr(protocol_limits, "MAX_ENTRIES", 4)
     assert len(records(receipt)) == 4
@@ -160,7 +160,7 @@ def test_no_more_entries_are_read_than_a_transfer_has(receipt: Path, monkeypatch
     at=st.integers(0, len(EXAMPLE)),
     length=st.integers(0, 9),
 )
-def test_whatever_a_receipt_holds_it_is_read_or_refused(data: bytes, at: int, length: int) -> None:
+def test_any_receipt_is_read_or_refused(data: bytes, at: int, length: int) -> None:
     example = EXAMPLE.encode()
     with tempfile.NamedTemporaryFile() as file:
         file.write(example[:at] + data + example[at + length :])
@@ -174,13 +174,13 @@ def test_whatever_a_receipt_holds_it_is_read_or_refused(data: bytes, at: int, le
         assert not any("/" in part or "\0" in part for part in record.parts)
 
 
-def test_a_receipt_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_a_receipt_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     for path in (str(tmp_path), str(tmp_path / "none"), "x\0"):
         with pytest.raises(UsageError, match=r"receipt .* cannot be read"):
             ReceiptReader(path)
 
 
-def test_a_directory_that_is_none_is_told(top: Path, receipt: Path) -> None:
+def test_a_directory_that_does_not_exist_is_reported(top: Path, receipt: Path) -> None:
     write_receipt(receipt, top)
     for path in (receipt, top / "none"):
         with pytest.raises(UsageError, match=r"directory .* cannot be read"):

@@ -45,7 +45,7 @@ def names() -> st.SearchStrategy[str]:
 
 
 def trees() -> st.SearchStrategy[dict[str, Any]]:
-    """Directories as dictionaries, files as bytes, links as texts."""
+    """Directories as dictionaries, files as bytes, symlinks as texts."""
     leaves = st.one_of(st.binary(max_size=40), names())
     return st.dictionaries(
         names(),
@@ -67,7 +67,7 @@ def build(at: Path, tree: dict[str, Any]) -> None:
 @pytest.mark.once
 @settings(max_examples=100)
 @given(tree=trees())
-def test_every_tree_is_found_as_it_was(tree: dict[str, Any]) -> None:
+def test_every_unchanged_tree_equals_its_receipt(tree: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory() as place:
         top, receipt = Path(place) / "out", Path(place) / "receipt"
         top.mkdir()
@@ -102,8 +102,8 @@ def rename(path: Path) -> None:
     path.rename(path.with_name(path.name[:60] + " moved"))
 
 
-def replace_by_link(path: Path) -> None:
-    """A link to the very same thing elsewhere must not pass for it."""
+def replace_by_symlink(path: Path) -> None:
+    """A symlink to the same file elsewhere is a difference, too."""
     elsewhere = next(above for above in path.parents if above.name == "out").with_name("elsewhere")
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
@@ -130,8 +130,8 @@ def retarget(path: Path) -> None:
 
 
 CHANGES: dict[str, list[Callable[[Path], None]]] = {
-    "file": [remove, rename, replace_by_link, replace_by_pipe, replace_by_other],
-    "directory": [remove, rename, replace_by_link, replace_by_pipe, replace_by_other],
+    "file": [remove, rename, replace_by_symlink, replace_by_pipe, replace_by_other],
+    "directory": [remove, rename, replace_by_symlink, replace_by_pipe, replace_by_other],
     "symlink": [remove, rename, replace_by_pipe, replace_by_other, retarget],
 }
 
@@ -160,7 +160,7 @@ def test_every_single_change_is_found(tree: dict[str, Any], choice: st.DataObjec
         assert strictly == ({escape(new)} if change is rename else set())
 
 
-def test_the_differences_are_told_in_words(top: Path, receipt: Path) -> None:
+def test_differences_are_reported_in_words(top: Path, receipt: Path) -> None:
     write_receipt(receipt, top, failures=2, skipped=1)
     tree = top / "a tree"
     flip(tree / "d/text.txt")
@@ -208,7 +208,7 @@ def test_times_and_modes_are_compared_if_asked(top: Path, receipt: Path) -> None
 
 
 @pytest.mark.parametrize("grain", [100, 1_000, 10**9, 2 * 10**9])
-def test_a_file_system_may_cut_times(top: Path, receipt: Path, grain: int) -> None:
+def test_a_file_system_may_round_times_down(top: Path, receipt: Path, grain: int) -> None:
     write_receipt(receipt, top)
     path = top / "a tree/script"
     cut = path.stat().st_mtime_ns // grain * grain
@@ -218,7 +218,7 @@ def test_a_file_system_may_cut_times(top: Path, receipt: Path, grain: int) -> No
     assert list(differences(receipt, top, times=True)[1]) == ["a tree/script"]
 
 
-def test_what_is_not_named_is_told_if_asked_and_the_receipt_may_lie_there(top: Path) -> None:
+def test_strict_reports_what_the_receipt_does_not_name_except_itself(top: Path) -> None:
     receipt = top / "receipt"
     write_receipt(top.parent / "receipt", top)
     (top.parent / "receipt").rename(receipt)
@@ -248,9 +248,7 @@ def test_a_wide_directory_is_compared_strictly_in_little_memory(tmp_path: Path, 
     assert differences(receipt, tmp_path / "out", strict=True)[1] == {"wide/3000": "is not in the receipt"}
 
 
-def test_what_was_not_delivered_is_not_compared_and_yet_part_of_the_root(
-    tmp_path: Path, receipt: Path
-) -> None:
+def test_what_was_not_delivered_is_not_compared_but_in_the_root_digest(tmp_path: Path, receipt: Path) -> None:
     (tmp_path / "out/tree").mkdir(parents=True)
     (tmp_path / "out/tree/refused").write_bytes(b"mine")
     (tmp_path / "out/tree/file (1)").write_bytes(b"new")
@@ -290,7 +288,7 @@ def test_a_file_of_several_segments_is_compared(
     assert differences(receipt, tmp_path / "out")[1] == {"file": "has other contents"}
 
 
-def test_what_may_not_be_read_is_a_difference(commoners_path: Path) -> None:
+def test_what_cannot_be_read_is_a_difference(commoners_path: Path) -> None:
     top, receipt = commoners_path / "out", commoners_path / "receipt"
     (top / "tree/closed").mkdir(parents=True)
     (top / "tree/closed/file").write_text("x")
@@ -308,7 +306,7 @@ def test_what_may_not_be_read_is_a_difference(commoners_path: Path) -> None:
     }
 
 
-def test_nothing_stays_open(top: Path, receipt: Path) -> None:
+def test_no_handle_stays_open(top: Path, receipt: Path) -> None:
     write_receipt(receipt, top)
     before = open_handles()
     differences(receipt, top, strict=True)
@@ -337,7 +335,7 @@ def changed(receipt: Path, change: Callable[[dict[str, Any]], object]) -> None:
         lambda document: document.update(root="00" * 32),
     ],
 )
-def test_a_receipt_that_was_changed_is_told(
+def test_a_receipt_that_was_changed_is_reported(
     top: Path, receipt: Path, change: Callable[[dict[str, Any]], object]
 ) -> None:
     write_receipt(receipt, top)
@@ -353,13 +351,13 @@ def either_way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.usefixtures("either_way")
-def test_a_tree_is_compared_either_way(top: Path, receipt: Path) -> None:
+def test_a_tree_is_compared_with_and_without_handles(top: Path, receipt: Path) -> None:
     write_receipt(receipt, top)
     assert differences(receipt, top, times=True, strict=True)[1] == {}
 
 
 @pytest.mark.usefixtures("either_way")
-def test_links_on_the_way_lead_nowhere(top: Path, tmp_path: Path, receipt: Path) -> None:
+def test_symlinks_above_an_entry_are_not_followed(top: Path, tmp_path: Path, receipt: Path) -> None:
     write_receipt(receipt, top)
     outside = tmp_path / "outside"
     (top / "a tree" / "d").rename(outside)
@@ -371,7 +369,7 @@ def test_links_on_the_way_lead_nowhere(top: Path, tmp_path: Path, receipt: Path)
 
 
 @pytest.mark.usefixtures("either_way")
-def test_a_link_that_takes_the_place_of_a_file_just_now_is_not_followed(
+def test_a_symlink_that_replaces_a_file_after_the_look_is_not_followed(
     top: Path, tmp_path: Path, receipt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_receipt(receipt, top)
@@ -390,9 +388,7 @@ def test_a_link_that_takes_the_place_of_a_file_just_now_is_not_followed(
     assert list(differences(receipt, top)[1]) == ["a tree/script"]
 
 
-def test_a_pipe_or_socket_is_never_waited_for(
-    top: Path, receipt: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipe_or_socket_is_not_opened(top: Path, receipt: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_receipt(receipt, top)
     replace_by_pipe(top / "a tree" / "script")
     (top / "a tree" / "private").unlink()
@@ -405,7 +401,7 @@ def test_a_pipe_or_socket_is_never_waited_for(
     )
 
 
-def test_a_file_that_grows_or_shrinks_while_it_is_read_is_told(
+def test_a_file_that_grows_or_shrinks_while_it_is_read_is_reported(
     top: Path, receipt: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_receipt(receipt, top)
@@ -426,14 +422,14 @@ def test_a_file_that_grows_or_shrinks_while_it_is_read_is_told(
 
 
 @pytest.mark.parametrize("key", ["files", "size", "undelivered"])
-def test_sums_that_the_entries_do_not_make_up_are_told(top: Path, receipt: Path, key: str) -> None:
+def test_wrong_sums_are_reported(top: Path, receipt: Path, key: str) -> None:
     write_receipt(receipt, top)
     changed(receipt, lambda document: document.update({key: document[key] + 1}))
     _, told = differences(receipt, top)
     assert told == {"": "The receipt itself was changed: its entries do not make up its sums."}
 
 
-def test_an_entry_that_is_marked_as_not_delivered_never_passes_as_all(top: Path, receipt: Path) -> None:
+def test_an_entry_marked_as_not_delivered_is_counted(top: Path, receipt: Path) -> None:
     write_receipt(receipt, top)
     document = parsed(receipt)
     entry = next(entry for entry in document["entries"] if entry["kind"] == "file" and entry["size"])
@@ -449,7 +445,7 @@ def test_an_entry_that_is_marked_as_not_delivered_never_passes_as_all(top: Path,
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such bits")
-def test_special_bits_are_told_with_the_mode(tmp_path: Path, receipt: Path) -> None:
+def test_special_bits_are_reported_with_the_mode(tmp_path: Path, receipt: Path) -> None:
     top = tmp_path / "out"
     (top / "directory").mkdir(parents=True)
     (top / "file").touch()
@@ -486,7 +482,7 @@ def test_extended_attributes_that_cannot_be_read_differ(
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has none of these")
-def test_what_was_preserved_is_compared_if_asked(tmp_path: Path, receipt: Path) -> None:
+def test_preserved_attributes_are_compared_if_asked(tmp_path: Path, receipt: Path) -> None:
     top = tmp_path / "out"
     top.mkdir()
     mine = (os.getuid(), os.getgid())

@@ -33,7 +33,7 @@ from tests.files.receipts.samples import (
 from tests.support.trees import leftovers
 
 
-def test_the_format_stays_what_it_is(receipt: Path) -> None:
+def test_the_format(receipt: Path) -> None:
     write_example(receipt)
     assert receipt.read_text(encoding="utf-8") == EXAMPLE
     assert receipt.stat().st_mode & 0o777 == 0o600
@@ -115,7 +115,7 @@ def test_the_longest_entry_fits_into_a_line(receipt: Path) -> None:
     assert max(map(len, receipt.read_bytes().splitlines())) < limits.RECEIPT_LINE
 
 
-def test_what_was_discarded_leaves_nothing(receipt: Path) -> None:
+def test_discarding_leaves_nothing(receipt: Path) -> None:
     writer = ReceiptWriter(str(receipt))
     assert len(os.listdir(receipt.parent)) == 1, "it is begun at once"
     writer.add("tree", A_DIRECTORY, None)
@@ -151,13 +151,13 @@ def test_a_receipt_that_cannot_be_written_is_refused_at_once(
     assert Path("receipt.json").read_text() == "mine"
 
 
-def test_a_link_is_not_written_through(receipt: Path) -> None:
+def test_a_symlink_is_not_written_through(receipt: Path) -> None:
     receipt.symlink_to("elsewhere")
     with pytest.raises(UsageError, match="exists already"):
         ReceiptWriter(str(receipt))
 
 
-def test_a_place_that_may_not_be_written_to_is_noticed_at_once(commoners_path: Path) -> None:
+def test_a_directory_without_write_permission_is_reported_at_once(commoners_path: Path) -> None:
     commoners_path.chmod(0o500)
     try:
         with pytest.raises(UsageError, match=r"cannot be written to .*: Permission denied"):
@@ -168,10 +168,10 @@ def test_a_place_that_may_not_be_written_to_is_noticed_at_once(commoners_path: P
 
 def test_a_name_that_was_taken_meanwhile_is_left_alone(receipt: Path) -> None:
     writer = ReceiptWriter(str(receipt))
-    receipt.write_text("somebody else's")
+    receipt.write_text("another user's")
     with pytest.raises(OutputNotWritable, match="exists by now"):
         writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
-    assert receipt.read_text() == "somebody else's"
+    assert receipt.read_text() == "another user's"
     assert os.listdir(receipt.parent) == [receipt.name]
 
 
@@ -193,7 +193,7 @@ def test_a_disk_that_fails_is_reported_and_nothing_is_left(
     assert os.listdir(receipt.parent) == []
 
 
-def test_what_turns_out_later_not_to_be_delivered_is_corrected_with_all_that_lies_in_it(
+def test_an_entry_that_is_undelivered_later_is_corrected_with_all_that_lies_in_it(
     tmp_path: Path, receipt: Path
 ) -> None:
     writer = ReceiptWriter(str(receipt))

@@ -1,4 +1,4 @@
-"""What a second link finds of the first one's work."""
+"""What a conversation finds of what an earlier one has written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ DAY = 86_400 * 10**9
 
 
 def begin(target: Target, top: Item, name: str) -> None:
-    """Leave a part of a large file, with one segment that is noted."""
+    """Leave a part of a large file, with one segment that is recorded."""
     target.directories.make(top)
     item = a_file(name, top, size=2 * protocol_limits.SEGMENT)
     part = target.files.begin(item)
@@ -71,8 +71,8 @@ def test_an_orphan_leaves_no_trace_in_its_directory(tmp_path: Path) -> None:
     assert (stat.S_IMODE(there.st_mode), there.st_mtime_ns) == (0o550, DAY)
 
 
-def test_who_is_given_up_leaves_nothing_wherever_it_was_at_work(tmp_path: Path) -> None:
-    """What was begun in the second before a kill stands in no journal; what is another transfer's stays."""
+def test_a_transfer_that_is_given_up_leaves_nothing_in_any_directory(tmp_path: Path) -> None:
+    """The journal lacks what was begun in the second before a kill. Files of another transfer stay."""
     out, tag = tmp_path / "out", "0123abcd"
     inner = out / "top" / "deeper"
     inner.mkdir(parents=True)
@@ -95,10 +95,10 @@ def test_who_is_given_up_leaves_nothing_wherever_it_was_at_work(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("killed", ["before", "after"])
-def test_a_file_that_is_renamed_in_the_instant_of_a_kill_is_known(
+def test_a_file_renamed_right_before_a_kill_is_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: str
 ) -> None:
-    """It does not come again under one more name; and what somebody else puts there is not taken for it."""
+    """It is not sent again under one more name, and what another user puts there is not taken for it."""
     out, memory = tmp_path / "out", tmp_path / "journal"
     out.mkdir()
     (out / "file.txt").write_bytes(b"theirs")
@@ -130,13 +130,13 @@ def test_a_file_that_is_renamed_in_the_instant_of_a_kill_is_known(
         (out / "file (1).txt").write_bytes(b"new")
         os.utime(out / "file (1).txt", ns=(DAY, 2 * DAY))
     with closing(Journal(str(tmp_path / "found" / "j"))) as journal:
-        kept = ResumeIndex(journal, restarted=True, tag="0123abcd")
-        with closing(Target(str(out), conflict=Conflict.RENAME, resume=kept)) as target:
-            holding = target.files.find_held(item)
+        index = ResumeIndex(journal, restarted=True, tag="0123abcd")
+        with closing(Target(str(out), conflict=Conflict.RENAME, resume=index)) as target:
+            held = target.files.find_held(item)
     if killed == "after":
-        assert holding == PartialFile(3, bytes(protocol_limits.DIGEST), name="file (1).txt")
+        assert held == PartialFile(3, bytes(protocol_limits.DIGEST), name="file (1).txt")
     else:
-        assert holding is None
+        assert held is None
 
 
 def test_a_large_file_that_has_become_small_leaves_no_part(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_a_large_file_that_has_become_small_leaves_no_part(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("conflict", list(Conflict))
-def test_a_directory_that_was_made_in_the_instant_of_a_kill_is_known(
+def test_a_directory_made_right_before_a_kill_is_found_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict
 ) -> None:
     out, top = tmp_path / "out", a_directory("top", mode=0o750, mtime_ns=DAY)
@@ -185,7 +185,7 @@ SEGMENTS = 5
 
 @pytest.fixture
 def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Which segments of a part were read again."""
+    """Collect which segments of a part are read again."""
     numbers: list[int] = []
 
     def check(directory: Directory, name: str, leaves: bytes, which: range | list[int]) -> int:
@@ -198,7 +198,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 @pytest.mark.parametrize("link_lost", [False, True])
 @pytest.mark.parametrize("touched", [False, True])
-def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because_it_grew_slowly(
+def test_a_part_is_read_again_if_another_program_wrote_to_it_but_not_if_it_grew_slowly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looked_at: list[int], *, link_lost: bool, touched: bool
 ) -> None:
     now = time.time()
@@ -225,18 +225,18 @@ def test_a_part_is_read_again_if_somebody_else_has_written_to_it_and_not_because
             (name,) = parts(tmp_path)
             os.utime(tmp_path / "out" / name, (now + 60, now + 60))
         clock.time = lambda: now + 120
-        kept = ResumeIndex(again, restarted=not link_lost)
-        with closing(again), closing(Target(out, conflict=Conflict.REFUSE, resume=kept)) as target:
-            if touched:  # what is noted now of something else says nothing of the part
+        index = ResumeIndex(again, restarted=not link_lost)
+        with closing(again), closing(Target(out, conflict=Conflict.REFUSE, resume=index)) as target:
+            if touched:  # what is recorded now of other files says nothing of the part
                 deliver(target, other)
-                kept.commit_if_due(limits.JOURNAL_BYTES)
-            holding = target.files.find_held(item)
-    assert holding is not None
-    assert holding.size == SEGMENTS * protocol_limits.SEGMENT
+                index.commit_if_due(limits.JOURNAL_BYTES)
+            held = target.files.find_held(item)
+    assert held is not None
+    assert held.size == SEGMENTS * protocol_limits.SEGMENT
     assert looked_at == (list(range(SEGMENTS)) if touched else [0, SEGMENTS - 1])
 
 
-def test_what_was_made_is_still_ours_when_its_next_version_is_given_up(tmp_path: Path) -> None:
+def test_a_file_stays_ours_when_its_next_version_is_discarded(tmp_path: Path) -> None:
     journal, top = Journal(None), a_directory("top")
     target = Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))
     target.directories.make(top)
@@ -246,7 +246,7 @@ def test_what_was_made_is_still_ours_when_its_next_version_is_given_up(tmp_path:
     target = Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))
     target.directories.make(top)
     target.files.begin(newer).write(b"n")
-    target.close(keep=True)  # the link is lost before there is anything worth keeping
+    target.close(keep=True)  # the connection is lost before there is anything worth keeping
     with closing(Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
         target.directories.make(top)
         deliver(target, newer, bytes(2 * protocol_limits.SEGMENT))
@@ -255,7 +255,7 @@ def test_what_was_made_is_still_ours_when_its_next_version_is_given_up(tmp_path:
 
 
 def renumber(path: Path) -> None:
-    """Do what FUSE does once the kernel has forgotten a tree: it is the same, and its inode numbers are others."""
+    """Do what FUSE does once the kernel has forgotten a tree: it stays the same, but its inode numbers change."""
     again = path.with_name("again")
     shutil.copytree(path, again, symlinks=True)
     shutil.rmtree(path)
@@ -263,7 +263,7 @@ def renumber(path: Path) -> None:
 
 
 @pytest.mark.parametrize("edited", [False, True])
-def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_edited_it(
+def test_a_file_stays_ours_under_another_inode_number_unless_it_was_edited(
     tmp_path: Path, edited: bool
 ) -> None:
     journal, top = Journal(None), a_directory("top")
@@ -287,7 +287,7 @@ def test_what_was_made_is_still_ours_under_another_number_unless_somebody_has_ed
 
 
 class Version(NamedTuple):
-    """What a sender has under a name at some time."""
+    """What a sender has under a name at one time."""
 
     kind: Kind
     contents: bytes = b""
@@ -327,7 +327,7 @@ VERSIONS = {
 
 
 class Runs:
-    """One transfer into `out`, run by one process after the other; each has made the directory `top`."""
+    """One transfer into `out`, run by several processes in turn; each has made the directory `top`."""
 
     def __init__(self, folder: Path, conflict: Conflict) -> None:
         self.out = folder / "out"
@@ -339,9 +339,9 @@ class Runs:
     @contextmanager
     def process(self, *, killed: bool) -> Iterator[Target]:
         journal = Journal(self._memory)
-        kept = ResumeIndex(journal, restarted=self._restarted, tag="0123abcd")
-        kept.mark_running()
-        target = Target(str(self.out), conflict=self._conflict, resume=kept)
+        index = ResumeIndex(journal, restarted=self._restarted, tag="0123abcd")
+        index.mark_running()
+        target = Target(str(self.out), conflict=self._conflict, resume=index)
         target.directories.make(self.top)
         yield target
         self._restarted = True
@@ -355,20 +355,20 @@ class Runs:
 
 
 @pytest.mark.parametrize("conflict", list(Conflict))
-@pytest.mark.parametrize("noted", [False, True], ids=["killed at once", "noted"])
+@pytest.mark.parametrize("recorded", [False, True], ids=["killed at once", "recorded"])
 @pytest.mark.parametrize(
     ("old", "new"), [pair for pair in itertools.permutations(VERSIONS, 2) if pair[0] != "directory"]
 )
-def test_what_we_made_in_a_directory_of_ours_is_replaced_whenever_we_were_killed(
-    tmp_path: Path, old: str, new: str, *, noted: bool, conflict: Conflict
+def test_what_we_made_in_a_directory_of_ours_is_replaced_after_any_kill(
+    tmp_path: Path, old: str, new: str, *, recorded: bool, conflict: Conflict
 ) -> None:
-    """The first time, or in place of what an earlier process had made; a directory may hold things, and stays."""
+    """Whether it was new or replaced what an earlier process made. A directory stays: it may contain things."""
     runs = Runs(tmp_path, conflict)
     with runs.process(killed=True) as target:
         VERSIONS[old].put(target, runs.top)
-        if noted:
+        if recorded:
             target.resume.commit()
-    for _ in range(2):  # the first one is killed before it notes what it has replaced
+    for _ in range(2):  # the first one is killed before it records what it has replaced
         with runs.process(killed=True) as target:
             VERSIONS[new].put(target, runs.top)
     assert os.listdir(runs.out / "top") == ["entry"]
@@ -377,10 +377,10 @@ def test_what_we_made_in_a_directory_of_ours_is_replaced_whenever_we_were_killed
 
 @pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.SKIP, Conflict.RENAME])
 @pytest.mark.parametrize("what", ["new", "edited"])
-def test_what_somebody_else_has_put_into_a_directory_of_ours_is_kept(
+def test_what_another_user_put_into_a_directory_of_ours_is_kept(
     tmp_path: Path, what: str, conflict: Conflict
 ) -> None:
-    """As far as that can be told: the process before was ended in good order, or had noted what it made there."""
+    """As far as that can be known: the earlier process ended in good order, or had recorded what it made there."""
     runs = Runs(tmp_path, conflict)
     theirs = runs.out / "top" / "entry"
     with runs.process(killed=what == "edited") as target:
@@ -395,10 +395,10 @@ def test_what_somebody_else_has_put_into_a_directory_of_ours_is_kept(
 
 
 @pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.SKIP, Conflict.RENAME])
-def test_what_is_newer_than_the_process_that_was_killed_is_not_its(
+def test_what_is_newer_than_the_killed_process_is_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict
 ) -> None:
-    """Somebody has made a directory of ours anew, with something in it, or has put something there."""
+    """Another user has replaced a directory of ours, or has put something into it."""
     runs = Runs(tmp_path, conflict)
     hour_ago = SimpleNamespace(time=lambda: time.time() - 3600, monotonic=time.monotonic)
     with monkeypatch.context() as patched:
@@ -412,7 +412,7 @@ def test_what_is_newer_than_the_process_that_was_killed_is_not_its(
     assert theirs.read_bytes() == b"theirs"
 
 
-def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tmp_path: Path) -> None:
+def test_a_name_that_another_user_took_while_the_next_version_came_is_theirs(tmp_path: Path) -> None:
     out, journal = tmp_path / "out", Journal(None)
     out.mkdir()
     (out / "file").write_bytes(b"there before")
@@ -423,7 +423,7 @@ def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tm
     target = Target(str(out), conflict=Conflict.RENAME, resume=ResumeIndex(journal))
     target.files.check(newer)
     target.files.begin(newer).write(b"n")
-    target.close(keep=True)  # the link is lost
+    target.close(keep=True)  # the connection is lost
     (out / "file (1)").unlink(missing_ok=True)
     (out / "file (1)").write_bytes(b"theirs")
     with closing(Target(str(out), conflict=Conflict.RENAME, resume=ResumeIndex(journal))) as target:
@@ -433,7 +433,7 @@ def test_a_name_that_somebody_has_taken_while_its_next_version_came_is_theirs(tm
     assert (out / "file (2)").read_bytes() == bytes(2 * protocol_limits.SEGMENT)
 
 
-def test_what_somebody_has_put_in_place_of_ours_while_the_next_version_came_is_kept(tmp_path: Path) -> None:
+def test_what_another_user_put_in_place_of_ours_while_the_next_version_came_is_kept(tmp_path: Path) -> None:
     out, journal = tmp_path / "out", Journal(None)
     with closing(Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))) as target:
         deliver(target, a_file("file"), b"old")
@@ -448,14 +448,14 @@ def test_what_somebody_has_put_in_place_of_ours_while_the_next_version_came_is_k
     assert (out / "file").read_bytes() == b"theirs"
 
 
-def test_who_has_made_nothing_has_nothing_to_go_on_with(tmp_path: Path) -> None:
+def test_a_transfer_that_made_nothing_leaves_an_empty_journal(tmp_path: Path) -> None:
     journal = Journal(None)
     Target(str(tmp_path), conflict=Conflict.REFUSE, resume=ResumeIndex(journal)).close(keep=True)
     assert journal.empty
 
 
-def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(tmp_path: Path) -> None:
-    """Somebody has made a copy of hard links: nothing is written into it, and the file arrives all the same."""
+def test_a_part_with_another_name_is_left_alone_and_the_file_starts_over(tmp_path: Path) -> None:
+    """A copy of the output made of hard links is not written to, and the file is still received."""
     out, journal, top = tmp_path / "out", Journal(None), a_directory("top")
     item = a_file("file", top, size=2 * protocol_limits.SEGMENT)
     target = Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))
@@ -475,8 +475,8 @@ def test_a_part_that_has_another_name_is_left_to_that_and_the_file_starts_over(t
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there permission bits mean nothing")
-def test_what_is_held_has_the_mode_that_this_process_gives(tmp_path: Path) -> None:
-    """The earlier one may have had another umask; a copy that shares the file keeps what it has."""
+def test_a_held_file_gets_the_mode_that_this_process_gives(tmp_path: Path) -> None:
+    """The earlier process may have had another umask. A file that a copy shares keeps its mode."""
     out, journal = tmp_path / "out", Journal(None)
     top = a_directory("top")
     files = [a_file("own", top, mode=0o644), a_file("shared", top, mode=0o644)]
@@ -493,9 +493,9 @@ def test_what_is_held_has_the_mode_that_this_process_gives(tmp_path: Path) -> No
     ) as target:
         target.directories.make(top)
         for item in files:
-            holding = target.files.find_held(item)
-            assert holding is not None
-            target.files.accept_held(item, holding)
+            held = target.files.find_held(item)
+            assert held is not None
+            target.files.accept_held(item, held)
         target.directories.finish(top)
     assert permissions(out / "top") == 0o700
     assert permissions(out / "top" / "own") == 0o600

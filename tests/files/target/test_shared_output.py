@@ -1,4 +1,4 @@
-"""An output directory into which others may write: nothing is written into what is theirs, nor given out as ours."""
+"""An output directory into which other users write: their files are neither written to nor taken for ours."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def target_in(out: Path, journal: Journal, conflict: Conflict = Conflict.REFUSE)
 
 
 def begun(out: Path, journal: Journal, item: Item) -> Path:
-    """Leave a part with one segment, and return where it lies."""
+    """Leave a part with one segment, and return its path."""
     target = target_in(out, journal)
     target.files.begin(item).write(bytes(limits.SEGMENT))
     target.resume.record_leaves(item, leaf_digest(bytes(limits.SEGMENT)))
@@ -106,8 +106,8 @@ def test_nothing_is_written_into_a_part_that_is_not_ours_alone(
     assert os.listdir(out) == ["file"]
 
 
-def test_a_part_that_had_its_mode_when_the_process_was_killed_is_gone_on_with(out: Path) -> None:
-    """Nobody else may write to it, and until it is complete nobody else reads it."""
+def test_a_part_that_had_its_final_mode_at_a_kill_is_continued(out: Path) -> None:
+    """No other user may write to it, and until it is complete none may read it."""
     journal, item = Journal(None), a_file("file", size=2 * limits.SEGMENT)
     part = begun(out, journal, item)
     part.chmod(0o644)
@@ -121,15 +121,15 @@ def test_a_part_that_had_its_mode_when_the_process_was_killed_is_gone_on_with(ou
 def test_where_files_get_other_owners_a_part_is_compared_with_a_new_file(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A server that does not trust root gives its files to nobody, and a stick all files to who has mounted it."""
+    """A server that does not trust root makes 'nobody' their owner, and a stick the user who has mounted it."""
     journal, item = Journal(None), a_file("file", size=2 * limits.SEGMENT)
     begun(out, journal, item)
     real = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: real + 1)
     with closing(target_in(out, journal)) as target:
-        holding = target.files.find_held(item)
-        assert holding is not None
-        target.files.begin(item, holding).write(bytes(limits.SEGMENT))
+        held = target.files.find_held(item)
+        assert held is not None
+        target.files.begin(item, held).write(bytes(limits.SEGMENT))
         target.files.publish(item)
     assert os.listdir(out) == ["file"]
 
@@ -140,7 +140,7 @@ def test_where_files_get_other_owners_a_part_is_compared_with_a_new_file(
 @pytest.mark.fault(102, "directory")
 @needs_root
 @pytest.mark.parametrize("when", ["between two links", "at once"])
-def test_a_directory_that_another_user_has_put_in_place_of_ours_is_not_taken_for_ours(
+def test_a_directory_that_another_user_put_in_place_of_ours_is_theirs(
     out: Path, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     journal, top = Journal(None), a_directory("top", mode=0o750, mtime_ns=10**18)
@@ -173,7 +173,7 @@ def test_a_directory_that_another_user_has_put_in_place_of_ours_is_not_taken_for
 
 
 @needs_root
-def test_a_directory_that_we_have_given_away_is_still_ours(out: Path) -> None:
+def test_a_directory_that_was_given_its_owner_is_still_ours(out: Path) -> None:
     journal, top = Journal(None), a_directory("top")
     top.entry = top.entry._replace(extra=Extra(owner=Owner(NOBODY, NOBODY, "", "")))
     for _ in range(2):
@@ -185,8 +185,10 @@ def test_a_directory_that_we_have_given_away_is_still_ours(out: Path) -> None:
 
 
 @needs_root
-def test_so_is_one_that_was_given_away_in_the_last_second_before_a_kill(out: Path, tmp_path: Path) -> None:
-    """The journal does not know it, but it lies in a directory of ours."""
+def test_a_directory_that_was_given_its_owner_right_before_a_kill_is_still_ours(
+    out: Path, tmp_path: Path
+) -> None:
+    """The journal does not have it, but it lies in a directory of ours."""
     top = a_directory("top")
     inner = a_directory("inner", top)
     inner.entry = inner.entry._replace(extra=Extra(owner=Owner(NOBODY, NOBODY, "", "")))
@@ -213,17 +215,17 @@ def test_so_is_one_that_was_given_away_in_the_last_second_before_a_kill(out: Pat
 
 
 def swapped(path: Path) -> None:
-    """Put another file where one lies."""
+    """Replace a file by another one."""
     path.unlink()
     path.write_bytes(b"theirs, and longer")
 
 
 def swap_before_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let somebody swap what is complete, in the instant before it is looked at, given its name and looked at again."""
+    """Swap what is complete right before we look at it, give it its name and look again."""
     write = ResumeIndex.commit
 
-    def swap(kept: ResumeIndex) -> None:
-        write(kept)
+    def swap(index: ResumeIndex) -> None:
+        write(index)
         for part in out.glob(".p2p-copy-*"):
             swapped(part)
 
@@ -231,7 +233,7 @@ def swap_before_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def swap_at_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let it be swapped between the look and the call."""
+    """Swap it between our look and the rename."""
     move = Directory.move_new
 
     def swap(directory: Directory, old: str, new: str) -> None:
@@ -253,14 +255,14 @@ def put_link(target: Target) -> Item:
     return item
 
 
-def put_further_name(target: Target) -> Item:
+def put_hard_link(target: Target) -> Item:
     first = a_file("first")
     first.entry = first.entry._replace(extra=Extra(named_again=True))
     again = a_file("entry")
     again.entry = again.entry._replace(extra=Extra(original=first.index))
     again.original = first
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ResumeIndex, "commit", lambda kept: None)
+        patched.setattr(ResumeIndex, "commit", lambda index: None)
         patched.setattr(Directory, "move_new", Directory.move_over)
         deliver(target, first)
     target.hard_links.make(again)
@@ -268,9 +270,9 @@ def put_further_name(target: Target) -> Item:
 
 
 @pytest.mark.fault(103, "before the name", "after the name", "hard link", "symbolic link")
-@pytest.mark.parametrize("put", [put_file, put_link, put_further_name])
+@pytest.mark.parametrize("put", [put_file, put_link, put_hard_link])
 @pytest.mark.parametrize("swap", [swap_before_the_name, swap_at_the_name])
-def test_what_somebody_swaps_before_it_gets_its_name_does_not_count_as_delivered(
+def test_what_another_user_swaps_before_it_gets_its_name_does_not_count_as_delivered(
     out: Path,
     monkeypatch: pytest.MonkeyPatch,
     put: Callable[[Target], Item],
@@ -285,7 +287,7 @@ def test_what_somebody_swaps_before_it_gets_its_name_does_not_count_as_delivered
     assert not [name for name in os.listdir(out) if name.startswith(".p2p-copy-")]
 
 
-def test_what_is_replaced_stays_if_somebody_swaps_what_takes_its_place(
+def test_a_file_stays_if_another_user_swaps_its_replacement(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (out / "entry").write_bytes(b"before")
@@ -301,7 +303,9 @@ def test_what_is_replaced_stays_if_somebody_swaps_what_takes_its_place(
     assert (out / "entry").read_bytes() == b"before"
 
 
-def test_a_receipt_that_somebody_swaps_is_not_published(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receipt_that_another_user_swaps_is_not_published(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     writer = ReceiptWriter(str(out / "receipt"), tag="0123abcd")
     fstat = os.fstat
 
@@ -329,7 +333,7 @@ def test_a_receipt_that_somebody_swaps_is_not_published(out: Path, monkeypatch: 
 
 @needs_root
 @pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="only Linux can hold a link")
-def test_nobody_is_given_a_file_that_somebody_has_put_in_place_of_a_link(out: Path) -> None:
+def test_a_file_put_in_place_of_a_symlink_keeps_its_owner(out: Path) -> None:
     (out / "link").symlink_to("somewhere")
     (out / "secret").write_bytes(b"of root alone")
     top = Directory.top(str(out))
@@ -344,13 +348,13 @@ def test_nobody_is_given_a_file_that_somebody_has_put_in_place_of_a_link(out: Pa
     assert (out / "secret").stat().st_uid == 0
 
 
-# What is ours is known before it has its name
+# What is ours is recorded before it has its name
 
 
-def test_what_can_be_run_for_its_name_is_still_what_was_made(
+def test_a_file_whose_mode_depends_on_its_name_is_still_ours(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On Windows Python derives the bits for that from the name, which is not yet the file's own when it is made."""
+    """On Windows Python derives the executable bits from the name, and a file is made under a temporary one."""
     lstat = Directory.lstat
 
     def as_on_windows(directory: Directory, name: str) -> os.stat_result | None:
@@ -369,10 +373,10 @@ def test_what_can_be_run_for_its_name_is_still_what_was_made(
 @pytest.mark.fault(101, "killed")
 @pytest.mark.parametrize("put", [put_file, put_link], ids=["file", "link"])
 @pytest.mark.parametrize("killed", ["before", "after"])
-def test_what_gets_its_name_in_the_instant_of_a_kill_is_known(
+def test_what_gets_its_name_right_before_a_kill_is_found_again(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, put: Callable[[Target], Item], killed: str
 ) -> None:
-    """Although nothing is told of what the journal does not know, and nothing of it is replaced."""
+    """Although what the journal does not have is neither reported to the sender nor replaced."""
 
     class Killed(BaseException):
         pass
@@ -397,17 +401,17 @@ def test_what_gets_its_name_in_the_instant_of_a_kill_is_known(
     with closing(Journal(str(tmp_path / "journal"))) as journal, closing(target_in(out, journal)) as target:
         item = a_file("entry")
         if put is put_file:
-            holding = target.files.find_held(item)
-            assert (holding is not None) is (killed == "after")
+            held = target.files.find_held(item)
+            assert (held is not None) is (killed == "after")
         if killed == "before" or put is put_link:
             put(target)
     assert [name for name in os.listdir(out) if not name.startswith(".p2p")] == ["entry"]
 
 
-def test_what_was_made_in_the_last_second_is_ours_if_the_clock_of_the_output_is_ahead(
+def test_what_was_made_right_before_a_kill_is_ours_if_the_outputs_clock_is_ahead(
     out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It may be that of a file server."""
+    """A file server may have a clock of its own."""
     here = time.time
     monkeypatch.setattr(time, "time", lambda: here() - 60)
     top = a_directory("top")
@@ -427,15 +431,15 @@ def test_what_was_made_in_the_last_second_is_ours_if_the_clock_of_the_output_is_
     assert os.listdir(out / "top") == ["file"]
 
 
-def test_a_name_that_somebody_has_is_never_noted_as_ours(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Were the process killed then, the sender would hear whether what has that name holds what it has sent."""
+def test_a_name_that_exists_is_never_recorded_as_ours(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Were this process killed then, the sender would learn whether that file has the contents that it sent."""
     names, made = [], ResumeIndex.record_complete
 
-    def and_note(kept: ResumeIndex, item: Item, there: os.stat_result, *words: Any, **more: Any) -> None:
+    def record(index: ResumeIndex, item: Item, there: os.stat_result, *words: Any, **more: Any) -> None:
         names.append(more["name"] if "name" in more else words[1])
-        made(kept, item, there, *words, **more)
+        made(index, item, there, *words, **more)
 
-    monkeypatch.setattr(ResumeIndex, "record_complete", and_note)
+    monkeypatch.setattr(ResumeIndex, "record_complete", record)
     (out / "entry").write_bytes(b"theirs")
     with closing(target_in(out, Journal(None), Conflict.RENAME)) as target:
         put_file(target)
@@ -443,7 +447,7 @@ def test_a_name_that_somebody_has_is_never_noted_as_ours(out: Path, monkeypatch:
     assert set(names) == {"entry (1)", "entry (2)"}
 
 
-def test_the_files_of_one_record_are_noted_with_one_commit(
+def test_the_files_of_one_record_are_recorded_with_one_commit(
     out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commits = []

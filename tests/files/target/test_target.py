@@ -48,10 +48,10 @@ def target(out: Path) -> Iterator[Target]:
         yield target
 
 
-# What arrives
+# Contents
 
 
-def test_a_tree_arrives_whole(target: Target, out: Path) -> None:
+def test_a_tree_is_written_completely(target: Target, out: Path) -> None:
     top = a_directory("top")
     target.directories.make(top)
     deliver(target, a_file("file", top), b"new")
@@ -75,7 +75,7 @@ def test_the_output_directory_is_created_with_its_parents(tmp_path: Path) -> Non
     assert tree(tmp_path) == {"a": "directory", "a/b": "directory"}
 
 
-def test_the_output_directory_may_be_a_link(tmp_path: Path) -> None:
+def test_the_output_directory_may_be_a_symlink(tmp_path: Path) -> None:
     (tmp_path / "real").mkdir()
     (tmp_path / "out").symlink_to("real")
     with closing(Target(str(tmp_path / "out"), conflict=Conflict.REFUSE)) as target:
@@ -121,7 +121,7 @@ def test_a_file_has_no_name_until_it_is_published(target: Target, out: Path) -> 
 
 @pytest.mark.fault(69, "part", "umask")
 @pytest.mark.parametrize("umask", [0, 0o077])
-def test_what_is_under_way_is_for_its_owner_alone_whatever_the_umask_is(out: Path, umask: int) -> None:
+def test_only_the_owner_may_read_incomplete_files_whatever_the_umask_is(out: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
         with closing(Target(str(out), conflict=Conflict.REFUSE)) as target:
@@ -138,7 +138,7 @@ def test_what_is_under_way_is_for_its_owner_alone_whatever_the_umask_is(out: Pat
     assert (permissions(out / "top"), permissions(out / "top" / "file")) == (0o755, 0o644)
 
 
-def test_a_file_large_enough_to_be_flushed_arrives(target: Target, out: Path) -> None:
+def test_a_file_large_enough_to_be_flushed_is_written(target: Target, out: Path) -> None:
     data = bytes(limits.FSYNC_FROM)
     deliver(target, a_file("file", size=len(data)), data)
     assert (out / "file").read_bytes() == data
@@ -172,7 +172,9 @@ def test_a_file_gets_its_time(target: Target, out: Path, mtime_ns: int, size: in
 @pytest.mark.fault(66, "time")
 @pytest.mark.parametrize("mtime_ns", [-(2**63), 2**63 - 1])
 @pytest.mark.parametrize("size", [0, 3])
-def test_an_impossible_time_costs_no_file(target: Target, out: Path, mtime_ns: int, size: int) -> None:
+def test_a_file_with_an_impossible_time_is_written(
+    target: Target, out: Path, mtime_ns: int, size: int
+) -> None:
     top = a_directory("top", mtime_ns=mtime_ns)
     target.directories.make(top)
     deliver(target, a_file("file", top, size=size, mtime_ns=mtime_ns), bytes(size))
@@ -192,7 +194,7 @@ def test_a_directory_gets_its_attributes_when_all_in_it_is_done(target: Target, 
     assert (out / "top").stat().st_mtime_ns == -5
 
 
-def test_a_directory_that_nobody_may_write_to_is_filled_all_the_same(commoners_path: Path) -> None:
+def test_a_directory_whose_mode_forbids_writing_is_filled(commoners_path: Path) -> None:
     with closing(Target(str(commoners_path), conflict=Conflict.REFUSE)) as target:
         top = a_directory("top", mode=0o500)
         target.directories.make(top)
@@ -213,7 +215,7 @@ def test_a_directory_keeps_the_special_bits_that_it_inherits_here(target: Target
     assert permissions(out / "top") == 0o2750
 
 
-def test_a_link_gets_its_own_time_and_what_it_points_to_does_not(target: Target, out: Path) -> None:
+def test_a_symlink_gets_its_own_time_and_what_it_points_to_does_not(target: Target, out: Path) -> None:
     top = a_directory("top")
     target.directories.make(top)
     deliver(target, a_file("file", top, mtime_ns=1_000))
@@ -302,7 +304,7 @@ def plant(path: Path, what: str) -> None:
 @pytest.mark.parametrize("early", [True, False])
 @pytest.mark.parametrize("what", ["directory", "link", "fifo"])
 @pytest.mark.parametrize("conflict", [*KEEPING, Conflict.OVERWRITE])
-def test_what_is_no_file_is_never_replaced_by_one(
+def test_a_file_replaces_nothing_but_a_file(
     out: Path, conflict: Conflict, what: str, early: bool, size: int
 ) -> None:
     with closing(Target(str(out), conflict=conflict)) as target:
@@ -338,7 +340,7 @@ def test_a_directory_that_exists_is_merged_into(out: Path, conflict: Conflict) -
 
 @pytest.mark.parametrize("what", ["file", "link", "link to a directory", "fifo"])
 @pytest.mark.parametrize("conflict", [*KEEPING, Conflict.OVERWRITE])
-def test_what_is_no_directory_is_never_taken_for_one(out: Path, conflict: Conflict, what: str) -> None:
+def test_a_symlink_or_file_is_not_taken_for_a_directory(out: Path, conflict: Conflict, what: str) -> None:
     (out / "elsewhere").mkdir(parents=True)
     plant(out / "x", what.partition(" ")[0])
     if what == "link":
@@ -346,16 +348,16 @@ def test_what_is_no_directory_is_never_taken_for_one(out: Path, conflict: Confli
     before = tree(out)
     with closing(Target(str(out), conflict=conflict)) as target:
         top = a_directory("x")
-        # A tree without a place is missing, whatever the policy: it is never skipped as a file may be.
+        # A directory whose name is taken is never skipped as a file may be: a whole tree would be missing.
         assert refusal(lambda: target.directories.make(top)) is Reason.EXISTS
-        # What lies in it goes the same way, should somebody ask.
+        # What lies in it is refused, too.
         assert refusal(lambda: target.files.begin(a_file("y", top))) is Reason.NOT_WANTED
         target.directories.finish(top)
     assert tree(out) == before
 
 
 @pytest.mark.parametrize("what", ["file", "link", "fifo"])
-def test_renaming_puts_a_directory_beside_what_is_none(out: Path, what: str) -> None:
+def test_renaming_puts_a_directory_beside_a_file_of_its_name(out: Path, what: str) -> None:
     (out / "elsewhere").mkdir(parents=True)
     plant(out / "v1.2", what)
     plant(out / "v1.2 (1)", "directory")
@@ -370,7 +372,7 @@ def test_renaming_puts_a_directory_beside_what_is_none(out: Path, what: str) -> 
 
 @pytest.mark.parametrize("what", ["file", "link", "fifo", "directory"])
 @pytest.mark.parametrize("conflict", EVERY)
-def test_a_link_meets_something_that_exists(out: Path, conflict: Conflict, what: str) -> None:
+def test_a_symlink_whose_name_is_taken(out: Path, conflict: Conflict, what: str) -> None:
     with closing(Target(str(out), conflict=conflict)) as target:
         top = a_directory("top")
         target.directories.make(top)
@@ -389,7 +391,7 @@ def test_a_link_meets_something_that_exists(out: Path, conflict: Conflict, what:
             assert tree(out) == before
 
 
-# Nothing stays behind
+# Handles, and what is left
 
 
 def test_a_discarded_part_leaves_nothing(target: Target, out: Path) -> None:
@@ -400,7 +402,7 @@ def test_a_discarded_part_leaves_nothing(target: Target, out: Path) -> None:
     assert tree(out) == {}
 
 
-def test_closing_throws_away_what_is_not_complete(out: Path) -> None:
+def test_closing_deletes_what_is_incomplete(out: Path) -> None:
     before = open_handles()
     target = Target(str(out), conflict=Conflict.REFUSE)
     top = a_directory("top")
@@ -432,7 +434,7 @@ def test_a_wide_directory_costs_one_handle(target: Target, out: Path) -> None:
     assert len(os.listdir(out / "top")) == 5_000
 
 
-def test_many_directories_under_way_cost_few_handles(target: Target, out: Path) -> None:
+def test_many_open_directories_cost_few_handles(target: Target, out: Path) -> None:
     before = open_handles()
     tops = [a_directory(str(number)) for number in range(3)]
     inner = []
@@ -460,7 +462,7 @@ def make_way(target: Target, name: str, levels: int) -> list[Item]:
     return way
 
 
-def test_the_deepest_tree_arrives(target: Target, out: Path) -> None:
+def test_the_deepest_tree_is_written(target: Target, out: Path) -> None:
     way = make_way(target, "d", 70)
     deliver(target, a_file("file", way[-1]))
     for directory in reversed(way):

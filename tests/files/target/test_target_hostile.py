@@ -1,4 +1,4 @@
-"""The output directory when somebody else writes into it, too, and when the disk does not do as told."""
+"""An output directory into which another user writes, too, and a disk that fails."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def failing(number: int) -> Callable[..., Any]:
     return call
 
 
-# Symlinks planted by somebody else
+# Symlinks planted by another user
 
 
 @pytest.mark.fault(58, "link at the target")
 @pytest.mark.parametrize("conflict", tuple(Conflict))
 @pytest.mark.parametrize("size", [0, 3])
-def test_a_link_at_the_target_is_never_written_through(
+def test_a_symlink_at_the_final_name_is_not_written_through(
     out: Path, outside: Path, conflict: Conflict, size: int
 ) -> None:
     (outside / "file").write_text("old")
@@ -78,11 +78,11 @@ def test_a_link_at_the_target_is_never_written_through(
 
 @pytest.mark.fault(58, "link at the temporary name")
 @pytest.mark.parametrize("conflict", tuple(Conflict))
-def test_a_link_at_the_temporary_name_is_never_written_through(
+def test_a_symlink_at_the_temporary_name_is_not_written_through(
     out: Path, outside: Path, conflict: Conflict, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with closing(Target(str(out), conflict=conflict)) as target:
-        monkeypatch.setattr(os, "urandom", lambda size: b"\xab" * size)  # a guess that nobody can make
+        monkeypatch.setattr(os, "urandom", lambda size: b"\xab" * size)  # which cannot be guessed
         planted = out / f".p2p-copy-{'ab' * 8}.part"
         planted.symlink_to(outside / "file")
         assert refusal(lambda: target.files.begin(a_file("file"))) is Reason.EXISTS
@@ -99,7 +99,7 @@ def swap(directory: Path, outside: Path) -> Path:
 
 @pytest.mark.fault(58, "link at a parent")
 @pytest.mark.parametrize("conflict", tuple(Conflict))
-def test_a_parent_swapped_for_a_link_leads_nowhere_else(
+def test_a_parent_swapped_for_a_symlink_is_not_followed(
     out: Path, outside: Path, conflict: Conflict, both_ways: str
 ) -> None:
     with closing(Target(str(out), conflict=conflict)) as target:
@@ -131,7 +131,7 @@ def test_a_parent_swapped_for_a_link_leads_nowhere_else(
         assert (away / "inner" / "file").read_bytes() == b"new"
 
 
-def test_a_directory_whose_handle_was_given_up_is_found_again_or_not_at_all(
+def test_a_directory_whose_handle_was_closed_is_found_again_or_refused(
     target: Target, out: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "DIRECTORY_HANDLES", 2)
@@ -151,7 +151,7 @@ def test_a_directory_whose_handle_was_given_up_is_found_again_or_not_at_all(
     assert {name for name in tree(out) if name.endswith("file")} == {"2/file", "3/file"}
 
 
-def test_a_directory_whose_handle_was_given_up_may_have_another_number(
+def test_a_directory_whose_handle_was_closed_may_have_another_inode_number(
     target: Target, out: Path, monkeypatch: pytest.MonkeyPatch, both_ways: str
 ) -> None:
     if both_ways == "paths":
@@ -195,7 +195,7 @@ def test_no_race_for_a_parent_leads_outside(
         reasons = set()
         try:
             for number in range(300):
-                target.files.begin(a_file("x", other)).discard()  # so that the other handle is given up
+                target.files.begin(a_file("x", other)).discard()  # so that the other handle is closed
                 try:
                     deliver(target, a_file(str(number), top))
                     placed += 1
@@ -209,7 +209,7 @@ def test_no_race_for_a_parent_leads_outside(
     assert len(list((out / "top").glob("[0-9]*"))) == placed
 
 
-def test_a_link_that_was_sent_is_not_followed_either(target: Target, out: Path, outside: Path) -> None:
+def test_a_symlink_that_was_sent_is_not_followed_either(target: Target, out: Path, outside: Path) -> None:
     target.make_symlink(a_link("way", "../outside"))
     way = a_directory("way")
     assert refusal(lambda: target.directories.make(way)) is Reason.EXISTS
@@ -217,10 +217,10 @@ def test_a_link_that_was_sent_is_not_followed_either(target: Target, out: Path, 
     assert tree(outside) == {}
 
 
-# Directories that are not ours to write to
+# Directories that cannot be written to
 
 
-def test_a_directory_removed_meanwhile_takes_nothing_more(target: Target, out: Path) -> None:
+def test_nothing_more_is_written_into_a_directory_removed_meanwhile(target: Target, out: Path) -> None:
     top = a_directory("top")
     target.directories.make(top)
     part = target.files.begin(a_file("file", top))
@@ -233,7 +233,7 @@ def test_a_directory_removed_meanwhile_takes_nothing_more(target: Target, out: P
     target.directories.finish(top)
 
 
-def test_an_output_directory_removed_meanwhile_takes_nothing_more(
+def test_nothing_more_is_written_into_an_output_directory_removed_meanwhile(
     target: Target, out: Path, both_ways: str
 ) -> None:
     out.rmdir()
@@ -252,7 +252,7 @@ def test_a_part_removed_meanwhile_is_not_delivered(target: Target, out: Path) ->
     assert tree(out) == {}
 
 
-def test_a_directory_that_may_not_be_written_to_takes_nothing(commoners_path: Path) -> None:
+def test_a_directory_without_write_permission_refuses_its_entries(commoners_path: Path) -> None:
     (commoners_path / "top").mkdir()
     (commoners_path / "top").chmod(0o555)
     (commoners_path / "shut").mkdir()
@@ -278,7 +278,7 @@ def test_a_directory_that_may_not_be_written_to_takes_nothing(commoners_path: Pa
 
 
 @pytest.mark.fault(64, "unwritable parent")
-def test_an_output_directory_that_may_not_be_written_to_is_found_out_first(commoners_path: Path) -> None:
+def test_an_output_directory_without_write_permission_is_reported_at_once(commoners_path: Path) -> None:
     closed = commoners_path / "closed"
     closed.mkdir()
     closed.chmod(0o500)
@@ -290,7 +290,7 @@ def test_an_output_directory_that_may_not_be_written_to_is_found_out_first(commo
 
 
 @pytest.mark.parametrize("what", ["file", "file/below", "dangling", "fifo", "nul\0", ""])
-def test_an_output_path_that_is_no_directory_is_found_out_first(tmp_path: Path, what: str) -> None:
+def test_an_output_path_that_is_not_a_directory_is_reported_at_once(tmp_path: Path, what: str) -> None:
     (tmp_path / "file").write_text("old")
     (tmp_path / "dangling").symlink_to("nowhere/at/all")
     os.mkfifo(tmp_path / "fifo")
@@ -300,11 +300,11 @@ def test_an_output_path_that_is_no_directory_is_found_out_first(tmp_path: Path, 
     assert (tmp_path / "file").read_text() == "old"
 
 
-# Names that this system does not take
+# Names that this system refuses
 
 
 @pytest.mark.parametrize("name", ["x" * 256, "nul\0", "\ud800"])
-def test_an_impossible_name_concerns_its_entry_only(target: Target, out: Path, name: str) -> None:
+def test_an_entry_with_an_impossible_name_is_refused_alone(target: Target, out: Path, name: str) -> None:
     acts: list[Callable[[], object]] = [
         lambda: deliver(target, a_file(name)),
         lambda: deliver(target, a_file(name, size=0), b""),
@@ -315,7 +315,7 @@ def test_an_impossible_name_concerns_its_entry_only(target: Target, out: Path, n
     assert tree(out) == {}
 
 
-def test_a_name_with_no_room_for_a_number_cannot_be_renamed(out: Path) -> None:
+def test_a_name_too_long_for_a_number_cannot_be_renamed(out: Path) -> None:
     out.mkdir()
     (out / ("x" * 255)).write_text("old")
     with closing(Target(str(out), conflict=Conflict.RENAME)) as target:
@@ -332,7 +332,7 @@ def test_renaming_gives_up_when_too_many_names_are_taken(out: Path, monkeypatch:
     assert set(tree(out)) == {"file", "file (1)", "file (2)"}
 
 
-# Disks that do not do as told
+# Disks that fail
 
 
 @pytest.fixture
@@ -345,7 +345,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     command = [mount, "-t", "tmpfs", "-o", "size=64k,nr_inodes=8", "tmpfs", str(path)]
     mounted = subprocess.run(command, capture_output=True, check=False)
     if mounted.returncode:
-        pytest.skip("this system lets nobody mount a small disk")
+        pytest.skip("no small disk can be mounted here")
     try:
         yield path
     finally:
@@ -364,7 +364,7 @@ def test_a_full_disk_ends_the_transfer_and_leaves_nothing_half_done(small_disk: 
     assert tree(small_disk) == {"small": "new"}
 
 
-def test_a_disk_that_takes_no_more_names_ends_the_transfer(small_disk: Path) -> None:
+def test_a_disk_without_free_inodes_ends_the_transfer(small_disk: Path) -> None:
     def fill(target: Target) -> None:
         for number in range(16):
             target.directories.make(a_directory(str(number)))
@@ -375,7 +375,7 @@ def test_a_disk_that_takes_no_more_names_ends_the_transfer(small_disk: Path) -> 
         Target(str(small_disk), conflict=Conflict.REFUSE)
 
 
-def test_a_file_larger_than_the_system_allows_concerns_itself_only(target: Target, out: Path) -> None:
+def test_a_file_larger_than_the_system_allows_is_refused_alone(target: Target, out: Path) -> None:
     resource = pytest.importorskip("resource", reason="this system limits no file's size")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     part = target.files.begin(a_file("file", size=MIB))
@@ -400,7 +400,7 @@ def test_a_file_larger_than_the_system_allows_concerns_itself_only(target: Targe
     ],
 )
 @pytest.mark.parametrize("call", ["write", "fsync"])
-def test_what_the_disk_does_not_take_is_fatal_and_names_no_file(
+def test_an_error_of_the_disk_is_fatal_and_names_no_file(
     out: Path, monkeypatch: pytest.MonkeyPatch, call: str, number: int, fatal: type[Exception]
 ) -> None:
     data = bytes(limits.FSYNC_FROM)
@@ -413,9 +413,7 @@ def test_what_the_disk_does_not_take_is_fatal_and_names_no_file(
     assert tree(out) == {}
 
 
-def test_a_write_that_takes_a_part_is_continued(
-    target: Target, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_short_write_is_continued(target: Target, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write = os.write
     with monkeypatch.context() as patched:
         patched.setattr(os, "write", lambda fd, data: write(fd, memoryview(data)[:2]))
@@ -424,7 +422,7 @@ def test_a_write_that_takes_a_part_is_continued(
 
 
 @pytest.mark.parametrize("size", [0, 3])
-def test_attributes_that_cannot_be_set_cost_no_file(
+def test_a_file_whose_attributes_cannot_be_set_is_written(
     target: Target, out: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     with monkeypatch.context() as patched:
@@ -438,11 +436,11 @@ def test_attributes_that_cannot_be_set_cost_no_file(
     assert tree(out) == {"top": "directory", "top/file": "new"[:size], "top/link": "link to file"}
 
 
-# File systems with less than we hope for
+# File systems that lack something
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK])
-def test_without_hard_links_a_file_gets_its_name_all_the_same(
+def test_without_hard_links_a_file_gets_its_name(
     target: Target, out: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     monkeypatch.setattr(os, "link", failing(number))
@@ -453,7 +451,7 @@ def test_without_hard_links_a_file_gets_its_name_all_the_same(
     assert tree(out) == {"file": "new", "other": "old"}
 
 
-def test_a_lost_answer_of_a_file_server_is_not_taken_for_a_conflict(
+def test_a_lost_answer_of_a_file_server_is_not_a_conflict(
     target: Target, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     link = os.link
@@ -467,7 +465,9 @@ def test_a_lost_answer_of_a_file_server_is_not_taken_for_a_conflict(
     assert tree(out) == {"file": "new"}
 
 
-def test_a_link_that_cannot_replace_a_file_leaves_nothing(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_symlink_that_cannot_replace_a_file_leaves_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out.mkdir()
     (out / "link").write_text("old")
     with closing(Target(str(out), conflict=Conflict.OVERWRITE)) as target:
@@ -478,7 +478,7 @@ def test_a_link_that_cannot_replace_a_file_leaves_nothing(out: Path, monkeypatch
 
 @pytest.mark.parametrize("conflict", tuple(Conflict))
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_without_symbolic_links_a_link_is_refused(
+def test_without_symlinks_a_symlink_is_refused(
     out: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict, number: int
 ) -> None:
     with closing(Target(str(out), conflict=conflict)) as target:
