@@ -62,11 +62,6 @@ MAY_IMPORT = {
 """For each folder what else of ours it may import, be it for type checkers only. A relay that may import neither keys
 nor records nor messages nor files cannot read what passes."""
 
-CIRCLES = {
-    "transport.bypass": {"transport.monitored"},
-}
-"""Circles of types that still exist."""
-
 WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}
 
 PATH_MODULES = {"glob", "os.path", "pathlib", "shutil", "tempfile"}
@@ -207,7 +202,7 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     def visit(name: str, way: tuple[str, ...]) -> None:
         assert name not in way, " -> ".join((*way, name))
         if name not in done:
-            for used in sorted(modules()[name].ours(typing=True) - {name} - CIRCLES.get(name, set())):
+            for used in sorted(modules()[name].ours(typing=True) - {name}):
                 visit(used, (*way, name))
             done.add(name)
 
@@ -246,9 +241,10 @@ def test_the_relay_knows_no_cryptography_either_through_what_it_imports(name: st
     }
 
 
-@pytest.mark.parametrize("name", outside("transport.link", "transport.endpoints", "transport.codec"))
-def test_only_the_link_names_the_websocket_library(name: str) -> None:
-    assert not modules()[name].foreign() & WEBSOCKET_LIBRARIES
+@EVERY_MODULE
+def test_only_the_adapter_knows_the_websocket_library_and_only_the_codec_wsproto(name: str) -> None:
+    allowed = {"transport.websocket": {"trio_websocket", "wsproto"}, "transport.codec": {"wsproto"}}
+    assert modules()[name].foreign() & WEBSOCKET_LIBRARIES <= allowed.get(name, set())
 
 
 @pytest.mark.parametrize(

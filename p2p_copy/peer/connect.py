@@ -17,7 +17,6 @@ from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
 from p2p_copy.peer.backoff import Backoff
 from p2p_copy.peer.channel import WishedLinks, open_channel
-from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.peer.waiting import Wait
 from p2p_copy.protocol import keys, limits as protocol_limits, rendezvous
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake, used_up
@@ -25,7 +24,7 @@ from p2p_copy.protocol.multipath import AckCodec
 from p2p_copy.protocol.rendezvous import CloseCode, Role
 from p2p_copy.protocol.session import ZSTD, Session, has
 from p2p_copy.transport.address import parse_address
-from p2p_copy.transport.link import POLITE, LinkBroken
+from p2p_copy.transport.link import LINK_ERRORS, POLITE, LinkBroken
 from p2p_copy.transport.timeouts import within
 from p2p_copy.version import PROGRAM
 

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Final
 import anyio
 
 from p2p_copy.errors import P2PCopyError, PeerLost, RelayLost, RelayRefused, exhausted, leaves
-from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.protocol.rendezvous import CloseCode
-from p2p_copy.transport.link import POLITE, LinkBroken
+from p2p_copy.transport.link import LINK_ERRORS, POLITE, LinkBroken
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -23,7 +23,7 @@ from p2p_copy.protocol import limits as protocol_limits, rendezvous
 from p2p_copy.protocol.multipath import Ack, AckCodec, ReorderBuffer, SendQueue, is_ack
 from p2p_copy.protocol.rendezvous import FlowReport, FlowState
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.link import Link, LinkBroken
+from p2p_copy.transport.link import LINK_ERRORS, Link, LinkBroken
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from p2p_copy.observer import Observer
     from p2p_copy.peer.backlog import Backlog
     from p2p_copy.transport.timeouts import Deadline
-
-LINK_ERRORS: Final = (anyio.EndOfStream, LinkBroken)
-"""What a link or a channel raises at its end."""
 
 Further: TypeAlias = "Callable[[int, Callable[[], None]], AbstractAsyncContextManager[Link]]"
 """Opens the link with a number, and calls back once it is at the relay and only waits for the other side. It raises

@@ -40,7 +40,6 @@ from p2p_copy.relay.log import events
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.inbox import Piece
 from p2p_copy.transport.link import POLITE, VIOLATIONS, LinkBroken
-from p2p_copy.transport.splice import SplicePipe
 from p2p_copy.transport.timeouts import Watch
 from p2p_copy.units import KIB
 
@@ -121,7 +120,6 @@ class _Side:
         self.peak = 0
         self.is_between_messages = True  # no message is on its way whose end has not come
         self.is_limited = False  # waits for its turn below a limit
-        self.duct = SplicePipe()  # for what it sends, if nothing on the way needs to see it
         self.window = window  # for what it sends
         self.delivering_since = math.inf  # when the batch on its way to the other link was begun
         self.channel: trio.MemorySendChannel[list[Piece]] | None = None
@@ -145,7 +143,7 @@ class _Side:
         is_idle = self.state is not FlowState.MOVES
         if is_idle:
             self.window.narrow()
-        self.duct.rest(idle=is_idle)
+        self.link.release_pipe(idle=is_idle)
 
     @property
     def answers(self) -> bool:
@@ -225,12 +223,9 @@ class Pairing:
         sides = (self._sender, self._receiver)
         for side in sides:
             side.link.limit_reading(side.window)
-        if all(side.link.is_plain for side in sides):
-            for side in sides:
-                side.link.bypass(side.duct)
         with (
-            closing(self._sender.duct),
-            closing(self._receiver.duct),
+            self._sender.link.splicing(self._receiver.link),
+            self._receiver.link.splicing(self._sender.link),
             closing(self._sender.window),
             closing(self._receiver.window),
             self._writing,
@@ -297,13 +292,13 @@ class Pairing:
         async with channel:
             if target.greeting is not None:
                 await self._deliver(target, [Piece.whole(target.greeting)])
-            target.link.allow(limits.PAIRED_SEND_TIMEOUT)
+            target.link.limit_sends(limits.PAIRED_SEND_TIMEOUT)
             async for batch in channel:
                 weight = sum(piece.weight for piece in batch)
                 with self._delivering(source, target, sum(len(piece.data) for piece in batch)):
                     await self._deliver(target, batch)
                 if target.gone:
-                    source.duct.close()  # what is in it is thrown away like all that comes now
+                    source.link.drop_spliced()  # what is in it is thrown away like all that comes now
                 source.in_flight -= 1
                 del batch
                 source.window.end(weight)

@@ -290,7 +290,7 @@ class Seats:
             reports=(sender.client.wants_reports, receiver.client.wants_reports),
         )
         for each in (sender, receiver):
-            each.link.trust()
+            each.link.lift_early_limit()
             each.client.throttle.pair()
             each.pairing = pairing
             if each.replaced:  # since the two were matched

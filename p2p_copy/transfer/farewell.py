@@ -12,9 +12,9 @@ import anyio
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed, SystemFailed
 from p2p_copy.peer.channel import last_words
-from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.protocol.messages import Abort, Reason
 from p2p_copy.transfer.reasons import farewell
+from p2p_copy.transport.link import LINK_ERRORS
 
 if TYPE_CHECKING:
     from p2p_copy.peer.channel import Channel

@@ -14,11 +14,10 @@ import trio
 
 from p2p_copy.errors import PeerLost
 from p2p_copy.peer import limits as peer_limits
-from p2p_copy.peer.multipath import LINK_ERRORS
 from p2p_copy.protocol.messages import Receipt
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.stalls import slow_way
-from p2p_copy.transport.link import LinkBroken
+from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 
 if TYPE_CHECKING:
     from p2p_copy.protocol.messages import Message

@@ -1,26 +1,20 @@
-"""What stands behind a link's connection: wsproto for the handshake, frames of our own for the rest.
+"""A WebSocket connection without I/O: wsproto makes the handshake, `frames` does the rest.
 
-trio-websocket drives any object with wsproto's methods. Frames are where the time goes, and where strangers send
-what they like, so they are ours (`protocol.frames`); the handshake happens once and stays wsproto's.
+Bytes of the network go in at `receive_data`. Messages come out into `inbox`; all else comes out of `events`, and goes
+in at `send`, as wsproto's events. Frames are where time is spent and where strangers send what they like, so they are
+our own; the handshake happens once for each connection.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from wsproto import ConnectionType, WSConnection
-from wsproto.connection import ConnectionState
-from wsproto.events import (
-    CloseConnection,
-    Ping,
-    Pong,
-    RejectConnection,
-    RejectData,
-)
-from wsproto.utilities import LocalProtocolError, RemoteProtocolError
+from wsproto.connection import ConnectionState, ConnectionType
+from wsproto.events import CloseConnection, Ping, Pong
+from wsproto.handshake import H11Handshake
+from wsproto.utilities import RemoteProtocolError
 
 from p2p_copy.transport import frames, limits
 from p2p_copy.transport.frames import Decoder, FrameError, Opcode
@@ -34,140 +28,120 @@ if TYPE_CHECKING:
 
     from p2p_copy.transport.tcp import Buffer
 
-_CLOSING: Final = (ConnectionState.LOCAL_CLOSING, ConnectionState.CLOSED)
 _HTTP: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
 
 
-class Received:
-    """Bytes on their way to `Codec.receive_data` through trio-websocket.
-
-    That keeps the last ones until there are others, a mebibyte for each connection; so they are taken out of this.
-    """
-
-    __slots__ = ("_data", "_size")
-
-    def __init__(self, data: bytes) -> None:
-        self._data = data
-        self._size = len(data)
-
-    def __len__(self) -> int:
-        return self._size
-
-    def take(self) -> bytes:
-        """Take them out."""
-        data, self._data = self._data, b""
-        return data
+class NotOpen(Exception):
+    """Nothing of this kind can be sent in the state of the connection."""
 
 
-class Codec(WSConnection):
-    """wsproto's machine with our frames in it.
-
-    Messages go into `inbox`, past trio-websocket, which would make three trips through the event loop for each. It
-    hears of everything else.
+class Codec:
+    """One end of a connection.
 
     Args:
-        kind: client or server.
+        is_client: which end.
         max_message: bytes of the longest message; a longer one is refused by its header, with code 1009.
-        early: a smaller limit that holds until `trust` is called.
-        piece: bytes from which a part of a message is handed over without its rest.
+        early: a smaller limit that holds until `lift_early_limit` is called.
+        piece: bytes from which a part of a message is put into the inbox without its rest.
 
     Attributes:
         inbox: where messages go.
-        closed: code and reason of the other end's close frame, or those that it will get for breaking a rule.
+        closed: code and reason of the other end's close frame, or those that it is sent for breaking a rule.
 
     """
 
     def __init__(
-        self, kind: ConnectionType, *, max_message: int, early: float = math.inf, piece: float = math.inf
+        self, *, is_client: bool, max_message: int, early: float = math.inf, piece: float = math.inf
     ) -> None:
-        super().__init__(kind)
+        self.is_client = is_client
         self.inbox = Inbox()
         self.closed: tuple[int, str] | None = None
+        self._handshake = H11Handshake(ConnectionType.CLIENT if is_client else ConnectionType.SERVER)
         self._max_message = max_message
-        self._decoder = Decoder(masked=not self.client, max_message=min(early, max_message), piece=piece)
-        self._state: ConnectionState | None = None  # ours once the handshake is over
-        self._head = b""  # what came during the handshake: the other end may have gone on at once
-        self._rest = b""
-        self._left = 0  # bytes of that, until they are here again
-        self._heard: list[Event] = []  # other than messages
-        self._asked = 0  # pings of this side that may still be answered
-        self._answers = 0  # since the last `take_work`
-        self._begun = False  # a message whose last piece is not out
-        self._body = 0
+        self._decoder = Decoder(masked=not is_client, max_message=min(early, max_message), piece=piece)
+        self._state: ConnectionState | None = None  # None during the handshake, which has its own
+        self._head = b""  # what came during the handshake: frames may follow in the same bytes
+        self._rest: bytes | bytearray = b""  # what came and was not decoded yet
+        self._left = 0  # bytes of that, until they are given to `receive_data` again
+        self._events: list[Event] = []
+        self._unanswered = 0  # pings that were sent and may still be answered
+        self._answers = 0  # to pings of this end, since the last `pop_work`
+        self._is_inside = False  # a message is being sent whose last piece is not out
 
-    def trust(self) -> None:
+    def lift_early_limit(self) -> None:
         """Allow messages of full length."""
         self._decoder.max_message = self._max_message
 
     @property
     def under_way(self) -> int:
-        """Bytes of a message that are here, and not in the inbox because the rest is not."""
+        """Bytes of a message that are here, and not in the inbox because the rest has not come."""
         return self._decoder.here
 
     @property
     def held(self) -> int:
-        """Bytes of memory for what is here and was not taken."""
+        """Bytes of memory for what has come and was not taken out of the inbox."""
         return self._decoder.here + self._left + self.inbox.weight
 
     @property
     def ahead(self) -> int:
-        """Bytes that the next read should not go beyond; 0 for any number."""
+        """Bytes until a long payload begins or ends, where the next read should end; 0 if no such place is known."""
         return self._decoder.ahead
 
     @property
-    def straight(self) -> int:
-        """Bytes that come next and need not be given to `receive_data` if they are told of by `pass_by`."""
-        return 0 if self.closed is not None else self._decoder.straight
+    def raw_ahead(self) -> int:
+        """Bytes of payload that come next and need no decoding: they may be given to `skip` and not `receive_data`."""
+        return 0 if self.closed is not None else self._decoder.raw_ahead
 
-    def pass_by(self, parcel: SplicedBytes) -> None:
-        """Put into the inbox what has come `straight`."""
-        self.inbox.put(Piece(parcel, self._decoder.pass_by(parcel.size)))
+    def skip(self, size: int) -> bool:
+        """Go on behind so many raw bytes; return whether their message ends with them."""
+        return self._decoder.skip(size)
 
-    def take_work(self, records: int) -> int:
-        """Return how many frames have come since the last call, less the answers to pings of this side.
+    def pop_work(self, records: int) -> int:
+        """Return how many frames have come since the last call, without answers to pings of this end.
 
-        `records` is how many TLS records with next to nothing in them have come; if they are more, they count instead.
-        Most hold one frame, which counts once then.
+        `records` is how many TLS records with next to no content have come since then. If these are more, they count
+        instead: most hold one frame each, which should count once.
         """
         work = max(self._decoder.frames, records) - self._answers
         self._decoder.frames = self._answers = 0
         return work
 
-    def take_rest(self) -> bytes:
-        """Return what `receive_data` has not looked at yet: it has to be given to it once more."""
+    def pop_rest(self) -> bytes | bytearray:
+        """Return what was not decoded yet; it has to be given to `receive_data` once more."""
         rest, self._rest = self._rest, b""
         return rest
 
     @property
     def state(self) -> ConnectionState:
-        """Where the connection stands."""
-        return self._state or self.handshake.state
+        """The state of the connection, in wsproto's words."""
+        return self._state or self._handshake.state
 
-    def receive_data(self, data: bytes | Received | None) -> None:
-        """Take bytes from the network; `events` and the inbox tell what they mean."""
-        if isinstance(data, Received):
-            data = data.take()
-        if data is None:
-            super().receive_data(data)
-        elif self._state is not None:
+    def receive_data(self, data: bytes | bytearray) -> None:
+        """Take bytes of the network.
+
+        Raises:
+            RemoteProtocolError: the other end broke the rules of the handshake.
+
+        """
+        if self._state is not None:
             self._feed(data)
-        else:
-            self._head += data
-            if self.client and not self._head.startswith(_HTTP[: len(self._head)]):
-                raise RemoteProtocolError("this is not HTTP, and never will be")
-            super().receive_data(data)
-            self._begin_frames()
+            return
+        self._head += data
+        if self.is_client and not self._head.startswith(_HTTP[: len(self._head)]):
+            raise RemoteProtocolError("this is not HTTP, and never will be")
+        self._handshake.receive_data(bytes(data))
+        self._begin_frames()
 
     def _begin_frames(self) -> None:
-        if self.handshake.connection is not None:
+        if self._handshake.connection is not None:
             self._state = ConnectionState.OPEN
             _, _, rest = self._head.partition(_HEAD_END)
             self._head = b""
             self._feed(rest)
 
-    def _feed(self, data: bytes) -> None:
-        """Take frames out of `data`, so many at most that nobody else has to wait for long."""
+    def _feed(self, data: bytes | bytearray) -> None:
+        """Decode frames of `data`: at most as many as leave other tasks their turn."""
         self._left = 0
         if self.closed is not None:
             return
@@ -181,91 +155,80 @@ class Codec(WSConnection):
                     self.closed = frames.read_close(message.payload)
                     break
                 elif message.opcode is Opcode.PING:
-                    self._heard.append(Ping(payload=message.payload))
+                    self._events.append(Ping(payload=message.payload))
                 else:
-                    self._heard.append(Pong(payload=message.payload))
-                    if self._asked:
-                        self._asked -= 1
+                    self._events.append(Pong(payload=message.payload))
+                    if self._unanswered:
+                        self._unanswered -= 1
                         self._answers += 1
                 if count == limits.FRAMES_A_TRIP:
-                    self._rest = data[self._decoder.taken :]
+                    self._rest = data[self._decoder.consumed :]
                     self._left = len(self._rest)
                     break
         except FrameError as error:
             self.closed = error.code, str(error)
         if self.closed is not None:
-            self._heard.append(CloseConnection(*self.closed))
-            self.inbox.end()
+            self._events.append(CloseConnection(*self.closed))
 
-    def events(self) -> Iterator[Event]:  # type: ignore[override]
-        """Yield what has happened."""
-        for event in self.handshake.events():
-            if isinstance(event, RejectConnection) and event.status_code != 400:
-                # The status says enough; the body may be endless. A 400 may say that TLS is wanted.
-                yield replace(event, has_body=False)
-            elif isinstance(event, RejectData):
-                self._body += len(event.data)
-                yield replace(event, body_finished=event.body_finished or self._body > limits.HTTP_PEEK)
-            else:
-                yield event
-        heard, self._heard = self._heard, []
-        for event in heard:
+    def events(self) -> Iterator[Event]:
+        """Yield what has happened besides messages."""
+        yield from self._handshake.events()
+        events, self._events = self._events, []
+        for event in events:
             if self._state not in (ConnectionState.OPEN, ConnectionState.LOCAL_CLOSING):
                 return
             if isinstance(event, CloseConnection):
-                self._remote_closes()
+                ours_is_out = self._state is ConnectionState.LOCAL_CLOSING
+                self._state = ConnectionState.CLOSED if ours_is_out else ConnectionState.REMOTE_CLOSING
             yield event
 
-    def _remote_closes(self) -> None:
-        ours_is_out = self._state is ConnectionState.LOCAL_CLOSING
-        self._state = ConnectionState.CLOSED if ours_is_out else ConnectionState.REMOTE_CLOSING
-
     def send(self, event: Event) -> bytes:
-        """Return the bytes that say `event`."""
+        """Return the bytes for `event`: one of the handshake, a ping, a pong or a close frame.
+
+        Raises:
+            NotOpen: it cannot be sent any more.
+
+        """
         if self._state is None:
-            data = super().send(event)
+            data = self._handshake.send(event)
             self._begin_frames()
             return data
-        if isinstance(event, Pong | CloseConnection) and self._state in _CLOSING:
-            # After our own close frame nothing may follow (RFC 6455 section 5.5.1). The library would answer pings
-            # and mistakes all the same.
-            return b""
+        is_open = self._state is ConnectionState.OPEN
         match event:
-            case Ping() if self._state is ConnectionState.OPEN:
-                self._asked += 1
+            case Ping() if is_open:
+                self._unanswered += 1
                 return self._frame(Opcode.PING, event.payload)
-            case Pong() if self._state is ConnectionState.OPEN:
+            case Pong() if is_open:
                 return self._frame(Opcode.PONG, event.payload)
-            case CloseConnection():
-                is_answer = self._state is ConnectionState.REMOTE_CLOSING
-                self._state = ConnectionState.CLOSED if is_answer else ConnectionState.LOCAL_CLOSING
+            case CloseConnection() if is_open or self._state is ConnectionState.REMOTE_CLOSING:
+                self._state = ConnectionState.LOCAL_CLOSING if is_open else ConnectionState.CLOSED
                 return self._frame(Opcode.CLOSE, frames.close_payload(event.code, event.reason or ""))
-        raise LocalProtocolError(f"{type(event).__name__} while {self._state}")
+        raise NotOpen(f"{type(event).__name__} while {self._state}")
 
     def _frame(self, opcode: Opcode, payload: bytes) -> bytes:
         return frames.encode(opcode, payload, self._mask())
 
-    def say(self, pieces: Iterable[Piece]) -> list[Buffer | SplicedBytes]:
-        """Return the buffers that say `pieces`; no other pieces may come between those of one message.
+    def encode(self, pieces: Iterable[Piece]) -> list[Buffer | SplicedBytes]:
+        """Return buffers with frames for `pieces`. Pieces of one message must follow each other, over several calls.
 
         Raises:
-            LocalProtocolError: the connection is closing.
+            NotOpen: the connection is closing.
 
         """
         if self._state is not ConnectionState.OPEN:
-            raise LocalProtocolError(f"a message while {self._state}")
+            raise NotOpen(f"a message while {self._state}")
         buffers: list[Buffer | SplicedBytes] = []
         for data, last, is_text in pieces:
             opcode = Opcode.TEXT if is_text else Opcode.BINARY
-            if self._begun:
+            if self._is_inside:
                 opcode = Opcode.CONTINUATION
-            self._begun = not last
+            self._is_inside = not last
             if isinstance(data, SplicedBytes):
                 buffers += [frames.header(opcode, data.size, None, last=last), data]
                 continue
-            unmasked = self.client and not is_text and len(data) >= limits.UNMASKED
+            unmasked = self.is_client and not is_text and len(data) >= limits.UNMASKED
             buffers += frames.buffers(opcode, data, frames.NO_MASK if unmasked else self._mask(), last=last)
         return buffers
 
     def _mask(self) -> bytes | None:
-        return os.urandom(4) if self.client else None
+        return os.urandom(4) if self.is_client else None

@@ -6,14 +6,12 @@ import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
-from wsproto import ConnectionType
-
 from p2p_copy.transport import limits
 from p2p_copy.transport.codec import Codec
 from p2p_copy.transport.diagnosis import no_websocket, timed_out
 from p2p_copy.transport.dial import dial
 from p2p_copy.transport.link import Link, LinkBroken
-from p2p_copy.transport.monitored import LinkStream, nothing_acked, nothing_owed
+from p2p_copy.transport.monitored import LinkStream, never_silent, nothing_acked
 from p2p_copy.transport.service_nursery import service_nursery
 from p2p_copy.transport.timeouts import within
 
@@ -48,12 +46,12 @@ async def connect(
 
     """
     with within(limits.CONNECT_TIMEOUT) as deadline:
-        tap = await dial(address, ca_file)
+        stream = await dial(address, ca_file)
     if deadline.is_over:
         raise timed_out(address)
     link = Link(
-        tap,
-        Codec(ConnectionType.CLIENT, max_message=max_message),
+        stream,
+        Codec(is_client=True, max_message=max_message),
         host=address.host_header,
         path=address.prefix + path,
     )
@@ -61,11 +59,11 @@ async def connect(
     async def opened() -> Link:
         try:
             with within(limits.CONNECT_TIMEOUT) as deadline:
-                await link._until_over(link._connection._open_handshake.wait)
+                await link.wait_open()
         except LinkBroken:
-            raise no_websocket(address, tap.first) from None
+            raise no_websocket(address, stream.first) from None
         if deadline.is_over:
-            raise no_websocket(address, tap.first) if tap.first else timed_out(address)
+            raise no_websocket(address, stream.first) if stream.first else timed_out(address)
         return link
 
     async with _running(link, opened):
@@ -83,7 +81,7 @@ async def accept(
     patience: float = math.inf,
     on_unread: Callable[[], None] | None = None,
     pace: Callable[[int], float] | None = None,
-    silent_for: Callable[[], float] = nothing_owed,
+    silent_for: Callable[[], float] = never_silent,
     acked_bytes: Callable[[], tuple[int, bool]] = nothing_acked,
 ) -> AsyncIterator[tuple[str, Link]]:
     """Take a client's WebSocket request; yield its path and the link. The deadline is the caller's.
@@ -91,10 +89,10 @@ async def accept(
     Args:
         stream: from the client; closed at the end.
         max_message: bytes of the longest message; a longer one ends the link with close code 1009.
-        early: a smaller limit until `Link.trust` is called; a longer message ends the link silently.
+        early: a smaller limit until `Link.lift_early_limit` is called; a longer message ends the link silently.
         piece: bytes from which a part of a message is received without its rest, as `receive_pieces` does.
         head: bytes that were read from the stream before and belong to the request.
-        patience: seconds that one send may take, a pong or a close frame included, until `Link.allow` is called.
+        patience: seconds that one send may take, a pong or a close frame included, until `Link.limit_sends` is called.
         on_unread: is called when a send has taken longer than that.
         pace: is told how many frames have come since it was told last, control frames and fragments included, or how
             many TLS records with next to nothing in them, whichever are more, less the answers to pings of this side:
@@ -107,23 +105,13 @@ async def accept(
         LinkBroken: there was no proper request.
 
     """
-    codec = Codec(ConnectionType.SERVER, max_message=max_message, early=early, piece=piece)
-    tap = LinkStream(stream, head=head)
-    if pace is not None:
-        tap.pause = lambda records: pace(codec.take_work(records))
-    tap.silent_for, tap.acked_bytes = silent_for, acked_bytes
-    tap.patience, tap.on_unread = patience, on_unread
-    link = Link(tap, codec)
+    codec = Codec(is_client=False, max_message=max_message, early=early, piece=piece)
+    monitored = LinkStream(stream, head=head)
+    monitored.silent_for, monitored.acked_bytes = silent_for, acked_bytes
+    monitored.patience, monitored.on_unread = patience, on_unread
+    link = Link(monitored, codec, pace=pace)
 
-    async def opened() -> str:
-        request = await link._until_over(link._connection._get_request)
-        try:
-            await request.accept()
-        except Exception:
-            raise LinkBroken("The client went away while it was answered.") from None
-        return request.path
-
-    async with _running(link, opened) as path:
+    async with _running(link, link.accept_request) as path:
         yield path, link
 
 
@@ -131,10 +119,10 @@ async def accept(
 async def _running(link: Link, opened: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
     """Run a link's tasks around the body. An exception of the body leaves as it is; it cuts the link."""
     async with service_nursery() as nursery:
-        nursery.start_soon(link._read)
+        nursery.start_soon(link.read)
         try:
             result = await opened()
-            nursery.start_soon(link._keep_alive)
+            nursery.start_soon(link.keep_alive)
             yield result
             await link.aclose()
         finally:

@@ -133,7 +133,7 @@ class Decoder:
 
     Attributes:
         frames: how many frames have begun; anybody may set it back.
-        taken: how many bytes of what it was fed last stand before or in the last message that it has yielded.
+        consumed: bytes of what it was fed last that belong to the messages yielded so far.
         here: bytes of the message under way that it has and has not yielded.
 
     """
@@ -141,7 +141,7 @@ class Decoder:
     def __init__(self, *, masked: bool, max_message: float, piece: float = math.inf) -> None:
         self.max_message = max_message
         self.frames = 0
-        self.taken = 0
+        self.consumed = 0
         self._piece = piece
         self._masked = masked
         self._head = b""
@@ -160,8 +160,8 @@ class Decoder:
         self._cut = b""  # the last bytes of its text so far, if a character ends behind them
         self._fragments = 0
 
-    def feed(self, data: bytes) -> Iterator[Message]:
-        """Yield the messages and pieces that are complete with `data`. Feed it what was not `taken` again.
+    def feed(self, data: bytes | bytearray) -> Iterator[Message]:
+        """Yield the messages and pieces that are complete with `data`. Feed it again what was not `consumed`.
 
         Raises:
             FrameError: the rules were broken; there is nothing more to be had from this direction.
@@ -185,7 +185,7 @@ class Decoder:
                 assert self._kind is not None, "set by the header"
                 message = Message(self._kind, self._joined(), last=False)
             if message is not None:
-                self.taken = at
+                self.consumed = at
                 yield message
             if self._left > 0:
                 return
@@ -198,14 +198,14 @@ class Decoder:
         return self._left if self._left > 0 else LONGEST_HEADER - (0 if self._masked else 4) - len(self._head)
 
     @property
-    def straight(self) -> int:
-        """Bytes that come next and can be passed on as they are: of one frame of a binary message, not masked."""
+    def raw_ahead(self) -> int:
+        """Bytes of payload that come next and need no decoding: of one frame of a binary message, and not masked."""
         if self._left <= 0 or self._message or self._opcode >= Opcode.CLOSE or self._kind is Opcode.TEXT:
             return 0
         return self._left if not self._masked or self._mask == NO_MASK else 0
 
-    def pass_by(self, size: int) -> bool:
-        """Go on behind `size` bytes, which came straight; return whether their message ends with them."""
+    def skip(self, size: int) -> bool:
+        """Go on behind `size` raw bytes; return whether their message ends with them."""
         self._left -= size
         if self._left:
             return False
@@ -232,7 +232,7 @@ class Decoder:
         turn = len(piece) % 4
         self._mask = self._mask[turn:] + self._mask[:turn]
 
-    def _begin(self, data: bytes, at: int) -> int:
+    def _begin(self, data: bytes | bytearray, at: int) -> int:
         """Read a header; return how many bytes of `data` it took, -1 if it is not complete."""
         head = self._head + data[at : at + LONGEST_HEADER - len(self._head)]
         size = LONGEST_HEADER

@@ -1,4 +1,8 @@
-"""What has come over a link and was not taken yet: the place where one who reads and one who wants it meet."""
+"""What has come over a link and was not received from it yet.
+
+The link's reader puts pieces in and waits until there is room before it reads again; whoever receives from the link
+takes them out. A piece can be taken as soon as it is put.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,7 @@ class Piece(NamedTuple):
     """A message, or a part of one.
 
     Attributes:
-        data: bytes; or a parcel that stands for bytes, on a link with a duct.
+        data: its bytes; or spliced bytes, on a link that splices.
         last: whether the message ends with it.
         is_text: whether the message is text; its bytes are UTF-8, and a piece may end inside a character.
 
@@ -40,80 +44,71 @@ class Piece(NamedTuple):
 
 
 class Inbox:
-    """Pieces in order, and then an end. What is put there is seen when it is shown.
+    """Pieces in order, and then an end.
+
+    There is room while the inbox is empty. One read may bring many pieces, so what an inbox holds is bounded by what
+    one read brings.
 
     Attributes:
-        weight: bytes of memory that everything takes that was put here.
-        ended: nothing more will come, as far as is shown.
-        listening_since: Trio's time since when somebody has been waiting here; infinite while nobody does.
+        weight: bytes of memory that the pieces take.
+        listening_since: Trio's time since when a task has been waiting for a piece; infinite while none does.
 
     """
 
     def __init__(self) -> None:
-        self._coming: list[Piece] = []
         self._pieces: deque[Piece] = deque()
-        self._takers = trio.lowlevel.ParkingLot()
-        self._givers = trio.lowlevel.ParkingLot()
-        self._useless = False
-        self._ending = False
+        self._receivers = trio.lowlevel.ParkingLot()
+        self._readers = trio.lowlevel.ParkingLot()
+        self._has_ended = self._is_unwanted = False
         self.weight = 0
-        self.ended = False
         self.listening_since = math.inf
 
     def put(self, piece: Piece) -> None:
-        """Add one. Whoever puts more than there should be waits for `empty` first."""
-        if not self._useless:
-            self._coming.append(piece)
+        """Add a piece. The reader waits for room before it reads more."""
+        if not self._is_unwanted:
+            self._pieces.append(piece)
             self.weight += piece.weight
+            if self._receivers:
+                self._receivers.unpark_all()
 
     def end(self) -> None:
-        """Say that nothing more will come."""
-        self._ending = True
-
-    def show(self) -> None:
-        """Let everybody see what was put here, and the end."""
-        self._pieces += self._coming
-        self._coming.clear()
-        self.ended = self._ending
-        if self._pieces or self.ended:
-            self._takers.unpark_all()
+        """Let receivers know that nothing more will come."""
+        self._has_ended = True
+        self._receivers.unpark_all()
 
     def discard(self) -> None:
-        """Throw everything away, and all that will come, because nobody wants it any more."""
-        self._useless = True
-        self._coming.clear()
-        self._pieces.clear()
-        self.weight = 0
-        self._givers.unpark_all()
+        """Throw away all pieces, and all that will come."""
+        self._is_unwanted = True
+        self.pop_all()
 
-    async def empty(self) -> None:
-        """Wait until all is taken."""
+    async def wait_for_room(self) -> None:
+        """Wait until every piece is taken."""
         while self._pieces:
-            await self._givers.park()
+            await self._readers.park()
 
-    async def filled(self) -> bool:
-        """Wait until there is something; False if there is nothing and there will be nothing."""
+    async def wait_for_piece(self) -> bool:
+        """Wait until there is a piece; return False if there is none and there will be none."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        while not self._pieces and not self.ended:
+        while not self._pieces and not self._has_ended:
             self.listening_since = trio.current_time()
             try:
-                await self._takers.park()
+                await self._receivers.park()
             finally:
                 self.listening_since = math.inf
         return bool(self._pieces)
 
-    def take(self) -> Piece:
+    def pop(self) -> Piece:
         """Take the first piece."""
         piece = self._pieces.popleft()
         self.weight -= piece.weight
         if not self._pieces:
-            self._givers.unpark_all()
+            self._readers.unpark_all()
         return piece
 
-    def take_all(self) -> list[Piece]:
+    def pop_all(self) -> list[Piece]:
         """Take all pieces."""
         pieces = list(self._pieces)
         self._pieces.clear()
-        self.weight = sum(piece.weight for piece in self._coming)
-        self._givers.unpark_all()
+        self.weight = 0
+        self._readers.unpark_all()
         return pieces

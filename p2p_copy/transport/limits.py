@@ -50,12 +50,12 @@ RELAY_PIECE: Final = 64 * KIB
 """Bytes from which a relay passes on a part of a message without waiting for its rest: fewer would cost more trips
 through its loop than bytes."""
 
-DUCT: Final = 1 * MIB
-"""Bytes of a pipe through which a relay lets messages pass by: a longest record. With a quarter of it that would take
-as much processor time as copying. It is also the most that Linux gives a user without privileges for one pipe."""
+PIPE_SIZE: Final = 1 * MIB
+"""Bytes of a pipe through which a relay splices messages: a longest record. With a quarter of it splicing would take as
+much processor time as copying. It is also the most that Linux gives a user without privileges for one pipe."""
 
-MAX_DUCTS: Final = 64
-"""Such pipes in one process: what Linux has memory for, for a user without privileges. Further pairings copy."""
+MAX_PIPES: Final = 64
+"""Such pipes in one process: Linux has memory for so many, for a user without privileges. Further pairings copy."""
 
 PIECE_COST: Final = 128
 """Bytes of memory that a piece of a message takes besides its own."""

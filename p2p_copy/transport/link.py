@@ -1,45 +1,43 @@
 """A link: one WebSocket connection that is alive or broken, and says which.
 
-This is the only module that names trio-websocket, which keeps the connection: handshakes, pings, goodbyes. Messages go
-past it, in through the inbox of `codec`, out through the stream: that takes a third of the trips through the event
-loop, and fewer copies. Its rules:
-
-1. Whatever the other end sends ends at most this link. The library's reader task raises many things on hostile
-   input; here it never raises, it only ends, and with it the link.
+Rules:
+1. Whatever the other end sends ends at most this link. The library's reader raises many things on hostile input; here
+   it never raises, it only ends, and with it the link.
 2. A cancelled or failed send ends the link at once, because nobody knows how much of the message is out. The
    other end sees an abnormal close and never a wrong message.
 3. Silence is filled with pings. A peer that answers none is gone; one that we do not read from is not.
 4. Closing is polite for a bounded time, then forceful.
 5. Exceptions of the libraries, and groups of exceptions, stop here.
+6. Nothing is read before all that came was received from this link: a receiver that takes nothing slows down the
+   sender, and costs the memory of one read.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import anyio
 import trio
 from anyio.abc import ObjectStream
-from trio_websocket import ConnectionClosed, WebSocketConnection
-from wsproto.utilities import LocalProtocolError
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.bypass import aligned, passing
-from p2p_copy.transport.codec import Received
+from p2p_copy.transport.codec import NotOpen
 from p2p_copy.transport.inbox import Piece
-from p2p_copy.transport.splice import SplicedBytes, SplicePipe
+from p2p_copy.transport.reader import Reader
+from p2p_copy.transport.splice import SplicedBytes
 from p2p_copy.transport.timeouts import within
+from p2p_copy.transport.websocket import WebSocket
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Iterable, Iterator
 
-    from p2p_copy.transport.bypass import ReadWindow
     from p2p_copy.transport.codec import Codec
     from p2p_copy.transport.monitored import LinkStream
+    from p2p_copy.transport.reader import ReadWindow
 
 T = TypeVar("T")
 
@@ -71,76 +69,113 @@ class LinkBroken(anyio.BrokenResourceError):
         self.reason = reason
 
 
-class _Stream(trio.abc.Stream):
-    """What the library reads from and writes to: what it has received and passed on, it does not keep."""
-
-    def __init__(self, tap: LinkStream) -> None:
-        self._tap = tap
-
-    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
-        return cast("bytes", Received(cast("bytes", await self._tap.receive_some(max_bytes))))
-
-    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        await self._tap.send_all(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        await self._tap.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        await self._tap.aclose()
+LINK_ERRORS: Final = (anyio.EndOfStream, LinkBroken)
+"""How the other end can end a link."""
 
 
 class Link(ObjectStream[bytes | str]):
     """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive.
 
-    Text of which `parts` says so is not received among the rest but laid `aside`: the last one is there. `silent_for`,
-    `acked_bytes`, `is_plain` and `limit_unsent` are those of `LinkStream`.
+    Attributes:
+        parts: tells of a text whether it is not to be received among the rest.
+        aside: the last such text.
+        silent_for, acked_bytes, is_plain, limit_unsent: those of `LinkStream`.
+
     """
 
     def __init__(
-        self, tap: LinkStream, codec: Codec, *, host: str | None = None, path: str | None = None
+        self,
+        stream: LinkStream,
+        codec: Codec,
+        *,
+        host: str | None = None,
+        path: str | None = None,
+        pace: Callable[[int], float] | None = None,
     ) -> None:
-        """Prepare a link over `tap`. Only a client names host and path of its request."""
-        self._tap = tap
+        """Prepare a link over `stream`.
+
+        Args:
+            stream: carries the bytes; the link closes it.
+            codec: of this end.
+            host: of the request; only for clients.
+            path: of the request; only for clients.
+            pace: see `endpoints.accept`.
+
+        """
+        self._stream = stream
         self._codec = codec
         self._inbox = codec.inbox
-        tap.before_reading = partial(aligned, codec)
-        self._duct = SplicePipe()  # nothing goes through it unless there is a bypass
-        self._connection = WebSocketConnection(
-            _Stream(tap),
-            codec,
-            host=host,
-            path=path,
-            receive_buffer_size=limits.RECEIVE_BUFFER,
-        )
-        self._is_client = host is not None
+        self._reader = Reader(stream, codec, pace)
+        self._websocket = WebSocket(codec, self._reader.next_bytes, stream.send_all, host=host, path=path)
         self._reading = trio.CancelScope(shield=True)  # ends with the link: last words need a reader, too
         self._over = False  # the reader has ended: nothing more will ever come
         self._waits: set[trio.CancelScope] = set()
         self.parts: Callable[[str], bool] | None = None
         self.aside = ""
-        self.silent_for, self.acked_bytes, self.is_plain = tap.silent_for, tap.acked_bytes, tap.is_plain
-        self.limit_unsent = tap.limit_unsent
+        self.silent_for, self.acked_bytes = stream.silent_for, stream.acked_bytes
+        self.is_plain, self.limit_unsent = stream.is_plain, stream.limit_unsent
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
 
-    def allow(self, patience: float) -> None:
-        """Let each send from now on take so many seconds. One that takes longer ends the link."""
-        self._tap.patience = patience
+    async def wait_open(self) -> None:
+        """Wait until a server has accepted this client's request.
 
-    def trust(self) -> None:
+        Raises:
+            LinkBroken: it never will.
+
+        """
+        await self._until_over(self._websocket.wait_open)
+
+    async def accept_request(self) -> str:
+        """Wait for a client's request, accept it, and return its path.
+
+        Raises:
+            LinkBroken: there was no proper request, or the client has gone.
+
+        """
+        try:
+            return await self._until_over(self._websocket.accept_request)
+        except LinkBroken:
+            raise
+        except Exception:
+            raise LinkBroken("The client went away while it was answered.") from None
+
+    def limit_sends(self, seconds: float) -> None:
+        """Let each send from now on take so many seconds. One that takes longer ends the link."""
+        self._stream.patience = seconds
+
+    def lift_early_limit(self) -> None:
         """Lift the limit that `accept` was given for early messages."""
-        self._codec.trust()
+        self._codec.lift_early_limit()
 
     def limit_reading(self, window: ReadWindow) -> None:
-        """Let `window` decide from now on when there is room for another read, and how much it may bring."""
-        self._tap.window = window
-        self._tap.limit_reads(window.allow)
+        """Let `window` decide from now on when a read may begin, and how much it may bring."""
+        self._reader.limit(window)
 
-    def bypass(self, duct: SplicePipe) -> None:
-        """Receive in `duct` what need not be seen, as parcels, which only plain links send. This must be one, too."""
-        self._duct = duct
-        self._tap.before_reading = partial(passing, self._codec, duct)
+    @contextmanager
+    def splicing(self, target: Link) -> Iterator[None]:
+        """Let pieces that are received here, and are sent on over `target`, be spliced bytes where that is possible.
+
+        It is possible between plain links, for payloads that need no decoding. At the end spliced bytes that were not
+        sent yet are thrown away.
+        """
+        if self.is_plain and target.is_plain:
+            self._reader.begin_splicing()
+        try:
+            yield
+        finally:
+            self.drop_spliced()
+
+    def release_pipe(self, *, idle: bool) -> None:
+        """Give back the pipe for spliced bytes while the link is `idle`; and try again to have one, if there was none.
+
+        To be called now and then while the link splices.
+        """
+        self._reader.release_pipe(idle=idle)
+
+    def drop_spliced(self) -> None:
+        """Throw away spliced bytes that were not sent yet, and splice no more."""
+        self._reader.drop_spliced()
 
     async def receive(self) -> bytes | str:
         """Return the next message. Cancelling loses nothing. It waits only if there is none.
@@ -152,9 +187,9 @@ class Link(ObjectStream[bytes | str]):
 
         """
         while True:
-            await self._filled()
-            data, _, is_text = self._inbox.take()
-            assert not isinstance(data, SplicedBytes), "parcels are pieces"
+            await self._wait_for_piece()
+            data, _, is_text = self._inbox.pop()
+            assert not isinstance(data, SplicedBytes), "only pieces are spliced"
             if not is_text:
                 return data
             text = data.decode()
@@ -164,12 +199,12 @@ class Link(ObjectStream[bytes | str]):
 
     async def receive_pieces(self) -> list[Piece]:
         """Return all that has come; in every other respect it is `receive`."""
-        await self._filled()
-        return self._inbox.take_all()
+        await self._wait_for_piece()
+        return self._inbox.pop_all()
 
-    async def _filled(self) -> None:
+    async def _wait_for_piece(self) -> None:
         self._check()
-        if not await self._inbox.filled():
+        if not await self._inbox.wait_for_piece():
             self._check()
             raise self._end()
 
@@ -187,8 +222,8 @@ class Link(ObjectStream[bytes | str]):
         """Send messages, the last of which may go on with the next call; in every other respect it is `send`."""
         self._check()
         try:
-            await self._tap.send_buffers(self._codec.say(pieces))
-        except (trio.BrokenResourceError, trio.ClosedResourceError, LocalProtocolError):
+            await self._stream.send_buffers(self._codec.encode(pieces))
+        except (trio.BrokenResourceError, trio.ClosedResourceError, NotOpen):
             self._check()
             raise self._lost() from None
         except BaseException as error:
@@ -207,28 +242,28 @@ class Link(ObjectStream[bytes | str]):
         """
         self._check()
         try:
-            await self._until_over(partial(self._connection.ping, os.urandom(8)))
-        except ConnectionClosed:
+            await self._until_over(self._websocket.ping)
+        except trio.BrokenResourceError:
             self._check()
             raise self._lost() from None
         finally:
-            if self._tap.broken:
+            if self._stream.broken:
                 self.abort()
 
     @property
     def heard_at(self) -> float:
         """Trio's time when anything came last."""
-        return self._tap.heard
+        return self._stream.received_at
 
     @property
     def under_way(self) -> int:
         """Bytes that have come of what can be received when more is here."""
-        return self._codec.under_way + self._duct.held
+        return self._reader.under_way
 
     @property
     def held(self) -> int:
         """Bytes of memory for all that has come and was not received from here."""
-        return self._codec.held + self._tap.unread
+        return self._codec.held + self._stream.unread
 
     async def send_eof(self) -> None:
         """Close: WebSocket knows no half-closed connection."""
@@ -247,23 +282,20 @@ class Link(ObjectStream[bytes | str]):
         """
 
         def moves() -> object:
-            return (self.acked_bytes(), self.heard_at) if self._is_client else None
+            return (self.acked_bytes(), self.heard_at) if self._codec.is_client else None
 
         if self._closed or self._failure is not None:
             self._closed = True  # and if it was cut before, it must not seem to be a proper end now
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
-        self._inbox.discard()
-        if self._tap.window is not None:
-            self._tap.window.lift()
-        self._duct.stop()  # what comes now need not wait there
+        self._reader.lift_limits()
         try:
             with (
                 within(patience, moves=moves, most=limits.PARTING_LIMIT),
                 contextlib.suppress(Exception),
             ):
-                await self._until_over(partial(self._connection.aclose, code, reason or None))
+                await self._until_over(partial(self._websocket.close, code, reason))
                 await self._until_over(trio.sleep_forever)
         finally:
             self.abort()
@@ -302,44 +334,44 @@ class Link(ObjectStream[bytes | str]):
                     self._waits.discard(scope)
         raise self._lost()
 
-    async def _read(self) -> None:
-        """Run the library's reader until it ends, for whatever reason."""
+    async def read(self) -> None:
+        """Read until the end of the link, whatever ends it. Run beside all other uses."""
         try:
             with self._reading:
-                await self._connection._reader_task()
-                # The peer of a refused link is likely to be in the middle of a message.
-                closed = self._codec.closed
-                refused = closed is not None and closed[0] in VIOLATIONS
-                await self._tap.hang_up(limits.HTTP_LINGER if refused else 0)
-        except LinkBroken as error:
-            self._failure = self._failure or error
+                await self._websocket.run()
+                if (closed := self._codec.closed) is not None:
+                    self._inbox.end()
+                    await (
+                        self._inbox.wait_for_room()
+                    )  # the end of the connection tells the peer that all was received
+                    if closed[0] in VIOLATIONS:  # the peer is likely to be in the middle of a message
+                        await self._stream.hang_up(limits.HTTP_LINGER)
         except Exception:  # what one peer can provoke ends one link
             self._failure = self._failure or LinkBroken("The other end broke the WebSocket protocol.")
         finally:
             self._over = True
             self._inbox.end()
-            self._inbox.show()
             for scope in self._waits:
                 scope.cancel()
-            await self._tap.hang_up(0)
+            await self._stream.hang_up(0)
 
-    async def _keep_alive(self) -> None:
-        """Ping when nothing moves; end the link when it is certain that nobody is there."""
-        tap = self._tap
+    async def keep_alive(self) -> None:
+        """Ping when nothing moves; end the link when it is certain that the other end is gone."""
+        stream = self._stream
         with contextlib.suppress(LinkBroken, anyio.ClosedResourceError):
             while not self._over:
-                if limits.VANISHED <= tap.silent_for() < math.inf:
+                if limits.VANISHED <= stream.silent_for() < math.inf:
                     self.abort()  # the kernel would go on trying for `limits.TCP_USER_TIMEOUT`
                     return
-                rest = max(tap.heard, tap.sent) + limits.KEEPALIVE_INTERVAL - trio.current_time()
-                if tap.sending or rest > 0:
+                rest = (
+                    max(stream.received_at, stream.sent_at) + limits.KEEPALIVE_INTERVAL - trio.current_time()
+                )
+                if stream.sending or rest > 0:
                     await trio.sleep(min(rest, limits.VANISHED_LOOK) if rest > 0 else limits.VANISHED_LOOK)
                     continue
                 with within(limits.KEEPALIVE_TIMEOUT) as patience:
                     await self.ping()
                 # A pong may lie behind messages that we have not taken: then the silence is ours.
-                deaf_until = max(tap.heard, self._inbox.listening_since, self._duct.listening_since)
-                if tap.window is not None:
-                    deaf_until = max(deaf_until, tap.window.listening_since)
+                deaf_until = max(stream.received_at, self._reader.listening_since)
                 if patience.is_over and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
                     self.abort()

@@ -1,8 +1,12 @@
-"""Ducts: bytes that go from one socket to another inside the kernel, and never through this program.
+"""Bytes that go from one socket to another inside the kernel, and never through this program.
 
-A relay that has nothing to unmask, to encrypt or to decrypt need not see what it passes on. Linux moves the pages of a
+A relay that has nothing to unmask, encrypt or decrypt need not see what it passes on. Linux moves the pages of a
 socket's queue into a pipe and from there into another socket's queue (splice(2)), for a fraction of what it costs to
-copy them in and out. What lies in the pipe is a `SplicedBytes`; it takes the place of its bytes.
+copy them in and out. `SplicedBytes` stand for bytes in the pipe: in a piece of a message, and among the buffers of a
+send.
+
+Only three places know more of this than the length of spliced bytes: a link, which splices where `Link.splicing` allows
+it, and a TCP stream, which receives and sends them.
 """
 
 from __future__ import annotations
@@ -23,69 +27,69 @@ try:
     from fcntl import F_SETPIPE_SZ, fcntl
     from os import SPLICE_F_NONBLOCK, pipe2, splice
 except ImportError:  # not Linux
-    DUCTS = False
-    """Whether the system has them."""
+    CAN_SPLICE = False
+    """Whether the system can splice."""
 else:
-    DUCTS = True
+    CAN_SPLICE = True
 
 _USELESS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
-"""What a system says that can, or lets us, splice no sockets."""
+"""Errors of a system that cannot splice sockets, or forbids it."""
 
 
 class SplicedBytes:
-    """Bytes that lie in a duct: those that come out of it next.
+    """Bytes in a pipe: those that come out of it next.
 
     Attributes:
-        size: how many are still in there.
+        size: how many are still in the pipe.
 
     """
 
-    __slots__ = ("_duct", "size")
+    __slots__ = ("_pipe", "size")
 
-    def __init__(self, duct: SplicePipe, size: int) -> None:
-        self._duct = duct
+    def __init__(self, pipe: SplicePipe, size: int) -> None:
+        self._pipe = pipe
         self.size = size
 
     def __len__(self) -> int:
         return self.size
 
     def move_to(self, target: socket.socket) -> None:
-        """Move to `target` as much as it has room for.
+        """Move as many to `target` as it has room for.
 
         Raises:
             BlockingIOError: it has no room.
             OSError: its connection is broken.
 
         """
-        self.size -= self._duct.give(target, self.size)
+        self.size -= self._pipe.drain_to(target, self.size)
 
 
 class SplicePipe:
-    """One direction of a pairing, for one parcel at a time.
+    """The way of spliced bytes from one link to another, for one `SplicedBytes` at a time.
 
-    It takes two descriptors and memory of the kernel from the first parcel on, until it is told to `rest`. If there are
-    none left, or `limits.MAX_DUCTS` are open, it waits to be told so once more: bytes must go another way meanwhile.
+    It uses two descriptors and memory of the kernel from the first bytes on, until `release`. If there are none left,
+    or `limits.MAX_PIPES` are open, it stops until the next `release`: bytes must be copied meanwhile.
 
     Attributes:
-        stopped: it takes no more, for now or for ever; what it holds can still be given.
+        stopped: it takes no more, for now or for ever; what it holds can still be sent.
         held: bytes in it.
-        listening_since: Trio's time when it last took something, or began to want it; infinite while it waits until
-            it is empty.
+        listening_since: Trio's time when it was last filled, or was empty again; infinite while a read waits until it
+            is empty.
 
     """
 
     _all_open: ClassVar[int] = 0
 
     def __init__(self) -> None:
-        self.stopped = not DUCTS
-        self._refused = False  # stopped for want of a pipe
+        self.stopped = not CAN_SPLICE
+        self._refused = False  # stopped because there was no pipe to be had
         self.held = 0
         self.listening_since = 0.0
-        self._ends: tuple[int, int] | None = None  # from the first parcel on
+        self._ends: tuple[int, int] | None = None  # to read from and to write to, while there is a pipe
         self._empty = trio.lowlevel.ParkingLot()
 
-    async def empty(self) -> None:
-        """Wait until all that was taken is given, or no more will be taken."""
+    async def wait_empty(self) -> None:
+        """Wait until all that is in it was sent, or until it is stopped."""
         if self.held and not self.stopped:
             self.listening_since = math.inf
             try:
@@ -94,11 +98,11 @@ class SplicePipe:
             finally:
                 self.listening_since = trio.current_time()
 
-    def take(self, source: socket.socket, most: int) -> int:
-        """Take bytes from `source`; return how many: none at its end, and none if the duct is stopped, or stops now.
+    def fill_from(self, source: socket.socket, most: int) -> int:
+        """Take bytes from `source`; return how many: none at its end, and none if this is stopped, or stops now.
 
         Raises:
-            BlockingIOError: nothing is there, or the duct is full.
+            BlockingIOError: nothing is there, or the pipe is full.
             OSError: the connection is broken.
 
         """
@@ -117,12 +121,12 @@ class SplicePipe:
         self.listening_since = trio.current_time()
         return taken
 
-    def give(self, target: socket.socket, most: int) -> int:
-        """Give bytes to `target`; return how many it has taken.
+    def drain_to(self, target: socket.socket, most: int) -> int:
+        """Move bytes to `target`; return how many it had room for.
 
         Raises:
             BlockingIOError: it has no room.
-            OSError: its connection is broken, or the duct is closed.
+            OSError: its connection is broken, or the pipe is closed.
 
         """
         if self._ends is None:
@@ -133,21 +137,21 @@ class SplicePipe:
             self._empty.unpark_all()
         return given
 
-    def rest(self, *, idle: bool) -> None:
-        """Try again to have a pipe, if there was none; and give it back while this is idle and nothing is in it."""
+    def release(self, *, idle: bool) -> None:
+        """Give the pipe back if it is idle and empty; and allow another try if there was none to be had."""
         if self._refused:
             self.stopped = self._refused = False
         if idle and not self.held:
             self._give_back()
 
     def stop(self) -> None:
-        """Take no more; may be called again."""
+        """Take no more. May be called again."""
         self._refused = False
         self.stopped = True
         self._empty.unpark_all()
 
     def close(self) -> None:
-        """Stop, and throw away what is in it; may be called again."""
+        """Stop, and throw away what is in it. May be called again."""
         self.stop()
         self.held = 0
         self._give_back()
@@ -160,13 +164,13 @@ class SplicePipe:
                 os.close(end)
 
     def _open(self) -> None:
-        if SplicePipe._all_open >= limits.MAX_DUCTS:
+        if SplicePipe._all_open >= limits.MAX_PIPES:
             self.stopped = self._refused = True
             return
         try:
             self._ends = pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             SplicePipe._all_open += 1
-            fcntl(self._ends[1], F_SETPIPE_SZ, limits.DUCT)
-        except OSError:  # no more descriptors, or memory for pipes, for this process or its user
+            fcntl(self._ends[1], F_SETPIPE_SZ, limits.PIPE_SIZE)
+        except OSError:  # this process or its user has no descriptors or memory for pipes left
             self._give_back()
             self.stopped = self._refused = True

@@ -136,18 +136,18 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         """
         return await self._received(at_most(max_bytes))
 
-    async def receive_parcel(self, duct: SplicePipe, most: int, least: int) -> SplicedBytes | None:
-        """Receive into `duct` once it is empty, up to `most` bytes and at least `least` of them.
+    async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> SplicedBytes | None:
+        """Receive into `pipe` once it is empty: up to `most` bytes and at least `least` of them.
 
-        They are fewer if the connection ends, or the duct is full: many small packets fill it early. None says that
-        nothing can be had this way: the duct is stopped, the connection ends, or there are bytes that the system gives
-        only to a plain read. It splices nothing across the place of an urgent byte, although the socket is readable.
+        They are fewer if the connection ends, or the pipe is full: many small packets fill it early. None says that
+        nothing can be spliced: the pipe is stopped, the connection ends, or there are bytes that the system gives only
+        to a plain read. It splices nothing across the place of an urgent byte, although the socket is readable.
 
         Raises:
             BrokenResourceError, ClosedResourceError: as when receiving bytes.
 
         """
-        await duct.empty()
+        await pipe.wait_empty()
         await trio.lowlevel.checkpoint_if_cancelled()
         size = 0
         is_ready = False
@@ -155,7 +155,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             if self._not_before:
                 await self._put_off()
             try:
-                taken = duct.take(self.socket, max(least, self._allow(most)) - size)
+                taken = pipe.fill_from(self.socket, max(least, self._allow(most)) - size)
             except BlockingIOError:
                 self._allow(0)
                 if is_ready:
@@ -172,7 +172,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             size += taken
             is_ready = False
             self._note(taken)
-        return SplicedBytes(duct, size) if size else None
+        return SplicedBytes(pipe, size) if size else None
 
     async def _received(self, most: int, flags: int = 0) -> bytes:
         await trio.lowlevel.checkpoint_if_cancelled()
@@ -211,7 +211,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             raise self._end(error) from error
 
     async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
-        """Send all bytes of all buffers, in order; a parcel can only be the last one.
+        """Send all bytes of all buffers, in order. Only the last one may be spliced bytes.
 
         After a cancelled send nobody knows how many are out.
 
@@ -240,19 +240,19 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
 
     def _send(self, buffers: Sequence[Buffer | SplicedBytes]) -> Sequence[Buffer | SplicedBytes]:
         """Send what there is room for; return the rest."""
-        parcel = buffers[-1]
-        if not isinstance(parcel, SplicedBytes):
+        spliced = buffers[-1]
+        if not isinstance(spliced, SplicedBytes):
             return self._send_bytes(cast("Sequence[Buffer]", buffers))
         head = cast("Sequence[Buffer]", buffers[:-1])
         if head and (rest := self._send_bytes(head, socket.MSG_MORE)):
-            return [*rest, parcel]
+            return [*rest, spliced]
         try:
-            parcel.move_to(self.socket)
+            spliced.move_to(self.socket)
         except BlockingIOError:
             pass
         except OSError as error:
             raise self._end(error) from error
-        return [parcel] if parcel.size else ()
+        return [spliced] if spliced.size else ()
 
     def _send_bytes(self, buffers: Sequence[Buffer], flags: int = 0) -> Sequence[Buffer]:
         if len(buffers) > 1 and (not _GATHERS or len(buffers) > _MOST_BUFFERS):

@@ -73,7 +73,7 @@ class TLSStream(GatheringStream):
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         self._left = 0  # bytes of a record under way that the library has not been shown
         self._turn = 0  # records that it may still be shown before it is somebody else's turn
-        self._shown = 0  # records that it has been shown since the last `take_work`
+        self._shown = 0  # records that it has been shown since the last `pop_work`
         self._content = 0  # bytes that it has brought since then
         self._barren = 0  # records that it has been shown since the handshake, less those that had content
         self._received = 0  # bytes of content since then, which pay for some of them
@@ -289,7 +289,7 @@ class TLSStream(GatheringStream):
         paid = (self._received + size) // limits.TLS_PAYS
         return self._barren - reads - paid - under_way > limits.TLS_BARREN
 
-    def take_work(self) -> int:
+    def pop_work(self) -> int:
         """Return how many records have come since the last call, without those that their content pays for."""
         work = self._shown - self._content // limits.TLS_FREE_RECORD
         self._shown = self._content = 0

@@ -20,7 +20,7 @@ from p2p_copy.transport import frames, limits as transport_limits
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.frames import Opcode
 from p2p_copy.transport.link import Link, LinkBroken
-from p2p_copy.transport.splice import DUCTS
+from p2p_copy.transport.splice import CAN_SPLICE
 from p2p_copy.transport.tcp import TCPStream
 from tests.support.links import connect, serving
 from tests.support.websocket import BINARY, TEXT, RawClient, frame, virtual_time
@@ -214,7 +214,7 @@ async def test_a_side_whose_message_is_too_long_misbehaves_and_is_told_so(side: 
 
 async def test_broken_frames_are_misbehaviour() -> None:
     async with paired() as pair:
-        await pair.sender._tap.send_all(frame(BINARY, b"x", masked=False))
+        await pair.sender._stream.send_all(frame(BINARY, b"x", masked=False))
         assert await broken(pair.receiver) == CloseCode.PEER_LOST
         await pair.over.wait()
         assert pair.outcome is Outcome.SENDER_MISBEHAVED
@@ -414,7 +414,7 @@ async def test_usage_tells_what_passed() -> None:
 def passed_by(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Collect the sizes of the parcels that pairings make."""
     sizes: list[int] = []
-    receive = TCPStream.receive_parcel
+    receive = TCPStream.receive_spliced
 
     async def watched(stream: TCPStream, duct: SplicePipe, most: int, least: int) -> SplicedBytes | None:
         parcel = await receive(stream, duct, most, least)
@@ -422,11 +422,11 @@ def passed_by(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             sizes.append(len(parcel))
         return parcel
 
-    monkeypatch.setattr(TCPStream, "receive_parcel", watched)
+    monkeypatch.setattr(TCPStream, "receive_spliced", watched)
     return sizes
 
 
-@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
 async def test_long_messages_pass_by_unchanged_between_others(passed_by: list[int]) -> None:
     messages = [os.urandom(size) for size in (10, BIG, 70_000, 20_000, 1, BIG, BIG, 65_536, 300)] * 5
     async with paired() as pair:
@@ -457,7 +457,7 @@ def loopback_pair() -> tuple[TCPStream, TCPStream]:
     return ours_, theirs_
 
 
-@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
 async def test_a_message_that_trickles_in_is_not_cut_into_too_many_fragments(passed_by: list[int]) -> None:
     whole = frame(BINARY, bytes(BIG))
     async with raw_clients(loopback_pair) as (sender, receiver, usage):
@@ -473,7 +473,7 @@ async def test_a_message_that_trickles_in_is_not_cut_into_too_many_fragments(pas
     assert usage[0].from_sender == BIG
 
 
-@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
 async def test_masked_messages_are_unmasked_and_do_not_pass_by(passed_by: list[int]) -> None:
     message = os.urandom(BIG)
     async with raw_clients(loopback_pair) as (sender, receiver, _):
@@ -486,7 +486,7 @@ async def test_masked_messages_are_unmasked_and_do_not_pass_by(passed_by: list[i
     assert passed_by == []
 
 
-@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
 async def test_who_sends_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_goodbye(
     passed_by: list[int],
 ) -> None:
@@ -505,7 +505,7 @@ async def test_who_sends_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_g
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-@pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
 async def test_a_sender_that_the_relay_does_not_read_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The receiver's disk stalls, say: the sender's pong lies behind a parcel that has nowhere to go."""
     monkeypatch.setattr(transport_limits, "KEEPALIVE_INTERVAL", 0.1)
@@ -588,7 +588,7 @@ async def test_text_that_is_none_is_misbehaviour_however_late_that_shows() -> No
         assert await pair.sender.receive() == rendezvous.READY
         wrong = b"x" * 300_000 + b"\xff"
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(pair.sender._tap.send_all, frame(TEXT, wrong))
+            nursery.start_soon(pair.sender._stream.send_all, frame(TEXT, wrong))
             assert await broken(pair.receiver) == CloseCode.PEER_LOST
             assert await broken(pair.sender) == 1007
         await pair.over.wait()

@@ -142,7 +142,7 @@ async def test_a_message_that_is_taken_late_is_no_fault() -> None:
         nursery.start_soon(link.send, "a word")
         await trio.sleep(6)
         assert await client.message() == "a word"
-        link.allow(100)
+        link.limit_sends(100)
         nursery.start_soon(link.send, "another")
         await trio.sleep(90)
         while isinstance(event := await client.next(), Ping):

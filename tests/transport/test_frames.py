@@ -407,5 +407,5 @@ def test_whoever_stops_in_between_goes_on_with_what_was_not_taken(
             heard.append(one)
             if count == stop:
                 break
-        wire = wire[decoder.taken :]
+        wire = wire[decoder.consumed :]
     assert heard == [Message(*one) for one in messages]

@@ -1,3 +1,5 @@
+"""The place between a link's reader and its receiver."""
+
 from __future__ import annotations
 
 import math
@@ -13,79 +15,72 @@ from tests.support.websocket import virtual_time
 
 async def test_pieces_come_out_in_order_and_then_comes_the_end() -> None:
     inbox = Inbox()
-    for number in (b"a", b"b", b"c"):
-        inbox.put(Piece(number))
+    for data in (b"a", b"b", b"c"):
+        inbox.put(Piece(data))
     inbox.end()
-    inbox.show()
-    assert await inbox.filled()
-    assert inbox.take() == Piece(b"a")
-    assert await inbox.filled()
-    assert inbox.take_all() == [Piece(b"b"), Piece(b"c")]
-    assert not await inbox.filled()
+    assert await inbox.wait_for_piece()
+    assert inbox.pop() == Piece(b"a")
+    assert await inbox.wait_for_piece()
+    assert inbox.pop_all() == [Piece(b"b"), Piece(b"c")]
+    assert not await inbox.wait_for_piece()
 
 
 @virtual_time()
-async def test_who_waits_is_woken_by_a_piece_and_by_the_end() -> None:
+async def test_a_receiver_is_woken_by_a_piece_and_by_the_end() -> None:
     inbox = Inbox()
     heard: list[bool] = []
 
     async def wait() -> None:
-        heard.append(await inbox.filled())
+        heard.append(await inbox.wait_for_piece())
 
-    for say in (partial(inbox.put, Piece(b"x")), inbox.end):
+    for wake in (partial(inbox.put, Piece(b"x")), inbox.end):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
             assert inbox.listening_since == trio.current_time()
-            say()
-            await trio.testing.wait_all_tasks_blocked()
-            assert nursery.child_tasks, "nobody sees it yet"
-            inbox.show()
+            wake()
         assert inbox.listening_since == math.inf
         if heard[-1]:
-            inbox.take()
+            inbox.pop()
     assert heard == [True, False]
 
 
 @pytest.mark.parametrize("how", ["one by one", "all", "discard"])
-async def test_who_brings_more_waits_until_all_is_taken(how: str) -> None:
+async def test_there_is_room_when_every_piece_is_taken(how: str) -> None:
     inbox = Inbox()
     inbox.put(Piece(b"1"))
     inbox.put(Piece(b"2"))
-    inbox.show()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(inbox.empty)
+        nursery.start_soon(inbox.wait_for_room)
         await trio.testing.wait_all_tasks_blocked()
         if how == "one by one":
-            inbox.take()
+            inbox.pop()
             await trio.testing.wait_all_tasks_blocked()
             assert nursery.child_tasks
-            inbox.take()
+            inbox.pop()
         elif how == "all":
-            inbox.take_all()
+            inbox.pop_all()
         else:
             inbox.discard()
+    assert inbox.weight == 0
 
 
-async def test_what_nobody_wants_is_not_kept() -> None:
+async def test_after_discarding_nothing_is_kept() -> None:
     inbox = Inbox()
     inbox.put(Piece(b"before"))
-    inbox.show()
-    inbox.put(Piece(b"not shown"))
     inbox.discard()
     inbox.put(Piece(b"after"))
     inbox.end()
-    inbox.show()
-    await inbox.empty()
-    assert not await inbox.filled()
+    await inbox.wait_for_room()
+    assert inbox.weight == 0
+    assert not await inbox.wait_for_piece()
 
 
-async def test_a_wait_that_is_cancelled_takes_nothing() -> None:
+async def test_a_cancelled_wait_takes_nothing() -> None:
     inbox = Inbox()
+    inbox.put(Piece(b"still here"))
     with trio.CancelScope() as scope:
         scope.cancel()
-        await inbox.filled()
+        await inbox.wait_for_piece()
     assert scope.cancelled_caught
-    inbox.put(Piece(b"still here"))
-    inbox.show()
-    assert await inbox.filled()
+    assert inbox.pop() == Piece(b"still here")

@@ -1,26 +1,29 @@
 from __future__ import annotations
 
-import inspect
+import math
+from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import pytest
 import trio
-import trio_websocket
 from trio.testing import lockstep_stream_pair, memory_stream_pair
-from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
+from wsproto.events import BytesMessage, CloseConnection, Ping
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.inbox import Piece
-from p2p_copy.transport.link import LinkBroken
+from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.transport.monitored import LinkStream
+from p2p_copy.units import KIB
 from tests.support.links import MAX, accepted, connect, linked, serving
 from tests.support.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from p2p_copy.transport.tcp import TCPStream
 
 # Messages
@@ -75,20 +78,6 @@ async def test_a_goodbye_in_the_middle_of_a_message_is_understood() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.close, 4001, "gone")
             assert await client.ending() == 4001
-
-
-@virtual_time()
-async def test_a_ping_is_answered_before_a_message_that_came_with_it() -> None:
-    async with accepted() as (link, client), trio.open_nursery() as nursery:
-
-        async def echo() -> None:
-            await link.send(await link.receive())
-
-        nursery.start_soon(echo)
-        await trio.testing.wait_all_tasks_blocked()
-        await client.raw(frame(BINARY, b"one ", final=False) + frame(PING, b"?") + frame(0, b"message"))
-        await client.expect(Pong)
-        assert await client.message() == b"one message"
 
 
 @virtual_time()
@@ -151,7 +140,7 @@ async def test_early_messages_have_a_smaller_limit_until_the_peer_is_trusted() -
     async with accepted(early=10) as (link, client):
         await client.send(bytes(10))
         assert await link.receive() == bytes(10)
-        link.trust()
+        link.lift_early_limit()
         await client.send(bytes(11))
         assert await link.receive() == bytes(11)
     async with accepted(early=10) as (link, client):
@@ -174,6 +163,83 @@ async def test_endless_pieces_of_a_message_end_the_link(piece: bytes) -> None:
         await client.raw(frame(BINARY, piece, final=False) + frame(0, piece, final=False) * 100)
         with pytest.raises(LinkBroken):
             await link.receive()
+
+
+# Backpressure
+
+
+@asynccontextmanager
+async def in_lockstep() -> AsyncIterator[tuple[Link, RawClient]]:
+    """Yield a link and its client over streams that hold nothing: a send ends when the other end has read all of it."""
+    ours, theirs = lockstep_stream_pair()
+    client = RawClient(theirs)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(client.upgrade)
+        async with accept(ours, max_message=MAX) as (_, link):
+            await trio.testing.wait_all_tasks_blocked()
+            yield link, client
+            link.abort()
+
+
+@virtual_time()
+async def test_a_message_can_be_received_as_soon_as_it_is_whole() -> None:
+    """Here the peer does not take the answer to its ping, so the reader is busy with that."""
+    async with in_lockstep() as (link, client):
+        await client.raw(frame(PING, b"?") + frame(BINARY, b"first") + frame(BINARY, b"second"))
+        with trio.fail_after(1):
+            assert await link.receive() == b"first"
+            assert await link.receive() == b"second"
+
+
+@virtual_time()
+async def test_nothing_is_read_until_all_that_came_was_received() -> None:
+    async with in_lockstep() as (link, client), trio.open_nursery() as nursery:
+        read: list[int] = []
+
+        async def send() -> None:
+            for number in range(3):
+                await client.raw(frame(BINARY, b"x") * 2)
+                read.append(number)
+
+        nursery.start_soon(send)
+        for number in range(3):
+            for _ in range(2):
+                await trio.testing.wait_all_tasks_blocked()
+                assert read == list(range(number + 1))
+                assert await link.receive() == b"x"
+
+
+async def test_a_receiver_that_takes_nothing_stops_its_sender_within_bounds() -> None:
+    async with linked(max_message=limits.RECEIVE_BUFFER) as (client, server), trio.open_nursery() as nursery:
+        nursery.start_soon(flood, client)
+        before = math.inf
+        while client._stream.sent_at != before:
+            before = client._stream.sent_at
+            await trio.sleep(0.2)
+        assert client._stream.sending
+        assert 0 < server.held <= 2 * limits.RECEIVE_BUFFER
+        nursery.cancel_scope.cancel()
+
+
+async def test_two_ends_that_flood_each_other_do_not_wait_for_each_other_for_ever() -> None:
+    async with linked(max_message=limits.RECEIVE_BUFFER) as both, trio.open_nursery() as nursery:
+        for link in both:
+            nursery.start_soon(flood, link)
+        with trio.fail_after(20):
+            async with trio.open_nursery() as receiving:
+                for link in both:
+                    receiving.start_soon(receive_many, link)
+        nursery.cancel_scope.cancel()
+
+
+async def flood(link: Link) -> None:
+    while True:
+        await link.send(bytes(64 * KIB))
+
+
+async def receive_many(link: Link) -> None:
+    for _ in range(300):
+        assert len(await link.receive()) == 64 * KIB
 
 
 # Ends
@@ -326,7 +392,7 @@ async def test_a_cancelled_send_ends_the_link_and_the_peer_sees_nothing_of_the_m
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(client.send, bytes(size))
-                while not client._tap.sending:
+                while not client._stream.sending:
                     await trio.lowlevel.checkpoint()
                 scope.cancel()
         for use in (partial(client.send, "x"), client.receive, client.ping):
@@ -516,16 +582,3 @@ async def test_a_peer_that_we_do_not_read_is_not_gone() -> None:
         await trio.sleep(20 * limits.KEEPALIVE_TIMEOUT)
         for number in range(5):
             assert await link.receive() == f"unread {number}"
-
-
-# The library
-
-
-def test_the_library_s_own_wrappers_still_use_the_three_names_that_we_use() -> None:
-    wrappers = {
-        trio_websocket.wrap_client_stream: ("._reader_task", "._open_handshake.wait"),
-        trio_websocket.wrap_server_stream: ("._reader_task", "._get_request"),
-    }
-    for wrapper, names in wrappers.items():
-        source = inspect.getsource(wrapper)  # type: ignore[arg-type]
-        assert all(f"connection{name}" in source for name in names)

@@ -1,4 +1,4 @@
-"""Ducts between real sockets."""
+"""Bytes spliced between real sockets."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import trio.lowlevel
 import trio.testing
 
 from p2p_copy.transport import limits, splice as module
-from p2p_copy.transport.splice import DUCTS, SplicedBytes, SplicePipe
+from p2p_copy.transport.splice import CAN_SPLICE, SplicedBytes, SplicePipe
 from tests.transport.test_tcp import pair
 
 if TYPE_CHECKING:
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
     from p2p_copy.transport.tcp import TCPStream
 
-pytestmark = pytest.mark.skipif(not DUCTS, reason="this system has no ducts")
+pytestmark = pytest.mark.skipif(not CAN_SPLICE, reason="this system cannot splice")
 
 LEAST = limits.RELAY_PIECE
 
 
 @pytest.fixture
-def duct() -> Iterator[SplicePipe]:
+def pipe() -> Iterator[SplicePipe]:
     with closing(SplicePipe()) as one:
         yield one
 
@@ -40,13 +40,13 @@ async def received(stream: TCPStream, size: int) -> bytes:
     return data
 
 
-async def parcel_of(source: TCPStream, duct: SplicePipe, most: int, least: int = LEAST) -> SplicedBytes:
-    parcel = await source.receive_parcel(duct, most, least)
-    assert parcel is not None
-    return parcel
+async def spliced_from(source: TCPStream, pipe: SplicePipe, most: int, least: int = LEAST) -> SplicedBytes:
+    spliced = await source.receive_spliced(pipe, most, least)
+    assert spliced is not None
+    return spliced
 
 
-async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(duct: SplicePipe) -> None:
+async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(pipe: SplicePipe) -> None:
     data = os.urandom(5_000_000)
     ours, source = await pair()
     target, theirs = await pair()
@@ -55,11 +55,11 @@ async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(duct: Spli
     async def pass_by() -> None:
         left = len(data)
         while left:
-            parcel = await parcel_of(source, duct, min(left, limits.DUCT), min(left, LEAST))
-            left -= len(parcel)
-            assert duct.held == len(parcel)
-            await target.send_buffers([b"<", memoryview(b">"), parcel])
-            assert len(parcel) == duct.held == 0
+            spliced = await spliced_from(source, pipe, min(left, limits.PIPE_SIZE), min(left, LEAST))
+            left -= len(spliced)
+            assert pipe.held == len(spliced)
+            await target.send_buffers([b"<", memoryview(b">"), spliced])
+            assert len(spliced) == pipe.held == 0
         await target.send_eof()
 
     with trio.fail_after(20):
@@ -69,130 +69,130 @@ async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(duct: Spli
             async for some in theirs:
                 arrived += some
     pieces = arrived.split(b"<>")
-    assert len(pieces) >= len(data) // limits.DUCT
+    assert len(pieces) >= len(data) // limits.PIPE_SIZE
     assert b"".join(pieces) == data.replace(b"<>", b"")
 
 
-async def test_it_takes_no_more_before_its_parcel_is_out(duct: SplicePipe) -> None:
+async def test_it_takes_no_more_before_its_spliced_is_out(pipe: SplicePipe) -> None:
     ours, source = await pair()
     target, theirs = await pair()
     async with ours, source, target, theirs, trio.open_nursery() as nursery:
         await ours.send_all(bytes(2 * LEAST))
-        first = await parcel_of(source, duct, LEAST)
-        nursery.start_soon(parcel_of, source, duct, LEAST)
+        first = await spliced_from(source, pipe, LEAST)
+        nursery.start_soon(spliced_from, source, pipe, LEAST)
         await trio.testing.wait_all_tasks_blocked()
-        assert duct.held == LEAST
+        assert pipe.held == LEAST
         await target.send_buffers([first])
         assert await received(theirs, LEAST) == bytes(LEAST)
-    assert duct.held == LEAST, "the second one"
+    assert pipe.held == LEAST, "the second one"
 
 
-async def test_a_parcel_has_what_it_must_have_or_comes_before_the_end(duct: SplicePipe) -> None:
+async def test_a_spliced_has_what_it_must_have_or_comes_before_the_end(pipe: SplicePipe) -> None:
     ours, source = await pair()
     async with ours, source:
-        parcels: list[SplicedBytes] = []
+        several: list[SplicedBytes] = []
 
         async def receive() -> None:
-            parcels.append(await parcel_of(source, duct, limits.DUCT))
+            several.append(await spliced_from(source, pipe, limits.PIPE_SIZE))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
             for _ in range(2):
                 await ours.send_all(bytes(LEAST // 2 - 1))
                 await trio.testing.wait_all_tasks_blocked()
-                assert not parcels
+                assert not several
             await ours.send_all(b"12")
-        assert parcels[0].size == LEAST
-        duct.held = 0  # as if it were out
+        assert several[0].size == LEAST
+        pipe.held = 0  # as if it were out
         await ours.send_all(b"tail")
         await ours.send_eof()
-        assert len(await parcel_of(source, duct, limits.DUCT)) == 4
-        duct.held = 0
-        assert await source.receive_parcel(duct, limits.DUCT, LEAST) is None
+        assert len(await spliced_from(source, pipe, limits.PIPE_SIZE)) == 4
+        pipe.held = 0
+        assert await source.receive_spliced(pipe, limits.PIPE_SIZE, LEAST) is None
         assert await source.receive_some() == b""
-        assert not duct.stopped
+        assert not pipe.stopped
 
 
 async def test_many_small_packets_fill_it_and_are_passed_on(
-    duct: SplicePipe, monkeypatch: pytest.MonkeyPatch
+    pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(limits, "DUCT", 4096)  # one packet at a time
+    monkeypatch.setattr(limits, "PIPE_SIZE", 4096)  # one packet at a time
     ours, source = socket.socketpair()
     with ours, source:
         source.setblocking(False)
         for _ in range(10):
             ours.send(bytes(100))
-        assert duct.take(source, LEAST) > 0
+        assert pipe.fill_from(source, LEAST) > 0
         with pytest.raises(BlockingIOError):
-            duct.take(source, LEAST)
+            pipe.fill_from(source, LEAST)
 
     ours_stream, source_stream = await pair()
     with closing(SplicePipe()) as another, trio.fail_after(10):
         async with ours_stream, source_stream:
             await ours_stream.send_all(bytes(LEAST))
-            assert 0 < len(await parcel_of(source_stream, another, LEAST)) < LEAST
+            assert 0 < len(await spliced_from(source_stream, another, LEAST)) < LEAST
 
 
-async def test_when_it_is_stopped_it_takes_no_more_and_gives_what_it_holds(duct: SplicePipe) -> None:
+async def test_when_it_is_stopped_it_takes_no_more_and_gives_what_it_holds(pipe: SplicePipe) -> None:
     ours, source = await pair()
     target, theirs = await pair()
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST) + b"later")
-        parcel = await parcel_of(source, duct, LEAST)
+        spliced = await spliced_from(source, pipe, LEAST)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(duct.empty)
+            nursery.start_soon(pipe.wait_empty)
             await trio.testing.wait_all_tasks_blocked()
-            duct.stop()
-        assert await source.receive_parcel(duct, LEAST, LEAST) is None
+            pipe.stop()
+        assert await source.receive_spliced(pipe, LEAST, LEAST) is None
         assert await source.receive_some() == b"later"
-        await target.send_buffers([parcel])
+        await target.send_buffers([spliced])
         assert await received(theirs, LEAST) == bytes(LEAST)
 
 
-async def test_closing_throws_away_what_is_in_it_and_wakes_who_waits(duct: SplicePipe) -> None:
+async def test_closing_throws_away_what_is_in_it_and_wakes_who_waits(pipe: SplicePipe) -> None:
     ours, source = await pair()
     target, theirs = await pair()
     before = len(os.listdir("/proc/self/fd"))
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST))
-        parcel = await parcel_of(source, duct, LEAST)
+        spliced = await spliced_from(source, pipe, LEAST)
         assert len(os.listdir("/proc/self/fd")) == before + 2
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(duct.empty)
+            nursery.start_soon(pipe.wait_empty)
             await trio.testing.wait_all_tasks_blocked()
-            duct.close()
-        duct.close()
+            pipe.close()
+        pipe.close()
         assert len(os.listdir("/proc/self/fd")) == before
         with pytest.raises(trio.BrokenResourceError):
-            await target.send_buffers([b"x", parcel])
+            await target.send_buffers([b"x", spliced])
         await ours.send_all(b"later")
-        assert await source.receive_parcel(duct, LEAST, LEAST) is None
+        assert await source.receive_spliced(pipe, LEAST, LEAST) is None
         assert await source.receive_some() == b"later"
 
 
 async def test_what_was_taken_is_told_of_although_the_duct_closes_before_it_is_enough(
-    duct: SplicePipe,
+    pipe: SplicePipe,
 ) -> None:
     ours, source = await pair()
     async with ours, source:
-        parcels: list[SplicedBytes] = []
+        several: list[SplicedBytes] = []
 
         async def receive() -> None:
-            parcels.append(await parcel_of(source, duct, LEAST))
+            several.append(await spliced_from(source, pipe, LEAST))
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(receive)
             await ours.send_all(b"some")
             await trio.testing.wait_all_tasks_blocked()
-            duct.close()
+            pipe.close()
             await ours.send_all(b"more")
-        assert [len(parcel) for parcel in parcels] == [4]
+        assert [len(spliced) for spliced in several] == [4]
         assert await source.receive_some() == b"more"
 
 
 @pytest.mark.parametrize("call", ["pipe2", "fcntl", "splice"])
 async def test_where_there_is_no_pipe_to_be_had_nothing_is_lost(
-    duct: SplicePipe, monkeypatch: pytest.MonkeyPatch, call: str
+    pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, "no")
@@ -202,48 +202,48 @@ async def test_where_there_is_no_pipe_to_be_had_nothing_is_lost(
     ours, source = await pair()
     async with ours, source:
         await ours.send_all(b"all of it")
-        assert await source.receive_parcel(duct, LEAST, LEAST) is None
-        assert duct.stopped
+        assert await source.receive_spliced(pipe, LEAST, LEAST) is None
+        assert pipe.stopped
         assert await source.receive_some() == b"all of it"
-    duct.close()
+    pipe.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_there_are_so_many_and_no_more(duct: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_DUCTS", 1)
+async def test_there_are_so_many_and_no_more(pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_PIPES", 1)
     ours, source = await pair()
     async with ours, source:
         await ours.send_all(bytes(LEAST))
-        await parcel_of(source, duct, LEAST)
+        await spliced_from(source, pipe, LEAST)
         await ours.send_all(bytes(LEAST))
         with closing(SplicePipe()) as another:
-            assert await source.receive_parcel(another, LEAST, LEAST) is None
+            assert await source.receive_spliced(another, LEAST, LEAST) is None
             assert another.stopped
-            another.rest(idle=False)
-            assert await source.receive_parcel(another, LEAST, LEAST) is None, "there is none yet"
-            duct.close()
-            assert await source.receive_parcel(another, LEAST, LEAST) is None, "it was not told to try again"
-            another.rest(idle=False)
-            assert len(await parcel_of(source, another, LEAST)) == LEAST
+            another.release(idle=False)
+            assert await source.receive_spliced(another, LEAST, LEAST) is None, "there is none yet"
+            pipe.close()
+            assert await source.receive_spliced(another, LEAST, LEAST) is None, "it was not told to try again"
+            another.release(idle=False)
+            assert len(await spliced_from(source, another, LEAST)) == LEAST
 
 
-async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on(duct: SplicePipe) -> None:
+async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on(pipe: SplicePipe) -> None:
     ours, source = await pair()
     async with ours, source:
         with trio.fail_after(10):
             await ours.send_all(b"abc")
             ours.socket.send(b"d", socket.MSG_OOB)
             await ours.send_all(b"e")
-            assert len(await parcel_of(source, duct, LEAST)) == 3
-            duct.held = 0  # as if it were out
-            assert await source.receive_parcel(duct, LEAST, LEAST) is None
-            assert not duct.stopped
+            assert len(await spliced_from(source, pipe, LEAST)) == 3
+            pipe.held = 0  # as if it were out
+            assert await source.receive_spliced(pipe, LEAST, LEAST) is None
+            assert not pipe.stopped
             assert await source.receive_some() == b"de"
             await ours.send_all(bytes(LEAST))
-            assert len(await parcel_of(source, duct, LEAST)) == LEAST
+            assert len(await spliced_from(source, pipe, LEAST)) == LEAST
 
 
-async def test_what_comes_byte_by_byte_is_put_off_and_gathers(duct: SplicePipe) -> None:
+async def test_what_comes_byte_by_byte_is_put_off_and_gathers(pipe: SplicePipe) -> None:
     paces: list[int] = []
 
     def pace(size: int) -> float:
@@ -261,43 +261,43 @@ async def test_what_comes_byte_by_byte_is_put_off_and_gathers(duct: SplicePipe) 
 
         nursery.start_soon(drip)
         with trio.fail_after(10):
-            assert len(await parcel_of(source, duct, LEAST, 100)) == 100
+            assert len(await spliced_from(source, pipe, LEAST, 100)) == 100
     assert len(paces) < 50
 
 
-async def test_while_it_is_idle_it_holds_no_pipe(duct: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "MAX_DUCTS", 1)
+async def test_while_it_is_idle_it_holds_no_pipe(pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_PIPES", 1)
     ours, source = await pair()
     target, theirs = await pair()
     with closing(SplicePipe()) as another:
         async with ours, source, target, theirs:
             await ours.send_all(bytes(3 * LEAST))
-            parcel = await parcel_of(source, duct, LEAST)
-            duct.rest(idle=True)
-            assert await source.receive_parcel(another, LEAST, LEAST) is None, "something is in the pipe"
-            await target.send_buffers([parcel])
-            duct.rest(idle=True)
-            another.rest(idle=False)
-            await target.send_buffers([await parcel_of(source, another, LEAST)])
-            another.rest(idle=True)
-            await target.send_buffers([await parcel_of(source, duct, LEAST)])
+            spliced = await spliced_from(source, pipe, LEAST)
+            pipe.release(idle=True)
+            assert await source.receive_spliced(another, LEAST, LEAST) is None, "something is in the pipe"
+            await target.send_buffers([spliced])
+            pipe.release(idle=True)
+            another.release(idle=False)
+            await target.send_buffers([await spliced_from(source, another, LEAST)])
+            another.release(idle=True)
+            await target.send_buffers([await spliced_from(source, pipe, LEAST)])
             assert await received(theirs, 3 * LEAST) == bytes(3 * LEAST)
 
 
-async def test_a_broken_connection_is_broken_at_both_ends_of_a_duct(duct: SplicePipe) -> None:
+async def test_a_broken_connection_is_broken_at_both_ends_of_a_duct(pipe: SplicePipe) -> None:
     ours, source = await pair()
     target, theirs = await pair()
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST))
-        parcel = await parcel_of(source, duct, LEAST)
+        spliced = await spliced_from(source, pipe, LEAST)
         for stream in (theirs, ours):
             stream.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             await stream.aclose()
         with suppress(trio.BrokenResourceError), trio.fail_after(10):
-            while not parcel.size:  # never: the loop is for the reset that has not come yet
+            while not spliced.size:  # never: the loop is for the reset that has not come yet
                 await trio.lowlevel.checkpoint()
-            await target.send_buffers([parcel])
+            await target.send_buffers([spliced])
             raise AssertionError("sent to nobody")
-        duct.held = 0
+        pipe.held = 0
         with pytest.raises(trio.BrokenResourceError):
-            await source.receive_parcel(duct, LEAST, LEAST)
+            await source.receive_spliced(pipe, LEAST, LEAST)

@@ -1,0 +1,135 @@
+"""When a link reads, and how much: all that holds it back stands in `Reader.next_bytes`."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Protocol
+
+import trio
+
+from p2p_copy.transport import limits
+from p2p_copy.transport.inbox import Piece
+from p2p_copy.transport.splice import SplicePipe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p2p_copy.transport.codec import Codec
+    from p2p_copy.transport.monitored import LinkStream
+
+
+class ReadWindow(Protocol):
+    """Decides when a link reads, and how much; see `relay.budget.Window`."""
+
+    listening_since: float
+
+    async def room(self) -> None:
+        """Wait until a read may begin."""
+
+    def allow(self, most: int) -> int:
+        """Return how many of up to `most` bytes that are there may be read."""
+
+    def lift(self) -> None:
+        """Let reads begin at any time."""
+
+
+class Reader:
+    """Reads for one link, from `stream` into the inbox of `codec`.
+
+    It does not know the link, which knows it: a cycle would leave each link to the garbage collector.
+    """
+
+    def __init__(self, stream: LinkStream, codec: Codec, pace: Callable[[int], float] | None) -> None:
+        """Prepare to read; `pace` is that of `endpoints.accept`."""
+        self._stream = stream
+        self._codec = codec
+        self._inbox = codec.inbox
+        self._pace = pace
+        self._window: ReadWindow | None = None
+        self._pipe: SplicePipe | None = None
+
+    async def next_bytes(self) -> bytes | bytearray:
+        """Return what the codec is to be given next; nothing at the end. All that came before is answered by now.
+
+        This waits until all that came is received from the link, the window has room, and the pace allows a read.
+        """
+        if self._codec.closed is not None:
+            self._inbox.end()
+        while True:
+            await self._inbox.wait_for_room()
+            if rest := self._codec.pop_rest():
+                break
+            if self._window is not None:
+                await self._window.room()
+            if self._pipe is None or not await self._splice(self._pipe):
+                break
+        if self._pace is not None:
+            seconds = self._pace(self._codec.pop_work(self._stream.pop_work()))
+            if seconds > 0:
+                await self._put_off(seconds)
+        if rest:
+            await trio.lowlevel.checkpoint()  # it is the turn of other tasks
+            return rest
+        # Where long payloads begin and end a plain read ends, too: what came whole need not be copied.
+        most = self._codec.ahead if self._stream.is_plain else 0
+        return await self._stream.receive_some(min(most or limits.RECEIVE_BUFFER, limits.RECEIVE_BUFFER))
+
+    async def _splice(self, pipe: SplicePipe) -> bool:
+        """Receive spliced bytes if that is possible and worth it; return whether any came."""
+        size = min(self._codec.raw_ahead, limits.PIPE_SIZE)
+        if pipe.stopped or size < limits.RELAY_PIECE:
+            return False
+        spliced = await self._stream.receive_spliced(pipe, size, limits.RELAY_PIECE)
+        if spliced is None:
+            return False
+        self._inbox.put(Piece(spliced, self._codec.skip(len(spliced))))
+        return True
+
+    async def _put_off(self, seconds: float) -> None:
+        """Wait before the next read. A reset ends the wait: a read would meet it only behind all that came before."""
+        until = trio.current_time() + seconds
+        while (rest := until - trio.current_time()) > 0:
+            await trio.sleep(min(rest, limits.PACE_CHECK))
+            if self._stream.silent_for() == math.inf:
+                raise trio.BrokenResourceError
+
+    def limit(self, window: ReadWindow) -> None:
+        """Let `window` decide from now on when a read may begin, and how much it may bring."""
+        self._window = window
+        self._stream.limit_reads(window.allow)
+
+    def begin_splicing(self) -> None:
+        """Receive spliced bytes from now on, where that is possible."""
+        self._pipe = SplicePipe()
+
+    def release_pipe(self, *, idle: bool) -> None:
+        """See `Link.release_pipe`."""
+        if self._pipe is not None:
+            self._pipe.release(idle=idle)
+
+    def drop_spliced(self) -> None:
+        """See `Link.drop_spliced`."""
+        if self._pipe is not None:
+            self._pipe.close()
+
+    def lift_limits(self) -> None:
+        """Throw away what came and what comes: nothing holds a read back any more."""
+        self._inbox.discard()
+        if self._window is not None:
+            self._window.lift()
+        if self._pipe is not None:
+            self._pipe.stop()
+
+    @property
+    def under_way(self) -> int:
+        """Bytes that have come of what can be received when more is here."""
+        return self._codec.under_way + (self._pipe.held if self._pipe is not None else 0)
+
+    @property
+    def listening_since(self) -> float:
+        """Trio's time since when a read has been possible; infinite while this side holds it back."""
+        since = self._inbox.listening_since
+        for each in (self._pipe, self._window):
+            if each is not None:
+                since = max(since, each.listening_since)
+        return since
