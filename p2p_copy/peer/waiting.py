@@ -125,7 +125,7 @@ class Wait:
                 place = await self._paired(nursery)
                 assert place.link is not None, "it is paired"
                 assert place.welcome is not None, "it is paired"
-                place.link.parts = _is_relays  # all other messages come from the other side from now on
+                place.link.sets_aside = _is_relays  # all other messages come from the other side from now on
                 yield place.link, place.welcome
                 await place.link.aclose()
             finally:

@@ -197,7 +197,7 @@ class Pairing:
             ready,
             Outcome.SENDER_LOST,
             Outcome.SENDER_MISBEHAVED,
-            Window(budget, lambda: sender.held, receiver.limit_unsent),
+            Window(budget, lambda: sender.buffered, receiver.limit_unsent),
             wants_reports=reports[0],
         )
         self._receiver = _Side(
@@ -205,7 +205,7 @@ class Pairing:
             None if legacy else ready,
             Outcome.RECEIVER_LOST,
             Outcome.RECEIVER_MISBEHAVED,
-            Window(budget, lambda: receiver.held, sender.limit_unsent),
+            Window(budget, lambda: receiver.buffered, sender.limit_unsent),
             wants_reports=reports[1],
         )
         self._text_allowed = legacy

@@ -79,7 +79,7 @@ class Codec:
         return self._decoder.here
 
     @property
-    def held(self) -> int:
+    def buffered(self) -> int:
         """Bytes of memory for what has come and was not taken out of the inbox."""
         return self._decoder.here + self._left + self.inbox.weight
 

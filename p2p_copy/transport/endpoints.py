@@ -31,8 +31,8 @@ async def connect(
 ) -> AsyncIterator[Link]:
     """Connect to a relay and open a WebSocket at `path`, each within `limits.CONNECT_TIMEOUT`.
 
-    On a normal exit the link is closed politely; after an exception it is cut, so that the other end does
-    not take it for a proper end.
+    When the body ends normally, the link is closed politely. After an exception it is cut, so that the other end does
+    not take that for a proper end.
 
     Args:
         address: where the relay is.
@@ -89,16 +89,16 @@ async def accept(
     Args:
         stream: from the client; closed at the end.
         max_message: bytes of the longest message; a longer one ends the link with close code 1009.
-        early: a smaller limit until `Link.lift_early_limit` is called; a longer message ends the link silently.
-        piece: bytes from which a part of a message is received without its rest, as `receive_pieces` does.
+        early: a smaller limit until `Link.lift_early_limit` is called.
+        piece: bytes from which `Link.receive_pieces` returns a part of a message without its rest.
         head: bytes that were read from the stream before and belong to the request.
         patience: seconds that one send may take, a pong or a close frame included, until `Link.limit_sends` is called.
         on_unread: is called when a send has taken longer than that.
-        pace: is told how many frames have come since it was told last, control frames and fragments included, or how
-            many TLS records with next to nothing in them, whichever are more, less the answers to pings of this side:
-            else whoever makes this side send pings would slow the client down. It says for how many seconds to read no
-            more; None for no such limit.
-        silent_for: tells for how many seconds the client's machine has owed a sign of life; too many end the link.
+        pace: is called before each read with the work since the last one: the number of frames, control frames and
+            fragments included, or that of TLS records with next to no content, whichever is larger. Pongs for pings of
+            this side do not count, or the other side could slow the client down by making this side send pings. It
+            returns for how many seconds to put the read off. None for no such limit.
+        silent_for: tells for how many seconds the client's machine has not answered; too many end the link.
         acked_bytes: tells how many bytes it has acknowledged, and whether more wait in our kernel.
 
     Raises:
@@ -117,7 +117,7 @@ async def accept(
 
 @asynccontextmanager
 async def _running(link: Link, opened: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
-    """Run a link's tasks around the body. An exception of the body leaves as it is; it cuts the link."""
+    """Run a link's tasks around the body. An exception of the body cuts the link, and leaves as it is."""
     async with service_nursery() as nursery:
         nursery.start_soon(link.read)
         try:

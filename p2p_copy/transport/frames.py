@@ -1,9 +1,9 @@
-"""WebSocket frames (RFC 6455 section 5) as bytes: what a link reads and writes all day, with few copies.
+"""WebSocket frames (RFC 6455 section 5) as bytes, with few copies.
 
-A message is handed over whole, its fragments joined; or, for a relay, in pieces as they come. What is refused is
-refused by its header, before any of its payload is kept: a message costs its receiver no more than the bytes that
-were sent of it, and a frame that would go over the limit costs nothing. Text is checked as it comes and stays bytes:
-as a `str` it would be four times as large for the sake of one character beyond the BMP.
+A message is yielded whole, its fragments joined; or, for a relay, in pieces as they come. A frame is refused by its
+header, before any of its payload is kept: a message costs its receiver no more than the bytes that were sent of it, and
+a frame that would go over the limit costs nothing. Text is checked as it comes and stays bytes: as a `str` it would be
+four times as large if it has one character beyond the BMP.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 try:
     from websockets.speedups import apply_mask as apply_mask
-except ImportError:  # no wheel for this platform: right, and slower
+except ImportError:  # no wheel for this platform: as correct, and slower
 
     def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
-        """Return `data` with the four bytes of `mask` laid over it, again and again (section 5.3)."""
+        """Return `data` combined by exclusive or with the four bytes of `mask`, repeated (section 5.3)."""
         size = len(data)
         key = int.from_bytes((bytes(mask) * (size // 4 + 1))[:size], "little")
         return (int.from_bytes(data, "little") ^ key).to_bytes(size, "little")
 
 
 class Opcode(IntEnum):
-    """What a frame is (section 5.2)."""
+    """The kind of a frame (section 5.2)."""
 
     CONTINUATION = 0
     TEXT = 1
@@ -51,17 +51,17 @@ NO_MASK: Final = bytes(4)
 """The mask that changes nothing."""
 
 LONGEST_HEADER: Final = 14
-"""Bytes; one of a client's frame of 64 KiB and more."""
+"""Bytes of the longest header, which a client's frame of 64 KiB and more has."""
 
 _NO_CODE: Final = 1005
 _OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
 _LENGTH_BYTES: Final = {126: 2, 127: 8}
 _MAX_CONTROL: Final = 125
 _PIECES: Final = 64
-"""Pieces that are kept before they become one: a message that comes byte by byte must not cost an object for each."""
+"""Pieces that are kept before they are joined: a message that comes byte by byte must not cost an object for each."""
 
 _CHECKED: Final = 16 * KIB
-"""Bytes of text that are checked at once: Python checks them by decoding, into four times as many at most."""
+"""Bytes of text that are checked at once: Python checks them by decoding, into up to four times as many bytes."""
 
 _CODE: Final = struct.Struct(">H")
 _DEFINED_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
@@ -76,10 +76,10 @@ class FrameError(Exception):
 
 
 class Message(NamedTuple):
-    """A message or a piece of one, or a control frame. Text is UTF-8, checked; a piece may end inside a character.
+    """A message, a piece of one, or a control frame. Text was checked to be UTF-8; a piece may end inside a character.
 
     Attributes:
-        opcode: what it is; a piece has that of its message.
+        opcode: its kind; a piece has that of its message.
         payload: its bytes, unmasked.
         last: whether the message ends with it.
 
@@ -91,7 +91,7 @@ class Message(NamedTuple):
 
 
 def encode(opcode: Opcode, payload: bytes, mask: bytes | None) -> bytes:
-    """Return one unfragmented frame; with `mask` it is a client's."""
+    """Return one unfragmented frame; a client's has a `mask`."""
     return b"".join(buffers(opcode, payload, mask))
 
 
@@ -99,10 +99,9 @@ def buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = 
     """Return one frame in buffers to be sent one after the other.
 
     Args:
-        opcode: what it is.
-        payload: what it says; of a server it is passed on without a copy.
-        mask: four bytes that nobody can foresee, for a client's frame; or `NO_MASK`, under which the payload is passed
-            on without a copy.
+        opcode: its kind.
+        payload: its content; without a mask it is not copied.
+        mask: four unpredictable bytes, for a client's frame; or `NO_MASK`, with which the payload is not copied.
         last: whether its message ends with it.
 
     """
@@ -111,7 +110,7 @@ def buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = 
 
 
 def header(opcode: Opcode, size: int, mask: bytes | None, *, last: bool = True) -> bytes:
-    """Return the header of a frame with a payload of `size` bytes; in every other respect as `buffers`."""
+    """Return the header of a frame with a payload of `size` bytes; the other arguments are those of `buffers`."""
     first = (0x80 if last else 0) | opcode
     bit = 0x80 if mask else 0
     if size < 126:
@@ -127,14 +126,14 @@ class Decoder:
     """Turns the bytes of one direction into messages.
 
     Args:
-        masked: whether frames must be masked: a server's decoder says yes, a client's says no.
+        masked: whether frames must be masked: true at a server, false at a client.
         max_message: bytes of the longest message; may be changed between messages.
-        piece: bytes from which a part of a message is handed over without its rest.
+        piece: bytes from which a part of a message is yielded without its rest.
 
     Attributes:
-        frames: how many frames have begun; anybody may set it back.
+        frames: how many frames have begun; it may be set back.
         consumed: bytes of what it was fed last that belong to the messages yielded so far.
-        here: bytes of the message under way that it has and has not yielded.
+        here: bytes of the message under way that have come and were not yielded yet.
 
     """
 
@@ -149,33 +148,33 @@ class Decoder:
         self._long = False  # the last frame whose header has come
         self._final = True
         self._opcode = Opcode.CONTINUATION
-        self._mask = b""  # as it lies over the next byte
+        self._mask = b""  # rotated, so that it begins at the next byte
         self._control: list[
             bytes | memoryview
         ] = []  # payload of a control frame, which may come inside a message
         self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
         self.here = 0
-        self._size = 0  # of that message, as far as headers have told
+        self._size = 0  # of that message, as far as its headers have come
         self._kind: Opcode | None = None  # of that message, once it has begun
-        self._cut = b""  # the last bytes of its text so far, if a character ends behind them
+        self._cut = b""  # the bytes of a character of its text whose last byte has not come
         self._fragments = 0
 
     def feed(self, data: bytes | bytearray) -> Iterator[Message]:
         """Yield the messages and pieces that are complete with `data`. Feed it again what was not `consumed`.
 
         Raises:
-            FrameError: the rules were broken; there is nothing more to be had from this direction.
+            FrameError: the rules were broken. Nothing that follows can be decoded.
 
         """
         at = 0
         while True:
             if self._left < 0:
-                taken = self._begin(data, at)
-                if taken < 0:
+                read = self._begin(data, at)
+                if read < 0:
                     return
-                at += taken
+                at += read
             if size := min(self._left, len(data) - at):
-                self._take(memoryview(data)[at : at + size], len(data))
+                self._keep(memoryview(data)[at : at + size], len(data))
                 at += size
             message = None
             if not self._left:
@@ -183,7 +182,7 @@ class Decoder:
                 message = self._end()
             if message is None and self.here >= self._piece:
                 assert self._kind is not None, "set by the header"
-                message = Message(self._kind, self._joined(), last=False)
+                message = Message(self._kind, self._pop_joined(), last=False)
             if message is not None:
                 self.consumed = at
                 yield message
@@ -192,7 +191,7 @@ class Decoder:
 
     @property
     def ahead(self) -> int:
-        """Bytes that lie between here and the beginning or end of a long payload; 0 if no such place is known."""
+        """Bytes until a long payload begins or ends; 0 if no such place is known."""
         if not self._long:
             return 0
         return self._left if self._left > 0 else LONGEST_HEADER - (0 if self._masked else 4) - len(self._head)
@@ -212,8 +211,8 @@ class Decoder:
         self._left = -1
         return self._end() is not None
 
-    def _take(self, piece: memoryview, came: int) -> None:
-        """Keep a piece of a payload, of `came` bytes: a view, if it is most of them and not masked, else a copy."""
+    def _keep(self, piece: memoryview, came: int) -> None:
+        """Keep a piece of a payload. It is copied if it is masked, or if it is the smaller part of the `came` bytes."""
         parts = self._message
         if self._opcode >= Opcode.CLOSE:
             parts = self._control
@@ -222,7 +221,7 @@ class Decoder:
         if self._masked and self._mask != NO_MASK:
             parts.append(apply_mask(piece, self._mask))
         else:
-            # A view holds all that came with it, so it must be most of that: a message costs what was sent of it.
+            # A view keeps all that came with it in memory, so it must be most of that.
             parts.append(piece if 2 * len(piece) >= came else bytes(piece))
         if parts is self._message and self._kind is Opcode.TEXT:
             self._check_text(parts[-1])
@@ -233,11 +232,11 @@ class Decoder:
         self._mask = self._mask[turn:] + self._mask[:turn]
 
     def _begin(self, data: bytes | bytearray, at: int) -> int:
-        """Read a header; return how many bytes of `data` it took, -1 if it is not complete."""
+        """Read a header; return of how many bytes of `data` it consists, -1 if it is not complete."""
         head = self._head + data[at : at + LONGEST_HEADER - len(self._head)]
         size = LONGEST_HEADER
         if len(head) >= 2:
-            self._check_first_two(head)  # what is wrong already need not be waited for
+            self._check_first_two(head)  # at once: a wrong frame is refused before its length has come
             size = 2 + _LENGTH_BYTES.get(head[1] & 0x7F, 0) + (4 if self._masked else 0)
         if len(head) < size:
             self._head = head
@@ -258,9 +257,9 @@ class Decoder:
         self.frames += 1
         self._left = length
         self._long = length >= limits.LONG_FRAME
-        taken = size - len(self._head)
+        read = size - len(self._head)
         self._head = b""
-        return taken
+        return read
 
     def _check_first_two(self, head: bytes) -> None:
         opcode = _OPCODES.get(head[0] & 0x0F)
@@ -274,7 +273,7 @@ class Decoder:
             raise FrameError(PROTOCOL_ERROR, "a control frame is fragmented or too long")
 
     def _accept(self, length: int) -> None:
-        """Refuse by the header what would break a rule as a part of its message."""
+        """Check the header of a frame against the message to which it belongs."""
         if self._opcode >= Opcode.CLOSE:
             return
         if (self._opcode is Opcode.CONTINUATION) is (self._kind is None):
@@ -288,14 +287,14 @@ class Decoder:
         self._kind = self._kind or self._opcode
 
     def _end(self) -> Message | None:
-        """Take the end of a frame; return the message that is complete with it."""
+        """End a frame; return the message that is complete with it, if there is one."""
         if self._opcode >= Opcode.CLOSE:
             payload, self._control = b"".join(self._control), []
             return Message(self._opcode, payload)
         if not self._final:
             return None
         assert self._kind is not None, "set by the header"
-        payload = self._joined()
+        payload = self._pop_joined()
         opcode, self._kind = self._kind, None
         self._size = self._fragments = 0
         if self._cut:
@@ -303,7 +302,7 @@ class Decoder:
         return Message(opcode, payload)
 
     def _check_text(self, text: bytes | memoryview) -> None:
-        """Check what comes next of a text message (section 8.1). It may end inside a character; the message may not."""
+        """Check the next part of a text message (section 8.1). A part may end inside a character, a message may not."""
         for at in range(0, len(text), _CHECKED):
             part = self._cut + bytes(text[at : at + _CHECKED])
             try:
@@ -312,8 +311,8 @@ class Decoder:
                 raise FrameError(NOT_UTF8, "text is not UTF-8") from None
             self._cut = part[checked:]
 
-    def _joined(self) -> bytes:
-        """Take what is here of the message. What came in one piece is not copied again."""
+    def _pop_joined(self) -> bytes:
+        """Return what is here of the message, and forget it. What came in one piece is not copied."""
         parts, self._message = self._message, []
         self.here = 0
         first = parts[0] if len(parts) == 1 else None
@@ -333,7 +332,7 @@ def read_close(payload: bytes) -> tuple[int, str]:
     """Return code and reason of a close frame; 1005 if it has none (section 7.1.5).
 
     Raises:
-        FrameError: it is no proper one.
+        FrameError: it is not well formed.
 
     """
     if not payload:
@@ -342,7 +341,7 @@ def read_close(payload: bytes) -> tuple[int, str]:
         raise FrameError(PROTOCOL_ERROR, "a close frame is cut")
     (code,) = _CODE.unpack_from(payload)
     if code not in _DEFINED_CODES and not 3000 <= code < 5000:
-        raise FrameError(PROTOCOL_ERROR, "a close frame has a code that nobody may send")
+        raise FrameError(PROTOCOL_ERROR, "a close frame has a code that must not be sent")
     try:
         return code, payload[2:].decode()
     except UnicodeDecodeError:

@@ -1,7 +1,7 @@
 """What has come over a link and was not received from it yet.
 
-The link's reader puts pieces in and waits until there is room before it reads again; whoever receives from the link
-takes them out. A piece can be taken as soon as it is put.
+The link's reader puts pieces in, and waits until they are taken before it reads again. A piece can be taken as soon as
+it was put in.
 """
 
 from __future__ import annotations
@@ -46,8 +46,7 @@ class Piece(NamedTuple):
 class Inbox:
     """Pieces in order, and then an end.
 
-    There is room while the inbox is empty. One read may bring many pieces, so what an inbox holds is bounded by what
-    one read brings.
+    One read may bring many of them, and they are taken before the next one. So the inbox is as large as one read.
 
     Attributes:
         weight: bytes of memory that the pieces take.
@@ -64,7 +63,7 @@ class Inbox:
         self.listening_since = math.inf
 
     def put(self, piece: Piece) -> None:
-        """Add a piece. The reader waits for room before it reads more."""
+        """Add a piece. Before the next read, `wait_empty`."""
         if not self._is_unwanted:
             self._pieces.append(piece)
             self.weight += piece.weight
@@ -81,7 +80,7 @@ class Inbox:
         self._is_unwanted = True
         self.pop_all()
 
-    async def wait_for_room(self) -> None:
+    async def wait_empty(self) -> None:
         """Wait until every piece is taken."""
         while self._pieces:
             await self._readers.park()

@@ -1,15 +1,15 @@
 """A link: one WebSocket connection that is alive or broken, and says which.
 
 Rules:
-1. Whatever the other end sends ends at most this link. The library's reader raises many things on hostile input; here
-   it never raises, it only ends, and with it the link.
-2. A cancelled or failed send ends the link at once, because nobody knows how much of the message is out. The
-   other end sees an abnormal close and never a wrong message.
-3. Silence is filled with pings. A peer that answers none is gone; one that we do not read from is not.
+1. Whatever the other end sends, it ends at most this link. The library's reader raises many exceptions on hostile
+   input; `Link.read` raises none of them, it ends, and with it the link.
+2. A cancelled or failed send ends the link at once, because it is unknown how much of the message is out. The other end
+   sees an abnormal close and never a wrong message.
+3. Silence is filled with pings. A peer that answers none is gone, unless this side has stopped reading from it.
 4. Closing is polite for a bounded time, then forceful.
 5. Exceptions of the libraries, and groups of exceptions, stop here.
-6. Nothing is read before all that came was received from this link: a receiver that takes nothing slows down the
-   sender, and costs the memory of one read.
+6. Nothing is read before all that came was received from this link. So a receiver that takes nothing slows the sender
+   down, and needs memory for one read.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ LINK_ERRORS: Final = (anyio.EndOfStream, LinkBroken)
 
 
 class Link(ObjectStream[bytes | str]):
-    """Messages both ways. Made by `connect` and `accept`; any number of tasks may send, one may receive.
+    """Messages both ways. `connect` and `accept` make it. Any number of tasks may send, one may receive.
 
     Attributes:
-        parts: tells of a text whether it is not to be received among the rest.
-        aside: the last such text.
+        sets_aside: decides of each text whether it is put `aside` instead of being received; None for no text.
+        aside: the last text that was put aside.
         silent_for, acked_bytes, is_plain, limit_unsent: those of `LinkStream`.
 
     """
@@ -107,10 +107,10 @@ class Link(ObjectStream[bytes | str]):
         self._inbox = codec.inbox
         self._reader = Reader(stream, codec, pace)
         self._websocket = WebSocket(codec, self._reader.next_bytes, stream.send_all, host=host, path=path)
-        self._reading = trio.CancelScope(shield=True)  # ends with the link: last words need a reader, too
-        self._over = False  # the reader has ended: nothing more will ever come
+        self._reading = trio.CancelScope(shield=True)  # what is said at the end must be read, too
+        self._over = False  # the reader has ended, so nothing more will come
         self._waits: set[trio.CancelScope] = set()
-        self.parts: Callable[[str], bool] | None = None
+        self.sets_aside: Callable[[str], bool] | None = None
         self.aside = ""
         self.silent_for, self.acked_bytes = stream.silent_for, stream.acked_bytes
         self.is_plain, self.limit_unsent = stream.is_plain, stream.limit_unsent
@@ -121,7 +121,7 @@ class Link(ObjectStream[bytes | str]):
         """Wait until a server has accepted this client's request.
 
         Raises:
-            LinkBroken: it never will.
+            LinkBroken: the link ended before that.
 
         """
         await self._until_over(self._websocket.wait_open)
@@ -141,11 +141,11 @@ class Link(ObjectStream[bytes | str]):
             raise LinkBroken("The client went away while it was answered.") from None
 
     def limit_sends(self, seconds: float) -> None:
-        """Let each send from now on take so many seconds. One that takes longer ends the link."""
+        """Let each send from now on take at most so many seconds. One that takes longer ends the link."""
         self._stream.patience = seconds
 
     def lift_early_limit(self) -> None:
-        """Lift the limit that `accept` was given for early messages."""
+        """Lift the limit on early messages that was given to `accept`."""
         self._codec.lift_early_limit()
 
     def limit_reading(self, window: ReadWindow) -> None:
@@ -154,10 +154,10 @@ class Link(ObjectStream[bytes | str]):
 
     @contextmanager
     def splicing(self, target: Link) -> Iterator[None]:
-        """Let pieces that are received here, and are sent on over `target`, be spliced bytes where that is possible.
+        """Splice what is received here and sent on over `target`, where that is possible.
 
-        It is possible between plain links, for payloads that need no decoding. At the end spliced bytes that were not
-        sent yet are thrown away.
+        It is possible between plain links, for payloads that need no decoding. Their pieces hold spliced bytes. When
+        the body ends, spliced bytes that were not sent yet are thrown away.
         """
         if self.is_plain and target.is_plain:
             self._reader.begin_splicing()
@@ -167,7 +167,7 @@ class Link(ObjectStream[bytes | str]):
             self.drop_spliced()
 
     def release_pipe(self, *, idle: bool) -> None:
-        """Give back the pipe for spliced bytes while the link is `idle`; and try again to have one, if there was none.
+        """Give back the pipe for spliced bytes if the link is idle, and try again to get one if there was none.
 
         To be called now and then while the link splices.
         """
@@ -178,12 +178,12 @@ class Link(ObjectStream[bytes | str]):
         self._reader.drop_spliced()
 
     async def receive(self) -> bytes | str:
-        """Return the next message. Cancelling loses nothing. It waits only if there is none.
+        """Return the next message; wait only if there is none. Cancelling loses nothing.
 
         Raises:
             EndOfStream: the peer closed properly, and everything that it sent before was received.
-            LinkBroken: anything else ended the link.
-            ClosedResourceError: it was closed from this side.
+            LinkBroken: the link ended in any other way.
+            ClosedResourceError: this side closed the link.
 
         """
         while True:
@@ -193,12 +193,12 @@ class Link(ObjectStream[bytes | str]):
             if not is_text:
                 return data
             text = data.decode()
-            if self.parts is None or not self.parts(text):
+            if self.sets_aside is None or not self.sets_aside(text):
                 return text
             self.aside = text
 
     async def receive_pieces(self) -> list[Piece]:
-        """Return all that has come; in every other respect it is `receive`."""
+        """Return all pieces that have come, at least one. In all other respects this is `receive`."""
         await self._wait_for_piece()
         return self._inbox.pop_all()
 
@@ -212,14 +212,14 @@ class Link(ObjectStream[bytes | str]):
         """Send one message. Cancelling ends the link, and the peer learns of it.
 
         Raises:
-            LinkBroken: the link is at its end. Whoever is receiving still hears what the peer said before.
-            ClosedResourceError: it was closed from this side.
+            LinkBroken: the link has ended. What the peer sent before can still be received.
+            ClosedResourceError: this side closed the link.
 
         """
         await self.send_pieces((Piece.whole(item),))
 
     async def send_pieces(self, pieces: Iterable[Piece]) -> None:
-        """Send messages, the last of which may go on with the next call; in every other respect it is `send`."""
+        """Send messages, the last of which may go on in the next call. In all other respects this is `send`."""
         self._check()
         try:
             await self._stream.send_buffers(self._codec.encode(pieces))
@@ -233,11 +233,11 @@ class Link(ObjectStream[bytes | str]):
             raise
 
     async def ping(self) -> None:
-        """Send a ping and wait for the answer, which comes only while this side keeps receiving.
+        """Send a ping and wait for its pong, which can be read only while this side keeps receiving.
 
         Raises:
-            LinkBroken: the link is at its end.
-            ClosedResourceError: it was closed from this side.
+            LinkBroken: the link has ended.
+            ClosedResourceError: this side closed the link.
 
         """
         self._check()
@@ -252,21 +252,21 @@ class Link(ObjectStream[bytes | str]):
 
     @property
     def heard_at(self) -> float:
-        """Trio's time when anything came last."""
+        """Trio's time when bytes last came."""
         return self._stream.received_at
 
     @property
     def under_way(self) -> int:
-        """Bytes that have come of what can be received when more is here."""
+        """Bytes of a message that have come and cannot be received before its rest."""
         return self._reader.under_way
 
     @property
-    def held(self) -> int:
-        """Bytes of memory for all that has come and was not received from here."""
-        return self._codec.held + self._stream.unread
+    def buffered(self) -> int:
+        """Bytes of memory for all that has come and was not received from this link."""
+        return self._codec.buffered + self._stream.unread
 
     async def send_eof(self) -> None:
-        """Close: WebSocket knows no half-closed connection."""
+        """Close the link: WebSocket has no half-closed connections."""
         await self.aclose()
 
     async def aclose(self) -> None:
@@ -274,18 +274,17 @@ class Link(ObjectStream[bytes | str]):
         await self.close(1000)
 
     async def close(self, code: int, reason: str = "", *, patience: float = limits.GOODBYE_TIMEOUT) -> None:
-        """Say goodbye and wait for the peer to have read everything; then cut. Never fails.
+        """Send a close frame, wait until the peer has received everything, then close the connection. Never fails.
 
-        A peer has `patience` seconds. A client gives its relay more, as long as that takes something or passes on what
-        the other side says, and `limits.PARTING_LIMIT` in all: a relay with a limit on the rate reads slowly what came
-        before the goodbye.
+        The peer has `patience` seconds. A client gives its relay more: as long as bytes move in either direction, but
+        `limits.PARTING_LIMIT` in all. A relay with a limit on the rate reads slowly what comes before the close frame.
         """
 
         def moves() -> object:
             return (self.acked_bytes(), self.heard_at) if self._codec.is_client else None
 
         if self._closed or self._failure is not None:
-            self._closed = True  # and if it was cut before, it must not seem to be a proper end now
+            self._closed = True  # from now on this side has closed it, even if it was lost before
             await trio.lowlevel.checkpoint()
             return
         self._closed = True
@@ -301,7 +300,7 @@ class Link(ObjectStream[bytes | str]):
             self.abort()
 
     def abort(self) -> None:
-        """End the link at once. Every use from now on raises."""
+        """End the link at once, without a close frame. Every use from now on raises."""
         self._failure = self._failure or LinkBroken()
         self._reading.cancel()
 
@@ -324,7 +323,7 @@ class Link(ObjectStream[bytes | str]):
         return LinkBroken(close_code=code, reason=reason)
 
     async def _until_over(self, wait: Callable[[], Awaitable[T]]) -> T:
-        """Wait for what the reader will bring about; raise LinkBroken if it never will."""
+        """Wait for something that the reader brings about; raise LinkBroken if the reader ends first."""
         if not self._over:
             with trio.CancelScope() as scope:
                 self._waits.add(scope)
@@ -342,11 +341,11 @@ class Link(ObjectStream[bytes | str]):
                 if (closed := self._codec.closed) is not None:
                     self._inbox.end()
                     await (
-                        self._inbox.wait_for_room()
+                        self._inbox.wait_empty()
                     )  # the end of the connection tells the peer that all was received
                     if closed[0] in VIOLATIONS:  # the peer is likely to be in the middle of a message
                         await self._stream.hang_up(limits.HTTP_LINGER)
-        except Exception:  # what one peer can provoke ends one link
+        except Exception:  # a peer can provoke any; see rule 1
             self._failure = self._failure or LinkBroken("The other end broke the WebSocket protocol.")
         finally:
             self._over = True

@@ -36,7 +36,7 @@ class ReadWindow(Protocol):
 class Reader:
     """Reads for one link, from `stream` into the inbox of `codec`.
 
-    It does not know the link, which knows it: a cycle would leave each link to the garbage collector.
+    The link knows its reader, but not the other way round: a cycle would leave each link to the garbage collector.
     """
 
     def __init__(self, stream: LinkStream, codec: Codec, pace: Callable[[int], float] | None) -> None:
@@ -51,12 +51,12 @@ class Reader:
     async def next_bytes(self) -> bytes | bytearray:
         """Return what the codec is to be given next; nothing at the end. All that came before is answered by now.
 
-        This waits until all that came is received from the link, the window has room, and the pace allows a read.
+        This waits until all that came is received from the link, and until window and pace allow a read.
         """
         if self._codec.closed is not None:
             self._inbox.end()
         while True:
-            await self._inbox.wait_for_room()
+            await self._inbox.wait_empty()
             if rest := self._codec.pop_rest():
                 break
             if self._window is not None:
@@ -113,7 +113,7 @@ class Reader:
             self._pipe.close()
 
     def lift_limits(self) -> None:
-        """Throw away what came and what comes: nothing holds a read back any more."""
+        """Throw away what came and what comes, so that nothing holds reads back any more."""
         self._inbox.discard()
         if self._window is not None:
             self._window.lift()
@@ -122,8 +122,8 @@ class Reader:
 
     @property
     def under_way(self) -> int:
-        """Bytes that have come of what can be received when more is here."""
-        return self._codec.under_way + (self._pipe.held if self._pipe is not None else 0)
+        """Bytes of a message that have come and cannot be received before its rest."""
+        return self._codec.under_way + (self._pipe.size if self._pipe is not None else 0)
 
     @property
     def listening_since(self) -> float:

@@ -54,10 +54,10 @@ class SplicedBytes:
         return self.size
 
     def move_to(self, target: socket.socket) -> None:
-        """Move as many to `target` as it has room for.
+        """Move as many to `target` as it takes.
 
         Raises:
-            BlockingIOError: it has no room.
+            BlockingIOError: it takes none now.
             OSError: its connection is broken.
 
         """
@@ -72,7 +72,7 @@ class SplicePipe:
 
     Attributes:
         stopped: it takes no more, for now or for ever; what it holds can still be sent.
-        held: bytes in it.
+        size: bytes in it.
         listening_since: Trio's time when it was last filled, or was empty again; infinite while a read waits until it
             is empty.
 
@@ -83,17 +83,17 @@ class SplicePipe:
     def __init__(self) -> None:
         self.stopped = not CAN_SPLICE
         self._refused = False  # stopped because there was no pipe to be had
-        self.held = 0
+        self.size = 0
         self.listening_since = 0.0
         self._ends: tuple[int, int] | None = None  # to read from and to write to, while there is a pipe
         self._empty = trio.lowlevel.ParkingLot()
 
     async def wait_empty(self) -> None:
         """Wait until all that is in it was sent, or until it is stopped."""
-        if self.held and not self.stopped:
+        if self.size and not self.stopped:
             self.listening_since = math.inf
             try:
-                while self.held and not self.stopped:
+                while self.size and not self.stopped:
                     await self._empty.park()
             finally:
                 self.listening_since = trio.current_time()
@@ -117,23 +117,23 @@ class SplicePipe:
                 raise
             self.stop()
             return 0
-        self.held += taken
+        self.size += taken
         self.listening_since = trio.current_time()
         return taken
 
     def drain_to(self, target: socket.socket, most: int) -> int:
-        """Move bytes to `target`; return how many it had room for.
+        """Move bytes to `target`; return how many it took.
 
         Raises:
-            BlockingIOError: it has no room.
+            BlockingIOError: it takes none now.
             OSError: its connection is broken, or the pipe is closed.
 
         """
         if self._ends is None:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         given = splice(self._ends[0], target.fileno(), most, flags=SPLICE_F_NONBLOCK)
-        self.held -= given
-        if not self.held:
+        self.size -= given
+        if not self.size:
             self._empty.unpark_all()
         return given
 
@@ -141,7 +141,7 @@ class SplicePipe:
         """Give the pipe back if it is idle and empty; and allow another try if there was none to be had."""
         if self._refused:
             self.stopped = self._refused = False
-        if idle and not self.held:
+        if idle and not self.size:
             self._give_back()
 
     def stop(self) -> None:
@@ -153,7 +153,7 @@ class SplicePipe:
     def close(self) -> None:
         """Stop, and throw away what is in it. May be called again."""
         self.stop()
-        self.held = 0
+        self.size = 0
         self._give_back()
 
     def _give_back(self) -> None:

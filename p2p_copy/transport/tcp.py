@@ -1,6 +1,6 @@
 """TCP with few trips through the event loop, and sends that need no copy of what they send.
 
-What trio's own `SocketStream` promises holds here as well, its conformance checks included. That one makes a trip for
+It keeps the promises of trio's own `SocketStream`, and passes trio's conformance checks. That stream makes a trip for
 every system call; this one makes none after it has waited. And it sends several buffers as if they were one.
 """
 
@@ -22,12 +22,11 @@ if TYPE_CHECKING:
 Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _MOST_BUFFERS: Final = 512
-"""Buffers of one system call; Linux takes 1024, POSIX promises 16 and nobody has fewer than this."""
+"""Buffers of one system call. Linux takes 1024; POSIX promises 16, but no system takes fewer than this."""
 
 _GATHERS: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 
-
-_UNSENT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not on Windows
+_NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not on Windows
 
 
 class GatheringStream(trio.abc.Stream):
@@ -35,7 +34,7 @@ class GatheringStream(trio.abc.Stream):
 
     @abstractmethod
     async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
-        """Send all bytes of all buffers, in order. It is `send_all` in every other respect."""
+        """Send all bytes of all buffers, in order. In all other respects this is `send_all`."""
 
     async def send_all(self, data: Buffer) -> None:
         """Send all of `data`."""
@@ -43,17 +42,18 @@ class GatheringStream(trio.abc.Stream):
 
     @property
     def unread(self) -> int:
-        """Bytes that were received from the system and are not handed on."""
+        """Bytes that were received from the system and not from this stream yet."""
         return 0
 
     def limit_reads(self, allow: Callable[[int], int] | None) -> None:
-        """Ask `allow`, as soon as bytes are there, how many of up to so many are to be received; 0 came of none.
+        """Let `allow` decide how many bytes a read may bring, as soon as some are there.
 
-        None takes the limit away. A stream without a system below it has none.
+        It is called with the most that the read could bring, and with 0 when none were there after all. None takes the
+        limit away. A stream that is not on a socket has no such limit.
         """
 
     def limit_unsent(self, most: int) -> None:
-        """Let the system hold about `most` bytes that are not on their way, if it can be told so."""
+        """Let the system hold about `most` bytes that it has not put on the network yet, if it can be told so."""
 
 
 def _all_of_it(most: int) -> int:
@@ -61,10 +61,10 @@ def _all_of_it(most: int) -> int:
 
 
 def at_most(max_bytes: int | None) -> int:
-    """Return how many bytes one receive may bring if it was asked for `max_bytes` of them, or for any number.
+    """Return how many bytes a receive may bring that was called with `max_bytes`.
 
     Raises:
-        ValueError: it was asked for none.
+        ValueError: that is less than one byte.
 
     """
     if max_bytes is None:
@@ -75,7 +75,7 @@ def at_most(max_bytes: int | None) -> int:
 
 
 async def send_buffers(stream: trio.abc.SendStream, buffers: Sequence[Buffer]) -> None:
-    """Send all bytes of all buffers, in order, joined only if the stream wants it so."""
+    """Send all bytes of all buffers, in order; they are joined only for streams that need it."""
     if isinstance(stream, GatheringStream):
         await stream.send_buffers(buffers)
     else:
@@ -87,8 +87,8 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
 
     Attributes:
         socket: for its options and addresses.
-        most: the most bytes that one read brings, whatever it was asked for.
-        pace: is told how many bytes each read has brought, and says for how many seconds to put off the next one;
+        most: the most bytes that one read brings, whatever the caller asks for.
+        pace: is called with the number of bytes of each read, and returns for how many seconds to put off the next one;
             None for no such limit.
         on_urgent: is called when an urgent byte keeps the system from splicing.
 
@@ -98,12 +98,12 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
     on_urgent: Callable[[], None] | None = None
 
     def __init__(self, stream: trio.SocketStream) -> None:
-        """Take over the socket of `stream`, which has none from then on."""
+        """Take over the socket of `stream`, which cannot be used any more."""
         self.socket = socket.socket(fileno=stream.socket.detach())
         self.socket.setblocking(False)
         self.most = limits.RECEIVE_BUFFER
         self._not_before = 0.0  # Trio's time of the next read; 0 for any time
-        # An urgent byte is a byte like others then (RFC 6093): else it would be cut out of what was sent.
+        # An urgent byte then stays among the others (RFC 6093); otherwise it would be taken out of the stream.
         with suppress(OSError):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         self.limit_unsent(limits.UNSENT)
@@ -116,17 +116,17 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         self._allow = allow or _all_of_it
 
     def limit_unsent(self, most: int) -> None:
-        """Let the kernel hold about `most` bytes that are not on their way."""
-        if _UNSENT is not None:
+        """Let the kernel hold about `most` bytes that it has not put on the network yet."""
+        if _NOTSENT_LOWAT is not None:
             with suppress(OSError):  # a unix socket, or one that is closed
-                self.socket.setsockopt(socket.IPPROTO_TCP, _UNSENT, most)
+                self.socket.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, most)
 
     async def peek(self) -> bytes:
-        """Return the next byte once it is there, and leave it there; nothing at the end."""
+        """Wait for the next byte and return it, but leave it to be received; nothing at the end."""
         return await self._received(1, socket.MSG_PEEK)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
-        """Receive what has come, once there is something.
+        """Wait until something has come, and receive it.
 
         Raises:
             BrokenResourceError: the connection is broken.
@@ -171,7 +171,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
                 break
             size += taken
             is_ready = False
-            self._note(taken)
+            self._apply_pace(taken)
         return SplicedBytes(pipe, size) if size else None
 
     async def _received(self, most: int, flags: int = 0) -> bytes:
@@ -188,16 +188,16 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             if data is None:
                 await trio.sleep(limits.FRUITLESS_PAUSE)
         if not flags:
-            self._note(len(data))
+            self._apply_pace(len(data))
         return data
 
-    def _note(self, size: int) -> None:
-        """Note that a read has brought so many bytes."""
+    def _apply_pace(self, size: int) -> None:
+        """Let the pace decide when the next read may be, after one of so many bytes."""
         if self.pace is not None and (seconds := self.pace(size)) > 0:
             self._not_before = trio.current_time() + seconds
 
     async def _put_off(self) -> None:
-        """Wait until the time of the next read, so that more comes meanwhile: small reads cost as much as long ones."""
+        """Wait until the time of the next read. More comes meanwhile: a small read costs as much as a long one."""
         await trio.sleep_until(self._not_before)
         self._not_before = 0.0
 
@@ -213,7 +213,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
     async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
         """Send all bytes of all buffers, in order. Only the last one may be spliced bytes.
 
-        After a cancelled send nobody knows how many are out.
+        After a cancelled send it is unknown how many are out.
 
         Raises:
             BrokenResourceError: the connection is broken.
@@ -239,7 +239,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             self._sending = False
 
     def _send(self, buffers: Sequence[Buffer | SplicedBytes]) -> Sequence[Buffer | SplicedBytes]:
-        """Send what there is room for; return the rest."""
+        """Send what the socket takes now; return the rest."""
         spliced = buffers[-1]
         if not isinstance(spliced, SplicedBytes):
             return self._send_bytes(cast("Sequence[Buffer]", buffers))
@@ -275,7 +275,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         return trio.BrokenResourceError(f"the connection broke: {error}")
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until there may be room for more."""
+        """Wait until the socket may take more."""
         self._begin_sending()
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
@@ -284,7 +284,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             self._sending = False
 
     async def send_eof(self) -> None:
-        """Say that nothing more will be sent."""
+        """Tell the other end that nothing more will be sent."""
         self._begin_sending()
         try:
             await trio.lowlevel.checkpoint()
@@ -304,7 +304,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         self._sending = True
 
     async def aclose(self) -> None:
-        """Close the connection. Whoever is waiting for it gets ClosedResourceError."""
+        """Close the connection. A call that is waiting raises ClosedResourceError."""
         if self.socket.fileno() >= 0:
             trio.lowlevel.notify_closing(self.socket)
             self.socket.close()

@@ -1,11 +1,11 @@
 """How long nothing has moved, counted only while this process ran.
 
-A stopped process (SIGSTOP, ^Z, a paused virtual machine) sees all its deadlines pass at once when it goes on,
-although the other side may have answered long ago. So time is not compared with a moment in the past but watched:
-somebody looks every `limits.TICK` seconds or so, and a look that comes more than `limits.NOT_RUN` seconds after the
-last one means that this process did not run in between. The watched interval then starts again.
+When a stopped process (SIGSTOP, ^Z, a paused virtual machine) goes on, all its deadlines have passed at once, although
+the other side may have answered long ago. So time is measured by looking at the clock every `limits.TICK` seconds or
+so. If a look comes more than `limits.NOT_RUN` seconds after the last one, this process did not run in between, and all
+intervals begin again.
 
-`Watch` is for those who look themselves. `within` is a deadline; one task looks at all of them.
+A `Watch` is looked at by its owner. `within` is a deadline; one task looks at all deadlines.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 
 class Watch:
-    """Measures for how long nothing has moved. `look` at it at least every `limits.NOT_RUN` seconds."""
+    """Measures for how long a value has not changed. `look` at it at least every `limits.NOT_RUN` seconds."""
 
     def __init__(self, seen: object = None) -> None:
-        """Start now; `seen` is compared with what the first look sees."""
+        """Start now; `seen` is the value to which the first look is compared."""
         self._seen = seen
         self._since = self._looked = trio.current_time()
 
     def look(self, seen: object = None) -> float:
-        """Return for how many seconds `seen` has been the same; 0 after a pause in which this process did not run."""
+        """Return for how many seconds `seen` has been the same. A pause of this process counts as a change."""
         now = trio.current_time()
         if seen != self._seen or now - self._looked > limits.NOT_RUN:
             self._seen, self._since = seen, now
@@ -40,7 +40,7 @@ class Watch:
 
 
 class Deadline:
-    """What `within` yields."""
+    """The deadline of a body, as `within` yields it."""
 
     def __init__(self, moves: Callable[[], object] | None, most: float, *, shield: bool) -> None:
         self._seconds = math.inf
@@ -53,11 +53,11 @@ class Deadline:
 
     @property
     def is_over(self) -> bool:
-        """Whether it has cut the body short."""
+        """Whether the deadline has cancelled the body."""
         return self._scope.cancelled_caught
 
     def restart(self, seconds: float) -> None:
-        """Let the body take so many seconds without movement from now on; they may be infinite."""
+        """Give the body so many seconds without movement from now on; infinitely many for no deadline."""
         self._seconds = seconds
         self._since = trio.current_time()
         if self._moves is not None:
@@ -68,13 +68,13 @@ class Deadline:
             self._ticker.discard(self)
 
     def cancel(self) -> None:
-        """End the body now."""
+        """Cancel the body now."""
         self._scope.cancel()
 
     def look(self, now: float, *, has_paused: bool) -> float:
         """Cancel the body if its time is over; return the seconds that are left at most.
 
-        A relay has thousands of these, and one look at all of them must be short.
+        A relay has thousands of deadlines, so this must be quick.
         """
         if has_paused:
             self._began = self._since = now
@@ -94,13 +94,13 @@ def within(
     most: float = math.inf,
     shield: bool = False,
 ) -> Iterator[Deadline]:
-    """Cancel the body after so many seconds, give or take a tick, in which this process ran and nothing moved.
+    """Cancel the body after so many seconds without movement, give or take a tick. Pauses of this process do not count.
 
     Args:
-        seconds: without movement; may be infinite.
-        moves: returns something that changes when something has moved. Without it nothing ever does.
+        seconds: without movement; they may be infinite.
+        moves: returns a value that changes with each movement. Without this argument there is no movement.
         most: seconds for the body in all.
-        shield: whatever else is cancelled, the body is not.
+        shield: protects the body from all other cancellation.
 
     """
     deadline = Deadline(moves, most, shield=shield)
@@ -113,7 +113,7 @@ def within(
 
 
 class _Ticker:
-    """Looks at all deadlines of one run of Trio, as long as there are any."""
+    """Looks at all deadlines of one run of Trio, while there are any."""
 
     def __init__(self) -> None:
         self._deadlines: set[Deadline] = set()

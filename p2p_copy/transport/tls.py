@@ -1,12 +1,12 @@
 """TLS over a stream, many records a trip.
 
 A TLS record has at most 16 KiB (RFC 8446 section 5.1), and a trip through the event loop costs more than a record's
-cryptography. So one trip here decrypts all the records that have come, and one sends all those of a piece. What trio's
-own `SSLStream` promises holds here as well, its conformance checks included; two things are simpler:
+cryptography. So one trip here decrypts all the records that have come, and one sends all those of a piece. It keeps the
+promises of trio's own `SSLStream`, and passes trio's conformance checks; two things are simpler:
 
-1. The handshake is the caller's to ask for, before anything else and under the caller's deadline.
-2. There is no goodbye in TLS (close_notify): the WebSocket above has its own, and an end without it is no proper
-   end there. The end of the stream below is the end of this one.
+1. The caller asks for the handshake, before anything else and under its own deadline.
+2. TLS is not closed with close_notify: the WebSocket above has a close frame, and an end without that is no proper end.
+   The end of the stream below is the end of this one.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ TLS_HANDSHAKE: Final = 0x16
 """First bytes of TLS records (RFC 8446 section 5.1); no HTTP message begins with them."""
 
 _RECORD: Final = 16 * 1024
-"""Bytes: the most that one read from the library can bring."""
+"""Bytes that one read from the TLS library can bring at most."""
 
 _HEADER: Final = 5
-"""Bytes before each record; the last two tell how many follow (RFC 8446 section 5.1)."""
+"""Bytes of the header of each record; the last two are the length of the rest (RFC 8446 section 5.1)."""
 
 _SEALED: Final = 5 + _RECORD + 2048
-"""Bytes of the longest record as it is sent (RFC 5246 section 6.2.3; TLS 1.3 has shorter ones)."""
+"""Bytes of the longest encrypted record (RFC 5246 section 6.2.3; those of TLS 1.3 are shorter)."""
 
 _NOTHING: Final = memoryview(b"")
 
@@ -63,7 +63,7 @@ class TLSStream(GatheringStream):
 
         Args:
             transport: carries the records.
-            context: certificates and what is agreed to. It must not allow renegotiation.
+            context: certificates, and what may be agreed on. It must not allow renegotiation.
             server_side: whether to be the server.
             server_hostname: the name that the server's certificate must have; only for clients.
 
@@ -71,27 +71,27 @@ class TLSStream(GatheringStream):
         self._transport = transport
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
-        self._left = 0  # bytes of a record under way that the library has not been shown
-        self._turn = 0  # records that it may still be shown before it is somebody else's turn
-        self._shown = 0  # records that it has been shown since the last `pop_work`
-        self._content = 0  # bytes that it has brought since then
-        self._barren = 0  # records that it has been shown since the handshake, less those that had content
-        self._received = 0  # bytes of content since then, which pay for some of them
-        self._unread = _NOTHING  # records that the library has not seen: it would keep room for them for ever
+        self._left = 0  # bytes of a record under way that the library was not given yet
+        self._turn = 0  # records that it may still be given before it is the turn of other tasks
+        self._given = 0  # records that it was given since the last `pop_work`
+        self._content = 0  # bytes of content since then
+        self._barren = 0  # records that it was given since the handshake, less those that had content
+        self._received = 0  # bytes of content since the handshake, which pay for some of them
+        self._unread = _NOTHING  # records that the library was not given yet: its buffers never shrink again
         self._sending = trio.Lock()  # records go out in the order in which they were made
         self._busy: set[str] = set()
         self._broken = self._closed = False
 
     async def handshake(self) -> None:
-        """Agree with the other end on keys. The deadline is the caller's.
+        """Agree on keys with the other end. The deadline is the caller's.
 
         Raises:
-            BrokenResourceError: it came to nothing; its cause is an `ssl.SSLError` that says why, as far as is known.
+            BrokenResourceError: it failed; the cause is an `ssl.SSLError` that says why, as far as that is known.
 
         """
         done, records = False, 0
         while not done:
-            self._turn = 1  # what comes behind the handshake is left to be counted
+            self._turn = 1  # records behind the handshake stay unread, to be counted later
             try:
                 self._tls.do_handshake()
                 done = True
@@ -107,10 +107,10 @@ class TLSStream(GatheringStream):
             records += 1 - self._turn
             if records > limits.TLS_HANDSHAKE:
                 raise self._end_waste()
-        self._barren = self._shown = 0
+        self._barren = self._given = 0
 
     async def receive_some(self, max_bytes: int | None = None) -> bytearray:
-        """Receive what has come, once there is something.
+        """Wait until something has come, and receive it.
 
         Raises:
             BrokenResourceError: the other end broke TLS or the connection.
@@ -138,7 +138,7 @@ class TLSStream(GatheringStream):
             return data
 
     async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
-        """Send all bytes of all buffers, in order. After a cancelled send nobody knows how many are out.
+        """Send all bytes of all buffers, in order. After a cancelled send it is unknown how many are out.
 
         Raises:
             BrokenResourceError: the other end is gone, or an earlier send was cancelled.
@@ -159,14 +159,14 @@ class TLSStream(GatheringStream):
             await self._send_records(trip)
 
     async def wait_send_all_might_not_block(self) -> None:
-        """Wait until there may be room for more."""
+        """Wait until the transport may take more."""
         with self._alone("send"):
             async with self._sending:
                 await self._transport.wait_send_all_might_not_block()
 
     @property
     def unread(self) -> int:
-        """Bytes of records that are not opened."""
+        """Bytes of records that are not decrypted yet."""
         return len(self._unread) + self._incoming.pending
 
     def limit_reads(self, allow: Callable[[int], int] | None) -> None:
@@ -175,12 +175,12 @@ class TLSStream(GatheringStream):
             self._transport.limit_reads(allow)
 
     def limit_unsent(self, most: int) -> None:
-        """Limit what is not on its way of the transport."""
+        """Limit the bytes that the transport holds and has not put on the network yet."""
         if isinstance(self._transport, GatheringStream):
             self._transport.limit_unsent(most)
 
     async def drop_some(self) -> bool:
-        """Receive something and throw it away unopened; False at the end. There is no other receiving after it."""
+        """Receive something and throw it away undecrypted; False at the end. Afterwards nothing can be received."""
         with self._alone("receive"):
             self._unread = _NOTHING
             return bool(await self._transport.receive_some(limits.RECEIVE_BUFFER))
@@ -221,13 +221,13 @@ class TLSStream(GatheringStream):
         data = bytearray(min(most, self._incoming.pending + len(self._unread) + _RECORD))
         size = reads = 0
         self._turn = limits.TLS_TURN
-        with memoryview(data) as room:
+        with memoryview(data) as space:
             try:
-                while size < len(room):
+                while size < len(space):
                     if self._incoming.pending < _SEALED:
-                        self._feed()  # in time: to be told that there is too little costs as much as half a record
+                        self._feed()  # in time: to learn that there is too little costs as much as half a record
                     try:
-                        count: int = self._tls.read(_RECORD, room[size:])  # type: ignore[assignment]  # no bytes
+                        count: int = self._tls.read(_RECORD, space[size:])  # type: ignore[assignment]  # no bytes
                     except ssl.SSLWantReadError:
                         if self._is_barren(reads, size):
                             broken = self._end_waste()
@@ -244,7 +244,7 @@ class TLSStream(GatheringStream):
                     size += count
                     reads += 1
             except ssl.SSLEOFError:
-                pass  # as good as a goodbye, see above; the next call meets it again
+                pass  # the end, see rule 2; the next call meets it again
             except ssl.SSLError as error:
                 broken = self._break()
                 if not size:
@@ -258,10 +258,10 @@ class TLSStream(GatheringStream):
         return data
 
     def _feed(self) -> bool:
-        """Show the library some of the records that have come; False if there are none, or too many for this turn.
+        """Give the library some of the records that have come; False if there are none, or too many for this turn.
 
-        They are counted by their headers. It would open any number of them in one go, and say nothing of those that
-        bring no content: a change of keys fits into 27 bytes and costs as much as a full record.
+        They are counted by their headers. The library would decrypt any number of them in one call, and not tell of
+        those without content: a change of keys fits into 27 bytes and costs as much as a full record.
         """
         unread, left, turn = self._unread, self._left, self._turn
         most = min(len(unread), limits.TLS_PIECE)
@@ -273,7 +273,7 @@ class TLSStream(GatheringStream):
         if not end:
             return False
         count = self._turn - turn
-        self._shown += count
+        self._given += count
         self._barren += count  # until they bring something
         self._left, self._turn = left, turn
         self._incoming.write(unread[:end])
@@ -281,23 +281,23 @@ class TLSStream(GatheringStream):
         return True
 
     def _is_barren(self, reads: int, size: int) -> bool:
-        """Whether too many records brought no content, now that the library has opened all that it was shown.
+        """Return whether too many records brought no content. The library has decrypted all that it was given.
 
-        Since the last call they have brought `size` bytes in so many reads, one for each.
+        `size` bytes in `reads` reads, one for each record with content, are not counted yet.
         """
         under_way = 1 if self._left else 0
         paid = (self._received + size) // limits.TLS_PAYS
         return self._barren - reads - paid - under_way > limits.TLS_BARREN
 
     def pop_work(self) -> int:
-        """Return how many records have come since the last call, without those that their content pays for."""
-        work = self._shown - self._content // limits.TLS_FREE_RECORD
-        self._shown = self._content = 0
+        """Return how many records have come since the last call, less those for which their content pays."""
+        work = self._given - self._content // limits.TLS_FREE_RECORD
+        self._given = self._content = 0
         return max(work, 0)
 
     async def _receive_records(self) -> None:
         try:
-            # With the rest of a record from before it is no more than one receive may bring: it goes up in one piece.
+            # With the rest of an older record it is no more than one receive may return: all of it is returned at once.
             records = await self._transport.receive_some(limits.RECEIVE_BUFFER - _SEALED)
         except trio.BrokenResourceError:
             self._break()
@@ -308,7 +308,7 @@ class TLSStream(GatheringStream):
             self._incoming.write_eof()
 
     async def _send_records(self, pieces: Iterable[Buffer] = ()) -> None:
-        """Send `pieces` as records, behind whatever else is due."""
+        """Send `pieces` as records, behind those that the library itself wants to send."""
         try:
             self._sending.acquire_nowait()
         except trio.WouldBlock:
@@ -335,14 +335,14 @@ class TLSStream(GatheringStream):
 
 
 async def drop_some(stream: trio.abc.ReceiveStream) -> bool:
-    """Receive something from a stream that is about to be closed, at no more cost than that; False at the end."""
+    """Receive something from a stream that is about to be closed, and throw it away; False at the end."""
     if isinstance(stream, TLSStream):
         return await stream.drop_some()
     return bool(await stream.receive_some(limits.RECEIVE_BUFFER))
 
 
 def _full_records(buffers: Iterable[Buffer]) -> Iterator[Buffer]:
-    """Yield all bytes in pieces that fill their records, the last one excepted: short records cost, too."""
+    """Yield all bytes in pieces that fill their records, except the last: short records cost as much as full ones."""
     rest = b""
     for buffer in buffers:
         view = memoryview(buffer).cast("B")

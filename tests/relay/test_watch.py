@@ -229,7 +229,7 @@ async def test_only_who_has_asked_for_it_is_told(monkeypatch: pytest.MonkeyPatch
             text = await asked.receive()
             assert isinstance(text, str)
             assert decode_movement(text) == FlowReport(FlowState.SILENT, FlowState.SILENT)
-            asked.parts = lambda text: decode_movement(text) is not None
+            asked.sets_aside = lambda text: decode_movement(text) is not None
             await exchange(asked, other)
             sender.abort()
             receiver.abort()

@@ -175,7 +175,7 @@ class Memory:
         self.path = path
         self.role: Role | None = None
         self.over = False
-        self.parts: Callable[[str], bool] | None = None
+        self.sets_aside: Callable[[str], bool] | None = None
         self.aside, self.under_way, self.heard_at = "", 0, 0.0
         self._network = network
         self._inbox: deque[bytes | str] = deque()
@@ -208,7 +208,7 @@ class Memory:
                 self._check()
                 await self._news.wait()
             data = self._inbox.popleft()
-            if self.parts is None or not isinstance(data, str) or not self.parts(data):
+            if self.sets_aside is None or not isinstance(data, str) or not self.sets_aside(data):
                 return data
             self.aside = data
 

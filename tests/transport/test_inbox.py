@@ -51,7 +51,7 @@ async def test_there_is_room_when_every_piece_is_taken(how: str) -> None:
     inbox.put(Piece(b"1"))
     inbox.put(Piece(b"2"))
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(inbox.wait_for_room)
+        nursery.start_soon(inbox.wait_empty)
         await trio.testing.wait_all_tasks_blocked()
         if how == "one by one":
             inbox.pop()
@@ -71,7 +71,7 @@ async def test_after_discarding_nothing_is_kept() -> None:
     inbox.discard()
     inbox.put(Piece(b"after"))
     inbox.end()
-    await inbox.wait_for_room()
+    await inbox.wait_empty()
     assert inbox.weight == 0
     assert not await inbox.wait_for_piece()
 

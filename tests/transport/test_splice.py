@@ -57,9 +57,9 @@ async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(pipe: Spli
         while left:
             spliced = await spliced_from(source, pipe, min(left, limits.PIPE_SIZE), min(left, LEAST))
             left -= len(spliced)
-            assert pipe.held == len(spliced)
+            assert pipe.size == len(spliced)
             await target.send_buffers([b"<", memoryview(b">"), spliced])
-            assert len(spliced) == pipe.held == 0
+            assert len(spliced) == pipe.size == 0
         await target.send_eof()
 
     with trio.fail_after(20):
@@ -81,10 +81,10 @@ async def test_it_takes_no_more_before_its_spliced_is_out(pipe: SplicePipe) -> N
         first = await spliced_from(source, pipe, LEAST)
         nursery.start_soon(spliced_from, source, pipe, LEAST)
         await trio.testing.wait_all_tasks_blocked()
-        assert pipe.held == LEAST
+        assert pipe.size == LEAST
         await target.send_buffers([first])
         assert await received(theirs, LEAST) == bytes(LEAST)
-    assert pipe.held == LEAST, "the second one"
+    assert pipe.size == LEAST, "the second one"
 
 
 async def test_a_spliced_has_what_it_must_have_or_comes_before_the_end(pipe: SplicePipe) -> None:
@@ -103,11 +103,11 @@ async def test_a_spliced_has_what_it_must_have_or_comes_before_the_end(pipe: Spl
                 assert not several
             await ours.send_all(b"12")
         assert several[0].size == LEAST
-        pipe.held = 0  # as if it were out
+        pipe.size = 0  # as if it were out
         await ours.send_all(b"tail")
         await ours.send_eof()
         assert len(await spliced_from(source, pipe, limits.PIPE_SIZE)) == 4
-        pipe.held = 0
+        pipe.size = 0
         assert await source.receive_spliced(pipe, limits.PIPE_SIZE, LEAST) is None
         assert await source.receive_some() == b""
         assert not pipe.stopped
@@ -235,7 +235,7 @@ async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on
             ours.socket.send(b"d", socket.MSG_OOB)
             await ours.send_all(b"e")
             assert len(await spliced_from(source, pipe, LEAST)) == 3
-            pipe.held = 0  # as if it were out
+            pipe.size = 0  # as if it were out
             assert await source.receive_spliced(pipe, LEAST, LEAST) is None
             assert not pipe.stopped
             assert await source.receive_some() == b"de"
@@ -298,6 +298,6 @@ async def test_a_broken_connection_is_broken_at_both_ends_of_a_duct(pipe: Splice
                 await trio.lowlevel.checkpoint()
             await target.send_buffers([spliced])
             raise AssertionError("sent to nobody")
-        pipe.held = 0
+        pipe.size = 0
         with pytest.raises(trio.BrokenResourceError):
             await source.receive_spliced(pipe, LEAST, LEAST)
