@@ -1,5 +1,15 @@
 """The relay: it pairs one sender and one receiver and passes on what it cannot read.
 
+    entry/     from the listening socket to a WebSocket request
+    access/    who may come in, how many, how fast, how much
+    log/       what the relay tells its operator in lines
+    admin/     what the operator asks and orders while it runs
+    server     starts, drains, stops, reloads
+    connection, seats, lobby, pairing, pairings    one client's way, from accept to the end of its pairing
+    budget, memory_limit    the memory of all pairings, and how much of it there is
+    file_thread    reads certificates, keys and tokens, for `entry` and `access`
+    config, limits, tally, refusal    what the operator may choose; numbers; counts; how a client is refused
+
 May import `transport`, of `protocol` only `rendezvous`, `limits` and `escape`, and the root's leaves. So it knows no
 key, record, message or file, and that is a fact of imports.
 """

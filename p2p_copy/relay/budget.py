@@ -1,19 +1,19 @@
 """What all pairings of a relay hold together: one budget, and a window of it for each direction of each pairing.
 
-A direction holds what was read of its source and not taken by its target: records of TLS that are not opened, parts of
+A direction holds what was read from its source and not taken by its target: TLS records that are not opened, parts of
 messages, pieces in the inbox and on their way. Three rules keep that small where nothing moves:
 
-1. A window opens by what the target takes (slow start), and closes when nothing moves any more. Whoever reads nothing
-   makes the relay hold `limits.WINDOW_LEAST` and a part of what kernels have taken; and its own kernel may hold as much
-   again that is not on its way, for that memory is scarce as well: Linux gives TCP a tenth of a machine's.
+1. A window opens by what the target takes (slow start), and closes when nothing moves any more. A receiver that reads
+   nothing makes the relay hold `limits.WINDOW_LEAST` and a part of what kernels have taken. The relay's own kernel may
+   hold as much again that is not on its way, for that memory is scarce as well: Linux gives TCP a tenth of a machine's.
 2. No window is larger than a part of what is free (dynamic thresholds; Choudhury and Hahne, IEEE/ACM Transactions on
-   Networking 6, 1998): many who hold much leave the same to everybody, and never all of the budget. `WINDOW_LEAST` is
-   set aside for each direction when its pairing begins, so it is there whatever others hold.
-3. What was read cannot be given back. So if little is free, the pairings whose targets have taken nothing for longest
-   are ended, once that is `limits.MEMORY_STALL` seconds; if still less is free, newcomers are told that the relay is
-   busy.
+   Networking 6, 1998). So many directions that hold much leave the same to each other, and never use all of the budget.
+   `WINDOW_LEAST` is set aside for each direction when its pairing begins, so it is there whatever others hold.
+3. Bytes that were read cannot be given back. So if little is free, the pairings whose targets have taken nothing for
+   longest are ended, once that is `limits.MEMORY_STALL` seconds; if still less is free, the relay tells newcomers that
+   it is busy.
 
-What a read may bring is decided when its bytes are there, so thousands of directions that wait hold nothing.
+How much a read may bring is decided when its bytes are there, so thousands of directions that wait hold nothing.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Budget:
 
     @property
     def free(self) -> float:
-        """Bytes that nobody holds; negative if more is held than should be, which a lower limit can bring about."""
+        """Bytes that no pairing holds; negative if more is held than should be, which a lower limit can bring about."""
         return self.limit - self.held
 
     @property
@@ -65,7 +65,7 @@ class Budget:
 
     @property
     def is_nearly_used(self) -> bool:
-        """Whether there is no room for newcomers."""
+        """Whether too little is free for further pairings."""
         return self.free < self.limit / limits.MEMORY_BUSY
 
 
@@ -73,7 +73,7 @@ class Window:
     """What one direction of a pairing may hold.
 
     Attributes:
-        passing: bytes that are on their way from the source's link to the target's.
+        in_flight: bytes that are on their way from the source's link to the target's.
         listening_since: Trio's time when it last let a read begin; infinite while it lets none begin.
 
     """
@@ -81,7 +81,7 @@ class Window:
     def __init__(
         self, budget: Budget, unread: Callable[[], int], limit_unsent: Callable[[int], None]
     ) -> None:
-        """Set aside the least.
+        """Set `limits.WINDOW_LEAST` aside.
 
         Args:
             budget: what this is a part of.
@@ -89,7 +89,7 @@ class Window:
             limit_unsent: tells the target's link how many bytes its kernel may hold that are not on their way.
 
         """
-        self.passing = 0
+        self.in_flight = 0
         self.listening_since = 0.0
         self._budget = budget
         self._unread = unread
@@ -104,10 +104,10 @@ class Window:
     @property
     def held(self) -> int:
         """Bytes of this direction that the relay holds."""
-        return self.passing + self._unread()
+        return self.in_flight + self._unread()
 
     async def room(self) -> None:
-        """Wait until another read is worth it: until half the window is free, or nothing is on its way any more."""
+        """Wait until another read is worth it: until half the window is free, or nothing is in flight any more."""
         self._charge(self.held)
         if self._is_full():
             self.listening_since = math.inf
@@ -125,41 +125,41 @@ class Window:
         return size
 
     def begin(self, size: int) -> None:
-        """Note that so many bytes have left the link and are on their way."""
-        self.passing += size
+        """Count bytes that have left the source's link and are in flight."""
+        self.in_flight += size
         self._charge(self.held)
 
     def end(self, size: int) -> None:
-        """Note that so many bytes on their way have been taken, or are not wanted any more."""
-        self.passing -= size
+        """Count bytes in flight that the target has taken, or that are thrown away."""
+        self.in_flight -= size
         self._charge(self.held)
         self._waiting.unpark_all()
 
     def widen(self, size: int) -> None:
-        """Note that the target has taken so many bytes of messages."""
+        """Open the window because the target has taken so many bytes of messages."""
         self._limit = min(limits.WINDOW_MOST, self._limit + size // limits.WINDOW_GROWTH)
         if self._limit >= 2 * self._unsent and self._unsent < transport_limits.UNSENT:
             self._let_kernel_hold(min(self._limit, transport_limits.UNSENT))
 
     def narrow(self) -> None:
-        """Begin anew, because nothing moves."""
+        """Close the window to the least again, because nothing moves."""
         if self._limit > limits.WINDOW_LEAST:
             self._limit = limits.WINDOW_LEAST
             self._let_kernel_hold(self._limit)
 
     def lift(self) -> None:
-        """Let reads begin whatever is held: what they bring is thrown away."""
+        """Let reads begin whatever is held, because what they bring is thrown away."""
         self._open = False
         self._waiting.unpark_all()
 
     def close(self) -> None:
-        """Give everything back. What is read from now on counts no more. It may be called again."""
+        """Give everything back; what is read from now on does not count. It may be called again."""
         if self._charged < 0:
             return
         self.lift()
         self._budget.held -= self._charged
         self._charged = -1
-        # Links know this window, and it would know them for ever: a cycle.
+        # The links keep this window, and it would keep them: a cycle.
         self._unread, self._limit_unsent = int, _ignore
 
     def _let_kernel_hold(self, size: int) -> None:
@@ -170,8 +170,8 @@ class Window:
         return max(limits.WINDOW_LEAST, min(self._limit, self._budget.share))
 
     def _is_full(self) -> bool:
-        # What is not on its way may be a part of a message without which the rest is of no use: more of it must come.
-        return self._open and self.passing > 0 and self.held > self._most() / 2
+        # What is not in flight may be a part of a piece that can only be passed on whole: more of it must come.
+        return self._open and self.in_flight > 0 and self.held > self._most() / 2
 
     def _charge(self, held: int) -> None:
         if self._charged >= 0:

@@ -1,9 +1,9 @@
-"""Who waits for whom. Decides at once and says what it decided: no await, so no two decisions overlap.
+"""Who waits for whom. Decides at once and returns the decision: no await, so no two decisions overlap.
 
-A room holds one sender and one receiver. The first one waits; the second one, of the other role, is matched with
-it; whoever comes then changes nothing. Nobody is ever put out for a stranger's sake, however slow: a seat becomes free
-when the one who took it leaves, or when the server has found it dead and says so with `leave`. And one who comes again
-is no stranger: who knows the claim under which a seat was taken takes it over, whatever became of the old connection.
+A room holds one sender and one receiver. The first one waits, the second one, of the other role, is matched with it,
+and a third one changes nothing. No client loses its seat to a stranger, however slow it is: a seat becomes free when
+its client leaves, or when the relay has found it dead and calls `leave`. A reconnecting client is no stranger: it knows
+the claim under which its seat was taken, and takes the seat over, whatever became of the old connection.
 """
 
 from __future__ import annotations
@@ -27,55 +27,55 @@ class Room(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """You are the first."""
+    """The newcomer is the first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Matched(Generic[S]):
-    """The other one is here: `first` was waiting for you."""
+    """The other side is here: `first` was waiting for the newcomer."""
 
     first: S
 
 
 @dataclass(frozen=True, slots=True)
 class Returned(Generic[S]):
-    """You sat here before, and now you wait here: `former`, your old seat, is yours no more, nor is its partner."""
+    """The newcomer has replaced its own old seat `former`, and waits. The old seat's partner is not its partner."""
 
     former: S
 
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """Your role is taken, by one who waits or by one of two who are paired."""
+    """The newcomer's role is taken, by a client that waits or is paired."""
 
 
 Decision: TypeAlias = Waiting | Matched[S] | Returned[S] | Taken
 
 
-class _Place(NamedTuple, Generic[S]):
-    """Who sits there, and the secret by which it is known when it comes again."""
+class _Occupied(NamedTuple, Generic[S]):
+    """A taken seat, and the secret by which its client is known when it reconnects."""
 
     seat: S
     claim: str | None
 
 
 class Lobby(Generic[S]):
-    """All rooms of one relay. A seat is whatever the server puts there; it is compared by identity."""
+    """All rooms of one relay. A seat may be any object; it is compared by identity."""
 
     def __init__(self) -> None:
-        self._rooms: dict[Room, dict[Role, _Place[S]]] = {}
+        self._rooms: dict[Room, dict[Role, _Occupied[S]]] = {}
         self._claims: dict[str, Room] = {}  # where each claim was last used
 
     def __len__(self) -> int:
         return len(self._rooms)
 
     def waiting(self, room: Room) -> S | None:
-        """Return who waits alone in a room, if anybody does."""
+        """Return the seat of a client that waits alone in a room; None if none does."""
         places = list(self._rooms.get(room, {}).values())
         return places[0].seat if len(places) == 1 else None
 
-    def knows(self, room: Room, role: Role, claim: str | None) -> bool:
-        """Tell whether the seat of `role` was taken under this claim; a claim is ASCII, and None is nobody's."""
+    def owns(self, room: Room, role: Role, claim: str | None) -> bool:
+        """Tell whether the seat of `role` was taken under this claim. A claim is ASCII; without one, no."""
         place = self._rooms.get(room, {}).get(role)
         if place is None or place.claim is None or claim is None:
             return False
@@ -84,30 +84,31 @@ class Lobby(Generic[S]):
     def join(
         self, room: Room, role: Role, seat: S, claim: str | None = None, *, still_waiting: bool = False
     ) -> Decision[S]:
-        """Take the seat of `role` if it is free or one's own from before, and say what that means.
+        """Take the seat of `role` if it is free or the client's own from before, and return what that means.
 
-        One who is `still_waiting` in its own seat, as far as it knows, does not give up a partner who came meanwhile.
+        A client that is `still_waiting` in its own seat, as far as it knows, does not lose a partner that came
+        meanwhile.
         """
         places = self._rooms.setdefault(room, {})
         former = places.get(role)
         if former is None:
             self._remember(claim, room)
             others = list(places.values())
-            places[role] = _Place(seat, claim)
+            places[role] = _Occupied(seat, claim)
             return Matched(others[0].seat) if others else Waiting()
-        if not self.knows(room, role, claim) or (still_waiting and len(places) > 1):
+        if not self.owns(room, role, claim) or (still_waiting and len(places) > 1):
             return Taken()
-        # Whoever else is there was paired with the old seat. That is over, so the new one waits for it to come again.
-        self._forget(room)
-        self._rooms[room] = {role: _Place(seat, claim)}
+        # A partner was paired with the old seat. That pairing is over, so the new seat waits for the partner to return.
+        self._forget_claims(room)
+        self._rooms[room] = {role: _Occupied(seat, claim)}
         self._remember(claim, room)
         return Returned(former.seat)
 
-    def left_behind(self, room: Room, claim: str | None) -> S | None:
-        """Free the place in another room that was taken under this claim, if there is one; return who sits there.
+    def vacate_elsewhere(self, room: Room, claim: str | None) -> S | None:
+        """Free the seat in another room that was taken under this claim, and return it; None if there is none.
 
-        Two sides that have met go on in a room of their own. If one of them was lost without our knowledge, the other
-        one still believes it in the first room, and would come only when that is over.
+        Two sides that have met go on in a room of their own. If the relay has not noticed that one of them is lost, its
+        partner is still paired in the first room, and would come to the new one only when that is over.
         """
         other = self._claims.get(claim or "")
         if other is None or other == room:
@@ -119,20 +120,20 @@ class Lobby(Generic[S]):
         return None
 
     def leave(self, room: Room, seat: S) -> None:
-        """Free the room of the one who sat there; nothing happens if `seat` sits there no more.
+        """Free the room in which this seat is; nothing happens if it is there no more.
 
-        When one of two leaves, both have: their pairing is over, and the room is for the next ones.
+        When one of two leaves, both do: their pairing is over, and the room is free.
         """
         places = self._rooms.get(room, {})
         if any(place.seat is seat for place in places.values()):
-            self._forget(room)
+            self._forget_claims(room)
             del self._rooms[room]
 
     def _remember(self, claim: str | None, room: Room) -> None:
         if claim is not None:
             self._claims[claim] = room
 
-    def _forget(self, room: Room) -> None:
+    def _forget_claims(self, room: Room) -> None:
         for place in self._rooms[room].values():
             if place.claim is not None and self._claims.get(place.claim) == room:
                 del self._claims[place.claim]

@@ -1,4 +1,4 @@
-"""How much memory this process may use, by its machine and its control groups, and how much of it pairings get."""
+"""How much memory machine and control groups let this process use, and how much of it pairings get."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _SYS: Final = Path("/sys/fs/cgroup")
 
 
 def default_budget() -> int:
-    """Return what all pairings of a relay may hold if its operator says nothing: a part of what there is."""
+    """Return how many bytes all pairings may hold unless the operator says otherwise."""
     found = memory_allowed()
     return limits.LEAST_MEMORY if found is None else max(limits.LEAST_MEMORY, found // limits.MEMORY_SHARE)
 
 
 def memory_allowed(groups: Path = _PROC, mounted: Path = _SYS) -> int | None:
-    """Return the least of the machine's memory and the limits of the control groups; None if nothing tells.
+    """Return the least of the machine's memory and the limits of the control groups; None if neither is known.
 
     Args:
         groups: the file that names the control groups of this process (cgroups(7)).

@@ -84,7 +84,6 @@ class Usage:
         outcome: how it ended.
         from_sender, from_receiver: bytes of messages received from each side.
         seconds: from pairing to the end of both links.
-        peak: most batches in flight in one direction.
 
     """
 
@@ -92,7 +91,6 @@ class Usage:
     from_sender: int
     from_receiver: int
     seconds: float
-    peak: int
 
 
 class _Side:
@@ -117,7 +115,6 @@ class _Side:
         self.gone = False  # takes no more
         self.sent = 0
         self.in_flight = 0
-        self.peak = 0
         self.is_between_messages = True  # no message is on its way whose end has not come
         self.is_limited = False  # waits for its turn below a limit
         self.window = window  # for what it sends
@@ -183,7 +180,7 @@ class Pairing:
         Args:
             sender: the sender's link.
             receiver: the receiver's link.
-            legacy: 0.1.x clients, who send text too and are greeted in their own way.
+            legacy: 0.1.x clients, which send text too and are greeted in their own way.
             on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
             pairing_limits: the rates and quotas of this pairing.
             budget: of the memory that it shares with others; None for any number of bytes.
@@ -250,7 +247,6 @@ class Pairing:
             from_sender=self._sender.sent,
             from_receiver=self._receiver.sent,
             seconds=self.seconds,
-            peak=max(side.peak for side in sides),
         )
 
     async def _read(self, source: _Side, channel: trio.MemorySendChannel[list[Piece]]) -> None:
@@ -268,7 +264,6 @@ class Pairing:
                     source.sent += size
                     source.in_flight += 1
                     source.window.begin(sum(piece.weight for piece in batch))
-                    source.peak = max(source.peak, source.in_flight)
                     source.is_between_messages = False
                     await channel.send(batch)
                     source.is_between_messages = batch[-1].last

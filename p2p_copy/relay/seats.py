@@ -75,7 +75,7 @@ class Seats:
     def __init__(
         self, gatekeeper: Gatekeeper, pairings: Pairings, tally: Tally, draining: Callable[[], bool]
     ) -> None:
-        """Begin with nobody.
+        """Begin with no client.
 
         Args:
             gatekeeper: knows the limits of a pairing, and how long a client may wait.
@@ -122,7 +122,7 @@ class Seats:
             STILL_WAITING in hello.features
             and incumbent is not None
             and incumbent.since + protocol_limits.LEAST_LOOK_AGAIN / 2 <= trio.current_time()
-            and self._lobby.knows(room, hello.role, hello.claim)
+            and self._lobby.owns(room, hello.role, hello.claim)
         )
 
     def drain(self) -> None:
@@ -140,12 +140,12 @@ class Seats:
         seat = Seat(hello.role, link, client)
         room = _room(hello)
         still_waiting = STILL_WAITING in hello.features
-        if (stale := self._lobby.left_behind(room, hello.claim)) is not None:
+        if (stale := self._lobby.vacate_elsewhere(room, hello.claim)) is not None:
             events.RETURNED.log(role=hello.role.value)
             stale.replace()
         # The client that waits here may have died unnoticed. It must block neither its own retry nor its partner.
         incumbent = self._lobby.waiting(room)
-        if incumbent is not None and not self._lobby.knows(room, hello.role, hello.claim):
+        if incumbent is not None and not self._lobby.owns(room, hello.role, hello.claim):
             # A newcomer that waits at another relay as well is refused soon, or it would give up that place.
             in_a_hurry = still_waiting and incumbent.role is hello.role
             seconds = limits.PROBE_TIMEOUT if in_a_hurry else math.inf

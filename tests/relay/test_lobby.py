@@ -53,13 +53,13 @@ def test_a_claim_that_turns_up_in_another_room_frees_the_place_that_it_had() -> 
     mine, yours = Seat(), Seat()
     lobby.join(ROOM, Role.SENDER, mine, MINE)
     lobby.join(ROOM, Role.RECEIVER, yours, YOURS)
-    assert lobby.left_behind(ROOM, MINE) is None, "this is no other room"
-    assert lobby.left_behind(other_room, None) is None
-    assert lobby.left_behind(other_room, "c" * 32) is None
-    assert lobby.left_behind(other_room, MINE) is mine
+    assert lobby.vacate_elsewhere(ROOM, MINE) is None, "this is no other room"
+    assert lobby.vacate_elsewhere(other_room, None) is None
+    assert lobby.vacate_elsewhere(other_room, "c" * 32) is None
+    assert lobby.vacate_elsewhere(other_room, MINE) is mine
     assert len(lobby) == 0
-    assert lobby.left_behind(other_room, MINE) is None, "it was freed already"
-    assert lobby.left_behind(other_room, YOURS) is None, "their pairing is over for both"
+    assert lobby.vacate_elsewhere(other_room, MINE) is None, "it was freed already"
+    assert lobby.vacate_elsewhere(other_room, YOURS) is None, "their pairing is over for both"
     assert lobby.join(other_room, Role.SENDER, Seat(), MINE) == Waiting()
     assert not lobby._claims.keys() - {MINE}, "nothing is remembered of those who left"
 
@@ -149,9 +149,9 @@ def test_a_claim_is_forgotten_with_the_seat() -> None:
     lobby = Lobby[Seat]()
     seat = Seat()
     lobby.join(ROOM, Role.SENDER, seat, MINE)
-    assert lobby.knows(ROOM, Role.SENDER, MINE)
+    assert lobby.owns(ROOM, Role.SENDER, MINE)
     lobby.leave(ROOM, seat)
-    assert not lobby.knows(ROOM, Role.SENDER, MINE)
+    assert not lobby.owns(ROOM, Role.SENDER, MINE)
     assert lobby.join(ROOM, Role.SENDER, Seat(), MINE) == Waiting()
 
 

@@ -8,7 +8,7 @@ from p2p_copy.relay import limits
 
 
 def raise_limit() -> None:
-    """Allow this process as many open files as its user may have. For programs that are a relay and nothing else."""
+    """Let this process open as many files as its user may. For programs that are a relay and nothing else."""
     try:
         import resource
     except ImportError:  # no POSIX
@@ -19,7 +19,7 @@ def raise_limit() -> None:
 
 
 def connections_allowed() -> int | None:
-    """Return how many connections there may be, with some files to spare; None for any number."""
+    """Return how many connections there may be, so that some descriptors are left; None for any number."""
     try:
         import resource
     except ImportError:

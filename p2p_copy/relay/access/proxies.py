@@ -1,9 +1,9 @@
-"""Whose connection it really is, when a proxy stands in front: told by proxies that the operator has named.
+"""The client's address behind a proxy, told by proxies that the operator has named.
 
-Two ways, both only from those proxies and from unix sockets, which only the operator can open to anybody:
-the PROXY protocol, version 2 (binary), before everything else on the connection; and `X-Forwarded-For` in the
-request. A stranger that says either is not believed: its PROXY header is no TLS and no HTTP and ends its
-connection, its `X-Forwarded-For` is ignored. A proxy that says neither is served all the same.
+There are two ways: the PROXY protocol, version 2 (binary), before everything else on the connection, and
+`X-Forwarded-For` in the request. Both are believed only from those proxies, and from unix sockets, which only the
+operator can open to other programs. From any other client a PROXY header is neither TLS nor HTTP and ends the
+connection, and `X-Forwarded-For` is ignored. A proxy that tells no address is served all the same.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _ADDRESS_BYTES: Final = {0x1: (4, 12), 0x2: (16, 36)}
 
 
 class ProxyHeaderBroken(Exception):
-    """A trusted proxy began a PROXY header and did not go on like one."""
+    """A trusted proxy sent something that begins like a PROXY header and is none."""
 
 
 class Trust:
@@ -60,7 +60,7 @@ class Trust:
                 ) from None
 
     def includes(self, address: str | None) -> bool:
-        """Tell whether whoever has this address is believed. None is the other end of a unix socket."""
+        """Tell whether a proxy with this address is believed. None is the other end of a unix socket."""
         if address is None:
             return True
         ip = _parse(address)
@@ -69,8 +69,8 @@ class Trust:
     def client(self, forwarded: Iterable[str]) -> str | None:
         """Return the client's address from the values of `X-Forwarded-For` that a trusted proxy passed on.
 
-        Every proxy adds the address it was called from on the right. So the rightmost one that is no trusted
-        proxy is the client; what stands left of it, the client may have made up. None if there is none.
+        Each proxy appends the address that called it. So the last address that is no trusted proxy is the client's;
+        the client may have made up those before it. None if there is none.
         """
         client = None
         for hop in reversed([hop for value in forwarded for hop in value.split(",")]):
@@ -92,7 +92,7 @@ def _parse(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None
 
 
 def _without_port(hop: str) -> str:
-    """Return the address of `ADDRESS`, `IPV4:PORT` or `[IPV6]:PORT`; nothing if it is something else."""
+    """Return the address of `ADDRESS`, `IPV4:PORT` or `[IPV6]:PORT`; an empty text for anything else."""
     parts = _HOP.fullmatch(hop)
     return (parts["ipv6"] or parts["ipv4"] or parts["bare"]) if parts else ""
 
@@ -110,9 +110,9 @@ def peer_address(stream: TCPStream) -> str | None:
 
 
 async def read_proxy_header(stream: TCPStream) -> str | None:
-    """Take a PROXY header off the stream, if there is one; return the client's address, if it tells one.
+    """Read a PROXY header from the stream, if there is one; return the client's address, if it tells one.
 
-    Nothing behind the header is taken. The deadline is the caller's.
+    Nothing behind the header is read. The deadline is the caller's.
 
     Raises:
         ProxyHeaderBroken: what began like a header is none.
@@ -131,7 +131,7 @@ async def read_proxy_header(stream: TCPStream) -> str | None:
         raise ProxyHeaderBroken
     rest = await _exactly(stream, length)
     if command == _LOCAL or family not in _ADDRESS_BYTES:
-        return None  # the proxy itself, which looks whether we live; or an address that is no IP address
+        return None  # a health check of the proxy itself, or an address that is no IP address
     size, both = _ADDRESS_BYTES[family]
     if length < both:
         raise ProxyHeaderBroken

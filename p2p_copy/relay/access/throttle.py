@@ -1,13 +1,13 @@
 """How much of the relay's processor one connection may take: little until it is paired, and in proportion afterwards.
 
 A read costs a relay some 0.2 ms whether it brings a byte or a mebibyte, and a frame or a TLS record costs some
-microseconds whether there is anything in it. So reads, frames and records are counted, content pays for the reads that
-bring it, and whoever is over the limit is read from a little later. Nothing is lost by that: meanwhile more comes into
-the kernel, and the next read brings it all at once.
+microseconds even if it is empty. So reads, frames and records are counted, content pays for the reads that bring it,
+and a connection over the limit is read from a little later. Nothing is lost by that: meanwhile more gathers in the
+kernel, and the next read brings it all at once.
 
-All connections that are not paired share one limit more, equally: a crowd of them must not take a processor together.
-What each may have at once (a client that arrives needs that) does not count for it, and each keeps one read and one
-frame per `limits.KEEPALIVE_INTERVAL`: with less, a client that waits among 24,000 would seem dead.
+All connections that are not paired share one more limit, equally, so that a crowd of them cannot fill a processor. The
+burst that each may have (an arriving client needs it) does not count for this limit. Each keeps one read and one frame
+per `limits.KEEPALIVE_INTERVAL`: with less, a client that waits among 24,000 would seem dead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Newcomers:
-    """The connections of one relay that are not paired.
+    """How many connections of one relay are not paired.
 
     Attributes:
         count: how many there are.
@@ -38,10 +38,10 @@ class Newcomers:
 
 
 class Throttle:
-    """The limits of one connection. Close it when the connection is at its end."""
+    """The limits of one connection. Close it when the connection ends."""
 
     def __init__(self, newcomers: Newcomers, frames_per_second: int) -> None:
-        """Begin with one that is not paired; `frames_per_second` holds once it is, and 0 is no limit."""
+        """Begin with the limits of one that is not paired; `frames_per_second` holds once it is, and 0 is no limit."""
         now = trio.current_time()
         self._stream: TCPStream | None = None
         self._newcomers = newcomers
@@ -58,7 +58,7 @@ class Throttle:
         stream.pace = self.read
 
     def pair(self) -> None:
-        """Lift the limits for those who are not paired."""
+        """Replace the limits of a connection that is not paired by those of one that is."""
         self._leave_newcomers()
         now = trio.current_time()
         self._reads = TokenBucket(
@@ -70,7 +70,7 @@ class Throttle:
             self._stream.most = transport_limits.RECEIVE_BUFFER
 
     def close(self) -> None:
-        """Let go of the stream, and count no longer among those who are not paired."""
+        """Let go of the stream, and no longer count among the connections that are not paired."""
         self._leave_newcomers()
         if self._stream is not None:
             self._stream.pace = None  # or each would keep the other one, a cycle
@@ -81,15 +81,15 @@ class Throttle:
         self._new = False
 
     def read(self, size: int) -> float:
-        """Take note of a read of `size` bytes; return for how many seconds to put off the next one."""
+        """Count a read of `size` bytes; return for how many seconds to put off the next one."""
         if self._new:
             self._reads.rate = self._share(limits.EARLY_READS, limits.EARLY_READS_TOTAL)
             return _spent(self._reads, 1)
-        # A long read pays for short ones as well: one that brings a header comes before each that brings a payload.
+        # A long read pays for short ones, too: before each read of a payload there is one of its header.
         return _spent(self._reads, 1 - size / limits.FREE_READ)
 
     def frames(self, count: int) -> float:
-        """Take note of so many frames or short records; return for how many seconds to read no more."""
+        """Count so many frames or short records; return for how many seconds to read no more."""
         if self._new:
             self._frames.rate = self._share(limits.EARLY_FRAMES, limits.EARLY_FRAMES_TOTAL)
         elif not self._frames_per_second:
@@ -97,7 +97,7 @@ class Throttle:
         return _spent(self._frames, count)
 
     def _share(self, rate: float, total: float) -> float:
-        # However many they are, each is read from often enough for its pings and answers not to come too late.
+        # Each is read from often enough that its pings and answers come in time, however many there are.
         return min(rate, max(total / self._newcomers.count, 1 / transport_limits.KEEPALIVE_INTERVAL))
 
 

@@ -1,4 +1,4 @@
-"""A token bucket: so much a second, and a little saved up. Pure; whoever asks brings the time along."""
+"""A token bucket: so much a second, and a little saved up. Pure: the caller passes the time."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from __future__ import annotations
 class TokenBucket:
     """Something that refills at `rate` a second up to `capacity`, and starts full.
 
-    What is taken may be more than what is there: the level then is below zero, and the next one waits for it. So
-    the long-run rate is exact whatever the size of the pieces.
+    More may be taken than there is: then the level is below zero, and the next one waits until it is not. So the
+    long-run rate is exact, however large the pieces are.
     """
 
     __slots__ = ("_level", "_then", "capacity", "rate")
@@ -20,7 +20,7 @@ class TokenBucket:
         self._then = now
 
     def level(self, now: float) -> float:
-        """Return what is in it."""
+        """Return how much is in it; negative if more was taken than there was."""
         self._level = min(self.capacity, self._level + (now - self._then) * self.rate)
         self._then = now
         return self._level
@@ -30,5 +30,5 @@ class TokenBucket:
         return max(0.0, (level - self.level(now)) / self.rate)
 
     def take(self, amount: float, now: float) -> None:
-        """Take `amount`, be it there or not."""
+        """Take `amount`, whether it is there or not."""
         self._level = self.level(now) - amount

@@ -1,11 +1,11 @@
-"""Access tokens: who may use this relay, how fast and how much. Without a file of them a relay is open.
+"""Access tokens: who may use this relay, how fast and how much. A relay without a file of them serves every client.
 
-One token a line: `NAME sha256:HEX [rate=BYTES/s] [quota=BYTES]`; `#` begins a comment. The
-file holds no token, only hashes: who reads it gains nothing. Rules:
+One token a line: `NAME sha256:HEX [rate=BYTES/s] [quota=BYTES]`; `#` begins a comment. The file holds no token, only
+hashes, so reading it is of no use to an attacker. Rules:
 1. A file with a mistake changes nothing: a relay does not start with it, and one that runs keeps what it has.
-2. Every hash is compared, in constant time, whoever asks.
+2. Every hash is compared, in constant time, for every hello.
 3. What a token has used is remembered by its name as long as this process runs, and counts on after a reload.
-4. Nobody is put out by a reload. Whoever is inside goes on, on the terms that its account has from then on.
+4. A reload ends no pairing. Those that run go on, with the rate and quota that their account has from then on.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ _HASH: Final = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII | re.IGNORECASE)
 
 
 class Account:
-    """What one token may do, and has done.
+    """What one token may use, and has used.
 
     Attributes:
         rate: bytes per second of all its pairings together; None for no limit.
         quota: bytes that it may move in all; None for no limit.
         used: bytes that it has moved since the relay was started.
-        queue: what holds it to its rate.
+        queue: keeps all its pairings to its rate; None for no limit.
 
     """
 
@@ -64,7 +64,7 @@ class Account:
         self.used += size
 
     def set_terms(self, rate: int | None, quota: int | None) -> None:
-        """Set the terms."""
+        """Set rate and quota; what was used stays."""
         self.quota = quota
         self.rate = rate
         if rate is None:
@@ -86,10 +86,10 @@ class Tokens:
 
         """
         self._path = path
-        self._accounts: dict[str, Account] = {}  # by name; those that were removed from the file, too
+        self._accounts: dict[str, Account] = {}  # by name, also of tokens that were removed from the file
         self._by_hash: dict[bytes, Account] = {}
         self._thread = FileThread()
-        self._take(_load(path))
+        self._use(_load(path))
 
     def __len__(self) -> int:
         return len(self._by_hash)
@@ -101,9 +101,9 @@ class Tokens:
             CannotListen: it cannot be read, or has a mistake, and nothing has changed.
 
         """
-        self._take(await self._thread.run("The tokens file", _load, self._path))
+        self._use(await self._thread.run("The tokens file", _load, self._path))
 
-    def _take(self, entries: list[_Entry]) -> None:
+    def _use(self, entries: list[_Entry]) -> None:
         by_hash = {}
         for name, digest, rate, quota in entries:
             account = self._accounts.setdefault(name, Account())
@@ -138,7 +138,7 @@ def _hash(token: str) -> bytes:
 
 
 def _load(path: str) -> list[_Entry]:
-    """Return what a file of tokens says."""
+    """Return the entries of a file of tokens."""
     return list(_entries(_read(path)))
 
 
@@ -153,7 +153,7 @@ def _read(path: str) -> str:
 
 
 def _entries(text: str) -> Iterator[_Entry]:
-    """Yield what every line says."""
+    """Yield the entry of each line."""
     names: set[str] = set()
     hashes: set[bytes] = set()
     for number, line in enumerate(text.splitlines(), 1):

@@ -1,10 +1,10 @@
-"""The operator's door: health, status, metrics and orders, over plain HTTP on this machine only.
+"""The admin address: health, status, metrics and orders, over plain HTTP on this machine only.
 
-Whoever reaches the address may give orders: it is a loopback port, or a unix socket that only the relay's own user
-can open. Rules:
-1. A request that a web page could have caused is refused: one with an `Origin`, one that a browser says to be of
-   another site's page, one with a body of a form's type, or one for another host than this one, which a name of the
-   page's own would be (DNS rebinding).
+Any program that reaches the address may give orders: it is a loopback port, or a unix socket that only the relay's own
+user can open. Rules:
+1. A request that a web page could have caused is refused: one with an `Origin`, one that the browser says comes from
+   another site's page, one with a body of a form's type, or one for another host than this machine, as it would be for
+   a name of the page's own (DNS rebinding).
 2. One request a connection, `limits.ADMIN_TIMEOUT` seconds for it, `limits.MAX_ADMIN_BODY` bytes of a body.
 3. Nothing that happens here ends the relay, unless it is ordered.
 """
@@ -42,15 +42,15 @@ if TYPE_CHECKING:
     from p2p_copy.transport.tcp import TCPStream
 
 REQUESTS: Final = {
-    ("GET", "/healthz"): "200 while clients are served, 503 before and after that.",
+    ("GET", "/healthz"): "200 while the relay serves clients, 503 before and after that.",
     ("GET", "/status"): "Version, counts, tasks, limits, the certificate's end, running transfers, as JSON.",
     ("GET", "/metrics"): "The metrics in Prometheus' form; 501 without its library.",
-    ("POST", "/drain"): "Take no more clients, and stop when the last transfer is over: as SIGTERM.",
-    ("POST", "/reload"): "Read certificate and tokens again: as SIGHUP. 409 if something cannot be used.",
+    ("POST", "/drain"): "Take no more clients, and stop when the last transfer is over, as after SIGTERM.",
+    ("POST", "/reload"): "Read certificate and tokens again, as after SIGHUP. 409 if a file cannot be used.",
     ("POST", "/end"): 'End one transfer: `{"id": 7}`. 404 if there is none with this id.',
     ("POST", "/set"): 'Change one limit: `{"name": "rate-total", "value": 1048576}`.',
 }
-"""What can be asked, and what it means."""
+"""The requests, and what each does."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
@@ -58,17 +58,17 @@ _AUTHORITY: Final = re.compile(
     r"(?:\[(?P<ipv6>[0-9a-f:.]+)\]|(?P<name>localhost)|(?P<ipv4>[0-9.]+))(?::(?P<port>[0-9]{0,5}))?",
     re.ASCII | re.IGNORECASE,
 )
-"""Host and port as in an address (RFC 3986 section 3.2), of the hosts that may be this machine."""
+"""Host and port as in a URL (RFC 3986 section 3.2), for the hosts that may be this machine."""
 
 _OF_THIS_MACHINE: Final = frozenset({"same-origin", "none"})
-"""Values of `Sec-Fetch-Site`: a page of the admin address itself, and a person who types it."""
+"""Values of `Sec-Fetch-Site`: a page of the admin address itself, and an address typed by a person."""
 
 
 def admin_place(address: str) -> Tcp | Unix:
-    """Return where `address` says to listen: `HOST:PORT` of the loopback, or `unix:/PATH`.
+    """Return the place that `address` names: `HOST:PORT` of the loopback, or `unix:/PATH`.
 
     Raises:
-        UsageError: it says something else.
+        UsageError: it is neither.
 
     """
     if address.startswith(UNIX_PREFIX + "/"):
@@ -100,7 +100,7 @@ def _local(authority: str) -> tuple[str, str] | None:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What is answered to a request."""
+    """The answer to a request."""
 
     status: HTTPStatus
     body: bytes
@@ -112,16 +112,16 @@ def _sentence(status: HTTPStatus, sentence: str) -> Answer:
 
 
 class Admin:
-    """The operator's door to one relay."""
+    """The admin address of one relay."""
 
     def __init__(
         self, relay: Relay, drain: Callable[[], None], reload: Callable[[], Awaitable[bool]]
     ) -> None:
-        """Give orders to `relay`; `drain` and `reload` are done as if a signal had come."""
+        """Answer for `relay`; `drain` and `reload` do what a signal would do."""
         self._relay = relay
         self._drain = drain
         self._reload = reload
-        self._present = 0
+        self._requests = 0
 
     async def serve(
         self, where: Place, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
@@ -144,9 +144,9 @@ class Admin:
                 await trio.aclose_forcefully(listener)
 
     async def _handle(self, stream: TCPStream) -> None:
-        if self._present >= limits.ADMIN_CONNECTIONS:
+        if self._requests >= limits.ADMIN_CONNECTIONS:
             return
-        self._present += 1
+        self._requests += 1
         try:
             with trio.move_on_after(limits.ADMIN_TIMEOUT):
                 await self._converse(stream)
@@ -155,7 +155,7 @@ class Admin:
         except Exception as error:
             events.BUG.log(where=where_raised(error))
         finally:
-            self._present -= 1
+            self._requests -= 1
 
     async def _converse(self, stream: TCPStream) -> None:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.MAX_HTTP_HEAD)
@@ -203,7 +203,10 @@ class Admin:
                 return _sentence(
                     HTTPStatus.METHOD_NOT_ALLOWED, "Orders are given with POST, the rest is GET."
                 )
-            return _sentence(HTTPStatus.NOT_FOUND, f"There is: {' '.join(path for _, path in REQUESTS)}")
+            return _sentence(
+                HTTPStatus.NOT_FOUND,
+                f"There is nothing here. There is: {' '.join(path for _, path in REQUESTS)}",
+            )
         match path:
             case "/healthz":
                 return self._health()
@@ -235,7 +238,7 @@ class Admin:
         return _sentence(HTTPStatus.OK if healthy else HTTPStatus.SERVICE_UNAVAILABLE, state)
 
     def status(self) -> dict[str, Any]:
-        """Return what is told about the relay: nothing that identifies anybody."""
+        """Return the relay's status, in which nothing identifies a client."""
         relay, counts = self._relay, self._relay.counts
         return {
             "version": VERSION,

@@ -1,4 +1,4 @@
-"""What Prometheus is told about a relay. Its library is imported only when somebody asks."""
+"""The relay's metrics for Prometheus. Its library is imported at the first request only."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Metric(NamedTuple):
-    """One metric: its name, the label that splits it, if one does, and what it means. `_total` is a counter's."""
+    """One metric: its name, the label that splits it, if any, and its meaning. Names of counters end in `_total`."""
 
     name: str
     label: str | None
@@ -21,17 +21,23 @@ class Metric(NamedTuple):
 
 METRICS: Final = (
     Metric("p2p_copy_relay_connections", None, "Connections, those without a hello included."),
-    Metric("p2p_copy_relay_waiting", None, "Clients whose other side has not come."),
-    Metric("p2p_copy_relay_pairings", None, "Transfers that run."),
-    Metric("p2p_copy_relay_stalled", None, "Transfers that run, and in which nothing from the sender moves."),
+    Metric("p2p_copy_relay_waiting", None, "Clients that wait for their other side."),
+    Metric("p2p_copy_relay_pairings", None, "Running transfers."),
+    Metric("p2p_copy_relay_stalled", None, "Running transfers in which nothing from the sender moves."),
     Metric(
-        "p2p_copy_relay_pairings_total", "outcome", "Transfers that have ended, and how, as the clients say."
+        "p2p_copy_relay_pairings_total",
+        "outcome",
+        "Transfers that have ended, by how the clients say that they ended.",
     ),
     Metric("p2p_copy_relay_bytes_total", "direction", "Bytes received, from senders and from receivers."),
-    Metric("p2p_copy_relay_refused_total", "code", "Clients that were told no, and why."),
+    Metric("p2p_copy_relay_refused_total", "code", "Refused clients, by reason."),
     Metric("p2p_copy_relay_handshakes_failed_total", None, "Connections that ended without a hello."),
-    Metric("p2p_copy_relay_abuse_total", "kind", "Attacks and other harm withstood, by the event's name."),
-    Metric("p2p_copy_relay_memory_held_bytes", None, "Bytes that transfers hold, of those of --max-memory."),
+    Metric("p2p_copy_relay_abuse_total", "kind", "Attacks and other abuse withstood, by the event's name."),
+    Metric(
+        "p2p_copy_relay_memory_held_bytes",
+        None,
+        "Bytes that transfers hold, of those that --max-memory allows.",
+    ),
     Metric("p2p_copy_relay_memory_limit_bytes", None, "Bytes of --max-memory."),
     Metric("p2p_copy_relay_certificate_expiry_seconds", None, "Seconds until the certificate ends."),
 )

@@ -1,6 +1,6 @@
-"""The limits that may change while a relay runs, by the names of their options. Nobody who is inside is put out.
+"""The limits that may change while a relay runs, by the names of their options. A change ends no connection.
 
-The others would need a new start: what was counted with one value cannot be counted on with another.
+Other limits need a restart: what was counted with one value cannot go on with another.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Setting:
     Attributes:
         field: of `RelayConfig`.
         least: the smallest number that it may be.
-        kind: what it measures. A time is in seconds and need not be whole; a rate may be None, which is no limit.
+        kind: its unit. A time is in seconds and need not be whole; a rate may be None, which is no limit.
 
     """
 
@@ -73,7 +73,7 @@ def changed(config: RelayConfig, name: object, value: object) -> RelayConfig:
 
 
 def parsed(name: str, text: str) -> float | None:
-    """Return the value that a person has written for a setting; `none` is None.
+    """Parse a setting's value as a person writes it; `none` is None.
 
     Raises:
         UsageError: there is no such setting, or the text is no value of its kind.
@@ -101,7 +101,7 @@ def parsed(name: str, text: str) -> float | None:
 def _setting(name: object) -> Setting:
     setting = LIVE.get(name) if isinstance(name, str) else None
     if setting is None:
-        raise UsageError(f"What can be changed while the relay runs is: {', '.join(LIVE)}.")
+        raise UsageError(f"Settings that can be changed while the relay runs: {', '.join(LIVE)}.")
     return setting
 
 

@@ -1,7 +1,7 @@
-"""What systemd wants to hear from a service (sd_notify(3)): that it is ready, is reloading, stops, and is alive.
+"""Notifications to systemd (sd_notify(3)): the relay is ready, is reloading, stops, is alive.
 
-Nothing happens without the variables that systemd sets. A message that cannot be sent is dropped: the relay
-serves all the same, and systemd draws its own conclusions.
+Without the variables that systemd sets nothing is sent. A message that cannot be sent is dropped: the relay serves all
+the same, and systemd notices the silence.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
 
 class Notifier:
-    """The way to the service manager, if there is one.
+    """Sends notifications to the service manager, if there is one.
 
     Attributes:
-        watchdog: seconds within which the service manager wants a sign of life; None if it does not.
+        watchdog: seconds within which the service manager wants a sign of life; None if it wants none.
 
     """
 
@@ -37,32 +37,32 @@ class Notifier:
         self._status = ""
 
     def ready(self) -> None:
-        """Say that clients are served, or that a reload is over."""
+        """Say that the relay serves clients, or that a reload is over."""
         self._send("READY=1")
 
     @asynccontextmanager
     async def reloading(self) -> AsyncIterator[None]:
-        """Say that a reload begins, and after the body that it is over."""
+        """Say that a reload begins, and that it is over when the context ends."""
         # The time tells the manager which of its own reload requests this belongs to.
         self._send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         yield
         self.ready()
 
     def stopping(self) -> None:
-        """Say that the end has begun."""
+        """Say that the relay is stopping."""
         self._send("STOPPING=1")
 
     def status(self, sentence: str) -> None:
-        """Tell people what goes on, in one line, if it is not what they were told last."""
+        """Show a status line, unless it is the one that is shown."""
         if sentence != self._status:
             self._status = sentence
             self._send(f"STATUS={sentence}")
 
     async def attend(self, describe: Callable[[], str]) -> None:
-        """Keep the status and the watchdog up to date from the event loop, until cancelled.
+        """Update the status and feed the watchdog from the event loop, until cancelled.
 
         Args:
-            describe: returns the status of the moment.
+            describe: returns the current status.
 
         """
         if not self._address:
@@ -78,7 +78,7 @@ class Notifier:
         if not self._address:
             return
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-            sock.setblocking(False)  # an event loop does not wait for a manager that does not read
+            sock.setblocking(False)  # a manager that does not read must not stop the event loop
             sock.sendto("\n".join(assignments).encode(), self._address)
 
 

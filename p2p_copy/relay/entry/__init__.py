@@ -1,1 +1,4 @@
-"""From an accepted connection to a WebSocket request: listeners, certificates, TLS, HTTP, and the time for it."""
+"""From a listening socket to a WebSocket request: listeners, certificates, TLS, HTTP.
+
+May import `log`, and the relay's `config`, `limits` and `file_thread`.
+"""

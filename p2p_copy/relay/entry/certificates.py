@@ -1,8 +1,8 @@
-"""The certificate that new connections are shown, replaced while the relay runs.
+"""The certificate that new connections get, replaced while the relay runs.
 
 Rules:
-1. A new certificate is in use only after it has been proven to work. After any failure the old one stays, and the
-   log has one line that says why.
+1. A new certificate is in use only after a handshake has shown that it works. After any failure the old one stays, and
+   the log has one line that says why.
 2. A reload changes a reference and nothing else: connections keep the context that they began with.
 3. While the relay runs, files are read outside the event loop, which does not wait for a disk that does not answer.
 """
@@ -105,7 +105,7 @@ class Certificates:
         self.warn_of_end()
 
     def _load(self) -> tuple[tuple[Fingerprint, ...], Proven | CannotListen]:
-        """Return what tells these files from later ones, and what they hold or what is wrong with that."""
+        """Return the fingerprints of the files, and their certificate or what is wrong with it."""
         # Taken first: a change from now on is a reason to load again.
         seen = self._fingerprint()
         try:
@@ -114,12 +114,12 @@ class Certificates:
             return seen, error
 
     def log_objection(self) -> None:
-        """Say in the log why clients are likely to refuse the certificate, if they are."""
+        """Log why clients are likely to refuse the certificate, if they are."""
         if self._objection:
             events.CERTIFICATE_REFUSED.log(why=self._objection)
 
     def warn_of_end(self) -> None:
-        """Say in the log that the end is near, once for each of `limits.CERTIFICATE_WARNINGS`."""
+        """Log that the end is near, once for each of `limits.CERTIFICATE_WARNINGS`."""
         days = (self.expires - time.time()) / _DAY
         passed = [mark for mark in (*limits.CERTIFICATE_WARNINGS, 0) if days <= mark]
         if not passed or min(passed) >= self._warned:

@@ -1,9 +1,9 @@
-"""Where a relay listens: TCP addresses, unix sockets for a proxy in front, sockets that systemd has opened for it.
+"""Listening: at TCP addresses, at unix sockets for a proxy in front, at sockets that systemd has opened.
 
-Either all places can be had or none is kept. Rules for a unix socket:
+Either the relay listens at all places, or at none. Rules for a unix socket:
 1. It has its mode before the first client can connect.
-2. One that is left over is removed only if nobody answers there; nothing else is ever removed to make room.
-3. It goes when the relay stops listening, unless another relay has put its own there by then.
+2. A left-over socket is removed only if no program answers there; nothing else is ever removed to make room.
+3. It is removed when the relay stops listening, unless another relay has put its own there by then.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _FIRST_DESCRIPTOR: Final = 3
 """SD_LISTEN_FDS_START of sd_listen_fds(3)."""
 
 _EXHAUSTED: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""What accept says when the system, or this process, has nothing left for one more connection."""
+"""Errors of accept when the system, or this process, has nothing left for one more connection."""
 
 
 class Listener(trio.abc.Listener[TCPStream]):
     """One listening socket.
 
     Attributes:
-        place: what was asked for.
+        place: as it was asked for.
         sockname: host and port where it listens; None for a unix socket.
 
     """
@@ -63,9 +63,9 @@ class Listener(trio.abc.Listener[TCPStream]):
         return str(RelayAddress(tls, self.place.host if isinstance(self.place, Tcp) else host, port))
 
     async def accept(self) -> TCPStream:
-        """Return the next connection, however long it takes until there is room for it.
+        """Return the next connection; while the system has nothing left for it, try again now and then.
 
-        Trio would try again, too, but write a traceback each time.
+        Trio would also try again, but write a traceback each time.
         """
         while True:
             try:
@@ -77,7 +77,7 @@ class Listener(trio.abc.Listener[TCPStream]):
             await trio.sleep(limits.ACCEPT_RETRY_PAUSE)
 
     async def aclose(self) -> None:
-        """Stop listening. Clients that were not accepted yet are turned away."""
+        """Stop listening. Connections that were not accepted yet are refused."""
         if self._leftover and _identity(self._leftover) == self._identity:
             with contextlib.suppress(OSError):
                 os.unlink(self._leftover)
@@ -89,7 +89,7 @@ async def listen(places: Sequence[Place]) -> list[Listener]:
     """Listen at all places.
 
     Raises:
-        CannotListen: one of them cannot be had; none is kept then.
+        CannotListen: one of the places cannot be had; the relay then listens at none.
 
     """
     listeners: list[Listener] = []
@@ -118,7 +118,7 @@ def activated(environ: MutableMapping[str, str]) -> list[Inherited]:
     """
     owner, count, names = (environ.pop(f"LISTEN_{word}", "") for word in ("PID", "FDS", "FDNAMES"))
     if owner != str(os.getpid()):
-        return []  # meant for another process, or for nobody
+        return []  # meant for another process, or for none
     if not count.isdecimal():
         raise CannotListen(
             "LISTEN_FDS is not a number. It is set by systemd, for a service with a socket unit."
@@ -129,7 +129,7 @@ def activated(environ: MutableMapping[str, str]) -> list[Inherited]:
 
 
 async def _listen_tcp(place: Tcp) -> list[Listener]:
-    """Listen at every address that the host has here: a name often has one that this machine cannot use."""
+    """Listen at every address that the host has here; of a name's addresses this machine often cannot use all."""
     listeners: list[trio.SocketListener] = []
     failure: OSError | None = None
     try:
@@ -179,7 +179,7 @@ def _listen_unix(place: Unix) -> Listener:
                 raise
             _remove_stale(place.path)
             sock.bind(place.path)
-        # Before listen(), connecting fails: nobody slips in while the mode is still the umask's.
+        # Before listen(), connecting fails, so no client gets in while the mode is still the umask's.
         os.chmod(place.path, place.mode)
         sock.listen(limits.UNIX_BACKLOG)
         return Listener(place, trio.SocketListener(trio.socket.from_stdlib_socket(sock)), place.path)
@@ -198,15 +198,15 @@ def _remove_stale(path: str) -> None:
     """Make room for a unix socket.
 
     Raises:
-        CannotListen: what is there is no socket, or somebody answers there.
+        CannotListen: there is something else than a socket, or a program answers there.
 
     """
     if not stat.S_ISSOCK(os.lstat(path).st_mode):
         raise CannotListen(
-            "Where the unix socket belongs is something else. Move it, or choose another path."
+            "At the path of the unix socket there is something else. Move it, or choose another path."
         )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        probe.setblocking(False)  # the queue of one that is busy may be full, which is an answer, too
+        probe.setblocking(False)  # the queue of a busy program may be full, which is an answer, too
         if probe.connect_ex(path) == errno.ECONNREFUSED:
             os.unlink(path)
             return

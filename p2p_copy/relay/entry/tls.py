@@ -1,4 +1,4 @@
-"""The relay's side of TLS: a context that is known to work, or a sentence that says what is wrong with the files."""
+"""The relay's TLS context: one that is known to work, or a sentence that says what is wrong with the files."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _Certificate: TypeAlias = dict[str, Any]
 """As `ssl.SSLObject.getpeercert` has it."""
 
 Fingerprint: TypeAlias = tuple[int, ...] | None
-"""What tells one file from the next that takes its name."""
+"""Tells one version of a file from the next one under its name."""
 
 
 def fingerprint(file: str) -> Fingerprint:
-    """Return what tells a file from its successor, without reading it; None while there is none.
+    """Return the fingerprint of a file, without reading it; None while there is no file.
 
     Symbolic links are followed: a renewal may change only where they lead.
     """
@@ -41,12 +41,12 @@ def fingerprint(file: str) -> Fingerprint:
 
 
 class Proven(NamedTuple):
-    """A certificate that works.
+    """A certificate that has passed a handshake.
 
     Attributes:
         context: for handshakes.
         expires: Unix time of its end.
-        objection: why clients are likely to refuse it all the same; empty if nothing is known against it.
+        objection: why clients are likely to refuse it nevertheless; empty if there is no known reason.
 
     """
 
@@ -56,17 +56,19 @@ class Proven(NamedTuple):
 
 
 def server_context(certfile: str, keyfile: str | None) -> Proven:
-    """Return what is known of a certificate for a relay, proven by a handshake.
+    """Return the context and the facts of a certificate that a handshake has shown to work.
 
     Raises:
-        CannotListen: the files cannot be read, do not belong together, or hold what no client would accept.
+        CannotListen: the files cannot be read, do not belong together, or hold a certificate that no client accepts.
 
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
-    context.num_tickets = 0  # nobody resumes, and what a client leaves unread makes a reset of its goodbye
+    context.num_tickets = (
+        0  # no client resumes, and a ticket that it leaves unread would turn its goodbye into a reset
+    )
     # The library opens the files itself, and would wait for a FIFO.
     text = read_regular("certificate", certfile, limits.MAX_CERTIFICATE_FILE)
     if keyfile is not None:
@@ -83,7 +85,7 @@ def server_context(certfile: str, keyfile: str | None) -> Proven:
 
 def _no_password() -> str:
     raise CannotListen(
-        "The key is protected by a password. A relay starts by itself, so it needs one that is not."
+        "The key is protected by a password. A relay starts without a person, so it needs a key without one."
     )
 
 
@@ -99,9 +101,9 @@ def _what_is_wrong(error: ssl.SSLError) -> str:
 
 
 def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[float, str]:
-    """Shake hands in memory with a client that trusts what is in the file, which holds `text`.
+    """Shake hands in memory with a client that trusts the file; `text` is its contents.
 
-    Return when the certificate ends, and why clients that check all are likely to refuse it.
+    Return when the certificate ends, and why strict clients are likely to refuse it.
     """
     try:
         shown = _shake_hands(context, cafile=certfile)
@@ -121,10 +123,10 @@ def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[float,
 def _shake_hands(
     context: ssl.SSLContext, flags: int = 0, cafile: str | None = None, cadata: str | None = None
 ) -> _Certificate:
-    """Shake hands with a client that trusts the certificates of a file or a text; return what it is shown.
+    """Shake hands with a client that trusts the certificates of a file or a text; return the certificate that it gets.
 
     Raises:
-        SSLError: it came to nothing.
+        SSLError: the handshake failed.
 
     """
     trusting = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -145,9 +147,9 @@ def _shake_hands(
 
 
 def _objection(context: ssl.SSLContext, text: str, shown: _Certificate) -> str:
-    """Return why clients are likely to refuse a certificate that works; empty if nothing is known against it.
+    """Return why clients are likely to refuse a certificate that works; empty if there is no known reason.
 
-    Its authority can be looked at only if it is in the file as well.
+    Its authority can be checked only if it is in the file as well.
     """
     certificates = _CERTIFICATE.findall(text)
     try:
@@ -155,7 +157,7 @@ def _objection(context: ssl.SSLContext, text: str, shown: _Certificate) -> str:
     except ssl.SSLCertVerificationError as error:
         if error.verify_code not in UNKNOWN_ISSUER:  # clients may well know its issuer
             return f"{error.verify_message}"
-    except (ssl.SSLError, ValueError):  # the rest of the file is of no use, and need not be
+    except (ssl.SSLError, ValueError):  # the rest of the file cannot be used, and need not be
         pass
     if not any(kind in {"DNS", "IP Address"} for kind, _ in shown.get("subjectAltName", ())):
         return "it names no host (no subjectAltName)"

@@ -1,10 +1,10 @@
 """Everything that a relay's log can say: each event with its name, its level, its words and what it means.
 
-`>` somebody came, `<` somebody left, `=` two were paired, `!` something went wrong. Rules:
-1. No event has a room, a code, a token or its name, a file name, or words of a stranger. Sizes are rounded.
-2. Addresses are no facts of an event: they stand beside it, and only if the operator wants them (`log.ADDRESS`).
-3. What strangers can cause at will is `DEBUG`, and is summed up when there is much of it; see `lines`. What does harm,
-   or is meant to, is in `abuse`, and is summed up after the first line.
+`>` a client came, `<` one left, `=` two were paired, `!` something went wrong. Rules:
+1. No event has a room, a code, a token or its name, a file name, or words of a client. Sizes are rounded.
+2. Addresses are no facts of an event: they stand beside it, and only if the operator wants them (`redact.ADDRESS`).
+3. An event that any client can cause at will is `DEBUG`, and many of them are summed up; see `lines`. Events that do
+   harm, or are meant to, are in `abuse`, and are summed up after the first line.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class Event:
         level: of the module `logging`.
         text: for people, with the names of the facts.
         meaning: for the manual.
-        single: whether each one is worth a line, however many there are.
-        always: whether it is written whatever the least level is.
-        summed: whether one line is enough for any number of them; the sum follows.
+        single: each one is a line, however many there are.
+        always: it is written whatever the least level is.
+        summed: after the first line the others are only counted, and the sum follows.
 
     """
 
@@ -43,8 +43,8 @@ class Event:
         """Write it, with its facts.
 
         Args:
-            addresses: whom it is about; the connection that is being handled if None.
-            facts: what `text` names, and nothing else.
+            addresses: of the clients that it is about; if None, that of the connection which is being handled.
+            facts: those that `text` names, and no others.
 
         """
         if self.always or LOGGER.isEnabledFor(self.level):
@@ -62,7 +62,7 @@ LISTENING: Final = Event(
     "listening",
     logging.INFO,
     "Relay listening on %(urls)s",
-    "Clients are served. It is written whatever --log-level says.",
+    "The relay serves clients. This line is written whatever --log-level says.",
     single=True,
     always=True,
 )
@@ -78,57 +78,57 @@ PAIR_ENDED: Final = Event(
     logging.INFO,
     "< pair ended: %(outcome)s, %(from_sender)s from the sender, %(from_receiver)s from the receiver, "
     "%(seconds)d s, %(rate)s/s",
-    "A transfer is over: how it ended, bytes with one digit that counts, seconds, bytes per second. Whether it was "
+    "A transfer is over: how it ended, bytes (one significant digit), seconds, bytes per second. Whether it was "
     "complete, given up or met a wrong code is what the clients say.",
     single=True,
 )
 STOPPING: Final = Event(
     "stopping",
     logging.INFO,
-    "stopping in %(seconds)d s at the latest, pairs running: %(pairings)d",
-    "The relay was told to stop, and gives the transfers that run this time.",
+    "stopping in %(seconds)d s at most, pairs running: %(pairings)d",
+    "The relay was told to stop, and lets running transfers go on for this time.",
     single=True,
 )
 STOPPED: Final = Event(
     "stopped",
     logging.INFO,
     "stopped: pairs served: %(served)d, %(copied)s copied, up for %(seconds)d s",
-    "The relay's last line, and what it all was.",
+    "The relay's last line, with the sums of all transfers.",
     single=True,
 )
 CERTIFICATE_RELOADED: Final = Event(
     "certificate-reloaded",
     logging.INFO,
     "certificate reloaded, valid for %(days)d more days",
-    "New connections see the certificate that the files hold now.",
+    "New connections get the certificate that the files hold now.",
     single=True,
 )
 CERTIFICATE_KEPT: Final = Event(
     "certificate-kept",
     logging.ERROR,
     "! certificate not reloaded, the old one stays: %(why)s",
-    "The files cannot be used, and why.",
+    "The new files cannot be used, for this reason.",
     single=True,
 )
 CERTIFICATE_REFUSED: Final = Event(
     "certificate-refused",
     logging.WARNING,
     "! clients are likely to refuse the certificate: %(why)s",
-    "Said at the start and after each reload. A fault of the authority shows only if it is in the file, too.",
+    "Logged at the start and after each reload. A fault of the authority shows only if it is in the file, too.",
     single=True,
 )
 CERTIFICATE_EXPIRES: Final = Event(
     "certificate-expires",
     logging.WARNING,
     "! the certificate expires in %(left)s: renew it",
-    "Said 14, 7 and 1 days before the end.",
+    "Logged 14, 7 and 1 days before the end.",
     single=True,
 )
 CERTIFICATE_EXPIRED: Final = Event(
     "certificate-expired",
     logging.ERROR,
     "! the certificate has expired: clients refuse this relay until it is renewed",
-    "Nobody can start a transfer.",
+    "No client can start a transfer.",
     single=True,
 )
 TOKENS_RELOADED: Final = Event(
@@ -138,26 +138,26 @@ TOKENS_KEPT: Final = Event(
     "tokens-kept",
     logging.ERROR,
     "! tokens not reloaded, the old ones stay: %(why)s",
-    "The file of tokens cannot be used, and why.",
+    "The file of tokens cannot be used, for this reason.",
     single=True,
 )
 PROXY_HEADER_BROKEN: Final = Event(
     "proxy-header-broken",
     logging.WARNING,
     "! a trusted proxy sent a broken PROXY header",
-    "The connection was closed. Let the proxy send version 2 of the protocol, or none.",
+    "The connection was closed. Configure the proxy to send version 2 of the protocol, or none.",
 )
 STALLED: Final = Event(
     "stalled",
     logging.INFO,
     "! a pair stalls: %(why)s for %(seconds)d s",
-    "Nothing of what a sender has for its receiver has moved for so long. The two were told, and wait on.",
+    "Nothing of what a sender has for its receiver has moved for so long. The relay told both, and they wait on.",
 )
 EXHAUSTED: Final = Event(
     "exhausted",
     logging.WARNING,
     "! the system has no descriptor or memory left for one more connection",
-    "Newcomers have to wait. Raise LimitNOFILE= or the like, or lower --max-connections.",
+    "New connections have to wait. Raise LimitNOFILE= or the like, or lower --max-connections.",
 )
 BUG: Final = Event(
     "bug",
@@ -169,7 +169,7 @@ DROPPED: Final = Event(
     "lines-dropped",
     logging.WARNING,
     "... lines dropped: %(count)d",
-    "So many lines are missing here: nobody read the log, or the disk was full. The relay has gone on meanwhile.",
+    "So many lines are missing here: no program read the log, or the disk was full. The relay went on meanwhile.",
     single=True,
     always=True,
 )
@@ -177,25 +177,29 @@ WAITS: Final = Event("waits", logging.DEBUG, "> a %(role)s waits", "A client cam
 RETURNED: Final = Event(
     "returned",
     logging.DEBUG,
-    "> a %(role)s came again",
-    "A client came while the relay still held an old connection of it, which was ended.",
+    "> a %(role)s reconnected",
+    "A client reconnected while the relay still held its old connection, which was closed.",
 )
-LEFT: Final = Event("left", logging.DEBUG, "< left while waiting", "A client went before the other one came.")
+LEFT: Final = Event("left", logging.DEBUG, "< left while waiting", "A client left before the other one came.")
 PAIRED: Final = Event("paired", logging.DEBUG, "= paired", "A transfer begins.")
-REFUSED: Final = Event("refused", logging.DEBUG, "! refused: %(code)s", "A client was told no, and why.")
+REFUSED: Final = Event(
+    "refused", logging.DEBUG, "! refused: %(code)s", "A client was refused, for this reason."
+)
 TURNED_AWAY: Final = Event(
     "turned-away",
     logging.DEBUG,
-    "! turned away: too many %(what)s",
+    "! closed: too many %(what)s",
     "A connection was closed for a limit, before anything was read of it.",
 )
 NO_CLIENT: Final = Event(
     "no-client",
     logging.DEBUG,
     "! no relay client",
-    "Something else than a client came: a browser, a scanner, a port that is checked.",
+    "The connection was no client's: a browser, a scanner, a check of the port.",
 )
-TOO_SLOW: Final = Event("too-slow", logging.DEBUG, "! too slow", "A connection said no hello in time.")
+TOO_SLOW: Final = Event(
+    "too-slow", logging.DEBUG, "! too slow", "A connection was closed: it sent no hello in time."
+)
 GONE_EARLY: Final = Event(
     "gone-early",
     logging.DEBUG,

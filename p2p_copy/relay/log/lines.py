@@ -1,11 +1,10 @@
 """From events to lines of a log: text for people, JSON for machines, and few lines when a flood comes.
 
 Rules:
-1. One event, one line, handed on at once, whatever its facts hold: what cannot be printed is written as an escape.
-2. Of the same line, `limits.LOG_REPEATS` are written in `limits.LOG_WINDOW` seconds, or one if its event is
-   `summed`. The rest is counted, and summed up in one line at the end of that time. Events that are `single` are always
-   written.
-3. A log that cannot be written stops nobody: whoever is handed the lines does not wait. Lines that are lost are
+1. One event is one line, handed on at once. Characters that cannot be printed are written as escapes.
+2. Of equal lines, `limits.LOG_REPEATS` are written in `limits.LOG_WINDOW` seconds, or one if their event is `summed`.
+   The rest is counted, and summed up in one line at the end of that time. Events that are `single` are always written.
+3. A log that cannot be written stops nothing: the function that gets the lines does not wait. Lines that are lost are
    counted, and the count is a line of the log.
 """
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from p2p_copy.relay.log.events import Event
 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
-"""From which level on a line has which priority of sd-daemon(3)."""
+"""The priority of sd-daemon(3) that a line of at least this level has."""
 
 
 def configure(
@@ -38,7 +37,7 @@ def configure(
     as_json: bool = False,
     journal: bool = False,
 ) -> Lines:
-    """Hand lines about the relay's events from `level` on to `write`, which must not wait, and quieten the libraries.
+    """Pass lines about the relay's events from `level` on to `write`, which must not wait, and silence the libraries.
 
     With `journal`, each line begins with its priority, and has no time: the journal has its own.
     """
@@ -62,7 +61,7 @@ def escaped(text: str) -> str:
 
 
 class Lines(logging.Handler):
-    """Makes lines of events, and sums up floods. `attend` it, or sums come with the next event only."""
+    """Makes lines of events, and sums up floods. Without `attend` a sum waits for the next event."""
 
     def __init__(
         self,
@@ -104,7 +103,7 @@ class Lines(logging.Handler):
             self._hand_on(record)
 
     def sum_up(self) -> None:
-        """Write what was counted, and begin anew."""
+        """Write the sums of what was only counted, and count from zero again."""
         seconds = round(self._clock() - self._began)
         seen, self._seen, self._began = self._seen, {}, self._clock()
         for record, count in seen.values():
@@ -115,7 +114,7 @@ class Lines(logging.Handler):
                 self._hand_on(record)
 
     async def attend(self) -> None:
-        """Sum up in time, until cancelled."""
+        """Sum up every `limits.LOG_WINDOW` seconds, until cancelled."""
         while True:
             await trio.sleep(limits.LOG_WINDOW)
             self.sum_up()
@@ -126,7 +125,7 @@ class Lines(logging.Handler):
         super().close()
 
     def describe(self, count: int) -> str:
-        """Return the line that tells how many were lost: the disk was full, or nobody has read them."""
+        """Return the line that tells how many lines were lost: the disk was full, or no program has read them."""
         return self.format(DROPPED.record((), count=count)) + "\n"
 
     def _hand_on(self, record: logging.LogRecord) -> None:
@@ -136,7 +135,7 @@ class Lines(logging.Handler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the base class' name
-        """Do without a line that cannot be made: the relay goes on."""
+        """Leave out a line that cannot be made, so that the relay goes on."""
 
 
 def _written(event: Event) -> int:
