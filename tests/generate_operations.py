@@ -30,7 +30,7 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[st
     yield ""
 
 
-def shown(value: Any) -> str:
+def as_text(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
     if value is None or value == ():
@@ -47,12 +47,12 @@ def options() -> Iterator[tuple[str, ...]]:
         metavar = f" {parameter.metavar}" if parameter.metavar else ""
         default = argument.field_info.default
         live = "yes" if names[0].removeprefix("--") in LIVE else ""
-        known = shown(default) if default is not argument.field_info.empty else ""
+        known = as_text(default) if default is not argument.field_info.empty else ""
         yield ", ".join(f"`{name}{metavar}`" for name in names), parameter.help or "", known, live
 
 
 def exit_codes() -> Iterator[tuple[str, ...]]:
-    yield "0", "Success; for a relay also the end that a signal ordered."
+    yield "0", "Success; for a relay also an end that a signal ordered."
     yield "1", "A bug in p2p-copy."
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
     ours = [kind for kind in kinds if issubclass(kind, errors.P2PCopyError)]
@@ -62,7 +62,7 @@ def exit_codes() -> Iterator[tuple[str, ...]]:
             seen.add(kind.exit_code)
             yield str(kind.exit_code), (kind.__doc__ or "").strip()
     yield str(128 + signal.SIGINT), "Ctrl-C; a relay ends with 0 then."
-    yield "141", "Whoever read the result of a command closed the pipe before its end."
+    yield "141", "The program that read the result of a command closed the pipe before its end."
     yield str(128 + signal.SIGTERM), "SIGTERM; a relay ends with 0 then, and with this at the third signal."
 
 
@@ -72,12 +72,12 @@ def page() -> str:
         "# Operations: the tables",
         "",
         "Every option, metric, log event, request and exit code of the relay, made from the program itself by",
-        "`python -m tests.generate_operations`. What they are good for: [relay.md](relay.md).",
+        "`python -m tests.generate_operations`. [relay.md](relay.md) says how to use them.",
         "",
         f"## Options of {COMMAND}",
         "",
-        "In the configuration file they stand in the table `[run-relay-server]`, without dashes. Those that are live",
-        "can be changed with `relay-admin ADDR set NAME VALUE` while the relay runs.",
+        "In the configuration file they stand in the table `[run-relay-server]`, without dashes. Live options can be",
+        "changed with `relay-admin ADDR set NAME VALUE` while the relay runs.",
         "",
         *table(("option", "meaning", "default", "live"), options()),
         "## Log events",
