@@ -54,7 +54,7 @@ class Relay:
 
     @asynccontextmanager
     async def pair(self, name: str, first: Role = Role.SENDER) -> AsyncIterator[tuple[Link, Link]]:
-        """Yield a sender and a receiver who are paired; `first` came first."""
+        """Yield a sender and a receiver that are paired; `first` came first."""
         second = Role.RECEIVER if first is Role.SENDER else Role.SENDER
         async with self.waiting(first, name) as one, self.waiting(second, name) as other:
             assert await answer(one) == Paired()

@@ -1,4 +1,4 @@
-"""What pairings hold: windows of one budget, and who gives back what when it is short."""
+"""What pairings hold: windows of one budget, and which pairings are ended when it is short."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LEAST = limits.WINDOW_LEAST
 
 
 class Source:
-    """A link's side of a window: so many bytes are there, and not yet on their way."""
+    """A link's side of a window: so many bytes are there, and not yet in flight."""
 
     def __init__(self, budget: Budget) -> None:
         self.unread = 0
@@ -107,7 +107,7 @@ def test_what_is_set_aside_and_held_is_counted_and_given_back() -> None:
     assert budget.held == 0
 
 
-def test_many_who_take_what_they_get_leave_something_free() -> None:
+def test_many_fast_directions_leave_some_memory_free() -> None:
     budget = Budget(256 * MIB)
     sources = [Source(budget) for _ in range(200)]
     for source in sources:
@@ -177,7 +177,7 @@ async def test_behind_a_receiver_that_takes_nothing_a_pairing_holds_little() -> 
 
 
 @virtual_time()
-async def test_what_was_read_and_not_looked_at_counts() -> None:
+async def test_bytes_that_were_read_and_not_decoded_count() -> None:
     pairings: list[Pairing] = []
     async with raw_clients(made=pairings.append) as (sender, receiver, _):
         await sender.raw(frame(BINARY, b"") * 2000)
@@ -222,7 +222,7 @@ async def test_when_memory_is_short_the_pair_that_stood_still_for_longest_is_end
     assert ended == [False, not enough, False], "one was enough, and one does not stand still"
 
 
-async def test_newcomers_are_told_that_the_relay_is_busy_and_those_inside_go_on() -> None:
+async def test_newcomers_are_told_that_the_relay_is_busy_and_pairs_go_on() -> None:
     async with relay_running(max_memory=9 * LEAST) as relay, AsyncExitStack() as stack:
         pairs = [await stack.enter_async_context(relay.pair(f"{number}")) for number in range(4)]
         async with relay.client("/v1/" + "0" * 64) as link:

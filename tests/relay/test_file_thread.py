@@ -1,4 +1,4 @@
-"""Files of a relay that would keep it waiting: refused by their kind, or left to a thread that nobody waits for."""
+"""Files that would keep a relay waiting: refused by their kind, or left to a thread that the relay leaves behind."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ NO_FILES = pytest.mark.parametrize(
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
 @NO_FILES
-def test_what_is_no_regular_file_is_refused_without_waiting(
+def test_other_files_than_regular_ones_are_refused_without_waiting(
     tmp_path: Path, make: Callable[[Path], None], words: str
 ) -> None:
     make(tmp_path / "tokens")
@@ -97,7 +97,7 @@ def test_a_certificate_or_key_is_a_regular_file(files: Files, which: str) -> Non
 
 
 class Disk:
-    """Answers when it is told to."""
+    """Answers when the test tells it to."""
 
     def __init__(self) -> None:
         self.works = threading.Event()
@@ -116,7 +116,7 @@ def disk() -> Iterator[Disk]:
     disk.works.set()
 
 
-async def test_what_is_read_in_time_is_returned(disk: Disk) -> None:
+async def test_a_result_in_time_is_returned(disk: Disk) -> None:
     disk.works.set()
     assert await FileThread().run("This", disk.read, "contents") == "contents"
 
@@ -182,8 +182,8 @@ async def test_a_relay_is_not_prepared_for_longer_than_that(files: Files, impati
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
 @pytest.mark.parametrize("which", ["tokens", "key"])
-def test_a_process_whose_file_hangs_ends_all_the_same(tmp_path: Path, files: Files, which: str) -> None:
-    """Nobody could end it before but with SIGKILL."""
+def test_a_process_whose_file_hangs_still_ends(tmp_path: Path, files: Files, which: str) -> None:
+    """Without the thread only SIGKILL could end it."""
     (tmp_path / "tokens").write_text("")
     words = (
         "--certfile",

@@ -50,7 +50,7 @@ async def refused(relay: Relay) -> None:
 
 
 async def came_again(relay: Relay) -> None:
-    """One who waits, and then the same one out of its pairing."""
+    """A waiting client reconnects, and then the same one out of its pairing."""
     async with (
         relay.waiting(Role.SENDER, "e", "a" * 32) as first,
         relay.waiting(Role.SENDER, "e", "a" * 32),
@@ -84,7 +84,7 @@ async def reset(relay: Relay) -> None:
     reason="on newer versions of Python the libraries leave cycles of their own",
 )
 @pytest.mark.parametrize("visit", [complete, lost, left, refused, came_again, nonsense, reset])
-async def test_nobody_leaves_work_for_the_garbage_collector(
+async def test_no_connection_leaves_work_for_the_garbage_collector(
     settings: dict[str, Any], visit: Callable[[Relay], Awaitable[None]]
 ) -> None:
     async with relay_running(**settings) as relay:

@@ -38,7 +38,7 @@ def test_a_role_that_waits_is_taken_and_its_holder_still_waits() -> None:
     assert lobby.waiting(ROOM) is first
 
 
-def test_a_pair_is_nobody_s_business() -> None:
+def test_a_pair_keeps_its_room_from_all_others() -> None:
     lobby = Lobby[Seat]()
     lobby.join(ROOM, Role.SENDER, Seat())
     lobby.join(ROOM, Role.RECEIVER, Seat())
@@ -61,10 +61,10 @@ def test_a_claim_that_turns_up_in_another_room_frees_the_place_that_it_had() -> 
     assert lobby.vacate_elsewhere(other_room, MINE) is None, "it was freed already"
     assert lobby.vacate_elsewhere(other_room, YOURS) is None, "their pairing is over for both"
     assert lobby.join(other_room, Role.SENDER, Seat(), MINE) == Waiting()
-    assert not lobby._claims.keys() - {MINE}, "nothing is remembered of those who left"
+    assert not lobby._claims.keys() - {MINE}, "no claim of a client that left is remembered"
 
 
-def test_when_one_of_a_pair_leaves_the_room_is_for_new_ones() -> None:
+def test_when_one_of_a_pair_leaves_the_room_is_free() -> None:
     lobby = Lobby[Seat]()
     pair = Seat(), Seat()
     lobby.join(ROOM, Role.SENDER, pair[0])
@@ -73,7 +73,7 @@ def test_when_one_of_a_pair_leaves_the_room_is_for_new_ones() -> None:
     assert len(lobby) == 0
     assert lobby.join(ROOM, Role.SENDER, Seat()) == Waiting()
     lobby.leave(ROOM, pair[0])
-    assert len(lobby) == 1, "who has left already puts nobody out"
+    assert len(lobby) == 1, "a client that has left already evicts no other"
 
 
 def test_the_two_forms_have_rooms_of_their_own() -> None:
@@ -86,7 +86,7 @@ def returned(decision: object, former: Seat) -> bool:
     return isinstance(decision, Returned) and decision.former is former
 
 
-def test_one_who_waits_and_comes_again_sits_in_its_place() -> None:
+def test_a_waiting_client_that_reconnects_takes_its_seat_over() -> None:
     lobby = Lobby[Seat]()
     old, new, partner = Seat(), Seat(), Seat()
     lobby.join(ROOM, Role.SENDER, old, MINE)
@@ -98,7 +98,7 @@ def test_one_who_waits_and_comes_again_sits_in_its_place() -> None:
     assert decision.first is new
 
 
-def test_one_of_a_pair_who_comes_again_waits_for_the_other_one_to_do_so() -> None:
+def test_one_of_a_pair_that_reconnects_waits_for_the_other_one_to_do_so() -> None:
     for role, other in ((Role.SENDER, Role.RECEIVER), (Role.RECEIVER, Role.SENDER)):
         lobby = Lobby[Seat]()
         claims = {Role.SENDER: MINE, Role.RECEIVER: YOURS}
@@ -110,13 +110,13 @@ def test_one_of_a_pair_who_comes_again_waits_for_the_other_one_to_do_so() -> Non
         assert lobby.waiting(ROOM) is new
         for seat in old.values():
             lobby.leave(ROOM, seat)
-        assert lobby.waiting(ROOM) is new, "who was of the old pair puts nobody out"
+        assert lobby.waiting(ROOM) is new, "a client of the old pair evicts no other"
         decision = lobby.join(ROOM, other, Seat(), claims[other])
         assert isinstance(decision, Matched)
         assert decision.first is new
 
 
-def test_who_does_not_know_the_claim_is_a_stranger() -> None:
+def test_a_client_without_the_claim_is_a_stranger() -> None:
     for claim, said in (
         (MINE, YOURS),
         (MINE, None),
@@ -159,9 +159,9 @@ rooms = st.builds(Room, st.booleans(), st.sampled_from("ab"))
 
 
 class ALobby(RuleBasedStateMachine):
-    """A lobby beside a list of who should be where."""
+    """A lobby beside a list of the seats that should be taken."""
 
-    guests = Bundle("guests")
+    seated = Bundle("seated")
 
     def __init__(self) -> None:
         super().__init__()
@@ -169,7 +169,7 @@ class ALobby(RuleBasedStateMachine):
         self.inside: dict[Room, list[tuple[Role, Seat, str | None]]] = {}
 
     @rule(
-        target=guests,
+        target=seated,
         room=rooms,
         role=st.sampled_from(Role),
         claim=st.none() | st.sampled_from([MINE, YOURS]),
@@ -193,17 +193,17 @@ class ALobby(RuleBasedStateMachine):
             self.inside[room] = [(role, seat, claim)]
         return room, seat
 
-    @rule(guest=consumes(guests))
-    def leave(self, guest: tuple[Room, Seat]) -> None:
-        room, seat = guest
+    @rule(client=consumes(seated))
+    def leave(self, client: tuple[Room, Seat]) -> None:
+        room, seat = client
         self.lobby.leave(room, seat)
         if any(one is seat for _, one, _ in self.inside.get(room, [])):
             del self.inside[room]
 
-    @rule(guest=guests)
-    def leave_twice(self, guest: tuple[Room, Seat]) -> None:
-        self.leave(guest)
-        self.leave(guest)
+    @rule(client=seated)
+    def leave_twice(self, client: tuple[Room, Seat]) -> None:
+        self.leave(client)
+        self.leave(client)
 
     @invariant()
     def holds_nothing_else(self) -> None:

@@ -1,4 +1,4 @@
-"""What kills the library's own server, or makes it sick, must cost ours one connection.
+"""Attacks that end or cripple the library's own server must cost ours one connection.
 
 After every attack an unrelated pair, which was there before, still talks; a new pair is served; and nothing
 of the attack is left.
@@ -197,7 +197,7 @@ async def test_a_message_in_endless_pieces(piece: bytes) -> None:
         assert await client.ending() in (1002, 1008, 1009)
 
 
-async def test_a_flood_of_pings_that_nobody_reads_the_answers_of() -> None:
+async def test_a_flood_of_pings_whose_answers_are_not_read() -> None:
     async with surviving() as relay, relay.raw(PATH) as client:
         await client.send(hello(Role.SENDER))
         with trio.move_on_after(0.3):
@@ -205,7 +205,7 @@ async def test_a_flood_of_pings_that_nobody_reads_the_answers_of() -> None:
                 await client.raw(frame(PING, bytes(125)) * 1000)
 
 
-# Those who are slow, or are no clients at all
+# Slow clients, and connections that are no clients
 
 
 @pytest.mark.parametrize("secure", [False, True])

@@ -248,7 +248,7 @@ async def test_a_stop_before_the_start_is_a_stop() -> None:
 
 
 @pytest.mark.parametrize(("side", "role"), [(0, Role.SENDER), (1, Role.RECEIVER)])
-async def test_a_side_that_comes_again_ends_the_pair_as_if_it_were_lost(side: int, role: Role) -> None:
+async def test_a_side_that_reconnects_ends_the_pair_as_if_it_were_lost(side: int, role: Role) -> None:
     async with paired() as pair:
         assert pair.pairing is not None
         pair.pairing.lose(role)
@@ -309,7 +309,7 @@ async def test_behind_a_receiver_that_does_not_read_two_messages_are_in_flight_a
 
 
 @virtual_time()
-async def test_a_tail_that_nobody_takes_is_not_complete() -> None:
+async def test_a_tail_that_is_not_taken_is_not_complete() -> None:
     async with raw_clients() as (sender, _, usage):
         began = trio.current_time()
         await sender.send(b"tail")
@@ -352,7 +352,7 @@ async def test_what_one_side_calls_complete_the_other_one_may_deny(code: int, ou
 
 
 @virtual_time()
-async def test_what_was_given_up_is_that_even_if_nobody_hears_the_last_words() -> None:
+async def test_a_pair_that_was_given_up_is_that_even_if_the_last_words_are_not_heard() -> None:
     async with raw_clients() as (sender, _, usage):
         await sender.send(b"last words")
         await sender.send(CloseConnection(code=CloseCode.GIVEN_UP))
@@ -362,8 +362,8 @@ async def test_what_was_given_up_is_that_even_if_nobody_hears_the_last_words() -
 
 @pytest.mark.parametrize("role", Role)
 @virtual_time()
-async def test_the_survivor_need_not_wait_for_what_is_left_of_the_other_one(role: Role) -> None:
-    """The old connection of the one who came again takes nothing and says nothing, as one of a network that is gone."""
+async def test_the_survivor_need_not_wait_for_the_lost_link(role: Role) -> None:
+    """A reconnecting client's old connection takes nothing and says nothing, as on a network that is gone."""
     pairings: list[Pairing] = []
     async with raw_clients(made=pairings.append) as (sender, receiver, usage):
         survivor, stuck = (receiver, sender) if role is Role.SENDER else (sender, receiver)
@@ -380,7 +380,7 @@ async def test_the_survivor_need_not_wait_for_what_is_left_of_the_other_one(role
 
 
 @virtual_time()
-async def test_who_does_not_read_is_cut_when_the_pair_ends() -> None:
+async def test_a_side_that_does_not_read_is_cut_when_the_pair_ends() -> None:
     async with raw_clients() as (sender, _, usage):
         await sender.send(b"stuck")
         await trio.testing.wait_all_tasks_blocked()
@@ -425,7 +425,7 @@ def passed_by(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no splicing")
 async def test_long_messages_pass_by_unchanged_between_others(passed_by: list[int]) -> None:
     messages = [os.urandom(size) for size in (10, BIG, 70_000, 20_000, 1, BIG, BIG, 65_536, 300)] * 5
     async with paired() as pair:
@@ -456,7 +456,7 @@ def loopback_pair() -> tuple[TCPStream, TCPStream]:
     return ours_, theirs_
 
 
-@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no splicing")
 async def test_a_message_that_trickles_in_is_not_cut_into_too_many_fragments(passed_by: list[int]) -> None:
     whole = frame(BINARY, bytes(BIG))
     async with raw_clients(loopback_pair) as (sender, receiver, usage):
@@ -472,7 +472,7 @@ async def test_a_message_that_trickles_in_is_not_cut_into_too_many_fragments(pas
     assert usage[0].from_sender == BIG
 
 
-@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no splicing")
 async def test_masked_messages_are_unmasked_and_do_not_pass_by(passed_by: list[int]) -> None:
     message = os.urandom(BIG)
     async with raw_clients(loopback_pair) as (sender, receiver, _):
@@ -485,8 +485,8 @@ async def test_masked_messages_are_unmasked_and_do_not_pass_by(passed_by: list[i
     assert passed_by == []
 
 
-@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
-async def test_who_sends_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_goodbye(
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system cannot splice")
+async def test_a_sender_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_goodbye(
     passed_by: list[int],
 ) -> None:
     before = len(os.listdir("/proc/self/fd"))
@@ -504,7 +504,7 @@ async def test_who_sends_to_a_receiver_that_is_gone_goes_on_until_it_meets_the_g
     assert len(os.listdir("/proc/self/fd")) <= before
 
 
-@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no ducts")
+@pytest.mark.skipif(not CAN_SPLICE, reason="this system has no splicing")
 async def test_a_sender_that_the_relay_does_not_read_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The receiver's disk stalls, say: the sender's pong lies behind a parcel that has nowhere to go."""
     monkeypatch.setattr(transport_limits, "KEEPALIVE_INTERVAL", 0.1)
@@ -541,7 +541,7 @@ async def test_a_message_is_on_its_way_before_its_end_has_come() -> None:
 
 
 @virtual_time()
-async def test_who_is_lost_in_the_middle_of_a_message_is_reported_all_the_same() -> None:
+async def test_a_side_lost_in_the_middle_of_a_message_is_reported() -> None:
     async with raw_clients(memory_stream_pair) as (sender, receiver, usage):
         await sender.raw(frame(BINARY, bytes(BIG))[: BIG // 2])
         await receiver.expect(BytesMessage)
@@ -596,7 +596,7 @@ async def test_legacy_greets_the_sender_alone_and_passes_text() -> None:
         assert pair.usage.from_sender == size, "bytes, not characters"
 
 
-async def test_text_that_is_none_is_misbehaviour_however_late_that_shows() -> None:
+async def test_invalid_text_is_misbehaviour_however_late_that_shows() -> None:
     async with paired(legacy=True, greeted=False) as pair:
         assert await pair.sender.receive() == rendezvous.READY
         wrong = b"x" * 300_000 + b"\xff"

@@ -80,7 +80,7 @@ async def test_a_room_can_be_used_again_as_soon_as_one_side_has_closed() -> None
 
 
 @pytest.mark.parametrize("role", Role)
-async def test_a_third_one_is_refused_and_disturbs_nobody(role: Role) -> None:
+async def test_a_third_client_is_refused_and_disturbs_no_other(role: Role) -> None:
     async with relay_running() as relay, relay.pair("a") as (sender, receiver):
         async with relay.waiting(role, "a") as third:
             assert await refused(third) == (Refusal.ROOM_TAKEN, 1013)
@@ -89,7 +89,7 @@ async def test_a_third_one_is_refused_and_disturbs_nobody(role: Role) -> None:
 
 @pytest.mark.fault(78, "wrong role")
 @pytest.mark.parametrize("role", Role)
-async def test_a_second_one_of_a_role_is_refused_and_the_first_one_still_waits(role: Role) -> None:
+async def test_a_second_client_of_a_role_is_refused_and_the_first_one_still_waits(role: Role) -> None:
     other = Role.RECEIVER if role is Role.SENDER else Role.SENDER
     async with relay_running() as relay, relay.waiting(role, "a") as first:
         async with relay.waiting(role, "a") as second:
@@ -126,7 +126,7 @@ async def test_a_client_that_speaks_before_it_is_paired_is_refused() -> None:
         await relay.works("a")
 
 
-async def test_who_waits_too_long_is_told_so() -> None:
+async def test_a_client_that_waits_too_long_is_told_so() -> None:
     async with relay_running(wait=0.1) as relay, relay.waiting(Role.SENDER, "a") as link:
         assert await refused(link) == (Refusal.WAIT_OVER, 1013)
         await relay.works("a")
@@ -168,7 +168,7 @@ async def test_there_is_nothing_at_other_paths() -> None:
                     raise AssertionError("nothing is there")
 
 
-async def test_a_full_relay_says_so_and_serves_again_when_somebody_has_left() -> None:
+async def test_a_full_relay_says_so_and_serves_again_when_a_client_has_left() -> None:
     async with relay_running(max_connections=2) as relay:
         async with relay.pair("a") as (sender, receiver):
             async with relay.client(room_path(room("b"))) as link:
@@ -181,7 +181,7 @@ async def test_a_full_relay_says_so_and_serves_again_when_somebody_has_left() ->
 
 
 @pytest.mark.parametrize("phase", ["TCP", "HTTP", "WebSocket", "TLS"])
-async def test_when_too_many_say_nothing_the_oldest_one_is_closed_whatever_it_is_at(
+async def test_when_too_many_say_nothing_the_oldest_one_is_closed_in_any_phase(
     phase: str, tls_settings: dict[str, Any]
 ) -> None:
     tls = tls_settings if phase == "TLS" else {}
@@ -243,7 +243,9 @@ async def test_a_stop_tells_waiters_and_pairs_and_takes_no_time(settings: dict[s
                 await stopped.wait()
 
 
-async def test_a_stop_does_not_wait_for_who_does_not_listen(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stop_does_not_wait_for_a_client_that_does_not_listen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(limits, "STOP_TIMEOUT", 0.1)
     async with AsyncExitStack() as stack:
         with trio.fail_after(3):

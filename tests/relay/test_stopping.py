@@ -75,7 +75,7 @@ async def close_code(link: Link) -> int:
 # Draining
 
 
-async def test_those_who_wait_are_told_and_pairs_come_to_their_end(settings: dict[str, Any]) -> None:
+async def test_waiting_clients_are_told_and_pairs_come_to_their_end(settings: dict[str, Any]) -> None:
     async with running(**settings) as server, server.clients.pair("a") as (sender, receiver):
         async with server.clients.waiting(Role.SENDER, "b") as waiter:
             server.relay.drain(LONG)
@@ -87,17 +87,17 @@ async def test_those_who_wait_are_told_and_pairs_come_to_their_end(settings: dic
         await server.ends()
 
 
-async def test_nobody_new_comes_in(settings: dict[str, Any]) -> None:
+async def test_no_new_client_comes_in(settings: dict[str, Any]) -> None:
     async with running(**settings) as server, server.clients.pair("a"):
         server.relay.drain(LONG)
         await trio.testing.wait_all_tasks_blocked(0.01)
         with pytest.raises(RelayUnreachable):
             async with server.clients.client("/"):
-                raise AssertionError("nobody listens")
+                raise AssertionError("no program listens")
 
 
 @pytest.mark.parametrize("path", [room_path(room("b")), LEGACY_PATH])
-async def test_who_is_about_to_come_in_is_told_to_come_again(path: str) -> None:
+async def test_a_client_that_is_about_to_come_in_is_told_to_come_again(path: str) -> None:
     async with (
         running() as server,
         server.clients.pair("a") as (sender, receiver),
@@ -114,7 +114,7 @@ async def test_who_is_about_to_come_in_is_told_to_come_again(path: str) -> None:
 
 
 @pytest.mark.parametrize("steps", range(0, 24, 3))
-async def test_two_who_meet_at_that_moment_are_both_paired_or_both_told_to_come_again(steps: int) -> None:
+async def test_two_that_meet_at_that_moment_are_both_paired_or_both_told_to_come_again(steps: int) -> None:
     async with (
         running() as server,
         server.clients.waiting(Role.SENDER, "a") as sender,
@@ -159,7 +159,7 @@ async def test_a_relay_that_is_to_end_before_it_runs_frees_its_place() -> None:
         await trio.open_tcp_stream("127.0.0.1", port)
 
 
-async def test_counts_tell_who_is_there() -> None:
+async def test_counts_tell_how_many_are_there() -> None:
     async with running() as server:
         relay = server.relay
         assert (relay.counts, relay.draining) == ((0, 0, 0, 0), False)
@@ -185,7 +185,7 @@ async def test_a_stop_overrides_a_drain(settings: dict[str, Any]) -> None:
         await server.ends()
 
 
-async def test_a_stop_cuts_those_who_do_not_listen() -> None:
+async def test_a_stop_cuts_clients_that_do_not_listen() -> None:
     async with running() as server, server.clients.raw(room_path(room("a"))) as deaf:
         await deaf.send(hello(Role.SENDER))
         await deaf.message()

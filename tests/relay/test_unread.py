@@ -1,4 +1,4 @@
-"""Clients that take nothing of what the relay says to them: each send has an end, and no stop waits for them."""
+"""Clients that take nothing of what the relay says: each send has a deadline, and no stop waits for them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def lockstep(patience: float) -> AsyncIterator[tuple[Link, RawClient]]:
 
 
 @virtual_time()
-async def test_a_message_that_nobody_takes_ends_the_link() -> None:
+async def test_a_message_that_is_not_taken_ends_the_link() -> None:
     async with lockstep(7) as (link, _):
         began = trio.current_time()
         with pytest.raises(LinkBroken):
@@ -108,7 +108,7 @@ async def test_a_message_that_nobody_takes_ends_the_link() -> None:
 
 
 @virtual_time()
-async def test_a_pong_that_nobody_takes_ends_the_link() -> None:
+async def test_a_pong_that_is_not_taken_ends_the_link() -> None:
     async with lockstep(7) as (link, client):
         began = trio.current_time()
         await client.raw(frame(PING, b"flood"))
@@ -118,7 +118,7 @@ async def test_a_pong_that_nobody_takes_ends_the_link() -> None:
 
 
 @virtual_time()
-async def test_a_ping_that_nobody_takes_ends_the_link() -> None:
+async def test_a_ping_that_is_not_taken_ends_the_link() -> None:
     async with lockstep(7) as (link, _):
         began = trio.current_time()
         with pytest.raises(LinkBroken):
@@ -127,7 +127,7 @@ async def test_a_ping_that_nobody_takes_ends_the_link() -> None:
 
 
 @virtual_time()
-async def test_whoever_waits_for_its_turn_to_send_does_not_wait_for_longer() -> None:
+async def test_a_send_that_waits_for_its_turn_does_not_wait_for_longer() -> None:
     async with lockstep(7) as (link, client):
         began = trio.current_time()
         await client.raw(frame(PING, b"flood"))
@@ -152,7 +152,7 @@ async def test_a_message_that_is_taken_late_is_no_fault() -> None:
 
 @pytest.mark.parametrize("role", Role)
 @virtual_time()
-async def test_who_does_not_take_the_greeting_has_no_patience_of_a_pair(role: Role) -> None:
+async def test_a_client_that_does_not_take_the_greeting_has_the_short_timeout(role: Role) -> None:
     (sender_stream, at_sender), (receiver_stream, at_receiver) = (
         lockstep_stream_pair(),
         lockstep_stream_pair(),
@@ -195,14 +195,16 @@ async def test_a_waiting_client_that_reads_nothing_is_cut_and_its_room_is_free(i
 
 
 @filling
-async def test_a_drain_without_pairs_does_not_wait_for_who_reads_nothing(impatient: None) -> None:
+async def test_a_drain_without_pairs_does_not_wait_for_a_client_that_reads_nothing(impatient: None) -> None:
     async with running(frames_per_second=0) as server, unreading(server.clients, "a"):
         server.relay.drain(LONG)
         await server.ends()
 
 
 @filling
-async def test_a_drain_with_a_pair_ends_with_that_and_not_with_who_reads_nothing(impatient: None) -> None:
+async def test_a_drain_with_a_pair_ends_with_it_and_not_with_a_client_that_reads_nothing(
+    impatient: None,
+) -> None:
     async with (
         running(frames_per_second=0) as server,
         server.clients.pair("b") as (sender, receiver),
@@ -216,8 +218,8 @@ async def test_a_drain_with_a_pair_ends_with_that_and_not_with_who_reads_nothing
 
 
 @filling
-async def test_who_reads_nothing_does_not_outlive_its_wait(unthrottled: None) -> None:
-    """What it is told at the end of its wait meets a connection that is full."""
+async def test_a_client_that_reads_nothing_does_not_outlive_its_wait(unthrottled: None) -> None:
+    """The refusal at the end of its wait meets a connection that is full."""
     async with relay_running(wait=2.0, frames_per_second=0) as relay, unreading(relay, "a") as client:
         with trio.fail_after(QUICK):
             await until_cut(client.stream)

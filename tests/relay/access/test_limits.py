@@ -73,7 +73,7 @@ def hello_with(token: str | None, role: Role = Role.SENDER) -> str:
 # Sources
 
 
-async def test_a_source_with_too_many_connections_is_closed_unheard_and_others_come_in() -> None:
+async def test_a_source_with_too_many_connections_is_closed_unread_and_others_come_in() -> None:
     async with relay_running(max_per_source=2, **PROXY) as relay, AsyncExitStack() as stack:
         for name in "ab":
             client = await stack.enter_async_context(through_proxy(relay, "192.0.2.1"))
@@ -94,7 +94,7 @@ async def test_a_place_of_a_source_is_free_again_when_its_client_has_left() -> N
                 await client.ending()
 
 
-async def test_a_client_named_in_x_forwarded_for_counts_and_is_told_that_it_is_one_too_many() -> None:
+async def test_a_client_named_in_x_forwarded_for_counts_and_is_refused_if_it_is_one_too_many() -> None:
     async with relay_running(max_per_source=1, **PROXY) as relay, AsyncExitStack() as stack:
 
         async def come(forwarded: str) -> Any:
@@ -113,7 +113,7 @@ async def test_a_client_named_in_x_forwarded_for_counts_and_is_told_that_it_is_o
         assert isinstance(await come("192.0.2.1, 192.0.2.2"), AcceptConnection)
 
 
-async def test_who_is_no_trusted_proxy_is_not_believed() -> None:
+async def test_a_client_that_is_no_trusted_proxy_is_not_believed() -> None:
     async with relay_running(max_per_source=1) as relay:
         async with through_proxy(relay, "192.0.2.1") as client:
             assert isinstance(await client.next(), RejectConnection)
@@ -135,7 +135,7 @@ async def test_a_proxy_header_comes_before_tls(tls_settings: dict[str, Any]) -> 
         assert b"This port speaks TLS" in bytes(await stream.receive_some())
 
 
-async def test_too_many_rooms_in_a_minute_are_refused_with_the_time_to_come_back() -> None:
+async def test_too_many_rooms_in_a_minute_are_refused_with_the_time_to_retry() -> None:
     async with relay_running(joins_per_minute=2, **PROXY) as relay:
         for _ in range(2):
             async with through_proxy(relay, "192.0.2.1") as client:
@@ -151,7 +151,7 @@ async def test_too_many_rooms_in_a_minute_are_refused_with_the_time_to_come_back
             assert isinstance(await wants(client, "b"), Welcome)
 
 
-async def test_when_enough_wait_only_their_partners_come_in() -> None:
+async def test_when_enough_clients_wait_only_their_partners_come_in() -> None:
     async with relay_running(max_waiting=1) as relay, relay.waiting(Role.SENDER, "a") as sender:
         async with relay.client(room_path(room("b"))) as second:
             await second.send(hello(Role.SENDER))
@@ -163,7 +163,7 @@ async def test_when_enough_wait_only_their_partners_come_in() -> None:
             await exchange(sender, receiver)
 
 
-async def test_limits_that_change_hold_for_newcomers_and_put_nobody_out() -> None:
+async def test_changed_limits_hold_for_newcomers_and_evict_no_client() -> None:
     config = RelayConfig("127.0.0.1", 0)
     server = Server(config)
     async with trio.open_nursery() as nursery:
@@ -242,7 +242,7 @@ def test_a_relay_whose_tokens_cannot_be_read_does_not_start(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("token", "words"), [(None, "wants an access token"), ("guessed", "not known")])
-async def test_without_the_right_token_nobody_comes_in(
+async def test_without_the_right_token_no_client_comes_in(
     tokens_file: Path, token: str | None, words: str
 ) -> None:
     async with (
@@ -336,7 +336,7 @@ async def test_the_terms_of_the_relay_are_in_the_welcome() -> None:
         await relay.works("b")
 
 
-# Rates of a pairing, frames of a connection, and those who are stuck; in virtual time
+# Rates of a pairing, frames of a connection, and stuck clients; in virtual time
 
 
 @asynccontextmanager
@@ -455,7 +455,7 @@ async def test_a_flood_of_pings_is_slowed_down_as_well() -> None:
 
 
 @virtual_time()
-async def test_who_keeps_to_the_limit_does_not_feel_it() -> None:
+async def test_a_client_within_the_limit_is_not_slowed_down() -> None:
     async with paced(100) as (link, client):
         for _ in range(50):
             await trio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Whose word is taken for a client's address, and how it is read."""
+"""Which proxies are believed about a client's address, and how it is read."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_a_connection_without_a_header_is_left_as_it_is(first: bytes) -> N
         SIGNATURE + b"\x21\x00\x00\x00",
     ],
 )
-async def test_a_proxy_that_speaks_for_itself_names_nobody(header: bytes) -> None:
+async def test_a_proxy_that_speaks_for_itself_names_no_client(header: bytes) -> None:
     async with streams() as (proxy, relay):
         await proxy.send_all(header + b"x")
         assert await read_proxy_header(relay) is None
@@ -128,7 +128,7 @@ async def test_the_other_end_has_an_address_or_is_a_unix_socket() -> None:
 # Trust
 
 
-def test_who_is_named_is_trusted_and_a_unix_socket() -> None:
+def test_named_proxies_and_unix_sockets_are_trusted() -> None:
     trust = Trust(["10.0.0.0/8", "2001:db8::/32", "192.0.2.7"])
     for address in ("10.1.2.3", "::ffff:10.1.2.3", "2001:db8::1%eth0", "192.0.2.7", None):
         assert trust.includes(address)
@@ -138,7 +138,7 @@ def test_who_is_named_is_trusted_and_a_unix_socket() -> None:
 
 
 @pytest.mark.parametrize("network", ["", "proxy.example", "10.0.0.1/8", "10.0.0.0/33", "1.2.3"])
-def test_what_is_no_network_is_refused(network: str) -> None:
+def test_an_invalid_network_is_refused(network: str) -> None:
     with pytest.raises(UsageError, match="no network"):
         Trust([network])
 
@@ -177,5 +177,5 @@ def test_the_client_is_the_rightmost_hop_that_is_no_trusted_proxy(
 
 
 @given(st.lists(st.text()))
-def test_reading_what_a_client_made_up_never_fails(forwarded: list[str]) -> None:
+def test_reading_a_made_up_header_never_fails(forwarded: list[str]) -> None:
     Trust(["10.0.0.0/8"]).client(forwarded)

@@ -110,7 +110,7 @@ async def test_a_pairing_that_wants_little_gets_it_while_others_want_all() -> No
 
 
 @virtual_time()
-async def test_who_was_idle_gets_no_more_than_its_share_afterwards() -> None:
+async def test_an_idle_pairing_gets_no_more_than_its_share_afterwards() -> None:
     queue = FairQueue(RATE)
     busy, idle = PairingLimits([queue]), PairingLimits([queue])
     await moved([busy], [20_000], 40)
@@ -119,7 +119,7 @@ async def test_who_was_idle_gets_no_more_than_its_share_afterwards() -> None:
 
 
 @virtual_time()
-async def test_who_gives_up_waiting_holds_up_nobody() -> None:
+async def test_a_payment_that_is_cancelled_delays_no_other() -> None:
     queue = FairQueue(RATE)
     other = PairingLimits([queue])
     await queue.pay(Flow(queue), 3 * RATE)
@@ -164,7 +164,7 @@ async def test_the_pairings_of_a_source_share_its_rate_and_others_have_theirs() 
 
 
 @virtual_time()
-async def test_a_source_does_not_lose_its_debts_by_pairing_anew() -> None:
+async def test_a_source_keeps_its_debts_in_a_new_pairing() -> None:
     relay = rates(rate_per_source=RATE)
     await relay.pairing_limits((A, A), (None, None)).pay(10 * RATE)
     began = trio.current_time()
@@ -201,7 +201,7 @@ async def test_the_pairings_of_a_token_share_its_rate_and_pay_once() -> None:
 
 
 @virtual_time()
-async def test_what_is_offered_is_the_least_of_all_limits() -> None:
+async def test_the_offered_rate_is_the_least_of_all_limits() -> None:
     relay = rates(rate=400, rate_per_source=300, rate_total=500)
     assert relay.best(A, None) == 300
     assert relay.best(None, None) == 400
@@ -253,7 +253,7 @@ async def test_two_directions_of_a_pairing_get_the_share_of_one() -> None:
 
 
 @virtual_time()
-async def test_those_who_wait_pass_in_the_order_of_what_they_had() -> None:
+async def test_waiting_flows_pass_in_the_order_of_what_they_have_paid() -> None:
     queue = FairQueue(RATE)
     await queue.pay(Flow(queue), 2 * RATE)
     passed: list[int] = []

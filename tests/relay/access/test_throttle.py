@@ -34,7 +34,7 @@ async def test_a_newcomer_may_read_enough_to_be_paired_and_then_little() -> None
 
 
 @virtual
-async def test_a_crowd_of_newcomers_shares_what_there_is() -> None:
+async def test_a_crowd_of_newcomers_shares_one_limit() -> None:
     newcomers = Newcomers()
     crowd = [Throttle(newcomers, 2000) for _ in range(2000)]
     first = crowd[0]
@@ -51,7 +51,7 @@ async def test_a_crowd_of_newcomers_shares_what_there_is() -> None:
 
 
 @virtual
-async def test_one_of_any_crowd_is_heard_in_time_for_its_pongs() -> None:
+async def test_each_of_a_large_crowd_is_read_in_time_for_its_pongs() -> None:
     newcomers = Newcomers()
     newcomers.count = 100_000
     throttle = Throttle(newcomers, 2000)
@@ -86,7 +86,7 @@ async def test_frames_are_limited_as_the_operator_wants() -> None:
     assert other.frames(1_000_000) == 0
 
 
-async def test_what_is_read_at_once_is_little_until_there_is_a_pair() -> None:
+async def test_one_read_brings_little_until_there_is_a_pair() -> None:
     ours, theirs = await pair()
     async with ours, theirs:
         throttle = Throttle(Newcomers(), 0)

@@ -1,4 +1,4 @@
-"""The file of tokens, and what is read out of it."""
+"""The file of tokens, and the accounts that it makes."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_another_token_or_none_leads_nowhere(file: Path, token: str | None) -> N
     assert Tokens(str(file)).account(token) is None
 
 
-def test_every_hash_is_compared_whoever_asks(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_hash_is_compared_for_any_token(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     compared: list[bytes] = []
     really = hmac.compare_digest
 
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_read_is_said_to_be(tmp_path: Path) -> None:
         Tokens(str(tmp_path / "long"))
 
 
-async def test_a_reload_takes_up_changes_and_keeps_what_was_used(file: Path) -> None:
+async def test_a_reload_applies_changes_and_keeps_what_was_used(file: Path) -> None:
     tokens = Tokens(str(file))
     bob = tokens.account(BOB)
     assert bob is not None
@@ -134,7 +134,7 @@ async def test_a_reload_takes_up_changes_and_keeps_what_was_used(file: Path) -> 
     assert bob.left == 1048
 
 
-async def test_a_token_that_is_taken_out_and_put_back_has_used_what_it_used(file: Path) -> None:
+async def test_a_token_that_is_removed_and_put_back_keeps_what_it_used(file: Path) -> None:
     before = read(file)
     tokens = Tokens(str(file))
     bob = tokens.account(BOB)
@@ -150,7 +150,7 @@ async def test_a_token_that_is_taken_out_and_put_back_has_used_what_it_used(file
 
 
 @virtual_time()
-async def test_a_rate_that_changes_holds_for_those_who_are_inside(file: Path) -> None:
+async def test_a_changed_rate_holds_for_running_pairings(file: Path) -> None:
     write(file, f"{line_for('ann', ANN)} rate=1M\n")
     tokens = Tokens(str(file))
     ann = tokens.account(ANN)

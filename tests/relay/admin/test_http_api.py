@@ -1,4 +1,4 @@
-"""The operator's door: what it tells, what it does, and for whom."""
+"""The admin address: what it answers, what it does, and which requests it refuses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-class Door:
+class AdminClient:
     """A relay with its admin address, and a way to ask it."""
 
     def __init__(self, relay: Relay, port: int, address: str) -> None:
@@ -61,13 +61,13 @@ class Door:
 
 
 @asynccontextmanager
-async def door(address: str = "127.0.0.1:0", **settings: Any) -> AsyncIterator[Door]:
+async def admin_running(address: str = "127.0.0.1:0", **settings: Any) -> AsyncIterator[AdminClient]:
     relay = Relay(RelayConfig("127.0.0.1", 0, **settings))
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(relay.run)
         admin = Admin(relay, lambda: relay.drain(60), relay.reload)
         where = await nursery.start(admin.serve, admin_place(address))
-        yield Door(relay, bound[0][1], where)
+        yield AdminClient(relay, bound[0][1], where)
         nursery.cancel_scope.cancel()
 
 
@@ -101,14 +101,14 @@ def test_any_other_admin_address_is_refused_with_a_sentence(address: str) -> Non
 
 
 async def test_health_follows_the_relay() -> None:
-    async with door() as admin, admin.clients.pair("a"):
+    async with admin_running() as admin, admin.clients.pair("a"):
         assert await admin.ask("GET", "/healthz") == (200, "serving\n")
         assert (await admin.ask("POST", "/drain"))[0] == 200
         assert await admin.ask("GET", "/healthz") == (503, "stopping\n")
 
 
-async def test_the_status_counts_and_blurs() -> None:
-    async with door() as admin, admin.clients.waiting(Role.SENDER, "waits"):
+async def test_the_status_counts_and_rounds() -> None:
+    async with admin_running() as admin, admin.clients.waiting(Role.SENDER, "waits"):
         async with admin.clients.pair("canary") as (sender, receiver):
             await sender.send(bytes(123_456))
             await receiver.receive()
@@ -126,7 +126,7 @@ async def test_the_status_counts_and_blurs() -> None:
 
 
 async def test_a_pairing_is_ended_by_its_number_and_no_other_one_is() -> None:
-    async with door() as admin, admin.clients.pair("a") as first, admin.clients.pair("b") as second:
+    async with admin_running() as admin, admin.clients.pair("a") as first, admin.clients.pair("b") as second:
         ids = [pairing["id"] for pairing in (await admin.status())["pairings"]]
         assert (await admin.ask("POST", "/end", {"id": ids[0]}))[0] == 200
         for link in first:
@@ -138,8 +138,8 @@ async def test_a_pairing_is_ended_by_its_number_and_no_other_one_is() -> None:
         assert (await admin.ask("POST", "/end", {"id": str(ids[1])}))[0] == 404
 
 
-async def test_a_limit_is_changed_for_those_who_come_then() -> None:
-    async with door() as admin:
+async def test_a_changed_limit_holds_for_clients_that_come_later() -> None:
+    async with admin_running() as admin:
         assert (await admin.ask("POST", "/set", {"name": "max-wait", "value": 77}))[0] == 200
         async with admin.clients.client("/v1/" + clients.room("a")) as link:
             await link.send(clients.hello(Role.SENDER))
@@ -173,7 +173,7 @@ async def test_a_limit_is_changed_for_those_who_come_then() -> None:
     ],
 )
 async def test_a_limit_that_cannot_be_is_refused_and_changes_nothing(order: Any) -> None:
-    async with door() as admin:
+    async with admin_running() as admin:
         before = admin.relay.config
         assert (await admin.ask("POST", "/set", order))[0] == 400
         assert admin.relay.config is before
@@ -181,7 +181,7 @@ async def test_a_limit_that_cannot_be_is_refused_and_changes_nothing(order: Any)
 
 async def test_a_reload_tells_whether_it_worked(tmp_path: Path) -> None:
     (tmp_path / "tokens").touch()
-    async with door(tokens_file=str(tmp_path / "tokens")) as admin:
+    async with admin_running(tokens_file=str(tmp_path / "tokens")) as admin:
         assert (await admin.ask("POST", "/reload"))[0] == 200
         (tmp_path / "tokens").write_text("garbage")
         assert (await admin.ask("POST", "/reload"))[0] == 409
@@ -211,7 +211,7 @@ async def test_a_reload_tells_whether_it_worked(tmp_path: Path) -> None:
     ],
 )
 async def test_a_request_for_another_host_is_refused(host: str) -> None:
-    async with door() as admin:
+    async with admin_running() as admin:
         for method, path in REQUESTS:
             request = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\n\r\n"
             assert (await admin.raw(request.encode()))[0] == 403
@@ -234,15 +234,15 @@ async def test_a_request_for_another_host_is_refused(host: str) -> None:
     ],
 )
 async def test_a_web_page_can_neither_ask_nor_order(header: str) -> None:
-    async with door() as admin:
+    async with admin_running() as admin:
         for method, path in REQUESTS:
             assert (await admin.ask(method, path, headers=f"{header}\r\n"))[0] in (403, 415)
         assert not admin.relay.draining
     assert admin.relay.tally.abuse.counts["admin-refused"] == len(REQUESTS)
 
 
-async def test_programs_and_people_of_this_machine_can() -> None:
-    async with door() as admin:
+async def test_programs_and_people_of_this_machine_can_ask() -> None:
+    async with admin_running() as admin:
         for host in (
             "localhost",
             "LOCALHOST:1",
@@ -261,7 +261,7 @@ async def test_programs_and_people_of_this_machine_can() -> None:
 
 
 async def test_a_long_head_is_refused_to_the_byte_and_a_long_body_too() -> None:
-    async with door() as admin:
+    async with admin_running() as admin:
         for size, status in ((limits.MAX_HTTP_HEAD, 200), (limits.MAX_HTTP_HEAD + 1, 431)):
             head = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: "
             request = head + b"x" * (size - len(head) - 4) + b"\r\n\r\n"
@@ -274,7 +274,7 @@ async def test_a_long_head_is_refused_to_the_byte_and_a_long_body_too() -> None:
 
 
 async def test_orders_are_not_given_with_get_and_nothing_else_is_there() -> None:
-    async with door() as admin:
+    async with admin_running() as admin:
         assert (await admin.ask("GET", "/drain"))[0] == 405
         assert (await admin.ask("POST", "/status"))[0] == 405
         assert (await admin.ask("GET", "/"))[0] == 404
@@ -283,7 +283,7 @@ async def test_orders_are_not_given_with_get_and_nothing_else_is_there() -> None
 
 
 async def test_garbage_gets_an_answer_or_an_end_and_the_next_one_is_served() -> None:
-    async with door() as admin:
+    async with admin_running() as admin:
         assert (await admin.raw(b"garbage\r\n\r\n"))[0] == 400
         assert (await admin.raw(b"GET / HTTP/1.1\r\n\r\n"))[0] == 400
         assert (await admin.raw(b"GET /" + b"x" * 10_000))[0] in (400, 414, 431)
@@ -301,7 +301,7 @@ async def test_garbage_gets_an_answer_or_an_end_and_the_next_one_is_served() -> 
 
 
 async def test_a_unix_socket_is_for_its_owner_only(tmp_path: Path) -> None:
-    async with door(f"unix:{tmp_path}/admin") as admin:
+    async with admin_running(f"unix:{tmp_path}/admin") as admin:
         assert stat.S_IMODE(os.stat(tmp_path / "admin").st_mode) == 0o600
         assert await admin.ask("GET", "/healthz") == (200, "serving\n")
     assert not (tmp_path / "admin").exists()

@@ -13,7 +13,7 @@ from p2p_copy.relay.admin.metrics import METRICS
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.transport.link import LinkBroken
 from tests.contrib import test_monitoring
-from tests.relay.admin.test_http_api import Door, door
+from tests.relay.admin.test_http_api import AdminClient, admin_running
 from tests.relay.clients import answer, hello, room
 
 
@@ -21,7 +21,7 @@ def test_the_names_are_those_of_the_examples() -> None:
     assert {name: {label} - {None} for name, label, _ in METRICS} == test_monitoring.METRICS
 
 
-async def scrape(admin: Door) -> dict[str, float]:
+async def scrape(admin: AdminClient) -> dict[str, float]:
     code, text = await admin.ask("GET", "/metrics")
     assert code == 200
     samples = (line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -30,7 +30,7 @@ async def scrape(admin: Door) -> dict[str, float]:
 
 async def test_without_the_library_a_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "prometheus_client", None)
-    async with door() as admin:
+    async with admin_running() as admin:
         code, text = await admin.ask("GET", "/metrics")
     assert code == 501
     assert "pip install 'p2p-copy[relay]'" in text
@@ -38,7 +38,7 @@ async def test_without_the_library_a_sentence_says_so(monkeypatch: pytest.Monkey
 
 async def test_metrics_count_what_happens() -> None:
     pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
-    async with door() as admin, admin.clients.waiting(Role.SENDER, "waits"):
+    async with admin_running() as admin, admin.clients.waiting(Role.SENDER, "waits"):
         async with admin.clients.client("/v1/" + room("waits")) as link:
             await link.send(hello(Role.SENDER))
             await answer(link)
@@ -70,7 +70,7 @@ async def test_metrics_count_what_happens() -> None:
 
 async def test_each_kind_of_abuse_is_there_before_its_first_case() -> None:
     pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
-    async with door() as admin:
+    async with admin_running() as admin:
         before = await scrape(admin)
         admin.relay.tally.abuse.count(Abuse.UNREAD)
         after = await scrape(admin)
@@ -82,7 +82,7 @@ async def test_each_kind_of_abuse_is_there_before_its_first_case() -> None:
 async def test_the_certificates_end_is_a_metric(tls_settings: dict[str, Any]) -> None:
     pytest.importorskip("prometheus_client", reason="the extra [relay] is not installed")
     files = {name: tls_settings[name] for name in ("certfile", "keyfile")}
-    async with door(**files) as admin:
+    async with admin_running(**files) as admin:
         async with await admin.clients.tcp() as stranger:
             await stranger.send_all(b"\x16garbage")
             await stranger.send_eof()

@@ -65,7 +65,7 @@ def manager(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Manager]
     manager.close()
 
 
-async def test_every_step_is_told(manager: Manager) -> None:
+async def test_every_step_is_notified(manager: Manager) -> None:
     notifier = Notifier(manager.environ)
     notifier.ready()
     before = time.monotonic_ns() // 1000
@@ -79,7 +79,7 @@ async def test_every_step_is_told(manager: Manager) -> None:
     assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
 
 
-def test_a_status_is_told_when_it_changes(manager: Manager) -> None:
+def test_a_status_is_sent_when_it_changes(manager: Manager) -> None:
     notifier = Notifier(manager.environ)
     for sentence in ("1 pair", "1 pair", "2 pairs"):
         notifier.status(sentence)
@@ -139,19 +139,19 @@ async def test_without_a_manager_nothing_happens(monkeypatch: pytest.MonkeyPatch
     notifier.status("serving")
     async with notifier.reloading():
         notifier.stopping()
-    await notifier.attend(lambda: pytest.fail("nobody asked"))
+    await notifier.attend(lambda: pytest.fail("no status was wanted"))
     assert notifier.watchdog is None
 
 
 @pytest.mark.parametrize("address", ["/nobody/there", "@nobody-there", "vsock:2:1", "\x00", "x" * 500])
-async def test_a_manager_that_cannot_be_reached_stops_no_relay(address: str) -> None:
+async def test_a_manager_that_cannot_be_reached_does_not_stop_the_relay(address: str) -> None:
     notifier = Notifier({"NOTIFY_SOCKET": address})
     async with relay_running() as relay:
         notifier.ready()
         await relay.works("a")
 
 
-def test_a_manager_that_does_not_read_stops_no_relay(tmp_path: Path) -> None:
+def test_a_manager_that_does_not_read_does_not_stop_the_relay(tmp_path: Path) -> None:
     manager = Manager(str(tmp_path / "notify"))
     notifier = Notifier(manager.environ)
     for _ in range(10_000):
@@ -160,7 +160,7 @@ def test_a_manager_that_does_not_read_stops_no_relay(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
-def test_the_command_tells_its_whole_life(tmp_path: Path) -> None:
+def test_the_command_notifies_of_each_step(tmp_path: Path) -> None:
     manager = Manager(str(tmp_path / "notify"))
     process = subprocess.Popen(
         [sys.executable, "-m", "p2p_copy", "run-relay-server", "127.0.0.1", "0", "--no-tls"],

@@ -274,7 +274,7 @@ async def test_a_reload_that_fails_changes_nothing_and_says_why_in_one_line(
     assert "\n" not in line
 
 
-async def test_files_that_change_are_taken_without_being_asked(files: Files) -> None:
+async def test_changed_files_are_loaded_without_an_order(files: Files) -> None:
     certificates = Certificates(*files.names, AbuseCounter())
     first = certificates.context
     await certificates.reload_if_changed()
@@ -284,7 +284,7 @@ async def test_files_that_change_are_taken_without_being_asked(files: Files) -> 
     assert certificates.context is not first
 
 
-async def test_links_that_lead_elsewhere_are_a_change(files: Files) -> None:
+async def test_symlinks_with_another_target_are_a_change(files: Files) -> None:
     live = files.folder / "live"
     live.mkdir()
     links = live / "cert.pem", live / "key.pem"
@@ -345,7 +345,7 @@ async def test_the_files_are_watched_if_wanted(
 # The end that comes near
 
 
-async def test_an_end_that_comes_near_is_announced_once_at_each_mark(
+async def test_the_coming_end_is_logged_once_at_each_mark(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
     certificates = Certificates(*files.names, AbuseCounter())
@@ -361,7 +361,7 @@ async def test_an_end_that_comes_near_is_announced_once_at_each_mark(
     ]
 
 
-async def test_only_the_nearest_mark_counts_and_a_renewal_begins_anew(
+async def test_only_the_nearest_mark_counts_and_a_renewal_resets_it(
     files: Files, caplog: pytest.LogCaptureFixture
 ) -> None:
     files.renew(not_after=datetime.now(UTC) + timedelta(days=3.5))
@@ -376,7 +376,9 @@ async def test_only_the_nearest_mark_counts_and_a_renewal_begins_anew(
     ]
 
 
-async def test_a_relay_announces_it_when_it_starts(files: Files, caplog: pytest.LogCaptureFixture) -> None:
+async def test_a_relay_logs_a_coming_end_when_it_starts(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
     files.renew(not_after=datetime.now(UTC) + timedelta(days=1.5))
     settings = {"certfile": files.names[0], "keyfile": files.names[1]}
     async with clients.relay_running(str(files.ca_file), **settings) as relay:

@@ -140,7 +140,7 @@ async def test_a_client_that_does_not_wait_for_the_answer_is_refused() -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"GET / HT"])
-async def test_who_leaves_early_is_not_passed_on(data: bytes) -> None:
+async def test_a_request_that_ends_early_is_not_passed_on(data: bytes) -> None:
     assert (await requested(data))[0] is None
 
 

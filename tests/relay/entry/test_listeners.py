@@ -57,13 +57,13 @@ async def relay_at(*where: Place) -> AsyncIterator[Relay]:
 
 @pytest.fixture
 def handed() -> Any:
-    """A listening socket whose descriptor belongs to whoever it is handed to."""
+    """A listening socket whose descriptor belongs to the listener that it is handed to."""
     sock = socket.create_server(("127.0.0.1", 0))
     yield sock
     sock.close()
 
 
-async def test_a_system_without_descriptors_is_no_traceback_and_no_end(
+async def test_a_system_without_descriptors_ends_nothing_and_logs_no_traceback(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     resource = pytest.importorskip("resource")
@@ -188,13 +188,13 @@ async def test_a_unix_socket_is_for_its_user_and_group_whatever_the_umask(tmp_pa
         os.umask(before)
 
 
-async def test_a_unix_socket_goes_with_its_relay(tmp_path: Path) -> None:
+async def test_a_unix_socket_is_removed_with_its_relay(tmp_path: Path) -> None:
     async with relay_at(Unix(str(tmp_path / "socket"))):
         assert (tmp_path / "socket").is_socket()
     assert not (tmp_path / "socket").exists()
 
 
-async def test_a_unix_socket_that_is_another_ones_by_now_stays(tmp_path: Path) -> None:
+async def test_a_unix_socket_that_another_relay_has_replaced_stays(tmp_path: Path) -> None:
     path = tmp_path / "socket"
     (first,) = await listen([Unix(str(path))])
     path.unlink()
@@ -215,7 +215,7 @@ async def test_a_unix_socket_that_was_left_over_is_replaced(tmp_path: Path) -> N
         pass
 
 
-async def test_a_unix_socket_where_somebody_answers_is_in_use(tmp_path: Path) -> None:
+async def test_a_unix_socket_where_a_program_answers_is_in_use(tmp_path: Path) -> None:
     path = str(tmp_path / "socket")
     async with listening(Unix(path)):
         with pytest.raises(CannotListen, match="in use"):

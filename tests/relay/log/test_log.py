@@ -1,4 +1,4 @@
-"""The relay's log: one line an event, whoever calls; few lines in a flood; nothing that identifies anybody."""
+"""The relay's log: one line an event, few lines in a flood, nothing that identifies a client."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def strangers(relay: Relay) -> None:
-    """Say the canary in every place where a stranger can say something."""
+    """Say the canary in every place where a client can say something."""
     for request in (
         f"GET /{CANARY} HTTP/1.1\r\nHost: {CANARY}\r\nX-{CANARY}: {CANARY}\r\n\r\n",
         f"{CANARY}\r\n\r\n",
@@ -221,7 +221,7 @@ def test_pairs_that_end_are_never_summed_up() -> None:
     assert len(log.getvalue().splitlines()) == 100
 
 
-def test_a_log_that_cannot_be_written_stops_nobody(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_that_cannot_be_written_stops_no_client(capsys: pytest.CaptureFixture[str]) -> None:
     closed = io.StringIO()
     with logging_to(closed):
         closed.close()

@@ -1,4 +1,4 @@
-"""Who waits and is slow keeps its place, and who is dead does not; in virtual time, over streams in memory."""
+"""A slow waiting client keeps its seat, and a dead one does not; in virtual time, over streams in memory."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SLOW = 25.0
 
 
 class Client(RawClient):
-    """One whose hello the relay has taken. It answers pings when it is told to."""
+    """A client whose hello the relay has heard. It answers pings when the test tells it to."""
 
     async def answers_after(self, seconds: float) -> None:
         """Answer each ping as late as that, until the connection ends."""
@@ -64,7 +64,7 @@ async def coming(
     *features: str,
     owed: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Client]:
-    """Yield a client that comes to the one room that there is, and costs the relay no more than it may."""
+    """Yield a client that comes to the one room that there is, within the limits of a connection."""
     ours, theirs = memory_stream_pair()
     client = Client(ours)
 
@@ -102,7 +102,7 @@ async def paired_late(one: Client, other: Client) -> None:
 
 @BOTH_ROLES
 @virtual_time()
-async def test_one_who_answers_late_is_paired_with_the_newcomer_who_has_waited_for_it(
+async def test_a_client_that_answers_late_is_paired_with_the_newcomer_that_waited_for_it(
     relay: Relay, role: Role
 ) -> None:
     async with coming(relay, role) as slow, coming(relay, OTHER[role]) as newcomer:
@@ -112,7 +112,7 @@ async def test_one_who_answers_late_is_paired_with_the_newcomer_who_has_waited_f
 
 @BOTH_ROLES
 @virtual_time()
-async def test_one_who_answers_late_keeps_its_place_from_one_of_its_own_role(
+async def test_a_client_that_answers_late_keeps_its_seat_from_one_of_its_own_role(
     relay: Relay, role: Role
 ) -> None:
     async with coming(relay, role) as slow, coming(relay, role) as newcomer:
@@ -130,7 +130,7 @@ async def test_one_who_answers_late_keeps_its_place_from_one_of_its_own_role(
 @BOTH_ROLES
 @THE_SAME_OR_THE_OTHER
 @virtual_time()
-async def test_one_who_never_answers_loses_its_place_after_a_minute(
+async def test_a_client_that_never_answers_loses_its_seat_after_a_minute(
     relay: Relay, role: Role, same: bool
 ) -> None:
     async with coming(relay, role) as dead, coming(relay, role if same else OTHER[role]) as newcomer:
@@ -148,7 +148,7 @@ async def test_one_who_never_answers_loses_its_place_after_a_minute(
 
 @THE_SAME_OR_THE_OTHER
 @virtual_time()
-async def test_one_whose_machine_has_vanished_loses_its_place_as_soon_as_the_kernel_knows(
+async def test_a_client_whose_machine_vanished_loses_its_seat_as_soon_as_the_kernel_knows(
     relay: Relay, same: bool
 ) -> None:
     began = trio.current_time()
@@ -168,7 +168,7 @@ async def test_one_whose_machine_has_vanished_loses_its_place_as_soon_as_the_ker
 
 @THE_SAME_OR_THE_OTHER
 @virtual_time()
-async def test_a_newcomer_who_does_not_wait_for_the_answer_disturbs_nobody(relay: Relay, same: bool) -> None:
+async def test_a_newcomer_that_leaves_before_the_answer_disturbs_no_client(relay: Relay, same: bool) -> None:
     async with coming(relay, Role.SENDER) as slow:
         async with coming(relay, Role.SENDER if same else Role.RECEIVER) as newcomer:
             await wait_all_tasks_blocked()
@@ -182,7 +182,7 @@ async def test_a_newcomer_who_does_not_wait_for_the_answer_disturbs_nobody(relay
 
 
 @virtual_time()
-async def test_pings_for_the_sake_of_many_newcomers_do_not_count_against_the_one_who_answers_them(
+async def test_answers_to_pings_for_many_newcomers_do_not_count_against_the_client(
     relay: Relay,
 ) -> None:
     async with coming(relay, Role.SENDER) as waiting:
@@ -200,7 +200,7 @@ async def test_pings_for_the_sake_of_many_newcomers_do_not_count_against_the_one
 
 
 @virtual_time()
-async def test_a_newcomer_who_speaks_before_it_is_paired_is_refused(relay: Relay) -> None:
+async def test_a_newcomer_that_speaks_before_it_is_paired_is_refused(relay: Relay) -> None:
     async with coming(relay, Role.SENDER), coming(relay, Role.RECEIVER) as newcomer:
         await newcomer.send(b"impatient")
         refused = await newcomer.answer()
@@ -209,7 +209,7 @@ async def test_a_newcomer_who_speaks_before_it_is_paired_is_refused(relay: Relay
 
 
 @virtual_time()
-async def test_a_newcomer_that_waits_elsewhere_is_refused_before_it_gives_up_that_place(relay: Relay) -> None:
+async def test_a_newcomer_that_waits_elsewhere_is_refused_before_it_gives_up_that_seat(relay: Relay) -> None:
     async with (
         coming(relay, Role.SENDER),
         coming(relay, Role.SENDER, "a" * 32, STILL_WAITING) as newcomer,
@@ -249,7 +249,7 @@ async def test_of_two_newcomers_of_the_other_role_one_is_paired_and_one_refused(
 
 
 @virtual_time()
-async def test_one_who_comes_again_is_paired_at_once_with_the_newcomer_who_waits_for_its_old_connection(
+async def test_a_reconnecting_client_is_paired_at_once_with_a_newcomer_that_waits_for_its_old_connection(
     relay: Relay,
 ) -> None:
     claim = "a" * 32

@@ -1,4 +1,4 @@
-"""Clients that come again while the relay still believes in their old connection, and strangers who say they did."""
+"""Clients that reconnect while the relay still holds their old connection, and strangers that pretend to."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def say(link: Link) -> None:
 
 @asynccontextmanager
 async def paired(relay: Relay) -> AsyncIterator[dict[Role, Link]]:
-    """Yield two who are paired and have claims."""
+    """Yield two clients that are paired and have claims."""
     async with (
         relay.waiting(Role.SENDER, "a", CLAIMS[Role.SENDER]) as sender,
         relay.waiting(Role.RECEIVER, "a", CLAIMS[Role.RECEIVER]) as receiver,
@@ -92,7 +92,7 @@ async def meet(one: Link, other: Link, role: Role) -> None:
 # Another room
 
 
-async def test_who_comes_again_in_another_room_frees_its_place_in_the_first_one() -> None:
+async def test_a_client_that_reconnects_in_another_room_frees_its_seat_in_the_first_one() -> None:
     async with (
         relay_running() as relay,
         paired(relay) as links,
@@ -104,11 +104,11 @@ async def test_who_comes_again_in_another_room_frees_its_place_in_the_first_one(
             await meet(again, other, Role.SENDER)
 
 
-# Who waits
+# Waiting clients
 
 
 @BOTH_ROLES
-async def test_one_who_waits_and_comes_again_waits_in_its_own_place(
+async def test_a_waiting_client_that_reconnects_waits_in_its_own_seat(
     settings: dict[str, Any], role: Role
 ) -> None:
     async with (
@@ -122,7 +122,7 @@ async def test_one_who_waits_and_comes_again_waits_in_its_own_place(
 
 
 @BOTH_ROLES
-async def test_one_whose_old_connection_answers_nothing_need_not_wait_for_it(role: Role) -> None:
+async def test_a_reconnecting_client_need_not_wait_for_a_silent_old_connection(role: Role) -> None:
     async with relay_running() as relay, relay.raw(room_path(room("a"))) as dead:
         await dead.send(hello(role, CLAIMS[role]))
         await dead.message()
@@ -144,7 +144,7 @@ async def test_one_whose_old_connection_answers_nothing_need_not_wait_for_it(rol
         pytest.param(None, "a" * 32, id="one where there was none"),
     ],
 )
-async def test_a_stranger_does_not_take_the_place_of_one_who_waits(
+async def test_a_stranger_does_not_take_a_waiting_clients_seat(
     role: Role, known: str | None, said: str | None
 ) -> None:
     async with relay_running() as relay, relay.waiting(role, "a", known) as first:
@@ -162,7 +162,7 @@ async def test_two_with_the_same_claim_and_other_roles_are_a_pair() -> None:
         await meet(sender, receiver, Role.SENDER)
 
 
-# Who waits, and dials again
+# Waiting clients that dial again
 
 
 @asynccontextmanager
@@ -177,7 +177,7 @@ async def dialled_again(relay: Relay, role: Role) -> AsyncIterator[Link]:
 
 
 @BOTH_ROLES
-async def test_one_who_dials_again_waits_in_its_own_place(role: Role) -> None:
+async def test_a_client_that_dials_again_waits_in_its_own_seat(role: Role) -> None:
     async with (
         relay_running() as relay,
         relay.waiting(role, "a", CLAIMS[role]) as old,
@@ -189,7 +189,7 @@ async def test_one_who_dials_again_waits_in_its_own_place(role: Role) -> None:
 
 
 @BOTH_ROLES
-async def test_one_who_dials_again_too_late_leaves_its_pairing_alone(role: Role) -> None:
+async def test_a_client_that_dials_again_too_late_leaves_its_pairing_alone(role: Role) -> None:
     async with relay_running() as relay, paired(relay) as pair:
         async with dialled_again(relay, role) as late:
             refused = await answer(late)
@@ -199,7 +199,7 @@ async def test_one_who_dials_again_too_late_leaves_its_pairing_alone(role: Role)
 
 
 @BOTH_ROLES
-async def test_a_stranger_who_says_that_it_waits_gets_nothing(role: Role) -> None:
+async def test_a_stranger_that_says_it_waits_gets_nothing(role: Role) -> None:
     async with relay_running() as relay, relay.waiting(role, "a", "d" * 32) as first:
         async with dialled_again(relay, role) as stranger:
             assert isinstance(await answer(stranger), Refused)
@@ -223,7 +223,7 @@ async def test_dialling_again_is_no_way_to_wait_longer() -> None:
 async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival(
     monkeypatch: pytest.MonkeyPatch, is_soon: bool
 ) -> None:
-    """But only in the client's own place, and not too soon: whoever says so elsewhere counts like everybody."""
+    """But only in the client's own seat, and not too soon; elsewhere the same hello counts like any other."""
     monkeypatch.setattr(protocol_limits, "LEAST_LOOK_AGAIN", 600.0 if is_soon else 0.0)
     settings: dict[str, Any] = {"joins_per_minute": 2, "arrivals_per_minute": 6}
     async with relay_running(trusted_proxies=("127.0.0.1",), **settings) as relay, AsyncExitStack() as stack:
@@ -250,7 +250,7 @@ async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival(
         assert isinstance(await come("c", STILL_WAITING), Refused)
 
 
-async def test_the_more_wait_the_less_often_they_dial_again() -> None:
+async def test_the_more_clients_wait_the_less_often_they_dial_again() -> None:
     gatekeeper = Gatekeeper(RelayConfig("127.0.0.1", 0), AbuseCounter())
 
     def again(waiting: int) -> int | None:
@@ -265,11 +265,11 @@ async def test_the_more_wait_the_less_often_they_dial_again() -> None:
     assert again(3000) == 3000 / limits.REDIALS_PER_SECOND
 
 
-# Who is in a pairing
+# Paired clients
 
 
 @BOTH_ROLES
-async def test_one_of_a_pair_who_comes_again_meets_the_other_one_again(
+async def test_one_of_a_pair_that_reconnects_meets_the_other_one_again(
     settings: dict[str, Any], role: Role
 ) -> None:
     async with (
@@ -297,7 +297,7 @@ async def answer_or_silence(link: Link) -> bytes | str | None:
 
 @BOTH_ROLES
 async def test_what_the_old_connection_still_holds_does_not_delay_the_new_one(role: Role) -> None:
-    """The old connection is of a network that is gone: it takes nothing, says nothing, and answers no goodbye."""
+    """The old connection is on a network that is gone: it takes nothing, says nothing, and answers no goodbye."""
     async with (
         relay_running() as relay,
         relay.raw(room_path(room("a"))) as dead,
@@ -315,7 +315,7 @@ async def test_what_the_old_connection_still_holds_does_not_delay_the_new_one(ro
         nursery.cancel_scope.cancel()
 
 
-async def test_when_both_come_again_they_meet_in_either_order() -> None:
+async def test_when_both_reconnect_they_meet_in_either_order() -> None:
     async with relay_running() as relay:
         for role in Role:
             async with paired(relay) as pair, AsyncExitStack() as stack:
@@ -371,10 +371,10 @@ async def asks(link: Link) -> None:
     assert await link.receive() == b"hello!"
 
 
-async def test_one_who_comes_again_at_the_moment_of_pairing_is_paired_over_its_new_connection(
+async def test_a_client_that_reconnects_at_the_moment_of_pairing_is_paired_over_its_new_connection(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """However the two overlap, the partner either meets the new connection, or hears of the loss and meets it then."""
+    """In any order of events the partner meets the new connection, at once or after it was told of the loss."""
 
     async def is_dead(*_: object) -> bool:
         return False
@@ -408,7 +408,7 @@ async def test_one_who_comes_again_at_the_moment_of_pairing_is_paired_over_its_n
 
 @pytest.mark.parametrize("in_pairs", [False, True], ids=["waiting", "paired"])
 async def test_a_hundred_returns_leave_nothing_behind(in_pairs: bool) -> None:
-    """Nothing else keeps a client from doing so on this machine; elsewhere a source has so many joins a minute."""
+    """On this machine no limit keeps a client from doing so; elsewhere a source has so many joins a minute."""
     server = Server(RelayConfig("127.0.0.1", 0))
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(server.run)
@@ -434,7 +434,7 @@ async def test_a_hundred_returns_leave_nothing_behind(in_pairs: bool) -> None:
         assert server.counts[:2] == (0, 0)
         assert pairs_lost(server) - lost == 100 * in_pairs, "the last one when its two left"
         left = trio.lowlevel.current_statistics().tasks_living - tasks
-        assert left in {-1, 0, 1}, "the ticker of `watches` comes and goes"
+        assert left in {-1, 0, 1}, "the ticker of `timeouts` comes and goes"
         nursery.cancel_scope.cancel()
 
 
@@ -449,7 +449,7 @@ async def until_alone(server: Server) -> None:
     await trio.sleep(0.05)
 
 
-async def test_the_limits_are_those_of_everybody() -> None:
+async def test_reconnecting_counts_for_the_limits() -> None:
     """A flood of returns is a flood of joins."""
     async with relay_running(joins_per_minute=2, trusted_proxies=("127.0.0.1",)) as relay:
         for joins in range(3):

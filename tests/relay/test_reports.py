@@ -1,4 +1,4 @@
-"""What a relay sees move, whom it tells, and what its operator hears of it."""
+"""What a relay sees move, which clients it tells, and what it logs."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def lines() -> Iterator[list[str]]:
     LOGGER.setLevel(level)
 
 
-async def looked_at(pairing: Pairing, seconds: float) -> None:
-    """Let so much time pass, with a look now and then."""
+async def checked_for(pairing: Pairing, seconds: float) -> None:
+    """Let so much time pass, with a check now and then."""
     await trio.testing.wait_all_tasks_blocked()
     until = trio.current_time() + seconds
     pairing.check()
@@ -74,14 +74,14 @@ async def test_both_are_told_once_when_nothing_comes_and_once_more_when_it_does(
     pairings: list[Pairing] = []
     async with raw_clients(memory_stream_pair, pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-        await looked_at(pairing, 2 * limits.REPORT_STALL_AFTER)
+        await checked_for(pairing, 2 * limits.REPORT_STALL_AFTER)
         assert pairing.is_stalled
         for client in (sender, receiver):
             assert await heard(client) == FlowReport(FlowState.SILENT, FlowState.SILENT)
             await hears_nothing(client)
         await sender.send(b"data")
         await trio.testing.wait_all_tasks_blocked()
-        await looked_at(pairing, 0)
+        await checked_for(pairing, 0)
         assert not pairing.is_stalled
         assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         assert await receiver.message() == b"data"
@@ -95,13 +95,13 @@ async def test_a_sender_is_told_that_the_receiver_takes_nothing(lines: list[str]
     async with raw_clients(made=pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         await sender.send(b"one")
-        await looked_at(pairing, limits.REPORT_STALL_AFTER)
+        await checked_for(pairing, limits.REPORT_STALL_AFTER)
         assert await heard(sender) == FlowReport(FlowState.UNTAKEN, FlowState.SILENT)
         assert await receiver.message() == b"one", "and nothing else stood in the way of it"
-        await looked_at(pairing, 0)
+        await checked_for(pairing, 0)
         assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         await sender.send(b"two")
-        await looked_at(pairing, 3 * limits.LOG_STALL_AFTER)
+        await checked_for(pairing, 3 * limits.LOG_STALL_AFTER)
         assert lines == ["! a pair stalls: the receiver takes nothing for 60 s"]
         await receiver.stream.aclose()
         await sender.stream.aclose()
@@ -112,9 +112,9 @@ async def test_a_pause_of_the_relay_is_no_stall() -> None:
     pairings: list[Pairing] = []
     async with raw_clients(memory_stream_pair, pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-        await looked_at(pairing, limits.PAIRING_CHECK_INTERVAL)
+        await checked_for(pairing, limits.PAIRING_CHECK_INTERVAL)
         await pause(1000)
-        await looked_at(pairing, limits.PAIRING_CHECK_INTERVAL)
+        await checked_for(pairing, limits.PAIRING_CHECK_INTERVAL)
         assert not pairing.is_stalled
         await sender.stream.aclose()
         await receiver.stream.aclose()
@@ -125,7 +125,7 @@ async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines:
     pairings: list[Pairing] = []
     async with raw_clients(memory_stream_pair, pairings.append) as (sender, receiver, _):
         (pairing,) = pairings
-        await looked_at(pairing, limits.LOG_STALL_AFTER)
+        await checked_for(pairing, limits.LOG_STALL_AFTER)
         assert lines == ["! a pair stalls: neither side sends anything for 60 s"]
         lines.clear()
         await sender.send(b"data")
@@ -133,7 +133,7 @@ async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines:
         for _ in range(25):
             await receiver.send(b"I wait")
             assert await sender.message() == b"I wait"
-            await looked_at(pairing, transfer_limits.HEARTBEAT)
+            await checked_for(pairing, transfer_limits.HEARTBEAT)
         assert lines == ["! a pair stalls: the sender sends nothing for 60 s"]
         await sender.stream.aclose()
         await receiver.stream.aclose()
@@ -146,7 +146,7 @@ async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None
         (pairing,) = pairings
         pairing._receiver.link.silent_for = lambda: limits.REPORT_STALL_AFTER
         await sender.send(b"one")
-        await looked_at(pairing, limits.LOG_STALL_AFTER)
+        await checked_for(pairing, limits.LOG_STALL_AFTER)
         assert await heard(sender) == FlowReport(FlowState.UNTAKEN, FlowState.SILENT, answers=False)
         assert lines == ["! a pair stalls: the receiver's machine does not answer for 60 s"]
         await receiver.stream.aclose()
@@ -155,13 +155,13 @@ async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None
 
 @virtual_time()
 async def test_a_link_that_takes_a_little_now_and_then_is_slow_and_not_stalled() -> None:
-    """The kernel tells, long before a handful is through."""
+    """The kernel tells, long before a batch is through."""
     pairings: list[Pairing] = []
     async with raw_clients(made=pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
         pairing._receiver.link.acked_bytes = lambda: (int(trio.current_time()) * KIB, True)
         await sender.send(b"one")
-        await looked_at(pairing, 4 * limits.REPORT_STALL_AFTER)
+        await checked_for(pairing, 4 * limits.REPORT_STALL_AFTER)
         assert not pairing.is_stalled
         assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         await receiver.stream.aclose()
@@ -176,20 +176,20 @@ async def test_nothing_is_said_in_the_middle_of_a_message() -> None:
         (pairing,) = pairings
         await sender.raw(whole[: BIG // 2])
         await receiver.expect(BytesMessage)
-        await looked_at(pairing, limits.REPORT_STALL_AFTER)
+        await checked_for(pairing, limits.REPORT_STALL_AFTER)
         assert await heard(sender) == FlowReport(FlowState.SILENT, FlowState.SILENT)
         await hears_nothing(receiver)
         await sender.raw(whole[BIG // 2 :])
         rest = await receiver.message()
         assert isinstance(rest, bytes)
-        await looked_at(pairing, limits.REPORT_STALL_AFTER)
+        await checked_for(pairing, limits.REPORT_STALL_AFTER)
         assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.MOVES)
         assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.SILENT)
         await sender.stream.aclose()
 
 
 @virtual_time()
-async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_side_that_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
     pairings: list[Pairing] = []
     async with raw_clients(memory_stream_pair, pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
@@ -200,7 +200,7 @@ async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(pairing._limits, "pay", pay)
         await sender.send(b"one")
         assert await receiver.message() == b"one"
-        await looked_at(pairing, limits.REPORT_STALL_AFTER)
+        await checked_for(pairing, limits.REPORT_STALL_AFTER)
         assert not pairing.is_stalled
         assert await heard(sender) == FlowReport(FlowState.LIMITED, FlowState.SILENT)
         assert await heard(receiver) == FlowReport(FlowState.SILENT, FlowState.LIMITED)
@@ -209,7 +209,7 @@ async def test_who_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("listens", [Role.SENDER, Role.RECEIVER])
-async def test_only_who_has_asked_for_it_is_told(monkeypatch: pytest.MonkeyPatch, listens: Role) -> None:
+async def test_only_a_client_that_asked_is_told(monkeypatch: pytest.MonkeyPatch, listens: Role) -> None:
     monkeypatch.setattr(limits, "REPORT_STALL_AFTER", 0.1)
     monkeypatch.setattr(limits, "PAIRING_CHECK_INTERVAL", 0.05)
 
