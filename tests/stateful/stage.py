@@ -114,9 +114,9 @@ class Network:
 
     @asynccontextmanager
     async def connect(
-        self, _address: RelayAddress, path: str, *, ca_file: str | None = None
+        self, _address: RelayAddress, path: str, *, max_message: int, ca_file: str | None = None
     ) -> AsyncIterator[Memory]:
-        """Stand for `link.connect`."""
+        """Stand for `endpoints.connect`."""
         assert ca_file is None
         link = Memory(self, path)
         try:

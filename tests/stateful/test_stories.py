@@ -15,7 +15,8 @@ from p2p_copy.errors import P2PCopyError, WrongCode
 from p2p_copy.observer import Report
 from p2p_copy.peer import waiting
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.transfer import limits as transfer_limits, receive
+from p2p_copy.transfer import limits as transfer_limits
+from p2p_copy.transfer.tree import receiver
 from p2p_copy.transport import limits as transport_limits
 from tests.stateful.oracle import Oracle
 from tests.stateful.processes import PATIENCE, Process, Watched, part
@@ -42,7 +43,7 @@ ROUNDS: Final = 8
 def product(monkeypatch: pytest.MonkeyPatch) -> None:
     shrink(monkeypatch)
     monkeypatch.setattr(trio.to_thread, "run_sync", at_once)
-    monkeypatch.setattr(receive, "Target", Watched)
+    monkeypatch.setattr(receiver, "Target", Watched)
     Stories.patch = monkeypatch
     Stories.oracle = Oracle()
     Stories.oracle.watch(monkeypatch)
