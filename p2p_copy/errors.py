@@ -12,7 +12,7 @@
     │   └── RelayLost            13   the connection to the relay broke in the middle
     ├── PeerError                     the other side, or what the two sides agree on
     │   ├── NobodyCame           10   the other side did not come in time
-    │   ├── WrongCode            11   the two sides hold different secrets, or somebody guessed
+    │   ├── WrongCode            11   the two sides hold different secrets, or a client guessed
     │   ├── PeerLost             12   the other side went away in the middle
     │   ├── PeerFailed           14   the other side gave up and said why
     │   ├── PeerMisbehaved       15   the other side broke the protocol
@@ -31,7 +31,7 @@
     │   ├── TooMuch              26   the sender has more than this side takes (--max-size, --max-files)
     │   └── ResultNotWritten     27   what the command was asked for could not be written, say on a full disk
     ├── PartialTransfer           3   some files were not delivered; all others were, and are complete
-    └── PipeFailed               24   standard input or output of one side ended early, or cannot be gone on with
+    └── PipeFailed               24   standard input or output of one side ended early, or cannot be resumed
 
 The last two name no side: either may be the cause.
 
@@ -138,7 +138,7 @@ class NobodyCame(PeerError):
 
 
 class WrongCode(PeerError):
-    """The codes of the two sides differ, or somebody tried to guess. This code is used up: send again for a new one."""
+    """The codes of the two sides differ, or another client guessed. This code is used up: send again for a new one."""
 
     exit_code = 11
 
@@ -281,7 +281,7 @@ _EXHAUSTED: Final = {
 def exhausted(error: BaseException, *, transient: bool = False) -> SystemFailed | None:
     """Return what it means that the system has no more of something; None if that is not what `error` says.
 
-    No file, path or connection is to blame for such an error, so nobody may pass over one and go on with the next.
+    No file, path or connection is the cause of such an error, so none may be left out because of it.
     """
     sentence: str | None = None
     match error:

@@ -4,7 +4,7 @@
    handed over goes out, in order.
 2. One task writes to a link. So a link is never in the middle of a message because its sender was cancelled, and a last
    word can follow.
-3. When no link is left, senders get the error of the last one; whoever receives first gets what came before.
+3. When no link is left, senders get the error of the last one. The receiving task first gets what came before.
 4. Closing waits, for a bounded time, until all that was handed over is out.
 
 A channel begins with the link over which the two sides have met. From `spread` on there may be more, which

@@ -129,7 +129,7 @@ def _waiting(options: ConnectOptions, room: str, claim: str, seconds: float) -> 
     token, ca_file = options.access.token, options.access.ca_file
     if token and not may_send_token(address):
         options.observer.notice(
-            "The access token was not sent: with ws:// everybody on the way could read it."
+            "The access token was not sent: ws:// is not encrypted, so the network could read it."
         )
         token = None
     features = (rendezvous.MOVEMENT,)

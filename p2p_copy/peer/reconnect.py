@@ -112,6 +112,6 @@ async def _wrong_code(
 
 
 _GUESSED = (
-    "Somebody came with a wrong code, so the code is not used any more. This transfer goes on as it is: both sides "
-    "meet by what they have agreed on before."
+    "Another client came with a wrong code, so this code is used up. The transfer goes on: both sides reconnect by the "
+    "ticket of their first meeting."
 )

@@ -346,9 +346,9 @@ class Reconnect:
 HINT: Final = "Check that both sides use the same relay and the same code."
 
 _USED_UP: Final = (
-    "This code is used up: an exchange by it has failed, or somebody has tried to guess it. "
-    "Take a new code on both sides."
+    "This code is used up: a key exchange with it has failed, or another client has tried to guess it. "
+    "Use a new code on both sides."
 )
 _NO_CODE: Final = (
-    "The two sides of that transfer have parted, and its code is not known here. Start its command again."
+    "The two sides have ended that transfer, and its code is not known here. Start its command again."
 )

@@ -50,13 +50,11 @@ def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
     if isinstance(error, P2PCopyError) and error.transient:
         return farewell(error)
     if broken is None and (isinstance(error, SystemFailed) or not isinstance(error, Exception)):
-        return Abort(
-            Reason.PIPE, "it was stopped, and what goes through a pipe cannot be gone on with later."
-        )
+        return Abort(Reason.PIPE, "it was stopped, and what goes through a pipe cannot be resumed later.")
     return farewell(broken or error)
 
 
 def restarted_error(who: str) -> PipeFailed:
-    """Return what it means that `who`, "sender" or "receiver", was started anew in the middle of a stream."""
-    what = f"he {who} was started anew in the middle of a pipe, which cannot be gone on with then."
+    """Return the error that means that `who`, "sender" or "receiver", was started again in the middle of a stream."""
+    what = f"he {who} was started again in the middle of a pipe, which cannot be resumed."
     return PipeFailed(f"T{what} Start both sides again.", f"t{what} Start both sides again.")

@@ -1,4 +1,4 @@
-"""What every transfer through somebody in the middle has in common."""
+"""What all transfers through a malicious relay have in common."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CHUNK = 16 * KIB
 
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A few files make many records, and nobody waits long for what was dropped."""
+    """A few files make many records, and neither side waits long for what was dropped."""
     for name in ("CHUNK", "LEAST_CHUNK", "MOST_CHUNK"):
         monkeypatch.setattr(home_of(name), name, CHUNK)
     for name in ("RECEIPT_LINGER", "GOODBYE_LINGER"):

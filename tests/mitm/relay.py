@@ -1,4 +1,4 @@
-"""A relay in the hands of somebody who means harm: it pairs whom it likes, and passes on what it likes."""
+"""A malicious relay: it pairs any two clients, and passes on, changes or makes up any message."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ Passed: TypeAlias = "Sequence[bytes | str | int]"
 """What goes to the other side in place of a message; a number closes both sides with that code."""
 
 Change: TypeAlias = "Callable[[Role, int, bytes], Passed]"
-"""Decides about a message by who said it and how many it had said before. M1 and M3 are the receiver's first two, M2
-and M4 the sender's; then come records."""
+"""Returns what becomes of a message: by its sender, how many messages that one had sent before, and its bytes. M1 and
+M3 are the receiver's first two, M2 and M4 the sender's; then come records."""
 
 OTHER = {Role.SENDER: Role.RECEIVER, Role.RECEIVER: Role.SENDER}
 
@@ -42,7 +42,7 @@ def honest(_role: Role, _number: int, message: bytes) -> Passed:
 
 
 def a_pair(one: Hello, other: Hello) -> bool:
-    """Tell whether a relay that means no harm would pair these two."""
+    """Tell whether an honest relay would pair these two."""
     return one.room == other.room and one.role is not other.role
 
 
@@ -53,12 +53,12 @@ class _Seat(NamedTuple):
 
 
 class Middle:
-    """Who sits in the middle.
+    """The malicious relay.
 
     Attributes:
         address: where clients find it.
-        said: every message that anybody has said after pairing, by role.
-        pinging: it asks everybody all the time whether they are there.
+        said: every message that either side has sent after pairing, by role.
+        pinging: it pings both clients without end.
 
     """
 
@@ -132,7 +132,7 @@ async def _ping(link: Link) -> None:
 async def middle(
     change: Change = honest, meets: Callable[[Hello, Hello], bool] = a_pair
 ) -> AsyncIterator[Middle]:
-    """Run such a relay."""
+    """Run a malicious relay."""
     it = Middle(change, meets)
     async with serving(it.serve) as address:
         it.address = str(address)
@@ -147,7 +147,7 @@ async def through(
     *,
     wait: float = PEER_WAIT,
 ) -> Both:
-    """Run a transfer; neither side may take for success what is none, and nothing wrong has a name."""
+    """Run a transfer. Neither side may report a success that is none, and no wrong file may have its final name."""
     options = {"wait": wait}
     both = await copy(
         [source], out, relay=at.address, receiver_code=receiver_code, sending=options, receiving=options
@@ -162,7 +162,9 @@ async def through(
             assert isinstance(outcome, P2PCopyError)
             assert outcome.exit_code > 1
     if isinstance(both.received, Exception):
-        assert isinstance(both.sent, Exception), "the sender believed what the receiver did not say"
+        assert isinstance(both.sent, Exception), (
+            "the sender reports a success that the receiver has not confirmed"
+        )
     return both
 
 

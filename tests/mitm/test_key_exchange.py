@@ -1,4 +1,4 @@
-"""Whatever somebody in the middle does to the key exchange, the two sides do not meet, and nothing is told."""
+"""Whatever a malicious relay does to the key exchange, the two sides do not meet, and no name or content is sent."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ async def test_a_wrong_secret_ends_both_sides_and_nothing_is_told(source: Path, 
 @pytest.mark.fault(43, "wrong secret")
 @pytest.mark.fault(44, "second guess")
 async def test_there_is_one_guess(source: Path, tmp_path: Path) -> None:
-    """Both sides leave, however patient they are; whoever comes next, with the right code, meets nobody."""
+    """Both sides leave, however patient they are. The next client, with the right code, meets no other side."""
     lasting = {"patience": 60.0}
     with trio.fail_after(20):
         async with relay_running() as relay:
@@ -110,7 +110,9 @@ async def as_attacker(link: Link, role: Role) -> None:
 
 @pytest.mark.fault(45, "reflection")
 @pytest.mark.parametrize("role", Role)
-async def test_who_sends_everything_back_gets_nowhere(source: Path, tmp_path: Path, role: Role) -> None:
+async def test_a_client_that_sends_everything_back_gets_nowhere(
+    source: Path, tmp_path: Path, role: Role
+) -> None:
     """Through a real relay: the other client is an echo."""
     async with relay_running() as relay, trio.open_nursery() as nursery:
 
@@ -136,7 +138,7 @@ async def test_who_sends_everything_back_gets_nowhere(source: Path, tmp_path: Pa
 
 
 @pytest.mark.fault(45, "role swap")
-async def test_who_knows_the_code_and_plays_the_other_role_gets_nowhere(source: Path) -> None:
+async def test_a_client_with_the_code_that_plays_the_other_role_gets_nowhere(source: Path) -> None:
     """Through a real relay: it came as a receiver, and speaks as a sender."""
     async with relay_running() as relay, trio.open_nursery() as nursery:
 
@@ -216,7 +218,7 @@ async def test_whatever_is_replaced_in_the_key_exchange_both_sides_end(
 
 @pytest.mark.fault(47, "old session")
 @pytest.mark.parametrize("role", Role)
-async def test_an_old_session_cannot_be_played_to_anybody(source: Path, tmp_path: Path, role: Role) -> None:
+async def test_an_old_session_cannot_be_replayed(source: Path, tmp_path: Path, role: Role) -> None:
     async with middle() as at:
         both = await through(at, source, tmp_path / "out")
     assert ends(both) == (Report, Report)

@@ -1,4 +1,4 @@
-"""Whatever somebody in the middle does to the records, nobody takes it for a success, and nothing wrong has a name."""
+"""Whatever a malicious relay does to the records, it never looks like a success, and no wrong file gets its name."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ async def test_a_record_in_another_place_ends_the_transfer(source: Path, tmp_pat
 async def test_wherever_the_conversation_is_closed_it_is_no_success(
     source: Path, tmp_path: Path, role: Role
 ) -> None:
-    """In good order, and after every message; the sender is content only after the receiver's last one.
+    """With a polite close code, and after every message; the sender succeeds only after the receiver's last one.
 
     Before anybody could try a secret the two meet once more. A sender to which the receiver's proof does not come waits
     on, too.
@@ -150,7 +150,7 @@ async def test_after_a_whole_file_any_other_end_is_no_success_either(
 async def test_what_comes_after_the_last_record_changes_nothing(
     source: Path, tmp_path: Path, role: Role
 ) -> None:
-    """Both sides are done then; what is repeated or made up is not even looked at."""
+    """Both sides are done then; records that are repeated or made up are not opened."""
 
     def change(speaker: Role, _number: int, message: bytes) -> Passed:
         is_last = speaker is role and message[:1] == b"\x01" and message[1] & 1

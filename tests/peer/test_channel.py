@@ -1,4 +1,4 @@
-"""Bundles of links that are stand-ins, in no time at all: links that are stuck, strangers, lies, and the end."""
+"""Several links in memory used as one channel: links that are stuck, strangers, violations, and the end."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ async def talk(
     async def side(role: Role, story: Callable[[Channel], Awaitable[None]]) -> None:
         wish = WishedLinks(links if asked is None else asked, far=False)
         link = cast("Link", first[role])
-        async with open_channel(link, pairs.opener(role), CODECS[role], wish, Observer()) as bundle:
-            bundle.spread(links)
-            await story(bundle)
+        async with open_channel(link, pairs.opener(role), CODECS[role], wish, Observer()) as channel:
+            channel.spread(links)
+            await story(channel)
 
     with trio.fail_after(1000):
         async with trio.open_nursery() as nursery:
@@ -51,13 +51,13 @@ async def talk(
             await side(Role.RECEIVER, hear)
 
 
-async def say_all(bundle: Channel) -> None:
+async def say_all(channel: Channel) -> None:
     for each in RECORDS:
-        await bundle.send(each)
+        await channel.send(each)
 
 
-async def hear_all(bundle: Channel) -> None:
-    assert [await bundle.receive() for _ in RECORDS] == RECORDS
+async def hear_all(channel: Channel) -> None:
+    assert [await channel.receive() for _ in RECORDS] == RECORDS
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -83,7 +83,7 @@ def test_all_links_carry_and_all_comes_in_order(links: int) -> None:
 
 @pytest.mark.parametrize(("together", "most"), [(1, 2), (2, 4), (4, 4)])
 def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: int) -> None:
-    """The network takes so many records at once, in a tenth of a second; whatever is more has to wait."""
+    """The network takes so many records at once, in a tenth of a second; more records have to wait."""
 
     async def test() -> None:
         turns = trio.Semaphore(together)
@@ -99,10 +99,10 @@ def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: i
                 ends[Role.SENDER].pace = pace
                 return ends
 
-        async def hear(bundle: Channel) -> None:
+        async def hear(channel: Channel) -> None:
             for each in RECORDS:
-                assert await bundle.receive() == each
-                widths.append(bundle.width)
+                assert await channel.receive() == each
+                widths.append(channel.width)
 
         await talk(Slow(), say_all, hear, links=4, asked=0)
         assert widths[0] == 1
@@ -111,17 +111,17 @@ def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: i
     run(test)
 
 
-def test_what_is_on_a_link_that_is_stuck_goes_over_another_one() -> None:
+def test_records_on_a_link_that_is_stuck_go_over_another_one() -> None:
     async def test() -> None:
         pairs = Pairs()
 
-        async def say(bundle: Channel) -> None:
-            await bundle.send(RECORDS[0])
-            while bundle.width < 2:  # noqa: ASYNC110
+        async def say(channel: Channel) -> None:
+            await channel.send(RECORDS[0])
+            while channel.width < 2:  # noqa: ASYNC110
                 await trio.sleep(0.01)
             pairs.ends[0][Role.SENDER].stuck = True
             for each in RECORDS[1:]:
-                await bundle.send(each)
+                await channel.send(each)
 
         await talk(pairs, say, hear_all, links=2)
         again = set(carried(pairs.ends[0][Role.SENDER])[1:]) & set(carried(pairs.ends[1][Role.SENDER]))
@@ -155,53 +155,53 @@ def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
         await talk(pairs, say_all, hear_all, links=2)
         (link,) = strangers
         assert not carried(link)
-        assert len(link.sent) <= 1, "a note, for whoever can read it"
+        assert len(link.sent) <= 1, "an ack, which only the other side can read"
 
     run(test)
 
 
 @pytest.mark.parametrize("lie", [b"", b"\x02" + bytes(50), "text", record(5_000), b"\x07" * 60])
-def test_a_lie_on_a_link_ends_the_conversation_but_for_the_last_word(lie: bytes | str) -> None:
+def test_a_violation_on_a_link_ends_the_conversation_but_for_the_last_word(lie: bytes | str) -> None:
     async def test() -> None:
         pairs = Pairs()
 
-        async def say(bundle: Channel) -> None:
+        async def say(channel: Channel) -> None:
             await pairs.ends[0][Role.SENDER].send(lie)
-            assert await bundle.receive() == RECORDS[0]
+            assert await channel.receive() == RECORDS[0]
 
-        async def hear(bundle: Channel) -> None:
+        async def hear(channel: Channel) -> None:
             with pytest.raises(PeerMisbehaved):
-                await bundle.receive()
-            await bundle.send(RECORDS[0])  # the last word
-            await bundle.aclose()
+                await channel.receive()
+            await channel.send(RECORDS[0])  # the last word
+            await channel.aclose()
             with pytest.raises((anyio.ClosedResourceError, PeerMisbehaved)):
-                await bundle.send(RECORDS[1])
+                await channel.send(RECORDS[1])
 
         await talk(pairs, say, hear, links=2)
 
     run(test)
 
 
-def test_when_the_last_link_is_lost_what_came_is_heard_and_then_the_loss() -> None:
+def test_when_the_last_link_is_lost_what_came_is_received_and_then_the_loss() -> None:
     async def test() -> None:
         pairs = Pairs()
 
-        async def say(bundle: Channel) -> None:
+        async def say(channel: Channel) -> None:
             for each in RECORDS[:3]:
-                await bundle.send(each)
+                await channel.send(each)
             await trio.sleep(1)
             for ends in pairs.ends.values():
                 ends[Role.SENDER].cut()
             with pytest.raises((anyio.EndOfStream, LinkBroken)):
-                await bundle.receive()
+                await channel.receive()
             with pytest.raises(LinkBroken):
-                await bundle.send(RECORDS[3])
+                await channel.send(RECORDS[3])
 
-        async def hear(bundle: Channel) -> None:
+        async def hear(channel: Channel) -> None:
             await trio.sleep(2)
-            assert [await bundle.receive() for _ in range(3)] == RECORDS[:3]
+            assert [await channel.receive() for _ in range(3)] == RECORDS[:3]
             with pytest.raises((anyio.EndOfStream, LinkBroken)):
-                await bundle.receive()
+                await channel.receive()
 
         await talk(pairs, say, hear, links=3)
 
@@ -214,24 +214,24 @@ def test_a_side_that_takes_nothing_holds_no_more_than_there_is_room(monkeypatch:
     async def test() -> None:
         sent = 0
 
-        async def say(bundle: Channel) -> None:
+        async def say(channel: Channel) -> None:
             nonlocal sent
             with trio.move_on_after(22):
                 while True:
-                    await bundle.send(record(sent))
+                    await channel.send(record(sent))
                     sent += 1
 
-        async def hear(bundle: Channel) -> None:
+        async def hear(channel: Channel) -> None:
             await trio.sleep(20)
             assert sent <= protocol_limits.MULTIPATH_RECORDS + limits.PIPELINE + 1, "and what waits for room"
             before = sent
             for number in range(10):
-                assert await bundle.receive() == record(number)
+                assert await channel.receive() == record(number)
             await trio.sleep(1)
             assert sent == before + 10
             with suppress(anyio.EndOfStream, LinkBroken):
                 while True:
-                    await bundle.receive()
+                    await channel.receive()
 
         await talk(Pairs(), say, hear, links=2)
 
@@ -252,8 +252,8 @@ def test_links_that_cannot_be_opened_are_tried_again_and_not_missed() -> None:
 
                 return further
 
-        async def say(bundle: Channel) -> None:
-            await say_all(bundle)
+        async def say(channel: Channel) -> None:
+            await say_all(channel)
             await trio.sleep(600)
 
         await talk(Refusing(), say, hear_all, links=2)
@@ -284,7 +284,7 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
 
                 return further
 
-        async def stay(bundle: Channel) -> None:
+        async def stay(channel: Channel) -> None:
             await trio.sleep(60)
 
         await talk(Waiting(), stay, stay, links=protocol_limits.MAX_LINKS)
@@ -317,7 +317,7 @@ def test_an_ack_is_read_as_it_was_written() -> None:
     assert CODECS[Role.RECEIVER].read(CODECS[Role.SENDER].write(ack), 1) == ack
 
 
-def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_nobody_trips_over_it(
+def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_that_is_no_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """All may be delivered by then, so it must not look like a failure."""
@@ -339,11 +339,11 @@ def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_nobody_trips_o
                     other.abort()
 
                 nursery.start_soon(cut)
-                async with open_channel(link, closed, CODECS[Role.SENDER], wish, Observer()) as bundle:
-                    bundle.spread(2)
+                async with open_channel(link, closed, CODECS[Role.SENDER], wish, Observer()) as channel:
+                    channel.spread(2)
                     with trio.move_on_after(0.5):  # nobody reads at the other end
                         for number in range(32):
                             header = struct.pack(">BBHIQ", 1, 0, 0, MIB, number)
-                            await bundle.send(header + bytes(MIB + protocol_limits.RECORD_TAG))
+                            await channel.send(header + bytes(MIB + protocol_limits.RECORD_TAG))
 
     trio.run(test)

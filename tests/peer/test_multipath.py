@@ -1,4 +1,4 @@
-"""One transfer over several links: shared out, and still under way when links are lost, stuck or refused."""
+"""One transfer over several links: divided among them, and not ended when links are lost, stuck or refused."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def streams(ours: int | None, theirs: int | None, **more: Any) -> dict[str, Any]
 
 
 async def held_until(both: Both, it: Wire, when: Callable[[], bool], then: Callable[[], None]) -> None:
-    """Let the bytes that a dam holds pass once something is so."""
+    """Let the bytes that a dam holds back pass once something is so."""
     with trio.fail_after(20):
         while not when():  # noqa: ASYNC110
             await trio.sleep(0.001)
@@ -79,7 +79,7 @@ def meetings(both: Both) -> Sequence[int]:
     return [told.states.count("paired") for told in (both.sender, both.receiver)]
 
 
-async def test_a_large_file_is_shared_out(tmp_path: Path) -> None:
+async def test_a_large_file_is_divided_among_the_links(tmp_path: Path) -> None:
     data = os.urandom(20_000_000)
     (tmp_path / "file").write_bytes(data)
     async with wire() as it:
@@ -92,7 +92,7 @@ async def test_a_large_file_is_shared_out(tmp_path: Path) -> None:
     assert upstream < 22_000_000, "nothing was sent twice"
 
 
-async def test_a_tree_is_shared_out(tmp_path: Path) -> None:
+async def test_a_tree_is_divided_among_the_links(tmp_path: Path) -> None:
     tree = make_tree(tmp_path)
     (tree / "more").mkdir()
     for number in range(1_000):

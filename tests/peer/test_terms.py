@@ -1,4 +1,4 @@
-"""What a client makes of a relay's terms, and of tokens."""
+"""What a client tells its user of a relay's terms, and when it sends a token."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_terms_that_bind_are_said_in_one_line(terms: Welcome, sentence: str | No
         ("ws://192.0.2.1:8765", False),
     ],
 )
-def test_a_token_is_not_said_where_the_network_can_read_it(relay: str, may: bool) -> None:
+def test_a_token_is_not_sent_where_the_network_can_read_it(relay: str, may: bool) -> None:
     assert may_send_token(parse_address(relay)) is may
 
 
@@ -82,7 +82,7 @@ def tokens_file(tmp_path: Path, terms: str) -> str:
     return str(path)
 
 
-async def test_a_transfer_with_a_token_passes_and_both_sides_hear_the_terms(
+async def test_a_transfer_with_a_token_is_accepted_and_both_sides_are_told_the_terms(
     source: Path, tmp_path: Path
 ) -> None:
     observers = Noting(), Noting()

@@ -1,4 +1,4 @@
-"""A side that waits dials again now and then, so that the two meet wherever the relay's address leads to by now."""
+"""A side that waits dials again now and then, so that the two meet at the relay to which the address leads now."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def file(tmp_path: Path) -> Path:
 
 
 class Balancer:
-    """Takes connections at one address, and passes each on to where `next_port` says.
+    """Takes connections at one address, and passes each on to the next of `ports`.
 
     Attributes:
         address: where it listens.
@@ -157,7 +157,7 @@ async def test_all_pairs_meet_that_a_balancer_has_led_to_two_relays(file: Path, 
 
 
 @pytest.mark.parametrize("first", Role)
-async def test_two_who_wait_at_two_relays_meet(file: Path, tmp_path: Path, first: Role) -> None:
+async def test_two_sides_that_wait_at_two_relays_meet(file: Path, tmp_path: Path, first: Role) -> None:
     paths = {Role.SENDER: file, Role.RECEIVER: tmp_path / "out"}
     second = Role.RECEIVER if first is Role.SENDER else Role.SENDER
     async with balanced() as (balancer, ports):
@@ -225,7 +225,7 @@ async def test_a_new_connection_that_fails_changes_nothing(file: Path, tmp_path:
             side = Side(nursery, Role.SENDER, CODE, balancer.address, file)
             await side.reaches()
             before = balancer.came
-            balancer.lead_to(1)  # nobody is there
+            balancer.lead_to(1)  # no relay is there
             while balancer.came < before + 3:  # noqa: ASYNC110
                 await trio.sleep(0.005)
             Side(nursery, Role.RECEIVER, CODE, f"ws://127.0.0.1:{ports[0]}", tmp_path / "out")
@@ -255,10 +255,8 @@ async def _listen(link: Link) -> None:
         await link.receive()
 
 
-async def test_who_leaves_without_a_word_is_not_the_one_who_was_waited_for(
-    file: Path, tmp_path: Path
-) -> None:
-    """So it looks when the other side was paired at two relays at once, and has gone on with the other pairing."""
+async def test_a_client_that_leaves_without_a_word_does_not_end_the_wait(file: Path, tmp_path: Path) -> None:
+    """The other side was paired at two relays at once, and goes on with the other pairing."""
     async with balanced(1) as (balancer, ports):
         async with trio.open_nursery() as nursery:
             side = Side(nursery, Role.SENDER, CODE, balancer.address, file)
@@ -282,7 +280,7 @@ async def test_the_last_sentence_names_the_whole_wait(file: Path) -> None:
 
 
 async def test_a_relay_that_ends_the_old_connection_first_is_waited_for(file: Path) -> None:
-    """Its word on the old connection may come before the welcome on the new one."""
+    """Its close frame on the old connection may come before the welcome on the new one."""
     links: list[Link] = []
     ended = trio.Event()
 
@@ -309,8 +307,8 @@ async def test_a_relay_that_ends_the_old_connection_first_is_waited_for(file: Pa
             nursery.cancel_scope.cancel()
 
 
-async def test_one_whose_only_connection_was_replaced_comes_once_more(file: Path) -> None:
-    """A hello of an older connection of its own was late."""
+async def test_a_side_whose_only_connection_was_replaced_connects_again(file: Path) -> None:
+    """The hello of an older connection of its own came late."""
     came = 0
     again = trio.Event()
 
@@ -337,7 +335,7 @@ async def test_one_whose_only_connection_was_replaced_comes_once_more(file: Path
 async def test_a_side_that_is_stopped_in_the_moment_of_pairing_ends(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The task that waits is cancelled, and the one that hears the relay has its word in hand already."""
+    """The task that waits is cancelled when the one that reads from the relay has received `Paired` already."""
     scope = trio.CancelScope()
     hear = waiting._hear_relay
 
@@ -358,11 +356,11 @@ async def test_a_side_that_is_stopped_in_the_moment_of_pairing_ends(
     assert scope.cancelled_caught
 
 
-# How often, in no time at all
+# How often, in virtual time
 
 
 class Deaf:
-    """A link to a relay at which nobody comes."""
+    """A link to a relay at which the other side does not come."""
 
     parts: object = None
 

@@ -1,4 +1,4 @@
-"""Two sides that hold the same code meet, whatever either of them remembers; and who gives up tells the other side."""
+"""Two sides with the same code meet, whatever either of them remembers; a side that gives up tells the other one."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def soon() -> Iterator[None]:
         yield
 
 
-async def start_anew(again: Again, role: str) -> Any:
-    """Start a side that does not know the claim of the process before it, so the relay has to notice its end."""
+async def start_again(again: Again, role: str) -> Any:
+    """Start a side that does not know the claim of its earlier process; first the relay must notice the end of that."""
     while True:
         try:
             return await again.start(role)
@@ -79,12 +79,12 @@ async def test_a_side_that_remembers_nothing_meets_one_that_does(tmp_path: Path,
                     again._memories[role] = States(str(tmp_path / f"another {role}"))
                 if role == "receiver":
                     again.out = tmp_path / "another out"
-                await start_anew(again, role)
+                await start_again(again, role)
     assert again.told[other].notices == [_FORGOTTEN[Role(other)]]
     assert (again.out / "file").read_bytes() == data
 
 
-async def test_what_is_told_at_the_relay_is_told_once_however_often_two_rooms_are_looked_into(
+async def test_the_terms_of_a_relay_are_told_once_however_often_two_rooms_are_looked_into(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").write_bytes(os.urandom(12_000_000))
@@ -183,7 +183,7 @@ async def test_a_bug_on_one_side_is_told_to_the_other(tmp_path: Path, role: str,
 
 
 class BrokenWhenMet(Told):
-    """Fails when both sides have met, which is before anything is told or asked."""
+    """Fails when both sides have met, before the first message of the transfer."""
 
     def paired(self) -> None:
         raise ZeroDivisionError
