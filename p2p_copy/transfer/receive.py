@@ -81,37 +81,41 @@ async def receive(
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
-    watcher = observer or Observer()
+    observer = observer or Observer()
     preserve = wanted(options.preserve)
-    place, receipt_place = as_path(out), as_path_if_any(options.receipt)
+    out_path, receipt_path = as_path(out), as_path_if_any(options.receipt)
     selection = Selection(options.only, options.exclude)
-    partner = ConnectOptions(Role.RECEIVER, access, code, options.wait, watcher, options.streams).checked()
-    memory = Resumption(state, options.patience, watcher)
-    memory.linger(limits.RESTART_LINGER, watcher, _ALL_IS_HERE)
-    over, tag = memory.report is not None, memory.receipt_tag
+    connect_options = ConnectOptions(
+        Role.RECEIVER, access, code, options.wait, observer, options.streams
+    ).checked()
+    resumption = Resumption(state, options.patience, observer)
+    resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
     allowed = await trio.to_thread.run_sync(permissions.allowed, options.preserve)
-    file = receipt_file(
-        receipt_place, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
+    over, tag = resumption.is_over, resumption.receipt_tag
+    receipt = receipt_file(
+        receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
     )
-    tree = TreeReceiver(place, options, preserve, allowed, selection, memory, file, watcher)
-    pipe = PipeOut(place, options, selection, memory, file, watcher)
-    question = None if ask is None else Question(place, ask, selection, portable=options.portable_names)
-    story = _Story(preserve, memory, file, tree, pipe, question, watcher)
+    tree = TreeReceiver(out_path, options, preserve, allowed, selection, resumption, receipt, observer)
+    pipe = PipeOut(out_path, options, selection, resumption, receipt, observer)
+    question = None if ask is None else Question(out_path, ask, selection, portable=options.portable_names)
+    story = _Story(preserve, resumption, receipt, tree, pipe, question, observer)
     # A side that is stopped keeps its state even if all is here: the sender may not know that.
     done = failed = False
     try:
         if story.report is None and story.begun:
             await story.probe()
         try:
-            report = await run_beside(pipe.write, partial(run_with_reconnect, partner, memory, story.run))
+            report = await run_beside(
+                pipe.write, partial(run_with_reconnect, connect_options, resumption, story.run)
+            )
         except Exception as error:
             if story.report is None or not isinstance(error, P2PCopyError):
-                await memory.end_for_good(error)
+                await resumption.end_for_good(error)
                 raise
             report = story.report  # all is here; only the sender may not know that
         done = True
-        if file is not None:
-            file.check()
+        if receipt is not None:
+            receipt.check()
         return report
     except P2PCopyError:
         failed = True
@@ -121,9 +125,9 @@ async def receive(
             await trio.to_thread.run_sync(pipe.close)
             if state is None and story.report is None and story.begun and not pipe.is_asked_for:
                 await trio.to_thread.run_sync(tree.leave_nothing)
-            unbegun = not story.begun and memory.journal.empty and not memory.is_used_up
-            untouched = unbegun or (failed and not memory.is_of_use)
-            await memory.close(done=done or untouched or memory.streams)
+            unbegun = not story.begun and resumption.journal.empty and not resumption.is_used_up
+            untouched = unbegun or (failed and not resumption.is_of_use)
+            await resumption.close(done=done or untouched or resumption.streams)
 
 
 class _Story:
@@ -138,35 +142,35 @@ class _Story:
     def __init__(
         self,
         preserve: Preserved,
-        memory: Resumption,
-        file: ReceiptFile | None,
+        resumption: Resumption,
+        receipt_file: ReceiptFile | None,
         tree: TreeReceiver,
         pipe: PipeOut,
         question: Question | None,
         observer: Observer,
     ) -> None:
         self._preserve = preserve
-        self._memory = memory
-        self._file = file
+        self._resumption = resumption
+        self._receipt_file = receipt_file
         self._tree = tree
         self._pipe = pipe
         self._question = question
         self._observer = observer
         self._once = Once(observer)
         self._began: float | None = None
-        self.begun = question is None or memory.has_ticket
-        self.report = memory.report
+        self.begun = question is None or resumption.has_ticket
+        self.report = resumption.report
 
     async def probe(self) -> None:
         """Find out whether there is a place to write to, before anything is sent."""
-        await self._memory.begin()
+        await self._resumption.begin()
         await trio.to_thread.run_sync(self._probe)
 
     def _probe(self) -> None:
         if not self._pipe.is_asked_for:
             self._tree.target().close()
-        if self._file is not None:  # it may lie in the output directory, which exists only now
-            self._file.probe()
+        if self._receipt_file is not None:  # it may lie in the output directory, which exists only now
+            self._receipt_file.probe()
 
     async def run(self, channel: Channel, session: Session) -> Report:
         """Hear the offer, take what is not here yet, give the receipt, hear the goodbye."""
@@ -183,7 +187,7 @@ class _Story:
             foreseen = isinstance(error, P2PCopyError) or not isinstance(error, Exception)  # and not a bug
             refused = not self.begun and foreseen and not isinstance(error, PeerMisbehaved)
             last = self._pipe.last_words(Declined() if refused else error)
-            self._memory.told = await conversation.part_ways(last)
+            self._resumption.told = await conversation.part_ways(last)
             raise
         assert self.report is not None, "everything is here, since now or before"
         return self.report
@@ -215,7 +219,7 @@ class _Story:
         """Accept the offer, and receive a stream or a tree until the sender has the receipt."""
 
         async def accept(answer: Accept) -> None:
-            await self._memory.save_ticket(conversation.session, sure=True)
+            await self._resumption.save_ticket(conversation.session, sure=True)
             links = conversation.channel.wish.agree(offer.links)
             await conversation.tell(replace(answer, links=links))
             conversation.channel.spread(links)
@@ -227,10 +231,10 @@ class _Story:
 
     async def _confirm(self, report: Report) -> None:
         """Save that everything is here: only the sender's goodbye is missing from now on."""
-        if self._file is not None:
-            await trio.to_thread.run_sync(self._file.publish, report)
+        if self._receipt_file is not None:
+            await trio.to_thread.run_sync(self._receipt_file.publish, report)
         self.report = report
-        await self._memory.finish(report, limits.RECEIPT_LINGER)
+        await self._resumption.finish(report, limits.RECEIPT_LINGER)
 
 
 _ALL_IS_HERE = (

@@ -83,38 +83,40 @@ async def send(
         P2PCopyError: see `p2p_copy.errors`; the transfer did not happen or is not complete.
 
     """
-    watcher = observer or Observer()
+    observer = observer or Observer()
     selection = Selection(options.only, options.exclude)
-    places, receipt_place = as_paths(paths), as_path_if_any(options.receipt)
-    partner = ConnectOptions(
-        Role.SENDER, access, code, options.wait, watcher, options.streams, on_room
+    sources, receipt_path = as_paths(paths), as_path_if_any(options.receipt)
+    connect_options = ConnectOptions(
+        Role.SENDER, access, code, options.wait, observer, options.streams, on_room
     ).checked()
-    memory = Resumption(state, options.patience, watcher)
-    memory.linger(limits.GOODBYE_LINGER, watcher, _ALL_IS_THERE)
-    over, tag = memory.report is not None, memory.receipt_tag
-    file = receipt_file(receipt_place, role="sender", program=FULL_NAME, over=over, tag=tag)
-    tree = TreeSender(places, options.symlinks, selection, memory, file, watcher)
-    pipe = PipeIn(places, options, selection, memory, file, watcher)
-    story = _Story(flags(options.preserve), memory, file, tree, pipe, watcher)
+    resumption = Resumption(state, options.patience, observer)
+    resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
+    over, tag = resumption.is_over, resumption.receipt_tag
+    receipt = receipt_file(receipt_path, role="sender", program=FULL_NAME, over=over, tag=tag)
+    tree = TreeSender(sources, options.symlinks, selection, resumption, receipt, observer)
+    pipe = PipeIn(sources, options, selection, resumption, receipt, observer)
+    story = _Story(flags(options.preserve), resumption, receipt, tree, pipe, observer)
     # A side that is stopped keeps its state even if all is delivered: the receiver may not know that.
     done = failed = False
     try:
-        if STANDARD not in places:
-            for sentence in await trio.to_thread.run_sync(look_at, places):
-                watcher.notice(sentence)
-        if file is not None and memory.report is None:
-            await memory.begin()
-            await trio.to_thread.run_sync(file.probe)
+        if STANDARD not in sources:
+            for sentence in await trio.to_thread.run_sync(look_at, sources):
+                observer.notice(sentence)
+        if receipt is not None and not resumption.is_over:
+            await resumption.begin()
+            await trio.to_thread.run_sync(receipt.probe)
         try:
-            report = await run_beside(pipe.read, partial(run_with_reconnect, partner, memory, story.run))
+            report = await run_beside(
+                pipe.read, partial(run_with_reconnect, connect_options, resumption, story.run)
+            )
         except Exception as error:
             if story.report is None or not isinstance(error, P2PCopyError):
-                await memory.end_for_good(error)
+                await resumption.end_for_good(error)
                 raise
             report = story.report  # all is delivered; only the receiver may not know that this side knows
         done = True
-        if file is not None:
-            file.check()
+        if receipt is not None:
+            receipt.check()
         return report
     except P2PCopyError:
         failed = True
@@ -123,7 +125,7 @@ async def send(
         if story.report is None:
             tree.save()
         pipe.close()
-        await memory.close(done=done or memory.streams or (failed and not memory.is_of_use))
+        await resumption.close(done=done or resumption.streams or (failed and not resumption.is_of_use))
 
 
 class _Story:
@@ -137,20 +139,20 @@ class _Story:
     def __init__(
         self,
         preserve: Preserved,
-        memory: Resumption,
-        file: ReceiptFile | None,
+        resumption: Resumption,
+        receipt_file: ReceiptFile | None,
         tree: TreeSender,
         pipe: PipeIn,
         observer: Observer,
     ) -> None:
         self._preserve = preserve
-        self._memory = memory
-        self._file = file
+        self._resumption = resumption
+        self._receipt_file = receipt_file
         self._tree = tree
         self._pipe = pipe
         self._once = Once(observer)
         self._began: float | None = None
-        self.report = memory.report
+        self.report = resumption.report
 
     async def run(self, channel: Channel, session: Session) -> Report:
         """Offer, send what the receiver does not have yet, hear its receipt, say goodbye."""
@@ -160,29 +162,29 @@ class _Story:
         if self.report is None:
             try:
                 with plain_errors():
-                    async with writing(self._file):
+                    async with writing(self._receipt_file):
                         self.report = await self._deliver(conversation, self._began)
             except BaseException as error:
                 if isinstance(error, Exception) or self._pipe.is_used:
                     last = self._pipe.last_words(error)
-                    self._memory.told = await conversation.part_ways(last)
+                    self._resumption.told = await conversation.part_ways(last)
                 raise  # no last words for a tree that is stopped: it can be resumed, as after a loss
-        await self._memory.finish(self.report, limits.GOODBYE_LINGER)
+        await self._resumption.finish(self.report, limits.GOODBYE_LINGER)
         with trio.move_on_after(limits.GOODBYE_LINGER):  # all is delivered, also if this does not get through
             await conversation.tell(Goodbye())
         return self.report
 
     async def _deliver(self, conversation: Conversation, began: float) -> Report:
-        await self._memory.save_ticket(conversation.session, sure=False)
+        await self._resumption.save_ticket(conversation.session, sure=False)
         accept = await self._offer(conversation)
         if accept.preserve & ~self._preserve:
             raise PeerMisbehaved("The receiver asks for more than it was offered.")
         self._once.notice(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         conversation.channel.spread(accept.links)
-        await self._memory.save_ticket(conversation.session, sure=True)
+        await self._resumption.save_ticket(conversation.session, sure=True)
         report = await (self._pipe if accept.pipe else self._tree).send(conversation, accept, began)
-        if self._file is not None:
-            await trio.to_thread.run_sync(self._file.publish, report)
+        if self._receipt_file is not None:
+            await trio.to_thread.run_sync(self._receipt_file.publish, report)
         return report
 
     async def _offer(self, conversation: Conversation) -> Accept:

@@ -395,14 +395,14 @@ class PipeOut:
         out: str,
         options: ReceiveOptions,
         selection: Selection,
-        memory: Resumption,
-        file: ReceiptFile | None,
+        resumption: Resumption,
+        receipt_file: ReceiptFile | None,
         observer: Observer,
     ) -> None:
         self._options = options
         self._selection = selection
-        self._memory = memory
-        self._file = file
+        self._resumption = resumption
+        self._receipt_file = receipt_file
         self._observer = observer
         self._stream: StreamReceiver | None = None
         self._began = trio.Event()
@@ -450,13 +450,13 @@ class PipeOut:
         """
 
         async def all_is_here() -> None:
-            if self._file is not None:
-                self._file.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
+            if self._receipt_file is not None:
+                self._receipt_file.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
             await confirm(Report(1, stream.size, 0, 0, stream.root.hex(), time.monotonic() - began))
 
-        async with writing(self._file):
+        async with writing(self._receipt_file):
             await accept(Accept(PROGRAM, self._options.portable_names, pipe=True))
-            await self._memory.stream()
+            await self._resumption.stream()
             stream = self._stream or self._begin(GrowingFile(await trio.to_thread.run_sync(target)))
             await stream.receive(conversation, self._observer, all_is_here)
 

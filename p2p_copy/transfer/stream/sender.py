@@ -334,15 +334,15 @@ class PipeIn:
         paths: Sequence[str],
         options: SendOptions,
         selection: Selection,
-        memory: Resumption,
-        file: ReceiptFile | None,
+        resumption: Resumption,
+        receipt_file: ReceiptFile | None,
         observer: Observer,
     ) -> None:
         self._paths = paths
         self._symlinks = options.symlinks
         self._selection = selection
-        self._memory = memory
-        self._file = file
+        self._resumption = resumption
+        self._receipt_file = receipt_file
         self._observer = observer
         self._stream: StreamSender | None = None
         self._began = trio.Event()
@@ -382,7 +382,7 @@ class PipeIn:
     @property
     def is_used(self) -> bool:
         """Whether there is a stream, now or in an earlier conversation."""
-        return self._stream is not None or self._memory.streams
+        return self._stream is not None or self._resumption.streams
 
     def last_words(self, error: BaseException) -> Abort:
         """Return what to tell the receiver when this side ends early for this error."""
@@ -398,11 +398,11 @@ class PipeIn:
             P2PCopyError: see `StreamSender.send`.
 
         """
-        await self._memory.stream()
+        await self._resumption.stream()
         stream = self._stream or self._begin(self._one_file(accept))
         receipt = await stream.send(conversation, accept, self._observer)
-        if self._file is not None:
-            self._file.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
+        if self._receipt_file is not None:
+            self._receipt_file.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
         return Report(1, receipt.size, 0, 0, receipt.root.hex(), time.monotonic() - began)
 
     def _one_file(self, accept: Accept) -> OneFile:

@@ -47,8 +47,8 @@ class TreeReceiver:
         preserve: Preserved,
         allowed: int,
         selection: Selection,
-        memory: Resumption,
-        file: ReceiptFile | None,
+        resumption: Resumption,
+        receipt_file: ReceiptFile | None,
         observer: Observer,
     ) -> None:
         """Begin. `preserve` is what the user wants to keep, `allowed` the permissions that entries may get."""
@@ -57,8 +57,8 @@ class TreeReceiver:
         self._preserve = preserve
         self._allowed = allowed
         self._selection = selection
-        self._memory = memory
-        self._file = file
+        self._resumption = resumption
+        self._receipt_file = receipt_file
         self._observer = observer
         self._once = Once(observer)
 
@@ -69,12 +69,12 @@ class TreeReceiver:
             OutputNotWritable: that is not possible.
 
         """
-        memory = self._memory
+        resumption = self._resumption
         resume = ResumeIndex(
-            memory.journal,
+            resumption.journal,
             reverify=self._options.reverify,
-            restarted=memory.restarted,
-            tag=memory.tag,
+            restarted=resumption.restarted,
+            tag=resumption.tag,
         )
         return Target(self._out, conflict=self._options.conflict, resume=resume, allowed=self._allowed)
 
@@ -109,7 +109,7 @@ class TreeReceiver:
         target, possible, marker = await trio.to_thread.run_sync(self._open)
         self._once.notice(*not_possible(self._preserve & ~possible))
         portable, preserve = self._options.portable_names, possible & offered
-        settled = self._add_to_receipt if self._file is not None else None
+        settled = self._add_to_receipt if self._receipt_file is not None else None
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
         consumer = TreeConsumer(
             target,
@@ -123,14 +123,14 @@ class TreeReceiver:
         stalls = Stalls(self._observer, conversation)
         receiving = _TreeReceiving(consumer, conversation, stalls, self._observer, confirm, began)
         try:
-            async with writing(self._file):
+            async with writing(self._receipt_file):
                 await accept(Accept(PROGRAM, portable, consumer.holds, preserve=preserve, marker=marker))
                 await receive_until_goodbye(conversation, receiving, stalls)
             if target.attributes_lost:
                 self._once.notice(LOST)
         finally:
             with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
-                lasts = self._memory.lasts and not consumer.goodbye
+                lasts = self._resumption.lasts and not consumer.goodbye
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
     def _open(self) -> tuple[Target, Preserved, str]:
@@ -140,13 +140,13 @@ class TreeReceiver:
         return target, target.supported(self._preserve), target.marker.create()
 
     def _add_to_receipt(self, item: Item) -> None:
-        assert self._file is not None, "else this is not called"
-        self._file.add(item.published_path, item.entry, item.digest, delivered=not item.refused)
+        assert self._receipt_file is not None, "else this is not called"
+        self._receipt_file.add(item.published_path, item.entry, item.digest, delivered=not item.refused)
 
     def _correct_receipt(self, index: int) -> None:
         """Note that a directory was not made: that is known only after what lies in it."""
-        if self._file is not None:
-            self._file.undeliver(index)
+        if self._receipt_file is not None:
+            self._receipt_file.undeliver(index)
 
 
 class _TreeReceiving:

@@ -44,16 +44,16 @@ class TreeSender:
         paths: Sequence[str],
         symlinks: Symlinks,
         selection: Selection,
-        memory: Resumption,
-        file: ReceiptFile | None,
+        resumption: Resumption,
+        receipt_file: ReceiptFile | None,
         observer: Observer,
     ) -> None:
         self._paths = paths
         self._symlinks = symlinks
         self._selection = selection
-        self._state_directories = memory.state_directories
-        self._cache = DigestCache(memory.journal)
-        self._file = file
+        self._state_directories = resumption.state_directories
+        self._cache = DigestCache(resumption.journal)
+        self._receipt_file = receipt_file
         self._observer = observer
         self._once = Once(observer)
 
@@ -83,7 +83,7 @@ class TreeSender:
             self._cache,
             links=self._symlinks,
             selection=self._selection,
-            receipt=self._file,
+            receipt=self._receipt_file,
             state_directories=self._state_directories,
         )
         sending = _TreeSending(producer, self._observer)
