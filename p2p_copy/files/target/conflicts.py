@@ -38,8 +38,8 @@ class Conflicts:
         self.policy = policy
         self._resume = resume
 
-    def check(self, item: Item, directory: Directory) -> Conflict:
-        """Return the policy for the name of a file.
+    def check(self, item: Item, directory: Directory) -> tuple[Conflict, str]:
+        """Return the policy for the name of a file, and the name of what we have made of it earlier, or no name.
 
         Nothing is changed yet: the file may take long to arrive. `remove_earlier` comes right before it gets its name.
 
@@ -48,35 +48,32 @@ class Conflicts:
             NoSpace, OutputNotWritable: nothing more can be written.
 
         """
+        policy, name = self.policy, item.entry.name
         try:
             earlier = self._resume.earlier_name(item, directory)
-            if earlier == item.entry.name or self.was_left(item, directory):
-                there = directory.lstat(item.entry.name)
+            if not earlier and self.was_left(item, directory):
+                earlier = name
+            if earlier == name:
+                there = directory.lstat(name)
                 if there is not None and stat.S_ISREG(there.st_mode):
-                    return (
-                        Conflict.OVERWRITE
-                    )  # an earlier conversation brought it; the sender has changed it since
-            elif self.policy is not Conflict.RENAME and not directory.created:  # RENAME takes another name
-                check(self.policy, directory, item.entry.name)
-            if directory.created and self.policy is Conflict.OVERWRITE:
-                return (
-                    Conflict.REFUSE
-                )  # only this transfer could put anything there, and that is not replaced
+                    return Conflict.OVERWRITE, earlier
+            elif policy is not Conflict.RENAME and not directory.created:  # RENAME takes another name
+                check(policy, directory, name)
         except (OSError, ValueError) as error:
             fail(error)
-        return self.policy
+        if directory.created and policy is Conflict.OVERWRITE:
+            policy = Conflict.REFUSE  # only this transfer could put anything there, and that is not replaced
+        return policy, earlier
 
-    def remove_earlier(self, item: Item, directory: Directory) -> None:
-        """Delete what an earlier conversation or process of ours has made of a file, unless a rename replaces it.
+    def remove_earlier(self, item: Item, directory: Directory, earlier: str) -> None:
+        """Delete what we have made of a file earlier, under the name from `check`, unless a rename will replace it.
 
         What takes its place counts as ours even if this process is killed before that is recorded.
         """
-        earlier = self._resume.earlier_name(item, directory)
-        if earlier:
-            self._resume.record_intent(item, earlier)
-        elif self.was_left(item, directory):
-            earlier = item.entry.name
-        there = directory.lstat(earlier) if earlier else None
+        if not earlier:
+            return
+        self._resume.record_intent(item, earlier)
+        there = directory.lstat(earlier)
         if there is not None and not (earlier == item.entry.name and stat.S_ISREG(there.st_mode)):
             directory.unlink(earlier)
 

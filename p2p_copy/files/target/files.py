@@ -93,15 +93,13 @@ class Files:
     def open_part(self, item: Item, held: PartialFile | None = None) -> Part:
         """Do the same, but leave it to the caller to end the part."""
         directory = self._directories.parent_of(item)
-        policy = self._names.check(item, directory)
+        policy, _ = self._names.check(item, directory)
         try:
-            if held is not None:
-                return Part(
-                    directory, item.entry, policy, tag=self._resume.tag, kept=held.part, size=held.size
-                )
-            self.remove_part(item, directory)
-            part = Part(directory, item.entry, policy, tag=self._resume.tag)
-            self._resume.record_part(item, part.path)
+            if held is None:
+                self.remove_part(item, directory)
+            part = Part(directory, item.entry, policy, tag=self._resume.tag, held=held)
+            if held is None:
+                self._resume.record_part(item, part.path)
         except (OSError, ValueError) as error:
             fail(error)
         return part
@@ -128,8 +126,10 @@ class Files:
         flushed = item.entry.size >= limits.FSYNC_FROM
 
         def look_again() -> Conflict:
-            policy = self._names.check(item, directory)  # another user may have taken the name since `begin`
-            self._names.remove_earlier(item, directory)
+            policy, earlier = self._names.check(
+                item, directory
+            )  # another user may have taken the name since `begin`
+            self._names.remove_earlier(item, directory, earlier)
             return policy
 
         with self._resume.naming(item, directory, item.digest, flushed=flushed) as intend:

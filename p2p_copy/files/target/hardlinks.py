@@ -96,9 +96,9 @@ class HardLinks:
             item.name = resume.earlier_name(item, directory) or item.entry.name
             there = directory.lstat(item.name)
             if there is None or identity_of(there) != self._identity(original):  # a copy is a file of its own
-                policy = self._names.check(item, directory)
+                policy, earlier = self._names.check(item, directory)
                 with resume.naming(item, directory, digest, flushed=flushed) as intend:
-                    item.name = self._link(item, original, directory, policy, intend)
+                    item.name = self._link(item, original, directory, policy, earlier, intend)
             if (there := directory.lstat(item.name)) is not None:
                 resume.record_complete(item, there, digest, item.name, flushed=flushed)
         except FileNotFoundError:
@@ -109,7 +109,7 @@ class HardLinks:
             fail(error)
 
     def _link(
-        self, item: Item, original: Item, directory: Directory, conflict: Conflict, intend: Intend
+        self, item: Item, original: Item, directory: Directory, policy: Conflict, earlier: str, intend: Intend
     ) -> str:
         if self._identity(original) is None:
             raise Refused(Reason.ORIGINAL)
@@ -120,8 +120,8 @@ class HardLinks:
             there = directory.lstat(temporary)
             if there is None or not self._is(original, directory, temporary, there):
                 raise Refused(Reason.ORIGINAL)
-            self._names.remove_earlier(item, directory)
-            return conflicts.move(conflict, directory, temporary, item.entry.name, there, intend)
+            self._names.remove_earlier(item, directory, earlier)
+            return conflicts.move(policy, directory, temporary, item.entry.name, there, intend)
         finally:
             # It still exists if something failed, or if a rename found that both names were the same file already.
             with suppress(OSError):

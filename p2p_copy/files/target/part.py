@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p2p_copy.files.directory import Directory
+    from p2p_copy.files.target.resume import PartialFile
     from p2p_copy.options import Conflict
     from p2p_copy.protocol.messages import Entry
 
@@ -43,33 +44,32 @@ class Part:
         conflict: Conflict,
         *,
         tag: str = "",
-        kept: str = "",
-        size: int = 0,
+        held: PartialFile | None = None,
     ) -> None:
-        """Begin a file, or continue behind the first `size` bytes of the part that was `kept` under that name."""
+        """Begin a file, or continue the part that is `held` of it."""
         self._directory = directory
         self._entry = entry
         self._conflict = conflict
         self._at = self.flushed = 0
-        if not kept:
+        if held is None:
             self._temporary = temporary_name(tag)
             self._fd = directory.create(self._temporary)
             return
         self._temporary = ""  # until it is known to be ours; `discard` must not delete another user's file
-        self._fd = directory.reopen(kept)
+        self._fd = directory.reopen(held.part)
         try:
             status = os.fstat(self._fd)
-            if not is_part(directory, status, tag) or status.st_size < size:
+            if not is_part(directory, status, tag) or status.st_size < held.size:
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
             if sys.platform != "win32" and status.st_mode & 0o077:
                 with suppress(OSError):  # a process was killed after it had set the final mode
                     os.fchmod(self._fd, 0o600)
-            os.ftruncate(self._fd, size)
-            self._at = os.lseek(self._fd, size, os.SEEK_SET)
+            os.ftruncate(self._fd, held.size)
+            self._at = os.lseek(self._fd, held.size, os.SEEK_SET)
         except BaseException:
             self.discard()
             raise
-        self._temporary = kept
+        self._temporary = held.part
 
     @property
     def path(self) -> str:

@@ -92,14 +92,17 @@ class SmallFiles:
     def _write(self, item: Item, data: bytes | memoryview) -> _Unnamed | None:
         """Create a file; return it if it has no name yet, because it must be recorded first."""
         directory = self._directories.parent_of(item)
-        policy = self._names.check(item, directory)
         assert item.digest is not None, "a file that is complete has one"
-        if not system.HANDLES or policy is Conflict.OVERWRITE or len(data) >= limits.FSYNC_FROM:
+        if not system.HANDLES or len(data) >= limits.FSYNC_FROM:
+            self._write_part(item, data)
+            return None
+        policy, earlier = self._names.check(item, directory)
+        if policy is Conflict.OVERWRITE:
             self._write_part(item, data)
             return None
         try:
             self._files.remove_part(item, directory)
-            self._names.remove_earlier(item, directory)
+            self._names.remove_earlier(item, directory, earlier)
             if not directory.created:
                 if policy is Conflict.RENAME and directory.lstat(item.entry.name) is not None:
                     raise FileExistsError  # a name that exists already is never recorded as ours
