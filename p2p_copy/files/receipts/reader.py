@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files import limits
-from p2p_copy.files.receipts.writer import DIGEST, EPOCH, FORMAT, GIVEN, KINDS, SECOND, XATTRS, said
+from p2p_copy.files.receipts.writer import DIGEST, EPOCH, FORMAT, GIVEN, KINDS, SECOND, XATTRS, system_text
 from p2p_copy.protocol import limits as protocol_limits, names
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Entry, Extra, Kind, Owner
@@ -153,7 +153,7 @@ class ReceiptReader:
             yield fields
 
     def _unreadable(self, error: OSError | ValueError) -> UsageError:
-        return UsageError(f"The receipt '{self._path}' cannot be read: {said(error)}.")
+        return UsageError(f"The receipt '{self._path}' cannot be read: {system_text(error)}.")
 
 
 def _refuse(constant: str) -> NoReturn:

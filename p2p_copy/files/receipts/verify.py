@@ -19,7 +19,7 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files import attributes, limits, system
 from p2p_copy.files.directory import PERMISSIONS, Directory
 from p2p_copy.files.receipts.reader import ReceiptReader
-from p2p_copy.files.receipts.writer import said, time_text
+from p2p_copy.files.receipts.writer import system_text, time_text
 from p2p_copy.files.source.attributes import read_xattrs
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest, brief
@@ -97,7 +97,9 @@ def verify(
         try:
             top = Directory.top(directory)
         except (OSError, ValueError) as error:
-            raise UsageError(f"The directory '{escape(directory)}' cannot be read: {said(error)}.") from None
+            raise UsageError(
+                f"The directory '{escape(directory)}' cannot be read: {system_text(error)}."
+            ) from None
         check = _Check(
             top,
             differs,
@@ -212,7 +214,7 @@ class _Levels:
                 if seen.add(name) and not self._is_receipt(directory, name):
                     self._differ(level.path + name, "is not in the receipt")
         except OSError as error:
-            self._differ(level.path or ".", f"cannot be listed: {said(error)}")
+            self._differ(level.path or ".", f"cannot be listed: {system_text(error)}")
 
     def _is_receipt(self, directory: Directory, name: str) -> bool:
         """Return whether it is the receipt itself, which may lie in the directory."""
@@ -307,7 +309,7 @@ class _Check:
             if kind is Kind.LINK and directory.readlink(name) != entry.target:
                 return "points elsewhere"
         except (OSError, ValueError) as error:
-            return f"cannot be read: {said(error)}"
+            return f"cannot be read: {system_text(error)}"
         problem = _attribute_problem(record, status) if self._times else None
         if problem is None and self._preserved:
             problem = self._preserved_problem(directory, name, status, record)
@@ -336,7 +338,7 @@ class _Check:
                 finally:
                     os.close(fd)
             except OSError as error:
-                return f"has extended attributes that cannot be read: {said(error)}"
+                return f"has extended attributes that cannot be read: {system_text(error)}"
             if brief(Extra(xattrs=xattrs)).xattrs_digest != extra.xattrs_digest:
                 return "has other extended attributes"
         return None
@@ -384,7 +386,7 @@ def _opened(above: _Level, name: str) -> _Level:
     except (FileNotFoundError, NotADirectoryError):
         return _Level(name, path, None, "is missing")
     except (OSError, ValueError) as error:
-        return _Level(name, path, None, f"cannot be reached: {said(error)}")
+        return _Level(name, path, None, f"cannot be reached: {system_text(error)}")
 
 
 def _kind_of(status: os.stat_result) -> Kind | None:

@@ -93,7 +93,7 @@ class ReceiptWriter:
             self._directory.close()
             raise
         self._file = os.fdopen(fd, "wb", buffering=limits.RECEIPT_BUFFER)
-        self._write(json.dumps({"format": FORMAT}))
+        self._write(json.dumps({"format": FORMAT}) + "\n")
 
     def add(self, path: str, entry: Entry, digest: bytes | None, *, delivered: bool = True) -> None:
         """Write one entry; the order is the manifest's.
@@ -125,11 +125,11 @@ class ReceiptWriter:
         if path.rpartition("/")[2] != name:
             line += f', "name": {_quoted(name)}'
         if extra is not None:
-            line += _said_more(brief(extra))
+            line += _extra_fields(brief(extra))
         if not delivered:
             line += _UNDELIVERED
             self._undelivered += 1
-        self._write(line + "}")
+        self._write(line + "}\n")
 
     def undeliver(self, index: int) -> None:
         """Mark the entry with this index, and all that lies in it, as not delivered, whatever `add` is told."""
@@ -198,34 +198,29 @@ class ReceiptWriter:
         """
         try:
             self._correct()
+            summary = {
+                "program": program,
+                "role": role,
+                "started": _moment_text(started),
+                "ended": _moment_text(ended),
+                "files": files,
+                "size": size,
+                "failures": failures,
+                "skipped": skipped,
+                "undelivered": self._undelivered,
+                "root": root.hex(),
+            }
+            self._write(json.dumps(summary) + "\n")
+            self._file.flush()
+            os.fsync(self._file.fileno())
+            made = os.fstat(self._file.fileno())
+            self._file.close()
+            self._expect(self._temporary, made)
+            move = self._directory.move_over if self._replace else self._directory.move_new
+            move(self._temporary, self._name)
+            self._expect(self._name, made)
         except OSError as error:
-            self.discard()
             self._fail(error)
-        summary = {
-            "program": program,
-            "role": role,
-            "started": _moment_text(started),
-            "ended": _moment_text(ended),
-            "files": files,
-            "size": size,
-            "failures": failures,
-            "skipped": skipped,
-            "undelivered": self._undelivered,
-            "root": root.hex(),
-        }
-        try:
-            self._write(json.dumps(summary))
-            try:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-                made = os.fstat(self._file.fileno())
-                self._file.close()
-                self._expect(self._temporary, made)
-                move = self._directory.move_over if self._replace else self._directory.move_new
-                move(self._temporary, self._name)
-                self._expect(self._name, made)
-            except OSError as error:
-                self._fail(error)
         finally:
             self.discard()
 
@@ -246,22 +241,22 @@ class ReceiptWriter:
 
     def _write(self, line: str) -> None:
         try:
-            self._file.write(f"{line}\n".encode())
+            self._file.write(line.encode())
         except OSError as error:
             self._fail(error)
 
     def _unusable(self, error: OSError | ValueError) -> UsageError:
-        return UsageError(f"The receipt cannot be written to '{self._escaped}': {said(error)}.")
+        return UsageError(f"The receipt cannot be written to '{self._escaped}': {system_text(error)}.")
 
     def _fail(self, error: OSError) -> NoReturn:
         if isinstance(error, FileExistsError):
             raise OutputNotWritable(f"'{self._escaped}' exists by now, so there is no receipt.") from None
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise NoSpace("The disk here has not enough space for the receipt.") from None
-        raise OutputNotWritable(f"The receipt here could not be written: {said(error)}.") from None
+        raise OutputNotWritable(f"The receipt here could not be written: {system_text(error)}.") from None
 
 
-def _said_more(extra: Extra) -> str:
+def _extra_fields(extra: Extra) -> str:
     line = ', "named_again": true' if extra.named_again else ""
     if extra.original is not None:
         line += f', "original": {extra.original}'
@@ -273,7 +268,7 @@ def _said_more(extra: Extra) -> str:
     return line
 
 
-def said(error: OSError | ValueError) -> str:
+def system_text(error: OSError | ValueError) -> str:
     """Return the system's words for an error, without the file name that it may contain.
 
     Raises:
