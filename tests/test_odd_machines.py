@@ -105,7 +105,7 @@ def test_a_tree_that_is_mounted_in_itself_ends(tmp_path: Path, private_mounts: t
     (tmp_path / "tree" / "inner" / "again").mkdir(parents=True)
     program = (
         "from p2p_copy.files.source.walk import *; from p2p_copy.options import Symlinks\n"
-        f"for one in walk([{str(tmp_path / 'tree')!r}], links=Symlinks.KEEP, portable_names=True):\n"
+        f"for one in walk([{str(tmp_path / 'tree')!r}], symlinks=Symlinks.KEEP, portable_names=True):\n"
         "    print(getattr(one, 'inner_path', None) or (one.path, one.reason.name))"
     )
     mount = 'mount --bind "$1" "$1/inner/again" && shift && exec "$@"'

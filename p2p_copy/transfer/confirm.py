@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.errors import Declined, PeerMisbehaved
-from p2p_copy.files.source.glance import Glance
+from p2p_copy.files.source.preview import SourcePreview
 from p2p_copy.files.target.space import space_for
 from p2p_copy.observer import PreviewEntry, TransferPreview
 from p2p_copy.protocol import limits as protocol_limits
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
     from p2p_copy.files.selection import Selection
-    from p2p_copy.files.source.count import Counting
+    from p2p_copy.files.source.count import FileCount
     from p2p_copy.observer import Observer
     from p2p_copy.protocol.messages import Entry
     from p2p_copy.transfer.conversation import Conversation
 
 
 async def show(
-    conversation: Conversation, look: Callable[[], Glance], counting: Counting, observer: Observer
+    conversation: Conversation, look: Callable[[], SourcePreview], counting: FileCount, observer: Observer
 ) -> Accept:
     """Show the receiver's user what would be sent, go on counting, and return the answer.
 
@@ -58,7 +58,7 @@ async def show(
     async with trio.open_nursery() as nursery:
         try:
             nursery.start_soon(count)
-            seen = Glance(0, ())
+            seen = SourcePreview(0, ())
             with trio.move_on_after(limits.PREVIEW_AFTER):
                 seen = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
                 await counted.wait()

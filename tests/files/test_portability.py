@@ -24,7 +24,8 @@ for name in list(sys.modules):
         del sys.modules[name]  # so that they are imported anew, on the poorer system
 os.chdir(sys.argv[1])
 
-from p2p_copy.files.source.walk import open_source, walk
+from p2p_copy.files.source.reader import open_source
+from p2p_copy.files.source.walk import walk
 from p2p_copy.options import Conflict, Symlinks
 from p2p_copy.files.target.errors import Refused
 from p2p_copy.files.target.target import Target
@@ -34,7 +35,7 @@ from p2p_copy.protocol.messages import Kind
 items = {}
 with closing(Target("out", conflict=Conflict.REFUSE)) as target:
     assert target.free_bytes() > 0
-    for index, found in enumerate(walk(["top"], links=Symlinks.KEEP, portable_names=True)):
+    for index, found in enumerate(walk(["top"], symlinks=Symlinks.KEEP, portable_names=True)):
         item = items[found] = Item(index, items.get(found.parent), found.entry)
         if found.entry.kind is Kind.DIRECTORY:
             target.directories.make(item)

@@ -20,7 +20,7 @@ from p2p_copy.errors import (
 )
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.selection import EVERYTHING, Selection
-from p2p_copy.files.source.glance import glance
+from p2p_copy.files.source.preview import preview
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.files.target.space import space_for
@@ -471,11 +471,13 @@ def test_a_glance_is_bounded_and_shows_the_top_and_a_little_below(tmp_path: Path
     for number in range(150):
         (tmp_path / "wide" / f"{number:03}" / "deep").mkdir(parents=True)
     (tmp_path / "file").write_text("abc")
-    names, entries = glance([str(tmp_path / "wide"), str(tmp_path / "file")], Symlinks.KEEP, True, EVERYTHING)
+    names, entries = preview(
+        [str(tmp_path / "wide"), str(tmp_path / "file")], Symlinks.KEEP, True, EVERYTHING
+    )
     assert names == 2
     assert [entry.depth for entry in entries] == [0, *[1] * files_limits.PREVIEW_INSIDE, 0]
     paths = [str(path) for path in (tmp_path / "wide").iterdir()]
-    names, entries = glance(paths, Symlinks.KEEP, True, EVERYTHING)
+    names, entries = preview(paths, Symlinks.KEEP, True, EVERYTHING)
     assert names == 150
     assert [entry.depth for entry in entries] == [0] * protocol_limits.MAX_PREVIEW_ENTRIES
 
@@ -485,9 +487,9 @@ def test_a_glance_does_not_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         (tmp_path / "top" / f"{number}").mkdir(parents=True)
         (tmp_path / "top" / f"{number}.txt").touch()
     monkeypatch.setattr(files_limits, "PREVIEW_LOOK", 20)
-    assert glance([str(tmp_path / "top")], Symlinks.KEEP, True, Selection(only=["nothing.py"])).names == 1
+    assert preview([str(tmp_path / "top")], Symlinks.KEEP, True, Selection(only=["nothing.py"])).names == 1
     (tmp_path / "top" / "a.py").touch()
-    shown = glance(
+    shown = preview(
         [str(tmp_path / "top")], Symlinks.KEEP, True, Selection(only=["top/a.py"], exclude=["*.txt"])
     ).entries
     assert shown[0].name == "top"

@@ -14,8 +14,9 @@ import trio
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files import system
 from p2p_copy.files.directory import Directory
+from p2p_copy.files.source.entry import SourceEntry
 from p2p_copy.files.source.hardlinks import FirstNames
-from p2p_copy.files.source.walk import SourceEntry, walk
+from p2p_copy.files.source.walk import walk
 from p2p_copy.files.target.target import Target
 from p2p_copy.observer import Report
 from p2p_copy.options import Conflict, Preserve, Symlinks
@@ -232,7 +233,7 @@ def test_a_name_that_leads_to_another_file_by_now_comes_with_its_contents(tmp_pa
     names = FirstNames()
     found = [
         each
-        for each in walk([str(tree)], links=Symlinks.KEEP, portable_names=True)
+        for each in walk([str(tree)], symlinks=Symlinks.KEEP, portable_names=True)
         if isinstance(each, SourceEntry)
     ]
     for number, each in enumerate(found):

@@ -9,7 +9,7 @@ import pytest
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.digest_cache import DigestCache
-from p2p_copy.files.source.own_files import OwnFiles
+from p2p_copy.files.source.internal_files import InternalFiles
 from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.journal import Journal
@@ -77,17 +77,17 @@ async def test_states_are_never_sent(
 def test_a_state_that_is_named_is_refused(tmp_path: Path) -> None:
     state: State
     with States(str(tmp_path / "states")).create(ID, FACTS) as state:
-        own = OwnFiles(known_directories(state))
+        own = InternalFiles(known_directories(state))
         named = [str(tmp_path / "states" / f"{ID}.json")]
-        (found,) = walk(named, links=Symlinks.KEEP, portable_names=True, own=own)
+        (found,) = walk(named, symlinks=Symlinks.KEEP, portable_names=True, internal=own)
     assert found == Omitted(f"{ID}.json", Reason.OWN)
 
 
 def test_only_where_states_lie_files_with_such_names_are_left_out(tree: Path) -> None:
     (tree / f"{ID}.json").write_text("a picture's description")
-    own = OwnFiles((str(tree / "documents"), str(tree / "nowhere")))
+    own = InternalFiles((str(tree / "documents"), str(tree / "nowhere")))
     paths = [str(tree)]
-    assert len(list(walk(paths, links=Symlinks.KEEP, portable_names=True, own=own))) == 4
+    assert len(list(walk(paths, symlinks=Symlinks.KEEP, portable_names=True, internal=own))) == 4
 
 
 # Unfinished files
@@ -107,7 +107,7 @@ def test_our_temporary_names_are_known(tmp_path: Path) -> None:
     assert is_unfinished(temporary_name())
     assert is_unfinished(temporary_name("01234567"))
     (tmp_path / temporary_name()).touch()
-    (_, unfinished) = walk([str(tmp_path)], links=Symlinks.KEEP, portable_names=True)
+    (_, unfinished) = walk([str(tmp_path)], symlinks=Symlinks.KEEP, portable_names=True)
     assert unfinished is UNFINISHED
 
 

@@ -29,7 +29,7 @@ from tests.transfer.test_reconnecting import SEGMENT, Again, half_way, small_seg
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from p2p_copy.files.source.walk import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
 
 __all__ = ["small_segments"]
 

@@ -10,8 +10,9 @@ import pytest
 import trio
 
 from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files.source.entry import SourceEntry
 from p2p_copy.files.source.reader import SourceFailed, SourceFile, open_source
-from p2p_copy.files.source.walk import SourceEntry, walk
+from p2p_copy.files.source.walk import walk
 from p2p_copy.observer import Report
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits
@@ -54,7 +55,7 @@ def room(path: Path) -> int:
 
 
 def found(path: Path) -> SourceEntry:
-    (one,) = walk([str(path)], links=Symlinks.KEEP, portable_names=True)
+    (one,) = walk([str(path)], symlinks=Symlinks.KEEP, portable_names=True)
     assert isinstance(one, SourceEntry)
     return one
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.prompt import described
 from p2p_copy.errors import NoSpace, PartialTransfer, TooMuch
-from p2p_copy.files.source.own_files import OwnFiles
-from p2p_copy.files.source.walk import UNFINISHED, SourceEntry, SourceFailed, open_source, walk
+from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.internal_files import InternalFiles
+from p2p_copy.files.source.reader import SourceFailed, open_source
+from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.store import known_directories
 from p2p_copy.files.user_paths import look_at
 from p2p_copy.protocol.escape import escape
@@ -40,8 +42,8 @@ def would_send(paths: Sequence[str], links: Symlinks, selection: Selection, term
         terminal.error(sentence)
     counts = dict.fromkeys(Kind, 0)
     size = problems = excluded = left = 0
-    own = OwnFiles(known_directories(None))
-    for found in walk(paths, links=links, portable_names=True, selection=selection, own=own):
+    own = InternalFiles(known_directories(None))
+    for found in walk(paths, symlinks=links, portable_names=True, selection=selection, internal=own):
         reason = _problem(found) if isinstance(found, SourceEntry) else found.reason
         if reason is Reason.EXCLUDED:
             excluded += 1

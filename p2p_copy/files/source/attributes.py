@@ -20,7 +20,7 @@ from p2p_copy.protocol.attributes import XATTR_PREFIX, xattrs_refusal
 from p2p_copy.protocol.messages import Extra, Kind, Owner, Preserved
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.protocol.messages import Xattrs
 
 _NAMES: Final = 1024

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.files.state.journal import Begun, Done, key_of
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.files.state.journal import Journal
 
 _IDENTITY: Final = struct.Struct(">QQQq")

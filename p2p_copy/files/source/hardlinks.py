@@ -13,13 +13,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from p2p_copy.files.source.found import FirstName
+from p2p_copy.files.source.entry import FirstName
 from p2p_copy.files.system import OPEN, OPEN_NO_SYMLINK, identity_of
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.messages import Extra, Kind
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.protocol.messages import Entry
 
 

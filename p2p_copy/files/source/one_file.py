@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import PipeFailed
 from p2p_copy.files import limits
-from p2p_copy.files.source.found import SourceEntry
+from p2p_copy.files.source.entry import SourceEntry
 from p2p_copy.files.source.reader import SourceFailed, open_source
 from p2p_copy.files.source.walk import walk
 from p2p_copy.protocol.escape import escape
@@ -36,9 +36,9 @@ class OneFile:
     dry = "Nothing moves: the disk here has given nothing"
 
     def __init__(
-        self, paths: Sequence[str], *, links: Symlinks, selection: Selection, portable_names: bool
+        self, paths: Sequence[str], *, symlinks: Symlinks, selection: Selection, portable_names: bool
     ) -> None:
-        found = next(walk(paths, links=links, portable_names=portable_names, selection=selection), None)
+        found = next(walk(paths, symlinks=symlinks, portable_names=portable_names, selection=selection), None)
         if len(paths) != 1 or not isinstance(found, SourceEntry) or found.entry.kind is not Kind.FILE:
             raise PipeFailed(
                 f"The receiver writes to its standard output. That {_ONE_FILE}",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
 
 _BLOCK: Final = 512
 """Bytes in which systems count what a file takes on the disk, whatever its blocks are (POSIX)."""

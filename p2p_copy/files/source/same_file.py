@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from p2p_copy.errors import exhausted
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
 
 _RELATIVE: Final = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 """Whether names can be looked up relative to open directories; Windows has paths only."""

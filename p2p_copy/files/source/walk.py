@@ -23,9 +23,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.files.selection import EVERYTHING, Selection
-from p2p_copy.files.source.found import SourceEntry
-from p2p_copy.files.source.own_files import NOTHING_OWN, OwnFiles, OwnHere, is_unfinished
-from p2p_copy.files.source.reader import SourceFailed, SourceFile, open_source, read_whole, reason_of
+from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.internal_files import NO_INTERNAL_FILES, InternalFiles, OpenedInternalFiles
+from p2p_copy.files.source.reader import SourceFailed, reason_of
 from p2p_copy.files.source.same_file import is_same
 from p2p_copy.files.state.store import is_state_file
 from p2p_copy.files.system import OPEN, identity_of, is_symlink
@@ -37,18 +37,6 @@ from p2p_copy.protocol.seen_names import SeenNames
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
-
-
-__all__ = [
-    "UNFINISHED",
-    "SourceEntry",
-    "SourceFailed",
-    "SourceFile",
-    "open_source",
-    "own_name",
-    "read_whole",
-    "walk",
-]
 
 BY_HANDLE = os.scandir in os.supports_fd
 """Whether names are looked at relative to the open directory that lists them; Windows has paths only."""
@@ -67,18 +55,18 @@ UNFINISHED: Final = Omitted("", Reason.OWN)
 def walk(
     paths: Sequence[str],
     *,
-    links: Symlinks,
+    symlinks: Symlinks,
     portable_names: bool,
     selection: Selection = EVERYTHING,
-    own: OwnFiles = NOTHING_OWN,
+    internal: InternalFiles = NO_INTERNAL_FILES,
 ) -> Generator[SourceEntry | Omitted, None, None]:
     """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
 
     What is named is known by its last component, a link by its own name; "." and ".." by the directory's real
     name. `Omitted.path` starts there, too: it is for both sides' users, and holds no path of this machine.
     """
-    with own.looked_up() as own_here:
-        tree = _Walk(links, selection, own_here, portable=portable_names)
+    with internal.opened() as opened:
+        tree = _Walk(symlinks, selection, opened, portable=portable_names)
         for path in paths:
             found = tree.named(path)
             if isinstance(found, SourceEntry) and found.entry.kind is Kind.DIRECTORY:
@@ -110,9 +98,11 @@ class _Place:
 class _Walk:
     """The rules of one walk."""
 
-    def __init__(self, links: Symlinks, selection: Selection, own: OwnHere, *, portable: bool) -> None:
-        self._links = links
-        self._own = own
+    def __init__(
+        self, symlinks: Symlinks, selection: Selection, internal: OpenedInternalFiles, *, portable: bool
+    ) -> None:
+        self._symlinks = symlinks
+        self._internal = internal
         self._selection = selection
         self._portable = portable
         self._key = os.urandom(16)
@@ -127,14 +117,14 @@ class _Walk:
             if not name:
                 return Omitted(escape(path), Reason.NAME)  # a file system's root has none
             status = os.stat(path)
-            if self._own.is_state(path):
+            if self._internal.is_state(path):
                 return Omitted(escape(name), Reason.OWN)
         except (OSError, ValueError) as error:
             return Omitted(escape(name or path), reason_of(error))
         if self._is_excluded(name, status):
             return _EXCLUDED
         if stat.S_ISDIR(status.st_mode) and (
-            self._own.is_output(path) or self._own.is_copy_of_itself(path, name)
+            self._internal.is_output(path) or self._internal.is_copy_of_itself(path, name)
         ):
             return _omitted(name, Reason.ITSELF, status)
         entry = self._entry(name, None, status)
@@ -170,7 +160,7 @@ class _Walk:
         above = self._open_names
         try:
             with _listing(directory) as entries:
-                states = self._own.has_states(directory)
+                states = self._internal.has_states(directory)
                 for listed in entries:
                     if states and is_state_file(listed.name):
                         continue
@@ -191,7 +181,7 @@ class _Walk:
     def _look(self, listed: os.DirEntry[str], place: _Place) -> SourceEntry | Omitted | None:
         """Decide about one name in a directory; None leaves it out silently."""
         name = listed.name
-        if is_unfinished(name):
+        if names.is_unfinished(name):
             return UNFINISHED
         path = place.path + name
         target = ""
@@ -199,9 +189,9 @@ class _Walk:
         try:
             status = listed.stat(follow_symlinks=False) if BY_HANDLE else os.lstat(path)
             if is_symlink(status):
-                if self._links is Symlinks.SKIP:
+                if self._symlinks is Symlinks.SKIP:
                     return None
-                if self._links is Symlinks.COPY:
+                if self._symlinks is Symlinks.COPY:
                     status = os.stat(path)
                     followed = True
                 else:
@@ -212,7 +202,7 @@ class _Walk:
             return Omitted(escape(place.relative + name), reason_of(error))
         if self._is_excluded(place.relative + name, status):
             return _EXCLUDED
-        if stat.S_ISDIR(status.st_mode) and self._own.is_output(path):
+        if stat.S_ISDIR(status.st_mode) and self._internal.is_output(path):
             return _omitted(place.relative + name, Reason.ITSELF, status)
         entry = self._entry(name, place.directory, status, target)
         if isinstance(entry, Reason):

@@ -408,7 +408,7 @@ class PipeIn:
     def _one_file(self, accept: Accept) -> OneFile:
         return OneFile(
             self._paths,
-            links=self._symlinks,
+            symlinks=self._symlinks,
             selection=self._selection,
             portable_names=accept.portable_names,
         )

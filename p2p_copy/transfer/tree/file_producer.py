@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from p2p_copy.files.source.digest_cache import DigestCache
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.protocol.messages import Held
     from p2p_copy.transfer.chunk_size import ChunkSize
     from p2p_copy.transfer.tree.rejections import Rejections

@@ -14,7 +14,7 @@ from p2p_copy.transfer import limits
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.files.source.hardlinks import FirstNames
     from p2p_copy.transfer.tree.omissions import Omissions
     from p2p_copy.transfer.tree.rejections import Rejections

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.source.hardlinks import FirstNames
-from p2p_copy.files.source.own_files import OwnFiles
+from p2p_copy.files.source.internal_files import InternalFiles
 from p2p_copy.files.source.reader import SourceFailed
 from p2p_copy.files.source.walk import walk
 from p2p_copy.observer import Report
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.source.digest_cache import DigestCache
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.options import Symlinks
     from p2p_copy.protocol.messages import Accept, Held, Receipt
     from p2p_copy.protocol.session import Session
@@ -100,10 +100,10 @@ class TreeProducer:
             raise PeerMisbehaved("The receiver marks its output directory with a name that it may not use.")
         found = walk(
             paths,
-            links=links,
+            symlinks=links,
             portable_names=accept.portable_names,
             selection=selection,
-            own=OwnFiles(state_directories, accept.marker),
+            internal=InternalFiles(state_directories, accept.marker),
         )
         self.stuck = False
         self.ended = False

@@ -8,7 +8,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
 
 
 class Rejections:

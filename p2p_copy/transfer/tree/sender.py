@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from p2p_copy.files.source.count import Counting, count
+from p2p_copy.files.source.count import FileCount
 from p2p_copy.files.source.digest_cache import DigestCache
-from p2p_copy.files.source.glance import glance
+from p2p_copy.files.source.preview import preview
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, Total, Unwanted
@@ -66,7 +65,7 @@ class TreeSender:
 
         """
         what = (self._paths, self._symlinks, ask.portable_names, self._selection)
-        return await show(conversation, partial(glance, *what), Counting(*what), self._observer)
+        return await show(conversation, partial(preview, *what), FileCount(*what), self._observer)
 
     async def send(self, conversation: Conversation, accept: Accept, began: float) -> Report:
         """Send what the receiver does not have yet; return how the transfer ended, which `began` at that time.
@@ -87,13 +86,7 @@ class TreeSender:
             state_directories=self._state_directories,
         )
         sending = _TreeSending(producer, self._observer)
-        counting = partial(
-            count,
-            self._paths,
-            links=self._symlinks,
-            portable_names=accept.portable_names,
-            selection=self._selection,
-        )
+        counting = partial(FileCount, self._paths, self._symlinks, accept.portable_names, self._selection)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(sending.count, counting)
@@ -127,7 +120,7 @@ class _TreeSending:
         self._observer = observer
         self._answered = trio.Event()  # the receiver has said what it holds since the thread last began
         self._began = 0.0
-        self._stop_counting = False
+        self._counting: FileCount | None = None
 
     async def next_records(self, stalls: Stalls) -> list[bytes]:
         """Have the thread make the next records; wait for the receiver's answer where they depend on it."""
@@ -176,22 +169,22 @@ class _TreeSending:
         for path, reason in self._producer.take_problems():
             self._observer.problem(path, SENTENCES[reason])
 
-    async def count(self, counting: Callable[..., tuple[int, int] | None]) -> None:
+    async def count(self, counting: Callable[..., FileCount]) -> None:
         """Count what there is, for the progress line: at once if it is little, else after a while."""
-        calls = itertools.count()
-        total = await trio.to_thread.run_sync(
-            partial(counting, stop=lambda: next(calls) > limits.COUNT_AT_ONCE)
-        )
-        if total is None:
+        self._counting = counting(most=limits.COUNT_AT_ONCE)
+        if not await trio.to_thread.run_sync(self._counting.run):
             await trio.sleep(limits.COUNT_AFTER)
-            total = await trio.to_thread.run_sync(partial(counting, stop=lambda: self._stop_counting))
-        if total is not None:
-            self._producer.hear(Total(*total))
-            self._observer.total(*total)
+            self._counting = counting()
+            if not await trio.to_thread.run_sync(self._counting.run):
+                return
+        total = self._counting.files, self._counting.size
+        self._producer.hear(Total(*total))
+        self._observer.total(*total)
 
     def stop_counting(self) -> None:
         """Let `count` end soon; it is not cancelled while its thread runs."""
-        self._stop_counting = True
+        if self._counting is not None:
+            self._counting.stop()
 
 
 _SLOW_DISK: Final = "Nothing moves: the disk here has given nothing"

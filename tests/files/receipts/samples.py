@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.receipts.verify import Verdict, verify
 from p2p_copy.files.receipts.writer import ReceiptWriter
-from p2p_copy.files.source.walk import SourceEntry, walk
+from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.walk import walk
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Entry, Kind
@@ -65,7 +66,7 @@ def write_receipt(path: Path, top: Path, **ends: Any) -> None:
     """Write the receipt that a receiver of all that lies below `top` would have written."""
     writer, root, files, size = ReceiptWriter(str(path), allowed=0o777), RootDigest(), 0, 0
     for found in walk(
-        [str(inner) for inner in sorted(top.iterdir())], links=Symlinks.KEEP, portable_names=False
+        [str(inner) for inner in sorted(top.iterdir())], symlinks=Symlinks.KEEP, portable_names=False
     ):
         assert isinstance(found, SourceEntry)
         place = top.__class__(found.path)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.files.source.reader import open_itself
-from p2p_copy.files.source.walk import SourceEntry, SourceFailed, open_source, read_whole, walk
+from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.reader import SourceFailed, open_itself, open_source, read_whole
+from p2p_copy.files.source.walk import walk
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol.messages import Reason
 from p2p_copy.transfer import limits
@@ -22,7 +23,7 @@ CHUNK = 1000
 
 def find(path: Path, *, links: Symlinks = Symlinks.KEEP) -> SourceEntry:
     """Return the last thing that a walk finds."""
-    *_, found = walk([str(path)], links=links, portable_names=True)
+    *_, found = walk([str(path)], symlinks=links, portable_names=True)
     assert isinstance(found, SourceEntry)
     return found
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.files.source import walk as source
-from p2p_copy.files.source.count import count
-from p2p_copy.files.source.walk import SourceEntry, walk
+from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.walk import walk
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.manifest import Manifest
@@ -49,11 +49,11 @@ def names_of(found: Iterable[SourceEntry | Omitted]) -> dict[str, Kind | Reason]
 def walked(
     *paths: Path | str, links: Symlinks = Symlinks.KEEP, portable_names: bool = True
 ) -> dict[str, Kind | Reason]:
-    return names_of(walk([str(path) for path in paths], links=links, portable_names=portable_names))
+    return names_of(walk([str(path) for path in paths], symlinks=links, portable_names=portable_names))
 
 
 def entries(*paths: Path, links: Symlinks = Symlinks.KEEP) -> list[Entry]:
-    walk_ = walk([str(path) for path in paths], links=links, portable_names=True)
+    walk_ = walk([str(path) for path in paths], symlinks=links, portable_names=True)
     return [found.entry for found in walk_ if isinstance(found, SourceEntry)]
 
 
@@ -145,9 +145,9 @@ def test_of_two_with_the_same_name_the_first_is_taken(tmp_path: Path, portable: 
         (tmp_path / parent).mkdir()
         (tmp_path / parent / name).touch()
     paths = [tmp_path / "a" / "x", tmp_path / "b" / "x", tmp_path / "c" / "X"]
-    second, third = list(walk([str(path) for path in paths], links=Symlinks.KEEP, portable_names=portable))[
-        1:
-    ]
+    second, third = list(
+        walk([str(path) for path in paths], symlinks=Symlinks.KEEP, portable_names=portable)
+    )[1:]
     assert second == Omitted("x", Reason.EXISTS)
     assert (third == Omitted("X", Reason.EXISTS)) is portable
 
@@ -198,7 +198,7 @@ def test_every_manifest_takes_what_the_walk_names(top: Path) -> None:
         (parent / "inside").symlink_to("ok")
         (parent / "outside").symlink_to("../../../x")
     for portable in (True, False):
-        found = list(walk([str(top)], links=Symlinks.KEEP, portable_names=portable))
+        found = list(walk([str(top)], symlinks=Symlinks.KEEP, portable_names=portable))
         manifest = Manifest(portable=portable, key=bytes(16))
         manifest.page(Page(tuple(one.entry for one in found if isinstance(one, SourceEntry))))
         assert any(isinstance(one, Omitted) for one in found)
@@ -224,7 +224,7 @@ def test_a_directory_that_cannot_be_read_is_sent_empty_and_reported(commoners_pa
 def test_a_directory_that_vanishes_during_the_walk_is_reported(top: Path) -> None:
     (top / "inner").mkdir()
     found = []
-    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
+    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (top / "inner").rmdir()
@@ -235,7 +235,7 @@ def test_a_file_that_vanishes_before_it_is_looked_at_is_reported(top: Path) -> N
     for number in range(10):
         (top / str(number)).touch()
     found = []
-    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
+    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if len(found) == 2:  # the listing is in memory by now
             for path in top.iterdir():
@@ -250,7 +250,7 @@ def test_a_directory_swapped_for_another_is_not_entered(top: Path, tmp_path: Pat
     (tmp_path / "outside" / "secret").touch()
     (top / "inner").mkdir()
     found = []
-    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
+    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (top / "inner").rmdir()
@@ -266,7 +266,7 @@ def test_a_directory_that_has_another_number_by_now_is_entered(top: Path, tmp_pa
     (top / "inner").mkdir()
     (top / "inner" / "file").touch()
     found = []
-    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
+    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (tmp_path / "again").mkdir()
@@ -289,7 +289,7 @@ def test_no_more_names_are_told_on_one_way_than_a_manifest_takes(
         (top / name).mkdir()
         for number in range(8):
             (top / name / f"{number}").touch()
-    found = list(walk([str(top)], links=Symlinks.KEEP, portable_names=True))
+    found = list(walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True))
     for each in found:
         if isinstance(each, SourceEntry):
             one.page(Page((each.entry,)))
@@ -408,7 +408,7 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
         os.link(top / "0", top / str(number))  # several times faster than a new file
     before = open_handles()
     seen = 0
-    for found in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
+    for found in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
         if seen % 1_000 == 1:
             assert open_handles() <= before + 2
         seen += isinstance(found, SourceEntry)
@@ -419,7 +419,7 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
 def test_a_walk_that_is_given_up_holds_nothing(top: Path) -> None:
     (top / "a" / "b" / "c").mkdir(parents=True)
     before = open_handles()
-    tree = walk([str(top)], links=Symlinks.KEEP, portable_names=True)
+    tree = walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True)
     for _ in range(4):
         next(tree)
     assert open_handles() > before
@@ -435,7 +435,7 @@ def test_a_pruned_directory_is_not_entered(top: Path) -> None:
         (top / name).mkdir()
         (top / name / "file").touch()
     found = []
-    for one in walk([str(top)], links=Symlinks.KEEP, portable_names=True):
+    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "a":
             one.pruned = True
@@ -449,7 +449,7 @@ def test_a_directory_pruned_late_is_left_at_once(top: Path, tmp_path: Path) -> N
         (top / "a" / str(number)).touch()
     (tmp_path / "next").touch()
     found = []
-    for one in walk([str(top), str(tmp_path / "next")], links=Symlinks.KEEP, portable_names=True):
+    for one in walk([str(top), str(tmp_path / "next")], symlinks=Symlinks.KEEP, portable_names=True):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.depth == 3:
             assert one.parent is not None
@@ -458,35 +458,3 @@ def test_a_directory_pruned_late_is_left_at_once(top: Path, tmp_path: Path) -> N
     assert len([one for one in found if isinstance(one, SourceEntry) and one.entry.depth == 3]) == 1
     assert isinstance(found[-1], SourceEntry)
     assert found[-1].entry.name == "next"
-
-
-def test_files_are_counted_by_the_rules_of_the_walk(top: Path) -> None:
-    plant_links(top)
-    (top / "line\nbreak").write_text("abc")
-    for links, expected in ((Symlinks.KEEP, (1, 3)), (Symlinks.COPY, (5, 15)), (Symlinks.SKIP, (1, 3))):
-        assert count([str(top)], links=links, portable_names=True, stop=lambda: False) == expected
-
-
-def test_counting_goes_as_deep_as_the_walk_and_ends_where_links_lead_in_circles(top: Path) -> None:
-    directory = top
-    for _ in range(limits.MAX_DEPTH):
-        (directory / "file").write_text("abc")
-        (directory / "round").symlink_to(top)
-        directory /= "d"
-        directory.mkdir()
-    for links in Symlinks:
-        walked = [
-            one for one in walk([str(top)], links=links, portable_names=True) if isinstance(one, SourceEntry)
-        ]
-        files = sum(one.entry.kind is Kind.FILE for one in walked)
-        assert count([str(top)], links=links, portable_names=True, stop=lambda: False) == (files, 3 * files)
-
-
-def test_counting_passes_over_what_cannot_be_looked_at(top: Path) -> None:
-    (top / "file").write_text("abc")
-    paths = [str(top / "missing"), str(top), str(top / "file"), "no\0path"]
-    assert count(paths, links=Symlinks.KEEP, portable_names=True, stop=lambda: False) == (2, 6)
-
-
-def test_counting_stops_when_it_is_told_to(top: Path) -> None:
-    assert count([str(top)], links=Symlinks.KEEP, portable_names=True, stop=lambda: True) is None

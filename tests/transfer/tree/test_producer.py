@@ -41,7 +41,7 @@ from tests.support.trees import leftovers
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from p2p_copy.files.source.found import SourceEntry
+    from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.protocol.session import Session
 
 
