@@ -197,7 +197,7 @@ class SenderSide(Side):
 
     def close(self) -> None:
         super().close()
-        self._sent.note()
+        self._sent.record_pending()
 
 
 class ReceiverSide(Side):

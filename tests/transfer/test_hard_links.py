@@ -238,16 +238,16 @@ def test_a_name_that_leads_to_another_file_by_now_comes_with_its_contents(tmp_pa
     ]
     for number, each in enumerate(found):
         each.index = number
-        names.name(each)
+        names.add(each)
     _, first, second = found
-    names.sent(first, bytes(32))
-    assert names.sent_before(second) == bytes(32)
+    names.record_sent(first, bytes(32))
+    assert names.digest_sent(second) == bytes(32)
     status = os.stat(second.path)
     os.unlink(second.path)
     with open(second.path, "w") as file:
         file.write("two")
     os.utime(second.path, ns=(0, status.st_mtime_ns))
-    assert names.sent_before(second) is None
+    assert names.digest_sent(second) is None
 
 
 async def test_a_receipt_has_what_the_root_covers(tree: Path, tmp_path: Path) -> None:

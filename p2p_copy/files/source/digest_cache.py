@@ -1,6 +1,6 @@
-"""What a sender remembers of the files that it has read: digests, so that nothing is read again only to be compared.
+"""The digests of files that a sender has read, so that a resumed transfer need not read them again.
 
-They are good for a file as long as it is the one that was read: the same device, inode, size and time.
+A digest counts only for the file that was read: the same device, inode, size and time.
 """
 
 from __future__ import annotations
@@ -18,47 +18,46 @@ _IDENTITY: Final = struct.Struct(">QQQq")
 
 
 class DigestCache:
-    """A journal as a sender uses it."""
+    """A sender's journal."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._waiting: list[
-            tuple[SourceEntry, bytes]
-        ] = []  # most transfers are done before anybody wants it noted
+        # Not in the journal yet: most transfers are complete before a commit is due, and never need it.
+        self._pending: list[tuple[SourceEntry, bytes]] = []
 
     def digest(self, found: SourceEntry) -> bytes | None:
-        """Return the digest of a file that was read whole, if that is known."""
-        self.note()
+        """Return the digest of a whole file, None if it is not known."""
+        self.record_pending()
         done = self._journal.done(_key(found))
         return done.digest if done is not None and done.identity == _identity(found) else None
 
     def leaves(self, found: SourceEntry) -> bytes:
-        """Return the digests of the segments that were read of a file so far, joined."""
+        """Return the digests of the segments of a file that are known, joined."""
         begun = self._journal.begun(_key(found))
         return begun.leaves if begun is not None and begun.identity == _identity(found) else b""
 
-    def whole(self, found: SourceEntry, digest: bytes) -> None:
-        """Remember the digest of a file."""
-        self._waiting.append((found, digest))
+    def set_digest(self, found: SourceEntry, digest: bytes) -> None:
+        """Remember the digest of a whole file."""
+        self._pending.append((found, digest))
 
-    def note(self) -> None:
-        """Let the journal have what is remembered here."""
-        waiting, self._waiting = self._waiting, []
-        for found, digest in waiting:
+    def record_pending(self) -> None:
+        """Move all digests into the journal."""
+        pending, self._pending = self._pending, []
+        for found, digest in pending:
             self._journal.set_done(_key(found), Done(_identity(found), digest, "", False))
 
     def begin(self, found: SourceEntry, leaves: bytes) -> None:
-        """Note that a large file is under way, and what is known of it."""
+        """Record that a large file is being sent, and what is known of it."""
         self._journal.begin(_key(found), Begun(_identity(found), "", leaves, 0))
 
     def add_leaves(self, found: SourceEntry, leaves: bytes) -> None:
-        """Note the digests of segments that follow those noted before."""
+        """Record the digests of the segments that follow."""
         self._journal.add_leaves(_key(found), leaves)
 
-    def commit(self, size: int) -> None:
-        """Make what was noted durable if that is due, after `size` more bytes were said."""
+    def commit_if_due(self, size: int) -> None:
+        """Make the records survive a kill if that is due, now that `size` more bytes were sent."""
         if self._journal.add_work(size):
-            self.note()
+            self.record_pending()
             self._journal.commit()
 
 

@@ -1,4 +1,4 @@
-"""What a walk has found, and what is known of a file with several names. Values only; nothing here touches a disk."""
+"""What a walk finds, and what is known of a file with several names. Values only; nothing here touches a disk."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
 
 class SourceEntry:
-    """Something that can be sent.
+    """A file, directory or symlink that can be sent.
 
     Attributes:
-        entry: what the manifest says of it.
-        path: where it is, for the operating system.
+        entry: its entry in the manifest.
+        path: its path on this machine.
         parent: the directory in which it was found, None for what the user named.
-        followed: `path` is, or may be, a link that leads to it.
-        identity: device, inode, size and time (ns) as the walk has seen them.
-        names: how many links the file system has to it.
-        owner: numbers of its user and group.
-        index: its number in the manifest; the consumer's, -1 until set.
-        first: what is known of it under its first name, if it has several and they are kept; the consumer's.
-        pruned: set by the consumer of the walk to a directory of which it wants no more.
+        followed: `path` is, or may be, a symlink to it.
+        identity: device, inode, size and time (ns) when the walk found it.
+        names: how many hard links it has.
+        owner: ids of its user and group.
+        index: its number in the manifest, -1 until the consumer of the walk sets it.
+        first: what is known of its first name, if it has several and hard links are kept; set by `FirstNames`.
+        pruned: set by the consumer of the walk to a directory of which it wants no more entries.
 
     """
 
@@ -59,20 +59,20 @@ class SourceEntry:
 
     @property
     def inner_path(self) -> str:
-        """Its path inside the transfer, as the receiver names it."""
+        """Its path inside the transfer, which is the same at both sides."""
         name = self.entry.name
         return f"{self.parent.inner_path}/{name}" if self.parent is not None else name
 
 
 class FirstName:
-    """The first of a file's names, and the one under which its contents were sent.
+    """The first of a file's names, and the name under which its contents were sent.
 
     Attributes:
-        index: the first one's number in the manifest.
-        sent: the number of the last one that was sent with contents; the first one's until then.
-        path: where that lies; it is, or may be, a link if it is `followed`.
-        digest: that of the file, once it was sent whole.
-        gone: what was sent is not what the receiver took, or nothing could be sent.
+        index: the number of the first name in the manifest.
+        sent: the number of the last name that was sent with contents; until then `index`.
+        path: the path of that one; with `followed` it is, or may be, a symlink.
+        digest: of the file, once it was sent whole.
+        gone: the receiver has rejected what was sent, or it could not be sent.
 
     """
 

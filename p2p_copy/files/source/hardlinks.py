@@ -1,11 +1,11 @@
-"""Files of a walk that have several names: the first is sent, the others say that they are the same.
+"""Hard links: of a file with several names the first is sent with contents, and the others refer to it.
 
-Only files with more than one link are remembered, `limits.MAX_NAMED_AGAIN` of them; what are more are sent as files of
-their own, and so are names of a file that was changed between two of them. Where the first name could not be sent, or
-the receiver does not take it, the next one is sent with contents and stands in for it.
+Only files with more than one link are remembered, at most `limits.MAX_NAMED_AGAIN`. Further ones are sent as separate
+files, and so is a name if the file has changed since an earlier one. If the first name could not be sent, or the
+receiver rejects it, the next one is sent with contents and replaces it.
 
-Numbers of inodes may change and be given to other files, so they only say where to look: a name goes without contents
-if it leads to the very file that another one leads to, both looked at in the same moment.
+Inode numbers may change and be reused, so they only suggest which names are hard links: a name is sent without contents
+only if a look at both names at the same moment shows one file.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 
 class FirstNames:
-    """Knows the first names of one walk."""
+    """The first names of the files of one walk."""
 
     def __init__(self) -> None:
         self._by_inode: dict[tuple[int, int], FirstName] = {}
         self._by_sent: dict[int, FirstName] = {}
 
-    def name(self, found: SourceEntry) -> None:
-        """Let the entry of a file that has its number say whether it is a first name or another one."""
+    def add(self, found: SourceEntry) -> None:
+        """Mark the entry of a file, whose index is set, as a first name or as a further one."""
         if found.names < 2 or found.entry.kind is not Kind.FILE:
             return
         inode = found.identity[:2]
@@ -44,15 +44,15 @@ class FirstNames:
             found.first = first
             found.entry = _with(found.entry, named_again=True)
 
-    def sent_before(self, found: SourceEntry) -> bytes | None:
-        """Return the digest of a file whose contents the receiver has under another name; None if it has not."""
+    def digest_sent(self, found: SourceEntry) -> bytes | None:
+        """Return the digest of a file whose contents were sent under another name; None if they were not."""
         first = found.first
         if first is None or first.sent == found.index or first.gone or first.digest is None:
             return None
         return first.digest if _is_one(first, found) else None
 
-    def sent(self, found: SourceEntry, digest: bytes | None) -> None:
-        """Remember the digest of what was sent with its contents; None if it was not sent whole."""
+    def record_sent(self, found: SourceEntry, digest: bytes | None) -> None:
+        """Remember the digest of a file that was sent with contents; None if it was not sent whole."""
         first = found.first
         if first is None or (digest is None and first.sent != found.index):
             return
@@ -69,15 +69,17 @@ class FirstNames:
         first.gone = first.gone or digest is None
 
     def reject(self, index: int) -> None:
-        """Remember that the receiver does not take an entry."""
+        """Remember that the receiver rejects an entry."""
         if first := self._by_sent.get(index):
             first.gone = True
 
 
 def _is_one(first: FirstName, found: SourceEntry) -> bool:
-    """Return whether two names lead to one file, which is as it was when it was sent."""
+    """Return whether two names are hard links to one file, unchanged since it was sent."""
     try:
-        fd = os.open(first.path, OPEN if first.followed else OPEN_NO_SYMLINK)  # so it keeps its number
+        fd = os.open(
+            first.path, OPEN if first.followed else OPEN_NO_SYMLINK
+        )  # an open file keeps its inode number
         try:
             one, other = os.fstat(fd), os.stat(found.path, follow_symlinks=found.followed)
         finally:

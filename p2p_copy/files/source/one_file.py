@@ -25,10 +25,10 @@ _ONE_FILE: Final = (
 
 
 class OneFile:
-    """A regular file that is sent as a stream; attributes as of `StandardInput`.
+    """A regular file that is sent as a stream. For the attributes see `StandardInput`.
 
     Raises:
-        PipeFailed: it is not one file that is named, or it cannot be read.
+        PipeFailed: the paths are not one file, or it cannot be read.
 
     """
 
@@ -50,13 +50,13 @@ class OneFile:
         except SourceFailed as failure:
             raise self._failed(failure) from None
         self._pieces = self._source.read_pieces(lambda: limits.STREAM_READ)
-        self._zeros = 0  # of a hole, which is nothing else in a stream
+        self._zeros = 0  # left of a hole: a stream has none
 
     def read(self) -> bytes:
         """Return the next bytes, none at the end.
 
         Raises:
-            PipeFailed: the file is not what it was, or cannot be read.
+            PipeFailed: the file has changed, or cannot be read.
 
         """
         try:

@@ -1,10 +1,9 @@
-"""The bytes of one file, if it is still the file that was named.
+"""The bytes of one file, as long as it is the file that the walk found.
 
-A file is read only while it is what the walk has seen: the same size and time, before the first byte and after the
-last, and the file that lies where the walk has found it (`found_again`). A small one is looked at after the last byte
-only: nothing was passed on before.
+A file must have the size and time that the walk saw, before the first byte and after the last, and be the file at the
+path that the walk found (`same_file`). A small one is checked after the last byte only, before any of it is passed on.
 
-Where the system tells of holes, those of a large file are not read.
+Where the system reports holes, those of a large file are not read.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.source.entry import SourceEntry
 
 _BLOCK: Final = 512
-"""Bytes in which systems count what a file takes on the disk, whatever its blocks are (POSIX)."""
+"""Bytes of the unit in which POSIX systems report how much of the disk a file uses, whatever its blocks are."""
 
 _REASONS: Final = {
     errno.ENOENT: Reason.VANISHED,
@@ -39,7 +38,7 @@ _REASONS: Final = {
     errno.ELOOP: Reason.TOO_DEEP,
     errno.ENAMETOOLONG: Reason.TOO_DEEP,
 }
-"""What a system error means; every other one means that something cannot be read."""
+"""What system errors mean; any other means that something cannot be read."""
 
 
 class SourceFailed(Exception):
@@ -51,21 +50,21 @@ class SourceFailed(Exception):
 
 
 def reason_of(error: OSError | ValueError) -> Reason:
-    """Return why something is not sent if the system says this.
+    """Return why something cannot be sent, by the system's error.
 
     Raises:
-        SystemFailed: it says nothing about this one thing: there are no more descriptors, or no more memory.
+        SystemFailed: the error is not about this file: there are no descriptors left, or no memory.
 
     """
     if failed := exhausted(error):
         raise failed from None
-    if isinstance(error, ValueError):  # no path of any system: it holds a NUL
+    if isinstance(error, ValueError):  # the path contains a NUL
         return Reason.NAME
     return _REASONS.get(error.errno or 0, Reason.UNREADABLE)
 
 
 def open_itself(found: SourceEntry) -> int:
-    """Open a file or directory that the walk has found, to ask what it is like.
+    """Open a file or directory that the walk found, to read its attributes.
 
     Raises:
         OSError: it is gone.
@@ -83,10 +82,10 @@ def open_itself(found: SourceEntry) -> int:
 
 
 def open_source(found: SourceEntry) -> SourceFile:
-    """Open a file that the walk has found; use it as a context manager.
+    """Open a file that the walk found; the result is a context manager.
 
     Raises:
-        SourceFailed: it is gone, it cannot be read, or it is not what the walk has seen.
+        SourceFailed: it is gone or cannot be read, or it has changed since the walk.
         SystemFailed: this process can open no more files.
 
     """
@@ -108,10 +107,10 @@ def open_source(found: SourceEntry) -> SourceFile:
 
 
 def read_whole(found: SourceEntry) -> bytes:
-    """Return all of a small file that the walk has found, with few system calls, and few calls between them.
+    """Return all of a small file that the walk found. Trees have many, so this makes few calls.
 
     Raises:
-        SourceFailed: it is gone, it cannot be read, or it is not what the walk has seen.
+        SourceFailed: it is gone or cannot be read, or it has changed since the walk.
         SystemFailed: this process can open no more files.
 
     """
@@ -135,25 +134,25 @@ def read_whole(found: SourceEntry) -> bytes:
 
 
 def _is_as_found(found: SourceEntry, status: os.stat_result) -> bool:
-    """Return whether size and time of an open file are what the walk has seen."""
+    """Return whether an open file is regular and has the size and time that the walk saw."""
     return stat.S_ISREG(status.st_mode) and (status.st_size, status.st_mtime_ns) == found.identity[2:]
 
 
 def _not_opened(error: OSError) -> SourceFailed:
-    if error.errno in {errno.ELOOP, errno.ENXIO}:  # a link or a socket took its place
+    if error.errno in {errno.ELOOP, errno.ENXIO}:  # a symlink or a socket has replaced it
         return SourceFailed(Reason.CHANGED)
     return SourceFailed(reason_of(error))
 
 
 def _unreadable(error: OSError) -> SourceFailed:
-    """Return what it means that an open file cannot be read."""
+    """Return the failure that follows from an error in reading an open file."""
     if failed := exhausted(error):
         raise failed from None
     return SourceFailed(Reason.UNREADABLE)
 
 
 def _read(fd: int, size: int, *, probe: bool) -> bytes:
-    """Read so many bytes, or fewer up to the end of the file; with `probe` one more if there is one."""
+    """Read so many bytes, or fewer at the end of the file; with `probe` one more if there is one."""
     try:
         data = os.read(fd, size + probe)
         while 0 < len(data) < size:
@@ -189,7 +188,7 @@ class SourceFile:
         """Return the digest of one full segment.
 
         Raises:
-            SourceFailed: it cannot be read, or the file is shorter than it was.
+            SourceFailed: it cannot be read, or the file has become shorter.
 
         """
         at = number * limits.SEGMENT
@@ -203,13 +202,13 @@ class SourceFile:
         return leaf_digest(segment)
 
     def read_pieces(self, size: Callable[[], int], offset: int = 0) -> Iterator[bytes | int]:
-        """Yield the file from `offset` on, once: chunks of as many bytes as `size` says, or fewer, and holes.
+        """Yield the file from `offset` on, once: chunks of at most as many bytes as `size` returns, and holes.
 
-        A number stands for a hole of so many zero bytes. The last piece comes only when it is certain that the file is
-        still what the walk has seen.
+        A number is a hole of so many zero bytes. The last piece is yielded only when it is certain that the file has
+        not changed since the walk.
 
         Raises:
-            SourceFailed: it became shorter or longer or was written to, or it cannot be read.
+            SourceFailed: it has changed, or cannot be read.
 
         """
         at = offset
@@ -238,14 +237,14 @@ class SourceFile:
             self.check()
 
     def _extent(self, at: int) -> tuple[int, int]:
-        """Return where the data begin that are next from `at` on, and where they end."""
+        """Return where the next data from `at` on begin, and where they end."""
         if not self._has_holes:
             return at, self._size
         try:
             data = os.lseek(self._fd, at, os.SEEK_DATA)
             end = os.lseek(self._fd, data, os.SEEK_HOLE)
         except OSError as error:
-            # Nothing but a hole is left; or this file system does not tell.
+            # ENXIO: only a hole is left. Any other error: this file system does not report holes.
             return (self._size, self._size) if error.errno == errno.ENXIO else (at, self._size)
         return min(data, self._size), min(end, self._size)
 
@@ -256,10 +255,10 @@ class SourceFile:
             raise _unreadable(error) from None
 
     def check(self) -> os.stat_result:
-        """Find out whether the file is still as the walk has seen it, and return what the system says of it.
+        """Check that the file has not changed since the walk; return its status.
 
         Raises:
-            SourceFailed: it is not.
+            SourceFailed: it has.
 
         """
         try:

@@ -1,9 +1,9 @@
-"""Whether what was opened is what the walk has found, on file systems whose inode numbers may change, too.
+"""Whether an open file is the one that the walk found, also where inode numbers may change.
 
-FUSE, sshfs and some others number a file anew once the kernel has forgotten it. So another number alone proves nothing:
-then the path is looked up again while the file is open, which keeps its number. What lies there now must be what is
-open. The look goes from directory to directory and follows no link that the walk has not followed, so nobody who may
-write in the tree can have us read something outside it.
+FUSE, sshfs and some others give a file a new inode number once the kernel has forgotten it, so another number alone
+proves nothing. Then the path is looked up again while the file is open, which keeps its number: it must lead to the
+open file. The lookup goes from directory to directory and follows no symlink that the walk did not follow, so another
+user who may write in the tree cannot make us read something outside it.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _DIRECTORY: Final = (
 
 
 def is_same(found: SourceEntry, opened: os.stat_result) -> bool:
-    """Return whether something that is open, of which the system says this, lies where the walk has found it.
+    """Return whether an open file or directory, with this status, is the one that the walk found.
 
-    Of a file, size and time are the caller's to compare.
+    The caller compares size and time.
 
     Raises:
         SystemFailed: the system has no descriptor or memory left to look it up.
@@ -49,10 +49,10 @@ def is_same(found: SourceEntry, opened: os.stat_result) -> bool:
 
 
 def _look_up(found: SourceEntry) -> os.stat_result:
-    """Return what lies by now where the walk has found something.
+    """Return the status of what is now at the path that the walk found.
 
     Raises:
-        OSError: nothing, or there is a link on the way that was none.
+        OSError: there is nothing, or a directory on the way was replaced by a symlink.
 
     """
     way = []
@@ -65,7 +65,7 @@ def _look_up(found: SourceEntry) -> os.stat_result:
     way.reverse()
     if not _RELATIVE:
         for directory in way[1:]:
-            _refuse_link(os.lstat(directory.path), followed=directory.followed)
+            _refuse_symlink(os.lstat(directory.path), followed=directory.followed)
         return os.stat(found.path) if found.followed else os.lstat(found.path)
     fd = os.open(way[0].path, _DIRECTORY)
     try:
@@ -79,7 +79,7 @@ def _look_up(found: SourceEntry) -> os.stat_result:
         os.close(fd)
 
 
-def _refuse_link(status: os.stat_result, *, followed: bool) -> None:
-    is_more = getattr(status, "st_reparse_tag", 0)  # on Windows: a link or junction, among others
-    if not followed and (is_more or not stat.S_ISDIR(status.st_mode)):
+def _refuse_symlink(status: os.stat_result, *, followed: bool) -> None:
+    is_reparse_point = getattr(status, "st_reparse_tag", 0)  # on Windows: a symlink or junction, among others
+    if not followed and (is_reparse_point or not stat.S_ISDIR(status.st_mode)):
         raise NotADirectoryError

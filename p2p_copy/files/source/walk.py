@@ -1,17 +1,18 @@
-"""What a sender names: a walk through the trees that the user named.
+"""The walk through the trees that the user named: what can be sent, and what is left out and why.
 
 Rules
-1. The walk streams: it holds an open directory for each level, with the names in it that it has passed, to
-   notice those that a receiver would take for one.
-2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Symlinks.SKIP` is silent. A
-   process that can open no more files raises `SystemFailed`: that says nothing about what it was to open.
-3. Whatever the user named is followed if it is a link. In a tree, links are followed only for `Symlinks.COPY`.
-4. What is no file, directory or link is never opened, so nothing here waits for a pipe.
-5. A directory is entered only if it lies where the walk has found it, with no link on the way (`found_again`). Files
-   are left to `reading`.
-6. What p2p-copy itself keeps in a tree is not named (`own`): states silently, unfinished files told as `Reason.OWN`
-   without a path, and of the output directory of this transfer that it is one (`Reason.ITSELF`).
-7. What the user's patterns leave out is neither opened nor entered, and told once: `Reason.EXCLUDED`, without a path.
+1. The walk is lazy. At each level it holds one open directory and the names in it so far, to find those that a receiver
+   would not distinguish.
+2. Nothing foreseeable raises. What cannot be sent is `Omitted`, with a reason; only `Symlinks.SKIP` leaves out without
+   a word. A process that can open no more files raises `SystemFailed`: that is not about one file.
+3. A path that the user named is followed if it is a symlink. Inside a tree, symlinks are followed only for
+   `Symlinks.COPY`.
+4. Only files, directories and symlinks are opened, so nothing here waits for a pipe.
+5. A directory is entered only if it is the one that the walk found, with no symlink on the way (`same_file`). For files
+   `reader` checks that.
+6. The files that p2p-copy itself keeps in a tree are left out (`internal_files`): states without a word, unfinished
+   files as `Reason.OWN` without a path, the output directory of this transfer as `Reason.ITSELF`.
+7. What the user's patterns leave out is neither opened nor entered, and yielded as `Reason.EXCLUDED` without a path.
 """
 
 from __future__ import annotations
@@ -39,12 +40,12 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
 BY_HANDLE = os.scandir in os.supports_fd
-"""Whether names are looked at relative to the open directory that lists them; Windows has paths only."""
+"""Whether entries are looked up relative to the open directory that lists them; Windows has paths only."""
 
 _KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
 
 _MODE: Final = 0o755 if sys.platform == "win32" else 0o777
-"""Permission bits worth sending: Windows makes them up, and lets everybody write."""
+"""Permission bits worth sending. Those of Windows are made up by Python, which lets all users write."""
 
 _MOST_TIME: Final = 2**63 - 1
 
@@ -60,10 +61,11 @@ def walk(
     selection: Selection = EVERYTHING,
     internal: InternalFiles = NO_INTERNAL_FILES,
 ) -> Generator[SourceEntry | Omitted, None, None]:
-    """Yield all that is named and all that lies in it, each directory before its contents, in no other order.
+    """Yield all that is named and all that is in it: each directory before its contents, in no other order.
 
-    What is named is known by its last component, a link by its own name; "." and ".." by the directory's real
-    name. `Omitted.path` starts there, too: it is for both sides' users, and holds no path of this machine.
+    A named path is sent under its last component, a symlink under its own name, "." and ".." under the directory's
+    real name. `Omitted.path` starts with that name, too: users of both sides see it, and it shows no path of this
+    machine.
     """
     with internal.opened() as opened:
         tree = _Walk(symlinks, selection, opened, portable=portable_names)
@@ -75,28 +77,28 @@ def walk(
                 yield found
 
 
-class _Place:
+class _Listed:
     """A directory that is being listed; both paths end in a separator.
 
     Attributes:
         relative: its path for messages.
-        room: bytes that a name may have in here for its path to fit into a manifest.
-        seen: the names in here that were passed.
+        longest: bytes that a name in it may have, so that the path fits into a manifest.
+        seen: the names in it so far.
 
     """
 
-    __slots__ = ("directory", "path", "relative", "room", "seen")
+    __slots__ = ("directory", "longest", "path", "relative", "seen")
 
     def __init__(self, directory: SourceEntry, relative: str, seen: SeenNames) -> None:
         self.directory = directory
         self.seen = seen
         self.path = os.path.join(directory.path, "")
         self.relative = f"{relative}/"
-        self.room = limits.MAX_PATH - len(self.relative.encode())
+        self.longest = limits.MAX_PATH - len(self.relative.encode())
 
 
 class _Walk:
-    """The rules of one walk."""
+    """One walk: its rules, and how many names are in memory."""
 
     def __init__(
         self, symlinks: Symlinks, selection: Selection, internal: OpenedInternalFiles, *, portable: bool
@@ -110,12 +112,12 @@ class _Walk:
         self._open_names = 0  # at the top, and in the directories that are being listed
 
     def named(self, path: str) -> SourceEntry | Omitted:
-        """Look at one path as the user gave it."""
+        """Return what a path that the user named is, or why it is left out."""
         name = ""
         try:
             name = own_name(path)
             if not name:
-                return Omitted(escape(path), Reason.NAME)  # a file system's root has none
+                return Omitted(escape(path), Reason.NAME)  # the root of a file system
             status = os.stat(path)
             if self._internal.is_state(path):
                 return Omitted(escape(name), Reason.OWN)
@@ -138,16 +140,16 @@ class _Walk:
         return SourceEntry(entry, path, None, status, followed=True)
 
     def directory(self, directory: SourceEntry, relative: str) -> Iterator[SourceEntry | Omitted]:
-        """Yield a directory and all that lies in it, or nothing if it is wanted only for what is not there.
+        """Yield a directory and all that is in it, or nothing if it is wanted only for contents that are not there.
 
         `relative` is its path for messages.
         """
-        waits = not self._selection.everything and not self._selection.takes(relative, directory=True)
-        if not waits:
+        deferred = not self._selection.everything and not self._selection.takes(relative, directory=True)
+        if not deferred:
             yield directory
         for found in self._inside(directory, relative):
-            if waits and isinstance(found, SourceEntry):
-                waits = False
+            if deferred and isinstance(found, SourceEntry):
+                deferred = False
                 yield directory
                 if _is_pruned(directory):
                     return
@@ -156,7 +158,7 @@ class _Walk:
     def _inside(self, directory: SourceEntry, relative: str) -> Iterator[SourceEntry | Omitted]:
         if _is_pruned(directory):
             return
-        place = _Place(directory, relative, SeenNames(self._key))
+        place = _Listed(directory, relative, SeenNames(self._key))
         above = self._open_names
         try:
             with _listing(directory) as entries:
@@ -178,8 +180,8 @@ class _Walk:
         finally:
             self._open_names = above
 
-    def _look(self, listed: os.DirEntry[str], place: _Place) -> SourceEntry | Omitted | None:
-        """Decide about one name in a directory; None leaves it out silently."""
+    def _look(self, listed: os.DirEntry[str], place: _Listed) -> SourceEntry | Omitted | None:
+        """Return what a name in a directory is, or why it is left out; None leaves it out without a word."""
         name = listed.name
         if names.is_unfinished(name):
             return UNFINISHED
@@ -207,9 +209,9 @@ class _Walk:
         entry = self._entry(name, place.directory, status, target)
         if isinstance(entry, Reason):
             return _omitted(place.relative + name, entry, status)
-        if place.room < limits.MAX_NAME and len(name.encode()) > place.room:
+        if place.longest < limits.MAX_NAME and len(name.encode()) > place.longest:
             return _omitted(place.relative + name, Reason.TOO_DEEP, status)
-        # Names of this system differ by themselves; portable ones may not.
+        # Names in a directory always differ on this system, but two may be one name on others.
         if self._portable and not place.seen.add(self._collision_key(name)):
             return _omitted(place.relative + name, Reason.NAME, status)
         if self._open_names == limits.MAX_OPEN_NAMES:
@@ -218,7 +220,7 @@ class _Walk:
         return SourceEntry(entry, path, place.directory, status, followed=followed)
 
     def _is_excluded(self, path: str, status: os.stat_result | None) -> bool:
-        """Return whether the user's patterns leave something out, of which this is known."""
+        """Return whether the user's patterns leave something out; without a status its kind is not known."""
         selection = self._selection
         if selection.everything:
             return False
@@ -232,7 +234,7 @@ class _Walk:
     def _entry(
         self, name: str, directory: SourceEntry | None, status: os.stat_result, target: str = ""
     ) -> Entry | Reason:
-        """Return the manifest's words, or why there are none."""
+        """Return the entry for the manifest, or why there is none."""
         kind = Kind.LINK if target else _KINDS.get(stat.S_IFMT(status.st_mode))
         depth = directory.entry.depth + 1 if directory is not None else 0
         if kind is None:
@@ -257,7 +259,7 @@ def _omitted(path: str, reason: Reason, status: os.stat_result) -> Omitted:
 
 
 def own_name(path: str) -> str:
-    """Return the name under which a named path is sent; empty for a root."""
+    """Return the name under which a named path is sent; empty for the root of a file system."""
     name = os.path.basename(path.rstrip(os.sep + (os.altsep or "")))
     if path and name in {"", os.curdir, os.pardir}:
         name = os.path.basename(os.path.realpath(path))
@@ -266,10 +268,10 @@ def own_name(path: str) -> str:
 
 @contextmanager
 def _listing(directory: SourceEntry) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """Read a directory's names as they are asked for.
+    """Iterate over the entries of a directory.
 
     Raises:
-        SourceFailed: it is not where it was found.
+        SourceFailed: it is not the one that the walk found.
 
     """
     if not BY_HANDLE:
@@ -278,15 +280,15 @@ def _listing(directory: SourceEntry) -> Iterator[Iterator[os.DirEntry[str]]]:
         return
     fd = os.open(directory.path, OPEN | getattr(os, "O_DIRECTORY", 0))
     try:
-        # What the user named is taken as it is: an automounter may have put another directory there by now.
+        # Not checked for what the user named: an automounter may have mounted another directory there meanwhile.
         status = os.fstat(fd)
         if directory.parent is not None and not is_same(directory, status):
             raise SourceFailed(Reason.CHANGED)
-        directory.identity = identity_of(status)  # its number is nobody else's as long as it is open
+        directory.identity = identity_of(status)  # no other directory gets its number while it is open
         with os.scandir(fd) as entries:
             yield entries
     finally:
-        os.close(fd)  # only now: the entries look at their files relative to it
+        os.close(fd)  # only now: the entries use it
 
 
 def _is_pruned(directory: SourceEntry | None) -> bool:
@@ -298,7 +300,7 @@ def _is_pruned(directory: SourceEntry | None) -> bool:
 
 
 def _lies_in_itself(status: os.stat_result, above: SourceEntry | None) -> bool:
-    """Return whether a directory is one of those that lead to it: by a link, or by a mount."""
+    """Return whether a directory is one of its own parents, by a symlink or a mount."""
     here = (status.st_dev, status.st_ino)
     while above is not None:
         if above.identity[:2] == here:

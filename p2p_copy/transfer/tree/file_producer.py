@@ -58,7 +58,7 @@ class FileProducer:
                 return held.digest
             data = read_whole(found)
             digest = file_digest(data)
-            self._cache.whole(found, digest)
+            self._cache.set_digest(found, digest)
             if not data or (held and held.digest == digest):
                 self.spared += size
                 yield FileEnd(found.index, digest)
@@ -76,7 +76,7 @@ class FileProducer:
             leaves = yield from self._leaves(found, held)
         digest = yield from self._chunks(found, leaves)
         yield FileEnd(found.index, digest)
-        self._cache.whole(found, digest)
+        self._cache.set_digest(found, digest)
         return digest
 
     def _digest(self, found: SourceEntry) -> Generator[Pause, None, bytes]:
@@ -86,7 +86,7 @@ class FileProducer:
             for piece in source.read_pieces(lambda: limits.MOST_CHUNK):
                 digest.add(piece)
                 yield Pause.WORK
-        self._cache.whole(found, digest.digest())
+        self._cache.set_digest(found, digest.digest())
         return digest.digest()
 
     def _leaves(self, found: SourceEntry, held: Held) -> Generator[Pause, None, bytes]:

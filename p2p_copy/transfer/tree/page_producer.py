@@ -85,7 +85,7 @@ class PageProducer:
             if self._preserve and not add_attributes(found, self._preserve):
                 self.untold += 1
             if self._first_names is not None:
-                self._first_names.name(found)
+                self._first_names.add(found)
             page.append(found)
             size += wire.most_bytes(found.entry)
             xattrs += len(found.entry.extra.xattrs) if found.entry.extra is not None else 0

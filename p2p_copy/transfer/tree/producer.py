@@ -241,7 +241,7 @@ class TreeProducer:
                     self.stuck = record is Pause.ANSWER
                     break
                 records.append(record)
-            self._cache.commit(sum(map(len, records)))
+            self._cache.commit_if_due(sum(map(len, records)))
         return records
 
     def _act_on_answers(self) -> None:
@@ -349,7 +349,7 @@ class TreeProducer:
                     if self._rejections.has(found):
                         raise SourceFailed(Reason.NOT_WANTED)
                     if self._first_names is not None:
-                        before = self._first_names.sent_before(found)
+                        before = self._first_names.digest_sent(found)
                     if before is not None:
                         digest = before
                         yield FileEnd(found.index, before)
@@ -360,7 +360,7 @@ class TreeProducer:
                 except SourceFailed as failure:
                     yield self._failed(found, failure.reason)
             if self._first_names is not None and before is None:
-                self._first_names.sent(found, digest)
+                self._first_names.record_sent(found, digest)
             self._root.add(found.entry, digest)
             if self._receipt is not None:
                 delivered = not self._rejections.has(found)  # as far as is known by now

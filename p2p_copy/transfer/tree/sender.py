@@ -109,7 +109,7 @@ class TreeSender:
 
     def save(self) -> None:
         """Note in the journal which digests are known, for a later run."""
-        self._cache.note()
+        self._cache.record_pending()
 
 
 class _TreeSending:

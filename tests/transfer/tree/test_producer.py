@@ -319,7 +319,7 @@ class BusyCache(DigestCache):
         super().__init__(Journal(None))
         self._meanwhile: Callable[[], None] | None = meanwhile
 
-    def whole(self, found: SourceEntry, digest: bytes) -> None:
+    def set_digest(self, found: SourceEntry, digest: bytes) -> None:
         meanwhile, self._meanwhile = self._meanwhile, None
         if meanwhile is not None:
             meanwhile()
