@@ -186,14 +186,10 @@ class Seats:
             known = True
             seat.wake.cancel()
 
-        self._begin_waiting(seat)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(probe)
-                refused = await self._wait(seat)
-                nursery.cancel_scope.cancel()
-        finally:
-            self._waiting.discard(seat)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(probe)
+            refused = await self._wait(seat)
+            nursery.cancel_scope.cancel()
         if known and seat.wake.cancelled_caught:
             seat.wake = trio.CancelScope()
             return True
@@ -237,45 +233,42 @@ class Seats:
         """Wait for the other side, then run the pairing."""
         events.WAITS.log(role=seat.role.value)
         self._hosts.add(seat)
-        self._begin_waiting(seat)
         try:
-            refused = await self._wait(seat)
-            self._waiting.discard(seat)
-            seat.waited.set()
+            try:
+                refused = await self._wait(seat)
+            finally:
+                seat.waited.set()
             if seat.partner is not None:
                 await self._pair(room, seat, seat.partner)
                 return
+        finally:
+            self._hosts.discard(seat)
             self._lobby.leave(room, seat)  # or a newcomer would be matched with a client that is leaving
             seat.done.set()  # a drain need not wait for a client that may not even read the refusal
-            if seat.replaced:
-                await seat.link.close(CloseCode.REPLACED, "you came again")
-            elif refused is not None:
-                await self._refuse(seat, room, refused)
-        finally:
-            self._waiting.discard(seat)
-            self._hosts.discard(seat)
-            self._lobby.leave(room, seat)
-            seat.waited.set()
-            seat.done.set()
-
-    def _begin_waiting(self, seat: Seat) -> None:
-        self._waiting.add(seat)
-        seat.until = min(seat.until, trio.current_time() + self._gatekeeper.config.wait)
-        if self._draining():
-            seat.wake.cancel()
+        if seat.replaced:
+            await seat.link.close(CloseCode.REPLACED, "you came again")
+        elif refused is not None:
+            await self._refuse(seat, room, refused)
 
     async def _wait(self, seat: Seat) -> Refused | None:
         """Watch a client's link until something happens; return the refusal that it should get, if any."""
+        seat.until = min(seat.until, trio.current_time() + self._gatekeeper.config.wait)
         seat.wake.deadline = seat.until
-        with seat.wake:
-            try:
-                await seat.link.receive()
-            except (anyio.EndOfStream, LinkBroken):
-                events.LEFT.log()
-                return None
-            if seat.partner is not None:
-                seat.link.abort()  # too late for a refusal: the pairing finds the link cut, and tells the other side
-            return SPOKE_EARLY
+        if self._draining():
+            seat.wake.cancel()
+        self._waiting.add(seat)
+        try:
+            with seat.wake:
+                try:
+                    await seat.link.receive()
+                except (anyio.EndOfStream, LinkBroken):
+                    events.LEFT.log()
+                    return None
+                if seat.partner is not None:
+                    seat.link.abort()  # too late for a refusal: the pairing finds it cut, and tells the other side
+                return SPOKE_EARLY
+        finally:
+            self._waiting.discard(seat)
         return RELAY_STOPS if self._draining() else WAIT_OVER
 
     async def _pair(self, room: Room, seat: Seat, partner: Seat) -> None:
