@@ -149,7 +149,7 @@ class Admin:
         self._requests += 1
         try:
             with trio.move_on_after(limits.ADMIN_TIMEOUT):
-                await self._converse(stream)
+                await self._exchange(stream)
         except (OSError, trio.BrokenResourceError):
             pass
         except Exception as error:
@@ -157,7 +157,7 @@ class Admin:
         finally:
             self._requests -= 1
 
-    async def _converse(self, stream: TCPStream) -> None:
+    async def _exchange(self, stream: TCPStream) -> None:
         parser = h11.Connection(h11.SERVER, max_incomplete_event_size=limits.MAX_HTTP_HEAD)
         try:
             request, body = await _read(stream, parser, self._relay.tally.abuse)
@@ -203,10 +203,8 @@ class Admin:
                 return _sentence(
                     HTTPStatus.METHOD_NOT_ALLOWED, "Orders are given with POST, the rest is GET."
                 )
-            return _sentence(
-                HTTPStatus.NOT_FOUND,
-                f"There is nothing here. There is: {' '.join(path for _, path in REQUESTS)}",
-            )
+            paths = " ".join(path for _, path in REQUESTS)
+            return _sentence(HTTPStatus.NOT_FOUND, f"There is nothing at this path. The paths are: {paths}")
         match path:
             case "/healthz":
                 return self._health()
