@@ -108,7 +108,7 @@ pairing at full speed."""
 UNMASKED: Final = 16 * KIB
 """Bytes from which a client's binary message is sent with a mask of zeros, which costs neither side anything. Masks
 keep an attacker from choosing bytes that a proxy takes for a request (RFC 6455 section 10.3). Only sealed records are
-as long, whose ciphertext cannot be chosen, and their header has nothing of a request."""
+as long; only their receiver can foresee more of one than its header, and that has nothing of a request."""
 
 LONG_FRAME: Final = 64 * KIB
 """Bytes of a frame from which reads of a plain link end where its payload begins and ends. If the payload then comes in

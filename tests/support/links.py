@@ -28,6 +28,14 @@ connect = partial(endpoints.connect, max_message=protocol_limits.MAX_RECORD)
 """Connect as clients do."""
 
 
+async def tcp_pair() -> tuple[TCPStream, TCPStream]:
+    """Return both ends of a TCP connection over loopback."""
+    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    async with listener:
+        ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
+        return TCPStream(ours), TCPStream(await listener.accept())
+
+
 @asynccontextmanager
 async def accepted(*, max_message: int = MAX, **options: Any) -> AsyncIterator[tuple[Link, RawClient]]:
     """Yield a link and the client at its other end, over memory streams; cut it at the end."""

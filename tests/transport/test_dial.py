@@ -1,10 +1,10 @@
+"""From an address to a link: every way in which a relay cannot be reached has its own sentence."""
+
 from __future__ import annotations
 
 import re
 import socket
 import ssl
-import struct
-import sys
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,10 +26,8 @@ from p2p_copy.errors import (
 )
 from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.transport import limits
-from p2p_copy.transport.address import RelayAddress, parse_address
+from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.endpoints import accept
-from p2p_copy.transport.tcp import TCPStream
-from p2p_copy.transport.tcp_info import acked_bytes, silence_in, silent_for
 from tests.relay.clients import relay_running
 from tests.support.certificates import Issued
 from tests.support.hanging import hanging
@@ -40,64 +38,18 @@ from tests.support.websocket import virtual_time
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
+    from p2p_copy.transport.tcp import TCPStream
+
 
 def over_tls(address: RelayAddress, host: str = "127.0.0.1") -> RelayAddress:
     return RelayAddress(True, host, address.port, address.prefix)
-
-
-# Addresses
-
-
-@pytest.mark.parametrize(
-    ("text", "address"),
-    [
-        ("ws://localhost", RelayAddress(False, "localhost", 80)),
-        ("wss://relay.example", RelayAddress(True, "relay.example", 443)),
-        ("wss://Relay.Example/", RelayAddress(True, "relay.example", 443)),
-        ("ws://127.0.0.1:8765", RelayAddress(False, "127.0.0.1", 8765)),
-        ("\t ws://127.0.0.1:8765 \r\n", RelayAddress(False, "127.0.0.1", 8765)),
-        ("wss://[2001:db8::1]:8443/a/b/", RelayAddress(True, "2001:db8::1", 8443, "/a/b")),
-        ("WSS://bücher.example:1", RelayAddress(True, "xn--bcher-kva.example", 1)),
-    ],
-)
-def test_addresses_are_understood_and_printed_in_one_form(text: str, address: RelayAddress) -> None:
-    assert parse_address(text) == address
-    assert parse_address(str(address)) == address
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "", "relay", "relay.example:443", "http://x", "https://x", "wss:", "wss://", "wss:///x", "wss://:443",
-        "wss://x:0", "wss://x:65536", "wss://x:port", "wss://x:-1", "wss://[::1", "wss://x y", "wss://::1:443",
-        "wss://2001:db8::1",
-        "wss://user:secret@x", "wss://x?a=b", "wss://x#a", "wss://x\\y", "wss://x/ä", "wss://" + "x" * 70,
-        "wss://a..b", "lab7-a long passphrase",
-    ],
-)  # fmt: skip
-def test_other_texts_are_refused_and_not_repeated(text: str) -> None:
-    with pytest.raises(UsageError) as caught:
-        parse_address(text)
-    assert "secret" not in str(caught.value)
-    assert "passphrase" not in str(caught.value)
-
-
-def test_the_host_header_names_a_port_only_where_it_must() -> None:
-    for text, header in (
-        ("ws://x", "x"),
-        ("wss://x", "x"),
-        ("ws://x:443", "x:443"),
-        ("wss://x:80", "x:80"),
-        ("wss://[::1]:1", "[::1]:1"),
-    ):
-        assert parse_address(text).host_header == header
 
 
 # Calling a relay
 
 
 def saying(data: bytes, *, endless: bytes = b"") -> Callable[[TCPStream], Awaitable[None]]:
-    """Return a server that hears a request, says this, perhaps goes on without end, and never closes."""
+    """Return a server that reads a request, sends `data` and then `endless` again and again, and never closes."""
 
     async def handle(stream: TCPStream) -> None:
         with suppress(trio.BrokenResourceError):
@@ -164,7 +116,7 @@ BAD_101 = (
         (NGINX, RelayExpectsTLS, "wss://"),
     ],
 )
-async def test_what_is_no_relay_is_told_from_its_first_words(
+async def test_the_first_bytes_tell_what_answers_in_place_of_a_relay(
     answer: bytes, error: type[P2PCopyError], words: str
 ) -> None:
     async with serving(saying(answer)) as address:
@@ -175,7 +127,7 @@ async def test_what_is_no_relay_is_told_from_its_first_words(
     assert not isinstance(caught.value.__cause__, ExceptionGroup)
 
 
-async def test_a_redirect_to_the_same_room_does_not_show_it() -> None:
+async def test_a_redirect_is_shown_without_the_room() -> None:
     room = room_path("0123456789abcdef" * 4)
     location = f"https://elsewhere/p2p{room}".encode()
     async with serving(saying(b"HTTP/1.1 301 Moved\r\nLocation: " + location + b"\r\n\r\n")) as address:
@@ -194,8 +146,8 @@ async def test_a_redirect_to_the_same_room_does_not_show_it() -> None:
         (b"Sec-WebSocket-Version: 13\r\n", b""),
     ],
 )
-async def test_a_proxy_that_changes_the_request_is_told_from_another_server(old: bytes, new: bytes) -> None:
-    """What the relay says to the changed request comes to the client as it is."""
+async def test_a_proxy_that_changes_the_request_is_recognised(old: bytes, new: bytes) -> None:
+    """The client gets what the relay answers to the changed request."""
 
     async def proxy(stream: TCPStream) -> None:
         request = bytes(await stream.receive_some(4096))
@@ -212,7 +164,7 @@ async def test_a_proxy_that_changes_the_request_is_told_from_another_server(old:
                 raise AssertionError("no relay can be there")
 
 
-async def test_a_400_that_speaks_of_https_may_end_with_the_connection() -> None:
+async def test_a_400_that_mentions_https_may_end_with_the_connection() -> None:
     async def handle(stream: TCPStream) -> None:
         await stream.receive_some(4096)
         await stream.send_all(GO)
@@ -292,7 +244,7 @@ async def test_a_relay_that_says_nothing_after_the_upgrade_is_given_up_in_time(
 
 @pytest.mark.fault(77, "IPv6")
 async def test_an_address_that_takes_nothing_gives_way_to_the_next_one() -> None:
-    """IPv6 that is there and leads nowhere: nobody waits for it."""
+    """IPv6 is there and leads nowhere, which must not delay IPv4."""
 
     class Resolver(trio.abc.HostnameResolver):
         async def getaddrinfo(self, host: Any, port: Any, *_: Any, **__: Any) -> Any:
@@ -315,7 +267,7 @@ async def test_an_address_that_takes_nothing_gives_way_to_the_next_one() -> None
 
 @contextmanager
 def full(port: int) -> Iterator[bool]:
-    """Occupy a port of the IPv6 loopback so that nobody is refused there, and nobody is let in."""
+    """Occupy a port of the IPv6 loopback so that connections to it are neither refused nor accepted."""
     try:
         listener = socket.create_server(("::1", port), family=socket.AF_INET6, backlog=0)
     except OSError:
@@ -355,14 +307,14 @@ def ca_file(authority: trustme.CA, tmp_path: Path) -> str:
 
 
 def secure(certificate: trustme.LeafCert, handler: Callable[[trio.abc.Stream], Awaitable[None]]) -> Any:
-    """Return a handler that first does TLS."""
+    """Return a handler that does TLS before it calls the given one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     certificate.configure_cert(context)
     return over(context, handler)
 
 
 def over(context: ssl.SSLContext, handler: Callable[[trio.abc.Stream], Awaitable[None]]) -> Any:
-    """Return the same with a context that is there already."""
+    """Do the same with the given context."""
 
     async def handle(stream: TCPStream) -> None:
         wrapped = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
@@ -378,7 +330,7 @@ async def greet(stream: trio.abc.Stream) -> None:
         await link.send("hello over TLS")
 
 
-async def test_tls_with_an_authority_of_our_own(authority: trustme.CA, ca_file: str) -> None:
+async def test_tls_with_an_authority_from_ca_file(authority: trustme.CA, ca_file: str) -> None:
     async with serving(secure(authority.issue_cert("127.0.0.1", "localhost"), greet)) as address:
         for host in ("127.0.0.1", "localhost"):
             async with connect(over_tls(address, host), "/", ca_file=ca_file) as link:
@@ -398,7 +350,7 @@ def expired(authority: trustme.CA) -> trustme.LeafCert:
         (expired, True, "has expired"),
     ],
 )
-async def test_a_certificate_that_is_not_trusted_is_said_to_be_and_why(
+async def test_the_error_says_why_a_certificate_is_not_trusted(
     authority: trustme.CA, ca_file: str, issue: Any, trusted: bool, words: str
 ) -> None:
     async with serving(secure(issue(authority), greet)) as address:
@@ -407,7 +359,7 @@ async def test_a_certificate_that_is_not_trusted_is_said_to_be_and_why(
                 raise AssertionError("nobody to trust")
 
 
-async def test_an_authority_that_was_named_and_is_too_lax_is_not_called_unknown(tmp_path: Path) -> None:
+async def test_an_authority_that_breaks_the_rules_is_not_called_unknown(tmp_path: Path) -> None:
     """The same with every version of Python: only 3.13 and later check this by themselves."""
     certificate, key, authority = Issued(lax=True).write(tmp_path)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -420,7 +372,9 @@ async def test_an_authority_that_was_named_and_is_too_lax_is_not_called_unknown(
 
 
 @pytest.mark.fault(76, "other host")
-async def test_a_certificate_for_another_name_is_said_to_be(authority: trustme.CA, ca_file: str) -> None:
+async def test_the_error_says_that_a_certificate_is_for_another_name(
+    authority: trustme.CA, ca_file: str
+) -> None:
     async with serving(secure(authority.issue_cert("relay.example"), greet)) as address:
         with pytest.raises(CertificateNotTrusted, match="another host name"):
             async with connect(over_tls(address, "localhost"), "/", ca_file=ca_file):
@@ -428,21 +382,21 @@ async def test_a_certificate_for_another_name_is_said_to_be(authority: trustme.C
 
 
 @pytest.mark.parametrize("answer", [b"HTTP/1.1 400 Bad\r\n\r\n", b"SSH-2.0-x\r\n", b"\x00" * 100])
-async def test_tls_to_a_port_without_is_said_to_be(answer: bytes) -> None:
+async def test_the_error_says_that_the_port_does_not_speak_tls(answer: bytes) -> None:
     async with serving(saying(answer)) as address:
         with pytest.raises(RelayWithoutTLS, match="does not speak TLS"):
             async with connect(over_tls(address), "/"):
                 raise AssertionError("no TLS is there")
 
 
-async def test_no_common_version_of_tls_is_said_to_be() -> None:
+async def test_the_error_says_that_there_is_no_common_version_of_tls() -> None:
     async with serving(saying(b"\x15\x03\x01\x00\x02\x02\x46")) as address:
         with pytest.raises(RelayUnreachable, match="cannot agree on TLS"):
             async with connect(over_tls(address), "/"):
                 raise AssertionError("no TLS is there")
 
 
-async def test_no_tls_to_a_port_with_is_said_to_be(authority: trustme.CA) -> None:
+async def test_the_error_says_that_the_port_speaks_tls(authority: trustme.CA) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("127.0.0.1").configure_cert(context)
 
@@ -474,7 +428,7 @@ async def test_a_server_that_is_silent_after_tls_is_given_up_in_time(
                 raise AssertionError("no relay is there")
 
 
-async def test_authorities_on_a_disk_that_does_not_answer_are_not_waited_for(
+async def test_a_disk_that_does_not_answer_ends_the_wait_for_authorities(
     ca_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FILE_TIMEOUT", 0.2)
@@ -494,7 +448,7 @@ async def test_a_server_that_closes_after_tls_may_be_busy(authority: trustme.CA,
                 raise AssertionError("no relay is there")
 
 
-async def test_a_file_of_authorities_that_cannot_be_used_is_said_to_be(tmp_path: Path) -> None:
+async def test_the_error_says_why_a_file_of_authorities_cannot_be_used(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").touch()
     for name, words in (("empty.pem", "no certificates"), ("missing.pem", "cannot be read")):
         with pytest.raises(UsageError, match=words):
@@ -503,7 +457,7 @@ async def test_a_file_of_authorities_that_cannot_be_used_is_said_to_be(tmp_path:
 
 
 @virtual_time()
-async def test_an_address_where_nobody_is_costs_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_address_without_a_machine_costs_ten_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     async def nobody(_host: str, _port: int) -> None:
         await trio.sleep_forever()
 
@@ -513,49 +467,3 @@ async def test_an_address_where_nobody_is_costs_ten_seconds(monkeypatch: pytest.
         async with connect(RelayAddress(False, "relay.example", 1), "/"):
             raise AssertionError("nobody is there")
     assert trio.current_time() - began == pytest.approx(limits.DIAL_TIMEOUT)
-
-
-# Who has vanished
-
-
-def tcp_info(retransmits: int, probes: int, silent: int) -> bytes:
-    return struct.pack("Bx2B52xI", 1, retransmits, probes, silent) + bytes(100)
-
-
-@pytest.mark.parametrize(
-    ("info", "seconds"),
-    [
-        (tcp_info(0, 0, 99_000), 0),
-        (tcp_info(1, 1, 99_000), 0),
-        (tcp_info(limits.TCP_UNANSWERED, 0, 61_000), 61),
-        (tcp_info(0, limits.TCP_UNANSWERED, 61_000), 61),
-        (b"", 0),
-    ],
-)
-def test_a_machine_owes_an_answer_when_it_was_asked_again_and_again(info: bytes, seconds: float) -> None:
-    assert silence_in(info) == seconds
-
-
-async def test_a_program_that_does_not_read_is_no_machine_that_has_vanished() -> None:
-    async def deaf(_stream: TCPStream) -> None:
-        await trio.sleep_forever()
-
-    async with (
-        serving(deaf) as address,
-        TCPStream(await trio.open_tcp_stream(address.host, address.port)) as client,
-    ):
-        with trio.move_on_after(1.5):  # the kernel asks after 0.2 seconds, 0.6 and 1.4
-            while True:
-                await client.send_all(bytes(100_000))
-        assert silent_for(client) == 0
-        taken, waits = acked_bytes(client)
-        assert waits is (sys.platform == "linux")
-        assert taken < 100_000_000
-
-
-async def test_only_tcp_knows_what_is_owed() -> None:
-    ours, theirs = socket.socketpair()
-    with theirs:
-        async with TCPStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours))) as stream:
-            assert silent_for(stream) == 0
-            assert acked_bytes(stream) == (0, False)

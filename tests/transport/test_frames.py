@@ -44,7 +44,7 @@ def by_wsproto(event: Event, *, client: bool) -> bytes:
 
 
 @given(st.lists(message, max_size=6), masks, st.data())
-def test_what_is_encoded_is_decoded_however_it_is_cut(
+def test_encoded_frames_are_decoded_on_every_split(
     messages: list[tuple[Opcode, bytes]], mask: bytes | None, data: st.DataObject
 ) -> None:
     wire = b"".join(frames.encode(opcode, body, mask) for opcode, body in messages)
@@ -53,7 +53,7 @@ def test_what_is_encoded_is_decoded_however_it_is_cut(
 
 
 @given(st.lists(message, max_size=4))
-def test_byte_for_byte_is_the_same_as_all_at_once(messages: list[tuple[Opcode, bytes]]) -> None:
+def test_bytes_one_by_one_are_decoded_as_all_at_once(messages: list[tuple[Opcode, bytes]]) -> None:
     wire = b"".join(frames.encode(opcode, body[:200], MASK) for opcode, body in messages)
     assert decode(wire, *range(len(wire))) == decode(wire)
 
@@ -88,25 +88,25 @@ def test_we_read_what_wsproto_writes(one: tuple[Opcode, bytes], client: bool) ->
 
 
 @given(payload)
-def test_without_a_mask_the_bytes_are_wsprotos(body: bytes) -> None:
+def test_without_a_mask_the_bytes_are_those_of_wsproto(body: bytes) -> None:
     assert frames.encode(Opcode.BINARY, body, None) == by_wsproto(BytesMessage(data=body), client=False)
 
 
 @given(st.binary(max_size=100), st.binary(min_size=4, max_size=4))
-def test_the_mask_is_laid_over_and_taken_away(body: bytes, mask: bytes) -> None:
+def test_masking_twice_changes_nothing(body: bytes, mask: bytes) -> None:
     masked = frames.apply_mask(body, mask)
     assert masked == bytes(byte ^ mask[at % 4] for at, byte in enumerate(body))
     assert frames.apply_mask(masked, mask) == body
 
 
 @pytest.mark.parametrize("mask", [frames.NO_MASK, None])
-def test_what_a_mask_does_not_change_is_passed_on_without_a_copy(mask: bytes | None) -> None:
+def test_a_payload_that_no_mask_changes_is_not_copied(mask: bytes | None) -> None:
     body = bytes(100)
     assert frames.buffers(Opcode.BINARY, body, mask)[1] is body
 
 
 @pytest.mark.parametrize("masked", [True, False])
-def test_a_part_of_a_message_holds_nothing_else_that_came_with_it(masked: bool) -> None:
+def test_a_part_of_a_message_keeps_nothing_else_in_memory_that_came_with_it(masked: bool) -> None:
     mask = frames.NO_MASK if masked else None
     head = frame(2, bytes(100_000), mask)[: -100_000 + 10]  # ten bytes of it
     decoder = Decoder(masked=masked, max_message=2**20)
@@ -190,7 +190,7 @@ def test_text_may_be_cut_inside_a_character() -> None:
          "not shortest 64", "top bit", "no beginning", "begins inside", "not utf-8", "not utf-8 in pieces", "huge",
          "endless empty fragments"],
 )  # fmt: skip
-def test_what_breaks_a_rule_is_refused_on_every_split(wire: bytes, code: int) -> None:
+def test_frames_that_break_a_rule_are_refused_on_every_split(wire: bytes, code: int) -> None:
     for cuts in [(), *((cut,) for cut in range(1, min(len(wire), 40))), tuple(range(len(wire)))]:
         with pytest.raises(FrameError) as error:
             decode(wire, *cuts)
@@ -254,7 +254,7 @@ def test_a_message_that_comes_byte_by_byte_costs_little_more_than_its_bytes(mask
 
 
 @given(st.lists(message, max_size=6), masks, st.data())
-def test_reads_that_go_no_further_than_is_said_bring_long_payloads_whole(
+def test_reads_that_end_where_ahead_says_bring_long_payloads_whole(
     messages: list[tuple[Opcode, bytes]], mask: bytes | None, data: st.DataObject
 ) -> None:
     wire = b"".join(frames.encode(opcode, body, mask) for opcode, body in messages)
@@ -293,7 +293,7 @@ def test_a_long_payload_is_not_copied_if_it_came_in_one_piece() -> None:
     assert decoder.ahead == 0
 
 
-def test_the_beginning_of_what_came_is_not_taken_for_all_of_it() -> None:
+def test_the_beginning_of_a_read_is_not_taken_for_all_of_it() -> None:
     body = bytes(limits.LONG_FRAME)
     decoder = Decoder(masked=False, max_message=2**20)
     list(decoder.feed(frames.header(Opcode.BINARY, len(body), None)))
@@ -363,7 +363,7 @@ def test_text_is_refused_as_soon_as_it_is_wrong(wrong: bytes) -> None:
     assert caught.value.code == 1007
 
 
-def test_text_costs_as_many_bytes_as_were_sent_of_it() -> None:
+def test_text_needs_no_more_memory_than_was_sent_of_it() -> None:
     body = "😀".encode() + b"x" * 1_000_000
     wire = frames.encode(Opcode.TEXT, body, MASK)
     decoder = Decoder(masked=True, max_message=2**21, piece=64 * 1024)
@@ -396,7 +396,7 @@ def test_fragments_come_as_pieces_too_and_pings_between_them_come_at_once(
 
 
 @given(st.lists(message, min_size=1, max_size=6), st.integers(1, 6))
-def test_whoever_stops_in_between_goes_on_with_what_was_not_taken(
+def test_decoding_can_go_on_with_what_was_not_consumed(
     messages: list[tuple[Opcode, bytes]], stop: int
 ) -> None:
     wire = b"".join(frames.encode(opcode, body, MASK) for opcode, body in messages)

@@ -40,7 +40,7 @@ async def test_messages_go_both_ways_and_keep_their_kind() -> None:
 
 
 @virtual_time()
-async def test_a_long_message_comes_in_pieces_to_whoever_wants_them() -> None:
+async def test_a_long_message_can_be_received_in_pieces() -> None:
     async with accepted(max_message=10_000, piece=100) as (link, client):
         whole = frame(BINARY, bytes(1000))
         for start, end in ((0, 108), (108, 600), (600, None)):
@@ -70,7 +70,7 @@ async def test_pieces_make_one_message_at_the_other_end_and_a_ping_may_come_betw
 
 
 @virtual_time()
-async def test_a_goodbye_in_the_middle_of_a_message_is_understood() -> None:
+async def test_a_close_frame_may_come_in_the_middle_of_a_message() -> None:
     async with accepted() as (link, client):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(link.send_pieces, [Piece(b"begun", last=False)])
@@ -93,7 +93,7 @@ async def test_the_pace_holds_for_what_one_read_brought() -> None:
 
 
 @virtual_time()
-async def test_a_buffer_full_of_tiny_messages_leaves_others_their_turn() -> None:
+async def test_a_buffer_full_of_tiny_messages_leaves_other_tasks_their_turn() -> None:
     count = 10 * limits.FRAMES_A_TRIP
     turns = 0
 
@@ -127,7 +127,7 @@ async def test_the_server_learns_the_path_below_the_prefix() -> None:
 
 @pytest.mark.fault(52, "length bomb")
 @virtual_time()
-async def test_a_message_that_is_too_long_ends_the_link_and_its_sender_is_told_why() -> None:
+async def test_a_message_that_is_too_long_ends_the_link_with_code_1009() -> None:
     async with accepted() as (link, client):
         await client.send(bytes(MAX + 1))
         with pytest.raises(LinkBroken) as caught:
@@ -150,7 +150,7 @@ async def test_early_messages_have_a_smaller_limit_until_the_peer_is_trusted() -
         assert await client.ending() == 1009
 
 
-async def test_a_message_in_pieces_is_whole_again() -> None:
+async def test_fragments_are_joined() -> None:
     async with accepted() as (link, client):
         pieces = [frame(BINARY, b"a", final=False), *[frame(0, b"b", final=False)] * 60, frame(0, b"c")]
         await client.raw(b"".join(pieces))
@@ -158,7 +158,7 @@ async def test_a_message_in_pieces_is_whole_again() -> None:
 
 
 @pytest.mark.parametrize("piece", [b"", b"x"])
-async def test_endless_pieces_of_a_message_end_the_link(piece: bytes) -> None:
+async def test_endless_fragments_end_the_link(piece: bytes) -> None:
     async with accepted() as (link, client):
         await client.raw(frame(BINARY, piece, final=False) + frame(0, piece, final=False) * 100)
         with pytest.raises(LinkBroken):
@@ -270,7 +270,7 @@ async def test_any_other_close_code_breaks_the_link_and_is_known(code: int) -> N
             assert "because" not in str(caught.value)
 
 
-async def test_an_end_without_goodbye_breaks_the_link() -> None:
+async def test_an_end_without_a_close_frame_breaks_the_link() -> None:
     async with accepted() as (link, client):
         await client.send("last")
         await client.stream.aclose()
@@ -281,7 +281,7 @@ async def test_an_end_without_goodbye_breaks_the_link() -> None:
             assert caught.value.close_code == 1006
 
 
-async def test_who_receives_hears_the_last_words_although_nothing_can_be_sent_any_more() -> None:
+async def test_what_was_sent_before_a_close_can_be_received_although_nothing_can_be_sent() -> None:
     async with accepted() as (link, client):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(client.send, "last words")
@@ -296,7 +296,7 @@ async def test_who_receives_hears_the_last_words_although_nothing_can_be_sent_an
 
 
 @pytest.mark.parametrize("closing", ["aclose", "send_eof"])
-async def test_closing_says_goodbye_and_ends_every_use(closing: str) -> None:
+async def test_closing_sends_a_close_frame_and_ends_every_use(closing: str) -> None:
     async with linked() as (client, server):
         async with trio.open_nursery() as nursery:
             nursery.start_soon(getattr(client, closing))
@@ -308,7 +308,7 @@ async def test_closing_says_goodbye_and_ends_every_use(closing: str) -> None:
                 await use()
 
 
-async def test_closing_wakes_who_is_receiving() -> None:
+async def test_closing_ends_a_receive_that_waits() -> None:
     async with linked() as (client, server):
 
         async def receive() -> None:
@@ -324,7 +324,7 @@ async def test_closing_wakes_who_is_receiving() -> None:
             assert (caught.value.close_code, caught.value.reason) == (4000, "so")
 
 
-async def test_leaving_the_door_closes_properly() -> None:
+async def test_leaving_accept_closes_properly() -> None:
     ours, theirs = memory_stream_pair()
     client = RawClient(theirs)
 
@@ -340,7 +340,7 @@ async def test_leaving_the_door_closes_properly() -> None:
 
 
 @virtual_time()
-async def test_what_was_sent_before_a_close_arrives_although_the_peer_keeps_talking() -> None:
+async def test_what_was_sent_before_a_close_arrives_although_the_peer_keeps_sending() -> None:
     async with accepted() as (link, client), trio.open_nursery() as nursery:
         await link.send("tail")
         nursery.start_soon(link.close, 1000)
@@ -352,7 +352,7 @@ async def test_what_was_sent_before_a_close_arrives_although_the_peer_keeps_talk
 
 
 @virtual_time()
-async def test_a_peer_that_does_not_say_goodbye_is_cut() -> None:
+async def test_a_peer_that_sends_no_close_frame_is_cut() -> None:
     async with accepted() as (link, client):
         began = trio.current_time()
         await link.aclose()
@@ -373,7 +373,7 @@ async def test_a_peer_that_reads_nothing_is_cut() -> None:
             assert trio.current_time() - began == pytest.approx(3)
 
 
-async def test_abort_ends_every_use_at_once_and_without_goodbye() -> None:
+async def test_abort_ends_every_use_at_once_and_without_a_close_frame() -> None:
     async with accepted() as (link, client):
         link.abort()
         for use in (link.receive, partial(link.send, "x"), link.ping):
@@ -502,7 +502,7 @@ async def test_cancelling_the_body_cuts_the_link() -> None:
 # Silence
 
 
-async def test_a_link_that_was_cut_says_no_goodbye_any_more() -> None:
+async def test_closing_an_aborted_link_sends_no_close_frame() -> None:
     async with accepted() as (link, client):
         link.abort()
         await link.close(1000)
@@ -538,7 +538,7 @@ async def test_a_peer_that_answers_no_ping_is_gone() -> None:
 
 
 @virtual_time()
-async def test_a_peer_that_has_answered_while_this_process_did_not_run_is_not_gone() -> None:
+async def test_a_peer_that_answered_while_this_process_did_not_run_is_not_gone() -> None:
     async with accepted() as (link, client):
         await trio.sleep(limits.KEEPALIVE_INTERVAL + 1)
         await pause(10 * limits.KEEPALIVE_TIMEOUT)  # the ping is out, and its answer comes behind this

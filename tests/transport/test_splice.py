@@ -15,7 +15,7 @@ import trio.testing
 
 from p2p_copy.transport import limits, splice as module
 from p2p_copy.transport.splice import CAN_SPLICE, SplicedBytes, SplicePipe
-from tests.transport.test_tcp import pair
+from tests.support.links import tcp_pair
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,10 +46,10 @@ async def spliced_from(source: TCPStream, pipe: SplicePipe, most: int, least: in
     return spliced
 
 
-async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(pipe: SplicePipe) -> None:
+async def test_spliced_bytes_arrive_in_order_behind_the_buffers_before_them(pipe: SplicePipe) -> None:
     data = os.urandom(5_000_000)
-    ours, source = await pair()
-    target, theirs = await pair()
+    ours, source = await tcp_pair()
+    target, theirs = await tcp_pair()
     arrived = bytearray()
 
     async def pass_by() -> None:
@@ -73,9 +73,9 @@ async def test_bytes_pass_by_in_order_behind_what_is_sent_before_them(pipe: Spli
     assert b"".join(pieces) == data.replace(b"<>", b"")
 
 
-async def test_it_takes_no_more_before_its_spliced_is_out(pipe: SplicePipe) -> None:
-    ours, source = await pair()
-    target, theirs = await pair()
+async def test_a_pipe_takes_no_more_before_its_bytes_are_sent(pipe: SplicePipe) -> None:
+    ours, source = await tcp_pair()
+    target, theirs = await tcp_pair()
     async with ours, source, target, theirs, trio.open_nursery() as nursery:
         await ours.send_all(bytes(2 * LEAST))
         first = await spliced_from(source, pipe, LEAST)
@@ -87,8 +87,8 @@ async def test_it_takes_no_more_before_its_spliced_is_out(pipe: SplicePipe) -> N
     assert pipe.size == LEAST, "the second one"
 
 
-async def test_a_spliced_has_what_it_must_have_or_comes_before_the_end(pipe: SplicePipe) -> None:
-    ours, source = await pair()
+async def test_fewer_bytes_than_asked_for_come_only_at_the_end(pipe: SplicePipe) -> None:
+    ours, source = await tcp_pair()
     async with ours, source:
         several: list[SplicedBytes] = []
 
@@ -113,7 +113,7 @@ async def test_a_spliced_has_what_it_must_have_or_comes_before_the_end(pipe: Spl
         assert not pipe.stopped
 
 
-async def test_many_small_packets_fill_it_and_are_passed_on(
+async def test_small_packets_fill_a_pipe_early_and_are_passed_on(
     pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "PIPE_SIZE", 4096)  # one packet at a time
@@ -126,16 +126,16 @@ async def test_many_small_packets_fill_it_and_are_passed_on(
         with pytest.raises(BlockingIOError):
             pipe.fill_from(source, LEAST)
 
-    ours_stream, source_stream = await pair()
+    ours_stream, source_stream = await tcp_pair()
     with closing(SplicePipe()) as another, trio.fail_after(10):
         async with ours_stream, source_stream:
             await ours_stream.send_all(bytes(LEAST))
             assert 0 < len(await spliced_from(source_stream, another, LEAST)) < LEAST
 
 
-async def test_when_it_is_stopped_it_takes_no_more_and_gives_what_it_holds(pipe: SplicePipe) -> None:
-    ours, source = await pair()
-    target, theirs = await pair()
+async def test_a_stopped_pipe_takes_no_more_and_sends_what_it_has(pipe: SplicePipe) -> None:
+    ours, source = await tcp_pair()
+    target, theirs = await tcp_pair()
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST) + b"later")
         spliced = await spliced_from(source, pipe, LEAST)
@@ -149,9 +149,9 @@ async def test_when_it_is_stopped_it_takes_no_more_and_gives_what_it_holds(pipe:
         assert await received(theirs, LEAST) == bytes(LEAST)
 
 
-async def test_closing_throws_away_what_is_in_it_and_wakes_who_waits(pipe: SplicePipe) -> None:
-    ours, source = await pair()
-    target, theirs = await pair()
+async def test_closing_throws_away_the_bytes_and_ends_waits(pipe: SplicePipe) -> None:
+    ours, source = await tcp_pair()
+    target, theirs = await tcp_pair()
     before = len(os.listdir("/proc/self/fd"))
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST))
@@ -170,10 +170,10 @@ async def test_closing_throws_away_what_is_in_it_and_wakes_who_waits(pipe: Splic
         assert await source.receive_some() == b"later"
 
 
-async def test_what_was_taken_is_told_of_although_the_duct_closes_before_it_is_enough(
+async def test_bytes_are_returned_although_the_pipe_closes_before_they_are_enough(
     pipe: SplicePipe,
 ) -> None:
-    ours, source = await pair()
+    ours, source = await tcp_pair()
     async with ours, source:
         several: list[SplicedBytes] = []
 
@@ -191,7 +191,7 @@ async def test_what_was_taken_is_told_of_although_the_duct_closes_before_it_is_e
 
 
 @pytest.mark.parametrize("call", ["pipe2", "fcntl", "splice"])
-async def test_where_there_is_no_pipe_to_be_had_nothing_is_lost(
+async def test_nothing_is_lost_where_there_is_no_pipe_to_be_had(
     pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
@@ -199,7 +199,7 @@ async def test_where_there_is_no_pipe_to_be_had_nothing_is_lost(
 
     monkeypatch.setattr(module, call, refuse)
     before = len(os.listdir("/proc/self/fd"))
-    ours, source = await pair()
+    ours, source = await tcp_pair()
     async with ours, source:
         await ours.send_all(b"all of it")
         assert await source.receive_spliced(pipe, LEAST, LEAST) is None
@@ -209,9 +209,9 @@ async def test_where_there_is_no_pipe_to_be_had_nothing_is_lost(
     assert len(os.listdir("/proc/self/fd")) == before
 
 
-async def test_there_are_so_many_and_no_more(pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_number_of_pipes_is_bounded(pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_PIPES", 1)
-    ours, source = await pair()
+    ours, source = await tcp_pair()
     async with ours, source:
         await ours.send_all(bytes(LEAST))
         await spliced_from(source, pipe, LEAST)
@@ -228,7 +228,7 @@ async def test_there_are_so_many_and_no_more(pipe: SplicePipe, monkeypatch: pyte
 
 
 async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on(pipe: SplicePipe) -> None:
-    ours, source = await pair()
+    ours, source = await tcp_pair()
     async with ours, source:
         with trio.fail_after(10):
             await ours.send_all(b"abc")
@@ -243,14 +243,14 @@ async def test_nothing_is_spliced_across_an_urgent_byte_and_a_plain_read_goes_on
             assert len(await spliced_from(source, pipe, LEAST)) == LEAST
 
 
-async def test_what_comes_byte_by_byte_is_put_off_and_gathers(pipe: SplicePipe) -> None:
+async def test_the_pace_lets_single_bytes_gather(pipe: SplicePipe) -> None:
     paces: list[int] = []
 
     def pace(size: int) -> float:
         paces.append(size)
         return 0.05
 
-    ours, source = await pair()
+    ours, source = await tcp_pair()
     async with ours, source, trio.open_nursery() as nursery:
         source.pace = pace
 
@@ -265,10 +265,10 @@ async def test_what_comes_byte_by_byte_is_put_off_and_gathers(pipe: SplicePipe) 
     assert len(paces) < 50
 
 
-async def test_while_it_is_idle_it_holds_no_pipe(pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_idle_link_gives_its_pipe_back(pipe: SplicePipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "MAX_PIPES", 1)
-    ours, source = await pair()
-    target, theirs = await pair()
+    ours, source = await tcp_pair()
+    target, theirs = await tcp_pair()
     with closing(SplicePipe()) as another:
         async with ours, source, target, theirs:
             await ours.send_all(bytes(3 * LEAST))
@@ -284,9 +284,9 @@ async def test_while_it_is_idle_it_holds_no_pipe(pipe: SplicePipe, monkeypatch: 
             assert await received(theirs, 3 * LEAST) == bytes(3 * LEAST)
 
 
-async def test_a_broken_connection_is_broken_at_both_ends_of_a_duct(pipe: SplicePipe) -> None:
-    ours, source = await pair()
-    target, theirs = await pair()
+async def test_a_broken_connection_breaks_receiving_and_sending(pipe: SplicePipe) -> None:
+    ours, source = await tcp_pair()
+    target, theirs = await tcp_pair()
     async with ours, source, target, theirs:
         await ours.send_all(bytes(LEAST))
         spliced = await spliced_from(source, pipe, LEAST)

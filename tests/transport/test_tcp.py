@@ -14,27 +14,13 @@ import trio
 import trio.testing
 
 from p2p_copy.transport.tcp import TCPStream, send_buffers
-
-
-async def pair() -> tuple[TCPStream, TCPStream]:
-    """Return both ends of a connection over loopback."""
-    (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    async with listener:
-        ours = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
-        return TCPStream(ours), TCPStream(await listener.accept())
+from tests.support.links import tcp_pair
 
 
 async def clogged() -> tuple[TCPStream, TCPStream]:
-    """Return a connection that takes not one byte more until somebody reads."""
-    both = await pair()
-    for size in (
-        1_000_000,
-        1000,
-        1,
-        1_000_000,
-        1000,
-        1,
-    ):  # twice, as the kernel makes room while it is filled
+    """Return a connection that takes not one byte more before the other end reads."""
+    both = await tcp_pair()
+    for size in 2 * (1_000_000, 1000, 1):  # twice: the kernel's buffers grow while they are filled
         for end in both:
             with suppress(BlockingIOError):
                 while True:
@@ -43,8 +29,8 @@ async def clogged() -> tuple[TCPStream, TCPStream]:
     return both
 
 
-async def test_what_trio_expects_of_a_stream_holds() -> None:
-    await trio.testing.check_half_closeable_stream(pair, clogged)
+async def test_trio_s_conformance_checks_pass() -> None:
+    await trio.testing.check_half_closeable_stream(tcp_pair, clogged)
 
 
 async def everything(stream: trio.abc.Stream) -> bytes:
@@ -52,11 +38,11 @@ async def everything(stream: trio.abc.Stream) -> bytes:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 513, 3000])
-async def test_buffers_arrive_as_one_however_many_they_are_and_whatever_the_kernel_takes(count: int) -> None:
+async def test_any_number_of_buffers_arrives_as_one_stream_of_bytes(count: int) -> None:
     data = os.urandom(8_000_000)
     edges = [len(data) * number // count for number in range(count + 1)]
     buffers = [memoryview(data)[start:end] for start, end in pairwise(edges)]
-    ours, theirs = await pair()
+    ours, theirs = await tcp_pair()
     received = bytearray()
 
     async def receive() -> None:
@@ -75,8 +61,8 @@ async def test_a_stream_that_cannot_gather_gets_one_buffer() -> None:
     assert await theirs.receive_some() == b"one two three"
 
 
-async def test_a_byte_that_was_looked_at_is_still_there() -> None:
-    ours, theirs = await pair()
+async def test_a_byte_that_was_peeked_at_can_be_received() -> None:
+    ours, theirs = await tcp_pair()
     async with ours, theirs:
         await ours.send_all(b"abc")
         assert await theirs.peek() == b"a"
@@ -85,8 +71,8 @@ async def test_a_byte_that_was_looked_at_is_still_there() -> None:
         assert await theirs.peek() == b""
 
 
-async def test_an_urgent_byte_is_a_byte_like_others() -> None:
-    ours, theirs = await pair()
+async def test_an_urgent_byte_stays_among_the_others() -> None:
+    ours, theirs = await tcp_pair()
     async with ours, theirs:
         await ours.send_all(b"abc")
         ours.socket.send(b"d", socket.MSG_OOB)
@@ -98,14 +84,14 @@ async def test_an_urgent_byte_is_a_byte_like_others() -> None:
 
 
 async def test_a_read_brings_no_more_than_is_allowed() -> None:
-    ours, theirs = await pair()
+    ours, theirs = await tcp_pair()
     async with ours, theirs:
         await ours.send_all(bytes(100))
         theirs.most = 40
         assert [len(await theirs.receive_some(size)) for size in (None, 50, 10)] == [40, 40, 10]
 
 
-async def test_reads_are_put_off_as_they_are_told_to() -> None:
+async def test_the_pace_puts_off_reads() -> None:
     sizes: list[int] = []
     seconds = 0.05
 
@@ -113,7 +99,7 @@ async def test_reads_are_put_off_as_they_are_told_to() -> None:
         sizes.append(size)
         return seconds if len(sizes) == 1 else 0
 
-    ours, theirs = await pair()
+    ours, theirs = await tcp_pair()
     async with ours, theirs:
         theirs.pace = pace
         await ours.send_all(b"a")
@@ -129,7 +115,7 @@ async def test_reads_are_put_off_as_they_are_told_to() -> None:
 
 
 async def test_a_reset_breaks_both_directions() -> None:
-    ours, theirs = await pair()
+    ours, theirs = await tcp_pair()
     async with ours, theirs:
         ours.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         await ours.aclose()
@@ -139,7 +125,7 @@ async def test_a_reset_breaks_both_directions() -> None:
             await theirs.send_all(bytes(10_000_000))
 
 
-async def test_the_old_stream_lets_go_of_the_socket() -> None:
+async def test_trio_s_stream_no_longer_owns_the_socket() -> None:
     (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
     async with listener:
         old = await trio.open_tcp_stream("127.0.0.1", listener.socket.getsockname()[1])
@@ -150,7 +136,7 @@ async def test_the_old_stream_lets_go_of_the_socket() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no unix sockets in Python there")
-async def test_a_unix_socket_will_do() -> None:
+async def test_a_unix_socket_works_as_well() -> None:
     ours, theirs = (TCPStream(trio.SocketStream(end)) for end in trio.socket.socketpair())
     async with ours, theirs:
         await ours.send_all(b"hello")

@@ -1,4 +1,4 @@
-"""Time in which this process did not run is no time."""
+"""Deadlines, which do not count the time in which this process did not run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.support.websocket import pause, virtual_time
 
 
 async def passed(watch: Watch, seconds: float, seen: object = None) -> float:
-    """Look now and then for so long; return what the last look said."""
+    """Look every tick for so many seconds; return what the last look returned."""
     lasted = 0.0
     for _ in range(round(seconds / limits.TICK)):
         await trio.sleep(limits.TICK)
@@ -36,7 +36,7 @@ async def test_a_watch_starts_again_after_a_pause_of_this_process() -> None:
 
 
 @virtual_time()
-async def test_a_deadline_is_one() -> None:
+async def test_a_deadline_cancels_the_body() -> None:
     began = trio.current_time()
     with within(60) as deadline:
         await trio.sleep_forever()
@@ -61,7 +61,7 @@ async def test_a_pause_of_this_process_counts_for_no_deadline() -> None:
 
 
 @virtual_time()
-async def test_a_pause_of_this_process_does_not_use_up_what_there_is_in_all() -> None:
+async def test_a_pause_of_this_process_does_not_count_for_the_most_in_all() -> None:
     with within(10, most=60) as deadline:
         await pause(1000)
         await trio.sleep(5)
@@ -69,7 +69,7 @@ async def test_a_pause_of_this_process_does_not_use_up_what_there_is_in_all() ->
 
 
 @virtual_time()
-async def test_a_deadline_waits_while_something_moves_but_not_for_ever() -> None:
+async def test_movement_extends_a_deadline_but_not_for_ever() -> None:
     moved = 0
     began = trio.current_time()
 
@@ -104,7 +104,7 @@ async def test_a_deadline_may_be_set_later_and_lifted() -> None:
 
 
 @virtual_time()
-async def test_a_shielded_deadline_holds_what_is_cancelled_for_as_long_as_it_may_take() -> None:
+async def test_a_shielded_deadline_gives_a_cancelled_body_its_time() -> None:
     began = trio.current_time()
     with trio.move_on_after(1), within(5, shield=True) as deadline:
         await trio.sleep_forever()
@@ -113,7 +113,7 @@ async def test_a_shielded_deadline_holds_what_is_cancelled_for_as_long_as_it_may
 
 
 @virtual_time()
-async def test_who_has_no_deadline_open_costs_nothing() -> None:
+async def test_no_task_runs_while_no_deadline_is_open() -> None:
     with within(60):
         await trio.sleep(1)
     began = trio.lowlevel.current_statistics()

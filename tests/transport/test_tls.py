@@ -50,7 +50,7 @@ async def pair(
     contexts: tuple[ssl.SSLContext, ssl.SSLContext],
     below: tuple[trio.abc.Stream, trio.abc.Stream] | None = None,
 ) -> tuple[TLSStream, TLSStream]:
-    """Return a client and a server that know each other."""
+    """Return the contexts of a client and of a server whose certificate it trusts."""
     ours, theirs = below or trio.testing.memory_stream_pair()
     client = TLSStream(ours, contexts[0], server_hostname=NAME)
     server = TLSStream(theirs, contexts[1], server_side=True)
@@ -67,7 +67,7 @@ async def everything(stream: trio.abc.Stream) -> bytes:
     return bytes(received)
 
 
-async def test_what_trio_expects_of_a_stream_holds(either: Any) -> None:
+async def test_trio_s_conformance_checks_pass(either: Any) -> None:
     async def clogged() -> tuple[TLSStream, TLSStream]:
         return await pair(either, trio.testing.lockstep_stream_pair())
 
@@ -102,7 +102,7 @@ async def test_trio_s_own_tls_understands_ours(either: Any, ours: str) -> None:
 
 
 class Crumbs(trio.abc.Stream):
-    """A stream that never hands over more than a few bytes at once."""
+    """A stream that never returns more than a few bytes at once."""
 
     def __init__(self, stream: trio.abc.Stream) -> None:
         self.stream = stream
@@ -121,7 +121,7 @@ class Crumbs(trio.abc.Stream):
         await self.stream.aclose()
 
 
-async def test_records_may_come_in_crumbs(either: Any) -> None:
+async def test_records_may_come_in_small_parts(either: Any) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     client, server = await pair(either, (Crumbs(ours), Crumbs(theirs)))
     data = os.urandom(50_000)
@@ -138,7 +138,7 @@ async def test_one_receive_takes_many_records(contexts: Any) -> None:
 
 
 class Counted(Crumbs):
-    """A stream that counts how often something was received from it."""
+    """A stream that counts its receives."""
 
     count = 0
 
@@ -147,7 +147,7 @@ class Counted(Crumbs):
         return await self.stream.receive_some(max_bytes)
 
 
-async def test_what_one_trip_brings_goes_up_in_one_piece(either: Any) -> None:
+async def test_what_one_trip_brings_is_received_at_once(either: Any) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     below = Counted(theirs)
     client, server = await pair(either, (ours, below))
@@ -171,7 +171,7 @@ async def test_no_receive_takes_more_than_it_was_told_to(contexts: Any) -> None:
     assert b"".join(received) == data
 
 
-async def test_an_end_without_a_goodbye_comes_after_all_that_was_sent(either: Any) -> None:
+async def test_the_end_of_the_transport_comes_after_all_that_was_sent(either: Any) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     client, server = await pair(either, (ours, theirs))
     await client.send_all(b"last words")
@@ -181,7 +181,7 @@ async def test_an_end_without_a_goodbye_comes_after_all_that_was_sent(either: An
     assert await server.receive_some() == b""
 
 
-async def test_a_goodbye_is_an_end_as_well(contexts: Any) -> None:
+async def test_close_notify_is_an_end_as_well(contexts: Any) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     other = trio.SSLStream(ours, contexts[0], server_hostname=NAME)  # says it
     server = TLSStream(theirs, contexts[1], server_side=True)
@@ -214,7 +214,7 @@ async def test_a_cancelled_send_breaks_the_stream(contexts: Any) -> None:
         await client.send_all(b"x")
 
 
-async def test_a_certificate_for_another_name_is_the_cause_that_is_told(contexts: Any) -> None:
+async def test_the_cause_tells_of_a_certificate_for_another_name(contexts: Any) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     client = TLSStream(ours, contexts[0], server_hostname="other.example")
     server = TLSStream(theirs, contexts[1], server_side=True)
@@ -332,7 +332,7 @@ async def test_content_pays_for_changes_of_keys(contexts: Any, monkeypatch: pyte
     assert len(await received_from_updater(contexts, rounds, 2, bytes(1000))) < rounds * 1000
 
 
-async def test_so_many_records_are_opened_in_one_turn_and_no_more(either: Any) -> None:
+async def test_the_number_of_records_decrypted_in_one_turn_is_bounded(either: Any) -> None:
     client, server = await pair(either)
     count = 5 * limits.TLS_TURN
     data = os.urandom(count)
@@ -345,7 +345,7 @@ async def test_so_many_records_are_opened_in_one_turn_and_no_more(either: Any) -
     assert max(map(len, received)) <= limits.TLS_TURN
 
 
-async def test_records_are_work_that_content_pays_for(contexts: Any) -> None:
+async def test_records_count_as_work_unless_content_pays_for_them(contexts: Any) -> None:
     client, server = await pair(contexts)
     server.pop_work()
     for _ in range(10):
@@ -382,9 +382,7 @@ class Slicing(Crumbs):
 
 
 @pytest.mark.parametrize(("size", "good"), [(20, True), (1, False)])
-async def test_a_handshake_may_come_in_many_records_but_not_in_any_number(
-    contexts: Any, size: int, good: bool
-) -> None:
+async def test_the_number_of_records_of_a_handshake_is_bounded(contexts: Any, size: int, good: bool) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     if good:
         client, server = await pair(contexts, (Slicing(ours, size), theirs))
@@ -400,7 +398,7 @@ async def test_a_handshake_may_come_in_many_records_but_not_in_any_number(
         nursery.cancel_scope.cancel()
 
 
-async def test_what_is_dropped_is_not_opened(contexts: Any) -> None:
+async def test_dropped_records_are_not_decrypted(contexts: Any) -> None:
     ours, theirs = trio.testing.memory_stream_pair()
     client, server = await pair(contexts, (ours, theirs))
     await client.send_all(b"good")

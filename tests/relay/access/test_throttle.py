@@ -10,8 +10,8 @@ from p2p_copy.relay import limits
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.transport import limits as transport_limits
 from tests.relay.clients import relay_running, room
+from tests.support.links import tcp_pair
 from tests.support.websocket import UPGRADE, virtual_time
-from tests.transport.test_tcp import pair
 
 virtual = virtual_time()
 
@@ -87,7 +87,7 @@ async def test_frames_are_limited_as_the_operator_wants() -> None:
 
 
 async def test_one_read_brings_little_until_there_is_a_pair() -> None:
-    ours, theirs = await pair()
+    ours, theirs = await tcp_pair()
     async with ours, theirs:
         throttle = Throttle(Newcomers(), 0)
         throttle.limit(theirs)
