@@ -112,7 +112,7 @@ def test_a_guess_at_the_target_of_a_link_is_answered_like_any_other(tmp_path: Pa
     (tmp_path / "out" / "top").mkdir(parents=True)
     (tmp_path / "out" / "top" / "link").symlink_to("mine")
     one = GoingOn(tmp_path / "out")
-    link = Entry(Kind.LINK, 1, "link", 0o777, 0, target=target)
+    link = Entry(Kind.SYMLINK, 1, "link", 0o777, 0, target=target)
     answers = one.asked(Entry(Kind.DIRECTORY, 0, "top", 0o755, 0), link)
     assert [(answer.index, answer.reason) for answer in answers if isinstance(answer, Reject)] == [
         (1, Reason.EXISTS)

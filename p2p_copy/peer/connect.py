@@ -19,10 +19,10 @@ from p2p_copy.peer.backoff import Backoff
 from p2p_copy.peer.channel import WishedLinks, open_channel
 from p2p_copy.peer.waiting import Wait
 from p2p_copy.protocol import keys, limits as protocol_limits, rendezvous
-from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake, used_up
+from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake, code_spent
 from p2p_copy.protocol.multipath import AckCodec
 from p2p_copy.protocol.rendezvous import CloseCode, Role
-from p2p_copy.protocol.session import ZSTD, Session, has
+from p2p_copy.protocol.session import ZSTD, Session, ticket_capability
 from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.link import LINK_ERRORS, POLITE, LinkBroken
 from p2p_copy.transport.timeouts import within
@@ -159,12 +159,12 @@ async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys,
     """
     if meeting.secret is None:
         with suppress(*LINK_ERRORS):
-            await _send_step(link, used_up())
+            await _send_step(link, code_spent())
             await link.aclose()
         raise PeerLost("Another client came with the code, which is used up.")
     seconds = math.inf
     side = SenderHandshake if role is Role.SENDER else ReceiverHandshake
-    capabilities = frozenset({ZSTD, *map(has, meeting.tickets)})
+    capabilities = frozenset({ZSTD, *map(ticket_capability, meeting.tickets)})
     machine = side(meeting.secret, meeting.room, os.urandom(32), os.urandom(32), capabilities)
     try:
         first = machine.start()

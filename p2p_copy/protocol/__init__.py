@@ -1,4 +1,5 @@
-"""Bytes in, values out: what both sides and the relay say, as pure code without input, output, clock or chance.
+"""What both sides and the relay send to each other: bytes in, values out.
 
-May import the root's leaves only: errors, options, observer, units, version, pasted.
+Everything here is pure: no files, no network, no clock, no randomness. May import only `errors`, `options`,
+`observer`, `units`, `version` and `pasted`. docs/protocol.md is the specification.
 """

@@ -1,4 +1,4 @@
-"""What may be said of an entry beyond its name, size, mode and time: as bytes, and what of it is allowed."""
+"""Attributes of an entry beyond its name, size, mode and time: how they are encoded, and which are allowed."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.fields import Reader
 
 XATTR_PREFIX: Final = "user."
-"""The namespace of extended attributes that mean nothing to the system. Capabilities and access lists are in others."""
+"""The namespace of extended attributes without a meaning for the system: capabilities and access lists have others."""
 
 _NOBODY: Final = 2**32 - 1
-"""The number with which systems say that an owner is to stay as it is."""
+"""The number that tells the system to leave an owner unchanged (chown)."""
 
 _NAMED_AGAIN, _ORIGINAL, _OWNER, _XATTRS = 1, 2, 4, 8
-"""What an extra has."""
+"""Bits that say what an extra has."""
 
 _INDEX: Final = struct.Struct(">I")
 _IDS: Final = struct.Struct(">II")
@@ -29,7 +29,7 @@ _IDS: Final = struct.Struct(">II")
 _MOST_BUT_XATTRS: Final = 1 + _INDEX.size + _IDS.size + 2 * (U16.size + limits.MAX_NAME)
 
 MOST_BYTES: Final = _MOST_BUT_XATTRS + U16.size + 2 * U16.size * limits.MAX_XATTRS + limits.MAX_XATTR_BYTES
-"""Bytes that an extra takes at most."""
+"""Bytes of an extra, at most."""
 
 
 def encode_extra(extra: Extra) -> bytes:
@@ -57,20 +57,20 @@ def encode_xattrs(xattrs: Xattrs) -> bytes:
 
 
 def most_bytes(extra: Extra) -> int:
-    """Return how many bytes an extra takes at most."""
+    """Return an upper bound for the bytes of an extra."""
     return _MOST_BUT_XATTRS + (len(encode_xattrs(extra.xattrs)) if extra.xattrs else 0)
 
 
 def decode_extra(reader: Reader) -> Extra:
-    """Take an extra off the front of what is left of a page.
+    """Decode the extra that comes next in a page.
 
     Raises:
-        PeerMisbehaved: there is none.
+        PeerMisbehaved: it is not well-formed.
 
     """
     has = reader.take(1)[0]
     if not has or has & ~(_NAMED_AGAIN | _ORIGINAL | _OWNER | _XATTRS):
-        raise PeerMisbehaved("The other side says something of a file that makes no sense.")
+        raise PeerMisbehaved("The other side sent attributes of a file that make no sense.")
     original = reader.fields(_INDEX)[0] if has & _ORIGINAL else None
     owner = None
     if has & _OWNER:
@@ -92,16 +92,16 @@ def _decode_xattrs(reader: Reader) -> Xattrs:
 
 
 def extra_refusal(kind: Kind, extra: Extra, preserve: Preserved) -> str | None:
-    """Return what is wrong with an extra where only what is in `preserve` was asked for; None if nothing is."""
+    """Return what is wrong with an extra, None if nothing is. Only what is in `preserve` was asked for."""
     names = extra.named_again or extra.original is not None
     if names and (kind is not Kind.FILE or Preserved.HARD_LINKS not in preserve):
-        return "that it has other names, which it cannot have or which nobody has asked for"
+        return "that it has other names, which it cannot have or which this side has not asked for"
     if extra.owner is not None and Preserved.OWNER not in preserve:
-        return "whose it is, which nobody has asked for"
+        return "who owns it, which this side has not asked for"
     if extra.owner is not None and _NOBODY in extra.owner[:2]:
-        return "that it is nobody's"
-    if extra.xattrs and (kind is Kind.LINK or Preserved.XATTRS not in preserve):
-        return "that it has extended attributes, which it cannot have or which nobody has asked for"
+        return "that it has no owner"
+    if extra.xattrs and (kind is Kind.SYMLINK or Preserved.XATTRS not in preserve):
+        return "that it has extended attributes, which it cannot have or which this side has not asked for"
     return xattrs_refusal(extra.xattrs) if extra.xattrs else None
 
 
@@ -111,7 +111,7 @@ def xattrs_refusal(xattrs: Xattrs) -> str | None:
     if any(not name.startswith(XATTR_PREFIX) or name == XATTR_PREFIX or "\0" in name for name in names):
         return "that it has extended attributes that are not for users to set"
     if any(one >= other for one, other in pairwise(names)):
-        return "that it has extended attributes twice, or in no order"
+        return "that it has extended attributes that come twice or are not in order"
     size = sum(len(name.encode()) + len(value) for name, value in xattrs)
     if len(names) > limits.MAX_XATTRS or size > limits.MAX_XATTR_BYTES:
         return "that it has more extended attributes than it may have"

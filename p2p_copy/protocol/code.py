@@ -1,17 +1,17 @@
 """The code that two people share: `ROOM-SECRET`, generated or their own.
 
-ROOM may be known to everybody (the relay sees its hash), SECRET to nobody else; the first "-" parts them.
+ROOM need not be secret (the relay sees its hash), SECRET must be; the first "-" separates them.
 
 A generated code is `w1.w2-w3.w4.w5`, lower-case words of `WORDS`. The number of w5 is r * 242 + c with
 five random bits r and the checksum c = SHA-256("p2p-copy/1 code check" || "w1.w2-w3.w4" || r as one byte),
-read as one big-endian number, modulo 242. So a typo is noticed here, before it costs the only guess.
+read as one big-endian number, modulo 242. So a typo is noticed here, before it costs the only attempt.
 
 A text of exactly that form, whatever its words, is a generated code and must pass the check; so is one with
 too few or too many dotted words in its secret, if both words of its room are in the list. Every other text
-is a code that its users chose; it is never held against the words. Two people cannot have agreed on a
-failing text of the generated form, because `choose` refuses it to the one who begins.
+is a code that its users chose, and is never compared with the words. Two people cannot have agreed on a text of
+the generated form that fails the check, because `choose` refuses it to the one who begins.
 
-No sentence raised here holds any part of a code.
+No sentence raised here contains any part of a code.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _FORM: Final = (
 )
 
 _MOST_UNKNOWN: Final = 3
-"""Misspelt words beyond which a text is some other text, and no code can be guessed from it."""
+"""Misspelt words up to which a code is suggested; a text with more is something else."""
 
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -62,7 +62,7 @@ class CodeTypo(UsageError):
     """The code has a typo. Compare it with the one that the sender shows."""
 
     def __init__(self, sentence: str | None = None, suggestion: Code | None = None) -> None:
-        """Keep what was probably meant apart from the sentence, which may be logged and so holds no code."""
+        """Keep the suggested code out of the sentence, which may be logged."""
         super().__init__(sentence)
         self.suggestion = suggestion
 
@@ -80,7 +80,7 @@ class Code:
     secret: str
 
     def __post_init__(self) -> None:
-        """Hold the parts to the rules for a code that is typed."""
+        """Check both parts by the rules for a code that is typed."""
         if "-" in self.room:
             raise UsageError(f"The room of a code has no '-'. {_FORM}")
         room, secret = _parts(self.text)
@@ -89,7 +89,7 @@ class Code:
 
     @property
     def text(self) -> str:
-        """The whole code, for the terminal of the person who is to pass it on."""
+        """The whole code, for the terminal of the person who passes it on."""
         return f"{self.room}-{self.secret}"
 
     @property
@@ -98,7 +98,7 @@ class Code:
         return _GENERATED.fullmatch(self.text) is not None
 
     def __repr__(self) -> str:
-        """Say what it is, never what it holds."""
+        """Show the type and no part of the code."""
         return "<Code>"
 
 
@@ -116,7 +116,7 @@ def generate(random_below: Callable[[int], int]) -> Code:
 
 
 def choose(text: str) -> Code:
-    """Return the code that a user picks for a transfer about to begin.
+    """Return the code that a user has chosen for a new transfer.
 
     Raises:
         UsageError: it is not a code, or has the form of generated codes without being one.
@@ -126,13 +126,13 @@ def choose(text: str) -> Code:
         return parse(text)
     except CodeTypo:
         raise UsageError(
-            "Five words in this form, with dots, are kept for the codes that p2p-copy generates, and this is "
-            "none of them. Put spaces or dashes between the words of the secret instead."
+            "Five words in this form, with dots, are reserved for codes that p2p-copy generates, and this is "
+            "not one. Put spaces or dashes between the words of the secret instead."
         ) from None
 
 
 def parse(text: str) -> Code:
-    """Return the code that a user has typed, pasted or stored; space around it and its two parts is dropped.
+    """Return the code that a user has typed, pasted or stored, without spaces around it and its two parts.
 
     Raises:
         CodeTypo: it has the form of a generated code and fails the check.
@@ -143,7 +143,7 @@ def parse(text: str) -> Code:
 
 
 def _parts(text: str) -> tuple[str, str]:
-    """Return room and secret; it raises what `parse` raises."""
+    """Return room and secret. Raises what `parse` raises."""
     text = unicodedata.normalize("NFC", text.strip())
     if len(text) > limits.MAX_CODE:
         raise UsageError(f"The code is longer than {limits.MAX_CODE} characters. {_FORM}")
@@ -167,7 +167,7 @@ def _parts(text: str) -> tuple[str, str]:
     return room, secret
 
 
-# The check of generated codes. Five words travel as a tuple here.
+# The check of generated codes, as tuples of five words.
 
 
 def _joined(words: _Words) -> tuple[str, str]:
@@ -185,7 +185,7 @@ def _number(word: str) -> int | None:
     return at if at < len(WORDS) and WORDS[at] == word else None
 
 
-def _holds(words: _Words) -> bool:
+def _is_valid(words: _Words) -> bool:
     number = _number(words[4])
     if number is None:
         return False
@@ -196,7 +196,7 @@ def _holds(words: _Words) -> bool:
 def _check(words: _Words) -> None:
     """Raise CodeTypo unless these are the words of a code."""
     unknown = [at for at, word in enumerate(words) if _number(word) is None]
-    if not unknown and _holds(words):
+    if not unknown and _is_valid(words):
         return
     if unknown:
         ordinals = " and ".join(("1st", "2nd", "3rd", "4th", "5th")[at] for at in unknown)
@@ -210,18 +210,18 @@ def _check(words: _Words) -> None:
     )
 
 
-# What was meant: the one code that holds and lies nearest to what was typed.
+# The suggestion: the valid code that takes the fewest edits from what was typed, if there is exactly one.
 
 
 def _meant(words: _Words) -> Code | None:
-    fitting = [(edits, repaired) for edits, repaired in _repairs(words) if _holds(repaired)]
+    fitting = [(edits, repaired) for edits, repaired in _repairs(words) if _is_valid(repaired)]
     fewest = min((edits for edits, _ in fitting), default=0)
     nearest = {repaired for edits, repaired in fitting if edits == fewest}
     return Code(*_joined(nearest.pop())) if len(nearest) == 1 else None
 
 
 def _repairs(words: _Words) -> Iterator[tuple[int, _Words]]:
-    """Yield candidates with their edits; few enough that a wrong one rarely meets the checksum by luck."""
+    """Yield candidates and their number of edits: so few that a wrong one rarely has the right checksum."""
     unknown = [at for at, word in enumerate(words) if _number(word) is None]
     if unknown:
         if len(unknown) > _MOST_UNKNOWN:
@@ -244,7 +244,7 @@ def _near(typed: str, most: int) -> list[tuple[int, str]]:
     return [
         (edits, word)
         for word in WORDS
-        # One edit changes the length by one and the set of letters by two at most: this passes few words.
+        # One edit changes the length by one and the set of letters by two at most: this leaves few words.
         if abs(len(word) - len(typed)) <= most and len(letters.symmetric_difference(word)) <= 2 * most
         if (edits := _edits(typed, word)) <= most
     ]

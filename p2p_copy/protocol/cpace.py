@@ -1,13 +1,13 @@
-"""CPace: two sides with the same short secret get the same strong key, and whoever listens learns nothing.
+"""CPace: two sides with the same short secret get the same strong key, and a listener learns nothing.
 
 This is CPACE-X25519-SHA512 of draft-irtf-cfrg-cpace in the initiator-responder setting. Names follow the
 draft: PRS is the secret, CI the channel identifier, sid the session identifier, Y a share, AD the data
 bound to it, K the shared point, ISK the result. Rules:
 
 1. Scalars are arguments: 32 random bytes, used for one run and never again.
-2. K goes into `isk_ir` and nowhere else: whoever learns it can try secrets at home.
-3. The X25519 ladder runs in constant time; the map to the curve is Python arithmetic and does not. It sees
-   each secret once, in a run whose timing an attacker can watch once: codes are for one use.
+2. K goes into `isk_ir` and nowhere else: with K an attacker could try secrets offline.
+3. X25519 takes constant time; the map to the curve is Python arithmetic and does not. It is computed once for
+   each secret, so an attacker can time it only once: a code is used once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SHARE: Final = 32
 DSI: Final = b"CPace255"
 DSI_ISK: Final = b"CPace255_ISK"
 _S_IN_BYTES: Final = 128
-"""Bytes that SHA-512 takes at once."""
+"""Block size of SHA-512 in bytes."""
 
 _Q: Final = 2**255 - 19
 """Order of the field under Curve25519 (RFC 7748 section 4.1)."""
@@ -50,12 +50,12 @@ def prepend_len(data: bytes) -> bytes:
 
 
 def lv_cat(*parts: bytes) -> bytes:
-    """Return the parts one after the other, each behind its length (draft, appendix "lv_cat function")."""
+    """Return the parts joined, each behind its length (draft, appendix "lv_cat function")."""
     return b"".join(map(prepend_len, parts))
 
 
 def generator_string(prs: bytes, ci: bytes, sid: bytes) -> bytes:
-    """Return what the generator is hashed from (draft, "Common function for computing generators").
+    """Return the input of the hash that gives the generator (draft, "Common function for computing generators").
 
     The padding fills the first block, so that hashing takes the same time for every short secret.
     """
@@ -70,7 +70,7 @@ def calculate_generator(prs: bytes, ci: bytes, sid: bytes) -> bytes:
 
 
 def decode_u(data: bytes) -> int:
-    """Return the u coordinate in 32 bytes; the highest bit counts for nothing (RFC 7748 section 5)."""
+    """Return the u coordinate in 32 bytes; the highest bit is ignored (RFC 7748 section 5)."""
     return int.from_bytes(data, "little") & (2**255 - 1)
 
 
@@ -98,7 +98,7 @@ def scalar_mult_vfy(scalar: bytes, point: bytes) -> bytes:
 
     Raises:
         WrongCode: the result is the neutral element. The draft demands that this ends the run: only a
-            share of low order leads there, and nobody sends one by mistake.
+            share of low order gives it, and no correct program sends one.
 
     """
     ours = X25519PrivateKey.from_private_bytes(scalar)

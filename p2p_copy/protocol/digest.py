@@ -1,13 +1,13 @@
-"""Digests: of one file as a tree over its segments, and of a whole transfer.
+"""Digests of one file, as a tree over its segments, and of a whole transfer.
 
 File digest = BLAKE3 in key derivation mode, context "p2p-copy/1 file digest", over the file's size (u64,
 big-endian) and the plain BLAKE3 digests of its segments of `limits.SEGMENT` bytes, in order. A segment that
-was verified once need not be read again to finish the file's digest.
+was verified once need not be read again to complete the file's digest.
 
 Root digest = BLAKE3 in key derivation mode, context "p2p-copy/1 root digest", over every manifest entry in
-order, as it stood in its page but for the plain BLAKE3 digest of its extended attributes in their place, each
-followed by 0x01 and the file digest if it is a file that was sent whole, by 0x00 if it is a file that was not,
-and by 0x02 if it is a directory or a link.
+order, as it stood in its page, but with the plain BLAKE3 digest of its extended attributes in place of them. Each
+is followed by 0x01 and the file digest if it is a file that was sent whole, by 0x00 if it is a file that was not,
+and by 0x02 if it is a directory or a symlink.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ _FILE: Final = blake3(derive_key_context="p2p-copy/1 file digest")
 _ROOT: Final = "p2p-copy/1 root digest"
 
 _AT_ONCE: Final = 16 * KIB
-"""Bytes that are worth a call to the hash."""
+"""Bytes that are collected for one call to the hash function, which costs as much as hashing some KiB."""
 
 
 def file_digest(data: bytes | memoryview) -> bytes:
-    """Return the digest of a file that is all here; it has one segment at most."""
-    assert len(data) <= limits.SEGMENT, "a file of several segments is never here as a whole"
+    """Return the digest of a file that is in memory as a whole; it has one segment at most."""
+    assert len(data) <= limits.SEGMENT, "a file of several segments is never in memory as a whole"
     return _tree(len(data), blake3(data).digest()).digest() if data else _EMPTY
 
 
@@ -52,13 +52,13 @@ _ZEROS: Final = memoryview(bytes(64 * KIB))
 
 
 def leaf_digest(segment: bytes | memoryview) -> bytes:
-    """Return the leaf that stands for a whole segment."""
+    """Return the leaf of a segment."""
     return blake3(segment).digest()
 
 
 @cache
 def zero_leaf(size: int) -> bytes:
-    """Return the leaf that stands for a segment of so many zero bytes."""
+    """Return the leaf of a segment of `size` zero bytes."""
     segment = blake3()
     for at in range(0, size, len(_ZEROS)):
         segment.update(_ZEROS[: size - at])
@@ -66,12 +66,12 @@ def zero_leaf(size: int) -> bytes:
 
 
 def prefix_digest(leaves: bytes | bytearray) -> bytes:
-    """Return the digest of a file that has just the segments with these leaves, every one of them full."""
+    """Return the digest of a file that consists of whole segments with these leaves."""
     return _tree(len(leaves) // limits.DIGEST * limits.SEGMENT, bytes(leaves)).digest()
 
 
 class FileDigest:
-    """Collects the bytes of a file of `size` bytes, in order.
+    """The digest of a file of `size` bytes, which are added in order.
 
     Attributes:
         leaves: the digests of all segments that are complete, joined.
@@ -81,34 +81,34 @@ class FileDigest:
     __slots__ = ("_at", "_segment", "_tree", "leaves")
 
     def __init__(self, size: int, leaves: bytes = b"") -> None:
-        """Begin a file, or go on behind the segments with these `leaves`."""
+        """Begin a file, or continue behind the segments with these `leaves`."""
         self._tree = _tree(size, leaves)
         self.leaves = bytearray(leaves)
         self._segment: blake3 | None = None
         self._at = 0
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take the next bytes, any number of them."""
+        """Add the next bytes."""
         while data:
             if self._segment is None:
                 self._segment = blake3()
-            room = limits.SEGMENT - self._at
-            piece = data[:room] if len(data) > room else data
+            rest = limits.SEGMENT - self._at
+            piece = data[:rest] if len(data) > rest else data
             self._segment.update(piece)
             self._at += len(piece)
-            data = data[room:] if len(data) > room else b""
+            data = data[rest:] if len(data) > rest else b""
             if self._at == limits.SEGMENT:
                 self._end_segment()
 
     def add(self, piece: bytes | memoryview | int) -> None:
-        """Take a piece of a file: bytes, or the length of a hole."""
+        """Add the next piece of a file: bytes, or the length of a hole."""
         if isinstance(piece, int):
-            self.skip(piece)
+            self.add_zeros(piece)
         else:
             self.update(piece)
 
-    def skip(self, count: int) -> None:
-        """Take so many zero bytes; whole segments of them take no time."""
+    def add_zeros(self, count: int) -> None:
+        """Add zero bytes. Whole segments of them are not hashed again."""
         while count:
             if not self._at and (whole := count // limits.SEGMENT):
                 leaves = zero_leaf(limits.SEGMENT) * whole
@@ -129,33 +129,33 @@ class FileDigest:
             self._at = 0
 
     def digest(self) -> bytes:
-        """Return the digest, once all bytes were taken."""
+        """Return the digest, once all bytes were added."""
         self._end_segment()
         return self._tree.digest()
 
 
 class StreamDigest(FileDigest):
-    """Collects the bytes of a file whose size is known only at its end. `size` is how many they are by now."""
+    """The digest of a file whose size is known only at its end. `size` is how many bytes were added by now."""
 
     __slots__ = ("size",)
 
     def __init__(self) -> None:
-        """Begin with nothing."""
+        """Begin with no bytes."""
         super().__init__(0)
         self.size = 0
 
     def update(self, data: bytes | memoryview) -> None:
-        """Take the next bytes, any number of them."""
+        """Add the next bytes."""
         super().update(data)
         self.size += len(data)
 
     def digest(self) -> bytes:
-        """Return the digest of a file that ends here; more bytes may follow all the same."""
+        """Return the digest of a file that ends here. More bytes may be added after that."""
         last = self._segment.digest() if self._segment is not None else b""
         return _tree(self.size, bytes(self.leaves) + last).digest()
 
     def copy(self) -> StreamDigest:
-        """Return one that has taken the same bytes."""
+        """Return another digest of the same bytes, to which other ones can be added."""
         other = StreamDigest()
         other.leaves = self.leaves.copy()
         other._segment = self._segment.copy() if self._segment is not None else None
@@ -164,23 +164,23 @@ class StreamDigest(FileDigest):
 
 
 def brief(extra: Extra) -> Extra:
-    """Return an extra with the plain BLAKE3 digest of extended attributes in place of them."""
+    """Return an extra with a BLAKE3 digest in place of the extended attributes."""
     if not extra.xattrs:
         return extra
     return extra._replace(xattrs=(), xattrs_digest=blake3(encode_xattrs(extra.xattrs)).digest())
 
 
 class RootDigest:
-    """Collects the entries of a transfer, in order."""
+    """The digest of a transfer, whose entries are added in order."""
 
     __slots__ = ("_hash", "_waiting")
 
     def __init__(self) -> None:
         self._hash = blake3(derive_key_context=_ROOT)
-        self._waiting = bytearray()  # many entries are hashed in one go
+        self._waiting = bytearray()  # many entries are hashed at once
 
     def add(self, entry: Entry, digest: bytes | None) -> None:
-        """Take the next entry; `digest` is None for a file that was not sent whole and for all but files."""
+        """Add the next entry; `digest` is None for directories, symlinks and files that were not sent whole."""
         if entry.extra is not None:
             entry = entry._replace(extra=brief(entry.extra))
         if entry.kind is not Kind.FILE:
@@ -191,13 +191,13 @@ class RootDigest:
             outcome = b"\x01" + digest
         self._waiting += encode_entry(entry) + outcome
         if len(self._waiting) >= _AT_ONCE:
-            self._take_waiting()
+            self._hash_waiting()
 
-    def _take_waiting(self) -> None:
+    def _hash_waiting(self) -> None:
         self._hash.update(self._waiting)
         self._waiting.clear()
 
     def digest(self) -> bytes:
-        """Return the digest of all entries taken so far."""
-        self._take_waiting()
+        """Return the digest of all entries added so far."""
+        self._hash_waiting()
         return self._hash.digest()

@@ -1,26 +1,26 @@
-"""How a name that somebody else has chosen is printed: whatever a terminal could take for an order is escaped."""
+"""Escapes names that another party has chosen, so that a terminal does not interpret them."""
 
 from __future__ import annotations
 
 from typing import Final
 
 _REMEMBERED: Final = 1024
-"""Escapes that are kept: a hundred kilobytes, and more characters than the names of one tree have."""
+"""Escapes that are cached: a hundred kilobytes, and more characters than the names of one tree have."""
 
 
 def escape(path: str) -> str:
-    r"""Return a name or path as it may be printed on any terminal; never raises.
+    r"""Return a name or path in a form that is safe to print on any terminal. Never raises.
 
     Printable characters and the space stay, backslashes too. Everything else (controls, format and bidi
     characters, other spaces, separators, unassigned and private characters) becomes an escape as in
     Python: \x1b, \u202e. A byte that was not UTF-8 (a surrogate from os.fsdecode) becomes \x and that byte.
-    This is for eyes, not to be parsed back.
+    This is for people: it cannot be parsed back.
     """
     return path if path.isprintable() else path.translate(_ESCAPES)
 
 
 class _Escapes(dict[int, str]):
-    """What each character is shown as. The last ones are remembered: whoever names much may name nothing printable."""
+    """The escape of each character, cached: a peer may send many names without one printable character."""
 
     def __missing__(self, number: int) -> str:
         character = chr(number)

@@ -1,4 +1,4 @@
-"""The fields of which messages are made: fixed ones, and texts behind a length."""
+"""The fields of messages: numbers of a fixed size, and texts behind a length."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ U16: Final = struct.Struct(">H")
 
 
 def encode_text(text: str, most: int) -> bytes:
-    """Return a text behind its length, cut to so many bytes."""
+    """Return a text behind its length, cut to at most `most` bytes."""
     data = text.encode("utf-8", "backslashreplace")
     if len(data) > most:
         data = data[:most].decode("utf-8", "ignore").encode()
@@ -20,7 +20,7 @@ def encode_text(text: str, most: int) -> bytes:
 
 
 class Reader:
-    """Takes fields off the front of one body, and knows when it must be empty."""
+    """Reads the fields of one message body, from its beginning to its end."""
 
     __slots__ = ("_at", "_view")
 
@@ -44,12 +44,12 @@ class Reader:
         return shape.unpack_from(self._view, at)
 
     def text(self, most: int) -> str:
-        """Return a text of so many bytes at most, behind its length."""
+        """Return a text of at most `most` bytes that stands behind its length."""
         (length,) = self.fields(U16)
         return self.string(length, most)
 
     def string(self, length: int, most: int) -> str:
-        """Return a text of which the length is known."""
+        """Return a text of `length` bytes; raise if that is more than `most`."""
         if not length:
             return ""
         if length > most:

@@ -1,4 +1,4 @@
-"""The key exchange: two sides prove to each other that they hold the same secret, and get a session's keys.
+"""The key exchange: two sides prove to each other that they have the same secret, and get a session's keys.
 
     M1  receiver -> sender   0x81 | version u8 | nR[32] | capabilities
     M2  sender -> receiver   0x82 | version u8 | nS[32] | Ya[32] | capabilities
@@ -7,7 +7,7 @@
     MX  either way           0x8F | reason u8: 1 wrong code, 2 unknown version, 3 malformed or out of order
 
 Capabilities are a u16 length and names of a-z, 0-9 and "-", sorted, without repetition, joined by commas. A
-side ignores names that it does not know. Numbers are big-endian. CPace runs with the sender as initiator:
+side ignores unknown names. Numbers are big-endian. CPace runs with the sender as initiator:
 
     sid = nR | nS            CI = lv_cat("p2p-copy/1 sender", "p2p-copy/1 receiver", room id)
     PRS = secret             ADa, ADb = the capabilities of the sender, of the receiver, without their length
@@ -17,9 +17,9 @@ side ignores names that it does not know. Numbers are big-endian. CPace runs wit
 Rules:
 
 1. The sender has keys once Tb is right, the receiver once Ta is; until then neither acts on anything else.
-2. One mistake ends the run for good. A wrong Tb or Ta means a wrong guess, and the code is spent.
-3. MX is a courtesy in the clear, so it is sent only to a side that has not confirmed: no answer to an MX,
-   none from a receiver that has sent M3. It can end a run, never change one.
+2. The first mistake ends the run for good. A wrong Tb or Ta means a wrong guess, and the code is spent.
+3. MX is not authenticated. It is sent only to a side that has not confirmed: never in answer to an MX, never
+   by a receiver that has sent M3. It can end a run, and change nothing else.
 """
 
 from __future__ import annotations
@@ -63,17 +63,17 @@ _WRONG_LENGTH: Final = "The other side sent a message of the wrong length during
 _Step: TypeAlias = "Callable[[bytes], bytes | None]"
 
 
-def used_up() -> bytes:
-    """Return what to say in place of an exchange to whoever comes with a code that is spent: that it cannot succeed."""
+def code_spent() -> bytes:
+    """Return the message that refuses an exchange by a code that is spent."""
     return _FAREWELL + bytes((_REASONS[WrongCode],))
 
 
 class HandshakeFailed(Exception):
-    """The key exchange is over without keys.
+    """The key exchange has failed.
 
     Attributes:
-        error: what to tell the user.
-        farewell: the message to send before leaving, or None if nothing may be sent.
+        error: the error for the user.
+        farewell: the last message to send, None if nothing may be sent.
 
     """
 
@@ -85,7 +85,7 @@ class HandshakeFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class SessionKeys:
-    """What a finished key exchange leaves behind.
+    """The result of a key exchange.
 
     Attributes:
         send_key: of this side's first records.
@@ -93,7 +93,7 @@ class SessionKeys:
         resume: the secret of the next key exchange if the link is lost.
         verify: what two people may compare.
         links: the secret of further links.
-        peer_capabilities: names that the other side has listed, known here or not.
+        peer_capabilities: the other side's capabilities, known here or not.
 
     """
 
@@ -106,7 +106,7 @@ class SessionKeys:
 
 
 class _Handshake(ABC):
-    """What both sides have in common: their inputs, and that one mistake is the end."""
+    """What both sides have in common: their inputs, and that the first mistake ends the run."""
 
     def __init__(
         self, secret: str, room: str, nonce: bytes, scalar: bytes, capabilities: frozenset[str]
@@ -118,7 +118,7 @@ class _Handshake(ABC):
             room: the room id, 64 hexadecimal digits.
             nonce: 32 random bytes, for this run only.
             scalar: 32 random bytes, for this run only.
-            capabilities: names of what this side can do beyond the least.
+            capabilities: optional features that this side has.
 
         """
         if len(nonce) != NONCE or len(scalar) != cpace.SCALAR:
@@ -130,30 +130,30 @@ class _Handshake(ABC):
         self._capabilities = _encode_capabilities(capabilities)
         self._hello: bytes | None = None
         self._step: _Step | None = self._answer_hello
-        """What to do with the next message; None when there must not be one."""
-        self._mute = False
-        """No farewell any more: the other side may have confirmed."""
+        """Handles the next message; None when the run is over."""
+        self._proof_sent = False
+        """This side has shown its proof, so the other one may have confirmed: no farewell is sent any more."""
         self._keys: SessionKeys | None = None
 
     def start(self) -> bytes | None:
-        """Return the message to begin with; only the receiver has one.
+        """Return the first message; only the receiver has one.
 
         Raises:
-            RuntimeError: this key exchange is over, well or badly; a bug of ours.
+            RuntimeError: this key exchange is over; a bug of ours.
 
         """
-        self._still_on()
+        self._next_step()
         return self._hello
 
     def receive(self, message: bytes) -> bytes | None:
-        """Take the other side's next message and return the answer to send, if there is one.
+        """Handle the other side's next message; return the answer to send, if there is one.
 
         Raises:
             HandshakeFailed: with `WrongCode`, `IncompatiblePeer` or `PeerMisbehaved`; there will be no keys.
-            RuntimeError: this key exchange is over, well or badly; a bug of ours.
+            RuntimeError: this key exchange is over; a bug of ours.
 
         """
-        step = self._still_on()
+        step = self._next_step()
         self._step = None
         try:
             if message[:1] == _FAREWELL:
@@ -161,28 +161,28 @@ class _Handshake(ABC):
             return step(message)
         except (P2PCopyError, HandshakeFailed) as error:
             if (
-                self._mute
-            ):  # whatever it is that came in place of a proof: somebody has ours, and may have guessed
+                self._proof_sent
+            ):  # the other side has our proof and shows none, so it may have tried a guess on it
                 raise HandshakeFailed(WrongCode(), None) from None
             if isinstance(error, HandshakeFailed):
                 raise
             raise HandshakeFailed(error, _FAREWELL + bytes((_REASONS[type(error)],))) from None
 
     def lost(self) -> P2PCopyError:
-        """End this run because no message comes any more, and return what that means.
+        """End this run because no message comes any more; return the error for the user.
 
-        A receiver that has shown its proof and sees none must take it for a failed guess: whoever got the
-        proof could try one secret on it.
+        A receiver that has shown its proof and sees none must treat it as a failed guess: the other side could
+        try one secret on the proof.
         """
         self._step = None
-        return WrongCode() if self._mute and self._keys is None else PeerLost()
+        return WrongCode() if self._proof_sent and self._keys is None else PeerLost()
 
     @property
     def keys(self) -> SessionKeys | None:
-        """The session's keys, or None while the other side has not proved that it holds the secret."""
+        """The session's keys; None while the other side has not proved that it has the secret."""
         return self._keys
 
-    def _still_on(self) -> _Step:
+    def _next_step(self) -> _Step:
         if self._step is None:
             raise RuntimeError("this key exchange is over")
         return self._step
@@ -195,7 +195,7 @@ class _Handshake(ABC):
 
 
 class SenderHandshake(_Handshake):
-    """The sender's side: it answers a hello, and shows its proof only for the receiver's."""
+    """The sender's side: it answers the receiver's hello, and shows its proof only after the receiver's."""
 
     def _answer_hello(self, m1: bytes) -> bytes:
         (receiver_nonce,), adb = _open_hello(_M1, _RECEIVER_HELLO, m1)
@@ -224,7 +224,7 @@ class SenderHandshake(_Handshake):
 
 
 class ReceiverHandshake(_Handshake):
-    """The receiver's side: it speaks first, and shows its proof first."""
+    """The receiver's side: it begins, and shows its proof first."""
 
     def __init__(
         self, secret: str, room: str, nonce: bytes, scalar: bytes, capabilities: frozenset[str]
@@ -241,7 +241,7 @@ class ReceiverHandshake(_Handshake):
         th = _transcript_hash(self._m1, m2, yb)
         prk = keys.session_prk(isk, th)
         self._step = partial(self._check_proof, prk, th, ada)
-        self._mute = True
+        self._proof_sent = True
         return _M3.pack(_RECEIVER_PROOF, yb, _tag(keys.confirm_receiver(prk), th))
 
     def _check_proof(self, prk: bytes, th: bytes, ada: bytes, m4: bytes) -> None:
@@ -276,8 +276,8 @@ def _pack_hello(shape: struct.Struct, kind: bytes, *fields_and_capabilities: byt
 
 
 def _open_hello(shape: struct.Struct, kind: bytes, message: bytes) -> tuple[list[bytes], bytes]:
-    """Return what stands between version and capabilities, and the capabilities."""
-    # The version comes before all else: the hello of another version may look different from there on.
+    """Return the fields between version and capabilities, and the capabilities."""
+    # The version is checked first: the hello of another version may look different behind it.
     if message[:1] == kind and len(message) > 1:
         _check_version(message[1])
     if len(message) > limits.MAX_HANDSHAKE_MESSAGE:
@@ -330,7 +330,7 @@ def _decode_capabilities(data: bytes) -> frozenset[str]:
 
 
 def _meaning(farewell: bytes) -> P2PCopyError:
-    """Return what the other side's last message means for this side's user."""
+    """Return the error that the other side's last message means for this side's user."""
     error = _ERRORS.get(farewell[1]) if len(farewell) == len(_FAREWELL) + 1 else None
     if error is None or error is PeerMisbehaved:
         return PeerMisbehaved("The two sides did not understand each other during the key exchange.")

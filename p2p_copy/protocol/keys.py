@@ -1,8 +1,8 @@
-"""The key schedule: one function for each purpose, and nothing is ever used for two.
+"""The key schedule: one function and one key for each purpose.
 
 HKDF with SHA-256 (RFC 5869). The key exchange's result is extracted once, with the hash of the whole
-transcript as salt; everything else is expanded from that under a label of its own, so that no two keys of a
-session, and no two sessions, have a key in common.
+transcript as salt. Every key is expanded from that under a label of its own, so all keys of a
+session are different, and no two sessions have a key in common.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEY: Final = 32
 """Bytes of every key."""
 
 _MARK: Final = 8
-"""Bytes that tell one ticket from another: two of a transfer, and nobody gains anything by making equal ones."""
+"""Bytes that tell the two tickets of a transfer apart. A collision would gain an attacker nothing."""
 
 ROOM: Final = b"p2p-copy/1 room"
 CONFIRM_SENDER: Final = b"p2p-copy/1 confirm S"
@@ -36,9 +36,9 @@ REKEY: Final = b"p2p-copy/1 rekey"
 
 
 def room_id(room: str) -> str:
-    """Return what the relay sees of a code's public part: 64 lower-case hexadecimal digits.
+    """Return the room that the relay sees: 64 lower-case hexadecimal digits for a code's public part.
 
-    Nothing of the secret part goes in: any hash of it would hand the relay a dictionary attack.
+    The secret part is no input: from a hash of it the relay could find it with a dictionary.
     """
     return hashlib.sha256(ROOM + room.encode()).hexdigest()
 
@@ -54,7 +54,7 @@ def expand(prk: bytes, info: bytes, length: int = KEY) -> bytes:
 
 
 def session_prk(isk: bytes, transcript_hash: bytes) -> bytes:
-    """Return what all keys of one session are expanded from."""
+    """Return the pseudorandom key from which all keys of one session are expanded."""
     return extract(transcript_hash, isk)
 
 
@@ -79,22 +79,22 @@ def receiver_to_sender(prk: bytes) -> bytes:
 
 
 def resume(prk: bytes) -> bytes:
-    """Return the secret from which the same two sides start over when their link was lost."""
+    """Return the secret, called ticket, with which the same two sides meet again after a loss."""
     return expand(prk, RESUME)
 
 
 def resume_room(ticket: bytes) -> str:
-    """Return the room in which the holders of a session's `resume` secret meet again, in the form of `room_id`."""
+    """Return the room in which two sides with this ticket meet again, in the form of `room_id`."""
     return expand(ticket, RESUME_ROOM).hex()
 
 
 def resume_mark(ticket: bytes) -> str:
-    """Return what tells the holders of the same `resume` secret that they hold it, and nobody else anything."""
+    """Return a mark by which each side sees whether the other one has the same ticket. It reveals nothing else."""
     return expand(ticket, RESUME_MARK, _MARK).hex()
 
 
 def verify(prk: bytes) -> bytes:
-    """Return what two people may compare, in some readable form, to rule out a lucky guess."""
+    """Return what two people may compare, in some readable form, to exclude that an attacker guessed the code."""
     return expand(prk, VERIFY)
 
 
@@ -104,20 +104,20 @@ def links(prk: bytes) -> bytes:
 
 
 def link_room(secret: bytes, number: int) -> str:
-    """Return the room in which the holders of a session's `links` secret open a link, in the form of `room_id`."""
+    """Return the room of a session's link with this number, from its `links` secret, in the form of `room_id`."""
     return expand(secret, LINK_ROOM + bytes((number,))).hex()
 
 
 def ack_sender(secret: bytes) -> bytes:
-    """Return the key with which the sender tells how far it is, from a session's `links` secret."""
+    """Return the key of the sender's acks, from a session's `links` secret."""
     return expand(secret, ACK_SENDER)
 
 
 def ack_receiver(secret: bytes) -> bytes:
-    """Return the key with which the receiver tells how far it is, from a session's `links` secret."""
+    """Return the key of the receiver's acks, from a session's `links` secret."""
     return expand(secret, ACK_RECEIVER)
 
 
 def next_key(key: bytes) -> bytes:
-    """Return the record key that follows `key`; it does not lead back."""
+    """Return the record key that follows `key`, which cannot be computed from it."""
     return expand(key, REKEY)

@@ -1,4 +1,4 @@
-"""The numbers of the protocol, with units and reasons: changing one changes docs/protocol.md."""
+"""The numbers of the protocol, with units and reasons. docs/protocol.md refers to them by name."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 from p2p_copy.units import GIB, KIB, MIB
 
 PROTOCOL_VERSION: Final = 1
-"""Of the rendezvous, the handshake and the records together; one number, no negotiation of parts."""
+"""Version of rendezvous, key exchange and records together: one number, no negotiation of parts."""
 
 MAX_HANDSHAKE_MESSAGE: Final = 1 * KIB
 """Bytes of one key exchange message: shares and nonces are fixed, capabilities are a short list."""
@@ -16,25 +16,25 @@ MAX_CAPABILITIES: Final = 512
 """Bytes of the capability list inside a key exchange message."""
 
 RECORD_HEADER: Final = 16
-"""Bytes: type, flags, stream, content size, sequence number."""
+"""Bytes: type, flags, reserved, content size, sequence number."""
 
 RECORD_TAG: Final = 16
 """Bytes of the AES-GCM tag."""
 
 MAX_RECORD_CONTENT: Final = 1 * MIB
-"""Bytes of one record's content: a receiver must hold one record, and never more, before it can check it."""
+"""Bytes of one record's content: all that a receiver has to hold before it can check a record."""
 
 MAX_RECORD: Final = RECORD_HEADER + MAX_RECORD_CONTENT + RECORD_TAG
 """Bytes of one record as a message on the wire."""
 
 MAX_RECORD_HOLES: Final = 256 * MIB
-"""Bytes of all holes that one record tells of: they cost the sender next to nothing, and the receiver up to a quarter
-of a second of hashing zeros before it looks up again."""
+"""Bytes of all holes in one record: the receiver hashes so many zeros, which takes a quarter of a second, before it can
+act on anything else. They cost the sender next to nothing."""
 
 MAX_RECORD_MESSAGES: Final = 1024
-"""Messages of one record; a page counts as many as it has entries and extended attributes. A record's content holds
-116,000 of the shortest, which compress to a hundred bytes: so few cost whoever hears them some 5 milliseconds, and each
-of 340 small files for each record costs no more than each of 5,000."""
+"""Messages of one record; each entry and extended attribute of a page counts as one more. A record's content holds
+116,000 of the shortest messages, which compress to a hundred bytes. 1024 of them take the other side some 5
+milliseconds, and a small file costs as little in a record of 340 as in one of 5,000."""
 
 REKEY_RECORDS: Final = 2**22
 """Records under one key. RFC 8446 section 5.5 allows 2**24.5 full TLS records for AES-GCM; ours are longer."""
@@ -43,7 +43,7 @@ REKEY_BYTES: Final = 64 * GIB
 """Content bytes under one key: 2**32 AES blocks keep the distinguishing advantage below 2**-64."""
 
 ZSTD_WINDOW_LOG: Final = 20
-"""Largest zstd window, as a power of two: no record's content is longer, so a longer window is an attack."""
+"""Largest zstd window, as a power of two: no content is longer, so only an attacker needs a larger one."""
 
 SEGMENT: Final = 16 * MIB
 """Bytes of a file under one leaf of its digest; the unit in which work is verified, and later resumed."""
@@ -64,46 +64,46 @@ MAX_PAGE_ENTRIES: Final = 256
 """Entries of one manifest page."""
 
 MAX_PREVIEW_ENTRIES: Final = 100
-"""Entries that a sender shows before the receiver's user answers: more than anybody reads."""
+"""Entries that a sender shows before the receiver's user answers: more than a person reads."""
 
 MAX_OPEN_ENTRIES: Final = 1024
-"""Files announced and not yet ended: what a receiver must remember at once, whatever the tree's size."""
+"""Entries from the first unfinished one on: a receiver keeps no more of them, however large the tree is."""
 
 MAX_ENTRIES: Final = 1_000_000_000
-"""Entries of one transfer. Their numbers take four bytes, and memory does not depend on how many there are."""
+"""Entries of one transfer: their numbers have four bytes. Memory does not depend on how many there are."""
 
 MAX_OPEN_NAMES: Final = 16_000_000
-"""Names in the directories from the top to the current one, all together: both sides remember these, in up to 24 bytes
+"""Names in the directories from the top to the current one, all together: both sides keep these, in up to 24 bytes
 each, to notice names that collide. One directory of ext4 holds some ten million."""
 
 MAX_NAMED_AGAIN: Final = 100_000
-"""Files of one transfer whose several names are kept: both sides remember each, in some 600 bytes. The names of what is
-more are sent as files of their own."""
+"""Files of one transfer whose several names are kept as hard links: both sides keep some 600 bytes for each. The names
+of further ones are sent as files of their own."""
 
 MAX_XATTRS: Final = 64
-"""Extended attributes of one entry: programs set a handful."""
+"""Extended attributes of one entry: programs set a few."""
 
 MAX_XATTR_BYTES: Final = 32 * KIB
 """Bytes of the names and values of all extended attributes of one entry. ext4 holds 4 KiB in all; a receiver may have
-to remember those of MAX_OPEN_ENTRIES."""
+to keep those of MAX_OPEN_ENTRIES entries."""
 
 MAX_FILE_SIZE: Final = 2**63 - 1
 """Bytes of one file and of one transfer: what off_t holds."""
 
 MAX_LINKS: Final = 16
-"""Links of one transfer: a relay serves some 50 connections of one network, which both sides may be in."""
+"""Links of one transfer: a relay serves some 50 connections of one network, and both sides may be in the same one."""
 
 MULTIPATH_BYTES: Final = 32 * MIB
-"""Bytes of records that have gone out over several links, and that the other side has not taken yet: what either side
-holds at most. It covers 160 MB/s of all links together at 200 ms there and back."""
+"""Bytes of records that were sent over several links and are not yet consumed: what either side holds at most. It
+allows 160 MB/s over all links together with a round trip of 200 ms."""
 
 MULTIPATH_RECORDS: Final = 1024
-"""Records of the same: short ones take room, too."""
+"""Records of the same: short ones take memory, too."""
 
 STREAM_WINDOW: Final = 64 * MIB
-"""Bytes of a stream that the receiver has not acknowledged, at most: the sender holds them all, to send them again
-after a lost link, and a receiver whose output stalls may have to hold them, too. A line of 1 Gbit/s stays full with
-half a second of delay."""
+"""Bytes of a stream that the receiver has not acknowledged, at most: the sender keeps them all, to send them again
+after a lost link, and a receiver whose output does not move may have to keep them, too. It allows 1 Gbit/s with a round
+trip of half a second."""
 
 MAX_TEXT: Final = 500
 """Characters of any sentence that one side sends for the other side's user."""
@@ -115,7 +115,7 @@ MAX_FEATURES: Final = 16
 """Names in the feature list of a hello."""
 
 CLAIM_DIGITS: Final = (32, 64)
-"""Least and most hexadecimal digits of a claim: 128 random bits, which nobody guesses, up to what a SHA-256 has."""
+"""Least and most hexadecimal digits of a claim: from 128 random bits to the length of a SHA-256."""
 
 MAX_LEGACY_ROOM: Final = 128
 """Characters of a room in the legacy form: p2p-copy 0.1.x sends the 64 digits of a hash, other programs any text."""
@@ -124,11 +124,11 @@ MIN_OWN_SECRET: Final = 8
 """Characters of the secret part of a code that users chose themselves."""
 
 MAX_CODE: Final = 200
-"""Characters of a whole code: a long passphrase, and not a file that was named by mistake."""
+"""Characters of a whole code: enough for a long passphrase, too few for a file that was pasted by mistake."""
 
 LOOK_AGAIN: Final = 60.0
-"""Seconds after which a client that waits dials again, give or take half of them: behind a balancer, after a relay came
-back or after a change of DNS the other side may come to another relay by now."""
+"""Seconds after which a waiting client connects again, give or take half of them: behind a balancer, after a relay was
+restarted or after a change of DNS, the other side may by now come to another relay."""
 
 LEAST_LOOK_AGAIN: Final = 10.0
-"""Least seconds of the same, whatever a relay says."""
+"""Least seconds of the same, also if a relay asks for fewer."""

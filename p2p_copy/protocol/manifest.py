@@ -1,8 +1,8 @@
-"""The receiver's view of the manifest: what was announced, what is owed, and what must be refused.
+"""The receiver's view of the manifest: what was announced, what is still to come, and what must be refused.
 
-A page is checked whole before any of it is returned, so nothing is created for a page that holds one bad
-entry. Only what is under way is remembered: the directories from the top to the entry named last with the
-names in them (to notice collisions), and the entries from the first unfinished one on.
+A page is checked whole before any of it is returned, so nothing is created for a page with one bad entry.
+Memory is bounded: only the directories from the top to the last entry are kept, with the names in them (to notice
+collisions), and the entries from the first unfinished one on.
 """
 
 from __future__ import annotations
@@ -40,23 +40,23 @@ class Item:
 
     Attributes:
         index: its number in the manifest.
-        parent: the directory it lies in, None at the top.
-        entry: what the sender said of it.
+        parent: the directory that it lies in, None at the top.
+        entry: what the sender has sent about it.
         path: its components joined by "/"; not escaped, for messages only.
-        name: set by the receiver if it lies under another name than the sender gave it.
-        published_path: where it lies at the receiver, as `path` but with these names.
-        digest: what the sender says of its contents, once all of them were sent.
+        name: set by the receiver if it has another name here than at the sender.
+        published_path: as `path`, with the names that the entries have here.
+        digest: the sender's digest of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
-        deferred: set by the receiver to a directory that it takes only if it takes something in it.
+        deferred: set by the receiver for a directory that it takes only if it takes something in it.
         original: the file of which this is another name, as long as no contents come for it.
         stands_in: the last of its other names for which contents came.
-        held: bytes that are here already, from the file's beginning; the sender may go on behind them.
+        held: bytes that are here already, from the file's beginning; the sender may continue behind them.
 
     """
 
     __slots__ = (
-        "deferred", "digest", "done", "entry", "held", "holds", "index", "name", "original", "parent", "received",
-        "refused", "stands_in",
+        "deferred", "digest", "done", "entry", "held", "incomplete", "index", "name", "original", "parent",
+        "received", "refused", "stands_in",
     )  # fmt: skip
 
     def __init__(self, index: int, parent: Item | None, entry: Entry) -> None:
@@ -72,34 +72,36 @@ class Item:
         self.stands_in: Item | None = None
         self.received = 0
         self.held = 0
-        self.holds = 1  # a directory is held by being open for entries, and by each file in it
+        self.incomplete = (
+            1  # in a directory: entries that are not complete, and 1 as long as more may be named
+        )
 
     def shorten(self) -> None:
-        """Keep of extended attributes only their digest: whoever remembers the entry from now on needs no more."""
+        """Replace extended attributes by their digest, which is all that is needed once they were set."""
         if self.entry.extra is not None:
             self.entry = self.entry._replace(extra=brief(self.entry.extra))
 
     @property
     def contents(self) -> list[Item]:
-        """Those of its names under which contents came, the last one first."""
+        """The names of this file for which contents came, the last one first."""
         return [item for item in (self.stands_in, self) if item is not None and item.digest is not None]
 
     @property
     def path(self) -> str:
-        """Components joined by "/", for messages."""
+        """Its components joined by "/", for messages."""
         if self.parent is None:
             return self.entry.name
         return f"{self.parent.path}/{self.entry.name}"
 
     @property
     def published_path(self) -> str:
-        """The path below the output directory where it lies at the receiver."""
+        """The names that it and its directories have here, joined by "/"."""
         return self.name if self.parent is None else f"{self.parent.published_path}/{self.name}"
 
 
 @dataclass(slots=True)
 class _Level:
-    """One directory on the way from the top to the entry named last."""
+    """One of the directories from the top to the last entry."""
 
     item: Item
     path_bytes: int
@@ -110,9 +112,9 @@ class _Level:
 class Manifest:
     """Checks pages and contents in the order in which they come.
 
-    `portable` asks for names that mean the same everywhere, `key` (16 random bytes) keeps a sender from
-    choosing names that collide in the name table. `settled` is told every entry in order, once nothing more
-    becomes of it. `preserve` is what this side has asked for.
+    With `portable` only names that mean the same everywhere are accepted. `key` (16 random bytes) keeps a sender from
+    choosing names that collide in the name table. `settled` is called with every entry in order, once it is known what
+    became of it. `preserve` is what this side has asked for.
     """
 
     def __init__(
@@ -154,10 +156,10 @@ class Manifest:
         The caller acts on them before it calls anything else here.
 
         Raises:
-            PeerMisbehaved: one of the entries may not be taken, or too much is under way.
+            PeerMisbehaved: one of the entries is not allowed, or too many are under way.
 
         """
-        self._advance()  # not at the end: what becomes of directories and links is known only now
+        self._advance()  # only now is it known what became of the directories and symlinks of the last page
         if len(self._under_way) + len(page.entries) > limits.MAX_OPEN_ENTRIES:
             raise PeerMisbehaved("The other side announces more files than it sends.")
         if self._count + len(page.entries) > limits.MAX_ENTRIES:
@@ -180,10 +182,10 @@ class Manifest:
         parent = above.item if above else None
         item = Item(self._count, parent, entry)
         self._count += 1
-        if entry.kind is Kind.LINK:
+        if entry.kind is Kind.SYMLINK:
             return item
         if parent is not None:
-            parent.holds += 1
+            parent.incomplete += 1
         if entry.kind is Kind.DIRECTORY:
             levels.append(_Level(item, path_bytes, SeenNames(self._key)))
             return item
@@ -191,35 +193,35 @@ class Manifest:
         if self._named_size > limits.MAX_FILE_SIZE:
             raise PeerMisbehaved("The other side announces more bytes than any file system holds.")
         if entry.extra is not None:
-            self._take_extra(item, entry.extra)
+            self._resolve_names(item, entry.extra)
         if item.original is None:
             self.declared += entry.size
             self.owed += entry.size
         return item
 
-    def _take_extra(self, item: Item, extra: Extra) -> None:
-        """Find the file of which this is another name, and remember one that may have more."""
+    def _resolve_names(self, item: Item, extra: Extra) -> None:
+        """Find the file of which this is another name, and remember one that may have more names."""
         if extra.original is not None:
             item.original = self._named_again.get(extra.original)
             if item.original is None or item.original.entry.size != item.entry.size:
                 raise PeerMisbehaved(
-                    "The other side names a file again that it never named, or as another one."
+                    "The other side gives another name to a file that it never named, or that has another size."
                 )
         if extra.named_again:
             self._named_again[item.index] = item
             if len(self._named_again) > limits.MAX_NAMED_AGAIN:
-                raise PeerMisbehaved("The other side names more files with several names than may be kept.")
+                raise PeerMisbehaved("The other side names more files with several names than it may.")
 
     def _check(self, entry: Entry, above: _Level | None) -> int:
-        """Refuse what may not be in a manifest; return the length of the path in bytes."""
+        """Raise if an entry may not be in a manifest; return the length of its path in bytes."""
         kind, _, name, _, _, size, target, extra = entry
         refusal = names.refusal(name, portable=self._portable)
-        if refusal is None and kind is Kind.LINK:
-            refusal = names.link_target_refusal(target, entry.depth, portable=self._portable)
+        if refusal is None and kind is Kind.SYMLINK:
+            refusal = names.symlink_target_refusal(target, entry.depth, portable=self._portable)
         if refusal is not None:
             raise PeerMisbehaved(f"The other side names '{_shown(name)}', which is refused: {refusal}.")
-        if target and kind is not Kind.LINK:
-            raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a target, but it is no link.")
+        if target and kind is not Kind.SYMLINK:
+            raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a target, but it is not a symlink.")
         if size and (kind is not Kind.FILE or size > limits.MAX_FILE_SIZE):
             raise PeerMisbehaved(f"The other side gives '{_shown(name)}' a size that it cannot have.")
         if extra is not None and (problem := extra_refusal(kind, extra, self.preserve)):
@@ -244,20 +246,20 @@ class Manifest:
     # Contents: one file at a time
 
     def hold(self, item: Item, size: int) -> None:
-        """Say that the first `size` bytes of a file are here already."""
+        """Note that the first `size` bytes of a file are here already."""
         item.held = size
-        if item.original is None:  # else nothing is owed, unless contents come
+        if item.original is None:  # of another name nothing is owed, unless contents come
             self.owed -= size
 
     def skip(self, item: Item) -> None:
-        """Say that an entry is not to come, so that its bytes count for nothing."""
+        """Note that an entry is not wanted, so that its bytes need no space."""
         item.refused = True
         if item.original is None:
             self.declared -= item.entry.size
             self.hold(item, item.entry.size)
 
     def _use_held(self, item: Item, *, at: int) -> None:
-        """Let a file go on behind what is held of it if its bytes begin `at` that place; else it starts over."""
+        """Continue a file behind what is held of it if its bytes begin `at` that offset; else begin it anew."""
         if item.held and not item.received:
             if at == item.held:
                 item.received = at
@@ -266,7 +268,7 @@ class Manifest:
             item.held = 0
 
     def _begin(self, item: Item) -> None:
-        """Count a file whose contents come although it was said to be another name of one named before."""
+        """Count a file whose contents come although it was announced as another name of an earlier file."""
         if item.original is not None:
             item.original = None
             self.declared += item.entry.size
@@ -291,7 +293,7 @@ class Manifest:
         return item
 
     def end(self, message: FileEnd) -> Item:
-        """Return the item that is complete now; its `digest` is what the sender says.
+        """Return the item that is complete now; its `digest` is the sender's.
 
         Raises:
             PeerMisbehaved: bytes are missing.
@@ -328,7 +330,7 @@ class Manifest:
         return self._ended(item, message.digest)
 
     def _stand_in(self, item: Item) -> None:
-        """Let a file that came with contents be the one of which further names of the same are names."""
+        """Let later names of the same file be names of this one, for which contents came."""
         extra = item.entry.extra
         if extra is not None and extra.original is not None:
             self._named_again[extra.original].stands_in = item
@@ -340,7 +342,7 @@ class Manifest:
         return item
 
     def fail(self, message: FileFail) -> Item:
-        """Return the item that will not come.
+        """Return the item that is not sent.
 
         Raises:
             PeerMisbehaved: it is not under way.
@@ -357,13 +359,13 @@ class Manifest:
         at = index - self._first
         item = self._under_way[at] if 0 <= at < len(self._under_way) else None
         if item is None or item.done or item.digest is not None:
-            raise PeerMisbehaved("The other side speaks of a file that is not under way.")
+            raise PeerMisbehaved("The other side sent something about a file that is not under way.")
         if self._current is not None and self._current is not item:
             raise PeerMisbehaved("The other side mixes the contents of two files.")
         return item
 
     def done(self, item: Item) -> None:
-        """Say that the receiver is through with a file, whatever became of it."""
+        """Note that a file is complete, refused or failed."""
         item.done = True
         if self._current is item:
             self._current = None
@@ -377,8 +379,8 @@ class Manifest:
         return complete
 
     def _release(self, directory: Item) -> None:
-        directory.holds -= 1
-        if not directory.holds:
+        directory.incomplete -= 1
+        if not directory.incomplete:
             self._complete.append(directory)
             if directory.parent is not None:
                 self._release(directory.parent)
@@ -387,7 +389,9 @@ class Manifest:
         while self._under_way and self._under_way[0].done:
             item = self._under_way.popleft()
             self._first += 1
-            if item.entry.kind is not Kind.DIRECTORY:  # that gets them when all in it is there
+            if (
+                item.entry.kind is not Kind.DIRECTORY
+            ):  # a directory still needs them when all in it is complete
                 item.shorten()
             self._root.add(item.entry, item.digest)
             if self._settled is not None:
@@ -396,7 +400,7 @@ class Manifest:
     # The end
 
     def finish(self, message: Finish) -> bytes:
-        """Return the root digest, once all that was announced is through and adds up.
+        """Return the root digest, if all that was announced is complete and adds up.
 
         Raises:
             PeerMisbehaved: something is missing or the sums differ.
@@ -408,9 +412,9 @@ class Manifest:
         root = self._root.digest()
         ours = (self._count, self._sent_files, self._sent_size, root)
         if self._under_way or ours != (message.entries, message.files, message.size, message.root):
-            raise PeerMisbehaved("The other side says it is done, but what it sent does not add up.")
+            raise PeerMisbehaved("The other side says that everything was sent, but the sums differ.")
         if message.failures < self._failed_files:
-            raise PeerMisbehaved("The other side forgot failures that it had reported.")
+            raise PeerMisbehaved("The other side counts fewer failures than it has reported.")
         return root
 
 

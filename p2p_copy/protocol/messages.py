@@ -1,4 +1,4 @@
-"""The vocabulary of a transfer: one class for each thing that is said inside the sealed records.
+"""The messages of a transfer: one class for each message inside the encrypted records.
 
 Sender to receiver:  Offer, Preview, Total, Page, Data, Hole, FileEnd, FileFail, Omitted, Finish, Goodbye, Abort
 Receiver to sender:  Ask, Accept, Reject, Unwanted, Holds, Progress, Receipt, Abort
@@ -7,7 +7,7 @@ Entries get numbers in the order in which pages name them, from 0; later message
 is named in pre-order with depths, so a name is always one component and never a path: see `Entry`.
 docs/protocol.md section 6 is normative; the names there and here are the same.
 
-Nothing changes a message, but none is frozen: that would take longer, for the classes and for every message.
+No code changes a message after it was made. They are not frozen, since that takes longer for every message.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Kind(IntEnum):
 
     DIRECTORY = 1
     FILE = 2
-    LINK = 3
+    SYMLINK = 3
 
 
 class Preserved(IntFlag):
-    """What of files is kept beyond contents, modes and times: only what both sides ask for."""
+    """What of files is kept beyond contents, modes and times, if both sides ask for it."""
 
     NOTHING = 0
     HARD_LINKS = 1
@@ -42,7 +42,7 @@ class Reason(IntEnum):
     UNREADABLE = 2
     CHANGED = 3
     SPECIAL = 4
-    LINK_OUTSIDE = 5
+    SYMLINK_OUTSIDE = 5
     NAME = 6
     TOO_DEEP = 7
     EXISTS = 8
@@ -64,7 +64,7 @@ class Reason(IntEnum):
 
     @property
     def is_failure(self) -> bool:
-        """Whether something is missing that should be there; False for what was left alone as asked."""
+        """Whether something is missing that should be there; False for what the user wanted to be left out."""
         return self not in _AS_ASKED
 
 
@@ -76,7 +76,7 @@ Xattrs: TypeAlias = tuple[tuple[str, bytes], ...]
 
 
 class Owner(NamedTuple):
-    """Whom something belongs to: numbers, and names, empty if there are none."""
+    """Owner and group of an entry: numbers, and names, which are empty if there are none."""
 
     uid: int
     gid: int
@@ -85,11 +85,11 @@ class Owner(NamedTuple):
 
 
 class Extra(NamedTuple):
-    """What only some entries have, and only if it is `Preserved`.
+    """Attributes that only some entries have, and only if they are `Preserved`.
 
     A file that is `named_again` may have more names, in later entries. The entry of such a name has the number of the
-    first one as its `original`, and the same size. `xattrs` are extended attributes, by name in ascending order; there
-    may be their digest in their place (see `digest`), but not on the wire.
+    first one as its `original`, and the same size. `xattrs` are extended attributes, by name in ascending order. In
+    memory their digest may replace them (see `digest`), never on the wire.
     """
 
     named_again: bool = False
@@ -100,12 +100,12 @@ class Extra(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One directory, file or link of the manifest.
+    """One directory, file or symlink of the manifest.
 
     `depth` is 0 for what the user named. An entry of depth n lies in the last directory of depth n-1
     before it. `mode` holds the nine permission bits. `mtime_ns` counts from 1970, negative before.
-    `size` is in bytes and 0 for all but files; `target` is empty for all but links. A tuple, because there may be
-    millions of them, and a frozen dataclass takes three times as long to make.
+    `size` is in bytes and 0 for all but files; `target` is empty for all but symlinks. It is a tuple because there may
+    be millions of entries, and making a frozen dataclass takes three times as long.
     """
 
     kind: Kind
@@ -120,10 +120,9 @@ class Entry(NamedTuple):
 
 @dataclass(slots=True)
 class Offer:
-    """The sender's first words: its program and version, and for how many links it asks; 0 for no number.
+    """The sender's first message: its program and version, and how many links it asks for; 0 for no number.
 
-    `preserve` is what it can tell beyond contents, modes and times. With `pipe` all it has is one stream of
-    unknown length.
+    `preserve` is what it can send beyond contents, modes and times. With `pipe` it has one stream, and nothing else.
     """
 
     program: str
@@ -134,12 +133,12 @@ class Offer:
 
 @dataclass(slots=True)
 class Accept:
-    """The receiver's answer: its program, whether it wants portable names only, and whether it holds something.
+    """The receiver's answer: its program, whether it accepts portable names only, and what it wants.
 
-    With `holds`, something of an earlier link is here, and every `Page` is answered by a `Holds`. `links` is the
-    most links that this conversation will have, `preserve` what the receiver wants of that which was offered. With
-    `pipe`, one stream is all that this side takes: what the sender has, or a single file of it. `marker` is the name
-    of a file that lies in the output directory as long as this conversation lasts; empty if there is none.
+    With `holds`, every `Page` is answered by a `Holds`, because something of an earlier conversation is here or not
+    everything is wanted. `links` is the most links that this conversation will have, `preserve` what the receiver wants
+    of what was offered. With `pipe`, this side takes a stream only: the sender's, or a single file of it. `marker` is
+    the name of a file that lies in the output directory as long as this conversation lasts; empty if there is none.
     """
 
     program: str
@@ -153,17 +152,17 @@ class Accept:
 
 @dataclass(slots=True)
 class Ask:
-    """The receiver's user is to be asked: what is there? Names that are not portable count only if they may come."""
+    """Asks what there is, for the receiver's user to decide. Without `portable_names` all names count."""
 
     portable_names: bool
 
 
 @dataclass(slots=True)
 class Preview:
-    """What the sender has, at a glance: a hint, never relied upon.
+    """What the sender has, in short: a hint, never relied upon.
 
-    So many files of so many bytes, or at least, unless `counted`; a `Total` may follow. So many names at the top, of
-    which the first are among `entries`, with a few of what lies in each.
+    If it is `counted`, `files` and `size` are all; else they are at least so many, and a `Total` may follow. `names` is
+    how many entries there are at depth 0. The first of them are among `entries`, with some of what lies in each.
     """
 
     files: int
@@ -175,7 +174,7 @@ class Preview:
 
 @dataclass(slots=True)
 class Total:
-    """What the sender has counted in all, for the progress line; a hint, never relied upon."""
+    """How many files and bytes there are in all, for the progress line: a hint, never relied upon."""
 
     files: int
     size: int
@@ -204,7 +203,7 @@ class Data:
 
 @dataclass(slots=True)
 class Hole:
-    """`size` zero bytes of the file with number `index`, from `offset`, that take no room on the sender's disk."""
+    """`size` zero bytes of the file with number `index`, from `offset`, that take no space on the sender's disk."""
 
     index: int
     offset: int
@@ -221,7 +220,7 @@ class FileEnd:
 
 @dataclass(slots=True)
 class WholeFile:
-    """A small file in one breath: its only `Data`, and at once its `FileEnd`, which is what it is on the wire."""
+    """A small file: on the wire its only `Data`, followed by its `FileEnd`."""
 
     index: int
     data: bytes | memoryview
@@ -230,7 +229,7 @@ class WholeFile:
 
 @dataclass(slots=True)
 class FileFail:
-    """The file cannot be sent whole; whatever came of it is to be thrown away."""
+    """The file cannot be sent whole, and the receiver discards what came of it."""
 
     index: int
     reason: Reason
@@ -240,7 +239,7 @@ class FileFail:
 class Omitted:
     """Something that the user named or that lies in the tree is not in the manifest.
 
-    `path` is for display, and to be held against patterns. These messages have numbers, from 0 in their order.
+    `path` is for display, and to be compared with patterns. These messages are numbered from 0.
     """
 
     path: str
@@ -250,7 +249,7 @@ class Omitted:
 
 @dataclass(slots=True)
 class Finish:
-    """All was said: entries in the manifest, files and bytes sent whole, things not sent, root digest."""
+    """Everything was sent: entries in the manifest, files and bytes sent whole, things not sent, root digest."""
 
     entries: int
     files: int
@@ -266,7 +265,7 @@ class Goodbye:
 
 @dataclass(slots=True)
 class Reject:
-    """The receiver does not take this entry (nor, for a directory, anything in it); `path` is for display."""
+    """The receiver does not take this entry, nor anything in it if it is a directory; `path` is for display."""
 
     index: int
     reason: Reason
@@ -291,7 +290,7 @@ class Held:
 
 @dataclass(slots=True)
 class Holds:
-    """What the receiver holds of the entries below number `end`, as far as it has not said so before."""
+    """What the receiver holds of the entries before number `end` that no earlier `Holds` was about."""
 
     end: int
     files: tuple[Held, ...]
@@ -299,7 +298,7 @@ class Holds:
 
 @dataclass(slots=True)
 class Progress:
-    """Files completed and bytes written so far, at the receiver, and how many of the sender's records it has taken."""
+    """How many files are complete at the receiver, bytes written, and records of the sender consumed, so far."""
 
     files: int
     size: int
@@ -308,10 +307,10 @@ class Progress:
 
 @dataclass(slots=True)
 class Receipt:
-    """The receiver's word that it holds what was sent, verified: the receiver's last message.
+    """The receiver confirms that it has what was sent, verified. Its last message.
 
-    `files` of `size` bytes in all lie complete under their names; `rejected` and `skipped` entries do not. `root`
-    repeats the root digest, which the receiver has computed itself.
+    `files` of `size` bytes in all are complete under their names; `rejected` and `skipped` entries are not. `root` is
+    the root digest, which the receiver has computed itself.
     """
 
     files: int

@@ -1,10 +1,10 @@
-"""Which names a receiver takes from a sender.
+"""Which names a receiver accepts from a sender.
 
-A name is one component of a path. Two rules exist. The system's rule refuses what no receiver may take:
-what would leave its directory, what cannot be a name, what deceives the reader of a terminal. The portable
-rule refuses also what Linux, macOS and Windows would not all store, and show, as the same name.
+A name is one component of a path. There are two rules. The system's rule refuses names that no receiver may accept:
+those that would leave their directory, that cannot be names, or that deceive the reader of a terminal. The portable
+rule also refuses names that Linux, macOS and Windows would not all store, and show, as the same name.
 
-Reasons are short phrases that go on a sentence ("…, which is refused: it is '..'"). They never repeat a
+Reasons are short phrases that continue a sentence ("…, which is refused: it is '..'"). They never repeat a
 name, so they are safe to print.
 """
 
@@ -17,7 +17,7 @@ from typing import Final
 from p2p_copy.protocol import limits
 
 PARTIAL_PREFIX: Final = ".p2p-copy-"
-"""How our own unfinished files begin; no sender may name one."""
+"""How the names of p2p-copy's own unfinished files begin; a sender may not name one."""
 
 _UNFINISHED: Final = re.compile(re.escape(PARTIAL_PREFIX) + r"[0-9a-f]{16,40}(?:\.part)?")
 
@@ -25,7 +25,7 @@ _UNSEEN: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Categories refused everywhere: controls, surrogates, line and paragraph separators."""
 
 _UNSEEN_PORTABLE: Final = _UNSEEN | {"Cf", "Co"}
-"""Categories refused in portable names: format characters and private use besides."""
+"""Categories refused in portable names: format characters and private use as well."""
 
 _BIDI: Final = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 """The format characters that reorder what a terminal shows; others, as in joined emoji, do no harm."""
@@ -46,12 +46,12 @@ _PLAIN: Final = re.compile(
 
 
 def is_unfinished(name: str) -> bool:
-    """Return whether this is a name that a receiver gives to a file of its own for a while."""
+    """Return whether a receiver may have given this name to an unfinished file or a marker of its own."""
     return name.startswith(PARTIAL_PREFIX) and _UNFINISHED.fullmatch(name) is not None
 
 
 def refusal(name: str, *, portable: bool) -> str | None:
-    """Return why this name may not be taken, None if it may."""
+    """Return why this name is refused, None if it is not."""
     if len(name) <= limits.MAX_NAME and _PLAIN.fullmatch(name):
         return None
     return _refusal_by_rules(name, portable=portable)
@@ -70,14 +70,14 @@ def _refusal_by_rules(name: str, *, portable: bool) -> str | None:
         return "it is not valid Unicode text"
     if size > limits.MAX_NAME:
         return f"it is longer than {limits.MAX_NAME} bytes"
-    if not name.isprintable() and _holds_unseen(name, portable=portable):
+    if not name.isprintable() and _has_unseen(name, portable=portable):
         return "it contains a control or invisible character"
     if collision_key(name, portable=True).startswith(PARTIAL_PREFIX):
-        return "it is kept for unfinished files of p2p-copy"
+        return "it is reserved for unfinished files of p2p-copy"
     return _portable_refusal(name) if portable else None
 
 
-def _holds_unseen(name: str, *, portable: bool) -> bool:
+def _has_unseen(name: str, *, portable: bool) -> bool:
     refused = _UNSEEN_PORTABLE if portable else _UNSEEN
     return any(unicodedata.category(character) in refused or character in _BIDI for character in name)
 
@@ -92,16 +92,16 @@ def _portable_refusal(name: str) -> str | None:
     return None
 
 
-def link_target_refusal(target: str, depth: int, *, portable: bool) -> str | None:
-    """Return why a symbolic link of this depth may not point there, None if it may.
+def symlink_target_refusal(target: str, depth: int, *, portable: bool) -> str | None:
+    """Return why a symlink of this depth may not have this target, None if it may.
 
-    A link of depth n lies in n directories, the outermost of which is the tree's root; it must stay in that
-    tree. So it may begin with up to n - 1 times "..", and names follow. ".." after a name is refused
-    because the name may be another link, and the way up from there leads elsewhere. A link of depth 0 has
-    no tree around it. "." and doubled slashes change nothing and are let pass.
+    A symlink of depth n lies in n directories, the outermost of which is the tree's root; it must stay in that
+    tree. So its target may begin with up to n - 1 times "..", and names follow. ".." after a name is refused
+    because the name may be another symlink, whose parent is elsewhere. A symlink of depth 0 is in no tree.
+    "." and doubled slashes change nothing and are accepted.
     """
     if depth == 0:
-        return "it is a link with no directory around it"
+        return "it is a symlink outside any directory"
     if not target:
         return "its target is empty"
     if target.startswith("/"):
@@ -116,7 +116,7 @@ def link_target_refusal(target: str, depth: int, *, portable: bool) -> str | Non
             if reason := refusal(part, portable=portable):
                 return f"a name in its target is refused: {reason}"
         elif named:
-            return "its target goes up again after a name"
+            return "its target has '..' after a name"
         else:
             climbs += 1
     if climbs >= depth:
@@ -127,7 +127,7 @@ def link_target_refusal(target: str, depth: int, *, portable: bool) -> str | Non
 
 
 def collision_key(name: str, *, portable: bool) -> str:
-    """Return what is equal for two names that may be the same file.
+    """Return a key that is the same for two names that some system may take for one file.
 
     For portable names: Unicode's canonical caseless match (Unicode Standard, definition D145), without the
     dots and spaces that Windows drops from the end. For names of this system: the name.

@@ -1,9 +1,9 @@
-"""What clients and the relay say to each other beside a transfer: docs/protocol.md section 3.
+"""The messages between a client and the relay: docs/protocol.md section 3.
 
 Every message is one JSON object in a WebSocket text message of at most `limits.MAX_HELLO` bytes. Decoders
-take nothing on trust: one object without duplicate keys, exact types, known ranges. Unknown keys are
-ignored, so that either side may learn new words later. What a client says is answered by a value, `Hello`
-or the `Refused` that belongs to it; what a relay says wrongly is an error for the client's user.
+check everything: one object without duplicate keys, exact types, known ranges. Unknown keys are
+ignored, so that later versions can add some. A wrong message of a client gives a `Refused` to answer with; a wrong
+message of a relay raises an error for the client's user.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ LEGACY_PATH: Final = "/"
 """Path that clients of p2p-copy 0.1.x open."""
 
 READY: Final = '{"type":"ready"}'
-"""What a 0.1.x sender is told when both sides are there. A 0.1.x receiver is told nothing."""
+"""What a relay sends to a 0.1.x sender when both sides are there. A 0.1.x receiver is sent nothing."""
 
 _ROOM_PATH: Final = re.compile(r"/v1/([0-9a-f]{64})", re.ASCII)
 _CLAIM: Final = re.compile("[0-9a-f]{{{},{}}}".format(*limits.CLAIM_DIGITS), re.ASCII)
 _MOST: Final = 2**53
-"""Numbers up to here are the same in every JSON implementation."""
+"""Numbers up to this one are the same in every JSON implementation."""
 
 
 class Role(Enum):
@@ -38,7 +38,7 @@ class Role(Enum):
 
 
 class Refusal(StrEnum):
-    """Why a relay says no. A newer relay may have more reasons than these."""
+    """Why a relay refuses a client. A newer relay may have more reasons than these."""
 
     BAD_HELLO = "bad-hello"
     VERSION = "version"
@@ -46,47 +46,47 @@ class Refusal(StrEnum):
     BUSY = "busy"
     WAIT_OVER = "wait-over"
     STOPPING = "stopping"
-    TOKEN = "token"  # noqa: S105 - that it is wrong or missing
+    TOKEN = "token"  # noqa: S105 - the reason, not a token
     QUOTA = "quota"
     UNKNOWN_ROOM = "unknown-room"
 
 
 MOVEMENT: Final = "movement"
-"""Feature of a client that wants to hear what the relay sees move (`FlowReport`)."""
+"""Feature of a client that wants to be told what the relay sees move (`FlowReport`)."""
 
 
 STILL_WAITING: Final = "still-waiting"
-"""Feature of a client that waits already and has dialled again, to be where the other side will come by now. Its old
-connection, if it is at this relay, is replaced only as long as it waits: never one that is paired meanwhile."""
+"""Feature of a client that waits already and has connected again, because the other side may by now come to another
+relay. Its old connection, if it is at this relay, is replaced only while it waits, and never once it is paired."""
 
 
 class FlowState(StrEnum):
-    """What the relay sees of one of the two ways through it."""
+    """What the relay sees of one of the two directions through it."""
 
     MOVES = "moves"
     SILENT = "silent"
-    """Nothing comes."""
+    """Nothing comes to the relay."""
     UNTAKEN = "untaken"
-    """Something came, and is not taken at the other end."""
+    """The relay has data that the client at the other end does not read."""
     LIMITED = "limited"
-    """It waits for its turn below a limit on the rate."""
+    """A limit on the rate delays it."""
 
 
 class CloseCode(IntEnum):
-    """How a relay ends what was not over, and a client what it gives up (docs/protocol.md section 3)."""
+    """Why a relay or a client closes a connection before the transfer is complete (docs/protocol.md section 3)."""
 
     STOPPING = 1012
     """The relay stops: RFC 6455's registry calls it "service restart"."""
     PEER_LOST = 4001
-    """For the survivor, when the other side's connection broke."""
+    """For a client, when the other side's connection broke."""
     QUOTA_USED = 4003
     """For both, when the quota of an access token is used up."""
     DISMISSED = 4004
     """For both, when the relay's operator ended their pairing."""
     REPLACED = 4005
-    """For the old connection of a client that came again, under the same claim."""
+    """For the old connection of a client that came back under the same claim."""
     MEMORY_NEEDED = 4006
-    """For both, when their pairing stands still and the relay needs the memory that it holds: they come back."""
+    """For both, when their pairing does not move and the relay needs the memory that it holds: they come back."""
     GIVEN_UP = 4010
     """From a client that ends a conversation before it is complete: it refuses, fails, or was stopped."""
     WRONG_CODE = 4011
@@ -95,12 +95,12 @@ class CloseCode(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """A client's first message. The room is not in it but in the path, or, in the legacy form, what the client says.
+    """A client's first message. The room is in the path, or, in the legacy form, in the message.
 
-    Rooms of the legacy form are apart from the others, even if they look the same. Their names are a stranger's text.
+    Rooms of the legacy form are separate from the others, even if their names are equal. Their names are any text.
 
-    `claim` is a secret of one client and the relay, random hexadecimal digits (`limits.CLAIM_DIGITS`) that are new for
-    each transfer and the same whenever the client comes again for it: its own old connections then make room for it.
+    `claim` is a secret of one client and the relay: random hexadecimal digits (`limits.CLAIM_DIGITS`) that are new for
+    each transfer, and the same whenever the client comes back for it. Its new connection then replaces its old one.
     """
 
     role: Role
@@ -114,10 +114,10 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Welcome:
-    """The relay's terms: longest message in bytes, seconds it lets a client wait, and what its operator says.
+    """The relay's terms: longest message in bytes, seconds that a client may wait, and the operator's notice.
 
     `rate` is in bytes per second, `quota` in bytes; None where there is no limit. `again` is the seconds after which a
-    client that waits may dial again; None if the relay does not say.
+    waiting client may connect again; None if the relay does not say.
     """
 
     program: str
@@ -131,12 +131,12 @@ class Welcome:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """The other side is there; from now on every message comes from it."""
+    """The other side is there. From now on the relay copies its messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The relay's no: a `Refusal` or a newer code, a sentence for the user, seconds after which to try again."""
+    """A refusal: a `Refusal` or a newer code, a sentence for the user, seconds after which to try again."""
 
     code: str
     reason: str
@@ -148,12 +148,12 @@ Answer: TypeAlias = Welcome | Paired | Refused
 
 @dataclass(frozen=True, slots=True)
 class FlowReport:
-    """The relay's word, between the messages of a pairing, on what moves and what does not.
+    """What the relay sees move, sent between the messages of a pairing.
 
     Attributes:
-        there: the way from the client that is told to the other one.
-        back: the way from the other one.
-        answers: False if the other one's machine answers none of the relay's packets.
+        there: the direction from this client to the other one.
+        back: the direction from the other one.
+        answers: False if the other client's machine does not answer the relay's packets.
 
     """
 
@@ -163,12 +163,12 @@ class FlowReport:
 
 
 def room_path(room: str) -> str:
-    """Return the path that leads to a room."""
+    """Return the path of a room."""
     return f"/v1/{room}"
 
 
 def is_path(path: str) -> bool:
-    """Tell whether a relay has anything at this path."""
+    """Return whether a relay serves this path."""
     return path == LEGACY_PATH or _ROOM_PATH.fullmatch(path) is not None
 
 
@@ -218,7 +218,7 @@ def encode(message: Hello | Answer | FlowReport) -> str:
 
 
 def decode_hello(message: bytes | str, path: str) -> Hello | Refused:
-    """Return what a client said first on `path`, or why it is refused. Never raises."""
+    """Return the hello of a client on `path`, or why it is refused. Never raises."""
     try:
         fields = _Fields(message)
         fields.expect_type("hello")
@@ -239,16 +239,16 @@ def decode_hello(message: bytes | str, path: str) -> Hello | Refused:
             claim=fields.optional_claim("claim"),
         )
     except (ValueError, RecursionError) as error:
-        # Our own words only: the parser's would repeat what the client said.
+        # Our own words only: the parser's would repeat what the client sent.
         cause = str(error) if type(error) is ValueError else "it is not JSON"
         return Refused(Refusal.BAD_HELLO, f"The first message is not a hello: {cause}.")
 
 
 def decode_answer(message: bytes | str) -> Answer:
-    """Return what a relay said.
+    """Return a relay's message.
 
     Raises:
-        NotARelay: no relay of ours speaks like that.
+        NotARelay: it is not a message of a p2p-copy relay.
 
     """
     try:
@@ -276,12 +276,12 @@ def decode_answer(message: bytes | str) -> Answer:
                 raise ValueError("unknown type")
     except (ValueError, RecursionError):
         raise NotARelay(
-            "What answers there speaks WebSocket, but not like a p2p-copy relay. Check host, port and path."
+            "The server there speaks WebSocket, but it is not a p2p-copy relay. Check host, port and path."
         ) from None
 
 
 def decode_movement(text: str) -> FlowReport | None:
-    """Return what a relay said beside the messages of a pairing; None if it is nothing that we know. Never raises."""
+    """Return a relay's report between the messages of a pairing; None if it is something else. Never raises."""
     try:
         fields = _Fields(text)
         fields.expect_type("movement")
@@ -325,7 +325,7 @@ class _Fields:
         return None if self._fields.get(name) is None else self.text(name)
 
     def optional_secret(self, name: str) -> str | None:
-        """Return a text as it is: a token must not be cleaned, and nobody may print it."""
+        """Return a text unchanged: a token must not be escaped, and must not be printed."""
         return None if self._fields.get(name) is None else str(self._get(name, str, "text"))
 
     def optional_claim(self, name: str) -> str | None:
@@ -361,7 +361,7 @@ class _Fields:
         return Role(value)
 
     def legacy_room(self, name: str) -> str:
-        """Return what a 0.1.x client calls its room: any text for the relays that it knows, here a short one."""
+        """Return the room of a 0.1.x client: any printable text, of limited length."""
         value: str = self._get(name, str, "text")
         if not (0 < len(value) <= limits.MAX_LEGACY_ROOM and value.isprintable()):
             raise ValueError(f"its {name} is not 1 to {limits.MAX_LEGACY_ROOM} printable characters")
@@ -376,4 +376,4 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError("it holds a number that is none")
+    raise ValueError("it has a number that is not finite")

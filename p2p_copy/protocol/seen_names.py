@@ -1,4 +1,4 @@
-"""Which names of one directory have been used already, in memory that is bounded by their number alone."""
+"""Notices a name that is used twice in one directory, in a few bytes for each name."""
 
 from __future__ import annotations
 
@@ -7,33 +7,33 @@ from hashlib import blake2b
 from typing import Final
 
 _FEW: Final = 1024
-"""Names of one directory that `SeenNames` keeps whole: as many on each level of a tree take 10 MB at the most."""
+"""Names of one directory that `SeenNames` keeps whole: so many on each level of a tree take 10 MB at most."""
 
 _TABLES: Final = 256
-"""Tables of `SeenNames`."""
+"""Hash tables of `SeenNames`."""
 
 
 class SeenNames:
-    """Notices the second use of a name in one directory, be there few names or millions.
+    """The names that were used in one directory.
 
-    The first few are kept as they are, of all others 12 to 24 bytes: a keyed 64-bit hash of each. The key is
-    random and secret, so no sender can construct collisions; by chance, one in a hundred thousand of the largest
-    directories (`limits.MAX_OPEN_NAMES`) holds two names with one hash, and a good name is refused. There are many
-    small open-addressing tables, each at most two thirds full, because growing a single one of millions would
+    The first ones are kept whole. For each further one a keyed 64-bit hash is kept, which takes 12 to 24 bytes. The
+    key is random and secret, so a sender cannot construct collisions. By chance, one in a hundred thousand of the
+    largest directories (`limits.MAX_OPEN_NAMES`) has two names with the same hash, and one of them is refused.
+    There are many small open-addressing tables, each at most two thirds full: growing one table of millions would
     take a second and a lot of memory.
     """
 
     __slots__ = ("_few", "_key", "_tables", "_used")
 
     def __init__(self, key: bytes) -> None:
-        """Start empty; `key` is 16 to 64 random bytes that nobody else knows."""
+        """Begin with no names; `key` is 16 to 64 random bytes that the sender does not know."""
         self._key = key
         self._few: set[str] = set()
         self._tables: list[array[int]] = []  # 0 marks a free slot
         self._used: list[int] = []
 
     def add(self, key: str) -> bool:
-        """Note a collision key; return False if it was there before."""
+        """Add a collision key; return False if it was there before."""
         if key in self._few:
             return False
         if len(self._few) < _FEW:
@@ -60,7 +60,7 @@ class SeenNames:
 
 
 def _slot(table: array[int], value: int) -> int:
-    """Return where the value is, or else the free slot where it belongs."""
+    """Return the slot of a value, or the free slot in which it belongs."""
     mask = len(table) - 1
     at = value // _TABLES & mask
     while table[at] and table[at] != value:

@@ -32,7 +32,7 @@ _HAS = "has-"
 """How the capability of a side begins that holds a ticket; the ticket's mark follows."""
 
 
-def has(ticket: bytes) -> str:
+def ticket_capability(ticket: bytes) -> str:
     """Return the capability of a side that holds this ticket of an earlier meeting."""
     return _HAS + schedule.resume_mark(ticket)
 
@@ -49,8 +49,8 @@ class Session:
         self._capabilities = keys.peer_capabilities
         self._sealer = Sealer(keys.send_key, compressor=compressor)
         self._opener = Opener(keys.receive_key)
-        self._we: State = SenderState.NEW if role is Role.SENDER else ReceiverState.NEW
-        self._they: State = ReceiverState.NEW if role is Role.SENDER else SenderState.NEW
+        self._our_state: State = SenderState.NEW if role is Role.SENDER else ReceiverState.NEW
+        self._their_state: State = ReceiverState.NEW if role is Role.SENDER else SenderState.NEW
         self._states = Lock()
         self._parts: list[bytes | memoryview] = []
         self._sealed: deque[bytes] = deque()
@@ -69,10 +69,10 @@ class Session:
 
         """
         with self._states:
-            states = say(self._we, self._they, message)
+            states = say(self._our_state, self._their_state, message)
             if states is None:
-                raise AssertionError(f"{type(message).__name__} while {self._we}")
-            self._we, self._they = states
+                raise AssertionError(f"{type(message).__name__} while {self._our_state}")
+            self._our_state, self._their_state = states
         parts = wire.encode(message)
         self._parts += parts
         self.pending += sum(map(len, parts))
@@ -105,11 +105,11 @@ class Session:
     def may_say(self, message: Message) -> bool:
         """Return whether the conversation is at a point where we may say this."""
         with self._states:
-            return self._sealer.is_open and say(self._we, self._they, message) is not None
+            return self._sealer.is_open and say(self._our_state, self._their_state, message) is not None
 
     def held_there(self, tickets: Collection[bytes]) -> list[bytes]:
         """Return those of some tickets that the other side holds, too."""
-        return [ticket for ticket in tickets if has(ticket) in self._capabilities]
+        return [ticket for ticket in tickets if ticket_capability(ticket) in self._capabilities]
 
     def hear(self, record: bytes | str, into: memoryview | None = None) -> list[Message]:
         """Return the messages in a record from the other side. File data in them may lie `into` a buffer: see `Opener`.
@@ -124,10 +124,10 @@ class Session:
         messages = wire.decode(opened.content)
         with self._states:
             for message in messages:
-                states = say(self._they, self._we, message)
+                states = say(self._their_state, self._our_state, message)
                 if states is None:
                     raise PeerMisbehaved(f"The other side sent {type(message).__name__} when it may not.")
-                self._they, self._we = states
+                self._their_state, self._our_state = states
                 self.abandoned = self.abandoned or isinstance(message, Abort)
         if opened.final != (bool(messages) and isinstance(messages[-1], LAST)):
             raise PeerMisbehaved("The other side marked its last record wrongly.")

@@ -1,8 +1,8 @@
-"""Who may say what, when. Two small machines, kept by both sides alike, so either side's mistake shows.
+"""Which message each side may send in which state. Both sides keep both states, so each notices the other's mistakes.
 
-A message moves the speaker along `SAYS` and the listener along `HEARS`. A missing cell in `SAYS` is a
-violation; a missing cell in `HEARS` means that the listener stays as it is. Everything is in these tables:
-there is no other `if` on the state of a conversation.
+A message changes the state of its sender by `SAYS` and that of its recipient by `HEARS`. A missing cell in `SAYS` is
+a violation; a missing cell in `HEARS` leaves the state unchanged. Everything is in these tables: there is no other
+`if` on the state of a conversation.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class _ByIdentity(Enum):
-    __hash__ = object.__hash__  # an Enum's own is Python code, and every message asks three times
+    __hash__ = object.__hash__  # that of Enum is written in Python, and every message needs three
 
 
 class SenderState(_ByIdentity):
@@ -71,7 +71,7 @@ class ReceiverState(_ByIdentity):
 State: TypeAlias = SenderState | ReceiverState
 Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
 
-_STREAM: Final = (Total, Page, Data, Hole, FileEnd, WholeFile, FileFail, Omitted)
+_CONTENTS: Final = (Total, Page, Data, Hole, FileEnd, WholeFile, FileFail, Omitted)
 _ANSWERS: Final = (Reject, Unwanted, Holds, Progress)
 
 SAYS: Final[Cells] = {
@@ -81,7 +81,7 @@ SAYS: Final[Cells] = {
     SenderState.SHOWN: {Total: SenderState.COUNTED, Abort: SenderState.CLOSED},
     SenderState.COUNTED: {Abort: SenderState.CLOSED},
     SenderState.SENDING: {
-        **dict.fromkeys(_STREAM, SenderState.SENDING),
+        **dict.fromkeys(_CONTENTS, SenderState.SENDING),
         Finish: SenderState.FINISHED,
         Abort: SenderState.CLOSED,
     },
@@ -119,11 +119,11 @@ HEARS: Final[Cells] = {
 }
 
 LAST: Final = (Goodbye, Receipt, Abort)
-"""The messages after which their speaker says nothing more: they end a FINAL record."""
+"""The messages after which their sender sends nothing more: they end a FINAL record."""
 
 
 def say(speaker: State, listener: State, message: Message) -> tuple[State, State] | None:
-    """Return both states after `message`, or None if the speaker may not say it now."""
+    """Return both states after `message`, or None if the speaker may not send it now."""
     kind = type(message)
     after = SAYS[speaker].get(kind)
     if after is None:

@@ -1,8 +1,8 @@
-"""Messages as bytes. Total, length-checked, without state.
+"""Encodes messages, and decodes and checks them. It has no state.
 
-A record's content is a run of messages. Each is `type u8 | length u32 | body`; numbers are big-endian,
+A record's content is a sequence of messages. Each is `type u8 | length u32 | body`; numbers are big-endian,
 texts are UTF-8 behind a u16 length. `decode` either returns every message of a content or raises
-`PeerMisbehaved`; nothing in between, so a receiver acts on whole, well-formed records only.
+`PeerMisbehaved`, so a side acts on whole, well-formed records only.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ WHOLE_OVERHEAD: Final = _WHOLE.size + _WHOLE_END.size
 
 
 def encode(message: Message) -> tuple[bytes | memoryview, ...]:
-    """Return the parts whose concatenation is the framed message; file data is not copied."""
+    """Return a message in parts, which are to be joined. File data is not copied."""
     if isinstance(message, WholeFile):
         return _encode_whole(message)
     number, body_of = _ENCODERS[type(message)]
@@ -104,7 +104,7 @@ def decode(content: bytes | memoryview) -> list[Message]:
     """Return all messages of a record's content.
 
     Raises:
-        PeerMisbehaved: the content is not a run of well-formed messages.
+        PeerMisbehaved: the content is not a sequence of well-formed messages.
 
     """
     view = memoryview(content)
@@ -152,7 +152,7 @@ def _encode_whole(file: WholeFile) -> tuple[bytes | memoryview, ...]:
 
 
 def _decode_whole(view: memoryview, at: int) -> WholeFile | None:
-    """Return the file that is all here from `at` on; None if it is something else, good or bad."""
+    """Return the small file that begins at `at`; None if there is anything else, well-formed or not."""
     if view[at] != _DATA_NUMBER or len(view) - at <= WHOLE_OVERHEAD:
         return None
     _, length, index, offset = _WHOLE.unpack_from(view, at)
@@ -171,7 +171,7 @@ _PRESERVED: Final = int(sum(Preserved))
 
 
 def encode_entry(entry: Entry) -> bytes:
-    """Return one entry as it stands in a page."""
+    """Return the bytes of one entry in a page."""
     kind, depth, text, mode, mtime_ns, size, there, extra = entry
     name, target = text.encode(), there.encode()
     if extra is not None:
@@ -183,7 +183,7 @@ def encode_entry(entry: Entry) -> bytes:
 
 
 def most_bytes(entry: Entry) -> int:
-    """Return how many bytes an entry takes in a page at most."""
+    """Return an upper bound for the bytes of an entry in a page."""
     extra = attributes.most_bytes(entry.extra) if entry.extra is not None else 0
     return _ENTRY.size + U16.size + 4 * (len(entry.name) + len(entry.target)) + extra
 
@@ -194,15 +194,15 @@ MOST_ENTRY: Final = _ENTRY.size + U16.size + limits.MAX_NAME + limits.MAX_PATH +
 _KINDS: Final = {kind.value: kind for kind in Kind}
 
 _HAS_EXTRA: Final = 0x80
-"""Added to the kind of an entry behind which an extra follows."""
+"""Added to the kind of an entry that has an extra."""
 
 
 def _decode_entry(reader: Reader) -> Entry:
     number, depth, mode, mtime_ns, size, length = reader.fields(_ENTRY)
     kind = _KINDS.get(number) or _KINDS.get(number ^ _HAS_EXTRA)
     if kind is None:
-        raise PeerMisbehaved("The other side named something that is neither file, directory nor link.")
-    # One name may be longer than a legal one, so that the manifest can say which rule it breaks.
+        raise PeerMisbehaved("The other side named something that is neither file, directory nor symlink.")
+    # A name may be longer here than the manifest allows: that can say which rule it breaks.
     name = reader.string(length, 2 * limits.MAX_PATH)
     target = reader.text(_MAX_TARGET)
     if number & _HAS_EXTRA:
@@ -228,7 +228,7 @@ def _decode_page(reader: Reader) -> Page:
 
 def _flag(number: int) -> bool:
     if number > 1:
-        raise PeerMisbehaved("The other side said something that is neither yes nor no.")
+        raise PeerMisbehaved("The other side sent something that is neither yes nor no.")
     return bool(number)
 
 

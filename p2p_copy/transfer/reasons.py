@@ -25,7 +25,7 @@ SENTENCES: Final = {
     Reason.UNREADABLE: "cannot be read at the sender",
     Reason.CHANGED: "changed while it was being sent",
     Reason.SPECIAL: "is not a regular file, directory or symlink",
-    Reason.LINK_OUTSIDE: "is a symlink that leads out of its tree; --symlinks copy sends what it points to",
+    Reason.SYMLINK_OUTSIDE: "is a symlink that leads out of its tree; --symlinks copy sends what it points to",
     Reason.NAME: "has a name that the receiver cannot take; 'receive --names system' takes more",
     Reason.TOO_DEEP: "lies too deep, or its path is too long",
     Reason.EXISTS: "exists already at the receiver; see 'receive --on-conflict'",

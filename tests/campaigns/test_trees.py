@@ -44,7 +44,7 @@ TREE = {
     "tree/a": Node(Kind.FILE, 0o644, 10**18, 5000, 1, xattrs=(("user.a", b"1"),)),
     "tree/b": Node(Kind.FILE, 0o644, 10**18, 5000, 1, twin="tree/a", xattrs=(("user.a", b"1"),)),
     "tree/hole": Node(Kind.FILE, 0o644, 10**18, HOLE, 2, hole=True),
-    "tree/link": Node(Kind.LINK, 0o777, 10**18, target="a"),
+    "tree/link": Node(Kind.SYMLINK, 0o777, 10**18, target="a"),
 }
 MINE = {"tree": Node(Kind.DIRECTORY, 0o700, 10**9), "tree/mine": Node(Kind.FILE, 0o640, 10**9, 7, 3)}
 CASE = Case(TREE, MINE, Asked(hard_links=True))

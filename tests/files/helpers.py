@@ -46,7 +46,7 @@ def a_file(
 
 
 def a_link(name: str, target: str, parent: Item | None = None, *, mtime_ns: int = 0) -> Item:
-    return _item(parent, Entry(Kind.LINK, _depth(parent), name, 0o777, mtime_ns, 0, target))
+    return _item(parent, Entry(Kind.SYMLINK, _depth(parent), name, 0o777, mtime_ns, 0, target))
 
 
 IN_PIECES = False

@@ -42,7 +42,7 @@ def test_a_hole_is_so_many_zeros(before: int, hole: int) -> None:
     one, other = (FileDigest(before + hole + 1) for _ in range(2))
     for digest in (one, other):
         digest.update(b"x" * before)
-    one.skip(hole)
+    one.add_zeros(hole)
     other.update(bytes(hole))
     assert one.leaves == other.leaves
     for digest in (one, other):
@@ -71,7 +71,7 @@ def test_the_root_covers_every_field_and_outcome_and_the_order() -> None:
         [(Entry(Kind.FILE, 0, "a", 0o644, 6, 3), b"d" * 32)],
         [(Entry(Kind.FILE, 0, "a", 0o644, 5, 4), b"d" * 32)],
         [(Entry(Kind.DIRECTORY, 0, "a", 0o644, 5), None)],
-        [(Entry(Kind.LINK, 1, "a", 0o644, 5, target="x"), None)],
+        [(Entry(Kind.SYMLINK, 1, "a", 0o644, 5, target="x"), None)],
         [(file, b"d" * 32), (Entry(Kind.DIRECTORY, 0, "d"), None)],
         [(Entry(Kind.DIRECTORY, 0, "d"), None), (file, b"d" * 32)],
     ]

@@ -28,7 +28,7 @@ def file(depth: int, name: str, size: int = 0) -> Entry:
 
 
 def link(depth: int, name: str, target: str) -> Entry:
-    return Entry(Kind.LINK, depth, name, target=target)
+    return Entry(Kind.SYMLINK, depth, name, target=target)
 
 
 def page(*entries: Entry) -> Page:
@@ -77,7 +77,7 @@ def test_directories_go_on_over_pages() -> None:
         [page(file(0, "é"), file(0, "e\u0301"))],
         [page(file(0, "straße"), file(0, "STRASSE"))],
         [page(Entry(Kind.DIRECTORY, 0, "a", size=1))],
-        [page(directory(0, "a"), Entry(Kind.LINK, 1, "l", size=1, target="x"))],
+        [page(directory(0, "a"), Entry(Kind.SYMLINK, 1, "l", size=1, target="x"))],
         [page(Entry(Kind.FILE, 0, "a", target="x"))],
         [page(link(0, "top", "x"))],
         [page(directory(0, "a"), link(1, "l", "../x"))],
@@ -326,7 +326,7 @@ def test_a_failure_that_the_sender_forgets_is_refused() -> None:
 names = st.sampled_from(["a", "b", "c", "d", "e"])
 entries = st.builds(
     lambda kind, depth, name, size: Entry(
-        kind, depth, name, 0o644, 0, size if kind is Kind.FILE else 0, "x" if kind is Kind.LINK else ""
+        kind, depth, name, 0o644, 0, size if kind is Kind.FILE else 0, "x" if kind is Kind.SYMLINK else ""
     ),
     st.sampled_from(Kind),
     st.integers(0, 4),

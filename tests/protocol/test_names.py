@@ -13,8 +13,8 @@ from p2p_copy.protocol.names import (
     PARTIAL_PREFIX,
     _refusal_by_rules,
     collision_key,
-    link_target_refusal,
     refusal,
+    symlink_target_refusal,
 )
 from p2p_copy.protocol.seen_names import SeenNames
 
@@ -233,8 +233,8 @@ def test_normal_forms_and_case_folding_never_change_the_portable_key(name: str) 
     ],
 )
 def test_links_inside_their_tree_are_kept(target: str, depth: int) -> None:
-    assert link_target_refusal(target, depth, portable=True) is None
-    assert link_target_refusal(target, depth, portable=False) is None
+    assert symlink_target_refusal(target, depth, portable=True) is None
+    assert symlink_target_refusal(target, depth, portable=False) is None
 
 
 @pytest.mark.parametrize("portable", [True, False])
@@ -264,19 +264,19 @@ def test_links_inside_their_tree_are_kept(target: str, depth: int) -> None:
     ],
 )
 def test_links_out_of_their_tree_are_refused(target: str, depth: int, portable: bool) -> None:
-    assert link_target_refusal(target, depth, portable=portable) is not None
+    assert symlink_target_refusal(target, depth, portable=portable) is not None
 
 
 @pytest.mark.parametrize("target", ["a\\b", "..\\..\\x", "C:/x", "C:x", "\\\\server\\share", "a/NUL", "a./b"])
 def test_links_that_mean_something_else_on_windows_are_not_portable(target: str) -> None:
-    assert link_target_refusal(target, 1, portable=True) is not None
-    assert link_target_refusal(target, 1, portable=False) is None
+    assert symlink_target_refusal(target, 1, portable=True) is not None
+    assert symlink_target_refusal(target, 1, portable=False) is None
 
 
 @given(st.lists(st.sampled_from(["..", ".", "", "a", "b"]), max_size=8), st.integers(0, 5))
 def test_a_kept_link_never_leaves_its_tree_step_by_step(parts: list[str], depth: int) -> None:
     target = "/".join(parts)
-    if link_target_refusal(target, depth, portable=True) is None:
+    if symlink_target_refusal(target, depth, portable=True) is None:
         level = depth  # directories around the place we are at
         for part in parts:
             level += {"..": -1, ".": 0, "": 0}.get(part, 1)

@@ -262,7 +262,7 @@ def test_another_version_is_refused_and_says_which_side_is_older(version: int, o
 def test_what_no_relay_says_is_an_error_that_does_not_repeat_it(text: bytes | str) -> None:
     with pytest.raises(NotARelay) as caught:
         decode_answer(text)
-    assert "not like a p2p-copy relay" in str(caught.value)
+    assert "not a p2p-copy relay" in str(caught.value)
 
 
 def test_texts_of_strangers_are_clean_and_short() -> None:

@@ -27,7 +27,7 @@ class Kind(Enum):
 
     FILE = "file"
     DIRECTORY = "directory"
-    LINK = "link"
+    SYMLINK = "link"
     PIPE = "pipe"
 
 
@@ -171,7 +171,7 @@ def _node(rng: random.Random, wishes: Wishes, tree: Tree, path: str) -> Node:
         mode = rng.choice((0o755, 0o700, 0o711, 0o750))
         return Node(Kind.DIRECTORY, mode, mtime_ns, xattrs=_xattrs(rng, wishes))
     if kind == "link" and inside:
-        return Node(Kind.LINK, 0o777, mtime_ns, target=_target(rng, wishes))
+        return Node(Kind.SYMLINK, 0o777, mtime_ns, target=_target(rng, wishes))
     if kind == "pipe" and inside and wishes.unsendable:
         return Node(Kind.PIPE, 0o644, mtime_ns)
     files = [(name, node) for name, node in tree.items() if node.kind is Kind.FILE and not node.twin]
@@ -226,10 +226,10 @@ _NOTHING: Final = Node(Kind.PIPE)
 
 
 def _in_the_way(rng: random.Random, node: Node, wishes: Wishes) -> Node:
-    kind = node.kind if rng.random() < 0.8 else rng.choice((Kind.FILE, Kind.DIRECTORY, Kind.LINK))
+    kind = node.kind if rng.random() < 0.8 else rng.choice((Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK))
     if kind is Kind.DIRECTORY:
         return Node(kind, rng.choice((0o755, 0o700)), DAY)
-    if kind is Kind.LINK:
+    if kind is Kind.SYMLINK:
         return Node(kind, 0o777, DAY, target=rng.choice(("mine", "..", "/nowhere")))
     return Node(Kind.FILE, 0o604, DAY, rng.choice((0, 1, 3000)), rng.randrange(2**32))
 
@@ -309,13 +309,13 @@ def changed(rng: random.Random, case: Case, wishes: Wishes) -> tuple[Case, set[s
     for path, node in case.source.items():
         top = path.partition("/")[0]
         mine = top != path and top not in case.existing and not node.twin and path not in twins
-        if not mine or node.kind not in {Kind.FILE, Kind.LINK} or not usable(path) or rng.random() < 0.5:
+        if not mine or node.kind not in {Kind.FILE, Kind.SYMLINK} or not usable(path) or rng.random() < 0.5:
             continue
         paths.add(path)
         del source[path]
         mtime_ns = node.mtime_ns + rng.randrange(1, DAY)
-        kind = rng.choice((node.kind, node.kind, Kind.FILE, Kind.LINK, Kind.DIRECTORY, None))
-        if kind is Kind.LINK:
+        kind = rng.choice((node.kind, node.kind, Kind.FILE, Kind.SYMLINK, Kind.DIRECTORY, None))
+        if kind is Kind.SYMLINK:
             source[path] = Node(kind, 0o777, mtime_ns, target="another")
         elif kind is Kind.DIRECTORY:
             source[path] = Node(kind, 0o755, mtime_ns)
@@ -348,7 +348,7 @@ def grow(root: Path, tree: Tree) -> None:
             os.link(root / node.twin, where)
         elif node.kind is Kind.DIRECTORY:
             where.mkdir()
-        elif node.kind is Kind.LINK:
+        elif node.kind is Kind.SYMLINK:
             where.symlink_to(node.target)
         elif node.kind is Kind.PIPE:
             os.mkfifo(where)
@@ -357,7 +357,7 @@ def grow(root: Path, tree: Tree) -> None:
     for path, node in reversed(tree.items()):
         for name, value in node.xattrs:
             os.setxattr(root / path, name, value)
-        if node.kind is not Kind.LINK:
+        if node.kind is not Kind.SYMLINK:
             os.chmod(root / path, node.mode)
         os.utime(root / path, ns=(node.mtime_ns, node.mtime_ns), follow_symlinks=False)
 

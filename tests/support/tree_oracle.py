@@ -73,7 +73,7 @@ class _Oracle:
             name in NEVER
             or (self._asked.portable and name in NOT_PORTABLE)
             or node.kind is Kind.PIPE
-            or (node.kind is Kind.LINK and _leads_outside(node.target, path.count("/"), self._asked))
+            or (node.kind is Kind.SYMLINK and _leads_outside(node.target, path.count("/"), self._asked))
         )
 
     def _wanted(self, path: str) -> bool:
@@ -129,7 +129,7 @@ class _Oracle:
         return False
 
     def _silent(self, node: Node) -> bool:
-        return node.kind is Kind.LINK and self._asked.links is Symlinks.SKIP
+        return node.kind is Kind.SYMLINK and self._asked.links is Symlinks.SKIP
 
     # Where it goes
 
@@ -203,7 +203,7 @@ class _Oracle:
         place = _joined(above, path.rpartition("/")[2])
         there = tree.get(place)
         if there is not None:
-            replaced = (Kind.FILE,) if node.kind is Kind.FILE else (Kind.FILE, Kind.LINK)
+            replaced = (Kind.FILE,) if node.kind is Kind.FILE else (Kind.FILE, Kind.SYMLINK)
             if conflict is Conflict.RENAME:
                 place = self._free(place, ending=True)
             elif conflict is Conflict.SKIP:
@@ -285,7 +285,7 @@ def _names(out: Path) -> set[str]:
 def _compare(where: Path, path: str, expected: Expected) -> Iterator[str]:
     node, status = expected.tree[path], os.lstat(where)
     kind = (
-        Kind.LINK
+        Kind.SYMLINK
         if stat.S_ISLNK(status.st_mode)
         else Kind.DIRECTORY
         if stat.S_ISDIR(status.st_mode)
@@ -294,13 +294,13 @@ def _compare(where: Path, path: str, expected: Expected) -> Iterator[str]:
     if kind is not node.kind:
         yield f"a {kind.value}, not a {node.kind.value}"
         return
-    if kind is Kind.LINK and os.readlink(where) != node.target:
+    if kind is Kind.SYMLINK and os.readlink(where) != node.target:
         yield f"leads to {os.readlink(where)!r}, not {node.target!r}"
     if kind is Kind.FILE and where.read_bytes() != node.contents():
         yield "other contents"
-    if kind is not Kind.LINK and stat.S_IMODE(status.st_mode) != node.mode:
+    if kind is not Kind.SYMLINK and stat.S_IMODE(status.st_mode) != node.mode:
         yield f"mode {stat.S_IMODE(status.st_mode):o}, not {node.mode:o}"
-    if kind is not Kind.LINK and hasattr(os, "listxattr"):
+    if kind is not Kind.SYMLINK and hasattr(os, "listxattr"):
         names = [name for name in os.listxattr(where) if name.startswith("user.")]
         found = {name: os.getxattr(where, name) for name in names}
         if found != dict(node.xattrs):

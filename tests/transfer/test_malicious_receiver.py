@@ -82,7 +82,7 @@ class Attacker:
 
     async def lie(self, message: Message) -> None:
         """Send a message that a receiver may not send yet."""
-        self.session._we = ReceiverState.CHECKING
+        self.session._our_state = ReceiverState.CHECKING
         await self.say(message)
 
     async def hear(self, kind: type[Message]) -> Message:

@@ -54,7 +54,7 @@ def file(depth: int, name: str, size: int = 0, mode: int = 0o644, mtime_ns: int 
 
 
 def link(depth: int, name: str, target: str) -> Entry:
-    return Entry(Kind.LINK, depth, name, target=target)
+    return Entry(Kind.SYMLINK, depth, name, target=target)
 
 
 def digest(data: bytes) -> bytes:

@@ -67,7 +67,7 @@ def would_send(paths: Sequence[str], links: Symlinks, selection: Selection, term
     others = f" Left out by --only or --exclude: {excluded}." if excluded else ""
     terminal.verdict(
         f"Would send {counts[Kind.FILE]} files, {amount(size)}, {counts[Kind.DIRECTORY]} directories and "
-        f"{counts[Kind.LINK]} links.{others}"
+        f"{counts[Kind.SYMLINK]} links.{others}"
     )
     if problems:
         raise PartialTransfer("Some of it cannot be sent; it is listed above.")
@@ -90,7 +90,7 @@ def _line(found: SourceEntry) -> str:
     match found.entry.kind:
         case Kind.DIRECTORY:
             return f"{path}/"
-        case Kind.LINK:
+        case Kind.SYMLINK:
             return f"{path} -> {escape(found.entry.target)}"
         case Kind.FILE:
             return path

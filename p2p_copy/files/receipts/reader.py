@@ -204,11 +204,11 @@ def _record(fields: dict[str, Any]) -> Record:
         _mode(fields, "mode"),
         _time(_text(fields, "mtime")),
         _whole(fields.get("size"), "size") if kind is Kind.FILE else 0,
-        _target(_text(fields, "target")) if kind is Kind.LINK else "",
+        _target(_text(fields, "target")) if kind is Kind.SYMLINK else "",
         _extra(fields, kind),
     )
     there = delivered and (kind is not Kind.FILE or digest is not None)
-    given_mode = _mode(fields, GIVEN) if kind is not Kind.LINK and GIVEN in fields else None
+    given_mode = _mode(fields, GIVEN) if kind is not Kind.SYMLINK and GIVEN in fields else None
     return Record(parts, entry, digest, there, not delivered, given_mode)
 
 
@@ -228,7 +228,7 @@ def _extra(fields: dict[str, Any], kind: Kind) -> Extra | None:
         if max(uid, gid) > _MOST_ID or not all(map(_is_owners_name, (user, group))):
             raise Malformed("its owner is not possible")
         extra = extra._replace(owner=Owner(uid, gid, user, group))
-    if "xattrs" in fields and kind is not Kind.LINK:
+    if "xattrs" in fields and kind is not Kind.SYMLINK:
         digest = _hash(_text(fields, "xattrs").removeprefix(XATTRS), "xattrs")
         extra = extra._replace(xattrs_digest=digest)
     return None if extra == Extra() else extra

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.receipts.reader import Record, Summary
 
-_WORDS: Final = {Kind.DIRECTORY: "a directory", Kind.FILE: "a file", Kind.LINK: "a symlink"}
+_WORDS: Final = {Kind.DIRECTORY: "a directory", Kind.FILE: "a file", Kind.SYMLINK: "a symlink"}
 
 _KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE}
 
@@ -306,7 +306,7 @@ class _Check:
                 return f"is {found} instead of {_WORDS[entry.kind]}"
             if kind is Kind.FILE and (problem := self._content_problem(directory, name, status, record)):
                 return problem
-            if kind is Kind.LINK and directory.readlink(name) != entry.target:
+            if kind is Kind.SYMLINK and directory.readlink(name) != entry.target:
                 return "points elsewhere"
         except (OSError, ValueError) as error:
             return f"cannot be read: {system_text(error)}"
@@ -391,7 +391,7 @@ def _opened(above: _Level, name: str) -> _Level:
 
 def _kind_of(status: os.stat_result) -> Kind | None:
     if system.is_symlink(status):
-        return Kind.LINK
+        return Kind.SYMLINK
     return _KINDS.get(stat.S_IFMT(status.st_mode))
 
 
@@ -403,7 +403,7 @@ def _attribute_problem(record: Record, status: os.stat_result) -> str | None:
     # A sender does not know which bits of group and others the receiver's umask withheld.
     withheld = expected & _WITHHELD & ~mode if record.given_mode is None else 0
     # The mode of a symlink means nothing, and Windows makes modes up.
-    if entry.kind is not Kind.LINK and sys.platform != "win32" and mode | withheld != expected:
+    if entry.kind is not Kind.SYMLINK and sys.platform != "win32" and mode | withheld != expected:
         return f"has mode {mode:04o} instead of {expected:04o}"
     if not any(status.st_mtime_ns == entry.mtime_ns // grain * grain for grain in _TIME_GRAINS):
         return f"has the time {time_text(status.st_mtime_ns)} instead of {time_text(entry.mtime_ns)}"

@@ -43,7 +43,7 @@ XATTRS: Final = "blake3:"
 GIVEN: Final = "given_mode"
 """The key of the mode that a file or directory got at the receiver: the sender's, less what the umask withheld."""
 
-KINDS: Final = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.LINK: "symlink"}
+KINDS: Final = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.SYMLINK: "symlink"}
 
 SECOND: Final = 10**9
 EPOCH: Final = datetime(1970, 1, 1)
@@ -116,11 +116,11 @@ class ReceiptWriter:
             f'{{"path": {_quoted(path)}, "kind": "{KINDS[kind]}", '
             f'"mode": "{mode:04o}", "mtime": "{time_text(mtime_ns)}"'
         )
-        if self._allowed is not None and kind is not Kind.LINK:
+        if self._allowed is not None and kind is not Kind.SYMLINK:
             line += f', "{GIVEN}": "{mode & self._allowed:04o}"'
         if kind is Kind.FILE:
             line += f', "size": {size}, "digest": ' + (f'"{DIGEST}{digest.hex()}"' if digest else "null")
-        elif kind is Kind.LINK:
+        elif kind is Kind.SYMLINK:
             line += f', "target": {_quoted(target)}'
         if path.rpartition("/")[2] != name:
             line += f', "name": {_quoted(name)}'

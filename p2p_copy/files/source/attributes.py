@@ -36,7 +36,7 @@ def add_attributes(found: SourceEntry, preserve: Preserved) -> bool:
     if Preserved.OWNER in preserve and sys.platform != "win32":
         uid, gid = found.owner
         extra = extra._replace(owner=Owner(uid, gid, _user_name(uid), _group_name(gid)))
-    if Preserved.XATTRS in preserve and found.entry.kind is not Kind.LINK:
+    if Preserved.XATTRS in preserve and found.entry.kind is not Kind.SYMLINK:
         try:
             extra = extra._replace(xattrs=_xattrs_of(found))
         except OSError as error:

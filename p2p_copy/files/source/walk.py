@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 BY_HANDLE = os.scandir in os.supports_fd
 """Whether entries are looked up relative to the open directory that lists them; Windows has paths only."""
 
-_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
+_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.SYMLINK}
 
 _MODE: Final = 0o755 if sys.platform == "win32" else 0o777
 """Permission bits worth sending. Those of Windows are made up by Python, which lets all users write."""
@@ -235,7 +235,7 @@ class _Walk:
         self, name: str, directory: SourceEntry | None, status: os.stat_result, target: str = ""
     ) -> Entry | Reason:
         """Return the entry for the manifest, or why there is none."""
-        kind = Kind.LINK if target else _KINDS.get(stat.S_IFMT(status.st_mode))
+        kind = Kind.SYMLINK if target else _KINDS.get(stat.S_IFMT(status.st_mode))
         depth = directory.entry.depth + 1 if directory is not None else 0
         if kind is None:
             return Reason.SPECIAL
@@ -243,8 +243,8 @@ class _Walk:
             return Reason.NAME
         if depth >= limits.MAX_DEPTH:
             return Reason.TOO_DEEP
-        if kind is Kind.LINK and names.link_target_refusal(target, depth, portable=self._portable):
-            return Reason.LINK_OUTSIDE
+        if kind is Kind.SYMLINK and names.symlink_target_refusal(target, depth, portable=self._portable):
+            return Reason.SYMLINK_OUTSIDE
         if kind is Kind.DIRECTORY and _lies_in_itself(status, directory):
             return Reason.TOO_DEEP
         mtime_ns = status.st_mtime_ns

@@ -53,7 +53,7 @@ _INTENDED: Final = bytes(_ON_DISK.size)
 _ALL_RECORDED: Final = key_of("")
 """The key, which no entry has, under which a process that ends in good order records that the journal lacks nothing."""
 
-_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.LINK}
+_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.SYMLINK}
 
 _UNFINISHED: Final = 0o700
 """The mode of a directory of ours in which something is missing."""

@@ -214,7 +214,7 @@ class TreeConsumer:
         try:
             if entry.kind is Kind.DIRECTORY:
                 self._target.directories.make(item)
-            elif entry.kind is Kind.LINK:
+            elif entry.kind is Kind.SYMLINK:
                 self._target.make_symlink(item)
             elif self.holds and self._files.find_held(item):
                 pass

@@ -169,7 +169,7 @@ async def test_totals_do_not_scroll_the_question_away(tmp_path: Path) -> None:
     receiver.hear(sender.record())
     with pytest.raises(AssertionError):
         sender.say(Total(2, 2))
-    sender._we = SenderState.SHOWN
+    sender._our_state = SenderState.SHOWN
     sender.say(Total(2, 2))
     with pytest.raises(PeerMisbehaved, match="Total when it may not"):
         receiver.hear(sender.record())

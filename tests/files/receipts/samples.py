@@ -31,7 +31,7 @@ ENDS: dict[str, Any] = {
 
 A_DIRECTORY = Entry(Kind.DIRECTORY, 0, "tree", 0o755, 1_769_860_800_123_456_789)
 A_FILE = Entry(Kind.FILE, 1, "größe", 0o644, -1, 3)
-A_LINK = Entry(Kind.LINK, 1, 'a "link"', 0o777, 0, 0, "größe")
+A_LINK = Entry(Kind.SYMLINK, 1, 'a "link"', 0o777, 0, 0, "größe")
 DIGEST = bytes(range(32))
 
 HEAD = '{"format": "p2p-copy receipt 1"}\n'

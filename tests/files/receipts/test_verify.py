@@ -262,7 +262,7 @@ def test_what_was_not_delivered_is_not_compared_but_in_the_root_digest(tmp_path:
         ("tree/vanished", Entry(Kind.FILE, 1, "vanished", size=7), None, True),
         ("tree/refused", Entry(Kind.FILE, 1, "refused", size=9), DIGEST, False),
         ("tree/no place", Entry(Kind.DIRECTORY, 1, "no place"), None, False),
-        ("tree/no place/link", Entry(Kind.LINK, 2, "link", target="a"), None, False),
+        ("tree/no place/link", Entry(Kind.SYMLINK, 2, "link", target="a"), None, False),
         ("tree/file (1)", Entry(Kind.FILE, 1, "file", size=3), new.digest(), True),  # on-conflict rename
     ]
     for path, entry, digest, delivered in entries:

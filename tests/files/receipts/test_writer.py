@@ -109,7 +109,7 @@ def test_the_longest_entry_fits_into_a_line(receipt: Path) -> None:
     path, target = "/".join(["\x7f" * 62] * 64), "\x01" * protocol_limits.MAX_PATH
     owner = Owner(2**32 - 1, 2**32 - 1, "\x01" * protocol_limits.MAX_NAME, "\x01" * protocol_limits.MAX_NAME)
     name = "\x01" * protocol_limits.MAX_NAME
-    entry = Entry(Kind.LINK, 63, name, target=target, extra=Extra(owner=owner))
+    entry = Entry(Kind.SYMLINK, 63, name, target=target, extra=Extra(owner=owner))
     writer.add("\x01".join(path.split("\x7f")), entry, None)
     writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
     assert max(map(len, receipt.read_bytes().splitlines())) < limits.RECEIPT_LINE
@@ -199,8 +199,10 @@ def test_an_entry_that_is_undelivered_later_is_corrected_with_all_that_lies_in_i
     writer = ReceiptWriter(str(receipt))
     names = ["a", "a/b", "a/b/c", "a/d", "a b", "e"]
     for number, name in enumerate(names):
-        kind = Kind.DIRECTORY if name in {"a", "a/b"} else Kind.LINK
-        entry = Entry(kind, name.count("/"), name.rpartition("/")[2], target="x" if kind is Kind.LINK else "")
+        kind = Kind.DIRECTORY if name in {"a", "a/b"} else Kind.SYMLINK
+        entry = Entry(
+            kind, name.count("/"), name.rpartition("/")[2], target="x" if kind is Kind.SYMLINK else ""
+        )
         if number == 3:
             writer.undeliver(5)  # before it is written
         writer.add(name, entry, None, delivered=name != "a/b/c")

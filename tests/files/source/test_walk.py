@@ -77,7 +77,7 @@ def test_a_tree_is_named_with_all_that_lies_in_it(top: Path) -> None:
         "top/empty": Kind.DIRECTORY,
         "top/inner": Kind.DIRECTORY,
         "top/inner/file": Kind.FILE,
-        "top/inner/link": Kind.LINK,
+        "top/inner/link": Kind.SYMLINK,
     }
 
 
@@ -92,7 +92,7 @@ def test_an_entry_says_what_the_file_is(top: Path) -> None:
     assert named["file"] == Entry(Kind.FILE, 1, "file", 0o751, -1_500_000_000_000_000_001, 3)
     assert named["top"] == Entry(Kind.DIRECTORY, 0, "top", 0o705, top.stat().st_mtime_ns)
     mtime_ns = (top / "link").lstat().st_mtime_ns
-    assert named["link"] == Entry(Kind.LINK, 1, "link", 0o777, mtime_ns, 0, "file")
+    assert named["link"] == Entry(Kind.SYMLINK, 1, "link", 0o777, mtime_ns, 0, "file")
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "{}//", "{}/.", "{}/inner/..", "{}/inner/../../top"])
@@ -321,11 +321,11 @@ def test_links_are_kept_if_they_stay_in_their_tree(top: Path) -> None:
         "top": Kind.DIRECTORY,
         "top/inner": Kind.DIRECTORY,
         "top/inner/file": Kind.FILE,
-        "top/inner/up": Kind.LINK,
-        "top/inner/dangling": Kind.LINK,
-        "top/inner/out": Reason.LINK_OUTSIDE,
-        "top/inner/absolute": Reason.LINK_OUTSIDE,
-        "top/inner/zigzag": Reason.LINK_OUTSIDE,
+        "top/inner/up": Kind.SYMLINK,
+        "top/inner/dangling": Kind.SYMLINK,
+        "top/inner/out": Reason.SYMLINK_OUTSIDE,
+        "top/inner/absolute": Reason.SYMLINK_OUTSIDE,
+        "top/inner/zigzag": Reason.SYMLINK_OUTSIDE,
     }
 
 

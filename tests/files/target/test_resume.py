@@ -303,14 +303,14 @@ class Version(NamedTuple):
         item = self.item(top)
         if self.kind is Kind.FILE:
             deliver(target, item, self.contents)
-        elif self.kind is Kind.LINK:
+        elif self.kind is Kind.SYMLINK:
             target.make_symlink(item)
         else:
             target.directories.make(item)
             target.directories.finish(item)
 
     def is_there(self, path: Path) -> bool:
-        if self.kind is Kind.LINK:
+        if self.kind is Kind.SYMLINK:
             return path.is_symlink() and os.readlink(path) == self.target
         if self.kind is Kind.DIRECTORY:
             return path.is_dir()
@@ -320,8 +320,8 @@ class Version(NamedTuple):
 VERSIONS = {
     "file": Version(Kind.FILE, b"old"),
     "other file": Version(Kind.FILE, b"newer"),
-    "link": Version(Kind.LINK, target="here"),
-    "other link": Version(Kind.LINK, target="there"),
+    "link": Version(Kind.SYMLINK, target="here"),
+    "other link": Version(Kind.SYMLINK, target="there"),
     "directory": Version(Kind.DIRECTORY),
 }
 
