@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 XATTR_PREFIX: Final = "user."
 """The namespace of extended attributes without a meaning for the system: capabilities and access lists have others."""
 
-_NOBODY: Final = 2**32 - 1
+_NO_OWNER: Final = 2**32 - 1
 """The number that tells the system to leave an owner unchanged (chown)."""
 
 _NAMED_AGAIN, _ORIGINAL, _OWNER, _XATTRS = 1, 2, 4, 8
@@ -98,7 +98,7 @@ def extra_refusal(kind: Kind, extra: Extra, preserve: Preserved) -> str | None:
         return "that it has other names, which it cannot have or which this side has not asked for"
     if extra.owner is not None and Preserved.OWNER not in preserve:
         return "who owns it, which this side has not asked for"
-    if extra.owner is not None and _NOBODY in extra.owner[:2]:
+    if extra.owner is not None and _NO_OWNER in extra.owner[:2]:
         return "that it has no owner"
     if extra.xattrs and (kind is Kind.SYMLINK or Preserved.XATTRS not in preserve):
         return "that it has extended attributes, which it cannot have or which this side has not asked for"

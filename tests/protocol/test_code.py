@@ -1,4 +1,4 @@
-"""The human code: generated ones are checked, people's own are left alone, nothing leaks."""
+"""Codes: generated ones are checked, those that users chose are unchanged, and no error contains a part of one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_word_list_is_frozen_because_numbers_of_words_are_specification() -> Non
 # Generated codes
 
 
-def test_entropy_of_both_parts_reaches_the_promise() -> None:
+def test_both_parts_have_enough_random_bits() -> None:
     assert 2 * math.log2(len(WORDS)) >= 25, "two strangers rarely choose the same room"
     assert 2 * math.log2(len(WORDS)) + CHECK_BITS >= 30, "a guess succeeds once in a thousand million times"
     assert len(WORDS) >= CHECK_MODULUS << CHECK_BITS
@@ -80,7 +80,7 @@ def test_every_random_bit_reaches_the_code_and_only_those_are_asked_for() -> Non
     assert WORDS.index(words_of(last)[4]) // CHECK_MODULUS == (1 << CHECK_BITS) - 1
 
 
-def test_known_codes_stay_valid_for_ever() -> None:
+def test_codes_of_earlier_releases_stay_valid() -> None:
     assert generated(1).text == "client.playing-twiddle.surprise.cinema"
     assert generated(2).text == "underwire.zodiac-twitter.bagpipe.crunching"
 
@@ -174,7 +174,7 @@ def test_message_names_the_place_of_the_misspelt_words() -> None:
     assert "the 1st and 4th words are misspelt" in str(typo_of(text_of(words)))
 
 
-def test_hopeless_words_get_no_suggestion() -> None:
+def test_too_many_misspelt_words_get_no_suggestion() -> None:
     assert typo_of("qqqq.qqqq-qqqq.qqqq.qqqq").suggestion is None
     assert typo_of("q" * 60 + "." + "z" * 60 + "-acid.acorn.acre").suggestion is None
 
@@ -224,7 +224,7 @@ def test_one_wrong_word_in_242_goes_unnoticed() -> None:
         ),
     ],
 )
-def test_own_codes_are_never_held_against_the_words(text: str, room: str, secret: str) -> None:
+def test_own_codes_are_never_compared_with_the_words(text: str, room: str, secret: str) -> None:
     assert parse(text) == choose(text) == Code(room, secret)
 
 
@@ -293,7 +293,7 @@ def test_least_secret_and_longest_code_are_exact() -> None:
 @pytest.mark.parametrize(
     "bad", ["\0", "\n", "\x1b", "\x7f", "\x85", "\u200b", "\u202e", "\u2028", "\ufeff", "\ud800"]
 )
-def test_what_nobody_can_see_is_refused(bad: str) -> None:
+def test_invisible_characters_are_refused(bad: str) -> None:
     with pytest.raises(UsageError, match="invisible"):
         parse(f"room-secret{bad}secret")
 

@@ -1,4 +1,4 @@
-"""Compression: pays or is given up, and is opened under a cap whatever the frame says."""
+"""Compression: used only where it makes records smaller; decompressing is bounded whatever the frame says."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def repeated(byte: bytes, count: int, *, last: bool = True) -> bytes:
 
 
 @pytest.mark.parametrize("size", [LEAST_CONTENT, 64 * KIB - 1, 64 * KIB, limits.MAX_RECORD_CONTENT])
-def test_what_shrinks_is_compressed_and_comes_back(size: int) -> None:
+def test_contents_that_get_smaller_are_compressed_and_decompressed(size: int) -> None:
     content = text(size)
     frame = Compressor().compress(content)
     assert frame is not None
@@ -56,7 +56,7 @@ def test_what_shrinks_is_compressed_and_comes_back(size: int) -> None:
 
 
 @given(st.binary(max_size=2000), st.integers(1, 400))
-def test_whatever_is_compressed_comes_back(piece: bytes, times: int) -> None:
+def test_any_content_is_the_same_after_decompression(piece: bytes, times: int) -> None:
     content = piece * times
     frame = Compressor().compress(content)
     assert frame is None or decompress(frame, len(content)) == content
@@ -69,12 +69,12 @@ def test_one_compressor_makes_independent_frames() -> None:
     assert frames == [frames[0]] * 3
 
 
-def test_what_does_not_shrink_is_sent_as_it_is() -> None:
+def test_contents_that_do_not_get_smaller_are_sent_uncompressed() -> None:
     assert Compressor().compress(NOISE) is None
     assert Compressor().compress(noise(4 * KIB)) is None
 
 
-def test_tiny_contents_are_sent_as_they_are() -> None:
+def test_tiny_contents_are_sent_uncompressed() -> None:
     assert Compressor().compress(b"a" * (LEAST_CONTENT - 1)) is None
     assert Compressor().compress(b"a" * LEAST_CONTENT) is not None
 
@@ -85,7 +85,7 @@ def test_a_gain_of_less_than_five_percent_is_not_worth_it(zeros: int, pays: bool
     assert (Compressor().compress(content) is not None) is pays
 
 
-def test_big_contents_are_judged_by_their_middle_first() -> None:
+def test_of_large_contents_the_middle_is_tried_first() -> None:
     header_only = text(100 * KIB) + noise(56 * KIB) + text(100 * KIB)
     assert Compressor().compress(header_only) is None
     noisy_header = noise(50 * KIB) + text(206 * KIB)
@@ -151,7 +151,7 @@ def test_frames_of_a_streaming_encoder_are_opened_too() -> None:
 @pytest.mark.fault(61, "declared size")
 @pytest.mark.parametrize("wrong", [-1, 1, 1000])
 @pytest.mark.parametrize("declared", [True, False])
-def test_another_size_than_promised_is_refused(wrong: int, declared: bool) -> None:
+def test_another_size_than_declared_is_refused(wrong: int, declared: bool) -> None:
     parameter = zstd.CompressionParameter
     frame = zstd.compress(
         TEXT, options={parameter.content_size_flag: int(declared), parameter.window_log: 18}
@@ -179,7 +179,7 @@ def test_a_bomb_that_hides_its_size_is_refused() -> None:
 
 
 @pytest.mark.fault(61, "bomb", "declared size")
-def test_a_bomb_that_declares_the_promised_size_is_refused() -> None:
+def test_a_bomb_that_declares_the_size_of_its_record_is_refused() -> None:
     header = "a0" + (1000).to_bytes(4, "little").hex()
     assert decompress(raw_frame(header, repeated(b"x", 1000)), 1000) == b"x" * 1000
     with pytest.raises(PeerMisbehaved):

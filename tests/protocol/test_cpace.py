@@ -1,4 +1,4 @@
-"""CPace against the draft's own numbers, all of them that concern this suite and setting."""
+"""CPace: compared with all test vectors of the draft for this suite and setting."""
 
 from __future__ import annotations
 

@@ -84,7 +84,7 @@ def test_the_root_covers_every_field_and_outcome_and_the_order() -> None:
     assert len(roots) == len(variants)
 
 
-def test_the_root_is_by_the_book() -> None:
+def test_the_root_is_as_specified() -> None:
     file = Entry(Kind.FILE, 0, "a", 0o644, 5, 3)
     root = RootDigest()
     root.add(file, b"d" * 32)

@@ -57,7 +57,7 @@ def converse(
     r: ReceiverHandshake,
     change: Callable[[int, bytes], bytes] = lambda _number, message: message,
 ) -> tuple[End, End]:
-    """Carry messages, changed on the way, until both are silent; return how sender and receiver ended."""
+    """Deliver messages, changed on the way, until neither side answers; return how sender and receiver ended."""
     ends: dict[Machine, End] = {}
     here: Machine = s
     there: Machine = r
@@ -92,7 +92,7 @@ def transcript() -> tuple[bytes, bytes, bytes, bytes]:
 
 
 def refused(machine: Machine, message: bytes) -> HandshakeFailed:
-    """Feed a message that must end the run for good."""
+    """Deliver a message that must end the run for good."""
     with pytest.raises(HandshakeFailed) as caught:
         machine.receive(message)
     assert machine.keys is None
@@ -136,7 +136,7 @@ STATES: list[tuple[Callable[[], Machine], bytes]] = [
 """Each state in which a message is awaited, and the message."""
 
 
-# --- When all is well --------------------------------------------------------------------------------
+# --- Successful runs ----------------------------------------------------------------------------------
 
 
 def test_the_same_secret_gives_both_sides_the_same_keys() -> None:
@@ -301,7 +301,7 @@ def test_silence_after_the_receivers_proof_counts_as_a_guess_and_no_other_silenc
         done.receive(M4)
 
 
-# --- Somebody in the middle --------------------------------------------------------------------------
+# --- An attacker in the middle --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])
@@ -322,7 +322,7 @@ def test_every_flipped_bit_before_the_last_message_leaves_both_sides_without_key
 
 
 def test_every_flipped_bit_of_the_last_message_leaves_the_receiver_without_keys() -> None:
-    # The sender is done by then: the proof that it has checked came from the right receiver.
+    # The sender has finished by then: the proof that it checked came from the right receiver.
     for position in range(len(M4)):
         for bit in range(8):
             failed = refused(
@@ -341,8 +341,8 @@ def test_a_message_under_any_other_number_leaves_both_sides_without_keys(number:
             return bytes([value]) + message[1:] if at == number else message
 
         ends = converse(sender(), receiver(), rename)
-        # Renamed to a farewell it gets no answer, so the other side hears nothing any more. A receiver that has
-        # shown its proof takes whatever comes in place of the sender's for a failed guess.
+        # As a farewell it gets no answer, so the other side receives nothing more. A receiver that has shown its
+        # proof treats anything in place of the sender's as a failed guess.
         expected: set[type[P2PCopyError]] = {PeerMisbehaved}
         if value == 0x8F:
             expected |= {PeerLost, WrongCode}
@@ -409,15 +409,15 @@ def test_nonces_shares_and_proofs_sent_back_under_the_right_number_are_refused()
 
 
 @pytest.mark.fault(45, "role swap")
-def test_two_receivers_or_two_senders_get_nowhere() -> None:
+def test_two_receivers_or_two_senders_get_no_keys() -> None:
     assert isinstance(refused(receiver(), sent(receiver(3).start())).error, PeerMisbehaved)
-    # A sender says nothing by itself; what another one answers is not for it either.
+    # A sender does not begin, and the answer of another sender is out of order for it.
     assert isinstance(refused(sender(), M2).error, PeerMisbehaved)
     assert isinstance(refused(sender(), M4).error, PeerMisbehaved)
 
 
 @pytest.mark.fault(47, "old session")
-def test_an_old_session_cannot_be_played_again_to_either_side() -> None:
+def test_an_old_session_cannot_be_replayed_to_either_side() -> None:
     s = sender(5)
     s.receive(M1)
     assert isinstance(refused(s, M3).error, WrongCode)
@@ -427,14 +427,14 @@ def test_an_old_session_cannot_be_played_again_to_either_side() -> None:
 
 
 @pytest.mark.fault(54, "swapped pairs")
-def test_two_pairs_whose_ends_are_exchanged_get_nowhere() -> None:
+def test_two_pairs_whose_ends_are_exchanged_get_no_keys() -> None:
     ends = converse(
         sender(room=keys.room_id("a"), secret="one"), receiver(room=keys.room_id("b"), secret="two")
     )
     assert ends == (WrongCode, WrongCode)
 
 
-def test_somebody_in_the_middle_with_wrong_guesses_gets_nowhere() -> None:
+def test_an_attacker_in_the_middle_with_wrong_guesses_gets_no_keys() -> None:
     assert converse(sender(), receiver(7, secret="guess")) == (WrongCode, WrongCode)
     assert converse(sender(8, secret="guess"), receiver()) == (WrongCode, WrongCode)
 
@@ -479,7 +479,7 @@ def test_garbage_is_refused_and_nothing_else_happens(
     except HandshakeFailed:
         assert machine.keys is None
     else:
-        # A hello with other numbers in it is as good as any, until the proof.
+        # A hello with other numbers is accepted; the proof then fails.
         assert state in (fresh_sender, fresh_receiver)
 
 
@@ -508,7 +508,7 @@ def test_a_list_of_another_length_than_it_says_is_refused() -> None:
 @pytest.mark.fault(53, "version")
 @pytest.mark.parametrize("rest", [b"", M1[2:], b"something else altogether", bytes(5000)])
 @pytest.mark.parametrize(("state", "kind"), [(fresh_sender, b"\x81"), (fresh_receiver, b"\x82")])
-def test_another_version_is_named_before_anything_else_is_looked_at(
+def test_another_version_is_reported_before_anything_else_is_checked(
     state: Callable[[], Machine], kind: bytes, rest: bytes
 ) -> None:
     older = refused(state(), kind + b"\x00" + rest)
@@ -541,11 +541,11 @@ def test_a_farewell_ends_the_run_and_is_never_answered(
     assert failed.farewell is None
 
 
-# --- Our own mistakes, and secrets -------------------------------------------------------------------
+# --- Wrong use, and secrets -------------------------------------------------------------------
 
 
 @pytest.mark.fault(48, "tag twice")
-def test_a_finished_machine_takes_nothing_more() -> None:
+def test_a_finished_run_accepts_nothing_more() -> None:
     s, r = sender(), receiver()
     converse(s, r)
     machines: tuple[Machine, ...] = (s, r)
@@ -572,7 +572,7 @@ def test_bad_inputs_are_refused_at_once(machine: type[Machine]) -> None:
             machine(SECRET, ROOM, nonce, scalar, names)
 
 
-def test_nothing_that_is_printed_shows_a_secret() -> None:
+def test_no_repr_shows_a_secret() -> None:
     s = sender()
     ours, _ = converse(s, receiver())
     assert isinstance(ours, SessionKeys)

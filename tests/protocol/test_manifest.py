@@ -118,7 +118,7 @@ def test_one_bad_entry_refuses_its_whole_page() -> None:
         one.page(page(file(0, "good"), file(0, "..")))
 
 
-def test_system_names_keep_apart_what_this_system_keeps_apart() -> None:
+def test_system_names_differ_where_this_system_tells_them_apart() -> None:
     one = manifest(portable=False)
     items = one.page(
         page(file(0, "README"), file(0, "readme"), file(0, "a:b"), file(0, "a\\b"), file(0, "con"))
@@ -234,7 +234,7 @@ def test_entries_are_settled_in_order_and_not_before_it_is_known_what_becomes_of
 
 
 @pytest.mark.fault(62, "too many entries")
-def test_too_many_names_on_one_way_are_refused_and_those_elsewhere_are_not_counted(
+def test_too_many_names_in_a_directory_and_above_are_refused_and_those_elsewhere_are_not_counted(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(limits, "MAX_OPEN_NAMES", 10)
@@ -312,7 +312,7 @@ def test_finishing_before_the_files_is_refused() -> None:
         one.finish(finish(RootDigest(), 1, 0, 0))
 
 
-def test_a_failure_that_the_sender_forgets_is_refused() -> None:
+def test_fewer_failures_than_were_reported_are_refused() -> None:
     one = manifest()
     (item,) = one.page(page(file(0, "a", 1)))
     one.fail(FileFail(0, Reason.NOT_WANTED))

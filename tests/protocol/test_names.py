@@ -1,4 +1,4 @@
-"""Names from strangers: what is refused, what collides, where links may point, how names are shown."""
+"""Names from a peer: which are refused, which collide, where symlinks may point, how names are escaped."""
 
 from __future__ import annotations
 
@@ -141,11 +141,11 @@ def test_refused_only_as_portable_names(name: str) -> None:
         "\u05e9\u05dc\u05d5\u05dd",
     ],
 )
-def test_taken_by_every_receiver(name: str, portable: bool) -> None:
+def test_accepted_by_every_receiver(name: str, portable: bool) -> None:
     assert refusal(name, portable=portable) is None
 
 
-def test_joined_emoji_are_fine_for_this_system_only() -> None:
+def test_joined_emoji_are_accepted_as_system_names_only() -> None:
     family = "\U0001f469\u200d\U0001f467.png"
     assert refusal(family, portable=False) is None
     assert refusal(family, portable=True) is not None
@@ -232,7 +232,7 @@ def test_normal_forms_and_case_folding_never_change_the_portable_key(name: str) 
         ("x" * 255, 1),
     ],
 )
-def test_links_inside_their_tree_are_kept(target: str, depth: int) -> None:
+def test_symlinks_inside_their_tree_are_accepted(target: str, depth: int) -> None:
     assert symlink_target_refusal(target, depth, portable=True) is None
     assert symlink_target_refusal(target, depth, portable=False) is None
 
@@ -263,18 +263,18 @@ def test_links_inside_their_tree_are_kept(target: str, depth: int) -> None:
         (f"a/{PARTIAL_PREFIX}x", 1),
     ],
 )
-def test_links_out_of_their_tree_are_refused(target: str, depth: int, portable: bool) -> None:
+def test_symlinks_out_of_their_tree_are_refused(target: str, depth: int, portable: bool) -> None:
     assert symlink_target_refusal(target, depth, portable=portable) is not None
 
 
 @pytest.mark.parametrize("target", ["a\\b", "..\\..\\x", "C:/x", "C:x", "\\\\server\\share", "a/NUL", "a./b"])
-def test_links_that_mean_something_else_on_windows_are_not_portable(target: str) -> None:
+def test_symlinks_that_mean_something_else_on_windows_are_not_portable(target: str) -> None:
     assert symlink_target_refusal(target, 1, portable=True) is not None
     assert symlink_target_refusal(target, 1, portable=False) is None
 
 
 @given(st.lists(st.sampled_from(["..", ".", "", "a", "b"]), max_size=8), st.integers(0, 5))
-def test_a_kept_link_never_leaves_its_tree_step_by_step(parts: list[str], depth: int) -> None:
+def test_an_accepted_symlink_never_leaves_its_tree_step_by_step(parts: list[str], depth: int) -> None:
     target = "/".join(parts)
     if symlink_target_refusal(target, depth, portable=True) is None:
         level = depth  # directories around the place we are at
@@ -303,12 +303,12 @@ def test_a_kept_link_never_leaves_its_tree_step_by_step(parts: list[str], depth:
         ("", ""),
     ],
 )
-def test_what_is_shown(path: str, expected: str) -> None:
+def test_what_is_escaped(path: str, expected: str) -> None:
     assert escape(path) == expected
 
 
 @given(any_text)
-def test_shown_text_is_always_printable_utf_8_and_shown_again_unchanged(path: str) -> None:
+def test_escaped_text_is_printable_utf_8_and_escaped_again_unchanged(path: str) -> None:
     text = escape(path)
     assert text.isprintable()
     assert text.encode().decode() == text
@@ -328,7 +328,7 @@ def test_the_short_cut_for_plain_names_takes_none_that_a_rule_refuses(name: str,
 
 @pytest.fixture
 def only_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if each directory held more names than are kept whole."""
+    """Keep no names whole, as in a directory with very many."""
     monkeypatch.setattr("p2p_copy.protocol.seen_names._FEW", 0)
 
 

@@ -46,7 +46,7 @@ def records(*contents: bytes, key: bytes = KEY) -> list[bytes]:
 
 
 def accepted(opener: Opener, arriving: Iterable[bytes]) -> list[bytes]:
-    """Return what is opened before the first refusal, after which not even the right record is taken."""
+    """Return what is opened before the first refusal, after which not even the right record is accepted."""
     opened: list[bytes] = []
     arriving = list(arriving)
     for record in arriving:
@@ -69,7 +69,7 @@ def accepted(opener: Opener, arriving: Iterable[bytes]) -> list[bytes]:
     rekey_records=st.integers(1, 5),
     rekey_bytes=st.integers(1, 3000),
 )
-def test_what_is_sealed_is_opened(
+def test_sealed_contents_are_opened(
     contents: list[list[bytes]],
     times: int,
     compress: bool,
@@ -137,7 +137,7 @@ def test_records_that_are_kept_stay_as_they_are_however_many_follow(sizes: list[
 
 
 @pytest.mark.parametrize("size", [5, transfer_limits.CHUNK])
-def test_a_content_lies_in_the_buffer_that_was_given_for_it_and_in_no_other(size: int) -> None:
+def test_a_content_is_written_into_the_given_buffer_and_no_other(size: int) -> None:
     sealer, opener = Sealer(KEY), Opener(KEY)
     buffer = memoryview(bytearray(limits.MAX_RECORD_CONTENT))
     kept = opener.open(sealer.seal([b"k" * size])).content
@@ -148,7 +148,7 @@ def test_a_content_lies_in_the_buffer_that_was_given_for_it_and_in_no_other(size
     assert kept == b"k" * size
 
 
-def test_a_compressed_content_may_be_longer_than_what_lies_in_the_buffer() -> None:
+def test_a_compressed_content_may_be_longer_than_its_frame_in_the_buffer() -> None:
     record = Sealer(KEY, compressor=Compressor()).seal([bytes(limits.MAX_RECORD_CONTENT)])
     buffer = memoryview(bytearray(limits.MAX_RECORD_CONTENT))
     assert Opener(KEY).open(record, buffer).content == bytes(limits.MAX_RECORD_CONTENT)
@@ -173,7 +173,7 @@ def test_a_record_is_header_and_aes_gcm_of_the_content() -> None:
     assert AESGCM(KEY).decrypt(bytes(12), record[16:], head) == b"content"
 
 
-def test_compressed_records_say_so_and_are_shorter() -> None:
+def test_compressed_records_are_marked_and_shorter() -> None:
     record = Sealer(KEY, compressor=Compressor()).seal([TEXT])
     assert record[:16] == header(0, len(TEXT), flags=ZSTD)
     assert len(record) < len(TEXT)
@@ -181,7 +181,7 @@ def test_compressed_records_say_so_and_are_shorter() -> None:
 
 
 class Replay(Compressor):
-    """Gives the vector's frames: other releases of the library may choose other ones."""
+    """Returns the vector's frames: other releases of the library may make other ones."""
 
     def compress(self, *parts: bytes | bytearray | memoryview) -> bytes | None:
         frames = {bytes.fromhex(r["content"]): r.get("zstd") for r in VECTOR["records"]}
@@ -213,7 +213,7 @@ def test_the_golden_file_can_be_made_without_this_code() -> None:
             key = keys.next_key(key)
 
 
-# --- What somebody on the way can do -----------------------------------------------------------------
+# --- What a relay can do ----------------------------------------------------------------------------
 
 
 @pytest.mark.fault(49, "flip")
@@ -398,7 +398,7 @@ def test_the_default_limits_are_those_of_the_specification() -> None:
     assert limits.REKEY_BYTES == 2**36
 
 
-# --- Our own mistakes --------------------------------------------------------------------------------
+# --- Wrong use ---------------------------------------------------------------------------------------
 
 
 def test_nothing_is_sealed_after_the_final_record() -> None:

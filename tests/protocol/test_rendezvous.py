@@ -48,7 +48,7 @@ def legacy_text(**changes: Any) -> str:
 
 
 @pytest.mark.parametrize("role", Role)
-def test_a_hello_survives_the_wire_and_gets_its_room_from_the_path(role: Role) -> None:
+def test_a_hello_is_decoded_as_encoded_with_the_room_from_the_path(role: Role) -> None:
     hello = Hello(role=role, program="p2p-copy/9", token="t\tä", features=("one", "two"))
     assert decode_hello(encode(hello), PATH) == Hello(
         role=role, room=ROOM, program="p2p-copy/9", token="t\tä", features=("one", "two")
@@ -56,13 +56,13 @@ def test_a_hello_survives_the_wire_and_gets_its_room_from_the_path(role: Role) -
 
 
 @given(st.none() | st.from_regex(r"[0-9a-f]{32,64}", fullmatch=True))
-def test_a_claim_survives_the_wire_and_is_not_there_without_one(claim: str | None) -> None:
+def test_a_claim_is_decoded_as_encoded_if_there_is_one(claim: str | None) -> None:
     text = encode(Hello(role=Role.SENDER, program="p", claim=claim))
     assert decode_hello(text, PATH) == Hello(role=Role.SENDER, room=ROOM, program="p", claim=claim)
     assert ("claim" in json.loads(text)) is (claim is not None)
 
 
-def test_a_claim_may_be_null_and_is_nothing_to_a_legacy_hello() -> None:
+def test_a_claim_may_be_null_and_is_ignored_in_a_legacy_hello() -> None:
     for text, path in (
         (hello_text(claim=None), PATH),
         (legacy_text(claim=CLAIM), LEGACY_PATH),
@@ -73,7 +73,7 @@ def test_a_claim_may_be_null_and_is_nothing_to_a_legacy_hello() -> None:
         assert hello.claim is None
 
 
-def test_a_claim_is_not_shown_by_accident() -> None:
+def test_the_repr_of_a_hello_shows_no_claim() -> None:
     hello = decode_hello(hello_text(claim=CLAIM), PATH)
     assert isinstance(hello, Hello)
     assert hello.claim == CLAIM
@@ -103,7 +103,7 @@ def test_a_legacy_room_has_any_printable_name(name: str) -> None:
         Refused("newer-than-us", "No.", None),
     ],
 )
-def test_answers_survive_the_wire(answer: Welcome | Paired | Refused) -> None:
+def test_answers_are_decoded_as_encoded(answer: Welcome | Paired | Refused) -> None:
     assert decode_answer(encode(answer)) == answer
 
 
@@ -184,7 +184,7 @@ def test_a_relay_has_two_kinds_of_paths(path: str, good: bool) -> None:
         hello_text()[:-1] + ',"x":{"y":1,"y":1}}',
     ],
 )
-def test_whatever_is_no_hello_is_refused_and_not_repeated(text: bytes | str) -> None:
+def test_a_malformed_hello_is_refused_and_not_repeated(text: bytes | str) -> None:
     refused = decode_hello(text, PATH)
     assert isinstance(refused, Refused)
     assert refused.code == Refusal.BAD_HELLO
@@ -214,7 +214,7 @@ def test_whatever_is_no_hello_is_refused_and_not_repeated(text: bytes | str) -> 
         hello_text(),
     ],
 )
-def test_whatever_is_no_legacy_hello_is_refused(text: str) -> None:
+def test_a_malformed_legacy_hello_is_refused(text: str) -> None:
     refused = decode_hello(text, LEGACY_PATH)
     assert isinstance(refused, Refused)
     assert refused.code == Refusal.BAD_HELLO
@@ -259,13 +259,13 @@ def test_another_version_is_refused_and_says_which_side_is_older(version: int, o
         '{"type":"refused","code":"busy","reason":"x","retry_after":"1"}',
     ],
 )
-def test_what_no_relay_says_is_an_error_that_does_not_repeat_it(text: bytes | str) -> None:
+def test_a_malformed_answer_raises_an_error_that_does_not_repeat_it(text: bytes | str) -> None:
     with pytest.raises(NotARelay) as caught:
         decode_answer(text)
     assert "not a p2p-copy relay" in str(caught.value)
 
 
-def test_texts_of_strangers_are_clean_and_short() -> None:
+def test_texts_of_a_relay_are_escaped_and_short() -> None:
     answer = decode_answer(
         json.dumps({"type": "refused", "code": "\x1b[2J", "reason": "\u202eab\nc" + "x" * 1000})
     )
@@ -305,7 +305,7 @@ words = st.sampled_from(["hello", "welcome", "refused", "paired", "sender", ROOM
 
 
 @given(st.text() | st.binary() | st.dictionaries(keys, words | json_values).map(json.dumps))
-def test_decoders_are_total(text: bytes | str) -> None:
+def test_decoders_raise_no_unexpected_error(text: bytes | str) -> None:
     for path in (PATH, LEGACY_PATH, ""):
         assert isinstance(decode_hello(text, path), Hello | Refused)
     try:
@@ -316,7 +316,7 @@ def test_decoders_are_total(text: bytes | str) -> None:
 
 
 @given(st.builds(FlowReport, st.sampled_from(FlowState), st.sampled_from(FlowState), st.booleans()))
-def test_what_moves_survives_the_wire(movement: FlowReport) -> None:
+def test_a_flow_report_is_decoded_as_encoded(movement: FlowReport) -> None:
     assert decode_movement(encode(movement)) == movement
 
 
@@ -331,12 +331,12 @@ def test_what_moves_survives_the_wire(movement: FlowReport) -> None:
     ],
     ids=str,
 )
-def test_what_is_no_word_on_movement_is_nothing(changes: dict[str, Any]) -> None:
+def test_a_malformed_flow_report_is_ignored(changes: dict[str, Any]) -> None:
     good = {"type": "movement", "there": "moves", "back": "silent", "answers": True}
     assert decode_movement(json.dumps(good)) == FlowReport(FlowState.MOVES, FlowState.SILENT)
     assert decode_movement(json.dumps(good | changes)) is None
     assert decode_movement("[" * 2000) is None
 
 
-def test_what_a_legacy_sender_is_told_is_what_it_knows() -> None:
+def test_a_legacy_sender_is_sent_what_it_knows() -> None:
     assert json.loads(rendezvous.READY) == {"type": "ready"}

@@ -48,14 +48,14 @@ def test_messages_share_a_record() -> None:
     assert sender.pending == 0
 
 
-def test_saying_what_may_not_be_said_is_a_bug_of_ours() -> None:
+def test_sending_a_message_too_early_is_a_bug_of_ours() -> None:
     sender, _ = both_sessions()
     with pytest.raises(AssertionError):
         sender.say(Data(0, 0, b"x"))
 
 
 @pytest.mark.parametrize("said", [Accept("x", True), Progress(0, 0, 0), Data(0, 0, b"x")])
-def test_hearing_what_may_not_be_said_is_a_violation(said: Accept | Progress | Data) -> None:
+def test_receiving_a_message_too_early_is_a_violation(said: Accept | Progress | Data) -> None:
 
     keys, other = both_keys()
     receiver = Session(Role.RECEIVER, other)
@@ -83,7 +83,7 @@ def test_a_final_flag_in_the_wrong_place_is_a_violation(final: bool) -> None:
         receiver.hear(record)
 
 
-def test_text_is_no_record() -> None:
+def test_text_is_a_violation() -> None:
     _, receiver = both_sessions()
     with pytest.raises(PeerMisbehaved):
         receiver.hear("hello")
@@ -106,7 +106,7 @@ def test_records_are_compressed_only_for_a_side_that_can_open_them() -> None:
     assert sizes[0] < sizes[1] / 10
 
 
-def test_saying_and_hearing_at_the_same_time_lose_no_state() -> None:
+def test_sending_and_receiving_in_two_threads_lose_no_state() -> None:
     sender, receiver = talking()
     answers = []
     for number in range(1000):

@@ -54,7 +54,7 @@ EXAMPLES: dict[type, Message] = {
 }
 
 
-def test_the_examples_are_the_whole_vocabulary() -> None:
+def test_there_is_an_example_of_every_message() -> None:
     assert set(EXAMPLES) == set(get_args(Message))
 
 
@@ -70,7 +70,7 @@ def test_every_cell(state: State, kind: type) -> None:
         assert after is None
 
 
-def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
+def test_a_whole_transfer_is_legal_and_ends_both_sides() -> None:
     states: dict[str, State] = {"sender": SenderState.NEW, "receiver": ReceiverState.NEW}
     story = (Offer, Accept, Total, Page, Holds, Data, Hole, Progress, FileEnd, Reject, FileFail, Omitted, Finish,
              Progress, Reject, Receipt, Goodbye)  # fmt: skip
@@ -83,7 +83,7 @@ def test_the_whole_story_is_legal_and_ends_both_sides() -> None:
     assert states == {"sender": SenderState.CLOSED, "receiver": ReceiverState.CLOSED}
 
 
-def test_what_is_asked_before_the_answer_is_legal_too() -> None:
+def test_a_question_before_the_answer_is_legal() -> None:
     states: dict[str, State] = {"sender": SenderState.NEW, "receiver": ReceiverState.NEW}
     for kind in (Offer, Ask, Preview, Total, Accept):
         speaker, listener = ("receiver", "sender") if kind in (Ask, Accept) else ("sender", "receiver")
@@ -97,7 +97,7 @@ def test_what_is_asked_before_the_answer_is_legal_too() -> None:
     assert say(states["sender"], states["receiver"], EXAMPLES[Total]) is not None, "it may cross the answer"
 
 
-def test_neither_side_says_what_only_the_other_may() -> None:
+def test_neither_side_may_send_the_messages_of_the_other() -> None:
     for sending in SenderState:
         assert not {Ask, Accept, Holds, Reject, Progress, Receipt} & set(SAYS[sending])
     for receiving in ReceiverState:
@@ -106,13 +106,13 @@ def test_neither_side_says_what_only_the_other_may() -> None:
         )
 
 
-def test_a_side_may_give_up_until_it_has_said_its_last() -> None:
+def test_a_side_may_abort_until_its_last_message() -> None:
     for state in (*SenderState, *ReceiverState):
         assert (Abort in SAYS[state]) == (state.value != "closed")
     assert all(SAYS[state] == {} for state in (SenderState.CLOSED, ReceiverState.CLOSED))
 
 
-def test_hearing_never_ends_a_side() -> None:
+def test_receiving_a_message_never_ends_a_side() -> None:
     assert not {SenderState.CLOSED, ReceiverState.CLOSED} & {
         after for row in HEARS.values() for after in row.values()
     }

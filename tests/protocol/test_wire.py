@@ -105,7 +105,7 @@ def test_what_is_encoded_is_decoded(messages: list[Message]) -> None:
 
 
 @given(st.lists(message, max_size=5))
-def test_only_file_data_lie_where_the_content_lay(messages: list[Message]) -> None:
+def test_only_file_data_refer_to_the_content(messages: list[Message]) -> None:
     buffer = bytearray(content(*messages))
     decoded = wire.decode(memoryview(buffer))
     buffer[:] = bytes(len(buffer))  # as if the next record had come
@@ -117,7 +117,7 @@ def test_only_file_data_lie_where_the_content_lay(messages: list[Message]) -> No
 
 
 def joined(messages: list[Message]) -> list[Message]:
-    """Return the messages as they are heard: a file that is said in two parts at once is one."""
+    """Return the messages as they are decoded: a Data with all of a file and its FileEnd are one WholeFile."""
     heard: list[Message] = []
     for one in messages:
         last = heard[-1] if heard else None
@@ -152,7 +152,7 @@ def test_a_cut_content_is_refused_or_whole_messages(messages: list[Message], dat
         decoded = wire.decode(whole[:cut])
     except PeerMisbehaved:
         return
-    # What was cut off may be the half of a whole file, and what is left of it then its data.
+    # A whole file may be cut in the middle: its data is then decoded as Data.
     assert content(*decoded) == whole[: len(content(*decoded))]
 
 
@@ -162,7 +162,7 @@ def test_garbage_is_refused_or_decoded_but_never_crashes(garbage: bytes) -> None
         wire.decode(garbage)
 
 
-def test_every_message_of_the_vocabulary_has_a_number_for_each_direction() -> None:
+def test_every_message_can_be_encoded_and_decoded() -> None:
     assert {kind.__name__ for kind in wire._ENCODERS} == {
         "Offer", "Ask", "Preview", "Accept", "Total", "Page", "Data", "Hole", "FileEnd", "FileFail", "Omitted",
         "Finish", "Goodbye", "Reject", "Unwanted", "Holds", "Progress", "Receipt", "Abort",
@@ -252,7 +252,7 @@ def test_file_data_is_not_copied_on_the_way_in_and_out() -> None:
 
 
 @pytest.mark.parametrize("extra", [b"", b"\x00", b"\x80", b"\x02\x00", b"\x01\x00"])
-def test_an_extra_that_is_none_is_refused(extra: bytes) -> None:
+def test_a_malformed_extra_is_refused(extra: bytes) -> None:
     whole = wire.encode_entry(Entry(Kind.FILE, 0, "a", extra=Extra(named_again=True)))
     assert wire.decode(wire.FRAME.pack(0x03, len(whole)) + whole)
     bad = whole[:-1] + extra
@@ -261,5 +261,5 @@ def test_an_extra_that_is_none_is_refused(extra: bytes) -> None:
 
 
 @given(entry)
-def test_an_entry_takes_no_more_than_is_reckoned(one: Entry) -> None:
+def test_an_entry_takes_no_more_than_most_bytes(one: Entry) -> None:
     assert len(wire.encode_entry(one)) <= wire.most_bytes(one)

@@ -1,1 +1,1 @@
-"""An adversary in the place of the relay, moved by Hypothesis, and what must hold whatever it does."""
+"""State machines of Hypothesis: an adversary replaces the relay, and invariants must hold whatever it does."""

@@ -1,7 +1,7 @@
-"""Sees all that is sealed and opened, and holds it against what no adversary may bring about.
+"""Watches all records that are made and opened, and checks what no adversary may cause.
 
 1. No key seals two records with the same nonce.
-2. What a session takes from the other side is what that said, from the first record on, in order and without a gap.
+2. A session accepts exactly the other side's records, from the first one on, in order and without a gap.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 class Oracle:
-    """What was said in every session there was; `watch` it.
+    """The records of all sessions since `watch` was called.
 
     Attributes:
         contents: bytes of files that were sent.
-        records: how many were taken.
-        misreads: the next bytes of a file that are said shall not be those that were read.
+        records: how many were opened.
+        misreads: change the next bytes of a file after they were read.
 
     """
 
@@ -38,11 +38,11 @@ class Oracle:
         self._nonces: set[tuple[bytes, bytes]] = set()
 
     def forget(self) -> None:
-        """Begin anew: the next example draws the same keys."""
+        """Forget everything: the next example uses the same keys."""
         self.__init__()  # type: ignore[misc]
 
     def watch(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Look over the shoulder of every session from now on."""
+        """Watch every session from now on."""
         seal, open_record, say = Sealer.seal, Opener.open, Session.say
         first: dict[Sealer | Opener, bytes] = {}
         taken: dict[Opener, int] = {}

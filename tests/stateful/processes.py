@@ -1,4 +1,4 @@
-"""Real senders and receivers on a stage, as a person starts, stops and kills their processes."""
+"""Real senders and receivers on a `Stage`, started, stopped and killed as a person would their processes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PATIENCE = 600.0
 
 
 TARGETS: ContextVar[list[Target]] = ContextVar("targets")
-"""Of the process to which a task belongs: the output directories that it has opened."""
+"""The output directories that the process of a task has opened."""
 
 
 class Watched(Target):
@@ -41,7 +41,7 @@ class Watched(Target):
 
 
 class Refusals(Observer):
-    """Remembers what had no place at the receiver."""
+    """Keeps what the receiver refused."""
 
     def __init__(self) -> None:
         self.names: set[str] = set()
@@ -56,7 +56,7 @@ class Process:
 
     Attributes:
         outcome: what it returned or raised; None while it runs, and after a kill.
-        over: it does not run any more.
+        over: whether it has ended.
         knew_at: when it was first seen to know that all was delivered.
 
     """
@@ -88,7 +88,7 @@ class Process:
                     self.outcome = await send([str(self._world.source)], **common)
                 else:
                     self.outcome = await receive(str(self._world.out), **common)
-            except Exception as error:  # whatever it is: the machine tells which it may be
+            except Exception as error:  # any: the machine checks which ones are allowed
                 self.outcome = error
         self.over = True
 
@@ -122,13 +122,13 @@ class Process:
 
 
 def open_state(world: World, role: Role) -> State:
-    """Return what one side remembers of the transfer."""
+    """Return the state that one side keeps of the transfer."""
     states = States(str(world.states / role.value))
     return states.open("0" * 32) or states.create("0" * 32, Facts())
 
 
 def part(world: World) -> None:
-    """Let both sides take a new code, which here is the old one as good as new; what was done, they remember."""
+    """Make the code valid again on both sides, as if both took a new one. The journals stay."""
     for role in Role:
         state = open_state(world, role)
         state.facts = replace(state.facts, tickets=(), sure=False, spent=False)

@@ -1,4 +1,4 @@
-"""How long the machines run: always the same few examples among the tests, many others in the campaign."""
+"""How long the machines run: the same few examples in every test run, many random ones in the campaign."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Final
 from hypothesis import HealthCheck, Phase, settings
 
 CAMPAIGN: Final = "P2P_COPY_MACHINE"
-"""Variable of the environment: how many examples; each run draws others."""
+"""Environment variable: how many examples; each run draws others."""
 
 _MANY: Final = int(os.environ.get(CAMPAIGN, "0"))
 
 
 def examples(few: int, steps: int) -> settings:
-    """Return settings for a machine that makes so many examples among the tests."""
+    """Return settings for a machine with so many examples in a test run."""
     return settings(
         max_examples=_MANY or few,
         stateful_step_count=2 * steps if _MANY else steps,

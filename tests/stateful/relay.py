@@ -1,7 +1,7 @@
 """What an adversary between the two sides can do to messages, as rules of a machine.
 
-A machine that has them says who hears what is delivered. Each rule lets some messages pass first, so that it meets
-every point of a conversation, and a message that is on the way waits as long as nothing delivers it.
+A machine with these rules decides which side receives a message. Each rule delivers some messages first, so that it
+applies at every point of a conversation. A message under way waits until a rule delivers it.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from tests.stateful.stage import other
 
 ROLES: Final = st.sampled_from(Role)
 PLACES: Final = st.integers(0, 2**16)
-"""Of a message in a list, of a byte in a message: whatever its length."""
+"""Position of a message in a list or of a byte in a message, as a fraction of its length."""
 STEPS: Final = st.one_of(st.integers(0, 6), st.integers(0, 40))
-"""Messages that pass each way before something happens: at most about a whole transfer."""
+"""Messages delivered in each direction before something happens: at most about a whole transfer."""
 ONE_PLACE: Final = st.one_of(st.integers(0, 80), PLACES)
-"""The first bytes are what a relay can understand."""
+"""Bytes of a forged message; the first ones have a meaning for a relay."""
 
 REMEMBERED: Final = 200
-"""Messages of earlier links from which to choose."""
+"""Messages of earlier links that can be replayed."""
 
 Wire: TypeAlias = bytes | str
 
 
 class Relay(RuleBasedStateMachine):
-    """Two lists of messages on their way, by who said them, and all that ever passed."""
+    """The messages under way in each direction, and all earlier ones."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,18 +39,18 @@ class Relay(RuleBasedStateMachine):
 
     @abstractmethod
     def deliver(self, author: Role, message: Wire) -> None:
-        """Hand a message to the side that did not say it, if that listens."""
+        """Deliver a message to the other side, if it has a link."""
 
     @abstractmethod
     def refill(self) -> bool:
-        """Let both sides say what they can, as far as there is room on the way; return whether anything is there."""
+        """Let both sides send while few messages are under way; return whether any are."""
 
     @abstractmethod
     def prepare(self) -> None:
-        """See to it that both sides have a link."""
+        """Connect both sides."""
 
     def pass_on(self, author: Role) -> bool:
-        """Deliver the next message of one side as it is."""
+        """Deliver the next message of one side unchanged."""
         messages = self.on_the_way[author]
         if not messages:
             return False
@@ -60,7 +60,7 @@ class Relay(RuleBasedStateMachine):
         return True
 
     def carry(self, steps: int) -> None:
-        """Be honest for so many messages each way, or until nothing is said any more."""
+        """Deliver so many messages in each direction unchanged, or until neither side sends more."""
         for _ in range(steps):
             self.refill()
             moved = [self.pass_on(role) for role in Role]
@@ -74,7 +74,7 @@ class Relay(RuleBasedStateMachine):
 
     @rule(steps=STEPS, author=ROLES, count=st.integers(1, 20))
     def hold_back(self, steps: int, author: Role, count: int) -> None:
-        """Deliver what one side says only."""
+        """Deliver the messages of one side only."""
         self._after(steps)
         for _ in range(count):
             self.refill()
@@ -100,7 +100,7 @@ class Relay(RuleBasedStateMachine):
 
     @rule(steps=STEPS, author=ROLES, at=PLACES, length=PLACES, more=st.binary(max_size=40))
     def cut_short(self, steps: int, author: Role, at: int, length: int, more: bytes) -> None:
-        """Cut the end of a message off, or put something else in its place."""
+        """Cut the end of a message off, or replace it."""
         self._after(steps)
         if messages := self.on_the_way[author]:
             message = messages[at % len(messages)]
@@ -115,21 +115,21 @@ class Relay(RuleBasedStateMachine):
 
     @rule(steps=STEPS, author=ROLES, at=PLACES, to=PLACES)
     def move(self, steps: int, author: Role, at: int, to: int) -> None:
-        """Put a message somewhere else in its order."""
+        """Move a message to another place in the order."""
         self._after(steps)
         if messages := self.on_the_way[author]:
             self._put(author, to, messages.pop(at % len(messages)))
 
     @rule(steps=STEPS, author=ROLES, listener=ROLES, at=PLACES, to=PLACES)
     def repeat(self, steps: int, author: Role, listener: Role, at: int, to: int) -> None:
-        """Let a message be there twice: for who hears it, or for who has said it."""
+        """Deliver a message twice, or reflect it to its sender."""
         self._after(steps)
         if messages := self.on_the_way[author]:
             self._put(other(listener), to, messages[at % len(messages)])
 
     @rule(steps=STEPS, author=ROLES, which=PLACES, to=PLACES)
     def replay(self, steps: int, author: Role, which: int, to: int) -> None:
-        """Say again what somebody said at some time, on this link or an earlier one."""
+        """Replay a message of either side, of this link or an earlier one."""
         self._after(steps)
         if self.passed:
             self._put(author, to, self.passed[which % len(self.passed)])
@@ -138,6 +138,6 @@ class Relay(RuleBasedStateMachine):
         steps=STEPS, author=ROLES, to=PLACES, message=st.one_of(st.binary(max_size=100), st.text(max_size=20))
     )
     def invent(self, steps: int, author: Role, to: int, message: Wire) -> None:
-        """Say something of one's own."""
+        """Send a forged message."""
         self._after(steps)
         self._put(author, to, message)

@@ -1,7 +1,7 @@
-"""A Trio loop that runs only while somebody waits for it, and links in memory that a test has in its hands.
+"""A Trio loop that runs only in `do` and `wait`, and links in memory that a test controls.
 
-Whatever `sender` and `receiver` do in a worker thread is done at once, in the loop's own thread: so a step is over when
-all tasks wait for something, and the same steps do the same.
+What `send` and `receive` would do in a worker thread is done in the thread of the loop. So a step is over when
+all tasks wait for something, and the same steps always have the same result.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 GONE: Final = "the end of a link"
-"""Among messages: their author has closed its link, or lost it."""
+"""In a list of messages: their sender has closed its link, or lost it."""
 
 ROOM: Final = 4
-"""Messages of one side that may be on the way before it waits."""
+"""Messages of one side that may be under way before it waits."""
 
 DEAD: ContextVar[list[bool]] = ContextVar("dead")
-"""Of the process to which a task belongs: not empty once it was killed."""
+"""Not empty once the process of a task was killed."""
 
 
 class Stage:
-    """The loop, in a thread of its own. It stands still but for `do` and `wait`."""
+    """The loop, in its own thread. It runs only in `do` and `wait`."""
 
     def __init__(self) -> None:
         self._clock = MockClock()
@@ -59,7 +59,7 @@ class Stage:
             self._nursery.cancel_scope.cancel()
 
     def do(self, action: Callable[[], T]) -> T:
-        """Do something in the loop, and all that comes of it at once."""
+        """Call a function in the loop, and run all tasks until they wait."""
 
         async def act() -> T:
             value = action()
@@ -69,7 +69,7 @@ class Stage:
         return trio.from_thread.run(act, trio_token=self._token)
 
     def start(self, task: Callable[[], Awaitable[object]]) -> None:
-        """Begin a task."""
+        """Start a task."""
         self.do(lambda: self._nursery.start_soon(task))
 
     @property
@@ -78,7 +78,7 @@ class Stage:
         return self._clock.current_time()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass, in steps: a longer one would be a pause in which nothing ran (see `watches`)."""
+        """Let time pass, in steps: a longer step would count as a pause of the process (`transport.timeouts`)."""
         while seconds > 0:
             step = min(seconds, limits.NOT_RUN)
             self.do(lambda step=step: self._clock.jump(step))  # type: ignore[misc]
@@ -91,19 +91,19 @@ class Stage:
 
 
 async def at_once(work: Callable[..., T], *args: Any, **_options: Any) -> T:
-    """Stand for `trio.to_thread.run_sync`. What is killed does nothing any more, not even clean-up."""
+    """Replace `trio.to_thread.run_sync`. A killed process does nothing more, not even clean-up."""
     await trio.lowlevel.checkpoint()
     if DEAD.get([]):
-        return None  # type: ignore[return-value]  # nobody is there to see it
+        return None  # type: ignore[return-value]  # the caller was killed
     return work(*args)
 
 
 class Network:
-    """A relay without limits: pairs who comes to the same room, and hands out what they say.
+    """A relay without limits: it pairs the clients of a room; a test delivers their messages.
 
     Attributes:
-        on_the_way: what has been said and not been delivered, by who said it.
-        paired: the two who talk with each other.
+        on_the_way: messages that were sent and not delivered, by their sender's role.
+        paired: the two clients that are paired.
 
     """
 
@@ -126,13 +126,13 @@ class Network:
             link.abort()
 
     def join(self, link: Memory, text: bytes | str) -> None:
-        """Hear a client's first words."""
+        """Handle a client's hello."""
         hello = rendezvous.decode_hello(text, link.path)
         assert isinstance(hello, Hello)
         role, partner = hello.role, other(hello.role)
         link.role = role
         link.hear(rendezvous.encode(Welcome("relay", 10**6, 3600)))
-        if role in self.paired:  # it comes again: the pairing is over
+        if role in self.paired:  # it has come back: the pairing is over
             self._end_pairing()
         there = self._waiting.pop((link.path, partner), None)
         if there is None:
@@ -151,14 +151,14 @@ class Network:
         self.paired = {}
 
     def leave(self, link: Memory) -> None:
-        """A link is over."""
+        """End a link."""
         for place in [place for place, each in self._waiting.items() if each is link]:
             del self._waiting[place]
         if link.role is not None and self.paired.get(link.role) is link:
             self.on_the_way[link.role].append(GONE)
 
     def deliver(self, author: Role, message: bytes | str) -> None:
-        """Hand a message to the other one of the pair."""
+        """Deliver a message to the other client of the pair."""
         link, listener = self.paired.get(author), self.paired.get(other(author))
         if link is not None:
             link.say_on()
@@ -169,7 +169,7 @@ class Network:
 
 
 class Memory:
-    """One side's end of a link; stands for `link.Link`."""
+    """One side's end of a link; replaces `link.Link`."""
 
     def __init__(self, network: Network, path: str) -> None:
         self.path = path
@@ -227,17 +227,17 @@ class Memory:
         self.over = True
 
     def hear(self, message: bytes | str) -> None:
-        """Have something come."""
+        """Add a message that this side receives."""
         self._inbox.append(message)
         self.say_on()
 
     def end(self, error: Exception) -> None:
-        """Have nothing more come."""
+        """End what this side receives."""
         self._end = self._end or error
         self.say_on()
 
     def say_on(self) -> None:
-        """Let whoever waits look again."""
+        """Wake the task that waits."""
         self._news.set()
         self._news = trio.Event()
 
@@ -250,5 +250,5 @@ class Memory:
 
 
 def other(role: Role) -> Role:
-    """Return the other one."""
+    """Return the other role."""
     return Role.RECEIVER if role is Role.SENDER else Role.SENDER

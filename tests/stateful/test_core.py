@@ -1,4 +1,4 @@
-"""Sender and receiver without a loop, an adversary between them: never a wrong file, no success without a receipt."""
+"""Sender and receiver without a loop, with an adversary between them: no wrong file, no success without a receipt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ A_LINK: Final = (ROOM + 2) * (CHUNK + 200) + 2 * SEGMENT + JOURNAL
 """Most bytes that are sent again after one link was lost or one side killed."""
 
 MEETINGS: Final = 4
-"""After so many honest ones all is there, whatever was before."""
+"""After so many meetings without interference all is delivered, whatever happened before."""
 
 NAMES: Final = st.sampled_from(sorted(SIZES))
 
@@ -37,7 +37,7 @@ def oracle(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Core(Relay):
-    """One transfer over as many links as it takes."""
+    """One transfer over as many links as it needs."""
 
     oracle = Oracle()
 
@@ -58,7 +58,7 @@ class Core(Relay):
     # The two sides
 
     def prepare(self) -> None:
-        """Both have a link, unless one of them has not noticed yet that it is over."""
+        """Give both sides a link, unless one of them has not noticed yet that its link is over."""
         if self.goodbye:
             self._begin_another()
         if all(side.over and not side.said for side in self.sides.values()):
@@ -69,7 +69,7 @@ class Core(Relay):
         return self._numbers.to_bytes(32, "big")
 
     def _meet(self) -> None:
-        """Both have a new link; what is left of the old one is over."""
+        """Give both sides a new link; the old one is over."""
         self._end()
         self._links += 1
         self._changed = self._changed and self.desks[Role.SENDER].done is not None
@@ -102,13 +102,13 @@ class Core(Relay):
 
     @rule(steps=STEPS)
     def meet(self, steps: int) -> None:
-        """The link is lost, and there is another one."""
+        """Lose the link, and open another one."""
         self._after(steps)
         self._meet()
 
     @rule(steps=STEPS, role=ROLES)
     def lose(self, steps: int, role: Role) -> None:
-        """One side's link is lost, and the other one's not yet."""
+        """Lose one side's link, and not yet the other's."""
         self._after(steps)
         if not self.sides[role].over:
             self.sides[role].close()
@@ -135,21 +135,21 @@ class Core(Relay):
 
     @rule(steps=STEPS)
     def misread(self, steps: int) -> None:
-        """A bit changes in the sender's memory, behind the digest."""
+        """Change a bit in the sender's memory, after it was hashed."""
         self._after(steps)
         self.oracle.misreads = True
         self.world.extra += 2 * max(SIZES.values())
 
     @rule(steps=STEPS, at=PLACES)
     def poison(self, steps: int, at: int) -> None:
-        """The link is lost, and somebody writes into the parts that are left."""
+        """Lose the link, and change the parts that are left."""
         self._after(steps)
         self._end()
         self.world.poison(at)
 
     @rule(steps=STEPS, name=NAMES)
     def lose_a_file(self, steps: int, name: str) -> None:
-        """The link is lost, and so is a file that was received."""
+        """Lose the link, and remove a file that was received."""
         self._after(steps)
         self._end()
         if not self.goodbye:
@@ -183,7 +183,7 @@ class Core(Relay):
             self._home.cleanup()
 
     def _finish(self) -> None:
-        """An honest relay takes over: all is there after a few meetings."""
+        """Check that all is delivered after a few meetings without interference."""
         meetings = 0
         self.oracle.misreads = False
         while not self.goodbye and meetings < MEETINGS:
@@ -196,14 +196,14 @@ class Core(Relay):
         self._hold_against_the_source()
 
     def _hold_against_the_source(self) -> None:
-        """All is over, well."""
+        """Check that both sides have succeeded."""
         if not self._changed:
             self.world.check_whole(self.desks[Role.RECEIVER].refused)
         allowed = self.world.size + self.world.extra + self._links * A_LINK
         assert self.oracle.contents <= allowed
 
     def _begin_another(self) -> None:
-        """Send the same once more, to another place."""
+        """Send the same tree once more, to another place."""
         self._hold_against_the_source()
         self._end()
         self._transfers += 1

@@ -1,7 +1,7 @@
-"""Key exchanges with an adversary in the middle, who says anything that anybody ever said to anybody, and changes it.
+"""Key exchanges with an adversary in the middle, which can send any earlier message to any side, and change it.
 
-Whoever has keys has them with one other side, of the same room and the same secret, and both have heard from each
-other exactly what was said. Everybody else fails, with an error that says why, and for good.
+A side that has keys shares them with exactly one other side, of the same room and the same secret, and both have
+received each other's messages unchanged. Every other side fails for good, with an error that says why.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ROOMS: Final = (room_id("one"), room_id("two"))
 SECRETS: Final = ("the right phrase", "a wrong phrase")
 
 Change: TypeAlias = tuple[int, int, bytes]
-"""Bit, length or -1 for all, what is appended: of a message that is changed on its way."""
+"""How a message is changed: the bit that is flipped, the length (-1 for all), what is appended."""
 
 CHANGES: Final[st.SearchStrategy[Change | None]] = st.one_of(
     st.none(), st.tuples(ONE_PLACE, st.one_of(st.just(-1), PLACES), st.binary(max_size=3))
@@ -35,7 +35,7 @@ CHANGES: Final[st.SearchStrategy[Change | None]] = st.one_of(
 
 
 class Party:
-    """One side of one run, and what it said and heard."""
+    """One side of one run, and the messages that it sent and received."""
 
     def __init__(self, role: Role, room: str, secret: str, number: int) -> None:
         side = SenderHandshake if role is Role.SENDER else ReceiverHandshake
@@ -55,7 +55,7 @@ class Party:
         return self.error is None and self.machine.keys is None
 
     def hear(self, message: bytes) -> None:
-        """Take a message; nothing but a documented error may come of it."""
+        """Receive a message; only documented errors may be raised."""
         self.heard.append(message)
         shown = len(self.said) == 2 and self.role is Role.RECEIVER
         try:
@@ -72,13 +72,13 @@ class Party:
         self._say(farewell)
 
     def lose(self) -> None:
-        """Nothing comes any more."""
+        """End what this side receives."""
         shown = len(self.said) == 2 and self.role is Role.RECEIVER
         self.error = self.machine.lost()
         assert isinstance(self.error, WrongCode if shown else PeerLost)
 
     def agrees(self, other: Party) -> bool:
-        """Whether both have heard what the other one said, as far as this one's keys depend on it."""
+        """Whether both received each other's messages unchanged, as far as this side's keys depend on them."""
         sender, receiver = (self, other) if self.role is Role.SENDER else (other, self)
         to_sender = sender.heard[:2] == receiver.said[:2] and len(sender.heard) >= 2
         to_receiver = receiver.heard[:1] == sender.said[:1]
@@ -118,7 +118,7 @@ class Exchanges(RuleBasedStateMachine):
         stop=st.integers(1, 4),
     )
     def run(self, room: str, secrets: tuple[str, str], at: int, change: Change | None, stop: int) -> None:
-        """Carry a run from its beginning, one message of which may be changed; it may stop in the middle."""
+        """Deliver the messages of a run, one of which may be changed, to its end or some way."""
         sender, receiver = (
             self._come(Role.SENDER, room, secrets[0]),
             self._come(Role.RECEIVER, room, secrets[1]),
@@ -143,7 +143,7 @@ class Exchanges(RuleBasedStateMachine):
     @precondition(lambda self: self.parties and self.pool)
     @rule(whom=PLACES, which=PLACES, change=CHANGES)
     def tell(self, whom: int, which: int, change: Change | None) -> None:
-        """Say to anybody what anybody has said in any run: replayed, reflected, reordered, from another room."""
+        """Send a message of any run to any side: replayed, reflected, reordered, from another room."""
         party = self.parties[-1 - whom % len(self.parties)]
         if party.listens:
             self._tell(party, changed(self.pool[-1 - which % len(self.pool)], change))
@@ -190,7 +190,7 @@ class Exchanges(RuleBasedStateMachine):
 
 
 def changed(message: bytes, change: Change | None) -> bytes:
-    """Return a message as it is after a change."""
+    """Return a message with a change."""
     if change is None or not message:
         return message
     bit, length, more = change

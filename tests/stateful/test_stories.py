@@ -1,4 +1,4 @@
-"""Senders and receivers as they are, an adversary between them: they come back, and both end well or say why not."""
+"""Real senders and receivers with an adversary between them: they come back, and both succeed or say why not."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ pytestmark = pytest.mark.once
 NAMES: Final = st.sampled_from(sorted(SIZES))
 
 TURN: Final = 2.0
-"""Seconds that pass at once while nobody talks."""
+"""Seconds that pass in one step while neither side sends."""
 
 SOON: Final = 2 * transfer_limits.RECEIPT_LINGER + 60
-"""Seconds after which a side that knows that all was delivered is over, whatever becomes of the other one."""
+"""Seconds after which a side that knows that all was delivered has ended, whatever happens to the other side."""
 
 ROUNDS: Final = 8
-"""After so many honest ones, with new processes where old ones have failed, all is over."""
+"""After so many rounds without interference, with new processes for failed ones, all is over."""
 
 
 @pytest.fixture(autouse=True)
@@ -50,7 +50,7 @@ def product(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Stories(Relay):
-    """One transfer after the other, each through as many links and processes as it takes."""
+    """One transfer after the other, each with as many links and processes as it needs."""
 
     oracle = Oracle()
     patch: pytest.MonkeyPatch
@@ -74,7 +74,7 @@ class Stories(Relay):
     # The two sides
 
     def prepare(self) -> None:
-        """See to it that both talk, as people do: they start again what has failed."""
+        """Start failed processes again, as people do, until both sides are connected."""
         for _ in range(int(2 * PATIENCE / TURN)):
             self._restart()
             if self._talk():
@@ -85,7 +85,7 @@ class Stories(Relay):
         raise AssertionError(f"the two sides do not find each other: {self._ends()}")
 
     def _ends(self) -> str:
-        """Return where both sides are, for a person."""
+        """Return the state of both sides, for a person."""
         return ", ".join(
             f"{role.value}: {process.outcome!r}, over: {process.over}, facts: {process.facts}"
             for role, process in self.processes.items()
@@ -119,7 +119,7 @@ class Stories(Relay):
 
     @rule(steps=STEPS, author=ROLES)
     def cut(self, steps: int, author: Role) -> None:
-        """One side's link is lost; the other one learns of it some time."""
+        """Lose one side's link; the other side learns of it later."""
         self._after(steps)
         if author in self.network.paired:
             self.stage.do(self.network.paired[author].abort)
@@ -131,7 +131,7 @@ class Stories(Relay):
 
     @rule(steps=STEPS, role=ROLES, seconds=st.sampled_from([0, 250]))
     def kill(self, steps: int, role: Role, seconds: int) -> None:
-        """Let one side be away for a while."""
+        """Stop one side for a while."""
         self._after(steps)
         self._killed = True
         if not self.processes[role].over:
@@ -140,7 +140,7 @@ class Stories(Relay):
 
     @rule(steps=STEPS, seconds=st.sampled_from([1, 10, 70, 250]))
     def wait(self, steps: int, seconds: int) -> None:
-        """Nothing comes through for a while."""
+        """Deliver nothing for a while."""
         self._after(steps)
         self.stage.wait(seconds)
 
@@ -163,7 +163,7 @@ class Stories(Relay):
 
     @invariant()
     def whoever_knows_is_over_soon(self) -> None:
-        """Nobody waits for hours only to hear, or to say, that all is well."""
+        """Check that no side waits for hours only to receive, or send, the goodbye."""
         for process in self.processes.values():
             if process.has_all and not process.over:
                 process.knew_at = process.knew_at or self.stage.now
@@ -176,7 +176,7 @@ class Stories(Relay):
                 assert isinstance(process.outcome, P2PCopyError), repr(process.outcome)
 
     def _judge(self) -> None:
-        """Both are over, and at least one of them well."""
+        """Check that both have ended, and at least one of them with success."""
         sent, received = (self.processes[role].outcome for role in (Role.SENDER, Role.RECEIVER))
         assert isinstance(received, Report), "what the sender calls delivered the receiver must have"
         if isinstance(sent, Report):
@@ -202,7 +202,7 @@ class Stories(Relay):
             self._home.cleanup()
 
     def _finish(self) -> None:
-        """An honest relay takes over: all is there, and both know it, after a few rounds."""
+        """Check that all is delivered, and both know it, after a few rounds without interference."""
         before = self._transfers
         for _ in range(ROUNDS):
             self.prepare()
@@ -212,7 +212,7 @@ class Stories(Relay):
         raise AssertionError(f"not over after {ROUNDS} honest rounds: {self._ends()}")
 
 
-def test_a_goodbye_that_nobody_takes_is_not_waited_for() -> None:
+def test_a_goodbye_that_the_relay_does_not_read_is_not_waited_for() -> None:
     stories = Stories()
     sender, receive = (stories.processes[role] for role in (Role.SENDER, Role.RECEIVER))
     stories.prepare()

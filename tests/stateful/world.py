@@ -1,4 +1,4 @@
-"""What is copied in the machines: a small tree that changes, and what may ever stand under its names elsewhere."""
+"""The tree that the machines copy. It changes, and `World` knows which contents a file may have at the receiver."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 CHUNK: Final = 2 * KIB
 SEGMENT: Final = 2 * CHUNK
 JOURNAL: Final = 2 * SEGMENT
-"""Everything is small, so that a few KiB make a long transfer."""
+"""Small limits, so that a few KiB make a long transfer."""
 
 LATE: Final = 1000.0
-"""Seconds by which what is poisoned is newer than the journal: no step of a machine takes as long."""
+"""Seconds by which a poisoned file is newer than the journal: more than a step of a machine takes."""
 
 SIZES: Final = {
     "empty": 0,
@@ -37,13 +37,13 @@ SIZES: Final = {
     "second/third/tiny": 1,
 }
 HOMES: Final = "/dev/shm" if os.path.isdir("/dev/shm") else None
-"""Where worlds are: in memory, if there is such a place, because thousands of databases are opened and closed."""
+"""Directory of the worlds: in memory, if the system has that, because thousands of databases are opened and closed."""
 
 EPOCH: Final = 1_500_000_000
 
 
 def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make limits small, and what depends on the time of the day depend on nothing."""
+    """Make limits small, and remove what depends on the time of day."""
     for name, value in {
         "SEGMENT": SEGMENT,
         "CHUNK": CHUNK,
@@ -62,18 +62,18 @@ def shrink(monkeypatch: pytest.MonkeyPatch) -> None:
         "JOURNAL_LATE": LATE,
     }.items():
         monkeypatch.setattr(home_of(name), name, value)
-    monkeypatch.setattr(os, "fsync", lambda _fd: None)  # nobody pulls the plug
+    monkeypatch.setattr(os, "fsync", lambda _fd: None)  # there is no power cut
 
 
 class World:
-    """Both machines' disks.
+    """The disks of both machines.
 
     Attributes:
         source: the tree to be sent.
-        out: where it is received.
-        states: where both sides remember what they did, if they have a place for that.
+        out: the output directory.
+        states: the directory with the states of both sides, if they keep any.
         versions: every content that a file of the source ever had, by its name in the tree.
-        extra: bytes that may be sent once more because something was changed on purpose.
+        extra: bytes that may be sent once more because a test changed something.
 
     """
 
@@ -96,7 +96,7 @@ class World:
     # At the sender
 
     def change(self, name: str, size: int, *, in_place: bool = False) -> None:
-        """Give a file other contents."""
+        """Change the contents of a file."""
         path = self.source / name
         data = self._random.randbytes(size)
         self.extra += 2 * max(size, path.stat().st_size if path.exists() else 0) * bool(self.versions[name])
@@ -109,13 +109,13 @@ class World:
         self._set_times()
 
     def delete(self, name: str) -> None:
-        """Take a file away."""
+        """Remove a file."""
         self.extra += 2 * SIZES[name]
         (self.source / name).unlink(missing_ok=True)
         self._set_times()
 
     def _set_times(self) -> None:
-        """See to it that directories tell the same in each run."""
+        """Set times and modes of directories, so that they are the same in each run."""
         for path in (self.source, *self.source.rglob("*")):
             if path.is_dir() or path.is_symlink():
                 os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
@@ -138,13 +138,13 @@ class World:
         return sorted(path for path in self.out.rglob("*") if path.name.startswith(PARTIAL_PREFIX))
 
     def lose(self, name: str) -> None:
-        """Take a file away that was received."""
+        """Remove a file that was received."""
         if (self.copy / name).exists():
             self.extra += 2 * (self.copy / name).stat().st_size
             (self.copy / name).unlink()
 
     def check(self) -> None:
-        """Under each name stands nothing, or what its source was at one time."""
+        """Check that each received file has a content that its source had at some time."""
         for folder, _, files in os.walk(self.out):
             for file in files:
                 path = os.path.join(folder, file)
@@ -158,7 +158,7 @@ class World:
                     assert its.read() in self.versions[name], f"{name} has contents that it never had"
 
     def check_whole(self, refused: Container[str]) -> None:
-        """Whatever the source has is at the receiver, as it is, but for what is refused; nothing is left beside it."""
+        """Check that the receiver has exactly the source, but for what it refused, and nothing else."""
         for name in SIZES:
             if name not in refused and (self.source / name).exists():
                 ours, theirs = self.source / name, self.copy / name
@@ -174,7 +174,7 @@ class World:
         return sum((self.source / name).stat().st_size for name in SIZES if (self.source / name).exists())
 
     def begin_another(self) -> None:
-        """Take away what was received, and have the whole tree again."""
+        """Remove what was received, and restore the whole tree."""
         shutil.rmtree(self.out)
         shutil.rmtree(self.states, ignore_errors=True)
         self.out.mkdir()

@@ -1,4 +1,4 @@
-"""What becomes of one entry at the receiver touches no other: whatever is refused, and however late it is written."""
+"""The outcome of one entry at the receiver does not affect another one, whatever is refused and however late."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ LARGE = bytes(range(256)) * 2048
 
 
 class Receiving:
-    """A receiver, and what a sender says to it, record by record."""
+    """A receiver, to which a test sends messages, record by record."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Receiving:
         self._sender.hear(receiver.record())
 
     def hear(self, *messages: Message) -> list[Message]:
-        """Let it hear a record with these messages; return what it answers."""
+        """Send a record with these messages; return the answers."""
         for message in messages:
             self._sender.say(message)
         records = self.incoming.consume([self._sender.record()], 1.0)
@@ -84,7 +84,7 @@ def digest(data: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("conflict", [Conflict.REFUSE, Conflict.SKIP])
-async def test_a_small_file_that_is_refused_takes_nothing_of_the_large_one_behind_it(
+async def test_a_small_file_that_is_refused_does_not_affect_the_large_one_behind_it(
     tmp_path: Path, conflict: Conflict
 ) -> None:
     source, out = tmp_path / "s", tmp_path / "o"
@@ -101,7 +101,7 @@ async def test_a_small_file_that_is_refused_takes_nothing_of_the_large_one_behin
     assert not leftovers(out)
 
 
-def test_an_entry_that_is_refused_in_the_middle_of_a_file_takes_nothing_of_it(tmp_path: Path) -> None:
+def test_an_entry_that_is_refused_in_the_middle_of_a_file_does_not_affect_it(tmp_path: Path) -> None:
     (tmp_path / "taken").write_bytes(b"mine")
     receiving = Receiving(tmp_path)
     half = len(LARGE) // 2
@@ -116,7 +116,7 @@ def test_an_entry_that_is_refused_in_the_middle_of_a_file_takes_nothing_of_it(tm
 
 
 @pytest.mark.parametrize("taken", [False, True], ids=["free", "taken"])
-def test_a_part_that_lacks_nothing_but_its_name_gets_that(
+def test_a_part_that_is_complete_but_for_its_name_gets_the_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, taken: bool
 ) -> None:
     """The link was lost between the last byte of a file of whole segments and its end."""
@@ -139,8 +139,8 @@ def test_a_part_that_lacks_nothing_but_its_name_gets_that(
     assert not leftovers(tmp_path)
 
 
-def test_another_name_that_brought_the_contents_is_known_again_after_a_kill(tmp_path: Path) -> None:
-    """Its first name was not taken; had it not been held, it would have come once more, under one more name."""
+def test_another_name_that_brought_the_contents_is_recognised_after_a_kill(tmp_path: Path) -> None:
+    """Its first name was refused. If it were not recognised, it would be received again, under one more name."""
     (tmp_path / "first").write_bytes(b"mine")
     memory = str(tmp_path.parent / f"{tmp_path.name}.journal")
     first = file("first", len(LARGE))._replace(extra=Extra(named_again=True))

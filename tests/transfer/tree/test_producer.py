@@ -1,4 +1,4 @@
-"""Sources that change under the sender's hands, step by step and without a network."""
+"""What a sender makes of a tree that changes, and of the receiver's answers, without a network."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 
 class Transfer:
-    """A sender and a receiver in one hand; each step moves one record."""
+    """A sender and a receiver; each step moves one record."""
 
     def __init__(self, source: Path, out: Path) -> None:
         self.sender, self.receiver = both_sessions()
@@ -121,7 +121,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     "how", ["grows", "shrinks", "is rewritten", "is replaced", "vanishes", "cannot be read"]
 )
-def test_a_file_that_changes_in_the_middle_is_reported_and_not_left(
+def test_a_file_that_changes_in_the_middle_is_reported_and_removed(
     source: Path, out: Path, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     large = source / "large"
@@ -187,7 +187,7 @@ def test_a_rejected_file_is_not_sent_to_its_end(source: Path, out: Path) -> None
     transfer.target.close()
 
 
-def test_what_lies_in_a_rejected_directory_is_not_even_named(tmp_path: Path, out: Path) -> None:
+def test_entries_of_a_rejected_directory_are_not_named(tmp_path: Path, out: Path) -> None:
     source = tmp_path / "source"
     for number in range(600):
         (source / "d").mkdir(parents=True, exist_ok=True)
@@ -234,7 +234,7 @@ def test_an_entry_that_was_never_named_cannot_be_rejected(source: Path, out: Pat
     transfer.target.close()
 
 
-def test_rejections_that_matter_no_more_are_forgotten(tmp_path: Path, out: Path) -> None:
+def test_rejections_that_change_nothing_any_more_are_forgotten(tmp_path: Path, out: Path) -> None:
     for place in (tmp_path / "source", out / "source"):
         place.mkdir(parents=True)
         for number in range(2000):
@@ -244,7 +244,7 @@ def test_rejections_that_matter_no_more_are_forgotten(tmp_path: Path, out: Path)
     assert len(transfer.outgoing._rejections._indices) <= limits.SENDER_PAGE_ENTRIES + 1
 
 
-def test_what_was_open_is_closed_when_a_link_is_lost(tmp_path: Path, out: Path) -> None:
+def test_close_closes_files_and_directories(tmp_path: Path, out: Path) -> None:
     inner = tmp_path / "source" / "inner"
     inner.mkdir(parents=True)
     for number in range(2 * limits.SENDER_PAGE_ENTRIES):
@@ -258,7 +258,7 @@ def test_what_was_open_is_closed_when_a_link_is_lost(tmp_path: Path, out: Path) 
     assert transfer.outgoing.next_records() == []
 
 
-def test_pages_that_nobody_answers_leave_nothing_in_memory(tmp_path: Path, out: Path) -> None:
+def test_pages_without_an_answer_leave_nothing_in_memory(tmp_path: Path, out: Path) -> None:
     (tmp_path / "source").mkdir()
     for number in range(2 * limits.SENDER_PAGE_ENTRIES):
         (tmp_path / "source" / f"{number}").touch()
@@ -291,7 +291,7 @@ def test_too_many_entries_are_reported_and_the_first_ones_arrive(
         (1, 0.0, limits.MOST_CHUNK),
     ],
 )
-def test_chunks_are_as_long_as_suits_the_link(
+def test_the_length_of_chunks_depends_on_the_pace_of_the_link(
     source: Path, out: Path, size: int, seconds: float, chunk: int
 ) -> None:
     (source / "large").write_bytes(os.urandom(5 * limits.MOST_CHUNK))
@@ -303,8 +303,8 @@ def test_chunks_are_as_long_as_suits_the_link(
     assert {round(each, -3) for each in sizes[2:]} == {round(chunk, -3)}
 
 
-def test_an_answer_that_came_before_the_question_is_heard(source: Path) -> None:
-    """Else the sender would wait for an answer that was there already, and nothing would come any more."""
+def test_an_answer_before_the_producer_is_stuck_counts(source: Path) -> None:
+    """Otherwise the sender would wait for ever for an answer that it has."""
     outgoing, _ = asking_producer([source], DigestCache(Journal(None)))
     assert outgoing.next_records(1), "the page"
     outgoing.hear(Holds(outgoing._pages.named, ()))
@@ -313,7 +313,7 @@ def test_an_answer_that_came_before_the_question_is_heard(source: Path) -> None:
 
 
 class BusyCache(DigestCache):
-    """Remembers nothing; `meanwhile` is called while the thread makes a record, once."""
+    """A cache that calls `meanwhile` once, while the thread makes a record."""
 
     def __init__(self, meanwhile: Callable[[], None]) -> None:
         super().__init__(Journal(None))
@@ -366,7 +366,7 @@ def test_an_answer_that_arrives_while_records_are_made_is_acted_upon_before_the_
 
 
 def test_answers_are_acted_upon_in_their_order(tmp_path: Path) -> None:
-    """Had the answer to the page come before it, what is not wanted would count as a problem."""
+    """In another order, what the receiver does not want would count as a problem."""
 
     def answer() -> None:
         assert producer.hear(Unwanted(0))
@@ -386,7 +386,7 @@ def test_answers_are_acted_upon_in_their_order(tmp_path: Path) -> None:
 
 
 def test_a_receiver_that_sends_more_answers_than_the_thread_takes_has_to_wait(tmp_path: Path) -> None:
-    """What the queue holds is bounded, whatever the receiver does while the disk here stands still."""
+    """The queue is bounded, whatever the receiver sends while the thread waits for a disk."""
 
     def flood() -> None:
         end = 2
