@@ -111,8 +111,8 @@ async def test_many_small_things_take_several_records_and_arrive(tmp_path: Path)
 def test_answers_take_several_records(tmp_path: Path) -> None:
     receiving = Receiving(tmp_path)
     for at in range(3 * MOST):
-        receiving.incoming._replies.add(Unwanted(at))
-    records = receiving.incoming._replies.take_records()
+        receiving.consumer._replies.add(Unwanted(at))
+    records = receiving.consumer._replies.take_records()
     heard = [message for record in records for message in receiving._sender.hear(record)]
     assert [message.number for message in heard if isinstance(message, Unwanted)] == list(range(3 * MOST))
     assert len(records) == 3

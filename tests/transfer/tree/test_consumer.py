@@ -59,17 +59,17 @@ class Receiving:
         receiver.hear(self._sender.record())
         kept = ResumeIndex(journal or Journal(None), restarted=restarted)
         self.target = Target(str(out), conflict=conflict, resume=kept)
-        self.incoming = TreeConsumer(
+        self.consumer = TreeConsumer(
             self.target, receiver, Manifest(portable=True, key=bytes(16), preserve=preserve), max_size=None
         )
-        receiver.say(Accept("r", True, self.incoming.holds, preserve=preserve))
+        receiver.say(Accept("r", True, self.consumer.holds, preserve=preserve))
         self._sender.hear(receiver.record())
 
     def hear(self, *messages: Message) -> list[Message]:
         """Send a record with these messages; return the answers."""
         for message in messages:
             self._sender.say(message)
-        records = self.incoming.consume([self._sender.record()], 1.0)
+        records = self.consumer.consume([self._sender.record()], 1.0)
         return [message for record in records for message in self._sender.hear(record)]
 
 
@@ -132,7 +132,7 @@ def test_a_part_that_is_complete_but_for_its_name_gets_the_name(
     assert [held.size for held in holds.files] == [len(LARGE)]
     answers = again.hear(FileEnd(0, digest(LARGE)))
     assert [message.reason for message in answers if isinstance(message, Reject)] == [Reason.EXISTS] * taken
-    assert again.incoming.outcomes.files == (not taken)
+    assert again.consumer.outcomes.files == (not taken)
     again.target.remove_orphans()
     again.target.close()
     assert (tmp_path / "large").read_bytes() == (b"mine" if taken else LARGE)
@@ -162,5 +162,5 @@ def test_another_name_that_brought_the_contents_is_recognised_after_a_kill(tmp_p
     receiving.hear(FileFail(0, Reason.NOT_WANTED), FileEnd(1, digest(LARGE)))
     receiving.target.close()
     journal.close()
-    assert (receiving.incoming.outcomes.files, receiving.incoming.outcomes.skipped) == (1, 1)
+    assert (receiving.consumer.outcomes.files, receiving.consumer.outcomes.skipped) == (1, 1)
     assert sorted(os.listdir(tmp_path)) == ["again", "first"]

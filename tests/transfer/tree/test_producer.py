@@ -53,12 +53,12 @@ class Transfer:
         self._say(self.sender, self.receiver, Offer("s"))
         accept = Accept("r", True)
         self._say(self.receiver, self.sender, accept)
-        self.outgoing = TreeProducer(
+        self.producer = TreeProducer(
             [str(source)], self.sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP
         )
         self.target = Target(str(out), conflict=Conflict.REFUSE)
         manifest = Manifest(portable=True, key=bytes(16))
-        self.incoming = TreeConsumer(self.target, self.receiver, manifest, max_size=None)
+        self.consumer = TreeConsumer(self.target, self.receiver, manifest, max_size=None)
         self.answers: list[Message] = []
         self._now = 0.0
 
@@ -68,18 +68,18 @@ class Transfer:
         listener.hear(speaker.record())
 
     def step(self) -> bool:
-        records = self.outgoing.next_records()
+        records = self.producer.next_records()
         if not records:
             return False
         self._now += 1
-        answers = self.incoming.consume(records, self._now)
-        if self.incoming.ending:
-            answers += self.incoming.finish()
+        answers = self.consumer.consume(records, self._now)
+        if self.consumer.ending:
+            answers += self.consumer.finish()
         for answer in answers:
             for message in self.sender.hear(answer):
                 self.answers.append(message)
                 if isinstance(message, Reject):
-                    self.outgoing.hear(message)
+                    self.producer.hear(message)
         return True
 
     def finish(self) -> Receipt:
@@ -87,17 +87,17 @@ class Transfer:
             pass
         receipt = self.answers[-1]
         assert isinstance(receipt, Receipt)
-        self.outgoing.check(receipt)
-        self.report = self.outgoing.report(receipt, 0.0)
-        self.problems = self.outgoing.take_problems()
+        self.producer.check(receipt)
+        self.report = self.producer.report(receipt, 0.0)
+        self.problems = self.producer.take_problems()
         self._goodbye()
         self.target.close()
         return receipt
 
     def _goodbye(self) -> None:
         self.sender.say(Goodbye())
-        self.incoming.consume([self.sender.record()], self._now)
-        assert self.incoming.goodbye
+        self.consumer.consume([self.sender.record()], self._now)
+        assert self.consumer.goodbye
 
 
 def broken_disk(_fd: int, _size: int) -> bytes:
@@ -150,10 +150,10 @@ def test_a_file_that_changes_in_the_middle_is_reported_and_removed(
         # The open file is still the one that was announced, whole and unchanged: it arrives.
         assert (receipt.files, transfer.report.failures) == (1, 0)
     else:
-        assert (receipt.files, transfer.report.failures, transfer.incoming.outcomes.failures) == (0, 1, 1)
+        assert (receipt.files, transfer.report.failures, transfer.consumer.outcomes.failures) == (0, 1, 1)
         why = Reason.UNREADABLE if how == "cannot be read" else Reason.CHANGED
         assert [reason for _, reason in transfer.problems] == [why]
-        assert [reason for _, reason in transfer.incoming.outcomes.take_problems()] == [why]
+        assert [reason for _, reason in transfer.consumer.outcomes.take_problems()] == [why]
         assert os.listdir(out / "source") == []
     assert not leftovers(out)
 
@@ -170,8 +170,8 @@ def test_a_file_that_vanishes_between_its_page_and_its_turn_is_reported(source: 
         gone += 1
     receipt = transfer.finish()
     assert receipt.files + transfer.report.failures == gone
-    assert transfer.report.failures == transfer.incoming.outcomes.failures > 0
-    assert {reason for _, reason in transfer.incoming.outcomes.take_problems()} == {Reason.VANISHED}
+    assert transfer.report.failures == transfer.consumer.outcomes.failures > 0
+    assert {reason for _, reason in transfer.consumer.outcomes.take_problems()} == {Reason.VANISHED}
     assert len(os.listdir(out / "source")) == receipt.files
 
 
@@ -197,8 +197,8 @@ def test_entries_of_a_rejected_directory_are_not_named(tmp_path: Path, out: Path
     transfer = Transfer(source, out)
     receipt = transfer.finish()
     assert receipt.files == 0
-    assert (receipt.rejected, transfer.incoming.outcomes.failures) == (1, 1)
-    assert transfer.outgoing._sent_size < 600 * 2000
+    assert (receipt.rejected, transfer.consumer.outcomes.failures) == (1, 1)
+    assert transfer.producer._sent_size < 600 * 2000
 
 
 def test_small_files_share_records(tmp_path: Path, out: Path) -> None:
@@ -230,7 +230,7 @@ def test_a_thousand_rejections_at_once_fit_into_as_many_records_as_they_need(
 def test_an_entry_that_was_never_named_cannot_be_rejected(source: Path, out: Path) -> None:
     transfer = Transfer(source, out)
     with pytest.raises(PeerMisbehaved):
-        transfer.outgoing.hear(Reject(2**31, Reason.EXISTS, ""))
+        transfer.producer.hear(Reject(2**31, Reason.EXISTS, ""))
     transfer.target.close()
 
 
@@ -241,7 +241,7 @@ def test_rejections_that_change_nothing_any_more_are_forgotten(tmp_path: Path, o
             (place / f"{number}").touch()
     transfer = Transfer(tmp_path / "source", out)
     transfer.finish()
-    assert len(transfer.outgoing._rejections._indices) <= limits.SENDER_PAGE_ENTRIES + 1
+    assert len(transfer.producer._rejections._indices) <= limits.SENDER_PAGE_ENTRIES + 1
 
 
 def test_close_closes_files_and_directories(tmp_path: Path, out: Path) -> None:
@@ -253,9 +253,9 @@ def test_close_closes_files_and_directories(tmp_path: Path, out: Path) -> None:
     before = open_handles()
     transfer.step()
     transfer.target.close()
-    transfer.outgoing.close()
+    transfer.producer.close()
     assert len(os.listdir("/proc/self/fd")) < before  # without those of the target, too
-    assert transfer.outgoing.next_records() == []
+    assert transfer.producer.next_records() == []
 
 
 def test_pages_without_an_answer_leave_nothing_in_memory(tmp_path: Path, out: Path) -> None:
@@ -264,7 +264,7 @@ def test_pages_without_an_answer_leave_nothing_in_memory(tmp_path: Path, out: Pa
         (tmp_path / "source" / f"{number}").touch()
     transfer = Transfer(tmp_path / "source", out)
     transfer.finish()
-    assert not transfer.outgoing._omissions._pages
+    assert not transfer.producer._omissions._pages
 
 
 def test_too_many_entries_are_reported_and_the_first_ones_arrive(
@@ -277,8 +277,8 @@ def test_too_many_entries_are_reported_and_the_first_ones_arrive(
     transfer = Transfer(tmp_path / "source", out)
     receipt = transfer.finish()
     assert receipt.files == 10
-    assert transfer.report.failures == transfer.incoming.outcomes.failures == 1
-    assert [reason for _, reason in transfer.incoming.outcomes.take_problems()] == [Reason.TOO_MUCH]
+    assert transfer.report.failures == transfer.consumer.outcomes.failures == 1
+    assert [reason for _, reason in transfer.consumer.outcomes.take_problems()] == [Reason.TOO_MUCH]
 
 
 @pytest.mark.parametrize(
@@ -297,19 +297,19 @@ def test_the_length_of_chunks_depends_on_the_pace_of_the_link(
     (source / "large").write_bytes(os.urandom(5 * limits.MOST_CHUNK))
     transfer = Transfer(source, out)
     assert transfer.step()  # the page
-    transfer.outgoing.keep_pace(size, seconds)
-    sizes = [len(*transfer.outgoing.next_records()) for _ in range(4)]
+    transfer.producer.keep_pace(size, seconds)
+    sizes = [len(*transfer.producer.next_records()) for _ in range(4)]
     # The first two chunks are already under way.
     assert {round(each, -3) for each in sizes[2:]} == {round(chunk, -3)}
 
 
 def test_an_answer_before_the_producer_is_stuck_counts(source: Path) -> None:
     """Otherwise the sender would wait for ever for an answer that it has."""
-    outgoing, _ = asking_producer([source], DigestCache(Journal(None)))
-    assert outgoing.next_records(1), "the page"
-    outgoing.hear(Holds(outgoing._pages.named, ()))
-    assert outgoing.next_records(1), "what it names"
-    assert not outgoing.stuck
+    producer, _ = asking_producer([source], DigestCache(Journal(None)))
+    assert producer.next_records(1), "the page"
+    producer.hear(Holds(producer._pages.named, ()))
+    assert producer.next_records(1), "what it names"
+    assert not producer.stuck
 
 
 class BusyCache(DigestCache):
