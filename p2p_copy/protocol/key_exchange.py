@@ -160,9 +160,7 @@ class _Handshake(ABC):
                 raise HandshakeFailed(_meaning(message), None)
             return step(message)
         except (P2PCopyError, HandshakeFailed) as error:
-            if (
-                self._proof_sent
-            ):  # the other side has our proof and shows none, so it may have tried a guess on it
+            if self._proof_sent:  # the other side has our proof and may have tried a secret on it
                 raise HandshakeFailed(WrongCode(), None) from None
             if isinstance(error, HandshakeFailed):
                 raise

@@ -72,9 +72,7 @@ class Item:
         self.stands_in: Item | None = None
         self.received = 0
         self.held = 0
-        self.incomplete = (
-            1  # in a directory: entries that are not complete, and 1 as long as more may be named
-        )
+        self.incomplete = 1  # of a directory: entries that are not complete, and 1 while more may be named
 
     def shorten(self) -> None:
         """Replace extended attributes by their digest, which is all that is needed once they were set."""
@@ -389,9 +387,7 @@ class Manifest:
         while self._under_way and self._under_way[0].done:
             item = self._under_way.popleft()
             self._first += 1
-            if (
-                item.entry.kind is not Kind.DIRECTORY
-            ):  # a directory still needs them when all in it is complete
+            if item.entry.kind is not Kind.DIRECTORY:  # a directory needs attributes when it is complete
                 item.shorten()
             self._root.add(item.entry, item.digest)
             if self._settled is not None:

@@ -1,4 +1,4 @@
-"""Hands the receiver's answers from the event loop, which hears them, to the thread that acts on them."""
+"""Hands the receiver's answers from the event loop, which receives them, to the thread that acts on them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class AnswerQueue:
-    """Answers that nothing was done about yet, in the order in which they were heard.
+    """Answers that were not acted upon yet, in the order in which they came.
 
-    A receiver may send any number of them while the thread waits for a disk. So `put` says when they are as many as
-    one record may have: the caller then hears no more until the thread has taken these.
+    A receiver may send any number of them while the thread waits for a disk. So the queue is full when it has as many
+    as one record may have. The caller then receives nothing more until the thread has taken them.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class AnswerQueue:
 
     @property
     def is_full(self) -> bool:
-        """Whether no more answers should be heard before `take_all` is called."""
+        """Whether nothing more should be added before `take_all` is called."""
         with self._lock:
             return self._weight >= protocol_limits.MAX_RECORD_MESSAGES
 

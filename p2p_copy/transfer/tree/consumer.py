@@ -77,7 +77,8 @@ class TreeConsumer:
         selection: Selection = EVERYTHING,
         unmade: Callable[[int], None] = lambda index: None,
     ) -> None:
-        linking = Preserved.HARD_LINKS in manifest.preserve  # a name may bring what the first one does not
+        # A further name of a file may need contents, if the receiver has refused the first one.
+        linking = Preserved.HARD_LINKS in manifest.preserve
         self.holds = linking or not target.resume.fresh or not selection.everything
         self.total: tuple[int, int] | None = None
         self.root: bytes | None = None
@@ -93,7 +94,7 @@ class TreeConsumer:
         self._files = FileConsumer(
             target, manifest, self.outcomes, self._replies, check_space=self._check_space, unmade=unmade
         )
-        self._content = memoryview(bytearray(protocol_limits.MAX_RECORD_CONTENT))  # of the record acted upon
+        self._content = memoryview(bytearray(protocol_limits.MAX_RECORD_CONTENT))  # of each record in turn
         self._next_report = 0.0
         self._finish: Finish | None = None
 
@@ -103,7 +104,7 @@ class TreeConsumer:
         return self._finish is not None
 
     def consume(self, records: Sequence[bytes | str], now: float) -> list[bytes]:
-        """Act on records, in order, at time `now` (seconds) and return the records to answer with.
+        """Act on records, in order; return the records to answer with. `now` is the time in seconds.
 
         Raises:
             PeerMisbehaved: the sender broke the protocol.
@@ -124,7 +125,7 @@ class TreeConsumer:
         return self._replies.take_records()
 
     def heartbeat(self) -> bytes | None:
-        """Return a record that says that this side is still there; None once all is here."""
+        """Return a record that tells the sender that this side is still there; None once all is here."""
         if self.root is not None:
             return None
         self._report_progress()
@@ -174,7 +175,7 @@ class TreeConsumer:
             case Omitted():
                 self._omitted(message)
             case Total():
-                if self._everything:  # else it says nothing about what is wanted
+                if self._everything:  # else it counts files that are not wanted
                     self.total = (message.files, message.size)
             case Finish():
                 self._finish = message
@@ -204,12 +205,12 @@ class TreeConsumer:
             else:
                 self.outcomes.exclude(item)
         if self.holds:
-            self._check_space()  # only now is it known what need not be sent
+            self._check_space()  # only now is it known what is not sent
             self._replies.add(self._files.holds(items))
         self._files.finish_directories()
 
     def _take(self, item: Item) -> None:
-        """Make a directory or a symlink; check for a file whether it can be made, before it is sent in vain."""
+        """Make a directory or a symlink. Reject a file that cannot be made before the sender sends its contents."""
         entry = item.entry
         try:
             if entry.kind is Kind.DIRECTORY:

@@ -44,9 +44,11 @@ class FileConsumer:
         self._replies = replies
         self._check_space = check_space
         self._unmade = unmade
-        self._begun: dict[Item, HashedPart] = {}  # begun and not complete: one at most, and no other entry's
+        self._begun: dict[Item, HashedPart] = {}  # files that were begun and are not complete: at most one
         self._collected: list[tuple[Item, bytes | memoryview]] = []  # verified, and not yet written
-        self._held: dict[int, PartialFile] = {}  # by number, until the sender has decided
+        self._held: dict[
+            int, PartialFile
+        ] = {}  # by entry number, until the sender has decided whether to use it
         self._written = 0
 
     def take_written(self) -> int:
@@ -57,7 +59,7 @@ class FileConsumer:
     # What is here already
 
     def find_held(self, item: Item) -> bool:
-        """Return whether something of a file is here already, and remember what."""
+        """Return whether some or all of a file is here already, and keep what was found."""
         held = self._target.files.find_held(item)
         if held is None:
             return False
@@ -77,7 +79,7 @@ class FileConsumer:
         """Check a small file, and collect it."""
         self._held.pop(message.index, None)
         item = self._manifest.whole(message)
-        if item.entry.extra is not None:  # it may have been counted as another name of a file only
+        if item.entry.extra is not None:  # it may have been announced as another name, which needs no space
             self._check_space()
         self._collect(item, message.data, message.digest)
 
@@ -147,7 +149,7 @@ class FileConsumer:
             self._settle(item)
 
     def _end_held(self, item: Item, digest: bytes) -> None:
-        """End a file of which all was here before: under its name, or only as a part that has none yet."""
+        """End a file of which all was here before, under its name or as a part without its name."""
         held = self._held[item.index]
         if not item.refused:
             self._check_digest(item, held.digest, digest)
@@ -167,7 +169,7 @@ class FileConsumer:
 
     def _link(self, item: Item, original: Item, digest: bytes) -> None:
         """Make a hard link to a file that is here."""
-        self._held.pop(item.index, None)  # what is there under that name may be another file
+        self._held.pop(item.index, None)  # the file under that name may be another one
         self.write_collected()  # the original may be among them
         if original.refused and not item.entry.size:
             self._collect(item, b"", digest)
@@ -200,7 +202,7 @@ class FileConsumer:
             )
 
     def fail(self, message: FileFail) -> None:
-        """Remove what is here of a file that the sender cannot send, or that was rejected."""
+        """Discard a file that the sender cannot send, or that was rejected."""
         item = self._manifest.fail(message)
         self._held.pop(item.index, None)
         self._discard(item)
@@ -209,7 +211,7 @@ class FileConsumer:
         self._settle(item)
 
     def _reject(self, item: Item, reason: Reason) -> None:
-        """Remove what is here of a file that cannot be taken. No other file is touched."""
+        """Discard a file that cannot be written, and tell the sender. No other file is touched."""
         self._discard(item)
         self._outcomes.reject(item, reason)
 
@@ -224,7 +226,7 @@ class FileConsumer:
     def finish_directories(self) -> None:
         """Give their modes and times to the directories to which nothing more is added."""
         for directory in self._manifest.complete_directories():
-            if directory.deferred:  # nothing in it was wanted
+            if directory.deferred:  # nothing in it was wanted, so it was never made
                 self._unmade(directory.index)
                 self._replies.add(Reject(directory.index, Reason.UNMADE, ""))
             elif not directory.refused:

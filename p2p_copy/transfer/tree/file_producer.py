@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 
 
 class Pause(Enum):
-    """Why there is no message for now."""
+    """Why there is no message at the moment."""
 
     ANSWER = "the receiver has not answered yet"
-    WORK = "this side reads what it need not send"
+    WORK = "this side reads a file only to compare it"
 
 
 class FileProducer:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Outcomes:
-    """Counts; the sender is told of what the receiver rejects.
+    """The counts of one conversation. Rejections are also sent to the sender.
 
     Attributes:
         files: files that are complete under their names.
@@ -60,7 +60,7 @@ class Outcomes:
         self._replies.add(Reject(item.index, Reason.EXCLUDED, ""))
 
     def reject(self, item: Item, reason: Reason) -> None:
-        """Refuse an entry and what lies in it, and tell the sender."""
+        """Refuse an entry, and what lies in it, and tell the sender."""
         item.refused = True
         self.rejected += reason.is_failure
         self.failures += reason.is_failure

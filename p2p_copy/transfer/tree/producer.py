@@ -122,7 +122,7 @@ class TreeProducer:
         )
         self._files = FileProducer(cache, self._chunk_size, self._rejections)
         self._asks = accept.holds
-        self._answered = 0  # entries, from the first on, of which the receiver has said what it holds
+        self._answered = 0  # how many entries, from the first on, the receiver has answered for
         self._held: dict[int, Held] = {}
         self._total: Total | None = None
         self._root = RootDigest()
@@ -257,7 +257,7 @@ class TreeProducer:
                     self._total = answer
 
     def _reject(self, index: int, reason: Reason) -> None:
-        """Send nothing more of an entry that the receiver does not take."""
+        """Stop sending an entry that the receiver does not take."""
         self._rejections.add(index, reason, self._pages.named)
         if self._receipt is not None:
             self._receipt.undeliver(index)
@@ -282,7 +282,7 @@ class TreeProducer:
         for message in self._with_total():
             if isinstance(message, Pause):
                 if session.pending:
-                    yield session.record()  # the caller sends it, and asks again
+                    yield session.record()  # before the pause; the caller sends it and calls again
                     holes = 0
                 else:
                     yield message
