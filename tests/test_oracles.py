@@ -30,7 +30,7 @@ from p2p_copy.protocol.messages import (
 )
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from tests.support.keys import both_sessions
-from tests.transfer.test_malicious_sender import BAD_NAMES
+from tests.support.malicious_sender import BAD_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

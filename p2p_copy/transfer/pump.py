@@ -82,7 +82,7 @@ async def send_until_receipt(conversation: Conversation, producer: Producer, wai
         with suppress(LinkBroken):  # hearing the receiver shows why, perhaps by its last words
             while records := await producer.next_records(stalls):
                 size = sum(map(len, records))
-                records.clear()  # they are on their way, and may be overwritten behind that
+                records.clear()  # the channel has them, and their buffers are used again once they are out
                 with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.outgoing):
                     await conversation.send()
                 producer.keep_pace(size // conversation.channel.width)

@@ -18,12 +18,7 @@ from p2p_copy.options import SendOptions
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
 from p2p_copy.peer.reconnect import run_with_reconnect
-from p2p_copy.protocol.messages import (
-    Accept,
-    Ask,
-    Goodbye,
-    Offer,
-)
+from p2p_copy.protocol.messages import Accept, Ask, Goodbye, Offer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.conversation import Conversation
@@ -93,7 +88,7 @@ async def send(
     resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
     over, tag = resumption.is_over, resumption.receipt_tag
     receipt = receipt_file(receipt_path, role="sender", program=FULL_NAME, over=over, tag=tag)
-    tree = TreeSender(sources, options.symlinks, selection, resumption, receipt, observer)
+    tree = TreeSender(sources, options, selection, resumption, receipt, observer)
     pipe = PipeIn(sources, options, selection, resumption, receipt, observer)
     story = _Story(flags(options.preserve), resumption, receipt, tree, pipe, observer)
     # A side that is stopped keeps its state even if all is delivered: the receiver may not know that.

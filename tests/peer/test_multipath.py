@@ -17,9 +17,9 @@ from p2p_copy.peer.meeting import ConnectOptions, Meeting
 from p2p_copy.protocol import keys, limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import MIB
+from tests.support.lossy_relay import LossyRelay, lossy_relay
 from tests.support.transfers import CODE, Both, copy, running_relay
 from tests.support.trees import leftovers, make_tree, snapshot
-from tests.transfer.test_reconnecting import Wire, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -44,8 +44,8 @@ def streams(ours: int | None, theirs: int | None, **more: Any) -> dict[str, Any]
     return {"sending": {"streams": ours, **more}, "receiving": {"streams": theirs, **more}}
 
 
-async def held_until(both: Both, it: Wire, when: Callable[[], bool], then: Callable[[], None]) -> None:
-    """Let the bytes that a dam holds back pass once something is so."""
+async def held_until(both: Both, it: LossyRelay, when: Callable[[], bool], then: Callable[[], None]) -> None:
+    """Let the bytes that a dam holds pass once something is so."""
     with trio.fail_after(20):
         while not when():  # noqa: ASYNC110
             await trio.sleep(0.001)
@@ -54,7 +54,7 @@ async def held_until(both: Both, it: Wire, when: Callable[[], bool], then: Calla
 
 
 async def over(
-    it: Wire,
+    it: LossyRelay,
     path: Path,
     out: Path,
     *,
@@ -82,7 +82,7 @@ def meetings(both: Both) -> Sequence[int]:
 async def test_a_large_file_is_divided_among_the_links(tmp_path: Path) -> None:
     data = os.urandom(20_000_000)
     (tmp_path / "file").write_bytes(data)
-    async with wire() as it:
+    async with lossy_relay() as it:
         both = await over(it, tmp_path / "file", tmp_path / "out", links=4, **streams(4, None))
         upstream = it.upstream
     sent, received = both.reports
@@ -97,7 +97,7 @@ async def test_a_tree_is_divided_among_the_links(tmp_path: Path) -> None:
     (tree / "more").mkdir()
     for number in range(1_000):
         (tree / "more" / f"{number}").write_bytes(os.urandom(3_000))
-    async with wire() as it:
+    async with lossy_relay() as it:
         both = await over(it, tree, tmp_path / "out", links=3, **streams(None, 3))
     assert both.reports[0].failures == 0
     assert snapshot(tmp_path / "out" / tree.name) == snapshot(tree)
@@ -111,7 +111,7 @@ async def test_the_loss_of_one_link_ends_nothing(
     monkeypatch.setattr(protocol_limits, "MULTIPATH_BYTES", 8 * MIB)
     data = os.urandom(20_000_000)
     (tmp_path / "file").write_bytes(data)
-    async with wire() as it:
+    async with lossy_relay() as it:
         both = await over(
             it, tmp_path / "file", tmp_path / "out", links=4, then=lambda: it.cut_one(number), **streams(4, 4)
         )
@@ -129,7 +129,7 @@ async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path) -> None:
     both = Both()
     again = trio.Event()
 
-    async with wire() as it, trio.open_nursery() as nursery:
+    async with lossy_relay() as it, trio.open_nursery() as nursery:
 
         async def play() -> None:
             for wanted in ([1, 2], [1, 2, 1, 2], [1, 2, 1, 2, 1, 2]):
@@ -152,7 +152,7 @@ async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path) -> None:
 async def test_when_all_links_are_lost_both_sides_come_back_with_all_of_them(tmp_path: Path) -> None:
     data = os.urandom(30_000_000)
     (tmp_path / "file").write_bytes(data)
-    async with wire() as it:
+    async with lossy_relay() as it:
         both = await over(
             it,
             tmp_path / "file",
@@ -170,7 +170,7 @@ async def test_when_all_links_are_lost_both_sides_come_back_with_all_of_them(tmp
 
 async def test_the_smaller_number_counts(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(3_000_000))
-    async with wire() as it:
+    async with lossy_relay() as it:
         both = await over(it, tmp_path / "file", tmp_path / "out", links=2, **streams(5, 2))
     assert both.reports[0].files == 1
     assert max(both.sender.widths + both.receiver.widths) == 2

@@ -24,9 +24,10 @@ from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.units import MIB
 from tests.mitm.relay import middle
+from tests.support.lossy_relay import lossy_relay
 from tests.support.transfers import Both, Told, copy
+from tests.support.two_sides import TwoSides
 from tests.support.websocket import RawClient, virtual_time
-from tests.transfer.test_reconnecting import Again, wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -50,7 +51,7 @@ def soon() -> Iterator[None]:
         yield
 
 
-async def start_again(again: Again, role: str) -> Any:
+async def start_again(again: TwoSides, role: str) -> Any:
     """Start a side that does not know the claim of its earlier process; first the relay must notice the end of that."""
     while True:
         try:
@@ -67,8 +68,8 @@ async def start_again(again: Again, role: str) -> Any:
 async def test_a_side_that_remembers_nothing_meets_one_that_does(tmp_path: Path, role: str, how: str) -> None:
     (tmp_path / "file").write_bytes(data := os.urandom(12_000_000))
     other = {"sender": "receiver", "receiver": "sender"}[role]
-    async with wire() as it:
-        again = Again(tmp_path, it, tmp_path / "file")
+    async with lossy_relay() as it:
+        again = TwoSides(tmp_path, it, tmp_path / "file")
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(again.start, other)
@@ -88,8 +89,8 @@ async def test_the_terms_of_a_relay_are_told_once_however_often_two_rooms_are_lo
     tmp_path: Path,
 ) -> None:
     (tmp_path / "file").write_bytes(os.urandom(12_000_000))
-    async with wire(rate=1 << 30) as it:
-        again = Again(tmp_path, it, tmp_path / "file")
+    async with lossy_relay(rate=1 << 30) as it:
+        again = TwoSides(tmp_path, it, tmp_path / "file")
         again.options["receiver"] = {"patience": 1.5}
         async with trio.open_nursery() as nursery:
 

@@ -22,10 +22,11 @@ from p2p_copy.protocol.messages import Entry, Extra, Finish, Goodbye, Message, O
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.chunk_size import ChunkSize
 from tests.files.receipts.samples import differences
+from tests.support.lossy_relay import lossy_relay
+from tests.support.malicious_sender import Attack, attack, contents, digest, directory, file, link
 from tests.support.transfers import Both, copy
 from tests.support.trees import leftovers, snapshot
-from tests.transfer.test_malicious_sender import Attack, attack, contents, digest, directory, file, link
-from tests.transfer.test_reconnecting import Again, small_segments, through, wire
+from tests.support.two_sides import TwoSides, through
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from p2p_copy.protocol.messages import Xattrs
 
-__all__ = ["small_segments"]
 
 XATTRS = {"preserve": [Preserve.XATTRS]}
 OWNER = {"preserve": [Preserve.OWNER]}
@@ -287,7 +287,7 @@ async def test_attributes_of_many_large_entries_fit_into_records(
 @pytest.mark.usefixtures("small_segments")
 async def test_attributes_are_kept_when_the_link_is_cut(tmp_path: Path) -> None:
     tree = many(tmp_path / "tree")
-    async with wire() as it:
+    async with lossy_relay() as it:
         it.cut_after(2_000_000, 2_500_000)
         both = await through(it, tree, tmp_path / "out", sending=XATTRS, receiving=XATTRS)
     assert it.cuts == 2
@@ -306,8 +306,8 @@ async def test_attributes_are_kept_after_a_kill(tmp_path: Path, role: str) -> No
         give_away(tree)
         what.append(Preserve.OWNER)
     other = {"sender": "receiver", "receiver": "sender"}[role]
-    async with wire() as it:
-        again = Again(tmp_path, it, tree)
+    async with lossy_relay() as it:
+        again = TwoSides(tmp_path, it, tree)
         again.options = {"sender": {"preserve": what}, "receiver": {"preserve": what}}
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:

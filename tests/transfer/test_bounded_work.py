@@ -29,9 +29,9 @@ from p2p_copy.protocol.messages import (
 )
 from p2p_copy.transfer.tree.page_planner import _for_patterns
 from tests.support.keys import both_sessions
+from tests.support.malicious_receiver import Attacker, attack as by_receiver
+from tests.support.malicious_sender import attack as by_sender, contents, directory, file, link
 from tests.support.transfers import copy
-from tests.transfer.test_malicious_receiver import Attacker, attack as by_receiver
-from tests.transfer.test_malicious_sender import attack as by_sender, contents, directory, file, link
 from tests.transfer.tree.test_consumer import Receiving
 
 if TYPE_CHECKING:

@@ -51,16 +51,15 @@ from p2p_copy.transfer.farewell import part_ways
 from p2p_copy.transfer.reasons import farewell
 from p2p_copy.transfer.resumption import Resumption
 from tests.support.keys import both_sessions
+from tests.support.lossy_relay import lossy_relay
+from tests.support.malicious_sender import digest, file
 from tests.support.transfers import CODE, Both, Told, copy, receive, running_relay, send
 from tests.support.trees import snapshot
-from tests.transfer.test_malicious_sender import digest, file
-from tests.transfer.test_reconnecting import ID, Again, half_way, small_segments, to_the_end, wire
+from tests.support.two_sides import ID, TwoSides, half_way, to_the_end
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
     from pathlib import Path
-
-__all__ = ["small_segments"]
 
 
 @pytest.fixture
@@ -222,7 +221,7 @@ async def test_a_sender_that_goes_away_takes_the_question_back(tmp_path: Path, t
 @pytest.mark.usefixtures("small_segments")
 async def test_after_a_loss_at_the_question_it_is_put_again(tmp_path: Path, tree: Path) -> None:
     asked = 0
-    async with wire() as it:
+    async with lossy_relay() as it:
 
         async def answer(outlook: TransferPreview) -> bool:
             nonlocal asked
@@ -248,8 +247,8 @@ async def test_a_resumed_transfer_is_not_asked_about_again(tmp_path: Path) -> No
     source = tmp_path / "file"
     source.write_bytes(os.urandom(12_000_000))
     person = Person(True, False)
-    async with wire() as it:
-        again = Again(tmp_path, it, source)
+    async with lossy_relay() as it:
+        again = TwoSides(tmp_path, it, source)
         again.options["receiver"]["ask"] = person
         await half_way(again, 4_000_000)
         await to_the_end(again)

@@ -38,17 +38,17 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.transfer import limits
 from tests.files.helpers import a_file, deliver, refusal
 from tests.files.receipts.samples import differences
+from tests.support.lossy_relay import lossy_relay
+from tests.support.malicious_sender import Attack, attack, contents, digest, directory, file, link
 from tests.support.transfers import Both, copy
 from tests.support.trees import leftovers, snapshot
-from tests.transfer.test_malicious_sender import Attack, attack, contents, digest, directory, file, link
-from tests.transfer.test_reconnecting import Again, half_way, small_segments, through, wire
+from tests.support.two_sides import TwoSides, half_way, through
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from p2p_copy.protocol.manifest import Item
 
-__all__ = ["small_segments"]
 
 KEEP = {"preserve": [Preserve.HARD_LINKS]}
 
@@ -92,7 +92,7 @@ async def keeping(tree: Path, out: Path, **more: Any) -> Both:
 
 
 async def test_names_of_one_file_stay_names_of_one_file(tree: Path, tmp_path: Path) -> None:
-    async with wire() as it:
+    async with lossy_relay() as it:
         both = await keeping(tree, tmp_path / "out", relay=it.address)
     assert names_of_files(tmp_path / "out" / "tree") == names_of_files(tree)
     assert snapshot(tmp_path / "out" / "tree") == snapshot(tree)
@@ -273,7 +273,7 @@ async def test_names_are_kept_when_the_link_is_cut(tmp_path: Path) -> None:
     for number in range(40):
         (tree / f"{number:02}").write_bytes(os.urandom(200_000))
         os.link(tree / f"{number:02}", tree / f"{number:02} again")
-    async with wire() as it:
+    async with lossy_relay() as it:
         it.cut_after(2_000_000, 2_500_000, 2_500_000)
         both = await through(it, tree, tmp_path / "out", sending=KEEP, receiving=KEEP)
     assert it.cuts == 3
@@ -293,8 +293,8 @@ async def test_names_are_kept_after_a_kill(tmp_path: Path, role: str) -> None:
         (tree / f"{number:02}").write_bytes(os.urandom(200_000))
         os.link(tree / f"{number:02}", tree / f"{number:02} again")
     other = {"sender": "receiver", "receiver": "sender"}[role]
-    async with wire() as it:
-        again = Again(tmp_path, it, tree)
+    async with lossy_relay() as it:
+        again = TwoSides(tmp_path, it, tree)
         again.options = {"sender": KEEP, "receiver": KEEP}
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
@@ -314,8 +314,8 @@ async def test_a_first_name_that_is_gone_meanwhile_comes_again_with_the_others(t
     for number in range(20):
         (tree / f"{number:02}").write_bytes(os.urandom(400_000))
         os.link(tree / f"{number:02}", tree / f"{number:02} again")
-    async with wire() as it:
-        again = Again(tmp_path, it, tree)
+    async with lossy_relay() as it:
+        again = TwoSides(tmp_path, it, tree)
         again.options = {"sender": KEEP, "receiver": KEEP}
         await half_way(again, 4_000_000)
         there = sorted((tmp_path / "out" / "tree").glob("[0-9]*"))

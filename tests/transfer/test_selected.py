@@ -22,16 +22,16 @@ from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
 from tests.files.receipts.samples import differences, parsed
 from tests.support.keys import both_sessions
+from tests.support.lossy_relay import lossy_relay
 from tests.support.transfers import CODE, Told, copy, receive, send
 from tests.support.trees import leftovers, snapshot
-from tests.transfer.test_reconnecting import SEGMENT, Again, half_way, small_segments, wire
+from tests.support.two_sides import SEGMENT, TwoSides, half_way
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from p2p_copy.files.source.entry import SourceEntry
 
-__all__ = ["small_segments"]
 
 FILES = ("a.py", "a.txt", "src/b.py", "src/deep/er/c.py", "build/d.py", "docs/e.txt", "docs/more/f.txt")
 
@@ -129,7 +129,7 @@ async def test_nothing_is_read_or_sent_of_what_the_receiver_does_not_want(
 
     for name in ("open_source", "read_whole"):
         monkeypatch.setattr(file_producer, name, noted(name))
-    async with wire() as it:
+    async with lossy_relay() as it:
         both = await copy([tree], tmp_path / "out", relay=it.address, receiving={"only": ["*.py"]})
     assert both.reports[1].files == 4
     assert sorted(read) == ["tree/a.py", "tree/build/d.py", "tree/src/b.py", "tree/src/deep/er/c.py"]
@@ -183,8 +183,8 @@ async def test_a_transfer_that_goes_on_leaves_the_same_out(tmp_path: Path) -> No
         (tree / "sub" / f"{number:02}.tmp").write_bytes(os.urandom(600_000))
         (tree / f"{number:02}.log").write_bytes(os.urandom(600_000))
     (tree / "large").write_bytes(os.urandom(4 * SEGMENT))
-    async with wire() as it:
-        again = Again(tmp_path, it, tree)
+    async with lossy_relay() as it:
+        again = TwoSides(tmp_path, it, tree)
         again.options = {"sender": {"exclude": ["*.log"]}, "receiver": {"exclude": ["*.tmp"]}}
         await half_way(again, 4_000_000)
         with trio.fail_after(30):

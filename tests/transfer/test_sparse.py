@@ -19,15 +19,14 @@ from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Data, FileEnd, Finish, Goodbye, Hole, Message, Page, Reason
 from p2p_copy.units import GIB, KIB, MIB
+from tests.support.lossy_relay import lossy_relay
+from tests.support.malicious_sender import attack, file
 from tests.support.transfers import copy
 from tests.support.trees import leftovers
-from tests.transfer.test_malicious_sender import attack, file
-from tests.transfer.test_reconnecting import Again, small_segments, through, wire
+from tests.support.two_sides import TwoSides, through
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-__all__ = ["small_segments"]
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +124,7 @@ async def test_a_large_sparse_file_is_sent_fast_and_stays_sparse(tmp_path: Path)
         pytest.skip("a receiver takes no file that is larger than the room on its disk")
     data = {0: b"first", 5 * GIB + 77: os.urandom(3 * MIB), 20 * GIB - 9: b"last"}
     path = sparse(tmp_path / "file", 20 * GIB, data)
-    async with wire() as it:
+    async with lossy_relay() as it:
         both = await copy([path], tmp_path / "out", relay=it.address)
     sent, received = both.reports
     assert (sent.root, sent.size) == (received.root, 20 * GIB)
@@ -169,7 +168,7 @@ def some_holes(path: Path) -> dict[int, bytes]:
 async def test_a_sparse_file_goes_on_where_its_link_was_cut(tmp_path: Path) -> None:
     path = tmp_path / "file"
     some_holes(path)
-    async with wire() as it:
+    async with lossy_relay() as it:
         it.cut_after(2_000_000, 2_500_000, 2_500_000)
         both = await through(it, path, tmp_path / "out")
     assert it.cuts == 3
@@ -185,8 +184,8 @@ async def test_a_sparse_file_goes_on_after_a_kill(tmp_path: Path, role: str) -> 
     tree = tmp_path / "tree"
     tree.mkdir()
     some_holes(tree / "file")
-    async with wire() as it:
-        again = Again(tmp_path, it, tree)
+    async with lossy_relay() as it:
+        again = TwoSides(tmp_path, it, tree)
         other = {"sender": "receiver", "receiver": "sender"}[role]
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:

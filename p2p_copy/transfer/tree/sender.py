@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.selection import Selection
     from p2p_copy.observer import Observer, Report
-    from p2p_copy.options import Symlinks
+    from p2p_copy.options import SendOptions
     from p2p_copy.protocol.messages import Accept, Ask, Message
     from p2p_copy.transfer.conversation import Conversation
     from p2p_copy.transfer.resumption import Resumption
@@ -41,14 +41,14 @@ class TreeSender:
     def __init__(
         self,
         paths: Sequence[str],
-        symlinks: Symlinks,
+        options: SendOptions,
         selection: Selection,
         resumption: Resumption,
         receipt_file: ReceiptFile | None,
         observer: Observer,
     ) -> None:
         self._paths = paths
-        self._symlinks = symlinks
+        self._symlinks = options.symlinks
         self._selection = selection
         self._state_directories = resumption.state_directories
         self._cache = DigestCache(resumption.journal)

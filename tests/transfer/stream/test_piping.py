@@ -36,16 +36,16 @@ from p2p_copy.transfer.stream.receiver import StreamReceiver
 from p2p_copy.transfer.stream.sender import StreamSender
 from p2p_copy.units import KIB, MIB
 from tests.files.receipts.samples import differences
+from tests.support.lossy_relay import lossy_relay
 from tests.support.transfers import CODE, Both, Told, copy, receive, send
 from tests.support.trees import leftovers, make_tree
-from tests.transfer.test_reconnecting import wire
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from p2p_copy.observer import Report
-    from tests.transfer.test_reconnecting import Wire
+    from tests.support.lossy_relay import LossyRelay
 
 WINDOW = 4 * MIB
 READ = 256 * KIB
@@ -265,7 +265,7 @@ async def test_a_stream_goes_on_where_its_link_was_cut(
     out = tmp_path / "out" if to_file else "-"
     lasting = {"patience": 20.0}
     with watched(monkeypatch) as most:
-        async with wire() as it:
+        async with lossy_relay() as it:
             it.cut_after(200_000, 3_000_000, 5_000_000, 4_000_000)
             both = await pipe(out, relay=it.address, sending=lasting, receiving=lasting)
     assert it.cuts == 4, (both.sent, both.received, it.upstream)
@@ -284,7 +284,7 @@ async def test_a_stream_that_waits_for_its_reader_survives_cuts(
     ends.give(data)
     lasting = {"patience": 20.0}
     with watched(monkeypatch) as most:
-        async with wire() as it, trio.open_nursery() as nursery:
+        async with lossy_relay() as it, trio.open_nursery() as nursery:
 
             async def cut_and_read() -> None:
                 while most["receiver"] < WINDOW - 2 * READ:  # noqa: ASYNC110
@@ -306,7 +306,7 @@ async def test_a_stream_that_waits_for_its_reader_survives_cuts(
 class Party:
     """Two sides that can be started, stopped and started again."""
 
-    def __init__(self, at: Wire, tmp_path: Path) -> None:
+    def __init__(self, at: LossyRelay, tmp_path: Path) -> None:
         self._wire = at
         self._tmp = tmp_path
         self.outcome: dict[str, Report | P2PCopyError] = {}
@@ -337,7 +337,7 @@ async def test_a_side_that_is_restarted_in_the_middle_ends_both_and_both_say_why
     async def silent(*_: object) -> None:
         """Say nothing, as a process that is killed."""
 
-    async with wire() as it:
+    async with lossy_relay() as it:
         parties = Party(it, tmp_path)
         with trio.fail_after(30):
             async with trio.open_nursery() as nursery:
@@ -364,7 +364,7 @@ async def test_a_side_that_is_stopped_tells_the_other_one_that_the_stream_is_ove
     ends.give(os.urandom(WINDOW), end=False)
     ends.take()
     other = {"sender": "receiver", "receiver": "sender"}[stopped]
-    async with wire() as it:
+    async with lossy_relay() as it:
         parties = Party(it, tmp_path)
         with trio.fail_after(20):
             async with trio.open_nursery() as nursery:
@@ -382,7 +382,7 @@ async def test_a_side_that_is_stopped_tells_the_other_one_that_the_stream_is_ove
 async def test_without_patience_a_cut_is_the_end(ends: Ends) -> None:
     ends.give(os.urandom(2 * WINDOW))
     ends.take()
-    async with wire() as it:
+    async with lossy_relay() as it:
         it.cut_after(2_000_000)
         both = await pipe(relay=it.address)
     assert isinstance(both.sent, PeerLost | RelayLost)
@@ -499,7 +499,7 @@ async def test_nothing_is_remembered_of_a_stream_beyond_its_processes(ends: Ends
     """Whether a file is made of it, or a file is sent to standard output."""
     states = States(str(tmp_path / "state"))
     ends.give(os.urandom(WINDOW))
-    async with wire() as it:
+    async with lossy_relay() as it:
         it.cut_after(1_000_000)
         both = await pipe(
             tmp_path / "out", relay=it.address, receiving={"state": states.create("0" * 32, Facts())}
