@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from p2p_copy.cli.ui.display import displayed
 from p2p_copy.errors import UsageError
-from p2p_copy.files.home import is_foreign
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.state.facts import Facts, SendCommand
 from p2p_copy.files.state.store import Access, StateBusy, States, access_of_others, default_directory
+from p2p_copy.files.user_directories import belongs_to_other_user
 from p2p_copy.options import STATE_VARIABLE, TransferOptions
 from p2p_copy.protocol.escape import escape
 
@@ -55,7 +55,7 @@ def states_in(directory: str | None, terminal: Terminal) -> States:
 
 def say_if_elsewhere(directory: str | None, terminal: Terminal) -> None:
     """Tell where states lie if the environment names another user's home, which is left alone."""
-    if not (directory or os.environ.get(STATE_VARIABLE)) and is_foreign(os.path.expanduser("~")):
+    if not (directory or os.environ.get(STATE_VARIABLE)) and belongs_to_other_user(os.path.expanduser("~")):
         terminal.say(
             "HOME is another user's directory, as with sudo -E, so what is remembered lies in "
             f"{escape(default_directory())}. --state-dir names another place."

@@ -8,49 +8,51 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.units import KIB, MIB
 
 DIRECTORY_HANDLES: Final = 2 * protocol_limits.MAX_DEPTH
-"""Directories that a receiver keeps open at once: any path, and a neighbour's. macOS allows 256 descriptors."""
+"""Directories that a receiver keeps open at once: those of the longest path, twice. macOS allows 256 descriptors."""
 
 FLUSH_EVERY: Final = 128 * MIB
-"""Bytes of one file after which they are flushed to the disk: one flush of all at the end is minutes of silence."""
+"""Bytes of one file after which it is flushed to the disk: a single flush at the end may take minutes."""
 
 JOURNAL_BYTES: Final = 16 * MIB
-"""Bytes written after which a journal makes itself durable: what is lost when a process is killed comes again."""
+"""Bytes of work after which a journal is committed: after a kill, what it lacks is transferred again."""
 
 JOURNAL_INTERVAL: Final = 1.0
-"""Seconds after which it does so at the latest: some 100 microseconds each time, and no flush to the disk."""
+"""Seconds after which it is committed at the latest: a commit takes some 100 microseconds and flushes nothing."""
 
 JOURNAL_LATE: Final = 1.5 * JOURNAL_INTERVAL
-"""Seconds after a journal's last word in which the process that was killed may have written to a part, or put things
-into directories that it had made. What is later is somebody else's, and all of a part is looked at again then."""
+"""Seconds after a journal's last commit in which a process that was killed may have written to a part, or to
+directories that it had made. Anything later was written by another program; all of such a part is read again."""
 
 FSYNC_FROM: Final = 1 * MIB
-"""Bytes from which a file is flushed to the disk before it gets its name; below, the cost is all fsync."""
+"""Bytes from which a file is flushed to the disk before it is published. For smaller ones flushing would take most of
+the time."""
 
 STREAM_READ: Final = 960 * KIB
-"""Bytes read from a pipe at once, if it holds so many: as many as the longest chunk."""
+"""Bytes read from a pipe at once, if it holds so many: those of the longest chunk."""
 
 PREVIEW_INSIDE: Final = 5
-"""Names that it shows of each directory at the top."""
+"""Names that a preview shows of each directory at the top."""
 
 PREVIEW_LOOK: Final = 1000
-"""Names that it looks at for that, where patterns leave most of them out."""
+"""Names that it examines for that, where patterns leave out most of them."""
 
 JOURNAL_CACHE: Final = 8 * MIB
-"""Bytes of a journal that the database keeps in memory: a million entries take more, and come in no order at all."""
+"""Bytes of a journal that the database keeps in memory: a million entries take more, and are accessed in no order."""
 
 JOURNAL_LOG: Final = 16 * MIB
-"""Bytes of a journal's log from which they are moved to their places, which takes long: a page holds many entries."""
+"""Bytes of a journal's log from which they are moved into the database. That takes long, so it is done for many entries
+of a page at once."""
 
 JOURNAL_MEMORY: Final = 100_000
-"""Entries that a journal remembers in memory, some 40 MB: if it has no file, what are more go into a temporary one; if
-nothing can be written any more, older ones are done again."""
+"""Entries that a journal holds in memory, some 40 MB. More go into a temporary file if the journal has no file; if it
+cannot be written, the oldest are forgotten and transferred again."""
 
 STATE_FACTS: Final = 1 * MIB
-"""Bytes of the facts about one transfer: some names and keys. Whatever is longer was not written by us."""
+"""Bytes of the facts about one transfer: some paths and keys. A longer document was not written by us."""
 
 STATE_LOCK_TRIES: Final = 10
 STATE_LOCK_PAUSE: Final = 0.02
-"""Times that a lock is asked for, and seconds between them: whoever lists the states holds each for an instant."""
+"""Attempts to get a lock, and seconds between them: a process that lists the states holds each lock for an instant."""
 
 RECEIPT_BUFFER: Final = 64 * KIB
 """Bytes of a receipt that are written at once: some 400 entries, and little to hold."""

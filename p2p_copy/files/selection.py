@@ -1,8 +1,8 @@
-"""Which part of a transfer is wanted: patterns, as in a .gitignore, over the paths inside it.
+"""Which part of a transfer is wanted, by patterns as in a .gitignore over the paths inside it.
 
-A path is `tree/sub/file`, as the manifest has it, whatever the separator of this system. `exclude` wins over `only`;
-of the patterns of each, the last one that matches decides, and one with `!` in front takes back. A directory that is
-excluded is never looked into. With `only`, a directory that does not match is wanted only for what is wanted in it.
+A path is `tree/sub/file`, as in the manifest, whatever the separator of this system. `exclude` takes precedence over
+`only`. Within each, the last pattern that matches decides, and one that begins with `!` reverses it. A directory that
+is excluded is never entered. With `only`, a directory that does not match is sent only if something in it matches.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     _Rule = tuple[Callable[[str], object], bool]
-    """What tells whether a path matches, and whether it is wanted then."""
+    """What tells whether a path matches, and whether one that matches is wanted."""
 
 _STAR, _ANY = "[^/]*", "[^/]"
 _ANYWHERE, _DEEP = "^(?:.+/)?", "(?:/.+)?/"
-"""What becomes of `*`, `?`, a `**/` in front and a `/**/` in a regular expression. No name has a `/`, and brackets of
-names are escaped, so nothing else in it looks like that."""
+"""What `*`, `?`, a leading `**/` and a `/**/` are in a regular expression. No name has a `/`, and brackets in names are
+escaped, so nothing else in the expression looks the same."""
 
 _SPECIAL: Final = frozenset("*?[\\")
 
 
 class Selection:
-    """What `only` and `exclude` leave of a tree; each may be empty.
+    """What `only` and `exclude` select of a tree; each may be empty.
 
     Attributes:
-        everything: there are no patterns, so nothing needs to be asked.
+        everything: there are no patterns.
         patterns: `only` and `exclude`, as given.
 
     Raises:
@@ -49,13 +49,13 @@ class Selection:
         self._places = [_place(pattern) for pattern in only if not pattern.startswith("!")]
 
     def takes(self, path: str, *, directory: bool = False) -> bool:
-        """Return whether something is wanted for its own sake; what lies in a directory is asked for one by one."""
+        """Return whether something is selected itself; the contents of a directory are decided one by one."""
         if directory:
             path += "/"
         return not _matches(self._exclude, path) and (not self._only or _matches(self._only, path))
 
     def leads(self, path: str) -> bool:
-        """Return whether something that is wanted may lie in a directory, be it wanted for its own sake or not."""
+        """Return whether something in a directory may be selected, whether or not the directory is."""
         path += "/"
         if _matches(self._exclude, path):
             return False
@@ -69,10 +69,12 @@ def _several(patterns: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def _rules(option: str, patterns: Sequence[str]) -> list[_Rule]:
-    """Return what to ask for each pattern, the last one first."""
+    """Return a rule for each pattern, the last one first."""
     if not patterns:
         return []
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern  # takes a while, and few want it
+    from pathspec.patterns.gitignore.spec import (
+        GitIgnoreSpecPattern,
+    )  # slow to import, rarely needed
 
     rules: list[_Rule] = []
     for text in patterns:
@@ -89,13 +91,13 @@ def _rules(option: str, patterns: Sequence[str]) -> list[_Rule]:
 
 
 def _in_time(regex: re.Pattern[str]) -> re.Pattern[str]:
-    """Return what matches the same paths, in a time that does not grow with a power of their length.
+    """Return an expression that matches the same paths, in a time that is no power of their length.
 
-    Except that a name may hold a line break, and that a class as `[!a]` stands for no `/`, as in git.
+    There are two differences, both as in git: a name may hold a line break, and a class as `[!a]` does not match `/`.
 
-    Names are chosen by the sender, and `*a*a*a*a*b` held against a name of a hundred letters would be tried in millions
-    of ways. What stands between two `*` of a name, or two `**` of a path, need only be found where it comes first: if
-    the rest does not match behind that, it matches nowhere.
+    The sender chooses the names, and an ordinary search would try `*a*a*a*a*b` on a name of a hundred letters in
+    millions of ways. But what is between two `*` of a name, or two `**` of a path, need only be found at its first
+    place: if the rest does not match after that, it matches after no later place.
     """
     text, *pieces = regex.pattern.split(_STAR)
     for number, piece in enumerate(pieces, 1):
@@ -117,7 +119,7 @@ def _matches(rules: list[_Rule], path: str) -> bool:
 
 
 def _place(pattern: str) -> str:
-    """Return the directory, as far as it is written out, that a pattern's matches lead to or lie in: empty for any."""
+    """Return the literal directory at the start of a pattern, in which all its matches are; empty if there is none."""
     body = pattern.rstrip("/ ")
     if "/" not in body:  # then it matches at every depth
         return ""

@@ -1,8 +1,8 @@
 """Standard input and standard output as the two ends of a stream.
 
-What is read and written here waits for other programs, perhaps for ever. So it runs in threads that may be abandoned,
-and then the process ends with them. Another program that has the same pipe may make it non-blocking at any time: then
-the thread waits until there is something to do, and leaves the setting alone, which is not ours.
+Reading and writing here waits for other programs, perhaps for ever. So both run in threads that may be abandoned; the
+process then ends while they wait. Another program with the same pipe may make it non-blocking at any time. Then the
+thread waits until the pipe is ready, and does not change the setting, which belongs to both programs.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 STANDARD: Final = "-"
-"""What is said in place of a path."""
+"""What a user writes in place of a path."""
 
 _MODE: Final = 0o600
-"""Of a file that comes out of a pipe: nobody has said who else may read it."""
+"""Of a file that comes out of a pipe: only its owner may read it, since no mode is known."""
 
 _FULL: Final = frozenset((errno.ENOSPC, errno.EDQUOT))
 _CLOSED: Final = frozenset((errno.EPIPE, errno.EINVAL) if sys.platform == "win32" else (errno.EPIPE,))
 
 
 def _descriptor(stream: TextIO | None, what: str) -> int:
-    """Return the descriptor behind a standard stream, for bytes as they are.
+    """Return the descriptor of standard input or output, in binary mode.
 
     Raises:
         UsageError: the process was started without it.
@@ -51,15 +51,15 @@ def _descriptor(stream: TextIO | None, what: str) -> int:
 
 
 class StandardInput:
-    """What another program gives us, or a person types.
+    """What another program writes to us, or a person types.
 
     Attributes:
-        entry: how it is named: a file of which the size is not known.
+        entry: for the manifest: a file of unknown size.
         waits: reading may wait for ever.
-        dry: what is said when nothing comes.
+        dry: what is shown when nothing comes.
 
     Raises:
-        UsageError: there is none.
+        UsageError: standard input is closed.
 
     """
 
@@ -72,7 +72,7 @@ class StandardInput:
         _widen(self._fd)
 
     def read(self) -> bytes:
-        """Return what is there, up to `limits.STREAM_READ` bytes, waiting if that is nothing; no bytes are the end.
+        """Wait until there is something; return it, at most `limits.STREAM_READ` bytes, none at the end.
 
         Raises:
             PipeFailed: the system cannot read it.
@@ -84,9 +84,9 @@ class StandardInput:
                 try:
                     more = os.read(self._fd, limits.STREAM_READ - len(data))
                 except BlockingIOError:
-                    break  # somebody else has taken it
+                    break  # another program has read it
                 if not more:
-                    break  # the end is seen again
+                    break  # the next read returns the end again
                 data += more
         except OSError as error:
             raise PipeFailed(
@@ -95,39 +95,39 @@ class StandardInput:
         return data
 
     def close(self) -> None:
-        """Leave it open: it is not ours."""
+        """Do nothing: standard input stays open."""
 
 
 class StandardOutput:
-    """Where another program reads what has come.
+    """What another program reads from us.
 
     Attributes:
         waits: writing may wait for ever.
-        slow: what is said when nothing is taken.
+        slow: what is shown when nothing is read.
 
     Raises:
-        UsageError: there is none.
+        UsageError: standard output is closed.
 
     """
 
     waits = True
-    slow = "Nothing moves: whoever reads standard output here takes nothing"
+    slow = "Nothing moves: the program that reads standard output here takes nothing"
 
     def __init__(self) -> None:
-        # One of our own, so that it can be closed: network file systems report then what they could not store.
+        # A copy, so that it can be closed: network file systems report failed writes only then.
         self._fd = os.dup(_descriptor(sys.stdout, "output"))
         self._busy = False
         _widen(self._fd)
 
     def begin(self, entry: Entry) -> None:
-        """Take a stream, whatever its name is."""
+        """Do nothing: a stream has no name here."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of `data`.
 
         Raises:
-            PipeFailed: nobody reads any more, or the system cannot write.
-            NoSpace: it leads to a disk that is full.
+            PipeFailed: the reading program has ended, or the system cannot write.
+            NoSpace: it is a file on a disk that is full.
 
         """
         view = memoryview(data)
@@ -144,7 +144,7 @@ class StandardOutput:
             self._busy = False
 
     def finish(self, entry: Entry, digest: bytes) -> None:
-        """Close it behind the last byte; `entry` tells the size by now.
+        """Close it after the last byte; `entry` has the size now.
 
         Raises:
             PipeFailed, NoSpace: as `write`.
@@ -157,7 +157,7 @@ class StandardOutput:
             raise _not_written(error) from None
 
     def close(self) -> None:
-        """Close it, unless a thread that was abandoned is still writing to it: then it ends with the process."""
+        """Close it, unless an abandoned thread still writes to it; then it is closed when the process ends."""
         fd, self._fd = self._fd, -1
         if fd >= 0 and not self._busy:
             with suppress(OSError):
@@ -166,11 +166,11 @@ class StandardOutput:
 
 def _not_written(error: OSError) -> NoSpace | PipeFailed:
     if error.errno in _FULL:
-        return NoSpace("The disk behind standard output here has not enough room.")
+        return NoSpace("The disk behind standard output here has not enough space.")
     if error.errno in _CLOSED:
         return PipeFailed(
-            "Whoever reads standard output here has ended before all of it was written.",
-            "whoever reads its standard output has ended before all of it was written.",
+            "The program that reads standard output here has ended before all of it was written.",
+            "the program that reads its standard output has ended before all of it was written.",
         )
     return PipeFailed(
         f"Standard output here cannot be written: {error.strerror}.",
@@ -179,16 +179,16 @@ def _not_written(error: OSError) -> NoSpace | PipeFailed:
 
 
 def _widen(fd: int) -> None:
-    """Let a pipe hold as much as is read at once: with the usual 64 KiB a thread is woken for each of them."""
+    """Make a pipe hold as much as is read at once: with the usual 64 KiB a thread must wake for each 64 KiB."""
     if sys.platform == "linux":
         import fcntl
 
-        with suppress(OSError):  # it is no pipe, or the user has too many wide ones
+        with suppress(OSError):  # it is no pipe, or this user's pipes hold too much already
             fcntl.fcntl(fd, fcntl.F_SETPIPE_SZ, MIB)
 
 
 def first_line(most: int) -> bytes:
-    """Return the next line of standard input, or its first `most` bytes; what follows is left for whoever reads next.
+    """Return the next line of standard input, or its first `most` bytes, and read no further.
 
     Raises:
         UsageError: there is no standard input.
@@ -205,7 +205,7 @@ def first_line(most: int) -> bytes:
 
 
 def _read(fd: int, size: int) -> bytes:
-    """Return what is there, and wait for it if that is nothing; no bytes are the end."""
+    """Wait until there is something; return at most `size` bytes of it, none at the end."""
     while True:
         try:
             return os.read(fd, size)
@@ -214,7 +214,7 @@ def _read(fd: int, size: int) -> bytes:
 
 
 def _wait_until_ready(fd: int, *, writing: bool) -> None:
-    """Wait until a non-blocking descriptor takes or gives something, or has an error to tell."""
+    """Wait until a non-blocking descriptor can be written or read, or has an error."""
     if hasattr(select, "poll"):  # no limit on the number of the descriptor
         poll = select.poll()
         poll.register(fd, select.POLLOUT if writing else select.POLLIN)
@@ -224,7 +224,7 @@ def _wait_until_ready(fd: int, *, writing: bool) -> None:
 
 
 def _has_more(fd: int) -> bool:
-    """Return whether reading will not wait."""
-    if sys.platform == "win32":  # which can ask that of sockets only
+    """Return whether reading would not wait."""
+    if sys.platform == "win32":  # `select` is for sockets only there
         return False
     return bool(select.select([fd], [], [], 0)[0])

@@ -1,7 +1,7 @@
-"""The paths that a user names: in whatever form a program gives them, and looked at before anybody is called.
+"""The paths that a user names: converted to text, and checked before the relay is called.
 
-What can never be sent is said at once, by its path. What lies in a directory is not looked at. All of it may be
-different when the walk comes there, which says so then.
+A path that can never be sent is reported at once, by its name on this machine. The contents of directories are not
+checked. The walk checks everything again, since it may have changed by then.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _MOST_TOLD: Final = 5
-"""Paths of which it is said why they cannot be sent; with a wrong pattern of the shell there may be thousands."""
+"""Paths for which the reason is told why they cannot be sent; a wrong pattern of the shell may name thousands."""
 
 _KINDS: Final = {
     stat.S_IFSOCK: "a socket",
@@ -32,7 +32,7 @@ _KINDS: Final = {
 
 
 def as_path(given: str | os.PathLike[str]) -> str:
-    """Return a path as text. Only text can be "-", a standard stream: a path object is a path.
+    """Return a path as text. Only the text "-" is standard input or output; a path object "-" is a file.
 
     Raises:
         TypeError: it is something else.
@@ -55,7 +55,7 @@ def as_path_if_any(given: str | os.PathLike[str] | None) -> str | None:
 
 
 def as_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> tuple[str, ...]:
-    """Return one path or several as texts. A text is one path, and never a series of letters.
+    """Return one path or several as texts. A text is one path, not several of one letter.
 
     Raises:
         TypeError: it is something else.
@@ -66,17 +66,17 @@ def as_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
     return tuple(as_path(one) for one in given)
 
 
-def look_at(paths: Sequence[str]) -> list[str]:
-    """Return a sentence for each path that cannot be sent, or not to every receiver; the others can.
+def check_paths(paths: Sequence[str]) -> list[str]:
+    """Return a sentence for each path that cannot be sent, or not to every receiver. The others can be.
 
     Raises:
-        NothingToSend: none of them can, or one has no name under which it could be sent.
+        NothingToSend: no path can be sent, or one has no name under which it could be.
         UsageError: two of them have the same name.
-        OSError: one is relative, and the working directory is gone: then no path is to blame.
+        OSError: one is relative, and the working directory is gone.
 
     """
     wrong: list[str] = []
-    told: list[str] = []
+    notices: list[str] = []
     exact: dict[str, str] = {}
     portable: dict[str, str] = {}
     for path in paths:
@@ -95,19 +95,19 @@ def look_at(paths: Sequence[str]) -> list[str]:
                 "Send them one after the other into different directories, or send a directory that holds both."
             )
         if (other := portable.setdefault(collision_key(name, portable=True), path)) is not path:
-            told.append(
+            notices.append(
                 f"'{escape(path)}' has the same name as '{escape(other)}' on some systems, and is sent only to a "
                 "receiver with --names system."
             )
     if len(wrong) > _MOST_TOLD:
-        wrong[_MOST_TOLD:] = [f"So it is with {len(wrong) - _MOST_TOLD} more."]
+        wrong[_MOST_TOLD:] = [f"{len(wrong) - _MOST_TOLD} more cannot be sent."]
     if not exact:
         raise NothingToSend(" ".join(("There is nothing to send.", *wrong)))
-    return wrong + told
+    return wrong + notices
 
 
 def _refusal(path: str) -> str | None:
-    """Return why something is neither a file nor a directory; None if it is one."""
+    """Return why a path is neither a file nor a directory; None if it is one."""
     try:
         mode = os.stat(path).st_mode
     except ValueError:
@@ -116,7 +116,7 @@ def _refusal(path: str) -> str | None:
         if error.errno == errno.ENOENT:
             if not os.path.isabs(path):
                 os.getcwd()
-            return "is a link to nothing" if os.path.islink(path) else "does not exist"
+            return "is a symbolic link to nothing" if os.path.islink(path) else "does not exist"
         return f"cannot be found: {error.strerror}"
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None

@@ -12,7 +12,7 @@ from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.stdio import STANDARD
-from p2p_copy.files.user_paths import as_path_if_any, as_paths, look_at
+from p2p_copy.files.user_paths import as_path_if_any, as_paths, check_paths
 from p2p_copy.observer import Observer, Report
 from p2p_copy.options import SendOptions
 from p2p_copy.peer.failures import plain_errors
@@ -95,7 +95,7 @@ async def send(
     done = failed = False
     try:
         if STANDARD not in sources:
-            for sentence in await trio.to_thread.run_sync(look_at, sources):
+            for sentence in await trio.to_thread.run_sync(check_paths, sources):
                 observer.notice(sentence)
         if receipt is not None and not resumption.is_over:
             await resumption.begin()

@@ -1,4 +1,4 @@
-"""What is said of the named paths before anybody is called."""
+"""What is said of the named paths before the relay is called."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import NothingToSend, UsageError
-from p2p_copy.files.user_paths import look_at
+from p2p_copy.files.user_paths import check_paths
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,7 +28,7 @@ def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_files_directories_and_links_to_them_can_be_sent(top: Path) -> None:
-    assert look_at(["file", "link", "run1", "run2/", "."]) == []
+    assert check_paths(["file", "link", "run1", "run2/", "."]) == []
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_files_directories_and_links_to_them_can_be_sent(top: Path) -> None:
 )
 def test_two_of_one_name_are_refused_and_both_are_named(top: Path, paths: tuple[str, ...]) -> None:
     with pytest.raises(UsageError) as caught:
-        look_at(["link", *paths])
+        check_paths(["link", *paths])
     for path in paths:
         assert repr(path) in str(caught.value)
 
 
 def test_two_that_are_one_name_on_some_systems_are_told(top: Path) -> None:
     (top / "run1" / "FILE").touch()
-    (sentence,) = look_at(["file", "run1/FILE"])
+    (sentence,) = check_paths(["file", "run1/FILE"])
     assert re.search(r"'run1/FILE'.*'file'.*--names system", sentence)
 
 
@@ -51,7 +51,7 @@ def test_two_that_are_one_name_on_some_systems_are_told(top: Path) -> None:
 @pytest.mark.parametrize("others", [[], ["file"]])
 def test_what_has_no_name_of_its_own_is_refused(top: Path, path: str, others: list[str]) -> None:
     with pytest.raises(NothingToSend, match="no name") as caught:
-        look_at([*others, path])
+        check_paths([*others, path])
     assert repr(path) in str(caught.value)
 
 
@@ -61,7 +61,7 @@ def test_what_has_no_name_of_its_own_is_refused(top: Path, path: str, others: li
         ("misspelt", "does not exist"),
         ("", "does not exist"),
         ("file/x", "Not a directory"),
-        ("dangling", "link to nothing"),
+        ("dangling", "symbolic link to nothing"),
         ("fifo", "p2p-copy send -"),
         ("/dev/null", "device"),
         ("nul\0", "no path"),
@@ -69,11 +69,11 @@ def test_what_has_no_name_of_its_own_is_refused(top: Path, path: str, others: li
 )
 def test_what_cannot_be_sent_is_told_by_its_path(top: Path, path: str, said: str) -> None:
     shown = f"'{path.replace(chr(0), chr(92) + 'x00')}'"
-    (sentence,) = look_at(["file", path])
+    (sentence,) = check_paths(["file", path])
     assert shown in sentence
     assert said in sentence
     with pytest.raises(NothingToSend) as caught:
-        look_at([path])
+        check_paths([path])
     assert sentence in str(caught.value)
 
 
@@ -81,13 +81,13 @@ def test_a_pipe_of_the_shell_is_told_like_a_fifo() -> None:
     reader, writer = os.pipe()
     try:
         with pytest.raises(NothingToSend, match="send -"):
-            look_at([f"/dev/fd/{reader}"])
+            check_paths([f"/dev/fd/{reader}"])
     finally:
         os.close(reader)
         os.close(writer)
 
 
 def test_of_very_many_only_some_are_told(top: Path) -> None:
-    sentences = look_at(["file", *map(str, range(1000))])
+    sentences = check_paths(["file", *map(str, range(1000))])
     assert len(sentences) < 10
     assert "995 more" in sentences[-1]

@@ -12,7 +12,7 @@ from p2p_copy.files.source.internal_files import InternalFiles
 from p2p_copy.files.source.reader import SourceFailed, open_source
 from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.store import known_directories
-from p2p_copy.files.user_paths import look_at
+from p2p_copy.files.user_paths import check_paths
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Kind, Reason
 from p2p_copy.transfer.reasons import SENTENCES, unfinished
@@ -38,7 +38,7 @@ def would_send(paths: Sequence[str], links: Symlinks, selection: Selection, term
         BrokenPipeError: whoever read the list has seen enough.
 
     """
-    for sentence in look_at(paths):
+    for sentence in check_paths(paths):
         terminal.error(sentence)
     counts = dict.fromkeys(Kind, 0)
     size = problems = excluded = left = 0

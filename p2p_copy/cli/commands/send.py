@@ -17,7 +17,7 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PartialTransfer, UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.state.facts import SendCommand
-from p2p_copy.files.user_paths import look_at
+from p2p_copy.files.user_paths import check_paths
 from p2p_copy.options import RelayAccess, SendOptions
 from p2p_copy.protocol import code as codes
 from p2p_copy.transfer.send import send as send_files
@@ -63,7 +63,9 @@ def send(
     if pipe := STANDARD in word.paths:
         inputs.leave_standard_input_alone(transfer, client, terminal)
     else:
-        look_at(word.paths)  # before anything is remembered
+        check_paths(
+            word.paths
+        )  # `transfer.send` does so, too, but only once a code is shown and a state written
     token = None if serve else inputs.access_token(client.token_file)
     saved_transfers.check_patterns(transfer)
     command = SendCommand(

@@ -18,7 +18,7 @@ from p2p_copy import pasted
 from p2p_copy.cli.environment import CODE_VARIABLE, CONFIG_VARIABLE
 from p2p_copy.cli.options.arguments import is_url
 from p2p_copy.errors import UsageError
-from p2p_copy.files.home import user_place
+from p2p_copy.files.user_directories import user_directory
 from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 
 def default_path() -> str:
     """Return where this platform keeps a user's configuration of p2p-copy; empty if there is no such place."""
-    base = user_place("APPDATA") if os.name == "nt" else user_place("XDG_CONFIG_HOME", ".config")
+    base = user_directory("APPDATA") if os.name == "nt" else user_directory("XDG_CONFIG_HOME", ".config")
     return os.path.join(base, "p2p-copy", "config.toml") if base else ""
 
 

@@ -24,10 +24,10 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.files import limits
-from p2p_copy.files.home import user_place
 from p2p_copy.files.state import database
 from p2p_copy.files.state.facts import Facts, decode, encode
 from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.user_directories import user_directory
 from p2p_copy.options import STATE_VARIABLE
 
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class StateBusy(Exception):
 def default_directory() -> str:
     """Return the usual directory of this user's states, empty if there is none; nothing is created."""
     if sys.platform == "win32":
-        base = user_place("LOCALAPPDATA", "AppData", "Local")
+        base = user_directory("LOCALAPPDATA", "AppData", "Local")
     else:
-        base = user_place("XDG_STATE_HOME", ".local", "state")
+        base = user_directory("XDG_STATE_HOME", ".local", "state")
     return os.path.join(base, "p2p-copy") if base else ""
 
 

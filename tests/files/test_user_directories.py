@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.files.home import home, is_foreign
 from p2p_copy.files.state.store import default_directory
+from p2p_copy.files.user_directories import belongs_to_other_user, home_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,9 +26,9 @@ def test_nothing_is_remembered_in_the_home_of_another_user(
     os.chown(tmp_path, SOMEBODY, SOMEBODY)
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setenv(variable, str(tmp_path))
-    assert is_foreign(str(tmp_path))
-    assert home() == (pwd.getpwuid(0).pw_dir if variable == "HOME" else os.environ["HOME"])
-    assert default_directory() == os.path.join(home(), ".local", "state", "p2p-copy")
+    assert belongs_to_other_user(str(tmp_path))
+    assert home_directory() == (pwd.getpwuid(0).pw_dir if variable == "HOME" else os.environ["HOME"])
+    assert default_directory() == os.path.join(home_directory(), ".local", "state", "p2p-copy")
 
 
 def test_a_home_of_our_own_or_one_that_is_not_there_is_believed(
@@ -36,5 +36,5 @@ def test_a_home_of_our_own_or_one_that_is_not_there_is_believed(
 ) -> None:
     for place in (tmp_path, tmp_path / "none"):
         monkeypatch.setenv("HOME", str(place))
-        assert home() == str(place)
-    assert not is_foreign("/")
+        assert home_directory() == str(place)
+    assert not belongs_to_other_user("/")
