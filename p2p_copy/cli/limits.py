@@ -70,7 +70,7 @@ SERVE_CONNECTIONS: Final = 4 * protocol_limits.MAX_LINKS
 """Clients of the relay in `send --serve`: the links of both sides, and as many that take the place of lost ones."""
 
 SERVE_PENDING: Final = 32
-"""Connections of the same that have not said hello: four sources with `RELAY_PENDING_PER_SOURCE` each."""
+"""Connections of the same that have not said hello: four sources with `MAX_PENDING_PER_SOURCE` each."""
 
 SERVE_ROOMS: Final = 256
 """Rooms of the same besides that of the code, the latest ones: each meeting of the two sides has `MAX_LINKS` and

@@ -397,3 +397,11 @@ async def test_the_log_has_a_line_for_every_pair_and_tells_no_secrets(
     for canary in ("canary", room("canary"), "127.0.0.1", str(relay.address.port), "123456"):
         assert not [line for line in lines if canary in line]
     assert not [record for record in caplog.records if record.exc_info]
+
+
+async def test_two_relays_in_one_process_count_apart() -> None:
+    async with relay_running(rooms=set()) as one, relay_running(rooms=set()) as other:
+        async with one.client(room_path(room("a"))) as link:
+            await link.send(hello(Role.SENDER))
+            assert isinstance(await answer(link), Refused)
+        assert (one.abuse(Abuse.FOREIGN_ROOM), other.abuse(Abuse.FOREIGN_ROOM)) == (1, 0)
