@@ -1,4 +1,9 @@
-"""Bytes over the network: TCP, TLS, WebSocket. It knows nothing of rooms, codes or files.
+"""Bytes over the network: TCP, TLS, WebSocket. This folder knows nothing of rooms, codes or files.
 
-May import the root's leaves only.
+It may import only the modules in the package root that import nothing themselves: errors, units and the like.
+
+    out: link -> codec (frames) -> monitored -> tls -> tcp
+    in:  tcp -> tls -> monitored -> reader -> websocket -> codec (frames) -> inbox -> link
+
+`endpoints` makes links: from an `address` by `dial`, or from a stream that was accepted.
 """

@@ -38,20 +38,20 @@ async def dial(address: RelayAddress, ca_file: str | None) -> LinkStream:
     if deadline.is_over:
         raise timed_out(address)
     tune(plain)
-    if context is None:
-        return _with_kernel_facts(LinkStream(plain, remember=limits.HTTP_PEEK), plain)
-    below = MonitoredStream(plain, remember=limits.HTTP_PEEK)
-    secure = TLSStream(below, context, server_hostname=address.host)
-    try:
-        await secure.handshake()
-    except BaseException as error:
-        await trio.aclose_forcefully(plain)
-        if isinstance(error, trio.BrokenResourceError):
-            raise no_tls(address, below.first, error.__cause__) from None
-        raise
-    return _with_kernel_facts(LinkStream(secure, remember=limits.HTTP_PEEK), plain)
-
-
-def _with_kernel_facts(stream: LinkStream, tcp: TCPStream) -> LinkStream:
-    stream.silent_for, stream.acked_bytes = partial(silent_for, tcp), partial(acked_bytes, tcp)
-    return stream
+    stream: TCPStream | TLSStream = plain
+    if context is not None:
+        below = MonitoredStream(plain, remember=limits.HTTP_PEEK)
+        stream = TLSStream(below, context, server_hostname=address.host)
+        try:
+            await stream.handshake()
+        except BaseException as error:
+            await trio.aclose_forcefully(plain)
+            if isinstance(error, trio.BrokenResourceError):
+                raise no_tls(address, below.first, error.__cause__) from None
+            raise
+    return LinkStream(
+        stream,
+        remember=limits.HTTP_PEEK,
+        silent_for=partial(silent_for, plain),
+        acked_bytes=partial(acked_bytes, plain),
+    )

@@ -106,8 +106,7 @@ async def accept(
 
     """
     codec = Codec(is_client=False, max_message=max_message, early=early, piece=piece)
-    monitored = LinkStream(stream, head=head)
-    monitored.silent_for, monitored.acked_bytes = silent_for, acked_bytes
+    monitored = LinkStream(stream, head=head, silent_for=silent_for, acked_bytes=acked_bytes)
     monitored.patience, monitored.on_unread = patience, on_unread
     link = Link(monitored, codec, pace=pace)
 

@@ -28,7 +28,7 @@ from p2p_copy.transport import limits
 from p2p_copy.transport.codec import NotOpen
 from p2p_copy.transport.inbox import Piece
 from p2p_copy.transport.reader import Reader
-from p2p_copy.transport.splice import SplicedBytes
+from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.websocket import WebSocket
 
@@ -160,7 +160,7 @@ class Link(ObjectStream[bytes | str]):
         the body ends, spliced bytes that were not sent yet are thrown away.
         """
         if self.is_plain and target.is_plain:
-            self._reader.begin_splicing()
+            self._reader.pipe = SplicePipe()
         try:
             yield
         finally:
@@ -171,11 +171,13 @@ class Link(ObjectStream[bytes | str]):
 
         To be called now and then while the link splices.
         """
-        self._reader.release_pipe(idle=idle)
+        if self._reader.pipe is not None:
+            self._reader.pipe.release(idle=idle)
 
     def drop_spliced(self) -> None:
         """Throw away spliced bytes that were not sent yet, and splice no more."""
-        self._reader.drop_spliced()
+        if self._reader.pipe is not None:
+            self._reader.pipe.close()
 
     async def receive(self) -> bytes | str:
         """Return the next message; wait only if there is none. Cancelling loses nothing.

@@ -132,11 +132,18 @@ class LinkStream(MonitoredStream):
     patience = math.inf
     on_unread: Callable[[], None] | None = None
 
-    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
-        """Wrap `stream`; the arguments are those of `MonitoredStream`."""
+    def __init__(
+        self,
+        stream: trio.abc.Stream,
+        *,
+        head: bytes = b"",
+        remember: int = 0,
+        silent_for: Callable[[], float] = never_silent,
+        acked_bytes: Callable[[], tuple[int, bool]] = nothing_acked,
+    ) -> None:
+        """Wrap `stream`; the first arguments are those of `MonitoredStream`."""
         super().__init__(stream, head=head, remember=remember)
-        self.silent_for: Callable[[], float] = never_silent
-        self.acked_bytes: Callable[[], tuple[int, bool]] = nothing_acked
+        self.silent_for, self.acked_bytes = silent_for, acked_bytes
         self._sends = trio.Lock()
 
     def pop_work(self) -> int:

@@ -9,13 +9,13 @@ import trio
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.inbox import Piece
-from p2p_copy.transport.splice import SplicePipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p2p_copy.transport.codec import Codec
     from p2p_copy.transport.monitored import LinkStream
+    from p2p_copy.transport.splice import SplicePipe
 
 
 class ReadWindow(Protocol):
@@ -37,6 +37,10 @@ class Reader:
     """Reads for one link, from `stream` into the inbox of `codec`.
 
     The link knows its reader, but not the other way round: a cycle would leave each link to the garbage collector.
+
+    Attributes:
+        pipe: the way of spliced bytes; None if nothing is to be spliced.
+
     """
 
     def __init__(self, stream: LinkStream, codec: Codec, pace: Callable[[int], float] | None) -> None:
@@ -46,7 +50,7 @@ class Reader:
         self._inbox = codec.inbox
         self._pace = pace
         self._window: ReadWindow | None = None
-        self._pipe: SplicePipe | None = None
+        self.pipe: SplicePipe | None = None
 
     async def next_bytes(self) -> bytes | bytearray:
         """Return what the codec is to be given next; nothing at the end. All that came before is answered by now.
@@ -61,7 +65,7 @@ class Reader:
                 break
             if self._window is not None:
                 await self._window.room()
-            if self._pipe is None or not await self._splice(self._pipe):
+            if self.pipe is None or not await self._splice(self.pipe):
                 break
         if self._pace is not None:
             seconds = self._pace(self._codec.pop_work(self._stream.pop_work()))
@@ -98,38 +102,24 @@ class Reader:
         self._window = window
         self._stream.limit_reads(window.allow)
 
-    def begin_splicing(self) -> None:
-        """Receive spliced bytes from now on, where that is possible."""
-        self._pipe = SplicePipe()
-
-    def release_pipe(self, *, idle: bool) -> None:
-        """See `Link.release_pipe`."""
-        if self._pipe is not None:
-            self._pipe.release(idle=idle)
-
-    def drop_spliced(self) -> None:
-        """See `Link.drop_spliced`."""
-        if self._pipe is not None:
-            self._pipe.close()
-
     def lift_limits(self) -> None:
         """Throw away what came and what comes, so that nothing holds reads back any more."""
         self._inbox.discard()
         if self._window is not None:
             self._window.lift()
-        if self._pipe is not None:
-            self._pipe.stop()
+        if self.pipe is not None:
+            self.pipe.stop()
 
     @property
     def under_way(self) -> int:
         """Bytes of a message that have come and cannot be received before its rest."""
-        return self._codec.under_way + (self._pipe.size if self._pipe is not None else 0)
+        return self._codec.under_way + (self.pipe.size if self.pipe is not None else 0)
 
     @property
     def listening_since(self) -> float:
         """Trio's time since when a read has been possible; infinite while this side holds it back."""
         since = self._inbox.listening_since
-        for each in (self._pipe, self._window):
+        for each in (self.pipe, self._window):
             if each is not None:
                 since = max(since, each.listening_since)
         return since
