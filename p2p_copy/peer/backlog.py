@@ -13,8 +13,8 @@ from p2p_copy.peer import limits
 class Backlog:
     """A queue of records with room for `limits.PIPELINE`.
 
-    Who adds records need not wait for room first, and waits for it afterwards: so what was added goes out whether or
-    not the wait is cancelled, and at most one batch of each sender is beyond the room.
+    A sender adds its records first and then waits for room. So they go out whether or not that wait is cancelled, and
+    at most one batch of each sender is in the queue beyond its room.
 
     Attributes:
         dropped: records were dropped, because nothing goes out any more.
@@ -37,7 +37,7 @@ class Backlog:
         return self._records[0]
 
     def add(self, *records: bytes) -> None:
-        """Add records, behind all others. What has ended the backlog is raised, and nothing is added then."""
+        """Add records behind all others; or raise what has ended the backlog, and add nothing."""
         self.check()
         self._records.extend(records)
         self._filled.unpark()
@@ -73,7 +73,7 @@ class Backlog:
             self.check()
 
     async def wait_until_empty(self) -> None:
-        """Wait until all records are gone, be it that they were dropped."""
+        """Wait until all records are gone: taken by a link, or dropped."""
         while self._records:
             await self._changed.park()
 

@@ -119,9 +119,8 @@ class Channel:
         """What the relay has said last, on a link that may tell why nothing moves."""
         return (self._workers or self._first).aside
 
-    @property
-    def taken(self) -> tuple[int, bool]:
-        """How many bytes the relay's machine has acknowledged, and whether more wait here."""
+    def acked_bytes(self) -> tuple[int, bool]:
+        """Return how many bytes the relay's machine has acknowledged, and whether more wait here."""
         acked, waiting = self._workers.acked_bytes() if self._workers else self._first.acked_bytes()
         return acked, waiting or bool(self._backlog)
 
@@ -223,7 +222,7 @@ class Channel:
         """Wait until all is out, and return whether it is; then close every link with this code. Never fails."""
         with within(
             transport_limits.GOODBYE_TIMEOUT,
-            moves=lambda: (self.taken, self.heard_at),
+            moves=lambda: (self.acked_bytes(), self.heard_at),
             most=transport_limits.PARTING_LIMIT,
         ):
             await self._backlog.wait_until_empty()
@@ -267,7 +266,7 @@ def last_words(channel: Channel) -> AbstractContextManager[Deadline]:
     """Shield the body, which sends what is said last, while the other end takes something or says that it did."""
     return within(
         transport_limits.GOODBYE_TIMEOUT,
-        moves=lambda: (channel.taken, channel.heard_at),
+        moves=lambda: (channel.acked_bytes(), channel.heard_at),
         most=transport_limits.PARTING_LIMIT,
         shield=True,
     )

@@ -82,13 +82,13 @@ class Stalls:
     @property
     def outgoing(self) -> object:
         """A value that changes when something that this side sends has moved: to the relay, or at the other side."""
-        taken, _ = self._channel.taken
+        taken, _ = self._channel.acked_bytes()
         return taken // KIB, self.last_message  # whole KiB: a pong that is acknowledged is no movement
 
     @property
     def has_unsent(self) -> bool:
         """Whether something has not left this side yet."""
-        _, waiting = self._channel.taken
+        _, waiting = self._channel.acked_bytes()
         return waiting
 
     @property

@@ -28,7 +28,10 @@ class Wire:
     def __init__(self) -> None:
         self.aside = ""
         self.under_way = 0
-        self.taken = (0, False)
+        self.acked = (0, False)
+
+    def acked_bytes(self) -> tuple[int, bool]:
+        return self.acked
 
 
 def watched(wire: Wire) -> tuple[Stalls, Told]:
@@ -80,12 +83,12 @@ async def test_a_long_record_on_a_slow_way_is_no_stall_while_it_moves() -> None:
             for number in range(20):
                 await trio.sleep(limits.STALL / 2)
                 wire.under_way += 1000
-                wire.taken = (number * KIB, True)
+                wire.acked = (number * KIB, True)
             assert told.stalls == []
             await trio.sleep(limits.STALL + 1)
             assert told.stalls in (["in"], ["out"])
             wire.under_way += 1000
-            wire.taken = (0, True)
+            wire.acked = (0, True)
             await trio.sleep(1)
             assert told.stalls[1:] == ["moving"]
         nursery.cancel_scope.cancel()
@@ -136,7 +139,7 @@ async def test_the_reason_why_no_receipt_comes(
     flow: FlowReport, unsent: bool, heard: bool, has_all: bool, expected: str
 ) -> None:
     wire = Wire()
-    wire.aside, wire.taken = rendezvous.encode(flow), (0, unsent)
+    wire.aside, wire.acked = rendezvous.encode(flow), (0, unsent)
     talk = conversation(wire)
     stalls = Stalls(Told(), talk)
     if not heard:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trio
 
+import p2p_copy
 from p2p_copy import errors
 from p2p_copy.cli.ui.errors import Interrupted, explain, first_of
 from p2p_copy.cli.ui.terminal import Terminal
@@ -111,7 +112,7 @@ def test_what_was_probably_meant_is_shown_to_people_only() -> None:
 
 def test_each_error_says_by_its_class_whose_side_failed() -> None:
     """But for two: either side may be the cause of a transfer that is not whole."""
-    branches = (errors.RelayError, errors.PeerError, errors.LocalError)
+    branches = (p2p_copy.RelayError, p2p_copy.PeerError, p2p_copy.LocalError)
     sides = {kind: [branch for branch in branches if issubclass(kind, branch)] for kind in KINDS}
     del sides[P2PCopyError]
     assert {kind for kind, found in sides.items() if len(found) != 1} == {

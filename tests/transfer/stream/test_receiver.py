@@ -49,7 +49,6 @@ class Parted:
 
     aside = ""
     under_way = 0
-    taken = (0, False)
     heard_at = 0.0
     width = 1
 
@@ -66,6 +65,9 @@ class Parted:
             sender.say(message)
             self._records.append(sender.record())
         self._sends = 0
+
+    def acked_bytes(self) -> tuple[int, bool]:
+        return 0, False
 
     async def send(self, *records: bytes) -> None:
         await trio.lowlevel.checkpoint()
