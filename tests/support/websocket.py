@@ -38,7 +38,7 @@ def virtual_time() -> pytest.MarkDecorator:
 
 
 async def pause(seconds: float) -> None:
-    """Let this process be stopped for so long, in virtual time: nothing ran, nobody looked."""
+    """Pretend that this process did not run for so many seconds of virtual time."""
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, MockClock)
     clock.jump(seconds)

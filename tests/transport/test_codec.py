@@ -1,3 +1,5 @@
+"""Both ends of a connection without I/O."""
+
 from __future__ import annotations
 
 import pytest

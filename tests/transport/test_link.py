@@ -1,3 +1,5 @@
+"""Links between both ends, and with a peer that does what it likes: messages, ends, cancelling, silence."""
+
 from __future__ import annotations
 
 import math
@@ -425,12 +427,12 @@ async def test_giving_up_on_a_pong_leaves_the_link_alone() -> None:
 
 async def test_a_send_that_was_cancelled_before_it_began_breaks_nothing() -> None:
     ours, theirs = memory_stream_pair()
-    tap = LinkStream(ours)
+    stream = LinkStream(ours)
     with trio.CancelScope() as scope:
         scope.cancel()
-        await tap.send_all(b"never sent")
+        await stream.send_all(b"never sent")
     assert scope.cancelled_caught
-    await tap.send_all(b"sent")
+    await stream.send_all(b"sent")
     assert await theirs.receive_some() == b"sent"
 
 

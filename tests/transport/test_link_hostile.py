@@ -1,3 +1,5 @@
+"""Bytes of an attacker end at most the link on which they come."""
+
 from __future__ import annotations
 
 from contextlib import suppress
