@@ -234,7 +234,7 @@ def test_a_side_that_gives_up_sends_all_that_was_handed_over_even_if_it_is_stopp
                         try:
                             await sender.send(*RECORDS[:9])
                         finally:
-                            await sender.give_up()
+                            assert await sender.give_up()
                     assert pairs.ends[0][Role.SENDER].code == CloseCode.GIVEN_UP
 
             async def receive(receiver: Channel) -> None:
@@ -245,6 +245,24 @@ def test_a_side_that_gives_up_sends_all_that_was_handed_over_even_if_it_is_stopp
             done = trio.Event()
             nursery.start_soon(give_up)
             await done.wait()
+
+    run(test)
+
+
+def test_a_side_that_gives_up_knows_if_its_last_words_did_not_go_out() -> None:
+    """It keeps its ticket then: the other side may still wait for it."""
+
+    async def test() -> None:
+        pairs = Pairs()
+        async with opened(pairs.pair(0), pairs, Role.SENDER) as sender:
+            await fill(sender)
+            assert not await sender.give_up()
+        with pytest.raises(PeerLost):  # noqa: PT012
+            async with channels() as (sender, _, pairs):
+                pairs.ends[0][Role.SENDER].cut()
+                await sender.send(RECORDS[0])
+                assert not await sender.give_up()
+                raise PeerLost
 
     run(test)
 
