@@ -59,7 +59,7 @@ class Consumer(Protocol):
         """Whether the sender has the receipt."""
 
     def nothing_comes(self) -> str:
-        """Say on whom it is that no record comes: see `Stalls.waiting_for`."""
+        """Name the party because of which no record comes: see `Stalls.waiting_for`."""
 
     async def consume(self, records: list[bytes | str]) -> None:
         """Act on the next records, and answer them."""
@@ -132,7 +132,7 @@ async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, 
                 records = [await first_record()]
         except trio.EndOfChannel:
             if consumer.confirmed:
-                raise PeerLost("The sender went away before it could say that it knows.") from None
+                raise PeerLost("The sender disconnected before it said that it has the receipt.") from None
             assert end is not None, "else the channel is open"
             raise end from None
         with suppress(trio.WouldBlock, trio.EndOfChannel):

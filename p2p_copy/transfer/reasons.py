@@ -90,5 +90,5 @@ def given_up(message: Abort, who: str) -> P2PCopyError:
     if message.reason is Reason.PIPE:
         return PipeFailed(f"The {who} gave up: {escape(message.sentence)}")
     if message.reason is Reason.INTERRUPTED:
-        return PeerLost(f"The {who} was stopped before everything was there.")
+        return PeerLost(f"The {who} was stopped before the transfer was complete.")
     return PeerFailed(f"The {who} gave up: {escape(message.sentence)}")

@@ -1,4 +1,4 @@
-"""How long a sender waits for the receipt, and on whom it is when nothing moves.
+"""How long a sender waits for the receipt, and which party it waits for when nothing moves.
 
 Sockets and relays hold megabytes, so what has left this side need not have arrived. What the observer is told, and
 when the sender gives up, goes by what the receiver says that it has.
@@ -96,7 +96,7 @@ class ReceiptWait:
             self._report_verifying()
 
     async def after_all_is_sent(self) -> None:
-        """Begin to count the time, and say on whom it is that there is no receipt, until this is cancelled."""
+        """Begin to count the time, and say which party the receipt is waited for from, until this is cancelled."""
         self._all_sent = True
         assert self._deadline is not None, "the receiver is heard all the while"
         self._deadline.restart(limits.RECEIPT_TIMEOUT)

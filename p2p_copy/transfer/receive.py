@@ -202,7 +202,7 @@ class _Story:
         )
         if isinstance(first, Goodbye):
             if self.report is None:
-                raise PeerMisbehaved("The sender says that everything is here, but it is not.")
+                raise PeerMisbehaved("The sender says that the transfer is complete, but it is not.")
             return None
         self._once.notice(*not_asked_for(self._preserve & ~first.preserve, "sender"))
         return first
@@ -237,6 +237,4 @@ class _Story:
         await self._resumption.finish(report, limits.RECEIPT_LINGER)
 
 
-_ALL_IS_HERE = (
-    "All is here, verified, since an earlier run; only the sender may not know that, and is waited for."
-)
+_ALL_IS_HERE = "All was received and verified in an earlier run; only the sender may not know that yet."

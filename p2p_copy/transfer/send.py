@@ -192,7 +192,7 @@ class _Story:
         if isinstance(answer, Ask):
             answer = await (self._pipe if pipe else self._tree).show(conversation, answer)
         if pipe and not answer.pipe:
-            raise PeerMisbehaved("The receiver answers a pipe as if it were something else.")
+            raise PeerMisbehaved("The receiver answers the offer of a stream with something else.")
         return answer
 
 

@@ -240,7 +240,7 @@ class ReceiverSide(Side):
                 self.knows = True
                 self.close()
             case Goodbye():
-                raise PeerMisbehaved("The sender says that everything is here, but it is not.")
+                raise PeerMisbehaved("The sender says that the transfer is complete, but it is not.")
             case Abort():
                 raise given_up(message, "sender")
             case _:

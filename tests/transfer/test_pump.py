@@ -279,7 +279,7 @@ async def test_a_sender_that_goes_away_without_a_goodbye_may_not_have_the_receip
     sender, receiver = agreed()
     await sender.tell(FINISH)
     channel(sender).close()
-    with plain(PeerLost, "before it could say that it knows"):
+    with plain(PeerLost, "before it said that it has the receipt"):
         await receive(receiver, Taking(receiver))
 
 

@@ -244,7 +244,7 @@ async def test_a_wrong_guess_ends_the_code_and_not_the_transfer(tmp_path: Path) 
                         await receive(str(tmp_path / "thief"), relay=it.address, code=code, patience=0)
                 await again.start("receiver")
     (notice,) = again.told["sender"].notices
-    assert "not used any more" in notice
+    assert "used up" in notice
     assert not (tmp_path / "thief" / "file").exists()
     assert (again.out / "file").read_bytes() == (tmp_path / "file").read_bytes()
 

@@ -199,7 +199,7 @@ class StreamReceiver:
                 raise restarted_error("sender")
             return
         if entry.kind is not Kind.FILE or entry.depth or entry.size or entry.target:
-            raise PeerMisbehaved("The sender names something that is no stream.")
+            raise PeerMisbehaved("The sender names an entry that cannot be a stream.")
         if refusal := names.refusal(entry.name, portable=self._options.portable_names):
             raise PeerMisbehaved(f"The sender names '{escape(entry.name)}', which is refused: {refusal}.")
         if not self._selection.takes(entry.name):
@@ -233,7 +233,7 @@ class StreamReceiver:
 
         """
         if self.window.size + sum(map(len, self._came)) > protocol_limits.STREAM_WINDOW:
-            raise PeerMisbehaved("The sender sends more than it may before that is acknowledged.")
+            raise PeerMisbehaved("The sender sent more than it may before what it sent is acknowledged.")
 
     def end(self, index: int, digest: bytes) -> None:
         """Compare the digest of all bytes; in a worker thread.
@@ -291,7 +291,7 @@ class _StreamConsumer:
         self.goodbye = False
 
     def nothing_comes(self) -> str:
-        """Say on whom it is that no record comes."""
+        """Name the party because of which no record comes."""
         return nothing_comes_from_pipe(self._stalls.flow)
 
     async def heartbeat(self) -> None:
@@ -347,7 +347,7 @@ class _StreamConsumer:
             case Abort():
                 raise given_up(message, "sender")
             case _:
-                raise PeerMisbehaved("The sender says what makes no sense for a pipe.")
+                raise PeerMisbehaved("The sender sent a message that has no meaning in a stream.")
 
     async def acknowledge(self) -> None:
         """Tell the sender how much is written, and that this side is there, until all of it is."""

@@ -149,7 +149,7 @@ class StreamSender:
 
     @property
     def nothing_to_send(self) -> str:
-        """On whom it is that there is nothing to send."""
+        """A sentence that names the party because of which there is nothing to send."""
         return _SLOW_READER if self.is_full else self._source.dry
 
     def acknowledge(self, size: int) -> None:
@@ -181,9 +181,9 @@ class StreamSender:
         if held.size and not self.sent:
             raise restarted_error("sender")
         if held.index or held.size > self.sent:
-            raise PeerMisbehaved("The receiver says that it has what was never sent.")
+            raise PeerMisbehaved("The receiver says that it has bytes that were never sent.")
         if await trio.to_thread.run_sync(self._digest_with, self._before(held.size)) != held.digest:
-            raise PeerMisbehaved("The receiver does not hold what was sent.")
+            raise PeerMisbehaved("The receiver has other bytes than were sent.")
         return held.size
 
     async def finish(self) -> None:
@@ -270,7 +270,7 @@ class _StreamProducer:
                 self._observer.spared(held.size)
                 self._stream.moved.unpark_all()
             case _:
-                raise PeerMisbehaved("The receiver says what makes no sense for a pipe.")
+                raise PeerMisbehaved("The receiver sent a message that has no meaning in a stream.")
 
     def _pieces(self, place: int) -> list[memoryview]:
         """Return what comes next: enough for a few records."""

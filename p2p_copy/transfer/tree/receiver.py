@@ -180,7 +180,7 @@ class _TreeReceiving:
         return self._consumer.goodbye
 
     def nothing_comes(self) -> str:
-        """Say on whom it is that no record comes."""
+        """Name the party because of which no record comes."""
         in_message = self._conversation.channel.under_way > 0
         return nothing_comes_from_sender(self._stalls.flow, in_message=in_message)
 

@@ -354,7 +354,7 @@ async def test_a_side_that_is_restarted_in_the_middle_ends_both_and_both_say_why
     assert {type(each) for each in parties.outcome.values()} == {PipeFailed}
     for error in parties.outcome.values():
         assert f"{killed} " in str(error)
-        assert "anew" in str(error)
+        assert "started again" in str(error)
 
 
 @pytest.mark.parametrize("stopped", ["sender", "receiver"])
