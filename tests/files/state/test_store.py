@@ -1,3 +1,5 @@
+"""States: where they are, who can read them, what is damaged or locked, and what survives a kill."""
+
 from __future__ import annotations
 
 import errno
@@ -181,7 +183,7 @@ def test_a_key_that_is_not_whole_is_made_anew(states: States, directory: Path, b
 def test_processes_that_begin_at_once_have_one_key(
     states: States, directory: Path, monkeypatch: pytest.MonkeyPatch, *, links: bool
 ) -> None:
-    """Each of them finds no key; where there are no hard links the last one's counts for all later ones."""
+    """Each of them finds no key. Where there are no hard links, the key of the last process stays."""
     if not links:
         monkeypatch.delattr(os, "link")
     first, make = States(str(directory)), states_module._make_key
@@ -227,7 +229,7 @@ def test_the_owner_of_a_directory_may_do_everything_in_it(tmp_path: Path) -> Non
 def test_nothing_is_kept_where_all_directories_are_open_to_others(
     states: States, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On a stick, say. A transfer that began with a state there could not go on with it: others may have changed it."""
+    """As on a USB stick. A state there could not be used again, since other users may have changed it."""
     mkdir = os.mkdir
 
     def as_on_a_stick(path: str, mode: int) -> None:
@@ -318,15 +320,23 @@ def test_all_come_newest_first(states: States, directory: Path) -> None:
         assert [each.busy for each in states.all()] == [True, False, False, False]
 
 
-# Poisoned
+# Damaged
 
 
-POISON = [b"", b"{", b"[]", b"null", b"\xff\xfe", b"[" * 100_000, b'{"began": 1}' + b" " * limits.STATE_FACTS]
+DAMAGED = [
+    b"",
+    b"{",
+    b"[]",
+    b"null",
+    b"\xff\xfe",
+    b"[" * 100_000,
+    b'{"began": 1}' + b" " * limits.STATE_FACTS,
+]
 
 
 @pytest.mark.fault(68, "state edited")
-@pytest.mark.parametrize("data", POISON, ids=range(len(POISON)))
-def test_poisoned_facts_are_removed(states: States, directory: Path, data: bytes) -> None:
+@pytest.mark.parametrize("data", DAMAGED, ids=range(len(DAMAGED)))
+def test_damaged_facts_are_removed(states: States, directory: Path, data: bytes) -> None:
     with states.create(ID, FACTS) as state:
         state.journal.set_done(key_of("file"), DONE)
     (directory / f"{ID}.json").write_bytes(data)
@@ -336,7 +346,7 @@ def test_poisoned_facts_are_removed(states: States, directory: Path, data: bytes
     assert list(directory.iterdir()) == []
 
 
-def test_a_poisoned_journal_leaves_the_facts(states: States, directory: Path) -> None:
+def test_a_damaged_journal_leaves_the_facts(states: States, directory: Path) -> None:
     write(states)
     (directory / f"{ID}.journal").write_bytes(b"no database" * 100)
     with again(states) as state:
