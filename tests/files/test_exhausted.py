@@ -44,7 +44,7 @@ def test_a_file_that_cannot_be_looked_up_is_closed(tmp_path: Path) -> None:
     *_, found = walk([str(tmp_path / "tree")], symlinks=Symlinks.KEEP, portable_names=True)
     assert isinstance(found, SourceEntry)
     (tmp_path / "again").write_text("x")
-    (tmp_path / "again").rename(tmp_path / "tree" / "file")  # so that another number is to be looked up
+    (tmp_path / "again").rename(tmp_path / "tree" / "file")  # another inode number, which must be looked up
     last = os.open(os.devnull, os.O_RDONLY)
     with no_more_files():
         os.close(last)

@@ -1,3 +1,5 @@
+"""Patterns select what a .gitignore would, in bounded time, for the walk and the count alike."""
+
 from __future__ import annotations
 
 import os
@@ -53,7 +55,7 @@ def test_a_pattern_that_ends_in_a_slash_is_for_directories() -> None:
     assert not Selection(exclude=["sub/"]).takes("tree/sub", directory=True)
 
 
-def test_exclude_wins_and_of_one_option_the_last_pattern_that_matches() -> None:
+def test_exclude_takes_precedence_and_within_one_option_the_last_match() -> None:
     both = Selection(only=["*.py"], exclude=["test_*"])
     assert both.takes("tree/a.py")
     assert not both.takes("tree/test_a.py")
@@ -75,7 +77,7 @@ def test_exclude_wins_and_of_one_option_the_last_pattern_that_matches() -> None:
         ("tree/a*/b", ["tree", "tree/b"], ["other"]),
     ],
 )
-def test_only_directories_that_may_lead_to_a_match_are_looked_into(
+def test_only_directories_that_may_contain_a_match_are_entered(
     only: str, leading: Sequence[str], not_leading: Sequence[str]
 ) -> None:
     selection = Selection(only=[only])
@@ -83,7 +85,7 @@ def test_only_directories_that_may_lead_to_a_match_are_looked_into(
     assert [selection.leads(path) for path in not_leading] == [False] * len(not_leading)
 
 
-def test_an_excluded_directory_leads_nowhere() -> None:
+def test_nothing_in_an_excluded_directory_is_selected() -> None:
     assert not Selection(only=["*.py"], exclude=["build/"]).leads("tree/build")
     assert not Selection(exclude=["build"]).leads("tree/build")
     assert Selection(exclude=["build/*"]).leads("build")
@@ -191,7 +193,7 @@ def test_what_cannot_be_sent_and_is_left_out_is_no_problem(top: Path) -> None:
     assert problems == []
 
 
-def test_a_directory_that_the_consumer_does_not_want_is_not_walked_on(top: Path) -> None:
+def test_a_pruned_directory_is_left_at_once(top: Path) -> None:
     seen = []
     for one in walk(
         [str(top)],
@@ -221,7 +223,7 @@ def test_a_directory_that_the_consumer_does_not_want_is_not_walked_on(top: Path)
     ],
 )
 def test_a_name_that_nearly_matches_takes_no_time(pattern: str) -> None:
-    """If all ways to share it out among the stars were tried, this would last for years."""
+    """Trying all ways to divide the name among the stars would take years."""
     selection = Selection(only=pattern)
     for path in ("a" * 255, "/".join(["x", *["a" * 63] * 63])):
         assert not selection.takes(path)
@@ -247,7 +249,7 @@ def test_patterns_mean_what_they_mean_in_the_library(pattern: str, path: str, *,
         return
     regex = GitIgnoreSpecPattern(pattern).regex
     assert regex is not None
-    if not pattern.startswith("!"):  # then it takes nothing
+    if not pattern.startswith("!"):  # it alone selects nothing
         assert selection.takes(path, directory=directory) == bool(regex.match(path + "/" * directory))
 
 

@@ -1,4 +1,4 @@
-"""Whose home directory is written to."""
+"""Which directories of a user are used, and whose."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ONLY_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a d
 
 @ONLY_ROOT
 @pytest.mark.parametrize("variable", ["HOME", "XDG_STATE_HOME"])
-def test_nothing_is_remembered_in_the_home_of_another_user(
+def test_the_home_directory_of_another_user_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     os.chown(tmp_path, SOMEBODY, SOMEBODY)
@@ -31,7 +31,7 @@ def test_nothing_is_remembered_in_the_home_of_another_user(
     assert default_directory() == os.path.join(home_directory(), ".local", "state", "p2p-copy")
 
 
-def test_a_home_of_our_own_or_one_that_is_not_there_is_believed(
+def test_this_users_home_directory_or_a_missing_one_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for place in (tmp_path, tmp_path / "none"):

@@ -1,3 +1,5 @@
+"""A file is read whole and unchanged since the walk, or its failure is reported."""
+
 from __future__ import annotations
 
 import errno
@@ -50,7 +52,7 @@ def failure(found: SourceEntry, between: Callable[[], object] = lambda: None) ->
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file of three chunks, whose time is long past so that any write shows in it."""
+    """A file of three chunks whose time is long past, so that any write changes it."""
     (tmp_path / "top").mkdir()
     file = tmp_path / "top" / "file"
     file.write_bytes(os.urandom(3 * CHUNK))
@@ -89,7 +91,7 @@ def test_short_reads_do_not_shorten_chunks(
     assert {len(chunk) for chunk in read(found)} == {CHUNK}
 
 
-def test_a_file_found_through_links_is_read(file: Path, tmp_path: Path) -> None:
+def test_a_file_found_through_symlinks_is_read(file: Path, tmp_path: Path) -> None:
     (tmp_path / "named").symlink_to(file)
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "link").symlink_to(file)
@@ -98,7 +100,7 @@ def test_a_file_found_through_links_is_read(file: Path, tmp_path: Path) -> None:
 
 
 def renumber(file: Path) -> None:
-    """Do what FUSE does to a file that the kernel has forgotten: it is the same, and its inode number is another."""
+    """Give a file another inode number, as FUSE does once the kernel has forgotten it."""
     other = file.with_name("other")
     other.write_bytes(file.read_bytes())
     os.utime(other, ns=(0, file.stat().st_mtime_ns))
@@ -177,7 +179,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_sent_whole(
     assert failure(found, lambda: change(file)) is Reason.CHANGED
 
 
-def test_growth_alone_is_noticed(found: SourceEntry, file: Path) -> None:
+def test_a_file_that_only_grows_has_changed(found: SourceEntry, file: Path) -> None:
     before = file.stat()
 
     def grow_unseen() -> None:
@@ -195,7 +197,7 @@ def test_a_file_that_is_open_is_read_to_its_end_whatever_becomes_of_its_name(
     assert b"".join(read(found, lambda: change(file))) == data
 
 
-def test_a_followed_link_that_is_bent_to_a_device_is_not_read(tmp_path: Path, file: Path) -> None:
+def test_a_followed_symlink_that_now_points_to_a_device_is_not_read(tmp_path: Path, file: Path) -> None:
     (tmp_path / "link").symlink_to(file)
     found = find(tmp_path / "link")
     (tmp_path / "link").unlink()
@@ -203,7 +205,7 @@ def test_a_followed_link_that_is_bent_to_a_device_is_not_read(tmp_path: Path, fi
     assert failure(found) is Reason.CHANGED
 
 
-def test_a_parent_swapped_for_a_link_leads_to_no_other_file(
+def test_a_parent_replaced_by_a_symlink_leads_to_no_other_file(
     found: SourceEntry, file: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "outside").mkdir()
@@ -214,7 +216,7 @@ def test_a_parent_swapped_for_a_link_leads_to_no_other_file(
 
 
 @pytest.mark.parametrize("size", [CHUNK, 3 * limits.CHUNK])
-def test_a_file_that_has_another_number_by_now_is_the_same(tmp_path: Path, size: int) -> None:
+def test_a_file_whose_inode_number_has_changed_is_the_same(tmp_path: Path, size: int) -> None:
     data = os.urandom(size)
     (tmp_path / "top" / "inner").mkdir(parents=True)
     file = tmp_path / "top" / "inner" / "file"
@@ -229,7 +231,7 @@ def test_a_file_that_has_another_number_by_now_is_the_same(tmp_path: Path, size:
         os.close(open_itself(found))
 
 
-def test_a_twin_that_a_link_on_the_way_leads_to_is_not_the_same(tmp_path: Path) -> None:
+def test_a_hard_link_reached_through_a_new_symlink_is_not_the_same(tmp_path: Path) -> None:
     for name in ("top/inner", "outside"):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text(name[-5:])

@@ -1,3 +1,5 @@
+"""What a walk through a tree finds, what it leaves out and why, and what it costs."""
+
 from __future__ import annotations
 
 import os
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True, params=["handles", "paths"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Run each test as it is, and again as on systems that list directories by path only."""
+    """Run each test twice: as it is, and as on systems that list directories by path only."""
     if request.param == "paths":
         monkeypatch.setattr(source, "BY_HANDLE", False)
     elif not source.BY_HANDLE:
@@ -109,13 +111,15 @@ def test_the_current_directory_goes_by_its_own_name(top: Path, monkeypatch: pyte
     assert set(walked("..")) == {"top", "top/inner"}
 
 
-def test_dots_after_a_link_lead_where_the_system_says(top: Path, tmp_path: Path) -> None:
+def test_dots_after_a_symlink_mean_what_the_system_says(top: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("top")
     assert set(walked(f"{tmp_path}/link/..")) >= {tmp_path.name, f"{tmp_path.name}/top"}
 
 
 @pytest.mark.parametrize("links", list(Symlinks))
-def test_a_named_link_is_followed_under_its_own_name(top: Path, tmp_path: Path, links: Symlinks) -> None:
+def test_a_named_symlink_is_followed_and_sent_under_its_own_name(
+    top: Path, tmp_path: Path, links: Symlinks
+) -> None:
     (top / "file").write_text("abc")
     (tmp_path / "tree").symlink_to("top")
     (tmp_path / "leaf").symlink_to("top/file")
@@ -132,7 +136,7 @@ def test_a_root_has_no_name() -> None:
     assert walked("/", "//") == {"/": Reason.NAME, "//": Reason.NAME}
 
 
-def test_what_is_missing_is_said_without_its_place(tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_without_its_directory(tmp_path: Path) -> None:
     assert walked(tmp_path / "missing", f"{tmp_path}/nul\0") == {
         "missing": Reason.VANISHED,
         "nul\\x00": Reason.NAME,
@@ -156,7 +160,7 @@ def test_of_two_with_the_same_name_the_first_is_taken(tmp_path: Path, portable: 
 
 
 @pytest.mark.fault(72, "fifo", "device", "socket")
-def test_what_is_no_file_is_never_opened(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_files_and_directories_are_opened(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.mkfifo(top / "fifo")
     (top / "to fifo").symlink_to("fifo")
     (top / "to device").symlink_to("/dev/zero")
@@ -243,7 +247,7 @@ def test_a_file_that_vanishes_before_it_is_looked_at_is_reported(top: Path) -> N
     assert sorted(names_of(found).values()) == [Reason.VANISHED] * 9 + [Kind.DIRECTORY, Kind.FILE]
 
 
-def test_a_directory_swapped_for_another_is_not_entered(top: Path, tmp_path: Path, both_ways: str) -> None:
+def test_a_directory_replaced_by_another_is_not_entered(top: Path, tmp_path: Path, both_ways: str) -> None:
     if both_ways == "paths":
         pytest.skip("by path only, nobody can tell")
     (tmp_path / "outside").mkdir()
@@ -262,7 +266,7 @@ def test_a_directory_swapped_for_another_is_not_entered(top: Path, tmp_path: Pat
     }
 
 
-def test_a_directory_that_has_another_number_by_now_is_entered(top: Path, tmp_path: Path) -> None:
+def test_a_directory_whose_inode_number_has_changed_is_entered(top: Path, tmp_path: Path) -> None:
     (top / "inner").mkdir()
     (top / "inner" / "file").touch()
     found = []
@@ -280,7 +284,7 @@ def test_a_directory_that_has_another_number_by_now_is_entered(top: Path, tmp_pa
     }
 
 
-def test_no_more_names_are_told_on_one_way_than_a_manifest_takes(
+def test_at_most_as_many_names_are_open_as_a_manifest_takes(
     top: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "MAX_OPEN_NAMES", 10)
@@ -295,7 +299,7 @@ def test_no_more_names_are_told_on_one_way_than_a_manifest_takes(
             one.page(Page((each.entry,)))
     omitted = [each for each in found if isinstance(each, Omitted)]
     assert {each.reason for each in omitted} == {Reason.TOO_MUCH}
-    assert len(omitted) == 0 + 1 + 2  # with the tree's own name, two, three and four stand above
+    assert len(omitted) == 0 + 1 + 2  # with the tree's own name, two, three and four are open above
 
 
 # Symlinks in a tree
@@ -315,7 +319,7 @@ def plant_links(top: Path) -> None:
         (top / "inner" / name).symlink_to(target)
 
 
-def test_links_are_kept_if_they_stay_in_their_tree(top: Path) -> None:
+def test_symlinks_are_kept_if_they_stay_in_their_tree(top: Path) -> None:
     plant_links(top)
     assert walked(top) == {
         "top": Kind.DIRECTORY,
@@ -329,7 +333,7 @@ def test_links_are_kept_if_they_stay_in_their_tree(top: Path) -> None:
     }
 
 
-def test_links_are_replaced_by_what_they_point_to(top: Path) -> None:
+def test_symlinks_are_replaced_by_what_they_point_to(top: Path) -> None:
     plant_links(top)
     assert walked(top, links=Symlinks.COPY) == {
         "top": Kind.DIRECTORY,
@@ -343,14 +347,14 @@ def test_links_are_replaced_by_what_they_point_to(top: Path) -> None:
     assert copied.target == ""
 
 
-def test_links_are_left_out_silently(top: Path) -> None:
+def test_symlinks_are_left_out_without_a_word(top: Path) -> None:
     plant_links(top)
     (top / "line\nbreak").symlink_to("inner")
     assert set(walked(top, links=Symlinks.SKIP)) == {"top", "top/inner", "top/inner/file"}
 
 
 @pytest.mark.fault(72, "looping link")
-def test_links_that_lead_round_in_circles_end(top: Path) -> None:
+def test_symlinks_to_a_directory_above_end(top: Path) -> None:
     (top / "a" / "b").mkdir(parents=True)
     (top / "a" / "b" / "top").symlink_to("../..")
     (top / "a" / "b" / "self").symlink_to("self")
@@ -416,7 +420,7 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
     assert open_handles() == before
 
 
-def test_a_walk_that_is_given_up_holds_nothing(top: Path) -> None:
+def test_an_abandoned_walk_leaves_nothing_open(top: Path) -> None:
     (top / "a" / "b" / "c").mkdir(parents=True)
     before = open_handles()
     tree = walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True)
@@ -427,7 +431,7 @@ def test_a_walk_that_is_given_up_holds_nothing(top: Path) -> None:
     assert open_handles() == before
 
 
-# Pruning and counting
+# Pruning
 
 
 def test_a_pruned_directory_is_not_entered(top: Path) -> None:

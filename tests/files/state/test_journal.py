@@ -90,7 +90,7 @@ def test_what_is_done_is_no_longer_begun(path: str) -> None:
             assert journal.done(KEY) == DONE
 
 
-def test_a_file_begun_anew_keeps_nothing_of_the_old(path: str) -> None:
+def test_a_file_begun_again_keeps_nothing_of_the_old_one(path: str) -> None:
     with opened(path) as journal:
         journal.begin(KEY, under_way(6, flushed=5))
         journal.commit()
@@ -127,7 +127,7 @@ def test_forgetting_takes_both_kinds(path: str) -> None:
         assert journal.empty
 
 
-def test_leaves_of_what_is_not_begun_are_passed_over(path: str) -> None:
+def test_leaves_of_what_is_not_begun_are_ignored(path: str) -> None:
     with opened(path) as journal:
         journal.add_leaves(KEY, LEAVES[0])
         journal.set_flushed(KEY, 1)
@@ -157,7 +157,7 @@ def test_a_file_under_way_is_known_after_quiet_commits(path: str) -> None:
         assert journal.begun(KEY) == under_way(3)
 
 
-def test_a_journal_with_nothing_to_say_makes_no_file(path: str) -> None:
+def test_an_empty_journal_makes_no_file(path: str) -> None:
     with opened(path) as journal:
         journal.forget(KEY)
         journal.begin(OTHER, under_way())
@@ -167,7 +167,7 @@ def test_a_journal_with_nothing_to_say_makes_no_file(path: str) -> None:
     assert not os.path.exists(path)
 
 
-def test_a_closed_journal_is_quiet(path: str) -> None:
+def test_a_closed_journal_does_nothing(path: str) -> None:
     journal = Journal(path)
     journal.set_done(KEY, DONE)
     journal.close()
@@ -240,7 +240,7 @@ def test_a_fresh_journal_is_of_this_boot(path: str, monkeypatch: pytest.MonkeyPa
             assert journal.of_this_boot(KEY)
 
 
-def test_a_journal_knows_whether_the_machine_was_started_anew(
+def test_after_a_restart_of_the_machine_records_are_of_another_boot(
     path: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = time.time()

@@ -98,7 +98,7 @@ def test_being_killed_at_any_time_loses_no_commit(path: str, after: float) -> No
     committed = int(said[-1]) + 1 if said else 0
     with opened(path) as journal:
         assert all(journal.done(key_of(f"file {number}")) for number in range(committed))
-        # The next one was written, but not yet told of, or it was not; it cannot be half there.
+        # The next one may be written before it was reported, but not in part.
         beyond = [journal.done(key_of(f"file {committed + number}")) is not None for number in range(51)]
         assert beyond in ([False] * 51, [True] * 50 + [False])
 
@@ -172,7 +172,9 @@ def pages_of_noise(path: str) -> None:
         pages_of_noise,
     ],
 )
-def test_a_damaged_journal_remembers_nothing_and_begins_anew(path: str, harm: Callable[[str], None]) -> None:
+def test_a_damaged_journal_remembers_nothing_and_is_made_again(
+    path: str, harm: Callable[[str], None]
+) -> None:
     with opened(path) as journal:
         journal.set_done(KEY, DONE)
         journal.begin(OTHER, under_way(3))
@@ -208,7 +210,7 @@ def test_a_journal_that_breaks_in_use_keeps_what_is_in_memory(path: str) -> None
 
 
 @pytest.mark.parametrize("table", ["done", "begun", "leaf"])
-def test_a_journal_that_breaks_before_a_commit_is_written_anew(path: str, table: str) -> None:
+def test_a_journal_that_breaks_before_a_commit_is_made_again(path: str, table: str) -> None:
     with opened(path) as journal:
         journal.begin(OTHER, under_way(3))
         journal.commit()
@@ -249,7 +251,7 @@ def test_an_empty_journal_that_breaks_is_empty(path: str) -> None:
         assert journal.empty
 
 
-def test_leaves_behind_a_broken_one_are_not_used(path: str) -> None:
+def test_leaves_after_a_broken_one_are_not_used(path: str) -> None:
     with opened(path) as journal:
         journal.begin(KEY, under_way(6, flushed=5))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -261,7 +263,7 @@ def test_leaves_behind_a_broken_one_are_not_used(path: str) -> None:
         assert journal.begun(KEY) == under_way(3, flushed=2)
 
 
-def test_leaves_behind_a_gap_are_not_used(path: str) -> None:
+def test_leaves_after_a_gap_are_not_used(path: str) -> None:
     with opened(path) as journal:
         journal.begin(KEY, under_way(6))
     with closing(sqlite3.connect(path, isolation_level=None)) as db:
@@ -465,7 +467,7 @@ def test_what_is_dropped_from_memory_does_not_come_back_older(
         assert journal.begun(OTHER) is None
 
 
-def test_an_interrupt_within_a_commit_is_made_good(path: str) -> None:
+def test_the_next_commit_repairs_one_that_was_interrupted(path: str) -> None:
     with opened(path) as journal:
         journal.set_done(OTHER, DONE)
         journal.commit()

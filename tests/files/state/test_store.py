@@ -169,7 +169,7 @@ def test_the_key_is_for_its_owner_alone_and_never_sent(states: States, directory
 
 
 @pytest.mark.parametrize("broken", [b"", bytes(31), bytes(33)])
-def test_a_key_that_is_not_whole_is_made_anew(states: States, directory: Path, broken: bytes) -> None:
+def test_a_key_of_the_wrong_length_is_replaced(states: States, directory: Path, broken: bytes) -> None:
     id_ = states.id_of(b"a code")
     (key,) = directory.iterdir()
     key.write_bytes(broken)
@@ -243,7 +243,7 @@ def test_nothing_is_kept_where_all_directories_are_open_to_others(
         assert not directory.exists()
 
 
-def test_looking_creates_nothing(states: States, directory: Path) -> None:
+def test_listing_and_opening_create_nothing(states: States, directory: Path) -> None:
     assert states.all() == []
     assert states.open(ID) is None
     assert not directory.exists()
@@ -255,7 +255,7 @@ def test_looking_creates_nothing(states: States, directory: Path) -> None:
 # What is remembered
 
 
-def test_a_state_is_there_again(states: States) -> None:
+def test_a_state_can_be_opened_again(states: States) -> None:
     with states.create(ID, FACTS) as state:
         assert state.id == ID
         assert state.facts == FACTS
@@ -297,7 +297,7 @@ def test_removing_leaves_nothing(states: States, directory: Path) -> None:
     assert states.open(ID) is None
 
 
-def test_after_closing_the_state_may_be_somebody_elses(states: States) -> None:
+def test_a_closed_state_is_not_written(states: States) -> None:
     state = states.create(ID, FACTS)
     state.close()
     state.close()
@@ -477,7 +477,7 @@ def test_two_processes_cannot_have_the_same_state(states: States, directory: Pat
         assert state.facts == FACTS
 
 
-def test_a_killed_process_holds_nothing(states: States, directory: Path) -> None:
+def test_a_killed_process_holds_no_lock(states: States, directory: Path) -> None:
     write(states)
     with child(HOLD, str(directory), ID) as process:
         process.send_signal(signal.SIGTERM if sys.platform == "win32" else signal.SIGKILL)
@@ -506,7 +506,7 @@ while True:
 """
 
 
-def test_who_only_looks_makes_nothing_busy(states: States, directory: Path) -> None:
+def test_listing_makes_no_state_busy(states: States, directory: Path) -> None:
     write(states)
     with child(LOOK, str(directory)):
         for _ in range(200):
@@ -548,7 +548,7 @@ def test_a_lock_that_is_removed_still_locks(directory: Path) -> None:
 
 @POSIX
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
-def test_where_there_are_no_locks_it_goes_on_without(
+def test_states_work_where_there_are_no_locks(
     states: States, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def flock(_fd: int, _operation: int) -> None:
