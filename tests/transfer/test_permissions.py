@@ -14,7 +14,7 @@ import pytest
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files.attributes import is_root
-from p2p_copy.files.receipts.verify import verify
+from p2p_copy.files.receipts.verify import Scope, verify
 from p2p_copy.files.target import permissions
 from p2p_copy.options import Preserve
 from tests.cli.conftest import relay
@@ -139,7 +139,7 @@ async def test_asking_for_owners_gives_no_modes_to_a_user_who_is_not_root(tmp_pa
 
 def differences(receipt: Path, out: Path) -> dict[str, str]:
     differ: dict[str, str] = {}
-    verify(str(receipt), str(out), times=True, strict=True, differs=differ.__setitem__, preserved=True)
+    verify(str(receipt), str(out), Scope(times=True, preserved=True, strict=True), differ.__setitem__)
     return differ
 
 

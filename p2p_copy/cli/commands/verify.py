@@ -6,7 +6,7 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import VerificationFailed
-from p2p_copy.files.receipts.verify import verify as compare
+from p2p_copy.files.receipts.verify import Scope, verify as compare
 from p2p_copy.units import amount
 
 _ROOT_DIGITS = 16
@@ -38,11 +38,8 @@ def verify(
     verdict = compare(
         receipt,
         directory,
-        times=times,
-        preserved=preserved,
-        complete=complete,
-        strict=strict,
-        differs=differs,
+        Scope(times=times, preserved=preserved, complete=complete, strict=strict),
+        differs,
     )
     if verdict.failures or verdict.skipped:
         terminal.error(

@@ -68,25 +68,30 @@ class Verdict(NamedTuple):
     undelivered: int
 
 
-def verify(
-    receipt: str,
-    directory: str,
-    *,
-    times: bool,
-    strict: bool,
-    differs: Callable[[str, str], None],
-    preserved: bool = False,
-    complete: bool = False,
-) -> Verdict:
+class Scope(NamedTuple):
+    """What is compared beyond names, kinds, contents of files and targets of symlinks.
+
+    Attributes:
+        times: times, permission bits and special bits, too.
+        preserved: hard links, owners and extended attributes, too, as far as the receipt has them.
+        complete: report what the receipt marks as not delivered.
+        strict: report what is in the directory and not in the receipt.
+
+    """
+
+    times: bool = False
+    preserved: bool = False
+    complete: bool = False
+    strict: bool = False
+
+
+def verify(receipt: str, directory: str, scope: Scope, differs: Callable[[str, str], None]) -> Verdict:
     """Compare the contents of a directory with a receipt.
 
     Args:
         receipt: the receipt's path.
         directory: the output directory of the transfer. The user named it, so its path may contain symlinks.
-        times: compare times, permission bits and special bits, too.
-        strict: report what is in the directory and not in the receipt.
-        preserved: compare hard links, owners and extended attributes, too, as far as the receipt has them.
-        complete: report what the receipt marks as not delivered.
+        scope: what to compare.
         differs: called with an escaped path, and how it differs; the path is empty for the receipt itself.
 
     Raises:
@@ -100,15 +105,7 @@ def verify(
             raise UsageError(
                 f"The directory '{escape(directory)}' cannot be read: {system_text(error)}."
             ) from None
-        check = _Check(
-            top,
-            differs,
-            times=times,
-            strict=strict,
-            preserved=preserved,
-            complete=complete,
-            receipt=reader.status,
-        )
+        check = _Check(top, scope, differs, reader.status)
         try:
             root = RootDigest()
             for record in reader.records():
@@ -228,19 +225,13 @@ class _Check:
     def __init__(
         self,
         top: Directory,
+        scope: Scope,
         differs: Callable[[str, str], None],
-        *,
-        times: bool,
-        strict: bool,
-        preserved: bool,
-        complete: bool,
         receipt: os.stat_result,
     ) -> None:
+        self._scope = scope
         self._differs = differs
-        self._times = times
-        self._preserved = preserved
-        self._complete = complete
-        self._levels = _Levels(top, self.differ, receipt if strict else None)
+        self._levels = _Levels(top, self.differ, receipt if scope.strict else None)
         self._index = -1  # of the present entry
         self._linked: dict[int, tuple[bytes | None, str, os.stat_result]] = {}
         self._buffer = memoryview(bytearray(limits.VERIFY_READ))
@@ -262,7 +253,7 @@ class _Check:
         if not record.delivered:
             self.undelivered += 1
             self._marked += record.marked
-            if self._complete:
+            if self._scope.complete:
                 self.differ("/".join(record.parts), "was not delivered, says the receipt")
             return
         if record.entry.kind is Kind.FILE:
@@ -310,8 +301,8 @@ class _Check:
                 return "points elsewhere"
         except (OSError, ValueError) as error:
             return f"cannot be read: {system_text(error)}"
-        problem = _attribute_problem(record, status) if self._times else None
-        if problem is None and self._preserved:
+        problem = _attribute_problem(record, status) if self._scope.times else None
+        if problem is None and self._scope.preserved:
             problem = self._preserved_problem(directory, name, status, record)
         return problem
 

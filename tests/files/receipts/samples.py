@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from p2p_copy.files.receipts.reader import ReceiptReader
-from p2p_copy.files.receipts.verify import Verdict, verify
+from p2p_copy.files.receipts.verify import Scope, Verdict, verify
 from p2p_copy.files.receipts.writer import ReceiptWriter
 from p2p_copy.files.source.entry import SourceEntry
 from p2p_copy.files.source.walk import walk
@@ -106,11 +106,8 @@ def differences(
     verdict = verify(
         str(receipt),
         str(top),
-        times=times,
-        strict=strict,
-        preserved=preserved,
-        complete=complete,
-        differs=lambda path, how: told.append((path, how)),
+        Scope(times=times, strict=strict, preserved=preserved, complete=complete),
+        lambda path, how: told.append((path, how)),
     )
     assert verdict.differences == len(told)
     assert len(told) == len(dict(told)), "nothing is told twice"
