@@ -39,7 +39,7 @@ class Budget:
 
     Attributes:
         limit: how many.
-        held: how many they hold, and what is set aside for them.
+        held: how many they hold, including those set aside for them.
 
     """
 
@@ -55,7 +55,7 @@ class Budget:
 
     @property
     def share(self) -> float:
-        """Bytes that one direction may hold now, if that is more than what is set aside for it."""
+        """Bytes that one direction may hold now, if that is more than `limits.WINDOW_LEAST`."""
         return self.free / limits.MEMORY_FREE_SHARE
 
     @property

@@ -67,7 +67,7 @@ class RelayConfig:
         max_pending_per_source: those of them that have not said hello.
         arrivals_per_minute: new connections of one source.
         joins_per_minute: hellos with which one source may ask for a room.
-        max_memory: bytes that all pairings may hold together of what they pass on.
+        max_memory: bytes of memory that all pairings together may hold for data in transit.
         frames_per_second: WebSocket frames taken from one connection; a client that sends more is slowed down.
         rate: bytes per second of one pairing, both directions together; here and below None is no limit.
         rate_per_source: bytes per second of all pairings of one source together.

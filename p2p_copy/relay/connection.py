@@ -1,4 +1,4 @@
-"""One connection, from accept to hello: its place, TLS, HTTP, WebSocket, what it wants and what it is answered.
+"""One connection, from accept to hello: its place, TLS, HTTP, WebSocket, its hello and the answer.
 
     admit -> PROXY header -> TLS -> HTTP -> hello      `accept_budget` seconds for all of it
           -> seats                                     as long as the client waits or is paired
@@ -7,7 +7,7 @@ Rules:
 1. Whatever one connection does ends that connection only: `handle` contains it. Only cancellation, and a bug in the
    runtime, pass it.
 2. Limits come before work: a connection over a limit is closed before its first byte is read.
-3. A relay that is cancelled lets its connections say goodbye: they are shielded, and end by `stop`.
+3. Cancelling the relay does not reach its connections, so they can say goodbye: they are shielded, and end by `stop`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from p2p_copy.transport.tcp import TCPStream
 
 _GONE: Final = (anyio.EndOfStream, LinkBroken, trio.BrokenResourceError, OSError)
-"""What the end of a connection looks like; no reason for alarm."""
+"""Exceptions of connections that end, which is normal."""
 
 
 class Connections:
@@ -144,7 +144,7 @@ class Connections:
         if isinstance(answer, Refused):
             await refuse(link, answer, self._tally, legacy=path == rendezvous.LEGACY_PATH)
             return None
-        assert isinstance(said, Hello), "what is no hello is refused"
+        assert isinstance(said, Hello), "anything but a hello is refused"
         if not said.legacy:
             await link.send(rendezvous.encode(answer))
         return said

@@ -82,7 +82,7 @@ the hello counts for `ACCEPT_BUDGET` as well."""
 # Waiting
 
 WAIT: Final = 3600.0
-"""Seconds that a relay lets one client wait for the other (told to clients in the welcome)."""
+"""Seconds that one client may wait for the other (the welcome says so)."""
 
 PROBE_TIMEOUT: Final = 3.0
 """Seconds within which a waiting client should answer the ping that the relay sends when another client comes to its
@@ -218,7 +218,7 @@ RATE_GRAIN: Final = 16 * KIB
 # Stopping
 
 STOP_TIMEOUT: Final = 2 * transport_limits.GOODBYE_TIMEOUT
-"""Seconds from the order to stop until the last connection is cut: what is in flight, then the goodbye."""
+"""Seconds from the order to stop until the last connection is cut: for bytes in flight, then for the goodbye."""
 
 # Files
 

@@ -94,7 +94,7 @@ class Usage:
 
 
 class _Side:
-    """One of the two clients, and how much of what it sent is where."""
+    """One of the two clients, and where the bytes are that it sent."""
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ class _Side:
         """Find out whether what this side sends has moved since the last check."""
         taken, waits = target.link.acked_bytes()
         held = waits or self.in_flight > 0
-        # A ping that is acknowledged is no movement, hence whole KiB, and only of what is to be delivered.
+        # The acknowledgement of a ping is no movement: hence whole KiB, and only while bytes are to be delivered.
         seen = (self.sent, self.in_flight, self.link.under_way, taken // KIB if held else 0)
         self.still_for = self._watch.look(seen)
         if self.still_for < limits.REPORT_STALL_AFTER:
@@ -380,7 +380,7 @@ class Pairing:
         sides = (self._sender, self._receiver)
         for source, target in (sides, sides[::-1]):
             if source.delivering_since < math.inf:
-                target.link.abort()  # a close frame would wait behind what it does not take
+                target.link.abort()  # a close frame would wait behind bytes that it does not take
 
     @property
     def is_freeing_memory(self) -> bool:
@@ -389,7 +389,7 @@ class Pairing:
 
     @property
     def held(self) -> int:
-        """Bytes of memory that it holds of what it passes on."""
+        """Bytes of memory that it holds for data in transit."""
         return self._sender.window.held + self._receiver.window.held
 
     @property

@@ -73,7 +73,7 @@ class Relay:
 
     Attributes:
         tally: what it has done.
-        certificates: what its clients are shown; None without TLS.
+        certificates: its certificate for TLS; None without TLS.
         gatekeeper: decides who may come in.
         budget: of the memory that all pairings share.
         pairings: those that run.

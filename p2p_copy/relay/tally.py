@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Counts(NamedTuple):
-    """What a relay is doing, and what it has done: `served` pairings and `copied` bytes are those that ended."""
+    """Clients and pairings that are here, and those that were: `served` pairings have ended, with `copied` bytes."""
 
     waiting: int
     pairings: int

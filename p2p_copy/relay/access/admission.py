@@ -34,15 +34,15 @@ Source = NewType("Source", bytes)
 """The keyed hash of a network, be it a single address."""
 
 Sources: TypeAlias = tuple[tuple[Source, int], ...]
-"""What a connection counts for, each with its multiple of the limits. The first one is the smallest."""
+"""The sources that a connection counts for, each with its multiple of the limits. The first one is the smallest."""
 
 _MINUTE = 60.0
 
 
 def sources_of(address: str | None, key: bytes) -> Sources:
-    """Return the sources of an address; none for this machine itself, and for what is no IP address.
+    """Return the sources of an address; none for this machine itself, nor for anything but an IP address.
 
-    An IPv4 address in an IPv6 one counts as what it is (RFC 4291 section 2.5.5.2). `key` is at most 64 bytes.
+    An IPv4 address in an IPv6 one counts as an IPv4 address (RFC 4291 section 2.5.5.2). `key` is at most 64 bytes.
     """
     if address is None:
         return ()
@@ -76,12 +76,12 @@ class Client:
     """One connection that was let in, from accept to its end.
 
     Attributes:
-        sources: what it counts for; only `Admission` changes this and the next three.
-        records: what is known of these sources.
+        sources: those that it counts for; only `Admission` changes this and the next three.
+        records: the records of these sources.
         pending: it has not been welcomed, and may be put out.
         gone: its place is free again.
         throttle: limits how much is read from it; set when it is let in.
-        is_proxy: what is at the other end is a proxy that is believed.
+        is_proxy: at the other end is a proxy that is believed.
         address: for the log; None unless the operator wants addresses there.
         has_spoken: its first message has come.
         account: of the access token that it has shown.
@@ -107,7 +107,7 @@ class Client:
 
 
 class _Record:
-    """What is known of one source, which has `multiple` times the limits of the smallest ones."""
+    """The record of one source, which has `multiple` times the limits of the smallest ones."""
 
     __slots__ = ("arrivals", "joins", "left_at", "multiple", "pending", "places")
 
@@ -272,7 +272,7 @@ class Admission:
         self._forget(now)
 
     def _record(self, source: Source, multiple: int, now: float) -> _Record:
-        """Return what is known of a source that is present from now on."""
+        """Return the record of a source that is present from now on."""
         record = self._present.get(source) or self._absent.pop(source, None)
         record = self._present[source] = record or _Record(self.config, multiple, now)
         return record

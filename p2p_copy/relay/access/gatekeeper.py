@@ -115,7 +115,7 @@ class Gatekeeper:
             return None
         address_for_log = self._use_in_log(address)
         is_proxy = self._trust.includes(address)
-        # A proxy is many users: only what it tells of them makes a source.
+        # A proxy stands for many users: only the address that it tells makes a source.
         sources = () if is_proxy else self._sources(address)
         client = self.admission.arrive(sources, trio.current_time(), self.arrivals.evict)
         if isinstance(client, LimitHit):
@@ -156,8 +156,8 @@ class Gatekeeper:
         """Answer a hello.
 
         Args:
-            client: said it.
-            hello: what was said.
+            client: sent it.
+            hello: its first message.
             waiting: how many clients wait already.
             is_first: this one is to wait as well.
             dials_again: it waits here already, and has dialled again.

@@ -85,7 +85,7 @@ class Rates:
             self._total.change(config.rate_total)
 
     def best(self, source: Source | None, account: Account | None) -> int | None:
-        """Return the bytes per second that a client from this source can have at best; None for any number."""
+        """Return the bytes per second that a client from this source can get at most; None for any number."""
         rates = (
             self._rate,
             self._rate_per_source if source is not None else None,

@@ -64,7 +64,7 @@ class Account:
         self.used += size
 
     def set_terms(self, rate: int | None, quota: int | None) -> None:
-        """Set rate and quota; what was used stays."""
+        """Set rate and quota; `used` stays."""
         self.quota = quota
         self.rate = rate
         if rate is None:

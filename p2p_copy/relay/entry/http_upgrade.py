@@ -106,7 +106,7 @@ async def read_head(
 
 
 def sentence_about(error: h11.RemoteProtocolError) -> str:
-    """Return what is wrong with something that is no request."""
+    """Return a sentence that says why this is no request."""
     if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
         return f"The head of a request has at most {limits.MAX_HTTP_HEAD} bytes here."
     return "This is no HTTP request."

@@ -1,4 +1,4 @@
-"""Everything that a relay's log can say: each event with its name, its level, its words and what it means.
+"""All events of a relay's log, each with its name, its level, its text and its meaning.
 
 `>` a client came, `<` one left, `=` two were paired, `!` something went wrong. Rules:
 1. No event has a room, a code, a token or its name, a file name, or words of a client. Sizes are rounded.
@@ -86,7 +86,7 @@ STOPPING: Final = Event(
     "stopping",
     logging.INFO,
     "stopping in %(seconds)d s at most, pairs running: %(pairings)d",
-    "The relay was told to stop, and lets running transfers go on for this time.",
+    "The relay was told to stop. Running transfers may go on for this time.",
     single=True,
 )
 STOPPED: Final = Event(

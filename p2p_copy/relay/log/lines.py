@@ -103,7 +103,7 @@ class Lines(logging.Handler):
             self._hand_on(record)
 
     def sum_up(self) -> None:
-        """Write the sums of what was only counted, and count from zero again."""
+        """Write the sums of lines that were only counted, and count from zero again."""
         seconds = round(self._clock() - self._began)
         seen, self._seen, self._began = self._seen, {}, self._clock()
         for record, count in seen.values():
