@@ -22,14 +22,12 @@ import trio
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.peer import limits
 from p2p_copy.peer.backlog import Backlog
-from p2p_copy.peer.multipath import DONE, MultipathWorkers
+from p2p_copy.peer.multipath import DONE, MultipathWorkers, while_moving
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.multipath import ReorderBuffer, SendQueue
 from p2p_copy.protocol.rendezvous import CloseCode
-from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.service_nursery import service_nursery
-from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -220,11 +218,7 @@ class Channel:
 
     async def _close(self, code: int) -> bool:
         """Wait until all is out, and return whether it is; then close every link with this code. Never fails."""
-        with within(
-            transport_limits.GOODBYE_TIMEOUT,
-            moves=lambda: (self.acked_bytes(), self.heard_at),
-            most=transport_limits.PARTING_LIMIT,
-        ):
+        with while_moving(lambda: (self.acked_bytes(), self.heard_at)):
             await self._backlog.wait_until_empty()
         if self._workers:
             await self._workers.close(code)
@@ -263,10 +257,5 @@ class Channel:
 
 
 def last_words(channel: Channel) -> AbstractContextManager[Deadline]:
-    """Shield the body, which sends what is said last, while the other end takes something or says that it did."""
-    return within(
-        transport_limits.GOODBYE_TIMEOUT,
-        moves=lambda: (channel.acked_bytes(), channel.heard_at),
-        most=transport_limits.PARTING_LIMIT,
-        shield=True,
-    )
+    """Shield the body, which sends what is said last, as long as that moves, for a bounded time."""
+    return while_moving(lambda: (channel.acked_bytes(), channel.heard_at), shield=True)

@@ -45,6 +45,13 @@ DONE: Final = 1000
 """Close code of a proper end."""
 
 
+def while_moving(moves: Callable[[], object], *, shield: bool = False) -> AbstractContextManager[Deadline]:
+    """Give the body time as long as what `moves` returns changes, and a bounded time in all: it ends links."""
+    return within(
+        transport_limits.GOODBYE_TIMEOUT, moves=moves, most=transport_limits.PARTING_LIMIT, shield=shield
+    )
+
+
 class _Turns:
     """So many at a time, and the lowest number first.
 
@@ -313,6 +320,9 @@ class MultipathWorkers:
             return self._sending.records.settled and not self._sending.waits
         return not self._sending.waits
 
+    def _movement(self) -> object:
+        return self.acked_bytes(), self.heard_at
+
     async def close(self, code: int) -> None:
         """Wait, for a bounded time, until all has arrived; then close every link but the first, and use none.
 
@@ -323,20 +333,12 @@ class MultipathWorkers:
         self._code = code
         self._sending.acks_due.add(self._receiving.latest)
         self._sending.wake()
-        with self._while_moving():
+        with while_moving(self._movement):
             await self._sending.wait_until(lambda: not self._is_open or self._is_settled)
         self._is_closing = True
         self._sending.wake()
-        with self._while_moving():
+        with while_moving(self._movement):
             await self._links.wait_until(lambda: not self._links.open)
-
-    def _while_moving(self) -> AbstractContextManager[Deadline]:
-        """Give the body time as long as something moves."""
-        return within(
-            transport_limits.GOODBYE_TIMEOUT,
-            moves=lambda: (self.acked_bytes(), self.heard_at),
-            most=transport_limits.PARTING_LIMIT,
-        )
 
     # --- The tasks ---
 

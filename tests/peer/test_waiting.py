@@ -362,7 +362,7 @@ async def test_a_side_that_is_stopped_in_the_moment_of_pairing_ends(
 class Deaf:
     """A link to a relay at which the other side does not come."""
 
-    parts: object = None
+    sets_aside: object = None
 
     def __init__(self, again: int | None) -> None:
         self._said = [Welcome("p", protocol_limits.MAX_RECORD, 10**6, again=again)]
