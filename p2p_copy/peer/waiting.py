@@ -253,7 +253,7 @@ def binding_terms(welcome: Welcome, wait: float) -> str | None:
 
 
 def _is_relays(text: str) -> bool:
-    return rendezvous.decode_movement(text) is not None
+    return rendezvous.decode_flow_report(text) is not None
 
 
 async def _hear_relay(link: Link) -> Welcome | Paired:

@@ -280,7 +280,7 @@ def decode_answer(message: bytes | str) -> Answer:
         ) from None
 
 
-def decode_movement(text: str) -> FlowReport | None:
+def decode_flow_report(text: str) -> FlowReport | None:
     """Return a relay's report between the messages of a pairing; None if it is something else. Never raises."""
     try:
         fields = _Fields(text)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.protocol.rendezvous import FlowReport, FlowState, decode_movement
+from p2p_copy.protocol.rendezvous import FlowReport, FlowState, decode_flow_report
 from p2p_copy.transfer import limits
 from p2p_copy.transport.timeouts import Watch
 from p2p_copy.units import KIB
@@ -77,7 +77,7 @@ class Stalls:
     @property
     def flow(self) -> FlowReport:
         """What the relay sees move. It reports within seconds when something does not."""
-        return decode_movement(self._channel.aside) or FlowReport()
+        return decode_flow_report(self._channel.aside) or FlowReport()
 
     @property
     def outgoing(self) -> object:

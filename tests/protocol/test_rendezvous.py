@@ -19,8 +19,8 @@ from p2p_copy.protocol.rendezvous import (
     Role,
     Welcome,
     decode_answer,
+    decode_flow_report,
     decode_hello,
-    decode_movement,
     encode,
     is_path,
     room_path,
@@ -317,7 +317,7 @@ def test_decoders_raise_no_unexpected_error(text: bytes | str) -> None:
 
 @given(st.builds(FlowReport, st.sampled_from(FlowState), st.sampled_from(FlowState), st.booleans()))
 def test_a_flow_report_is_decoded_as_encoded(movement: FlowReport) -> None:
-    assert decode_movement(encode(movement)) == movement
+    assert decode_flow_report(encode(movement)) == movement
 
 
 @pytest.mark.parametrize(
@@ -333,9 +333,9 @@ def test_a_flow_report_is_decoded_as_encoded(movement: FlowReport) -> None:
 )
 def test_a_malformed_flow_report_is_ignored(changes: dict[str, Any]) -> None:
     good = {"type": "movement", "there": "moves", "back": "silent", "answers": True}
-    assert decode_movement(json.dumps(good)) == FlowReport(FlowState.MOVES, FlowState.SILENT)
-    assert decode_movement(json.dumps(good | changes)) is None
-    assert decode_movement("[" * 2000) is None
+    assert decode_flow_report(json.dumps(good)) == FlowReport(FlowState.MOVES, FlowState.SILENT)
+    assert decode_flow_report(json.dumps(good | changes)) is None
+    assert decode_flow_report("[" * 2000) is None
 
 
 def test_a_legacy_sender_is_sent_what_it_knows() -> None:

@@ -11,7 +11,7 @@ from trio.testing import memory_stream_pair
 from wsproto.events import BytesMessage
 
 from p2p_copy.protocol import rendezvous
-from p2p_copy.protocol.rendezvous import MOVEMENT, FlowReport, FlowState, Hello, Role, decode_movement
+from p2p_copy.protocol.rendezvous import MOVEMENT, FlowReport, FlowState, Hello, Role, decode_flow_report
 from p2p_copy.relay import limits
 from p2p_copy.relay.log.redact import LOGGER
 from p2p_copy.transfer import limits as transfer_limits
@@ -60,7 +60,7 @@ async def checked_for(pairing: Pairing, seconds: float) -> None:
 async def heard(client: RawClient) -> FlowReport | None:
     text = await client.message()
     assert isinstance(text, str)
-    return decode_movement(text)
+    return decode_flow_report(text)
 
 
 async def hears_nothing(client: RawClient) -> None:
@@ -228,8 +228,8 @@ async def test_only_a_client_that_asked_is_told(monkeypatch: pytest.MonkeyPatch,
             asked, other = (sender, receiver) if listens is Role.SENDER else (receiver, sender)
             text = await asked.receive()
             assert isinstance(text, str)
-            assert decode_movement(text) == FlowReport(FlowState.SILENT, FlowState.SILENT)
-            asked.sets_aside = lambda text: decode_movement(text) is not None
+            assert decode_flow_report(text) == FlowReport(FlowState.SILENT, FlowState.SILENT)
+            asked.sets_aside = lambda text: decode_flow_report(text) is not None
             await exchange(asked, other)
             sender.abort()
             receiver.abort()
