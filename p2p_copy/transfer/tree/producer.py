@@ -30,7 +30,6 @@ from p2p_copy.protocol.messages import (
     FileEnd,
     FileFail,
     Finish,
-    Held,
     Holds,
     Hole,
     Kind,
@@ -50,6 +49,7 @@ from p2p_copy.transfer.chunk_size import ChunkSize
 from p2p_copy.transfer.tree.answers import AnswerQueue
 from p2p_copy.transfer.tree.file_producer import FileProducer, Pause
 from p2p_copy.transfer.tree.omissions import Omissions
+from p2p_copy.transfer.tree.page_answers import PageAnswers
 from p2p_copy.transfer.tree.page_producer import MOST_PAGE, PageProducer
 from p2p_copy.transfer.tree.rejections import Rejections
 
@@ -121,9 +121,7 @@ class TreeProducer:
             found, accept.preserve, self._first_names, self._rejections, self._omissions
         )
         self._files = FileProducer(cache, self._chunk_size, self._rejections)
-        self._asks = accept.holds
-        self._answered = 0  # how many entries, from the first on, the receiver has answered for
-        self._held: dict[int, Held] = {}
+        self._page_answers = PageAnswers(expected=accept.holds)
         self._total: Total | None = None
         self._root = RootDigest()
         self._sent_files = self._sent_size = self._failed_files = 0
@@ -250,7 +248,8 @@ class TreeProducer:
                 case Reject():
                     self._reject(answer.index, answer.reason)
                 case Holds():
-                    self._hold(answer)
+                    self._page_answers.add(answer, self._pages.named)
+                    self._omissions.page_answered(answer.end)
                 case Unwanted():
                     self._omissions.set_unwanted(answer.number)
                 case Total():
@@ -263,17 +262,6 @@ class TreeProducer:
             self._receipt.undeliver(index)
         if self._first_names is not None and reason is not Reason.UNMADE:
             self._first_names.reject(index)
-
-    def _hold(self, message: Holds) -> None:
-        """Note what the receiver holds of the entries named so far."""
-        indices = [held.index for held in message.files]
-        if not self._asks or not self._answered < message.end <= self._pages.named:
-            raise PeerMisbehaved("The receiver says what it holds of entries that were not named.")
-        if indices and not self._answered <= min(indices) <= max(indices) < message.end:
-            raise PeerMisbehaved("The receiver says what it holds of entries that it has told of already.")
-        self._omissions.page_answered(message.end)
-        self._held.update(zip(indices, message.files, strict=True))
-        self._answered = message.end
 
     def _pack(self) -> Generator[bytes | Pause, None, None]:
         """Put messages into records."""
@@ -332,19 +320,16 @@ class TreeProducer:
     def _is_due(self, announced: deque[list[SourceEntry]]) -> bool:
         """Return whether the contents of the first page announced are to be sent before another page is."""
         most = protocol_limits.MAX_OPEN_ENTRIES // limits.SENDER_PAGE_ENTRIES
-        return len(announced) == most or self._is_answered(announced[0])
-
-    def _is_answered(self, page: list[SourceEntry]) -> bool:
-        return not self._asks or self._answered > page[-1].index
+        return len(announced) == most or self._page_answers.has(announced[0][-1].index)
 
     def _contents(self, page: list[SourceEntry]) -> Iterator[Message | Pause]:
         """Send the contents of the entries of one page, once it is known which the receiver wants."""
-        while not self._is_answered(page):
+        while not self._page_answers.has(page[-1].index):
             yield Pause.ANSWER
         for found in page:
             digest = before = None
             if found.entry.kind is Kind.FILE:
-                held = self._held.pop(found.index, None)
+                held = self._page_answers.take_held(found.index)
                 try:
                     if self._rejections.has(found):
                         raise SourceFailed(Reason.NOT_WANTED)
