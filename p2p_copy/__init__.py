@@ -1,20 +1,17 @@
-"""p2p-copy: copy files between two machines that can both only reach out, through a small relay.
+"""p2p-copy: copies files between two machines that can only make outgoing connections, through a small relay.
 
-Reading order for newcomers. `protocol/messages.py` first: the vocabulary. Then `sender.py`, the story those
-words tell, with `outgoing.py`, what it says; `receiver.py` and `incoming.py` are their mirrors; `meet.py` is
-how the two find each other. `relay/pairing.py` is what stands between them, and sees opaque bytes only.
-`protocol/` is pure: no input or output, no clock, no randomness. Only `link.py` knows the WebSocket library,
-only `files/` touches paths, only `cli/` prints. docs/protocol.md is the wire, docs/architecture.md the map.
+The public names are `send`, `receive`, `serve` (a relay), their options and reports, and the base of the errors. They
+run under Trio. They are imported on first use, so that `p2p-copy --help` need not wait for them.
 
-The public names are `send`, `receive`, `serve` (a relay), what they take and return, and the errors. They run under
-Trio. They are imported when first used, so that `p2p-copy --help` need not wait for them.
+The modules in this folder are shared by all others and import only each other. `protocol/` is pure: no input or output,
+no clock, no randomness. Only `files/` touches paths, only `cli/` prints. Newcomers read `protocol/messages.py` first,
+then `transfer/send.py` and `transfer/receive.py`. docs/protocol.md describes the wire, docs/architecture.md the code.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = (
-    False  # as type checkers take it; `typing` takes long to import, and Ctrl-C may come meanwhile
-)
+# Type checkers take it as true. Importing `typing` is slow, and Ctrl-C might come in the middle of it.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from p2p_copy.errors import LocalError, P2PCopyError, PeerError, RelayError
     from p2p_copy.observer import Observer, Report, TransferPreview

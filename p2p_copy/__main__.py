@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-# Whatever else is imported here is loaded before an interrupt can be answered with a sentence.
+# Every further import here would run before an interrupt can be reported with a sentence.
 
 _INTERRUPTED = 130
 """Exit code after Ctrl-C."""
@@ -14,12 +14,12 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line of this process, and end the process with its exit code."""
-    gc.disable()  # what is imported stays, so looking for garbage in it is in vain; `cli.memory` begins again
+    gc.disable()  # imported modules are no garbage, so do not look for any; `cli.memory` turns it on again
     try:
         from p2p_copy.cli.app import main as command_line
 
         code = command_line()
-    except KeyboardInterrupt:  # while all that was loaded
+    except KeyboardInterrupt:  # during the imports
         from contextlib import suppress
 
         code = _INTERRUPTED
@@ -28,10 +28,10 @@ def main() -> None:
     from contextlib import suppress
 
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):  # nobody may be left to read it
+        with suppress(OSError, ValueError, AttributeError):  # its reader may have gone
             stream.flush()
-    # Everything is closed by now. To take the interpreter apart piece by piece costs a tenth of the time that sending a
-    # small file takes, and a signal that comes in that time would change the exit code.
+    # Everything is closed by now. An orderly shutdown of the interpreter would take a tenth of the time that sending a
+    # small file takes, and a signal meanwhile would change the exit code.
     os._exit(code)
 
 

@@ -131,20 +131,20 @@ class RelayRefused(RelayError):
 
 
 class NobodyCame(PeerError):
-    """The other side did not come in time. Check that both sides use the same relay and the same code."""
+    """The other side did not connect in time. Check that both sides use the same relay and the same code."""
 
     exit_code = 10
     transient = True
 
 
 class WrongCode(PeerError):
-    """The codes of the two sides differ, or another client guessed. This code is used up: send again for a new one."""
+    """The codes of the two sides differ, or somebody tried to guess. This code is spent: send again for a new one."""
 
     exit_code = 11
 
 
 class PeerLost(PeerError):
-    """The other side went away before the transfer was complete."""
+    """The other side disconnected before the transfer was complete."""
 
     exit_code = 12
     transient = True
@@ -158,7 +158,7 @@ class RelayLost(RelayError):
 
 
 class PeerFailed(PeerError):
-    """The other side could not go on."""
+    """The other side could not continue."""
 
     exit_code = 14
 
@@ -170,7 +170,7 @@ class PeerMisbehaved(PeerError):
 
 
 class NoSpace(LocalError):
-    """The disk here has not enough room."""
+    """There is not enough space on the disk here."""
 
     exit_code = 16
 
@@ -200,25 +200,25 @@ class IncompatiblePeer(PeerError):
 
 
 class VerificationFailed(LocalError):
-    """What lies there is not what the receipt says. The differences are listed above."""
+    """The directory differs from the receipt. The differences are listed above."""
 
     exit_code = 21
 
 
 class DeadlineReached(LocalError):
-    """The deadline is here. What is done is kept: start the same command again to go on."""
+    """The deadline was reached. What is done is kept: run the same command again to resume."""
 
     exit_code = 22
 
 
 class Declined(PeerError):
-    """Nothing was received. The sender waits on: the same code is good for another try."""
+    """Nothing was received. The sender keeps waiting, so the same code works for another try."""
 
     exit_code = 23
 
 
 class PipeFailed(P2PCopyError):
-    """What comes from standard input, or goes to standard output, was not transferred to its end."""
+    """Standard input or output was not transferred to its end."""
 
     exit_code = 24
 
@@ -229,7 +229,7 @@ class PipeFailed(P2PCopyError):
 
 
 class SystemFailed(LocalError):
-    """This machine does not give p2p-copy what it needs to run."""
+    """This machine lacks what p2p-copy needs to run."""
 
     exit_code = 25
 
@@ -240,7 +240,7 @@ class SystemFailed(LocalError):
 
 
 class TooMuch(LocalError):
-    """The sender has more than --max-size or --max-files allows here. A larger one takes it, or --only a part of it."""
+    """The sender has more than --max-size or --max-files allows here. Raise it, or receive a part with --only."""
 
     exit_code = 26
 
@@ -259,7 +259,7 @@ class TooMuch(LocalError):
 
 
 class ResultNotWritten(LocalError):
-    """What this command has to tell could not be written. Check where its output goes."""
+    """The output of this command could not be written. Check where it goes."""
 
     exit_code = 27
 

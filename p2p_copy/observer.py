@@ -1,8 +1,8 @@
-"""Facts out: what a transfer tells whoever watches it.
+"""What a transfer reports while it runs, and at its end.
 
-An observer is told, never asked, and must not raise; who wants to be asked gives `receive` an `ask`. Its methods
-are called in Trio's thread and return at once. Paths and sentences that reach it are escaped already: they are safe to
-print.
+An observer only listens: its methods return nothing, must not raise or block, and are called in Trio's thread. A
+question to the user goes through the `ask` of `receive` instead. Paths and sentences that reach an observer are escaped
+already, so they are safe to print.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ class Report:
     """How a transfer ended, the same on both sides. Bytes are those of file contents.
 
     Attributes:
-        files: regular files that lie complete at the receiver.
+        files: regular files that are complete at the receiver.
         size: the sum of their sizes.
-        failures: what was named or found and is not there now: unreadable, changed, refused names, conflicts.
+        failures: entries that were not delivered: unreadable, changed, refused names, conflicts.
         skipped: entries left as they were because the receiver asked for that.
-        excluded: files and links, and directories with all that is in them, that patterns left out: those of this side,
-            and at the sender those of the receiver, too.
+        excluded: files and symlinks, and directories with everything in them, that patterns left out: those of this
+            side, and at the sender those of the receiver, too.
         root: the digest over all names, sizes and contents, as hexadecimal digits.
-        seconds: from the moment both ends were there.
+        seconds: time since both sides were connected.
 
     """
 
@@ -38,9 +38,15 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class PreviewEntry:
-    """Something at the top of what a sender has: its depth there, 0 or 1, its name, whether it is a directory, bytes.
+    """One of the first entries that a sender has.
 
-    With `taken`, something of this name is in the output directory.
+    Attributes:
+        depth: 0 for what the user named, 1 for what is in it.
+        name: its name, without directories.
+        directory: whether it is a directory.
+        size: its bytes.
+        taken: whether the output directory has something of this name.
+
     """
 
     depth: int
@@ -52,19 +58,19 @@ class PreviewEntry:
 
 @dataclass(frozen=True, slots=True)
 class TransferPreview:
-    """What a receiver's user sees before the answer. All that the sender says is a claim, and nothing relies on it.
+    """What a receiver's user sees before the question. The sender's part is only a claim: nothing relies on it.
 
     Attributes:
-        files: how many files the sender has; at least, unless `counted`.
+        files: how many files the sender has; a lower bound unless `counted`.
         size: their bytes; likewise.
-        counted: the sender has counted all of them.
-        names: how many names there are at the top.
+        counted: whether the sender has counted all of them.
+        names: how many entries are at the top level.
         top: the first of them, and a few in each directory.
-        taken: how many names among those in `top` exist in the output directory.
+        taken: how many names in `top` exist in the output directory.
         free_size: bytes that may be written there.
-        free_files: files that may be made there; None where nobody limits that.
-        filtered: this side's patterns leave something out, which `files` and `size` do not know; `top` does.
-        stream: it is one stream, whose length nobody knows.
+        free_files: files that may be created there; None if there is no limit.
+        filtered: this side's patterns leave something out; `top` takes that into account, `files` and `size` do not.
+        stream: it is one stream, of unknown length.
 
     """
 
@@ -81,97 +87,110 @@ class TransferPreview:
 
     @property
     def fits(self) -> bool:
-        """Whether there is room for all that the sender has counted; patterns of this side may make it less."""
+        """Whether there is space for all that the sender has counted; this side's patterns may reduce that."""
         return self.size <= self.free_size and (self.free_files is None or self.files <= self.free_files)
 
 
 Ask = Callable[[TransferPreview], Awaitable[bool]]
-"""Answers whether to receive. It may take `limits.ANSWER_TIMEOUT`, and is cancelled if the sender goes away."""
+"""Answers whether to receive. It may take `limits.ANSWER_TIMEOUT`, and is cancelled if the sender disconnects."""
 
 
 class Observer:
-    """Watches and says nothing; subclasses override what they care about."""
+    """Ignores every report; subclasses override what they need."""
 
     def connecting(self, relay: str) -> None:
-        """The relay (scheme, host and port) is being called."""
+        """This side is connecting to the relay (scheme, host and port)."""
 
     def waiting(self, relay: str) -> None:
-        """The relay has us; the other side is not there yet."""
+        """This side is connected to the relay; the other side is not yet."""
 
     def notice(self, sentence: str) -> None:
-        """The relay, or our own side, has something to say to the user."""
+        """The relay, or this side, has something to tell the user."""
 
     def lost(self, sentence: str, patience: float) -> None:
-        """The other side or the relay was lost; this side comes back for so many seconds, and goes on."""
+        """The other side or the relay was lost; this side tries to reconnect for so many seconds."""
 
     def stalled(self, sentence: str, seconds: float) -> None:
-        """Nothing has moved for so many seconds; the sentence, which has no end yet, says on whom it is."""
+        """Nothing has moved for so many seconds; the sentence, without its full stop, says what is waited for."""
 
     def moving(self) -> None:
-        """What was stalled moves again."""
+        """Data moves again after a stall."""
 
     def paired(self) -> None:
-        """Both sides are there and hold the same code."""
+        """Both sides are connected, and their codes match."""
 
     def asked(self) -> None:
-        """The receiver's user is shown what there is, and asked; this side, the sender, waits for the answer."""
+        """The receiver's user is asked whether to receive; this side, the sender, waits for the answer."""
 
     def accepted(self) -> None:
-        """The answer was yes."""
+        """The receiver's user said yes."""
 
     def declined(self, wait: float) -> None:
-        """The answer was no; this side waits so many seconds more for somebody with the same code."""
+        """The receiver's user said no; this side waits so many seconds more for a receiver with the same code."""
 
     def links(self, count: int) -> None:
-        """So many links carry the transfer now; it is one as long as nothing else was said since both sides met."""
+        """So many links carry the transfer now. Each `paired` starts again with one."""
 
     def total(self, files: int, size: int) -> None:
-        """So many files and bytes in all, as far as the sender knows."""
+        """The sender has counted so many files and bytes in all."""
 
     def spared(self, size: int) -> None:
-        """So many bytes of what `progress` counts were at the receiver when both sides met, and need not be sent."""
+        """So many bytes that `progress` counts were at the receiver before this connection, and need not be sent."""
 
     def progress(self, files: int, size: int) -> None:
-        """So many files complete and bytes written at the receiver."""
+        """So many files are complete, and so many bytes written, at the receiver."""
 
     def problem(self, path: str, sentence: str) -> None:
-        """One path will not arrive, and why."""
+        """One path is not delivered, and why."""
 
     def skipped(self, path: str) -> None:
-        """One path was left as it was at the receiver, as asked."""
+        """One path was left as it was at the receiver, because it asked for that."""
 
     def verifying(self) -> None:
         """The receiver has all that was sent; its receipt is awaited."""
 
 
-class Discreet(Observer):
-    """Passes on what meetings have to say, as far as it is new.
+class NoticeOnce:
+    """Tells an observer each notice once, however often both sides reconnect."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._told: set[str] = set()
+
+    def notice(self, *sentences: str) -> None:
+        """Pass on the sentences that were not passed on before."""
+        for sentence in sentences:
+            if sentence not in self._told:
+                self._told.add(sentence)
+                self._observer.notice(sentence)
+
+
+class ConnectObserver(Observer):
+    """Passes on what connecting reports, each notice once: a relay's terms are the same every time.
 
     Attributes:
-        silent: two sides look for each other in turn in two places, and nobody wants to hear of each turn.
+        silent: both sides are trying two rooms in turn, and the user need not see each try.
 
     """
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
-        self._told: set[str] = set()
+        self._once = NoticeOnce(observer)
         self.silent = False
 
     def connecting(self, relay: str) -> None:
-        """Pass it on, unless in silence."""
+        """Pass it on, unless silent."""
         if not self.silent:
             self._observer.connecting(relay)
 
     def waiting(self, relay: str) -> None:
-        """Pass it on, unless in silence."""
+        """Pass it on, unless silent."""
         if not self.silent:
             self._observer.waiting(relay)
 
     def notice(self, sentence: str) -> None:
-        """Pass each sentence on once: a relay's terms are the same in every turn."""
-        if sentence not in self._told:
-            self._told.add(sentence)
-            self._observer.notice(sentence)
+        """Pass it on, once."""
+        self._once.notice(sentence)
 
     def links(self, count: int) -> None:
         """Pass it on."""

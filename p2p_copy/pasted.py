@@ -1,7 +1,7 @@
-"""Text that people paste, or that their editor or shell has written: what is around the value that they mean.
+"""Extracts a value from text that a user has pasted, or that an editor or shell has written.
 
-A mark of the byte order (Notepad), UTF-16 (PowerShell), blanks and line ends, and the label in front of the value in
-what our own commands print. All of that is invisible or meant for eyes, so it is dropped, and held against nobody.
+A byte order mark (Notepad), UTF-16 (PowerShell), blanks and line ends, and the label that our own commands print before
+a value are dropped: the user does not see them, or did not mean them.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import codecs
 import re
 from typing import Final
 
-MARK: Final = "\ufeff"
-"""What a file in UTF-8 begins with if its editor marks it (RFC 3629, section 6)."""
+BYTE_ORDER_MARK: Final = "\ufeff"
+"""Byte order mark, with which some editors begin a file in UTF-8 (RFC 3629, section 6)."""
 
 _LABEL: Final = re.compile(r"(?:Code|Token|Line): ")
-"""What `send` and `relay-token` print in front of a value."""
+"""The labels that `send` and `relay-token` print before a value."""
 
 
 def decode(data: bytes, *, cut: bool = False) -> str:
-    """Return a file's text: UTF-8, or UTF-16 if it is marked as that.
+    """Return a file's text: UTF-16 if it has a byte order mark of that, else UTF-8.
 
     Args:
         data: the file, or its beginning.
-        cut: it is the beginning only, and may end inside a character.
+        cut: it is only the beginning, and may end inside a character.
 
     Raises:
-        UnicodeDecodeError: it is no text.
+        UnicodeDecodeError: it is neither.
 
     """
     wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
@@ -34,12 +34,12 @@ def decode(data: bytes, *, cut: bool = False) -> str:
 
 
 def value(text: str) -> str:
-    """Return what is meant by text that was pasted or stored."""
-    text = text.strip().removeprefix(MARK).strip()
+    """Return the value in a pasted or stored text."""
+    text = text.strip().removeprefix(BYTE_ORDER_MARK).strip()
     label = _LABEL.match(text)
     return text[label.end() :].strip() if label else text
 
 
 def first_value(text: str) -> str:
-    """Return what is meant by the first line of a file; empty if nothing stands there."""
+    """Return the value in the first line of a file's text; empty if there is none."""
     return value(re.split(r"\r\n|\r|\n", text, maxsplit=1)[0])

@@ -1,7 +1,7 @@
-"""Sizes, rates and times as people write and read them: what everything that a person types or sees is held to.
+"""Parses and formats sizes, rates and times, in the same form everywhere.
 
-Options, the configuration file, the tokens file and orders to a relay all go through the `parse_` functions here, so
-that a form that works in one place works in all of them. docs/cli.md, "Times and sizes", is their description.
+Options, the configuration file, the tokens file and orders to a relay all use the `parse_` functions here, so that a
+form that works in one place works in all of them. docs/cli.md describes the forms under "Times and sizes".
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _SECONDS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1, "": 1}
 
 
 def parse_duration(text: str) -> float:
-    """Return the seconds that `90`, `1.5`, `10m`, `1h30m` or `2d` mean; a number without a unit is seconds.
+    """Return the seconds of a time: `90`, `1.5`, `10m`, `1h30m` or `2d`. A number without a unit is seconds.
 
     Raises:
-        ValueError: they mean none. The sentence says what would.
+        ValueError: it is no time. The message shows the form.
 
     """
     text = text.strip()
@@ -44,16 +44,16 @@ def parse_duration(text: str) -> float:
 
 
 def parse_size(text: str) -> int:
-    """Return the bytes that `7`, `500G`, `10 MiB` or `1.5 GB` mean; a fraction of a byte is dropped.
+    """Return the bytes of a size: `7`, `500G`, `10 MiB` or `1.5 GB`. A fraction of a byte is dropped.
 
-    K, M, G, T, P and E, alone or with iB behind, multiply by 1024 each; kB, MB, GB, TB, PB and EB by 1000 each.
+    K, M, G, T, P and E, alone or followed by iB, are powers of 1024; kB, MB, GB, TB, PB and EB are powers of 1000.
 
     Raises:
-        ValueError: they mean none. The sentence says what would.
+        ValueError: it is no size. The message shows the form.
 
     """
     match = _SIZE.fullmatch(text.strip())
-    if match is None or (match[2] and not match[3] and int(match[2])):  # half a byte is a mistake
+    if match is None or (match[2] and not match[3] and int(match[2])):  # half a byte is an error
         raise ValueError("a size is written as 1000000 (bytes), 64K, 10MiB, 1.5G or 20GB")
     whole, fraction, prefix, ending = match[1], match[2] or "", match[3] or " ", (match[4] or "").upper()
     step = 1000 if ending == "B" else KIB
@@ -61,10 +61,10 @@ def parse_size(text: str) -> int:
 
 
 def parse_rate(text: str) -> int:
-    """Return the bytes per second that a size, with or without `/s` behind it, means.
+    """Return the bytes per second of a rate: a size, with or without `/s`.
 
     Raises:
-        ValueError: it means none. The sentence says what would.
+        ValueError: it is no rate. The message shows the form.
 
     """
     try:
@@ -74,7 +74,7 @@ def parse_rate(text: str) -> int:
 
 
 def amount(size: float) -> str:
-    """Return so many bytes as people write them: `1.2 GiB`."""
+    """Return a number of bytes as text: `1.2 GiB`."""
     step = 0
     while size >= 1000 and step < len(_UNITS) - 1:
         size /= KIB
@@ -83,7 +83,7 @@ def amount(size: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Return so many seconds as people write them: `0:35`, `2:03:04`."""
+    """Return a number of seconds as text: `0:35`, `2:03:04`."""
     minutes, second = divmod(int(seconds), 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"

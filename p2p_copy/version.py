@@ -1,4 +1,4 @@
-"""What this program calls itself."""
+"""Name and version of this program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ VERSION: Final = version("p2p-copy")
 """The installed version."""
 
 FULL_NAME: Final = f"p2p-copy {VERSION}"
-"""How it is named to people."""
+"""For people."""
 
 PROGRAM: Final = f"p2p-copy/{VERSION}"
-"""How it introduces itself to relays and peers."""
+"""For relays and peers, on the wire."""

@@ -1,4 +1,4 @@
-"""What a program may hand to the public functions, and what it is told if it may not: nothing is guessed."""
+"""The arguments and options of the public functions: every accepted form, and the errors of wrong ones."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from p2p_copy.options import TransferOptions
 
 NOWHERE = "ws://127.0.0.1:1"
-"""Where nobody answers: a mistake must be told before anybody is called."""
+"""An address without a relay: a wrong argument must be refused before connecting."""
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory, with more in it than is ever to be sent."""
+    """The working directory, with more files than any test sends."""
     place = tmp_path / "here"
     place.mkdir()
     for name in ("notes.txt", "other.txt", "n"):
@@ -57,7 +57,7 @@ async def pair(
     sending: dict[str, Any] | None = None,
     receiving: dict[str, Any] | None = None,
 ) -> None:
-    """Transfer with exactly these arguments, to the end."""
+    """Run a whole transfer with exactly these arguments."""
     common: dict[str, Any] = {"relay": relay, "code": CODE, "patience": 0}
     with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
@@ -89,7 +89,7 @@ def test_a_dash_is_a_standard_stream_only_as_text() -> None:
 
 
 @pytest.mark.parametrize("paths", [None, 7, b"notes.txt", [b"notes.txt"], [["notes.txt"]]])
-async def test_what_is_no_path_is_refused_at_once(here: Path, paths: Any) -> None:
+async def test_an_argument_that_is_no_path_is_refused_at_once(here: Path, paths: Any) -> None:
     with pytest.raises(TypeError, match="a path is"):
         await p2p_copy.send(paths, RelayAccess(NOWHERE), CODE)
 

@@ -16,7 +16,7 @@ from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.commands import resume
 from p2p_copy.cli.options.client import ClientArguments
 from p2p_copy.cli.options.config_file import _load, _table
-from p2p_copy.cli.ui.errors import first_of
+from p2p_copy.cli.ui.errors import main_error
 from p2p_copy.errors import CannotListen, P2PCopyError, UsageError
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.state.facts import Facts, decode, encode
@@ -78,7 +78,7 @@ def ends_well(command: Callable[[], int]) -> None:
     try:
         command()
     except Exception as error:
-        if not isinstance(first_of(error), P2PCopyError):
+        if not isinstance(main_error(error), P2PCopyError):
             raise
 
 

@@ -1,4 +1,4 @@
-"""What is around a value that somebody has pasted, or that an editor has written."""
+"""Values in text that was pasted, or that an editor has written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_a_file_is_text_whatever_editor_has_written_it(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("data", [b"\x80", b"\xff\xfex", "größe".encode("latin-1")])
-def test_what_is_no_text_is_an_error(data: bytes) -> None:
+def test_a_file_that_is_no_text_is_an_error(data: bytes) -> None:
     with pytest.raises(UnicodeDecodeError):
         decode(data)
 
@@ -43,7 +43,7 @@ def test_a_beginning_may_end_inside_a_character() -> None:
         ("", ""),
     ],
 )
-def test_what_is_around_a_value_is_dropped(text: str, meant: str) -> None:
+def test_text_around_a_value_is_dropped(text: str, meant: str) -> None:
     assert value(text) == meant
 
 

@@ -93,8 +93,8 @@ def test_who_is_stopped_says_so_behind_all_that_is_queued_on_a_slow_way() -> Non
         sender.terminate()
         said = said_by(receiver)
         assert "The sender gave up: it was stopped" in said
-        assert "Coming back" not in said
-        assert "A second signal ends this at once" in said_by(sender)
+        assert "Reconnecting" not in said
+        assert "A second signal stops at once" in said_by(sender)
     assert (sender.returncode, receiver.returncode) == (128 + signal.SIGTERM, PipeFailed.exit_code)
 
 
@@ -114,7 +114,7 @@ def test_what_does_not_go_with_a_pipe_is_said_at_once(tmp_path: Path) -> None:
 def test_a_deadline_ends_a_pipe_for_good_and_says_so(tmp_path: Path) -> None:
     with relay() as (url, _):
         sender = start("send", "-", "--server", url, "--deadline", "1s", stdin=subprocess.PIPE)
-        assert "cannot be gone on with" in said_by(sender)
+        assert "cannot be resumed" in said_by(sender)
         assert sender.returncode == DeadlineReached.exit_code
 
 

@@ -1,4 +1,4 @@
-"""Three real processes: what works, and what each side says and does when something does not."""
+"""Three real processes: transfers that work, and what each side says and does in case of a failure."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 
 def one_sentence(said: str) -> str:
-    """Return the sentence in which a process says what went wrong; there is exactly one."""
+    """Return the one error message of a process."""
     sentences = [line for line in said.splitlines() if line.startswith("p2p-copy: ")]
     assert len(sentences) == 1, said
     return sentences[0]
@@ -113,7 +113,7 @@ def test_a_relay_serves_one_transfer_after_the_other(tmp_path: Path) -> None:
             assert (sent, received) == (0, 0)
 
 
-def test_a_partial_transfer_is_said_on_both_sides(tmp_path: Path) -> None:
+def test_a_partial_transfer_is_reported_on_both_sides(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("new")
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "file").write_text("old")
@@ -143,7 +143,7 @@ def test_wrong_code(tmp_path: Path) -> None:
 
 @pytest.fixture
 def other_server() -> Iterator[str]:
-    """An HTTP server that knows nothing of us."""
+    """An HTTP server that is no relay."""
     server = subprocess.Popen(
         [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1"],
         stdout=subprocess.PIPE,
@@ -222,27 +222,27 @@ def test_ws_to_a_tls_port_and_the_reverse(tmp_path: Path, certificates: Certific
 
 
 SLOW = ("--no-tls", "--rate", "5M")
-"""Options of a relay at which `endless` takes longer than any test."""
+"""Options of a relay through which `endless` takes longer than any test."""
 
 
 def endless(tmp_path: Path) -> Path:
-    """Return a file that is not there for a long while."""
+    """Return a file whose transfer takes longer than any test."""
     (tmp_path / "large").write_bytes(os.urandom(1_000_000) * 100)
     return tmp_path / "large"
 
 
 IMPATIENT = ("--patience", "0")
-"""Options of somebody who does not wait for the other side's return."""
+"""Options of a side that does not reconnect."""
 
 
 def started(out: Path) -> None:
-    """Return once the receiver is writing; it makes an empty file when it looks whether it can."""
+    """Return once the receiver is writing; the empty file with which it tries whether it can does not count."""
     while not unfinished_size(out):
         threading.Event().wait(0.02)
 
 
-@pytest.mark.slow  # it is stopped for longer than a stall takes to be told
-def test_a_side_that_was_stopped_for_a_while_accuses_nobody(tmp_path: Path) -> None:
+@pytest.mark.slow  # it is stopped for longer than it takes to report a stall
+def test_a_side_that_was_stopped_for_a_while_reports_no_stall(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(4_000_000))
     with relay("--no-tls", "--rate", "256K") as (url, _):
         sides = sender(url, tmp_path / "file"), receiver(url, tmp_path / "out")
@@ -367,7 +367,7 @@ def test_disk_full(tmp_path: Path, small_disk: Path) -> None:
         assert received == errors.NoSpace.exit_code
         one_sentence(said)
         one_sentence(heard)
-        for part in leftovers(small_disk):  # of the large file; the tree's are too small to be kept
+        for part in leftovers(small_disk):  # of the large file; those of the tree are too small to be kept
             (small_disk / part).unlink()
         for path, seen in snapshot(small_disk).items():
             assert seen[0] == "directory" or seen[3] == (tmp_path / path).read_bytes()
@@ -388,7 +388,7 @@ def test_nothing_to_send(tmp_path: Path) -> None:
     one_sentence(said)
 
 
-def test_nobody_comes(tmp_path: Path) -> None:
+def test_the_other_side_never_connects(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with relay() as (url, _):
         code, _, said = sender(url, tmp_path / "file", options=("--wait", "0.5")).wait(QUICK)

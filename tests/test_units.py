@@ -1,4 +1,4 @@
-"""Times, sizes and rates as people write them."""
+"""Parsing and formatting of times, sizes and rates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_durations(text: str, seconds: float) -> None:
 @pytest.mark.parametrize(
     "text", ["", " ", "h", "5x", "-5", "5m-", "1h30m!", "nan", "inf", "1h30", "1 2", "1.2.3s", "9" * 400]
 )
-def test_what_is_no_duration(text: str) -> None:
+def test_wrong_durations_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="1h30m"):
         parse_duration(text)
 
@@ -64,13 +64,13 @@ def test_sizes(text: str, size: int) -> None:
 @pytest.mark.parametrize(
     "text", ["", "-1", "G", "1X", "1 000", "1,5G", "0.5", "1.5B", "1e3", "8Mbit", "1iB", "1KK", "1K/s", "nan"]
 )
-def test_what_is_no_size(text: str) -> None:
+def test_wrong_sizes_are_refused(text: str) -> None:
     with pytest.raises(ValueError, match="10MiB"):
         parse_size(text)
 
 
 @pytest.mark.parametrize("size", [7, 3000, 5 << 20, 123456789, 7 << 40, 3 << 61])
-def test_what_is_shown_can_be_typed(size: int) -> None:
+def test_a_shown_size_can_be_typed(size: int) -> None:
     assert parse_size(amount(size)) == pytest.approx(size, rel=0.1)
 
 

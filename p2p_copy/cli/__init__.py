@@ -1,5 +1,6 @@
-"""The command line: the only part that prints, asks, and turns errors into exit codes.
+"""The command line: the only part that prints, asks the user, and turns errors into exit codes.
 
-`app` declares the commands and is all that `--help` needs. Each command's work is in the module of its
-name, which is imported when the command runs.
+`app` declares the commands and is all that `--help` needs; the work of each is in `commands`, in a module that is
+imported when the command runs. `options` says what can be typed, `ui` what is shown. This folder may import all others;
+none imports it.
 """

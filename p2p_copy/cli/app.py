@@ -1,6 +1,6 @@
-"""The commands: their words, options and help. What they do is in the modules that they import when called.
+"""Declares the commands with their arguments, options and help. Their work is in modules imported when they are called.
 
-Only cyclopts is imported here, so that `--help` and a mistyped option are answered at once.
+Nothing slow but cyclopts is imported here, so that `--help` and a mistyped option are answered at once.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ def _version() -> str:
 
 app = App(
     name="p2p-copy",
-    help="Copy files between two machines that can both only reach out, encrypted from end to end.",
+    help="Copy files, encrypted from end to end, between two machines that can only make outgoing connections.",
     help_epilogue="Exit codes, the configuration file and examples: docs/cli.md.",
     version=_version,
     config=[refuse_unused, from_file],
     result_action="return_value",
-    suppress_keyboard_interrupt=False,  # it would end us without a word
+    suppress_keyboard_interrupt=False,  # cyclopts would end the process without a message
     help_format="plaintext",
     help_formatter=TwoColumns(),
 )
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; never raises.
 
     Args:
-        argv: the words after the program's name; those of this process if None.
+        argv: the words after the program's name; None for those of this process.
 
     """
     words = list(sys.argv[1:] if argv is None else argv)
@@ -70,13 +70,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             terminal.finish()
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
         exit_code = explain(error, terminal)
-    with suppress(KeyboardInterrupt):  # it is all over, and this is what the person wants
+    with suppress(KeyboardInterrupt):  # the work is done, and the process ends anyway
         terminal.flush()
     return exit_code
 
 
 def _run(words: Sequence[str], terminal: Terminal) -> int:
-    """Run a command; what the library prints, such as help, is its result."""
+    """Run a command; write what the library prints, such as help, as its result."""
     printed = Printed()
     exit_code: int | None = app(words, exit_on_error=False, print_error=False, console=printed.console)
     if text := printed.text():
@@ -87,7 +87,7 @@ def _run(words: Sequence[str], terminal: Terminal) -> int:
 @app.command(usage="Usage: p2p-copy send PATH... [OPTIONS]")
 def send(
     *words: Annotated[
-        str, Parameter(name="PATH", help="Files and directories to send; or - alone, for standard input.")
+        str, Parameter(name="PATH", help="Files and directories to send; or - alone for standard input.")
     ],
     transfer: TransferArguments = NO_TRANSFER_ARGUMENTS,
     client: ClientArguments = NO_CLIENT_ARGUMENTS,
@@ -95,7 +95,7 @@ def send(
 ) -> int:
     """Send files and directories.
 
-    Prints a new code and the command for the other machine, unless a code is given.
+    Prints a new code, unless one is given, and the command for the other machine.
     Also: p2p-copy send wss://HOST:PORT CODE PATH...
     """
     from p2p_copy.cli.commands.send import send as work
@@ -106,13 +106,13 @@ def send(
 @app.command(usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
 def receive(
     *words: Annotated[
-        str, Parameter(name="CODE", help="The code that the sender shows. Asked for if it is not given.")
+        str, Parameter(name="CODE", help="The code that the sender shows; asked for if not given.")
     ],
     transfer: TransferArguments = NO_TRANSFER_ARGUMENTS,
     client: ClientArguments = NO_CLIENT_ARGUMENTS,
     receiving: ReceiveArguments = NO_RECEIVE_ARGUMENTS,
 ) -> int:
-    """Receive what a sender with the same code sends.
+    """Receive files from the sender with the same code.
 
     Also: p2p-copy receive wss://HOST:PORT CODE --out DIR
     """
@@ -125,16 +125,17 @@ def receive(
 def resume(
     id_: Annotated[
         str | None,
-        Parameter(name="ID", help="Which transfer; the first letters do. All are listed without it."),
+        Parameter(
+            name="ID", help="Which transfer: its ID, or the first letters of it. Without it all are listed."
+        ),
     ] = None,
     /,
     *,
     client: ClientArguments = NO_CLIENT_ARGUMENTS,
 ) -> int:
-    """List the transfers that were begun here and are not done, or go on with one.
+    """List the unfinished transfers of this machine, or resume one.
 
-    To start the same command again does the same. What is sent or received, and through which relay, is
-    as it was when the transfer was begun.
+    Running the same command again also resumes. Files, options and relay are those of the first run.
     """
     from p2p_copy.cli.commands.resume import resume as work
 
@@ -143,12 +144,14 @@ def resume(
 
 @app.command(usage="Usage: p2p-copy forget ID...")
 def forget(
-    *ids: Annotated[str, Parameter(name="ID", help="Which transfers; the first letters do.")],
+    *ids: Annotated[
+        str, Parameter(name="ID", help="Which transfers: their IDs, or the first letters of them.")
+    ],
     state_dir: Annotated[
-        str | None, Parameter(metavar="DIR", help="Where unfinished transfers are remembered.")
+        str | None, Parameter(metavar="DIR", help="Where unfinished transfers are saved.")
     ] = None,
 ) -> int:
-    """Forget unfinished transfers, and remove what they have left half done. Complete files stay."""
+    """Forget unfinished transfers, and remove their partial files. Complete files stay."""
     from p2p_copy.cli.commands.resume import forget as work
 
     return work(ids, state_dir)
@@ -161,10 +164,12 @@ def run_relay_server(
         Parameter(
             name="HOST PORT",
             help="Address or name to listen at, 0.0.0.0 for all of IPv4, :: for all of IPv6; and the TCP port, 0 "
-            "for one that is free. In place of a pair: unix:PATH, for a proxy on this machine.",
+            "for any free one. In place of a pair: unix:PATH, for a proxy on this machine.",
         ),
     ],
-    tls: Annotated[bool, Parameter(help="Speak TLS, or leave that to a proxy in front.")] = True,
+    tls: Annotated[
+        bool, Parameter(help="Speak TLS; --no-tls for a test, or behind a proxy that does.")
+    ] = True,
     certfile: Annotated[
         str | None, Parameter(metavar="FILE", help="Certificate with its chain, PEM.")
     ] = None,
@@ -173,12 +178,12 @@ def run_relay_server(
     ] = None,
     reload_certs: Annotated[
         Literal["auto", "signal"],
-        Parameter(help="Use a renewed certificate when its files change, and on SIGHUP; or on SIGHUP only."),
+        Parameter(help="Load a renewed certificate when its files change and on SIGHUP, or on SIGHUP only."),
     ] = "auto",
     drain: Annotated[
         float,
         DURATION,
-        Parameter(help="How long transfers may go on after SIGTERM."),
+        Parameter(help="How long transfers may continue after SIGTERM."),
     ] = limits.RELAY_DRAIN,
     limit: RelayLimits = DEFAULT_LIMITS,
     log: RelayLog = DEFAULT_LOG,
@@ -186,7 +191,7 @@ def run_relay_server(
         str | None,
         Parameter(
             metavar="ADDR",
-            help="Serve status, metrics and orders at this address of this machine: 127.0.0.1:PORT or unix:/PATH.",
+            help="Serve status, metrics and orders at this address: 127.0.0.1:PORT or unix:/PATH.",
         ),
     ] = None,
     config: Annotated[
@@ -195,7 +200,7 @@ def run_relay_server(
 ) -> int:
     """Run a relay until SIGTERM or Ctrl-C; SIGHUP reloads certificate and tokens.
 
-    A relay pairs senders and receivers and passes on what it cannot read. It stores nothing.
+    A relay pairs senders with receivers and forwards their encrypted data, which it cannot read. It stores nothing.
     """
     from p2p_copy.cli.commands.relay_server import run_relay_server as work
 
@@ -214,11 +219,11 @@ def run_relay_server(
 
 @app.command(usage="Usage: p2p-copy relay-token NAME")
 def relay_token(
-    name: Annotated[str, Parameter(help="Whom it is for: letters, digits and . _ @ -, up to 64.")], /
+    name: Annotated[str, Parameter(help="A name for its owner: letters, digits and . _ @ -, up to 64.")], /
 ) -> int:
-    """Make an access token for a relay, and the line for its --tokens-file.
+    """Create an access token for a relay, and the line for its --tokens-file.
 
-    The token is for the client, the line for the relay. It holds a hash, so it gives nothing away.
+    The token is for the client, the line for the relay. The line has only a hash of the token.
     """
     from p2p_copy.cli.commands.relay_token import relay_token as work
 
@@ -227,7 +232,9 @@ def relay_token(
 
 @app.command(usage="Usage: p2p-copy relay-admin ADDR ORDER")
 def relay_admin(
-    address: Annotated[str, Parameter(name="ADDR", help="What the relay was given as --admin.")],
+    address: Annotated[
+        str, Parameter(name="ADDR", help="The address that the relay was given with --admin.")
+    ],
     order: Annotated[
         str,
         Parameter(name="ORDER", help="status, pairings, drain, reload, end NUMBER or set NAME VALUE."),
@@ -235,9 +242,9 @@ def relay_admin(
     /,
     *words: Annotated[str, Parameter(name="WORD", show=False)],
 ) -> int:
-    """Ask a relay on this machine how it is, or give it an order.
+    """Show the status of a relay on this machine, or give it an order.
 
-    set NAME VALUE changes a limit until the relay is started again; NAME is its option without dashes.
+    set NAME VALUE changes a limit until the relay is restarted; NAME is its option without dashes.
     """
     from p2p_copy.cli.commands.relay_admin import relay_admin as work
 
@@ -247,7 +254,7 @@ def relay_admin(
 @app.command(usage="Usage: p2p-copy verify RECEIPT DIR [OPTIONS]")
 def verify(
     receipt: Annotated[str, Parameter(name="RECEIPT", help="The receipt of a transfer.")],
-    directory: Annotated[str, Parameter(name="DIR", help="The directory that it was received into.")],
+    directory: Annotated[str, Parameter(name="DIR", help="The directory that the files were received into.")],
     /,
     *,
     times: Annotated[
@@ -269,20 +276,22 @@ def verify(
         Parameter(
             negative="",
             show_default=False,
-            help="What the receipt says was not delivered is a difference as well.",
+            help="Count entries that were not delivered as differences.",
         ),
     ] = False,
     strict: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="What the receipt does not name is a difference."),
+        Parameter(
+            negative="", show_default=False, help="Count files that the receipt does not name as differences."
+        ),
     ] = False,
     quiet: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Say nothing but differences and errors.")
+        bool, Parameter(negative="", show_default=False, help="Print only differences and errors.")
     ] = False,
 ) -> int:
-    """Check whether all that a transfer brought is still there, unchanged.
+    """Check that the files of a transfer are still there, unchanged.
 
-    A receipt is what send or receive wrote with --receipt. No relay and no network are needed.
+    A receipt is written by send or receive with --receipt. Neither a relay nor a network is needed.
     """
     from p2p_copy.cli.commands.verify import verify as work
 
@@ -294,13 +303,13 @@ def verify(
 @app.command(usage="Usage: p2p-copy demo [DIR]")
 def demo(
     directory: Annotated[
-        str | None, Parameter(name="DIR", help="What to copy; p2p-copy's own files if it is not named.")
+        str | None, Parameter(name="DIR", help="Directory to copy; p2p-copy's own files if not given.")
     ] = None,
     /,
 ) -> int:
-    """Show that p2p-copy works here: relay, sender and receiver, three processes on this machine.
+    """Show that p2p-copy works here, with relay, sender and receiver as three processes on this machine.
 
-    Copies a directory through them into a temporary one, compares every byte and removes the copy.
+    Copies a directory to a temporary one through them, compares every byte, and removes the copy.
     """
     from p2p_copy.cli.commands.demo import demo as work
 

@@ -1,7 +1,7 @@
-"""`send --serve`: a relay inside the sender, for one transfer, and for nobody else.
+"""`send --serve`: a relay inside the sender's process, which serves this one transfer only.
 
-It speaks ws:// without TLS. What passes is encrypted from end to end all the same; TLS would only hide the
-room, and a certificate for this machine's name is what people who use `--serve` do not have.
+It speaks ws:// without TLS. The transfer is encrypted from end to end all the same; TLS would only hide the room, and
+users of `--serve` rarely have a certificate for this machine's name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy.cli import limits
-from p2p_copy.cli.commands.relay_server import url
 from p2p_copy.errors import CannotListen
 from p2p_copy.protocol import keys
 from p2p_copy.relay.config import RelayConfig
@@ -28,22 +27,22 @@ if TYPE_CHECKING:
 
     from p2p_copy.protocol.code import Code
 
-_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - to be reached from other machines is the purpose
+_EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - the purpose is to be reached from other machines
 
 _ELSEWHERE: Final = {4: (socket.AF_INET, "192.0.2.1"), 6: (socket.AF_INET6, "2001:db8::1")}
-"""Addresses that no machine has (RFC 5737, RFC 3849), to ask the routing table for our way out."""
+"""Addresses that no machine has (RFC 5737, RFC 3849): a route to them shows this machine's own outgoing address."""
 
 
 class OwnRooms:
-    """The rooms of one transfer: that of its code, and the latest ones on which its two sides have agreed."""
+    """The rooms of one transfer: that of its code, and the latest ones that its two sides have agreed on."""
 
     def __init__(self, code: Code) -> None:
-        """Begin with the room of the code, which stays."""
+        """Start with the code's room, which is never dropped."""
         self._first = keys.room_id(code.room)
         self._agreed: dict[str, None] = {}  # the oldest one first
 
     def add(self, room: str) -> None:
-        """Take up a room, or make it the latest one again."""
+        """Add a room, or make it the latest one again; beyond `limits.SERVE_ROOMS` the oldest one is dropped."""
         self._agreed.pop(room, None)
         self._agreed[room] = None
         if len(self._agreed) > limits.SERVE_ROOMS:
@@ -56,21 +55,21 @@ class OwnRooms:
 
 @asynccontextmanager
 async def embedded_relay(binds: Sequence[tuple[str, int]], rooms: OwnRooms) -> AsyncIterator[tuple[str, str]]:
-    """Run a relay at the first of these places that can be had; yield its URLs, for us and for others.
+    """Run a relay at the first of `binds` that is free; yield its URL for this process and for other machines.
 
     Args:
         binds: hosts and ports in the order of preference; an empty host is all of IPv4, port 0 any free one.
-        rooms: those that it serves.
+        rooms: the rooms that it serves.
 
     Raises:
-        CannotListen: none of the places can be had.
+        CannotListen: it can listen at none of them.
 
     """
-    LOGGER.addHandler(logging.NullHandler())  # what a relay logs is not for a sender's terminal
-    places = deque(binds)
+    LOGGER.addHandler(logging.NullHandler())  # a relay's log does not belong on a sender's terminal
+    remaining = deque(binds)
     async with trio.open_nursery() as nursery:
         while True:
-            bind_host, bind_port = places.popleft()
+            bind_host, bind_port = remaining.popleft()
             host = bind_host or _EVERYWHERE
             try:
                 config = RelayConfig(
@@ -83,30 +82,34 @@ async def embedded_relay(binds: Sequence[tuple[str, int]], rooms: OwnRooms) -> A
                 bound = await nursery.start(serve, config)
                 break
             except CannotListen:
-                if not places:
+                if not remaining:
                     raise
         port = bound[0][1]
-        yield url("ws", _seen_from_here(host), port), url("ws", seen_from_elsewhere(host), port)
-        # The relay lets the receiver's side come to its end before it goes.
+        yield _url(_address_here(host), port), _url(address_elsewhere(host), port)
+        # On cancellation the relay delivers what the receiver is still owed before it ends.
         nursery.cancel_scope.cancel()
 
 
-def _seen_from_here(host: str) -> str:
+def _url(host: str, port: int) -> str:
+    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
+
+
+def _address_here(host: str) -> str:
     address = _address(host)
     if address is None or not address.is_unspecified:
         return host
     return "127.0.0.1" if address.version == 4 else "::1"
 
 
-def seen_from_elsewhere(host: str) -> str:
-    """Return what other machines may call the place where we listen: a good guess if it is "everywhere"."""
+def address_elsewhere(host: str) -> str:
+    """Return the host under which other machines reach the relay: a guess if it listens at all addresses."""
     address = _address(host)
     if address is None or not address.is_unspecified:
         return host
     family, target = _ELSEWHERE[address.version]
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect((target, 9))  # sends nothing: it only picks the route, and so our own address
+            probe.connect((target, 9))  # sends nothing: it only picks the route, and so the own address
             own = str(probe.getsockname()[0])
         except OSError:
             return socket.gethostname()

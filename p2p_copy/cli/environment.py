@@ -1,4 +1,4 @@
-"""Names of the environment variables that a command heeds."""
+"""Names of the environment variables that commands read."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
 CODE_VARIABLE: Final = "P2P_COPY_CODE"
 """The code."""
 
-TOKEN_VARIABLE: Final = "P2P_COPY_TOKEN"  # noqa: S105 - where it is, and not what
+TOKEN_VARIABLE: Final = "P2P_COPY_TOKEN"  # noqa: S105 - a name, not a token
 """The access token for a relay that wants one."""
 
 CONFIG_VARIABLE: Final = "P2P_COPY_CONFIG"

@@ -1,4 +1,4 @@
-"""The numbers of the command line: lines, queues and drains."""
+"""Numbers of the command line: lines, queues, waits."""
 
 from __future__ import annotations
 
@@ -8,82 +8,81 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.units import MIB
 
 PLAIN_PROGRESS_INTERVAL: Final = 5.0
-"""Seconds between two progress lines where there is no terminal (job logs)."""
+"""Seconds between two progress lines without a terminal, as in job logs."""
 
 PREVIEW_LINES: Final = 20
-"""Names that a receiver's user sees: the question fits on a screen."""
+"""Names in a receiver's question: it fits on a screen."""
 
 PREVIEW_INDENT: Final = 3
-"""Levels by which the names of such a list are indented at most: an honest sender shows two."""
+"""Levels by which these names are indented at most: an honest sender shows two."""
 
 NAME_COLUMNS: Final = 48
-"""Columns of each of these names: with its indentation and what stands behind it no line is longer than 80, so none
-wraps."""
+"""Columns of each of these names: with its indentation and size no line is longer than 80 columns, so none wraps."""
 
 PATH_COLUMNS: Final = 240
-"""Columns of a path in any other line for people: some three lines of a terminal."""
+"""Columns of a path in any other line: three lines of a terminal."""
 
 STOP_NOTICE: Final = 2.0
-"""Seconds after which somebody who has pressed Ctrl-C is told what this still waits for."""
+"""Seconds after Ctrl-C until the user is told what the process still waits for."""
 
 MAX_TOKEN: Final = 256
 """Characters of an access token; ours have 43."""
 
 TOKEN_BYTES: Final = 32
-"""Random bytes of a token that we make: nobody guesses it, so its plain SHA-256 can lie in a file."""
+"""Random bytes of a new token: too many to guess, so that a plain SHA-256 of it can be stored in a file."""
 
 RELAY_DRAIN: Final = 300.0
-"""Seconds in which pairings may come to their end when the relay is stopped (--drain); clients resume what is cut."""
+"""Seconds for pairings to finish when the relay is stopped (--drain); clients resume what is cut."""
 
 RELAY_DRAIN_SHORT: Final = 5.0
-"""Seconds of the same at most when somebody at a terminal pressed Ctrl-C, and waits."""
+"""The same at most after Ctrl-C, because a user waits at the terminal."""
 
 RELAY_HURRY: Final = 1.0
-"""Seconds in which clients are told when a stop is ordered once more: one round trip, for those who listen."""
+"""Seconds to tell clients when a second signal stops the relay: one round trip."""
 
 OUTPUT_QUEUE: Final = 1 * MIB
-"""Characters that wait to be written to standard output or standard error: some ten thousand lines of a log. What comes
-while nobody reads them is dropped and counted."""
+"""Characters that are queued for standard output or standard error at most: some ten thousand lines of a log. Further
+lines are dropped and counted."""
 
 OUTPUT_FLUSH: Final = 1.0
-"""Seconds that the end of a process waits for a terminal, a pipe or a disk that does not take the last lines: enough
-for all that move, and short for the person who has stopped a terminal."""
+"""Seconds that an ending process waits for its last lines to be written: enough for any reader that reads, and short
+for a user who has stopped the terminal."""
 
 OUTPUT_IDLE: Final = 5.0
-"""Seconds after which a thread that has nothing to write ends; starting one takes as long as writing a line."""
+"""Seconds after which an idle writing thread ends; starting one takes as long as writing a line."""
 
 OUTPUT_RETRY: Final = 0.05
-"""Seconds until a stream that does not block and is full is tried again."""
+"""Seconds until a full non-blocking stream is tried again."""
 
 MAP_BLOCKS_FROM: Final = 16 * MIB
-"""Bytes from which the C library may map a block of its own; all that a transfer allocates is smaller."""
+"""Bytes from which the C library may map a block separately; all blocks of a transfer are smaller."""
 
 KEEP_FREED: Final = 32 * MIB
 """Freed bytes that the C library may keep for the next record instead of returning them to the kernel."""
 
 RELAY_COLLECTIONS: Final = (10_000, 5, 10)
-"""Thresholds of Python's garbage collector in a relay: how many more objects were made than freed for a collection of
-the young, how many of those for one of the middle-aged, and how many of those for a full one, which takes half a second
-of a processor with 2,000 clients. Half a million objects are some 2,500 connections, if all left cycles behind."""
+"""Thresholds of Python's garbage collector in a relay: net new objects for a collection of generation 0, collections of
+0 for one of 1, and of 1 for a full one, which takes half a second of CPU time with 2,000 clients. That makes one full
+collection for half a million objects, or some 2,500 connections if all of them left cycles."""
 
 SERVE_CONNECTIONS: Final = 4 * protocol_limits.MAX_LINKS
-"""Clients of the relay in `send --serve`: the links of both sides, and as many that take the place of lost ones."""
+"""Clients of the relay in `send --serve`: the links of both sides, and as many again to replace lost ones."""
 
 SERVE_PENDING: Final = 32
-"""Connections of the same that have not said hello: four sources with `MAX_PENDING_PER_SOURCE` each."""
+"""Connections of that relay that have not said hello: four sources with `MAX_PENDING_PER_SOURCE` each."""
 
 SERVE_ROOMS: Final = 256
-"""Rooms of the same besides that of the code, the latest ones: each meeting of the two sides has `MAX_LINKS` and
-one, and a room that is still looked into counts as new each time."""
+"""Rooms of that relay besides the code's, the latest ones: each meeting of the two sides has `MAX_LINKS` and one, and
+a room that is tried again counts as the latest one."""
 
 SERVE_PORT: Final = 8765
-"""TCP port that `send --serve` asks for first, so that one firewall rule can serve every transfer."""
+"""TCP port that `send --serve` tries first, so that one firewall rule serves every transfer."""
 
 PROBLEM_LINES: Final = 20
-"""Paths that a client names one by one as not delivered; the rest is counted, so that logs stay readable."""
+"""Undelivered paths that are named one by one; the rest is counted, so that logs stay readable."""
 
 RATE_WINDOW: Final = 5.0
-"""Seconds over which the displayed rate is taken: long enough to be calm, short enough to fall to zero soon."""
+"""Seconds over which the displayed rate is measured: long enough to be steady, short enough to fall to zero soon."""
 
 CODE_TRIES: Final = 3
-"""Times that a client asks for the code at a terminal before it gives up."""
+"""Times that `receive` asks for the code at a terminal before it gives up."""

@@ -1,4 +1,4 @@
-"""How this process deals with the memory that it frees."""
+"""Tunes how this process reuses freed memory and collects garbage."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MMAP_THRESHOLD: Final = -3
 
 
 def keep_freed_blocks() -> None:
-    """Ask the C library to use freed blocks again rather than to return them to the kernel.
+    """Make the C library reuse freed blocks instead of returning them to the kernel.
 
-    A record is larger than glibc's threshold for blocks that are mapped, zeroed page by page and unmapped each
-    time; that costs more than encrypting them. Other C libraries are left as they are.
+    A record is larger than glibc's threshold for blocks that are mapped, zeroed page by page and unmapped each time,
+    which costs more than encrypting them. Other C libraries are left as they are.
     """
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
@@ -29,16 +29,16 @@ def keep_freed_blocks() -> None:
 
 
 def collect() -> None:
-    """Look for garbage from now on, but not among what is here already."""
+    """Turn the garbage collector on; it skips all objects that exist already."""
     gc.freeze()
     gc.enable()
 
 
 def collect_seldom() -> None:
-    """Look for garbage seldom from now on, and not among what is here already.
+    """Turn the garbage collector on with high thresholds; it skips all objects that exist already.
 
-    A full collection walks over everything that thousands of clients are made of, and nobody is served meanwhile.
-    Our connections leave no cycles behind (`tests/relay/test_garbage.py`); libraries may, on some versions of Python.
+    A full collection visits every object of thousands of clients, and no client is served meanwhile. Our connections
+    leave no cycles (`tests/relay/test_garbage.py`); libraries may, on some versions of Python.
     """
     collect()
     gc.set_threshold(*limits.RELAY_COLLECTIONS)

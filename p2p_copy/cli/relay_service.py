@@ -1,7 +1,7 @@
-"""A relay as a service: signals from the outside, word to the service manager.
+"""Runs a relay as a service: obeys signals, and reports to the service manager.
 
-SIGHUP reloads. The first SIGTERM or Ctrl-C lets pairings come to their end, the second one ends them, the third one
-ends the process. The end that was asked for is a success.
+SIGHUP reloads. The first SIGTERM or Ctrl-C lets pairings finish, the second one cuts them, the third one ends the
+process. Being stopped by a signal is a success.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from p2p_copy.relay.server import Relay
 
 ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-"""What orders the end."""
+"""Signals that stop the relay."""
 
 
 async def run_service(
@@ -40,15 +40,15 @@ async def run_service(
     """Run a relay until signals have ended it.
 
     Args:
-        relay: has not run yet.
-        notifier: is told what happens.
-        drain: seconds in which pairings may come to their end after the first signal.
-        announce: is called once with the relay's URLs, as soon as clients are served.
-        attend: runs beside the relay, until it has ended.
-        admin: where the operator asks and gives orders.
+        relay: the relay, not yet started.
+        notifier: reports readiness, status and stopping to the service manager.
+        drain: seconds for pairings to finish after the first signal.
+        announce: is called once with the relay's URLs, as soon as it accepts clients.
+        attend: runs beside the relay until it has ended.
+        admin: address of the admin interface.
 
     Raises:
-        CannotListen: in a group.
+        CannotListen: in an exception group.
 
     """
     async with trio.open_nursery() as helpers:
@@ -66,34 +66,34 @@ async def run_service(
 
 
 class Orders:
-    """What signals and the admin address can order; the service manager is told."""
+    """Stops and reloads a relay, by a signal or the admin interface, and reports it to the service manager."""
 
     def __init__(self, relay: Relay, notifier: Notifier, drain: float) -> None:
-        """Order `relay`; `drain` is in seconds."""
+        """Control `relay`; `drain` is the seconds that pairings have to finish."""
         self.relay = relay
         self._notifier = notifier
         self._drain = drain
 
     def drain(self, seconds: float = math.inf) -> None:
-        """Let pairings come to their end within `seconds`, or less if the operator has said so."""
+        """Let pairings finish within `seconds`, or within --drain if that is less."""
         self._notifier.stopping()
         self.relay.drain(min(self._drain, seconds))
 
     async def reload(self) -> bool:
-        """Read files again; return whether they could be used."""
+        """Read certificate and tokens again; return whether they could be used."""
         async with self._notifier.reloading():
             return await self.relay.reload()
 
 
 async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-    # A signal that is ignored stays ignored, for background jobs of a shell; but a reload harms nobody.
+    # A signal that is ignored stays ignored, for background jobs of a shell. SIGHUP is obeyed all the same: it reloads.
     heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
     hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
     if hang_up is not None:
         heeded.append(hang_up)
     stops = 0
     for each in heeded:
-        # What trio puts back at the end: an order that comes late must not make a failure of a success.
+        # Trio restores this handler at the end: a late signal must not turn success into failure.
         signal.signal(each, _too_late)
     async with trio.open_nursery() as reloads:
         with trio.open_signal_receiver(*heeded) as signals:
@@ -112,7 +112,7 @@ async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TAS
 
 
 def _too_late(_number: int, _frame: object) -> None:
-    """Do nothing: it is all over."""
+    """Do nothing: the relay has ended."""
 
 
 def _status(relay: Relay) -> str:

@@ -1,4 +1,4 @@
-"""Trio runs started from the command line: signals end them cleanly, groups of errors become one error."""
+"""Trio runs started from the command line: a signal ends them cleanly, and a transfer shows its progress and result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.memory import collect, keep_freed_blocks
 from p2p_copy.cli.ui.errors import Interrupted
 from p2p_copy.cli.ui.terminal import Terminal
-from p2p_copy.errors import DeadlineReached
+from p2p_copy.errors import DeadlineReached, PartialTransfer
 from p2p_copy.transfer import limits as transfer_limits
 
 if TYPE_CHECKING:
@@ -27,47 +27,48 @@ _STOPPING: Final = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
 )
 
-
-_TELLING: Final = (
-    "The other side is being told, behind what is on its way already. A second signal ends this at once."
+_SLOW_STOP: Final = (
+    "Stopping: telling the other side, after data already on its way. A second signal stops at once."
 )
-_LOST: Final = "The deadline is here, and this transfer cannot be gone on with. Start both sides again."
+_CANNOT_RESUME: Final = (
+    "The deadline was reached, and this transfer cannot be resumed. Start both sides again."
+)
 
 
-def run(story: Callable[[], Awaitable[T]], slow: Callable[[], None] = lambda: None) -> T:
-    """Run `story` to its end under Trio, or until a signal asks to stop; a second signal ends the process.
+def run(main: Callable[[], Awaitable[T]], slow: Callable[[], None] = lambda: None) -> T:
+    """Run `main` under Trio to its end, or until a signal asks to stop; a second signal ends the process.
 
     `slow` is called when stopping takes long.
 
     Raises:
-        Interrupted: a signal came, and the story was cancelled and has cleaned up.
+        Interrupted: a signal came, and `main` was cancelled and has cleaned up.
 
     """
     keep_freed_blocks()
     collect()
-    return trio.run(_watched, story, slow)
+    return trio.run(_until_signal, main, slow)
 
 
-async def _watched(story: Callable[[], Awaitable[T]], slow: Callable[[], None]) -> T:
+async def _until_signal(main: Callable[[], Awaitable[T]], slow: Callable[[], None]) -> T:
     stopped: list[int] = []
     stopping = trio.Event()
     results: list[T] = []
     try:
         async with trio.open_nursery() as nursery:
             with trio.CancelScope() as scope:
-                nursery.start_soon(_say_if_slow, stopping, slow)
+                nursery.start_soon(_call_if_slow, stopping, slow)
                 await nursery.start(_listen, scope, stopped, stopping)
-                results.append(await story())
+                results.append(await main())
             nursery.cancel_scope.cancel()
     except Exception:
         if not stopped:
-            raise  # what breaks while we are being stopped is of no interest to anybody
+            raise  # an error while stopping tells the user nothing
     if results:
         return results[0]
     raise Interrupted(stopped[0])
 
 
-async def _say_if_slow(stopping: trio.Event, slow: Callable[[], None]) -> None:
+async def _call_if_slow(stopping: trio.Event, slow: Callable[[], None]) -> None:
     await stopping.wait()
     await trio.sleep(limits.STOP_NOTICE)
     slow()
@@ -80,8 +81,8 @@ async def _listen(
     *,
     task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Cancel the scope at the first signal, leave at the second."""
-    # A signal that is ignored stays ignored: nohup and background jobs of a shell rely on it.
+    """Cancel the scope at the first signal, end the process at the second."""
+    # A signal that is ignored stays ignored: nohup and a shell's background jobs rely on it.
     heeded = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
     if not heeded:
         task_status.started()
@@ -96,50 +97,50 @@ async def _listen(
             scope.cancel()
 
 
-def ignore_signals() -> None:
-    """Let no signal change the exit code of a command whose work is done."""
-    for number in _STOPPING:
-        signal.signal(number, signal.SIG_IGN)
-
-
 def run_transfer(
-    story: Callable[[], Awaitable[Report]], progress: Progress, deadline: float | None, *, lasts: bool
-) -> Report:
-    """Run a transfer to its end, or for `deadline` seconds, while its progress is drawn.
+    transfer: Callable[[], Awaitable[Report]], progress: Progress, deadline: float | None, *, can_resume: bool
+) -> int:
+    """Run a transfer to its end, or for `deadline` seconds, show its progress and result, and return exit code 0.
 
     Args:
-        story: the transfer.
-        progress: draws it.
-        deadline: seconds; None for as long as it takes.
-        lasts: it can be gone on with later.
+        transfer: sends or receives.
+        progress: is drawn while it runs, and shows the report.
+        deadline: seconds; None for no limit.
+        can_resume: whether the transfer can be resumed by another process.
 
     Raises:
-        Interrupted: a signal came before it was done.
-        DeadlineReached: the time is over, and the transfer has stopped in good order.
-        P2PCopyError: the transfer failed, or the code that nobody knows yet could not be written.
-        BrokenPipeError: whoever was to read the code has gone.
+        PartialTransfer: not everything was delivered.
+        Interrupted: a signal came before the transfer was complete.
+        DeadlineReached: the time is over, and the transfer was stopped cleanly.
+        P2PCopyError: the transfer failed, or the new code could not be written.
+        BrokenPipeError: the reader of the code has closed its pipe.
 
     """
     reports: list[Report] = []
 
-    async def drawn() -> Report:
+    async def drawn() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_draw, progress)
             with trio.move_on_after(math.inf if deadline is None else deadline):
-                reports.append(await story())
+                reports.append(await transfer())
             nursery.cancel_scope.cancel()
         if not reports:
-            raise DeadlineReached(None if lasts else _LOST)
-        return reports[0]
+            raise DeadlineReached(None if can_resume else _CANNOT_RESUME)
 
     try:
-        return run(drawn, lambda: progress.notice(_TELLING))
+        run(drawn, lambda: progress.notice(_SLOW_STOP))
     except Interrupted:
-        if not reports:
+        if not reports:  # else it came after all was done, when no saved state is left to resume from
             raise
-        return reports[0]  # the signal came when all was done, and nothing is remembered with which to go on
     finally:
         progress.close()
+    for number in _STOPPING:  # the work is done: no signal may change the exit code any more
+        signal.signal(number, signal.SIG_IGN)
+    (report,) = reports
+    progress.done(report)
+    if report.failures:
+        raise PartialTransfer
+    return 0
 
 
 async def _draw(progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Transfers that are remembered between two runs of a command: finding one's own, beginning one, naming them."""
+"""Transfers that are saved between two runs of a command: finding, creating and describing them."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ T = TypeVar("T", bound=TransferOptions)
 
 
 def states_in(directory: str | None, terminal: Terminal) -> States:
-    """Return the states in the directory that the user has named, here or in the environment, or in the usual one.
+    """Return the states in the directory that the option or the environment names, or in the default one.
 
-    The user is told if others may list it.
+    The user is told if other users may list it.
 
     Raises:
-        UsageError: others may write there, and so could name files to be sent and places to be written to.
+        UsageError: other users may write there, and so could choose files to send and directories to write to.
 
     """
     states = States(directory or os.environ.get(STATE_VARIABLE) or default_directory())
     match access_of_others(states.directory):
         case Access.WRITE:
             raise UsageError(
-                f"Other users may write into {escape(states.directory)}, where transfers are remembered, and could let "
-                "this one do something else. Name one that only you may write into, as a new one is: --state-dir "
-                "DIR. If this one is yours: chmod 700"
+                f"Other users may write into {escape(states.directory)}, where transfers are saved, so they could "
+                "choose what is sent or where it is written. Use a directory that only you may write to, as a new one "
+                "is: --state-dir DIR. If this one is yours: chmod 700"
             )
         case Access.LIST:
             terminal.say(
-                f"Other users may list {escape(states.directory)}, where transfers are remembered: they see how many "
-                "there are and when they were at work, and not what or with which code. To stop that: chmod 700"
+                f"Other users may list {escape(states.directory)}, where transfers are saved: they see how many there "
+                "are and when they ran, but neither files nor codes. To stop that: chmod 700"
             )
     return states
 
 
 def say_if_elsewhere(directory: str | None, terminal: Terminal) -> None:
-    """Tell where states lie if the environment names another user's home, which is left alone."""
+    """Say where transfers are saved if HOME is another user's directory, into which nothing is written."""
     if not (directory or os.environ.get(STATE_VARIABLE)) and belongs_to_other_user(os.path.expanduser("~")):
         terminal.say(
-            "HOME is another user's directory, as with sudo -E, so what is remembered lies in "
+            "HOME is another user's directory, as with sudo -E, so transfers are saved in "
             f"{escape(default_directory())}. --state-dir names another place."
         )
 
@@ -65,10 +65,10 @@ def say_if_elsewhere(directory: str | None, terminal: Terminal) -> None:
 def open_state(
     states: States, command: Command, code: str, terminal: Terminal, *, generated: bool = False
 ) -> State | None:
-    """Return what is remembered of this very transfer, or begin to remember it; None if nothing can be written.
+    """Return the saved state of this transfer, or create it; None if it cannot be saved.
 
     Raises:
-        UsageError: another process is at it.
+        UsageError: another process is running this transfer.
 
     """
     try:
@@ -80,7 +80,7 @@ def open_state(
                 for each in states.all()
                 if each.facts.command and each.id == states.id_of(_identity(each.facts.command, code))
             ]
-            _say_what_else_there_is(others, command, terminal)
+            _say_what_others_there_are(others, command, terminal)
             facts = Facts(
                 command=command,
                 began=time.time(),
@@ -90,53 +90,53 @@ def open_state(
             state = states.create(id_, facts)
     except StateBusy:
         raise UsageError(
-            "Another p2p-copy on this machine is at this very transfer. Wait for it, or stop it first."
+            "Another p2p-copy on this machine is running this transfer. Wait for it, or stop it first."
         ) from None
     except (OSError, ValueError) as error:
-        _cannot_remember(error, terminal)
+        _say_that_it_is_not_saved(error, terminal)
         return None
     return state
 
 
 def _identity(command: Command, code: str) -> bytes:
-    """Return what tells the transfer of this command with this code from all others."""
+    """Return what identifies the transfer of this command with this code."""
     return "\0".join((command.role, code, *command.places)).encode(errors="surrogateescape")
 
 
-def _say_what_else_there_is(others: Sequence[Summary], command: Command, terminal: Terminal) -> None:
-    """Tell of transfers that were begun with the same code and are not done: this one does not go on with them."""
+def _say_what_others_there_are(others: Sequence[Summary], command: Command, terminal: Terminal) -> None:
+    """Name unfinished transfers with the same code, which the new one does not resume."""
     for other in others:
         theirs = other.facts
         if theirs.command and theirs.command.role == command.role and theirs.tickets:
             name = short(other.id)
             terminal.say(
-                f"Another transfer was begun with this code, and is not done: {described(other)}. This one "
-                f"starts from the beginning. To go on with that one instead: p2p-copy resume {name}; to drop it: "
+                f"Another transfer was begun with this code and is not finished: {described(other)}. This one starts "
+                f"from the beginning. To resume that one instead: p2p-copy resume {name}; to drop it: "
                 f"p2p-copy forget {name}"
             )
 
 
 def keep(state: State, facts: Facts, terminal: Terminal) -> None:
-    """Write down these facts; if that is not possible, say so, and go on."""
+    """Save these facts; if that fails, tell the user and continue."""
     state.facts = facts
     try:
         state.save()
     except (OSError, ValueError) as error:
-        _cannot_remember(error, terminal)
+        _say_that_it_is_not_saved(error, terminal)
 
 
-def _cannot_remember(error: OSError | ValueError, terminal: Terminal) -> None:
-    sentence = "What is done cannot be remembered beyond this run: "
+def _say_that_it_is_not_saved(error: OSError | ValueError, terminal: Terminal) -> None:
+    sentence = "Progress cannot be saved beyond this run: "
     if isinstance(error, OSError):
         where = f"{escape(str(error.filename))}: " if error.filename else ""
         sentence += f"{where}{error.strerror}. --state-dir names another place."
-    else:  # a state has a limit
+    else:  # the state is larger than a state may be
         sentence += "too many paths are named. Name a directory above them instead, with --only or --exclude."
     terminal.say(sentence)
 
 
 def check_patterns(transfer: TransferArguments) -> None:
-    """Find out, before anything is begun, whether the patterns have the right form.
+    """Check the patterns before anything is saved.
 
     Raises:
         UsageError: one has not.
@@ -157,35 +157,35 @@ def options_now(begun: T, client: ClientArguments) -> T:
 
 
 def is_good(facts: Facts) -> bool:
-    """Return whether the generated code of a transfer is still of use: it is not used up, or only told that it is."""
+    """Return whether a transfer has a generated code that is not used up, or is needed beside a ticket."""
     return facts.code is not None and (not facts.spent or bool(facts.tickets))
 
 
 def is_over(facts: Facts) -> bool:
-    """Return whether nothing is left to go on with: it is only remembered that the code is used up."""
+    """Return whether nothing can be resumed: all that is saved is that the code is used up."""
     return facts.spent and not facts.tickets
 
 
-def say_where_it_stands(state: State, terminal: Terminal) -> None:
-    """Tell that a transfer goes on, if both sides have met before."""
+def say_that_it_resumes(state: State, terminal: Terminal) -> None:
+    """Tell the user that a transfer is resumed, if both sides have met before."""
     if state.facts.sure:
         terminal.say(
-            f"Going on with the transfer of {_when(state.facts)}. "
-            f"To begin anew instead: p2p-copy forget {short(state.id)}"
+            f"Resuming the transfer of {_when(state.facts)}. "
+            f"To start over instead: p2p-copy forget {short(state.id)}"
         )
 
 
 def say_that_code_is_old(state: State, terminal: Terminal) -> None:
-    """Tell that a code was made by an earlier run of the same command, unless both sides have met since."""
+    """Tell the user that an earlier run of the same command made the code, unless both sides have met since."""
     if not state.facts.sure:
         terminal.say(
-            f"The code is still that of {_when(state.facts)}, when this command was started before. "
-            f"For a new one: p2p-copy forget {short(state.id)}, and start it again."
+            f"Using the code of {_when(state.facts)}, when this command was started before. "
+            f"For a new code: p2p-copy forget {short(state.id)}, and start the command again."
         )
 
 
 def same_again(states: States, command: SendCommand) -> State | None:
-    """Return what is remembered of the transfer that the very same command without a code has begun, if it has.
+    """Return the state of the transfer that the same command, without a code, began before; None if there is none.
 
     Another receipt, or another number of links, does not make it another transfer.
     """
@@ -203,12 +203,12 @@ def _without_extras(command: Command | None) -> Command | None:
 
 
 def short(id_: str) -> str:
-    """Return what a person types for a state's id."""
+    """Return the first letters of a state's id, which a user can type."""
     return id_[:8]
 
 
 def find(states: States, given: str) -> str:
-    """Return the id that begins with what a person has typed.
+    """Return the id that starts with what the user has typed.
 
     Raises:
         UsageError: none does, or several do.
@@ -218,21 +218,21 @@ def find(states: States, given: str) -> str:
     found = [id_ for id_ in ids if id_.startswith(given.lower())]
     if len(found) != 1:
         raise UsageError(
-            "Several transfers begin like that. Name more of it."
+            "Several transfers start with that ID. Type more of it."
             if found
-            else "There is no such transfer. p2p-copy resume lists those that there are."
+            else "There is no such transfer. p2p-copy resume lists the unfinished ones."
         )
     return found[0]
 
 
 def described(summary: Summary) -> str:
-    """Return one line about a transfer; it names neither code nor ticket."""
+    """Return one line that describes a transfer, without its code or ticket."""
     line = f"{short(summary.id)}  {_when(summary.facts)}"
     if command := summary.facts.command:
         direction = "send" if command.role == "sender" else "receive into"
         where = ", ".join(map(displayed, command.places))
         line += f"  {direction} {where}  {escape(command.relay)}"
-    return f"{line}, under way now" if summary.busy else line
+    return f"{line}, running now" if summary.busy else line
 
 
 def _when(facts: Facts) -> str:

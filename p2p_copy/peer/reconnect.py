@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import trio
 
 from p2p_copy.errors import Declined, P2PCopyError, PeerLost, WrongCode
-from p2p_copy.observer import Discreet
+from p2p_copy.observer import ConnectObserver
 from p2p_copy.peer.backoff import Backoff
 from p2p_copy.peer.connect import meet
 from p2p_copy.peer.failures import plain_errors
@@ -64,8 +64,8 @@ async def run_with_reconnect(
     if options.code is None:
         memory.without_code()
     search = Reconnect(memory, wait=options.wait, now=trio.current_time(), pauses=Backoff)
-    discreet = Discreet(options.observer)
-    looking = options._replace(observer=discreet)
+    connecting = ConnectObserver(options.observer)
+    looking = options._replace(observer=connecting)
     while True:
         turn = search.next_turn(trio.current_time())
         met = False
@@ -91,9 +91,9 @@ async def run_with_reconnect(
             case GiveUp(error=final):
                 raise final
             case OtherRoom():
-                discreet.silent = True
+                connecting.silent = True
             case Retry(after=pause, search=seconds):
-                discreet.silent = False
+                connecting.silent = False
                 if seconds is not None:
                     options.observer.lost(str(error), seconds)
                 await trio.sleep(pause)

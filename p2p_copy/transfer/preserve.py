@@ -12,7 +12,6 @@ from p2p_copy.protocol.messages import Preserved
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from p2p_copy.observer import Observer
 
 _FLAGS = {  # not MODE: the sender always sends the mode, and the receiver alone decides about it
     Preserve.HARD_LINKS: Preserved.HARD_LINKS,
@@ -34,21 +33,6 @@ UNTOLD = "Some extended attributes here cannot be read, or are too many or too l
 def not_possible(preserve: Preserved) -> list[str]:
     """Return a sentence for each thing that was asked for and is not possible here."""
     return [sentence for flag, sentence in _IMPOSSIBLE.items() if flag in preserve]
-
-
-class Once:
-    """Tells the user each thing once, in however many conversations it shows."""
-
-    def __init__(self, observer: Observer) -> None:
-        self._observer = observer
-        self._told: set[str] = set()
-
-    def notice(self, *sentences: str) -> None:
-        """Pass those of these sentences on that are new."""
-        for sentence in sentences:
-            if sentence not in self._told:
-                self._told.add(sentence)
-                self._observer.notice(sentence)
 
 
 def flags(chosen: Collection[Preserve]) -> Preserved:

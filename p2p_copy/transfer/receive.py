@@ -14,7 +14,7 @@ from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.target import permissions
 from p2p_copy.files.user_paths import as_path, as_path_if_any
-from p2p_copy.observer import Observer, Report
+from p2p_copy.observer import NoticeOnce, Observer, Report
 from p2p_copy.options import ReceiveOptions
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
@@ -25,7 +25,7 @@ from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import Question
 from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.lifecycle import run_beside
-from p2p_copy.transfer.preserve import Once, not_asked_for, wanted
+from p2p_copy.transfer.preserve import not_asked_for, wanted
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.receiver import PipeOut
 from p2p_copy.transfer.tree.receiver import TreeReceiver
@@ -156,7 +156,7 @@ class _Story:
         self._pipe = pipe
         self._question = question
         self._observer = observer
-        self._once = Once(observer)
+        self._once = NoticeOnce(observer)
         self._began: float | None = None
         self.begun = question is None or resumption.has_ticket
         self.report = resumption.report

@@ -13,7 +13,7 @@ from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.stdio import STANDARD
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, check_paths
-from p2p_copy.observer import Observer, Report
+from p2p_copy.observer import NoticeOnce, Observer, Report
 from p2p_copy.options import SendOptions
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
@@ -23,7 +23,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.lifecycle import run_beside, writing
-from p2p_copy.transfer.preserve import Once, flags, not_asked_for
+from p2p_copy.transfer.preserve import flags, not_asked_for
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.sender import PipeIn
 from p2p_copy.transfer.tree.sender import TreeSender
@@ -145,7 +145,7 @@ class _Story:
         self._receipt_file = receipt_file
         self._tree = tree
         self._pipe = pipe
-        self._once = Once(observer)
+        self._once = NoticeOnce(observer)
         self._began: float | None = None
         self.report = resumption.report
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 OVERHEAD = 1.05
 """Times the data that may cross without accidents: TLS, records, names."""
 
-REACHED = "Waiting for the other side"
+REACHED = "Waiting for the "
 """What clients say when they have a place at the relay."""
 
 SOON = 0.01

@@ -31,7 +31,7 @@ POLL: Final = 0.01
 
 CONNECTING: Final = "Connecting to"
 MET: Final = "The other side is there"
-WENT_ON: Final = "Going on with the transfer"
+WENT_ON: Final = "Resuming the transfer"
 BUGS: Final = ("Traceback", "This is a bug")
 
 STOPPED: Final = {signal.SIGTERM: {143, -signal.SIGTERM}, signal.SIGINT: {130, -signal.SIGINT}}

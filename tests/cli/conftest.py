@@ -1,4 +1,4 @@
-"""No test reads the configuration or the environment of whoever runs it."""
+"""Keeps the configuration and environment of the user who runs the tests out of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pipes that are full before anybody writes to them, for tests."""
+"""Pipes that are full from the start, for tests."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ STUFFING = "#"
 
 
 def full_pipe() -> tuple[int, int]:
-    """Return the two ends of a pipe, to read from and to write to, that has no room for another byte."""
+    """Return the reading and the writing end of a full pipe."""
     reader, writer = os.pipe()
     fill(writer)
     return reader, writer
 
 
 def fill(writer: int) -> None:
-    """Leave no room for another byte in a pipe."""
+    """Fill a pipe to its last byte."""
     os.set_blocking(writer, False)
     for size in (4096, 1):
         try:
@@ -28,7 +28,7 @@ def fill(writer: int) -> None:
 
 
 def drain(reader: int, *, until: str) -> str:
-    """Read what comes until it ends like this; return it with all the stuffing as one character."""
+    """Read until the text ends like this; return it with the filling as one character."""
     data = b""
     while not data.endswith(until.encode()):
         piece = os.read(reader, 65536)

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 PYTHON_M = (sys.executable, "-m", "p2p_copy")
 ENOUGH = 60
-"""Seconds after which a test's process is stuck."""
+"""Seconds after which a process of a test counts as stuck."""
 
 
 def start(*words: str, env: dict[str, str] | None = None, **settings: Any) -> subprocess.Popen[str]:
-    """Start p2p-copy with these words and more environment; its streams are pipes unless told otherwise."""
+    """Start p2p-copy with these words and variables; its streams are pipes unless `settings` says otherwise."""
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     return subprocess.Popen(
         [*PYTHON_M, *words], env=os.environ | (env or {}), text=True, encoding="utf-8", **(pipes | settings)
@@ -53,7 +53,7 @@ def line_of(stream: IO[str] | None) -> str:
 
 @contextmanager
 def relay(*words: str) -> Iterator[str]:
-    """Run a relay of the loopback in a process of its own; yield its URL."""
+    """Run a relay on the loopback in its own process; yield its URL."""
     process = start("run-relay-server", "127.0.0.1", "0", *(words or ["--no-tls"]))
     try:
         match = re.search(r" Relay listening on (wss?://127\.0\.0\.1:[0-9]+)\n$", line_of(process.stdout))
@@ -66,7 +66,7 @@ def relay(*words: str) -> Iterator[str]:
 
 
 def contents(top: Path) -> dict[str, bytes | None]:
-    """Return what lies below a directory: names with contents, None for what is no file."""
+    """Return everything below a directory: names with contents, None for a directory."""
     return {
         str(path.relative_to(top)): path.read_bytes() if path.is_file() else None for path in top.rglob("*")
     }

@@ -1,4 +1,4 @@
-"""The relay inside a sender, which serves its transfer and nobody else."""
+"""The relay inside a sender, which serves only its own transfer."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import trio
 
 from p2p_copy.cli import limits
-from p2p_copy.cli.embedded_relay import OwnRooms, embedded_relay, seen_from_elsewhere
+from p2p_copy.cli.embedded_relay import OwnRooms, address_elsewhere, embedded_relay
 from p2p_copy.errors import CannotListen, RelayRefused
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import keys
@@ -50,12 +50,12 @@ async def test_a_port_that_was_asked_for_by_name_does_not() -> None:
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::7", "relay.example"])
 def test_a_place_with_a_name_is_called_by_it(host: str) -> None:
-    assert seen_from_elsewhere(host) == host
+    assert address_elsewhere(host) == host
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])
 def test_everywhere_is_called_by_an_address_or_name_that_means_this_machine_elsewhere(host: str) -> None:
-    assert seen_from_elsewhere(host) not in {"", "0.0.0.0", "::", "127.0.0.1", "::1"}
+    assert address_elsewhere(host) not in {"", "0.0.0.0", "::", "127.0.0.1", "::1"}
 
 
 # Which rooms are served
@@ -94,10 +94,10 @@ def test_rooms_of_a_transfer_are_not_kept_for_ever() -> None:
 
 
 @pytest.mark.parametrize("streams", [1, 3])
-async def test_a_transfer_goes_on_in_rooms_of_its_own(
+async def test_a_transfer_reconnects_in_rooms_of_its_own(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streams: int
 ) -> None:
-    """Nothing that its two sides want is refused, whatever is lost on the way."""
+    """No connection of the two sides is refused, whatever is lost on the way."""
     monkeypatch.setattr(peer_limits, "RETURN_AFTER", (0.02, 0.1))
     source = tmp_path / "file"
     data = os.urandom(40 * MIB)
@@ -144,7 +144,7 @@ def read(path: Path) -> bytes:
 
 
 def serving(path: Path, port: int = 0) -> tuple[Running, str]:
-    """Return a sender that is the relay, with the code of the tests, and its address."""
+    """Return a sender with an embedded relay and the code of the tests, and its address."""
     sender = Running("send", str(path), "--serve", f"{LOOPBACK}:{port}", P2P_COPY_CODE=CODE.text)
     assert sender.process.stdout is not None
     match = re.search(r"ws://\S+", sender.process.stdout.readline())
@@ -169,8 +169,8 @@ def test_a_stranger_is_refused_at_once(tmp_path: Path) -> None:
     assert sender.wait(QUICK)[0] == 0
 
 
-@pytest.mark.slow  # a second process begins, and finds out what is there
-def test_a_receiver_that_was_killed_goes_on(tmp_path: Path) -> None:
+@pytest.mark.slow  # a second process starts, and finds the saved state
+def test_a_killed_receiver_resumes(tmp_path: Path) -> None:
     source, out = tmp_path / "file", tmp_path / "out"
     source.write_bytes(os.urandom(1 << 20) * 160)
     sender, url = serving(source)
@@ -184,16 +184,16 @@ def test_a_receiver_that_was_killed_goes_on(tmp_path: Path) -> None:
 
 
 async def test_a_room_that_is_not_served_yet_may_be_later(tmp_path: Path) -> None:
-    """So a receiver that has met a sender before looks elsewhere, and comes again."""
+    """A receiver that has met a sender before then tries its other room, and returns."""
     async with running_relay(rooms=()) as relay:
         with pytest.raises(RelayRefused) as caught:
             await receive(tmp_path / "out", relay=relay, code=CODE)
     assert caught.value.transient
 
 
-@pytest.mark.slow  # it looks for the sender in the room that only the former process knew
+@pytest.mark.slow  # it tries the room that only the former process knew
 def test_a_sender_that_is_started_again_meets_its_receiver(tmp_path: Path) -> None:
-    """It knows nothing of the room in which the receiver looks for it first."""
+    """The new relay does not know the room that the receiver tries first."""
     source, out = tmp_path / "file", tmp_path / "out"
     source.write_bytes(os.urandom(1 << 20) * 160)
     sender, url = serving(source)

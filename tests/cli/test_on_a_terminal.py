@@ -1,4 +1,4 @@
-"""What a person sees and types, at a terminal that is real to the program."""
+"""What a user sees and types at a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
 
 
 class Screen:
-    """The person's side of a terminal."""
+    """The user's side of a pseudo-terminal."""
 
     def __init__(self) -> None:
         self.here, self.there = pty.openpty()
@@ -30,14 +30,14 @@ class Screen:
         while not (match := re.search(pattern, self.seen)):
             try:
                 data = os.read(self.here, 4096)
-            except OSError:  # how Linux says that nobody holds the other side any more
+            except OSError:  # how Linux reports that the other side is closed
                 data = b""
             assert data, f"{pattern} was never shown, but {self.seen!r}"
             self.seen += data.decode()
         return match
 
     def rest(self) -> str:
-        """Return all that was shown, once nobody writes any more."""
+        """Return everything shown, once all writers have ended."""
         while True:
             try:
                 data = os.read(self.here, 4096)
@@ -101,7 +101,7 @@ def test_a_waiting_sender_shows_a_live_line_and_ctrl_c_wipes_it(
     sender = screen.attach(
         start("send", str(tree), "--server", relay, stdin=subprocess.DEVNULL, stderr=screen.there)
     )
-    screen.read_until(r"\rWaiting for the other side for 0:00")
+    screen.read_until(r"\rWaiting for the receiver, 0:00")
     sender.send_signal(2)
     screen.read_until(r"\r +\rp2p-copy: stopped by a signal\.\r\n$")
     assert finish(sender)[0] == 130
@@ -124,7 +124,7 @@ def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> 
 
 
 def relay_at(screen: Screen, host: str, *options: str, **variables: str) -> tuple[subprocess.Popen[str], str]:
-    """Return a relay whose log goes to this screen, and its URL, as soon as it serves."""
+    """Start a relay that logs to this screen; return it and its URL once it accepts clients."""
     words = ("run-relay-server", host, "0", "--no-tls", *options)
     relay = screen.attach(
         start(*words, env=variables, stdin=subprocess.DEVNULL, stdout=screen.there, stderr=screen.there)
@@ -142,7 +142,7 @@ def served_and_stopped(relay: subprocess.Popen[str], url: str, tree: Path, tmp_p
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
-def test_a_relay_that_somebody_tries_at_a_terminal_prints_one_line(
+def test_a_trial_relay_at_a_terminal_prints_one_line(
     host: str, tree: Path, tmp_path: Path, screen: Screen
 ) -> None:
     relay, url = relay_at(screen, host)

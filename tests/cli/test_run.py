@@ -1,4 +1,4 @@
-"""Runs that are started from the command line, and how they are stopped."""
+"""Trio runs of commands, and how signals stop them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 import trio
 
 from p2p_copy.cli.run import run, run_transfer
-from p2p_copy.cli.ui.errors import Interrupted, first_of
+from p2p_copy.cli.ui.errors import Interrupted, main_error
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
-from p2p_copy.errors import WrongCode
+from p2p_copy.errors import PartialTransfer, WrongCode
 from p2p_copy.observer import Report
+from p2p_copy.protocol.rendezvous import Role
 
 STUBBORN = """
 import trio
@@ -47,21 +48,21 @@ def test_an_error_of_a_story_comes_out() -> None:
 
     with pytest.raises(BaseExceptionGroup) as caught:
         run(story)
-    assert isinstance(first_of(caught.value), WrongCode)
+    assert isinstance(main_error(caught.value), WrongCode)
 
 
 def test_a_signal_that_comes_when_all_is_done_changes_nothing() -> None:
-    """The state is gone by then, so the same command would begin anew and wait for nobody."""
-    report = Report(1, 5, 0, 0, "00", 0.1)
+    """The saved state is gone by then: the same command would start over, and wait in vain."""
 
     async def story() -> Report:
-        with trio.CancelScope(shield=True):  # as the state is removed
+        with trio.CancelScope(shield=True):  # like the removal of the state
             signal.raise_signal(signal.SIGTERM)
             await trio.sleep(0.01)
-        return report
+        return Report(1, 5, 0, 0, "00", 0.1)
 
-    progress = Progress(Terminal(io.StringIO(), io.StringIO()), verb="Sent")
-    assert run_transfer(story, progress, None, lasts=True) is report
+    progress = Progress(Terminal(io.StringIO(), io.StringIO()), Role.SENDER)
+    assert run_transfer(story, progress, None, can_resume=True) == 0
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_a_signal_that_comes_before_ends_a_transfer() -> None:
@@ -70,9 +71,20 @@ def test_a_signal_that_comes_before_ends_a_transfer() -> None:
         await trio.sleep_forever()
         raise AssertionError
 
-    progress = Progress(Terminal(io.StringIO(), io.StringIO()), verb="Sent")
+    progress = Progress(Terminal(io.StringIO(), io.StringIO()), Role.SENDER)
     with pytest.raises(Interrupted):
-        run_transfer(story, progress, None, lasts=True)
+        run_transfer(story, progress, None, can_resume=True)
+
+
+def test_a_transfer_that_is_not_complete_fails_after_it_has_shown_its_result() -> None:
+    async def story() -> Report:
+        await trio.lowlevel.checkpoint()
+        return Report(1, 5, 2, 0, "00", 0.1)
+
+    err = io.StringIO()
+    with pytest.raises(PartialTransfer):
+        run_transfer(story, Progress(Terminal(io.StringIO(), err), Role.SENDER), None, can_resume=True)
+    assert err.getvalue().startswith("Sent 1 file, 5 B in 0.1 s")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

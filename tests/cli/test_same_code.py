@@ -1,4 +1,4 @@
-"""Transfers with the same code, as the state directory knows them."""
+"""Several transfers with the same code in one state directory."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_code_that_is_used_up_in_one_place_is_used_up_in_all(tmp_path: Path) -
     other.close()
 
 
-def test_a_generated_code_that_is_used_up_is_only_told_that_it_is() -> None:
+def test_a_spent_generated_code_is_reported() -> None:
     assert saved_transfers.is_good(Facts(code=CODE))
     assert not saved_transfers.is_good(Facts(code=CODE, spent=True))
     assert saved_transfers.is_good(Facts(code=CODE, spent=True, tickets=(bytes(32),)))

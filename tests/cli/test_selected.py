@@ -1,4 +1,4 @@
-"""`--only` and `--exclude`, as people type them."""
+"""`--only` and `--exclude` on the command line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_each_side_leaves_out_what_it_is_told_to_and_says_so(relay: str, tree: Path, tmp_path: Path) -> None:
+def test_each_side_applies_its_patterns_and_counts_what_they_exclude(
+    relay: str, tree: Path, tmp_path: Path
+) -> None:
     sender = start("send", str(tree), "--server", relay, "--exclude", "gr*", "--exclude", "nothing")
     line_of(sender.stdout)
     words = command_in(line_of(sender.stdout))
@@ -22,7 +24,7 @@ def test_each_side_leaves_out_what_it_is_told_to_and_says_so(relay: str, tree: P
     assert "Left out" not in told
     code, _, told = finish(sender)
     assert code == 0
-    assert "Left out by --only or --exclude: 1." in told
+    assert "Excluded by --only or --exclude: 1." in told
     expected = {name: data for name, data in contents(tree).items() if not name.startswith("gr")}
     assert contents(tmp_path / "out" / "tree") == expected
 

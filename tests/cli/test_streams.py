@@ -1,4 +1,4 @@
-"""--streams: a number of connections, or auto."""
+"""`--streams`: a number of connections, or auto."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.cli.processes import run
 
 
 @pytest.mark.parametrize("value", ["0", "-1", str(limits.MAX_LINKS + 1), "many", ""])
-def test_what_is_no_number_of_connections_is_refused(value: str) -> None:
+def test_a_wrong_number_of_connections_is_refused(value: str) -> None:
     code, _, err = run("send", "--server", "ws://127.0.0.1:1", "--streams", value, "file")
     assert code == 2
     assert "--streams" in err

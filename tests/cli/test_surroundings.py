@@ -1,4 +1,4 @@
-"""Real commands where the user's surroundings are odd: a sentence and an exit code, and never "This is a bug"."""
+"""Real commands in odd environments: they end with a sentence and an exit code, never with "This is a bug"."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NOWHERE = ("--server", "ws://127.0.0.1:1")
 
 
 def said(words: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Run a command; return its exit code, and the only sentence in which it says what went wrong."""
+    """Run a command; return its exit code and its one error message."""
     done = subprocess.run(
         words,
         stdin=subprocess.DEVNULL,
@@ -44,7 +44,7 @@ def said(words: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[in
 
 
 def in_shell(script: str, *words: str) -> list[str]:
-    """Return the words of a shell script that ends with `exec "$@"`, where these are run."""
+    """Return the words that run these at the `exec "$@"` of a shell script."""
     return ["bash", "-c", f'{script} && exec "$@"', "bash", *words]
 
 
@@ -66,7 +66,7 @@ def test_a_working_directory_that_was_removed(tmp_path: Path, words: tuple[str, 
         in_shell(f"mkdir '{where}' && cd '{where}' && rmdir '{where}'", *PYTHON_M, *words, *NOWHERE)
     )
     assert code == SystemFailed.exit_code
-    assert "The directory that p2p-copy was started in is gone" in sentence
+    assert "The current directory was removed" in sentence
 
 
 @pytest.mark.parametrize("command", ["send", "receive"])
@@ -89,7 +89,7 @@ def test_a_home_that_is_no_absolute_path(tmp_path: Path, command: str) -> None:
         check=False,
     )
     assert done.returncode == RelayUnreachable.exit_code
-    assert done.stderr.count("cannot be remembered beyond this run: this user has no home directory") == 1
+    assert done.stderr.count("cannot be saved beyond this run: this user has no home directory") == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"file", "out"}
 
 
@@ -107,25 +107,25 @@ def test_a_home_in_which_nothing_can_be_made_is_named(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == RelayUnreachable.exit_code
-    assert f"cannot be remembered beyond this run: {tmp_path / 'home' / '.local'}" in done.stderr
+    assert f"cannot be saved beyond this run: {tmp_path / 'home' / '.local'}" in done.stderr
 
 
 def without_threads(*words: str) -> list[str]:
-    """Return words that run these as a user who may have no more threads: the limit is not for root."""
+    """Return the words that run these as a user at the limit of threads, which does not bind root."""
     limited = in_shell("ulimit -u 1", *words)
     if os.geteuid():
         return limited
     setpriv = shutil.which("setpriv")
     if setpriv is None:
         pytest.skip("setpriv is needed to be another user")
-    rights = "-all,+dac_read_search,+dac_override"  # to reach Python and the sources wherever they are
+    rights = "-all,+dac_read_search,+dac_override"  # to reach Python and the sources in any directory
     kinds = [f"--{kind}={rights}" for kind in ("inh-caps", "ambient-caps", "bounding-set")]
     return [setpriv, "--reuid=54321", "--regid=54321", "--clear-groups", *kinds, *limited]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux counts threads as processes of a user")
 @pytest.mark.parametrize("command", ["send", "receive"])
-def test_a_user_who_may_have_no_more_threads(tmp_path: Path, command: str) -> None:
+def test_a_user_at_the_limit_of_threads(tmp_path: Path, command: str) -> None:
     (tmp_path / "file").touch()
     paths = [str(tmp_path / "file")] if command == "send" else ["--out", str(tmp_path / "out")]
     words = [*PYTHON_M, command, *paths, "--server", "ws://localhost:1"]
@@ -135,7 +135,7 @@ def test_a_user_who_may_have_no_more_threads(tmp_path: Path, command: str) -> No
 
 
 def test_more_paths_than_a_state_can_hold(tmp_path: Path) -> None:
-    """All of them are sent; only nothing of it is remembered."""
+    """All of them are sent, but the transfer is not saved."""
     (tmp_path / "file").touch()
     names = [f"{tmp_path}/{'x' * 200}{number}" for number in range(6000)]
     done = subprocess.run(
@@ -147,4 +147,4 @@ def test_more_paths_than_a_state_can_hold(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == RelayUnreachable.exit_code, done.stderr
-    assert "cannot be remembered beyond this run: too many paths are named" in done.stderr
+    assert "cannot be saved beyond this run: too many paths are named" in done.stderr

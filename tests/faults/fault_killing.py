@@ -60,7 +60,7 @@ def test_fault_70_ended_at_random_moments(url: str, tree: Path, tmp_path: Path, 
 
     sides = {role: begin(role) for role in ("sender", "receiver")}
     for side in sides.values():
-        side.wait_for("holds the same code")  # who has not met anybody yet does not wait for a return
+        side.wait_for("Codes match")  # who has not met anybody yet does not wait for a return
     try:
         for _ in range(EACH):
             victim = chance.choice(list(sides))

@@ -34,7 +34,7 @@ async def receive(out: Any, *, relay: str, code: Any, **given: Any) -> Report:
 
 
 def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, Any], dict[str, Any]]:
-    """Return the relay's access, the options, and what is no option."""
+    """Return the relay's access, the options, and the other arguments."""
     options = dict(given)
     access = RelayAccess(relay, options.pop("ca_file", None), options.pop("token", None))
     others = [name for name in ("state", "observer", "ask", "on_room") if name in options]
@@ -52,7 +52,7 @@ async def running_relay(**settings: Any) -> AsyncIterator[str]:
 
 
 class Told(Observer):
-    """Remembers what it is told."""
+    """Records what it is told."""
 
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}
@@ -117,7 +117,7 @@ class Told(Observer):
 
 
 class Both:
-    """What became of the two sides: a report or an exception each, and what their observers were told."""
+    """The outcome of both sides: a report or an exception each, and what their observers were told."""
 
     def __init__(self) -> None:
         self.sent: Report | Exception | None = None
@@ -146,7 +146,7 @@ async def copy(
     sending: dict[str, Any] | None = None,
     receiving: dict[str, Any] | None = None,
 ) -> Both:
-    """Send `paths` into `out`; start a relay if none is given. Both sides always end, and come back only if asked."""
+    """Send `paths` into `out`; start a relay if none is given. Without a `patience` neither side reconnects."""
     if relay is None:
         async with running_relay() as relay:
             return await copy(

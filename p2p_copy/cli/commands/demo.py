@@ -1,8 +1,8 @@
-"""`p2p-copy demo`: the whole way once, in real processes, for people who see it for the first time.
+"""`p2p-copy demo`: one whole transfer in real processes, to show how p2p-copy works and that it works here.
 
-Three processes: a relay at a free port of the loopback, a sender, a receiver. The two share a code through
-the environment, as they should where others can read the list of processes. The copy is compared with the
-original name by name and byte by byte, and removed.
+It starts a relay at a free port of the loopback, a sender and a receiver. These two get a code through the environment,
+as users should do it where others can read the list of processes. The copy is compared with the original name by name
+and byte by byte, and removed.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ _RELAY_LINE: Final = re.compile(r"Relay listening on (ws://\S+)")
 
 
 class DemoFailed(P2PCopyError):
-    """The demonstration did not work. What the three processes said above tells why."""
+    """The demo failed. The output of its processes above says why."""
 
 
 def demo(directory: str | None) -> int:
     """Copy `directory`, or this package, through three processes; return exit code 0.
 
     Raises:
-        UsageError: this directory cannot be copied into the temporary directory.
+        UsageError: it is no directory, or contains the temporary directory.
         DemoFailed: a process failed, or the copy differs.
 
     """
-    # What we copy by default is the running program: it must not write compiled files beside its own now.
+    # By default this copies the running program, which must not write compiled files in there meanwhile.
     sys.dont_write_bytecode = True
     source = os.path.abspath(directory or next(iter(p2p_copy.__path__)))
     if not os.path.isdir(source):
@@ -55,12 +55,12 @@ def demo(directory: str | None) -> int:
     terminal = Terminal.standard()
     with tempfile.TemporaryDirectory(prefix="p2p-copy-demo-") as out:
         if os.path.realpath(out).startswith(os.path.join(os.path.realpath(source), "")):
-            raise UsageError("The demo cannot copy a directory that holds the temporary directory.")
+            raise UsageError("The demo cannot copy a directory that contains the temporary directory.")
         run(partial(_transfer, source, out, terminal))
         terminal.say("3. Compare the copy with the original, byte by byte.")
         files, size = _compare(source, os.path.join(out, os.path.basename(source)))
         terminal.say(f"4. Remove the copy in {out}")
-    terminal.result(f"It works: {files} files with {amount(size)} came through, and all are equal.")
+    terminal.result(f"It works: {files} files, {amount(size)}, were copied, and all are equal.")
     return 0
 
 
@@ -69,7 +69,7 @@ async def _transfer(source: str, out: str, terminal: Terminal) -> None:
     async with trio.open_nursery() as nursery:
         terminal.say("1. Start a relay.")
         relay = await nursery.start(_run_relay, terminal)
-        terminal.say(f"2. Start a sender and a receiver. Both find the same new code in {CODE_VARIABLE}.")
+        terminal.say(f"2. Start a sender and a receiver. Both get the same new code through {CODE_VARIABLE}.")
         async with trio.open_nursery() as clients:
             send = ["send", source, "--server", relay, "--wait", _WAIT]
             receive = ["receive", "--out", out, "--server", relay, "--wait", _WAIT]
@@ -81,16 +81,16 @@ async def _transfer(source: str, out: str, terminal: Terminal) -> None:
 async def _run_relay(
     terminal: Terminal, *, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED
 ) -> None:
-    """Run a relay until cancelled; report its URL as started."""
+    """Run a relay until cancelled; its URL is the value of `task_status`."""
 
-    def heard(line: str) -> None:
+    def show(line: str) -> None:
         terminal.say(f"   relay: {line}")
         if match := _RELAY_LINE.search(line):
             task_status.started(match[1])
 
     words = ["run-relay-server", "127.0.0.1", "0", "--no-tls"]
     async with trio.open_nursery() as nursery:
-        await _each_line(await nursery.start(_start, words, "", terminal), heard)
+        await _each_line(await nursery.start(_start, words, "", terminal), show)
     raise DemoFailed()
 
 
@@ -99,9 +99,7 @@ async def _run_client(name: str, words: Sequence[str], code: str, terminal: Term
         process = await nursery.start(_start, words, code, terminal)
         await _each_line(process, lambda line: terminal.say(f"   {name}: {line}"))
     if process.returncode:
-        raise DemoFailed(
-            f"The {name} ended with exit code {process.returncode}; what it said above tells why."
-        )
+        raise DemoFailed(f"The {name} ended with exit code {process.returncode}; its output above says why.")
 
 
 async def _start(
@@ -111,9 +109,9 @@ async def _start(
     *,
     task_status: trio.TaskStatus[trio.Process] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Run p2p-copy with these words; cancelling ends it."""
+    """Run p2p-copy with these words until it ends or this is cancelled."""
     terminal.say(f"   $ p2p-copy {shlex.join(words)}")
-    # -P: Python must not look for modules in the current directory, where anybody may have put some.
+    # -P: Python must not import modules from the current directory, which others may be able to write to.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -133,13 +131,13 @@ async def _start(
     )
 
 
-async def _each_line(process: trio.Process, heard: Callable[[str], None]) -> None:
+async def _each_line(process: trio.Process, show: Callable[[str], None]) -> None:
     assert process.stdout is not None, "it was started with a pipe"
     rest = b""
     async for data in process.stdout:
         *lines, rest = (rest + data).split(b"\n")
         for line in lines:
-            heard(line.decode(errors="backslashreplace").rstrip())
+            show(line.decode(errors="backslashreplace").rstrip())
 
 
 def _compare(source: str, copy: str) -> tuple[int, int]:
@@ -151,7 +149,7 @@ def _compare(source: str, copy: str) -> tuple[int, int]:
     """
     originals, copies = set(_names(source)), set(_names(copy))
     if originals != copies:
-        raise DemoFailed(f"{len(originals ^ copies)} names are on one side only.")
+        raise DemoFailed(f"{len(originals ^ copies)} names exist on one side only.")
     size = files = 0
     for name in sorted(originals):
         original, copied = os.path.join(source, name), os.path.join(copy, name)
@@ -164,7 +162,7 @@ def _compare(source: str, copy: str) -> tuple[int, int]:
             files += 1
             size += os.path.getsize(original)
         if not same:
-            raise DemoFailed(f"{name!r} came through different.")
+            raise DemoFailed(f"{name!r} differs from its original.")
     return files, size
 
 

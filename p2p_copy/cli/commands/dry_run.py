@@ -1,4 +1,4 @@
-"""`--dry-run`: what a transfer would be, without one."""
+"""`--dry-run`: shows what would be transferred, and transfers nothing."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from p2p_copy.options import Conflict, Symlinks
 
 
-def would_send(paths: Sequence[str], links: Symlinks, selection: Selection, terminal: Terminal) -> int:
-    """Name all that would be sent to a receiver that takes portable names, and return exit code 0. Nobody is called.
+def would_send(paths: Sequence[str], symlinks: Symlinks, selection: Selection, terminal: Terminal) -> int:
+    """List what would be sent to a receiver with portable names, without connecting; return exit code 0.
 
     Raises:
         NothingToSend: none of the paths can be sent, or one has no name of its own.
         UsageError: two paths have the same name.
         PartialTransfer: some of it could not be sent.
         ResultNotWritten: the list could not be written.
-        BrokenPipeError: whoever read the list has seen enough.
+        BrokenPipeError: the reader of the list has closed its pipe.
 
     """
     for sentence in check_paths(paths):
@@ -43,7 +43,7 @@ def would_send(paths: Sequence[str], links: Symlinks, selection: Selection, term
     counts = dict.fromkeys(Kind, 0)
     size = problems = excluded = left = 0
     own = InternalFiles(known_directories(None))
-    for found in walk(paths, symlinks=links, portable_names=True, selection=selection, internal=own):
+    for found in walk(paths, symlinks=symlinks, portable_names=True, selection=selection, internal=own):
         reason = _problem(found) if isinstance(found, SourceEntry) else found.reason
         if reason is Reason.EXCLUDED:
             excluded += 1
@@ -64,18 +64,18 @@ def would_send(paths: Sequence[str], links: Symlinks, selection: Selection, term
         terminal.error(f"... and {problems - limits.PROBLEM_LINES} more that cannot be sent.")
     if left:
         terminal.say(unfinished(left))
-    others = f" Left out by --only or --exclude: {excluded}." if excluded else ""
+    others = f" Excluded by --only or --exclude: {excluded}." if excluded else ""
     terminal.verdict(
         f"Would send {counts[Kind.FILE]} files, {amount(size)}, {counts[Kind.DIRECTORY]} directories and "
-        f"{counts[Kind.SYMLINK]} links.{others}"
+        f"{counts[Kind.SYMLINK]} symlinks.{others}"
     )
     if problems:
-        raise PartialTransfer("Some of it cannot be sent; it is listed above.")
+        raise PartialTransfer("Some entries cannot be sent. They are listed above.")
     return 0
 
 
 def _problem(found: SourceEntry) -> Reason | None:
-    """Return why something that was found cannot be read, as far as opening it tells."""
+    """Return why a file cannot be opened; None if it can, or if it is no file."""
     if found.entry.kind is not Kind.FILE:
         return None
     try:
@@ -97,39 +97,39 @@ def _line(found: SourceEntry) -> str:
 
 
 class WouldReceive:
-    """Answers no, having shown what would come."""
+    """Shows what would be received, and declines."""
 
     def __init__(
         self, terminal: Terminal, conflict: Conflict, max_size: int | None, max_files: int | None
     ) -> None:
-        """Show it as results at `terminal`; `max_size` and `max_files` are what was chosen."""
+        """Show results at `terminal`; `conflict`, `max_size` and `max_files` are the user's options."""
         self._terminal = terminal
         self._conflict = conflict
         self._max_size = max_size
         self._max_files = max_files
-        self._outlook: TransferPreview | None = None
+        self._preview: TransferPreview | None = None
 
-    async def __call__(self, outlook: TransferPreview) -> bool:
-        """Show it; the answer is no."""
-        for line in described(outlook, self._conflict):
+    async def __call__(self, preview: TransferPreview) -> bool:
+        """Show the preview, and answer no."""
+        for line in described(preview, self._conflict):
             self._terminal.result(line)
-        self._outlook = outlook
+        self._preview = preview
         return False
 
-    def check_room(self) -> None:
-        """Find out whether all of what was shown would fit.
+    def check_space(self) -> None:
+        """Find out whether all that was shown would fit.
 
         Raises:
-            TooMuch: it is more than was chosen.
-            NoSpace: it would not.
+            TooMuch: it is more than the options allow.
+            NoSpace: it does not fit on the disk.
 
         """
-        outlook = self._outlook
-        if outlook is None or outlook.filtered:
+        preview = self._preview
+        if preview is None or preview.filtered:
             return
-        if self._max_size is not None and outlook.size > self._max_size:
+        if self._max_size is not None and preview.size > self._max_size:
             raise TooMuch(limit=self._max_size)
-        if self._max_files is not None and outlook.files > self._max_files:
+        if self._max_files is not None and preview.files > self._max_files:
             raise TooMuch(files=self._max_files)
-        if not outlook.fits:
-            raise NoSpace("What the sender has does not fit here.")
+        if not preview.fits:
+            raise NoSpace("What the sender has does not fit on the disk here.")

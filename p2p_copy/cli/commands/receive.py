@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import STANDARD, receive_words
-from p2p_copy.cli.run import ignore_signals, run_transfer
+from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.prompt import Question
 from p2p_copy.cli.ui.terminal import Terminal
-from p2p_copy.errors import Declined, PartialTransfer
+from p2p_copy.errors import Declined
 from p2p_copy.files.state.facts import ReceiveCommand
 from p2p_copy.options import ReceiveOptions, RelayAccess
 from p2p_copy.protocol import code as codes
+from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.receive import receive as receive_files
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def receive(
     relay = inputs.relay_of(word.relay, transfer.server)
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     code = inputs.ask_for_code(terminal) if text is None else codes.parse(text)
-    # A generated one stands in the command that `send` prints. Others can use it only while a side is away.
+    # Not for a generated code: it is in the command that `send` prints, and is of use to others for a short time only.
     if text is not None and not code.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
     token = inputs.access_token(client.token_file)
@@ -64,32 +65,34 @@ def receive(
         ),
     )
     if receiving.out == STANDARD:
-        transfer = inputs.of_a_pipe(transfer)
+        transfer = inputs.for_pipe(transfer)
     if transfer.dry_run:
         from p2p_copy.cli.commands.dry_run import WouldReceive
 
         would = WouldReceive(terminal, receiving.on_conflict, receiving.max_size, receiving.max_files)
         try:
-            go_on(None, command, code, client, terminal, token=token, asks=lambda progress: would)
+            run_receive(None, command, code, client, terminal, token=token, asks=lambda progress: would)
         except* Declined:
-            pass  # as we do
-        would.check_room()
+            pass  # a dry run always declines
+        would.check_space()
         return 0
-    if receiving.out == STANDARD:  # what was written there is gone with this process
-        return go_on(None, command, code, client, terminal, token=token)
+    if receiving.out == STANDARD:  # what was written to it is lost with this process, so it cannot be resumed
+        return run_receive(None, command, code, client, terminal, token=token)
     saved_transfers.say_if_elsewhere(client.state_dir, terminal)
     states = saved_transfers.states_in(client.state_dir, terminal)
     state = saved_transfers.open_state(states, command, code.text, terminal)
 
     def asks(progress: Progress) -> Ask | None:
-        if receiving.yes or not inputs.somebody_is_there(terminal):
+        if receiving.yes or not inputs.can_ask(terminal):
             return None
         return Question(terminal, progress, receiving.on_conflict)
 
-    return go_on(state, command, code, client, terminal, token=token, reverify=receiving.reverify, asks=asks)
+    return run_receive(
+        state, command, code, client, terminal, token=token, reverify=receiving.reverify, asks=asks
+    )
 
 
-def go_on(
+def run_receive(
     state: State | None,
     command: ReceiveCommand,
     code: Code | None,
@@ -100,28 +103,25 @@ def go_on(
     reverify: bool = False,
     asks: Callable[[Progress], Ask | None] = lambda progress: None,
 ) -> int:
-    """Receive as `command` says, in whatever state that is; what `asks` returns asks first, if it has not begun yet.
+    """Receive what `command` describes, with the saved `state` if there is one, and return exit code 0.
 
-    It raises what `receive` raises.
+    What `asks` returns puts the question to the user, unless the transfer was begun before. Raises what `receive`
+    raises.
     """
-    progress = Progress(terminal, verb="Received")
+    progress = Progress(terminal, Role.RECEIVER)
+    options = replace(saved_transfers.options_now(command.options, client), reverify=reverify)
     if state is not None:
-        saved_transfers.say_where_it_stands(state, terminal)
+        saved_transfers.say_that_it_resumes(state, terminal)
 
-    async def story() -> Report:
+    async def transfer() -> Report:
         return await receive_files(
             command.out,
             RelayAccess(command.relay, client.ca_file, token),
             code,
-            replace(saved_transfers.options_now(command.options, client), reverify=reverify),
+            options,
             state=state,
             ask=asks(progress),
             observer=progress,
         )
 
-    report = run_transfer(story, progress, client.deadline, lasts=state is not None)
-    ignore_signals()
-    progress.done(report)
-    if report.failures:
-        raise PartialTransfer()
-    return 0
+    return run_transfer(transfer, progress, client.deadline, can_resume=state is not None)

@@ -1,7 +1,7 @@
-"""`p2p-copy relay-admin`: asks a relay on this machine how it is, and gives it orders.
+"""`p2p-copy relay-admin`: shows the status of a relay on this machine, and gives it orders.
 
-Anybody may have taken the address, so what answers is not trusted: it has a time and a size for all of its answer, what
-it says is checked whole before any of it is used, and nothing of it is printed as it came.
+Another program may listen at the address, so the answer is not trusted: it is limited in time and size, checked as a
+whole before any of it is used, and printed only escaped.
 """
 
 from __future__ import annotations
@@ -32,32 +32,33 @@ if TYPE_CHECKING:
     from p2p_copy.relay.config import Tcp
 
 ORDERS: Final = {
-    "status": (0, "How the relay is, with its limits."),
-    "pairings": (0, "The transfers that run: number, seconds, bytes."),
-    "drain": (0, "Take no more clients, and stop after the last transfer."),
+    "status": (0, "Show the status and the limits."),
+    "pairings": (0, "List the running transfers: number, seconds, bytes."),
+    "drain": (0, "Accept no more clients, and stop after the last transfer."),
     "reload": (0, "Read certificate and tokens again."),
     "end": (1, "End the transfer with this number."),
-    "set": (2, "Change a limit, until the relay is started again."),
+    "set": (2, "Change a limit until the relay is restarted."),
 }
-"""Each with the number of words that come after it, and what it means."""
+"""Each order with the number of words that follow it, and its meaning."""
 
 _TIMEOUT: Final = relay_limits.ADMIN_TIMEOUT + 5
-"""Seconds for the whole exchange: a little more than the relay takes."""
+"""Seconds for the whole exchange: a little more than the relay takes at most."""
 
 _MOST: Final = 2**24
-"""Bytes of an answer that are read: tens of thousands of transfers."""
+"""Bytes of an answer at most: enough for tens of thousands of transfers."""
 
 _MOST_NUMBER: Final = 2**63 - 1
 _MOST_TIME: Final = 2**36
-"""Seconds since 1970: every system can say the date."""
+"""Seconds since 1970 at most: later dates cannot be converted on every system."""
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _JSON: Final = "application/json"
-"""A relay answers in sentences of the first type, and with a status of the second. Whoever does not is no relay."""
+"""A relay answers orders with a sentence of the first type, and a status request with the second. Other types show that
+it is no relay."""
 
 
 class _Status(NamedTuple):
-    """What a relay says of itself, as far as it is printed here."""
+    """The parts of a relay's status that are printed here."""
 
     version: str
     state: str
@@ -76,20 +77,18 @@ _NUMBERS: Final = ("seconds", "connections", "waiting", "served", "copied")
 
 
 def relay_admin(address: str, order: str, words: Sequence[str]) -> int:
-    """Give one order to the relay whose admin address this is, and print its answer.
+    """Give one order to the relay with this admin address, and print its answer.
 
     Raises:
-        UsageError: there is no such order, or address.
-        RelayUnreachable: nobody answers there, or not in time.
-        NotARelay: somebody else does.
-        RelayRefused: the relay says no.
+        UsageError: there is no such order, or the address has the wrong form.
+        RelayUnreachable: there is no answer, or not in time.
+        NotARelay: what answers is no relay.
+        RelayRefused: the relay refuses the order.
 
     """
     count, _ = ORDERS.get(order, (-1, ""))
     if len(words) != count:
-        raise UsageError(
-            "Say what the relay is to do: status, pairings, drain, reload, end NUMBER or set NAME VALUE."
-        )
+        raise UsageError("An order is one of: status, pairings, drain, reload, end NUMBER, set NAME VALUE.")
     terminal = Terminal.standard()
     match order:
         case "status":
@@ -100,7 +99,7 @@ def relay_admin(address: str, order: str, words: Sequence[str]) -> int:
                 terminal.result(f"{number}: {seconds} s, {size(copied)}")
         case "end":
             if not (words[0].isascii() and words[0].isdecimal() and len(words[0]) < 20):
-                raise UsageError("The number of a transfer is what relay-admin ADDR pairings shows.")
+                raise UsageError("The NUMBER of a transfer is the one that relay-admin ADDR pairings shows.")
             terminal.result(_sentence(_ask(address, "POST", "/end", {"id": int(words[0])})))
         case "set":
             name, text = words
@@ -119,10 +118,10 @@ def _status(address: str) -> _Status:
 
 
 def _checked(said: object) -> _Status:
-    """Return what a relay says of itself.
+    """Return the status that a relay has sent.
 
     Raises:
-        ValueError: no relay says that.
+        ValueError: it has not the form of a relay's status.
 
     """
     status = _object(said)
@@ -167,7 +166,7 @@ def _whole(value: object, most: int = _MOST_NUMBER) -> int:
 
 
 def _setting(value: object) -> object:
-    """Return the value of a limit: a number, or none."""
+    """Return the value of a limit: a number, or None."""
     if value is None or (isinstance(value, float) and 0 <= value <= _MOST_NUMBER):
         return value
     return _whole(value)
@@ -178,9 +177,9 @@ def _describe(status: _Status) -> list[str]:
     return [
         f"p2p-copy {status.version}, {status.state}, up for {status.seconds} s",
         f"connections: {status.connections}",
-        f"clients that wait: {status.waiting}",
-        f"transfers that run: {len(status.pairings)}",
-        f"transfers that ended: {status.served}",
+        f"clients waiting: {status.waiting}",
+        f"transfers running: {len(status.pairings)}",
+        f"transfers ended: {status.served}",
         f"bytes: {size(status.copied)}",
         f"certificate ends: {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M UTC}"
         if end
@@ -190,31 +189,39 @@ def _describe(status: _Status) -> list[str]:
 
 
 def _sentence(text: bytes) -> str:
-    """Return what a relay has said, fit to be printed in one line."""
+    """Return a relay's sentence, escaped and in one line."""
     return one_line(text.decode("utf-8", "replace").strip()[: protocol_limits.MAX_TEXT])
 
 
-def _ask(address: str, method: str, path: str, order: dict[str, Any] | None = None) -> bytes:
-    """Return the body of the answer to one request.
+def _ask(
+    address: str,
+    method: str,
+    path: str,
+    order: dict[str, Any] | None = None,
+    *,
+    seconds: float = _TIMEOUT,
+    most: int = _MOST,
+) -> bytes:
+    """Return the body of the answer to one request, which may take `seconds` and have `most` bytes.
 
     Raises:
-        RelayUnreachable: nobody answers, or not in time.
+        RelayUnreachable: there is no answer, or not in time.
         NotARelay: what answers is no relay.
-        RelayRefused: the relay says no.
+        RelayRefused: the relay refuses the order.
 
     """
-    connection = _Connection(admin_place(address))
+    connection = _Connection(admin_place(address), seconds, most)
     try:
         connection.request(method, path, json.dumps(order) if order is not None else None)
         with connection.getresponse() as response:
-            body = response.read(_MOST)
-            if response.length:  # less came than was announced, or it is too long
+            body = response.read(most)
+            if response.length:  # the answer is shorter than announced, or too long
                 raise _no_relay()
     except (http.client.HTTPException, ValueError):
         raise _no_relay() from None
     except TimeoutError:
         raise RelayUnreachable(
-            f"The relay's admin address has not answered within {_TIMEOUT:.0f} s. Check that it is the relay's, and "
+            f"The relay's admin address has not answered within {seconds:.0f} s. Check that it is the relay's, and "
             "look into the relay's log."
         ) from None
     except OSError as error:
@@ -229,59 +236,64 @@ def _ask(address: str, method: str, path: str, order: dict[str, Any] | None = No
         return body
     if response.status < HTTPStatus.BAD_REQUEST or kind != _TEXT:
         raise _no_relay()
-    raise RelayRefused(f"The relay did not do it: {_sentence(body)}")
+    raise RelayRefused(f"The relay refused the order: {_sentence(body)}")
 
 
 def _no_relay() -> NotARelay:
-    return NotARelay("What answers at that address is not a relay's admin address, or is of another version.")
+    return NotARelay(
+        "What answers at that address is not the admin interface of a relay, or not of this version."
+    )
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP to a place on this machine, with one deadline for all that is sent and read."""
+    """An HTTP connection to an address of this machine, with one deadline for everything sent and read."""
 
-    def __init__(self, place: Tcp | Unix) -> None:
+    def __init__(self, place: Tcp | Unix, seconds: float, most: int) -> None:
         super().__init__("localhost" if isinstance(place, Unix) else place.host)
         self._place = place
-        self._until = time.monotonic() + _TIMEOUT
+        self._seconds = seconds
+        self._most = most
+        self._until = time.monotonic() + seconds
 
     def connect(self) -> None:
         if isinstance(self._place, Unix):
             plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
             try:
-                plain.settimeout(_TIMEOUT)
+                plain.settimeout(self._seconds)
                 plain.connect(self._place.path)
             except BaseException:
                 plain.close()
                 raise
         else:
-            plain = socket.create_connection((self._place.host, self._place.port), _TIMEOUT)
-        self.sock = cast("socket.socket", _Timed(plain, self._until))
+            plain = socket.create_connection((self._place.host, self._place.port), self._seconds)
+        self.sock = cast("socket.socket", _Timed(plain, self._until, self._most))
 
 
 class _Timed:
-    """As much of a socket as the HTTP library needs; what it does ends in time."""
+    """The methods of a socket that the HTTP library uses, each limited by the deadline."""
 
-    def __init__(self, plain: socket.socket, until: float) -> None:
+    def __init__(self, plain: socket.socket, until: float, most: int) -> None:
         self._plain = plain
         self._until = until
+        self._most = most
 
     def sendall(self, data: bytes) -> None:
-        self._hurry()
+        self._set_timeout()
         self._plain.sendall(data)
 
     def makefile(self, mode: str) -> io.BufferedReader:
-        assert mode == "rb", "what the library reads answers from"
-        # The library closes the connection before it reads an answer whose length it does not know.
-        return io.BufferedReader(_Answer(_Timed(self._plain.dup(), self._until)))
+        assert mode == "rb", "the library reads answers from a binary file"
+        # The library closes the socket before it reads an answer of unknown length, so read from a duplicate.
+        return io.BufferedReader(_Answer(_Timed(self._plain.dup(), self._until, self._most), 2 * self._most))
 
     def recv_into(self, buffer: memoryview) -> int:
-        self._hurry()
+        self._set_timeout()
         return self._plain.recv_into(buffer)
 
     def close(self) -> None:
         self._plain.close()
 
-    def _hurry(self) -> None:
+    def _set_timeout(self) -> None:
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -289,11 +301,11 @@ class _Timed:
 
 
 class _Answer(io.RawIOBase):
-    """What comes over a connection, up to a limit: endless headers and chunks end, too."""
+    """The bytes of an answer, up to a limit, so that endless headers and chunks end as well."""
 
-    def __init__(self, connection: _Timed) -> None:
+    def __init__(self, connection: _Timed, most: int) -> None:
         self._connection = connection
-        self._left = 2 * _MOST
+        self._left = most
 
     def readable(self) -> bool:
         return True
@@ -302,7 +314,7 @@ class _Answer(io.RawIOBase):
         self._connection.close()
         super().close()
 
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # a buffer is what BufferedReader gives
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader passes a memoryview
         count = self._connection.recv_into(buffer)
         self._left -= count
         if self._left < 0:

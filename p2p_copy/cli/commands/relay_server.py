@@ -1,4 +1,4 @@
-"""`p2p-copy run-relay-server`: a relay in the foreground, until a signal ends it."""
+"""`p2p-copy run-relay-server`: runs a relay in the foreground until a signal ends it."""
 
 from __future__ import annotations
 
@@ -43,20 +43,22 @@ def run_relay_server(
     log: RelayLog,
     admin: str | None,
 ) -> int:
-    """Serve until a signal comes, which is the normal end and exit code 0.
+    """Serve until a signal ends it, which is a success; return exit code 0.
 
     Raises:
-        UsageError: TLS is wanted without certificate and key, or the reverse; or nobody said where to listen.
+        UsageError: certificate and key are missing, or given with --no-tls; or there is no address to listen at.
         CannotListen: the relay cannot start.
 
     """
     if tls and not (certfile and keyfile):
         raise UsageError(
             "TLS needs a certificate and its key: --certfile fullchain.pem --keyfile privkey.pem. To listen "
-            "without TLS, for a test or behind a proxy that adds it, say --no-tls."
+            "without TLS, for a test or behind a proxy that adds it, use --no-tls."
         )
     if not tls and (certfile or keyfile):
-        raise UsageError("--certfile and --keyfile are for TLS, and --no-tls turns TLS off. Leave one out.")
+        raise UsageError(
+            "--certfile and --keyfile are for TLS, which --no-tls turns off. Leave one of them out."
+        )
     config = RelayConfig(
         host=None,
         more=(*places(where), *activated(os.environ)),
@@ -67,18 +69,18 @@ def run_relay_server(
         **limit.settings(),
     )
     if not config.places:
-        raise UsageError("Say where to listen: p2p-copy run-relay-server HOST PORT, or unix:PATH.")
+        raise UsageError("Name an address to listen at: p2p-copy run-relay-server HOST PORT, or unix:PATH.")
     where_admin = admin_place(admin) if admin is not None else None
     terminal = Terminal.standard()
-    is_test = _is_test(config, log, admin, terminal)
+    is_trial = _is_trial(config, log, admin, terminal)
 
     def announce(urls: Sequence[str]) -> None:
-        if is_test:
+        if is_trial:
             terminal.hint(events.LISTENING.text % {"urls": " and ".join(urls)})
         else:
             events.LISTENING.log(urls=" and ".join(urls))
 
-    lines = log.begin(terminal.log, os.environ, default="warning" if is_test else "info")
+    lines = log.begin(terminal.log, os.environ, default="warning" if is_trial else "info")
     descriptors.raise_limit()
     keep_freed_blocks()
     collect_seldom()
@@ -92,17 +94,17 @@ def run_relay_server(
         admin=where_admin,
     )
     trio.run(service)
-    # Python puts the defaults back at its own end, and an order that comes late would make a failure of a success.
+    # Python restores the default handlers when it ends, and a late signal would turn success into failure.
     for number in ENDING:
         signal.signal(number, signal.SIG_IGN)
     return 0
 
 
-def _is_test(config: RelayConfig, log: RelayLog, admin: str | None, terminal: Terminal) -> bool:
-    """Return whether somebody only tries a relay on this machine: then the terminal has one line, and problems."""
+def _is_trial(config: RelayConfig, log: RelayLog, admin: str | None, terminal: Terminal) -> bool:
+    """Return whether this is a trial at a terminal, on the loopback only: then only warnings are logged."""
     return (
         all(isinstance(place, Tcp) and _is_loopback(place.host) for place in config.places)
-        and terminal.log.is_at_a_terminal
+        and terminal.log.is_terminal
         and not (
             log.is_asked_for or admin is not None or config.trusted_proxies or os.environ.get("NOTIFY_SOCKET")
         )
@@ -117,10 +119,10 @@ def _is_loopback(host: str) -> bool:
 
 
 def places(words: Sequence[str]) -> list[Place]:
-    """Return where `HOST PORT` pairs, as two words or `HOST:PORT`, and `unix:PATH` words say to listen.
+    """Return the places to listen at: `HOST PORT` pairs, as two words or `HOST:PORT`, and `unix:PATH` words.
 
     Raises:
-        UsageError: a host or port is missing, or a port is none.
+        UsageError: a host or port is missing, or a port is no number in its range.
 
     """
     found: list[Place] = []
@@ -142,11 +144,6 @@ def places(words: Sequence[str]) -> list[Place]:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= limits.MAX_PORT):
         raise UsageError(
-            f"After each HOST comes a PORT, a number from 0 to {limits.MAX_PORT}: HOST PORT HOST PORT."
+            f"Each HOST must be followed by a PORT, a number from 0 to {limits.MAX_PORT}: HOST PORT HOST PORT."
         )
     return int(text)
-
-
-def url(scheme: str, host: str, port: int) -> str:
-    """Return the URL of a relay."""
-    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -1,4 +1,4 @@
-"""`p2p-copy resume` and `p2p-copy forget`: transfers that were begun here and are not done."""
+"""`p2p-copy resume` and `p2p-copy forget`: transfers that were begun on this machine and are not finished."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def resume(given: str | None, client: ClientArguments) -> int:
-    """List what is not done, or go on with one of it; return exit code 0.
+    """List the unfinished transfers, or resume one of them; return exit code 0.
 
     Raises:
-        UsageError: there is no such transfer, or both sides of it have never met.
+        UsageError: there is no such transfer, or its two sides have never connected.
         P2PCopyError: what `send` and `receive` raise.
 
     """
@@ -36,11 +36,11 @@ def resume(given: str | None, client: ClientArguments) -> int:
             for each in states.all()
             if not saved_transfers.is_over(each.facts)
         ]
-        for line in lines or ["Nothing was begun here that is not done."]:
+        for line in lines or ["There are no unfinished transfers."]:
             terminal.result(line)
         for id_ in states.unreadable:
             terminal.say(
-                f"{saved_transfers.short(id_)}  cannot be read, and is passed over. To remove it: p2p-copy forget "
+                f"{saved_transfers.short(id_)}  cannot be read and is ignored. To remove it: p2p-copy forget "
                 f"{saved_transfers.short(id_)}"
             )
         return 0
@@ -48,37 +48,41 @@ def resume(given: str | None, client: ClientArguments) -> int:
     state = _open(states, given)
     facts = state.facts
     command = facts.command
-    if command is None:
+    try:
+        if command is None:
+            raise UsageError(
+                "That transfer was begun by a program and not by a command. Start that program again."
+            )
+        if not facts.tickets and facts.code is None:
+            raise UsageError(
+                "The two sides of that transfer have not connected yet, and its code is not saved here. Run its "
+                "command again."
+            )
+        inputs.refuse_needless_ca_file(command.relay)
+    except UsageError:
         state.close()
-        raise UsageError(
-            "That transfer was begun by a program and not by a command. Start that program again."
-        )
-    if not facts.tickets and facts.code is None:
-        state.close()
-        raise UsageError(
-            "Both sides of that transfer have not met yet, and the code is not kept here. Start its command again."
-        )
+        raise
     code = codes.parse(facts.code) if facts.code else None
     if command.role == "sender":
-        from p2p_copy.cli.commands.send import go_on as send
+        from p2p_copy.cli.commands.send import run_send
 
-        return send(state, command, code, client, terminal, token=token, generated=True)
-    from p2p_copy.cli.commands.receive import go_on as receive
+        return run_send(state, command, code, client, terminal, token=token, generated=True)
+    from p2p_copy.cli.commands.receive import run_receive
 
-    return receive(state, command, code, client, terminal, token=token)
+    return run_receive(state, command, code, client, terminal, token=token)
 
 
 def forget(ids: Sequence[str], directory: str | None) -> int:
-    """Forget transfers, and remove the parts that they have left; return exit code 0.
+    """Forget transfers, and remove their partial files; return exit code 0.
 
     Raises:
-        UsageError: there is no such transfer, or it is under way.
+        UsageError: there is no such transfer, or it is running.
 
     """
     terminal = Terminal.standard()
     states = saved_transfers.states_in(directory, terminal)
     if not ids:
-        raise UsageError("Which transfer? p2p-copy resume lists those that there are.")
+        raise UsageError("Which transfer? p2p-copy resume lists the unfinished ones.")
     for given in ids:
         state = _open(states, given)
         _remove_parts(state, terminal)
@@ -91,9 +95,9 @@ def _open(states: States, given: str) -> State:
     try:
         state = states.open(id_)
     except StateBusy:
-        raise UsageError("That transfer is under way in another process. Stop it first.") from None
+        raise UsageError("That transfer is running in another process. Stop it first.") from None
     if state is None:
-        raise UsageError("What was remembered of that transfer cannot be read any more, and is gone now.")
+        raise UsageError("What was saved of that transfer cannot be read any more, and was removed.")
     return state
 
 
@@ -119,4 +123,4 @@ def _remove_parts(state: State, terminal: Terminal) -> None:
         target.remove_traces()
         target.close()
     except P2PCopyError as error:
-        terminal.error(f"What it has left half done could not be removed: {error}")
+        terminal.error(f"Its partial files could not be removed: {error}")

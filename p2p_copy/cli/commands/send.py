@@ -1,4 +1,4 @@
-"""`p2p-copy send`, with a relay of its own if there is no other."""
+"""`p2p-copy send`, with an embedded relay for `--serve`."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from p2p_copy.cli import limits, saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import SERVE_AUTO, STANDARD, host_port, send_words
-from p2p_copy.cli.run import ignore_signals, run_transfer
+from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
-from p2p_copy.errors import PartialTransfer, UsageError
+from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.state.facts import SendCommand
-from p2p_copy.files.user_paths import check_paths
 from p2p_copy.options import RelayAccess, SendOptions
 from p2p_copy.protocol import code as codes
+from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.send import send as send_files
 from p2p_copy.transport import limits as transport_limits
 
@@ -46,7 +46,7 @@ def send(
     terminal = Terminal.standard(quiet=client.quiet)
     word = send_words(words)
     if STANDARD in word.paths:
-        transfer = inputs.of_a_pipe(transfer)
+        transfer = inputs.for_pipe(transfer)
     if transfer.dry_run:
         from p2p_copy.cli.commands.dry_run import would_send
 
@@ -61,11 +61,7 @@ def send(
     if text is not None:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and send makes one")
     if pipe := STANDARD in word.paths:
-        inputs.leave_standard_input_alone(transfer, client, terminal)
-    else:
-        check_paths(
-            word.paths
-        )  # `transfer.send` does so, too, but only once a code is shown and a state written
+        inputs.reserve_standard_input(transfer, client, terminal)
     token = None if serve else inputs.access_token(client.token_file)
     saved_transfers.check_patterns(transfer)
     command = SendCommand(
@@ -82,16 +78,16 @@ def send(
         ),
     )
     code: Code | None = None
-    if serve or pipe:  # the relay, or what was read, ends with this process, so nobody could go on later
+    if serve or pipe:  # relay or standard input end with this process, so it cannot be resumed
         code = chosen or codes.generate(secrets.randbelow)
-        return go_on(
+        return run_send(
             None, command, code, client, terminal, token=token, binds=binds, generated=chosen is None
         )
     saved_transfers.say_if_elsewhere(client.state_dir, terminal)
     states = saved_transfers.states_in(client.state_dir, terminal)
     if chosen is not None:
         state = saved_transfers.open_state(states, command, chosen.text, terminal)
-        return go_on(state, command, chosen, client, terminal, token=token)
+        return run_send(state, command, chosen, client, terminal, token=token)
     state = saved_transfers.same_again(states, command)
     code = _code_of(state) if state is not None and saved_transfers.is_good(state.facts) else None
     if state is not None and code is not None:
@@ -102,11 +98,11 @@ def send(
             state = saved_transfers.open_state(states, command, code.text, terminal, generated=True)
         else:
             saved_transfers.keep(state, replace(state.facts, code=code.text, spent=False), terminal)
-    return go_on(state, command, code, client, terminal, token=token, generated=True)
+    return run_send(state, command, code, client, terminal, token=token, generated=True)
 
 
 def _code_of(state: State | None) -> Code | None:
-    """Return the code that a state has; None if it has none, or one that somebody has changed."""
+    """Return a state's code; None if it has none, or if what it has is no code."""
     if state is None or state.facts.code is None:
         return None
     try:
@@ -115,7 +111,7 @@ def _code_of(state: State | None) -> Code | None:
         return None
 
 
-def go_on(
+def run_send(
     state: State | None,
     command: SendCommand,
     code: Code | None,
@@ -126,65 +122,62 @@ def go_on(
     binds: Sequence[tuple[str, int]] = (),
     generated: bool = False,
 ) -> int:
-    """Send as `command` says, in whatever state that is, through a relay of our own at `binds` if there are any.
+    """Send what `command` describes, with the saved `state` if there is one, and return exit code 0.
 
-    It raises what `send` raises.
+    With `binds` the relay runs in this process, at the first of them that is free. A `generated` code is shown, because
+    the receiver's user does not know it yet. Raises what `send` raises.
     """
-    progress = Progress(terminal, verb="Sent")
+    progress = Progress(terminal, Role.SENDER)
+    options = saved_transfers.options_now(command.options, client)
     if state is not None:
-        saved_transfers.say_where_it_stands(state, terminal)
+        saved_transfers.say_that_it_resumes(state, terminal)
     met = state is not None and state.facts.sure
 
-    async def through(address: str, seen_as: str, on_room: Callable[[str], None] | None = None) -> Report:
+    async def through(
+        relay: str, relay_elsewhere: str, on_room: Callable[[str], None] | None = None
+    ) -> Report:
         if not met and code is not None:
-            lines = _announcement(code, seen_as, command.options.preserve, generated=generated)
+            lines = _announcement(code, relay_elsewhere, options.preserve, generated=generated)
             progress.announce(lines, vital=generated)
         return await send_files(
             command.paths,
-            RelayAccess(address, client.ca_file, token),
+            RelayAccess(relay, client.ca_file, token),
             code,
-            saved_transfers.options_now(command.options, client),
+            options,
             state=state,
             observer=progress,
             on_room=on_room,
         )
 
-    async def story() -> Report:
+    async def transfer() -> Report:
         if not binds:
-            return await through(command.relay, command.relay)
-        from p2p_copy.cli.embedded_relay import (  # all of the relay, which takes a while
-            OwnRooms,
-            embedded_relay,
-        )
+            relay = command.relay
+            return await through(relay, relay)
+        from p2p_copy.cli.embedded_relay import OwnRooms, embedded_relay  # slow: imports the whole relay
 
-        assert code is not None, "what a relay of our own serves is not remembered"
+        assert code is not None, "a transfer through an embedded relay is never resumed"
         rooms = OwnRooms(code)
-        async with embedded_relay(binds, rooms) as (own, seen_as):
-            return await through(own, seen_as, rooms.add)
+        async with embedded_relay(binds, rooms) as (here, elsewhere):
+            return await through(here, elsewhere, rooms.add)
 
-    report = run_transfer(story, progress, client.deadline, lasts=state is not None)
-    ignore_signals()
-    progress.done(report)
-    if report.failures:
-        raise PartialTransfer()
-    return 0
+    return run_transfer(transfer, progress, client.deadline, can_resume=state is not None)
 
 
 def _binds(serve: str) -> list[tuple[str, int]]:
-    """Return host and port to listen at, in the order of preference; an empty host is all of IPv4."""
+    """Return the hosts and ports to listen at, in the order of preference; an empty host is all of IPv4."""
     if serve == SERVE_AUTO:
         return [("", limits.SERVE_PORT), ("", 0)]
     bind = host_port(serve)
     if bind is None:
         raise UsageError(
-            "--serve takes HOST:PORT, [IPV6]:PORT or :PORT, or nothing; a PORT is a number from 0 to "
+            "--serve takes HOST:PORT, [IPV6]:PORT, :PORT or nothing. A PORT is a number from 0 to "
             f"{transport_limits.MAX_PORT}."
         )
     return [bind]
 
 
 def _announcement(code: Code, relay: str, preserve: Sequence[Preserve], *, generated: bool) -> list[str]:
-    """Return what the receiver's side must know. A code that its users chose is not shown."""
+    """Return what the receiver's user must know. A code that the users chose themselves is not shown."""
     command = ["p2p-copy", "receive", "--server", relay]
     if preserve:
         command += ["--preserve", ",".join(one.value for one in preserve)]

@@ -1,4 +1,4 @@
-"""`p2p-copy verify`: is what was delivered still there, as it was?"""
+"""`p2p-copy verify`: compares a directory with the receipt of a transfer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from p2p_copy.errors import VerificationFailed
 from p2p_copy.files.receipts.verify import Scope, verify as compare
 from p2p_copy.units import amount
 
-_ROOT_DIGITS = 16
+_DIGEST_DIGITS = 16
 
 
 def verify(
@@ -19,7 +19,7 @@ def verify(
 
     Raises:
         VerificationFailed: something differs.
-        UsageError: there is no such receipt or directory, or it is no receipt.
+        UsageError: the receipt or the directory does not exist, or the file is no receipt.
 
     """
     terminal = Terminal.standard(quiet=quiet)
@@ -43,21 +43,21 @@ def verify(
     )
     if verdict.failures or verdict.skipped:
         terminal.error(
-            "Not compared, since that transfer did not bring them: "
-            f"{verdict.failures} not delivered, {verdict.skipped} left as they were."
+            "Not compared, because the transfer did not deliver them: "
+            f"{verdict.failures} failed, {verdict.skipped} skipped."
         )
     if verdict.undelivered and not complete:
         terminal.error(
-            f"Not compared, since the receipt says that they were not delivered: {verdict.undelivered} of its "
-            "entries. Its root digest does not prove that; --complete takes them for differences."
+            f"Not compared, because the receipt says that they were not delivered: {verdict.undelivered} of its "
+            "entries. Its root digest does not prove that; --complete counts them as differences."
         )
     if verdict.differences > named:
         terminal.error(f"... and {verdict.differences - named} more differences.")
     if verdict.differences:
         raise VerificationFailed
     files = "1 file" if verdict.files == 1 else f"{verdict.files} files"
-    what = "What was delivered" if verdict.undelivered else "All"
+    what = "What was delivered" if verdict.undelivered else "Everything"
     terminal.verdict(
-        f"{what} is as it was: {files}, {amount(verdict.size)}, digest {verdict.root[:_ROOT_DIGITS]}."
+        f"{what} is unchanged: {files}, {amount(verdict.size)}, digest {verdict.root[:_DIGEST_DIGITS]}."
     )
     return 0

@@ -1,10 +1,10 @@
-"""What the words after a command mean: two spellings, and one option whose value may be left out.
+"""Parses the words after a command: two spellings, and one option whose value may be left out.
 
     p2p-copy send PATH...                                p2p-copy receive [CODE]
     p2p-copy send wss://relay:443 CODE PATH...           p2p-copy receive wss://relay:443 [CODE]
 
-The second spelling is that of p2p-copy 0.1.x: a first word that is a ws:// or wss:// URL is the relay, and
-the next word is the code.
+The second spelling is that of p2p-copy 0.1.x: if the first word is a ws:// or wss:// URL, it is the relay, and the next
+word is the code.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ STANDARD: Final = "-"
 """Standard input or standard output in place of a path."""
 
 _MAY_BE_STANDARD: Final = frozenset(("--code-file", "--token-file"))
-"""Options of `send` that may have it as their value."""
+"""Options of `send` that may have `-` as their value."""
 
 SERVE_AUTO: Final = "auto"
-"""What `--serve` stands for when no HOST:PORT follows: all IPv4 addresses, and a port that is free."""
+"""Value of `--serve` if no HOST:PORT follows: all IPv4 addresses, and a free port."""
 
 _URL: Final = re.compile(r"\s*wss?://", re.IGNORECASE)
 _HOST_PORT: Final = re.compile(
@@ -49,22 +49,22 @@ class ReceiveWords(NamedTuple):
 
 
 def is_url(word: str) -> bool:
-    """Tell whether a word is a relay's address."""
+    """Return whether a word is a relay's URL."""
     return _URL.match(word) is not None
 
 
 def send_words(words: Sequence[str]) -> SendWords:
-    """Part the words after `send`.
+    """Split the words after `send`.
 
     Raises:
-        UsageError: nothing is named that could be sent.
+        UsageError: there is no path.
 
     """
     if words and is_url(words[0]):
         if len(words) < 3:
             raise UsageError(
                 "After the relay's URL come the code and what to send: p2p-copy send URL CODE PATH... "
-                "To have a code made for you: p2p-copy send PATH... --server URL"
+                "To get a new code: p2p-copy send PATH... --server URL"
             )
         return SendWords(words[0], words[1], tuple(words[2:]))
     if not words:
@@ -73,7 +73,7 @@ def send_words(words: Sequence[str]) -> SendWords:
 
 
 def receive_words(words: Sequence[str]) -> ReceiveWords:
-    """Part the words after `receive`.
+    """Split the words after `receive`.
 
     Raises:
         UsageError: there are more words than a relay and a code.
@@ -83,7 +83,7 @@ def receive_words(words: Sequence[str]) -> ReceiveWords:
     if len(rest) > 1:
         raise UsageError(
             "There are too many words: p2p-copy receive [CODE]. A code with spaces needs quotes; "
-            "the directory to write into is named with --out."
+            "use --out for the directory to write into."
         )
     return ReceiveWords(relay, rest[0] if rest else None)
 
@@ -97,9 +97,9 @@ def host_port(text: str) -> tuple[str, int] | None:
 
 
 def with_standard_input(argv: Sequence[str]) -> list[str]:
-    """Return the arguments with a `-` of `send` that is no option's value behind all options.
+    """Return the arguments with each `-` of `send` that is no option's value moved to the end, after `--`.
 
-    There it is taken for a word; elsewhere the parser would take it for an option without a name.
+    Elsewhere the parser would take it for an option without a name.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     if not argv or argv[0] != "send":
@@ -114,9 +114,9 @@ def with_standard_input(argv: Sequence[str]) -> list[str]:
 
 
 def with_serve_value(argv: Sequence[str]) -> list[str]:
-    """Return the arguments with a value at every `--serve` of `send`.
+    """Return the arguments with a value for every `--serve` of `send`.
 
-    The word after a bare `--serve` is its value only if it looks like HOST:PORT, else it is a path.
+    The word after a bare `--serve` is its value only if it looks like HOST:PORT; otherwise it is a path.
     """
     if not argv or argv[0] != "send":
         return list(argv)
@@ -130,7 +130,7 @@ def with_serve_value(argv: Sequence[str]) -> list[str]:
         following = next(words, None)
         if following is not None and _HOST_PORT.fullmatch(
             following.strip()
-        ):  # with too high a port it is a mistake
+        ):  # too high a port is an error later
             result.append(f"--serve={following}")
         else:
             result.append(f"--serve={SERVE_AUTO}")

@@ -1,4 +1,8 @@
-"""The options of `send`, `receive` and `resume`, in the order in which help shows them."""
+"""The options of `send`, `receive` and `resume`, in the order in which help shows them.
+
+`saved_transfers.send_options` and `receive_options` turn them into the objects that `p2p_copy.send` and
+`p2p_copy.receive` take.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from cyclopts import Parameter
 
 from p2p_copy.cli import limits
 from p2p_copy.cli.environment import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
-from p2p_copy.cli.options.durations import DEADLINE, DURATION, POSITIVE, reads, wrong
+from p2p_copy.cli.options.durations import DEADLINE, DURATION, POSITIVE, converter_of, wrong_value
 from p2p_copy.options import (
     PATIENCE,
     PEER_WAIT,
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def _preserve_of(_type: object, tokens: Sequence[Any]) -> tuple[Preserve, ...]:
-    """Return what `hard-links`, or several such words with commas in between, mean, each once."""
+    """Return the members that an option's values name, each once; one value may name several, with commas."""
     chosen: dict[Preserve, None] = {}
     for token in tokens:
         for word in token.value.split(","):
@@ -36,7 +40,7 @@ def _preserve_of(_type: object, tokens: Sequence[Any]) -> tuple[Preserve, ...]:
                 chosen[Preserve(word.strip())] = None
             except ValueError:
                 known = ", ".join(one.value for one in Preserve)
-                raise wrong(token, f"{word} is none of {known}") from None
+                raise wrong_value(token, f"{word} is none of {known}") from None
     return tuple(chosen)
 
 
@@ -47,38 +51,38 @@ _PRESERVE: Final = Parameter(
     show_default=False,
     show_choices=False,
     help="Keep, besides contents, permissions and times: hard-links (several names of one file), xattrs (extended "
-    "attributes of users), owner (user, group and mode; the receiver must be root), mode (what group and others may "
-    "do, whatever the receiver's umask is). Both sides must name it, but for mode; commas between several.",
+    "attributes of users), owner (user, group and mode; the receiver must be root), mode (permissions of group and "
+    "others, whatever the receiver's umask is). Both sides must name it, except mode; separate several with commas.",
 )
 
 AUTO_STREAMS: Final = 0
-"""In place of a number of connections."""
+"""Means `auto` in place of a number of connections."""
 
 
 def streams_of(_type: object, tokens: Sequence[Any]) -> int:
-    """Return the number of connections that an option's value means."""
+    """Return the number of connections of an option's value."""
     (token,) = tokens
     if token.value == "auto":
         return AUTO_STREAMS
     if token.value.isdecimal() and 1 <= int(token.value) <= protocol_limits.MAX_LINKS:
         return int(token.value)
-    raise wrong(token, f"it is auto, or a number from 1 to {protocol_limits.MAX_LINKS}")
+    raise wrong_value(token, f"it is auto, or a number from 1 to {protocol_limits.MAX_LINKS}")
 
 
 def files_of(_type: object, tokens: Sequence[Any]) -> int:
-    """Return the number of files that an option's value means."""
+    """Return the number of files of an option's value."""
     (token,) = tokens
     text = token.value
-    few = len(text) <= len(str(protocol_limits.MAX_ENTRIES))  # of very many digits Python makes no number
+    few = len(text) <= len(str(protocol_limits.MAX_ENTRIES))  # Python refuses to convert very many digits
     if few and text.isascii() and text.isdecimal() and 1 <= int(text) <= protocol_limits.MAX_ENTRIES:
         return int(text)
-    raise wrong(token, f"it is a number from 1 to {protocol_limits.MAX_ENTRIES}")
+    raise wrong_value(token, f"it is a number from 1 to {protocol_limits.MAX_ENTRIES}")
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class TransferArguments:
-    """What a transfer is, for sender and receiver: fixed when it is begun, so `resume` has none of it."""
+    """What sender and receiver transfer. It is fixed when the transfer is begun, so `resume` has none of these."""
 
     server: Annotated[
         str | None,
@@ -91,14 +95,14 @@ class TransferArguments:
     code: Annotated[
         str | None,
         Parameter(
-            metavar="CODE", help="The code. Other users of this machine can read it in the list of processes."
+            metavar="CODE", help="The code. Other users of this machine can see it in the list of processes."
         ),
     ] = None
     code_file: Annotated[
         str | None,
         Parameter(
             metavar="FILE",
-            allow_leading_hyphen=True,  # it may be a lone one
+            allow_leading_hyphen=True,  # a lone - is standard input
             help=f"File whose first line is the code; - for standard input. {CODE_VARIABLE} is another way.",
         ),
     ] = None
@@ -109,7 +113,7 @@ class TransferArguments:
             negative="",
             allow_leading_hyphen=True,
             show_default=False,
-            help="Of the transfer take only what matches, as in a .gitignore, its path inside it. May be repeated.",
+            help="Transfer only paths that match, as in a .gitignore. May be repeated.",
         ),
     ] = ()
     exclude: Annotated[
@@ -119,19 +123,21 @@ class TransferArguments:
             negative="",
             allow_leading_hyphen=True,
             show_default=False,
-            help="Leave out what matches, though --only may match it as well. May be repeated.",
+            help="Leave out paths that match, even if --only matches them. May be repeated.",
         ),
     ] = ()
     dry_run: Annotated[
         bool,
-        Parameter(negative="", show_default=False, help="Say what would be transferred, and do no more."),
+        Parameter(
+            negative="", show_default=False, help="List what would be transferred, and transfer nothing."
+        ),
     ] = False
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class ClientArguments:
-    """How a transfer is done: what sender, receiver and `resume` have in common."""
+    """How a transfer is done: the options that `send`, `receive` and `resume` share."""
 
     ca_file: Annotated[
         str | None,
@@ -155,7 +161,7 @@ class ClientArguments:
         float,
         DURATION,
         Parameter(
-            help="For how long to come back when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
+            help="For how long to reconnect when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
             "at all.",
         ),
     ] = PATIENCE
@@ -163,14 +169,14 @@ class ClientArguments:
         float | None,
         DEADLINE,
         Parameter(
-            help="Stop then, in good order, so that the same command can go on later: 55m, 23:50, or a date and time."
+            help="Stop cleanly at this time, so that the same command can resume later: 55m, 23:50, or a date and time."
         ),
     ] = None
     state_dir: Annotated[
         str | None,
         Parameter(
             metavar="DIR",
-            help=f"Where unfinished transfers are remembered. {STATE_VARIABLE} is another way. Default: the usual "
+            help=f"Where unfinished transfers are saved. {STATE_VARIABLE} is another way. Default: the usual "
             "place for a program's state in your home directory.",
         ),
     ] = None
@@ -181,15 +187,16 @@ class ClientArguments:
             n_tokens=1,
             accepts_keys=False,
             metavar="auto|N",
-            help=f"Connections to share the transfer out over, 1 to {protocol_limits.MAX_LINKS}. auto, the default, "
-            "opens more than one only where the way is long, as long as it pays.",
+            help=f"Connections to use for the transfer, 1 to {protocol_limits.MAX_LINKS}. auto, the default, "
+            "opens more than one only over long distances, and only if that is faster.",
         ),
     ] = None
     receipt: Annotated[
-        str | None, Parameter(metavar="FILE", help="Write what was transferred, for p2p-copy verify.")
+        str | None,
+        Parameter(metavar="FILE", help="Write a receipt of what was transferred, for p2p-copy verify."),
     ] = None
     quiet: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Say nothing but results and errors.")
+        bool, Parameter(negative="", show_default=False, help="Print only results and errors.")
     ] = False
     config: Annotated[
         str | None,
@@ -200,26 +207,24 @@ class ClientArguments:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class SendArguments:
-    """What only a sender has."""
+    """The options of `send` alone."""
 
     serve: Annotated[
         str | None,
         Parameter(
             metavar="[HOST:PORT]",
             help="Be the relay as well, for this transfer only. Without HOST:PORT: all addresses "
-            f"of this machine, port {limits.SERVE_PORT} or another one that is free.",
+            f"of this machine, port {limits.SERVE_PORT} or any free one.",
         ),
     ] = None
     name: Annotated[
         str,
-        Parameter(
-            metavar="NAME", help="Of what comes from standard input, for a receiver that makes a file of it."
-        ),
+        Parameter(metavar="NAME", help="Name for standard input, for a receiver that writes it to a file."),
     ] = STREAM_NAME
     symlinks: Annotated[
         Symlinks,
         Parameter(
-            help="Symbolic links inside a directory: keep those that stay inside as links, copy what they "
+            help="Symbolic links inside a directory: keep them as symlinks if they stay inside, copy what they "
             "point to, or skip them."
         ),
     ] = Symlinks.KEEP
@@ -229,37 +234,37 @@ class SendArguments:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class ReceiveArguments:
-    """What only a receiver has."""
+    """The options of `receive` alone."""
 
     out: Annotated[
         str,
         Parameter(
             metavar="DIR",
-            allow_leading_hyphen=True,  # it may be a lone one
-            help="Directory to write into; made if it is not there. Or - for standard output, if the sender has a pipe "
-            "or a single file.",
+            allow_leading_hyphen=True,  # a lone - is standard output
+            help="Directory to write into, created if it does not exist; or - for standard output, if the sender has "
+            "a pipe or a single file.",
         ),
     ] = "."
     on_conflict: Annotated[
         Conflict,
         Parameter(
-            help="When a name exists already: refuse the new file, overwrite the old one, rename the new "
-            "one, or skip it (which is no failure)."
+            help="If a name exists already: refuse the new file, overwrite the old one, rename the new one, or skip "
+            "it (which is no failure)."
         ),
     ] = Conflict.REFUSE
     names: Annotated[
         Names,
-        Parameter(help="Accept names that work on all systems only, or whatever this system can hold."),
+        Parameter(help="Accept only names that work on all systems, or all names that this system can hold."),
     ] = Names.PORTABLE
     preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
     max_size: Annotated[
         int | None,
         Parameter(
-            converter=reads(parse_size),
+            converter=converter_of(parse_size),
             n_tokens=1,
             accepts_keys=False,
             metavar="SIZE",
-            help="Most bytes to take in all: 500M, 1.5G, 20GB.",
+            help="Most bytes to receive in all: 500M, 1.5G, 20GB.",
         ),
     ] = None
     max_files: Annotated[
@@ -269,21 +274,19 @@ class ReceiveArguments:
             n_tokens=1,
             accepts_keys=False,
             metavar="N",
-            help="Most files, directories and links to take in all, with those that the sender cannot send.",
+            help="Most files, directories and symlinks to receive in all, with those that the sender cannot send.",
         ),
     ] = None
     yes: Annotated[
         bool,
-        Parameter(
-            negative="", show_default=False, help="Receive without a question. Scripts are never asked."
-        ),
+        Parameter(negative="", show_default=False, help="Receive without asking. Scripts are never asked."),
     ] = False
     reverify: Annotated[
         bool,
         Parameter(
             negative="",
             show_default=False,
-            help="When going on: read what is here again, and believe nothing else.",
+            help="When resuming: read again what is here already, instead of trusting the journal.",
         ),
     ] = False
 

@@ -1,12 +1,11 @@
-"""The configuration file: TOML, one table for each command, the relay's address for all clients on top.
+"""Reads the configuration file: TOML, one table for each command, and shared keys of all clients at the top.
 
     server = "wss://relay.example:443"     # also: ca-file, token-file
     [receive]
     out = "incoming"
 
-A key is an option's name without dashes. A key that no option has is an error, on top and in the table of
-the command that runs: a setting that is silently ignored is worse than none. What the command line and the
-environment say comes first.
+A key is an option's name without dashes. An unknown key is an error, at the top and in the table of the command that
+runs: a setting must not be ignored silently. The command line and the environment take precedence.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ _OPTION: Final = "--config"
 _CLIENTS: Final = ("send", "receive", "resume")
 _TABLES: Final = (*_CLIENTS, "run-relay-server")
 _SHARED: Final = ("server", "ca-file", "token-file")
-"""For every client that has the option."""
+"""For every client command that has the option."""
 _CODE_KEYS: Final = ("code", "code-file")
 
 
 def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Give every option that has no value yet the one of the configuration file (a hook of cyclopts).
+    """Set every option without a value to that of the configuration file (a hook of cyclopts).
 
     Raises:
-        UsageError: the file cannot be read, is not TOML or has a key that it must not have.
+        UsageError: the file cannot be read, is not TOML or has an unknown key.
 
     """
     given = {argument.name: [token.value for token in argument.tokens] for argument in arguments}
@@ -62,7 +61,7 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
 
 
 def default_path() -> str:
-    """Return where this platform keeps a user's configuration of p2p-copy; empty if there is no such place."""
+    """Return this platform's path of a user's configuration file; empty if the user has no such place."""
     base = user_directory("APPDATA") if os.name == "nt" else user_directory("XDG_CONFIG_HOME", ".config")
     return os.path.join(base, "p2p-copy", "config.toml") if base else ""
 
@@ -77,13 +76,13 @@ def _load(path: str, *, must_exist: bool) -> dict[str, Any]:
         raise UsageError(f"{path}: there is no such configuration file.") from error
     except OSError as error:
         raise UsageError(f"{path}: the configuration cannot be read: {error.strerror}.") from error
-    import tomllib  # most people have no such file
+    import tomllib  # imported only if there is a file
 
     try:
         return tomllib.loads(pasted.decode(content))
     except RecursionError:
-        raise UsageError(f"{path}: this has more levels than any configuration needs.") from None
-    except ValueError as error:  # of the text, or of a number that is too long
+        raise UsageError(f"{path}: the configuration is nested too deeply.") from None
+    except ValueError as error:  # wrong TOML, or a number with too many digits
         raise UsageError(f"{path}: this is not TOML: {escape(str(error))}.") from error
 
 
@@ -101,7 +100,7 @@ def _table(config: dict[str, Any], command: str, options: set[str], path: str) -
 
 
 def _has_code(given: dict[str, list[str]]) -> bool:
-    """Tell whether the command line or the environment names a code, which bars the file's."""
+    """Return whether the command line or the environment has a code, so that the file's is not used."""
     received = [word for word in given.get("CODE", []) if not is_url(word)]
     sent = [word for word in given.get("PATH", [])[:1] if is_url(word)]
     return bool(

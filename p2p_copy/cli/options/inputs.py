@@ -1,12 +1,13 @@
-"""Where the relay and the code come from: the command line, a file, the environment, a person.
+"""Finds the relay, the code and the token: on the command line, in a file, in the environment, or by asking.
 
-An argument is readable by every user of the machine (`ps`), so a code has four other ways in. In order:
-argument, `--code`, `--code-file`, `P2P_COPY_CODE`, the same options in the configuration file (`config`
-lets them pass only if none of the former is there), a question at the terminal.
+Every user of the machine can read arguments (`ps`), so there are other ways to give a code. In order: argument,
+`--code`, `--code-file`, `P2P_COPY_CODE`, the same options in the configuration file (which `config_file` uses only if
+none of the former is given), a question at the terminal.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from dataclasses import replace
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.code import Code
 
 _MOST_READ: Final = 4096
-"""Bytes or characters of a file that are looked at: a code or token, however it is encoded, and what is around it."""
+"""Bytes of a code or token file that are read: enough for one line in any encoding."""
 
 
 def relay_of(word: str | None, option: str | None) -> str:
-    """Return the relay's address: that of the command line's word, else the option's.
+    """Return the relay's address: the first word of the command line, else the option.
 
     Raises:
         UsageError: there is none, or it is no address of a relay.
@@ -45,18 +46,31 @@ def relay_of(word: str | None, option: str | None) -> str:
             "in the configuration file (server = ...). Without one, p2p-copy send --serve is its own relay."
         )
     parse_address(address)
+    refuse_needless_ca_file(address)
     return address
 
 
+def refuse_needless_ca_file(relay: str) -> None:
+    """Refuse `--ca-file` if the relay is reached without TLS. A default of the configuration file is ignored then.
+
+    Raises:
+        UsageError: the command line of this process has the option.
+
+    """
+    options = itertools.takewhile(lambda word: word != "--", sys.argv[1:])
+    if relay.lower().startswith("ws://") and any(word.split("=")[0] == "--ca-file" for word in options):
+        raise UsageError("--ca-file has no effect here: with ws:// there is no certificate. Leave it out.")
+
+
 def written_code(word: str | None, option: str | None, file: str | None) -> str | None:
-    """Return the text of the code as somebody wrote it down, None if nobody did.
+    """Return the text of the code that the user has given; None if there is none.
 
     Raises:
         UsageError: there are two, or the file cannot be read or is empty.
 
     """
     if word and (option or file):
-        raise UsageError("The code is given twice. After a relay's URL the next word is the code.")
+        raise UsageError("The code is given twice. After the relay's URL the next word is the code.")
     if option and file:
         raise UsageError("The code is given twice: with --code and with --code-file.")
     if text := word or option:
@@ -67,19 +81,19 @@ def written_code(word: str | None, option: str | None, file: str | None) -> str 
 
 
 def warn_of_arguments(code: str, terminal: Terminal, *, otherwise: str) -> None:
-    """Say so if the code stands where every user of this machine can read it, and what to do otherwise."""
+    """Warn if the code is an argument of this process, which every user of this machine can read."""
     if any(code in word for word in sys.argv[1:]):
         terminal.say(
-            "The code is an argument, which other users of this machine can read. On a shared machine use --code-file "
+            "The code is an argument, so other users of this machine can read it. On a shared machine use --code-file "
             f"or {CODE_VARIABLE}, or {otherwise}."
         )
 
 
 def access_token(file: str | None) -> str | None:
-    """Return the access token from a file, else from the environment; None if there is none. Never an argument.
+    """Return the access token from a file, else from the environment; None if there is none.
 
     Raises:
-        UsageError: the file cannot be read or is empty, or what it holds is no token.
+        UsageError: the file cannot be read, is empty, or contains no token.
 
     """
     token = _first_line(file, "token") if file else pasted.value(os.environ.get(TOKEN_VARIABLE, ""))
@@ -105,51 +119,49 @@ def _first_line(file: str, what: str) -> str:
     return line
 
 
-def somebody_is_there(terminal: Terminal) -> bool:
-    """Return whether there is a person who can be asked."""
-    return bool(sys.stdin and sys.stdin.isatty() and terminal.is_for_eyes)
+def can_ask(terminal: Terminal) -> bool:
+    """Return whether there is a user at a terminal to ask."""
+    return bool(sys.stdin and sys.stdin.isatty() and terminal.is_interactive)
 
 
-def of_a_pipe(which: TransferArguments) -> TransferArguments:
-    """Return the options of a transfer through a pipe: without patterns, which are about files.
+def for_pipe(transfer: TransferArguments) -> TransferArguments:
+    """Return the arguments of a transfer through a pipe: without patterns, which are about files.
 
-    The command line has none (`unused` has refused them there), so they are defaults of the configuration file.
+    `unused` has refused patterns on the command line, so these come from the configuration file.
 
     Raises:
-        UsageError: the configuration file asks for a dry run, and there is none of a pipe.
+        UsageError: the configuration file asks for a dry run, which a pipe cannot have.
 
     """
-    if which.dry_run:
+    if transfer.dry_run:
         raise UsageError(
-            "There is no dry run of what goes through a pipe. Take dry-run out of the configuration file."
+            "There is no dry run of a transfer through a pipe. Remove dry-run from the configuration file."
         )
-    return replace(which, only=(), exclude=())
+    return replace(transfer, only=(), exclude=())
 
 
-def leave_standard_input_alone(
-    which: TransferArguments, options: ClientArguments, terminal: Terminal
-) -> None:
-    """See to it that standard input is data and nothing else; tell a person what is expected there.
+def reserve_standard_input(transfer: TransferArguments, client: ClientArguments, terminal: Terminal) -> None:
+    """Make sure that standard input is only data; tell a user at a terminal how to end it.
 
     Raises:
-        UsageError: something else is to be read from there.
+        UsageError: the code or the token is to be read from standard input.
 
     """
-    if STANDARD in {which.code_file, options.token_file}:
-        raise UsageError("Standard input is what is sent, so neither code nor token can be read from there.")
+    if STANDARD in {transfer.code_file, client.token_file}:
+        raise UsageError("Standard input is sent, so neither the code nor the token can be read from it.")
     if sys.stdin and sys.stdin.isatty():
         end = "Ctrl-Z and Enter" if sys.platform == "win32" else "Ctrl-D on a line of its own"
-        terminal.say(f"What you type here is sent; {end} ends it.")
+        terminal.say(f"What you type here is sent. To end it, press {end}.")
 
 
 def ask_for_code(terminal: Terminal) -> Code:
-    """Ask a person for the code that the sender shows. A typo costs nothing: it is noticed here.
+    """Ask the user for the code that the sender shows; a mistyped generated code is noticed, and asked for again.
 
     Raises:
-        UsageError: there is nobody to ask, or no code was typed.
+        UsageError: there is no terminal to ask at, or no code was typed.
 
     """
-    if not somebody_is_there(terminal):
+    if not can_ask(terminal):
         raise UsageError(
             "Which code? There is no terminal to ask at, so give it in a file (--code-file FILE, or - for "
             f"standard input), in the environment ({CODE_VARIABLE}) or as an argument: p2p-copy receive CODE"

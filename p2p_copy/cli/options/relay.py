@@ -1,4 +1,4 @@
-"""The options of `run-relay-server` that say who may come, how many, and how fast. Nothing heavy is imported here."""
+"""The options of `run-relay-server` that limit clients, their number and their speed. Nothing slow is imported here."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter, validators
 
-from p2p_copy.cli.options.durations import DURATION, POSITIVE, reads
+from p2p_copy.cli.options.durations import DURATION, POSITIVE, converter_of
 from p2p_copy.relay import limits
 from p2p_copy.units import parse_rate, parse_size
 
 _ONE: Final = Parameter(validator=validators.Number(gte=1), metavar="N")
 _ANY: Final = Parameter(validator=validators.Number(gte=0), metavar="N")
 _SIZE: Final = Parameter(
-    converter=reads(parse_size),
+    converter=converter_of(parse_size),
     validator=validators.Number(gte=limits.LEAST_MEMORY),
     n_tokens=1,
     accepts_keys=False,
     metavar="BYTES",
 )
 _RATE: Final = Parameter(
-    converter=reads(parse_rate),
+    converter=converter_of(parse_rate),
     validator=validators.Number(gte=limits.LEAST_RATE),
     n_tokens=1,
     accepts_keys=False,
@@ -32,19 +32,19 @@ _RATE: Final = Parameter(
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class RelayLimits:
-    """What `relay.config.RelayConfig` calls the same, by the names of the options."""
+    """Limits of a relay, by the names of their options; `settings` returns them by the names of `RelayConfig`."""
 
     max_connections: Annotated[int, _ONE, Parameter(help="Clients at once.")] = limits.MAX_CONNECTIONS
     max_pending: Annotated[
         int,
         _ONE,
-        Parameter(help="Connections at once that have not said hello; for one more, the oldest one goes."),
+        Parameter(help="Connections at once that have not said hello; one more closes the oldest."),
     ] = limits.MAX_PENDING
-    max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for another one at once.")] = (
+    max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for their other side at once.")] = (
         limits.MAX_WAITING
     )
     max_wait: Annotated[
-        float, DURATION, POSITIVE, Parameter(help="How long one client may wait for the other.")
+        float, DURATION, POSITIVE, Parameter(help="How long a client may wait for its other side.")
     ] = limits.WAIT
     accept_budget: Annotated[
         float,
@@ -66,23 +66,23 @@ class RelayLimits:
     connections_per_minute: Annotated[
         int, _ANY, Parameter(help="New connections from one source in a minute.")
     ] = limits.ARRIVALS_PER_MINUTE
-    joins_per_minute: Annotated[
-        int, _ANY, Parameter(help="Rooms that one source may come to in a minute.")
-    ] = limits.JOINS_PER_MINUTE
+    joins_per_minute: Annotated[int, _ANY, Parameter(help="Rooms that one source may join in a minute.")] = (
+        limits.JOINS_PER_MINUTE
+    )
     max_memory: Annotated[
         int | None,
         _SIZE,
         Parameter(
-            help="Bytes that all pairings may hold together of what they pass on: 256M. Without it a quarter of the "
-            "memory of the machine or its control group."
+            help="Bytes that all pairings together may buffer: 256M. Default: a quarter of the memory of the machine "
+            "or its control group."
         ),
     ] = None
     frames_per_second: Annotated[
         int,
         _ANY,
         Parameter(
-            help="WebSocket frames, or TLS records of less than 1 KiB, from each connection of a pair; what is more is "
-            "slowed down, and 0 is no limit. Connections that are not paired are read from much more slowly."
+            help="WebSocket frames, or TLS records of less than 1 KiB, from each connection of a pair; more are slowed "
+            "down, and 0 is no limit. Connections that are not paired are read much more slowly."
         ),
     ] = limits.FRAMES_PER_SECOND
     rate: Annotated[
@@ -96,7 +96,7 @@ class RelayLimits:
         str | None,
         Parameter(
             metavar="FILE",
-            help="Serve only clients with a token of this file, read again on SIGHUP; see relay-token.",
+            help="Serve only clients with a token of this file, which SIGHUP reloads; see relay-token.",
         ),
     ] = None
     trusted_proxy: Annotated[
@@ -104,14 +104,14 @@ class RelayLimits:
         Parameter(
             metavar="CIDR",
             negative="",
-            help="Address or network of a proxy that is believed when it names a client's address (PROXY protocol "
-            "v2, X-Forwarded-For). May be repeated. A unix socket needs no naming.",
+            help="Address or network of a proxy that is trusted to name a client's address (PROXY protocol v2, "
+            "X-Forwarded-For). May be repeated. Not needed for a unix socket.",
             show_default=False,
         ),
     ] = ()
 
     def settings(self) -> dict[str, Any]:
-        """Return what belongs into a `RelayConfig`."""
+        """Return the settings for a `RelayConfig`."""
         fields = asdict(self)
         for ours, theirs in (
             ("max_wait", "wait"),

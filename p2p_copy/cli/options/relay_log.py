@@ -1,4 +1,4 @@
-"""The options of `run-relay-server` about its log. Nothing heavy is imported before it begins."""
+"""The options of `run-relay-server` about its log. `logging` is imported only when it starts."""
 
 from __future__ import annotations
 
@@ -16,41 +16,38 @@ if TYPE_CHECKING:
     from p2p_copy.relay.log.lines import Lines
 
 JOURNAL_VARIABLE: Final = "JOURNAL_STREAM"
-"""Set by systemd (systemd.exec(5)): device and inode of the journal's end of standard output or standard error."""
+"""Set by systemd (systemd.exec(5)): device and inode of the stream that goes to the journal."""
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class RelayLog:
-    """What the log is to look like."""
+    """Form and level of the log."""
 
     log_format: Annotated[
         Literal["text", "json"] | None,
-        Parameter(help="Lines for people (text, the default), or one JSON object a line."),
+        Parameter(help="Lines of text (the default), or one JSON object a line."),
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None,
-        Parameter(
-            help="Least level of what is logged, info unless told otherwise; debug tells of every client that is "
-            "refused."
-        ),
+        Parameter(help="Lowest level to log; default: info. debug includes every client that is refused."),
     ] = None
     log_addresses: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Tell clients' addresses in the log.")
+        bool, Parameter(negative="", show_default=False, help="Include clients' addresses in the log.")
     ] = False
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether any of this was said."""
+        """Whether any of these options was given."""
         return self != DEFAULT_LOG
 
     @property
     def is_json(self) -> bool:
-        """Whether lines are for machines."""
+        """Whether lines are JSON."""
         return self.log_format == "json"
 
     def begin(self, writer: Writer, environ: Mapping[str, str], *, default: str = "info") -> Lines:
-        """Log to `writer` from now on, from the level `default` on if none was said."""
+        """Start logging to `writer`, at the level `default` if no level was given."""
         import logging
 
         from p2p_copy.relay.log.lines import configure
@@ -70,7 +67,7 @@ DEFAULT_LOG: Final = RelayLog()
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Tell whether what is written to `stream` goes to systemd's journal, and not, say, to a file."""
+    """Return whether `stream` leads to systemd's journal, and not, for example, to a file."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):

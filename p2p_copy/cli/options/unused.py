@@ -1,7 +1,8 @@
-"""Options that the rest of a command line leaves without any effect: they are refused, and never silently ignored.
+"""Refuses options that have no effect in their command line, rather than ignoring them silently.
 
-Only what stands on the command line counts. The configuration file and the environment hold defaults for many commands,
-and a default is used where it applies. `--dry-run` is put behind the command that is tried, so it refuses nothing.
+Only options on the command line count. The configuration file and the environment hold defaults for many commands, and
+a default is used where it applies. `--dry-run` is added to a command line to try it, so it refuses nothing. Whether
+`--ca-file` has an effect depends on the relay, so `inputs.refuse_needless_ca_file` decides that once it is known.
 """
 
 from __future__ import annotations
@@ -18,31 +19,22 @@ if TYPE_CHECKING:
     from cyclopts.argument import ArgumentCollection
 
     _Given = Mapping[str, Sequence[str]]
-    """What stands on the command line: names of options and words, each with its values; absent if not given."""
+    """The options and words of the command line, by name, each with its values."""
 
 
 class _Rule(NamedTuple):
-    """While `holds`, the options have no effect, for the reason that `sentence` tells."""
+    """If `holds`, the options have no effect; `sentence` says why."""
 
     holds: Callable[[_Given], object]
     options: tuple[str, ...]
     sentence: str
 
 
-_WITHOUT_TLS: Final = "with ws:// there is no certificate"
-
-_ONE_STATE: Final = "what goes through a pipe cannot be gone on with later"
-
-
-def _is_without_tls(given: _Given, words: str) -> bool:
-    """Tell whether the relay that stands on the command line, as URL in front or as option, is one without TLS."""
-    relay = [*(word for word in given.get(words, ())[:1] if is_url(word)), *given.get("--server", ())]
-    return any(each.strip().lower().startswith("ws://") for each in relay)
+_ONE_STATE: Final = "a transfer through a pipe cannot be resumed"
 
 
 _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
     "send": (
-        _Rule(lambda given: _is_without_tls(given, "PATH"), ("--ca-file",), _WITHOUT_TLS),
         _Rule(
             lambda given: is_url(given["PATH"][0]) if given.get("PATH") else False,
             ("--server",),
@@ -51,17 +43,17 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         _Rule(
             lambda given: "--serve" in given,
             ("--server", "--ca-file", "--token-file"),
-            "with --serve this side is the relay itself, and no other is called",
+            "with --serve this side is the relay itself",
         ),
         _Rule(
             lambda given: "--serve" in given,
             ("--state-dir",),
-            "with --serve the relay ends with this command, so nothing can be gone on with later",
+            "with --serve the relay ends with this command, so the transfer cannot be resumed",
         ),
         _Rule(
             lambda given: STANDARD in given.get("PATH", ()),
             ("--symlinks", "--preserve", "--only", "--exclude", "--dry-run"),
-            "it is about files, and nothing is known of what comes from standard input",
+            "it is about files, and standard input is none",
         ),
         _Rule(lambda given: STANDARD in given.get("PATH", ()), ("--state-dir",), _ONE_STATE),
         _Rule(
@@ -71,7 +63,6 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         ),
     ),
     "receive": (
-        _Rule(lambda given: _is_without_tls(given, "CODE"), ("--ca-file",), _WITHOUT_TLS),
         _Rule(
             lambda given: is_url(given["CODE"][0]) if given.get("CODE") else False,
             ("--server",),
@@ -80,7 +71,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         _Rule(
             lambda given: STANDARD in given.get("--out", ()),
             ("--on-conflict", "--preserve", "--only", "--exclude", "--dry-run", "--reverify"),
-            "it is about files, and nothing is known of what goes to standard output",
+            "it is about files, and standard output is none",
         ),
         _Rule(lambda given: STANDARD in given.get("--out", ()), ("--state-dir",), _ONE_STATE),
     ),
@@ -96,7 +87,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
                 "--streams",
                 "--receipt",
             ),
-            "without an ID the unfinished transfers are listed, and none goes on",
+            "without an ID the unfinished transfers are only listed",
         ),
     ),
     "run-relay-server": (
@@ -110,10 +101,10 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
 
 
 def refuse_unused(_app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-    """Refuse options of the command line that the rest of it leaves without effect (a hook of cyclopts).
+    """Refuse options that have no effect in this command line (a hook of cyclopts).
 
     Raises:
-        UsageError: there is one. It is named, with the reason.
+        UsageError: there is one. The message names it, with the reason.
 
     """
     given: dict[str, list[str]] = {}

@@ -1,8 +1,8 @@
-"""How names that somebody else has chosen look in a line for people: never as further lines, or as words of ours.
+"""Formats names and sentences of the other side, so that they cannot look like lines of this program.
 
-A name comes escaped (`protocol.escape.escape`). What has a blank in it is put in quotes, of several blanks in a row all
-but the first are escapes, and what is too long is cut in the middle: so no name fills the rest of a line with blanks
-and goes on as if it were the next one.
+A name is escaped (`protocol.escape.escape`). A name with a blank is put in quotes, of several blanks in a row all but
+the first are written as escapes, and a long name is cut in the middle. So no name can fill the rest of a line with
+blanks and continue as if it were the next line.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ _SEVERAL_BLANKS: Final = re.compile(r" {2,}")
 
 
 def displayed(name: str, columns: int = limits.PATH_COLUMNS) -> str:
-    """Return a name or path for a line for people, `columns` wide at most, and in quotes if it could be misread."""
+    """Return a name or path to show, at most `columns` wide, in quotes if it could be misread."""
     name = _cut(_BLANKS.sub(r"\\x20", escape(name)), columns)
     return f'"{name.replace(chr(34), chr(92) + chr(34))}"' if " " in name or '"' in name or not name else name
 
 
 def one_line(sentence: str) -> str:
-    """Return a sentence that may be another machine's, of which blanks do not fill the rest of a line, either."""
+    """Return a sentence of another machine, escaped, with each run of blanks made one."""
     return _SEVERAL_BLANKS.sub(" ", escape(sentence))
 
 
 def _cut(name: str, columns: int) -> str:
     if len(name) <= columns and sum(map(_width, name)) <= columns:
         return name
-    room = columns - len(_ELLIPSIS)
-    tail = _fitting(reversed(name[-columns:]), room // 2)
-    head = _fitting(iter(name[:columns]), room - sum(map(_width, tail)))
+    space = columns - len(_ELLIPSIS)
+    tail = _fitting(reversed(name[-columns:]), space // 2)
+    head = _fitting(iter(name[:columns]), space - sum(map(_width, tail)))
     return head + _ELLIPSIS + tail[::-1]
 
 
 def _fitting(characters: Iterator[str], columns: int) -> str:
-    """Return as many of the first characters as fit into so many columns."""
+    """Return the first characters that fit into `columns`."""
     taken = ""
     for character in characters:
         columns -= _width(character)
@@ -55,7 +55,7 @@ def _fitting(characters: Iterator[str], columns: int) -> str:
 
 
 def _width(character: str) -> int:
-    """Return the columns that a character takes on a terminal; one that joins the one before it takes none."""
+    """Return the columns of a character on a terminal; a combining character takes none."""
     if unicodedata.combining(character):
         return 0
     is_escaped = character == '"'  # a backslash comes before it

@@ -1,4 +1,4 @@
-"""From an exception to one sentence and one exit code: the last door; nobody has to read a traceback."""
+"""Turns an exception into one sentence for the user and one exit code, without a traceback."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SIGPIPE: Final = 13
 
 
 class Interrupted(Exception):
-    """A signal ended the command. `number` is the signal's."""
+    """A signal stopped the command. `number` is the signal's."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -30,19 +30,17 @@ class Interrupted(Exception):
 
 
 def explain(error: BaseException, terminal: Terminal) -> int:
-    """Write what happened, and return the exit code that says it to a script."""
-    error = first_of(error)
+    """Write what happened, and return the exit code."""
+    error = main_error(error)
     original, error = error, _of_the_system(error) or error
     if os.environ.get(DEBUG_VARIABLE) == "1":
         terminal.error("".join(traceback.format_exception(original)).rstrip())
     match error:
         case P2PCopyError():
             terminal.error(f"p2p-copy: {one_line(str(error))}")
-            suggestion = getattr(
-                error, "suggestion", None
-            )  # of a CodeTypo, whose module not every command loads
-            if suggestion and terminal.is_for_eyes:
-                # Only for a person's eyes: a log must not hold what may well be the right code.
+            # A CodeTypo has one; its module is not imported here, because few commands need it.
+            suggestion = getattr(error, "suggestion", None)
+            if suggestion and terminal.is_interactive:  # a log must not contain what may be the right code
                 terminal.error(f"Did you mean {suggestion.text} ?")
             return error.exit_code
         case CycloptsError():
@@ -56,7 +54,7 @@ def explain(error: BaseException, terminal: Terminal) -> int:
             terminal.error("p2p-copy: stopped by a signal.")
             return _SIGNAL + _SIGINT
         case BrokenPipeError():
-            return _SIGNAL + _SIGPIPE  # whoever read our output has seen enough
+            return _SIGNAL + _SIGPIPE  # the reader of the output has closed the pipe
         case _:
             terminal.error(
                 f"p2p-copy: This is a bug in p2p-copy ({type(error).__name__}). Please report it, with what "
@@ -66,22 +64,20 @@ def explain(error: BaseException, terminal: Terminal) -> int:
 
 
 def _of_the_system(error: BaseException) -> SystemFailed | None:
-    """Return what a system error means that nobody has expected; None if it is no system error."""
+    """Return what an unexpected system error means; None if `error` is none."""
     if (failed := exhausted(error)) or not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
         return failed
     try:
         os.getcwd()
     except OSError:
-        return SystemFailed(
-            "The directory that p2p-copy was started in is gone or cannot be entered. Change to another one."
-        )
+        return SystemFailed("The current directory was removed or cannot be entered. Change to another one.")
     return SystemFailed(
         f"This machine refuses something that p2p-copy needs: {error.strerror or type(error).__name__}. "
-        f"{DEBUG_VARIABLE}=1 prints what that was."
+        f"{DEBUG_VARIABLE}=1 prints the details."
     )
 
 
-def first_of(error: BaseException) -> BaseException:
-    """Return the error that a group is about: the first of ours, else the first one."""
+def main_error(error: BaseException) -> BaseException:
+    """Return the first P2PCopyError in a group, else its first exception."""
     causes = leaves(error)
     return next((cause for cause in causes if isinstance(cause, P2PCopyError)), causes[0])

@@ -1,6 +1,6 @@
-"""How the help looks: two columns of plain text, as in other commands of a terminal, and at once.
+"""Formats the help as two columns of plain text.
 
-The library's own tables are handsome and cost a third of what the whole command does.
+The library's own tables would take a third of the time of `--help`.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 _INDENT: Final = 2
 _LEFT: Final = 26
-"""Columns for an option and what follows it; a longer one has a line of its own."""
+"""Columns for an option and its value; a longer one gets a line of its own."""
 
 _WIDEST: Final = 100
-"""Columns of the longest line: longer ones are hard to read."""
+"""Columns of a line at most: longer lines are hard to read."""
 
 
 class TwoColumns:
-    """A formatter for cyclopts: options on the left, what they mean on the right."""
+    """A formatter for cyclopts: options on the left, their meaning on the right."""
 
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Print one panel."""
@@ -32,7 +32,7 @@ class TwoColumns:
             _print(console, "\n".join((f"{panel.title}:", *lines, "")))
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
-        """Print how the command is called."""
+        """Print the command's usage."""
         words = f"Usage: {_plain(usage).strip().removeprefix('Usage: ')}"
         _print(console, "\n".join((*textwrap.wrap(words, options.max_width, subsequent_indent="    "), "")))
 
@@ -44,25 +44,26 @@ class TwoColumns:
 
 
 class Printed:
-    """What the library prints, kept, so that it is written as all other results are.
+    """Keeps what the library prints, so that it can be written like any other result.
 
     Attributes:
-        console: what the library prints to. It is made when it is used: most commands print nothing, and rich is heavy.
+        console: what the library prints to. It is created on first use: most commands print no help, and importing rich
+            is slow.
 
     """
 
     def __init__(self) -> None:
-        """Keep nothing yet."""
+        """Start with no text."""
         self._file = io.StringIO()
-        self.console: Console = cast("Console", _Late(self._file))
+        self.console: Console = cast("Console", _LazyConsole(self._file))
 
     def text(self) -> str:
-        """Return all of it, without the end of the last line."""
+        """Return the whole text, without the last line end."""
         return self._file.getvalue().removesuffix("\n")
 
 
-class _Late:
-    """A console that does not exist before it is asked for something."""
+class _LazyConsole:
+    """A console that is created on first use."""
 
     def __init__(self, file: io.StringIO) -> None:
         self._file = file
@@ -95,7 +96,7 @@ def _meaning(entry: HelpEntry) -> str:
 
 
 def _plain(text: Any) -> str:
-    """Return the words of what the library may have wrapped for rich."""
+    """Return the plain text of what the library may have wrapped for rich."""
     text = getattr(text, "primary_renderable", text)
     return str(getattr(text, "plain", text) or "")
 

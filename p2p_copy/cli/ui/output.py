@@ -1,17 +1,16 @@
-"""Standard output and standard error, written by threads, so that nothing else waits for a terminal, a pipe or a disk.
+"""Writes standard output and standard error from threads, so that no caller waits for a terminal, a pipe or a disk.
 
 Rules:
-1. Nobody who has something to say waits: it is queued, and a thread writes it. The event loop goes on while a
+1. Writing never blocks the caller: text is queued, and a thread writes it. The event loop keeps running while a
    terminal is stopped (Ctrl-S), a pipe is full or a disk hangs.
 2. The queue is bounded. When it is full, lines are dropped and counted; their number is written in their place as
-   soon as half of the queue is free again. Results are never dropped: there are few of them, or their writer calls
+   soon as half of the queue is free again. Results are never dropped: there are few of them, or their caller uses
    `wait_for_room`.
-3. No failure is for good. A full disk costs the lines that did not fit; the next line is tried again, behind the
-   number of those that were lost. EAGAIN is a full pipe, and is waited for.
+3. No failure is permanent. A full disk costs the lines that did not fit; the next line is tried again, after the
+   number of lines lost. EAGAIN means a full pipe, and is waited for.
 4. A failure to write a result is kept, and raised by `check`.
-5. A live line is a state: a newer one replaces an older one that was not written yet. It is wiped before a line is
-   written.
-6. Two streams that end in the same file, terminal or pipe have one writer, so their lines keep their order.
+5. A newer live line replaces an older one that was not written yet. It is removed before a line is written.
+6. Two streams that lead to the same file, terminal or pipe have one writer, so their lines keep their order.
 """
 
 from __future__ import annotations
@@ -33,12 +32,12 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _NO_STREAM: Final = OSError(errno.EBADF, "the stream was closed before this process began")
-"""What writing to a stream is that was closed before the process began."""
+"""The failure of writing to a stream that was closed before the process started."""
 
 
 @dataclass(slots=True)
 class _Piece:
-    """Something to write: whole lines, or a question; and how many lines are missing without it."""
+    """Text to write, whole lines or a question, and how many lines count as lost if it cannot be written."""
 
     text: str
     lines: int
@@ -48,16 +47,16 @@ class _Piece:
 class Writer:
     """Writes to one stream from a thread that runs while there is something to write.
 
-    A stream that is no file of the system, such as one in memory, is written to at once and without a thread.
+    A stream without a file descriptor, such as one in memory, is written to at once and without a thread.
 
     Attributes:
         stream: what it writes to.
-        describe: returns the line that tells how many lines were dropped.
+        describe: returns the line that says how many lines were dropped.
 
     """
 
     def __init__(self, stream: TextIO | None) -> None:
-        """Write to `stream`; to None nothing can be written."""
+        """Write to `stream`; with None every line is lost."""
         self.stream = stream
         self.describe: Callable[[int], str] = described
         self._raw = _raw(stream)
@@ -70,20 +69,20 @@ class Writer:
         self._live: str | None = None
         self._is_running = False
         self._writing: _Piece | None = None
-        # What follows belongs to whoever writes: the thread, or the caller where there is none.
+        # These are used without the lock by the one that writes: the thread, or the caller if there is no thread.
         self._lost = 0
         self._is_torn = False
         self._shown = ""
 
     @property
-    def is_at_a_terminal(self) -> bool:
-        """Whether a person sees what is written."""
+    def is_terminal(self) -> bool:
+        """Whether it writes to a terminal."""
         return self.stream is not None and self.stream.isatty()
 
-    # --- For those who have something to say; none of these waits ---
+    # --- None of these blocks ---
 
     def put(self, text: str, *, is_result: bool = False) -> None:
-        """Write a text that ends with a line, or a question; drop it if the queue is full, unless it is a result."""
+        """Queue whole lines, or a question; drop them if the queue is full, unless they are a result."""
         with self._changed:
             lines = max(text.count("\n"), 1)
             is_full = self._size > 0 and self._size + len(text) > limits.OUTPUT_QUEUE
@@ -93,17 +92,17 @@ class Writer:
             self._queue.append(_Piece(text, lines, is_result))
             self._size += len(text)
             self._results += is_result
-            self._live = None  # it would come behind this text now
+            self._live = None  # it would be written after this text now
             self._start()
 
     def live(self, line: str) -> None:
-        """Make this the live line; an empty one takes it away."""
+        """Replace the live line; an empty one removes it."""
         with self._changed:
             self._live = line
             self._start()
 
-    def waive(self) -> None:
-        """Take no result as lost that was put here so far: nobody needs it any more."""
+    def forgive_lost_results(self) -> None:
+        """Treat the results so far as ordinary lines: losing them is no failure any more."""
         with self._changed:
             for piece in filter(None, (*self._queue, self._writing)):
                 piece.is_result = False
@@ -111,10 +110,10 @@ class Writer:
             self._failure = None
 
     def check(self) -> None:
-        """Find out whether a result is lost.
+        """Find out whether a result was lost.
 
         Raises:
-            BrokenPipeError: whoever read it has gone.
+            BrokenPipeError: its reader has closed the pipe.
             ResultNotWritten: it could not be written.
 
         """
@@ -127,10 +126,10 @@ class Writer:
                 f"The result could not be written: {failure.strerror or failure}."
             ) from failure
 
-    # --- For those who wait, outside of an event loop ---
+    # --- These block, and are for use outside of an event loop ---
 
     def wait_for_room(self) -> None:
-        """Wait until a reader has left room for one more result, however long that takes."""
+        """Wait until the reader has made room for one more result, however long that takes."""
         self._wait(lambda: self._size < limits.OUTPUT_QUEUE, None)
 
     def wait_for_results(self) -> None:
@@ -138,7 +137,7 @@ class Writer:
         self._wait(lambda: not self._results, None)
 
     def flush(self, seconds: float) -> None:
-        """Wait until all is written or lost, but for `seconds` at most."""
+        """Wait until everything is written or lost, but for `seconds` at most."""
         self._wait(lambda: not (self._has_work() or self._writing), seconds)
 
     def _wait(self, reached: Callable[[], bool], seconds: float | None) -> None:
@@ -149,12 +148,12 @@ class Writer:
             if self._is_running:
                 self._changed.wait_for(reached, seconds)
                 return
-        self._work()  # there are no threads left in this system, and nobody else to do it
+        self._work()  # no thread could be started: write from this one
 
     # --- Writing ---
 
     def _start(self) -> None:
-        """See to it that somebody writes; if that cannot be now, the next call or the end does."""
+        """Start the thread, or wake it. If the system has no more threads, a later call or `flush` tries again."""
         if self._raw is None:
             self._work()
         elif self._is_running:
@@ -168,7 +167,7 @@ class Writer:
             self._is_running = True
 
     def _attend(self) -> None:
-        """Write what there is, and what comes in a while."""
+        """Write what is queued, until nothing was queued for `limits.OUTPUT_IDLE` seconds."""
         while True:
             self._work()
             with self._changed:
@@ -181,7 +180,7 @@ class Writer:
         return bool(self._queue or self._live is not None)
 
     def _work(self) -> None:
-        """Write until there is nothing left."""
+        """Write until the queue is empty."""
         while True:
             with self._changed:
                 if self._dropped and self._size <= limits.OUTPUT_QUEUE // 2:
@@ -207,14 +206,14 @@ class Writer:
                 self._changed.notify_all()
 
     def _draw(self, line: str) -> OSError | None:
-        # Spaces wipe what a longer line left behind: every terminal knows them, not all know escapes.
+        # Spaces overwrite what is left of a longer line: every terminal has them, not all have escape sequences.
         shown, self._shown = self._shown, line
         if line:
             return self._send("\r" + line.ljust(len(shown)))
         return self._send("\r" + " " * len(shown) + "\r") if shown else None
 
     def _write(self, piece: _Piece) -> OSError | None:
-        """Write a piece, behind the number of those that were lost; return why it cannot be written."""
+        """Write a piece, after the number of lines lost before it; return why it cannot be written, or None."""
         failure = self._draw("") or (self._send(self.describe(self._lost)) if self._lost else None)
         if failure is None:
             self._lost = 0
@@ -236,7 +235,7 @@ class Writer:
                 )
         except OSError as error:
             return error
-        except ValueError as error:  # closed meanwhile
+        except ValueError as error:  # it was closed in the meantime
             return OSError(errno.EBADF, str(error))
         return None
 
@@ -253,17 +252,17 @@ class Writer:
                 begun = True
                 rest = rest[count:]
         finally:
-            # Half a line on a full disk: the next line must not be taken for its end.
+            # A full disk may hold half a line: the next line must not look like its second half.
             self._is_torn = bool(rest) if begun else self._is_torn
 
 
 def described(count: int) -> str:
-    """Return the line that tells people how many lines are missing in its place."""
+    """Return the line that says how many lines are missing in its place."""
     return f"... {count} lines were dropped\n" if count > 1 else "... 1 line was dropped\n"
 
 
 def writers(out: TextIO | None, err: TextIO | None) -> tuple[Writer, Writer]:
-    """Return what writes to these two streams: the same two for the same streams, one if both end in the same place."""
+    """Return the writers of these two streams: the same for the same streams, and one if both lead to one place."""
     global _latest
     if _latest is None or _latest[0] is not out or _latest[1] is not err:
         first = Writer(out)
@@ -277,7 +276,7 @@ _latest: tuple[TextIO | None, TextIO | None, Writer, Writer] | None = None
 
 
 def _place(stream: TextIO | None) -> tuple[int, int] | None:
-    """Return device and inode of what a stream ends in, if it has them."""
+    """Return device and inode of a stream's file, if it has them."""
     if stream is None or _raw(stream) is None:
         return None
     status = os.fstat(stream.fileno())
@@ -285,7 +284,7 @@ def _place(stream: TextIO | None) -> tuple[int, int] | None:
 
 
 def _raw(stream: TextIO | None) -> RawIOBase | None:
-    """Return what writes to the system for a stream; None if it is no file of the system."""
+    """Return the raw file under a stream; None if it has no file descriptor."""
     buffer = getattr(stream, "buffer", None)
     try:
         if stream is None or buffer is None:

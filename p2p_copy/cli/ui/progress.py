@@ -1,8 +1,8 @@
-"""How a transfer looks to the person who waits for it.
+"""Shows a transfer's progress and result to the user.
 
-On a terminal one live line, elsewhere a plain line now and then: both say how much, how fast and how long
-still. The observer's methods only note facts or write a line; `draw` is called by a clock, so the rate
-falls to zero when nothing moves.
+On a terminal there is one live line, elsewhere a plain line every few seconds: both say how much, how fast and how much
+time is left. The observer's methods only store facts or write a line. `draw` is called at regular intervals, so the
+rate falls to zero when nothing moves.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed, one_line
 from p2p_copy.observer import Observer
 from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
@@ -24,16 +25,18 @@ if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.observer import Report
 
-_ROOT_DIGITS: Final = 16
+_DIGEST_DIGITS: Final = 16
+"""Hexadecimal digits of the root digest that are shown: enough for two people to compare."""
 
 
 class Progress(Observer):
-    """Watches one transfer and shows it."""
+    """Observes one transfer and shows it."""
 
-    def __init__(self, terminal: Terminal, *, verb: str) -> None:
-        """Show the transfer on `terminal`; `verb` is what this side will have done: "Sent" or "Received"."""
+    def __init__(self, terminal: Terminal, role: Role) -> None:
+        """Show on `terminal` the transfer in which this side has this role."""
         self._terminal = terminal
-        self._verb = verb
+        sends = role is Role.SENDER
+        self._verb, self._peer = ("Sent", "receiver") if sends else ("Received", "sender")
         self._announcement = ""
         self._is_vital = False
         self._meter = Meter()
@@ -41,8 +44,8 @@ class Progress(Observer):
         self._paired = False
         self._since: float | None = None
         self._files = self._size = 0
-        self._spared = 0  # of these bytes, what was there when both sides met
-        self._moved = 0  # in earlier meetings of this run
+        self._spared = 0  # of these bytes, what the receiver had before this connection
+        self._moved = 0  # over earlier connections of this run
         self._links = 1
         self._total: tuple[int, int] | None = None
         self._problems = self._skipped = 0
@@ -50,89 +53,86 @@ class Progress(Observer):
         self._question = ""
 
     def announce(self, lines: Sequence[str], *, vital: bool) -> None:
-        """Write these lines once the relay has us: only then is the code of any use.
+        """Write these lines once this side is connected to the relay: before that the code is of no use.
 
-        If they are `vital`, nobody can come who has not read them.
+        `vital` means that the receiver cannot connect unless its user has read them.
         """
         self._announcement = "\n".join(lines)
         self._is_vital = vital
 
-    # --- Facts, in the order in which they come ---
+    # --- What the transfer reports, in the usual order ---
 
     def connecting(self, relay: str) -> None:
-        """Say who is called."""
+        """Name the relay."""
         self._terminal.say(f"Connecting to {escape(relay)}.")
 
     def waiting(self, relay: str) -> None:
-        """Say on whom we wait, where, and since when."""
+        """Say for whom this side waits, where, and since when."""
         if self._announcement:
             (self._terminal.result if self._is_vital else self._terminal.hint)(self._announcement)
         self._announcement = ""
-        self._terminal.say(
-            f"Waiting for the other side at {escape(relay)} since {time.strftime('%H:%M:%S')}."
-        )
-        self._state = "Waiting for the other side"
+        host = escape(relay).rpartition("://")[2]
+        self._state = f"Waiting for the {self._peer}"
+        self._terminal.say(f"{self._state} ({host}, since {time.strftime('%H:%M')}).")
 
     def lost(self, sentence: str, patience: float) -> None:
-        """Say what is gone, and for how long this side tries to come back."""
-        self._terminal.say(
-            f"{one_line(sentence)} Coming back, and going on, for {duration(patience)} if need be."
-        )
-        self._state = "Coming back"
+        """Say what was lost, and for how long this side tries to reconnect."""
+        self._terminal.say(f"{one_line(sentence)} Reconnecting for up to {duration(patience)}.")
+        self._state = "Reconnecting"
         self._paired = False
         self._since = None
 
     def stalled(self, sentence: str, seconds: float) -> None:
-        """Say on whom it is."""
+        """Say what is waited for, and for how long."""
         self._terminal.say(f"{sentence} for {duration(seconds)}.")
         if self._state != "Stalled":
             self._before_stall = self._state
         self._state = "Stalled"
 
     def moving(self) -> None:
-        """Say so."""
-        self._terminal.say("It moves again.")
+        """Say that the stall is over."""
+        self._terminal.say("Data is moving again.")
         if self._state == "Stalled":
             self._state = self._before_stall
 
     def notice(self, sentence: str) -> None:
-        """Pass it on."""
+        """Show the sentence."""
         self._terminal.say(sentence)
 
     def paired(self) -> None:
-        """Say that the waiting is over: whoever had to read the code has read it."""
+        """Say so. The receiver's user has read the code by now, so a code that could not be written is no failure."""
         if self._is_vital:
             self._is_vital = False
-            self._terminal.waive()
-        self._terminal.say("The other side is there and holds the same code.")
+            self._terminal.forgive_lost_results()
+        self._terminal.say("Connected. Codes match.")
         self._state = "Transferring"
         self._paired = True
         self._since = None
         self._links = 1
-        self._moved = self._moved_by(self._size)  # each meeting counts from the beginning
+        self._moved = self._moved_by(self._size)  # each connection counts from the beginning
         self._files = self._size = self._spared = 0
         self._meter = Meter()
 
     def links(self, count: int) -> None:
-        """Note it, for the line."""
+        """Store the number for the live line."""
         self._links = count
 
     def asked(self) -> None:
-        """Say on whom it is."""
-        self._terminal.say("The receiver is shown what there is, and asked.")
+        """Say that the receiver's user decides now."""
+        self._terminal.say("Asking the receiver whether to accept.")
         self._state = "Waiting for the receiver's answer"
         self._paired = False
         self._since = None
 
     def accepted(self) -> None:
-        """Say that it goes on."""
+        """Show progress from now on."""
         self._state = "Transferring"
         self._paired = True
         self._since = None
 
     def declined(self, wait: float) -> None:
-        """Say so, and that the code is still good."""
-        self._terminal.say(f"The receiver declined. The same code is good for {duration(wait)} more.")
+        """Say so, and how long the code can still be used."""
+        self._terminal.say(f"The receiver declined. The code stays valid for {duration(wait)}.")
         self._paired = False
         self._since = None
 
@@ -147,47 +147,47 @@ class Progress(Observer):
             self._question = ""
 
     def total(self, files: int, size: int) -> None:
-        """Note it, for the percentage and the time left; tell it if a question is open."""
+        """Store it for the percentage and the time left; show it if a question is open."""
         self._total = (files, size)
         if self._question:
-            self._terminal.error(f"\nIn all: {files} files, {amount(size)}.")
+            self._terminal.error(f"\nTotal: {files} files, {amount(size)}.")
             self._terminal.prompt(self._question)
 
     def spared(self, size: int) -> None:
-        """Note it, for the rate."""
+        """Store it for the rate."""
         self._spared = size
 
     def progress(self, files: int, size: int) -> None:
-        """Note it."""
+        """Store it for the next line."""
         self._files, self._size = files, size
 
     def _moved_by(self, size: int) -> int:
-        """Return how many bytes have been sent in this run, if so many are at the receiver by now."""
+        """Return how many bytes this run has sent, if the receiver has `size` by now."""
         return self._moved + max(size - self._spared, 0)
 
     def problem(self, path: str, sentence: str) -> None:
-        """Name the path, unless too many were named already. These lines are errors."""
+        """Name the path, unless many were named already. These lines are shown in spite of `--quiet`."""
         self._problems += 1
         if self._problems <= limits.PROBLEM_LINES:
             self._terminal.error(f"Not delivered: {displayed(path)} {sentence}")
 
     def skipped(self, path: str) -> None:
-        """Name the path, unless too many were named already."""
+        """Name the path, unless many were named already."""
         self._skipped += 1
         if self._skipped <= limits.PROBLEM_LINES:
-            self._terminal.say(f"Left as it was: {displayed(path)}")
+            self._terminal.say(f"Skipped, exists already: {displayed(path)}")
 
     def verifying(self) -> None:
-        """Say that only the receipt is missing."""
+        """Show that only the receipt is missing."""
         self._state = "Verifying"
 
     # --- The clock ---
 
     def draw(self, now: float) -> None:
-        """Show where things stand; called every `limits.PROGRESS_INTERVAL` seconds with a clock's time.
+        """Show the state of the transfer; called every `limits.PROGRESS_INTERVAL` seconds with a clock's time.
 
         Raises:
-            BrokenPipeError: whoever was to read the code has gone.
+            BrokenPipeError: the reader of the code has closed its pipe.
             ResultNotWritten: the code could not be written.
 
         """
@@ -198,9 +198,9 @@ class Progress(Observer):
         if self._since is None:
             self._since = self._last_plain = now
         if not self._paired:
-            self._terminal.live(f"{self._state} for {duration(now - self._since)}")
+            self._terminal.live(f"{self._state}, {duration(now - self._since)}")
             return
-        self._meter.note(now, self._moved_by(self._size))
+        self._meter.add(now, self._moved_by(self._size))
         if self._terminal.is_live:
             self._terminal.live(self._line())
         elif self._last_plain is None or now - self._last_plain >= limits.PLAIN_PROGRESS_INTERVAL:
@@ -222,29 +222,29 @@ class Progress(Observer):
                 f"{duration(left / rate)} left" if rate else "",
             ]
         if self._links > 1:
-            parts.append(f"{self._links} links")
+            parts.append(f"{self._links} connections")
         return "  ".join(filter(None, [f"{self._state}:", *parts]))
 
     # --- The end ---
 
     def close(self) -> None:
-        """Wipe the live line and count what was not named."""
+        """Remove the live line, and say how many paths were not named."""
         self._terminal.wipe()
         if self._problems > limits.PROBLEM_LINES:
             self._terminal.error(f"... and {self._problems - limits.PROBLEM_LINES} more not delivered.")
         if self._skipped > limits.PROBLEM_LINES:
-            self._terminal.say(f"... and {self._skipped - limits.PROBLEM_LINES} more left as they were.")
+            self._terminal.say(f"... and {self._skipped - limits.PROBLEM_LINES} more skipped.")
 
     def done(self, report: Report) -> None:
-        """Sum up. Both sides show the same digest of the same transfer."""
+        """Show the result. Both sides show the same digest of the same transfer."""
         moved = min(self._moved_by(report.size), report.size)
         rate = moved / report.seconds if report.seconds > 0 else 0.0
-        there = f", of which {amount(report.size - moved)} were there," if moved < report.size else ""
+        there = f", {amount(report.size - moved)} of it already there," if moved < report.size else ""
         files = "1 file" if report.files == 1 else f"{report.files} files"
-        excluded = f" Left out by --only or --exclude: {report.excluded}." if report.excluded else ""
+        excluded = f" Excluded by --only or --exclude: {report.excluded}." if report.excluded else ""
         self._terminal.say(
             f"{self._verb} {files}, {amount(report.size)}{there} in {report.seconds:.1f} s ({amount(rate)}/s), "
-            f"digest {report.root[:_ROOT_DIGITS]}.{excluded}"
+            f"digest {report.root[:_DIGEST_DIGITS]}.{excluded}"
         )
 
 
@@ -252,20 +252,20 @@ class Meter:
     """The rate over the last `limits.RATE_WINDOW` seconds."""
 
     def __init__(self) -> None:
-        """Begin without a rate."""
-        self._notes: deque[tuple[float, int]] = deque()
+        """Start without samples, at a rate of 0."""
+        self._samples: deque[tuple[float, int]] = deque()
 
-    def note(self, now: float, size: int) -> None:
-        """So much is through in all, at this time in seconds."""
-        self._notes.append((now, size))
-        # One note from before the window stays, or the rate of a slow clock could not be told.
-        while len(self._notes) > 2 and self._notes[1][0] <= now - limits.RATE_WINDOW:
-            self._notes.popleft()
+    def add(self, now: float, size: int) -> None:
+        """Add a sample: `size` bytes in all at this time in seconds."""
+        self._samples.append((now, size))
+        # One sample from before the window stays: with rare samples there would be no rate without it.
+        while len(self._samples) > 2 and self._samples[1][0] <= now - limits.RATE_WINDOW:
+            self._samples.popleft()
 
     @property
     def rate(self) -> float:
-        """Bytes in a second; 0 as long as there is nothing to compare."""
-        if len(self._notes) < 2:
+        """Bytes per second; 0 before there are two samples."""
+        if len(self._samples) < 2:
             return 0.0
-        (then, before), (now, after) = self._notes[0], self._notes[-1]
+        (then, before), (now, after) = self._samples[0], self._samples[-1]
         return max(after - before, 0) / (now - then) if now > then else 0.0

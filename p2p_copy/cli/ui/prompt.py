@@ -1,4 +1,4 @@
-"""What a receiver's user sees before anything is received, and the question."""
+"""Shows a receiver's user what the sender has, and asks whether to receive it."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ if TYPE_CHECKING:
 _QUESTION: Final = "Receive this? [y/N] "
 
 _POLICY: Final = {
-    Conflict.REFUSE: "Files that exist are kept, and the new ones count as not delivered.",
-    Conflict.OVERWRITE: "Files that exist are replaced by the new ones.",
-    Conflict.RENAME: "Both are kept: the new ones get a number.",
-    Conflict.SKIP: "Files that exist are kept as they are.",
+    Conflict.REFUSE: "Existing files are kept, and the new ones count as not delivered.",
+    Conflict.OVERWRITE: "Existing files are replaced by the new ones.",
+    Conflict.RENAME: "Both are kept: the new files get a number.",
+    Conflict.SKIP: "Existing files are kept, and the new ones are skipped.",
 }
-"""What becomes of names that are taken; a directory that exists is gone into whatever the policy."""
+"""What happens to names that exist already. An existing directory is always written into."""
 
 
 class Question:
-    """Shows what would come and asks the person at the terminal; an end of input is a no."""
+    """Shows what the sender has, and asks the user at the terminal; the end of input is a no."""
 
     def __init__(self, terminal: Terminal, progress: Progress, conflict: Conflict) -> None:
-        """Ask at `terminal`; `progress` draws nothing meanwhile, and `conflict` is what was chosen for taken names."""
+        """Ask at `terminal`; `progress` draws nothing meanwhile, and `conflict` says what happens to existing names."""
         self._terminal = terminal
         self._progress = progress
         self._conflict = conflict
         self._reading = Lock()
         self._typed: str | None = None
 
-    async def __call__(self, outlook: TransferPreview) -> bool:
+    async def __call__(self, preview: TransferPreview) -> bool:
         """Return whether the answer is yes."""
-        for line in described(outlook, self._conflict):
+        for line in described(preview, self._conflict):
             self._terminal.error(line)
         with self._progress.asking(_QUESTION):
             await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
@@ -54,33 +54,33 @@ class Question:
         return answer.strip().lower() in {"y", "yes"}
 
     def _read(self) -> None:
-        with self._reading:  # somebody may wait here still for the answer to a question that was taken back
+        with self._reading:  # a thread of an earlier question, which was cancelled, may still wait for a line
             if self._typed is None:
                 self._typed = sys.stdin.readline()
 
 
-def described(outlook: TransferPreview, conflict: Conflict) -> Iterator[str]:
-    """Yield what is known of a transfer before it begins, line by line."""
-    least = "" if outlook.counted else "at least "
-    more = "" if outlook.counted else " The sender still counts."
-    less = " --only and --exclude leave out some of that here." if outlook.filtered else ""
-    files = "1 file" if outlook.files == 1 else f"{outlook.files} files"
-    if outlook.stream:
-        yield f"The sender has a pipe, whose length nobody knows.{less}"
+def described(preview: TransferPreview, conflict: Conflict) -> Iterator[str]:
+    """Yield lines that describe a transfer before it begins."""
+    least = "" if preview.counted else "at least "
+    more = "" if preview.counted else " The sender is still counting."
+    less = " --only and --exclude leave out some of it here." if preview.filtered else ""
+    files = "1 file" if preview.files == 1 else f"{preview.files} files"
+    if preview.stream:
+        yield f"The sender has a pipe, of unknown length.{less}"
     else:
-        yield f"The sender has {least}{files}, {amount(outlook.size)}.{more}{less}"
-    for named in outlook.top[: limits.PREVIEW_LINES]:
-        what = "/" if named.directory else "" if outlook.stream else f"  {amount(named.size)}"
+        yield f"The sender has {least}{files}, {amount(preview.size)}.{more}{less}"
+    for named in preview.top[: limits.PREVIEW_LINES]:
+        what = "/" if named.directory else "" if preview.stream else f"  {amount(named.size)}"
         name = displayed(named.name, limits.NAME_COLUMNS)
         indent = "  " * (1 + min(named.depth, limits.PREVIEW_INDENT))
         yield f"{indent}{name}{what}{'  (exists)' if named.taken else ''}"
-    tops = sum(not named.depth for named in outlook.top[: limits.PREVIEW_LINES])
-    if outlook.names > tops:
-        yield f"  ... and {outlook.names - tops} more at the top"
-    if outlook.taken:
-        yield f"Names at the top that exist here: {outlook.taken}. {_POLICY[conflict]}"
-    room = [f"{amount(outlook.free_size)} free"]
-    if outlook.free_files is not None:
-        room.append(f"{outlook.free_files} files can be made")
-    fits = "" if outlook.fits else " That is not enough."
-    yield f"Here: {', '.join(room)}.{fits}"
+    tops = sum(not named.depth for named in preview.top[: limits.PREVIEW_LINES])
+    if preview.names > tops:
+        yield f"  ... and {preview.names - tops} more at the top level"
+    if preview.taken:
+        yield f"Names at the top level that exist here: {preview.taken}. {_POLICY[conflict]}"
+    space = [f"{amount(preview.free_size)} free"]
+    if preview.free_files is not None:
+        space.append(f"{preview.free_files} files can be created")
+    fits = "" if preview.fits else " That is not enough."
+    yield f"Space here: {', '.join(space)}.{fits}"

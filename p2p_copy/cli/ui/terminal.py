@@ -1,14 +1,14 @@
-"""What is written where. The only module that knows what goes to standard output and what to standard error.
+"""The only module that decides what goes to standard output and what to standard error.
 
-The law:
-1. Standard output holds results that a script may read: the code and the receiver's command (`send`), the
-   relay's start line (`run-relay-server`). Everything for people goes to standard error.
-2. Every line is written as soon as it can be, so a pipe or a log file is complete at any moment; and nobody waits for
-   it, see `output`.
-3. A line that cannot be written stops nothing. A result that cannot be written is a failure: `check` and `finish` tell.
-   A character that the terminal cannot show is written as an escape.
-4. The live line is the last line of a terminal and is wiped before anything else is written. It is never
-   written to something that is not a terminal.
+Rules:
+1. Standard output has the results that a script may read: the code and the receiver's command (`send`), the relay's
+   start line (`run-relay-server`). Everything for people goes to standard error.
+2. Every line is written as soon as possible, so a pipe or a log file is complete at any moment. The caller does not
+   wait for that, see `output`.
+3. A line that cannot be written stops nothing. A result that cannot be written is a failure: `check` and `finish` raise
+   it. A character that the terminal cannot show is written as an escape.
+4. The live line is the last line of a terminal, and is removed before anything else is written. It is only ever written
+   to a terminal.
 5. `--quiet` silences all but results and errors.
 """
 
@@ -27,107 +27,107 @@ if TYPE_CHECKING:
 
 
 class Terminal:
-    """Two streams, one of which may end in a live line."""
+    """Standard output and standard error, with a live line on the latter if it is a terminal."""
 
     def __init__(self, out: TextIO | None, err: TextIO | None, *, quiet: bool = False) -> None:
-        """Write to these streams; None is one that was closed before this process began."""
+        """Write to these streams; None is one that was closed before the process started."""
         self._out, self._err = writers(out, err)
         self.log = self._err if out is None else self._out
-        """Where a log goes: to standard output, or to standard error if that one was closed."""
+        """Where a log goes: standard output, or standard error if standard output is closed."""
         self._stream = err
         self._quiet = quiet
-        self.is_for_eyes = err is not None and err.isatty()
-        """Whether a person reads along, rather than a log."""
-        self.is_live = self.is_for_eyes and not quiet and os.environ.get("TERM") != "dumb"
-        """Whether a live line can be seen."""
+        self.is_interactive = err is not None and err.isatty()
+        """Whether standard error is a terminal, which a person reads, rather than a log."""
+        self.is_live = self.is_interactive and not quiet and os.environ.get("TERM") != "dumb"
+        """Whether there is a live line."""
 
     @classmethod
     def standard(cls, *, quiet: bool = False) -> Terminal:
         """Return the terminal of this process."""
         return cls(sys.stdout, sys.stderr, quiet=quiet)
 
-    # --- What is said; none of this waits ---
+    # --- Writing; none of these blocks ---
 
     def result(self, line: str) -> None:
-        """Write what the command was asked for, which a script may read; it must not be lost."""
+        """Write a result that a script may read; losing it is a failure."""
         self._out.put(line + "\n", is_result=True)
 
     def hint(self, line: str) -> None:
-        """Write a line that a script may read, and that costs nothing but itself if it cannot be written."""
+        """Write a line that a script may read; losing it is no failure."""
         self._out.put(line + "\n")
 
     def say(self, line: str) -> None:
-        """Write a line for people, unless they want quiet."""
+        """Write a line for people, unless `--quiet`."""
         if not self._quiet:
             self.error(line)
 
     def verdict(self, line: str) -> None:
-        """Write for people what the command was asked for, unless they want quiet; it must not be lost."""
+        """Write a result for people, unless `--quiet`; losing it is a failure."""
         if not self._quiet:
             self._err.put(line + "\n", is_result=True)
 
     def error(self, line: str) -> None:
-        """Write a line for people, wanted or not."""
+        """Write a line for people, even with `--quiet`."""
         self._err.put(line + "\n")
 
     def live(self, line: str) -> None:
-        """Make this the live line, cut to the width of the terminal; without a terminal do nothing."""
+        """Replace the live line, cut to the terminal's width; without a terminal do nothing."""
         if self.is_live:
             self._err.live(line[: self._width() - 1])
 
     def prompt(self, question: str) -> None:
-        """Write a question; somebody else reads the answer."""
+        """Write a question; the caller reads the answer."""
         self._err.put(question)
 
     def wipe(self) -> None:
-        """Take the live line away."""
+        """Remove the live line."""
         if self.is_live:
             self._err.live("")
 
-    # --- Whether it came through ---
+    # --- Lost results ---
 
-    def waive(self) -> None:
-        """Do without the results so far: nobody needs them any more."""
-        self._out.waive()
-        self._err.waive()
+    def forgive_lost_results(self) -> None:
+        """Treat the results so far as ordinary lines: losing them is no failure any more."""
+        self._out.forgive_lost_results()
+        self._err.forgive_lost_results()
 
     def check(self) -> None:
-        """Find out whether a result is lost.
+        """Find out whether a result was lost.
 
         Raises:
-            BrokenPipeError: whoever read it has gone.
+            BrokenPipeError: its reader has closed the pipe.
             ResultNotWritten: it could not be written.
 
         """
         self._out.check()
         self._err.check()
 
-    # --- For those who may wait: no event loop runs ---
+    # --- Blocking; only outside of an event loop ---
 
     def ask(self, question: str) -> str:
-        """Ask a person, and return the line that was typed, empty at the end of input."""
+        """Ask the user, and return the line that was typed, empty at the end of input."""
         self.prompt(question)
         return sys.stdin.readline()
 
     def wait_for_reader(self) -> None:
-        """Wait until whoever reads the results has left room for more; it raises what `check` raises."""
+        """Wait until the reader of the results has made room for more; raise what `check` raises."""
         self._out.wait_for_room()
         self.check()
 
     def finish(self) -> None:
-        """Wait until all results are read, as any command does; it raises what `check` raises."""
+        """Wait until all results are written; raise what `check` raises."""
         self._out.wait_for_results()
         self._err.wait_for_results()
         self.check()
 
-    def flush(self) -> None:
-        """Wait for what is not written yet, but not for a terminal or a pipe that takes nothing any more."""
-        until = time.monotonic() + limits.OUTPUT_FLUSH
+    def flush(self, seconds: float = limits.OUTPUT_FLUSH) -> None:
+        """Wait until all lines are written, for `seconds` at most: a terminal may be stopped."""
+        until = time.monotonic() + seconds
         for writer in (self._out, self._err):
             writer.flush(max(until - time.monotonic(), 0))
 
     def leave(self, exit_code: int) -> NoReturn:
-        """End the process at once, but for the last lines."""
+        """Write the last lines, and end the process at once."""
         self.flush()
         os._exit(exit_code)
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.source.digest_cache import DigestCache
     from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.options import Symlinks
-    from p2p_copy.protocol.messages import Accept, Held, Receipt
+    from p2p_copy.protocol.messages import Accept, Receipt
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.tree.answers import Answer
 

@@ -13,10 +13,11 @@ import trio
 from p2p_copy.errors import P2PCopyError
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
+from p2p_copy.observer import NoticeOnce
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept
 from p2p_copy.transfer.lifecycle import writing
-from p2p_copy.transfer.preserve import LOST, Once, not_possible
+from p2p_copy.transfer.preserve import LOST, not_possible
 from p2p_copy.transfer.pump import receive_until_goodbye
 from p2p_copy.transfer.reasons import SENTENCES
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_sender
@@ -60,7 +61,7 @@ class TreeReceiver:
         self._resumption = resumption
         self._receipt_file = receipt_file
         self._observer = observer
-        self._once = Once(observer)
+        self._once = NoticeOnce(observer)
 
     def target(self) -> Target:
         """Open the output directory, which is made if it does not exist.

@@ -11,12 +11,13 @@ import trio
 from p2p_copy.files.source.count import FileCount
 from p2p_copy.files.source.digest_cache import DigestCache
 from p2p_copy.files.source.preview import preview
+from p2p_copy.observer import NoticeOnce
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, Total, Unwanted
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import show
-from p2p_copy.transfer.preserve import UNTOLD, Once
+from p2p_copy.transfer.preserve import UNTOLD
 from p2p_copy.transfer.pump import send_until_receipt
 from p2p_copy.transfer.reasons import SENTENCES, unfinished
 from p2p_copy.transfer.receipt_wait import ReceiptWait
@@ -54,7 +55,7 @@ class TreeSender:
         self._cache = DigestCache(resumption.journal)
         self._receipt_file = receipt_file
         self._observer = observer
-        self._once = Once(observer)
+        self._once = NoticeOnce(observer)
 
     async def show(self, conversation: Conversation, ask: Ask) -> Accept:
         """Show the receiver's user what there is; return the answer.

@@ -1,4 +1,4 @@
-"""The commands, in real processes, on real files."""
+"""The commands in real processes, on real files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_spelling_of_0_1_works(relay: str, tree: Path, tmp_path: Path) -> No
     assert contents(out) == contents(tree.parent)
     assert "passphrase" not in sender_out + sender_err + receiver_err
     for said, otherwise in ((sender_err, "send makes one"), (receiver_err, "receive asks for it")):
-        assert "The code is an argument, which other users" in said
+        assert "The code is an argument, so other users" in said
         assert f"leave it out, and {otherwise}" in said
 
 
@@ -123,7 +123,7 @@ def test_a_signal_ends_a_client_without_a_traceback(
     "loading", ["p2p_copy.cli.app", "cyclopts", "p2p_copy.cli.commands.send", "p2p_copy.transfer.send"]
 )
 def test_ctrl_c_while_the_program_is_loaded_is_one_sentence(loading: str) -> None:
-    """The signal comes while this part is loaded: first by the program, then by its command."""
+    """The signal comes during the imports: of the program, or of its command."""
     program = (
         "import os, signal, sys, importlib.abc\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
@@ -203,7 +203,7 @@ def test_a_wrong_command_line_is_answered_with_a_sentence_and_exit_code_2(
 
 
 @pytest.mark.fault(80, "reader gone")
-def test_an_output_that_nobody_reads_does_not_stop_a_transfer(relay: str, tree: Path, tmp_path: Path) -> None:
+def test_an_output_without_a_reader_does_not_stop_a_transfer(relay: str, tree: Path, tmp_path: Path) -> None:
     env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": CODE}
     sender = start("send", str(tree), env=env)
     receiver = start("receive", "--out", str(tmp_path / "out"), env=env)
@@ -221,7 +221,7 @@ def test_an_output_that_nobody_reads_does_not_stop_a_transfer(relay: str, tree: 
 def test_the_demo_imports_nothing_from_the_current_directory(tree: Path, tmp_path: Path) -> None:
     for name in ("selectors", "trio", "p2p_copy"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('imported from the current directory')")
-    # The demo itself is started as an installed program is: without the current directory.
+    # The demo is started like an installed program: without the current directory on its path.
     program = [sys.executable, "-P", "-m", "p2p_copy", "demo", str(tree)]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -233,13 +233,13 @@ def test_the_demo_copies_a_directory_and_leaves_nothing_behind(tree: Path, tmp_p
     temporary.mkdir()
     code, out, err = run("demo", str(tree), env={"TMPDIR": str(temporary)})
     assert code == 0, err
-    assert out == "It works: 3 files with 2.0 KiB came through, and all are equal.\n"
+    assert out == "It works: 3 files, 2.0 KiB, were copied, and all are equal.\n"
     for command in ("run-relay-server", "send", "receive"):
         assert f"$ p2p-copy {command} " in err
     assert list(temporary.iterdir()) == []
 
 
-def test_a_misspelt_path_is_told_before_anybody_is_called(tree: Path) -> None:
+def test_a_misspelt_path_is_reported_before_connecting(tree: Path) -> None:
     code, _, err = run("send", str(tree), "misspelt", "--server", "ws://127.0.0.1:1")
     assert code == RelayUnreachable.exit_code
     assert 0 <= err.index("misspelt' does not exist") < err.index("Connecting")
@@ -254,7 +254,7 @@ def test_paths_that_cannot_be_sent_leave_nothing_behind(tmp_path: Path) -> None:
     code, _, err = run("send", str(tmp_path / "a" / "x"), str(tmp_path / "b" / "x"), *words)
     assert (code, f"{tmp_path}/a/x" in err, f"{tmp_path}/b/x" in err) == (2, True, True)
     assert run("send", "/", *words)[0] == NothingToSend.exit_code
-    assert not state.exists()
+    assert run("resume", "--state-dir", str(state))[1] == "There are no unfinished transfers.\n"
 
 
 @pytest.mark.parametrize("words", [("send", "-"), ("receive", CODE, "--out", "-")])
@@ -279,7 +279,7 @@ def test_a_token_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path, words
     assert not state.exists()
 
 
-def test_a_code_that_is_shown_again_is_told_to_be_old(relay: str, tree: Path, tmp_path: Path) -> None:
+def test_a_code_that_is_shown_again_is_said_to_be_old(relay: str, tree: Path, tmp_path: Path) -> None:
     words = ("send", str(tree), "--server", relay, "--state-dir", str(tmp_path / "state"))
 
     def interrupted() -> tuple[str, str]:
@@ -292,7 +292,7 @@ def test_a_code_that_is_shown_again_is_told_to_be_old(relay: str, tree: Path, tm
     assert "still that of" not in said
     again, said = interrupted()
     assert again == code
-    (id_,) = re.findall(r"The code is still that of .* p2p-copy forget ([0-9a-f]+), and start it again", said)
+    (id_,) = re.findall(r"Using the code of .* p2p-copy forget ([0-9a-f]+), and start the command", said)
     assert run("forget", id_, "--state-dir", str(tmp_path / "state"))[0] == 0
     new, said = interrupted()
     assert new != code

@@ -1,4 +1,4 @@
-"""`--dry-run`, as people use it."""
+"""`--dry-run` of both commands, in real processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_a_sender_names_what_it_would_send_and_calls_nobody(tree: Path) -> None:
+def test_a_sender_lists_what_it_would_send_without_connecting(tree: Path) -> None:
     (tree / "link").symlink_to("größe")
     code, out, err = run("send", "--dry-run", str(tree), "--exclude", "deep")
     assert code == 0
@@ -26,11 +26,12 @@ def test_a_sender_names_what_it_would_send_and_calls_nobody(tree: Path) -> None:
         "tree/link -> größe",
     ]
     assert (
-        err == "Would send 2 files, 2.0 KiB, 2 directories and 1 links. Left out by --only or --exclude: 1.\n"
+        err
+        == "Would send 2 files, 2.0 KiB, 2 directories and 1 symlinks. Excluded by --only or --exclude: 1.\n"
     )
 
 
-def test_what_could_not_be_sent_is_known_beforehand(tree: Path) -> None:
+def test_entries_that_cannot_be_sent_are_listed_beforehand(tree: Path) -> None:
     os.mkfifo(tree / "pipe")
     (tree / "con").touch()
     (tree / "secret").touch()
@@ -41,7 +42,7 @@ def test_what_could_not_be_sent_is_known_beforehand(tree: Path) -> None:
     assert "Cannot be sent: tree/pipe is not a regular file, directory or link\n" in err
     assert "Cannot be sent: tree/con has a name" in err
     assert "Cannot be sent: missing does not exist" in err
-    if os.geteuid():  # root reads everything
+    if os.geteuid():  # root can read everything
         assert "Cannot be sent: tree/secret cannot be read" in err
     assert run("send", "--dry-run", str(tree / "missing"))[0] == NothingToSend.exit_code
     assert run("send", "--dry-run", str(tree), "--only", "a[")[0] == UsageError.exit_code

@@ -68,11 +68,11 @@ def test_a_loopback_port_works_too() -> None:
         ["set", "gaga", "1"],
     ],
 )
-def test_what_is_no_order_is_a_usage_error(words: list[str]) -> None:
+def test_an_unknown_order_is_a_usage_error(words: list[str]) -> None:
     assert run("relay-admin", "127.0.0.1:9", *words)[0] == 2
 
 
-def test_nobody_there_is_said(tmp_path: Path) -> None:
+def test_a_relay_that_does_not_run_is_reported(tmp_path: Path) -> None:
     code, _, err = run("relay-admin", f"unix:{tmp_path}/nothing", "status")
     assert (code, "cannot be reached" in err) == (4, True)
 

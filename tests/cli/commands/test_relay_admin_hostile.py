@@ -1,4 +1,4 @@
-"""`relay-admin` at an address that somebody else has taken: what is said there is checked, escaped, and soon over."""
+"""`relay-admin` at an address where another program listens: answers are checked, escaped and bounded in time."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ GOOD = {
 
 
 @contextmanager
-def somebody(*answers: Iterable[bytes]) -> Iterator[str]:
-    """Answer one connection after the other with these pieces; yield the address."""
+def listening(*answers: Iterable[bytes]) -> Iterator[str]:
+    """Answer each connection with these pieces; yield the address."""
     listener = socket.create_server(("127.0.0.1", 0))
 
     def serve() -> None:
@@ -99,10 +99,10 @@ ODD = {
 @pytest.mark.fault(106, "odd JSON")
 @pytest.mark.parametrize("order", ["status", "pairings"])
 @pytest.mark.parametrize("body", ODD.values(), ids=ODD.keys())
-def test_what_is_no_status_is_not_a_relay(
+def test_a_wrong_status_shows_that_it_is_no_relay(
     order: str, body: bytes, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with somebody(answer(body, kind="application/json")) as address, pytest.raises(NotARelay):
+    with listening(answer(body, kind="application/json")) as address, pytest.raises(NotARelay):
         relay_admin(address, order, ())
     assert capsys.readouterr().out == ""
 
@@ -120,17 +120,17 @@ JSON = st.recursive(
 )
 @example(said=GOOD)
 @example(said={**GOOD, "limits": {"\ud800": 1}, "state": "\x1b[2J"})
-def test_whatever_is_said_is_a_status_or_not_a_relay(said: object) -> None:
+def test_any_answer_is_a_status_or_no_relay(said: object) -> None:
     with suppress(ValueError, RecursionError):
         checked = module._checked(json.loads(json.dumps(said), parse_constant=module._no_number))
         assert all(line.isprintable() for line in module._describe(checked))
 
 
 @pytest.mark.fault(106, "escapes")
-def test_what_is_said_is_printed_escaped_and_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_answer_is_printed_escaped_and_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     sentence = b"Done.\r\n\x1b[2J   \xe2\x80\xaep2p-copy:      all is well\n\n" + b"x" * 10_000
     status = odd(state="serving\x1b]0;title\x07\nup", limits={"rate\r\n": 1})
-    with somebody(answer(sentence), answer(status, kind="application/json")) as address:
+    with listening(answer(sentence), answer(status, kind="application/json")) as address:
         relay_admin(address, "drain", ())
         relay_admin(address, "status", ())
     out = capsys.readouterr().out
@@ -142,11 +142,11 @@ def test_what_is_said_is_printed_escaped_and_in_one_line(capsys: pytest.CaptureF
     assert lines[-1] == "rate\\r\\n: 1"
 
 
-def test_a_no_is_told_and_a_strangers_page_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refusal_is_shown_and_the_page_of_another_server_is_not(capsys: pytest.CaptureFixture[str]) -> None:
     page = answer(b"<html>\x1b[2J", "404 Not Found", "text/html")
     moved = [b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\n\r\n"]
-    with somebody(answer(b"No\x1b.\n", "409 Conflict"), page, moved) as address:
-        with pytest.raises(RelayRefused, match=r"The relay did not do it: No\\x1b\.$"):
+    with listening(answer(b"No\x1b.\n", "409 Conflict"), page, moved) as address:
+        with pytest.raises(RelayRefused, match=r"The relay refused the order: No\\x1b\.$"):
             relay_admin(address, "reload", ())
         for _ in range(2):
             with pytest.raises(NotARelay):
@@ -167,14 +167,14 @@ CUT = {
 
 @pytest.mark.parametrize("pieces", CUT.values(), ids=CUT.keys())
 def test_an_answer_that_is_cut_or_none_is_not_a_relays(pieces: list[bytes]) -> None:
-    with somebody(pieces) as address, pytest.raises((NotARelay, RelayUnreachable)):
+    with listening(pieces) as address, pytest.raises((NotARelay, RelayUnreachable)):
         relay_admin(address, "drain", ())
 
 
 def test_chunks_are_an_answer_too(capsys: pytest.CaptureFixture[str]) -> None:
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain; charset=utf-8\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunks = head + b"3\r\nDon\r\n2\r\ne.\r\n0\r\n\r\n"
-    with somebody([chunks]) as address:
+    with listening([chunks]) as address:
         assert relay_admin(address, "drain", ()) == 0
     assert capsys.readouterr().out == "Done.\n"
 
@@ -198,17 +198,20 @@ ENDLESS = {
 
 @pytest.mark.fault(106, "dripping answer")
 @pytest.mark.parametrize("what", ENDLESS)
-def test_an_answer_that_drips_ends_in_time(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    monkeypatch.setattr(module, "_TIMEOUT", 0.4)  # with a piece each 0.05 s none of them is late
-    with somebody(drip(*ENDLESS[what])) as address, pytest.raises(RelayUnreachable, match="has not answered"):
-        relay_admin(address, "status", ())
+def test_an_answer_that_drips_ends_in_time(what: str) -> None:
+    with (
+        listening(drip(*ENDLESS[what])) as address,
+        pytest.raises(RelayUnreachable, match="has not answered"),
+    ):
+        module._ask(
+            address, "GET", "/status", seconds=0.4
+        )  # one piece each 0.05 s: none of them alone is late
 
 
 @pytest.mark.fault(106, "endless answer")
 @pytest.mark.parametrize("what", ["goes on", "body", "no length", "chunks"])
-def test_an_answer_without_end_is_not_a_relays(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
-    monkeypatch.setattr(module, "_MOST", 100_000)
+def test_an_answer_without_end_is_not_a_relays(what: str) -> None:
     head, piece = ENDLESS[what]
-    with somebody([head, *[piece * 10_000] * 30]) as address, pytest.raises(P2PCopyError) as raised:
-        relay_admin(address, "status", ())
+    with listening([head, *[piece * 10_000] * 30]) as address, pytest.raises(P2PCopyError) as raised:
+        module._ask(address, "GET", "/status", most=100_000)
     assert isinstance(raised.value, NotARelay)

@@ -1,4 +1,4 @@
-"""Access tokens from the command line: made, kept out of sight, and used."""
+"""Access tokens on the command line: created, never shown, and used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands that are started again, `resume` and `forget`, as people use them: real processes."""
+"""Commands that are run again, `resume` and `forget`, in real processes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def under_way(out: Path) -> None:
 @pytest.mark.fault(70, "SIGKILL", "SIGTERM")
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1])
 @pytest.mark.parametrize("victim", [0, 1])
-def test_the_same_command_again_goes_on(
+def test_the_same_command_again_resumes(
     tmp_path: Path, large: Path, victim: int, number: signal.Signals
 ) -> None:
     out = tmp_path / "out"
@@ -57,18 +57,18 @@ def test_the_same_command_again_goes_on(
         sides[victim] = (lambda: sender(url, large), lambda: receiver(url, out))[victim]()
         ends = [side.wait() for side in sides]
     assert [code for code, _, _ in ends] == [0, 0], ends
-    assert "Going on with the transfer" in ends[victim][2]
-    assert "Coming back" in ends[1 - victim][2]
+    assert "Resuming the transfer" in ends[victim][2]
+    assert "Reconnecting" in ends[1 - victim][2]
     assert (out / "large").read_bytes() == large.read_bytes()
     assert not leftovers(out)
-    assert Running("resume").wait(QUICK)[1].startswith("Nothing")
+    assert Running("resume").wait(QUICK)[1].startswith("There are no")
 
 
 def test_a_transfer_that_stopped_at_its_deadline_is_listed_and_resumed(tmp_path: Path, large: Path) -> None:
     out = tmp_path / "out"
     with relay(*RATE) as (url, _):
         code_was_made = Running("send", str(large), "--server", url, "--deadline", "2s")
-        code = code_was_made.wait_for(r"").string  # the first line of its errors says who is called
+        code = code_was_made.wait_for(r"").string  # the first line on standard error names the relay
         assert "Connecting" in code
         assert code_was_made.process.stdout is not None
         code = code_was_made.process.stdout.readline().split()[1]
@@ -92,7 +92,7 @@ def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) ->
         busy = Running("resume").wait(QUICK)[1].split()[0]
         code, _, said = Running("forget", busy).wait(QUICK)
         assert code == errors.UsageError.exit_code
-        assert "under way" in said
+        assert "is running" in said
         for side in sides:
             side.kill()
     listed = [line.split()[0] for line in Running("resume").wait(QUICK)[1].splitlines()]
@@ -100,7 +100,7 @@ def test_what_is_forgotten_leaves_nothing_behind(tmp_path: Path, large: Path) ->
     assert len(leftovers(tmp_path)) == 4, "the receipts were begun, and the output directory was marked"
     assert Running("forget", *listed).wait(QUICK)[0] == 0
     assert not leftovers(tmp_path)
-    assert Running("resume").wait(QUICK)[1].startswith("Nothing")
+    assert Running("resume").wait(QUICK)[1].startswith("There are no")
     code, _, said = Running("forget", listed[0]).wait(QUICK)
     assert code == errors.UsageError.exit_code
     assert "no such transfer" in said
@@ -113,7 +113,7 @@ def test_the_same_command_twice_at_once_is_refused(tmp_path: Path, large: Path) 
         first.wait_for("[Ww]aiting")
         code, _, said = sender(url, large).wait(QUICK)
         assert code == errors.UsageError.exit_code
-        assert "at this very transfer" in said
+        assert "running this transfer" in said
         first.kill()
 
 
@@ -124,7 +124,7 @@ def test_a_waiting_sender_registers_again_after_the_relay_was_restarted(tmp_path
         waiting = sender(url, tmp_path / "file")
         waiting.wait_for("[Ww]aiting")
     port = int(url.rpartition(":")[2])
-    waiting.wait_for("Coming back")
+    waiting.wait_for("Reconnecting")
     with relay(port=port) as (url, _):
         other = receiver(url, tmp_path / "out")
         assert waiting.wait()[0] == other.wait()[0] == 0
@@ -139,7 +139,7 @@ def test_a_memory_that_cannot_be_written_costs_the_memory_and_not_the_transfer(t
         other = receiver(url, tmp_path / "out", options=options)
         ends = [one.wait(), other.wait()]
     assert [code for code, _, _ in ends] == [0, 0]
-    assert all("cannot be remembered" in said for _, _, said in ends)
+    assert all("cannot be saved" in said for _, _, said in ends)
 
 
 def test_an_odd_state_does_not_hide_the_others(tmp_path: Path) -> None:
@@ -150,16 +150,16 @@ def test_an_odd_state_does_not_hide_the_others(tmp_path: Path) -> None:
     code, out, said = Running("resume", "--state-dir", str(tmp_path)).wait()
     assert code == 0
     assert sorted(line[:8] for line in out.splitlines()) == ["00000000", "22222222"]
-    assert said == "11111111  cannot be read, and is passed over. To remove it: p2p-copy forget 11111111\n"
-    for id_, words in (("0", "have not met yet"), ("1", "is gone now"), ("2", "begun by a program")):
+    assert said == "11111111  cannot be read and is ignored. To remove it: p2p-copy forget 11111111\n"
+    for id_, words in (("0", "have not connected yet"), ("1", "was removed"), ("2", "begun by a program")):
         code, _, said = Running("resume", id_ * 8, "--state-dir", str(tmp_path)).wait()
         assert code == errors.UsageError.exit_code
         assert words in said
 
 
 @pytest.mark.fault(104, "listing", "resume")
-def test_who_sees_the_name_of_a_state_cannot_test_guesses_of_the_code(tmp_path: Path) -> None:
-    """Two directories have other names for the same transfer, so no name follows from the transfer alone."""
+def test_the_name_of_a_state_does_not_help_to_guess_the_code(tmp_path: Path) -> None:
+    """The same transfer has different names in two directories, so a name does not reveal the transfer."""
     command = receive_command("/incoming")
     terminal, ids = Terminal.standard(quiet=True), []
     for place in (tmp_path / "one", tmp_path / "other"):
@@ -176,6 +176,23 @@ def test_who_sees_the_name_of_a_state_cannot_test_guesses_of_the_code(tmp_path: 
     assert ids[0][:8] != ids[2][:8]
 
 
+def test_a_certificate_for_a_relay_without_tls_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    """The relay of a saved transfer is known only when it is resumed."""
+    facts = Facts(command=send_command("/a", relay="ws://127.0.0.1:1"), code=CODE)
+    States(str(tmp_path)).create("0" * 32, facts).close()
+    code, _, said = Running("resume", "0", "--ca-file", "x", "--state-dir", str(tmp_path)).wait()
+    assert code == errors.UsageError.exit_code
+    assert "--ca-file has no effect here" in said
+    assert list_of(tmp_path).startswith("00000000")
+
+
+@pytest.mark.parametrize("words", [("send", "x", "--server", " WS://x"), ("receive", "ws://x")])
+def test_so_is_one_for_a_relay_named_by_the_command_or_the_environment(words: tuple[str, ...]) -> None:
+    code, _, said = Running(*words, "--ca-file=x").wait()
+    assert code == errors.UsageError.exit_code
+    assert "--ca-file has no effect here" in said
+
+
 def list_of(directory: Path) -> str:
     return Running("resume", "--state-dir", str(directory)).wait()[1]
 
@@ -184,9 +201,7 @@ def list_of(directory: Path) -> str:
 @pytest.mark.parametrize(
     "command", [("receive", CODE, "--server", "ws://127.0.0.1:1", "--patience=0"), ("resume",)]
 )
-def test_a_directory_of_states_that_others_may_list_is_said_so(
-    tmp_path: Path, command: tuple[str, ...]
-) -> None:
+def test_a_state_directory_that_others_may_list_is_reported(tmp_path: Path, command: tuple[str, ...]) -> None:
     tmp_path.chmod(0o755)
     said = Running(*command, "--state-dir", str(tmp_path)).wait()[2]
     tmp_path.chmod(0o700)

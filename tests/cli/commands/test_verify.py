@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def receipt(tree: Path, tmp_path: Path) -> Path:
-    """The receipt of the tree as it lies in its parent directory."""
+    """A receipt of the tree in its parent directory."""
     write_receipt(tmp_path / "receipt.json", tree.parent)
     return tmp_path / "receipt.json"
 
@@ -26,7 +26,7 @@ def test_a_tree_that_is_as_it_was_is_success(tree: Path, receipt: Path) -> None:
     root = parsed(receipt)["root"][:16]
     for words in ((), ("--times", "--strict")):
         code, out, err = run("verify", str(receipt), str(tree.parent), *words)
-        assert (code, out, err) == (0, "", f"All is as it was: 3 files, 2.0 KiB, digest {root}.\n")
+        assert (code, out, err) == (0, "", f"Everything is unchanged: 3 files, 2.0 KiB, digest {root}.\n")
     assert run("verify", str(receipt), str(tree.parent), "--quiet") == (0, "", "")
 
 
@@ -52,9 +52,7 @@ def test_every_difference_is_a_line_and_the_exit_code_says_so(
         "Differs: tree/deep/er/file is missing",
         "Differs: tree/größe has other contents",
     ]
-    assert last == (
-        "p2p-copy: What lies there is not what the receipt says. The differences are listed above."
-    )
+    assert last == ("p2p-copy: The directory differs from the receipt. The differences are listed above.")
     assert (
         "Differs: tree/new is not in the receipt"
         in run("verify", "--strict", str(receipt), str(tree.parent))[2]
@@ -69,7 +67,9 @@ def test_times_are_compared_if_asked(tree: Path, receipt: Path) -> None:
     assert "has the time 1970-01-01T00:00:00.000000000Z instead of" in err
 
 
-def test_many_differences_are_counted_and_a_changed_receipt_is_always_told(tree: Path, receipt: Path) -> None:
+def test_many_differences_are_counted_and_a_changed_receipt_is_always_reported(
+    tree: Path, receipt: Path
+) -> None:
     for number in range(30):
         (tree / f"new\x1b{number}").touch()
     document = parsed(receipt)
@@ -85,19 +85,17 @@ def test_many_differences_are_counted_and_a_changed_receipt_is_always_told(tree:
     ]
 
 
-def test_what_the_transfer_did_not_bring_is_said(tree: Path, tmp_path: Path) -> None:
+def test_undelivered_entries_are_counted(tree: Path, tmp_path: Path) -> None:
     write_receipt(tmp_path / "receipt", tree.parent, failures=2, skipped=1)
     code, _, err = run("verify", str(tmp_path / "receipt"), str(tree.parent), "--quiet")
     assert code == 0
-    assert (
-        err == "Not compared, since that transfer did not bring them: 2 not delivered, 1 left as they were.\n"
-    )
+    assert err == "Not compared, because the transfer did not deliver them: 2 failed, 1 skipped.\n"
 
 
 @pytest.mark.parametrize(
     "content", [b"", b"no", b"{}", b"\xff\0", b'{"format": "p2p-copy receipt 1"}\n{"path": "../x"}']
 )
-def test_what_is_no_receipt_is_told_in_a_sentence(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_receipt_is_reported(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "receipt\x1b").write_bytes(content)
     code, out, err = run("verify", str(tmp_path / "receipt\x1b"), str(tmp_path))
     assert (code, out) == (2, "")
@@ -105,7 +103,7 @@ def test_what_is_no_receipt_is_told_in_a_sentence(tmp_path: Path, content: bytes
     assert "\x1b" not in err
 
 
-def test_what_is_not_there_is_told_in_a_sentence(receipt: Path, tmp_path: Path) -> None:
+def test_a_missing_receipt_or_directory_is_reported(receipt: Path, tmp_path: Path) -> None:
     code, _, err = run("verify", str(tmp_path / "none"), str(tmp_path))
     assert (code, "No such file or directory" in err) == (2, True)
     code, _, err = run("verify", str(receipt), str(tmp_path / "none"))
@@ -129,7 +127,7 @@ def test_what_was_transferred_with_receipts_is_verified_with_either(
     for receipt in receipts:
         code, _, err = run("verify", receipt, str(out), "--times", "--strict")
         assert code == 0, err
-        assert err.startswith("All is as it was: 3 files, 2.0 KiB, digest ")
+        assert err.startswith("Everything is unchanged: 3 files, 2.0 KiB, digest ")
     with (out / "tree" / "größe").open("r+b") as file:
         file.seek(1000)
         file.write(b"!")
@@ -140,7 +138,7 @@ def test_what_was_transferred_with_receipts_is_verified_with_either(
 
 
 @pytest.mark.parametrize("words", [("send", "tree"), ("receive", "--out", "out")])
-def test_a_receipt_that_exists_is_refused_before_anybody_is_called(
+def test_a_receipt_that_exists_is_refused_before_connecting(
     tree: Path, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
     (tmp_path / "receipt").write_text("mine")

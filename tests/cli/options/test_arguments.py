@@ -1,4 +1,4 @@
-"""What the words of a command line mean."""
+"""How the words of a command line are parsed."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def test_a_relay_listens_at_pairs_in_either_form(words: list[str], expected: lis
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["localhost"], "comes a PORT"),
+        (["localhost"], "followed by a PORT"),
         (["localhost", "99999"], "from 0 to 65535"),
         (["localhost:99999"], "from 0 to 65535"),
-        (["8765"], "comes a PORT"),
+        (["8765"], "followed by a PORT"),
         (["443", "444"], "address to listen at is missing"),
         ([":443"], "0.0.0.0 443"),
     ],
 )
-def test_what_is_no_place_to_listen_at_is_told_exactly(words: list[str], said: str) -> None:
+def test_a_wrong_place_to_listen_at_is_explained(words: list[str], said: str) -> None:
     with pytest.raises(UsageError, match=said):
         places(words)
 

@@ -1,4 +1,4 @@
-"""Which value an option has when several places name one, and what a wrong configuration file is answered."""
+"""Which value of an option counts if there are several, and errors of a wrong configuration file."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def write(path: str | Path, text: str) -> str:
 
 
 def parse(*argv: str) -> dict[str, Any]:
-    """Return what the command would be called with, the options of the clients among the rest."""
+    """Return the arguments that the command would be called with, including each client option by its name."""
     _, bound, _ = app.parse_args(list(argv), exit_on_error=False, print_error=False)
     bound.apply_defaults()
     values = dict(bound.arguments)
@@ -199,9 +199,9 @@ def test_times_and_rates_of_a_relay_have_the_same_form(option: str, text: str, e
         ("max-files", "9" * 5000, "a number from 1 to"),
         ("wait", "1h30", "1h30m"),
         ("wait", "0", "wait"),
-        ("deadline", "25:00", "no clock"),
+        ("deadline", "25:00", "no such time of day"),
         ("deadline", "soon", "23:50"),
-        ("deadline", "2020-01-01", "over"),
+        ("deadline", "2020-01-01", "in the past"),
     ],
 )
 def test_other_forms_are_refused_with_an_example(option: str, text: str, said: str) -> None:

@@ -19,7 +19,7 @@ def test_moments(text: str, seconds: float) -> None:
 
 
 @pytest.mark.parametrize("text", ["25:00", "2026-05-04T22:30", "2020-01-01", "soon"])
-def test_what_is_no_moment_to_come(text: str) -> None:
+def test_wrong_moments_are_refused(text: str) -> None:
     with pytest.raises(ValueError):
         moment_of(text, NOW)
 

@@ -1,4 +1,4 @@
-"""Where the relay and the code come from, and what is said when they come from nowhere."""
+"""Where relay, code and token come from, and what the user is told if one is missing."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ GENERATED = codes.generate(lambda below: below // 3)
 
 
 class Tty(io.StringIO):
-    """A text stream that says it is a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
         return True
 
 
 def person(monkeypatch: pytest.MonkeyPatch, *answers: str) -> tuple[Terminal, Tty]:
-    """Return a terminal at which somebody types these lines, and what is shown there."""
+    """Return a terminal with these typed lines, and the stream that shows what is written to it."""
     monkeypatch.setattr(sys, "stdin", Tty("".join(f"{answer}\n" for answer in answers)))
     shown = Tty()
     return Terminal(io.StringIO(), shown), shown
@@ -48,7 +48,7 @@ def test_a_relay_in_the_words_comes_before_the_option() -> None:
     assert relay_of(None, "wss://option") == "wss://option"
 
 
-def test_without_a_relay_all_ways_to_name_one_are_told() -> None:
+def test_without_a_relay_the_message_names_all_ways_to_give_one() -> None:
     with pytest.raises(UsageError) as caught:
         relay_of(None, None)
     for way in ("--server", "P2P_COPY_SERVER", "configuration file", "--serve"):
@@ -59,7 +59,7 @@ def test_without_a_relay_all_ways_to_name_one_are_told() -> None:
     "address",
     ["relay.example", "https://relay.example", "wss://", "wss://:443", "ws://host:port", "ws://host:70000"],
 )
-def test_what_is_no_address_of_a_relay_is_refused(address: str) -> None:
+def test_a_wrong_address_of_a_relay_is_refused(address: str) -> None:
     with pytest.raises(UsageError, match="wss://"):
         relay_of(None, address)
 
@@ -78,7 +78,7 @@ def test_a_code_comes_from_the_word_the_option_the_file_or_the_environment(
 
 
 def test_a_dash_as_code_file_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its first line, also if another program made it non-blocking and it comes in pieces; the rest is left alone."""
+    """The first line is read even if standard input is non-blocking and comes in pieces; the rest stays unread."""
     ours, theirs = os.pipe()
     if hasattr(os, "set_blocking"):
         os.set_blocking(ours, False)
@@ -99,7 +99,7 @@ def test_a_dash_as_code_file_is_standard_input(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("blank", [" {} ", "\t{}\r\n", "\ufeff{}"])
-def test_what_was_pasted_may_have_blanks_line_ends_and_marks(
+def test_pasted_text_may_have_blanks_line_ends_and_marks(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blank: str
 ) -> None:
     assert relay_of(None, blank.format("ws://host:1")) == "ws://host:1"
@@ -128,7 +128,7 @@ def test_what_was_pasted_may_have_blanks_line_ends_and_marks(
         ("wss://ho st", "without spaces"),
     ],
 )
-def test_what_is_wrong_with_an_address_is_told_exactly(address: str, said: str) -> None:
+def test_a_wrong_address_is_explained(address: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         relay_of(None, address)
 
@@ -155,7 +155,7 @@ def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown.getvalue() == "Code: "
 
 
-def test_a_typo_is_answered_with_what_was_probably_meant(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_typo_is_answered_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CodeTypo) as caught:
         codes.parse(mistyped())
     assert caught.value.suggestion == GENERATED
@@ -179,7 +179,7 @@ def test_a_person_may_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("ears", [True, False])
-def test_without_a_terminal_all_ways_to_give_a_code_are_told(
+def test_without_a_terminal_the_message_names_all_ways_to_give_a_code(
     monkeypatch: pytest.MonkeyPatch, ears: bool
 ) -> None:
     terminal, shown = person(monkeypatch, GENERATED.text)

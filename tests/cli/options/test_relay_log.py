@@ -1,4 +1,4 @@
-"""The log of a relay as a command: complete at any moment, and known to the journal."""
+"""The log of a relay process: complete at any moment, and with levels for the journal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HERE = ("run-relay-server", "127.0.0.1", "0", "--no-tls")
 
 
 def wait_for(read: Callable[[], str]) -> str:
-    """Return what comes next in a file that somebody writes to."""
+    """Return the next line of a file that another process is writing."""
     while not (line := read()):
         time.sleep(0.01)
     return line

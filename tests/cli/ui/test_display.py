@@ -1,4 +1,4 @@
-"""Names that somebody else has chosen, in lines for people."""
+"""Names that the other side has chosen, in lines for people."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PeerFailed
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import Summary
+from p2p_copy.protocol.rendezvous import Role
 from tests.support.commands import send_command
 
 BLANKS = " " * 300
@@ -37,7 +38,7 @@ BLANKS = " " * 300
         ("a\u00a0\u3000b", "a\\xa0\\u3000b"),
     ],
 )
-def test_what_could_be_misread_is_in_quotes(name: str, shown: str) -> None:
+def test_names_that_could_be_misread_are_in_quotes(name: str, shown: str) -> None:
     assert displayed(name) == shown
 
 
@@ -47,14 +48,14 @@ def test_no_name_is_wider_than_it_may_be(name: str, columns: int) -> None:
     assert shown.isprintable()
     assert "  " not in shown
     width = sum(2 if unicodedata.east_asian_width(each) in "WF" else 1 for each in shown)
-    # Combining characters take no column, and are no more than there are columns.
+    # Combining characters take no column, but count towards the number of characters.
     assert width <= 2 * columns + 2
     if name.isascii():
         assert width <= columns + 2
 
 
 def test_a_name_of_quotes_is_no_wider_than_others() -> None:
-    """Else the line would wrap where the name wants it to, and look like two."""
+    """Otherwise a name could wrap its line at a chosen place, and look like two lines."""
     shown = displayed('"' * 38 + "x The sender has nothing", limits.NAME_COLUMNS)
     assert len(shown) <= limits.NAME_COLUMNS + 2
 
@@ -64,7 +65,7 @@ def test_a_long_name_keeps_both_ends() -> None:
     assert displayed("名" * 50, 11) == "名名名…名名"
 
 
-def test_what_the_other_side_says_is_one_line_of_one_text() -> None:
+def test_sentences_of_the_other_side_stay_in_one_line() -> None:
     assert one_line(f"It gave up:{BLANKS}Accept? y\r\n") == "It gave up: Accept? y\\r\\n"
     terminal = Terminal(io.StringIO(), err := io.StringIO())
     explain(PeerFailed(f"The sender gave up: a{BLANKS}b"), terminal)
@@ -76,7 +77,7 @@ def test_what_the_other_side_says_is_one_line_of_one_text() -> None:
 def test_no_path_imitates_a_line() -> None:
     name = f"a{BLANKS}p2p-copy: all is well"
     terminal = Terminal(io.StringIO(), err := io.StringIO())
-    progress = Progress(terminal, verb="Received")
+    progress = Progress(terminal, Role.RECEIVER)
     progress.problem(name, "exists")
     progress.skipped("b" * 9000)
     progress.connecting("ws://relay\x1b[2J")
@@ -88,7 +89,7 @@ def test_no_path_imitates_a_line() -> None:
     assert len(problem) < limits.PATH_COLUMNS + 30
     assert len(skipped) < limits.PATH_COLUMNS + 30
     assert connecting == "Connecting to ws://relay\\x1b[2J."
-    assert lost.startswith("It is gone. Done. Coming back")
+    assert lost.startswith("It is gone. Done. Reconnecting")
     listed = described(Summary("0" * 32, Facts(command=send_command(name, relay="x\ny")), False))
     assert listed.isprintable()
     assert BLANKS not in listed

@@ -1,4 +1,4 @@
-"""From an exception to one sentence and one exit code."""
+"""Exceptions become one sentence and one exit code."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import trio
 
 import p2p_copy
 from p2p_copy import errors
-from p2p_copy.cli.ui.errors import Interrupted, explain, first_of
+from p2p_copy.cli.ui.errors import Interrupted, explain, main_error
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, RelayLost, SystemFailed, WrongCode
 from p2p_copy.peer.failures import plain_errors
@@ -51,7 +51,7 @@ def test_exit_codes_differ() -> None:
 def test_a_group_is_about_the_first_error_of_ours_in_it() -> None:
     ours = WrongCode()
     group = BaseExceptionGroup("", [OSError(), ExceptionGroup("", [ValueError(), ours, RelayLost()])])
-    assert first_of(group) is ours
+    assert main_error(group) is ours
     assert explained(group)[0] == WrongCode.exit_code
 
 
@@ -91,7 +91,7 @@ def test_signals_have_the_exit_codes_that_shells_give_them(error: BaseException,
         (PermissionError(errno.EACCES, "Not allowed", "/a/secret"), "This machine refuses something"),
     ],
 )
-def test_what_the_system_refuses_is_no_bug(error: BaseException, sentence: str) -> None:
+def test_a_refusal_of_the_system_is_no_bug(error: BaseException, sentence: str) -> None:
     if isinstance(error, ExceptionGroup):
         with pytest.raises(SystemFailed) as raised, plain_errors():
             raise error
@@ -104,7 +104,7 @@ def test_what_the_system_refuses_is_no_bug(error: BaseException, sentence: str) 
     assert "secret" not in said
 
 
-def test_what_was_probably_meant_is_shown_to_people_only() -> None:
+def test_a_suggestion_is_shown_at_a_terminal_only() -> None:
     typo = CodeTypo(suggestion=Code("room", "the right secret"))
     assert "the right secret" not in explained(typo)[1]
     assert "Did you mean room-the right secret ?" in explained(typo, Tty())[1]

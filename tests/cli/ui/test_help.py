@@ -1,4 +1,4 @@
-"""Help is quick and complete."""
+"""Help is fast and complete."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_help_starts_with_the_usage(command: str) -> None:
     assert out.startswith(f"Usage: p2p-copy {command}")
 
 
-def test_the_version_is_told() -> None:
+def test_the_version_is_printed() -> None:
     code, out, _ = run("--version")
     assert code == 0
     assert re.fullmatch(r"p2p-copy [0-9]\S+\n", out)

@@ -1,7 +1,6 @@
-"""Nobody waits for what is written; what is lost is counted; and a result that is lost is a failure.
+"""Writing never blocks; lost lines are counted; a lost result is a failure.
 
-Pipes, terminals and full files are real. A pipe that nobody reads is filled first, so that the first line
-is stuck.
+Pipes, terminals and full files are real. A pipe without a reader is filled first, so that the first line is stuck.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ LONG = 30.0
 
 @contextmanager
 def stuck_writer() -> Iterator[tuple[int, Writer]]:
-    """Yield the end of a pipe to read from, and a writer at the other end, which is full."""
+    """Yield the reading end of a full pipe, and a writer at its other end."""
     reader, full = full_pipe()
     with os.fdopen(full, "w") as stream:
         yield reader, Writer(stream)
@@ -52,7 +51,7 @@ def full_device() -> Iterator[TextIO]:
         yield stream
 
 
-def test_a_text_that_is_longer_than_the_queue_is_written_and_so_is_what_comes_behind_it() -> None:
+def test_a_text_longer_than_the_queue_is_written_and_so_is_the_next_one() -> None:
     reader, end = os.pipe()
     with os.fdopen(end, "w") as stream:
         writer = Writer(stream)
@@ -65,7 +64,7 @@ def test_a_text_that_is_longer_than_the_queue_is_written_and_so_is_what_comes_be
 
 
 @pytest.mark.fault(80, "full pipe")
-def test_a_full_pipe_holds_nobody_up_and_what_is_dropped_is_counted_in_its_place() -> None:
+def test_a_full_pipe_blocks_no_caller_and_dropped_lines_are_counted_in_their_place() -> None:
     line = "x" * 99 + "\n"
     with stuck_writer() as (reader, writer):
         count = 3 * limits.OUTPUT_QUEUE // len(line)
@@ -109,15 +108,12 @@ def test_a_pipe_that_does_not_block_is_waited_for_as_one_that_does() -> None:
 
 
 @pytest.mark.fault(80, "full pipe")
-def test_the_end_waits_for_a_pipe_that_nobody_reads_for_a_bounded_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(limits, "OUTPUT_FLUSH", 0.01)
+def test_the_end_waits_for_a_full_pipe_for_a_bounded_time() -> None:
     reader, full = full_pipe()
     with os.fdopen(full, "w") as stream:
         terminal = Terminal(stream, stream)
         terminal.say("stuck")
-        terminal.flush()
+        terminal.flush(0.01)
         assert drain(reader, until="stuck\n")
     os.close(reader)
 
@@ -139,7 +135,7 @@ def test_only_the_newest_state_of_a_live_line_is_written_to_a_terminal_that_was_
 
 @pytest.mark.fault(80, "full disk")
 def test_a_full_disk_costs_the_lines_that_did_not_fit(tmp_path: Path) -> None:
-    """The limit of a file's size stands for the disk: the second line fits by half, the third one not at all."""
+    """A limit of the file's size simulates the full disk: half of the second line fits, and nothing of the third."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with (tmp_path / "log").open("w") as stream:
@@ -158,7 +154,7 @@ def test_a_full_disk_costs_the_lines_that_did_not_fit(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(80, "result lost")
-def test_a_result_that_is_lost_is_told_once_and_other_lines_are_not(full_device: TextIO) -> None:
+def test_a_lost_result_is_reported_once_and_other_lines_are_not(full_device: TextIO) -> None:
     writer = Writer(full_device)
     writer.put("line\n")
     writer.flush(LONG)
@@ -171,21 +167,21 @@ def test_a_result_that_is_lost_is_told_once_and_other_lines_are_not(full_device:
 
 
 @pytest.mark.fault(80, "result lost")
-def test_a_result_that_nobody_needs_any_more_cannot_be_lost(full_device: TextIO) -> None:
+def test_a_forgiven_result_cannot_be_lost(full_device: TextIO) -> None:
     writer = Writer(full_device)
     writer.put("result\n", is_result=True)
     writer.flush(LONG)
-    writer.waive()
+    writer.forgive_lost_results()
     writer.check()
     with stuck_writer() as (reader, stuck):
         stuck.put("result\n", is_result=True)
-        stuck.waive()
+        stuck.forgive_lost_results()
         stuck.wait_for_results()
         assert drain(reader, until="result\n")
 
 
 @pytest.mark.fault(80, "result lost")
-def test_a_verdict_that_is_lost_is_a_failure_unless_nobody_wants_it(full_device: TextIO) -> None:
+def test_a_lost_verdict_is_a_failure_unless_quiet(full_device: TextIO) -> None:
     terminal = Terminal(io.StringIO(), full_device)
     terminal.verdict("All is well.")
     with pytest.raises(ResultNotWritten):
@@ -232,7 +228,7 @@ def test_streams_that_end_in_the_same_place_keep_their_order() -> None:
 
 
 def test_without_threads_the_end_writes_what_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test can use up all the threads of a system, least of all as root."""
+    """A test cannot use up all threads of the system, so starting one is made to fail."""
 
     def refuse(_thread: object) -> None:
         raise RuntimeError("can't start new thread")

@@ -1,9 +1,10 @@
-"""How a transfer looks while it lasts."""
+"""What a running transfer shows."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -14,6 +15,7 @@ from p2p_copy.cli.ui.progress import Meter, Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import ResultNotWritten
 from p2p_copy.observer import Report
+from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import GIB, MIB, amount, duration
 from tests.cli.options.test_inputs import Tty
@@ -23,7 +25,7 @@ REPORT = Report(files=2, size=3 * MIB, failures=0, skipped=0, root="0123456789ab
 
 def watched(err: io.StringIO, *, quiet: bool = False) -> tuple[Progress, io.StringIO]:
     out = io.StringIO()
-    return Progress(Terminal(out, err, quiet=quiet), verb="Sent"), out
+    return Progress(Terminal(out, err, quiet=quiet), Role.SENDER), out
 
 
 def test_the_states_are_said_in_order() -> None:
@@ -35,9 +37,9 @@ def test_the_states_are_said_in_order() -> None:
     progress.done(REPORT)
     lines = err.getvalue().splitlines()
     assert lines[0] == "Connecting to ws://relay:1."
-    assert lines[1].startswith("Waiting for the other side at ws://relay:1 since ")
+    assert re.fullmatch(r"Waiting for the receiver \(relay:1, since [0-9]{2}:[0-9]{2}\)\.", lines[1])
     assert lines[2] == "The relay says: hello"
-    assert "other side is there" in lines[3]
+    assert lines[3] == "Connected. Codes match."
     assert lines[4] == "Sent 2 files, 3.0 MiB in 1.5 s (2.0 MiB/s), digest 0123456789abcdef."
 
 
@@ -55,7 +57,7 @@ def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -
 def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_met(met: bool) -> None:
     with open(os.devnull) as unwritable:
         terminal = Terminal(unwritable, io.StringIO())
-        progress = Progress(terminal, verb="Sent")
+        progress = Progress(terminal, Role.SENDER)
         progress.announce(["Code: x"], vital=True)
         progress.waiting("ws://relay:1")
         terminal.flush()
@@ -83,7 +85,7 @@ def test_on_a_terminal_one_line_shows_bytes_files_rate_and_time_left() -> None:
     assert "\rVerifying: " in err.getvalue()
 
 
-def test_what_was_there_before_counts_for_no_rate() -> None:
+def test_bytes_that_were_there_before_do_not_count_for_the_rate() -> None:
     progress, _ = watched(err := Tty())
     progress.paired()
     progress.draw(0)
@@ -98,10 +100,10 @@ def test_what_was_there_before_counts_for_no_rate() -> None:
         "152.0 MiB of 200.0 MiB  0 of 1 files  1.0 MiB/s  0:48 lef"
     )  # cut to 80 columns
     progress.done(replace(REPORT, size=200 * MIB, seconds=50))
-    assert "200.0 MiB, of which 150.0 MiB were there, in 50.0 s (1.0 MiB/s)" in err.getvalue()
+    assert "200.0 MiB, 150.0 MiB of it already there, in 50.0 s (1.0 MiB/s)" in err.getvalue()
 
 
-def test_what_was_sent_before_a_loss_counts_for_this_run_and_for_no_rate_after_it() -> None:
+def test_bytes_sent_before_a_loss_count_for_the_run_and_not_for_the_rate_after_it() -> None:
     progress, _ = watched(err := Tty())
     progress.paired()
     progress.progress(0, 6 * MIB)
@@ -117,7 +119,7 @@ def test_what_was_sent_before_a_loss_counts_for_this_run_and_for_no_rate_after_i
     assert "7.0 MiB in 7.0 s (1.0 MiB/s)" in err.getvalue()
 
 
-def test_after_a_stall_it_is_what_it_was_before() -> None:
+def test_after_a_stall_the_state_before_it_is_shown() -> None:
     progress, _ = watched(err := Tty())
     progress.paired()
     progress.verifying()
@@ -126,7 +128,7 @@ def test_after_a_stall_it_is_what_it_was_before() -> None:
     assert "\rStalled: " in err.getvalue()
     progress.moving()
     progress.draw(1)
-    assert "Verifying: " in err.getvalue().rsplit("It moves again", 1)[1]
+    assert "Verifying: " in err.getvalue().rsplit("Data is moving again", 1)[1]
 
 
 def test_a_total_that_is_not_known_yet_is_not_made_up() -> None:
@@ -142,7 +144,7 @@ def test_the_live_line_says_how_long_we_have_been_waiting() -> None:
     progress.waiting("ws://relay:1")
     progress.draw(100)
     progress.draw(165)
-    assert err.getvalue().rstrip().endswith("Waiting for the other side for 1:05")
+    assert err.getvalue().rstrip().endswith("Waiting for the receiver, 1:05")
 
 
 def test_without_a_terminal_a_plain_line_comes_now_and_then() -> None:
@@ -188,7 +190,7 @@ def test_many_problems_are_counted_rather_than_listed() -> None:
     progress.close()
     lines = err.getvalue().splitlines()
     assert len(lines) == 2 * limits.PROBLEM_LINES + 2
-    assert lines[-2:] == ["... and 5 more not delivered.", "... and 5 more left as they were."]
+    assert lines[-2:] == ["... and 5 more not delivered.", "... and 5 more skipped."]
 
 
 def test_the_rate_falls_to_zero_when_nothing_moves() -> None:
@@ -196,19 +198,19 @@ def test_the_rate_falls_to_zero_when_nothing_moves() -> None:
     assert meter.rate == 0
     now = 0.0
     for size in range(0, 1000, 100):
-        meter.note(now, size)
+        meter.add(now, size)
         now += 0.5
     assert meter.rate == pytest.approx(200)
     for _ in range(int(limits.RATE_WINDOW / 0.5) + 1):
-        meter.note(now, 900)
+        meter.add(now, 900)
         now += 0.5
     assert meter.rate == 0
 
 
-def test_the_rate_of_a_slow_clock_can_be_told() -> None:
+def test_rare_samples_give_a_rate() -> None:
     meter = Meter()
-    meter.note(0, 0)
-    meter.note(100, 1000)
+    meter.add(0, 0)
+    meter.add(100, 1000)
     assert meter.rate == pytest.approx(10)
 
 

@@ -1,4 +1,4 @@
-"""What a receiver's user is asked at a terminal, and what becomes of each answer."""
+"""The question to a receiver's user at a terminal, and the effect of each answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["screen"]
 
 
 def told(process: subprocess.Popen[str], words: str) -> None:
-    """Wait until a process has said something on standard error."""
+    """Wait until a process has written a sentence to standard error."""
     assert process.stderr is not None
     for line in process.stderr:
         if words in line:
@@ -34,7 +34,7 @@ def told(process: subprocess.Popen[str], words: str) -> None:
 
 
 class Sides:
-    """A sender, and a receiver at a screen, with the question on it."""
+    """A sender, and a receiver whose terminal shows the question."""
 
     def __init__(self, relay: str, tree: Path, out: Path, screen: Screen, *words: str) -> None:
         self.sender = start("send", str(tree), "--server", relay, *words)
@@ -56,14 +56,14 @@ class Sides:
         return self.receiver.wait(ENOUGH)
 
 
-def test_a_person_who_says_yes_gets_it(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
+def test_after_a_yes_the_files_are_received(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
     (tmp_path / "out" / "tree").mkdir(parents=True)
     sides = Sides(relay, tree, tmp_path / "out", screen)
     assert "The sender has 3 files, 2.0 KiB." in screen.seen
     assert "\n  tree/  (exists)\r\n" in screen.seen
     assert "\n    größe  2.0 KiB\r\n" in screen.seen
-    assert "Names at the top that exist here: 1. Files that exist are kept" in screen.seen
-    told(sides.sender, "The receiver is shown what there is, and asked.")
+    assert "Names at the top level that exist here: 1. Existing files are kept" in screen.seen
+    told(sides.sender, "Asking the receiver whether to accept.")
     screen.type("y\n")
     screen.read_until(r"Received 3 files")
     assert (sides.end(), finish(sides.sender)[0]) == (0, 0)
@@ -83,7 +83,7 @@ def test_after_anything_else_the_sender_waits_for_the_next_try(
     else:
         sides.receiver.send_signal(2)  # Ctrl-C
     assert sides.end() == code
-    told(sides.sender, "The receiver declined. The same code is good for")
+    told(sides.sender, "The receiver declined. The code stays valid for")
     assert not (tmp_path / "out").exists()
     assert run("receive", *sides.words(tmp_path / "other"), "--exclude", "deep")[0] == 0
     assert finish(sides.sender)[0] == 0
@@ -94,12 +94,12 @@ def test_a_question_ends_with_the_sender(relay: str, tree: Path, tmp_path: Path,
     sides = Sides(relay, tree, tmp_path / "out", screen, "--patience", "0")
     sides.sender.kill()
     finish(sides.sender)
-    screen.read_until(r"Coming back")
+    screen.read_until("Reconnecting")
     sides.receiver.send_signal(2)
     assert sides.end() == 130
 
 
-def test_who_says_yes_beforehand_is_not_asked(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
+def test_with_yes_there_is_no_question(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
     sender = start("send", str(tree), "--server", relay)
     code = line_of(sender.stdout).strip().removeprefix("Code: ")
     words = ("receive", code, "--server", relay, "--out", str(tmp_path / "out"), "--yes")
@@ -109,19 +109,19 @@ def test_who_says_yes_beforehand_is_not_asked(relay: str, tree: Path, tmp_path: 
     assert (finish(receiver)[0], finish(sender)[0]) == (0, 0)
 
 
-def test_what_is_said_before_the_question() -> None:
+def test_the_description_before_the_question() -> None:
     top = (PreviewEntry(0, "a", True, 0, True), PreviewEntry(1, "b", False, 2048, False))
     lines = list(described(TransferPreview(7, 3000, False, 40, top, 1, 1000, 5, True), Conflict.RENAME))
     assert lines == [
         (
-            "The sender has at least 7 files, 2.9 KiB. The sender still counts. --only and --exclude leave out some "
-            "of that here."
+            "The sender has at least 7 files, 2.9 KiB. The sender is still counting. --only and --exclude leave out "
+            "some of it here."
         ),
         "  a/  (exists)",
         "    b  2.0 KiB",
-        "  ... and 39 more at the top",
-        "Names at the top that exist here: 1. Both are kept: the new ones get a number.",
-        "Here: 1.0 KiB free, 5 files can be made. That is not enough.",
+        "  ... and 39 more at the top level",
+        "Names at the top level that exist here: 1. Both are kept: the new files get a number.",
+        "Space here: 1.0 KiB free, 5 files can be created. That is not enough.",
     ]
 
 
@@ -135,7 +135,7 @@ def _columns(character: str) -> int:
 @pytest.mark.parametrize(
     "name",
     [
-        "a" + " " * 200 + "Here: 9.9 TiB free.",
+        "a" + " " * 200 + "Space here: 9.9 TiB free.",
         "a" * 73 + "  Receive this? [y/N] y",
         "名" * 80,
         "e" + "\u0301" * 100,
@@ -151,14 +151,14 @@ def test_no_name_fills_its_line(name: str, depth: int) -> None:
     assert len(lines) == 4
     assert sum(map(_columns, lines[1])) <= 80
     assert lines[1].endswith("  (exists)")
-    assert lines[1].count("  ") == 1 + min(depth + 1, 4)  # no others than ours
+    assert lines[1].count("  ") == 1 + min(depth + 1, 4)  # only ours
     if " " in name:
         assert lines[1].strip()[0] == '"' == lines[1].removesuffix("/  (exists)")[-1]
 
 
 @pytest.mark.fault(108, "totals")
 async def test_totals_do_not_scroll_the_question_away(tmp_path: Path) -> None:
-    """A sender says once, while the user is asked, how much it is in all; then it may only wait."""
+    """While the user is asked, a sender may send one total, and nothing else."""
     sender, receiver = both_sessions()
     sender.say(Offer("s"))
     receiver.hear(sender.record())
@@ -180,4 +180,4 @@ def test_a_pipe_has_no_length() -> None:
     lines = list(
         described(TransferPreview(1, 0, False, 1, top, 0, 1000, None, False, stream=True), Conflict.REFUSE)
     )
-    assert lines == ["The sender has a pipe, whose length nobody knows.", "  stdin", "Here: 1.0 KiB free."]
+    assert lines == ["The sender has a pipe, of unknown length.", "  stdin", "Space here: 1.0 KiB free."]

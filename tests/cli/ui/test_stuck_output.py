@@ -1,4 +1,4 @@
-"""Real commands whose output goes nowhere: a stopped terminal, a pipe that nobody reads, a disk that is full."""
+"""Real commands whose output is stuck: a stopped terminal, a pipe without a reader, a full disk."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOST, READER_GONE = 27, 141
 
 @contextmanager
 def pipe() -> Iterator[tuple[int, int, Callable[[], None]]]:
-    """Yield the two ends of a pipe, to read and to write, and what makes it take nothing any more."""
+    """Yield the reading and the writing end of a pipe, and a function that fills it."""
     reader, writer = os.pipe()
     yield reader, writer, lambda: fill(writer)
     os.close(reader)
@@ -44,7 +44,7 @@ def pipe() -> Iterator[tuple[int, int, Callable[[], None]]]:
 
 @contextmanager
 def terminal() -> Iterator[tuple[int, int, Callable[[], None]]]:
-    """Yield the person's side of a terminal, the program's side, and what stops it as Ctrl-S does."""
+    """Yield the user's side of a pseudo-terminal, the program's side, and a function that stops it as Ctrl-S does."""
     pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
     import termios
 
@@ -66,7 +66,7 @@ OUTLETS = pytest.mark.parametrize("outlet", [pipe, terminal])
 
 @pytest.mark.fault(80, "full pipe", "stopped")
 @OUTLETS
-def test_a_relay_serves_while_nobody_takes_its_log(outlet: Outlet, tree: Path, tmp_path: Path) -> None:
+def test_a_relay_serves_while_its_log_is_stuck(outlet: Outlet, tree: Path, tmp_path: Path) -> None:
     with outlet() as (reader, writer, stop):
         relay = start(*RELAY, stdout=writer, stderr=writer)
         url = read_until(reader, r"Relay listening on (ws://\S+)\r?\n")[1]
@@ -84,7 +84,7 @@ def test_a_relay_serves_while_nobody_takes_its_log(outlet: Outlet, tree: Path, t
 @pytest.mark.fault(80, "full pipe", "stopped")
 @OUTLETS
 @pytest.mark.parametrize("side", ["send", "receive"])
-def test_a_client_finishes_while_nobody_takes_its_words(
+def test_a_client_finishes_while_its_output_is_stuck(
     outlet: Outlet, side: str, relay: str, tree: Path, tmp_path: Path
 ) -> None:
     env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": CODE}
@@ -112,8 +112,8 @@ def test_a_log_that_is_read_late_is_complete(tmp_path: Path) -> None:
 
 
 @pytest.mark.fault(80, "full disk")
-def test_a_log_goes_on_once_the_disk_has_room_again(tmp_path: Path) -> None:
-    """The limit of a file's size stands for the disk. Each reload wants to be a line."""
+def test_a_log_continues_once_the_disk_has_space_again(tmp_path: Path) -> None:
+    """A limit of the file's size simulates the full disk. Each reload logs a line."""
     resource = pytest.importorskip("resource")
     if not hasattr(resource, "prlimit"):
         pytest.skip("no limit of another process can be changed here")
@@ -136,7 +136,7 @@ def test_a_log_goes_on_once_the_disk_has_room_again(tmp_path: Path) -> None:
     text = log.read_text()
     dropped = re.search(r" \.\.\. lines dropped: ([0-9]+)\n[^\n]* tokens reloaded: 0\n", text)
     assert dropped, text
-    # The last one that was too much may still have been on its way when there was room again.
+    # The last lost line may still have been on its way when there was space again.
     assert text.count(" tokens reloaded: 0\n") == 4 - int(dropped[1])
 
 

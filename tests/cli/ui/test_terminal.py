@@ -1,4 +1,4 @@
-"""The law of the terminal."""
+"""The rules of the terminal."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_a_live_line_fits_the_narrowest_terminal(monkeypatch: pytest.MonkeyPatch
 def test_a_dumb_terminal_gets_no_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     terminal = Terminal(io.StringIO(), Tty())
-    assert terminal.is_for_eyes
+    assert terminal.is_interactive
     assert not terminal.is_live
 
 
@@ -106,7 +106,7 @@ def test_a_closed_stream_is_no_error() -> None:
     ("encoding", "expected"),
     [("ascii", b"\\xe9\\u20ac\\udcff\n"), ("utf-8", b"\xc3\xa9\xe2\x82\xac\\udcff\n")],
 )
-def test_what_a_terminal_cannot_show_is_escaped(encoding: str, expected: bytes) -> None:
+def test_characters_that_a_terminal_cannot_show_are_escaped(encoding: str, expected: bytes) -> None:
     reader, out = text_pipe(encoding)
     with out:
         Terminal(out, io.StringIO()).result("é€\udcff")

@@ -116,7 +116,7 @@ def test_places_are_pairs_and_unix_sockets(words: str, meaning: list[Place]) -> 
     "words", ["localhost", "a 1 b", "a 65536", "a http", "a -1", "a ²", "a unix:b", "a " + 9000 * "9"]
 )
 def test_a_host_without_a_port_is_a_mistake(words: str) -> None:
-    with pytest.raises(UsageError, match="HOST comes a PORT"):
+    with pytest.raises(UsageError, match="HOST must be followed by a PORT"):
         places(words.split())
 
 
