@@ -81,6 +81,11 @@ class Stories(Relay):
                 if any(self.on_the_way.values()):
                     return
                 self.stage.do(self.network.paired[Role.SENDER].abort)  # something was dropped, and both wait
+            for (
+                author
+            ) in Role:  # what one side has said before it closed its link: that the code is used up, say
+                while self.on_the_way[author]:
+                    self.deliver(author, self.on_the_way[author].pop(0))
             self.stage.wait(TURN)
         raise AssertionError(f"the two sides do not find each other: {self._ends()}")
 
