@@ -65,6 +65,7 @@ class Codec:
         self._rest: bytes | bytearray = b""  # what came and was not decoded yet
         self._left = 0  # bytes of that, until they are given to `receive_data` again
         self._events: list[Event] = []
+        self._behind: list[Piece] = []  # what came behind a ping that is not answered yet
         self._unanswered = 0  # pings that were sent and may still be answered
         self._answers = 0  # to pings of this end, since the last `pop_work`
         self._is_inside = False  # a message is being sent whose last piece is not out
@@ -81,7 +82,9 @@ class Codec:
     @property
     def buffered(self) -> int:
         """Bytes of memory for what has come and was not taken out of the inbox."""
-        return self._decoder.here + self._left + self.inbox.weight
+        return (
+            self._decoder.here + self._left + self.inbox.weight + sum(piece.weight for piece in self._behind)
+        )
 
     @property
     def ahead(self) -> int:
@@ -147,10 +150,12 @@ class Codec:
             return
         try:
             for count, message in enumerate(self._decoder.feed(data), 1):
-                if message.opcode is Opcode.BINARY:
-                    self.inbox.put(Piece(message.payload, message.last))
-                elif message.opcode is Opcode.TEXT:
-                    self.inbox.put(Piece(message.payload, message.last, is_text=True))
+                if message.opcode < Opcode.CLOSE:
+                    piece = Piece(message.payload, message.last, message.opcode is Opcode.TEXT)
+                    if self._events:
+                        self._behind.append(piece)
+                    else:
+                        self.inbox.put(piece)
                 elif message.opcode is Opcode.CLOSE:
                     self.closed = frames.read_close(message.payload)
                     break
@@ -169,6 +174,12 @@ class Codec:
             self.closed = error.code, str(error)
         if self.closed is not None:
             self._events.append(CloseConnection(*self.closed))
+
+    def put_behind(self) -> None:
+        """Put into the inbox what came behind pings, because these are answered now: a peer may rely on that order."""
+        behind, self._behind = self._behind, []
+        for piece in behind:
+            self.inbox.put(piece)
 
     def events(self) -> Iterator[Event]:
         """Yield what has happened besides messages."""

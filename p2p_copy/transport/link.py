@@ -341,6 +341,7 @@ class Link(ObjectStream[bytes | str]):
             with self._reading:
                 await self._websocket.run()
                 if (closed := self._codec.closed) is not None:
+                    self._codec.put_behind()
                     self._inbox.end()
                     await (
                         self._inbox.wait_empty()
@@ -351,6 +352,7 @@ class Link(ObjectStream[bytes | str]):
             self._failure = self._failure or LinkBroken("The other end broke the WebSocket protocol.")
         finally:
             self._over = True
+            self._codec.put_behind()
             self._inbox.end()
             for scope in self._waits:
                 scope.cancel()

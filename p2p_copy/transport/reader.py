@@ -57,6 +57,7 @@ class Reader:
 
         This waits until all that came is received from the link, and until window and pace allow a read.
         """
+        self._codec.put_behind()
         if self._codec.closed is not None:
             self._inbox.end()
         while True:

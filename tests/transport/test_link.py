@@ -11,7 +11,7 @@ import anyio
 import pytest
 import trio
 from trio.testing import lockstep_stream_pair, memory_stream_pair
-from wsproto.events import BytesMessage, CloseConnection, Ping
+from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.address import RelayAddress
@@ -187,10 +187,25 @@ async def in_lockstep() -> AsyncIterator[tuple[Link, RawClient]]:
 async def test_a_message_can_be_received_as_soon_as_it_is_whole() -> None:
     """Here the peer does not take the answer to its ping, so the reader is busy with that."""
     async with in_lockstep() as (link, client):
-        await client.raw(frame(PING, b"?") + frame(BINARY, b"first") + frame(BINARY, b"second"))
+        await client.raw(frame(BINARY, b"first") + frame(BINARY, b"second") + frame(PING, b"?"))
         with trio.fail_after(1):
             assert await link.receive() == b"first"
             assert await link.receive() == b"second"
+
+
+@virtual_time()
+async def test_a_ping_is_answered_before_a_message_that_came_behind_it() -> None:
+    """Autobahn's cases 5.6 to 5.8 and 5.19 want that."""
+    async with accepted() as (link, client), trio.open_nursery() as nursery:
+
+        async def echo() -> None:
+            await link.send(await link.receive())
+
+        nursery.start_soon(echo)
+        await trio.testing.wait_all_tasks_blocked()
+        await client.raw(frame(BINARY, b"one ", final=False) + frame(PING, b"?") + frame(0, b"message"))
+        await client.expect(Pong)
+        assert await client.message() == b"one message"
 
 
 @virtual_time()

@@ -64,6 +64,7 @@ async def test_the_library_asks_for_bytes_when_all_before_is_answered_and_keeps_
         """Bytes that can be watched."""
 
     async def read() -> bytearray:
+        codec.put_behind()
         unanswered.append(len(codec._events))
         data = Data(await ours.receive_some())
         given.append(weakref.ref(data))
