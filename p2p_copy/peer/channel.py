@@ -195,6 +195,20 @@ class Channel:
         self._received += 1
         return record
 
+    async def flush(self) -> None:
+        """Wait until all that was handed over is out and, with several links, has arrived. The caller bounds that.
+
+        Raises:
+            LinkBroken: the last link was lost before. If the other side has closed properly it is none: it has heard
+                what it waited for.
+
+        """
+        await self._backlog.wait_until_empty()
+        if self._backlog.dropped:
+            self._backlog.check()
+        if self._workers:
+            await self._workers.wait_until_settled()
+
     async def aclose(self) -> None:
         """Wait, for a bounded time, until all is out and, with several links, has arrived; then close politely.
 

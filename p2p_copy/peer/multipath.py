@@ -323,6 +323,18 @@ class MultipathWorkers:
     def _movement(self) -> object:
         return self.acked_bytes(), self.heard_at
 
+    async def wait_until_settled(self) -> None:
+        """Wait until all has arrived.
+
+        Raises:
+            LinkBroken: the last link was lost before the other side has acknowledged all.
+
+        """
+        await self._sending.wait_until(lambda: not self._is_open or self._is_settled)
+        end = self._receiving.end
+        if isinstance(end, LinkBroken) and not self._sending.records.settled:
+            raise end
+
     async def close(self, code: int) -> None:
         """Wait, for a bounded time, until all has arrived; then close every link but the first, and use none.
 

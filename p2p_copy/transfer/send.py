@@ -167,6 +167,7 @@ class _Story:
         await self._resumption.finish(self.report, limits.GOODBYE_LINGER)
         with trio.move_on_after(limits.GOODBYE_LINGER):  # all is delivered, also if this does not get through
             await conversation.tell(Goodbye())
+            await conversation.channel.flush()  # if it is lost, this side comes back to say it once more
         return self.report
 
     async def _deliver(self, conversation: Conversation, began: float) -> Report:

@@ -87,8 +87,8 @@ class MemoryLink:
 
     def cut(self) -> None:
         for end in (self, self.other):
+            end._theirs.close()  # first: whoever waits for a message is to see a broken link, and not a proper end
             end.out.close()
-            end._theirs.close()
 
 
 class Pairs:

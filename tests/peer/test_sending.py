@@ -320,6 +320,23 @@ def test_what_was_handed_over_and_did_not_go_out_is_an_error_at_the_end() -> Non
     run(test)
 
 
+def test_a_last_word_that_is_lost_with_all_links_is_an_error_of_flush() -> None:
+    """It was sent, but the other side has neither acknowledged it nor closed: a sender has to say it again."""
+
+    async def test() -> None:
+        async with channels(2) as (sender, receiver, pairs):
+            await sender.send(RECORDS[0])
+            assert await receiver.receive() == RECORDS[0]
+            await sender.flush()
+            await sender.send(RECORDS[1])
+            for each in pairs.ends.values():
+                each[Role.SENDER].cut()
+            with pytest.raises(LinkBroken):
+                await sender.flush()
+
+    run(test)
+
+
 def test_a_link_that_ends_when_all_is_out_is_no_error() -> None:
     async def test() -> None:
         async with channels() as (sender, receiver, pairs):

@@ -39,7 +39,7 @@ def test_entries_that_cannot_be_sent_are_listed_beforehand(tree: Path) -> None:
     code, out, err = run("send", "--dry-run", str(tree), str(tree / "missing"))
     assert code == PartialTransfer.exit_code
     assert "tree/größe" in out.splitlines()
-    assert "Cannot be sent: tree/pipe is not a regular file, directory or link\n" in err
+    assert "Cannot be sent: tree/pipe is not a regular file, directory or symlink\n" in err
     assert "Cannot be sent: tree/con has a name" in err
     assert "Cannot be sent: missing does not exist" in err
     if os.geteuid():  # root can read everything
