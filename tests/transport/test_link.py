@@ -208,6 +208,17 @@ async def test_a_ping_is_answered_before_a_message_that_came_behind_it() -> None
         assert await client.message() == b"one message"
 
 
+async def test_a_message_behind_a_ping_is_received_although_the_peer_has_gone() -> None:
+    """Its ping can no longer be answered, and the message came before the peer went."""
+    async with accepted() as (link, client):
+        await client.raw(frame(PING, b"?") + frame(BINARY, b"last words"))
+        await client.stream.aclose()
+        with trio.fail_after(5):
+            assert await link.receive() == b"last words"
+            with pytest.raises((LinkBroken, anyio.EndOfStream)):
+                await link.receive()
+
+
 @virtual_time()
 async def test_nothing_is_read_until_all_that_came_was_received() -> None:
     async with in_lockstep() as (link, client), trio.open_nursery() as nursery:
