@@ -241,7 +241,7 @@ class Resumption:
         """Tell the observer, once."""
         observer, self._observer = self._observer, None
         if observer is not None:
-            observer.notice(f"What is done cannot be remembered beyond this run: {why}")
+            observer.notice(f"Progress cannot be saved beyond this run: {why}")
 
 
 _FORGOTTEN = {

@@ -143,7 +143,7 @@ async def test_a_state_that_cannot_be_written_any_more_ends_no_transfer(tmp_path
     assert [report.failures for report in both.reports] == [0, 0]
     assert snapshot(tmp_path / "out" / tree.name) == snapshot(tree)
     told: Told = getattr(both, role)
-    assert [line for line in told.notices if "cannot be remembered beyond this run" in line] == told.notices
+    assert [line for line in told.notices if "cannot be saved beyond this run" in line] == told.notices
     assert len(told.notices) == 1
 
 
