@@ -138,7 +138,7 @@ class NobodyCame(PeerError):
 
 
 class WrongCode(PeerError):
-    """The codes of the two sides differ, or somebody tried to guess. This code is spent: send again for a new one."""
+    """The codes of the two sides differ, or another client guessed. This code is spent: send again for a new one."""
 
     exit_code = 11
 
