@@ -111,7 +111,7 @@ class Observer:
         """The other side or the relay was lost; this side tries to reconnect for so many seconds."""
 
     def stalled(self, sentence: str, seconds: float) -> None:
-        """Nothing has moved for so many seconds; the sentence, without its full stop, says what is waited for."""
+        """Nothing has moved for so many seconds; `sentence`, without a full stop, says what the transfer waits for."""
 
     def moving(self) -> None:
         """Data moves again after a stall."""
@@ -138,7 +138,7 @@ class Observer:
         """So many bytes that `progress` counts were at the receiver before this connection, and need not be sent."""
 
     def progress(self, files: int, size: int) -> None:
-        """So many files are complete, and so many bytes written, at the receiver."""
+        """The receiver has completed so many files and written so many bytes."""
 
     def problem(self, path: str, sentence: str) -> None:
         """One path is not delivered, and why."""

@@ -162,7 +162,7 @@ def test_odd_names_are_shown_escaped_on_both_sides_whatever_the_terminal_can_sho
 
 @pytest.mark.fault(75, "arguments", "process list")
 @pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="this system has no /proc")
-def test_no_secret_is_in_the_list_of_processes_unless_somebody_put_it_there(url: str, tmp_path: Path) -> None:
+def test_no_secret_is_in_the_list_of_processes_unless_the_user_put_it_there(url: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "code").write_text(CODE)
     made = Running("send", str(tmp_path / "file"), "--server", url)
@@ -189,7 +189,7 @@ def test_no_secret_is_in_the_list_of_processes_unless_somebody_put_it_there(url:
 
 
 @pytest.mark.fault(64, "read-only", "unwritable parent")
-def test_a_disk_that_is_read_only_is_found_out_before_anybody_is_called(
+def test_a_disk_that_is_read_only_is_found_out_before_the_relay_is_called(
     tmp_path: Path, private_mounts: tuple[str, ...]
 ) -> None:
     (tmp_path / "disk" / "inner").mkdir(parents=True)
@@ -208,7 +208,7 @@ def test_a_disk_that_is_read_only_is_found_out_before_anybody_is_called(
 
 
 @pytest.mark.fault(80, "closed")
-def test_who_has_neither_output_nor_terminal_copies_all_the_same(url: str, tmp_path: Path) -> None:
+def test_without_output_or_terminal_a_copy_is_made_all_the_same(url: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     variables = environment(P2P_COPY_CODE=CODE, P2P_COPY_SERVER=url)
     closed = ("sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh")

@@ -104,7 +104,7 @@ def again(directory: Path) -> State:
 
 
 @pytest.mark.fault(64, "full", "part is kept")
-async def test_what_a_full_disk_has_taken_need_not_come_again(
+async def test_what_a_full_disk_has_taken_need_not_be_sent_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol_limits, "SEGMENT", MIB)

@@ -80,7 +80,7 @@ def test_a_reader_that_ends_early_is_no_traceback(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # a relay passes on what is queued for longer than a goodbye may take when nothing moves
-def test_who_is_stopped_says_so_behind_all_that_is_queued_on_a_slow_way() -> None:
+def test_a_side_that_is_stopped_says_so_behind_all_that_is_queued_on_a_slow_way() -> None:
     with relay("--no-tls", "--rate", "1M") as (url, _):
         with open("/dev/urandom", "rb") as endless:
             sender = start("send", "-", "--server", url, stdin=endless)

@@ -311,7 +311,7 @@ class Directory:
             except OSError:
                 self._rename_if_free(old, new)
                 return
-            with suppress(OSError):  # the file has its name; the old one is a second name now
+            with suppress(OSError):  # the file has its new name; if the old one stays, it does no harm
                 os.unlink(source, dir_fd=fd)
         else:
             os.rename(source, target)

@@ -102,8 +102,8 @@ class StandardOutput:
     """What another program reads from us.
 
     Attributes:
-        waits: writing may wait for ever.
-        slow: what is shown when nothing is read.
+        waits: a write may wait for ever.
+        slow: the sentence shown while the other program reads nothing.
 
     Raises:
         UsageError: standard output is closed.

@@ -112,7 +112,7 @@ class _Connected(Observer):
 
 
 def _rooms_of(peer_keys: SessionKeys) -> Iterator[str]:
-    """Yield the room of the next meeting, and those of the links: link 0 is opened there, too, if it is lost."""
+    """Yield the room of the next meeting, and one room for each link (a lost link 0 is opened again in its own)."""
     yield keys.resume_room(peer_keys.resume)
     for number in range(protocol_limits.MAX_LINKS):
         yield keys.link_room(peer_keys.links, number)

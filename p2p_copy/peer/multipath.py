@@ -108,17 +108,17 @@ class _Links:
         self._changed = trio.lowlevel.ParkingLot()
 
     def changed(self) -> None:
-        """Let all that wait for a change look again."""
+        """Wake all tasks in `wait_until`, to look again."""
         self._changed.unpark_all()
 
     async def wait_until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until something is so that depends on what is kept here."""
+        """Wait until `is_so` returns True; it is called again after each change of the links."""
         while not is_so():
             await self._changed.park()
 
 
 class _Sending:
-    """What goes out: records from the backlog, in a window of what the other side has room for, and acks.
+    """The outgoing side: acks, and records from the backlog, as many as the other side has room for.
 
     Attributes:
         records: those in the window.
@@ -141,7 +141,7 @@ class _Sending:
         return bool(self._backlog) or self.records.waiting > 0
 
     def fill(self, width: int) -> None:
-        """Move records from the backlog into the window: one for each of so many links, as long as there is room."""
+        """Move up to `width` records, one for each link, from the backlog into the window, as long as it has room."""
         backlog, records = self._backlog, self.records
         while backlog and records.waiting < width and records.has_room(len(backlog.first)):
             records.add(backlog.pop())
@@ -156,11 +156,11 @@ class _Sending:
         return record
 
     def progressed(self) -> None:
-        """Let all that wait for progress look again."""
+        """Wake all tasks in `wait_until`, to look again."""
         self._progress.unpark_all()
 
     def wake(self) -> None:
-        """Let all workers look again, and all that wait for progress."""
+        """Wake all idle workers and all tasks in `wait_until`, to look again."""
         self._work.unpark_all()
         self._progress.unpark_all()
 
@@ -173,7 +173,7 @@ class _Sending:
             self.idle.discard(number)
 
     async def wait_until(self, is_so: Callable[[], bool]) -> None:
-        """Wait until something is so that depends on how far the records have come."""
+        """Wait until `is_so` returns True; it is called again after each progress of the records."""
         while not is_so():
             await self._progress.park()
 
@@ -336,7 +336,7 @@ class MultipathWorkers:
             raise end
 
     async def close(self, code: int) -> None:
-        """Wait, for a bounded time, until all has arrived; then close every link but the first, and use none.
+        """Wait, for a bounded time, until all has arrived; then stop using the links, and close all but the first.
 
         The relay sees `code` on each of them. Only the first call does anything.
         """
@@ -367,7 +367,7 @@ class MultipathWorkers:
         """Keep one link open as long as it is wanted."""
         links, pauses = self._links, Backoff()
         while not self._is_closing:
-            ours = link is None  # to close: the first one is the caller's
+            ours = link is None  # whether to close it here; the caller closes the first link
             try:
                 async with AsyncExitStack() as stack:
                     if link is None:
@@ -440,7 +440,7 @@ class MultipathWorkers:
         return sending.take(number, self.width) if number in self._links.proved else None
 
     async def _listen(self, number: int, link: Link) -> End:
-        """Act on what comes over one link; return why nothing more does. The other side's first message is an ack."""
+        """Act on the messages of one link until it ends; return why it ended. The first message has to be an ack."""
         with within(limits.HANDSHAKE_TIMEOUT if number not in self._links.proved else math.inf) as patience:
             try:
                 while True:

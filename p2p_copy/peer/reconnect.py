@@ -102,9 +102,9 @@ async def run_with_reconnect(
 async def _wrong_code(
     error: WrongCode, turn: Turn, memory: MeetingMemory, options: ConnectOptions
 ) -> P2PCopyError:
-    """Return what a failed exchange means: the end of the code, if it was by the code, and never of a ticket."""
+    """Return the error for a failed key exchange, which uses up the code if it was by the code; a ticket stays good."""
     if turn.room is not None:
-        return PeerLost("Another client is where the two sides meet again.")
+        return PeerLost("Another client is in the room in which the two sides meet again.")
     await memory.spend()
     if memory.knowledge.tickets:
         options.observer.notice(_GUESSED)

@@ -62,11 +62,11 @@ Room: TypeAlias = "bytes | None"
 
 @dataclass(frozen=True)
 class Knowledge:
-    """What one side holds by which it can meet the other one.
+    """The secrets of one side with which it can meet the other one.
 
     Attributes:
-        tickets: the newest first, at most two. With two, both sides certainly have the second one, and only this
-            side certainly has the first.
+        tickets: the newest first, at most two. If there are two, the other side certainly has the second one, and
+            perhaps the first.
         sure: the other side has the first ticket, too.
         spent: the code was tried in an exchange that failed, or whose end is not known.
         has_code: this process knows the code.
@@ -247,7 +247,7 @@ class Reconnect:
         self._was_seen = False  # this process has reached the relay
         self._was_reached = bool(
             memory.knowledge.tickets
-        )  # it was reached for this transfer, so it is waited for
+        )  # an earlier process reached it for this transfer, so this one waits for it
         self._new_pauses = pauses
         self._pauses = pauses()
         self._turns = Turns()
@@ -270,7 +270,7 @@ class Reconnect:
         return self._turn
 
     def after_decline(self, now: float) -> float:
-        """The receiver said no: return for how many seconds to wait for another one, and for the relay."""
+        """Begin to wait for another receiver, since one said no; return for how many seconds."""
         self._was_reached = self._was_seen = True
         self._is_told, self._since, self._wait = False, now, self._until - now
         return self._wait
@@ -306,7 +306,7 @@ class Reconnect:
         if knowledge.tickets and not met and isinstance(error, PeerError) and not error.transient:
             if room is None:  # the exchange by the code has failed: the ticket is as good as before
                 return True
-            if not isinstance(error, IncompatiblePeer):  # nobody guesses a ticket: it is one more loss
+            if not isinstance(error, IncompatiblePeer):  # tickets are not guessed: one more loss
                 return False
         is_known = met or bool(knowledge.tickets)  # else only the relay is waited for
         transient = error.transient or (self._was_seen and isinstance(error, NotTheRelay))

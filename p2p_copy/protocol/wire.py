@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRAME: Final = struct.Struct(">BI")
-_ENTRY: Final = struct.Struct(">BBHqQH")  # and the length of the name, which is always there
+_ENTRY: Final = struct.Struct(">BBHqQH")  # the last field is the length of the name
 _DATA: Final = struct.Struct(">IQ")
 _HOLE: Final = struct.Struct(">IQQ")
 _INDEX: Final = struct.Struct(">I")

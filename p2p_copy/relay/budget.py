@@ -81,12 +81,12 @@ class Window:
     def __init__(
         self, budget: Budget, unread: Callable[[], int], limit_unsent: Callable[[int], None]
     ) -> None:
-        """Set `limits.WINDOW_LEAST` aside.
+        """Begin with a window of `limits.WINDOW_LEAST`.
 
         Args:
-            budget: what this is a part of.
-            unread: tells how many bytes the source's link holds.
-            limit_unsent: tells the target's link how many bytes its kernel may hold that are not on their way.
+            budget: the budget from which the window is taken.
+            unread: returns how many bytes the source's link holds.
+            limit_unsent: sets how many bytes the kernel may hold that the target's link has not sent yet.
 
         """
         self.in_flight = 0

@@ -35,7 +35,7 @@ def read_regular(what: str, path: str, most: int) -> bytes:
     """Return the contents of a regular file, or the first `most` bytes of them.
 
     Raises:
-        CannotListen: there is none, or it cannot be read. `what` says in the sentence which file it is.
+        CannotListen: it does not exist, or cannot be read. `what` names the file in the sentence.
 
     """
     try:

@@ -75,14 +75,14 @@ class Pairings:
             for count, pairing in enumerate(tuple(self.running.values()), 1):
                 pairing.check()
                 if count % limits.PAIRINGS_A_TURN == 0:
-                    # Thousands take a tenth of a second, and messages move meanwhile.
+                    # Checking thousands takes a tenth of a second; let messages move in between.
                     await trio.lowlevel.checkpoint()
             if self.budget.missing:
                 self._free_memory()
 
     def _free_memory(self) -> None:
-        """End pairings of which one side takes nothing, the longest first, until enough memory is free."""
-        # Those ended at an earlier check have a few seconds for the goodbye, and hold their memory until then.
+        """End pairings in which one side reads nothing, the longest stalled first, until enough memory is free."""
+        # A pairing ended at an earlier check has a few seconds to say goodbye, and keeps its memory until then.
         ending = (each for each in self.running.values() if each.is_freeing_memory)
         missing = self.budget.missing - sum(_gives_back(each) for each in ending)
         latest = trio.current_time() - limits.MEMORY_STALL

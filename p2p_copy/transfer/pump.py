@@ -52,11 +52,11 @@ class Consumer(Protocol):
 
     @property
     def confirmed(self) -> bool:
-        """Whether the receipt is given, so that only the sender's goodbye is missing."""
+        """Whether this side has sent the receipt, so that only the sender's goodbye is missing."""
 
     @property
     def goodbye(self) -> bool:
-        """Whether the sender has the receipt."""
+        """Whether the sender has said goodbye, which shows that it has the receipt."""
 
     def nothing_comes(self) -> str:
         """Name the party because of which no record comes: see `Stalls.waiting_for`."""
@@ -79,7 +79,7 @@ async def send_until_receipt(conversation: Conversation, producer: Producer, wai
     stalls = wait.stalls
 
     async def send() -> None:
-        with suppress(LinkBroken):  # hearing the receiver shows why, perhaps by its last words
+        with suppress(LinkBroken):  # the next `hear` says why, or returns what the receiver said last
             while records := await producer.next_records(stalls):
                 size = sum(map(len, records))
                 records.clear()  # the channel has them, and their buffers are used again once they are out
@@ -102,11 +102,11 @@ async def send_until_receipt(conversation: Conversation, producer: Producer, wai
 async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, stalls: Stalls) -> None:
     """Give a consumer all that comes until it has confirmed all; then wait for the sender's goodbye for a bounded time.
 
-    What has come is acted upon before the end of the channel is: it may end with the sender's last words.
+    The consumer gets all records that came before the channel ended: the last ones may be the sender's goodbye.
 
     Raises:
         PeerLost: the sender went away without a goodbye.
-        P2PCopyError, LinkBroken, EndOfStream: nothing more comes, or the consumer cannot go on.
+        P2PCopyError, LinkBroken, EndOfStream: the channel ended early, or the consumer cannot go on.
 
     """
     end: Exception | None = None

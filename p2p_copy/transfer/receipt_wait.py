@@ -89,7 +89,7 @@ class ReceiptWait:
             )
 
     def heard(self, message: Message) -> None:
-        """Learn from a message of the receiver how much it has."""
+        """Note how much the receiver has, if its message says so."""
         self.stalls.last_message = message
         if isinstance(message, Progress):
             self._records_taken = message.records

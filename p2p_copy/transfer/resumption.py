@@ -139,7 +139,7 @@ class Resumption:
         return Meeting(keys.room_id(options.code.room), secret, self.claim, tickets, self.spend)
 
     async def spend(self) -> None:
-        """Remember that the code was put to the test. It is not used again unless that test succeeds."""
+        """Remember that a key exchange with the code has begun. Unless it succeeds, the code is not used again."""
         await self._learn(self._knowledge.tried())
 
     async def met(self, options: ConnectOptions, channel: Channel, session: Session) -> None:

@@ -93,18 +93,18 @@ class Codec:
 
     @property
     def raw_ahead(self) -> int:
-        """Bytes of payload that come next and need no decoding: they may be given to `skip` and not `receive_data`."""
+        """Bytes of payload that come next and need no decoding: `skip` may be called for them, not `receive_data`."""
         return 0 if self.closed is not None else self._decoder.raw_ahead
 
     def skip(self, size: int) -> bool:
-        """Go on behind so many raw bytes; return whether their message ends with them."""
+        """Skip so many raw bytes, which the caller handles; return whether they end their message."""
         return self._decoder.skip(size)
 
     def pop_work(self, records: int) -> int:
-        """Return how many frames have come since the last call, without answers to pings of this end.
+        """Return how many frames have come since the last call, not counting the pongs that this end asked for.
 
-        `records` is how many TLS records with next to no content have come since then. If these are more, they count
-        instead: most hold one frame each, which should count once.
+        `records` is the number of nearly empty TLS records since then. The greater of both numbers counts, not their
+        sum: most such records hold one frame, which should count once.
         """
         work = max(self._decoder.frames, records) - self._answers
         self._decoder.frames = self._answers = 0

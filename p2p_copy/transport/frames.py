@@ -154,8 +154,8 @@ class Decoder:
         ] = []  # payload of a control frame, which may come inside a message
         self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
         self.here = 0
-        self._size = 0  # of that message, as far as its headers have come
-        self._kind: Opcode | None = None  # of that message, once it has begun
+        self._size = 0  # bytes of that message that the headers received so far announce
+        self._kind: Opcode | None = None  # text or binary: of that message, None between messages
         self._cut = b""  # the bytes of a character of its text whose last byte has not come
         self._fragments = 0
 
@@ -204,7 +204,7 @@ class Decoder:
         return self._left if not self._masked or self._mask == NO_MASK else 0
 
     def skip(self, size: int) -> bool:
-        """Go on behind `size` raw bytes; return whether their message ends with them."""
+        """Skip `size` raw bytes, which the caller handles; return whether they end their message."""
         self._left -= size
         if self._left:
             return False

@@ -52,7 +52,7 @@ POLITE: Final = frozenset({1000, 1001, 1005})
 
 
 class LinkBroken(anyio.BrokenResourceError):
-    """The link ended, and not because its work was done.
+    """The link ended before its work was done.
 
     Attributes:
         close_code: from the peer's close frame, or `ABNORMAL`. A `POLITE` code means that the peer closed
@@ -77,7 +77,7 @@ class Link(ObjectStream[bytes | str]):
     """Messages both ways. `connect` and `accept` make it. Any number of tasks may send, one may receive.
 
     Attributes:
-        sets_aside: decides of each text whether it is put `aside` instead of being received; None for no text.
+        sets_aside: returns whether a text goes to `aside` instead of to `receive`; if it is None, no text does.
         aside: the last text that was put aside.
         silent_for, acked_bytes, is_plain, limit_unsent: those of `LinkStream`.
 
@@ -278,8 +278,8 @@ class Link(ObjectStream[bytes | str]):
     async def close(self, code: int, reason: str = "", *, patience: float = limits.GOODBYE_TIMEOUT) -> None:
         """Send a close frame, wait until the peer has received everything, then close the connection. Never fails.
 
-        The peer has `patience` seconds. A client gives its relay more: as long as bytes move in either direction, but
-        `limits.PARTING_LIMIT` in all. A relay with a limit on the rate reads slowly what comes before the close frame.
+        The peer has `patience` seconds. A client waits longer for its relay, as long as bytes move in either direction
+        and at most `limits.PARTING_LIMIT` seconds: a relay that limits the rate reaches the close frame late.
         """
 
         def moves() -> object:

@@ -91,7 +91,10 @@ class Reader:
         return True
 
     async def _put_off(self, seconds: float) -> None:
-        """Wait before the next read. A reset ends the wait: a read would meet it only behind all that came before."""
+        """Wait before the next read, or until the connection is reset.
+
+        A read would report the reset only after all bytes that came before it.
+        """
         until = trio.current_time() + seconds
         while (rest := until - trio.current_time()) > 0:
             await trio.sleep(min(rest, limits.PACE_CHECK))

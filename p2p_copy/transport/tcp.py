@@ -139,9 +139,9 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
     async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> SplicedBytes | None:
         """Receive into `pipe` once it is empty: up to `most` bytes and at least `least` of them.
 
-        They are fewer if the connection ends, or the pipe is full: many small packets fill it early. None says that
-        nothing can be spliced: the pipe is stopped, the connection ends, or there are bytes that the system gives only
-        to a plain read. It splices nothing across the place of an urgent byte, although the socket is readable.
+        Fewer bytes come if the connection ends, or if the pipe is full, which many small packets do early. None means
+        that nothing can be spliced: the pipe is stopped, the connection has ended, or the next bytes need a plain read
+        (the kernel splices nothing across an urgent byte, although the socket is readable).
 
         Raises:
             BrokenResourceError, ClosedResourceError: as when receiving bytes.

@@ -1,4 +1,4 @@
-"""What the kernel knows of the machine at the other end of a TCP connection, and how it is made to find out."""
+"""Asks the kernel whether the machine at the other end of a TCP connection still answers."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ class Deadline:
         self._scope.cancel()
 
     def look(self, now: float, *, has_paused: bool) -> float:
-        """Cancel the body if its time is over; return the seconds that are left at most.
+        """Cancel the body if its time is over; return how many seconds it has left if nothing moves.
 
         A relay has thousands of deadlines, so this must be quick.
         """

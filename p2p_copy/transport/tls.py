@@ -274,7 +274,7 @@ class TLSStream(GatheringStream):
             return False
         count = self._turn - turn
         self._given += count
-        self._barren += count  # until they bring something
+        self._barren += count  # until `receive_some` finds content in them
         self._left, self._turn = left, turn
         self._incoming.write(unread[:end])
         self._unread = unread[end:] or _NOTHING  # an empty slice would hold the whole

@@ -118,7 +118,7 @@ def test_a_relay_that_does_not_run_is_no_failure(machine: Machine) -> None:
     assert machine.reloads() == 0
 
 
-def test_a_directory_that_somebody_made_is_not_touched(machine: Machine) -> None:
+def test_a_directory_that_is_there_already_is_not_touched(machine: Machine) -> None:
     machine.tls.mkdir(parents=True)
     (machine.tls / "privkey.pem").write_text("mine")
     machine.renew(1)
@@ -128,7 +128,7 @@ def test_a_directory_that_somebody_made_is_not_touched(machine: Machine) -> None
     assert (machine.tls / "privkey.pem").read_text() == "mine"
 
 
-def test_a_link_that_somebody_made_is_replaced_and_its_directory_kept(machine: Machine) -> None:
+def test_a_link_that_is_there_already_is_replaced_and_its_directory_kept(machine: Machine) -> None:
     own = machine.tls.parent / "own.directory"
     own.mkdir(parents=True)
     machine.tls.symlink_to(own.name)

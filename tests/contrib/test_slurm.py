@@ -70,7 +70,7 @@ def test_a_tree_between_two_jobs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("first", "then", "tries"), [(10, 0, 2), (10, 3, 2), (0, 1, 1), (9, 0, 1)])
-def test_a_job_tries_again_only_while_nobody_is_there(
+def test_a_job_tries_again_only_while_the_other_side_is_missing(
     tmp_path: Path, first: int, then: int, tries: int
 ) -> None:
     cluster = Cluster(tmp_path)

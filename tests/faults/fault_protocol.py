@@ -97,7 +97,7 @@ async def test_fault_31_two_of_a_role_and_a_third_one(arena: Arena, role: Role) 
 
 
 @over_both
-async def test_fault_31_one_who_comes_again_and_again(arena: Arena) -> None:
+async def test_fault_31_a_client_that_reconnects_again_and_again(arena: Arena) -> None:
     """A hundred times, and no old connection answers its goodbye. Here no limit of a source slows that down."""
     name, claim = f"{CANARY} again", "5e" * 16
 

@@ -105,7 +105,7 @@ async def test_fault_38_sigterm_twice(tmp_path: Path, authority: trustme.CA, sec
 
 
 @pytest.mark.parametrize("delay", [0, 0.02, 0.05, 0.1, 0.15, 0.2])
-def test_fault_38_sigterm_twice_when_nobody_is_there(tmp_path: Path, delay: float) -> None:
+def test_fault_38_sigterm_twice_when_no_client_is_there(tmp_path: Path, delay: float) -> None:
     """The first one suffices; the second one must not make a failure of it."""
     server = Server(tmp_path)
     for _ in range(2):

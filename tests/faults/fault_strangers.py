@@ -101,7 +101,7 @@ async def test_fault_96_silent_connections_from_many_networks(
 @pytest.mark.fault(97, "same role", "other role")
 @pytest.mark.parametrize("role", Role, ids=lambda role: role.value)
 @over_both
-async def test_fault_97_strangers_who_want_the_place_of_one_who_is_slow(arena: Arena, role: Role) -> None:
+async def test_fault_97_strangers_who_want_the_place_of_a_slow_client(arena: Arena, role: Role) -> None:
     """It answers in twice the time in which it would have lost its place. Strangers get nothing by leaving, either."""
     name = f"{CANARY} slow {role.value}"
     async with arena.attacked() as relay, waiting(relay, name, Role.SENDER) as slow:

@@ -64,7 +64,7 @@ async def test_fault_91_a_wait_that_is_over(arena: Arena) -> None:
 
 @pytest.mark.fault(91, "when it is paired")
 @over_tcp
-async def test_fault_91_somebody_comes_to_who_reads_nothing(arena: Arena) -> None:
+async def test_fault_91_another_client_joins_one_that_reads_nothing(arena: Arena) -> None:
     """Its partner does not wait for it as for a disk that stalls, and then the room is free."""
 
     async def come(relay: Relay) -> None:

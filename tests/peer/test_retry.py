@@ -112,7 +112,9 @@ def way(pair: Pair, seen: dict[Pair, Pair | None]) -> list[Pair]:
     return states[::-1]
 
 
-def test_whatever_either_side_remembers_both_meet_or_one_says_what_to_do_and_nobody_guesses_twice() -> None:
+def test_whatever_either_side_remembers_both_meet_or_one_says_what_to_do_and_no_stranger_guesses_twice() -> (
+    None
+):
     seen: dict[Pair, Pair | None] = {}
     todo: list[tuple[Pair, Pair | None]] = [(Pair(Knowledge(), Knowledge()), None)]
     while todo:

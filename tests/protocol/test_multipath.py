@@ -144,7 +144,7 @@ def test_what_lies_on_a_link_that_is_stuck_goes_over_another_one_once() -> None:
     assert way.outbox.waiting == 4, "the others lie on the first link, which may move again"
 
 
-def test_nobody_is_further_ahead_than_there_is_room() -> None:
+def test_a_record_further_ahead_than_there_is_room_for_is_refused() -> None:
     sorter = ReorderBuffer(1)
     for number in range(2, limits.MULTIPATH_RECORDS + 1):
         sorter.put(record(number))
@@ -152,7 +152,7 @@ def test_nobody_is_further_ahead_than_there_is_room() -> None:
         sorter.put(record(limits.MULTIPATH_RECORDS + 1))
 
 
-def test_nobody_holds_more_bytes_than_there_is_room() -> None:
+def test_more_bytes_than_there_is_room_for_are_refused() -> None:
     sorter = ReorderBuffer(1)
     largest = limits.MAX_RECORD_CONTENT
     for number in range(2, 2 + limits.MULTIPATH_BYTES // limits.MAX_RECORD):

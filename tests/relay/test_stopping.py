@@ -59,7 +59,7 @@ async def running(**settings: Any) -> AsyncIterator[Stoppable]:
         relay.stop(1)
 
 
-async def is_told_to_come_again(link: Link) -> None:
+async def is_told_to_reconnect(link: Link) -> None:
     message = await answer(link)
     assert isinstance(message, Refused)
     assert (message.code, message.retry_after) == (Refusal.STOPPING, 5)
@@ -79,7 +79,7 @@ async def test_waiting_clients_are_told_and_pairs_come_to_their_end(settings: di
     async with running(**settings) as server, server.clients.pair("a") as (sender, receiver):
         async with server.clients.waiting(Role.SENDER, "b") as waiter:
             server.relay.drain(LONG)
-            await is_told_to_come_again(waiter)
+            await is_told_to_reconnect(waiter)
         for _ in range(3):
             await exchange(sender, receiver)
         assert not server.ended.is_set()
@@ -97,7 +97,7 @@ async def test_no_new_client_comes_in(settings: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("path", [room_path(room("b")), LEGACY_PATH])
-async def test_a_client_that_is_about_to_come_in_is_told_to_come_again(path: str) -> None:
+async def test_a_client_that_is_about_to_come_in_is_told_to_reconnect(path: str) -> None:
     async with (
         running() as server,
         server.clients.pair("a") as (sender, receiver),
@@ -109,12 +109,12 @@ async def test_a_client_that_is_about_to_come_in_is_told_to_come_again(path: str
             assert await close_code(newcomer) == 1012
         else:
             await newcomer.send(hello(Role.SENDER))
-            await is_told_to_come_again(newcomer)
+            await is_told_to_reconnect(newcomer)
         await exchange(sender, receiver)
 
 
 @pytest.mark.parametrize("steps", range(0, 24, 3))
-async def test_two_that_meet_at_that_moment_are_both_paired_or_both_told_to_come_again(steps: int) -> None:
+async def test_two_that_meet_at_that_moment_are_both_paired_or_both_told_to_reconnect(steps: int) -> None:
     async with (
         running() as server,
         server.clients.waiting(Role.SENDER, "a") as sender,
@@ -236,7 +236,7 @@ async def test_sigterm_lets_pairs_come_to_their_end(process: Running) -> None:
     async with relay.pair("a") as (sender, receiver):
         async with relay.waiting(Role.RECEIVER, "b") as waiter:
             process.process.send_signal(signal.SIGTERM)
-            await is_told_to_come_again(waiter)
+            await is_told_to_reconnect(waiter)
         await exchange(sender, receiver)
         await receiver.aclose()
         out = await result(process)
@@ -249,7 +249,7 @@ async def test_ctrl_c_does_the_same_in_less_time_and_twice_at_once(process: Runn
     async with relay.pair("a") as (sender, receiver):
         async with relay.waiting(Role.RECEIVER, "b") as waiter:
             process.process.send_signal(signal.SIGINT)
-            await is_told_to_come_again(waiter)
+            await is_told_to_reconnect(waiter)
         await exchange(sender, receiver)
         process.process.send_signal(signal.SIGINT)
         for link in (sender, receiver):

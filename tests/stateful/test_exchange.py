@@ -163,7 +163,7 @@ class Exchanges(RuleBasedStateMachine):
             party.lose()
 
     @invariant()
-    def whoever_fails_has_failed(self) -> None:
+    def a_failed_side_has_no_keys_and_stays_failed(self) -> None:
         for party in self.parties:
             if party.error is not None:
                 assert party.machine.keys is None
@@ -171,7 +171,7 @@ class Exchanges(RuleBasedStateMachine):
                     party.machine.start()
 
     @invariant()
-    def whoever_has_keys_shares_them(self) -> None:
+    def sides_with_keys_have_the_same_ones(self) -> None:
         seen: dict[bytes, Role] = {}
         for party in self.parties:
             ours = party.machine.keys

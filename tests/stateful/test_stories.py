@@ -101,7 +101,7 @@ class Stories(Relay):
         return len(pair) == 2 and not any(link.over or link._end for link in pair)
 
     def _restart(self) -> None:
-        self.whoever_knows_is_over_soon()
+        self.a_side_that_knows_is_over_soon()
         ends = [process.outcome for process in self.processes.values()]
         if None not in ends and any(isinstance(end, Report) for end in ends):
             self._judge()
@@ -167,7 +167,7 @@ class Stories(Relay):
             assert self.processes[Role.RECEIVER].has_all, "the sender succeeds, and no receipt was given"
 
     @invariant()
-    def whoever_knows_is_over_soon(self) -> None:
+    def a_side_that_knows_is_over_soon(self) -> None:
         """Check that no side waits for hours only to receive, or send, the goodbye."""
         for process in self.processes.values():
             if process.has_all and not process.over:

@@ -308,7 +308,7 @@ async def test_names_are_kept_after_a_kill(tmp_path: Path, role: str) -> None:
 
 
 @pytest.mark.usefixtures("small_segments")
-async def test_a_first_name_that_is_gone_meanwhile_comes_again_with_the_others(tmp_path: Path) -> None:
+async def test_a_first_name_that_is_gone_meanwhile_is_sent_again_with_the_others(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     tree.mkdir()
     for number in range(20):

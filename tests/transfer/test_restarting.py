@@ -177,7 +177,7 @@ async def test_after_a_reboot_only_what_was_flushed_is_believed(
     assert snapshot(again.out / "tree") == snapshot(tree)
 
 
-async def test_a_file_that_was_delivered_and_removed_comes_again_and_one_that_was_edited_is_kept(
+async def test_a_file_that_was_delivered_and_removed_is_sent_again_and_one_that_was_edited_is_kept(
     tmp_path: Path,
 ) -> None:
     tree = tmp_path / "tree"

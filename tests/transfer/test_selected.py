@@ -198,7 +198,7 @@ async def test_a_transfer_that_goes_on_leaves_the_same_out(tmp_path: Path) -> No
     assert not again.remembered()
 
 
-async def test_a_bad_pattern_is_told_before_anybody_is_called(tmp_path: Path, tree: Path) -> None:
+async def test_a_bad_pattern_is_reported_before_the_relay_is_called(tmp_path: Path, tree: Path) -> None:
     told = Told()
     common: dict[str, Any] = {"relay": "ws://127.0.0.1:1", "code": CODE, "observer": told, "only": ["a["]}
     with pytest.raises(UsageError):

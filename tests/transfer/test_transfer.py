@@ -128,7 +128,7 @@ async def test_no_relay_there(tmp_path: Path) -> None:
     assert isinstance(both.received, RelayUnreachable)
 
 
-async def test_nothing_to_send_is_said_before_anybody_is_called(tmp_path: Path) -> None:
+async def test_nothing_to_send_is_said_before_the_relay_is_called(tmp_path: Path) -> None:
     with pytest.raises(NothingToSend):
         await send([str(tmp_path / "missing")], relay="ws://127.0.0.1:1", code=CODE)
 
@@ -141,7 +141,9 @@ async def test_a_missing_source_is_reported_and_the_rest_arrives(tmp_path: Path)
     assert len(both.sender.problems) == len(both.receiver.problems) == 1
 
 
-async def test_an_output_directory_that_is_a_file_is_refused_before_anybody_is_called(tmp_path: Path) -> None:
+async def test_an_output_directory_that_is_a_file_is_refused_before_the_relay_is_called(
+    tmp_path: Path,
+) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "out").touch()
     async with running_relay() as relay:

@@ -100,7 +100,10 @@ class Progress(Observer):
         self._terminal.say(sentence)
 
     def paired(self) -> None:
-        """Say so. The receiver's user has read the code by now, so a code that could not be written is no failure."""
+        """Show that both sides are connected.
+
+        The receiver has the code by now, so it no longer matters if this side could not write it anywhere.
+        """
         if self._is_vital:
             self._is_vital = False
             self._terminal.forgive_lost_results()

@@ -55,7 +55,7 @@ class DigestCache:
         self._journal.add_leaves(_key(found), leaves)
 
     def commit_if_due(self, size: int) -> None:
-        """Make the records survive a kill if that is due, now that `size` more bytes were sent."""
+        """Commit the records if that is due after `size` more bytes were sent, so that they survive a kill."""
         if self._journal.add_work(size):
             self.record_pending()
             self._journal.commit()

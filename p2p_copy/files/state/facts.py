@@ -1,4 +1,4 @@
-"""What is remembered of one transfer: what its command asked for, and by what both sides meet again.
+"""The facts that are saved of one transfer: what its command asked for, and the secrets for meeting again.
 
 Only this module knows how these facts are written (JSON) and what they must look like. A file may have been edited or
 written by another version, so `decode` checks every value and refuses the document if one is wrong. It ignores names
@@ -63,14 +63,14 @@ class Facts:
     """What is remembered of one transfer.
 
     Attributes:
-        command: what it was begun with; None if a program began it.
-        began: when, in seconds since 1970.
+        command: the command that began it; None if a program began it.
+        began: when it began, in seconds since 1970.
         code: the code if `send` generated it; a code that people chose is not kept.
         spent: the code was used in an exchange that failed, or whose end is not known.
-        tickets: by which both sides meet without the code, the newest first; `peer.retry` decides what they mean.
-        sure: the other side has the first ticket, too.
-        claim: by which the relay recognises this client; empty until it was needed.
-        over: how the transfer ended; only the other side may not know that it did.
+        tickets: secrets with which both sides meet again without the code, the newest first; see `peer.retry`.
+        sure: the other side is known to have the first ticket, too.
+        claim: the token by which the relay recognises this client; empty until it is needed.
+        over: the outcome, once this side has ended the transfer; the other side may not know yet that it has.
 
     """
 

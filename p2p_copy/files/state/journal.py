@@ -123,8 +123,8 @@ class Journal:
         self._begun: dict[bytes, UnderWay | None] = {}
         # To be removed from the database.
         self._ended: set[bytes] = set()
-        self._boots = [boot_id()]
-        self._boot = 0  # the index of this one
+        self._boots = [boot_id()]  # the ids of the boots of the machine in which the journal was written
+        self._boot = 0  # the index of the current boot
         self._committed_at = 0.0
         self._schedule = _Schedule()
         self._worked = False  # since the last commit
@@ -390,7 +390,7 @@ class Journal:
                 self._db.execute("ROLLBACK")
 
     def _disconnect(self) -> None:
-        """Close the database. What is only there is lost; a new one would get all that is in memory."""
+        """Close the database. Rows that are only there are lost; a new one gets all that is in memory."""
         db, self._db = self._db, None
         if db is not None:
             with suppress(Exception):  # nothing is lost: each write was committed, or has failed

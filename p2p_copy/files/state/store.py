@@ -334,7 +334,7 @@ class _Lock:
 
 
 def _take(fd: int, *, shared: bool) -> bool:
-    """Lock a file until it is closed, and return whether that succeeded; without locks on this system it does."""
+    """Lock a file until it is closed. Return False if another process has it locked, True if locks do not work here."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)

@@ -169,10 +169,10 @@ def move_over(directory: Directory, temporary: str, name: str, made: os.stat_res
 
 
 def _check_made(directory: Directory, name: str, made: os.stat_result) -> None:
-    """Refuse what another user has put there. Nobody else can write to a directory that we made and is not complete.
+    """Refuse a name that another user has replaced. Only in a directory that we did not make can that happen.
 
-    Between this look and the rename another user still could. So the caller looks again after the rename: what is not
-    ours then does not count as delivered.
+    Another user can also replace it between this check and the rename. So the caller checks again after the rename:
+    what is not ours then does not count as delivered.
     """
     if not directory.created and not directory.is_made(name, made):
         raise Refused(Reason.NOT_WRITABLE)

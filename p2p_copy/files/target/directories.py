@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class Directories:
-    """Those that may still get entries, by the index of their item."""
+    """The directories that may still get entries, by the index of their item."""
 
     def __init__(self, top: Directory, names: Conflicts, resume: ResumeIndex) -> None:
         self._top = top

@@ -60,7 +60,7 @@ class Files:
             fail(error)
 
     def accept_held(self, item: Item, held: PartialFile) -> None:
-        """Take a file that is here already as complete, with the mode that this process gives it."""
+        """Accept a file that is here already as complete, and correct its mode if that differs."""
         item.name = held.name
         directory = self._directories.parent_of(item)
         if sys.platform != "win32":

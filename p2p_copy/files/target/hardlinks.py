@@ -40,7 +40,7 @@ _UNSUPPORTED: Final = frozenset(
 
 
 class HardLinks:
-    """The files of one transfer that may get further names, each with what the disk said of it when it was complete."""
+    """The files of one transfer that may get further names, and the identity on disk of each when it was complete."""
 
     def __init__(self, directories: Directories, names: Conflicts, resume: ResumeIndex) -> None:
         self._directories = directories

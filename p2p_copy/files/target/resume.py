@@ -84,9 +84,9 @@ class ResumeIndex:
     With `reverify`, digests are computed from the disk and not taken from the journal.
 
     Attributes:
-        restarted: an earlier process may have made more than the journal has.
-        killed: that process did not end in good order, so it may have made files that the journal does not have.
-        tag: of temporary names.
+        restarted: an earlier process worked on this transfer.
+        killed: that process was killed, so it may have made files that the journal does not have.
+        tag: marks the temporary names of this transfer.
         fresh: no earlier conversation made anything, so nothing need be looked up.
         clock_ahead: seconds by which the output's clock is ahead of the clock that says when the journal was committed.
 
@@ -205,9 +205,9 @@ class ResumeIndex:
     def _is_as_we_left_it(
         self, item: Item, done: Done, directory: Directory, name: str, there: os.stat_result
     ) -> bool:
-        """Return whether something is what we made although its inode number differs, by its contents.
+        """Return whether something has the contents or attributes that we gave it, although its inode number differs.
 
-        FUSE gives it another number once the kernel has forgotten it.
+        FUSE gives a file another number once the kernel has forgotten the first one.
         """
         entry = item.entry
         if stat.S_ISREG(there.st_mode):
@@ -303,7 +303,7 @@ class ResumeIndex:
         self._journal.begin(key_of(item.path), Begun(_announced(item.entry), part, b"", 0))
 
     def record_leaves(self, item: Item, leaves: bytes) -> None:
-        """Record that segments of a part are written, by their digests."""
+        """Record the digests of the segments of a part that are written by now."""
         self._journal.add_leaves(key_of(item.path), leaves)
 
     def record_flushed(self, item: Item, segments: int) -> None:
@@ -326,9 +326,9 @@ class ResumeIndex:
             self._journal.commit()
 
     def mark_stopped(self) -> None:
-        """Store all records, and that these are all, unless an earlier process was killed.
+        """Store all records, and a mark that none is missing. There is no mark if an earlier process was killed.
 
-        If there are none, the journal stays empty: there is nothing to resume.
+        An empty journal stays empty: there is nothing to resume.
         """
         self._store()
         if not self.killed and not self._journal.empty:
@@ -368,7 +368,7 @@ def _announced(entry: Entry) -> bytes:
 
 
 def _on_disk(there: os.stat_result, kind: int) -> bytes:
-    """Return what tells a file on this disk from any other; for directories and symlinks, device and inode only."""
+    """Return what identifies an entry on this disk: device and inode, and of a file also its size and time."""
     if kind == Kind.FILE:
         return _ON_DISK.pack(there.st_dev, there.st_ino, there.st_size, there.st_mtime_ns)
     return _ON_DISK.pack(there.st_dev, there.st_ino, 0, 0)

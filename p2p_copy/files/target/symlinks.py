@@ -1,7 +1,7 @@
 """How a symlink gets into the output directory: as it is sent. What it points to is not looked at.
 
-Where other users may write, and where it replaces something, it is created under a temporary name, and recorded, before
-it gets its own name: so it has its owner and its time then, and is known to be ours.
+In a directory where other users may write, and where it replaces something, it is created under a temporary name and
+recorded first. So when it gets its own name, it has its owner and time, and is known to be ours.
 """
 
 from __future__ import annotations

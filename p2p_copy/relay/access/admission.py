@@ -76,16 +76,16 @@ class Client:
     """One connection that was let in, from accept to its end.
 
     Attributes:
-        sources: those that it counts for; only `Admission` changes this and the next three.
+        sources: the sources under which it is counted; only `Admission` changes this and the next three.
         records: the records of these sources.
-        pending: it has not been welcomed, and may be put out.
+        pending: it has not been welcomed yet, and may be evicted.
         gone: its place is free again.
         throttle: limits how much is read from it; set when it is let in.
-        is_proxy: at the other end is a proxy that is believed.
-        address: for the log; None unless the operator wants addresses there.
+        is_proxy: a trusted proxy is at the other end.
+        address: its address for the log; None unless the operator wants addresses there.
         has_spoken: its first message has come.
-        account: of the access token that it has shown.
-        wants_reports: it has asked to hear what the relay sees move.
+        account: the account of the access token that it has shown.
+        wants_reports: it has asked for messages of the kind `FlowReport`.
 
     """
 
@@ -171,7 +171,7 @@ class Admission:
         return self.places - self.pending >= self.config.max_connections
 
     def arrive(self, sources: Sources, now: float, evict: Callable[[Client], None]) -> Client | LimitHit:
-        """Give a connection a place, or return the limit that it is over. `evict` ends one that has to go for it."""
+        """Give a connection a place, or return the limit that it exceeds. A pending client may be evicted for it."""
         hit = self._limit_hit(sources, now)
         if hit is not None:
             return hit
@@ -188,7 +188,7 @@ class Admission:
         return client
 
     def move(self, client: Client, sources: Sources, now: float) -> LimitHit | None:
-        """Let a pending client count for other sources, which a proxy has told; or return the limit that it is over."""
+        """Count a pending client under other sources, which a proxy has named; or return the limit that it exceeds."""
         if sources == client.sources or client.gone:
             return None
         hit = self._limit_hit(sources, now)
@@ -197,7 +197,7 @@ class Admission:
         return hit
 
     def settle(self, client: Client) -> None:
-        """Make a client one that is never put out: it has said hello, and is welcome."""
+        """Never evict this client from now on: it has said hello, and is welcome."""
         if client.pending:
             client.pending = False
             del self._pending[client]
@@ -205,7 +205,7 @@ class Admission:
                 record.pending -= 1
 
     def join(self, client: Client, now: float) -> int:
-        """Count that a client asks for a room. Return 0, or the seconds after which it may."""
+        """Count a client's request for a room. Return 0, or in how many seconds it may ask again."""
         if not self.config.joins_per_minute:
             return 0
         records = client.records

@@ -133,7 +133,7 @@ class Gatekeeper:
         self.admission.leave(client, trio.current_time())
 
     async def read_proxy(self, client: Client, stream: TCPStream) -> bool:
-        """Read what a trusted proxy says before TLS. False if that makes no sense, or names one too many."""
+        """Read a trusted proxy's PROXY header. Return False if it is broken or its client has too many connections."""
         if not client.is_proxy:
             return True
         try:
@@ -144,7 +144,7 @@ class Gatekeeper:
         return address is None or self._count_for(client, address)
 
     def read_forwarded(self, client: Client, values: Iterable[str]) -> bool:
-        """Read the `X-Forwarded-For` of a request, if a trusted proxy sent it. False if it names one too many."""
+        """Read `X-Forwarded-For` if a trusted proxy sent it. Return False if its client has too many connections."""
         if not client.is_proxy:
             return True
         address = self._trust.client(values)
@@ -156,11 +156,11 @@ class Gatekeeper:
         """Answer a hello.
 
         Args:
-            client: sent it.
-            hello: its first message.
+            client: the client that sent it.
+            hello: the client's first message.
             waiting: how many clients wait already.
-            is_first: this one is to wait as well.
-            dials_again: it waits here already, and has dialled again.
+            is_first: whether this client would wait, too, as the first one of its room.
+            dials_again: whether this client waits here already, on an older connection.
 
         """
         now = trio.current_time()
@@ -197,9 +197,9 @@ class Gatekeeper:
         return self._rates.pairing_limits((one.source, other.source), (one.account, other.account))
 
     def _count_for(self, client: Client, address: str) -> bool:
-        """Let a client count for the address that a proxy tells; False if it is one too many of that."""
+        """Count a client under the address that its proxy has named; return False if that has too many already."""
         client.address = self._use_in_log(address)
-        # Behind this proxy there may be another one, which then is the one that tells.
+        # That may be the address of another trusted proxy, which then passes on the client's address.
         client.is_proxy = self._trust.includes(address)
         sources = () if client.is_proxy else self._sources(address)
         hit = self.admission.move(client, sources, trio.current_time())

@@ -28,7 +28,7 @@ class Newcomers:
     """How many connections of one relay are not paired.
 
     Attributes:
-        count: how many there are.
+        count: how many connections there are.
 
     """
 
@@ -41,7 +41,7 @@ class Throttle:
     """The limits of one connection. Close it when the connection ends."""
 
     def __init__(self, newcomers: Newcomers, frames_per_second: int) -> None:
-        """Begin with the limits of one that is not paired; `frames_per_second` holds once it is, and 0 is no limit."""
+        """Begin with the limits before pairing. `frames_per_second` is the limit after it; 0 means none."""
         now = trio.current_time()
         self._stream: TCPStream | None = None
         self._newcomers = newcomers

@@ -67,7 +67,7 @@ def server_context(certfile: str, keyfile: str | None) -> Proven:
     context.options |= ssl.OP_NO_RENEGOTIATION
     context.set_alpn_protocols(["http/1.1"])
     context.num_tickets = (
-        0  # no client resumes, and a ticket that it leaves unread would turn its goodbye into a reset
+        0  # no client resumes a session, and closing a connection with an unread ticket would reset it
     )
     # The library opens the files itself, and would wait for a FIFO.
     text = read_regular("certificate", certfile, limits.MAX_CERTIFICATE_FILE)

@@ -20,7 +20,7 @@ def _event(name: str, text: str, meaning: str) -> Event:
 
 
 class Abuse(Enum):
-    """Each kind, with its event, whose name is also the metric's label."""
+    """The kinds of abuse. Each value is the event of its kind, whose name is also the label in the metrics."""
 
     EVICTED = _event(
         "evicted",

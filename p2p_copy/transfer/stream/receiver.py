@@ -1,10 +1,10 @@
 """How a receiver takes a stream: it checks and hashes what comes, writes it, and says how much is written.
 
-1. What comes is checked and hashed, and waits in a window for a task of the whole transfer that writes it. So records
-   are taken whatever the output does, and the sender's window is what bounds ours.
-2. What is written is acknowledged, often enough that the sender need not wait for that.
-3. In a later conversation the stream goes on behind what has come. A process that is started again has nothing, and
-   cannot go on.
+1. Each record is checked and hashed, and its bytes wait in a window until a task that outlives the conversation has
+   written them. So a slow output never keeps records from being read. The sender's window bounds this one.
+2. Written bytes are acknowledged, often enough that the sender need not wait for an acknowledgement.
+3. A later conversation goes on where the bytes received so far end. A restarted process has none of them, so it cannot
+   go on.
 """
 
 from __future__ import annotations
@@ -284,9 +284,9 @@ class _StreamConsumer:
         self._confirm = confirm
         self._named = False  # the stream was named
         self._holds_told = False
-        self._ending = False  # the sender has said all
-        self._finished = False  # and all of it is in the window
-        self._acknowledged = False  # and written, and the sender was told
+        self._ending = False  # the sender has sent the end of the stream
+        self._finished = False  # all of the stream is in the window
+        self._acknowledged = False  # all of it is written, and the sender was told so
         self.confirmed = False
         self.goodbye = False
 
@@ -350,7 +350,7 @@ class _StreamConsumer:
                 raise PeerMisbehaved("The sender sent a message that has no meaning in a stream.")
 
     async def acknowledge(self) -> None:
-        """Tell the sender how much is written, and that this side is there, until all of it is."""
+        """Tell the sender, until the whole stream is written, how much is, and that this side is still there."""
         stream = self._stream
         while not self._holds_told:
             await stream.moved.park()
@@ -368,7 +368,7 @@ class _StreamConsumer:
                 try:
                     await self._conversation.tell(Progress(0, told, self._conversation.session.heard))
                 except LinkBroken:
-                    while not self._finished:  # what has come is heard first: it may end with last words
+                    while not self._finished:  # records that came before the loss are handled first
                         await stream.moved.park()
                     raise
         self._acknowledged = True

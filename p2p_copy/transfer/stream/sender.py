@@ -66,15 +66,15 @@ class StreamSender:
     """A stream as it is read and sent, in one conversation after another.
 
     Attributes:
-        entry: how the manifest names it; with its size at the end.
-        window: what was read, and is not acknowledged.
+        entry: the stream's entry in the manifest; its size is known at the end only.
+        window: bytes that were read and are not acknowledged yet.
         ended: the source is at its end.
-        moved: where tasks wait for a change of any of this.
-        sent: bytes, from the first on, that were sent in some conversation.
-        acknowledged: bytes, from the first on, that the receiver has written.
-        digest: its file digest, at the end.
-        root: the root digest of the transfer, at the end.
-        broken: why nothing more can be read, if that is so.
+        moved: where tasks wait for a change of any of these attributes.
+        sent: how many bytes were sent so far, in all conversations.
+        acknowledged: how many bytes the receiver has written so far.
+        digest: the stream's file digest, once all was sent.
+        root: the root digest of the transfer, once all was sent.
+        broken: why the source cannot be read any more; None if it can.
 
     """
 
@@ -119,7 +119,7 @@ class StreamSender:
         """Send all that the receiver does not have; return its receipt, checked.
 
         Raises:
-            PipeFailed: the receiver does not have what the window begins with, or gave up.
+            PipeFailed: the receiver lacks bytes that this side no longer keeps, or gave up.
             P2PCopyError: the channel is lost, or the receiver breaks the protocol.
 
         """
@@ -169,11 +169,11 @@ class StreamSender:
             self._digest.update(piece)
 
     async def start(self, held: Held) -> int:
-        """Return from which place the receiver wants the stream, which says what it has.
+        """Return the place from which to send, given what the receiver says that it holds.
 
         Raises:
-            PipeFailed: it does not have what the window begins with.
-            PeerMisbehaved: it has what was never sent.
+            PipeFailed: it lacks bytes that this side no longer keeps.
+            PeerMisbehaved: it claims bytes that were never sent.
 
         """
         if held.size < self.acknowledged:

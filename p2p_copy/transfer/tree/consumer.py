@@ -187,7 +187,7 @@ class TreeConsumer:
                 raise AssertionError(f"the table lets no sender say {type(message).__name__} here")
 
     def _omitted(self, message: Omitted) -> None:
-        """Count something that the sender cannot send, unless it is not wanted either."""
+        """Count an entry that the sender cannot send as failed, or answer that this side does not want it anyway."""
         number = self._planner.omitted
         if self._planner.wants_omitted(message):
             self.outcomes.fail(message.path, message.reason)

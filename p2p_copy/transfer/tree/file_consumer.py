@@ -135,7 +135,7 @@ class FileConsumer:
     # The end of a file
 
     def end(self, message: FileEnd) -> None:
-        """Complete a file of which all is here, or give it another name instead of contents."""
+        """Complete a file whose contents are all here, or make it a hard link to an earlier file."""
         item = self._manifest.end(message)
         if item.original is not None:
             self._link(item, item.original, message.digest)
@@ -149,7 +149,7 @@ class FileConsumer:
             self._settle(item)
 
     def _end_held(self, item: Item, digest: bytes) -> None:
-        """End a file of which all was here before, under its name or as a part without its name."""
+        """Complete a file that was here before this conversation, under its own name or as an unpublished part."""
         held = self._held[item.index]
         if not item.refused:
             self._check_digest(item, held.digest, digest)

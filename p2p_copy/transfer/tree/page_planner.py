@@ -31,7 +31,7 @@ class PagePlanner:
     with the first entry in it that is taken.
 
     Attributes:
-        omitted: how many things the sender has omitted so far; the number of the next one.
+        omitted: how many omissions the sender has reported so far, which is also the number of the next one.
 
     """
 

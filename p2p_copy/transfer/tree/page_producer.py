@@ -71,7 +71,7 @@ class PageProducer:
                 self._omissions.add(found.path, found.reason)
                 yield found
                 if self._omissions.count == protocol_limits.MAX_ENTRIES:
-                    break  # further ones have no numbers; both sides know that something is missing
+                    break  # further ones cannot get numbers; both sides know already that something is missing
                 continue
             if (above := self._rejections.above(found)) is not None:
                 above.pruned = True
@@ -79,7 +79,7 @@ class PageProducer:
             if self.named == protocol_limits.MAX_ENTRIES:
                 self._omissions.add(escape(found.path), Reason.TOO_MUCH)
                 yield Omitted(escape(found.entry.name), Reason.TOO_MUCH)
-                break  # the rest of the walk has no numbers either
+                break  # no further entry could get a number
             found.index = self.named
             self.named += 1
             if self._preserve and not add_attributes(found, self._preserve):

@@ -175,7 +175,7 @@ class TreeProducer:
         return self._pages.unfinished
 
     def take_problems(self) -> list[tuple[str, Reason]]:
-        """Return what cannot be sent, since the last call: escaped paths, and why."""
+        """Return what was found unsendable since the last call: escaped paths, each with its reason."""
         problems = self._problems[:]
         self._problems.clear()
         return problems

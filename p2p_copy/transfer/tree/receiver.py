@@ -205,7 +205,7 @@ class _TreeReceiving:
             self.confirmed = True
 
     async def _send(self) -> None:
-        with suppress(LinkBroken):  # what comes, or does not, shows why
+        with suppress(LinkBroken):  # the next receive says why
             await self._conversation.send()
 
     def _report_progress(self) -> None:

@@ -119,7 +119,7 @@ class _TreeSending:
     def __init__(self, producer: TreeProducer, observer: Observer) -> None:
         self._producer = producer
         self._observer = observer
-        self._answered = trio.Event()  # the receiver has said what it holds since the thread last began
+        self._answered = trio.Event()  # set by an answer that came after the thread last began
         self._began = 0.0
         self._counting: FileCount | None = None
 
@@ -141,7 +141,7 @@ class _TreeSending:
         return []
 
     def keep_pace(self, size: int) -> None:
-        """Fit the next chunks to the pace."""
+        """Choose the length of the next chunks by the time that the last `size` bytes took."""
         self._producer.keep_pace(size, trio.current_time() - self._began)
 
     async def hear(self, message: Message) -> None:
