@@ -223,7 +223,7 @@ class PipeFailed(P2PCopyError):
     exit_code = 24
 
     def __init__(self, sentence: str | None = None, told: str = "its pipe cannot go on.") -> None:
-        """Keep apart from the sentence what the other side's user is told: how this side's user would be spoken of."""
+        """`sentence` is for this side's user; the other side's user reads `told`, after "The sender gave up:"."""
         super().__init__(sentence)
         self.told = told
 

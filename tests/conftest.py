@@ -33,7 +33,7 @@ hypothesis.settings.load_profile("patient")
 
 @pytest.fixture(autouse=True)
 def own_memory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """No test goes on with a transfer of another one, or of whoever runs it."""
+    """No test resumes a transfer of another test, or of the user who runs it."""
     monkeypatch.setenv("P2P_COPY_STATE_DIR", str(tmp_path_factory.getbasetemp() / uuid.uuid4().hex))
 
 

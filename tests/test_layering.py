@@ -77,7 +77,7 @@ ABOUT_NO_PATH = {
     "O_NONBLOCK",
     "O_CLOEXEC",
 }
-"""What anybody may ask `os` for."""
+"""What every module may ask `os` for."""
 
 
 @dataclass(frozen=True)

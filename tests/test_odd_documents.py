@@ -1,4 +1,4 @@
-"""Whatever stands in a file that is ours, or that somebody hands to us: it is used, or refused in a sentence."""
+"""Whatever stands in a file of ours, or in one that is given to us, is used or refused in a sentence."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def ends_well(command: Callable[[], int]) -> None:
 
 
 def go_on_with(document: bytes, told: list[str]) -> None:
-    """List a state, go on with it, and forget it, as the commands do; nobody is reached."""
+    """List a state, go on with it, and forget it, as the commands do; no relay is reached."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, f"{ID}.json")
         path.write_bytes(document)

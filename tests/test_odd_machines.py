@@ -48,7 +48,7 @@ def finished(words: Sequence[str], **variables: str) -> tuple[int, str]:
 
 @pytest.fixture
 def private_mounts() -> tuple[str, ...]:
-    """Words before `sh -c` that let it mount what nobody else sees."""
+    """Words before `sh -c` that let it mount what no other process sees."""
     unshare = shutil.which("unshare")
     words = (unshare or "", "--mount", "--propagation", "private")
     if unshare is None or subprocess.run([*words, "true"], capture_output=True, check=False).returncode:

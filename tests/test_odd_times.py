@@ -1,4 +1,4 @@
-"""Things that happen in the middle of a transfer: links are swapped, disks fill up, somebody else comes as well."""
+"""Things that happen in the middle of a transfer: links are swapped, disks fill up, a third client comes."""
 
 from __future__ import annotations
 

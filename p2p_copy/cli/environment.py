@@ -1,4 +1,4 @@
-"""Names of the environment variables that commands read."""
+"""The names of the environment variables that commands read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers of the command line: lines, queues, waits."""
+"""The numbers of the command line: lines, queues and waits."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def options_now(begun: T, client: ClientArguments) -> T:
 
 
 def is_good(facts: Facts) -> bool:
-    """Return whether a transfer has a generated code that is not used up, or is needed beside a ticket."""
+    """Return whether a generated code is saved that is not used up, or that is used up but has a ticket beside it."""
     return facts.code is not None and (not facts.spent or bool(facts.tickets))
 
 

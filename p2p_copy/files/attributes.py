@@ -1,4 +1,4 @@
-"""Owners and extended attributes, as a receiver sets them, as far as the system allows.
+"""Sets the owners and extended attributes of received files, as far as the system allows.
 
 Only extended attributes of users (`user.`) are sent: the others are capabilities, access lists and labels, which grant
 rights. Only root may give files to other users, so owners are preserved for root only.

@@ -1,4 +1,4 @@
-"""What the operating system offers for files, and how this package asks for it, on each side of a transfer."""
+"""What the operating system offers for files, and the flags with which this package opens them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names of files that are not complete, and which files under such a name are this transfer's own."""
+"""The names of incomplete files, and a check of which of them belong to this transfer."""
 
 from __future__ import annotations
 

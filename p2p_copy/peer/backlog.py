@@ -1,4 +1,4 @@
-"""Records that were handed over for sending and that no link has taken yet. One queue, however many links there are."""
+"""The queue of records that wait to be sent. A channel has one, however many links it has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One or more links to the other side, used as one. A channel has a single contract, however many links it has.
+"""One or more links to the other side, used as one channel with one contract, however many they are.
 
 1. `send` hands records over at once and then waits for room. Cancelling it loses nothing and breaks nothing: what was
    handed over goes out, in order.
@@ -237,7 +237,7 @@ class Channel:
         if self._workers:
             await self._workers.close(code)
         elif self._backlog:
-            self._first.abort()  # it takes nothing any more, not even a goodbye
+            self._first.abort()  # it accepts no bytes any more, not even a close frame
         is_out = not self._backlog and not self._backlog.dropped
         self._backlog.close()
         await self._first.close(code)
@@ -252,7 +252,7 @@ class Channel:
                 await self._workers.run(self._first)
 
     async def _write_to_first(self) -> bool:
-        """Write to the only link what comes before there are further ones; return whether all of that is out."""
+        """Write records to the first link until further links are to be used; return False if that link is lost."""
         while not self._is_spread:
             await self._backlog.wait_for_records()
             if not self._backlog:
@@ -271,5 +271,5 @@ class Channel:
 
 
 def last_words(channel: Channel) -> AbstractContextManager[Deadline]:
-    """Shield the body, which sends what is said last, as long as that moves, for a bounded time."""
+    """Shield the body, which sends the last message, as long as bytes move, but for a bounded time."""
     return while_moving(lambda: (channel.acked_bytes(), channel.heard_at), shield=True)

@@ -1,4 +1,4 @@
-"""The errors for people that stand for the exceptions of links: which side ended the connection, and why."""
+"""Turns exceptions of links into errors for people: which side ended the connection, and why."""
 
 from __future__ import annotations
 

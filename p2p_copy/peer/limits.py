@@ -1,4 +1,4 @@
-"""The numbers of meeting and reconnecting: how long to look where, and when several links pay."""
+"""The numbers of meeting and reconnecting: how long to look where, and when to open more links."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a side meets the other one, and by which secret: the caller's choices, and the room and secret of a meeting."""
+"""The values of a meeting: what the caller chose, and the room and the secret with which both sides meet."""
 
 from __future__ import annotations
 

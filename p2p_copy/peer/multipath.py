@@ -46,14 +46,14 @@ DONE: Final = 1000
 
 
 def while_moving(moves: Callable[[], object], *, shield: bool = False) -> AbstractContextManager[Deadline]:
-    """Give the body time as long as what `moves` returns changes, and a bounded time in all: it ends links."""
+    """Give the body, which ends links, time as long as what `moves` returns changes, and a bounded time in all."""
     return within(
         transport_limits.GOODBYE_TIMEOUT, moves=moves, most=transport_limits.PARTING_LIMIT, shield=shield
     )
 
 
 class _Turns:
-    """So many at a time, and the lowest number first.
+    """Lets `count` links connect at a time, the lowest number first.
 
     A relay may have room for fewer links than either side wants. Both sides come to the rooms in the same order, so
     they have the same links, and neither waits in a room for which the other side was refused.
@@ -398,7 +398,7 @@ class MultipathWorkers:
                 try:
                     await self._transmit(number, link)
                 except (LinkBroken, anyio.ClosedResourceError):
-                    return  # the listener learns why, perhaps from last words
+                    return  # `_listen` finds out why, and first receives what the other side said last
                 finally:
                     transmitted.set()
                 nursery.cancel_scope.cancel()
@@ -475,7 +475,7 @@ class MultipathWorkers:
             self._links_changed()
 
     def _links_changed(self, acks_over: Iterable[int] = ()) -> None:
-        """Act on other links, or another number of links that are wanted; send an ack over some of them."""
+        """Apply a change of the usable links or of their wanted number; send an ack over each of `acks_over`."""
         self._sending.acks_due.update(acks_over)
         if self._links.proved:
             self._observer.links(len(self._links.proved))
@@ -492,7 +492,7 @@ class MultipathWorkers:
             self._sending.wake()
 
     async def _watch_for_stuck_links(self) -> None:
-        """Find out that a link is stuck while others have nothing to do. Repeat acks, which may be lost with a link."""
+        """Notice a stuck link while others are idle, and send its records over them. Repeat acks: one may be lost."""
         sending = self._sending
         while True:
             before = sending.records.received

@@ -1,6 +1,6 @@
-"""A conversation that outlasts its links: after each loss both sides meet again and tell their story from its start.
+"""Reconnects after each loss: both sides meet again and begin a new conversation of the same transfer.
 
-`retry` decides where to look for the other side, for how long, and when to stop. Here that is done.
+`retry` decides where to look for the other side, for how long, and when to stop; this module does it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where two sides look for each other, when they stop, and who forgets what when: decisions, without loop or disk.
+"""Decides where a side looks for the other one, when it gives up, and what it forgets. No event loop, no disk.
 
 A side may hold two things by which the other one finds it: the code, and tickets, of which every first meeting gives
 both sides one. No other client knows the room of a ticket. The room of the code may be known to others, who may guess.
@@ -85,7 +85,7 @@ class Knowledge:
 
     @property
     def is_lost(self) -> bool:
-        """Whether nothing is left by which to meet the other side."""
+        """Whether this side has nothing left with which to meet the other one."""
         return not self.tickets and (self.spent or not self.has_code)
 
     @property
@@ -95,15 +95,15 @@ class Knowledge:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether all that is left is a ticket that the other side may not have."""
+        """Whether this side has only a ticket left that the other side may not have."""
         return self.spent and bool(self.tickets) and not self.is_sure_of_one
 
     def tried(self) -> Knowledge:
-        """Return what is left when the code was put to the test, and it is not known yet how that ends."""
+        """Return what this side holds while a key exchange with the code runs, in which a stranger may guess once."""
         return replace(self, spent=True)
 
     def proved(self) -> Knowledge:
-        """Return what is left when that ended well: the other side holds the code, so it was not a guess."""
+        """Return what this side holds after that exchange succeeded: the other side has the code, and did not guess."""
         return replace(self, spent=False)
 
     def in_common(self, room: Room, new: bytes, theirs: Collection[bytes]) -> bytes:
@@ -112,13 +112,13 @@ class Knowledge:
         Args:
             room: where both have met.
             new: the ticket of that meeting.
-            theirs: of this side's tickets those that the other side holds, too.
+            theirs: those of this side's tickets that the other side holds, too.
 
         """
         return room or next((ticket for ticket in self.tickets if ticket in theirs), new)
 
     def offered(self, ticket: bytes) -> Knowledge:
-        """Return what a sender holds before it offers: the receiver may have this ticket from now on, or not."""
+        """Return what a sender holds once it makes its offer: from then on the receiver may have this ticket."""
         if ticket in self.tickets:
             return self
         earlier = self.tickets[:1] if self.sure else self.tickets[1:]
@@ -134,7 +134,7 @@ class Knowledge:
         return replace(self, tickets=left, sure=bool(left))
 
     def parted(self, *, told: bool) -> Knowledge:
-        """Return what a side holds that ends for good; `told` if the other side knows."""
+        """Return what a side holds once it has ended for good; `told` says whether the other side knows that."""
         return replace(self, tickets=(), sure=False) if told else self
 
 

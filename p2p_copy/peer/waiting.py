@@ -1,4 +1,4 @@
-"""Waiting for the other side in a room of the relay to which the address leads at the time.
+"""Waits for the other side in a room of the relay, also when the relay is restarted or its address changes.
 
 A client that waits dials again now and then, under the same claim. Behind a balancer, after a relay was restarted or
 after a change of DNS, the other side may come to another relay than the one where this side began to wait, and neither

@@ -1,4 +1,4 @@
-"""Attributes of an entry beyond its name, size, mode and time: how they are encoded, and which are allowed."""
+"""Encodes, decodes and checks attributes of an entry beyond its name, size, mode and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of one file, as a tree over its segments, and of a whole transfer.
+"""Computes the digest of one file, as a tree over its segments, and that of a whole transfer.
 
 File digest = BLAKE3 in key derivation mode, context "p2p-copy/1 file digest", over the file's size (u64,
 big-endian) and the plain BLAKE3 digests of its segments of `limits.SEGMENT` bytes, in order. A segment that

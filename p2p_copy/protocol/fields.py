@@ -1,4 +1,4 @@
-"""The fields of messages: numbers of a fixed size, and texts behind a length."""
+"""Encodes and decodes the fields of messages: numbers of a fixed size, and texts after their length."""
 
 from __future__ import annotations
 

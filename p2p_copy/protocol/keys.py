@@ -1,4 +1,4 @@
-"""The key schedule: one function and one key for each purpose.
+"""Derives all keys: one function and one key for each purpose.
 
 HKDF with SHA-256 (RFC 5869). The key exchange's result is extracted once, with the hash of the whole
 transcript as salt. Every key is expanded from that under a label of its own, so all keys of a

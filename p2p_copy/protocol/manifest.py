@@ -1,4 +1,4 @@
-"""The receiver's view of the manifest: what was announced, what is still to come, and what must be refused.
+"""Checks the sender's manifest on the receiver's side: what was announced, what is to come, what is refused.
 
 A page is checked whole before any of it is returned, so nothing is created for a page with one bad entry.
 Memory is bounded: only the directories from the top to the last entry are kept, with the names in them (to notice

@@ -1,4 +1,4 @@
-"""One conversation over several links: records go out over any of them, and are put in order again.
+"""Sends the records of one conversation over several links, and puts them in order again.
 
     ack      type u8 = 2 | link u8 | links u8 | received u64 | consumed u64 | HMAC-SHA-256(key, all before)
 
@@ -91,11 +91,11 @@ class _Unacknowledged:
 
 
 class SendQueue:
-    """What one side sends, from record number `first` on.
+    """The records that one side sends, from number `first` on, until they are acknowledged.
 
     Attributes:
         received: number of the first record that is not acknowledged.
-        delivered: bytes of the records that are.
+        delivered: how many bytes of records were acknowledged.
 
     """
 

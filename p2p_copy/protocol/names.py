@@ -1,4 +1,4 @@
-"""Which names a receiver accepts from a sender.
+"""Decides which names a receiver accepts from a sender.
 
 A name is one component of a path. There are two rules. The system's rule refuses names that no receiver may accept:
 those that would leave their directory, that cannot be names, or that deceive the reader of a terminal. The portable

@@ -1,4 +1,4 @@
-"""Encrypted records: contents in order, each exactly once, to a last one that is marked as such; or an error.
+"""Encrypts records and decrypts them: each exactly once and in order, up to a marked last one; else an error.
 
     header   type u8 = 1 | flags u8 | reserved u16 = 0 | size u32 | seq u64, big-endian
     record   header | AES-256-GCM(key, nonce = 4 zero bytes | seq, content or its zstd frame, AAD = header)

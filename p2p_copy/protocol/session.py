@@ -1,4 +1,4 @@
-"""One side of a conversation after key confirmation: messages in, records out, and the reverse.
+"""One side of a conversation after the key exchange: turns messages into records and records into messages.
 
 A session packs messages into sealed records and holds both sides to the table. It knows neither clock nor
 link. `say` and `record` may run in one thread while `hear` runs in another: they share only the two states,

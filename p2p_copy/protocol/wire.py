@@ -82,7 +82,7 @@ def encode(message: Message) -> tuple[bytes | memoryview, ...]:
 
 
 def weight(message: Message) -> int:
-    """Return as how many messages of `limits.MAX_RECORD_MESSAGES` a message counts."""
+    """Return for how many messages this one counts towards `limits.MAX_RECORD_MESSAGES`."""
     weigh = _HEAVY.get(type(message))
     return 1 if weigh is None else weigh(message)
 

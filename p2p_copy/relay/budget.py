@@ -1,4 +1,4 @@
-"""What all pairings of a relay hold together: one budget, and a window of it for each direction of each pairing.
+"""Bounds the memory of all pairings: one budget, and a window of it for each direction of each pairing.
 
 A direction holds what was read from its source and not taken by its target: TLS records that are not opened, parts of
 messages, pieces in the inbox and on their way. Three rules keep that small where nothing moves:
@@ -50,7 +50,7 @@ class Budget:
 
     @property
     def free(self) -> float:
-        """Bytes that no pairing holds; negative if more is held than should be, which a lower limit can bring about."""
+        """Bytes that no pairing holds; negative if they hold more than the limit, as after it was lowered."""
         return self.limit - self.held
 
     @property

@@ -1,4 +1,4 @@
-"""How a relay reads its files: regular ones only, and in a thread that is left behind if a disk does not answer.
+"""Reads the relay's files: only regular ones, in a thread that is abandoned if the disk does not answer.
 
 Opening a file can take for ever: a FIFO, a terminal, a network mount whose server is gone. Rules:
 1. A file that is not regular is refused by its kind, without waiting for it.

@@ -1,4 +1,4 @@
-"""Who waits for whom. Decides at once and returns the decision: no await, so no two decisions overlap.
+"""Decides which clients are paired, wait or are refused. It never awaits, so no two decisions overlap.
 
 A room holds one sender and one receiver. The first one waits, the second one, of the other role, is matched with it,
 and a third one changes nothing. No client loses its seat to a stranger, however slow it is: a seat becomes free when
@@ -84,10 +84,10 @@ class Lobby(Generic[S]):
     def join(
         self, room: Room, role: Role, seat: S, claim: str | None = None, *, still_waiting: bool = False
     ) -> Decision[S]:
-        """Take the seat of `role` if it is free or the client's own from before, and return what that means.
+        """Take the seat of `role` if it is free or this client had it before; return what follows.
 
-        A client that is `still_waiting` in its own seat, as far as it knows, does not lose a partner that came
-        meanwhile.
+        `still_waiting`: the client believes that its old connection still waits in its seat. If it has been paired
+        there meanwhile, that pairing goes on, and the seat counts as taken.
         """
         places = self._rooms.setdefault(room, {})
         former = places.get(role)
@@ -107,8 +107,8 @@ class Lobby(Generic[S]):
     def vacate_elsewhere(self, room: Room, claim: str | None) -> S | None:
         """Free the seat in another room that was taken under this claim, and return it; None if there is none.
 
-        Two sides that have met go on in a room of their own. If the relay has not noticed that one of them is lost, its
-        partner is still paired in the first room, and would come to the new one only when that is over.
+        Two sides that have met reconnect in another room. If the relay has not noticed the loss of one, its partner is
+        still paired in the first room, and would come to the new one only when that pairing is over.
         """
         other = self._claims.get(claim or "")
         if other is None or other == room:

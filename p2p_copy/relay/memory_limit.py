@@ -1,4 +1,4 @@
-"""How much memory machine and control groups let this process use, and how much of it pairings get."""
+"""Finds out how much memory this process may use, and how much of that pairings get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two links, each copied to the other, until one of them ends.
+"""Copies two links to each other until one of them ends.
 
 For each direction one task reads from the source's link and one writes to the target's, with a bounded channel between:
 the reader waits when the writer does, so a slow receiver slows its sender and nothing piles up. What moves is a batch:
@@ -112,13 +112,13 @@ class _Side:
         self.reported = FlowReport()  # the last report that it was sent
         self.lost = lost
         self.misbehaved = misbehaved
-        self.gone = False  # takes no more
+        self.gone = False  # nothing more can be sent to it
         self.sent = 0
         self.in_flight = 0
-        self.is_between_messages = True  # no message is on its way whose end has not come
-        self.is_limited = False  # waits for its turn below a limit
-        self.window = window  # for what it sends
-        self.delivering_since = math.inf  # when the batch on its way to the other link was begun
+        self.is_between_messages = True  # no message is partly delivered
+        self.is_limited = False  # it waits because a rate limit holds it back
+        self.window = window  # limits how much this client sends ahead of its delivery
+        self.delivering_since = math.inf  # when the delivery of the current batch began
         self.channel: trio.MemorySendChannel[list[Piece]] | None = None
         self.state = FlowState.MOVES
         self.still_for = 0.0  # seconds without movement, at the last check
@@ -325,7 +325,7 @@ class Pairing:
     def _end(self, outcome: Outcome, offender: _Side | None = None, *, undelivered: bool = False) -> None:
         """Give the pairing its outcome, unless it has one.
 
-        It is not complete if the tail was not delivered, or if the other side says that it was not.
+        A later failure replaces `COMPLETE` if the last bytes were not delivered, or if a side's close code says so.
         """
         first = self._outcome is None
         denied = undelivered or outcome in _OUTCOMES.values()
@@ -429,7 +429,7 @@ class Pairing:
         self._stall_logged = is_long
 
     def _why(self) -> str:
-        """Return whose fault a stall is. A receiver that waits for data says so now and then, so it moves."""
+        """Return whose fault a stall is. A waiting receiver sends a heartbeat now and then, so it counts as moving."""
         untaken = self._sender.state is FlowState.UNTAKEN
         suspects = {} if untaken else {"sender": self._sender}
         if untaken or self._receiver.state is not FlowState.MOVES:

@@ -1,4 +1,4 @@
-"""All pairings of one relay: they run here, and one task checks all of them every few seconds.
+"""Runs all pairings of a relay; one task checks all of them every few seconds.
 
 So no pairing needs a clock of its own, nor a timer for each message. If the memory of the relay is short at a check,
 pairings that stand still are ended for theirs.

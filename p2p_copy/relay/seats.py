@@ -1,4 +1,4 @@
-"""Where clients wait for their other side, until they are paired, refused or replaced.
+"""Keeps waiting clients, each in its seat, until they are paired, refused or replaced.
 
 Rules:
 1. The client that came first runs the pairing in its own task; the second one hands over its link and waits for the

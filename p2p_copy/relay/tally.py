@@ -1,4 +1,4 @@
-"""What a relay has done since it began: counts, a line in the log for each pairing and one for the sums at the end."""
+"""Counts what a relay has done since it began, and logs each pairing and, at the end, the sums."""
 
 from __future__ import annotations
 

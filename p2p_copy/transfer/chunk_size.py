@@ -1,4 +1,4 @@
-"""How many bytes of file data fit best into a record on the link at hand."""
+"""Chooses how many bytes of file data to put into a record, by the speed of the link."""
 
 from __future__ import annotations
 

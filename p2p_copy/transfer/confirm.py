@@ -79,7 +79,7 @@ async def show_stream(conversation: Conversation, entry: Entry, observer: Observ
 
     Raises:
         Declined: the answer is no.
-        PeerLost, PeerFailed, PeerMisbehaved: there is none.
+        PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
     """
     observer.asked()
@@ -149,7 +149,7 @@ class Question:
             self._report_total(preview.files, preview.size, observer)
 
     def _report_total(self, files: int, size: int, observer: Observer) -> None:
-        if self._selection.everything:  # else it is not known how much of that will come
+        if self._selection.everything:  # a part has a smaller total, which is not known yet
             observer.total(files, size)
 
     def _describe(self, preview: Preview, stream: bool) -> TransferPreview:

@@ -1,4 +1,4 @@
-"""What the two sides of one meeting say to each other: the channel and the session over it, used as one thing."""
+"""One conversation with the other side: a channel and the session over it, used as one object."""
 
 from __future__ import annotations
 

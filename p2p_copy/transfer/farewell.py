@@ -1,7 +1,7 @@
-"""Ending a conversation: what this side says last, and what it means to end a stream.
+"""Ends a conversation: what this side says last, and which error the end of a stream means.
 
-Last words go out behind what is queued already, which may be megabytes on a slow way. So they have time while that
-moves, and a bounded time in all.
+The last message goes out behind what is queued already, which may be megabytes over a slow connection. So it has time
+as long as that queue moves, and a bounded time in all.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What runs around a transfer: a helper task beside it, and the receipt that it writes."""
+"""What is around a transfer: a task that runs beside it, and the receipt that it writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is preserved of files beyond contents, modes and times: only what both sides ask for."""
+"""Decides what is preserved of files beyond contents, modes and times: only what both sides ask for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is the same for trees and streams, once both sides have agreed: records go from a producer to a consumer.
+"""Moves records from a producer to a consumer, for trees and streams alike, until the receipt and the goodbye.
 
 The sender makes records while earlier ones are on their way, and hears the receiver all the while. The receiver takes
 records from the channel while earlier ones are being written. Memory is bounded on both sides: a few records are made

@@ -1,4 +1,4 @@
-"""Sentences for people: why an entry does not arrive, and why a side gave up, each from the reader's point of view."""
+"""Sentences for people: why an entry does not arrive, and why a side gave up, as the reader sees it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""How long a sender waits for the receipt, and which party it waits for when nothing moves.
+"""Decides how long a sender waits for the receipt, and says which party it waits for.
 
-Sockets and relays hold megabytes, so what has left this side need not have arrived. What the observer is told, and
-when the sender gives up, goes by what the receiver says that it has.
+Sockets and relays hold megabytes, so what has left this side need not have arrived. So what the observer
+hears, and when the sender gives up, depends only on what the receiver says that it has.
 """
 
 from __future__ import annotations

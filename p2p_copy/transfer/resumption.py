@@ -1,4 +1,4 @@
-"""What one side remembers of a transfer from one meeting to the next, on disk if it has a state.
+"""Remembers a transfer from one meeting to the next, on disk if it has a saved state.
 
 The code is for the first meeting, and for one in which a side has lost its memory of the others. In the first meeting
 both sides get a ticket, 32 secret bytes. With it they meet again, in a room that only they know, and agree on fresh

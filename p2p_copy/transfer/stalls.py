@@ -1,4 +1,4 @@
-"""Which party a transfer waits for when nothing moves.
+"""Tells the user which party a transfer waits for when nothing moves.
 
 Each task says what it waits for, and passes a value that changes when something moves. If a wait has lasted
 `limits.STALL` seconds without such a change, the observer is told, again if the reason changes, and once more when it

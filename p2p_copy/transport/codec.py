@@ -81,7 +81,7 @@ class Codec:
 
     @property
     def buffered(self) -> int:
-        """Bytes of memory for what has come and was not taken out of the inbox."""
+        """Bytes of memory that hold what has come and was not received yet."""
         return (
             self._decoder.here + self._left + self.inbox.weight + sum(piece.weight for piece in self._behind)
         )

@@ -1,8 +1,8 @@
-"""Why there is no connection to a relay, in a sentence for people.
+"""Says in a sentence for people why there is no connection to a relay.
 
-What goes wrong here goes wrong on the user's first try, so every cause has its own error: the name, the port, TLS on
-one side only, the certificate, a server that is no relay. The first bytes that came back tell these apart, whatever the
-TLS library or the WebSocket library makes of them.
+A user's first try often fails here, so every cause has its own error: the name, the port, TLS on one side only, the
+certificate, a server that is no relay. The first bytes that came back tell these apart, not the exceptions of the TLS
+library and the WebSocket library.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where links come from: `connect` to a relay, or `accept` a client."""
+"""Makes links: `connect` to a relay, or `accept` a client."""
 
 from __future__ import annotations
 

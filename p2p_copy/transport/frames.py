@@ -221,7 +221,7 @@ class Decoder:
         if self._masked and self._mask != NO_MASK:
             parts.append(apply_mask(piece, self._mask))
         else:
-            # A view keeps all that came with it in memory, so it must be most of that.
+            # A view keeps the whole read in memory, so it must be at least half of it.
             parts.append(piece if 2 * len(piece) >= came else bytes(piece))
         if parts is self._message and self._kind is Opcode.TEXT:
             self._check_text(parts[-1])

@@ -1,4 +1,4 @@
-"""What has come over a link and was not received from it yet.
+"""The queue of messages that have come over a link and were not received from it yet.
 
 The link's reader puts pieces in, and waits until they are taken before it reads again. A piece can be taken as soon as
 it was put in.

@@ -1,4 +1,4 @@
-"""When a link reads, and how much: all that holds it back stands in `Reader.next_bytes`."""
+"""Decides when a link reads, and how much. All that holds it back stands in `Reader.next_bytes`."""
 
 from __future__ import annotations
 

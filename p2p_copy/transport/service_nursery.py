@@ -30,7 +30,7 @@ async def service_nursery() -> AsyncIterator[trio.Nursery]:
                 yield nursery
             except BaseException as error:
                 if _is_cancellation(error):
-                    raise  # the nursery knows whose it is
+                    raise  # the nursery knows whether it has caused this cancellation
                 failure = error
             nursery.cancel_scope.cancel()
     except BaseExceptionGroup as group:

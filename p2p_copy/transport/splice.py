@@ -1,4 +1,4 @@
-"""Bytes that go from one socket to another inside the kernel, and never through this program.
+"""Moves bytes from one socket to another inside the kernel, without copying them into this program.
 
 A relay that has nothing to unmask, encrypt or decrypt need not see what it passes on. Linux moves the pages of a
 socket's queue into a pipe and from there into another socket's queue (splice(2)), for a fraction of what it costs to

@@ -197,7 +197,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             self._not_before = trio.current_time() + seconds
 
     async def _put_off(self) -> None:
-        """Wait until the time of the next read. More comes meanwhile: a small read costs as much as a long one."""
+        """Wait until the next read is due. More bytes arrive meanwhile, so there are fewer and longer reads."""
         await trio.sleep_until(self._not_before)
         self._not_before = 0.0
 

@@ -43,9 +43,9 @@ def tune(stream: TCPStream) -> None:
 def silent_for(stream: TCPStream) -> float:
     """Return for how many seconds the other machine has not answered although it should have; 0 if it should not.
 
-    It should answer while our kernel repeats a packet, or asks whether the window is open again. A machine answers
-    for a closed window, too. So this tells a machine that has vanished from a program or a disk that stalls, for which
-    `limits.TCP_USER_TIMEOUT` has patience. Infinite after a reset. Only Linux can tell; elsewhere it is 0.
+    An answer is due when our kernel has repeated a packet, or has asked whether a closed window is open again. A
+    machine whose program stalls still answers; one that has vanished does not. This tells the two apart, for programs
+    and disks may stall for as long as `limits.TCP_USER_TIMEOUT`. Infinite after a reset. Only on Linux, elsewhere 0.
     """
     return silence_in(_tcp_info(stream, _TCP_INFO.size))
 

@@ -1,4 +1,4 @@
-"""How long nothing has moved, counted only while this process ran.
+"""Timeouts that count how long nothing has moved, and only while this process runs.
 
 When a stopped process (SIGSTOP, ^Z, a paused virtual machine) goes on, all its deadlines have passed at once, although
 the other side may have answered long ago. So time is measured by looking at the clock every `limits.TICK` seconds or

@@ -1,4 +1,4 @@
-"""TLS over a stream, many records a trip.
+"""TLS over a stream, with many records for each trip through the event loop.
 
 A TLS record has at most 16 KiB (RFC 8446 section 5.1), and a trip through the event loop costs more than a record's
 cryptography. So one trip here decrypts all the records that have come, and one sends all those of a piece. It keeps the

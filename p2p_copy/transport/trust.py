@@ -1,4 +1,4 @@
-"""Which certificates a client trusts, and why it does not trust one."""
+"""Decides which certificates a client trusts, and says why it does not trust one."""
 
 from __future__ import annotations
 

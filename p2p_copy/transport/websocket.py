@@ -1,4 +1,4 @@
-"""trio-websocket, and all that exists only to please it. No other module knows the library.
+"""The adapter for trio-websocket. No other module knows the library.
 
 The library makes the handshake, answers pings and close frames, and matches pongs with pings. Messages never reach it:
 the codec puts them into its inbox, and a link writes them to the stream. That takes a third of the turns of the event

@@ -27,7 +27,7 @@ Results = dict[str, dict[str, list[Run]]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to do, and who does it."""
+    """Something to do, and the contestants that do it."""
 
     name: str
     title: str
@@ -53,12 +53,12 @@ class Arena:
         self._folder = folder
         self.results: Results = defaultdict(lambda: defaultdict(list))
         self.missing: dict[str, str] = {}
-        """Why somebody cannot take part."""
+        """Why a contestant cannot take part."""
         self.failures: dict[tuple[str, str], str] = {}
-        """Why somebody has no figures for some work; by its title and contestant."""
+        """Why a contestant has no figures for some work; by its title and contestant."""
 
     def warm_up(self, contestants: Sequence[Contestant]) -> None:
-        """Let everybody copy one byte, so that no program is compiled later, and see who cannot."""
+        """Let all contestants copy one byte, so that none compiles a program later, and see which cannot."""
         source = random_file(self._folder / "warm up", 1)
         for contestant in contestants:
             try:
@@ -109,7 +109,7 @@ class Arena:
                 _remove(folder)
 
     def failed(self, name: str) -> bool:
-        """Return whether somebody could not do something."""
+        """Return whether a contestant could not do something."""
         return name in self.missing or any(who == name for _, who in self.failures)
 
     def table(self, works: Sequence[Work]) -> str:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Bare(Relayed):
-    """One file, and no program that anybody could use."""
+    """One file, and no program for users."""
 
     name = "bare"
 

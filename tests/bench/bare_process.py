@@ -1,4 +1,4 @@
-"""Sender, relay or receiver with nothing but the work that nobody can do without. Run as a script, by `bare.Bare`.
+"""Sender, relay or receiver with nothing but the work that no program can do without. Run as a script, by `bare.Bare`.
 
     bare_process.py relay PORT [CERTIFICATE KEY]
     bare_process.py send PORT SOURCE [AUTHORITY]
@@ -47,7 +47,7 @@ def relay(port: int, *files: str) -> None:
     sides: dict[bytes, socket.socket] = {}
     while True:
         side, _ = server.accept()
-        with suppress(OSError):  # somebody only looked whether it is there
+        with suppress(OSError):  # that was only a test whether it is there
             if context is not None:
                 side = context.wrap_socket(side, server_side=True)
             sides[side.recv(1)] = side

@@ -2,7 +2,7 @@
 that move a little all the time.
 
 `python -m tests.bench.crowd PORT CA-FILE waiters|lookers|pairings COUNT [--legacy]` says `there` when all of them
-are, and leaves when its standard input ends. Whoever loses its connection ends it with an error.
+are, and leaves when its standard input ends. A client that loses its connection ends the crowd with an error.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ LEAST = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is to be reached: a figure of ours against somebody else's."""
+    """What is to be reached: a figure of ours against that of another program."""
 
     title: str
     work: str

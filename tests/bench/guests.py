@@ -103,7 +103,7 @@ class Guests:
         return sender, receiver
 
     async def _wait(self, receiver: RawClient) -> None:
-        """Listen until paired: whoever waits is asked whether it lives."""
+        """Listen until paired: the relay asks waiting clients whether they are alive."""
         await self.hear_paired(receiver, Role.RECEIVER)
         while self._place.legacy:
             event = await receiver.next()

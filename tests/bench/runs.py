@@ -82,7 +82,7 @@ class Run:
     relay_start: int = 0
     """Memory of the relay before its first client, in KiB."""
     longest_pause: float | None = None
-    """Seconds in which nothing arrived, if somebody watched."""
+    """Seconds in which nothing arrived, if that was watched."""
 
     @property
     def seconds(self) -> float:

@@ -51,7 +51,7 @@ Medians, with the least and the most. Seconds are those from the start of the fi
 of `send` of one byte they are the sender's alone. p2p-copy, 0.1.2 and magic-wormhole go through their own relays, scp
 and rsync straight to a server whose CPU time stands below the receiver's. What servers used before their first client
 is not counted as CPU time. A peak of 9 MiB means no more than that: the program that looks on takes as much. "bare" is
-no program for anybody: three processes with the same libraries and records in blocking loops, without event loop,
+no program for users: three processes with the same libraries and records in blocking loops, without event loop,
 WebSocket, key exchange, protocol, journal and limits. It shows how much there is to gain.
 """
 

@@ -2,7 +2,7 @@
 
 REPORT gets one line: exit code, start and end on the monotonic clock, processor seconds, and peak memory in KiB, those
 of the command's own children included. This is a program of its own, and a small one, because Linux counts the memory
-of whoever starts a program as that program's peak.
+of the process that starts a program as that program's peak.
 """
 
 import os

@@ -51,7 +51,7 @@ LEAVING = 30
 """Seconds in which a process must end after it was told to."""
 
 MEETING = 30.0
-"""Seconds for one newcomer; whoever waits longer is not served."""
+"""Seconds for one newcomer; one that waits longer counts as not served."""
 
 LOOKING = 60
 """Seconds for which clients that dial again are watched, after as many in which they all may have done so once."""
@@ -130,7 +130,7 @@ async def _warm_up(guests: Guests) -> None:
 
 
 async def _meet(guests: Guests, name: str) -> Meeting:
-    """Let a receiver come to a sender who waits, and measure it; a message must pass, too."""
+    """Measure how a receiver joins a waiting sender; a message must pass, too."""
     with trio.fail_after(MEETING):
         sender = await guests.come(Role.SENDER, name)
         began = time.perf_counter()
@@ -155,7 +155,7 @@ async def _meet(guests: Guests, name: str) -> Meeting:
 
 @contextmanager
 def crowded(place: Place, kind: str, count: int) -> Iterator[int]:
-    """Let a crowd come to a relay, and leave; yield its process. Nobody of it may lose its connection."""
+    """Let a crowd come to a relay, and leave; yield its process. No client of it may lose its connection."""
     words = [str(place.port), place.ca_file, kind, str(count), *(["--legacy"] if place.legacy else [])]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.crowd", *words],

@@ -2,9 +2,10 @@
 
 `python -m tests.campaigns.chaos [--kills N] [--seed S] [--only large|tree] [--minutes M] [--rounds N] [--size BYTES]
 [--files N] [--seconds S] [--streams N] [--program PROGRAM]` copies a large file and a tree of many small ones in turn,
-round after round, between real processes in networks of their own, until N accidents have met them. Whoever is ended is
-started again with the same command, and a round must come to its end with all that was promised: each byte, mode and
-time, no leftovers, and little that was sent twice. It fails if one does not, names the seed, and keeps the logs.
+round after round, between real processes in networks of their own, until N accidents have met them. A process that is
+ended is started again with the same command, and a round must come to its end with all that was promised: each byte,
+mode and time, no leftovers, and little that was sent twice. It fails if one does not, names the seed, and keeps the
+logs.
 
 `--resume [BYTES]` and `--many [FILES]` measure instead how soon a large file goes on when both sides were killed at
 90 %, and in how much memory a tree of a million files, and a tenth of it.
@@ -79,7 +80,7 @@ def report(campaign: Campaign) -> str:
             EXPLAINED,
             "## Their accidents",
             _accidents(good),
-            f"{sum(outcome.too_late for outcome in done)} came too late to meet anybody.",
+            f"{sum(outcome.too_late for outcome in done)} came too late to happen.",
         ]
     )
 

@@ -41,7 +41,7 @@ class Campaign:
         place: where they are.
         folder: for what is copied.
         logs: a folder for each round; those of rounds that went well are removed.
-        stopped: whether somebody did not want to wait for the end.
+        stopped: whether the user has interrupted it.
 
     """
 

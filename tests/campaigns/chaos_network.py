@@ -67,8 +67,8 @@ class Place(Protocol):
 class Loopback:
     """No networks: this machine, and a port that no connection gets by itself.
 
-    A client that tries a port of the ephemeral range while nobody listens may get the same port for its own end, and
-    be connected to itself.
+    A client that tries a port of the ephemeral range while no program listens may get the same port for its own end,
+    and be connected to itself.
     """
 
     host = "127.0.0.1"
@@ -157,7 +157,7 @@ class Networks:
         """Let the relay's name mean its address.
 
         The files stay the same, because programs that run have them mounted, and each is written in one go and with
-        one length, so that nobody ever finds half a line.
+        one length, so that no reader ever finds half a line.
         """
         line = f"127.0.0.1 localhost\n{self._address:<15} {NAME}\n".encode()
         for name in self._names.values():

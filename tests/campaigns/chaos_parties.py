@@ -30,7 +30,7 @@ DRAIN = 3
 """Seconds that a relay gives its transfers when it is told to end: each round has minutes only."""
 
 ENDING = 30.0
-"""Seconds in which whoever is told to end must have done so, on a busy machine."""
+"""Seconds within which a process that is told to end has to have ended, on a busy machine."""
 
 LAST_WORDS = 12
 """Lines of what a process said, for the person who wonders what happened."""
@@ -157,9 +157,9 @@ class Party:
 
     Attributes:
         runs: processes that were started so far.
-        peak: the most memory that any of them has had when somebody looked, in KiB.
+        peak: the most memory that any of them was seen to have, in KiB.
         ended: is set when its work is done.
-        lock: is held by whoever has ended it, until it has been started again.
+        lock: held by the task that has ended it, until it has been started again.
 
     """
 
@@ -221,7 +221,7 @@ class Party:
         self._started = trio.Event()
 
     async def live(self) -> None:
-        """Watch it until it is done. Whoever ends it starts it again."""
+        """Watch it until it is done. The task that ends it starts it again."""
         try:
             while True:
                 process, started = self._process, self._started
@@ -267,7 +267,7 @@ class Party:
             self._fail(f"the {self.who} ended with {code} after {number.name}")
         if self.may_end and MET in self.said and not self._setting.remembers(self.who):
             self.ended.set()
-            self._started.set()  # nobody starts it again
+            self._started.set()  # no task starts it again
             return False
         return True
 

@@ -280,7 +280,7 @@ class Round:
         """End a party and start it again, as its user would do, or its service manager."""
         party = self._parties[who]
         async with party.lock:
-            # With one of the two gone in success, the other one has only to end, too: nobody would come back to it.
+            # With one of the two gone in success, the other one has only to end, too: its partner would not come back.
             if any(self._parties[each].ended.is_set() for each in CLIENTS) or not await party.end(number):
                 return False
             await trio.sleep(pause)

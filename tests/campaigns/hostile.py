@@ -1,7 +1,7 @@
 """Visitors that mean harm: each attack is one method. The relay may end or slow them down as it likes.
 
-None of them checks what becomes of itself. Whether they have hurt anybody shows in the visits of others, and in what
-the relay holds, takes and says when they are gone.
+None of them checks what becomes of itself. Whether they did harm shows in the visits of others, and in what the relay
+holds, uses and says when they are gone.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ NETWORKS = 40
 """Networks of one home line, an IPv6 /56, that say nothing: a connection each."""
 
 STRANGERS = 3
-"""Strangers who want somebody's place in a room."""
+"""Strangers who want another client's place in a room."""
 
 ODD_REQUESTS = {
     "origin": b"Origin: https://elsewhere.example\r\n",
@@ -221,7 +221,7 @@ class Hostile:
         self._counts[f"{ATTACK}: silent connections from one home line"] += 1
 
     async def ask_oddly(self) -> None:
-        """Ask for a WebSocket as a web page does, or as nobody should."""
+        """Ask for a WebSocket as a web page does, or in a malformed way."""
         kind = self._chance.choice(list(ODD_REQUESTS))
         below = await trio.open_tcp_stream(HOST, self._daemon.port)
         try:
@@ -238,7 +238,7 @@ class Hostile:
         self._counts[f"{ATTACK}: odd request, {kind}"] += 1
 
     async def want_a_place(self) -> None:
-        """Want the place of one who waits: it stays there, and is paired with its own other side."""
+        """Ask for the place of a waiting client, which keeps it and is paired with its own other side."""
         name = self._name()
         waiter = await self._guests.come(Role.SENDER, name)
         clients = [waiter]

@@ -41,7 +41,7 @@ PAUSE = 0.8
 """Seconds between two visits on average: relay and visitors together take some 20 % of one processor."""
 
 AT_ONCE = 60
-"""Visits at the same time; whoever comes then does not come."""
+"""Visits at the same time; further ones are left out."""
 
 LONGEST = 90.0
 """Seconds after which a visit hangs; the longest ones take half a minute."""

@@ -100,7 +100,7 @@ class Party:
 
     async def said(self, words: str, *, unless: Callable[[], bool]) -> None:
         """Wait until its last run has said this or has ended, or it need not be waited for."""
-        while self.code is None and not self.says(words) and not unless():  # noqa: ASYNC110  # a file tells nobody
+        while self.code is None and not self.says(words) and not unless():  # noqa: ASYNC110  # a file sends no notification
             await trio.sleep(POLL)
 
     def signal(self, number: signal.Signals) -> None:

@@ -118,7 +118,7 @@ class Plan:
 
     @property
     def own_relay(self) -> bool:
-        """Whether it needs a relay to which nobody else comes."""
+        """Whether it needs a relay without other clients."""
         return any(accident.action.of_relay for accident in self.accidents)
 
 

@@ -283,7 +283,7 @@ class _Programs:
     def _may_be_spent(self) -> bool:
         """Return whether an accident may have met the key exchange after the receiver's proof.
 
-        Whoever has that may have tried one guess on it, so the code is spent then, for whoever comes next, too.
+        A stranger who has that proof may have tried one guess on it, so the code is spent then, also for the next try.
         """
         return bool(self._hit) and not any(MET in said for said in self._receiver.logs)
 
@@ -304,7 +304,7 @@ class _Programs:
                 scope.cancel()
 
     async def _accident(self, accident: Accident) -> None:
-        """Let it happen, if there is still anybody whom it can meet."""
+        """Let it happen, if a party is left to which it can happen."""
         victims = [self._parties[name] for name in accident.to] or list(self._parties.values())
         if accident.since is Moment.START:
             await victims[-1].run_for(accident.delay)
@@ -341,7 +341,7 @@ class _Programs:
         await self._relay.start()
 
     async def _must_go_on(self, victim: Party, action: Action) -> bool:
-        """Wait for the end of somebody who was told to end; return whether there is something left to do."""
+        """Wait for the end of a party that was told to end; return whether there is something left to do."""
         with trio.move_on_after(ENDING) as scope:
             code = await victim.ended()
         if scope.cancelled_caught:

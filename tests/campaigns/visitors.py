@@ -1,4 +1,4 @@
-"""Who comes to a relay in the course of a year: each kind of visit is one method, and its choices come from a seed.
+"""The visits that a relay gets in a year: each kind of visit is one method, and its choices come from a seed.
 
 A visit ends by itself within half a minute, or is cancelled. It raises if the relay did anything but what is promised
 to a well-behaved client. Those who mean harm are in `hostile`.
@@ -41,7 +41,7 @@ CANARY = "canary"
 """Is in every code and file name; the log may have neither."""
 
 WAIT = 8.0
-"""Seconds that somebody waits at most."""
+"""Seconds that a visitor waits at most."""
 
 MESSAGES = 30
 """Messages of a cheap pairing at most."""

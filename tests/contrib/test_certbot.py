@@ -40,7 +40,7 @@ class Machine:
         systemctl.chmod(0o755)
 
     def renew(self, number: int) -> None:
-        """Do what certbot does: the names in live/ are links to files that nobody but root may read."""
+        """Do what certbot does: the names in live/ are links to files that only root may read."""
         for name in ("fullchain.pem", "privkey.pem"):
             file = self.lineage / f"{name}.{number}"
             file.write_text(f"{name} {number}")

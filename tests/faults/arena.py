@@ -171,7 +171,7 @@ class Arena:
         self._quiet: tuple[Footprint, Seen] | None = None
 
     async def _wait_until_quiet(self) -> tuple[Footprint, Seen]:
-        """Return what the relay holds, and what the honest pair sees, while nobody attacks."""
+        """Return what the relay holds, and what the honest pair sees, while there is no attack."""
         for number in range(5):  # what is loaded at first use is no growth
             await self.server.clients.works(f"{CANARY} warm {number}")
         await self._witness.begin()

@@ -32,10 +32,10 @@ over_tcp = pytest.mark.parametrize("arena", ["ws"], indirect=True, scope="module
 """For faults to which TLS makes no difference."""
 
 LATER = BUDGET + 3.0
-"""Seconds after which who has said no hello is closed, whatever else this machine does."""
+"""Seconds after which a connection without a hello is closed, however busy this machine is."""
 
 SLOW = 0.25
-"""Seconds that one of a hundred messages of others may take while somebody floods the relay."""
+"""Seconds that one of a hundred messages of others may take while an attacker floods the relay."""
 
 ATTACKED = room_path(room(f"{CANARY} attacked"))
 

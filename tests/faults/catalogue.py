@@ -1,4 +1,4 @@
-"""What a stranger, somebody in the middle, a peer, a neighbour, a disk or a terminal can do to a relay or a transfer.
+"""What a stranger, a man in the middle, a peer, a neighbour, a disk or a terminal can do to a relay or a transfer.
 
 A test that shows what becomes of it says so: `@pytest.mark.fault(45, "reflection")`. `test_catalogue` holds the marks
 of all tests against this list, both ways. Faults 1 to 42 are about the relay, and in the names of the campaign's tests;
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 FAULTS: Final[dict[int, tuple[str, ...]]] = {
-    # Somebody in the middle: the relay itself, or whoever sits on the way to it
+    # A man in the middle: the relay itself, or a machine on the way to it
     43: ("wrong secret", "no metadata"),
     44: ("second guess", "second guess after a restart"),
     45: ("reflection", "role swap"),
@@ -24,7 +24,7 @@ FAULTS: Final[dict[int, tuple[str, ...]]] = {
     53: ("version", "suite"),
     54: ("swapped pairs",),
     55: ("CPace vectors", "HKDF vectors", "AEAD vectors", "golden files"),
-    # A sender that means harm to a receiver, and whoever else has a hand on its disk
+    # A malicious sender, and other users who can write to the receiver's disk
     56: ("file", "directory", "in a transfer that goes on"),
     57: ("normal form", "case", "dot and space", "file and directory"),
     58: ("link at the target", "link at a parent", "link at the temporary name", "parent in a race"),

@@ -1,4 +1,4 @@
-"""Fault 92: files of the relay that keep whoever opens them waiting: FIFOs, and disks that do not answer."""
+"""Fault 92: files of the relay that block the program that opens them: FIFOs, and disks that do not answer."""
 
 from __future__ import annotations
 

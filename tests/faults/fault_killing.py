@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 KILLS, EACH = 100, 5
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 FAREWELL = 240
-"""Seconds in which both sides end: who has everything tries for three minutes to hear that the other one knows."""
+"""Seconds in which both sides end: a side that has everything tries for three minutes to hear the other's goodbye."""
 
 LONGEST = 3.0
 """Seconds after which a process that was started is ended, at most."""
@@ -60,7 +60,7 @@ def test_fault_70_ended_at_random_moments(url: str, tree: Path, tmp_path: Path, 
 
     sides = {role: begin(role) for role in ("sender", "receiver")}
     for side in sides.values():
-        side.wait_for("Codes match")  # who has not met anybody yet does not wait for a return
+        side.wait_for("Codes match")  # before that a side waits for no return
     try:
         for _ in range(EACH):
             victim = chance.choice(list(sides))

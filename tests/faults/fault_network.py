@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from p2p_copy.transport.link import Link
 
 FREED_WITHIN = 90.0
-"""Seconds after which who has vanished without a word is known to be gone."""
+"""Seconds after which a client that vanished without a goodbye is known to be gone."""
 
 UNLIMITED = ("--connections-per-minute", "0", "--joins-per-minute", "0")
 """Here our address is a source like any other."""
@@ -73,7 +73,7 @@ async def seconds_until_told(link: Link) -> float:
 
 @pytest.mark.timeout(240)
 async def test_fault_27_a_peer_vanishes(far_arena: Arena, road: Road, bad: Relay) -> None:
-    """One who waits, a sender in the middle of a transfer, and a receiver in the middle of one."""
+    """A waiting client, a sender in the middle of a transfer, and a receiver in the middle of one."""
     told: dict[str, float] = {}
 
     async def survives(name: str, link: Link) -> None:
@@ -153,7 +153,7 @@ async def test_fault_28_a_bad_road(
 @pytest.mark.skipif(not FAKETIME, reason="libfaketime is not installed here")
 @pytest.mark.parametrize("jump", [f"+{40 * DAY}", f"-{40 * DAY}"], ids=["forward", "back"])
 async def test_fault_29_a_clock_that_jumps(tmp_path: Path, jump: str) -> None:
-    """The time of day is for the log and for certificates. Nobody's patience ends by it."""
+    """The time of day is for the log and for certificates. No timeout depends on it."""
     clock = tmp_path / "clock"
     clock.write_text("+0")
     faked = {

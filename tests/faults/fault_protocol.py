@@ -1,8 +1,8 @@
 """Faults 31, 32, 35 to 37, and 12 for a pair: rooms, races, and partners who stall, vanish or do not say goodbye.
 
-Beside 31: who comes again and again under its own claim, and who claims to be somebody else.
+Beside 31: a client that reconnects again and again under its own claim, and one that uses the claim of another.
 
-The relay's long patiences are shortened, or we would wait for ten minutes.
+The relay's long timeouts are shortened, so that no test waits for ten minutes.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ async def test_fault_31_two_of_a_role_and_a_third_one(arena: Arena, role: Role) 
 
 @over_both
 async def test_fault_31_a_client_that_reconnects_again_and_again(arena: Arena) -> None:
-    """A hundred times, and no old connection answers its goodbye. Here no limit of a source slows that down."""
+    """A hundred times, and no old connection answers the relay's close frame. No limit of a source slows this down."""
     name, claim = f"{CANARY} again", "5e" * 16
 
     async def is_paired(client: RawClient, partner: Link) -> None:
@@ -139,7 +139,7 @@ async def test_fault_31_strangers_who_claim_a_place(arena: Arena, role: Role) ->
 
 @over_both
 async def test_fault_32_races_for_one_room(arena: Arena) -> None:
-    """Many come and go at once. Whoever is paired hears one other client, which hears nobody else."""
+    """Many come and go at once. A paired client hears exactly one other client, which hears only this one."""
     name, seconds = f"{CANARY} race", 6.0
     dice = random.Random(32)
     partners: list[tuple[str, str]] = []
@@ -172,7 +172,7 @@ async def test_fault_32_races_for_one_room(arena: Arena) -> None:
         async with trio.open_nursery() as nursery:
             for number in range(12):
                 nursery.start_soon(player, relay, number)
-        assert partners, "somebody was paired"
+        assert partners, "no clients were paired"
         known = dict(partners)
         assert len(known) == len(partners)
         for me, partner in partners:

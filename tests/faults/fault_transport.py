@@ -1,4 +1,4 @@
-"""Faults 1 to 9: TCP and TLS, before anybody has said a word of HTTP."""
+"""Faults 1 to 9: TCP and TLS, before a byte of HTTP has come."""
 
 from __future__ import annotations
 

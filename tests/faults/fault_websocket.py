@@ -74,7 +74,7 @@ async def test_fault_17_upgrade_but_no_hello(arena: Arena) -> None:
 @pytest.mark.parametrize("text", HELLOS.values(), ids=HELLOS)
 @over_both
 async def test_fault_18_a_hello_that_is_none(arena: Arena, text: str | bytes) -> None:
-    """One that is too long ends unanswered: who cannot say hello is no client."""
+    """One that is too long ends without an answer: it comes from no client."""
     async with arena.attacked() as relay, upgraded(relay) as client:
         await client.send(text)
         expected = (1006, 1009) if len(text) > protocol_limits.MAX_HELLO else (1002, 1008)

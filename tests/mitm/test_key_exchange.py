@@ -119,7 +119,7 @@ async def test_a_client_that_sends_everything_back_gets_nowhere(
         async def echo() -> None:
             async with relay.client(room_path(ROOM)) as link:
                 await as_attacker(link, OTHER[role])
-                if role is SENDER:  # who waits for somebody else to begin
+                if role is SENDER:  # it waits until the other side begins
                     await link.send(b"\x82\x01" + bytes(64) + b"\x00\x00")
                 with suppress(anyio.EndOfStream, LinkBroken):
                     while True:

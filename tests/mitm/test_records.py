@@ -105,8 +105,8 @@ async def test_wherever_the_conversation_is_closed_it_is_no_success(
 ) -> None:
     """With a polite close code, and after every message; the sender succeeds only after the receiver's last one.
 
-    Before anybody could try a secret the two meet once more. A sender to which the receiver's proof does not come waits
-    on, too.
+    If the cut comes before a secret could be tried, both meet once more. A sender that does not get the receiver's
+    proof goes on waiting, too.
     """
     for number in itertools.count():
         cut = False

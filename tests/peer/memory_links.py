@@ -87,7 +87,7 @@ class MemoryLink:
 
     def cut(self) -> None:
         for end in (self, self.other):
-            end._theirs.close()  # first: whoever waits for a message is to see a broken link, and not a proper end
+            end._theirs.close()  # first: a task that waits for a message has to see a broken link, not a proper end
             end.out.close()
 
 

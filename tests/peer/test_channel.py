@@ -341,7 +341,7 @@ def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_that_is_no_err
                 nursery.start_soon(cut)
                 async with open_channel(link, closed, CODECS[Role.SENDER], wish, Observer()) as channel:
                     channel.spread(2)
-                    with trio.move_on_after(0.5):  # nobody reads at the other end
+                    with trio.move_on_after(0.5):  # the other end does not read
                         for number in range(32):
                             header = struct.pack(">BBHIQ", 1, 0, 0, MIB, number)
                             await channel.send(header + bytes(MIB + protocol_limits.RECORD_TAG))

@@ -34,7 +34,7 @@ T1, T2, T3 = b"1", b"2", b"3"
 
 
 class Pair(NamedTuple):
-    """What both sides hold, and how often somebody could try a guess at each one's code, as long as it remembers it."""
+    """What both sides hold, and how often a stranger could guess at the code of each, as long as it remembers it."""
 
     sender: Knowledge
     receiver: Knowledge
@@ -60,7 +60,7 @@ def conversations(pair: Pair, room: Room) -> Iterator[Pair]:
         receiver = receiver.tried()
         yield Pair(
             sender, receiver, (at_sender, at_receiver + 1)
-        )  # whoever got the proof could try one guess
+        )  # a stranger who got the proof could try one guess
         sender = sender.proved()
         yield Pair(sender.offered(ticket), receiver, (at_sender, at_receiver + 1))
         receiver = receiver.proved()

@@ -411,7 +411,7 @@ def test_it_dials_as_often_as_the_relay_says(
         wait = waiting.Wait(RelayAddress(False, "relay", 1), Hello(Role.SENDER, "0" * 64), 3600, Observer())
         with pytest.raises(NobodyCame, match="within 3600 s"):
             async with wait.joined():
-                raise AssertionError("nobody comes")
+                raise AssertionError("the other side does not come")
         assert trio.current_time() - came[0] == pytest.approx(3601)
 
     trio.run(test, clock=MockClock(autojump_threshold=0))

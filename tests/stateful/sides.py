@@ -76,7 +76,7 @@ class Side(ABC):
     """One side of one link.
 
     Attributes:
-        said: messages for the other side that nobody has taken yet.
+        said: messages that the other side has not received yet.
         error: why this side's link is over.
         over: whether it is.
 
@@ -96,7 +96,7 @@ class Side(ABC):
 
     def hear(self, message: bytes | str) -> None:
         """Take what has come over the link; nothing but an error of ours for people may come of it."""
-        assert not self.over, "nobody listens to a link that is over"
+        assert not self.over, "a link that is over is not read"
         try:
             if self._session is None:
                 self._agree(message.encode() if isinstance(message, str) else message)

@@ -66,7 +66,7 @@ class Party:
     def _fail(self, error: P2PCopyError, farewell: bytes | None, *, shown: bool) -> None:
         assert isinstance(error, DOCUMENTED)
         if shown:
-            assert isinstance(error, WrongCode), "somebody has our proof, and may have guessed"
+            assert isinstance(error, WrongCode), "a stranger has our proof, and may have guessed"
             assert farewell is None
         self.error = error
         self._say(farewell)

@@ -1,4 +1,4 @@
-"""Certificates that nobody should make, for tests."""
+"""Unusual and faulty certificates, for tests."""
 
 from __future__ import annotations
 

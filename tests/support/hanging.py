@@ -1,4 +1,4 @@
-"""A file whose disk does not answer: whoever opens it waits, uninterruptibly, until the test lets go of it."""
+"""A file whose disk does not answer: opening it blocks, uninterruptibly, until the test releases it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _AT_FDCWD = -100
 
 @contextmanager
 def hanging(path: Path) -> Iterator[None]:
-    """Let every open of this file wait until the end of the body: somebody is to say whether it may, and does not.
+    """Block every open of this file until the body ends, as the kernel asks this process for a permission in vain.
 
     That is the kernel's own wait, as for a network mount whose server is gone: no signal but SIGKILL ends it.
     """

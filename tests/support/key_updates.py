@@ -75,7 +75,7 @@ class Updater:
         return bytes(records)
 
     def socket(self) -> socket.socket:
-        """Return the socket, to be closed by whoever asked."""
+        """Return the socket, which the caller closes."""
         return socket.socket(fileno=os.dup(self._lib.SSL_get_fd(self._ssl)))
 
     def close(self) -> None:

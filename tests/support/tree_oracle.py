@@ -307,7 +307,7 @@ def _compare(where: Path, path: str, expected: Expected) -> Iterator[str]:
             yield f"extended attributes {found}, not {dict(node.xattrs)}"
     entered = path in expected.entered or (
         kind is Kind.DIRECTORY
-        and path not in expected.ours  # somebody put something there under another name
+        and path not in expected.ours  # another program put something there under another name
     )
     if not entered and status.st_mtime_ns != node.mtime_ns:
         yield f"time {status.st_mtime_ns}, not {node.mtime_ns}"

@@ -30,7 +30,7 @@ async def counting() -> AsyncIterator[tuple[str, dict[str, int]]]:
         bound = await nursery.start(server.run)
         yield f"ws://127.0.0.1:{bound[0][1]}", seen
         with trio.fail_after(20):
-            while server.connections:  # noqa: ASYNC110 - a relay tells nobody that it is alone
+            while server.connections:  # noqa: ASYNC110 - a relay does not report that it is alone
                 await trio.sleep(0.01)
         seen.update({name: count for name, count in server.tally.outcomes.items() if count})
         nursery.cancel_scope.cancel()

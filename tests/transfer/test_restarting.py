@@ -195,7 +195,7 @@ async def test_a_file_that_was_delivered_and_removed_is_sent_again_and_one_that_
                 nursery.start_soon(again.start, "receiver")
                 report = await again.start("sender")
     assert removed.read_bytes() == (tree / removed.name).read_bytes()
-    assert edited.read_text() == "mine", "nothing that somebody else has written is replaced unasked"
+    assert edited.read_text() == "mine", "nothing that another program has written is replaced unasked"
     assert report.failures == 1
 
 

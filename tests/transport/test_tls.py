@@ -31,7 +31,7 @@ NAME = "relay.example"
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
     authority = trustme.CA()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.num_tickets = 0  # nobody would read them from a stream that holds one message at a time
+    server.num_tickets = 0  # they would stay unread in a stream that holds one message at a time
     authority.issue_cert(NAME).configure_cert(server)
     client = ssl.create_default_context()
     authority.configure_trust(client)

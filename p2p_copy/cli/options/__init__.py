@@ -1,1 +1,1 @@
-"""What a command line, the configuration and the environment say."""
+"""The options of all commands, from the command line, the configuration file and the environment."""

@@ -1,4 +1,4 @@
-"""Converters for options that are times. Nothing slow is imported here."""
+"""Parses options that are times, as cyclopts converters. Imports nothing slow."""
 
 from __future__ import annotations
 

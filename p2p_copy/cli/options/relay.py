@@ -1,4 +1,4 @@
-"""The options of `run-relay-server` that limit clients, their number and their speed. Nothing slow is imported here."""
+"""The options of `run-relay-server` that limit clients, their number and their speed. Imports nothing slow."""
 
 from __future__ import annotations
 

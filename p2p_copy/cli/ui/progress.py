@@ -112,7 +112,7 @@ class Progress(Observer):
         self._paired = True
         self._since = None
         self._links = 1
-        self._moved = self._moved_by(self._size)  # each connection counts from the beginning
+        self._moved = self._moved_by(self._size)  # each connection counts from 0 again
         self._files = self._size = self._spared = 0
         self._meter = Meter()
 
@@ -134,7 +134,7 @@ class Progress(Observer):
         self._since = None
 
     def declined(self, wait: float) -> None:
-        """Say so, and how long the code can still be used."""
+        """Say that the receiver's user said no, and how long the code can still be used."""
         self._terminal.say(f"The receiver declined. The code stays valid for {duration(wait)}.")
         self._paired = False
         self._since = None
@@ -150,22 +150,22 @@ class Progress(Observer):
             self._question = ""
 
     def total(self, files: int, size: int) -> None:
-        """Store it for the percentage and the time left; show it if a question is open."""
+        """Store the total for the percentage and the time left; show it if a question is open."""
         self._total = (files, size)
         if self._question:
             self._terminal.error(f"\nTotal: {files} files, {amount(size)}.")
             self._terminal.prompt(self._question)
 
     def spared(self, size: int) -> None:
-        """Store it for the rate."""
+        """Store the number of bytes that were not sent now, for the rate."""
         self._spared = size
 
     def progress(self, files: int, size: int) -> None:
-        """Store it for the next line."""
+        """Store both numbers for the next line."""
         self._files, self._size = files, size
 
     def _moved_by(self, size: int) -> int:
-        """Return how many bytes this run has sent, if the receiver has `size` by now."""
+        """Return how many bytes this run has moved, given that the receiver has `size`."""
         return self._moved + max(size - self._spared, 0)
 
     def problem(self, path: str, sentence: str) -> None:

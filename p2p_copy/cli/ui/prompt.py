@@ -1,4 +1,4 @@
-"""Shows a receiver's user what the sender has, and asks whether to receive it."""
+"""Shows the receiver's user what the sender offers, and asks whether to receive it."""
 
 from __future__ import annotations
 

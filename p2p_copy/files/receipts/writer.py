@@ -1,4 +1,4 @@
-"""Writes receipts: what a transfer has brought, so that it can be checked later.
+"""Writes receipts: a list of all that a transfer has delivered, so that it can be checked later.
 
 A receipt is JSON, one object a line: the head, a line for each entry in the order of the manifest, and at the end what
 is known only then. It is written while the transfer runs, and a million entries take no memory on either side:

@@ -1,4 +1,4 @@
-"""What a sender reads: the walk through the trees, the files, and the digests that are remembered of them.
+"""What a sender reads: it walks through the trees, reads the files, and remembers their digests.
 
 May import `state` and the modules directly in `files`, and not `target`.
 """

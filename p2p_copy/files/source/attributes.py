@@ -1,4 +1,4 @@
-"""Owners and extended attributes as a sender reads them, as far as the system allows.
+"""Reads the owners and extended attributes of files to send, as far as the system allows.
 
 Of extended attributes only those of users are sent (`user.`): others are capabilities, access lists and labels, which
 decide what a process may do. An attribute that cannot be read costs no file.

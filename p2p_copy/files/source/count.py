@@ -1,4 +1,4 @@
-"""How many files there are to send, for progress and previews only.
+"""Counts the files to send, for progress and previews only.
 
 It follows the rules of `walk` for symlinks, kinds and names, but opens no file, does not notice names that collide, and
 ignores what it cannot read. So it takes a tenth of the time of a walk, beside which it runs.

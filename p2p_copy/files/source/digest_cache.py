@@ -1,4 +1,4 @@
-"""The digests of files that a sender has read, so that a resumed transfer need not read them again.
+"""Remembers the digests of files that a sender has read, so that a resumed transfer need not read them again.
 
 A digest counts only for the file that was read: the same device, inode, size and time.
 """

@@ -1,4 +1,4 @@
-"""What a walk finds, and what is known of a file with several names. Values only; nothing here touches a disk."""
+"""The values that describe what a walk finds, and a file with several names. Nothing here touches a disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A file that is read as a stream, for a receiver that takes nothing else."""
+"""Reads one file as a stream, for a receiver that accepts only streams."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class OneFile:
         except SourceFailed as failure:
             raise self._failed(failure) from None
         self._pieces = self._source.read_pieces(lambda: limits.STREAM_READ)
-        self._zeros = 0  # left of a hole: a stream has none
+        self._zeros = 0  # zeros still to return for a hole of the file: a stream has no holes
 
     def read(self) -> bytes:
         """Return the next bytes, none at the end.

@@ -1,4 +1,4 @@
-"""The bytes of one file, as long as it is the file that the walk found.
+"""Reads the bytes of one file, and notices if it is no longer the file that the walk found.
 
 A file must have the size and time that the walk saw, before the first byte and after the last, and be the file at the
 path that the walk found (`same_file`). A small one is checked after the last byte only, before any of it is passed on.

@@ -1,4 +1,4 @@
-"""Whether an open file is the one that the walk found, also where inode numbers may change.
+"""Checks that an open file is the one that the walk found, also where inode numbers may change.
 
 FUSE, sshfs and some others give a file a new inode number once the kernel has forgotten it, so another number alone
 proves nothing. Then the path is looked up again while the file is open, which keeps its number: it must lead to the

@@ -1,4 +1,4 @@
-"""The walk through the trees that the user named: what can be sent, and what is left out and why.
+"""Walks through the trees that the user named: finds what can be sent, and what is left out and why.
 
 Rules
 1. The walk is lazy. At each level it holds one open directory and the names in it so far, to find those that a receiver
@@ -109,7 +109,7 @@ class _Walk:
         self._portable = portable
         self._key = os.urandom(16)
         self._top_names = SeenNames(self._key)
-        self._open_names = 0  # at the top, and in the directories that are being listed
+        self._open_names = 0  # names in memory: at the top and in the directories being listed
 
     def named(self, path: str) -> SourceEntry | Omitted:
         """Return what a path that the user named is, or why it is left out."""

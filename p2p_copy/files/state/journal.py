@@ -1,4 +1,4 @@
-"""What one side remembers of one transfer's entries, so that nothing is read or sent again after an interruption.
+"""Remembers which entries of a transfer are done, so that a resumed one need not read or send them again.
 
 Rules
 1. What is set counts at once. From the next `commit` on it survives if the process is killed.

@@ -1,4 +1,4 @@
-"""What happens if a name exists already: the same for files, symlinks and directories.
+"""Decides what happens if a name exists already, in one way for files, symlinks and directories.
 
 Where it matters, we do not look first whether a name is free. Everything is created by a call that fails if the name
 exists; then the policy decides.

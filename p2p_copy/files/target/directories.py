@@ -1,4 +1,4 @@
-"""The directories of one transfer: created or entered when they are named, completed when all in them is done."""
+"""The directories of one transfer: created or opened when named, completed when all entries in them are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a system error means for a transfer: one entry cannot be created, or nothing more can be written."""
+"""Translates system errors: either one entry cannot be created, or nothing more can be written."""
 
 from __future__ import annotations
 

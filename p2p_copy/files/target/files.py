@@ -1,4 +1,4 @@
-"""The files of one transfer: those that are here already, and those that are written piece by piece."""
+"""The files of one transfer: finds those that are here already, and writes others piece by piece."""
 
 from __future__ import annotations
 

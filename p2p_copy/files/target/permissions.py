@@ -1,4 +1,4 @@
-"""Which of the sender's permission bits received files and directories get.
+"""Decides which of the sender's permission bits received files and directories get.
 
 The owner gets the bits that were sent: a script stays executable. Group and others get no more than the umask of this
 user allows, as with any other program, unless the user asks for the sender's bits (`--preserve mode`, or `owner`, which

@@ -1,4 +1,4 @@
-"""What is in the output directory already because an earlier conversation of the same transfer brought it.
+"""Finds what an earlier conversation of the same transfer has put into the output directory.
 
 The journal has what we made, and the disk has what is there now. Only what both agree on is held: a file that was
 changed since, a part that is shorter than it was, and an entry that has changed at the sender are sent again. And only
@@ -63,11 +63,11 @@ class PartialFile(NamedTuple):
     """The beginning of a file, or all of it, that need not be sent again.
 
     Attributes:
-        size: bytes.
-        digest: their file digest.
-        leaves: of a part, the digests of its segments, joined.
-        part: of a part, its name.
-        name: of a complete file, its name.
+        size: how many bytes of the file are here.
+        digest: the file digest of these bytes.
+        leaves: the digests of the segments, joined, if the file is incomplete.
+        part: the temporary name, if the file is incomplete.
+        name: the file's name, if it is complete.
 
     """
 
@@ -107,7 +107,7 @@ class ResumeIndex:
         self.tag = tag
         self.fresh = journal.empty and not restarted
         self.clock_ahead = 0.0
-        # Before this conversation: what is committed from now on says nothing of older parts.
+        # As it was before this conversation: later commits say nothing of the parts that are here already.
         self._last_commit = journal.committed_at
         self._unstored: list[tuple[Item, os.stat_result, bytes, str, bool]] = []
 
@@ -265,11 +265,11 @@ class ResumeIndex:
     def naming(
         self, item: Item, directory: Directory, digest: bytes = b"", *, flushed: bool
     ) -> Iterator[Intend]:
-        """Yield what is to be called with each name before it is given to an entry that is complete.
+        """Yield a function to call with each name before a complete entry gets that name.
 
-        Where other users may write, and where it is not the entry's own name, the name is recorded first: if this
-        process were killed right after giving it, the file would else count as another user's. If the entry is
-        `Refused`, that record is withdrawn.
+        In a directory where other users may write, or if it is not the entry's own name, the name is recorded first.
+        Else the file would count as another user's if this process were killed right after naming it. If the entry is
+        `Refused`, the record is withdrawn.
         """
         recorded = False
 
@@ -290,9 +290,9 @@ class ResumeIndex:
             raise
 
     def record_intent(self, item: Item, name: str) -> None:
-        """Record at once that something is about to be made, or that what we made under this name is to be replaced.
+        """Record at once that this entry is about to be made, or that what we made under this name is to be replaced.
 
-        Whatever has that name afterwards counts as ours.
+        From then on everything under that name counts as ours.
         """
         own = "" if name == item.entry.name else name
         self._journal.set_done(key_of(item.path), Done(_announced(item.entry) + _INTENDED, b"", own, True))

@@ -1,6 +1,6 @@
-"""Small files, which are all here when they are written: each in one go, a record's files together.
+"""Writes small files, whose contents are complete in memory: each at once, and all of one record together.
 
-Between two system calls every call of ours would count, so there is no `Part`. Systems without directory handles, files
+For a small file each Python call costs time that shows, so no `Part` is made. Systems without directory handles, files
 that replace others, and files that are flushed to the disk are written as a `Part` all the same.
 """
 

@@ -1,4 +1,4 @@
-"""Space on the receiver's disk: what there is before the transfer, and whether what the sender announces fits."""
+"""Measures the space on the receiver's disk, and checks that what the sender announces fits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a symlink gets into the output directory: as it is sent. What it points to is not looked at.
+"""Creates symlinks in the output directory as they were sent, without looking at what they point to.
 
 In a directory where other users may write, and where it replaces something, it is created under a temporary name and
 recorded first. So when it gets its own name, it has its owner and time, and is known to be ours.

@@ -1,8 +1,8 @@
-"""Who may come in, by numbers alone: how many connections are here, and how often a source has come.
+"""Limits how many connections there are, in all and of one source, and how often a source may ask for a room.
 
 Pure decisions, made at once: no await, no clock, no log. Rules:
-1. A client that was welcomed is never put out for a newcomer. Connections that have not said hello are: when there is
-   no room for one more of them, the oldest one goes, of the network that has most of them.
+1. A client that was welcomed is never evicted for a newcomer. A connection that has not said hello may be: when there
+   is no room for one more, the relay evicts the oldest one of the network that has most of them.
 2. A source is an IPv4 address or an IPv6 /64, the smallest network that a provider gives to one customer. Many
    customers have more: a /56 or a /48. So an IPv6 source counts for these networks as well, which have multiples of
    its limits (`limits.NETWORK_MULTIPLES`). A network is known here by a keyed hash with a key of this process, so

@@ -1,4 +1,4 @@
-"""The time that connections have until their hello: one budget for each, and an early end for one or for all."""
+"""Ends connections that do not say hello in time, and on demand one or all of those that have not."""
 
 from __future__ import annotations
 

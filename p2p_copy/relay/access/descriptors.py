@@ -1,4 +1,4 @@
-"""How many connections the operating system lets this process have."""
+"""Finds out how many connections the operating system allows this process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rate that several flows share fairly: a token bucket with a queue in front of it.
+"""Shares one rate fairly among several flows: a token bucket with a queue in front of it.
 
 The queue is start-time fair (Goyal, Vin, Cheng: SIGCOMM 1996): each flow has a tag that grows by the bytes it has paid
 for, and the smallest tag goes first. So flows that want more than their share get the same number of bytes, however

@@ -1,4 +1,4 @@
-"""Who comes in, and on which terms: what `admission`, `proxies`, `tokens` and `rates` say, put together.
+"""Decides which clients come in and on which terms, by `admission`, `proxies`, `tokens` and `rates`.
 
     admit             a connection is there: it gets a place by the address at its other end, or is closed
     read_proxy        before TLS: the address that a proxy in front tells (PROXY protocol)

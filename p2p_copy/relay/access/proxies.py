@@ -1,4 +1,4 @@
-"""The client's address behind a proxy, told by proxies that the operator has named.
+"""Reads a client's address from what a proxy says, if the operator trusts that proxy.
 
 There are two ways: the PROXY protocol, version 2 (binary), before everything else on the connection, and
 `X-Forwarded-For` in the request. Both are believed only from those proxies, and from unix sockets, which only the

@@ -1,4 +1,4 @@
-"""How fast bytes may pass: limits on one pairing, on one source, on one token, on the whole relay, shared fairly.
+"""Limits how many bytes pass a second: in a pairing, of a source, of a token, in the whole relay.
 
     the reading task takes a batch -> hands it on -> pays for it in every queue -> takes the next one
 
@@ -109,11 +109,11 @@ class Rates:
         return PairingLimits(queues, payers) if queues or payers else UNLIMITED
 
     def _of_source(self, source: Source, rate: float) -> FairQueue:
-        """Return the queue of a source. It outlives a pairing, or a new connection would leave the debts behind."""
+        """Return the queue of a source. It outlives a pairing, so that a new connection does not cancel debts."""
         now = trio.current_time()
         if now - self._pruned > limits.RATE_BURST:
             self._pruned = now
             for other, queue in list(self._sources.items()):
                 if queue.bucket.level(now) >= queue.bucket.capacity:
-                    del self._sources[other]  # a new one is just the same
+                    del self._sources[other]  # it owes nothing, so a new queue is just the same
         return self._sources.setdefault(source, FairQueue(rate))

@@ -1,4 +1,4 @@
-"""How much of the relay's processor one connection may take: little until it is paired, and in proportion afterwards.
+"""Limits how much work one connection may cause: little until it is paired, then in proportion to its bytes.
 
 A read costs a relay some 0.2 ms whether it brings a byte or a mebibyte, and a frame or a TLS record costs some
 microseconds even if it is empty. So reads, frames and records are counted, content pays for the reads that bring it,
@@ -85,7 +85,7 @@ class Throttle:
         if self._new:
             self._reads.rate = self._share(limits.EARLY_READS, limits.EARLY_READS_TOTAL)
             return _spent(self._reads, 1)
-        # A long read pays for short ones, too: before each read of a payload there is one of its header.
+        # A long read earns credit for short ones: before each read of a payload there is one of its header.
         return _spent(self._reads, 1 - size / limits.FREE_READ)
 
     def frames(self, count: int) -> float:

@@ -1,4 +1,4 @@
-"""Access tokens: who may use this relay, how fast and how much. A relay without a file of them serves every client.
+"""Access tokens: which clients may use this relay, how fast and how much. Without a token file, all may.
 
 One token a line: `NAME sha256:HEX [rate=BYTES/s] [quota=BYTES]`; `#` begins a comment. The file holds no token, only
 hashes, so reading it is of no use to an attacker. Rules:

@@ -1,4 +1,4 @@
-"""The certificate that new connections get, replaced while the relay runs.
+"""Replaces the certificate for new connections while the relay runs.
 
 Rules:
 1. A new certificate is in use only after a handshake has shown that it works. After any failure the old one stays, and

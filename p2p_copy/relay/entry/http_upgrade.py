@@ -1,4 +1,4 @@
-"""The HTTP request that opens a WebSocket, read and checked here before the WebSocket library sees it.
+"""Reads and checks the HTTP request that opens a WebSocket, before the WebSocket library sees it.
 
 Browsers and scanners get a short answer in plain HTTP. So do web pages: a browser says by `Origin` that a page asks for
 a WebSocket, and no client of ours sends one. Otherwise any page could use a relay that only its visitor can reach, in

@@ -1,4 +1,4 @@
-"""Listening: at TCP addresses, at unix sockets for a proxy in front, at sockets that systemd has opened.
+"""Opens what a relay listens at: TCP addresses, unix sockets for a proxy, and sockets from systemd.
 
 Either the relay listens at all places, or at none. Rules for a unix socket:
 1. It has its mode before the first client can connect.

@@ -1,4 +1,4 @@
-"""The relay's TLS context: one that is known to work, or a sentence that says what is wrong with the files."""
+"""Makes a TLS context from the certificate files and tests it, or says in a sentence what is wrong with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What attackers and broken programs do to a relay without harm: for each kind a line in the log and a count.
+"""The kinds of abuse that a relay withstands, with a line in the log and a count for each.
 
 A kind's line is written once in `limits.LOG_WINDOW` seconds; what follows within that time is one more line that sums
 it up (`lines`), so that a flood fills no disk. Each relay has its own counts, with a zero for each kind from the

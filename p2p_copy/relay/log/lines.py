@@ -1,4 +1,4 @@
-"""From events to lines of a log: text for people, JSON for machines, and few lines when a flood comes.
+"""Turns events into lines of the log: text for people, JSON for machines, and few lines in a flood.
 
 Rules:
 1. One event is one line, handed on at once. Characters that cannot be printed are written as escapes.

@@ -1,4 +1,4 @@
-"""What events may tell of clients: rounded sizes, the place of an exception without its words, addresses if wanted."""
+"""Redacts what events say of clients: sizes are rounded, exceptions lose their text, addresses are optional."""
 
 from __future__ import annotations
 

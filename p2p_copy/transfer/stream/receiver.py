@@ -1,4 +1,4 @@
-"""How a receiver takes a stream: it checks and hashes what comes, writes it, and says how much is written.
+"""Receives a stream: checks and hashes it, writes it, and acknowledges what is written.
 
 1. Each record is checked and hashed, and its bytes wait in a window until a task that outlives the conversation has
    written them. So a slow output never keeps records from being read. The sender's window bounds this one.

@@ -1,4 +1,4 @@
-"""How a sender sends a stream: it reads ahead, sends, keeps what is not acknowledged, and sends that again.
+"""Sends a stream: reads ahead, keeps what is not acknowledged, and sends that again after a loss.
 
 1. A task of the whole transfer reads from the source into a window, as long as that has room.
 2. In each conversation the receiver says how much it has. That must end in the window, and the stream goes on there.
@@ -255,7 +255,7 @@ class _StreamProducer:
         return []
 
     def keep_pace(self, size: int) -> None:
-        """Fit the next chunks to the pace."""
+        """Choose the length of the next chunks by the time that the last `size` bytes took."""
         self._chunk_size.keep(size, trio.current_time() - self._began)
 
     async def hear(self, message: Message) -> None:
@@ -363,11 +363,11 @@ class PipeIn:
         return self._stream
 
     async def show(self, conversation: Conversation, ask: Ask) -> Accept:
-        """Show the receiver's user what there is, which is no more than a name; return the answer.
+        """Show the receiver's user the name of the stream, all that is known of it; return the answer.
 
         Raises:
-            Declined: it is no.
-            PeerLost, PeerFailed, PeerMisbehaved: there is none.
+            Declined: the answer is no.
+            PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
         """
         assert self._stream is not None, "it was offered"

@@ -1,4 +1,4 @@
-"""A part of a stream that is kept in memory: by a sender what is not acknowledged, by a receiver what is not written.
+"""The part of a stream in memory: at a sender what is not acknowledged, at a receiver what is not written.
 
 It takes the memory of its bytes and a little for each `limits.STREAM_PIECE` of them, also if they are added one by one.
 """

@@ -1,4 +1,4 @@
-"""What a receiver does with each record, and what it answers.
+"""Acts on each record at the receiver, and makes the answers.
 
 Everything here blocks on the disk and runs in a worker thread, a few records for each trip: opening, decompressing,
 checking, hashing and writing. The messages of a record are checked and acted upon one by one, in order; a page is

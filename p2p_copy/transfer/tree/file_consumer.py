@@ -1,4 +1,4 @@
-"""The contents of files at the receiver: written, checked against the sender's digests, and given their names."""
+"""Writes the contents of received files, checks the sender's digests, and gives the files their names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The contents of one file as messages, or as much of them as the receiver does not hold."""
+"""Turns the contents of one file into messages, leaving out what the receiver already holds."""
 
 from __future__ import annotations
 

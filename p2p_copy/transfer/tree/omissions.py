@@ -1,4 +1,4 @@
-"""What is not sent although the user named it or the walk found it, and whether the receiver wants it at all."""
+"""Counts what cannot be sent although it was named or found, unless the receiver does not want it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has become of the entries at the receiver, in numbers."""
+"""Counts what has become of the entries at the receiver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the receiver holds of the entries that were named, and which pages it has answered."""
+"""Keeps the receiver's answers to manifest pages: what it holds of the entries, and which pages it has answered."""
 
 from __future__ import annotations
 

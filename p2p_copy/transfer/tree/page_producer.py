@@ -1,4 +1,4 @@
-"""Manifest pages of what a walk finds."""
+"""Makes manifest pages of what a walk finds."""
 
 from __future__ import annotations
 

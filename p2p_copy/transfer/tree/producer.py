@@ -1,4 +1,4 @@
-"""The records of a sender of files and directories, from the first page to the sums.
+"""Makes all records of a sender of files and directories, from the first page to the final sums.
 
 Everything here blocks on the disk and runs in a worker thread, a few records for each trip: walking, reading,
 hashing, compressing and encrypting overlap with the network, and one trip to the thread pays for some MiB or for
@@ -135,13 +135,13 @@ class TreeProducer:
     # What the event loop calls, also while the thread makes records
 
     def hear(self, answer: Answer) -> bool:
-        """Take an answer of the receiver, or the total once it is counted.
+        """Accept an answer of the receiver, or the total once it is counted.
 
         Return whether another one may follow at once. If not, call `catch_up` in a thread first.
 
         Raises:
-            PeerMisbehaved: this answer, or one before it, is about something that was never named, or is not the next
-                one, or was not asked for.
+            PeerMisbehaved: this or an earlier answer was not asked for, came out of order, or concerns an entry that
+                was never named.
 
         """
         self._answers.put(answer)
@@ -153,7 +153,7 @@ class TreeProducer:
         return not self._answers.is_full
 
     def catch_up(self) -> None:
-        """Act on all answers, as soon as the thread that makes records has ended its trip. Raises what `hear` does."""
+        """Wait until the thread that makes records pauses, then act on all answers. Raises what `hear` does."""
         with self._lock:
             self._act_on_answers()
 

@@ -1,4 +1,4 @@
-"""How a receiver takes files and directories: on the event loop, beside the thread that acts on records."""
+"""Receives files and directories: the part on the event loop, beside the thread that acts on records."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which entries the receiver does not take, as long as that can still change what is sent."""
+"""Remembers which entries the receiver rejects, as long as that can still change what is sent."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Rejections:
         self._count = 0
         self._indices: set[int] = set()
         self._next = 0  # the first entry whose contents were not sent
-        self._open: frozenset[int] = frozenset()  # directories before it in which more may be found
+        self._open: frozenset[int] = frozenset()  # earlier directories that the walk has not finished
 
     def add(self, index: int, reason: Reason, named: int) -> None:
-        """Note that the receiver does not take an entry, after `named` entries were named.
+        """Note that the receiver rejects an entry, after `named` entries were named.
 
         Raises:
             PeerMisbehaved: there is no such entry, or more were rejected than were named.

@@ -1,4 +1,4 @@
-"""The records with which a receiver answers."""
+"""Collects the answers of a receiver, and makes records of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a sender sends files and directories: on the event loop, beside the thread that makes records."""
+"""Sends files and directories: the part on the event loop, beside the thread that makes records."""
 
 from __future__ import annotations
 

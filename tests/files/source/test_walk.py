@@ -249,7 +249,7 @@ def test_a_file_that_vanishes_before_it_is_looked_at_is_reported(top: Path) -> N
 
 def test_a_directory_replaced_by_another_is_not_entered(top: Path, tmp_path: Path, both_ways: str) -> None:
     if both_ways == "paths":
-        pytest.skip("by path only, nobody can tell")
+        pytest.skip("by path only, that cannot be seen")
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "secret").touch()
     (top / "inner").mkdir()

@@ -345,9 +345,7 @@ def test_an_answer_that_arrives_while_records_are_made_is_acted_upon_before_the_
     tmp_path: Path,
 ) -> None:
     def reject_the_last_file() -> None:
-        assert producer.hear(Reject(producer._pages.named - 1, Reason.NOT_WRITABLE, "")), (
-            "and waits for nobody"
-        )
+        assert producer.hear(Reject(producer._pages.named - 1, Reason.NOT_WRITABLE, "")), "it does not wait"
         seen.append(producer._rejections.failures)
 
     seen: list[int] = []
