@@ -35,7 +35,7 @@ RELAY_DRAIN: Final = 300.0
 """Seconds for pairings to finish when the relay is stopped (--drain); clients resume what is cut."""
 
 RELAY_DRAIN_SHORT: Final = 5.0
-"""The same at most after Ctrl-C, because a user waits at the terminal."""
+"""The same after Ctrl-C, at most, because a user waits at the terminal."""
 
 RELAY_HURRY: Final = 1.0
 """Seconds to tell clients when a second signal stops the relay: one round trip."""

@@ -48,7 +48,7 @@ async def run_service(
         admin: address of the admin interface.
 
     Raises:
-        CannotListen: in an exception group.
+        CannotListen: the relay cannot start; in an exception group.
 
     """
     async with trio.open_nursery() as helpers:

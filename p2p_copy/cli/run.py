@@ -1,4 +1,4 @@
-"""Trio runs started from the command line: a signal ends them cleanly, and a transfer shows its progress and result."""
+"""Runs Trio for a command: a signal ends the run cleanly, and a transfer shows its progress and result."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Transfers that are saved between two runs of a command: finding, creating and describing them."""
+"""Finds, creates and describes transfers that are saved between two runs of a command."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def check_patterns(transfer: TransferArguments) -> None:
     """Check the patterns before anything is saved.
 
     Raises:
-        UsageError: one has not.
+        UsageError: a pattern has the wrong form.
 
     """
     Selection(transfer.only, transfer.exclude)

@@ -53,7 +53,7 @@ def give_symlink(name: str, fd: int | None, extra: Extra) -> bool:
 
 
 def ids_of(owner: Owner) -> tuple[int, int]:
-    """Return the numbers of user and group: by their names here, else as they were at the sender."""
+    """Return the ids of user and group: those that their names have here, else those at the sender."""
     uid = _uid(owner.user) if owner.user else None
     gid = _gid(owner.group) if owner.group else None
     return owner.uid if uid is None else uid, owner.gid if gid is None else gid

@@ -1,4 +1,4 @@
-"""Which part of a transfer is wanted, by patterns as in a .gitignore over the paths inside it.
+"""Selects a part of a transfer, by patterns as in a .gitignore for the paths inside it.
 
 A path is `tree/sub/file`, as in the manifest, whatever the separator of this system. `exclude` takes precedence over
 `only`. Within each, the last pattern that matches decides, and one that begins with `!` reverses it. A directory that

@@ -54,9 +54,9 @@ class StandardInput:
     """What another program writes to us, or a person types.
 
     Attributes:
-        entry: for the manifest: a file of unknown size.
+        entry: the entry for the manifest, a file of unknown size.
         waits: reading may wait for ever.
-        dry: what is shown when nothing comes.
+        dry: the sentence shown while nothing comes.
 
     Raises:
         UsageError: standard input is closed.

@@ -101,7 +101,7 @@ class Channel:
         self._further = further
         self._codec = codec
         self._observer = observer
-        self._life = trio.CancelScope(shield=True)  # last words need a writer, too
+        self._life = trio.CancelScope(shield=True)  # the last message needs the writer, too
         self._backlog = Backlog()
         self._sent = self._received = 0  # records for the first link, and from it, while it was the only one
         self._written = 0  # records that it has taken
@@ -224,7 +224,8 @@ class Channel:
     async def give_up(self) -> bool:
         """Close a conversation that is not complete, so that the relay does not count it as one.
 
-        Last words go out first, for a bounded time, even if this side is stopped. Return whether they did. Never fails.
+        All that was handed over goes out first, in bounded time, even if this side is cancelled. Return whether it did.
+        Never fails.
         """
         with last_words(self):
             return await self._close(CloseCode.GIVEN_UP)

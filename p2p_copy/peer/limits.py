@@ -54,8 +54,8 @@ DOUBT_PATIENCE: Final = 180.0
 this side does not know whether both have a ticket: two rounds of an honest other side, and its pauses."""
 
 ROOM_TURNS: Final = 3
-"""So many turns in the room of a ticket, so that two sides with the same ticket cannot miss each other for ever: one of
-them is in its room for longer than the other one is away, be that in two other rooms."""
+"""Turns in a row in the room of a ticket, so that two sides with the same ticket cannot miss each other for ever: one
+stays there for longer than the other one is away, even if that looks into two other rooms."""
 
 LOOK_SETTLED: Final = 5.0
 """Seconds for which a client that has dialled again waits over both connections: longer than a relay takes to say that

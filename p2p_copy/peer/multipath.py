@@ -270,7 +270,11 @@ class MultipathWorkers:
 
     @property
     def aside(self) -> str:
-        """What the relay has said last on one link; or what it would say if the other side did not hold so much."""
+        """The last flow report of one link.
+
+        If the other side holds all that it has room for, this is the report that its consumer does not keep up: the
+        relay cannot see that.
+        """
         records = self._sending.records
         if records.settled and not records.has_room(protocol_limits.MAX_RECORD):
             return rendezvous.encode(FlowReport(there=FlowState.UNTAKEN))

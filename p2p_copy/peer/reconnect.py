@@ -38,10 +38,10 @@ class MeetingMemory(Remembered, Protocol):
         """Return how to meet in a room: that of a ticket, or None for that of the code."""
 
     async def spend(self) -> None:
-        """Remember that the code was put to the test."""
+        """Remember that a key exchange with the code has begun."""
 
     async def met(self, options: ConnectOptions, channel: Channel, session: Session) -> None:
-        """Remember that both sides have met. A failure of this side is told to the other one."""
+        """Remember that both sides have met. If this fails, the other side is told."""
 
     async def forget_meeting(self, session: Session) -> None:
         """Forget the ticket of a meeting in which the receiver declined."""
@@ -54,7 +54,7 @@ async def run_with_reconnect(
 
     Args:
         options: how to reach the other side.
-        memory: what is known from earlier meetings; for how long to come back.
+        memory: what is known from earlier meetings, and for how long to try to reconnect.
         story: is called with each new channel and session; it lets `memory` save the session's ticket.
 
     Raises:

@@ -180,7 +180,7 @@ _MOST_ROUNDS: Final = 32
 """More would only make the numbers larger."""
 
 _LEAST_ROUNDS: Final = 2
-"""So often a side looks into each room, however short its patience is."""
+"""How often a side looks into each room at least, however short its patience is."""
 
 
 class Retry(NamedTuple):

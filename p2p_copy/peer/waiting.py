@@ -5,8 +5,8 @@ after a change of DNS, the other side may come to another relay than the one whe
 side would find out.
 
 Rules:
-1. The new connection is there before the old one is closed, and both count for a while: a relay that knows the old one
-   replaces it, another one may refuse the new one. So there is no moment at which the other side finds the room empty.
+1. The new connection is open before the old one is closed, and either may be paired meanwhile: a relay that knows the
+   old one replaces it, another relay may refuse the new one. So the other side never finds the room empty.
 2. The connection that is paired first is used. The relay replaces no connection that is paired already.
 3. A new connection that fails changes nothing, and the observer is not told.
 """
@@ -213,7 +213,7 @@ class Wait:
                         raise NotARelay(f"{self._address} does not speak like a p2p-copy relay.")
                     place.paired = True
                     self._changed.unpark()
-                    with trio.CancelScope(shield=True):  # last words need a link
+                    with trio.CancelScope(shield=True):  # the goodbye needs a link
                         await place.over.wait()
             except (P2PCopyError, LinkBroken, anyio.EndOfStream) as error:
                 place.end = error

@@ -88,10 +88,10 @@ class SessionKeys:
     """The result of a key exchange.
 
     Attributes:
-        send_key: of this side's first records.
-        receive_key: of the other side's first records.
+        send_key: the key of this side's first records.
+        receive_key: the key of the other side's first records.
         resume: the secret of the next key exchange if the link is lost.
-        verify: what two people may compare.
+        verify: a value that two people may compare.
         links: the secret of further links.
         peer_capabilities: the other side's capabilities, known here or not.
 

@@ -48,8 +48,8 @@ class Item:
         digest: the sender's digest of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
         deferred: set by the receiver for a directory that it takes only if it takes something in it.
-        original: the file of which this is another name, as long as no contents come for it.
-        stands_in: the last of its other names for which contents came.
+        original: the file of which this is a further name; None once contents are sent for it instead.
+        stands_in: the last of its further names for which contents were sent.
         held: bytes that are here already, from the file's beginning; the sender may continue behind them.
 
     """
@@ -246,7 +246,7 @@ class Manifest:
     def hold(self, item: Item, size: int) -> None:
         """Note that the first `size` bytes of a file are here already."""
         item.held = size
-        if item.original is None:  # of another name nothing is owed, unless contents come
+        if item.original is None:  # a further name has no bytes to come, unless contents are sent for it
             self.owed -= size
 
     def skip(self, item: Item) -> None:
@@ -257,7 +257,7 @@ class Manifest:
             self.hold(item, item.entry.size)
 
     def _use_held(self, item: Item, *, at: int) -> None:
-        """Continue a file behind what is held of it if its bytes begin `at` that offset; else begin it anew."""
+        """Continue a file after the bytes that are held if the new ones begin `at` that offset; else start over."""
         if item.held and not item.received:
             if at == item.held:
                 item.received = at

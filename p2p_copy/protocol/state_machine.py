@@ -1,4 +1,4 @@
-"""Which message each side may send in which state. Both sides keep both states, so each notices the other's mistakes.
+"""The table of which message each side may send in which state. Each side keeps both states, to check the other.
 
 A message changes the state of its sender by `SAYS` and that of its recipient by `HEARS`. A missing cell in `SAYS` is
 a violation; a missing cell in `HEARS` leaves the state unchanged. Everything is in these tables: there is no other

@@ -107,7 +107,7 @@ class RelayConfig:
     log_addresses: bool = False
 
     def __post_init__(self) -> None:
-        """Take one proxy for several."""
+        """Accept a single proxy as a text, too."""
         if isinstance(self.trusted_proxies, str):
             object.__setattr__(self, "trusted_proxies", (self.trusted_proxies,))
 

@@ -63,7 +63,7 @@ class Connections:
 
         Args:
             gatekeeper: decides who may come in.
-            certificates: for TLS; None without it.
+            certificates: the certificates for TLS; None without TLS.
             seats: where clients wait that were welcomed.
             tally: counts.
             draining: tells whether the relay takes no more clients.

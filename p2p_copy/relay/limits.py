@@ -109,7 +109,7 @@ EARLY_FRAMES_BURST: Final = 64
 """WebSocket frames, or TLS records, per second from a connection that is not paired, and how many may come at once."""
 
 EARLY_FRAMES_TOTAL: Final = 2000
-"""The same from all of them, which they share equally."""
+"""WebSocket frames, or TLS records, per second from all these connections, which share them equally."""
 
 EARLY_READ: Final = 4 * KIB
 """Bytes of one read from a connection that is not paired: requests are shorter, and 180 TLS records fit into it."""

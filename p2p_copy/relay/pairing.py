@@ -183,8 +183,8 @@ class Pairing:
             legacy: 0.1.x clients, which send text too and are greeted in their own way.
             on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
             pairing_limits: the rates and quotas of this pairing.
-            budget: of the memory that it shares with others; None for any number of bytes.
-            reports: whether sender and receiver want to hear what the relay sees move; not in the legacy form.
+            budget: the budget of memory that it shares with others; None for any number of bytes.
+            reports: whether sender and receiver want flow reports; not in the legacy form.
 
         """
         ready = rendezvous.READY if legacy else rendezvous.encode(rendezvous.Paired())
@@ -293,7 +293,7 @@ class Pairing:
                 with self._delivering(source, target, sum(len(piece.data) for piece in batch)):
                     await self._deliver(target, batch)
                 if target.gone:
-                    source.link.drop_spliced()  # what is in it is thrown away like all that comes now
+                    source.link.drop_spliced()  # everything for this target is thrown away now, the spliced bytes, too
                 source.in_flight -= 1
                 del batch
                 source.window.end(weight)

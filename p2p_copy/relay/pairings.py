@@ -26,7 +26,7 @@ class Pairings:
 
     Attributes:
         running: those that run, by numbers that only the operator learns.
-        budget: of the memory that they share.
+        budget: the budget of memory that they share.
 
     """
 

@@ -1,4 +1,4 @@
-"""How a relay refuses a client: in words, and in the close code, which is all that p2p-copy 0.1.x understands."""
+"""Refuses a client: by a message, and by the close code, which is all that p2p-copy 0.1.x understands."""
 
 from __future__ import annotations
 

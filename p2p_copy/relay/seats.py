@@ -80,7 +80,7 @@ class Seats:
         Args:
             gatekeeper: knows the limits of a pairing, and how long a client may wait.
             pairings: where pairings run.
-            tally: counts.
+            tally: counts what happens.
             draining: tells whether the relay takes no more clients.
 
         """
@@ -146,7 +146,7 @@ class Seats:
         # The client that waits here may have died unnoticed. It must block neither its own retry nor its partner.
         incumbent = self._lobby.waiting(room)
         if incumbent is not None and not self._lobby.owns(room, hello.role, hello.claim):
-            # A newcomer that waits at another relay as well is refused soon, or it would give up that place.
+            # A newcomer that waits at another relay as well is refused soon: else it would give up its place there.
             in_a_hurry = still_waiting and incumbent.role is hello.role
             seconds = limits.PROBE_TIMEOUT if in_a_hurry else math.inf
             if not await self._wait_for_probe(room, seat, incumbent, seconds):
@@ -157,7 +157,7 @@ class Seats:
             case Returned(former):
                 events.RETURNED.log(role=hello.role.value)
                 if still_waiting:
-                    seat.until = former.until  # or dialling again would be a way to wait for ever
+                    seat.until = former.until  # else a client could wait for ever by dialling again
                 former.replace()
                 await self._host(room, seat)
             case Matched(first):

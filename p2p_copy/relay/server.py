@@ -72,17 +72,17 @@ class Relay:
     """One relay: `run` it once. It ends when it is cancelled, or some time after `drain` or `stop`.
 
     Attributes:
-        tally: what it has done.
+        tally: counts what it has done.
         certificates: its certificate for TLS; None without TLS.
         gatekeeper: decides who may come in.
-        budget: of the memory that all pairings share.
+        budget: the budget of memory that all pairings share.
         pairings: those that run.
         urls: where it listens, as soon as it does.
 
     """
 
     def __init__(self, config: RelayConfig) -> None:
-        """Prepare a relay, and read its files; `prepared` also ends if a disk does not answer.
+        """Prepare a relay, and read its files. `prepared` does the same, but fails in time if a disk does not answer.
 
         Raises:
             CannotListen: certificate and key, or the file of tokens, cannot be used.

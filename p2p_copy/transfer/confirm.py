@@ -1,4 +1,4 @@
-"""Before anything is sent: the sender shows what it has, and the receiver's user says yes or no. Both sides' parts.
+"""Asks before anything is sent: the sender shows what it has, the receiver's user says yes or no. For both sides.
 
 Nothing is written and nothing is remembered before the yes. A no costs nothing either: the receiver has no ticket of
 this meeting, so the sender drops its own and waits for another receiver with the same code.

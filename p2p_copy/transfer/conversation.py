@@ -80,7 +80,7 @@ class Conversation:
         Args:
             kinds: what the other side may say.
             within: seconds to wait for it.
-            silence: what it means, for a person, if nothing comes in that time.
+            silence: the sentence for the user if nothing comes in that time.
 
         Raises:
             PeerLost: nothing came.
@@ -100,9 +100,9 @@ class Conversation:
         raise PeerLost(silence)
 
     async def part_ways(self, last: Abort) -> bool:
-        """Tell the other side why this one ends; return whether it knows that the conversation is over.
+        """Tell the other side why this one ends; return whether it knows then that the conversation is over.
 
-        That takes a bounded time, and no failure of it hides the error for which this side ends.
+        This takes a bounded time. If it fails, the error for which this side ends is raised all the same.
         """
         return await farewell.part_ways(self.channel, self.session, last)
 

@@ -59,7 +59,7 @@ class Consumer(Protocol):
         """Whether the sender has said goodbye, which shows that it has the receipt."""
 
     def nothing_comes(self) -> str:
-        """Name the party because of which no record comes: see `Stalls.waiting_for`."""
+        """Return the sentence that names the party because of which no record comes: see `Stalls.waiting_for`."""
 
     async def consume(self, records: list[bytes | str]) -> None:
         """Act on the next records, and answer them."""

@@ -1,10 +1,10 @@
 """Remembers a transfer from one meeting to the next, on disk if it has a saved state.
 
-The code is for the first meeting, and for one in which a side has lost its memory of the others. In the first meeting
-both sides get a ticket, 32 secret bytes. With it they meet again, in a room that only they know, and agree on fresh
-keys. What was done is in a journal: in the next meeting it is named again and not sent again.
+Both sides first meet by the code, and again if one of them has lost its memory of earlier meetings. In the first
+meeting both get a ticket, 32 secret bytes. With it they meet again, in a room that only they know, and agree on fresh
+keys. A journal holds what was done: in the next meeting it is named again and not sent again.
 
-`peer.retry` decides which of these facts change when. Here they are kept.
+`peer.retry` decides which of these facts change when; this module keeps them.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Resumption:
     """What one side remembers of one transfer, on disk if it has a `state`.
 
     Attributes:
-        journal: what was done.
-        patience: seconds for which to come back after a loss.
-        claim: by which the relay recognises that a second connection of this side replaces the first.
+        journal: remembers what was done.
+        patience: seconds for which to try to reconnect after a loss.
+        claim: the token by which the relay recognises that a second connection of this side replaces the first.
         restarted: an earlier process worked on this transfer. It may have been killed before its last entries in the
             journal.
         streams: the transfer is a stream, which no other process can resume.
@@ -70,12 +70,12 @@ class Resumption:
 
     @property
     def report(self) -> Report | None:
-        """How the transfer ended. It is there once this side has done all, and the other one may not know that."""
+        """How the transfer ended, once this side has done all and the other one may not know that; None before."""
         return self._state.facts.over if self._state is not None else None
 
     @property
     def is_over(self) -> bool:
-        """Whether this side has done all, and only the other one may not know that."""
+        """Whether this side has done all; the other one may not know that yet."""
         return self.report is not None
 
     @property
@@ -90,7 +90,7 @@ class Resumption:
 
     @property
     def receipt_tag(self) -> str:
-        """The same for a receipt, which may lie in a directory with parts that are to stay."""
+        """The same for the temporary name of a receipt, which may lie beside parts that are to stay."""
         return blake3(f"receipt {self.claim}".encode()).hexdigest(length=_TAG_BYTES)
 
     @property
@@ -143,9 +143,9 @@ class Resumption:
         await self._learn(self._knowledge.tried())
 
     async def met(self, options: ConnectOptions, channel: Channel, session: Session) -> None:
-        """Remember that both sides have met, and tell the observer, also if the other side has lost its memory.
+        """Remember that both sides have met. Tell the observer so, and also if the other side has lost its memory.
 
-        A failure of this side is told to the other one, which would wait for it.
+        If this fails, the other side is told: else it would wait for this one.
         """
         try:
             options.observer.paired()

@@ -67,7 +67,7 @@ async def send(
             or if it failed before there was anything to resume.
         observer: is told how it goes.
         on_room: is called with each room of the relay in which both sides may meet, before the other side can be
-            there: for a program that runs the relay as well, and serves these rooms only (`RelayConfig.rooms`).
+            there. A program that also runs the relay needs it, to serve these rooms only (`RelayConfig.rooms`).
 
     Raises:
         NothingToSend: none of the paths can be sent, or one has no name of its own, as a root.
@@ -163,11 +163,11 @@ class _Story:
                 if isinstance(error, Exception) or self._pipe.is_used:
                     last = self._pipe.last_words(error)
                     self._resumption.told = await conversation.part_ways(last)
-                raise  # no last words for a tree that is stopped: it can be resumed, as after a loss
+                raise  # a tree that is stopped says no goodbye: it can be resumed, as after a loss
         await self._resumption.finish(self.report, limits.GOODBYE_LINGER)
-        with trio.move_on_after(limits.GOODBYE_LINGER):  # all is delivered, also if this does not get through
+        with trio.move_on_after(limits.GOODBYE_LINGER):  # all is delivered, even if the goodbye gets lost
             await conversation.tell(Goodbye())
-            await conversation.channel.flush()  # if it is lost, this side comes back to say it once more
+            await conversation.channel.flush()  # if it gets lost, this side reconnects to repeat it
         return self.report
 
     async def _deliver(self, conversation: Conversation, began: float) -> Report:

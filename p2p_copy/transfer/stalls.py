@@ -136,7 +136,7 @@ class Stalls:
 
 
 def slow_way(stalls: Stalls) -> str:
-    """Return which party takes nothing from a sender, by what the relay and the receiver have said."""
+    """Return a sentence about the party that stops a sender's data, as the relay and the receiver report."""
     flow = stalls.flow
     match flow.there:
         case FlowState.UNTAKEN if not flow.answers:

@@ -68,7 +68,7 @@ class Codec:
         self._behind: list[Piece] = []  # what came behind a ping that is not answered yet
         self._unanswered = 0  # pings that were sent and may still be answered
         self._answers = 0  # to pings of this end, since the last `pop_work`
-        self._is_inside = False  # a message is being sent whose last piece is not out
+        self._is_inside = False  # a message is partly sent
 
     def lift_early_limit(self) -> None:
         """Allow messages of full length."""

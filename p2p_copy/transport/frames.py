@@ -155,7 +155,7 @@ class Decoder:
         self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
         self.here = 0
         self._size = 0  # bytes of that message that the headers received so far announce
-        self._kind: Opcode | None = None  # text or binary: of that message, None between messages
+        self._kind: Opcode | None = None  # of that message: text or binary; None between messages
         self._cut = b""  # the bytes of a character of its text whose last byte has not come
         self._fragments = 0
 
@@ -198,7 +198,7 @@ class Decoder:
 
     @property
     def raw_ahead(self) -> int:
-        """Bytes of payload that come next and need no decoding: of one frame of a binary message, and not masked."""
+        """Bytes of payload that come next and need no decoding: unmasked, of one frame of a binary message."""
         if self._left <= 0 or self._message or self._opcode >= Opcode.CLOSE or self._kind is Opcode.TEXT:
             return 0
         return self._left if not self._masked or self._mask == NO_MASK else 0

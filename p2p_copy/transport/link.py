@@ -96,9 +96,9 @@ class Link(ObjectStream[bytes | str]):
 
         Args:
             stream: carries the bytes; the link closes it.
-            codec: of this end.
-            host: of the request; only for clients.
-            path: of the request; only for clients.
+            codec: the codec of this end.
+            host: the host in the request; only for clients.
+            path: the path in the request; only for clients.
             pace: see `endpoints.accept`.
 
         """

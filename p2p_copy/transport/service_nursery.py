@@ -1,4 +1,4 @@
-"""A nursery for tasks that serve its body: they end with it, and wrap none of its exceptions.
+"""A nursery for tasks that serve its body: they end with it, and its exceptions leave unchanged.
 
 A plain nursery waits for its tasks and puts even a single exception of the body into a group. Code that offers
 something with tasks behind it (`async with connect(...) as link`) wants neither: the tasks are not the caller's

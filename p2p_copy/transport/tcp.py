@@ -86,7 +86,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
     """One end of a connection, TCP or of a unix socket.
 
     Attributes:
-        socket: for its options and addresses.
+        socket: the socket, for its options and addresses.
         most: the most bytes that one read brings, whatever the caller asks for.
         pace: is called with the number of bytes of each read, and returns for how many seconds to put off the next one;
             None for no such limit.

@@ -53,8 +53,8 @@ class WebSocket:
             read: returns the next bytes for the codec, none at the end. It is called when all that came before is
                 answered.
             write: sends bytes.
-            host: of the request; only for clients.
-            path: of the request; only for clients.
+            host: the host in the request; only for clients.
+            path: the path in the request; only for clients.
 
         """
         self._connection = WebSocketConnection(

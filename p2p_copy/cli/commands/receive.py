@@ -1,4 +1,4 @@
-"""`p2p-copy receive`."""
+"""`p2p-copy receive`: receives files or a stream from the sender with the same code."""
 
 from __future__ import annotations
 

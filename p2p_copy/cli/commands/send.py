@@ -1,4 +1,4 @@
-"""`p2p-copy send`, with an embedded relay for `--serve`."""
+"""`p2p-copy send`: sends files or a stream, with an embedded relay for `--serve`."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What people see: lines, progress, questions, help and errors."""
+"""What the user sees: lines, progress, questions, help and errors."""

@@ -39,7 +39,7 @@ class Record(NamedTuple):
         parts: the components of its path, each of them a name that this system allows and that leads nowhere else.
         entry: what the manifest said of it.
         digest: what went into the root digest; None for everything but files that were sent whole.
-        delivered: whether it should be there.
+        delivered: whether the entry should be in the directory.
         marked: whether the receipt marks it as not delivered.
         given_mode: the permission bits that the receiver gave it; None if the receipt does not have them.
 

@@ -38,7 +38,7 @@ def receipt_file(
         over: an earlier process has completed the transfer, and only the other side may not know that yet. Then a file
             that exists is the receipt that this process wrote.
         allowed: the permission bits that a receiver gives; None for a sender.
-        tag: of the temporary names of the transfer; see `temporary_name`.
+        tag: marks the temporary names of the transfer; see `temporary_name`.
 
     """
     if path is None or (over and os.path.lexists(path)):

@@ -134,7 +134,7 @@ class _Level:
     """A directory on the path to the present entry.
 
     Attributes:
-        path: for messages.
+        path: the path for messages.
         directory: None if it is not there.
         problem: how everything in it differs, if it is not there.
         seen: the names in it that the receipt has; None unless strict.

@@ -71,7 +71,7 @@ class FirstName:
         index: the number of the first name in the manifest.
         sent: the number of the last name that was sent with contents; until then `index`.
         path: the path of that one; with `followed` it is, or may be, a symlink.
-        digest: of the file, once it was sent whole.
+        digest: the digest of the file, once it was sent whole.
         gone: the receiver has rejected what was sent, or it could not be sent.
 
     """

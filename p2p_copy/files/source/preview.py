@@ -1,4 +1,4 @@
-"""A preview of what a sender would send: the names at the top of its trees and a few below them.
+"""Makes a preview of what would be sent: the names at the top of the trees and a few below them.
 
 It may be wrong by the time that the files are sent, so nothing depends on it. It is bounded, and does not search.
 """
@@ -39,7 +39,7 @@ def preview(
 ) -> SourcePreview:
     """Return the names at the top and a few of those in each directory there, as many as a preview may have."""
     most = min(max(protocol_limits.MAX_PREVIEW_ENTRIES // len(paths) - 1, 0), limits.PREVIEW_INSIDE)
-    names = inside = looked = 0  # the last two: of the directory at hand
+    names = inside = looked = 0  # the last two count in the current directory
     top: SourceEntry | None = None
     entries: list[Entry] = []
     shallow = _Shallow(*selection.patterns)

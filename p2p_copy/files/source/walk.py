@@ -140,7 +140,7 @@ class _Walk:
         return SourceEntry(entry, path, None, status, followed=True)
 
     def directory(self, directory: SourceEntry, relative: str) -> Iterator[SourceEntry | Omitted]:
-        """Yield a directory and all that is in it, or nothing if it is wanted only for contents that are not there.
+        """Yield a directory and all that is in it; but if only entries in it are selected, only if there are any.
 
         `relative` is its path for messages.
         """

@@ -71,8 +71,8 @@ class Done(NamedTuple):
 
     Attributes:
         identity: identifies it in the state that it had.
-        digest: of a file, 32 bytes; empty for directories and links.
-        name: at a receiver the name under which it was published, if it is another one than the sender's.
+        digest: the file digest, 32 bytes; empty for directories and links.
+        name: the name under which a receiver has published it, if it differs from the sender's.
         flushed: it was flushed to the disk.
 
     """
@@ -88,7 +88,7 @@ class Begun(NamedTuple):
 
     Attributes:
         identity: identifies the file in the state that it had.
-        part: at a receiver the name of the part file.
+        part: the path of the part at a receiver.
         leaves: digests of its verified segments so far, 32 bytes each, joined.
         flushed: how many of these segments are certain to be on the disk.
 
@@ -191,7 +191,7 @@ def temporary() -> sqlite3.Connection:
 
 def create(path: str) -> None:
     """Create an empty file for a database, private to its owner; `FileExistsError` if something is there."""
-    for ending in _COMPANIONS:  # an orphan must not be read as this one's
+    for ending in _COMPANIONS:  # SQLite would read a left-over log as that of the new database
         with suppress(FileNotFoundError):
             os.unlink(path + ending)
     os.close(os.open(path, _CREATE, 0o600))

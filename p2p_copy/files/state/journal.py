@@ -104,7 +104,7 @@ class Journal:
     fails because of the file or its contents.
 
     Args:
-        path: of the file, in a directory that only this user can use; None for a journal that ends with this process.
+        path: its file, in a directory that only this user can use; None for a journal that ends with this process.
             If that one exceeds `limits.JOURNAL_MEMORY`, it is kept in a temporary file without a name.
 
     Attributes:
@@ -147,7 +147,7 @@ class Journal:
         if self._db is None:
             return True
         try:
-            # If there are more rows than were forgotten, at least one of them counts.
+            # One row more than were forgotten is enough: at least one of them was not forgotten.
             rows = self._db.execute("SELECT key FROM done LIMIT ?", (len(self._done) + 1,)).fetchall()
         except database.errors() as error:
             self._cannot_read(error)

@@ -123,7 +123,7 @@ class State:
     Attributes:
         id: 32 hexadecimal digits.
         facts: values; set others, and `save` writes them.
-        journal: of the transfer's entries.
+        journal: the journal of the transfer's entries.
 
     """
 

@@ -1,4 +1,4 @@
-"""Deletes what a transfer has left in the output directory: what is incomplete and will never be continued."""
+"""Deletes incomplete files that a transfer has left in the output directory and will never continue."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ class Files:
         return part
 
     def open_part(self, item: Item, held: PartialFile | None = None) -> Part:
-        """Do the same, but leave it to the caller to end the part."""
+        """Do as `begin` does, but leave it to the caller to end the part."""
         directory = self._directories.parent_of(item)
         policy, _ = self._names.check(item, directory)
         try:
@@ -120,7 +120,7 @@ class Files:
         self.publish_part(item, self._parts.pop(item))
 
     def publish_part(self, item: Item, part: Part) -> None:
-        """Do the same with a part from `open_part`."""
+        """Do as `publish` does, with a part from `open_part`."""
         assert item.digest is not None, "a file that is complete has one"
         directory = self._directories.parent_of(item)
         flushed = item.entry.size >= limits.FSYNC_FROM

@@ -1,4 +1,4 @@
-"""A file in the output directory into which a stream is written, whose length is known only at its end."""
+"""A file in the output directory into which a stream of unknown length is written."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class GrowingFile:
     """A file in the output directory into which a stream is written; it gets its name when all of it is there.
 
     Attributes:
-        waits: whether writing may wait for ever.
+        waits: whether a write may wait for ever.
         slow: what the user is told while nothing is written.
 
     """

@@ -55,7 +55,7 @@ class HardLinks:
             self._files[key] = item.index, identity_of(there)
 
     def remember_held(self, item: Item, directory: Directory) -> None:
-        """Do the same for a file that an earlier conversation has brought."""
+        """Remember likewise a file that an earlier conversation has brought."""
         if item.entry.extra is not None:
             with suppress(OSError):
                 there = directory.lstat(item.name)
@@ -136,7 +136,7 @@ class HardLinks:
         return seen == known or (seen[2:] == known[2:] and digest_of(directory, name) == original.digest)
 
     def _identity(self, original: Item) -> Identity | None:
-        """Return what the disk said of a file when it was complete; None if it is not there."""
+        """Return the identity on disk that a file had when it was complete; None if it is not known."""
         index, identity = self._files.get(_key(original), (-1, None))
         return identity if index == original.index else None
 

@@ -1,4 +1,4 @@
-"""A large file that is being received: its part on the disk and its digest, fed with the same bytes."""
+"""A large file that is being received: each byte goes to its part on the disk and into its digest."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def open_output(out: str, tag: str, allowed: int) -> tuple[Directory, float]:
 
     Args:
         out: its path.
-        tag: for the name of that file; see `temporary_name`.
+        tag: a part of that file's name; see `temporary_name`.
         allowed: the permission bits that files and directories below may get.
 
     Returns:

@@ -1,4 +1,4 @@
-"""The relay's metrics for Prometheus. Its library is imported at the first request only."""
+"""The relay's metrics for Prometheus. The Prometheus library is imported at the first request only."""
 
 from __future__ import annotations
 

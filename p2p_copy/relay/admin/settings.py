@@ -25,7 +25,7 @@ class Setting:
     """One number.
 
     Attributes:
-        field: of `RelayConfig`.
+        field: the name of its field in `RelayConfig`.
         least: the smallest number that it may be.
         kind: its unit. A time is in seconds and need not be whole; a rate may be None, which is no limit.
 

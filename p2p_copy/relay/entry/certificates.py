@@ -41,7 +41,7 @@ class Certificates:
     """A certificate with its key, from two PEM files.
 
     Attributes:
-        context: for the next handshake.
+        context: the TLS context for the next handshake.
         expires: Unix time at which the certificate ends.
 
     """
@@ -79,7 +79,7 @@ class Certificates:
     async def reload_if_changed(self) -> None:
         """Reload if a file has changed since it was read last. After a failure this waits for the next change.
 
-        That a disk does not answer is logged once, until it does.
+        A disk that does not answer is logged once, and again only after it has answered.
         """
         try:
             if await self._thread.run(_FILES, self._fingerprint) != self._seen:
@@ -106,7 +106,7 @@ class Certificates:
 
     def _load(self) -> tuple[tuple[Fingerprint, ...], Proven | CannotListen]:
         """Return the fingerprints of the files, and their certificate or what is wrong with it."""
-        # Taken first: a change from now on is a reason to load again.
+        # The fingerprints come first: a change of the files from now on leads to another load.
         seen = self._fingerprint()
         try:
             return seen, server_context(self._certfile, self._keyfile)
@@ -146,7 +146,7 @@ class Certificates:
 async def secured(
     stream: TCPStream, certificates: Certificates | None, abuse: AbuseCounter
 ) -> trio.abc.Stream | None:
-    """Return a client's stream, over TLS if this relay has it; None if the client speaks no TLS to one that has.
+    """Return a client's stream, over TLS if this relay uses TLS; None if it does and the client does not.
 
     The deadline is the caller's.
     """

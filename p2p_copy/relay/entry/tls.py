@@ -44,7 +44,7 @@ class Proven(NamedTuple):
     """A certificate that has passed a handshake.
 
     Attributes:
-        context: for handshakes.
+        context: the TLS context for handshakes.
         expires: Unix time of its end.
         objection: why clients are likely to refuse it nevertheless; empty if there is no known reason.
 

@@ -21,10 +21,10 @@ class Event:
     """One kind of line.
 
     Attributes:
-        name: for machines; never changes.
-        level: of the module `logging`.
-        text: for people, with the names of the facts.
-        meaning: for the manual.
+        name: its name for machines, which never changes.
+        level: its level, as the module `logging` has them.
+        text: its text for people, with the names of the facts.
+        meaning: its explanation in the manual.
         single: each one is a line, however many there are.
         always: it is written whatever the least level is.
         summed: after the first line the others are only counted, and the sum follows.
@@ -43,7 +43,7 @@ class Event:
         """Write it, with its facts.
 
         Args:
-            addresses: of the clients that it is about; if None, that of the connection which is being handled.
+            addresses: those of the clients that it is about; if None, the address of the current connection.
             facts: those that `text` names, and no others.
 
         """

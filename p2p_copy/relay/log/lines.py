@@ -47,7 +47,7 @@ def configure(
     LOGGER.addHandler(handler)
     LOGGER.setLevel(level)
     LOGGER.propagate = False
-    # At DEBUG it logs every message it moves, and what pings hold.
+    # At DEBUG this library logs every message, and the payload of pings.
     logging.getLogger("trio-websocket").setLevel(logging.WARNING)
     return handler
 

@@ -130,7 +130,7 @@ class StreamSender:
             )
         await conversation.tell(Page((self._source.entry,)))
         producer = _StreamProducer(self, conversation.session, observer)
-        # Its output may stand still for hours.
+        # The receiver's output may stand still for hours.
         wait = ReceiptWait(conversation, observer, beats=True, slow_output=self._slow_output)
         receipt = await send_until_receipt(conversation, producer, wait)
         if receipt != Receipt(1, self.entry.size, 0, 0, self.root):
@@ -374,7 +374,7 @@ class PipeIn:
         return await show_stream(conversation, self._stream.entry, self._observer)
 
     async def read(self) -> None:
-        """Read what is to be sent, if there is a stream; the task of the whole transfer."""
+        """Read the stream, if there is one, in a task that lasts for the whole transfer."""
         await self._began.wait()
         assert self._stream is not None, "set before"
         await self._stream.read()

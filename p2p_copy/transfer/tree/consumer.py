@@ -62,7 +62,7 @@ class TreeConsumer:
         outcomes: what has become of the entries.
         total: files and bytes in all as the sender counts them, once it has said so.
         root: the root digest, once all is complete.
-        goodbye: whether the sender has the receipt.
+        goodbye: whether the sender has said goodbye, which shows that it has the receipt.
 
     """
 

@@ -195,7 +195,7 @@ class FileConsumer:
             self._outcomes.deliver(item)
 
     def _check_digest(self, item: Item, ours: bytes, theirs: bytes) -> None:
-        """Check a file. None gets its name before this."""
+        """Compare the digests of a file. Only then does it get its name."""
         if ours != theirs:
             raise PeerMisbehaved(
                 f"'{escape(item.path)}' arrived with another digest than the sender computed."

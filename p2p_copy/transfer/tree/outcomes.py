@@ -40,12 +40,12 @@ class Outcomes:
         self._problems: list[tuple[str, Reason]] = []
 
     def take_problems(self) -> list[tuple[str, Reason]]:
-        """Return what was rejected or cannot be sent, since the last call: escaped paths, and why."""
+        """Return what was rejected or found unsendable since the last call: escaped paths, each with its reason."""
         problems, self._problems = self._problems, []
         return problems
 
     def deliver(self, item: Item) -> None:
-        """Count a file that has its name."""
+        """Count a file that is complete under its name."""
         self.files += 1
         self.delivered += item.entry.size
 

@@ -61,8 +61,8 @@ class TreeSender:
         """Show the receiver's user what there is; return the answer.
 
         Raises:
-            Declined: it is no.
-            PeerLost, PeerFailed, PeerMisbehaved: there is none.
+            Declined: the answer is no.
+            PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
         """
         what = (self._paths, self._symlinks, ask.portable_names, self._selection)
