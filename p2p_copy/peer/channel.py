@@ -104,7 +104,7 @@ class Channel:
         self._life = trio.CancelScope(shield=True)  # the last message needs the writer, too
         self._backlog = Backlog()
         self._sent = self._received = 0  # records for the first link, and from it, while it was the only one
-        self._written = 0  # records that it has taken
+        self._written = 0  # records that the first link has taken
         self._workers: MultipathWorkers | None = None
 
     @property

@@ -218,4 +218,4 @@ async def _next_step(link: Link) -> bytes:
         message = await link.receive()
     if deadline.is_over:
         raise LinkBroken("The other side is connected but does not answer.")
-    return message.encode() if isinstance(message, str) else message  # the exchange refuses text as no step
+    return message.encode() if isinstance(message, str) else message  # the key exchange refuses text

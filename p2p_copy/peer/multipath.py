@@ -293,7 +293,7 @@ class MultipathWorkers:
 
     @property
     def under_way(self) -> int:
-        """Bytes that have come of messages whose rest has not."""
+        """Bytes received of messages that are not complete yet."""
         return sum(link.under_way for link in self._links.open.values())
 
     def fill(self) -> None:

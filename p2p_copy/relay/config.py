@@ -53,7 +53,7 @@ class RelayConfig:
             `more` says where to listen.
         port: TCP port; 0 for any free one.
         more: further places to listen at.
-        certfile: PEM file with the certificate and what links it to its authority; None for no TLS.
+        certfile: PEM file with the certificate and the intermediate ones up to its authority; None for no TLS.
         keyfile: PEM file with the certificate's private key; None if it is in `certfile`.
         watch_certificates: reload certificate and key when their files change, not only when told to.
         max_message: bytes of the longest message that is passed on.

@@ -128,7 +128,7 @@ class _Side:
         """Find out whether what this side sends has moved since the last check."""
         taken, waits = target.link.acked_bytes()
         held = waits or self.in_flight > 0
-        # The acknowledgement of a ping is no movement: hence whole KiB, and only while bytes are to be delivered.
+        # An acknowledged ping is no movement: compare whole KiB, and only while bytes are to be delivered.
         seen = (self.sent, self.in_flight, self.link.under_way, taken // KIB if held else 0)
         self.still_for = self._watch.look(seen)
         if self.still_for < limits.REPORT_STALL_AFTER:

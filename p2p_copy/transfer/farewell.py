@@ -43,7 +43,7 @@ async def part_ways(channel: Channel, session: Session, last: Abort) -> bool:
 
 
 def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
-    """Return what to say when a stream stops for this error; `broken` is what became of its pipe, if that is why.
+    """Return what to say when a stream stops for this error, or for `broken`, the error of its pipe, if there is one.
 
     Only a loss of the link is transient: a side that is stopped cannot resume a stream later.
     """

@@ -47,7 +47,7 @@ class ReceiptWait:
         """Begin with nothing sent.
 
         Args:
-            conversation: with the receiver.
+            conversation: the conversation with the receiver.
             observer: hears when only the receipt is missing.
             beats: anything that the receiver says is movement; else only that it has more.
             slow_output: says what takes nothing at a receiver that has all records but has not written what is in

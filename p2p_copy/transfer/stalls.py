@@ -169,7 +169,7 @@ def no_receipt(stalls: Stalls, *, has_all: bool) -> str:
 
 
 def nothing_comes_from_sender(flow: FlowReport, *, in_message: bool) -> str:
-    """Return which party brings nothing, by what the relay has said; in the middle of a message it can say nothing."""
+    """Return a sentence about the party that brings nothing. Inside a message no report of the relay can come."""
     if in_message:
         return "Nothing moves: the connection from the sender, or from the relay, brings nothing"
     match flow.back:
@@ -183,7 +183,7 @@ def nothing_comes_from_sender(flow: FlowReport, *, in_message: bool) -> str:
 
 
 def nothing_comes_from_pipe(flow: FlowReport) -> str:
-    """Return which party brings nothing of the sender's standard input, by what the relay has said."""
+    """Return a sentence about the party that brings nothing of the sender's standard input, by the relay's report."""
     match flow.back:
         case FlowState.LIMITED:
             return LIMITED

@@ -259,7 +259,7 @@ class Link(ObjectStream[bytes | str]):
 
     @property
     def under_way(self) -> int:
-        """Bytes of a message that have come and cannot be received before its rest."""
+        """Bytes that have come of a message whose rest has to come before it can be received."""
         return self._reader.under_way
 
     @property
@@ -374,7 +374,7 @@ class Link(ObjectStream[bytes | str]):
                     continue
                 with within(limits.KEEPALIVE_TIMEOUT) as patience:
                     await self.ping()
-                # A pong may lie behind messages that we have not taken: then the silence is ours.
+                # A pong may have come behind messages that were not received yet: then the peer is not silent.
                 deaf_until = max(stream.received_at, self._reader.listening_since)
                 if patience.is_over and deaf_until + limits.KEEPALIVE_TIMEOUT <= trio.current_time():
                     self.abort()

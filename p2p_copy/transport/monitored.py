@@ -123,7 +123,7 @@ class LinkStream(MonitoredStream):
     Attributes:
         patience: seconds that one send may take; one that takes longer cuts the connection. Without such a limit the
             system's own holds, if it has one (`limits.TCP_USER_TIMEOUT`).
-        on_unread: is called when that has happened.
+        on_unread: called when a send took longer and the connection was cut.
         silent_for: tells for how many seconds the other machine has not answered (`tcp_info.silent_for`).
         acked_bytes: tells how much of what was sent the other machine has acknowledged (`tcp_info.acked_bytes`).
 

@@ -54,10 +54,10 @@ class SplicedBytes:
         return self.size
 
     def move_to(self, target: socket.socket) -> None:
-        """Move as many to `target` as it takes.
+        """Move as many of these bytes to `target` as it accepts now.
 
         Raises:
-            BlockingIOError: it takes none now.
+            BlockingIOError: it accepts none now.
             OSError: its connection is broken.
 
         """
@@ -67,11 +67,11 @@ class SplicedBytes:
 class SplicePipe:
     """The way of spliced bytes from one link to another, for one `SplicedBytes` at a time.
 
-    It uses two descriptors and memory of the kernel from the first bytes on, until `release`. If there are none left,
+    It uses two descriptors and memory of the kernel from the first bytes on, until `release`. If the system has none,
     or `limits.MAX_PIPES` are open, it stops until the next `release`: bytes must be copied meanwhile.
 
     Attributes:
-        stopped: it takes no more, for now or for ever; what it holds can still be sent.
+        stopped: it accepts no more bytes, for now or for ever; those in it can still be sent.
         size: bytes in it.
         listening_since: Trio's time when it was last filled, or was empty again; infinite while a read waits until it
             is empty.
@@ -125,7 +125,7 @@ class SplicePipe:
         """Move bytes to `target`; return how many it took.
 
         Raises:
-            BlockingIOError: it takes none now.
+            BlockingIOError: it accepts none now.
             OSError: its connection is broken, or the pipe is closed.
 
         """

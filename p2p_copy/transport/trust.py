@@ -36,7 +36,7 @@ def objection(error: ssl.SSLCertVerificationError) -> str:
         return text
     if error.verify_code in UNKNOWN_ISSUER:
         return "was issued by an authority that is not known here. If it is the right one, name it with --ca-file."
-    return (  # in OpenSSL's words, which are not the other side's
+    return (  # this text is OpenSSL's: nothing of it comes from the other side
         f"is not accepted: {error.verify_message}. Its operator must replace it, or the one of the authority that "
         "issued it."
     )

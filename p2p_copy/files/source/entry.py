@@ -70,7 +70,7 @@ class FirstName:
     Attributes:
         index: the number of the first name in the manifest.
         sent: the number of the last name that was sent with contents; until then `index`.
-        path: the path of that one; with `followed` it is, or may be, a symlink.
+        path: the path of the name `sent`; if `followed`, it may be a symlink.
         digest: the digest of the file, once it was sent whole.
         gone: the receiver has rejected what was sent, or it could not be sent.
 

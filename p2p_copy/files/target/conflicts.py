@@ -44,7 +44,7 @@ class Conflicts:
         Nothing is changed yet: the file may take long to arrive. `remove_earlier` comes right before it gets its name.
 
         Raises:
-            Refused: the name is taken, and the policy has no other.
+            Refused: the name is taken, and the policy offers no other.
             NoSpace, OutputNotWritable: nothing more can be written.
 
         """

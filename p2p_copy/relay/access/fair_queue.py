@@ -51,7 +51,7 @@ class FairQueue:
         return self.bucket.rate
 
     def change(self, rate: float) -> None:
-        """Let another number of bytes per second pass from now on."""
+        """Set another rate, in bytes per second."""
         self.bucket.level(trio.current_time())
         self.bucket.rate, self.bucket.capacity = rate, rate * limits.RATE_BURST
 

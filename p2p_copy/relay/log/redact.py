@@ -14,7 +14,7 @@ ADDRESS: Final[ContextVar[str | None]] = ContextVar("ADDRESS", default=None)
 
 
 class Size(int):
-    """A number of bytes with one digit that counts, so that a log does not identify a file; `300 kB` as text."""
+    """A number of bytes with one significant digit, so that a log does not identify a file; `300 kB` as text."""
 
     def __new__(cls, count: float) -> Self:
         """Round `count` bytes."""
@@ -26,7 +26,7 @@ class Size(int):
 
 
 def size(count: int) -> str:
-    """Return a number of bytes with one digit that counts."""
+    """Return a number of bytes, rounded to one significant digit."""
     value, units = float(f"{count:.1g}"), iter(("B", "kB", "MB", "GB", "TB"))
     unit = next(units)
     while value >= 1000:

@@ -119,7 +119,7 @@ class StreamReceiver:
         return self._named._replace(size=self.size)
 
     async def write(self) -> None:
-        """Write all that comes; the task of the whole transfer.
+        """Write all bytes of the stream, in a task that lasts for the whole transfer.
 
         Raises:
             PipeFailed, NoSpace, OutputNotWritable: nothing more can be written.
@@ -282,7 +282,7 @@ class _StreamConsumer:
         self._observer = observer
         self._stalls = stalls
         self._confirm = confirm
-        self._named = False  # the stream was named
+        self._named = False  # the manifest page with the stream has come
         self._holds_told = False
         self._ending = False  # the sender has sent the end of the stream
         self._finished = False  # all of the stream is in the window
@@ -438,8 +438,8 @@ class PipeOut:
         """Take what is not here yet.
 
         Args:
-            conversation: with the sender.
-            target: opens the output directory, if that is where the stream goes.
+            conversation: the conversation with the sender.
+            target: opens the output directory, if the stream goes into a file there.
             accept: accepts its offer.
             confirm: is called with the report when all is here, before the sender gets the receipt.
             began: when the transfer began, by `time.monotonic`.

@@ -282,7 +282,7 @@ class _StreamProducer:
         return pieces
 
     async def _wait_for_more(self, stalls: Stalls) -> None:
-        """Wait until there is something to do. That the receiver only says that it is there is nothing to do."""
+        """Wait until there is something to do. A mere heartbeat of the receiver does not end the wait."""
         stream = self._stream
         state = stream.acknowledged, stream.window.end, stream.ended
         with stalls.waiting_for(stream.nothing_to_send):

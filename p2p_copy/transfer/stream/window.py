@@ -1,6 +1,6 @@
 """The part of a stream in memory: at a sender what is not acknowledged, at a receiver what is not written.
 
-It takes the memory of its bytes and a little for each `limits.STREAM_PIECE` of them, also if they are added one by one.
+It takes little more memory than its bytes, also if they are added one by one: some for each `limits.STREAM_PIECE`.
 """
 
 from __future__ import annotations

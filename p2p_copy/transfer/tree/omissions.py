@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 class Omissions:
     """The `Omitted` messages, numbered from 0.
 
-    Where the receiver answers every page (`answered`), it may say of an omission that it does not want it. Then
-    nothing is missing. So an omission is added to `problems` only when the page after it is answered, and at once
-    where nothing is answered.
+    If the receiver answers every page (`answered`), it may say that it does not want an omitted entry. Then nothing is
+    missing. So an omission becomes one of the `problems` only when the page after it has been answered; without
+    answers, at once.
 
     Attributes:
         count: how many there are.
@@ -68,7 +68,7 @@ class Omissions:
         self._undecided.pop(number, None)
 
     def decide_all(self) -> None:
-        """Count all that is undecided as a problem: the receiver says no more."""
+        """Count all that is undecided as a problem: the receiver will decide no more of it."""
         self._decide(self.count)
 
     def _decide(self, end: int) -> None:

@@ -221,7 +221,7 @@ class TreeProducer:
     def next_records(self, most: int = 1) -> list[bytes]:
         """Return the next records: `most` of them, fewer at the end or when `stuck`, none at the end.
 
-        Blocks on the disk. None at all with `stuck` False and `ended` False means: call again.
+        Blocks on the disk. If it returns none and neither `stuck` nor `ended` is True, call it again.
 
         Raises:
             PeerMisbehaved: see `hear`.

@@ -97,7 +97,7 @@ class TreeReceiver:
         """Take what is not here yet.
 
         Args:
-            conversation: with the sender.
+            conversation: the conversation with the sender.
             offered: what the sender can preserve.
             accept: accepts its offer.
             confirm: is called with the report when all is here, before the sender gets the receipt.

@@ -69,7 +69,7 @@ class TreeSender:
         return await show(conversation, partial(preview, *what), FileCount(*what), self._observer)
 
     async def send(self, conversation: Conversation, accept: Accept, began: float) -> Report:
-        """Send what the receiver does not have yet; return how the transfer ended, which `began` at that time.
+        """Send what the receiver does not have yet; return the report of the transfer, which began at the time `began`.
 
         Raises:
             PeerMisbehaved: the receiver has confirmed something else than was sent.
