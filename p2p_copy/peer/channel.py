@@ -170,7 +170,7 @@ class Channel:
 
     @property
     def _is_spread(self) -> bool:
-        """Whether the first link has taken all that comes before further links, so that it is one of several."""
+        """Whether the first link has taken all records that only it may carry, so that it is one of several now."""
         return self._workers is not None and self._written == self._sent
 
     async def receive(self) -> bytes | str:

@@ -172,11 +172,11 @@ class Question:
         )
 
     def _wanted(self, preview: Preview, taken: frozenset[str]) -> Iterator[PreviewEntry]:
-        """Yield what is wanted of the top.
+        """Yield the wanted entries at the top.
 
         Raises:
-            PeerMisbehaved: an entry does not lie in the directory before it; or a path is longer than any that may be
-                sent, on which patterns would take too long.
+            PeerMisbehaved: an entry does not lie in the directory before it; or a path is longer than the protocol
+                allows, so that matching patterns would take too long.
 
         """
         above: list[str] = []

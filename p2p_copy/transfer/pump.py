@@ -32,7 +32,7 @@ class Producer(Protocol):
     async def next_records(self, stalls: Stalls) -> list[bytes]:
         """Seal the next records, as soon as there are some, and return them; none at the end.
 
-        `stalls` is told what that waits for.
+        While this waits, it tells `stalls` for what.
         """
 
     def keep_pace(self, size: int) -> None:

@@ -30,7 +30,7 @@ class _Wait:
     """One thing that is waited for.
 
     Attributes:
-        reported: the sentence that the observer was told; empty if it was told none, or that it is over.
+        reported: the sentence that the observer was told; empty before that, and once it was told that data moves.
         lasted: seconds without movement, at the last look.
 
     """

@@ -28,7 +28,7 @@ class SourcePreview(NamedTuple):
 
 
 class _Shallow(Selection):
-    """Takes each directory in which something may be wanted, since searching it would take too long."""
+    """Selects every directory in which an entry may be wanted: searching it for one would take too long."""
 
     def takes(self, path: str, *, directory: bool = False) -> bool:
         return self.leads(path) if directory else super().takes(path)

@@ -122,7 +122,7 @@ class State:
 
     Attributes:
         id: 32 hexadecimal digits.
-        facts: values; set others, and `save` writes them.
+        facts: the facts of the transfer; replace them, then call `save` to write them.
         journal: the journal of the transfer's entries.
 
     """
@@ -334,7 +334,7 @@ class _Lock:
 
 
 def _take(fd: int, *, shared: bool) -> bool:
-    """Lock a file until it is closed. Return False if another process has it locked, True if locks do not work here."""
+    """Lock a file until it is closed; return False if another process has locked it. Without locks it succeeds."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)

@@ -79,7 +79,7 @@ class HardLinks:
             self._names.check(item, directory)
 
     def make(self, item: Item) -> None:
-        """Give the file of which `item` is a further name that name.
+        """Make `item`, a further name of a file, as a hard link to that file.
 
         Raises:
             Refused: the file is not there, or not as this transfer has put it there; the name is taken; or this file

@@ -31,7 +31,7 @@ class Part:
     """A file that is being written; made by `Files.begin`, ended by `publish`, `keep` or `discard`.
 
     Attributes:
-        flushed: bytes from its beginning that are certainly on the disk.
+        flushed: how many bytes from its beginning are certainly on the disk.
 
     """
 

@@ -154,8 +154,8 @@ class ResumeIndex:
     def unrecorded_names(self, above: Item | None, directory: Directory) -> frozenset[str]:
         """Return the names in a directory, that of the entry `above`, which a killed process has made and not recorded.
 
-        What was changed later after the journal's last commit than that process can have lived belongs to another user,
-        even if the directory is ours.
+        A killed process commits often, so it made nothing long after the journal's last commit. What was changed later
+        than that belongs to another user, even if the directory is ours.
         """
         self._store()
         path = f"{above.path}/" if above is not None else ""
@@ -348,7 +348,7 @@ class ResumeIndex:
         self._journal.commit()
 
     def commit_if_due(self, size: int) -> None:
-        """Do so if the journal has waited long enough, now that `size` more bytes were written."""
+        """Call `commit` if it is due after `size` more bytes were written."""
         if self._journal.add_work(size):
             self.commit()
 

@@ -1,7 +1,7 @@
 """Creates symlinks in the output directory as they were sent, without looking at what they point to.
 
-In a directory where other users may write, and where it replaces something, it is created under a temporary name and
-recorded first. So when it gets its own name, it has its owner and time, and is known to be ours.
+In a directory where other users may write, and if it replaces something, a symlink is first created under a temporary
+name and recorded. So when it gets its own name, it has its owner and time, and is known to be ours.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ class Window:
 
     @property
     def pieces(self) -> int:
-        """In how many pieces they lie."""
+        """How many pieces of memory hold the bytes."""
         return len(self._blocks)
 
     def put(self, data: bytes) -> None:

@@ -91,8 +91,8 @@ class FileConsumer:
     def write_collected(self) -> None:
         """Write the small files that are all here and verified.
 
-        The files of a record one after the other: that takes less time than writing each when it is checked, since
-        processors are better at doing one thing often.
+        All files of a record are written together: that takes less time than writing each as soon as it is checked,
+        since a processor is faster when it does the same thing many times in a row.
         """
         files, self._collected = self._collected, []
         wanted = [(item, data) for item, data in files if not item.refused]

@@ -102,6 +102,6 @@ class PagePlanner:
 
 
 def _for_patterns(path: str) -> str:
-    """Cut a path to what an entry's may have: matching takes time, and a longer one matches nothing else."""
+    """Cut a path to the longest that an entry may have: matching takes time, and a longer path matches nothing more."""
     parts = path.split("/", protocol_limits.MAX_DEPTH)[: protocol_limits.MAX_DEPTH]
     return "/".join(part[: protocol_limits.MAX_NAME] for part in parts)

@@ -348,7 +348,7 @@ class TreeProducer:
                 self._first_names.record_sent(found, digest)
             self._root.add(found.entry, digest)
             if self._receipt is not None:
-                delivered = not self._rejections.has(found)  # as far as is known by now
+                delivered = not self._rejections.has(found)  # no later rejection is known yet
                 self._receipt.add(found.inner_path, found.entry, digest, delivered=delivered)
         self._rejections.forget(page[-1])
 
