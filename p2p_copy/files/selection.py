@@ -91,7 +91,7 @@ def _rules(option: str, patterns: Sequence[str]) -> list[_Rule]:
 
 
 def _in_time(regex: re.Pattern[str]) -> re.Pattern[str]:
-    """Return an expression that matches the same paths, in a time that is no power of their length.
+    """Return an expression that matches the same paths, in a time that does not grow with a power of their length.
 
     There are two differences, both as in git: a name may hold a line break, and a class as `[!a]` does not match `/`.
 

@@ -114,7 +114,7 @@ class Channel:
 
     @property
     def aside(self) -> str:
-        """What the relay has said last, on a link that may tell why nothing moves."""
+        """The relay's last flow report, from a link on which it may tell why nothing moves."""
         return (self._workers or self._first).aside
 
     def acked_bytes(self) -> tuple[int, bool]:

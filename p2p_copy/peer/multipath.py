@@ -66,7 +66,7 @@ class _Turns:
 
     @asynccontextmanager
     async def turn(self, number: int) -> AsyncIterator[Callable[[], None]]:
-        """Wait for a turn and have it until the end of the block, or until what is yielded is called."""
+        """Wait for a turn, and yield a function that ends it; the end of the block ends it, too."""
         mine = self._queue[number] = trio.Event()
 
         def end() -> None:

@@ -76,7 +76,7 @@ class Stalls:
 
     @property
     def flow(self) -> FlowReport:
-        """What the relay sees move. It reports within seconds when something does not."""
+        """The relay's last flow report. The relay sends one within seconds after something stopped moving."""
         return decode_flow_report(self._channel.aside) or FlowReport()
 
     @property

@@ -145,7 +145,7 @@ class Decoder:
         self._masked = masked
         self._head = b""
         self._left = -1  # bytes of the frame under way that are not here; -1 between frames
-        self._long = False  # the last frame whose header has come
+        self._long = False  # whether the frame whose header came last is long
         self._final = True
         self._opcode = Opcode.CONTINUATION
         self._mask = b""  # rotated, so that it begins at the next byte

@@ -75,7 +75,7 @@ class Reader:
         if rest:
             await trio.lowlevel.checkpoint()  # it is the turn of other tasks
             return rest
-        # Where long payloads begin and end a plain read ends, too: what came whole need not be copied.
+        # A plain read ends where a long payload begins or ends: a payload that fills its read need not be copied.
         most = self._codec.ahead if self._stream.is_plain else 0
         return await self._stream.receive_some(min(most or limits.RECEIVE_BUFFER, limits.RECEIVE_BUFFER))
 

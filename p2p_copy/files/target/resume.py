@@ -250,9 +250,9 @@ class ResumeIndex:
     def record_complete(
         self, item: Item, there: os.stat_result, digest: bytes = b"", name: str = "", *, flushed: bool
     ) -> None:
-        """Record that an entry is complete under this name, and what the disk says of it.
+        """Record that an entry is complete under this name, and its identity on disk.
 
-        It goes to the journal later: most transfers are done before anything is looked up there.
+        The record goes to the journal later: most transfers end before they look anything up there.
         """
         self._unstored.append((item, there, digest, name, flushed))
 

@@ -93,7 +93,7 @@ class StreamSender:
         self.broken: P2PCopyError | None = None
 
     async def read(self) -> None:
-        """Read all of the source, as long as there is room; the task of the whole transfer.
+        """Read all of the source, whenever there is room, in a task that lasts for the whole transfer.
 
         Raises:
             PipeFailed: the source cannot be read to its end.
