@@ -199,7 +199,7 @@ class Channel:
         """Wait until all that was handed over is out and, with several links, has arrived. The caller bounds that.
 
         Raises:
-            LinkBroken: the last link was lost before. If the other side has closed properly it is none: it has heard
+            LinkBroken: the last link was lost before. A proper close by the other side is no error: it has received
                 what it waited for.
 
         """

@@ -67,13 +67,13 @@ class Sink(Protocol):
     slow: str
 
     def begin(self, entry: Entry) -> None:
-        """Prepare for its bytes."""
+        """Prepare for the bytes of the stream."""
 
     def write(self, data: bytes | memoryview) -> None:
         """Write the next bytes."""
 
     def finish(self, entry: Entry, digest: bytes) -> None:
-        """End it: all bytes are written, and verified."""
+        """End the output: all bytes are written and verified."""
 
     def close(self) -> None:
         """Throw away what is not complete."""
@@ -302,7 +302,7 @@ class _StreamConsumer:
         stream = self._stream
         try:
             await trio.to_thread.run_sync(self._act, records)
-        finally:  # what was hashed is never lost, whatever ended the channel behind it
+        finally:  # bytes that were hashed have to be written, even if a later record is bad
             stream.put_in_window()
         self._finished = self._ending
         stream.moved.unpark_all()
