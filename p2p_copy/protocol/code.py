@@ -221,7 +221,7 @@ def _meant(words: _Words) -> Code | None:
 
 
 def _repairs(words: _Words) -> Iterator[tuple[int, _Words]]:
-    """Yield candidates and their number of edits: so few that a wrong one rarely has the right checksum."""
+    """Yield possible corrections, each with its number of edits. So few that a wrong one rarely fits the checksum."""
     unknown = [at for at, word in enumerate(words) if _number(word) is None]
     if unknown:
         if len(unknown) > _MOST_UNKNOWN:

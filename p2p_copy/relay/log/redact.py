@@ -21,7 +21,7 @@ class Size(int):
         return super().__new__(cls, float(f"{count:.1g}"))
 
     def __str__(self) -> str:
-        """Return it for people."""
+        """Return the number as text for people."""
         return size(self)
 
 

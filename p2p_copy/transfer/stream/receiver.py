@@ -435,7 +435,7 @@ class PipeOut:
         confirm: Callable[[Report], Awaitable[None]],
         began: float,
     ) -> None:
-        """Take what is not here yet.
+        """Receive all that is not here yet.
 
         Args:
             conversation: the conversation with the sender.

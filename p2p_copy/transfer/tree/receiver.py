@@ -94,7 +94,7 @@ class TreeReceiver:
         confirm: Callable[[Report], Awaitable[None]],
         began: float,
     ) -> None:
-        """Take what is not here yet.
+        """Receive all that is not here yet.
 
         Args:
             conversation: the conversation with the sender.
