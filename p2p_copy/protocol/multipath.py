@@ -31,7 +31,6 @@ from p2p_copy.protocol.rendezvous import Role
 ACK: Final = 2
 
 _ACK: Final = struct.Struct(">BBBQQ")
-_TAG: Final = 32
 
 
 def is_ack(message: bytes) -> bool:

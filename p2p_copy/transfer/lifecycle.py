@@ -1,34 +1,65 @@
-"""What is around a transfer: a task that runs beside it, and the receipt that it writes."""
+"""What is around a transfer: its conversations, a task that runs beside them, and the receipt that it writes."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol
 
 import trio
 
+from p2p_copy.errors import P2PCopyError
 from p2p_copy.peer.failures import plain_errors
+from p2p_copy.peer.reconnect import run_with_reconnect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
+    from p2p_copy.observer import Report
+    from p2p_copy.peer.channel import Channel
+    from p2p_copy.peer.meeting import ConnectOptions
+    from p2p_copy.protocol.session import Session
+    from p2p_copy.transfer.resumption import Resumption
 
-T = TypeVar("T")
+
+class Story(Protocol):
+    """What one side says and hears in each conversation.
+
+    Attributes:
+        report: how the transfer ended, once this side has done all.
+
+    """
+
+    report: Report | None
+
+    async def run(self, channel: Channel, session: Session) -> Report:
+        """Tell the story in one conversation, from its beginning."""
 
 
-async def run_beside(helper: Callable[[], Awaitable[None]], story: Callable[[], Awaitable[T]]) -> T:
-    """Run `helper` beside `story`, which it ends if it fails; return what the story returns."""
+async def run_story(
+    helper: Callable[[], Awaitable[None]], options: ConnectOptions, resumption: Resumption, story: Story
+) -> Report:
+    """Run a story until it is told, in as many conversations as it takes, with `helper` beside it.
+
+    The helper ends with the story, and ends it if it fails. An error after this side has done all is none: only the
+    other side may not know that. Any other error ends the transfer for good, unless it can be resumed.
+    """
 
     async def help_out() -> None:
         await helper()
 
-    with plain_errors():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(help_out)
-            result = await story()
-            nursery.cancel_scope.cancel()
-    return result
+    try:
+        with plain_errors():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(help_out)
+                report = await run_with_reconnect(options, resumption, story.run)
+                nursery.cancel_scope.cancel()
+    except Exception as error:
+        if story.report is None or not isinstance(error, P2PCopyError):
+            await resumption.end_for_good(error)
+            raise
+        return story.report
+    return report
 
 
 @asynccontextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -18,13 +17,12 @@ from p2p_copy.observer import NoticeOnce, Observer, Report
 from p2p_copy.options import ReceiveOptions
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
-from p2p_copy.peer.reconnect import run_with_reconnect
 from p2p_copy.protocol.messages import Accept, Goodbye, Offer, Preserved
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import Question
 from p2p_copy.transfer.conversation import Conversation
-from p2p_copy.transfer.lifecycle import run_beside
+from p2p_copy.transfer.lifecycle import run_story
 from p2p_copy.transfer.preserve import not_asked_for, wanted
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.receiver import PipeOut
@@ -104,15 +102,7 @@ async def receive(
     try:
         if story.report is None and story.begun:
             await story.probe()
-        try:
-            report = await run_beside(
-                pipe.write, partial(run_with_reconnect, connect_options, resumption, story.run)
-            )
-        except Exception as error:
-            if story.report is None or not isinstance(error, P2PCopyError):
-                await resumption.end_for_good(error)
-                raise
-            report = story.report  # all is here; only the sender may not know that
+        report = await run_story(pipe.write, connect_options, resumption, story)
         done = True
         if receipt is not None:
             receipt.check()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 import trio
@@ -17,12 +16,11 @@ from p2p_copy.observer import NoticeOnce, Observer, Report
 from p2p_copy.options import SendOptions
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
-from p2p_copy.peer.reconnect import run_with_reconnect
 from p2p_copy.protocol.messages import Accept, Ask, Goodbye, Offer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.conversation import Conversation
-from p2p_copy.transfer.lifecycle import run_beside, writing
+from p2p_copy.transfer.lifecycle import run_story, writing
 from p2p_copy.transfer.preserve import flags, not_asked_for
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.sender import PipeIn
@@ -100,15 +98,7 @@ async def send(
         if receipt is not None and not resumption.is_over:
             await resumption.begin()
             await trio.to_thread.run_sync(receipt.probe)
-        try:
-            report = await run_beside(
-                pipe.read, partial(run_with_reconnect, connect_options, resumption, story.run)
-            )
-        except Exception as error:
-            if story.report is None or not isinstance(error, P2PCopyError):
-                await resumption.end_for_good(error)
-                raise
-            report = story.report  # all is delivered; only the receiver may not know that this side knows
+        report = await run_story(pipe.read, connect_options, resumption, story)
         done = True
         if receipt is not None:
             receipt.check()
