@@ -209,11 +209,11 @@ def growth(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
-def streams(session: nox.Session) -> None:
+def links(session: nox.Session) -> None:
     """One transfer over several links, on a long way and on loopback; that needs root. `-- --scale 0.1` tries it."""
     session.install("-e", ".", *group("test"))
     ours = installed(session, "ours", ".") / "p2p-copy"
-    session.run("python", "-m", "tests.bench.streams", "--ours", str(ours), *session.posargs)
+    session.run("python", "-m", "tests.bench.links", "--ours", str(ours), *session.posargs)
 
 
 def measured(session: nox.Session) -> tuple[str, ...]:

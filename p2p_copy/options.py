@@ -113,7 +113,7 @@ class TransferOptions:
         receipt: file to write at the end, with which the transfer can be verified later. It must not exist.
         wait: seconds to wait for the other side.
         patience: seconds for which to reconnect when the other side or the relay was lost; 0 for not at all.
-        streams: connections to share the transfer out over, 1 to `protocol.limits.MAX_LINKS`; None for as many as
+        links: connections to share the transfer out over, 1 to `protocol.limits.MAX_LINKS`; None for as many as
             are worth it.
 
     Raises:
@@ -127,7 +127,7 @@ class TransferOptions:
     receipt: str | PathLike[str] | None = None
     wait: float = PEER_WAIT
     patience: float = PATIENCE
-    streams: int | None = None
+    links: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "preserve", _choices(Preserve, self.preserve))

@@ -184,11 +184,11 @@ def test_a_wrong_option_is_refused_when_the_object_is_made(
         kind(**settings)
 
 
-@pytest.mark.parametrize("streams", [0, 99])
-async def test_a_wrong_number_of_connections_is_refused_at_once(here: Path, streams: int) -> None:
+@pytest.mark.parametrize("links", [0, 99])
+async def test_a_wrong_number_of_connections_is_refused_at_once(here: Path, links: int) -> None:
     for side in (send, receive):
         with pytest.raises(ValueError, match="from 1 to 16"):
-            await side("n", relay=NOWHERE, code=CODE, streams=streams)
+            await side("n", relay=NOWHERE, code=CODE, links=links)
     assert names_in(here) == ["n", "notes.txt", "other.txt"]
 
 

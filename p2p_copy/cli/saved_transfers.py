@@ -150,7 +150,7 @@ def options_now(begun: T, client: ClientArguments) -> T:
     return replace(
         begun,
         receipt=begun.receipt if client.receipt is None else os.path.abspath(client.receipt),
-        streams=begun.streams if client.streams is None else client.streams or None,
+        links=begun.links if client.links is None else client.links or None,
         wait=client.wait,
         patience=client.patience,
     )
@@ -199,7 +199,7 @@ def same_again(states: States, command: SendCommand) -> State | None:
 def _without_extras(command: Command | None) -> Command | None:
     if not isinstance(command, SendCommand):
         return None
-    return replace(command, options=replace(command.options, receipt=None, streams=None))
+    return replace(command, options=replace(command.options, receipt=None, links=None))
 
 
 def short(id_: str) -> str:

@@ -74,7 +74,7 @@ async def meet(
 
         # A relay that divides its rate among pairings would give a transfer with several links several shares.
         far = seconds >= limits.LINKS_FROM and welcome.rate is None
-        wish = WishedLinks(options.streams or 0, far)
+        wish = WishedLinks(options.links or 0, far)
         codec = AckCodec(options.role, peer_keys.links)
         async with open_channel(link, further, codec, wish, options.observer) as channel:
             yield channel, Session(options.role, peer_keys)

@@ -25,7 +25,7 @@ class ConnectOptions(NamedTuple):
         code: what both sides share before they have met; None if this process knows only a ticket.
         wait: seconds to wait for the other side the first time.
         observer: is told of each step.
-        streams: links that one transfer is to have; None for as many as make it faster.
+        links: links that one transfer is to have; None for as many as make it faster.
         on_room: is called with each room in which both sides may meet, before the other side can know of it.
 
     """
@@ -35,7 +35,7 @@ class ConnectOptions(NamedTuple):
     code: Code | None
     wait: float
     observer: Observer
-    streams: int | None = None
+    links: int | None = None
     on_room: Callable[[str], None] | None = None
 
     def checked(self) -> Self:
@@ -47,8 +47,8 @@ class ConnectOptions(NamedTuple):
         """
         if self.code is not None and not isinstance(self.code, Code):
             raise TypeError("a code is a p2p_copy.Code, made of its room and its secret")
-        if self.streams is not None and not 1 <= self.streams <= protocol_limits.MAX_LINKS:
-            raise ValueError(f"the number of streams is from 1 to {protocol_limits.MAX_LINKS}, or None")
+        if self.links is not None and not 1 <= self.links <= protocol_limits.MAX_LINKS:
+            raise ValueError(f"the number of links is from 1 to {protocol_limits.MAX_LINKS}, or None")
         return self
 
 

@@ -84,7 +84,7 @@ async def receive(
     out_path, receipt_path = as_path(out), as_path_if_any(options.receipt)
     selection = Selection(options.only, options.exclude)
     connect_options = ConnectOptions(
-        Role.RECEIVER, access, code, options.wait, observer, options.streams
+        Role.RECEIVER, access, code, options.wait, observer, options.links
     ).checked()
     resumption = Resumption(state, options.patience, observer)
     resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)

@@ -80,7 +80,7 @@ async def send(
     selection = Selection(options.only, options.exclude)
     sources, receipt_path = as_paths(paths), as_path_if_any(options.receipt)
     connect_options = ConnectOptions(
-        Role.SENDER, access, code, options.wait, observer, options.streams, on_room
+        Role.SENDER, access, code, options.wait, observer, options.links, on_room
     ).checked()
     resumption = Resumption(state, options.patience, observer)
     resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)

@@ -1,7 +1,7 @@
 """Transfers that meet accidents: programs that are killed, links that are down, a relay that moves.
 
 `python -m tests.campaigns.chaos [--kills N] [--seed S] [--only large|tree] [--minutes M] [--rounds N] [--size BYTES]
-[--files N] [--seconds S] [--streams N] [--program PROGRAM]` copies a large file and a tree of many small ones in turn,
+[--files N] [--seconds S] [--links N] [--program PROGRAM]` copies a large file and a tree of many small ones in turn,
 round after round, between real processes in networks of their own, until N accidents have met them. A process that is
 ended is started again with the same command, and a round must come to its end with all that was promised: each byte,
 mode and time, no leftovers, and little that was sent twice. It fails if one does not, names the seed, and keeps the
@@ -151,7 +151,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=30, help="of a round without accidents, some more or less"
     )
-    parser.add_argument("--streams", type=int, help="links of each transfer, instead of what clients choose")
+    parser.add_argument("--links", type=int, help="links of each transfer, instead of what clients choose")
     parser.add_argument("--program", default=str(ours), help="p2p-copy")
     parser.add_argument(
         "--resume",

@@ -130,7 +130,7 @@ class Campaign:
             rate=rate,
             tls=plan.tls,
             patience=2 * deadline(plan, outcome.expected),
-            streams=self.words.streams,
+            links=self.words.links,
         )
         setting.prepare()
         say(f"seed {plan.seed}: {plan.work}, {size / MIB:,.0f} MiB, {rate / MIB:,.0f} MiB/s", to_people=True)
@@ -162,5 +162,5 @@ class Campaign:
         """Return the options that have a round once more."""
         words = self.words
         shape = f"--size {words.size} --files {words.files} --seconds {words.seconds:g}"
-        streams = "" if words.streams is None else f" --streams {words.streams}"
-        return f"--seed {plan.seed} --rounds 1 --only {plan.work} {shape}{streams}"
+        links = "" if words.links is None else f" --links {words.links}"
+        return f"--seed {plan.seed} --rounds 1 --only {plan.work} {shape}{links}"

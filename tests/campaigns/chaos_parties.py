@@ -54,7 +54,7 @@ class Setting:
         folder: for what they keep while they run.
         logs: for what they say.
         patience: seconds in which clients shall not give up.
-        streams: over how many links each transfer goes; None for what clients choose.
+        links: over how many links each transfer goes; None for what clients choose.
 
     """
 
@@ -67,7 +67,7 @@ class Setting:
     rate: int
     tls: bool
     patience: float
-    streams: int | None = None
+    links: int | None = None
 
     @property
     def out(self) -> Path:
@@ -119,8 +119,8 @@ def client_words(setting: Setting, who: Who, offered: str) -> list[str]:
         words += ["--patience", f"{math.ceil(setting.patience / 60)}m"]
     if "--state-dir" in offered:
         words += ["--state-dir", str(setting.state(who))]
-    if setting.streams is not None:
-        words += ["--streams", str(setting.streams)]
+    if setting.links is not None:
+        words += ["--links", str(setting.links)]
     return words
 
 

@@ -113,7 +113,7 @@ def told(outcome: Outcome) -> str:
     """Return all that is known of a transfer that failed."""
     drawn = outcome.plan
     lines = [f"FAILED, seed {drawn.seed}, number {drawn.number}:", *(f"- {why}" for why in outcome.wrong)]
-    lines += [f"asked: {drawn.case.asked}", f"streams: {drawn.streams}, preserve: {drawn.preserve}"]
+    lines += [f"asked: {drawn.case.asked}", f"links: {drawn.links}, preserve: {drawn.preserve}"]
     lines += [f"accident: {accident}" for accident in drawn.accidents]
     for name, tree in (("source", drawn.case.source), ("there", drawn.case.existing)):
         lines += [f"{name}: {path!r} {node}" for path, node in tree.items()]

@@ -148,8 +148,8 @@ def receiver_words(plan: Plan, folder: Path, url: str) -> list[str]:
 
 def _of_both(plan: Plan, side: int, folder: Path) -> list[str]:
     words = []
-    if (streams := plan.streams[side]) is not None:
-        words += ["--streams", str(streams)]
+    if (links := plan.links[side]) is not None:
+        words += ["--links", str(links)]
     if preserve := plan.preserve[side]:
         words += ["--preserve", ",".join(sorted(what.value for what in preserve))]
     if plan.code_in_file[side]:

@@ -30,8 +30,8 @@ LASTS: Final = 4.0
 SQUEEZED: Final = 50
 """How much shorter the bytes of most files are on the wire."""
 
-STREAMS: Final = (None, None, None, 1, 2, 3, 4)
-"""What is drawn for `--streams`; None for no word of it."""
+LINKS: Final = (None, None, None, 1, 2, 3, 4)
+"""What is drawn for `--links`; None for no word of it."""
 
 
 class Action(Enum):
@@ -81,7 +81,7 @@ class Plan:
 
     Attributes:
         programs: both sides are processes.
-        streams: what the sender asks for, and the receiver.
+        links: what the sender asks for, and the receiver.
         preserve: the same.
         code_in_file: each side has its code from a file, not from the environment.
         out_is_there: the output directory exists.
@@ -93,7 +93,7 @@ class Plan:
     number: int
     case: Case
     programs: bool
-    streams: tuple[int | None, int | None]
+    links: tuple[int | None, int | None]
     preserve: tuple[frozenset[Preserve], frozenset[Preserve]]
     code_in_file: tuple[bool, bool]
     out_is_there: bool
@@ -106,7 +106,7 @@ class Plan:
 
     @property
     def several_links(self) -> bool:
-        return min((number for number in self.streams if number is not None), default=1) > 1
+        return min((number for number in self.links if number is not None), default=1) > 1
 
     @property
     def rate(self) -> int | None:
@@ -133,7 +133,7 @@ def plan(seed: int, number: int) -> Plan:
         number,
         case,
         programs,
-        (rng.choice(STREAMS), rng.choice(STREAMS)),
+        (rng.choice(LINKS), rng.choice(LINKS)),
         _preserve(rng, case),
         (rng.random() < 0.5, rng.random() < 0.5),
         bool(case.existing) or rng.random() < 0.5,

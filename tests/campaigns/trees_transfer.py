@@ -192,7 +192,7 @@ async def _by_api(outcome: Outcome, folder: Path, url: str) -> None:
             preserve=plan.preserve[0],
             only=asked.sender_only,
             exclude=asked.sender_exclude,
-            streams=plan.streams[0],
+            links=plan.links[0],
         )
 
     async def receiving() -> None:
@@ -206,7 +206,7 @@ async def _by_api(outcome: Outcome, folder: Path, url: str) -> None:
             preserve=plan.preserve[1],
             only=asked.receiver_only,
             exclude=asked.receiver_exclude,
-            streams=plan.streams[1],
+            links=plan.links[1],
         )
 
     try:

@@ -93,9 +93,9 @@ def test_rooms_of_a_transfer_are_not_kept_for_ever() -> None:
     assert sum(str(number) in rooms for number in range(2 * limits.SERVE_ROOMS)) == limits.SERVE_ROOMS - 1
 
 
-@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("links", [1, 3])
 async def test_a_transfer_reconnects_in_rooms_of_its_own(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, streams: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: int
 ) -> None:
     """No connection of the two sides is refused, whatever is lost on the way."""
     monkeypatch.setattr(peer_limits, "RETURN_AFTER", (0.02, 0.1))
@@ -113,7 +113,7 @@ async def test_a_transfer_reconnects_in_rooms_of_its_own(
                 pairing.lose(Role.RECEIVER)
 
     both.sender.on_progress = cut
-    common = {"patience": PATIENCE, "streams": streams}
+    common = {"patience": PATIENCE, "links": links}
     async with trio.open_nursery() as nursery:
         bound = await nursery.start(server.run)
         await copy(
@@ -128,7 +128,7 @@ async def test_a_transfer_reconnects_in_rooms_of_its_own(
     assert both.reports[0].failures == 0
     assert read(tmp_path / "out" / "file") == data
     assert both.sender.states.count("paired") > 1, "it was cut"
-    assert max(both.sender.widths, default=1) == streams
+    assert max(both.sender.widths, default=1) == links
     assert server.tally.refused[Refusal.UNKNOWN_ROOM] == 0
 
 

@@ -108,7 +108,7 @@ class Transfer:
             "--quiet",
             "--patience",
             "0",
-            "--streams",
+            "--links",
             "1",
             *(("--ca-file", ca_file) if ca_file else ()),
         )

@@ -40,8 +40,8 @@ def soon() -> Iterator[None]:
         yield
 
 
-def streams(ours: int | None, theirs: int | None, **more: Any) -> dict[str, Any]:
-    return {"sending": {"streams": ours, **more}, "receiving": {"streams": theirs, **more}}
+def wishing(ours: int | None, theirs: int | None, **more: Any) -> dict[str, Any]:
+    return {"sending": {"links": ours, **more}, "receiving": {"links": theirs, **more}}
 
 
 async def held_until(both: Both, it: LossyRelay, when: Callable[[], bool], then: Callable[[], None]) -> None:
@@ -83,7 +83,7 @@ async def test_a_large_file_is_divided_among_the_links(tmp_path: Path) -> None:
     data = os.urandom(20_000_000)
     (tmp_path / "file").write_bytes(data)
     async with lossy_relay() as it:
-        both = await over(it, tmp_path / "file", tmp_path / "out", links=4, **streams(4, None))
+        both = await over(it, tmp_path / "file", tmp_path / "out", links=4, **wishing(4, None))
         upstream = it.upstream
     sent, received = both.reports
     assert (tmp_path / "out" / "file").read_bytes() == data
@@ -98,7 +98,7 @@ async def test_a_tree_is_divided_among_the_links(tmp_path: Path) -> None:
     for number in range(1_000):
         (tree / "more" / f"{number}").write_bytes(os.urandom(3_000))
     async with lossy_relay() as it:
-        both = await over(it, tree, tmp_path / "out", links=3, **streams(None, 3))
+        both = await over(it, tree, tmp_path / "out", links=3, **wishing(None, 3))
     assert both.reports[0].failures == 0
     assert snapshot(tmp_path / "out" / tree.name) == snapshot(tree)
     assert meetings(both) == [1, 1]
@@ -113,7 +113,7 @@ async def test_the_loss_of_one_link_ends_nothing(
     (tmp_path / "file").write_bytes(data)
     async with lossy_relay() as it:
         both = await over(
-            it, tmp_path / "file", tmp_path / "out", links=4, then=lambda: it.cut_one(number), **streams(4, 4)
+            it, tmp_path / "file", tmp_path / "out", links=4, then=lambda: it.cut_one(number), **wishing(4, 4)
         )
         upstream = it.upstream
     assert [report.files for report in both.reports] == [1, 1]
@@ -142,7 +142,7 @@ async def test_a_link_that_was_lost_is_opened_again(tmp_path: Path) -> None:
 
         it.dam_each = 500_000
         nursery.start_soon(play)
-        await copy([tmp_path / "file"], tmp_path / "out", relay=it.address, both=both, **streams(2, 2))
+        await copy([tmp_path / "file"], tmp_path / "out", relay=it.address, both=both, **wishing(2, 2))
         nursery.cancel_scope.cancel()
     assert again.is_set()
     assert both.reports[0].files == 1
@@ -159,7 +159,7 @@ async def test_when_all_links_are_lost_both_sides_come_back_with_all_of_them(tmp
             tmp_path / "out",
             links=4,
             then=lambda: it.cut_after(8_000_000, 8_000_000),
-            **streams(4, 4, patience=20.0),
+            **wishing(4, 4, patience=20.0),
         )
     assert it.cuts == 2
     assert both.reports[0].files == 1
@@ -171,7 +171,7 @@ async def test_when_all_links_are_lost_both_sides_come_back_with_all_of_them(tmp
 async def test_the_smaller_number_counts(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(os.urandom(3_000_000))
     async with lossy_relay() as it:
-        both = await over(it, tmp_path / "file", tmp_path / "out", links=2, **streams(5, 2))
+        both = await over(it, tmp_path / "file", tmp_path / "out", links=2, **wishing(5, 2))
     assert both.reports[0].files == 1
     assert max(both.sender.widths + both.receiver.widths) == 2
 
@@ -179,7 +179,7 @@ async def test_the_smaller_number_counts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("ours", "theirs"), [(1, 4), (4, 1), (None, None)])
 async def test_one_link_stays_one(tmp_path: Path, ours: int | None, theirs: int | None) -> None:
     (tmp_path / "file").write_bytes(os.urandom(3_000_000))
-    both = await copy([tmp_path / "file"], tmp_path / "out", **streams(ours, theirs))
+    both = await copy([tmp_path / "file"], tmp_path / "out", **wishing(ours, theirs))
     assert both.reports[0].files == 1
     assert both.sender.widths == both.receiver.widths == []
 
@@ -188,7 +188,7 @@ async def test_a_relay_that_refuses_further_links_is_no_error(tmp_path: Path) ->
     data = os.urandom(5_000_000)
     (tmp_path / "file").write_bytes(data)
     async with running_relay(max_connections=2) as relay:
-        both = await copy([tmp_path / "file"], tmp_path / "out", relay=relay, **streams(4, 4))
+        both = await copy([tmp_path / "file"], tmp_path / "out", relay=relay, **wishing(4, 4))
     assert both.reports[0].files == 1
     assert (tmp_path / "out" / "file").read_bytes() == data
     assert both.sender.widths == [] or set(both.sender.widths) == {1}

@@ -55,9 +55,9 @@ async def declines(outlook: TransferPreview) -> bool:
     return False
 
 
-@pytest.mark.parametrize("streams", [1, 3])
-async def test_what_was_complete_is_complete(tree: Path, tmp_path: Path, streams: int) -> None:
-    seen, both = await outcomes(tree, tmp_path / "out", sending={"streams": streams})
+@pytest.mark.parametrize("links", [1, 3])
+async def test_what_was_complete_is_complete(tree: Path, tmp_path: Path, links: int) -> None:
+    seen, both = await outcomes(tree, tmp_path / "out", sending={"links": links})
     assert both.reports
     assert set(seen) == {"complete"}
 
@@ -75,9 +75,9 @@ async def test_a_no_of_the_receiver_s_user_is_given_up(tree: Path, tmp_path: Pat
     assert seen == {"given up": 1}
 
 
-@pytest.mark.parametrize("streams", [1, 3])
-async def test_a_side_that_cannot_go_on_gives_up(tree: Path, tmp_path: Path, streams: int) -> None:
-    how = partial(outcomes, tree, tmp_path / "out", sending={"streams": streams})
+@pytest.mark.parametrize("links", [1, 3])
+async def test_a_side_that_cannot_go_on_gives_up(tree: Path, tmp_path: Path, links: int) -> None:
+    how = partial(outcomes, tree, tmp_path / "out", sending={"links": links})
     seen, both = await how(receiving={"max_size": 1_000_000})
     assert isinstance(both.received, P2PCopyError)
     assert isinstance(both.sent, PeerFailed)

@@ -61,7 +61,7 @@ def receive(
             only=tuple(transfer.only),
             exclude=tuple(transfer.exclude),
             receipt=client.receipt and os.path.abspath(client.receipt),
-            streams=client.streams or None,
+            links=client.links or None,
         ),
     )
     if receiving.out == STANDARD:

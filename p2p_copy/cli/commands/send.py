@@ -74,7 +74,7 @@ def send(
             only=tuple(transfer.only),
             exclude=tuple(transfer.exclude),
             receipt=client.receipt and os.path.abspath(client.receipt),
-            streams=client.streams or None,
+            links=client.links or None,
         ),
     )
     code: Code | None = None

@@ -55,15 +55,15 @@ _PRESERVE: Final = Parameter(
     "others, whatever the receiver's umask is). Both sides must name it, except mode; separate several with commas.",
 )
 
-AUTO_STREAMS: Final = 0
+AUTO_LINKS: Final = 0
 """Means `auto` in place of a number of connections."""
 
 
-def streams_of(_type: object, tokens: Sequence[Any]) -> int:
+def links_of(_type: object, tokens: Sequence[Any]) -> int:
     """Return the number of connections of an option's value."""
     (token,) = tokens
     if token.value == "auto":
-        return AUTO_STREAMS
+        return AUTO_LINKS
     if token.value.isdecimal() and 1 <= int(token.value) <= protocol_limits.MAX_LINKS:
         return int(token.value)
     raise wrong_value(token, f"it is auto, or a number from 1 to {protocol_limits.MAX_LINKS}")
@@ -180,10 +180,10 @@ class ClientArguments:
             "place for a program's state in your home directory.",
         ),
     ] = None
-    streams: Annotated[
+    links: Annotated[
         int | None,
         Parameter(
-            converter=streams_of,
+            converter=links_of,
             n_tokens=1,
             accepts_keys=False,
             metavar="auto|N",

@@ -84,7 +84,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
                 "--wait",
                 "--patience",
                 "--deadline",
-                "--streams",
+                "--links",
                 "--receipt",
             ),
             "without an ID the unfinished transfers are only listed",

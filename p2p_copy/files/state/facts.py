@@ -225,7 +225,7 @@ _OPTIONS: Final[Mapping[str, Reader[Any]]] = {
     "only": _several(_text),
     "exclude": _several(_text),
     "receipt": _optional(_text),
-    "streams": _optional(_number(1, protocol_limits.MAX_LINKS)),
+    "links": _optional(_number(1, protocol_limits.MAX_LINKS)),
 }
 
 _COMMAND: Final[Mapping[str, Reader[Any]]] = {"role": _text, "relay": _text}

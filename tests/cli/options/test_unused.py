@@ -16,7 +16,7 @@ VALUES = {
     "--symlinks": "copy",
     "--preserve": "xattrs",
     "--on-conflict": "skip",
-    "--streams": "2",
+    "--links": "2",
     "--reload-certs": "auto",
     "--server": "ws://x",
     "--wait": "9",
@@ -42,7 +42,7 @@ CASES = [
     *(
         (("resume",), option)
         for option in (
-            *("--ca-file", "--token-file", "--wait", "--patience", "--deadline", "--streams", "--receipt"),
+            *("--ca-file", "--token-file", "--wait", "--patience", "--deadline", "--links", "--receipt"),
         )
     ),
     ((*RELAY, "--no-tls"), "--reload-certs"),

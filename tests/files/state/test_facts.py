@@ -27,7 +27,7 @@ both: dict[str, Any] = {
     "only": texts,
     "exclude": texts,
     "receipt": st.none() | st.text(),
-    "streams": st.none() | st.integers(1, protocol_limits.MAX_LINKS),
+    "links": st.none() | st.integers(1, protocol_limits.MAX_LINKS),
 }
 send_options = st.builds(SendOptions, symlinks=st.sampled_from(Symlinks), name=st.text(), **both)
 receive_options = st.builds(
@@ -98,8 +98,8 @@ SEND_WRONG: tuple[dict[str, Any], ...] = (
     {"options": None},
 )  # fmt: skip
 SEND_OPTIONS_WRONG: tuple[dict[str, Any], ...] = (
-    {"symlinks": "gaga"}, {"only": "*.c"}, {"preserve": [1]}, {"streams": "2"}, {"streams": 0},
-    {"streams": protocol_limits.MAX_LINKS + 1}, {"receipt": 7}, {"name": None},
+    {"symlinks": "gaga"}, {"only": "*.c"}, {"preserve": [1]}, {"links": "2"}, {"links": 0},
+    {"links": protocol_limits.MAX_LINKS + 1}, {"receipt": 7}, {"name": None},
 )  # fmt: skip
 RECEIVE_OPTIONS_WRONG: tuple[dict[str, Any], ...] = (
     {"max_size": "5"}, {"max_size": -1}, {"max_files": 0}, {"conflict": []}, {"names": None},

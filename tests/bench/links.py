@@ -1,6 +1,6 @@
 """What several links for one transfer bring where one TCP connection is the limit, and what they cost where it is not.
 
-`python -m tests.bench.streams [--rounds N] [--scale SHARE]` lets one program copy the same file with --streams 1, 4
+`python -m tests.bench.links [--rounds N] [--scale SHARE]` lets one program copy the same file with --links 1, 4
 and auto, in turn, on a long way with small windows and on loopback, and prints how many times as fast as with one link
 it is. The long way is a network of our own with a thread that carries its packets; that needs root, and is left out
 where it cannot be made. The windows are small because the relay's network allows its sockets no larger buffers.
@@ -45,21 +45,21 @@ ROOM = 3
 """Times the data: itself, its copy, and some to spare."""
 
 
-class Streams(Ours):
+class Links(Ours):
     """Our program with a number of links."""
 
     def __init__(self, program: str, place: Place | None, choice: str) -> None:
         super().__init__(program, None, place, UNLIMITED)
-        self.name = f"--streams {choice}"
+        self.name = f"--links {choice}"
         self._choice = choice
 
     def send(self, ports: Sequence[int], number: int, source: Path) -> Sequence[str]:
-        return *super().send(ports, number, source), "--streams", self._choice
+        return *super().send(ports, number, source), "--links", self._choice
 
 
 def measure(folder: Path, title: str, place: Place | None, size: int, words: argparse.Namespace) -> None:
     """Let all take their turns, and print what came of it."""
-    contestants = [Streams(words.ours, place, choice) for choice in CHOICES]
+    contestants = [Links(words.ours, place, choice) for choice in CHOICES]
     arena = Arena(folder)
     arena.warm_up(contestants)
 

@@ -1,4 +1,4 @@
-"""`--streams`: a number of connections, or auto."""
+"""`--links`: a number of connections, or auto."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tests.cli.processes import run
 
 @pytest.mark.parametrize("value", ["0", "-1", str(limits.MAX_LINKS + 1), "many", ""])
 def test_a_wrong_number_of_connections_is_refused(value: str) -> None:
-    code, _, err = run("send", "--server", "ws://127.0.0.1:1", "--streams", value, "file")
+    code, _, err = run("send", "--server", "ws://127.0.0.1:1", "--links", value, "file")
     assert code == 2
-    assert "--streams" in err
+    assert "--links" in err
 
 
 @pytest.mark.parametrize(
@@ -25,5 +25,5 @@ def test_a_wrong_number_of_connections_is_refused(value: str) -> None:
 def test_the_number_is_the_one_of_now_or_else_the_one_of_the_beginning(
     given: int | None, begun: int | None, meant: int | None
 ) -> None:
-    now = saved_transfers.options_now(SendOptions(streams=begun), ClientArguments(streams=given))
-    assert now.streams == meant
+    now = saved_transfers.options_now(SendOptions(links=begun), ClientArguments(links=given))
+    assert now.links == meant
