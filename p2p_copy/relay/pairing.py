@@ -38,7 +38,7 @@ from p2p_copy.relay.access.rates import UNLIMITED
 from p2p_copy.relay.budget import Budget, Window
 from p2p_copy.relay.log import events
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.inbox import Piece
+from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.link import POLITE, VIOLATIONS, LinkBroken
 from p2p_copy.transport.timeouts import Watch
 from p2p_copy.units import KIB

@@ -2,8 +2,8 @@
 
 It may import only the modules in the package root that import nothing themselves: errors, units and the like.
 
-    out: link -> codec (frames) -> monitored -> tls -> tcp
-    in:  tcp -> tls -> monitored -> reader -> websocket -> codec (frames) -> inbox -> link
+    out: link -> codec -> monitored -> tls -> tcp
+    in:  tcp -> tls -> monitored -> reader -> websocket -> codec -> reader -> link
 
 `endpoints` makes links: from an `address` by `dial`, or from a stream that was accepted.
 """

@@ -1,39 +1,397 @@
-"""A WebSocket connection without I/O: wsproto makes the handshake, `frames` does the rest.
+"""A WebSocket connection without I/O (RFC 6455): wsproto makes the handshake, the frames are our own.
 
-Bytes of the network go in at `receive_data`. Messages come out into `inbox`; all else comes out of `events`, and goes
-in at `send`, as wsproto's events. Frames are where time is spent and where strangers send what they like, so they are
-our own; the handshake happens once for each connection.
+Bytes of the network go in at `Codec.receive_data`. Messages come out at `Codec.put`; all else comes out of `events`,
+and goes in at `send`, as wsproto's events. Frames are where time is spent and where strangers send what they like; the
+handshake happens once for each connection.
+
+A message comes out whole, its fragments joined; or, for a relay, in pieces as they come. A frame is refused by its
+header, before any of its payload is kept: a message costs its receiver no more than the bytes that were sent of it, and
+a frame that would go over the limit costs nothing. Text is checked as it comes and stays bytes: as a `str` it would be
+four times as large if it has one character beyond the BMP.
 """
 
 from __future__ import annotations
 
+import codecs
 import math
 import os
-from typing import TYPE_CHECKING, Final
+import struct
+from enum import IntEnum
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from wsproto.connection import ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Ping, Pong
 from wsproto.handshake import H11Handshake
 from wsproto.utilities import RemoteProtocolError
 
-from p2p_copy.transport import frames, limits
-from p2p_copy.transport.frames import Decoder, FrameError, Opcode
-from p2p_copy.transport.inbox import Inbox, Piece
+from p2p_copy.transport import limits
 from p2p_copy.transport.splice import SplicedBytes
+from p2p_copy.units import KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from wsproto.events import Event
 
     from p2p_copy.transport.tcp import Buffer
 
+try:
+    from websockets.speedups import apply_mask as apply_mask
+except ImportError:  # no wheel for this platform: as correct, and slower
+
+    def apply_mask(data: bytes | bytearray | memoryview, mask: bytes | bytearray) -> bytes:
+        """Return `data` combined by exclusive or with the four bytes of `mask`, repeated (section 5.3)."""
+        size = len(data)
+        key = int.from_bytes((bytes(mask) * (size // 4 + 1))[:size], "little")
+        return (int.from_bytes(data, "little") ^ key).to_bytes(size, "little")
+
+
+class Opcode(IntEnum):
+    """The kind of a frame (section 5.2)."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+PROTOCOL_ERROR: Final = 1002
+NOT_UTF8: Final = 1007
+TOO_BIG: Final = 1009
+"""Close codes (section 7.4.1)."""
+
+NO_MASK: Final = bytes(4)
+"""The mask that changes nothing."""
+
+LONGEST_HEADER: Final = 14
+"""Bytes of the longest header, which a client's frame of 64 KiB and more has."""
+
+_NO_CODE: Final = 1005
+_OPCODES: Final = {int(opcode): opcode for opcode in Opcode}
+_LENGTH_BYTES: Final = {126: 2, 127: 8}
+_MAX_CONTROL: Final = 125
 _HTTP: Final = b"HTTP/1."
 _HEAD_END: Final = b"\r\n\r\n"
+_PIECES: Final = 64
+"""Pieces that are kept before they are joined: a message that comes byte by byte must not cost an object for each."""
+
+_CHECKED: Final = 16 * KIB
+"""Bytes of text that are checked at once: Python checks them by decoding, into up to four times as many bytes."""
+
+_CODE: Final = struct.Struct(">H")
+_DEFINED_CODES: Final = frozenset({*range(1000, 1004), *range(1007, 1015)})
+
+
+class FrameError(Exception):
+    """The other end broke a rule; `code` is what to close with."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
 
 
 class NotOpen(Exception):
     """Nothing of this kind can be sent in the state of the connection."""
+
+
+class Piece(NamedTuple):
+    """A message, or a part of one.
+
+    Attributes:
+        data: its bytes; or spliced bytes, on a link that splices.
+        last: whether the message ends with it.
+        is_text: whether the message is text; its bytes are UTF-8, and a piece may end inside a character.
+
+    """
+
+    data: bytes | SplicedBytes
+    last: bool = True
+    is_text: bool = False
+
+    @classmethod
+    def whole(cls, message: bytes | str) -> Piece:
+        """Return a message as one piece."""
+        return cls(message.encode(), is_text=True) if isinstance(message, str) else cls(message)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of memory that it takes, an empty one included."""
+        return len(self.data) + limits.PIECE_COST
+
+
+class Message(NamedTuple):
+    """A message, a piece of one, or a control frame. Text was checked to be UTF-8; a piece may end inside a character.
+
+    Attributes:
+        opcode: its kind; a piece has that of its message.
+        payload: its bytes, unmasked.
+        last: whether the message ends with it.
+
+    """
+
+    opcode: Opcode
+    payload: bytes
+    last: bool = True
+
+
+def encode(opcode: Opcode, payload: bytes, mask: bytes | None) -> bytes:
+    """Return one unfragmented frame; a client's has a `mask`."""
+    return b"".join(frame_buffers(opcode, payload, mask))
+
+
+def frame_buffers(opcode: Opcode, payload: bytes, mask: bytes | None, *, last: bool = True) -> list[bytes]:
+    """Return one frame in buffers to be sent one after the other.
+
+    Args:
+        opcode: its kind.
+        payload: its content; without a mask it is not copied.
+        mask: four unpredictable bytes, for a client's frame; or `NO_MASK`, with which the payload is not copied.
+        last: whether its message ends with it.
+
+    """
+    masked = payload if mask is None or mask == NO_MASK else apply_mask(payload, mask)
+    return [header(opcode, len(payload), mask, last=last), masked]
+
+
+def header(opcode: Opcode, size: int, mask: bytes | None, *, last: bool = True) -> bytes:
+    """Return the header of a frame with a payload of `size` bytes; the other arguments are those of `frame_buffers`."""
+    first = (0x80 if last else 0) | opcode
+    bit = 0x80 if mask else 0
+    if size < 126:
+        head = bytes((first, bit | size))
+    elif size < 2**16:
+        head = struct.pack(">BBH", first, bit | 126, size)
+    else:
+        head = struct.pack(">BBQ", first, bit | 127, size)
+    return head + (mask or b"")
+
+
+class Decoder:
+    """Turns the bytes of one direction into messages.
+
+    Args:
+        masked: whether frames must be masked: true at a server, false at a client.
+        max_message: bytes of the longest message; may be changed between messages.
+        piece: bytes from which a part of a message is yielded without its rest.
+
+    Attributes:
+        frames: how many frames have begun; it may be set back.
+        consumed: bytes of what it was fed last that belong to the messages yielded so far.
+        here: bytes of the message under way that have come and were not yielded yet.
+
+    """
+
+    def __init__(self, *, masked: bool, max_message: float, piece: float = math.inf) -> None:
+        self.max_message = max_message
+        self.frames = 0
+        self.consumed = 0
+        self._piece = piece
+        self._masked = masked
+        self._head = b""
+        self._left = -1  # bytes of the frame under way that are not here; -1 between frames
+        self._long = False  # whether the frame whose header came last is long
+        self._final = True
+        self._opcode = Opcode.CONTINUATION
+        self._mask = b""  # rotated, so that it begins at the next byte
+        self._control: list[
+            bytes | memoryview
+        ] = []  # payload of a control frame, which may come inside a message
+        self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
+        self.here = 0
+        self._size = 0  # bytes of that message that the headers received so far announce
+        self._kind: Opcode | None = None  # of that message: text or binary; None between messages
+        self._cut = b""  # the bytes of a character of its text whose last byte has not come
+        self._fragments = 0
+
+    def feed(self, data: bytes | bytearray) -> Iterator[Message]:
+        """Yield the messages and pieces that are complete with `data`. Feed it again what was not `consumed`.
+
+        Raises:
+            FrameError: the rules were broken. Nothing that follows can be decoded.
+
+        """
+        at = 0
+        while True:
+            if self._left < 0:
+                read = self._begin(data, at)
+                if read < 0:
+                    return
+                at += read
+            if size := min(self._left, len(data) - at):
+                self._keep(memoryview(data)[at : at + size], len(data))
+                at += size
+            message = None
+            if not self._left:
+                self._left = -1
+                message = self._end()
+            if message is None and self.here >= self._piece:
+                assert self._kind is not None, "set by the header"
+                message = Message(self._kind, self._pop_joined(), last=False)
+            if message is not None:
+                self.consumed = at
+                yield message
+            if self._left > 0:
+                return
+
+    @property
+    def ahead(self) -> int:
+        """Bytes until a long payload begins or ends; 0 if no such place is known."""
+        if not self._long:
+            return 0
+        return self._left if self._left > 0 else LONGEST_HEADER - (0 if self._masked else 4) - len(self._head)
+
+    @property
+    def raw_ahead(self) -> int:
+        """Bytes of payload that come next and need no decoding: unmasked, of one frame of a binary message."""
+        if self._left <= 0 or self._message or self._opcode >= Opcode.CLOSE or self._kind is Opcode.TEXT:
+            return 0
+        return self._left if not self._masked or self._mask == NO_MASK else 0
+
+    def skip(self, size: int) -> bool:
+        """Skip `size` raw bytes, which the caller handles; return whether they end their message."""
+        self._left -= size
+        if self._left:
+            return False
+        self._left = -1
+        return self._end() is not None
+
+    def _keep(self, piece: memoryview, came: int) -> None:
+        """Keep a piece of a payload. It is copied if it is masked, or if it is the smaller part of the `came` bytes."""
+        parts = self._message
+        if self._opcode >= Opcode.CLOSE:
+            parts = self._control
+        else:
+            self.here += len(piece)
+        if self._masked and self._mask != NO_MASK:
+            parts.append(apply_mask(piece, self._mask))
+        else:
+            # A view keeps the whole read in memory, so it must be at least half of it.
+            parts.append(piece if 2 * len(piece) >= came else bytes(piece))
+        if parts is self._message and self._kind is Opcode.TEXT:
+            self._check_text(parts[-1])
+        if len(parts) == _PIECES:
+            parts[:] = [b"".join(parts)]
+        self._left -= len(piece)
+        turn = len(piece) % 4
+        self._mask = self._mask[turn:] + self._mask[:turn]
+
+    def _begin(self, data: bytes | bytearray, at: int) -> int:
+        """Read a header; return of how many bytes of `data` it consists, -1 if it is not complete."""
+        head = self._head + data[at : at + LONGEST_HEADER - len(self._head)]
+        size = LONGEST_HEADER
+        if len(head) >= 2:
+            self._check_first_two(head)  # at once: a wrong frame is refused before its length has come
+            size = 2 + _LENGTH_BYTES.get(head[1] & 0x7F, 0) + (4 if self._masked else 0)
+        if len(head) < size:
+            self._head = head
+            return -1
+        length = head[1] & 0x7F
+        if length == 126:
+            length = int.from_bytes(head[2:4], "big")
+            shortest = 126
+        elif length == 127:
+            length = int.from_bytes(head[2:10], "big")
+            shortest = 2**16
+        else:
+            shortest = 0
+        if length < shortest or length >= 2**63:
+            raise FrameError(PROTOCOL_ERROR, "a frame's length is not in its shortest form")
+        self._mask = head[size - 4 : size] if self._masked else b""
+        self._accept(length)
+        self.frames += 1
+        self._left = length
+        self._long = length >= limits.LONG_FRAME
+        read = size - len(self._head)
+        self._head = b""
+        return read
+
+    def _check_first_two(self, head: bytes) -> None:
+        opcode = _OPCODES.get(head[0] & 0x0F)
+        if opcode is None or head[0] & 0x70:
+            raise FrameError(PROTOCOL_ERROR, "a frame has an unknown opcode or reserved bits")
+        self._final = bool(head[0] & 0x80)
+        self._opcode = opcode
+        if bool(head[1] & 0x80) is not self._masked:
+            raise FrameError(PROTOCOL_ERROR, "a frame is masked or not, the wrong way round")
+        if opcode >= Opcode.CLOSE and (not self._final or head[1] & 0x7F > _MAX_CONTROL):
+            raise FrameError(PROTOCOL_ERROR, "a control frame is fragmented or too long")
+
+    def _accept(self, length: int) -> None:
+        """Check the header of a frame against the message to which it belongs."""
+        if self._opcode >= Opcode.CLOSE:
+            return
+        if (self._opcode is Opcode.CONTINUATION) is (self._kind is None):
+            raise FrameError(
+                PROTOCOL_ERROR, "a message begins inside another, or goes on without a beginning"
+            )
+        self._fragments += 1
+        if self._size + length > self.max_message or self._fragments > limits.MAX_FRAGMENTS:
+            raise FrameError(TOO_BIG, "the message is too long or in too many pieces")
+        self._size += length
+        self._kind = self._kind or self._opcode
+
+    def _end(self) -> Message | None:
+        """End a frame; return the message that is complete with it, if there is one."""
+        if self._opcode >= Opcode.CLOSE:
+            payload, self._control = b"".join(self._control), []
+            return Message(self._opcode, payload)
+        if not self._final:
+            return None
+        assert self._kind is not None, "set by the header"
+        payload = self._pop_joined()
+        opcode, self._kind = self._kind, None
+        self._size = self._fragments = 0
+        if self._cut:
+            raise FrameError(NOT_UTF8, "text ends inside a character")
+        return Message(opcode, payload)
+
+    def _check_text(self, text: bytes | memoryview) -> None:
+        """Check the next part of a text message (section 8.1). A part may end inside a character, a message may not."""
+        for at in range(0, len(text), _CHECKED):
+            part = self._cut + bytes(text[at : at + _CHECKED])
+            try:
+                _, checked = codecs.utf_8_decode(part, "strict", False)
+            except UnicodeDecodeError:
+                raise FrameError(NOT_UTF8, "text is not UTF-8") from None
+            self._cut = part[checked:]
+
+    def _pop_joined(self) -> bytes:
+        """Return what is here of the message, and forget it. What came in one piece is not copied."""
+        parts, self._message = self._message, []
+        self.here = 0
+        first = parts[0] if len(parts) == 1 else None
+        if isinstance(first, memoryview) and isinstance(first.obj, bytes) and len(first) == len(first.obj):
+            return first.obj
+        return b"".join(parts)
+
+
+def close_payload(code: int, reason: str) -> bytes:
+    """Return the payload of a close frame; the reason is cut to what fits."""
+    if code == _NO_CODE:
+        return b""
+    return _CODE.pack(code) + reason.encode()[: _MAX_CONTROL - 2].decode("utf-8", "ignore").encode()
+
+
+def read_close(payload: bytes) -> tuple[int, str]:
+    """Return code and reason of a close frame; 1005 if it has none (section 7.1.5).
+
+    Raises:
+        FrameError: it is not well formed.
+
+    """
+    if not payload:
+        return _NO_CODE, ""
+    if len(payload) == 1:
+        raise FrameError(PROTOCOL_ERROR, "a close frame is cut")
+    (code,) = _CODE.unpack_from(payload)
+    if code not in _DEFINED_CODES and not 3000 <= code < 5000:
+        raise FrameError(PROTOCOL_ERROR, "a close frame has a code that must not be sent")
+    try:
+        return code, payload[2:].decode()
+    except UnicodeDecodeError:
+        raise FrameError(NOT_UTF8, "the reason of a close frame is not UTF-8") from None
 
 
 class Codec:
@@ -43,10 +401,11 @@ class Codec:
         is_client: which end.
         max_message: bytes of the longest message; a longer one is refused by its header, with code 1009.
         early: a smaller limit that holds until `lift_early_limit` is called.
-        piece: bytes from which a part of a message is put into the inbox without its rest.
+        piece: bytes from which a part of a message comes out without its rest.
 
     Attributes:
-        inbox: where messages go.
+        put: is called with each message, or piece of one, that can be received now; set by the reader.
+        decoder: decodes what comes once the handshake is over.
         closed: code and reason of the other end's close frame, or those that it is sent for breaking a rule.
 
     """
@@ -55,11 +414,11 @@ class Codec:
         self, *, is_client: bool, max_message: int, early: float = math.inf, piece: float = math.inf
     ) -> None:
         self.is_client = is_client
-        self.inbox = Inbox()
+        self.put: Callable[[Piece], None]
         self.closed: tuple[int, str] | None = None
         self._handshake = H11Handshake(ConnectionType.CLIENT if is_client else ConnectionType.SERVER)
         self._max_message = max_message
-        self._decoder = Decoder(masked=not is_client, max_message=min(early, max_message), piece=piece)
+        self.decoder = Decoder(masked=not is_client, max_message=min(early, max_message), piece=piece)
         self._state: ConnectionState | None = None  # None during the handshake, which has its own
         self._head = b""  # what came during the handshake: frames may follow in the same bytes
         self._rest: bytes | bytearray = b""  # what came and was not decoded yet
@@ -72,33 +431,12 @@ class Codec:
 
     def lift_early_limit(self) -> None:
         """Allow messages of full length."""
-        self._decoder.max_message = self._max_message
-
-    @property
-    def under_way(self) -> int:
-        """Bytes of a message that are here, and not in the inbox because the rest has not come."""
-        return self._decoder.here
+        self.decoder.max_message = self._max_message
 
     @property
     def buffered(self) -> int:
-        """Bytes of memory that hold what has come and was not received yet."""
-        return (
-            self._decoder.here + self._left + self.inbox.weight + sum(piece.weight for piece in self._behind)
-        )
-
-    @property
-    def ahead(self) -> int:
-        """Bytes until a long payload begins or ends, where the next read should end; 0 if no such place is known."""
-        return self._decoder.ahead
-
-    @property
-    def raw_ahead(self) -> int:
-        """Bytes of payload that come next and need no decoding: `skip` may be called for them, not `receive_data`."""
-        return 0 if self.closed is not None else self._decoder.raw_ahead
-
-    def skip(self, size: int) -> bool:
-        """Skip so many raw bytes, which the caller handles; return whether they end their message."""
-        return self._decoder.skip(size)
+        """Bytes of memory that hold what has come and was not put out yet."""
+        return self.decoder.here + self._left + sum([piece.weight for piece in self._behind])
 
     def pop_work(self, records: int) -> int:
         """Return how many frames have come since the last call, not counting the pongs that this end asked for.
@@ -106,8 +444,8 @@ class Codec:
         `records` is the number of nearly empty TLS records since then. The greater of both numbers counts, not their
         sum: most such records hold one frame, which should count once.
         """
-        work = max(self._decoder.frames, records) - self._answers
-        self._decoder.frames = self._answers = 0
+        work = max(self.decoder.frames, records) - self._answers
+        self.decoder.frames = self._answers = 0
         return work
 
     def pop_rest(self) -> bytes | bytearray:
@@ -149,15 +487,15 @@ class Codec:
         if self.closed is not None:
             return
         try:
-            for count, message in enumerate(self._decoder.feed(data), 1):
+            for count, message in enumerate(self.decoder.feed(data), 1):
                 if message.opcode < Opcode.CLOSE:
                     piece = Piece(message.payload, message.last, message.opcode is Opcode.TEXT)
                     if self._events:
                         self._behind.append(piece)
                     else:
-                        self.inbox.put(piece)
+                        self.put(piece)
                 elif message.opcode is Opcode.CLOSE:
-                    self.closed = frames.read_close(message.payload)
+                    self.closed = read_close(message.payload)
                     break
                 elif message.opcode is Opcode.PING:
                     self._events.append(Ping(payload=message.payload))
@@ -167,7 +505,7 @@ class Codec:
                         self._unanswered -= 1
                         self._answers += 1
                 if count == limits.FRAMES_A_TRIP:
-                    self._rest = data[self._decoder.consumed :]
+                    self._rest = data[self.decoder.consumed :]
                     self._left = len(self._rest)
                     break
         except FrameError as error:
@@ -176,10 +514,10 @@ class Codec:
             self._events.append(CloseConnection(*self.closed))
 
     def put_behind(self) -> None:
-        """Put into the inbox what came behind pings, because these are answered now: a peer may rely on that order."""
+        """Put out what came behind pings, because these are answered now: a peer may rely on that order."""
         behind, self._behind = self._behind, []
         for piece in behind:
-            self.inbox.put(piece)
+            self.put(piece)
 
     def events(self) -> Iterator[Event]:
         """Yield what has happened besides messages."""
@@ -208,16 +546,14 @@ class Codec:
         match event:
             case Ping() if is_open:
                 self._unanswered += 1
-                return self._frame(Opcode.PING, event.payload)
+                return encode(Opcode.PING, event.payload, self._mask())
             case Pong() if is_open:
-                return self._frame(Opcode.PONG, event.payload)
+                return encode(Opcode.PONG, event.payload, self._mask())
             case CloseConnection() if is_open or self._state is ConnectionState.REMOTE_CLOSING:
                 self._state = ConnectionState.LOCAL_CLOSING if is_open else ConnectionState.CLOSED
-                return self._frame(Opcode.CLOSE, frames.close_payload(event.code, event.reason or ""))
+                payload = close_payload(event.code, event.reason or "")
+                return encode(Opcode.CLOSE, payload, self._mask())
         raise NotOpen(f"{type(event).__name__} while {self._state}")
-
-    def _frame(self, opcode: Opcode, payload: bytes) -> bytes:
-        return frames.encode(opcode, payload, self._mask())
 
     def encode(self, pieces: Iterable[Piece]) -> list[Buffer | SplicedBytes]:
         """Return buffers with frames for `pieces`. Pieces of one message must follow each other, over several calls.
@@ -235,10 +571,10 @@ class Codec:
                 opcode = Opcode.CONTINUATION
             self._is_inside = not last
             if isinstance(data, SplicedBytes):
-                buffers += [frames.header(opcode, data.size, None, last=last), data]
+                buffers += [header(opcode, data.size, None, last=last), data]
                 continue
             unmasked = self.is_client and not is_text and len(data) >= limits.UNMASKED
-            buffers += frames.buffers(opcode, data, frames.NO_MASK if unmasked else self._mask(), last=last)
+            buffers += frame_buffers(opcode, data, NO_MASK if unmasked else self._mask(), last=last)
         return buffers
 
     def _mask(self) -> bytes | None:

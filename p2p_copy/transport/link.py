@@ -25,8 +25,7 @@ import trio
 from anyio.abc import ObjectStream
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.codec import NotOpen
-from p2p_copy.transport.inbox import Piece
+from p2p_copy.transport.codec import NotOpen, Piece
 from p2p_copy.transport.reader import Reader
 from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 from p2p_copy.transport.timeouts import within
@@ -104,8 +103,8 @@ class Link(ObjectStream[bytes | str]):
         """
         self._stream = stream
         self._codec = codec
-        self._inbox = codec.inbox
         self._reader = Reader(stream, codec, pace)
+        self._inbox = self._reader.inbox
         self._websocket = WebSocket(codec, self._reader.next_bytes, stream.send_all, host=host, path=path)
         self._reading = trio.CancelScope(shield=True)  # what is said at the end must be read, too
         self._over = False  # the reader has ended, so nothing more will come
@@ -265,7 +264,7 @@ class Link(ObjectStream[bytes | str]):
     @property
     def buffered(self) -> int:
         """Bytes of memory for all that has come and was not received from this link."""
-        return self._codec.buffered + self._stream.unread
+        return self._codec.buffered + self._inbox.weight + self._stream.unread
 
     async def send_eof(self) -> None:
         """Close the link: WebSocket has no half-closed connections."""
@@ -341,18 +340,15 @@ class Link(ObjectStream[bytes | str]):
             with self._reading:
                 await self._websocket.run()
                 if (closed := self._codec.closed) is not None:
-                    self._codec.put_behind()
-                    self._inbox.end()
-                    await (
-                        self._inbox.wait_empty()
-                    )  # the end of the connection tells the peer that all was received
+                    self._reader.put_rest()
+                    await self._inbox.wait_empty()  # for the peer, the end of the connection means just that
                     if closed[0] in VIOLATIONS:  # the peer is likely to be in the middle of a message
                         await self._stream.hang_up(limits.HTTP_LINGER)
         except Exception:  # a peer can provoke any; see rule 1
             self._failure = self._failure or LinkBroken("The other end broke the WebSocket protocol.")
         finally:
             self._over = True
-            self._codec.put_behind()
+            self._reader.put_rest()
             self._inbox.end()
             for scope in self._waits:
                 scope.cancel()

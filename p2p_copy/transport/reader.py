@@ -1,14 +1,15 @@
-"""Decides when a link reads, and how much. All that holds it back stands in `Reader.next_bytes`."""
+"""What has come over a link and was not received yet, and when more is read: see `Reader.next_bytes`."""
 
 from __future__ import annotations
 
 import math
+from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 import trio
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.inbox import Piece
+from p2p_copy.transport.codec import Piece
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,12 +34,83 @@ class ReadWindow(Protocol):
         """Let reads begin at any time."""
 
 
+class Inbox:
+    """Messages that have come and were not received from the link yet, in pieces, and then an end.
+
+    One read may bring many pieces, and they are taken before the next one. So the inbox is as large as one read.
+
+    Attributes:
+        weight: bytes of memory that the pieces take.
+        listening_since: Trio's time since when a task has been waiting for a piece; infinite while none does.
+
+    """
+
+    def __init__(self) -> None:
+        self._pieces: deque[Piece] = deque()
+        self._receivers = trio.lowlevel.ParkingLot()
+        self._readers = trio.lowlevel.ParkingLot()
+        self._has_ended = self._is_unwanted = False
+        self.weight = 0
+        self.listening_since = math.inf
+
+    def put(self, piece: Piece) -> None:
+        """Add a piece. Before the next read, `wait_empty`."""
+        if not self._is_unwanted:
+            self._pieces.append(piece)
+            self.weight += piece.weight
+            if self._receivers:
+                self._receivers.unpark_all()
+
+    def end(self) -> None:
+        """Let receivers know that nothing more will come."""
+        self._has_ended = True
+        self._receivers.unpark_all()
+
+    def discard(self) -> None:
+        """Throw away all pieces, and all that will come."""
+        self._is_unwanted = True
+        self.pop_all()
+
+    async def wait_empty(self) -> None:
+        """Wait until every piece is taken."""
+        while self._pieces:
+            await self._readers.park()
+
+    async def wait_for_piece(self) -> bool:
+        """Wait until there is a piece; return False if there is none and there will be none."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while not self._pieces and not self._has_ended:
+            self.listening_since = trio.current_time()
+            try:
+                await self._receivers.park()
+            finally:
+                self.listening_since = math.inf
+        return bool(self._pieces)
+
+    def pop(self) -> Piece:
+        """Take the first piece."""
+        piece = self._pieces.popleft()
+        self.weight -= piece.weight
+        if not self._pieces:
+            self._readers.unpark_all()
+        return piece
+
+    def pop_all(self) -> list[Piece]:
+        """Take all pieces."""
+        pieces = list(self._pieces)
+        self._pieces.clear()
+        self.weight = 0
+        self._readers.unpark_all()
+        return pieces
+
+
 class Reader:
-    """Reads for one link, from `stream` into the inbox of `codec`.
+    """Reads for one link, from `stream` through `codec` into an inbox.
 
     The link knows its reader, but not the other way round: a cycle would leave each link to the garbage collector.
 
     Attributes:
+        inbox: where messages go.
         pipe: the way of spliced bytes; None if nothing is to be spliced.
 
     """
@@ -47,7 +119,8 @@ class Reader:
         """Prepare to read; `pace` is that of `endpoints.accept`."""
         self._stream = stream
         self._codec = codec
-        self._inbox = codec.inbox
+        self.inbox = Inbox()
+        codec.put = self.inbox.put
         self._pace = pace
         self._window: ReadWindow | None = None
         self.pipe: SplicePipe | None = None
@@ -57,11 +130,9 @@ class Reader:
 
         This waits until all that came is received from the link, and until window and pace allow a read.
         """
-        self._codec.put_behind()
-        if self._codec.closed is not None:
-            self._inbox.end()
+        self.put_rest()
         while True:
-            await self._inbox.wait_empty()
+            await self.inbox.wait_empty()
             if rest := self._codec.pop_rest():
                 break
             if self._window is not None:
@@ -76,18 +147,24 @@ class Reader:
             await trio.lowlevel.checkpoint()  # it is the turn of other tasks
             return rest
         # A plain read ends where a long payload begins or ends: a payload that fills its read need not be copied.
-        most = self._codec.ahead if self._stream.is_plain else 0
+        most = self._codec.decoder.ahead if self._stream.is_plain else 0
         return await self._stream.receive_some(min(most or limits.RECEIVE_BUFFER, limits.RECEIVE_BUFFER))
+
+    def put_rest(self) -> None:
+        """Put into the inbox what came behind pings, and the end if the other end has closed."""
+        self._codec.put_behind()
+        if self._codec.closed is not None:
+            self.inbox.end()
 
     async def _splice(self, pipe: SplicePipe) -> bool:
         """Receive spliced bytes if that is possible and worth it; return whether any came."""
-        size = min(self._codec.raw_ahead, limits.PIPE_SIZE)
+        size = min(self._codec.decoder.raw_ahead, limits.PIPE_SIZE)
         if pipe.stopped or size < limits.RELAY_PIECE:
             return False
         spliced = await self._stream.receive_spliced(pipe, size, limits.RELAY_PIECE)
         if spliced is None:
             return False
-        self._inbox.put(Piece(spliced, self._codec.skip(len(spliced))))
+        self.inbox.put(Piece(spliced, self._codec.decoder.skip(spliced.size)))
         return True
 
     async def _put_off(self, seconds: float) -> None:
@@ -108,7 +185,7 @@ class Reader:
 
     def lift_limits(self) -> None:
         """Throw away what came and what comes, so that nothing holds reads back any more."""
-        self._inbox.discard()
+        self.inbox.discard()
         if self._window is not None:
             self._window.lift()
         if self.pipe is not None:
@@ -117,12 +194,12 @@ class Reader:
     @property
     def under_way(self) -> int:
         """Bytes of a message that have come and cannot be received before its rest."""
-        return self._codec.under_way + (self.pipe.size if self.pipe is not None else 0)
+        return self._codec.decoder.here + (self.pipe.size if self.pipe is not None else 0)
 
     @property
     def listening_since(self) -> float:
         """Trio's time since when a read has been possible; infinite while this side holds it back."""
-        since = self._inbox.listening_since
+        since = self.inbox.listening_since
         for each in (self.pipe, self._window):
             if each is not None:
                 since = max(since, each.listening_since)

@@ -24,8 +24,8 @@ import trio
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Hello, Refused, Role, room_path
 from p2p_copy.relay.access.descriptors import raise_limit
-from p2p_copy.transport import frames
-from p2p_copy.transport.frames import Opcode
+from p2p_copy.transport import codec
+from p2p_copy.transport.codec import Opcode
 from p2p_copy.units import amount, parse_size
 from tests.bench import proc
 from tests.faults.server import Server
@@ -68,7 +68,7 @@ class Crowd:
 
             self._context = ssl.create_default_context(cafile=ca_file)
         payload = "😀".encode() + b"x" * (MESSAGE - 4) if form == "text" else bytes(MESSAGE)
-        self._message = frames.encode(Opcode.TEXT if form == "text" else Opcode.BINARY, payload, MASK)
+        self._message = codec.encode(Opcode.TEXT if form == "text" else Opcode.BINARY, payload, MASK)
         self._here = 0
         self._entrance = trio.CapacityLimiter(AT_ONCE)
 

@@ -15,8 +15,8 @@ from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, CloseCode, Refusal, Refused, Role, room_path
 from p2p_copy.relay import limits
 from p2p_copy.relay.log.abuse import Abuse
-from p2p_copy.transport import frames
-from p2p_copy.transport.frames import Opcode
+from p2p_copy.transport import codec
+from p2p_copy.transport.codec import Opcode
 from p2p_copy.units import KIB
 from tests.faults.arena import CANARY, MIB, arena as running
 from tests.faults.attackers import tcp_below, upgraded, waiting
@@ -96,7 +96,7 @@ async def hoarded(arena: Arena, relay: Relay, count: int, data: bytes, *, legacy
 async def test_fault_81_text_of_which_one_character_is_large(tmp_path: Path) -> None:
     """As `str` it would be four times as large as what was sent, and be held whole: 50 MiB a pair."""
     text = "😀".encode() + b"x" * (LONGEST - 4)
-    data = frames.encode(Opcode.TEXT, text, MASK)
+    data = codec.encode(Opcode.TEXT, text, MASK)
     with running(tmp_path) as arena:
         await hoarded(
             arena, arena.server.clients, TEXT_PAIRS, data, legacy=True
@@ -109,7 +109,7 @@ async def test_fault_81_text_of_which_one_character_is_large(tmp_path: Path) -> 
 @pytest.mark.fault(82, "pairs that do not read")
 @pytest.mark.parametrize("legacy", [False, True], ids=["v1", "legacy"])
 async def test_fault_82_many_pairs_that_do_not_read(tmp_path: Path, legacy: bool) -> None:
-    data = frames.encode(Opcode.BINARY, bytes(LONGEST), MASK)
+    data = codec.encode(Opcode.BINARY, bytes(LONGEST), MASK)
     with running(tmp_path, "--max-memory", "64M") as arena:
         assert await hoarded(arena, arena.server.clients, PAIRS, data, legacy=legacy) < PAIRS * PER_PAIR
         async with arena.attacked() as relay:
@@ -120,7 +120,7 @@ async def test_fault_82_many_pairs_that_do_not_read(tmp_path: Path, legacy: bool
 @pytest.mark.fault(82, "memory is short")
 async def test_fault_82_pairs_that_stand_still_give_way(tmp_path: Path) -> None:
     """Newcomers are told that the relay is busy, until those who have stood still for long are ended."""
-    data = frames.encode(Opcode.BINARY, bytes(LONGEST), MASK)
+    data = codec.encode(Opcode.BINARY, bytes(LONGEST), MASK)
     shortened = {"MEMORY_STALL": 8.0}
     with running(tmp_path, "--max-memory", str(limits.LEAST_MEMORY), shortened=shortened) as arena:
         await hoarded(arena, arena.server.clients, PAIRS // 2, data, legacy=False)  # as above

@@ -17,8 +17,8 @@ from p2p_copy.relay.budget import Budget, Window
 from p2p_copy.relay.pairing import Outcome, Usage
 from p2p_copy.relay.pairings import Pairings
 from p2p_copy.relay.tally import Tally
-from p2p_copy.transport import frames, limits as transport_limits
-from p2p_copy.transport.frames import Opcode
+from p2p_copy.transport import codec, limits as transport_limits
+from p2p_copy.transport.codec import Opcode
 from p2p_copy.units import KIB, MIB
 from tests.relay.clients import answer, hello, relay_running
 from tests.relay.test_pairing import BIG, loopback_pair, raw_clients
@@ -154,7 +154,7 @@ async def test_a_read_waits_until_half_the_window_is_free_or_nothing_is_counted_
 
 async def test_behind_a_receiver_that_takes_nothing_a_pairing_holds_little() -> None:
     pairings: list[Pairing] = []
-    masked = frames.encode(Opcode.BINARY, bytes(BIG), b"mask")
+    masked = codec.encode(Opcode.BINARY, bytes(BIG), b"mask")
 
     async def push(client: RawClient) -> None:
         with suppress(trio.BrokenResourceError, trio.ClosedResourceError):

@@ -16,9 +16,9 @@ from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, Paired, Role
 from p2p_copy.relay import limits
 from p2p_copy.relay.pairing import Outcome, Pairing, Usage
-from p2p_copy.transport import frames, limits as transport_limits
+from p2p_copy.transport import codec, limits as transport_limits
+from p2p_copy.transport.codec import Opcode
 from p2p_copy.transport.endpoints import accept
-from p2p_copy.transport.frames import Opcode
 from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.transport.splice import CAN_SPLICE
 from p2p_copy.transport.tcp import TCPStream
@@ -28,7 +28,7 @@ from tests.support.websocket import BINARY, TEXT, RawClient, frame, virtual_time
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from p2p_copy.transport.inbox import Piece
+    from p2p_copy.transport.codec import Piece
     from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 
 PAIRED = rendezvous.encode(Paired())
@@ -477,7 +477,7 @@ async def test_masked_messages_are_unmasked_and_do_not_pass_by(passed_by: list[i
     message = os.urandom(BIG)
     async with raw_clients(loopback_pair) as (sender, receiver, _):
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(sender.raw, frames.encode(Opcode.BINARY, message, b"mask"))
+            nursery.start_soon(sender.raw, codec.encode(Opcode.BINARY, message, b"mask"))
             assert await receiver.message() == message
         await sender.stream.aclose()
         await receiver.ending()

@@ -15,8 +15,8 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, Pong
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.address import RelayAddress
+from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.endpoints import accept
-from p2p_copy.transport.inbox import Piece
 from p2p_copy.transport.link import Link, LinkBroken
 from p2p_copy.transport.monitored import LinkStream
 from p2p_copy.units import KIB

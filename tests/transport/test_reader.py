@@ -1,4 +1,4 @@
-"""The place between a link's reader and its receiver."""
+"""What has come over a link and was not received yet."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 import trio
 import trio.testing
 
-from p2p_copy.transport.inbox import Inbox, Piece
+from p2p_copy.transport.codec import Piece
+from p2p_copy.transport.reader import Inbox
 from tests.support.websocket import virtual_time
 
 
