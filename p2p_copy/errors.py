@@ -11,7 +11,7 @@
     │   ├── RelayRefused          9   the relay answered, and said no
     │   └── RelayLost            13   the connection to the relay broke in the middle
     ├── PeerError                     the other side, or what the two sides agree on
-    │   ├── NobodyCame           10   the other side did not connect in time
+    │   ├── PeerTimeout          10   the other side did not connect in time
     │   ├── WrongCode            11   the two sides hold different secrets, or a client guessed
     │   ├── PeerLost             12   the other side went away in the middle
     │   ├── PeerFailed           14   the other side gave up and said why
@@ -130,7 +130,7 @@ class RelayRefused(RelayError):
         self.transient = transient
 
 
-class NobodyCame(PeerError):
+class PeerTimeout(PeerError):
     """The other side did not connect in time. Check that both sides use the same relay and the same code."""
 
     exit_code = 10

@@ -392,7 +392,7 @@ def test_the_other_side_never_connects(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with relay() as (url, _):
         code, _, said = sender(url, tmp_path / "file", options=("--wait", "0.5")).wait(QUICK)
-    assert code == errors.NobodyCame.exit_code
+    assert code == errors.PeerTimeout.exit_code
     one_sentence(said)
 
 

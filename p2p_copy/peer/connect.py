@@ -51,7 +51,7 @@ async def meet(
     Raises:
         RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
             no place at the relay.
-        NobodyCame: the other side did not come in `wait` seconds.
+        PeerTimeout: the other side did not come in `wait` seconds.
         WrongCode: the other side holds another secret.
         IncompatiblePeer, PeerMisbehaved, PeerLost, RelayLost: no conversation with the other side.
 

@@ -42,10 +42,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 from p2p_copy.errors import (
     IncompatiblePeer,
-    NobodyCame,
     NotTheRelay,
     P2PCopyError,
     PeerError,
+    PeerTimeout,
     RelayError,
     RelayLost,
     UsageError,
@@ -286,7 +286,7 @@ class Reconnect:
             self._wait = self._memory.patience  # also if the link was lost before there was a ticket
         # The other side may take its time to come; a relay that is gone is waited for as after any loss.
         has_ticket = bool(self._memory.knowledge.tickets)
-        longest = self._memory.patience if has_ticket and not isinstance(error, NobodyCame) else self._wait
+        longest = self._memory.patience if has_ticket and not isinstance(error, PeerTimeout) else self._wait
         if not met and self._left(longest, now) <= 0:
             return GiveUp(self._too_late(error, now))
         if other_room:
@@ -315,14 +315,14 @@ class Reconnect:
         if met or not self._has_other_rooms:
             return False
         waited = now - self._began >= self._turn.seconds  # a relay may say at once that the time is over
-        return room is None or (waited and isinstance(error, NobodyCame))
+        return room is None or (waited and isinstance(error, PeerTimeout))
 
     def _too_late(self, error: P2PCopyError, now: float) -> P2PCopyError:
         """Return what it means that the time is over."""
         if self._memory.knowledge.is_in_doubt:
             return WrongCode(_USED_UP)
-        if isinstance(error, NobodyCame) and self._has_other_rooms:
-            return NobodyCame(f"The other side did not come within {now - self._since:.0f} s. {HINT}")
+        if isinstance(error, PeerTimeout) and self._has_other_rooms:
+            return PeerTimeout(f"The other side did not come within {now - self._since:.0f} s. {HINT}")
         return error
 
     @property

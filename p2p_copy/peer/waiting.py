@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 import anyio
 import trio
 
-from p2p_copy.errors import NobodyCame, NotARelay, P2PCopyError, RelayLost, RelayRefused
+from p2p_copy.errors import NotARelay, P2PCopyError, PeerTimeout, RelayLost, RelayRefused
 from p2p_copy.peer import limits
 from p2p_copy.peer.failures import STOPPING
 from p2p_copy.peer.retry import HINT
@@ -115,7 +115,7 @@ class Wait:
         Raises:
             RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
                 no place at the relay.
-            NobodyCame: the time is over.
+            PeerTimeout: the time is over.
             RelayLost, LinkBroken, EndOfStream: the place was lost.
 
         """
@@ -154,7 +154,7 @@ class Wait:
                 return paired
             now = trio.current_time()
             if now >= self._until:
-                raise NobodyCame(
+                raise PeerTimeout(
                     f"The other side did not come to {self._address} within {round(self._seconds, 1):g} s. {HINT}"
                 )
             place = self._settled(now)
@@ -261,7 +261,7 @@ async def _hear_relay(link: Link) -> Welcome | Paired:
     message = rendezvous.decode_answer(text)
     if isinstance(message, Refused):
         if message.code == Refusal.WAIT_OVER:
-            raise NobodyCame(f"The other side did not come in the time that the relay allows. {HINT}")
+            raise PeerTimeout(f"The other side did not come in the time that the relay allows. {HINT}")
         if message.code == Refusal.STOPPING:
             raise RelayLost(STOPPING)
         later = f" Try again in {message.retry_after} s." if message.retry_after else ""

@@ -12,10 +12,10 @@ import trio
 
 from p2p_copy.errors import (
     IncompatiblePeer,
-    NobodyCame,
     P2PCopyError,
     PeerLost,
     PeerMisbehaved,
+    PeerTimeout,
     RelayLost,
     WrongCode,
 )
@@ -75,9 +75,9 @@ async def test_there_is_one_guess(source: Path, tmp_path: Path) -> None:
                 receiving=lasting,
             )
             assert ends(both) == (WrongCode, WrongCode)
-            with pytest.raises(NobodyCame):
+            with pytest.raises(PeerTimeout):
                 await receive(str(tmp_path / "out"), relay=url, code=CODE, wait=0.2)
-            with pytest.raises(NobodyCame):
+            with pytest.raises(PeerTimeout):
                 await send([str(source)], relay=url, code=CODE, wait=0.2)
             await relay.works("another room")
 

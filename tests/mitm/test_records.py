@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import (
-    NobodyCame,
     P2PCopyError,
     PeerLost,
     PeerMisbehaved,
+    PeerTimeout,
     RelayLost,
     WrongCode,
 )
@@ -125,7 +125,7 @@ async def test_wherever_the_conversation_is_closed_it_is_no_success(
         if number == 0:
             assert ends(both) == (Report, Report)
         elif waits_on:
-            assert ends(both) == (NobodyCame, WrongCode)
+            assert ends(both) == (PeerTimeout, WrongCode)
         elif role is RECEIVER:
             assert isinstance(both.sent, P2PCopyError)
     assert ends(both) == (Report, Report)

@@ -10,7 +10,7 @@ import pytest
 import trio
 from trio.testing import lockstep_stream_pair
 
-from p2p_copy.errors import NobodyCame, PeerFailed, PeerLost, PeerMisbehaved, RelayRefused
+from p2p_copy.errors import PeerFailed, PeerLost, PeerMisbehaved, PeerTimeout, RelayRefused
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.state.store import States
 from p2p_copy.peer import limits
@@ -95,7 +95,7 @@ async def test_the_terms_of_a_relay_are_told_once_however_often_two_rooms_are_lo
         async with trio.open_nursery() as nursery:
 
             async def wait_in_vain() -> None:
-                with pytest.raises(NobodyCame):
+                with pytest.raises(PeerTimeout):
                     await again.start("receiver")
 
             nursery.start_soon(wait_in_vain)

@@ -10,11 +10,11 @@ import pytest
 
 from p2p_copy.errors import (
     IncompatiblePeer,
-    NobodyCame,
     NotARelay,
     PeerFailed,
     PeerLost,
     PeerMisbehaved,
+    PeerTimeout,
     RelayLost,
     RelayRefused,
     RelayUnreachable,
@@ -271,9 +271,9 @@ def test_what_is_transient_is_tried_again_after_a_pause_once_both_have_met(error
 
 
 def test_a_side_that_waited_in_vain_looks_into_the_next_room() -> None:
-    assert decided(NobodyCame(), room=T1, waited=True) == OtherRoom()
-    assert decided(NobodyCame(), room=T1) == Retry(1.0, search=600.0), "the relay said so at once"
-    nobody = NobodyCame()
+    assert decided(PeerTimeout(), room=T1, waited=True) == OtherRoom()
+    assert decided(PeerTimeout(), room=T1) == Retry(1.0, search=600.0), "the relay said so at once"
+    nobody = PeerTimeout()
     assert decided(nobody, knowledge=NO_TICKET) == GiveUp(nobody)
 
 
@@ -331,8 +331,8 @@ def test_the_other_side_may_take_its_time_to_come_and_a_relay_that_is_gone_may_n
     assert search.next_turn(0.0).room == T1
     error = RelayUnreachable()
     assert search.after(error, met=False, now=11.0) == GiveUp(error)
-    assert isinstance(search.after(NobodyCame(), met=False, now=11.0), Retry)
-    decision = search.after(NobodyCame(), met=False, now=700.0)
+    assert isinstance(search.after(PeerTimeout(), met=False, now=11.0), Retry)
+    decision = search.after(PeerTimeout(), met=False, now=700.0)
     assert isinstance(decision, GiveUp)
     assert "within 689 s" in str(decision.error), "as long as this search, in both rooms"
 
@@ -365,9 +365,9 @@ def test_what_leaves_nothing_to_meet_by_is_said_before_a_try() -> None:
 def test_a_ticket_that_the_other_side_may_not_have_is_tried_for_a_few_minutes() -> None:
     search = searching(Knowledge((T1,), spent=True), wait=3600.0, patience=3600.0)
     search.next_turn(0.0)
-    assert isinstance(search.after(NobodyCame(), met=False, now=limits.DOUBT_PATIENCE - 1), OtherRoom)
+    assert isinstance(search.after(PeerTimeout(), met=False, now=limits.DOUBT_PATIENCE - 1), OtherRoom)
     search = searching(Knowledge((T1,), spent=True), wait=3600.0, patience=3600.0)
     search.next_turn(0.0)
-    decision = search.after(NobodyCame(), met=False, now=limits.DOUBT_PATIENCE)
+    decision = search.after(PeerTimeout(), met=False, now=limits.DOUBT_PATIENCE)
     assert isinstance(decision, GiveUp)
     assert isinstance(decision.error, WrongCode)

@@ -11,11 +11,11 @@ import trio
 
 from p2p_copy.errors import (
     Declined,
-    NobodyCame,
     P2PCopyError,
     PeerFailed,
     PeerLost,
     PeerMisbehaved,
+    PeerTimeout,
     RelayUnreachable,
 )
 from p2p_copy.files import limits as files_limits
@@ -295,7 +295,7 @@ async def test_the_answer_is_waited_for_for_a_bounded_time(
     thinker = Thinker()
     both = await copy([tree], tmp_path / "out", sending={"wait": 5}, receiving={"ask": thinker})
     assert isinstance(both.received, Declined)
-    assert isinstance(both.sent, NobodyCame)
+    assert isinstance(both.sent, PeerTimeout)
 
 
 @pytest.mark.parametrize(

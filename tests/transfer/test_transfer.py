@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import (
-    NobodyCame,
     NothingToSend,
     OutputNotWritable,
     PeerFailed,
     PeerLost,
+    PeerTimeout,
     RelayUnreachable,
     TooMuch,
     WrongCode,
@@ -115,7 +115,7 @@ async def test_wrong_codes_end_both_sides_and_move_nothing(tmp_path: Path) -> No
 async def test_the_other_side_does_not_come(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     async with running_relay() as relay:
-        with pytest.raises(NobodyCame):
+        with pytest.raises(PeerTimeout):
             await send([str(tmp_path / "file")], relay=relay, code=CODE, wait=0.1)
 
 
@@ -149,7 +149,7 @@ async def test_an_output_directory_that_is_a_file_is_refused_before_the_relay_is
     async with running_relay() as relay:
         both = await copy([tmp_path / "file"], tmp_path / "out", relay=relay, sending={"wait": 0.3})
     assert isinstance(both.received, OutputNotWritable)
-    assert isinstance(both.sent, NobodyCame)
+    assert isinstance(both.sent, PeerTimeout)
 
 
 async def test_too_much_is_refused_before_it_flows(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ async def test_the_relays_own_patience_ends_as_ours_does_and_is_told(tmp_path: P
     (tmp_path / "file").touch()
     told = Told()
     async with running_relay(wait=1) as relay:
-        with pytest.raises(NobodyCame):
+        with pytest.raises(PeerTimeout):
             await send([str(tmp_path / "file")], relay=relay, code=CODE, observer=told)
     assert told.notices
 
