@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import keys as schedule, limits, wire
-from p2p_copy.protocol.compression import Compressor
 from p2p_copy.protocol.messages import Abort
-from p2p_copy.protocol.records import Opener, Sealer
+from p2p_copy.protocol.records import Compressor, Opener, Sealer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.state_machine import LAST, ReceiverState, SenderState, State, say
 

@@ -10,7 +10,7 @@ from hypothesis import given, strategies as st
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import limits
-from p2p_copy.protocol.compression import LEAST_CONTENT, MOST_SKIPPED, Compressor, decompress
+from p2p_copy.protocol.records import LEAST_CONTENT, MOST_SKIPPED, Compressor, decompress
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import KIB, MIB
 

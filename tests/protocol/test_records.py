@@ -14,8 +14,7 @@ from hypothesis import given, strategies as st
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import keys, limits
-from p2p_copy.protocol.compression import Compressor
-from p2p_copy.protocol.records import FINAL, ZSTD, Opened, Opener, Sealer
+from p2p_copy.protocol.records import FINAL, ZSTD, Compressor, Opened, Opener, Sealer
 from p2p_copy.transfer import limits as transfer_limits
 
 if TYPE_CHECKING:
