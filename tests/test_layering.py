@@ -225,8 +225,6 @@ def test_the_messages_come_before_all_that_handles_them() -> None:
     assert "protocol.messages" in modules()["protocol.wire"].ours()
     assert not modules()["protocol.wire"].ours() & set(in_layer("protocol")) - {
         "protocol.messages",
-        "protocol.fields",
-        "protocol.attributes",
         "protocol.limits",
     }
     assert "protocol.wire" in modules()["protocol.session"].ours()

@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING, Final
 from blake3 import blake3
 
 from p2p_copy.protocol import limits
-from p2p_copy.protocol.attributes import encode_xattrs
 from p2p_copy.protocol.messages import Kind
-from p2p_copy.protocol.wire import encode_entry
+from p2p_copy.protocol.wire import encode_entry, encode_xattrs
 from p2p_copy.units import KIB
 
 if TYPE_CHECKING:

@@ -16,23 +16,13 @@ from p2p_copy.protocol import limits, names
 from p2p_copy.protocol.attributes import extra_refusal
 from p2p_copy.protocol.digest import RootDigest, brief
 from p2p_copy.protocol.escape import escape
-from p2p_copy.protocol.messages import Kind, Preserved
+from p2p_copy.protocol.messages import Hole, Kind, Preserved
 from p2p_copy.protocol.seen_names import SeenNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from p2p_copy.protocol.messages import (
-        Data,
-        Entry,
-        Extra,
-        FileEnd,
-        FileFail,
-        Finish,
-        Hole,
-        Page,
-        WholeFile,
-    )
+    from p2p_copy.protocol.messages import Data, Entry, Extra, FileEnd, FileFail, Finish, Page, WholeFile
 
 
 class Item:
@@ -282,7 +272,7 @@ class Manifest:
         item = self._file(message.index)
         self._begin(item)
         self._use_held(item, at=message.offset)
-        size = message.size
+        size = message.size if isinstance(message, Hole) else len(message.data)
         if message.offset != item.received or size > item.entry.size - item.received:
             raise PeerMisbehaved("The other side sent bytes that do not fit into their file.")
         self._current = item

@@ -195,11 +195,6 @@ class Data:
     offset: int
     data: bytes | memoryview
 
-    @property
-    def size(self) -> int:
-        """How many bytes."""
-        return len(self.data)
-
 
 @dataclass(slots=True)
 class Hole:

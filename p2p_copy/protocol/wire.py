@@ -11,15 +11,14 @@ import struct
 from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.protocol import attributes, limits
-from p2p_copy.protocol.attributes import decode_extra, encode_extra
-from p2p_copy.protocol.fields import U16, Reader, encode_text
+from p2p_copy.protocol import limits
 from p2p_copy.protocol.messages import (
     Abort,
     Accept,
     Ask,
     Data,
     Entry,
+    Extra,
     FileEnd,
     FileFail,
     Finish,
@@ -31,6 +30,7 @@ from p2p_copy.protocol.messages import (
     Message,
     Offer,
     Omitted,
+    Owner,
     Page,
     Preserved,
     Preview,
@@ -41,16 +41,19 @@ from p2p_copy.protocol.messages import (
     Total,
     Unwanted,
     WholeFile,
+    Xattrs,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 FRAME: Final = struct.Struct(">BI")
+_U16: Final = struct.Struct(">H")
 _ENTRY: Final = struct.Struct(">BBHqQH")  # the last field is the length of the name
 _DATA: Final = struct.Struct(">IQ")
 _HOLE: Final = struct.Struct(">IQQ")
 _INDEX: Final = struct.Struct(">I")
+_IDS: Final = struct.Struct(">II")
 _INDEX_REASON: Final = struct.Struct(">IB")
 _TWO: Final = struct.Struct(">QQ")
 _THREE: Final = struct.Struct(">QQQ")
@@ -128,7 +131,7 @@ def decode(content: bytes | memoryview) -> list[Message]:
         decoder = _DECODERS.get(number)
         if decoder is None:
             raise PeerMisbehaved(f"The other side sent a message of unknown type {number}.")
-        reader = Reader(view[at : at + length])
+        reader = _Reader(view[at : at + length])
         message = decoder(reader)
         reader.end()
         if isinstance(message, Hole):
@@ -165,30 +168,130 @@ def _decode_whole(view: memoryview, at: int) -> WholeFile | None:
     return WholeFile(index, view[data:end], digest)
 
 
+def _encode_text(text: str, most: int) -> bytes:
+    """Return a text behind its length, cut to at most `most` bytes."""
+    data = text.encode("utf-8", "backslashreplace")
+    if len(data) > most:
+        data = data[:most].decode("utf-8", "ignore").encode()
+    return _U16.pack(len(data)) + data
+
+
+class _Reader:
+    """Reads the fields of one message body, from its beginning to its end."""
+
+    __slots__ = ("_at", "_view")
+
+    def __init__(self, view: memoryview) -> None:
+        self._view = view
+        self._at = 0
+
+    def take(self, count: int) -> memoryview:
+        """Return the next bytes."""
+        if count > len(self._view) - self._at:
+            raise PeerMisbehaved("The other side sent a message that is too short.")
+        self._at += count
+        return self._view[self._at - count : self._at]
+
+    def fields(self, shape: struct.Struct) -> tuple[int, ...]:
+        """Return the next fields of a fixed shape."""
+        at = self._at
+        if shape.size > len(self._view) - at:
+            raise PeerMisbehaved("The other side sent a message that is too short.")
+        self._at = at + shape.size
+        return shape.unpack_from(self._view, at)
+
+    def text(self, most: int) -> str:
+        """Return a text of at most `most` bytes that stands behind its length."""
+        return self.string(self.fields(_U16)[0], most)
+
+    def string(self, length: int, most: int) -> str:
+        """Return a text of `length` bytes; raise if that is more than `most`."""
+        if not length:
+            return ""
+        if length > most:
+            raise PeerMisbehaved("The other side sent a text that is too long.")
+        try:
+            return str(self.take(length), "utf-8")
+        except UnicodeDecodeError:
+            raise PeerMisbehaved("The other side sent a text that is not UTF-8.") from None
+
+    def reason(self, number: int) -> Reason:
+        """Return the reason with that number."""
+        try:
+            return Reason(number)
+        except ValueError:
+            return Reason.OTHER  # a newer peer may know more reasons
+
+    def rest(self) -> memoryview:
+        """Return all that is left."""
+        return self.take(self.left)
+
+    @property
+    def left(self) -> int:
+        """How many bytes are left."""
+        return len(self._view) - self._at
+
+    def end(self) -> None:
+        """Raise if anything is left."""
+        if self.left:
+            raise PeerMisbehaved("The other side sent a message that is too long.")
+
+
 _MAX_TEXT_BYTES: Final = 4 * limits.MAX_TEXT
-_MAX_TARGET: Final = limits.MAX_PATH
 _PRESERVED: Final = int(sum(Preserved))
+
+_NAMED_AGAIN, _ORIGINAL, _OWNER, _XATTRS = 1, 2, 4, 8
+"""Bits that say what an extra has."""
+
+_MOST_BUT_XATTRS: Final = 1 + _INDEX.size + _IDS.size + 2 * (_U16.size + limits.MAX_NAME)
+
+_MOST_EXTRA: Final = _MOST_BUT_XATTRS + _U16.size + 2 * _U16.size * limits.MAX_XATTRS + limits.MAX_XATTR_BYTES
+"""Bytes of an extra, at most."""
+
+
+def _encode_extra(extra: Extra) -> bytes:
+    """Return what follows an entry in a page."""
+    has, parts = 0, []
+    if extra.named_again:
+        has |= _NAMED_AGAIN
+    if extra.original is not None:
+        has |= _ORIGINAL
+        parts.append(_INDEX.pack(extra.original))
+    if extra.owner is not None:
+        has |= _OWNER
+        uid, gid, user, group = extra.owner
+        parts += _IDS.pack(uid, gid), *(_encode_text(name, limits.MAX_NAME) for name in (user, group))
+    if extra.xattrs or extra.xattrs_digest:
+        has |= _XATTRS
+        parts.append(extra.xattrs_digest or encode_xattrs(extra.xattrs))
+    return bytes((has,)) + b"".join(parts)
+
+
+def encode_xattrs(xattrs: Xattrs) -> bytes:
+    """Return extended attributes as they stand in an extra."""
+    each = (_encode_text(name, limits.MAX_NAME) + _U16.pack(len(value)) + value for name, value in xattrs)
+    return _U16.pack(len(xattrs)) + b"".join(each)
 
 
 def encode_entry(entry: Entry) -> bytes:
     """Return the bytes of one entry in a page."""
     kind, depth, text, mode, mtime_ns, size, there, extra = entry
     name, target = text.encode(), there.encode()
-    if extra is not None:
-        return (
-            _ENTRY.pack(kind | _HAS_EXTRA, depth, mode, mtime_ns, size, len(name))
-            + name + U16.pack(len(target)) + target + encode_extra(extra)
-        )  # fmt: skip
-    return _ENTRY.pack(kind, depth, mode, mtime_ns, size, len(name)) + name + U16.pack(len(target)) + target
+    number, more = (kind, b"") if extra is None else (kind | _HAS_EXTRA, _encode_extra(extra))
+    head = _ENTRY.pack(number, depth, mode, mtime_ns, size, len(name))
+    return head + name + _U16.pack(len(target)) + target + more
 
 
 def most_bytes(entry: Entry) -> int:
     """Return an upper bound for the bytes of an entry in a page."""
-    extra = attributes.most_bytes(entry.extra) if entry.extra is not None else 0
-    return _ENTRY.size + U16.size + 4 * (len(entry.name) + len(entry.target)) + extra
+    extra = 0
+    if entry.extra is not None:
+        xattrs = entry.extra.xattrs
+        extra = _MOST_BUT_XATTRS + (len(encode_xattrs(xattrs)) if xattrs else 0)
+    return _ENTRY.size + _U16.size + 4 * (len(entry.name) + len(entry.target)) + extra
 
 
-MOST_ENTRY: Final = _ENTRY.size + U16.size + limits.MAX_NAME + limits.MAX_PATH + attributes.MOST_BYTES
+MOST_ENTRY: Final = _ENTRY.size + _U16.size + limits.MAX_NAME + limits.MAX_PATH + _MOST_EXTRA
 """Bytes of an entry, at most."""
 
 _KINDS: Final = {kind.value: kind for kind in Kind}
@@ -197,20 +300,43 @@ _HAS_EXTRA: Final = 0x80
 """Added to the kind of an entry that has an extra."""
 
 
-def _decode_entry(reader: Reader) -> Entry:
+def _decode_extra(reader: _Reader) -> Extra:
+    has = reader.take(1)[0]
+    if not has or has & ~(_NAMED_AGAIN | _ORIGINAL | _OWNER | _XATTRS):
+        raise PeerMisbehaved("The other side sent attributes of a file that make no sense.")
+    original = reader.fields(_INDEX)[0] if has & _ORIGINAL else None
+    owner = None
+    if has & _OWNER:
+        uid, gid = reader.fields(_IDS)
+        owner = Owner(uid, gid, reader.text(limits.MAX_NAME), reader.text(limits.MAX_NAME))
+    xattrs = _decode_xattrs(reader) if has & _XATTRS else ()
+    return Extra(bool(has & _NAMED_AGAIN), original, owner, xattrs)
+
+
+def _decode_xattrs(reader: _Reader) -> Xattrs:
+    (count,) = reader.fields(_U16)
+    if not 0 < count <= limits.MAX_XATTRS:
+        raise PeerMisbehaved("The other side sent no extended attributes, or too many.")
+    xattrs = []
+    for _ in range(count):
+        name = reader.text(limits.MAX_NAME)
+        xattrs.append((name, bytes(reader.take(reader.fields(_U16)[0]))))
+    return tuple(xattrs)
+
+
+def _decode_entry(reader: _Reader) -> Entry:
     number, depth, mode, mtime_ns, size, length = reader.fields(_ENTRY)
     kind = _KINDS.get(number) or _KINDS.get(number ^ _HAS_EXTRA)
     if kind is None:
         raise PeerMisbehaved("The other side named something that is neither file, directory nor symlink.")
     # A name may be longer here than the manifest allows: that can say which rule it breaks.
     name = reader.string(length, 2 * limits.MAX_PATH)
-    target = reader.text(_MAX_TARGET)
-    if number & _HAS_EXTRA:
-        return Entry(kind, depth, name, mode, mtime_ns, size, target, decode_extra(reader))
-    return Entry(kind, depth, name, mode, mtime_ns, size, target)
+    target = reader.text(limits.MAX_PATH)
+    extra = _decode_extra(reader) if number & _HAS_EXTRA else None
+    return Entry(kind, depth, name, mode, mtime_ns, size, target, extra)
 
 
-def _decode_entries(reader: Reader, most: int) -> list[Entry]:
+def _decode_entries(reader: _Reader, most: int) -> list[Entry]:
     entries = []
     while reader.left:
         entries.append(_decode_entry(reader))
@@ -219,7 +345,7 @@ def _decode_entries(reader: Reader, most: int) -> list[Entry]:
     return entries
 
 
-def _decode_page(reader: Reader) -> Page:
+def _decode_page(reader: _Reader) -> Page:
     entries = _decode_entries(reader, limits.MAX_PAGE_ENTRIES)
     if not entries:
         raise PeerMisbehaved("The other side sent an empty manifest page.")
@@ -237,13 +363,13 @@ def _encode_preview(preview: Preview) -> bytes:
     return head + b"".join(map(encode_entry, preview.entries))
 
 
-def _decode_preview(reader: Reader) -> Preview:
+def _decode_preview(reader: _Reader) -> Preview:
     files, size, counted, names = reader.fields(_PREVIEW)
     entries = _decode_entries(reader, limits.MAX_PREVIEW_ENTRIES)
     return Preview(files, size, _flag(counted), names, tuple(entries))
 
 
-def _decode_offer(reader: Reader) -> Offer:
+def _decode_offer(reader: _Reader) -> Offer:
     program = reader.text(_MAX_TEXT_BYTES)
     links, preserve, pipe = reader.take(3)
     if links > limits.MAX_LINKS:
@@ -251,7 +377,7 @@ def _decode_offer(reader: Reader) -> Offer:
     return Offer(program, links, Preserved(preserve & _PRESERVED), _flag(pipe))  # a newer peer may know more
 
 
-def _decode_accept(reader: Reader) -> Accept:
+def _decode_accept(reader: _Reader) -> Accept:
     program = reader.text(_MAX_TEXT_BYTES)
     portable, holds, links, preserve, pipe = reader.take(5)
     if not 1 <= links <= limits.MAX_LINKS or preserve & ~_PRESERVED:
@@ -260,14 +386,14 @@ def _decode_accept(reader: Reader) -> Accept:
     return Accept(program, _flag(portable), _flag(holds), links, Preserved(preserve), _flag(pipe), marker)
 
 
-def _decode_holds(reader: Reader) -> Holds:
+def _decode_holds(reader: _Reader) -> Holds:
     (end,) = reader.fields(_INDEX)
     if reader.left % _HELD.size or reader.left > limits.MAX_RECORD_MESSAGES * _HELD.size:
         raise PeerMisbehaved("The other side sent a list of what it holds that is cut or too long.")
     return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())))
 
 
-def _decode_data(reader: Reader) -> Data:
+def _decode_data(reader: _Reader) -> Data:
     index, offset = reader.fields(_DATA)
     data = reader.rest()
     if not data:
@@ -275,39 +401,39 @@ def _decode_data(reader: Reader) -> Data:
     return Data(index, offset, data)
 
 
-def _decode_hole(reader: Reader) -> Hole:
+def _decode_hole(reader: _Reader) -> Hole:
     index, offset, size = reader.fields(_HOLE)
     if not size:
         raise PeerMisbehaved("The other side sent an empty piece of a file.")
     return Hole(index, offset, size)
 
 
-def _decode_indexed(reader: Reader) -> tuple[int, Reason]:
+def _decode_indexed(reader: _Reader) -> tuple[int, Reason]:
     index, reason = reader.fields(_INDEX_REASON)
     return index, reader.reason(reason)
 
 
-def _decode_file_end(reader: Reader) -> FileEnd:
+def _decode_file_end(reader: _Reader) -> FileEnd:
     return FileEnd(reader.fields(_INDEX)[0], bytes(reader.take(limits.DIGEST)))
 
 
-def _decode_omitted(reader: Reader) -> Omitted:
+def _decode_omitted(reader: _Reader) -> Omitted:
     path = reader.text(2 * limits.MAX_PATH)
     reason, directory = reader.take(2)
     return Omitted(path, reader.reason(reason), _flag(directory))
 
 
-def _decode_finish(reader: Reader) -> Finish:
+def _decode_finish(reader: _Reader) -> Finish:
     entries, files, size, failures = reader.fields(_FINISH)
     return Finish(entries, files, size, failures, bytes(reader.take(limits.DIGEST)))
 
 
-def _decode_receipt(reader: Reader) -> Receipt:
+def _decode_receipt(reader: _Reader) -> Receipt:
     files, size, rejected, skipped = reader.fields(_FINISH)
     return Receipt(files, size, rejected, skipped, bytes(reader.take(limits.DIGEST)))
 
 
-def _decode_abort(reader: Reader) -> Abort:
+def _decode_abort(reader: _Reader) -> Abort:
     reason = reader.reason(reader.take(1)[0])
     return Abort(reason, reader.text(_MAX_TEXT_BYTES)[: limits.MAX_TEXT])
 
@@ -317,7 +443,7 @@ _Body = bytes | tuple[bytes, bytes | memoryview]
 _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Offer: (
         0x01,
-        lambda m: encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.links, m.preserve, m.pipe)),
+        lambda m: _encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.links, m.preserve, m.pipe)),
     ),
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
@@ -325,7 +451,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Hole: (_HOLE_NUMBER, lambda m: _HOLE.pack(m.index, m.offset, m.size)),
     FileEnd: (_FILE_END_NUMBER, lambda m: _INDEX.pack(m.index) + m.digest),
     FileFail: (0x06, lambda m: _INDEX_REASON.pack(m.index, m.reason)),
-    Omitted: (0x07, lambda m: encode_text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason, m.directory))),
+    Omitted: (0x07, lambda m: _encode_text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason, m.directory))),
     Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures) + m.root),
     Goodbye: (0x09, lambda m: b""),
     Preview: (0x0B, _encode_preview),
@@ -333,14 +459,14 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Accept: (
         0x11,
         lambda m: (
-            encode_text(m.program, _MAX_TEXT_BYTES)
+            _encode_text(m.program, _MAX_TEXT_BYTES)
             + bytes((m.portable_names, m.holds, m.links, m.preserve, m.pipe))
-            + encode_text(m.marker, limits.MAX_NAME)
+            + _encode_text(m.marker, limits.MAX_NAME)
         ),
     ),
     Reject: (
         0x12,
-        lambda m: _INDEX_REASON.pack(m.index, m.reason) + encode_text(m.path, 2 * limits.MAX_PATH),
+        lambda m: _INDEX_REASON.pack(m.index, m.reason) + _encode_text(m.path, 2 * limits.MAX_PATH),
     ),
     Unwanted: (0x17, lambda m: _INDEX.pack(m.number)),
     Holds: (
@@ -349,10 +475,10 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     ),
     Progress: (0x13, lambda m: _THREE.pack(m.files, m.size, m.records)),
     Receipt: (0x14, lambda m: _FINISH.pack(m.files, m.size, m.rejected, m.skipped) + m.root),
-    Abort: (0x1F, lambda m: bytes((m.reason,)) + encode_text(m.sentence, _MAX_TEXT_BYTES)),
+    Abort: (0x1F, lambda m: bytes((m.reason,)) + _encode_text(m.sentence, _MAX_TEXT_BYTES)),
 }
 
-_DECODERS: dict[int, Callable[[Reader], Message]] = {
+_DECODERS: dict[int, Callable[[_Reader], Message]] = {
     0x01: _decode_offer,
     0x02: lambda r: Total(*r.fields(_TWO)),
     0x03: _decode_page,

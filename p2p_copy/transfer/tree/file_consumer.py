@@ -113,14 +113,16 @@ class FileConsumer:
         item = self._manifest.data(message)
         if item.refused:
             return
+        piece = message.size if isinstance(message, Hole) else message.data
+        size = piece if isinstance(piece, int) else len(piece)
         try:
             file = self._begun.get(item) or self._begin(item, message.offset)
-            file.add(message.size if isinstance(message, Hole) else message.data)
+            file.add(piece)
         except Refused as refused:
             self._reject(item, refused.reason)
             return
-        self._outcomes.size += message.size
-        self._written += message.size
+        self._outcomes.size += size
+        self._written += size
 
     def _begin(self, item: Item, offset: int) -> HashedPart:
         """Begin a file, or continue one behind what is held of it, as the sender has decided."""

@@ -102,7 +102,7 @@ class Receiving:
     async def send(self, *records: bytes) -> None:
         for record in records:
             for message in self._session.hear(record):
-                self.size += message.size if isinstance(message, Data) else 0
+                self.size += len(message.data) if isinstance(message, Data) else 0
                 self.heard.append(message)
         await trio.lowlevel.checkpoint()
         if self.slow:
