@@ -13,18 +13,17 @@ A channel begins with the link over which the two sides have met. From `spread` 
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import anyio
 import trio
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.peer import limits
-from p2p_copy.peer.backlog import Backlog
 from p2p_copy.peer.multipath import DONE, MultipathWorkers, while_moving
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.protocol.multipath import ReorderBuffer, SendQueue
 from p2p_copy.protocol.rendezvous import CloseCode
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.service_nursery import service_nursery
@@ -33,36 +32,13 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from contextlib import AbstractContextManager
 
-    from p2p_copy.observer import Observer
-    from p2p_copy.peer.multipath import Further
-    from p2p_copy.protocol.multipath import AckCodec
+    from p2p_copy.peer.multipath import LinkPlan
     from p2p_copy.transport.link import Link
     from p2p_copy.transport.timeouts import Deadline
 
 
-class WishedLinks(NamedTuple):
-    """How many links this side wants.
-
-    Attributes:
-        number: as the user has said; 0 for as many as make the transfer faster.
-        far: the round trip to the other side is so long that several links may be faster.
-
-    """
-
-    number: int
-    far: bool
-
-    def agree(self, theirs: int) -> int:
-        """Return the most links that there will be if the other side asks for so many; 0 if for no number."""
-        if self.number and theirs:
-            return min(self.number, theirs)
-        return self.number or theirs or (limits.LINKS_AUTO if self.far else 1)
-
-
 @asynccontextmanager
-async def open_channel(
-    first: Link, further: Further, codec: AckCodec, wish: WishedLinks, observer: Observer
-) -> AsyncIterator[Channel]:
+async def open_channel(first: Link, plan: LinkPlan) -> AsyncIterator[Channel]:
     """Yield a channel of one link, which may become more. On a normal exit all is sent, and links are closed politely.
 
     An exception of the body leaves as it is. After a P2PCopyError the links are closed politely, too, with another
@@ -73,7 +49,7 @@ async def open_channel(
 
     """
     async with service_nursery() as nursery:
-        channel = Channel(first, further, codec, wish, observer)
+        channel = Channel(first, plan)
         nursery.start_soon(channel._run)
         try:
             yield channel
@@ -89,18 +65,13 @@ class Channel:
     """Records both ways, in order, each exactly once. Any number of tasks may send, one may receive.
 
     Attributes:
-        wish: how many links this side wants.
+        plan: how many links this side wants, and how they are opened.
 
     """
 
-    def __init__(
-        self, first: Link, further: Further, codec: AckCodec, wish: WishedLinks, observer: Observer
-    ) -> None:
-        self.wish = wish
+    def __init__(self, first: Link, plan: LinkPlan) -> None:
+        self.plan = plan
         self._first = first
-        self._further = further
-        self._codec = codec
-        self._observer = observer
         self._life = trio.CancelScope(shield=True)  # the last message needs the writer, too
         self._backlog = Backlog()
         self._sent = self._received = 0  # records for the first link, and from it, while it was the only one
@@ -139,14 +110,10 @@ class Channel:
             PeerMisbehaved: they are more than this side wants.
 
         """
-        if most > (self.wish.number or protocol_limits.MAX_LINKS):
+        if most > (self.plan.number or protocol_limits.MAX_LINKS):
             raise PeerMisbehaved("The other side wants more links than it was offered.")
         if most > 1:
-            queue, buffer = SendQueue(self._sent), ReorderBuffer(self._received)
-            wanted = most if self.wish.number else 1
-            self._workers = MultipathWorkers(
-                self._further, self._codec, self._observer, self._backlog, queue, buffer, most, wanted
-            )
+            self._workers = MultipathWorkers(self.plan, most, self._backlog, self._sent, self._received)
             self._backlog.wake()
 
     async def send(self, *records: bytes) -> None:
@@ -274,3 +241,80 @@ class Channel:
 def last_words(channel: Channel) -> AbstractContextManager[Deadline]:
     """Shield the body, which sends the last message, as long as bytes move, but for a bounded time."""
     return while_moving(lambda: (channel.acked_bytes(), channel.heard_at), shield=True)
+
+
+class Backlog:
+    """The queue of records that wait for a link, with room for `limits.PIPELINE`.
+
+    A sender adds its records first and then waits for room (rule 1), so at most one batch of each sender is in the
+    queue beyond its room.
+
+    Attributes:
+        dropped: records were dropped, because nothing goes out any more.
+
+    """
+
+    def __init__(self) -> None:
+        self._records: deque[bytes] = deque()
+        self._changed = trio.lowlevel.ParkingLot()  # for senders: there is room, or no way any more
+        self._filled = trio.lowlevel.ParkingLot()  # for the writer
+        self._failure: Exception | None = None
+        self.dropped = False
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    @property
+    def first(self) -> bytes:
+        """The record that goes out next."""
+        return self._records[0]
+
+    def add(self, *records: bytes) -> None:
+        """Add records behind all others; or raise what has ended the backlog, and add nothing."""
+        self.check()
+        self._records.extend(records)
+        self._filled.unpark()
+
+    def pop(self) -> bytes:
+        """Take the first record out."""
+        record = self._records.popleft()
+        self._changed.unpark_all()
+        return record
+
+    def fail(self, error: Exception) -> None:
+        """Drop all records: nothing goes out any more. Every sender is told `error`; only the first one counts."""
+        self._failure = self._failure or error
+        self.dropped = self.dropped or bool(self._records)
+        self._records.clear()
+        self._changed.unpark_all()
+
+    def close(self) -> None:
+        """End the backlog from this side, without an error for what is left."""
+        self._records.clear()
+        self.fail(anyio.ClosedResourceError())
+
+    def check(self) -> None:
+        """Raise what has ended the backlog, if it has ended."""
+        if self._failure is not None:
+            raise self._failure
+
+    async def wait_for_room(self) -> None:
+        """Wait until no more records are here than there is room for, or raise what ended the backlog meanwhile."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        while len(self._records) > limits.PIPELINE:
+            await self._changed.park()
+            self.check()
+
+    async def wait_until_empty(self) -> None:
+        """Wait until all records are gone: taken by a link, or dropped."""
+        while self._records:
+            await self._changed.park()
+
+    async def wait_for_records(self) -> None:
+        """Wait until there are records, or until `wake`; for one writer."""
+        if not self._records:
+            await self._filled.park()
+
+    def wake(self) -> None:
+        """Let the writer look again."""
+        self._filled.unpark_all()

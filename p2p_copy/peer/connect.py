@@ -15,8 +15,9 @@ import trio
 from p2p_copy.errors import PeerLost, WrongCode
 from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
-from p2p_copy.peer.backoff import Backoff
-from p2p_copy.peer.channel import WishedLinks, open_channel
+from p2p_copy.peer.backoff import backoff
+from p2p_copy.peer.channel import open_channel
+from p2p_copy.peer.multipath import LinkPlan
 from p2p_copy.peer.waiting import Wait
 from p2p_copy.protocol import keys, limits as protocol_limits, rendezvous
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake, code_spent
@@ -74,9 +75,9 @@ async def meet(
 
         # A relay that divides its rate among pairings would give a transfer with several links several shares.
         far = seconds >= limits.LINKS_FROM and welcome.rate is None
-        wish = WishedLinks(options.links or 0, far)
         codec = AckCodec(options.role, peer_keys.links)
-        async with open_channel(link, further, codec, wish, options.observer) as channel:
+        plan = LinkPlan(options.links or 0, far, further, codec, options.observer)
+        async with open_channel(link, plan) as channel:
             yield channel, Session(options.role, peer_keys)
 
 
@@ -84,7 +85,7 @@ async def _met(
     waiting: Wait, stack: AsyncExitStack, role: Role, meeting: Meeting
 ) -> tuple[Link, Welcome, SessionKeys, float]:
     """Wait until the other side comes and stays, and agree on keys; see `_agree`. The stack closes the link."""
-    pauses = Backoff()
+    pauses = backoff()
     while True:
         async with AsyncExitStack() as attempt:
             try:
@@ -98,7 +99,7 @@ async def _met(
             else:
                 stack.push_async_exit(attempt.pop_all())
                 return link, welcome, peer_keys, seconds
-        await trio.sleep(pauses.next())
+        await trio.sleep(next(pauses))
 
 
 class _Connected(Observer):

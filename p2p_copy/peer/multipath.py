@@ -10,39 +10,72 @@ channel ends when the last one is lost.
 from __future__ import annotations
 
 import math
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Final, TypeAlias
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, TypeAlias
 
 import anyio
 import trio
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.peer import limits
-from p2p_copy.peer.backoff import Backoff
+from p2p_copy.peer.backoff import backoff
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
-from p2p_copy.protocol.multipath import Ack, AckCodec, ReorderBuffer, SendQueue, is_ack
+from p2p_copy.protocol.multipath import Ack, ReorderBuffer, SendQueue, is_ack
 from p2p_copy.protocol.rendezvous import FlowReport, FlowState
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.link import LINK_ERRORS, Link, LinkBroken
+from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 from p2p_copy.transport.timeouts import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterable
-    from contextlib import AbstractContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
     from p2p_copy.observer import Observer
-    from p2p_copy.peer.backlog import Backlog
+    from p2p_copy.protocol.multipath import AckCodec
+    from p2p_copy.transport.link import Link
     from p2p_copy.transport.timeouts import Deadline
-
-Further: TypeAlias = "Callable[[int, Callable[[], None]], AbstractAsyncContextManager[Link]]"
-"""Opens the link with a number, and calls back once it is at the relay and only waits for the other side. It raises
-P2PCopyError and what links raise."""
 
 End: TypeAlias = "LinkBroken | anyio.EndOfStream | anyio.ClosedResourceError | PeerMisbehaved"
 """Why a link, or the channel, has ended."""
 
 DONE: Final = 1000
 """Close code of a proper end."""
+
+
+class LinkPlan(NamedTuple):
+    """How many links this side wants, and how those after the first are opened.
+
+    Attributes:
+        number: as the user has said; 0 for as many as make the transfer faster.
+        far: the round trip to the other side is so long that several links may be faster.
+        open: opens the link with a number, and calls back once it is at the relay and only waits for the other side. It
+            raises P2PCopyError and what links raise.
+        codec: writes and reads acks.
+        observer: is told how many links there are.
+
+    """
+
+    number: int
+    far: bool
+    open: Callable[[int, Callable[[], None]], AbstractAsyncContextManager[Link]]
+    codec: AckCodec
+    observer: Observer
+
+    def agree(self, theirs: int) -> int:
+        """Return the most links that there will be if the other side asks for so many; 0 if for no number."""
+        if self.number and theirs:
+            return min(self.number, theirs)
+        return self.number or theirs or (limits.LINKS_AUTO if self.far else 1)
+
+
+class _Backlog(Protocol):
+    """The records of the channel that no link has taken: see `channel.Backlog`."""
+
+    @property
+    def first(self) -> bytes: ...
+    def __len__(self) -> int: ...
+    def pop(self) -> bytes: ...
+    def fail(self, error: Exception) -> None: ...
 
 
 def while_moving(moves: Callable[[], object], *, shield: bool = False) -> AbstractContextManager[Deadline]:
@@ -127,7 +160,7 @@ class _Sending:
 
     """
 
-    def __init__(self, backlog: Backlog, records: SendQueue) -> None:
+    def __init__(self, backlog: _Backlog, records: SendQueue) -> None:
         self.records = records
         self.acks_due: set[int] = set()
         self.idle: set[int] = set()
@@ -239,26 +272,14 @@ class _Receiving:
 class MultipathWorkers:
     """The links of one conversation and their workers. `run` it in a task of its own."""
 
-    def __init__(
-        self,
-        further: Further,
-        codec: AckCodec,
-        observer: Observer,
-        backlog: Backlog,
-        queue: SendQueue,
-        buffer: ReorderBuffer,
-        most: int,
-        wanted: int,
-    ) -> None:
-        """Begin with one link. There will be `most` of them at most, `wanted` at once."""
-        self._further = further
-        self._codec = codec
-        self._observer = observer
-        self._backlog = backlog
+    def __init__(self, plan: LinkPlan, most: int, backlog: _Backlog, sent: int, received: int) -> None:
+        """Begin with one link, which has carried `sent` and `received` records. There will be `most` links at most."""
+        self._plan = plan
         self._most = most
-        self._links = _Links(wanted)
-        self._sending = _Sending(backlog, queue)
-        self._receiving = _Receiving(buffer)
+        self._backlog = backlog
+        self._links = _Links(most if plan.number else 1)
+        self._sending = _Sending(backlog, SendQueue(sent))
+        self._receiving = _Receiving(ReorderBuffer(received))
         self._turns = _Turns(limits.LINKS_AT_ONCE)
         self._is_closing = False
         self._code = DONE  # with which links are closed
@@ -369,7 +390,7 @@ class MultipathWorkers:
 
     async def _keep_open(self, number: int, link: Link | None) -> None:
         """Keep one link open as long as it is wanted."""
-        links, pauses = self._links, Backoff()
+        links, pauses = self._links, backoff()
         while not self._is_closing:
             ours = link is None  # whether to close it here; the caller closes the first link
             try:
@@ -377,10 +398,10 @@ class MultipathWorkers:
                     if link is None:
                         await links.wait_until(lambda: links.wanted > number)
                         async with self._turns.turn(number) as connected:
-                            link = await stack.enter_async_context(self._further(number, connected))
+                            link = await stack.enter_async_context(self._plan.open(number, connected))
                     links.open[number] = link
                     if await self._serve(number, link):
-                        pauses = Backoff()
+                        pauses = backoff()
                     if self._is_closing and ours:
                         await link.close(self._code)
             except (P2PCopyError, *LINK_ERRORS):
@@ -388,7 +409,7 @@ class MultipathWorkers:
             link = None
             links.open.pop(number, None)
             links.changed()
-            await trio.sleep(pauses.next())
+            await trio.sleep(next(pauses))
 
     async def _serve(self, number: int, link: Link) -> bool:
         """Use a link until its end; return whether the other side has proved that it is its own."""
@@ -440,7 +461,7 @@ class MultipathWorkers:
         sending, records = self._sending, self._receiving.records
         if number in sending.acks_due:
             sending.acks_due.discard(number)
-            return self._codec.write(Ack(number, self._links.wanted, records.received, records.consumed))
+            return self._plan.codec.write(Ack(number, self._links.wanted, records.received, records.consumed))
         return sending.take(number, self.width) if number in self._links.proved else None
 
     async def _listen(self, number: int, link: Link) -> End:
@@ -460,7 +481,7 @@ class MultipathWorkers:
         if isinstance(message, str):
             raise PeerMisbehaved("The other side sent text where only sealed records are allowed.")
         if is_ack(message):
-            self._act_on_ack(self._codec.read(message, number))
+            self._act_on_ack(self._plan.codec.read(message, number))
         elif number in self._links.proved:
             self._receiving.put(message)
         else:
@@ -482,7 +503,7 @@ class MultipathWorkers:
         """Apply a change of the usable links or of their wanted number; send an ack over each of `acks_over`."""
         self._sending.acks_due.update(acks_over)
         if self._links.proved:
-            self._observer.links(len(self._links.proved))
+            self._plan.observer.links(len(self._links.proved))
         self.fill()
         self._sending.wake()
         self._links.changed()

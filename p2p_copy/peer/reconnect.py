@@ -11,7 +11,7 @@ import trio
 
 from p2p_copy.errors import Declined, P2PCopyError, PeerLost, WrongCode
 from p2p_copy.observer import ConnectObserver
-from p2p_copy.peer.backoff import Backoff
+from p2p_copy.peer.backoff import backoff
 from p2p_copy.peer.connect import meet
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.retry import GiveUp, OtherRoom, Reconnect, Remembered, Retry
@@ -63,7 +63,7 @@ async def run_with_reconnect(
     """
     if options.code is None:
         memory.without_code()
-    search = Reconnect(memory, wait=options.wait, now=trio.current_time(), pauses=Backoff)
+    search = Reconnect(memory, wait=options.wait, now=trio.current_time(), pauses=backoff)
     connecting = ConnectObserver(options.observer)
     looking = options._replace(observer=connecting)
     while True:

@@ -54,7 +54,7 @@ from p2p_copy.errors import (
 from p2p_copy.peer import limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterator
 
 Room: TypeAlias = "bytes | None"
 """A room to look into: the ticket that it belongs to, or None for the room of the code."""
@@ -224,21 +224,16 @@ class Remembered(Protocol):
         """By what this side can meet the other one."""
 
 
-class Pauses(Protocol):
-    """The pauses between tries, one after the other: see `backoff`."""
-
-    def next(self) -> float:
-        """Return the seconds until the next try."""
-
-
 class Reconnect:
     """Where to look next, and what to do after each try of one transfer. A time is in seconds, on any clock.
 
     A search begins with the first try and after each loss. It ends when both sides meet, or when its time is over.
     """
 
-    def __init__(self, memory: Remembered, *, wait: float, now: float, pauses: Callable[[], Pauses]) -> None:
-        """Begin the first search, of `wait` seconds. `pauses` makes the pauses for one search."""
+    def __init__(
+        self, memory: Remembered, *, wait: float, now: float, pauses: Callable[[], Iterator[float]]
+    ) -> None:
+        """Begin the first search, of `wait` seconds. `pauses` returns those between the tries of one search."""
         self._memory = memory
         self._wait = wait
         self._until = now + wait
@@ -298,7 +293,7 @@ class Reconnect:
             self._turns.restart()
             search = self._left(longest, now)
         left = self._left(longest, now)
-        return Retry(min(self._pauses.next(), left), search) if left > 0 else GiveUp(error)
+        return Retry(min(next(self._pauses), left), search) if left > 0 else GiveUp(error)
 
     def _looks_elsewhere(self, error: P2PCopyError, *, met: bool, now: float) -> bool | None:
         """Tell whether to look into another room at once, rather than to pause; None to give up."""

@@ -210,7 +210,7 @@ class _Story:
 
         async def accept(answer: Accept) -> None:
             await self._resumption.save_ticket(conversation.session, sure=True)
-            links = conversation.channel.wish.agree(offer.links)
+            links = conversation.channel.plan.agree(offer.links)
             await conversation.tell(replace(answer, links=links))
             conversation.channel.spread(links)
 

@@ -176,7 +176,7 @@ class _Story:
     async def _offer(self, conversation: Conversation) -> Accept:
         """Offer what there is, and show it if the receiver's user wants to see it first."""
         pipe = self._pipe.is_asked_for
-        await conversation.tell(Offer(PROGRAM, conversation.channel.wish.number, self._preserve, pipe))
+        await conversation.tell(Offer(PROGRAM, conversation.channel.plan.number, self._preserve, pipe))
         answer: Accept | Ask = await conversation.expect(
             Accept, Ask, within=limits.OFFER_TIMEOUT, silence="The receiver does not answer the offer."
         )

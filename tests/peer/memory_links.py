@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import struct
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from functools import partial
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import trio
 
+from p2p_copy.observer import Observer
+from p2p_copy.peer.multipath import LinkPlan
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.multipath import AckCodec
 from p2p_copy.protocol.rendezvous import Role
@@ -103,11 +106,11 @@ class Pairs:
         self.ends[number] = ends
         return ends
 
-    def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
-        @asynccontextmanager
-        async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
-            link = self.ends.get(number) or self.pair(number)
-            yield cast("Link", link[role])
-            await link[role].aclose()
+    @asynccontextmanager
+    async def open(self, role: Role, number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+        link = (self.ends.get(number) or self.pair(number))[role]
+        yield cast("Link", link)
+        await link.aclose()
 
-        return further
+    def plan(self, role: Role, links: int, *, far: bool = False) -> LinkPlan:
+        return LinkPlan(links, far, partial(self.open, role), CODECS[role], Observer())

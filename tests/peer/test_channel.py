@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import pytest
@@ -12,9 +12,8 @@ import trio
 from trio.testing import MockClock
 
 from p2p_copy.errors import PeerMisbehaved, RelayRefused
-from p2p_copy.observer import Observer
 from p2p_copy.peer import limits
-from p2p_copy.peer.channel import Channel, WishedLinks, open_channel
+from p2p_copy.peer.channel import Channel, open_channel
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.multipath import Ack
 from p2p_copy.protocol.rendezvous import Role
@@ -39,9 +38,8 @@ async def talk(
     first = pairs.pair(0)
 
     async def side(role: Role, story: Callable[[Channel], Awaitable[None]]) -> None:
-        wish = WishedLinks(links if asked is None else asked, far=False)
-        link = cast("Link", first[role])
-        async with open_channel(link, pairs.opener(role), CODECS[role], wish, Observer()) as channel:
+        plan = pairs.plan(role, links if asked is None else asked)
+        async with open_channel(cast("Link", first[role]), plan) as channel:
             channel.spread(links)
             await story(channel)
 
@@ -132,13 +130,13 @@ def test_records_on_a_link_that_is_stuck_go_over_another_one() -> None:
 
 def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
     async def test() -> None:
-        pairs = Pairs()
         strangers: list[MemoryLink] = []
-        opener = pairs.opener
 
-        def misled(role: Role) -> Callable[[int, Callable[[], None]], Any]:
+        class Misled(Pairs):
             @asynccontextmanager
-            async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
+            async def open(
+                self, role: Role, number: int, connected: Callable[[], None]
+            ) -> AsyncIterator[Link]:
                 if role is Role.RECEIVER and not strangers:
                     ours, stranger = MemoryLink(), MemoryLink()
                     ours.other, stranger.other = stranger, ours
@@ -146,13 +144,10 @@ def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
                     await stranger.send(RECORDS[0])
                     yield cast("Link", ours)
                     return
-                async with opener(role)(number, connected) as link:
+                async with super().open(role, number, connected) as link:
                     yield link
 
-            return further
-
-        pairs.opener = misled  # type: ignore[method-assign]
-        await talk(pairs, say_all, hear_all, links=2)
+        await talk(Misled(), say_all, hear_all, links=2)
         (link,) = strangers
         assert not carried(link)
         assert len(link.sent) <= 1, "an ack, which only the other side can read"
@@ -243,14 +238,13 @@ def test_links_that_cannot_be_opened_are_tried_again_and_not_missed() -> None:
         tries: list[float] = []
 
         class Refusing(Pairs):
-            def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
-                @asynccontextmanager
-                async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
-                    tries.append(trio.current_time())
-                    raise RelayRefused("no")
-                    yield
-
-                return further
+            @asynccontextmanager
+            async def open(
+                self, role: Role, number: int, connected: Callable[[], None]
+            ) -> AsyncIterator[Link]:
+                tries.append(trio.current_time())
+                raise RelayRefused("no")
+                yield
 
         async def say(channel: Channel) -> None:
             await say_all(channel)
@@ -268,21 +262,20 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
         on_the_way: dict[Role, int] = dict.fromkeys(Role, 0)
 
         class Waiting(Pairs):
-            def opener(self, role: Role) -> Callable[[int, Callable[[], None]], Any]:
-                @asynccontextmanager
-                async def further(number: int, connected: Callable[[], None]) -> AsyncIterator[Link]:
-                    came[role].append(number)
-                    on_the_way[role] += 1
-                    assert on_the_way[role] <= limits.LINKS_AT_ONCE
-                    await trio.sleep(1)
-                    on_the_way[role] -= 1
-                    if number == 2:
-                        raise RelayRefused("no")
-                    connected()
-                    await trio.sleep_forever()
-                    yield cast("Link", None)
-
-                return further
+            @asynccontextmanager
+            async def open(
+                self, role: Role, number: int, connected: Callable[[], None]
+            ) -> AsyncIterator[Link]:
+                came[role].append(number)
+                on_the_way[role] += 1
+                assert on_the_way[role] <= limits.LINKS_AT_ONCE
+                await trio.sleep(1)
+                on_the_way[role] -= 1
+                if number == 2:
+                    raise RelayRefused("no")
+                connected()
+                await trio.sleep_forever()
+                yield cast("Link", None)
 
         async def stay(channel: Channel) -> None:
             await trio.sleep(60)
@@ -309,7 +302,7 @@ def test_links_are_opened_in_order_and_one_that_waits_for_the_other_side_keeps_n
     ],
 )
 def test_both_sides_agree_on_a_number(ours: int, theirs: int, far: bool, most: int) -> None:
-    assert WishedLinks(ours, far).agree(theirs) == most
+    assert Pairs().plan(Role.SENDER, ours, far=far).agree(theirs) == most
 
 
 def test_an_ack_is_read_as_it_was_written() -> None:
@@ -329,7 +322,7 @@ def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_that_is_no_err
         yield cast("Link", number)
 
     async def test() -> None:
-        wish = WishedLinks(2, far=False)
+        plan = Pairs().plan(Role.SENDER, 2)._replace(open=closed)
         with trio.fail_after(30):
             async with linked(protocol_limits.MAX_RECORD) as (link, other), trio.open_nursery() as nursery:
 
@@ -339,7 +332,7 @@ def test_a_link_that_takes_nothing_any_more_is_cut_at_the_end_and_that_is_no_err
                     other.abort()
 
                 nursery.start_soon(cut)
-                async with open_channel(link, closed, CODECS[Role.SENDER], wish, Observer()) as channel:
+                async with open_channel(link, plan) as channel:
                     channel.spread(2)
                     with trio.move_on_after(0.5):  # the other end does not read
                         for number in range(32):

@@ -219,19 +219,13 @@ class Remembered:
     is_over: bool = False
 
 
-class Doubling:
-    """Pauses of 1, 2, 4 ... seconds."""
-
-    def __init__(self) -> None:
-        self._next = 0.5
-
-    def next(self) -> float:
-        self._next *= 2
-        return self._next
+def doubling() -> Iterator[float]:
+    """Yield pauses of 1, 2, 4 ... seconds."""
+    return (2.0**number for number in itertools.count())
 
 
 def searching(knowledge: Knowledge = TICKET, *, wait: float = 600.0, patience: float = 60.0) -> Reconnect:
-    return Reconnect(Remembered(knowledge, patience), wait=wait, now=0.0, pauses=Doubling)
+    return Reconnect(Remembered(knowledge, patience), wait=wait, now=0.0, pauses=doubling)
 
 
 def decided(
@@ -349,7 +343,7 @@ def test_after_a_no_the_sender_waits_on_for_what_is_left_of_its_time() -> None:
 
 
 def test_a_side_that_has_done_all_comes_back_for_its_patience_only() -> None:
-    search = Reconnect(Remembered(patience=5.0, is_over=True), wait=600.0, now=0.0, pauses=Doubling)
+    search = Reconnect(Remembered(patience=5.0, is_over=True), wait=600.0, now=0.0, pauses=doubling)
     assert search.next_turn(0.0).seconds < 5.0
     assert search.after(RelayLost(), met=False, now=1.0) == Retry(1.0), "its user knows of the search"
     assert isinstance(search.after(RelayLost(), met=False, now=5.0), GiveUp)

@@ -12,15 +12,14 @@ import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
 from p2p_copy.errors import PeerLost
-from p2p_copy.observer import Observer
 from p2p_copy.peer import limits as peer_limits
-from p2p_copy.peer.channel import Channel, WishedLinks, open_channel
+from p2p_copy.peer.channel import Channel, open_channel
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import CloseCode, Role
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.units import MIB
-from tests.peer.memory_links import CODECS, RECORDS, MemoryLink, Pairs
+from tests.peer.memory_links import RECORDS, MemoryLink, Pairs
 from tests.support.links import linked
 
 if TYPE_CHECKING:
@@ -58,8 +57,7 @@ async def channels(links: int = 1) -> AsyncIterator[tuple[Channel, Channel, Pair
 def opened(
     first: dict[Role, MemoryLink], pairs: Pairs, role: Role, links: int = 1
 ) -> AbstractAsyncContextManager[Channel]:
-    wish = WishedLinks(links, far=False)
-    return open_channel(cast("Link", first[role]), pairs.opener(role), CODECS[role], wish, Observer())
+    return open_channel(cast("Link", first[role]), pairs.plan(role, links))
 
 
 def run(test: Callable[[], Awaitable[None]]) -> None:
@@ -417,9 +415,7 @@ async def test_a_real_link_survives_a_send_that_is_cancelled_in_the_middle_of_a_
     records = [large(number) for number in range(32)]
     async with (
         linked(protocol_limits.MAX_RECORD) as (link, other),
-        open_channel(
-            link, pairs.opener(Role.SENDER), CODECS[Role.SENDER], WishedLinks(1, far=False), Observer()
-        ) as sender,
+        open_channel(link, pairs.plan(Role.SENDER, 1)) as sender,
     ):
         for each in records:
             with trio.move_on_after(0.01):

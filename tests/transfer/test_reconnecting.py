@@ -11,7 +11,7 @@ import trio
 from p2p_copy.errors import NotARelay, PeerLost, RelayLost, RelayUnreachable
 from p2p_copy.files.state.store import States
 from p2p_copy.peer import limits as peer_limits
-from p2p_copy.peer.backoff import Backoff
+from p2p_copy.peer.backoff import backoff
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.transfer import send as sender
 from tests.support.lossy_relay import lossy_relay
@@ -155,7 +155,7 @@ async def test_patience_ends(tmp_path: Path) -> None:
 @pytest.mark.fault(77, "pauses")
 def test_pauses_grow_up_to_a_bound_and_are_never_the_same() -> None:
     least, most = peer_limits.RETURN_AFTER
-    first, *_, last = ([pauses.next() for _ in range(20)] for pauses in (Backoff(), Backoff()))
+    first, *_, last = ([next(pauses) for _ in range(20)] for pauses in (backoff(), backoff()))
     assert first != last
     for seconds in (first, last):
         assert 0.5 * least <= seconds[0] <= 1.5 * least
