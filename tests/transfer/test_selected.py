@@ -17,7 +17,7 @@ from p2p_copy.protocol.digest import RootDigest
 from p2p_copy.protocol.messages import Accept, Offer, Reason, Receipt, Unwanted
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.reasons import SENTENCES
-from p2p_copy.transfer.tree import file_producer
+from p2p_copy.transfer.tree import producer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from p2p_copy.units import MIB
 from tests.files.receipts.samples import differences, parsed
@@ -119,7 +119,7 @@ async def test_nothing_is_read_or_sent_of_what_the_receiver_does_not_want(
     read: list[str] = []
 
     def noted(name: str) -> Any:
-        really = getattr(file_producer, name)
+        really = getattr(producer, name)
 
         def look(found: SourceEntry) -> Any:
             read.append(found.inner_path)
@@ -128,7 +128,7 @@ async def test_nothing_is_read_or_sent_of_what_the_receiver_does_not_want(
         return look
 
     for name in ("open_source", "read_whole"):
-        monkeypatch.setattr(file_producer, name, noted(name))
+        monkeypatch.setattr(producer, name, noted(name))
     async with lossy_relay() as it:
         both = await copy([tree], tmp_path / "out", relay=it.address, receiving={"only": ["*.py"]})
     assert both.reports[1].files == 4

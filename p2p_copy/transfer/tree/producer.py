@@ -1,4 +1,4 @@
-"""Makes all records of a sender of files and directories, from the first page to the final sums.
+"""Makes all records of a sender of files and directories: pages of names, the contents of the files, the final sums.
 
 Everything here blocks on the disk and runs in a worker thread, a few records for each trip: walking, reading,
 hashing, compressing and encrypting overlap with the network, and one trip to the thread pays for some MiB or for
@@ -12,18 +12,20 @@ hundreds of small files. Rules:
 from __future__ import annotations
 
 from collections import deque
+from enum import Enum
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.selection import EVERYTHING
+from p2p_copy.files.source.attributes import add_attributes
 from p2p_copy.files.source.hardlinks import FirstNames
 from p2p_copy.files.source.internal_files import InternalFiles
-from p2p_copy.files.source.reader import SourceFailed
-from p2p_copy.files.source.walk import walk
+from p2p_copy.files.source.reader import SourceFailed, open_source, read_whole
+from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.observer import Report
 from p2p_copy.protocol import limits as protocol_limits, wire
-from p2p_copy.protocol.digest import RootDigest
+from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest, prefix_digest
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import (
     Data,
@@ -46,12 +48,7 @@ from p2p_copy.protocol.messages import (
 from p2p_copy.protocol.names import is_unfinished
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.chunk_size import ChunkSize
-from p2p_copy.transfer.tree.answers import AnswerQueue
-from p2p_copy.transfer.tree.file_producer import FileProducer, Pause
-from p2p_copy.transfer.tree.omissions import Omissions
-from p2p_copy.transfer.tree.page_answers import PageAnswers
-from p2p_copy.transfer.tree.page_producer import MOST_PAGE, PageProducer
-from p2p_copy.transfer.tree.rejections import Rejections
+from p2p_copy.transfer.tree.answers import AnswerQueue, Omissions, PageAnswers, Rejections
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
@@ -61,9 +58,19 @@ if TYPE_CHECKING:
     from p2p_copy.files.source.digest_cache import DigestCache
     from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.options import Symlinks
-    from p2p_copy.protocol.messages import Accept, Receipt
+    from p2p_copy.protocol.messages import Accept, Held, Receipt
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.tree.answers import Answer
+
+MOST_PAGE: Final = wire.FRAME.size + limits.SENDER_PAGE_BYTES + wire.MOST_ENTRY
+"""Bytes of a page as a message, at most: its last entry may reach beyond SENDER_PAGE_BYTES."""
+
+
+class Pause(Enum):
+    """Why there is no message at the moment."""
+
+    ANSWER = "the receiver has not answered yet"
+    WORK = "this side reads a file only to compare it"
 
 
 class TreeProducer:
@@ -362,3 +369,179 @@ class TreeProducer:
     def _failures(self) -> int:
         """How many things were named or found, and are not sent."""
         return self._omissions.count + self._failed_files
+
+
+class PageProducer:
+    """Numbers what the walk finds and puts it into pages, without what lies in directories that were rejected.
+
+    Attributes:
+        named: how many entries the pages so far have; the number of the next one.
+        excluded: how many entries patterns of this side leave out.
+        untold: how many entries have extended attributes that cannot be sent.
+        unfinished: how many unfinished files of p2p-copy itself were left out.
+
+    """
+
+    def __init__(
+        self,
+        walk: Generator[SourceEntry | Omitted, None, None],
+        preserve: Preserved,
+        first_names: FirstNames | None,
+        rejections: Rejections,
+        omissions: Omissions,
+    ) -> None:
+        self.named = 0
+        self.excluded = 0
+        self.untold = 0
+        self.unfinished = 0
+        self._walk = walk
+        self._preserve = preserve
+        self._first_names = first_names
+        self._rejections = rejections
+        self._omissions = omissions
+
+    def close(self) -> None:
+        """Close the directories that the walk has open; there are no more pages."""
+        self._walk.close()
+
+    def pages(self) -> Iterator[list[SourceEntry] | Omitted]:
+        """Yield pages, and between them what is omitted."""
+        page: list[SourceEntry] = []
+        size = xattrs = 0
+        for found in self._walk:
+            if isinstance(found, Omitted):
+                if found.reason is Reason.EXCLUDED:
+                    self.excluded += 1
+                    continue
+                if found is UNFINISHED:
+                    self.unfinished += 1
+                    continue
+                self._omissions.add(found.path, found.reason)
+                yield found
+                if self._omissions.count == protocol_limits.MAX_ENTRIES:
+                    break  # further ones cannot get numbers; both sides know already that something is missing
+                continue
+            if (above := self._rejections.above(found)) is not None:
+                above.pruned = True
+                continue
+            if self.named == protocol_limits.MAX_ENTRIES:
+                self._omissions.add(escape(found.path), Reason.TOO_MUCH)
+                yield Omitted(escape(found.entry.name), Reason.TOO_MUCH)
+                break  # no further entry could get a number
+            found.index = self.named
+            self.named += 1
+            if self._preserve and not add_attributes(found, self._preserve):
+                self.untold += 1
+            if self._first_names is not None:
+                self._first_names.add(found)
+            page.append(found)
+            size += wire.most_bytes(found.entry)
+            xattrs += len(found.entry.extra.xattrs) if found.entry.extra is not None else 0
+            if len(page) + xattrs >= limits.SENDER_PAGE_ENTRIES or size >= limits.SENDER_PAGE_BYTES:
+                yield page
+                page, size, xattrs = [], 0, 0
+        if page:
+            yield page
+
+
+class FileProducer:
+    """Makes the messages for one file after the other.
+
+    Attributes:
+        spared: bytes that need not be sent, because the receiver has them from an earlier meeting.
+
+    """
+
+    def __init__(self, cache: DigestCache, chunk_size: ChunkSize, rejections: Rejections) -> None:
+        self.spared = 0
+        self._cache = cache
+        self._chunk_size = chunk_size
+        self._rejections = rejections
+
+    def messages(self, found: SourceEntry, held: Held | None) -> Generator[Message | Pause, None, bytes]:
+        """Send a file, or what the receiver does not hold of it; return its digest.
+
+        Raises:
+            SourceFailed: it cannot be sent whole, or the receiver has rejected it meanwhile.
+
+        """
+        size = found.entry.size
+        if size <= limits.CHUNK:
+            digest = self._cache.digest(found) if held else None
+            if held and digest == held.digest:
+                self.spared += size
+                yield FileEnd(found.index, held.digest)
+                return held.digest
+            data = read_whole(found)
+            digest = file_digest(data)
+            self._cache.set_digest(found, digest)
+            if not data or (held and held.digest == digest):
+                self.spared += size
+                yield FileEnd(found.index, digest)
+            else:
+                yield WholeFile(found.index, data, digest)
+            return digest
+        leaves = b""
+        if held is not None and held.size == size:
+            digest = self._cache.digest(found) or (yield from self._digest(found))
+            if digest == held.digest:
+                self.spared += size
+                yield FileEnd(found.index, digest)
+                return digest
+        elif held is not None:
+            leaves = yield from self._leaves(found, held)
+        digest = yield from self._chunks(found, leaves)
+        yield FileEnd(found.index, digest)
+        self._cache.set_digest(found, digest)
+        return digest
+
+    def _digest(self, found: SourceEntry) -> Generator[Pause, None, bytes]:
+        """Read a file only to compare it."""
+        digest = FileDigest(found.entry.size)
+        with open_source(found) as source:
+            for piece in source.read_pieces(lambda: limits.MOST_CHUNK):
+                digest.add(piece)
+                yield Pause.WORK
+        self._cache.set_digest(found, digest.digest())
+        return digest.digest()
+
+    def _leaves(self, found: SourceEntry, held: Held) -> Generator[Pause, None, bytes]:
+        """Return the digests of the segments that the receiver holds, if the file here begins with the same ones."""
+        wanted = min(held.size, found.entry.size) // protocol_limits.SEGMENT
+        leaves = bytearray(self._cache.leaves(found)[: wanted * protocol_limits.DIGEST])
+        with open_source(found) as source:
+            known = len(leaves) // protocol_limits.DIGEST
+            for number in sorted({0, known - 1} if known else ()):
+                place = slice(number * protocol_limits.DIGEST, (number + 1) * protocol_limits.DIGEST)
+                if source.leaf(number) != leaves[place]:
+                    leaves.clear()  # the file has changed though size and time have not: no cached digest is good
+                    break
+            for number in range(len(leaves) // protocol_limits.DIGEST, wanted):
+                leaves += source.leaf(number)
+                yield Pause.WORK
+        agreed = wanted * protocol_limits.SEGMENT == held.size and prefix_digest(leaves) == held.digest
+        self._cache.begin(found, bytes(leaves))
+        return bytes(leaves) if agreed else b""
+
+    def _chunks(self, found: SourceEntry, leaves: bytes) -> Generator[Message, None, bytes]:
+        """Send the bytes of a file behind the segments with these `leaves`; return its digest."""
+        digest = FileDigest(found.entry.size, leaves)
+        offset = len(leaves) // protocol_limits.DIGEST * protocol_limits.SEGMENT
+        self.spared += offset
+        if not leaves:
+            self._cache.begin(found, b"")
+        with open_source(found) as source:
+            for piece in source.read_pieces(lambda: self._chunk_size.chunk, offset):
+                known = len(digest.leaves)
+                digest.add(piece)
+                if len(digest.leaves) > known:
+                    self._cache.add_leaves(found, bytes(digest.leaves[known:]))
+                if isinstance(piece, int):
+                    yield Hole(found.index, offset, piece)
+                    offset += piece
+                else:
+                    yield Data(found.index, offset, piece)
+                    offset += len(piece)
+                if self._rejections.has(found):
+                    raise SourceFailed(Reason.NOT_WANTED)
+        return digest.digest()
