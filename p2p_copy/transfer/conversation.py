@@ -1,22 +1,35 @@
-"""One conversation with the other side: a channel and the session over it, used as one object."""
+"""One conversation with the other side: saying and hearing messages, moving records, the receipt and the goodbye.
+
+Records move from a producer to a consumer, for trees and streams alike. The sender makes records while earlier ones are
+on their way, and hears the receiver all the while. The receiver takes records from the channel while earlier ones are
+being written. Memory is bounded on both sides: a few records are made ahead, and as many are taken ahead.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import suppress
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
+import anyio
 import trio
 
-from p2p_copy.errors import Declined, PeerLost
-from p2p_copy.protocol.messages import Abort, Message, Reason
+from p2p_copy.errors import Declined, PeerLost, PeerMisbehaved
+from p2p_copy.peer import limits as peer_limits
+from p2p_copy.peer.channel import last_words
+from p2p_copy.protocol.messages import Abort, Message, Reason, Receipt
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.transfer import farewell, limits
+from p2p_copy.transfer import limits
 from p2p_copy.transfer.reasons import given_up
+from p2p_copy.transfer.stalls import slow_way
 from p2p_copy.transport import timeouts
+from p2p_copy.transport.link import LINK_ERRORS, LinkBroken
 
 if TYPE_CHECKING:
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.session import Session
+    from p2p_copy.transfer.receipt_wait import ReceiptWait
+    from p2p_copy.transfer.stalls import Stalls
 
 M = TypeVar("M", bound=Message)
 
@@ -29,7 +42,6 @@ class Conversation:
     Attributes:
         channel: carries the records.
         session: seals and opens them, and holds both sides to the table of who may say what.
-        heard_at: Trio's time when the other side last said something.
 
     """
 
@@ -37,7 +49,6 @@ class Conversation:
         """Begin; `role` is which side this is."""
         self.channel = channel
         self.session = session
-        self.heard_at = trio.current_time()
         self._role = role
         self._messages: deque[Message] = deque()  # heard, and not returned yet
         self._turn = 0  # messages since other tasks had their turn
@@ -100,17 +111,27 @@ class Conversation:
         raise PeerLost(silence)
 
     async def part_ways(self, last: Abort) -> bool:
-        """Tell the other side why this one ends; return whether it knows then that the conversation is over.
+        """Tell the other side why this one ends, if that is still possible; return whether it knows then.
 
-        This takes a bounded time. If it fails, the error for which this side ends is raised all the same.
+        The message goes out behind what is queued already, which may be megabytes over a slow connection. So it has
+        time as long as that queue moves, and a bounded time in all. Nothing is raised that would hide the error for
+        which this side ends.
         """
-        return await farewell.part_ways(self.channel, self.session, last)
+        if self.session.abandoned:
+            return True  # the other side has said so itself
+        if not self.session.may_say(last):
+            return False
+        with last_words(self.channel):
+            try:
+                await self.tell(last)
+            except (PeerMisbehaved, anyio.ClosedResourceError, *LINK_ERRORS):
+                return False
+            return await self.channel.give_up()
+        return False
 
     async def _next(self) -> Message:
         while not self._messages:
-            record = await self.channel.receive()
-            self.heard_at = trio.current_time()
-            self._messages.extend(self.session.hear(record))
+            self._messages.extend(self.session.hear(await self.channel.receive()))
         self._turn = (self._turn + 1) % limits.MESSAGES_A_TURN
         if not self._turn:
             await trio.lowlevel.checkpoint()
@@ -119,3 +140,129 @@ class Conversation:
     @property
     def _other(self) -> str:
         return "receiver" if self._role is Role.SENDER else "sender"
+
+
+class Producer(Protocol):
+    """Makes the records that one conversation is to send."""
+
+    async def next_records(self, stalls: Stalls) -> list[bytes]:
+        """Seal the next records, as soon as there are some, and return them; none at the end.
+
+        While this waits, it tells `stalls` for what.
+        """
+
+    def keep_pace(self, size: int) -> None:
+        """Learn that each link has taken so many bytes since the last call of `next_records` began its work."""
+
+    async def hear(self, message: Message) -> None:
+        """Act on what the receiver says, other than an Abort or its Receipt.
+
+        Raises:
+            PeerMisbehaved: it may not say that.
+
+        """
+
+
+class Consumer(Protocol):
+    """Acts on the records that one conversation brings."""
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether this side has sent the receipt, so that only the sender's goodbye is missing."""
+
+    @property
+    def goodbye(self) -> bool:
+        """Whether the sender has said goodbye, which shows that it has the receipt."""
+
+    def nothing_comes(self) -> str:
+        """Return the sentence that names the party because of which no record comes: see `Stalls.waiting_for`."""
+
+    async def consume(self, records: list[bytes | str]) -> None:
+        """Act on the next records, and answer them."""
+
+    async def heartbeat(self) -> None:
+        """Let the sender know that this side is there: no record has come for `limits.HEARTBEAT` seconds."""
+
+
+async def send_until_receipt(conversation: Conversation, producer: Producer, wait: ReceiptWait) -> Receipt:
+    """Send all that a producer makes, hear the receiver, and return its receipt, which the caller checks.
+
+    Raises:
+        PeerLost: no receipt came for too long.
+        P2PCopyError, LinkBroken, EndOfStream: see `Conversation.hear` and the producer.
+
+    """
+    stalls = wait.stalls
+
+    async def send() -> None:
+        with suppress(LinkBroken):  # the next `hear` says why, or returns what the receiver said last
+            while records := await producer.next_records(stalls):
+                size = sum(map(len, records))
+                records.clear()  # the channel has them, and their buffers are used again once they are out
+                with stalls.waiting_for(lambda: slow_way(stalls), lambda: stalls.outgoing):
+                    await conversation.send()
+                producer.keep_pace(size // conversation.channel.width)
+            await wait.after_all_is_sent()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        nursery.start_soon(send)
+        with wait.patience():
+            while not isinstance(message := await conversation.hear(), Receipt):
+                await producer.hear(message)
+                wait.heard(message)
+        nursery.cancel_scope.cancel()
+    return message
+
+
+async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, stalls: Stalls) -> None:
+    """Give a consumer all that comes until it has confirmed all; then wait for the sender's goodbye for a bounded time.
+
+    The consumer gets all records that came before the channel ended: the last ones may be the sender's goodbye.
+
+    Raises:
+        PeerLost: the sender went away without a goodbye.
+        P2PCopyError, LinkBroken, EndOfStream: the channel ended early, or the consumer cannot go on.
+
+    """
+    end: Exception | None = None
+
+    async def fetch(records: trio.MemorySendChannel[bytes | str]) -> None:
+        nonlocal end
+        with records:
+            try:
+                while True:
+                    await records.send(await conversation.channel.receive())
+            except LINK_ERRORS as error:
+                end = error
+
+    async def first_record() -> bytes | str:
+        while True:
+            with trio.move_on_after(limits.HEARTBEAT):
+                return await from_channel.receive()
+            await consumer.heartbeat()
+
+    async def next_records() -> list[bytes | str]:
+        try:
+            with stalls.waiting_for(consumer.nothing_comes, lambda: stalls.incoming):
+                records = [await first_record()]
+        except trio.EndOfChannel:
+            if consumer.confirmed:
+                raise PeerLost("The sender disconnected before it said that it has the receipt.") from None
+            assert end is not None, "else the channel is open"
+            raise end from None
+        with suppress(trio.WouldBlock, trio.EndOfChannel):
+            while len(records) < peer_limits.PIPELINE:
+                records.append(from_channel.receive_nowait())
+        return records
+
+    to_consumer, from_channel = trio.open_memory_channel[bytes | str](peer_limits.PIPELINE)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(stalls.watch)
+        nursery.start_soon(fetch, to_consumer)
+        while not consumer.confirmed:
+            await consumer.consume(await next_records())
+        with trio.move_on_after(limits.RECEIPT_LINGER):
+            while not consumer.goodbye:
+                await consumer.consume(await next_records())
+        nursery.cancel_scope.cancel()

@@ -85,6 +85,24 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.INTERRUPTED, "it was interrupted.")
 
 
+def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
+    """Return what to say when a stream stops for this error, or for `broken`, the error of its pipe, if there is one.
+
+    Only a loss of the link is transient: a side that is stopped cannot resume a stream later.
+    """
+    if isinstance(error, P2PCopyError) and error.transient:
+        return farewell(error)
+    if broken is None and (isinstance(error, SystemFailed) or not isinstance(error, Exception)):
+        return Abort(Reason.PIPE, "it was stopped, and what goes through a pipe cannot be resumed later.")
+    return farewell(broken or error)
+
+
+def restarted_error(who: str) -> PipeFailed:
+    """Return the error that means that `who`, "sender" or "receiver", was started again in the middle of a stream."""
+    what = f"he {who} was started again in the middle of a pipe, which cannot be resumed."
+    return PipeFailed(f"T{what} Start both sides again.", f"t{what} Start both sides again.")
+
+
 def given_up(message: Abort, who: str) -> P2PCopyError:
     """Return the error that the other side's Abort is here; `who` is "sender" or "receiver"."""
     if message.reason is Reason.PIPE:

@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from p2p_copy.observer import Observer
+    from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.messages import Message
-    from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.protocol.session import Session
     from p2p_copy.transport.timeouts import Deadline
 
 
@@ -32,33 +33,33 @@ class ReceiptWait:
     """What a sender knows about how much of one conversation has arrived.
 
     Attributes:
-        stalls: what this side waits for; `pump.send_until_receipt` runs its `watch`.
+        stalls: what this side waits for; `conversation.send_until_receipt` runs its `watch`.
 
     """
 
     def __init__(
         self,
-        conversation: Conversation,
+        channel: Channel,
+        session: Session,
         observer: Observer,
-        *,
-        beats: bool = False,
-        slow_output: Callable[[], str] = lambda: "",
+        slow_output: Callable[[], str] | None = None,
     ) -> None:
         """Begin with nothing sent.
 
         Args:
-            conversation: the conversation with the receiver.
+            channel: leads to the receiver.
+            session: makes the records.
             observer: hears when only the receipt is missing.
-            beats: anything that the receiver says is movement; else only that it has more.
-            slow_output: says what takes nothing at a receiver that has all records but has not written what is in
-                them; "" if all is written.
+            slow_output: given if the receiver's output may stand still for hours, so that anything that the receiver
+                says is movement, and not only that it has more. Says what takes nothing at a receiver that has all
+                records but has not written what is in them; "" if all is written.
 
         """
-        self.stalls = Stalls(observer, conversation)
-        self._conversation = conversation
+        self.stalls = Stalls(observer, channel)
+        self._session = session
         self._observer = observer
-        self._beats = beats
-        self._slow_output = slow_output
+        self._may_stand_still = slow_output is not None
+        self._slow_output = slow_output or str  # which returns ""
         self._records_taken = 0
         self._all_sent = False
         self._verifying = False
@@ -76,7 +77,7 @@ class ReceiptWait:
         """
 
         def moves() -> object:
-            return self._conversation.heard_at if self._beats else self.stalls.outgoing
+            return self.stalls.heard_at if self._may_stand_still else self.stalls.outgoing
 
         with within(math.inf, moves=moves) as self._deadline:
             yield
@@ -90,7 +91,7 @@ class ReceiptWait:
 
     def heard(self, message: Message) -> None:
         """Note how much the receiver has, if its message says so."""
-        self.stalls.last_message = message
+        self.stalls.heard(message)
         if isinstance(message, Progress):
             self._records_taken = message.records
             self._report_verifying()
@@ -106,7 +107,7 @@ class ReceiptWait:
 
     @property
     def _has_all_records(self) -> bool:
-        return self._records_taken >= self._conversation.session.made
+        return self._records_taken >= self._session.made
 
     @property
     def _has_all(self) -> bool:

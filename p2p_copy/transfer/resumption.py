@@ -24,7 +24,7 @@ from p2p_copy.peer.meeting import Meeting
 from p2p_copy.peer.retry import Knowledge
 from p2p_copy.protocol import keys
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.transfer.farewell import part_ways
+from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.reasons import farewell
 from p2p_copy.units import duration
 
@@ -154,7 +154,7 @@ class Resumption:
                 if self.has_ticket and not session.held_there(self._knowledge.tickets):
                     options.observer.notice(_FORGOTTEN[options.role])
         except Exception as error:
-            self.told = await part_ways(channel, session, farewell(error))
+            self.told = await Conversation(channel, session, options.role).part_ways(farewell(error))
             raise
 
     async def save_ticket(self, session: Session, *, sure: bool) -> None:

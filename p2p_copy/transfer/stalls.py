@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from p2p_copy.observer import Observer
-    from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.peer.channel import Channel
+    from p2p_copy.protocol.messages import Message
 
 LIMITED = "Nothing moves: a limit of the relay holds everything back"
 
@@ -58,21 +59,26 @@ class Stalls:
     """What this side waits for. Run `watch` in a task of its own.
 
     Attributes:
-        last_message: what the other side has said last about what it has.
+        heard_at: Trio's time when the other side last said something, or when this began.
 
     """
 
-    def __init__(self, observer: Observer, conversation: Conversation) -> None:
+    def __init__(self, observer: Observer, channel: Channel) -> None:
         self._observer = observer
-        self._conversation = conversation
-        self._channel = conversation.channel
+        self._channel = channel
         self._waits: list[_Wait] = []  # in the order in which they began
-        self.last_message: object = None
+        self._last_message: object = None
+        self.heard_at = trio.current_time()
+
+    def heard(self, message: Message) -> None:
+        """Note what the other side says about what it has."""
+        self._last_message = message
+        self.heard_at = trio.current_time()
 
     @property
     def heard_lately(self) -> bool:
         """Whether the other side has said something in the last `limits.STALL` seconds."""
-        return trio.current_time() - self._conversation.heard_at < limits.STALL
+        return trio.current_time() - self.heard_at < limits.STALL
 
     @property
     def flow(self) -> FlowReport:
@@ -83,7 +89,7 @@ class Stalls:
     def outgoing(self) -> object:
         """A value that changes when something that this side sends has moved: to the relay, or at the other side."""
         taken, _ = self._channel.acked_bytes()
-        return taken // KIB, self.last_message  # whole KiB: a pong that is acknowledged is no movement
+        return taken // KIB, self._last_message  # whole KiB: a pong that is acknowledged is no movement
 
     @property
     def has_unsent(self) -> bool:

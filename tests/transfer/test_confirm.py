@@ -47,7 +47,7 @@ from p2p_copy.protocol.messages import (
 )
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.farewell import part_ways
+from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.reasons import farewell
 from p2p_copy.transfer.resumption import Resumption
 from tests.support.keys import both_sessions
@@ -344,7 +344,7 @@ async def test_a_receiver_that_is_stopped_before_the_question_does_not_end_the_s
             with plain_errors():
                 partner = ConnectOptions(Role.RECEIVER, RelayAccess(relay), CODE, 10, Observer())
                 async with meet(partner, Resumption(None, 0).meeting(partner), 10) as (link, session):
-                    await part_ways(link, session, farewell(Declined()))
+                    await Conversation(link, session, Role.RECEIVER).part_ways(farewell(Declined()))
             report = await receive(str(tmp_path / "out"), **common)
     assert report.files == 3
     assert "declined" in told.states

@@ -19,7 +19,6 @@ from p2p_copy.protocol.messages import (
     Message,
     Offer,
     Omitted,
-    Page,
     Preview,
     Reason,
     Total,
@@ -179,15 +178,6 @@ async def test_a_sender_has_failed_if_it_gives_up_before_its_offer() -> None:
     await sender.tell(Abort(Reason.DECLINED, "no"))
     with pytest.raises(PeerFailed):
         await expect(receiver, Offer, Goodbye)
-
-
-async def test_it_knows_when_the_other_side_last_said_something() -> None:
-    sender, receiver = await agreed()
-    before = receiver.heard_at
-    await trio.sleep(0.01)
-    await sender.tell(Page((Entry(Kind.FILE, 0, "file"),)))
-    await receiver.hear()
-    assert receiver.heard_at > before
 
 
 async def test_text_is_no_record() -> None:

@@ -9,12 +9,10 @@ import trio
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.messages import Progress
-from p2p_copy.protocol.rendezvous import FlowReport, FlowState, Role
+from p2p_copy.protocol.rendezvous import FlowReport, FlowState
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.stalls import Stalls, no_receipt, nothing_comes_from_pipe
 from p2p_copy.units import KIB
-from tests.support.keys import both_sessions
 from tests.support.transfers import Told
 from tests.support.websocket import pause, virtual_time
 
@@ -36,11 +34,7 @@ class Wire:
 
 def watched(wire: Wire) -> tuple[Stalls, Told]:
     told = Told()
-    return Stalls(told, conversation(wire)), told
-
-
-def conversation(wire: Wire) -> Conversation:
-    return Conversation(cast("Channel", wire), both_sessions()[0], Role.SENDER)
+    return Stalls(told, cast("Channel", wire)), told
 
 
 @virtual_time()
@@ -97,12 +91,21 @@ async def test_a_long_record_on_a_slow_way_is_no_stall_while_it_moves() -> None:
 @virtual_time()
 async def test_a_heartbeat_is_no_movement_and_what_the_receiver_has_is() -> None:
     stalls, _ = watched(Wire())
-    stalls.last_message = Progress(1, 2, 3)
+    stalls.heard(Progress(1, 2, 3))
     before = stalls.outgoing
-    stalls.last_message = Progress(1, 2, 3)
+    stalls.heard(Progress(1, 2, 3))
     assert stalls.outgoing == before
-    stalls.last_message = Progress(1, 2, 4)
+    stalls.heard(Progress(1, 2, 4))
     assert stalls.outgoing != before
+
+
+@virtual_time()
+async def test_a_side_that_says_the_same_again_is_heard_all_the_same() -> None:
+    stalls, _ = watched(Wire())
+    await trio.sleep(limits.STALL + 1)
+    assert not stalls.heard_lately
+    stalls.heard(Progress(1, 2, 3))
+    assert stalls.heard_lately
 
 
 @pytest.mark.parametrize(
@@ -140,10 +143,9 @@ async def test_the_reason_why_no_receipt_comes(
 ) -> None:
     wire = Wire()
     wire.aside, wire.acked = rendezvous.encode(flow), (0, unsent)
-    talk = conversation(wire)
-    stalls = Stalls(Told(), talk)
+    stalls, _ = watched(wire)
     if not heard:
-        talk.heard_at -= 2 * limits.STALL
+        stalls.heard_at -= 2 * limits.STALL
     assert expected in no_receipt(stalls, has_all=has_all)
 
 

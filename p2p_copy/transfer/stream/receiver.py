@@ -38,10 +38,9 @@ from p2p_copy.protocol.messages import (
     WholeFile,
 )
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.farewell import end_of_stream, restarted_error
+from p2p_copy.transfer.conversation import receive_until_goodbye
 from p2p_copy.transfer.lifecycle import writing
-from p2p_copy.transfer.pump import receive_until_goodbye
-from p2p_copy.transfer.reasons import farewell, given_up
+from p2p_copy.transfer.reasons import end_of_stream, farewell, given_up, restarted_error
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_pipe
 from p2p_copy.transfer.stream.window import Window
 from p2p_copy.transport.link import LinkBroken
@@ -150,7 +149,7 @@ class StreamReceiver:
             P2PCopyError: nothing more comes, or nothing more can be written.
 
         """
-        stalls = Stalls(observer, conversation)
+        stalls = Stalls(observer, conversation.channel)
         consumer = _StreamConsumer(self, conversation, observer, stalls, confirm)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._watch_output, stalls)
@@ -261,7 +260,7 @@ class StreamReceiver:
 
 
 class _StreamConsumer:
-    """Acts on what comes in one conversation; see `pump.Consumer`. Run `acknowledge` beside it.
+    """Acts on what comes in one conversation; see `conversation.Consumer`. Run `acknowledge` beside it.
 
     Attributes:
         confirmed: the receipt is given.

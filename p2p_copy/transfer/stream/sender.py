@@ -28,9 +28,8 @@ from p2p_copy.protocol.messages import Ask, Data, FileEnd, Finish, Held, Holds, 
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.chunk_size import ChunkSize
 from p2p_copy.transfer.confirm import show_stream
-from p2p_copy.transfer.farewell import end_of_stream, restarted_error
-from p2p_copy.transfer.pump import send_until_receipt
-from p2p_copy.transfer.reasons import farewell
+from p2p_copy.transfer.conversation import send_until_receipt
+from p2p_copy.transfer.reasons import end_of_stream, farewell, restarted_error
 from p2p_copy.transfer.receipt_wait import ReceiptWait
 from p2p_copy.transfer.stream.window import Window
 
@@ -130,8 +129,7 @@ class StreamSender:
             )
         await conversation.tell(Page((self._source.entry,)))
         producer = _StreamProducer(self, conversation.session, observer)
-        # The receiver's output may stand still for hours.
-        wait = ReceiptWait(conversation, observer, beats=True, slow_output=self._slow_output)
+        wait = ReceiptWait(conversation.channel, conversation.session, observer, self._slow_output)
         receipt = await send_until_receipt(conversation, producer, wait)
         if receipt != Receipt(1, self.entry.size, 0, 0, self.root):
             raise PeerMisbehaved("The receiver confirmed something else than what was sent.")
@@ -215,7 +213,7 @@ class StreamSender:
 
 
 class _StreamProducer:
-    """Makes the records of one conversation; see `pump.Producer`."""
+    """Makes the records of one conversation; see `conversation.Producer`."""
 
     def __init__(self, stream: StreamSender, session: Session, observer: Observer) -> None:
         self._stream = stream

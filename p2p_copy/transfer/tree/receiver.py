@@ -16,9 +16,9 @@ from p2p_copy.files.target.target import Target
 from p2p_copy.observer import NoticeOnce
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept
+from p2p_copy.transfer.conversation import receive_until_goodbye
 from p2p_copy.transfer.lifecycle import writing
 from p2p_copy.transfer.preserve import LOST, not_possible
-from p2p_copy.transfer.pump import receive_until_goodbye
 from p2p_copy.transfer.reasons import SENTENCES
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_sender
 from p2p_copy.transfer.tree.consumer import TreeConsumer
@@ -121,7 +121,7 @@ class TreeReceiver:
             selection=self._selection,
             unmade=self._correct_receipt,
         )
-        stalls = Stalls(self._observer, conversation)
+        stalls = Stalls(self._observer, conversation.channel)
         receiving = _TreeReceiving(consumer, conversation, stalls, self._observer, confirm, began)
         try:
             async with writing(self._receipt_file):
@@ -151,7 +151,7 @@ class TreeReceiver:
 
 
 class _TreeReceiving:
-    """Has a thread act on the records of one conversation, and tells the observer; see `pump.Consumer`.
+    """Has a thread act on the records of one conversation, and tells the observer; see `conversation.Consumer`.
 
     Attributes:
         confirmed: the receipt is given.

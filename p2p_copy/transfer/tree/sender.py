@@ -17,8 +17,8 @@ from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, Total, Unwanted
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import show
+from p2p_copy.transfer.conversation import send_until_receipt
 from p2p_copy.transfer.preserve import UNTOLD
-from p2p_copy.transfer.pump import send_until_receipt
 from p2p_copy.transfer.reasons import SENTENCES, unfinished
 from p2p_copy.transfer.receipt_wait import ReceiptWait
 from p2p_copy.transfer.tree.producer import TreeProducer
@@ -92,7 +92,7 @@ class TreeSender:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(sending.count, counting)
                 try:
-                    wait = ReceiptWait(conversation, self._observer)
+                    wait = ReceiptWait(conversation.channel, conversation.session, self._observer)
                     receipt = await send_until_receipt(conversation, sending, wait)
                 finally:
                     sending.stop_counting()
@@ -114,7 +114,7 @@ class TreeSender:
 
 
 class _TreeSending:
-    """Has a thread make the records of one conversation, and tells the observer; see `pump.Producer`."""
+    """Has a thread make the records of one conversation, and tells the observer; see `conversation.Producer`."""
 
     def __init__(self, producer: TreeProducer, observer: Observer) -> None:
         self._producer = producer

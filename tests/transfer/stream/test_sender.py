@@ -31,7 +31,7 @@ from p2p_copy.protocol.messages import (
 )
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.conversation import Conversation
-from p2p_copy.transfer.farewell import end_of_stream, part_ways
+from p2p_copy.transfer.reasons import end_of_stream
 from p2p_copy.transfer.stream.sender import StreamSender
 from tests.support.keys import both_sessions
 
@@ -208,7 +208,7 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
                 await send(stream, link)
             except BaseException as error:
                 last = end_of_stream(error, None)
-                await part_ways(cast("Channel", link), link.sender, last)
+                await Conversation(cast("Channel", link), link.sender, Role.SENDER).part_ways(last)
                 raise
     assert isinstance(link.heard[-1], Abort)
     assert link.size

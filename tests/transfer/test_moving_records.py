@@ -1,4 +1,4 @@
-"""What the pump does for every producer and consumer."""
+"""How records move from any producer to any consumer, until the receipt and the goodbye."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from p2p_copy.protocol.messages import (
     Receipt,
 )
 from p2p_copy.transfer import limits
-from p2p_copy.transfer.pump import receive_until_goodbye, send_until_receipt
+from p2p_copy.transfer.conversation import receive_until_goodbye, send_until_receipt
 from p2p_copy.transfer.receipt_wait import ReceiptWait
 from p2p_copy.transfer.stalls import Stalls
 from tests.support.memory_channel import channel, conversations
@@ -136,11 +136,12 @@ class Taking:
 
 
 async def send(conversation: Conversation, producer: Making) -> Receipt:
-    return await send_until_receipt(conversation, producer, ReceiptWait(conversation, Observer()))
+    wait = ReceiptWait(conversation.channel, conversation.session, Observer())
+    return await send_until_receipt(conversation, producer, wait)
 
 
 async def receive(conversation: Conversation, consumer: Taking, told: Observer | None = None) -> None:
-    await receive_until_goodbye(conversation, consumer, Stalls(told or Observer(), conversation))
+    await receive_until_goodbye(conversation, consumer, Stalls(told or Observer(), conversation.channel))
 
 
 @contextmanager
