@@ -107,8 +107,6 @@ async def send(
         failed = True
         raise
     finally:
-        if story.report is None:
-            tree.save()
         pipe.close()
         await resumption.close(done=done or resumption.streams or (failed and not resumption.is_of_use))
 

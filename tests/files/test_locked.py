@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.state.journal import Journal, key_of
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.options import Conflict
@@ -101,7 +101,7 @@ def journal_of(journal: Journal, out: Path, top: Item) -> None:
     """Record nothing but the directory at the top, as after a kill."""
     index = ResumeIndex(journal)
     index.record_complete(top, (out / "top").lstat(), flushed=True)
-    index.commit()
+    index.journal.commit()
 
 
 @LOCKED
@@ -127,7 +127,7 @@ def test_an_orphan_in_a_complete_directory_is_removed(out: Path, mode: int) -> N
     target.directories.make(top)
     gone = a_file("gone", top, size=2 * limits.SEGMENT)
     target.files.begin(gone).write(bytes(limits.SEGMENT))
-    target.resume.record_leaves(gone, bytes(limits.DIGEST))
+    target.resume.journal.add_leaves(key_of(gone.path), bytes(limits.DIGEST))
     target.close(keep=True)
     with closing(target_in(out, journal)) as target:
         target.directories.make(top)

@@ -195,10 +195,6 @@ class SenderSide(Side):
         self.said += made
         return bool(made)
 
-    def close(self) -> None:
-        super().close()
-        self._sent.record_pending()
-
 
 class ReceiverSide(Side):
     """Accepts, writes, gives the receipt."""

@@ -107,7 +107,6 @@ class MemoryTransfer:
                         report.skipped,
                     )
             assert steps is not None, "it goes on for ever"
-            sent.record_pending()
             killed = self._rng.random() < 0.4
             return None
         finally:

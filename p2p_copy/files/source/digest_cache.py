@@ -18,47 +18,32 @@ _IDENTITY: Final = struct.Struct(">QQQq")
 
 
 class DigestCache:
-    """A sender's journal."""
+    """Finds and records digests in a sender's journal."""
 
     def __init__(self, journal: Journal) -> None:
-        self._journal = journal
-        # Not in the journal yet: most transfers are complete before a commit is due, and never need it.
-        self._pending: list[tuple[SourceEntry, bytes]] = []
+        self.journal = journal
 
     def digest(self, found: SourceEntry) -> bytes | None:
         """Return the digest of a whole file, None if it is not known."""
-        self.record_pending()
-        done = self._journal.done(_key(found))
+        done = self.journal.done(_key(found))
         return done.digest if done is not None and done.identity == _identity(found) else None
 
     def leaves(self, found: SourceEntry) -> bytes:
         """Return the digests of the segments of a file that are known, joined."""
-        begun = self._journal.begun(_key(found))
+        begun = self.journal.begun(_key(found))
         return begun.leaves if begun is not None and begun.identity == _identity(found) else b""
 
     def set_digest(self, found: SourceEntry, digest: bytes) -> None:
-        """Remember the digest of a whole file."""
-        self._pending.append((found, digest))
-
-    def record_pending(self) -> None:
-        """Move all digests into the journal."""
-        pending, self._pending = self._pending, []
-        for found, digest in pending:
-            self._journal.set_done(_key(found), Done(_identity(found), digest, "", False))
+        """Record the digest of a whole file."""
+        self.journal.set_done_later(_sent, found, digest)
 
     def begin(self, found: SourceEntry, leaves: bytes) -> None:
         """Record that a large file is being sent, and what is known of it."""
-        self._journal.begin(_key(found), Begun(_identity(found), "", leaves, 0))
+        self.journal.begin(_key(found), Begun(_identity(found), "", leaves, 0))
 
-    def add_leaves(self, found: SourceEntry, leaves: bytes) -> None:
-        """Record the digests of the segments that follow."""
-        self._journal.add_leaves(_key(found), leaves)
 
-    def commit_if_due(self, size: int) -> None:
-        """Commit the records if that is due after `size` more bytes were sent, so that they survive a kill."""
-        if self._journal.add_work(size):
-            self.record_pending()
-            self._journal.commit()
+def _sent(found: SourceEntry, digest: bytes) -> tuple[bytes, Done]:
+    return _key(found), Done(_identity(found), digest, "", False)
 
 
 def _key(found: SourceEntry) -> bytes:

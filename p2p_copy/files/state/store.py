@@ -24,9 +24,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.files import limits
-from p2p_copy.files.state import database
 from p2p_copy.files.state.facts import Facts, decode, encode
-from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.state.journal import Journal, delete_journal
 from p2p_copy.files.user_directories import user_directory
 from p2p_copy.options import STATE_VARIABLE
 
@@ -453,7 +452,7 @@ def _remove(base: str) -> None:
     for ending in (_FACTS, _NEW_FACTS):
         with suppress(OSError):
             os.unlink(base + ending)
-    database.delete(base + _JOURNAL)
+    delete_journal(base + _JOURNAL)
 
 
 def _changed(base: str) -> float:

@@ -92,7 +92,7 @@ class Directories:
 
         def make(free: str) -> Directory:
             if parent.created:
-                self._resume.renew()
+                self._resume.journal.commit_if_late()
             elif parent.lstat(free) is None:
                 # If this process were killed right after, the directory would else count as another user's.
                 self._resume.record_intent(item, free)

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from p2p_copy.files import limits
+from p2p_copy.files.state.journal import key_of
 from p2p_copy.files.target.errors import fail
 from p2p_copy.files.target.part import Part
 from p2p_copy.protocol import limits as protocol_limits
@@ -147,9 +148,9 @@ class Files:
         for item, part in list(self._parts.items()):
             if keep and self._resume.is_worth_keeping(item):
                 part.keep()
-                self._resume.record_flushed(item, part.flushed // protocol_limits.SEGMENT)
+                self._resume.journal.set_flushed(key_of(item.path), part.flushed // protocol_limits.SEGMENT)
                 # After this commit, nothing in the part is newer than the last commit.
-                self._resume.commit_if_due(limits.JOURNAL_BYTES)
+                self._resume.journal.commit_if_due(limits.JOURNAL_BYTES)
                 del self._parts[item]
             else:
                 self.discard(item)

@@ -14,16 +14,21 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from p2p_copy.files import limits, system
+from p2p_copy.files.state.journal import key_of
 from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import fail
 from p2p_copy.files.temporary import is_part, temporary_name
+from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.digest import FileDigest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from p2p_copy.files.directory import Directory
+    from p2p_copy.files.state.journal import Journal
     from p2p_copy.files.target.resume import PartialFile
     from p2p_copy.options import Conflict
+    from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.messages import Entry
 
 
@@ -182,6 +187,35 @@ class Part:
         if name:
             with suppress(OSError):
                 self._directory.unlink(name)
+
+
+class HashedPart:
+    """A part of a large file, and the file's digest: each byte goes to both, and each full segment into the journal.
+
+    `item` is what is received, and `held` what is here of it already.
+    """
+
+    def __init__(self, part: Part, item: Item, held: PartialFile | None, journal: Journal) -> None:
+        self._part = part
+        self._digest = FileDigest(item.entry.size, held.leaves if held else b"")
+        self._journal = journal
+        self._key = key_of(item.path)
+
+    def add(self, piece: bytes | memoryview | int) -> None:
+        """Append bytes, or a hole of so many bytes; raise what `Part.add` raises."""
+        leaves, flushed = len(self._digest.leaves), self._part.flushed
+        self._digest.add(piece)
+        self._part.add(piece)
+        if len(self._digest.leaves) > leaves:
+            self._journal.add_leaves(self._key, bytes(self._digest.leaves[leaves:]))
+            self._journal.set_flushed(self._key, self._part.flushed // protocol_limits.SEGMENT)
+        if self._part.flushed > flushed:
+            # A flush may take seconds. Commit now: what is written next must not be newer than the last commit.
+            self._journal.commit_if_due(limits.JOURNAL_BYTES)
+
+    def digest(self) -> bytes:
+        """Return the digest of the file, once all of it is here."""
+        return self._digest.digest()
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -84,6 +84,7 @@ class ResumeIndex:
     With `reverify`, digests are computed from the disk and not taken from the journal.
 
     Attributes:
+        journal: what is recorded.
         restarted: an earlier process worked on this transfer.
         killed: that process was killed, so it may have made files that the journal does not have.
         tag: marks the temporary names of this transfer.
@@ -100,7 +101,7 @@ class ResumeIndex:
         restarted: bool = False,
         tag: str = "",
     ) -> None:
-        self._journal = journal
+        self.journal = journal
         self._reverify = reverify
         self.restarted = restarted
         self.killed = restarted and journal.done(_ALL_RECORDED) is None
@@ -109,7 +110,6 @@ class ResumeIndex:
         self.clock_ahead = 0.0
         # As it was before this conversation: later commits say nothing of the parts that are here already.
         self._last_commit = journal.committed_at
-        self._unstored: list[tuple[Item, os.stat_result, bytes, str, bool]] = []
 
     # Finding
 
@@ -118,7 +118,7 @@ class ResumeIndex:
         if self.fresh:
             return None
         key = key_of(item.path)
-        done = self._journal.done(key)
+        done = self.journal.done(key)
         if done is not None:
             name = done.name or item.entry.name
             same = done.identity[: _ANNOUNCED.size] == _announced(item.entry) and self._is_ours(
@@ -127,7 +127,7 @@ class ResumeIndex:
             if same and done.digest and self._has_same_contents(key, done, directory, name):
                 return PartialFile(item.entry.size, done.digest, name=name)
             return None
-        begun = self._journal.begun(key)
+        begun = self.journal.begun(key)
         if begun is None or begun.identity != _announced(item.entry):
             return None
         leaves = self._good_leaves(key, begun, directory)
@@ -140,13 +140,13 @@ class ResumeIndex:
         """Return the name that an earlier conversation has given to this entry; empty if it is gone, or was changed."""
         if self.fresh:
             return ""
-        done = self._journal.done(key_of(item.path))
+        done = self.journal.done(key_of(item.path))
         name = (done.name if done is not None else "") or item.entry.name
         return name if done is not None and self._is_ours(item, done, directory, name) else ""
 
     def is_unchanged(self, item: Item) -> bool:
         """Return whether the sender announces an entry as it did when we made it."""
-        done = self._journal.done(key_of(item.path))
+        done = self.journal.done(key_of(item.path))
         if done is None or done.identity[_ANNOUNCED.size :] == _INTENDED:
             return False
         return done.identity[: _ANNOUNCED.size] == _announced(item.entry)
@@ -157,12 +157,11 @@ class ResumeIndex:
         A killed process commits often, so it made nothing long after the journal's last commit. What was changed later
         than that belongs to another user, even if the directory is ours.
         """
-        self._store()
         path = f"{above.path}/" if above is not None else ""
         return frozenset(
             name
             for name in directory.names()
-            if self._journal.done(key_of(path + name)) is None
+            if self.journal.done(key_of(path + name)) is None
             and (there := directory.lstat(name)) is not None
             and there.st_ctime <= self._last_commit + self.clock_ahead + limits.JOURNAL_LATE
         )
@@ -171,23 +170,23 @@ class ResumeIndex:
         """Return the name of the part in which an earlier conversation has left this file; None if there is none."""
         if self.fresh:
             return None
-        begun = self._journal.begun(key_of(item.path))
+        begun = self.journal.begun(key_of(item.path))
         return _last(begun.part) if begun is not None else None
 
     def part_names(self) -> frozenset[str]:
         """Return the names of all parts."""
-        return frozenset(_last(begun.part) for _, begun in self._journal.all_begun())
+        return frozenset(_last(begun.part) for _, begun in self.journal.all_begun())
 
     def is_worth_keeping(self, item: Item) -> bool:
         """Return whether at least one segment of a file's part is verified."""
-        begun = self._journal.begun(key_of(item.path))
+        begun = self.journal.begun(key_of(item.path))
         return begun is not None and bool(begun.leaves)
 
     def take_orphans(self) -> list[str]:
         """Forget all parts; return their paths, relative to the output directory."""
-        begun = self._journal.all_begun()
+        begun = self.journal.all_begun()
         for key, _ in begun:
-            self._journal.forget(key)
+            self.journal.forget(key)
         return [each.part for _, each in begun if each.part]
 
     def _is_ours(self, item: Item, done: Done, directory: Directory, name: str) -> bool:
@@ -223,7 +222,7 @@ class ResumeIndex:
 
     def _has_same_contents(self, key: bytes, done: Done, directory: Directory, name: str) -> bool:
         """Return whether a complete file has the contents that it had; read it if a power cut may have changed them."""
-        if not self._reverify and (done.flushed or self._journal.of_this_boot(key)):
+        if not self._reverify and (done.flushed or self.journal.of_this_boot(key)):
             return True
         return digest_of(directory, name) == done.digest
 
@@ -234,7 +233,7 @@ class ResumeIndex:
         if there is None or not is_part(directory, there, self.tag):
             return b""
         leaves = begun.leaves
-        if not self._journal.of_this_boot(key):
+        if not self.journal.of_this_boot(key):
             leaves = leaves[: begun.flushed * protocol_limits.DIGEST]
         leaves = leaves[: there.st_size // protocol_limits.SEGMENT * protocol_limits.DIGEST]
         # All of a part is read again if it was written to after the journal's last commit.
@@ -250,16 +249,12 @@ class ResumeIndex:
     def record_complete(
         self, item: Item, there: os.stat_result, digest: bytes = b"", name: str = "", *, flushed: bool
     ) -> None:
-        """Record that an entry is complete under this name, and its identity on disk.
-
-        The record goes to the journal later: most transfers end before they look anything up there.
-        """
-        self._unstored.append((item, there, digest, name, flushed))
+        """Record that an entry is complete under this name, and its identity on disk."""
+        self.journal.set_done_later(_completed, item, there, digest, name, flushed)
 
     def withdraw(self, item: Item) -> None:
         """Withdraw the record that an entry is complete: it did not get its name after all."""
-        self._store()
-        self._journal.forget(key_of(item.path))
+        self.journal.forget(key_of(item.path))
 
     @contextmanager
     def naming(
@@ -276,11 +271,11 @@ class ResumeIndex:
         def intend(name: str, there: os.stat_result) -> None:
             nonlocal recorded
             if directory.created and name == item.entry.name:
-                self.renew()
+                self.journal.commit_if_late()
             else:
                 recorded = True
                 self.record_complete(item, there, digest, name, flushed=flushed)
-                self.commit()
+                self.journal.commit()
 
         try:
             yield intend
@@ -295,68 +290,44 @@ class ResumeIndex:
         From then on everything under that name counts as ours.
         """
         own = "" if name == item.entry.name else name
-        self._journal.set_done(key_of(item.path), Done(_announced(item.entry) + _INTENDED, b"", own, True))
-        self._journal.commit()
+        self.journal.set_done(key_of(item.path), Done(_announced(item.entry) + _INTENDED, b"", own, True))
+        self.journal.commit()
 
     def record_part(self, item: Item, part: str) -> None:
         """Record that a file is being written; `part` is its path, relative to the output directory."""
-        self._journal.begin(key_of(item.path), Begun(_announced(item.entry), part, b"", 0))
-
-    def record_leaves(self, item: Item, leaves: bytes) -> None:
-        """Record the digests of the segments of a part that are written by now."""
-        self._journal.add_leaves(key_of(item.path), leaves)
-
-    def record_flushed(self, item: Item, segments: int) -> None:
-        """Record that so many segments of a part will survive a power cut."""
-        self._journal.set_flushed(key_of(item.path), segments)
+        self.journal.begin(key_of(item.path), Begun(_announced(item.entry), part, b"", 0))
 
     def forget_part(self, item: Item) -> None:
         """Forget the part of a file; a complete file that an earlier conversation has made of it is still ours."""
         key = key_of(item.path)
-        done = self._journal.done(key)
+        done = self.journal.done(key)
         if done is None:
-            self._journal.forget(key)
+            self.journal.forget(key)
         else:
-            self._journal.set_done(key, done)
+            self.journal.set_done(key, done)
 
     def mark_running(self) -> None:
         """Record that from now on more is made than the journal has."""
-        if self._journal.done(_ALL_RECORDED) is not None:
-            self._journal.forget(_ALL_RECORDED)
-            self._journal.commit()
+        if self.journal.done(_ALL_RECORDED) is not None:
+            self.journal.forget(_ALL_RECORDED)
+            self.journal.commit()
 
     def mark_stopped(self) -> None:
-        """Store all records, and a mark that none is missing. There is no mark if an earlier process was killed.
+        """Record that nothing is missing in the journal. There is no mark if an earlier process was killed.
 
         An empty journal stays empty: there is nothing to resume.
         """
-        self._store()
-        if not self.killed and not self._journal.empty:
-            self._journal.set_done(_ALL_RECORDED, Done(b"", b"", "", True))
+        if not self.killed and not self.journal.empty:
+            self.journal.set_done(_ALL_RECORDED, Done(b"", b"", "", True))
 
-    def _store(self) -> None:
-        """Put into the journal what `record_complete` was called with."""
-        unstored, self._unstored = self._unstored, []
-        for item, there, digest, name, flushed in unstored:
-            identity = _announced(item.entry) + _on_disk(there, item.entry.kind)
-            own = "" if name == item.entry.name else name
-            self._journal.set_done(key_of(item.path), Done(identity, digest, own, flushed))
 
-    def commit(self) -> None:
-        """Make all records survive the end of this process."""
-        self._store()
-        self._journal.commit()
-
-    def commit_if_due(self, size: int) -> None:
-        """Call `commit` if it is due after `size` more bytes were written."""
-        if self._journal.add_work(size):
-            self.commit()
-
-    def renew(self) -> None:
-        """Commit if the last commit is so old that what is made now, and not recorded, would not count as ours."""
-        if self._journal.is_late:
-            self._store()
-            self._journal.commit(always=True)
+def _completed(
+    item: Item, there: os.stat_result, digest: bytes, name: str, flushed: bool
+) -> tuple[bytes, Done]:
+    """Return the key of a complete entry, and what the journal has of it."""
+    identity = _announced(item.entry) + _on_disk(there, item.entry.kind)
+    own = "" if name == item.entry.name else name
+    return key_of(item.path), Done(identity, digest, own, flushed)
 
 
 def _last(path: str) -> str:

@@ -81,7 +81,7 @@ class SmallFiles:
                     else:
                         unnamed.append(one)
             if unnamed:
-                self._resume.commit()
+                self._resume.journal.commit()
             while unnamed:
                 one = unnamed.popleft()
                 yield one.item, self._name(one)
@@ -141,7 +141,7 @@ class SmallFiles:
         name, there = _write_new(directory, entry, data, self._resume.tag)
         at, own = directory.handle(), entry.name
         try:
-            self._resume.renew()
+            self._resume.journal.commit_if_late()
             try:
                 os.link(name, own, src_dir_fd=at, dst_dir_fd=at, follow_symlinks=False)
             except OSError:
@@ -160,7 +160,7 @@ class SmallFiles:
         def intend(name: str, there: os.stat_result) -> None:
             if name != item.entry.name:
                 self._resume.record_complete(item, there, item.digest or b"", name, flushed=False)
-                self._resume.commit()
+                self._resume.journal.commit()
 
         try:
             item.name = conflicts.move_new(

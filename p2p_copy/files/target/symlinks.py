@@ -74,7 +74,7 @@ def _create(item: Item, directory: Directory, conflict: Conflict, resume: Resume
 
     there = directory.lstat(entry.name) if conflict is Conflict.OVERWRITE else None
     if there is None and directory.created:
-        resume.renew()
+        resume.journal.commit_if_late()
         return conflicts.place(conflict, entry.name, create)
     if there is not None and stat.S_ISDIR(there.st_mode):
         raise Refused(Reason.EXISTS)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.target.errors import Refused
-from p2p_copy.files.target.hashed_part import HashedPart
+from p2p_copy.files.target.part import HashedPart
 from p2p_copy.files.target.space import check_space
 from p2p_copy.observer import Report
 from p2p_copy.protocol import limits as protocol_limits
@@ -124,7 +124,7 @@ class TreeConsumer:
                     self._act(message)
             finally:
                 self._files.write_collected()
-        self._target.resume.commit_if_due(self._files.take_written())
+        self._target.resume.journal.commit_if_due(self._files.take_written())
         if self.root is None and (self.ending or now >= self._next_report):
             self._next_report = now + limits.PROGRESS_INTERVAL
             self._report_progress()
@@ -324,21 +324,25 @@ class FileConsumer:
         item = self._manifest.data(message)
         if item.refused:
             return
+        piece = message.size if isinstance(message, Hole) else message.data
+        size = piece if isinstance(piece, int) else len(piece)
         try:
             file = self._begun.get(item) or self._begin(item, message.offset)
-            file.add(message.size if isinstance(message, Hole) else message.data)
+            file.add(piece)
         except Refused as refused:
             self._reject(item, refused.reason)
             return
-        self._outcomes.size += message.size
-        self._written += message.size
+        self._outcomes.size += size
+        self._written += size
 
     def _begin(self, item: Item, offset: int) -> HashedPart:
         """Begin a file, or continue one behind what is held of it, as the sender has decided."""
         if item.entry.extra is not None:
             self._check_space()
         held = self._held.pop(item.index, None)
-        file = self._begun[item] = HashedPart(self._target, item, held if offset else None)
+        held = held if offset else None
+        part = self._target.files.begin(item, held)
+        file = self._begun[item] = HashedPart(part, item, held, self._target.resume.journal)
         self._outcomes.size += offset
         self._outcomes.spared += offset
         return file
@@ -399,7 +403,7 @@ class FileConsumer:
         file = self._begun.pop(item)
         self._check_digest(item, file.digest(), digest)
         try:
-            file.publish()
+            self._target.files.publish(item)
         except Refused as refused:
             self._reject(item, refused.reason)
         else:
@@ -427,8 +431,8 @@ class FileConsumer:
         self._outcomes.reject(item, reason)
 
     def _discard(self, item: Item) -> None:
-        if (file := self._begun.pop(item, None)) is not None:
-            file.discard()
+        if self._begun.pop(item, None) is not None:
+            self._target.files.discard(item)
 
     def _settle(self, item: Item) -> None:
         self._manifest.done(item)

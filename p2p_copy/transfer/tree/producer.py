@@ -23,6 +23,7 @@ from p2p_copy.files.source.hardlinks import FirstNames
 from p2p_copy.files.source.internal_files import InternalFiles
 from p2p_copy.files.source.reader import SourceFailed, open_source, read_whole
 from p2p_copy.files.source.walk import UNFINISHED, walk
+from p2p_copy.files.state.journal import key_of
 from p2p_copy.observer import Report
 from p2p_copy.protocol import limits as protocol_limits, wire
 from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest, prefix_digest
@@ -246,7 +247,7 @@ class TreeProducer:
                     self.stuck = record is Pause.ANSWER
                     break
                 records.append(record)
-            self._cache.commit_if_due(sum(map(len, records)))
+            self._cache.journal.commit_if_due(sum(map(len, records)))
         return records
 
     def _act_on_answers(self) -> None:
@@ -530,12 +531,13 @@ class FileProducer:
         self.spared += offset
         if not leaves:
             self._cache.begin(found, b"")
+        journal, key = self._cache.journal, key_of(found.inner_path)
         with open_source(found) as source:
             for piece in source.read_pieces(lambda: self._chunk_size.chunk, offset):
                 known = len(digest.leaves)
                 digest.add(piece)
                 if len(digest.leaves) > known:
-                    self._cache.add_leaves(found, bytes(digest.leaves[known:]))
+                    journal.add_leaves(key, bytes(digest.leaves[known:]))
                 if isinstance(piece, int):
                     yield Hole(found.index, offset, piece)
                     offset += piece

@@ -108,10 +108,6 @@ class TreeSender:
             self._once.notice(unfinished(producer.unfinished))
         return producer.report(receipt, time.monotonic() - began)
 
-    def save(self) -> None:
-        """Note in the journal which digests are known, for a later run."""
-        self._cache.record_pending()
-
 
 class _TreeSending:
     """Has a thread make the records of one conversation, and tells the observer; see `conversation.Producer`."""

@@ -10,15 +10,15 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import settings, strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from p2p_copy.files.state import journal as module
-from p2p_copy.files.state.journal import Begun, Done, Journal, key_of, pack_identity
+from p2p_copy.files.state.journal import Begun, Done, Journal, key_of
 from p2p_copy.protocol import limits as protocol_limits
 from tests.files.state.journals import DONE, KEY, LEAVES, LINUX, OTHER, POSIX, opened, overwrite, under_way
 
-# Keys and identities
+# Keys
 
 
 def test_a_key_has_16_bytes_and_takes_any_path() -> None:
@@ -27,23 +27,44 @@ def test_a_key_has_16_bytes_and_takes_any_path() -> None:
     assert {len(key) for key in keys} == {16}
 
 
-@pytest.mark.once
-@given(
-    one=st.lists(st.integers() | st.text(max_size=5), max_size=4),
-    other=st.lists(st.integers() | st.text(max_size=5), max_size=4),
-)
-def test_identities_are_the_same_for_the_same_parts_only(
-    one: list[int | str], other: list[int | str]
-) -> None:
-    assert (pack_identity(*one) == pack_identity(*other)) == (one == other)
-
-
-def test_an_identity_takes_numbers_of_any_size_and_broken_text() -> None:
-    assert pack_identity(2**128 - 1, -1) == b"%x,-1," % (2**128 - 1)
-    assert pack_identity("\udcff") != pack_identity("\udcfe")
-
-
 # What is remembered
+
+
+@pytest.mark.parametrize("how", ["done", "begun", "all begun", "committed", "closed"])
+def test_what_is_set_later_is_made_only_when_it_is_needed(path: str, how: str) -> None:
+    made: list[int] = []
+
+    def make(number: int) -> tuple[bytes, Done]:
+        made.append(number)
+        return key_of(str(number)), DONE
+
+    with opened(path) as journal:
+        journal.begin(key_of("1"), under_way(2))
+        for number in (1, 2):
+            journal.set_done_later(make, number)
+        assert not journal.empty
+        assert made == []
+        if how == "done":
+            assert journal.done(key_of("2")) == DONE
+        elif how == "begun":
+            assert journal.begun(key_of("1")) is None
+        elif how == "all begun":
+            assert journal.all_begun() == []
+        elif how == "committed":
+            journal.commit()
+    assert made == [1, 2]
+    with opened(path) as journal:
+        assert journal.done(key_of("1")) == journal.done(key_of("2")) == DONE
+        assert journal.begun(key_of("1")) is None
+
+
+def test_of_a_transfer_that_is_complete_nothing_is_made(path: str) -> None:
+    def make() -> tuple[bytes, Done]:
+        raise AssertionError("nothing needs it")
+
+    for journal, end in ((Journal(path), Journal.remove), (Journal(None), Journal.close)):
+        journal.set_done_later(make)
+        end(journal)
 
 
 def test_what_is_set_counts_at_once(path: str) -> None:

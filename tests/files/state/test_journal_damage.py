@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from p2p_copy.files import limits
-from p2p_copy.files.state import database
+from p2p_copy.files.state import journal as module
 from p2p_copy.files.state.journal import Begun, Done, Journal, key_of
 from tests.files.state.journals import (
     DONE,
@@ -489,7 +489,7 @@ def test_what_cannot_be_read_again_is_not_written_for_ever(
         tries.append(1)
         raise sqlite3.DatabaseError
 
-    monkeypatch.setattr(database, "write", broken)
+    monkeypatch.setattr(module, "_write_rows", broken)
     with opened(path) as journal:
         journal.set_done(KEY, DONE)
         journal.commit()

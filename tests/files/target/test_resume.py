@@ -17,7 +17,7 @@ import pytest
 from p2p_copy.files import limits
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.state import journal as journals
-from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.state.journal import Journal, key_of
 from p2p_copy.files.target.errors import Refused
 from p2p_copy.files.target.resume import PartialFile, ResumeIndex
 from p2p_copy.files.target.target import Target
@@ -45,7 +45,7 @@ def begin(target: Target, top: Item, name: str) -> None:
     item = a_file(name, top, size=2 * protocol_limits.SEGMENT)
     part = target.files.begin(item)
     part.write(bytes(protocol_limits.SEGMENT))
-    target.resume.record_leaves(item, bytes(protocol_limits.DIGEST))
+    target.resume.journal.add_leaves(key_of(item.path), bytes(protocol_limits.DIGEST))
     target.close(keep=True)
 
 
@@ -212,14 +212,14 @@ def test_a_part_is_read_again_if_another_program_wrote_to_it_but_not_if_it_grew_
     ):
         part = target.files.begin(item)
         part.write(bytes(SEGMENTS * protocol_limits.SEGMENT))
-        target.resume.record_leaves(item, bytes(SEGMENTS * protocol_limits.DIGEST))
-        target.resume.commit_if_due(limits.JOURNAL_BYTES)
+        target.resume.journal.add_leaves(key_of(item.path), bytes(SEGMENTS * protocol_limits.DIGEST))
+        target.resume.journal.commit_if_due(limits.JOURNAL_BYTES)
         clock.time = lambda: now
         part.write(b"much later, and no whole segment")
         if link_lost:
             target.close(keep=True)
         else:
-            target.resume.commit_if_due(limits.JOURNAL_BYTES)
+            target.resume.journal.commit_if_due(limits.JOURNAL_BYTES)
         again = journal if link_lost else Journal(path)
         if touched:
             (name,) = parts(tmp_path)
@@ -229,7 +229,7 @@ def test_a_part_is_read_again_if_another_program_wrote_to_it_but_not_if_it_grew_
         with closing(again), closing(Target(out, conflict=Conflict.REFUSE, resume=index)) as target:
             if touched:  # what is recorded now of other files says nothing of the part
                 deliver(target, other)
-                index.commit_if_due(limits.JOURNAL_BYTES)
+                index.journal.commit_if_due(limits.JOURNAL_BYTES)
             held = target.files.find_held(item)
     assert held is not None
     assert held.size == SEGMENTS * protocol_limits.SEGMENT
@@ -367,7 +367,7 @@ def test_what_we_made_in_a_directory_of_ours_is_replaced_after_any_kill(
     with runs.process(killed=True) as target:
         VERSIONS[old].put(target, runs.top)
         if recorded:
-            target.resume.commit()
+            target.resume.journal.commit()
     for _ in range(2):  # the first one is killed before it records what it has replaced
         with runs.process(killed=True) as target:
             VERSIONS[new].put(target, runs.top)
@@ -385,7 +385,7 @@ def test_what_another_user_put_into_a_directory_of_ours_is_kept(
     theirs = runs.out / "top" / "entry"
     with runs.process(killed=what == "edited") as target:
         VERSIONS["other file" if what == "edited" else "directory"].put(target, runs.top)
-        target.resume.commit()
+        target.resume.journal.commit()
     if what == "new":
         theirs.rmdir()
     theirs.write_bytes(b"theirs")
@@ -461,7 +461,7 @@ def test_a_part_with_another_name_is_left_alone_and_the_file_starts_over(tmp_pat
     target = Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal))
     target.directories.make(top)
     target.files.begin(item).write(bytes(protocol_limits.SEGMENT))
-    target.resume.record_leaves(item, leaf_digest(bytes(protocol_limits.SEGMENT)))
+    target.resume.journal.add_leaves(key_of(item.path), leaf_digest(bytes(protocol_limits.SEGMENT)))
     target.close(keep=True)
     (part,) = parts(out)
     os.link(out / "top" / part, tmp_path / "snapshot")
@@ -486,7 +486,7 @@ def test_a_held_file_gets_the_mode_that_this_process_gives(tmp_path: Path) -> No
             item.digest = file_digest(b"new")
             deliver(target, item)
         target.directories.finish(top)
-        target.resume.commit()
+        target.resume.journal.commit()
     os.link(out / "top" / "shared", tmp_path / "copy")
     with closing(
         Target(str(out), conflict=Conflict.REFUSE, resume=ResumeIndex(journal), allowed=0o700)

@@ -14,7 +14,7 @@ import pytest
 from p2p_copy.errors import OutputNotWritable
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.receipts.writer import ReceiptWriter
-from p2p_copy.files.state.journal import Journal
+from p2p_copy.files.state.journal import Journal, key_of
 from p2p_copy.files.target.resume import PartialFile, ResumeIndex
 from p2p_copy.files.target.small_files import SmallFiles
 from p2p_copy.files.target.target import Target
@@ -68,7 +68,7 @@ def begun(out: Path, journal: Journal, item: Item) -> Path:
     """Leave a part with one segment, and return its path."""
     target = target_in(out, journal)
     target.files.begin(item).write(bytes(limits.SEGMENT))
-    target.resume.record_leaves(item, leaf_digest(bytes(limits.SEGMENT)))
+    target.resume.journal.add_leaves(key_of(item.path), leaf_digest(bytes(limits.SEGMENT)))
     target.close(keep=True)
     (part,) = out.iterdir()
     return part
@@ -163,7 +163,7 @@ def test_a_directory_that_another_user_put_in_place_of_ours_is_theirs(
     else:
         with closing(target_in(out, journal)) as target:
             target.directories.make(top)
-            target.resume.commit()
+            target.resume.journal.commit()
         swap()
     with closing(target_in(out, journal)) as target:
         target.directories.make(top)
@@ -222,14 +222,14 @@ def swapped(path: Path) -> None:
 
 def swap_before_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Swap what is complete right before we look at it, give it its name and look again."""
-    write = ResumeIndex.commit
+    write = Journal.commit
 
-    def swap(index: ResumeIndex) -> None:
-        write(index)
+    def swap(journal: Journal, *, always: bool = False) -> None:
+        write(journal, always=always)
         for part in out.glob(".p2p-copy-*"):
             swapped(part)
 
-    monkeypatch.setattr(ResumeIndex, "commit", swap)
+    monkeypatch.setattr(Journal, "commit", swap)
 
 
 def swap_at_the_name(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +262,7 @@ def put_hard_link(target: Target) -> Item:
     again.entry = again.entry._replace(extra=Extra(original=first.index))
     again.original = first
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(ResumeIndex, "commit", lambda index: None)
+        patched.setattr(Journal, "commit", lambda journal: None)
         patched.setattr(Directory, "move_new", Directory.move_over)
         deliver(target, first)
     target.hard_links.make(again)
@@ -282,7 +282,7 @@ def test_what_another_user_swaps_before_it_gets_its_name_does_not_count_as_deliv
     with closing(target_in(out, journal)) as target:
         swap(out, monkeypatch)
         assert refusal(lambda: put(target)) is Reason.NOT_WRITABLE
-        target.resume.commit()
+        target.resume.journal.commit()
     assert (out / "entry").exists() is (swap is swap_at_the_name), "what has the name then is not called ours"
     assert not [name for name in os.listdir(out) if name.startswith(".p2p-copy-")]
 
