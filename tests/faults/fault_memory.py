@@ -19,7 +19,7 @@ from p2p_copy.transport import codec
 from p2p_copy.transport.codec import Opcode
 from p2p_copy.units import KIB
 from tests.faults.arena import CANARY, MIB, arena as running
-from tests.faults.attackers import tcp_below, upgraded, waiting
+from tests.faults.attackers import tcp_below, upgraded
 from tests.relay.clients import Relay, answer, hello, reset, room
 from tests.support.websocket import BINARY, RawClient, frame
 
@@ -62,13 +62,28 @@ async def legacy_pair(relay: Relay, name: str, stack: AsyncExitStack) -> tuple[R
     return clients[0], clients[1]
 
 
+async def pair_unless_refused(
+    relay: Relay, name: str, stack: AsyncExitStack
+) -> tuple[RawClient, RawClient] | Refused:
+    """Return two clients who are paired, or the refusal of the first one that the relay refuses."""
+    clients = []
+    for role in (Role.SENDER, Role.RECEIVER):
+        client = await stack.enter_async_context(upgraded(relay, room_path(room(name))))
+        await client.send(hello(role))
+        found = rendezvous.decode_answer(await client.message())
+        if isinstance(found, Refused):
+            return found
+        clients.append(client)
+    for client in clients:
+        await client.message()
+    return clients[0], clients[1]
+
+
 async def pair(relay: Relay, name: str, stack: AsyncExitStack) -> tuple[RawClient, RawClient]:
     """Return two clients who are paired."""
-    one = await stack.enter_async_context(waiting(relay, name, Role.SENDER))
-    other = await stack.enter_async_context(waiting(relay, name, Role.RECEIVER))
-    for client in (one, other):
-        await client.message()
-    return one, other
+    found = await pair_unless_refused(relay, name, stack)
+    assert not isinstance(found, Refused), found
+    return found
 
 
 async def still(arena: Arena) -> int:
@@ -128,14 +143,12 @@ async def test_fault_82_pairs_that_stand_still_give_way(tmp_path: Path) -> None:
             refused: Refused | None = None
             senders: list[RawClient] = []
             for number in range(200):
-                async with relay.client(room_path(room(f"{CANARY} asks"))) as link:
-                    await link.send(hello(Role.SENDER))
-                    found = await answer(link)
+                found = await pair_unless_refused(relay, f"{CANARY} {number}", stack)
                 if isinstance(found, Refused):
                     refused = found
                     break
-                sender, receiver = await pair(relay, f"{CANARY} {number}", stack)
-                for client in (sender, receiver):
+                sender = found[0]
+                for client in found:
                     stack.callback(reset, tcp_below(client.stream))
                 nursery.start_soon(push, sender, data)
                 senders.append(sender)
@@ -146,8 +159,8 @@ async def test_fault_82_pairs_that_stand_still_give_way(tmp_path: Path) -> None:
                     await trio.sleep(1)
                     async with relay.client(room_path(room(f"{CANARY} asks"))) as link:
                         await link.send(hello(Role.SENDER))
-                        found = await answer(link)
-                        refused = found if isinstance(found, Refused) else None
+                        said = await answer(link)
+                        refused = said if isinstance(said, Refused) else None
             assert arena.server.abuse(Abuse.MEMORY)
             await relay.works(f"{CANARY} beside")
             assert len(arena.server.status["pairings"]) > 1, "no more were ended than had to be"
