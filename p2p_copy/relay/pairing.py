@@ -34,7 +34,6 @@ import trio
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import CloseCode, FlowReport, FlowState, Role
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.rates import UNLIMITED
 from p2p_copy.relay.budget import Budget, Window
 from p2p_copy.relay.log import events
 from p2p_copy.transport import limits as transport_limits
@@ -171,7 +170,7 @@ class Pairing:
         *,
         legacy: bool,
         on_end: Callable[[], None],
-        pairing_limits: PairingLimits = UNLIMITED,
+        pairing_limits: PairingLimits | None = None,
         budget: Budget | None = None,
         reports: tuple[bool, bool] = (False, False),
     ) -> None:
@@ -182,7 +181,7 @@ class Pairing:
             receiver: the receiver's link.
             legacy: 0.1.x clients, which send text too and are greeted in their own way.
             on_end: is called once, as soon as the pairing has an outcome; the tail may still be under way.
-            pairing_limits: the rates and quotas of this pairing.
+            pairing_limits: the rates and quotas of this pairing; None for none.
             budget: the budget of memory that it shares with others; None for any number of bytes.
             reports: whether sender and receiver want flow reports; not in the legacy form.
 
@@ -258,7 +257,7 @@ class Pairing:
                         self._end(source.misbehaved, source)
                         return
                     size = sum(len(piece.data) for piece in batch)
-                    if not self._limits.spend(size):
+                    if self._limits is not None and not self._limits.spend(size):
                         self._end(Outcome.QUOTA_USED)
                         return
                     source.sent += size
@@ -268,9 +267,10 @@ class Pairing:
                     await channel.send(batch)
                     source.is_between_messages = batch[-1].last
                     del batch  # or it would be kept until the next one is here
-                    source.is_limited = True
-                    await self._limits.pay(size)
-                    source.is_limited = False
+                    if self._limits is not None:
+                        source.is_limited = True
+                        await self._limits.pay(size)
+                        source.is_limited = False
             except anyio.EndOfStream:
                 self._end(Outcome.COMPLETE)
             except LinkBroken as error:

@@ -21,13 +21,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.token_bucket import TokenBucket
+from p2p_copy.relay.access.throttle import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from p2p_copy.relay.access.rates import Account
     from p2p_copy.relay.access.throttle import Throttle
-    from p2p_copy.relay.access.tokens import Account
     from p2p_copy.relay.config import RelayConfig
 
 Source = NewType("Source", bytes)

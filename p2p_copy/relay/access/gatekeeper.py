@@ -192,8 +192,8 @@ class Gatekeeper:
             again=int(max(protocol_limits.LOOK_AGAIN, waiting / limits.REDIALS_PER_SECOND)),
         )
 
-    def pairing_limits(self, one: Client, other: Client) -> PairingLimits:
-        """Return the limits of a pairing between two."""
+    def pairing_limits(self, one: Client, other: Client) -> PairingLimits | None:
+        """Return the limits of a pairing between two, if there are any."""
         return self._rates.pairing_limits((one.source, other.source), (one.account, other.account))
 
     def _count_for(self, client: Client, address: str) -> bool:

@@ -17,11 +17,46 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.token_bucket import TokenBucket
 from p2p_copy.transport import limits as transport_limits
 
 if TYPE_CHECKING:
     from p2p_copy.transport.tcp import TCPStream
+
+
+class TokenBucket:
+    """Something that refills at `rate` a second up to `capacity`, and starts full. The caller tells the time.
+
+    More may be taken than there is: then the level is below zero, and the next one waits until it is not. So the
+    long-run rate is exact, however large the pieces are.
+    """
+
+    __slots__ = ("_level", "_then", "capacity", "rate")
+
+    def __init__(self, rate: float, capacity: float, now: float) -> None:
+        """Fill it at the time `now`, in seconds of any steady clock; minus infinity will do."""
+        self.rate = rate
+        self.capacity = capacity
+        self._level = capacity
+        self._then = now
+
+    def level(self, now: float) -> float:
+        """Return how much is in it; negative if more was taken than there was."""
+        self._level = min(self.capacity, self._level + (now - self._then) * self.rate)
+        self._then = now
+        return self._level
+
+    def seconds_until(self, level: float, now: float) -> float:
+        """Return how long it takes to fill up to `level`, 0 if it has."""
+        return max(0.0, (level - self.level(now)) / self.rate)
+
+    def take(self, amount: float, now: float) -> None:
+        """Take `amount`, whether it is there or not."""
+        self._level = self.level(now) - amount
+
+    def delay_after(self, amount: float, now: float) -> float:
+        """Take `amount`; return for how many seconds the level is below zero then."""
+        self.take(amount, now)
+        return -self._level / self.rate if self._level < 0 else 0.0
 
 
 class Newcomers:
@@ -84,9 +119,9 @@ class Throttle:
         """Count a read of `size` bytes; return for how many seconds to put off the next one."""
         if self._new:
             self._reads.rate = self._share(limits.EARLY_READS, limits.EARLY_READS_TOTAL)
-            return _spent(self._reads, 1)
+            return self._reads.delay_after(1, trio.current_time())
         # A long read earns credit for short ones: before each read of a payload there is one of its header.
-        return _spent(self._reads, 1 - size / limits.FREE_READ)
+        return self._reads.delay_after(1 - size / limits.FREE_READ, trio.current_time())
 
     def frames(self, count: int) -> float:
         """Count so many frames or short records; return for how many seconds to read no more."""
@@ -94,14 +129,8 @@ class Throttle:
             self._frames.rate = self._share(limits.EARLY_FRAMES, limits.EARLY_FRAMES_TOTAL)
         elif not self._frames_per_second:
             return 0.0
-        return _spent(self._frames, count)
+        return self._frames.delay_after(count, trio.current_time())
 
     def _share(self, rate: float, total: float) -> float:
         # Each is read from often enough that its pings and answers come in time, however many there are.
         return min(rate, max(total / self._newcomers.count, 1 / transport_limits.KEEPALIVE_INTERVAL))
-
-
-def _spent(bucket: TokenBucket, amount: float) -> float:
-    now = trio.current_time()
-    bucket.take(amount, now)
-    return bucket.seconds_until(0, now)

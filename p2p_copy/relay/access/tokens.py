@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from p2p_copy import pasted
 from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.fair_queue import FairQueue
+from p2p_copy.relay.access.rates import Account
 from p2p_copy.relay.file_thread import FileThread, read_regular
 from p2p_copy.units import KIB, parse_rate, parse_size
 
@@ -30,49 +30,6 @@ _Entry: TypeAlias = tuple[str, bytes, int | None, int | None]
 """Name, hash, rate and quota of one line."""
 
 _HASH: Final = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII | re.IGNORECASE)
-
-
-class Account:
-    """What one token may use, and has used.
-
-    Attributes:
-        rate: bytes per second of all its pairings together; None for no limit.
-        quota: bytes that it may move in all; None for no limit.
-        used: bytes that it has moved since the relay was started.
-        queue: keeps all its pairings to its rate; None for no limit.
-
-    """
-
-    def __init__(self) -> None:
-        """Begin without limits."""
-        self.rate: int | None = None
-        self.quota: int | None = None
-        self.used = 0
-        self.queue: FairQueue | None = None
-
-    @property
-    def left(self) -> int | None:
-        """Bytes of the quota that are left; None without a quota."""
-        return None if self.quota is None else max(0, self.quota - self.used)
-
-    def can_spend(self, size: int) -> bool:
-        """Tell whether `size` bytes are within the quota."""
-        return self.left is None or size <= self.left
-
-    def spend(self, size: int) -> None:
-        """Count `size` bytes."""
-        self.used += size
-
-    def set_terms(self, rate: int | None, quota: int | None) -> None:
-        """Set rate and quota; `used` stays."""
-        self.quota = quota
-        self.rate = rate
-        if rate is None:
-            self.queue = None
-        elif self.queue is None:
-            self.queue = FairQueue(rate)
-        elif rate != self.queue.rate:
-            self.queue.change(rate)
 
 
 class Tokens:

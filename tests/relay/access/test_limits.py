@@ -29,8 +29,7 @@ from p2p_copy.protocol.rendezvous import (
     room_path,
 )
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.fair_queue import FairQueue
-from p2p_copy.relay.access.rates import UNLIMITED, PairingLimits
+from p2p_copy.relay.access.rates import FairQueue, PairingLimits
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
 from p2p_copy.relay.access.tokens import line_for
 from p2p_copy.relay.config import RelayConfig, Unix
@@ -341,7 +340,7 @@ async def test_the_terms_of_the_relay_are_in_the_welcome() -> None:
 
 @asynccontextmanager
 async def pairing(
-    pairing_limits: PairingLimits = UNLIMITED,
+    pairing_limits: PairingLimits | None = None,
 ) -> AsyncIterator[tuple[RawClient, RawClient, list[Usage]]]:
     """Yield sender and receiver over streams that hold no byte, and what their pairing was in the end."""
     sender_stream, at_sender = lockstep_stream_pair()

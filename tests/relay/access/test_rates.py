@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import trio
 import trio.testing
 
 from p2p_copy.relay.access.admission import Source
-from p2p_copy.relay.access.fair_queue import FairQueue, Flow
-from p2p_copy.relay.access.rates import UNLIMITED, PairingLimits, Rates
-from p2p_copy.relay.access.token_bucket import TokenBucket
-from p2p_copy.relay.access.tokens import Account
+from p2p_copy.relay.access.rates import Account, FairQueue, Flow, PairingLimits, Rates
+from p2p_copy.relay.access.throttle import TokenBucket
 from p2p_copy.relay.config import RelayConfig
 from tests.support.websocket import virtual_time
 
@@ -33,6 +31,12 @@ def account(rate: int | None = None, quota: int | None = None) -> Account:
     made = Account()
     made.set_terms(rate, quota)
     return made
+
+
+def limits_in(relay: Rates, *parties: Any) -> PairingLimits:
+    found = relay.pairing_limits(*parties)
+    assert found is not None
+    return found
 
 
 async def moved(pairings: Sequence[PairingLimits], sizes: Sequence[int], seconds: float) -> list[int]:
@@ -135,20 +139,15 @@ async def test_a_payment_that_is_cancelled_delays_no_other() -> None:
 # All rates of a relay
 
 
-@virtual_time()
-async def test_without_limits_nothing_is_paid() -> None:
-    assert rates().pairing_limits((A, B), (None, None)) is UNLIMITED
-    assert rates(rate_per_source=RATE).pairing_limits((None, None), (None, None)) is UNLIMITED
-    began = trio.current_time()
-    await UNLIMITED.pay(10**12)
-    assert UNLIMITED.spend(10**12)
-    assert trio.current_time() == began
+def test_without_rates_a_pairing_has_no_limits() -> None:
+    assert rates().pairing_limits((A, B), (None, None)) is None
+    assert rates(rate_per_source=RATE).pairing_limits((None, None), (None, None)) is None
 
 
 @virtual_time()
 async def test_a_pairing_has_a_rate_of_its_own() -> None:
     relay = rates(rate=RATE)
-    pairings = [relay.pairing_limits((A, B), (None, None)) for _ in range(3)]
+    pairings = [limits_in(relay, (A, B), (None, None)) for _ in range(3)]
     for total in await moved(pairings, [20_000] * 3, 40):
         assert total == pytest.approx(40 * RATE, rel=0.1)
 
@@ -156,7 +155,7 @@ async def test_a_pairing_has_a_rate_of_its_own() -> None:
 @virtual_time()
 async def test_the_pairings_of_a_source_share_its_rate_and_others_have_theirs() -> None:
     relay = rates(rate_per_source=RATE)
-    pairings = [relay.pairing_limits((source, None), (None, None)) for source in (A, A, B)]
+    pairings = [limits_in(relay, (source, None), (None, None)) for source in (A, A, B)]
     first, second, other = await moved(pairings, [20_000] * 3, 40)
     assert first == pytest.approx(20 * RATE, rel=0.1)
     assert second == pytest.approx(20 * RATE, rel=0.1)
@@ -166,9 +165,9 @@ async def test_the_pairings_of_a_source_share_its_rate_and_others_have_theirs() 
 @virtual_time()
 async def test_a_source_keeps_its_debts_in_a_new_pairing() -> None:
     relay = rates(rate_per_source=RATE)
-    await relay.pairing_limits((A, A), (None, None)).pay(10 * RATE)
+    await limits_in(relay, (A, A), (None, None)).pay(10 * RATE)
     began = trio.current_time()
-    await relay.pairing_limits((A, None), (None, None)).pay(20_000)
+    await limits_in(relay, (A, None), (None, None)).pay(20_000)
     assert trio.current_time() - began == pytest.approx(9)
 
 
@@ -176,7 +175,7 @@ async def test_a_source_keeps_its_debts_in_a_new_pairing() -> None:
 async def test_sources_that_owe_nothing_are_forgotten() -> None:
     relay = rates(rate_per_source=RATE)
     for number in range(100):
-        relay.pairing_limits((Source(b"%d" % number), None), (None, None))
+        limits_in(relay, (Source(b"%d" % number), None), (None, None))
         await trio.sleep(1)
     assert len(relay._sources) <= 3
 
@@ -185,9 +184,7 @@ async def test_sources_that_owe_nothing_are_forgotten() -> None:
 async def test_all_pairings_share_the_total_and_what_one_cannot_use_goes_to_the_others() -> None:
     relay = rates(rate_total=RATE)
     slow = account(rate=RATE // 10)
-    pairings = [
-        relay.pairing_limits((A, B), accounts) for accounts in ((slow, None), (None, None), (None, None))
-    ]
+    pairings = [limits_in(relay, (A, B), accounts) for accounts in ((slow, None), (None, None), (None, None))]
     totals = await moved(pairings, [20_000] * 3, 80)
     for total, share in zip(totals, (0.1, 0.45, 0.45), strict=True):
         assert total == pytest.approx(80 * RATE * share, rel=0.1)
@@ -196,7 +193,7 @@ async def test_all_pairings_share_the_total_and_what_one_cannot_use_goes_to_the_
 @virtual_time()
 async def test_the_pairings_of_a_token_share_its_rate_and_pay_once() -> None:
     relay, token = rates(), account(rate=RATE)
-    pairings = [relay.pairing_limits((A, B), (token, token)) for _ in range(2)]
+    pairings = [limits_in(relay, (A, B), (token, token)) for _ in range(2)]
     assert sum(await moved(pairings, [20_000] * 2, 40)) == pytest.approx(40 * RATE, rel=0.1)
 
 
@@ -212,13 +209,13 @@ async def test_the_offered_rate_is_the_least_of_all_limits() -> None:
 @virtual_time()
 async def test_limits_may_change_while_pairings_run() -> None:
     relay = rates(rate_per_source=RATE, rate_total=4 * RATE)
-    pairing = relay.pairing_limits((A, None), (None, None))
+    pairing = limits_in(relay, (A, None), (None, None))
     relay.change(RelayConfig("127.0.0.1", 0, rate=9 * RATE, rate_per_source=2 * RATE, rate_total=3 * RATE))
     assert (relay.best(A, None), relay.best(None, None)) == (2 * RATE, 3 * RATE)
     (total,) = await moved([pairing], [20_000], 40)
     assert total == pytest.approx(80 * RATE, rel=0.1)
     relay.change(RelayConfig("127.0.0.1", 0))
-    assert relay.pairing_limits((A, B), (None, None)) is UNLIMITED
+    assert relay.pairing_limits((A, B), (None, None)) is None
     relay.change(RelayConfig("127.0.0.1", 0, rate_total=RATE))
     assert relay.best(A, None) == RATE
 
@@ -229,7 +226,7 @@ async def test_limits_may_change_while_pairings_run() -> None:
 @virtual_time()
 async def test_a_quota_is_spent_by_both_ends_and_never_overdrawn() -> None:
     sender, receiver = account(quota=100), account(quota=1000)
-    pairing = rates().pairing_limits((A, B), (sender, receiver))
+    pairing = limits_in(rates(), (A, B), (sender, receiver))
     assert pairing.spend(60)
     assert not pairing.spend(60)
     assert (sender.left, receiver.left) == (40, 940)
@@ -240,7 +237,7 @@ async def test_a_quota_is_spent_by_both_ends_and_never_overdrawn() -> None:
 @virtual_time()
 async def test_both_ends_with_one_token_pay_once() -> None:
     token = account(quota=100)
-    assert rates().pairing_limits((A, B), (token, token)).spend(100)
+    assert limits_in(rates(), (A, B), (token, token)).spend(100)
     assert token.left == 0
 
 
