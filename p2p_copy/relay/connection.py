@@ -30,7 +30,6 @@ from p2p_copy.relay.refusal import FOREIGN_ROOM, NO_MEMORY, RELAY_STOPS, refuse
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import LinkBroken
-from p2p_copy.transport.tcp_info import acked_bytes, silent_for, tune
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +86,7 @@ class Connections:
         with trio.CancelScope(shield=True) as scope:
             self._scopes.add(scope)
             try:
-                tune(stream)
+                stream.tune()
                 await self._serve(stream, client)
             except _GONE as error:
                 events.GONE_EARLY.log(error=type(error).__name__)
@@ -128,8 +127,6 @@ class Connections:
                 patience=limits.CONTROL_TIMEOUT,
                 on_unread=partial(self._tally.abuse.count, Abuse.UNREAD),
                 pace=client.throttle.frames,
-                silent_for=partial(silent_for, stream),
-                acked_bytes=partial(acked_bytes, stream),
             ) as (path, link):
                 hello = await self._hear_hello(link, path, client)
                 arrived()

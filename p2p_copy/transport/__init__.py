@@ -2,8 +2,8 @@
 
 It may import only the modules in the package root that import nothing themselves: errors, units and the like.
 
-    out: link -> codec -> monitored -> tls -> tcp
-    in:  tcp -> tls -> monitored -> reader -> websocket -> codec -> reader -> link
+    out: link -> codec -> link_io -> tls -> tcp
+    in:  tcp -> tls -> link_io -> websocket -> codec -> link_io -> link
 
-`endpoints` makes links: from an `address` by `dial`, or from a stream that was accepted.
+`endpoints` makes links: it dials an `address`, or takes a stream that was accepted.
 """

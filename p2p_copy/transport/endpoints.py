@@ -1,4 +1,4 @@
-"""Makes links: `connect` to a relay, or `accept` a client."""
+"""Makes links: `connect` to a relay over TCP or TLS, or `accept` a client."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import math
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+import trio
+
 from p2p_copy.transport import limits
 from p2p_copy.transport.codec import Codec
-from p2p_copy.transport.diagnosis import no_websocket, timed_out
-from p2p_copy.transport.dial import dial
+from p2p_copy.transport.diagnosis import no_tls, no_websocket, not_connected, timed_out
 from p2p_copy.transport.link import Link, LinkBroken
-from p2p_copy.transport.monitored import LinkStream, never_silent, nothing_acked
+from p2p_copy.transport.link_io import LinkStream
 from p2p_copy.transport.service_nursery import service_nursery
+from p2p_copy.transport.tcp import TCPStream
 from p2p_copy.transport.timeouts import within
+from p2p_copy.transport.tls import TLSStream
+from p2p_copy.transport.trust import client_context
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
-
-    import trio
 
     from p2p_copy.transport.address import RelayAddress
 
@@ -46,9 +48,10 @@ async def connect(
 
     """
     with within(limits.CONNECT_TIMEOUT) as deadline:
-        stream = await dial(address, ca_file)
+        dialled = await _dial(address, ca_file)
     if deadline.is_over:
         raise timed_out(address)
+    stream = LinkStream(dialled, remember=limits.HTTP_PEEK)
     link = Link(
         stream,
         Codec(is_client=True, max_message=max_message),
@@ -70,6 +73,37 @@ async def connect(
         yield link
 
 
+async def _dial(address: RelayAddress, ca_file: str | None) -> TCPStream | TLSStream:
+    """Open TCP, and TLS if the address says so. The deadline is the caller's.
+
+    Raises:
+        UsageError: `ca_file`, or the file in SSLKEYLOGFILE, cannot be used.
+        SystemFailed: this process can open no more files.
+        RelayUnreachable, CertificateNotTrusted, RelayWithoutTLS: no connection.
+
+    """
+    context = await client_context(ca_file) if address.tls else None
+    try:
+        with within(limits.DIAL_TIMEOUT) as deadline:
+            plain = TCPStream(await trio.open_tcp_stream(address.host, address.port))
+    except OSError as error:
+        raise not_connected(address, error) from None
+    if deadline.is_over:
+        raise timed_out(address)
+    plain.tune()
+    if context is None:
+        return plain
+    stream = TLSStream(plain, context, server_hostname=address.host)
+    try:
+        await stream.handshake()
+    except BaseException as error:
+        await trio.aclose_forcefully(plain)
+        if isinstance(error, trio.BrokenResourceError):
+            raise no_tls(address, stream.first, error.__cause__) from None
+        raise
+    return stream
+
+
 @asynccontextmanager
 async def accept(
     stream: trio.abc.Stream,
@@ -81,8 +115,6 @@ async def accept(
     patience: float = math.inf,
     on_unread: Callable[[], None] | None = None,
     pace: Callable[[int], float] | None = None,
-    silent_for: Callable[[], float] = never_silent,
-    acked_bytes: Callable[[], tuple[int, bool]] = nothing_acked,
 ) -> AsyncIterator[tuple[str, Link]]:
     """Take a client's WebSocket request; yield its path and the link. The deadline is the caller's.
 
@@ -98,17 +130,15 @@ async def accept(
             fragments included, or that of TLS records with next to no content, whichever is larger. Pongs for pings of
             this side do not count, or the other side could slow the client down by making this side send pings. It
             returns for how many seconds to put the read off. None for no such limit.
-        silent_for: tells for how many seconds the client's machine has not answered; too many end the link.
-        acked_bytes: tells how many bytes it has acknowledged, and whether more wait in our kernel.
 
     Raises:
         LinkBroken: there was no proper request.
 
     """
     codec = Codec(is_client=False, max_message=max_message, early=early, piece=piece)
-    monitored = LinkStream(stream, head=head, silent_for=silent_for, acked_bytes=acked_bytes)
-    monitored.patience, monitored.on_unread = patience, on_unread
-    link = Link(monitored, codec, pace=pace)
+    link_stream = LinkStream(stream, head=head)
+    link_stream.patience, link_stream.on_unread = patience, on_unread
+    link = Link(link_stream, codec, pace=pace)
 
     async with _running(link, link.accept_request) as path:
         yield path, link

@@ -26,7 +26,7 @@ from anyio.abc import ObjectStream
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.codec import NotOpen, Piece
-from p2p_copy.transport.reader import Reader
+from p2p_copy.transport.link_io import Reader
 from p2p_copy.transport.splice import SplicedBytes, SplicePipe
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.websocket import WebSocket
@@ -35,8 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Iterator
 
     from p2p_copy.transport.codec import Codec
-    from p2p_copy.transport.monitored import LinkStream
-    from p2p_copy.transport.reader import ReadWindow
+    from p2p_copy.transport.link_io import LinkStream, ReadWindow
 
 T = TypeVar("T")
 
@@ -359,7 +358,7 @@ class Link(ObjectStream[bytes | str]):
         stream = self._stream
         with contextlib.suppress(LinkBroken, anyio.ClosedResourceError):
             while not self._over:
-                if limits.VANISHED <= stream.silent_for() < math.inf:
+                if limits.VANISHED <= self.silent_for() < math.inf:
                     self.abort()  # the kernel would go on trying for `limits.TCP_USER_TIMEOUT`
                     return
                 rest = (

@@ -1,12 +1,15 @@
-"""TCP with few trips through the event loop, and sends that need no copy of what they send.
+"""TCP with few trips through the event loop, sends that copy nothing, and what the kernel knows of the other end.
 
-It keeps the promises of trio's own `SocketStream`, and passes trio's conformance checks. That stream makes a trip for
-every system call; this one makes none after it has waited. And it sends several buffers as if they were one.
+`TCPStream` keeps the promises of trio's own `SocketStream`, and passes trio's conformance checks. That stream makes a
+trip for every system call; this one makes none after it has waited. And it sends several buffers as if they were one.
 """
 
 from __future__ import annotations
 
+import math
 import socket
+import struct
+import sys
 from abc import abstractmethod
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
@@ -27,6 +30,15 @@ _MOST_BUFFERS: Final = 512
 _GATHERS: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 
 _NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not on Windows
+
+_TCP_INFO: Final = struct.Struct("Bx2B52xI")
+"""Of Linux' struct tcp_info: state, retransmissions and probes in a row, milliseconds since the last ACK."""
+
+_TCP_INFO_BYTES: Final = struct.Struct("120xQ16xI")
+"""Of the same, since Linux 4.6: bytes that were acknowledged, and bytes that were never sent yet."""
+
+_TCP_CLOSE: Final = 7
+"""State of a connection that was reset (Linux' net/tcp_states.h). Bytes that came before may still be unread."""
 
 
 class GatheringStream(trio.abc.Stream):
@@ -55,6 +67,70 @@ class GatheringStream(trio.abc.Stream):
     def limit_unsent(self, most: int) -> None:
         """Let the system hold about `most` bytes that it has not put on the network yet, if it can be told so."""
 
+    def silent_for(self) -> float:
+        """Return for how many seconds the other machine has not answered although it should have.
+
+        It is 0 if no answer is due, and on streams and systems that cannot tell; infinite after a reset.
+
+        An answer is due when our kernel has repeated a packet, or has asked whether a closed window is open again. A
+        machine whose program stalls still answers; one that has vanished does not. This tells the two apart, for
+        programs and disks may stall for as long as `limits.TCP_USER_TIMEOUT`.
+        """
+        return 0.0
+
+    def acked_bytes(self) -> tuple[int, bool]:
+        """Return how many bytes the other machine has acknowledged, and whether more wait in our kernel to be sent.
+
+        On streams and systems that cannot tell it is `(0, False)`.
+        """
+        return 0, False
+
+
+class Joining(GatheringStream):
+    """Any other stream, as one that gathers: buffers are joined before they are sent."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive as the stream does."""
+        return await self._stream.receive_some(max_bytes)
+
+    async def send_buffers(self, buffers: Sequence[Buffer]) -> None:
+        """Send all bytes of all buffers."""
+        await self._stream.send_all(b"".join(buffers))
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait as the stream does."""
+        await self._stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the stream."""
+        await self._stream.aclose()
+
+
+class Layer(GatheringStream):
+    """A stream over another one, which is closed with it and whose socket it limits and asks."""
+
+    def __init__(self, below: trio.abc.Stream) -> None:
+        self._below = below if isinstance(below, GatheringStream) else Joining(below)
+
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Limit the reads of the stream below."""
+        self._below.limit_reads(allow)
+
+    def limit_unsent(self, most: int) -> None:
+        """Limit the bytes that wait in the kernel."""
+        self._below.limit_unsent(most)
+
+    def silent_for(self) -> float:
+        """Return what the stream below does."""
+        return self._below.silent_for()
+
+    def acked_bytes(self) -> tuple[int, bool]:
+        """Return what the stream below does."""
+        return self._below.acked_bytes()
+
 
 def _all_of_it(most: int) -> int:
     return most
@@ -72,14 +148,6 @@ def at_most(max_bytes: int | None) -> int:
     if max_bytes < 1:
         raise ValueError("max_bytes must be at least 1")
     return max_bytes
-
-
-async def send_buffers(stream: trio.abc.SendStream, buffers: Sequence[Buffer]) -> None:
-    """Send all bytes of all buffers, in order; they are joined only for streams that need it."""
-    if isinstance(stream, GatheringStream):
-        await stream.send_buffers(buffers)
-    else:
-        await stream.send_all(b"".join(buffers))
 
 
 class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
@@ -120,6 +188,43 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         if _NOTSENT_LOWAT is not None:
             with suppress(OSError):  # a unix socket, or one that is closed
                 self.socket.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, most)
+
+    def tune(self) -> None:
+        """Make the kernel find out that the other end is gone, as far as the system can do that."""
+        idle, interval, count = limits.TCP_KEEPALIVE
+        options = [
+            (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+            (socket.IPPROTO_TCP, "TCP_KEEPIDLE", idle),
+            (socket.IPPROTO_TCP, "TCP_KEEPINTVL", interval),
+            (socket.IPPROTO_TCP, "TCP_KEEPCNT", count),
+            (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", int(limits.TCP_USER_TIMEOUT * 1000)),
+        ]
+        for level, name, value in options:
+            if hasattr(socket, name):
+                with suppress(OSError):  # the connection may be gone already; its next use says so
+                    self.socket.setsockopt(level, getattr(socket, name), value)
+
+    def silent_for(self) -> float:
+        """See `GatheringStream`. Only Linux can tell."""
+        return silence_in(self._tcp_info(_TCP_INFO.size))
+
+    def acked_bytes(self) -> tuple[int, bool]:
+        """See `GatheringStream`. Only Linux can tell."""
+        info = self._tcp_info(_TCP_INFO_BYTES.size)
+        if len(info) < _TCP_INFO_BYTES.size:
+            return 0, False
+        acked, unsent = _TCP_INFO_BYTES.unpack_from(info)
+        return acked, unsent > 0
+
+    def _tcp_info(self, size: int) -> bytes:
+        """Return up to `size` bytes of Linux' struct tcp_info; none elsewhere."""
+        if sys.platform != "linux":
+            return b""
+        try:
+            info: object = self.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, size)
+        except OSError:  # a unix socket, or closed
+            return b""
+        return info if isinstance(info, bytes) else b""
 
     async def peek(self) -> bytes:
         """Wait for the next byte and return it, but leave it to be received; nothing at the end."""
@@ -309,3 +414,13 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             trio.lowlevel.notify_closing(self.socket)
             self.socket.close()
         await trio.lowlevel.checkpoint()
+
+
+def silence_in(info: bytes) -> float:
+    """Return what `TCPStream.silent_for` does, given Linux' struct tcp_info."""
+    if len(info) < _TCP_INFO.size:
+        return 0.0
+    state, repeated, probes, silent = _TCP_INFO.unpack_from(info)
+    if state == _TCP_CLOSE:
+        return math.inf
+    return silent / 1000 if max(repeated, probes) >= limits.TCP_UNANSWERED else 0.0

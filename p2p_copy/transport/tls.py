@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.tcp import GatheringStream, at_most, send_buffers
+from p2p_copy.transport.tcp import Layer, at_most
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,14 +41,16 @@ _SEALED: Final = 5 + _RECORD + 2048
 _NOTHING: Final = memoryview(b"")
 
 
-class TLSStream(GatheringStream):
+class TLSStream(Layer):
     """One end of a TLS connection: `handshake` first, then it is a stream like any other.
 
     Attributes:
+        first: the first byte of the handshake that came, or nothing.
         on_waste: is called when the connection is ended because its records bring too little.
 
     """
 
+    first = b""
     on_waste: Callable[[], None] | None = None
 
     def __init__(
@@ -68,7 +70,7 @@ class TLSStream(GatheringStream):
             server_hostname: the name that the server's certificate must have; only for clients.
 
         """
-        self._transport = transport
+        super().__init__(transport)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         self._left = 0  # bytes of a record under way that the library was not given yet
@@ -104,6 +106,7 @@ class TLSStream(GatheringStream):
             await self._send_records()
             if not done and not self._feed():
                 await self._receive_records()
+                self.first = self.first or bytes(self._unread[:1])
             records += 1 - self._turn
             if records > limits.TLS_HANDSHAKE:
                 raise self._end_waste()
@@ -162,33 +165,23 @@ class TLSStream(GatheringStream):
         """Wait until the transport may take more."""
         with self._alone("send"):
             async with self._sending:
-                await self._transport.wait_send_all_might_not_block()
+                await self._below.wait_send_all_might_not_block()
 
     @property
     def unread(self) -> int:
         """Bytes of records that are not decrypted yet."""
         return len(self._unread) + self._incoming.pending
 
-    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
-        """Ask `allow` before each receive of records."""
-        if isinstance(self._transport, GatheringStream):
-            self._transport.limit_reads(allow)
-
-    def limit_unsent(self, most: int) -> None:
-        """Limit the bytes that the transport holds and has not put on the network yet."""
-        if isinstance(self._transport, GatheringStream):
-            self._transport.limit_unsent(most)
-
     async def drop_some(self) -> bool:
         """Receive something and throw it away undecrypted; False at the end. Afterwards nothing can be received."""
         with self._alone("receive"):
             self._unread = _NOTHING
-            return bool(await self._transport.receive_some(limits.RECEIVE_BUFFER))
+            return bool(await self._below.receive_some(limits.RECEIVE_BUFFER))
 
     async def aclose(self) -> None:
         """Close the transport."""
         self._closed = True
-        await self._transport.aclose()
+        await self._below.aclose()
 
     @contextlib.contextmanager
     def _alone(self, direction: str) -> Iterator[None]:
@@ -298,7 +291,7 @@ class TLSStream(GatheringStream):
     async def _receive_records(self) -> None:
         try:
             # With the rest of an older record it is no more than one receive may return: all of it is returned at once.
-            records = await self._transport.receive_some(limits.RECEIVE_BUFFER - _SEALED)
+            records = await self._below.receive_some(limits.RECEIVE_BUFFER - _SEALED)
         except trio.BrokenResourceError:
             self._break()
             raise
@@ -318,7 +311,7 @@ class TLSStream(GatheringStream):
             records = [self._outgoing.read()]
             for piece in pieces:
                 records += self._encrypted(piece)
-            await send_buffers(self._transport, records)
+            await self._below.send_buffers(records)
         except BaseException:
             self._break()
             raise

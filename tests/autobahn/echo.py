@@ -11,7 +11,6 @@ from p2p_copy.relay.entry.http_upgrade import read_upgrade
 from p2p_copy.relay.log.abuse import AbuseCounter
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import LinkBroken
-from p2p_copy.transport.tcp_info import tune
 from p2p_copy.units import MIB
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ LONGEST: Final = 16 * MIB
 
 async def echo(stream: TCPStream) -> None:
     """Send every message of one client back to it, on the terms of a relay: of its limits only that one is another."""
-    tune(stream)
+    stream.tune()
     throttle = Throttle(Newcomers(), limits.FRAMES_PER_SECOND)
     throttle.limit(stream)
     request = await read_upgrade(stream, AbuseCounter())

@@ -71,10 +71,8 @@ async def coming(
     async def serve() -> None:
         admitted = admission.Client()
         admitted.throttle = Throttle(Newcomers(), 0)
-        async with accept(theirs, max_message=1000, silent_for=owed, pace=admitted.throttle.frames) as (
-            _,
-            link,
-        ):
+        async with accept(theirs, max_message=1000, pace=admitted.throttle.frames) as (_, link):
+            link.silent_for = owed
             said = Hello(role, room("a"), claim=claim, features=features)
             await relay._seats.join(link, said, admitted)
 

@@ -18,7 +18,7 @@ from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import Link, LinkBroken
-from p2p_copy.transport.monitored import LinkStream
+from p2p_copy.transport.link_io import LinkStream
 from p2p_copy.units import KIB
 from tests.support.links import MAX, accepted, connect, linked, serving
 from tests.support.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
@@ -578,7 +578,8 @@ async def test_a_peer_that_answered_while_this_process_did_not_run_is_not_gone()
 @virtual_time()
 async def test_a_peer_whose_machine_has_vanished_is_gone_although_we_do_not_read() -> None:
     began = trio.current_time()
-    async with accepted(silent_for=lambda: trio.current_time() - began) as (link, client):
+    async with accepted() as (link, client):
+        link.silent_for = lambda: trio.current_time() - began
         for number in range(5):
             await client.send(f"unread {number}")
         for _ in range(2):

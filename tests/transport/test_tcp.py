@@ -1,4 +1,4 @@
-"""TCP streams: trio's own conformance checks, buffers sent as one, and connections that end in all ways."""
+"""TCP streams: trio's own conformance checks, buffers sent as one, all kinds of ends, and what the kernel tells."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import pytest
 import trio
 import trio.testing
 
-from p2p_copy.transport.tcp import TCPStream, send_buffers
-from tests.support.links import tcp_pair
+from p2p_copy.transport import limits
+from p2p_copy.transport.tcp import Joining, TCPStream, silence_in
+from tests.support.links import serving, tcp_pair
 
 
 async def clogged() -> tuple[TCPStream, TCPStream]:
@@ -50,14 +51,14 @@ async def test_any_number_of_buffers_arrives_as_one_stream_of_bytes(count: int) 
 
     async with ours, theirs, trio.open_nursery() as nursery:
         nursery.start_soon(receive)
-        await send_buffers(ours, buffers)
+        await ours.send_buffers(buffers)
         await ours.send_eof()
     assert received == data
 
 
 async def test_a_stream_that_cannot_gather_gets_one_buffer() -> None:
     ours, theirs = trio.testing.memory_stream_pair()
-    await send_buffers(ours, [b"one ", bytearray(b"two "), memoryview(b"three")])
+    await Joining(ours).send_buffers([b"one ", bytearray(b"two "), memoryview(b"three")])
     assert await theirs.receive_some() == b"one two three"
 
 
@@ -141,3 +142,51 @@ async def test_a_unix_socket_works_as_well() -> None:
     async with ours, theirs:
         await ours.send_all(b"hello")
         assert await theirs.receive_some() == b"hello"
+
+
+# What the kernel tells of the machine at the other end
+
+
+def tcp_info(retransmits: int, probes: int, silent: int) -> bytes:
+    return struct.pack("Bx2B52xI", 1, retransmits, probes, silent) + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("info", "seconds"),
+    [
+        (tcp_info(0, 0, 99_000), 0),
+        (tcp_info(1, 1, 99_000), 0),
+        (tcp_info(limits.TCP_UNANSWERED, 0, 61_000), 61),
+        (tcp_info(0, limits.TCP_UNANSWERED, 61_000), 61),
+        (b"", 0),
+    ],
+)
+def test_a_machine_is_silent_when_the_kernel_has_asked_several_times_in_vain(
+    info: bytes, seconds: float
+) -> None:
+    assert silence_in(info) == seconds
+
+
+async def test_a_machine_whose_program_does_not_read_is_not_silent() -> None:
+    async def ignore(_stream: TCPStream) -> None:
+        await trio.sleep_forever()
+
+    async with (
+        serving(ignore) as address,
+        TCPStream(await trio.open_tcp_stream(address.host, address.port)) as client,
+    ):
+        with trio.move_on_after(1.5):  # the kernel asks after 0.2 seconds, 0.6 and 1.4
+            while True:
+                await client.send_all(bytes(100_000))
+        assert client.silent_for() == 0
+        acked, waits = client.acked_bytes()
+        assert waits is (sys.platform == "linux")
+        assert acked < 100_000_000
+
+
+async def test_nothing_is_known_of_other_sockets() -> None:
+    ours, theirs = socket.socketpair()
+    with theirs:
+        async with TCPStream(trio.SocketStream(trio.socket.from_stdlib_socket(ours))) as stream:
+            assert stream.silent_for() == 0
+            assert stream.acked_bytes() == (0, False)

@@ -1,22 +1,140 @@
-"""What has come over a link and was not received yet, and when more is read: see `Reader.next_bytes`."""
+"""How a link reads and sends: what has come and was not received yet, when more is read, how long a send may take.
+
+All that holds a read back stands in `Reader.next_bytes`.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import trio
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.codec import Piece
+from p2p_copy.transport.tcp import Layer, TCPStream
+from p2p_copy.transport.timeouts import within
+from p2p_copy.transport.tls import TLSStream, drop_some
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from p2p_copy.transport.codec import Codec
-    from p2p_copy.transport.monitored import LinkStream
-    from p2p_copy.transport.splice import SplicePipe
+    from p2p_copy.transport.splice import SplicedBytes, SplicePipe
+    from p2p_copy.transport.tcp import Buffer
+
+
+class LinkStream(Layer):
+    """The stream below a link: it remembers when it moved. Sends wait for each other, and each takes a bounded time.
+
+    Attributes:
+        is_plain: whether it is a socket without TLS, which can send and receive spliced bytes.
+        first: up to `remember` of the first bytes received.
+        received_at, sent_at: Trio's time when something was last received, and when a send was last completed.
+        sending: a send is under way.
+        broken: a send was cancelled or failed, so it is unknown how much of it is out.
+        patience: seconds that one send may take; one that takes longer cuts the connection. Without such a limit the
+            system's own holds, if it has one (`limits.TCP_USER_TIMEOUT`).
+        on_unread: is called when a send took longer and the connection was cut.
+        pop_work: returns how many TLS records with next to no content have come since the last call.
+
+    """
+
+    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
+        """Wrap `stream`; `head` is received before anything that comes from it."""
+        super().__init__(stream)
+        self.is_plain = isinstance(stream, TCPStream)
+        self._head = head
+        self._remember = remember
+        self.first = b""
+        self.received_at = self.sent_at = trio.current_time()
+        self.sending = self.broken = False
+        self.patience = math.inf
+        self.on_unread: Callable[[], None] | None = None
+        self.pop_work: Callable[[], int] = stream.pop_work if isinstance(stream, TLSStream) else int
+        self._sends = trio.Lock()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Receive as the stream below does."""
+        if self._head:
+            head, self._head = self._head, b""
+            await trio.lowlevel.checkpoint()
+            return head
+        data = await self._below.receive_some(max_bytes)
+        if data:
+            self.received_at = trio.current_time()
+            if len(self.first) < self._remember:
+                self.first += data[: self._remember - len(self.first)]
+        return data
+
+    async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> SplicedBytes | None:
+        """Receive as the stream below does, which must be plain."""
+        assert isinstance(self._below, TCPStream)
+        spliced = await self._below.receive_spliced(pipe, most, least)
+        if spliced is not None:
+            self.received_at = trio.current_time()
+        return spliced
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the stream below has received and not handed on."""
+        return len(self._head) + self._below.unread
+
+    async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
+        """Send as the stream below does, after the sends that began before. Only a plain one sends spliced bytes."""
+        try:
+            self._sends.acquire_nowait()
+        except trio.WouldBlock:
+            await self._sends.acquire()
+        try:
+            if self.broken:
+                raise trio.BrokenResourceError
+            await trio.lowlevel.checkpoint_if_cancelled()  # a send that has not begun breaks nothing
+            self.sending = True
+            try:
+                if self.patience == math.inf:
+                    await self._below.send_buffers(cast("Sequence[Buffer]", buffers))
+                else:
+                    await self._send_in_time(cast("Sequence[Buffer]", buffers))
+            except BaseException:
+                self.broken = True
+                raise
+            finally:
+                self.sending = False
+            self.sent_at = trio.current_time()
+        finally:
+            self._sends.release()
+
+    async def _send_in_time(self, buffers: Sequence[Buffer]) -> None:
+        with within(self.patience) as deadline:
+            await self._below.send_buffers(buffers)
+        if deadline.is_over:
+            if self.on_unread is not None:
+                self.on_unread()
+            await trio.aclose_forcefully(self._below)  # a read that waits ends, too
+            raise trio.BrokenResourceError
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait as the stream below does."""
+        await self._below.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the stream below."""
+        await self._below.aclose()
+
+    async def hang_up(self, linger: float) -> None:
+        """Close the stream below by force, after `linger` seconds at most in which the other end may close it."""
+        try:
+            with (
+                trio.move_on_after(linger),
+                contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
+            ):
+                while linger and await drop_some(self._below):
+                    pass
+        finally:
+            await trio.aclose_forcefully(self._below)
 
 
 class ReadWindow(Protocol):

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 
 from p2p_copy.transport.codec import Piece
-from p2p_copy.transport.reader import Inbox
+from p2p_copy.transport.link_io import Inbox
 from tests.support.websocket import virtual_time
 
 
