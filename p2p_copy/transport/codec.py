@@ -402,16 +402,24 @@ class Codec:
         max_message: bytes of the longest message; a longer one is refused by its header, with code 1009.
         early: a smaller limit that holds until `lift_early_limit` is called.
         piece: bytes from which a part of a message comes out without its rest.
+        head: bytes that came before; `pop_rest` returns them.
 
     Attributes:
         put: is called with each message, or piece of one, that can be received now; set by the reader.
         decoder: decodes what comes once the handshake is over.
         closed: code and reason of the other end's close frame, or those that it is sent for breaking a rule.
+        kept: bytes of memory for what has come and was not decoded, or waits behind a ping.
 
     """
 
     def __init__(
-        self, *, is_client: bool, max_message: int, early: float = math.inf, piece: float = math.inf
+        self,
+        *,
+        is_client: bool,
+        max_message: int,
+        early: float = math.inf,
+        piece: float = math.inf,
+        head: bytes = b"",
     ) -> None:
         self.is_client = is_client
         self.put: Callable[[Piece], None]
@@ -421,8 +429,8 @@ class Codec:
         self.decoder = Decoder(masked=not is_client, max_message=min(early, max_message), piece=piece)
         self._state: ConnectionState | None = None  # None during the handshake, which has its own
         self._head = b""  # what came during the handshake: frames may follow in the same bytes
-        self._rest: bytes | bytearray = b""  # what came and was not decoded yet
-        self._left = 0  # bytes of that, until they are given to `receive_data` again
+        self._rest: bytes | bytearray = head  # what came and was not decoded yet
+        self.kept = len(head)
         self._events: list[Event] = []
         self._behind: list[Piece] = []  # what came behind a ping that is not answered yet
         self._unanswered = 0  # pings that were sent and may still be answered
@@ -432,11 +440,6 @@ class Codec:
     def lift_early_limit(self) -> None:
         """Allow messages of full length."""
         self.decoder.max_message = self._max_message
-
-    @property
-    def buffered(self) -> int:
-        """Bytes of memory that hold what has come and was not put out yet."""
-        return self.decoder.here + self._left + sum([piece.weight for piece in self._behind])
 
     def pop_work(self, records: int) -> int:
         """Return how many frames have come since the last call, not counting the pongs that this end asked for.
@@ -483,7 +486,7 @@ class Codec:
 
     def _feed(self, data: bytes | bytearray) -> None:
         """Decode frames of `data`: at most as many as leave other tasks their turn."""
-        self._left = 0
+        self.kept = 0
         if self.closed is not None:
             return
         try:
@@ -492,6 +495,7 @@ class Codec:
                     piece = Piece(message.payload, message.last, message.opcode is Opcode.TEXT)
                     if self._events:
                         self._behind.append(piece)
+                        self.kept += piece.weight
                     else:
                         self.put(piece)
                 elif message.opcode is Opcode.CLOSE:
@@ -506,7 +510,7 @@ class Codec:
                         self._answers += 1
                 if count == limits.FRAMES_A_TRIP:
                     self._rest = data[self.decoder.consumed :]
-                    self._left = len(self._rest)
+                    self.kept += len(self._rest)
                     break
         except FrameError as error:
             self.closed = error.code, str(error)
@@ -517,6 +521,7 @@ class Codec:
         """Put out what came behind pings, because these are answered now: a peer may rely on that order."""
         behind, self._behind = self._behind, []
         for piece in behind:
+            self.kept -= piece.weight
             self.put(piece)
 
     def events(self) -> Iterator[Event]:

@@ -135,8 +135,8 @@ async def accept(
         LinkBroken: there was no proper request.
 
     """
-    codec = Codec(is_client=False, max_message=max_message, early=early, piece=piece)
-    link_stream = LinkStream(stream, head=head)
+    codec = Codec(is_client=False, max_message=max_message, early=early, piece=piece, head=head)
+    link_stream = LinkStream(stream)
     link_stream.patience, link_stream.on_unread = patience, on_unread
     link = Link(link_stream, codec, pace=pace)
 

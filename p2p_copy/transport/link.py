@@ -263,7 +263,9 @@ class Link(ObjectStream[bytes | str]):
     @property
     def buffered(self) -> int:
         """Bytes of memory for all that has come and was not received from this link."""
-        return self._codec.buffered + self._inbox.weight + self._stream.unread
+        # A relay asks for this many times for each read.
+        buffered = self._codec.decoder.here + self._codec.kept + self._inbox.weight
+        return buffered if self.is_plain else buffered + self._stream.unread
 
     async def send_eof(self) -> None:
         """Close the link: WebSocket has no half-closed connections."""

@@ -42,11 +42,10 @@ class LinkStream(Layer):
 
     """
 
-    def __init__(self, stream: trio.abc.Stream, *, head: bytes = b"", remember: int = 0) -> None:
-        """Wrap `stream`; `head` is received before anything that comes from it."""
+    def __init__(self, stream: trio.abc.Stream, *, remember: int = 0) -> None:
+        """Wrap `stream`."""
         super().__init__(stream)
         self.is_plain = isinstance(stream, TCPStream)
-        self._head = head
         self._remember = remember
         self.first = b""
         self.received_at = self.sent_at = trio.current_time()
@@ -58,10 +57,6 @@ class LinkStream(Layer):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the stream below does."""
-        if self._head:
-            head, self._head = self._head, b""
-            await trio.lowlevel.checkpoint()
-            return head
         data = await self._below.receive_some(max_bytes)
         if data:
             self.received_at = trio.current_time()
@@ -76,11 +71,6 @@ class LinkStream(Layer):
         if spliced is not None:
             self.received_at = trio.current_time()
         return spliced
-
-    @property
-    def unread(self) -> int:
-        """Bytes that the stream below has received and not handed on."""
-        return len(self._head) + self._below.unread
 
     async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
         """Send as the stream below does, after the sends that began before. Only a plain one sends spliced bytes."""
@@ -108,6 +98,12 @@ class LinkStream(Layer):
             self._sends.release()
 
     async def _send_in_time(self, buffers: Sequence[Buffer]) -> None:
+        if isinstance(self._below, TCPStream):
+            # Most sends are over at once. A deadline would cost more than all else that this program does for them.
+            buffers = cast("Sequence[Buffer]", self._below.send_now(buffers))
+            if not buffers:
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                return
         with within(self.patience) as deadline:
             await self._below.send_buffers(buffers)
         if deadline.is_over:

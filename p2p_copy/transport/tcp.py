@@ -115,6 +115,11 @@ class Layer(GatheringStream):
     def __init__(self, below: trio.abc.Stream) -> None:
         self._below = below if isinstance(below, GatheringStream) else Joining(below)
 
+    @property
+    def unread(self) -> int:
+        """Bytes that the stream below has received and not handed on."""
+        return self._below.unread
+
     def limit_reads(self, allow: Callable[[int], int] | None) -> None:
         """Limit the reads of the stream below."""
         self._below.limit_reads(allow)
@@ -130,10 +135,6 @@ class Layer(GatheringStream):
     def acked_bytes(self) -> tuple[int, bool]:
         """Return what the stream below does."""
         return self._below.acked_bytes()
-
-
-def _all_of_it(most: int) -> int:
-    return most
 
 
 def at_most(max_bytes: int | None) -> int:
@@ -177,11 +178,11 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         self.limit_unsent(limits.UNSENT)
         self._sending = False
         self._finished = False
-        self._allow: Callable[[int], int] = _all_of_it
+        self._allow: Callable[[int], int] | None = None
 
     def limit_reads(self, allow: Callable[[int], int] | None) -> None:
         """Ask `allow` before each receive."""
-        self._allow = allow or _all_of_it
+        self._allow = allow
 
     def limit_unsent(self, most: int) -> None:
         """Let the kernel hold about `most` bytes that it has not put on the network yet."""
@@ -260,9 +261,11 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             if self._not_before:
                 await self._put_off()
             try:
-                taken = pipe.fill_from(self.socket, max(least, self._allow(most)) - size)
+                allowed = most if self._allow is None else max(least, self._allow(most))
+                taken = pipe.fill_from(self.socket, allowed - size)
             except BlockingIOError:
-                self._allow(0)
+                if self._allow is not None:
+                    self._allow(0)
                 if is_ready:
                     if not size and self.on_urgent is not None:
                         self.on_urgent()
@@ -276,7 +279,8 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
                 break
             size += taken
             is_ready = False
-            self._apply_pace(taken)
+            if self.pace is not None:
+                self._apply_pace(self.pace(taken))
         return SplicedBytes(pipe, size) if size else None
 
     async def _received(self, most: int, flags: int = 0) -> bytes:
@@ -292,13 +296,13 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             data = self._receive(most, flags)
             if data is None:
                 await trio.sleep(limits.FRUITLESS_PAUSE)
-        if not flags:
-            self._apply_pace(len(data))
+        if self.pace is not None and not flags:
+            self._apply_pace(self.pace(len(data)))
         return data
 
-    def _apply_pace(self, size: int) -> None:
-        """Let the pace decide when the next read may be, after one of so many bytes."""
-        if self.pace is not None and (seconds := self.pace(size)) > 0:
+    def _apply_pace(self, seconds: float) -> None:
+        """Put off the next read by so many seconds."""
+        if seconds > 0:
             self._not_before = trio.current_time() + seconds
 
     async def _put_off(self) -> None:
@@ -308,9 +312,10 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
 
     def _receive(self, most: int, flags: int) -> bytes | None:
         try:
-            return self.socket.recv(self._allow(most), flags)
+            return self.socket.recv(most if self._allow is None else self._allow(most), flags)
         except BlockingIOError:
-            self._allow(0)
+            if self._allow is not None:
+                self._allow(0)
             return None
         except OSError as error:
             raise self._end(error) from error
@@ -331,20 +336,20 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
             await trio.lowlevel.checkpoint_if_cancelled()
             if self._finished:
                 raise trio.ClosedResourceError("the end was sent")
-            rest = self._send(buffers)
+            rest = self.send_now(buffers)
             if not rest:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while rest:
                 await trio.lowlevel.wait_writable(self.socket)
                 before = len(rest), len(rest[0])
-                rest = self._send(rest)
+                rest = self.send_now(rest)
                 if rest and before == (len(rest), len(rest[0])):
                     await trio.sleep(limits.FRUITLESS_PAUSE)
         finally:
             self._sending = False
 
-    def _send(self, buffers: Sequence[Buffer | SplicedBytes]) -> Sequence[Buffer | SplicedBytes]:
-        """Send what the socket takes now; return the rest."""
+    def send_now(self, buffers: Sequence[Buffer | SplicedBytes]) -> Sequence[Buffer | SplicedBytes]:
+        """Send what the socket takes now; return the rest. In all other respects this is `send_buffers`."""
         spliced = buffers[-1]
         if not isinstance(spliced, SplicedBytes):
             return self._send_bytes(cast("Sequence[Buffer]", buffers))

@@ -92,26 +92,6 @@ class WebSocket:
         await self._connection.aclose(code, reason or None)
 
 
-class _Incoming:
-    """Bytes on their way through the library, which keeps the last ones that it was given until there are others.
-
-    That would be a mebibyte for each connection, so the bytes are taken out of this.
-    """
-
-    __slots__ = ("_data", "_size")
-
-    def __init__(self, data: bytes | bytearray) -> None:
-        self._data = data
-        self._size = len(data)
-
-    def __len__(self) -> int:
-        return self._size
-
-    def pop(self) -> bytes | bytearray:
-        data, self._data = self._data, b""
-        return data
-
-
 class _Stream(trio.abc.Stream):
     """What the library reads from and writes to."""
 
@@ -127,7 +107,10 @@ class _Stream(trio.abc.Stream):
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         if self._is_closed:
             raise trio.ClosedResourceError
-        return cast("bytes", _Incoming(await self._read()))
+        # The library keeps what it was given until there is more: a mebibyte for each connection. So it gets the bytes
+        # in a list, out of which they are taken. An empty one is the end.
+        data = await self._read()
+        return cast("bytes", [data] if data else [])
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if data:
@@ -155,7 +138,7 @@ class _Protocol:
     def state(self) -> ConnectionState:
         return self._codec.state
 
-    def receive_data(self, data: _Incoming) -> None:
+    def receive_data(self, data: list[bytes | bytearray]) -> None:
         self._codec.receive_data(data.pop())
 
     def events(self) -> Iterator[Event]:

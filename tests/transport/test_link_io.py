@@ -1,4 +1,4 @@
-"""What has come over a link and was not received yet."""
+"""How a link reads and sends: what has come and was not received yet, and sends that take too long."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import trio
 import trio.testing
 
 from p2p_copy.transport.codec import Piece
-from p2p_copy.transport.link_io import Inbox
+from p2p_copy.transport.link_io import Inbox, LinkStream
+from tests.support.links import tcp_pair
 from tests.support.websocket import virtual_time
 
 
@@ -85,3 +86,19 @@ async def test_a_cancelled_wait_takes_nothing() -> None:
         await inbox.wait_for_piece()
     assert scope.cancelled_caught
     assert inbox.pop() == Piece(b"still here")
+
+
+async def test_a_send_that_a_socket_does_not_take_in_time_cuts_the_connection() -> None:
+    ours, theirs = await tcp_pair()
+    stream = LinkStream(ours)
+    unread: list[None] = []
+    stream.patience, stream.on_unread = 0.2, lambda: unread.append(None)
+    async with ours, theirs:
+        await stream.send_buffers([b"fits ", b"at once"])
+        assert await theirs.receive_some() == b"fits at once"
+        assert not unread
+        with trio.fail_after(5), pytest.raises(trio.BrokenResourceError):
+            await stream.send_buffers([bytes(100_000_000)])
+        assert len(unread) == 1
+        with pytest.raises(trio.BrokenResourceError):
+            await stream.send_buffers([b"more"])

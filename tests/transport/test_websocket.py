@@ -53,7 +53,7 @@ def test_the_library_s_own_wrappers_use_the_three_private_names_that_the_adapter
 
 
 async def test_the_library_asks_for_bytes_when_all_before_is_answered_and_keeps_none() -> None:
-    """Rule 1, and what `_Incoming` is for."""
+    """Rule 1, and why the library gets bytes in a list."""
     ours, theirs = memory_stream_pair()
     client = RawClient(theirs)
     codec = Codec(is_client=False, max_message=1_000_000)
