@@ -176,11 +176,9 @@ async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys,
             answer = await _next_step(link)
             seconds = min(seconds, trio.current_time() - asked)
             reply = machine.receive(answer)
-            if (
-                role is Role.RECEIVER and reply is not None
-            ):  # its proof: the receiver is the first to show one
-                await meeting.risk()
             if reply is not None:
+                if role is Role.RECEIVER:  # this is its proof, the first that either side shows
+                    await meeting.risk()
                 await _send_step(link, reply)
     except HandshakeFailed as failure:
         guessed = isinstance(failure.error, WrongCode)

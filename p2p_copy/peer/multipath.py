@@ -86,14 +86,13 @@ def while_moving(moves: Callable[[], object], *, shield: bool = False) -> Abstra
 
 
 class _Turns:
-    """Lets `count` links connect at a time, the lowest number first.
+    """Lets `limits.LINKS_AT_ONCE` links connect at a time, the lowest number first.
 
     A relay may have room for fewer links than either side wants. Both sides come to the rooms in the same order, so
     they have the same links, and neither waits in a room for which the other side was refused.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self) -> None:
         self._queue: dict[int, trio.Event] = {}
         self._on_the_way: set[int] = set()
 
@@ -116,7 +115,7 @@ class _Turns:
             end()
 
     def _next(self) -> None:
-        while self._queue and len(self._on_the_way) < self._count:
+        while self._queue and len(self._on_the_way) < limits.LINKS_AT_ONCE:
             number = min(self._queue)
             self._on_the_way.add(number)
             self._queue.pop(number).set()
@@ -280,7 +279,7 @@ class MultipathWorkers:
         self._links = _Links(most if plan.number else 1)
         self._sending = _Sending(backlog, SendQueue(sent))
         self._receiving = _Receiving(ReorderBuffer(received))
-        self._turns = _Turns(limits.LINKS_AT_ONCE)
+        self._turns = _Turns()
         self._is_closing = False
         self._code = DONE  # with which links are closed
 

@@ -240,9 +240,8 @@ class Reconnect:
         self._since = now
         self._is_told = memory.is_over  # the user knows of this search
         self._was_seen = False  # this process has reached the relay
-        self._was_reached = bool(
-            memory.knowledge.tickets
-        )  # an earlier process reached it for this transfer, so this one waits for it
+        # If an earlier process has reached it for this transfer, this one waits for it.
+        self._was_reached = bool(memory.knowledge.tickets)
         self._new_pauses = pauses
         self._pauses = pauses()
         self._turns = Turns()

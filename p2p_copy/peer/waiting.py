@@ -129,10 +129,8 @@ class Wait:
                 yield place.link, place.welcome
                 await place.link.aclose()
             finally:
-                for (
-                    each
-                ) in self._places:  # one may be paired that this task has not seen yet, and is shielded then
-                    each.leave()
+                for each in self._places:
+                    each.leave()  # one may be paired, which shields it, and this task has not seen it yet
 
     async def _paired(self, nursery: trio.Nursery) -> _Place:
         """Return the place to which the other side has come; cut all others."""

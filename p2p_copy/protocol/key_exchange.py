@@ -133,7 +133,8 @@ class _Handshake(ABC):
         """Handles the next message; None when the run is over."""
         self._proof_sent = False
         """This side has shown its proof, so the other one may have confirmed: no farewell is sent any more."""
-        self._keys: SessionKeys | None = None
+        self.keys: SessionKeys | None = None
+        """The session's keys; None while the other side has not proved that it has the secret."""
 
     def start(self) -> bytes | None:
         """Return the first message; only the receiver has one.
@@ -173,12 +174,7 @@ class _Handshake(ABC):
         try one secret on the proof.
         """
         self._step = None
-        return WrongCode() if self._proof_sent and self._keys is None else PeerLost()
-
-    @property
-    def keys(self) -> SessionKeys | None:
-        """The session's keys; None while the other side has not proved that it has the secret."""
-        return self._keys
+        return WrongCode() if self._proof_sent and self.keys is None else PeerLost()
 
     def _next_step(self) -> _Step:
         if self._step is None:
@@ -210,14 +206,7 @@ class SenderHandshake(_Handshake):
         th = _transcript_hash(m1, m2, yb)
         prk = keys.session_prk(isk, th)
         _check(tb, keys.confirm_receiver(prk), th)
-        self._keys = SessionKeys(
-            send_key=keys.sender_to_receiver(prk),
-            receive_key=keys.receiver_to_sender(prk),
-            resume=keys.resume(prk),
-            verify=keys.verify(prk),
-            links=keys.links(prk),
-            peer_capabilities=_decode_capabilities(adb),
-        )
+        self.keys = _session_keys(prk, keys.sender_to_receiver(prk), keys.receiver_to_sender(prk), adb)
         return _M4.pack(_SENDER_PROOF, _tag(keys.confirm_sender(prk), th))
 
 
@@ -245,14 +234,19 @@ class ReceiverHandshake(_Handshake):
     def _check_proof(self, prk: bytes, th: bytes, ada: bytes, m4: bytes) -> None:
         (ta,) = _open(_M4, _SENDER_PROOF, m4)
         _check(ta, keys.confirm_sender(prk), th)
-        self._keys = SessionKeys(
-            send_key=keys.receiver_to_sender(prk),
-            receive_key=keys.sender_to_receiver(prk),
-            resume=keys.resume(prk),
-            verify=keys.verify(prk),
-            links=keys.links(prk),
-            peer_capabilities=_decode_capabilities(ada),
-        )
+        self.keys = _session_keys(prk, keys.receiver_to_sender(prk), keys.sender_to_receiver(prk), ada)
+
+
+def _session_keys(prk: bytes, send_key: bytes, receive_key: bytes, theirs: bytes) -> SessionKeys:
+    """Return the keys of a session with a side that has the capabilities `theirs`."""
+    return SessionKeys(
+        send_key=send_key,
+        receive_key=receive_key,
+        resume=keys.resume(prk),
+        verify=keys.verify(prk),
+        links=keys.links(prk),
+        peer_capabilities=_decode_capabilities(theirs),
+    )
 
 
 def _transcript_hash(m1: bytes, m2: bytes, yb: bytes) -> bytes:

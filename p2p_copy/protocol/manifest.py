@@ -233,8 +233,8 @@ class Manifest:
 
     # Contents: one file at a time
 
-    def hold(self, item: Item, size: int) -> None:
-        """Note that the first `size` bytes of a file are here already."""
+    def count_held(self, item: Item, size: int) -> None:
+        """Count the first `size` bytes of a file as here already."""
         item.held = size
         if item.original is None:  # a further name has no bytes to come, unless contents are sent for it
             self.owed -= size
@@ -244,7 +244,7 @@ class Manifest:
         item.refused = True
         if item.original is None:
             self.declared -= item.entry.size
-            self.hold(item, item.entry.size)
+            self.count_held(item, item.entry.size)
 
     def _use_held(self, item: Item, *, at: int) -> None:
         """Continue a file after the bytes that are held if the new ones begin `at` that offset; else start over."""

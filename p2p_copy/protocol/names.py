@@ -38,7 +38,6 @@ _DEVICES: Final = frozenset(
 )
 """Devices to Windows, with any extension (Microsoft, "Naming Files, Paths, and Namespaces")."""
 
-
 _PLAIN: Final = re.compile(
     r"(?!(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|$))\w[\w-]*(?:\.[\w-]+)*", re.ASCII | re.IGNORECASE
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import Enum, IntEnum, StrEnum
 from typing import Any, Final, TypeAlias
 
@@ -53,7 +53,6 @@ class Refusal(StrEnum):
 
 MOVEMENT: Final = "movement"
 """Feature of a client that wants to be told what the relay sees move (`FlowReport`)."""
-
 
 STILL_WAITING: Final = "still-waiting"
 """Feature of a client that waits already and has connected again, because the other side may by now come to another
@@ -187,33 +186,13 @@ def encode(message: Hello | Answer | FlowReport) -> str:
             if message.claim is not None:
                 fields["claim"] = message.claim
         case Welcome():
-            fields = {
-                "type": "welcome",
-                "version": limits.PROTOCOL_VERSION,
-                "program": message.program,
-                "max_message": message.max_message,
-                "wait": message.wait,
-                "rate": message.rate,
-                "quota": message.quota,
-                "notice": message.notice,
-                "again": message.again,
-            }
+            fields = {"type": "welcome", "version": limits.PROTOCOL_VERSION, **asdict(message)}
         case Paired():
             fields = {"type": "paired"}
         case Refused():
-            fields = {
-                "type": "refused",
-                "code": message.code,
-                "reason": message.reason,
-                "retry_after": message.retry_after,
-            }
+            fields = {"type": "refused", **asdict(message)}
         case FlowReport():
-            fields = {
-                "type": "movement",
-                "there": message.there.value,
-                "back": message.back.value,
-                "answers": message.answers,
-            }
+            fields = {"type": "movement", **asdict(message)}
     return json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
