@@ -180,7 +180,7 @@ class Channel:
         """Wait, for a bounded time, until all is out and, with several links, has arrived; then close politely.
 
         Raises:
-            LinkBroken: the only link broke before all was out. One that takes nothing any more is cut without an
+            LinkBroken: the only link broke before all was out. One that no longer takes bytes is cut without an
                 error: the other side may have all by then.
 
         """
@@ -205,7 +205,7 @@ class Channel:
         if self._workers:
             await self._workers.close(code)
         elif self._backlog:
-            self._first.abort()  # it accepts no bytes any more, not even a close frame
+            self._first.abort()  # it takes no bytes, not even a close frame
         is_out = not self._backlog and not self._backlog.dropped
         self._backlog.close()
         await self._first.close(code)
@@ -250,13 +250,13 @@ class Backlog:
     queue beyond its room.
 
     Attributes:
-        dropped: records were dropped, because nothing goes out any more.
+        dropped: records were dropped, because no link is left.
 
     """
 
     def __init__(self) -> None:
         self._records: deque[bytes] = deque()
-        self._changed = trio.lowlevel.ParkingLot()  # for senders: there is room, or no way any more
+        self._changed = trio.lowlevel.ParkingLot()  # for senders: there is room, or no link
         self._filled = trio.lowlevel.ParkingLot()  # for the writer
         self._failure: Exception | None = None
         self.dropped = False
@@ -282,7 +282,7 @@ class Backlog:
         return record
 
     def fail(self, error: Exception) -> None:
-        """Drop all records: nothing goes out any more. Every sender is told `error`; only the first one counts."""
+        """Drop all records, because no link is left. Every sender is told `error`; only the first one counts."""
         self._failure = self._failure or error
         self.dropped = self.dropped or bool(self._records)
         self._records.clear()

@@ -53,7 +53,7 @@ async def meet(
         RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
             no place at the relay.
         PeerTimeout: the other side did not come in `wait` seconds.
-        WrongCode: the other side holds another secret.
+        WrongCode: the other side has another secret.
         IncompatiblePeer, PeerMisbehaved, PeerLost, RelayLost: no conversation with the other side.
 
     """
@@ -155,7 +155,7 @@ class _LeftEarly(Exception):
 async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys, float]:
     """Run the key exchange; if it fails, tell the other side why, unless that would help an attacker.
 
-    Raises _LeftEarly if the other side went away before a secret could be tried: the code is good for another try.
+    Raises _LeftEarly if the other side went away before a secret could be tried: the code can be tried again.
     Return the keys, and the seconds of the other side's fastest answer: a round trip, and little more.
     """
     if meeting.secret is None:

@@ -59,7 +59,7 @@ def lost(error: anyio.EndOfStream | LinkBroken) -> P2PCopyError:
             return RelayLost(STOPPING)
         case CloseCode.MEMORY_NEEDED:
             return RelayLost(
-                "The relay ended the transfer: it stood still, and the relay needed the memory that it held."
+                "The relay ended the transfer: it stood still, and the relay needed the memory that it took."
             )
         case _:
             return RelayLost()

@@ -30,7 +30,7 @@ LINKS_GAIN: Final = 1.2
 
 LINKS_AT_ONCE: Final = 3
 """Links that one side opens at the same time: relays allow a source eight connections that have not said hello. A link
-that has been welcomed, and waits for the other side, is none of them any more."""
+that has been welcomed, and waits for the other side, does not count."""
 
 LINK_WAIT: Final = 60.0
 """Seconds in the room of a further link; the other side comes at once or has a reason not to."""
@@ -54,7 +54,7 @@ DOUBT_PATIENCE: Final = 180.0
 this side does not know whether both have a ticket: two rounds of an honest other side, and its pauses."""
 
 ROOM_TURNS: Final = 3
-"""Turns in a row in the room of a ticket, so that two sides with the same ticket cannot miss each other for ever: one
+"""Turns in a row in the room of a ticket, so that two sides with the same ticket meet in the end: one
 stays there for longer than the other one is away, even if that looks into two other rooms."""
 
 LOOK_SETTLED: Final = 5.0

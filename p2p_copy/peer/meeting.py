@@ -57,9 +57,9 @@ class Meeting(NamedTuple):
 
     Attributes:
         room: the relay's room.
-        secret: what both sides prove to hold. With None this side only tells the other one that the code is used up.
+        secret: what both sides prove to have. With None this side only tells the other one that the code is used up.
         claim: the token by which the relay recognises this client's next connection.
-        tickets: the tickets of earlier meetings; the other side may hold them, too.
+        tickets: the tickets of earlier meetings; the other side may have them, too.
         before_proof: is called before this side sends anything by which a guess can be checked, and after a wrong
             guess.
 
@@ -72,6 +72,6 @@ class Meeting(NamedTuple):
     before_proof: Callable[[], Awaitable[None]] | None = None
 
     async def risk(self) -> None:
-        """Record that from now on a stranger may have tried one guess at the secret."""
+        """Record that from now on another client may have tried one guess at the secret."""
         if self.before_proof is not None:
             await self.before_proof()

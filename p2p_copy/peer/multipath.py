@@ -292,7 +292,7 @@ class MultipathWorkers:
     def aside(self) -> str:
         """The last flow report of one link.
 
-        If the other side holds all that it has room for, this is the report that its consumer does not keep up: the
+        If the other side has all that it has room for, this is the report that its consumer does not keep up: the
         relay cannot see that.
         """
         records = self._sending.records
@@ -445,7 +445,7 @@ class MultipathWorkers:
         return True
 
     async def _transmit(self, number: int, link: Link) -> None:
-        """Send over one link whatever is next, until this side closes."""
+        """Send over one link what is next, until this side closes."""
         while True:
             message = self._next(number)
             if message is not None:

@@ -1,6 +1,6 @@
 """Decides where a side looks for the other one, when it gives up, and what it forgets. No event loop, no disk.
 
-A side may hold two things by which the other one finds it: the code, and tickets, of which every first meeting gives
+A side may have two things by which the other one finds it: the code, and tickets, of which every first meeting gives
 both sides one. No other client knows the room of a ticket. The room of the code may be known to others, who may guess.
 
 Where to look:
@@ -8,7 +8,7 @@ Where to look:
 1. Without a ticket a side is in the room of the code, all the time.
 2. With a ticket it looks into the rooms of its tickets and of the code in turn, since the other side may have forgotten
    the ticket. It is in each ticket's room three times as long as in the room of the code, and turns become longer. So
-   of two sides that hold the same ticket, the one whose turns are longer is in its room at least as long as the other
+   of two sides that have the same ticket, the one whose turns are longer is in its room at least as long as the other
    one is away; and a side without a ticket stays where the other one comes to. A sender that is not sure of any ticket
    is in both rooms for as long: its receiver may have that ticket, another one, or none.
 
@@ -99,42 +99,42 @@ class Knowledge:
         return self.spent and bool(self.tickets) and not self.is_sure_of_one
 
     def tried(self) -> Knowledge:
-        """Return what this side holds while a key exchange with the code runs, in which a stranger may guess once."""
+        """Return what this side has while a key exchange with the code runs, in which another client may guess once."""
         return replace(self, spent=True)
 
     def proved(self) -> Knowledge:
-        """Return what this side holds after that exchange succeeded: the other side has the code, and did not guess."""
+        """Return what this side has after that exchange succeeded: the other side has the code, and did not guess."""
         return replace(self, spent=False)
 
     def in_common(self, room: Room, new: bytes, theirs: Collection[bytes]) -> bytes:
-        """Return the ticket of a meeting: that of its room, else one that both hold already, else the new one.
+        """Return the ticket of a meeting: that of its room, else one that both have already, else the new one.
 
         Args:
             room: where both have met.
             new: the ticket of that meeting.
-            theirs: those of this side's tickets that the other side holds, too.
+            theirs: those of this side's tickets that the other side has, too.
 
         """
         return room or next((ticket for ticket in self.tickets if ticket in theirs), new)
 
     def offered(self, ticket: bytes) -> Knowledge:
-        """Return what a sender holds once it makes its offer: from then on the receiver may have this ticket."""
+        """Return what a sender has once it makes its offer: from then on the receiver may have this ticket."""
         if ticket in self.tickets:
             return self
         earlier = self.tickets[:1] if self.sure else self.tickets[1:]
         return replace(self, tickets=(ticket, *earlier), sure=False)
 
     def agreed(self, ticket: bytes) -> Knowledge:
-        """Return what a side holds when both certainly have this ticket."""
+        """Return what a side has when both certainly have this ticket."""
         return replace(self, tickets=(ticket,), sure=True)
 
     def declined(self, ticket: bytes) -> Knowledge:
-        """Return what a side holds after a meeting in which the receiver kept nothing."""
+        """Return what a side has after a meeting in which the receiver kept nothing."""
         left = tuple(each for each in self.tickets if each != ticket)
         return replace(self, tickets=left, sure=bool(left))
 
     def parted(self, *, told: bool) -> Knowledge:
-        """Return what a side holds once it has ended for good; `told` says whether the other side knows that."""
+        """Return what a side has once it has ended for good; `told` says whether the other side knows that."""
         return replace(self, tickets=(), sure=False) if told else self
 
 

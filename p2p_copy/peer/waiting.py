@@ -50,7 +50,7 @@ _End: TypeAlias = "P2PCopyError | LinkBroken | anyio.EndOfStream"
 
 @dataclass(eq=False)
 class _Place:
-    """One connection that waits in the room, from its first packet until it is used no more.
+    """One connection that waits in the room, from its first packet to its last use.
 
     Attributes:
         scope: cancels it.
@@ -58,8 +58,8 @@ class _Place:
         welcome: the relay's terms, set once the relay has accepted it.
         since: when that was.
         paired: the other side has come.
-        end: why it waits no more.
-        over: set when it is used no more.
+        end: why its wait is over.
+        over: set when it is no longer used.
 
     """
 
@@ -72,7 +72,7 @@ class _Place:
     over: trio.Event = field(default_factory=trio.Event)
 
     def leave(self) -> None:
-        """Cut the connection, in whatever state it is."""
+        """Cut the connection in any state."""
         if self.link is not None:
             self.link.abort()  # does nothing if it was closed
         self.over.set()
@@ -193,10 +193,10 @@ class Wait:
     def _dial(self, nursery: trio.Nursery, hello: Hello) -> _Place:
         place = _Place()
         self._places.append(place)
-        nursery.start_soon(self._hold, place, hello)
+        nursery.start_soon(self._occupy, place, hello)
         return place
 
-    async def _hold(self, place: _Place, hello: Hello) -> None:
+    async def _occupy(self, place: _Place, hello: Hello) -> None:
         """Connect to the relay, wait in the room, and keep the connection until it is `over`."""
         path = rendezvous.room_path(hello.room)
         with place.scope:

@@ -6,7 +6,7 @@ A generated code is `w1.w2-w3.w4.w5`, lower-case words of `WORDS`. The number of
 five random bits r and the checksum c = SHA-256("p2p-copy/1 code check" || "w1.w2-w3.w4" || r as one byte),
 read as one big-endian number, modulo 242. So a typo is noticed here, before it costs the only attempt.
 
-A text of exactly that form, whatever its words, is a generated code and must pass the check; so is one with
+A text of exactly that form, of any words, is a generated code and must pass the check; so is one with
 too few or too many dotted words in its secret, if both words of its room are in the list. Every other text
 is a code that its users chose, and is never compared with the words. Two people cannot have agreed on a text of
 the generated form that fails the check, because `choose` refuses it to the one who begins.
@@ -94,7 +94,7 @@ class Code:
 
     @property
     def is_generated(self) -> bool:
-        """Whether it has the form of generated codes, which are good for one meeting only."""
+        """Whether it has the form of generated codes, which serve for one meeting only."""
         return _GENERATED.fullmatch(self.text) is not None
 
     def __repr__(self) -> str:

@@ -132,7 +132,7 @@ class _Handshake(ABC):
         self._step: _Step | None = self._answer_hello
         """Handles the next message; None when the run is over."""
         self._proof_sent = False
-        """This side has shown its proof, so the other one may have confirmed: no farewell is sent any more."""
+        """This side has shown its proof, so the other one may have confirmed: it sends no farewell after that."""
         self.keys: SessionKeys | None = None
         """The session's keys; None while the other side has not proved that it has the secret."""
 
@@ -168,7 +168,7 @@ class _Handshake(ABC):
             raise HandshakeFailed(error, _FAREWELL + bytes((_REASONS[type(error)],))) from None
 
     def lost(self) -> P2PCopyError:
-        """End this run because no message comes any more; return the error for the user.
+        """End this run because the link is lost; return the error for the user.
 
         A receiver that has shown its proof and sees none must treat it as a failed guess: the other side could
         try one secret on the proof.

@@ -59,12 +59,12 @@ def session_prk(isk: bytes, transcript_hash: bytes) -> bytes:
 
 
 def confirm_sender(prk: bytes) -> bytes:
-    """Return the key with which the sender proves that it holds the same secret."""
+    """Return the key with which the sender proves that it has the same secret."""
     return expand(prk, CONFIRM_SENDER)
 
 
 def confirm_receiver(prk: bytes) -> bytes:
-    """Return the key with which the receiver proves that it holds the same secret."""
+    """Return the key with which the receiver proves that it has the same secret."""
     return expand(prk, CONFIRM_RECEIVER)
 
 

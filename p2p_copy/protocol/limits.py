@@ -22,7 +22,7 @@ RECORD_TAG: Final = 16
 """Bytes of the AES-GCM tag."""
 
 MAX_RECORD_CONTENT: Final = 1 * MIB
-"""Bytes of one record's content: all that a receiver has to hold before it can check a record."""
+"""Bytes of one record's content: all that a receiver has to keep before it can check a record."""
 
 MAX_RECORD: Final = RECORD_HEADER + MAX_RECORD_CONTENT + RECORD_TAG
 """Bytes of one record as a message on the wire."""
@@ -32,7 +32,7 @@ MAX_RECORD_HOLES: Final = 256 * MIB
 act on anything else. They cost the sender next to nothing."""
 
 MAX_RECORD_MESSAGES: Final = 1024
-"""Messages of one record; each entry and extended attribute of a page counts as one more. A record's content holds
+"""Messages of one record; each entry and extended attribute of a page counts as one more. A record's content has
 116,000 of the shortest messages, which compress to a hundred bytes. 1024 of them take the other side some 5
 milliseconds, and a small file costs as little in a record of 340 as in one of 5,000."""
 
@@ -52,13 +52,13 @@ DIGEST: Final = 32
 """Bytes of a BLAKE3 digest."""
 
 MAX_NAME: Final = 255
-"""Bytes of one name in UTF-8: what Linux file systems hold (NAME_MAX)."""
+"""Bytes of one name in UTF-8: what Linux file systems take (NAME_MAX)."""
 
 MAX_PATH: Final = 4096
 """Bytes of one path in UTF-8: what Linux system calls take (PATH_MAX)."""
 
 MAX_DEPTH: Final = 64
-"""Levels of directories; a receiver may hold one open handle for each."""
+"""Levels of directories; a receiver may have one open handle for each."""
 
 MAX_PAGE_ENTRIES: Final = 256
 """Entries of one manifest page."""
@@ -67,14 +67,14 @@ MAX_PREVIEW_ENTRIES: Final = 100
 """Entries that a sender shows before the receiver's user answers: more than a person reads."""
 
 MAX_OPEN_ENTRIES: Final = 1024
-"""Entries from the first unfinished one on: a receiver keeps no more of them, however large the tree is."""
+"""Entries from the first unfinished one on: a receiver keeps at most so many, for a tree of any size."""
 
 MAX_ENTRIES: Final = 1_000_000_000
 """Entries of one transfer: their numbers have four bytes. Memory does not depend on how many there are."""
 
 MAX_OPEN_NAMES: Final = 16_000_000
 """Names in the directories from the top to the current one, all together: both sides keep these, in up to 24 bytes
-each, to notice names that collide. One directory of ext4 holds some ten million."""
+each, to notice names that collide. One directory of ext4 takes some ten million."""
 
 MAX_NAMED_AGAIN: Final = 100_000
 """Files of one transfer whose several names are kept as hard links: both sides keep some 600 bytes for each. The names
@@ -84,17 +84,17 @@ MAX_XATTRS: Final = 64
 """Extended attributes of one entry: programs set a few."""
 
 MAX_XATTR_BYTES: Final = 32 * KIB
-"""Bytes of the names and values of all extended attributes of one entry. ext4 holds 4 KiB in all; a receiver may have
+"""Bytes of the names and values of all extended attributes of one entry. ext4 takes 4 KiB in all; a receiver may have
 to keep those of MAX_OPEN_ENTRIES entries."""
 
 MAX_FILE_SIZE: Final = 2**63 - 1
-"""Bytes of one file and of one transfer: what off_t holds."""
+"""Bytes of one file and of one transfer: the range of off_t."""
 
 MAX_LINKS: Final = 16
 """Links of one transfer: a relay serves some 50 connections of one network, and both sides may be in the same one."""
 
 MULTIPATH_BYTES: Final = 32 * MIB
-"""Bytes of records that were sent over several links and are not yet consumed: what either side holds at most. It
+"""Bytes of records that were sent over several links and are not yet consumed: what either side keeps at most. It
 allows 160 MB/s over all links together with a round trip of 200 ms."""
 
 MULTIPATH_RECORDS: Final = 1024

@@ -179,7 +179,7 @@ class Manifest:
             return item
         self._named_size += entry.size
         if self._named_size > limits.MAX_FILE_SIZE:
-            raise PeerMisbehaved("The other side announces more bytes than any file system holds.")
+            raise PeerMisbehaved("The other side announces more bytes than any file system takes.")
         if entry.extra is not None:
             self._resolve_names(item, entry.extra)
         if item.original is None:

@@ -285,7 +285,7 @@ class Held:
 
 @dataclass(slots=True)
 class Holds:
-    """What the receiver holds of the entries before number `end` that no earlier `Holds` was about."""
+    """What the receiver has of the entries before number `end` that no earlier `Holds` was about."""
 
     end: int
     files: tuple[Held, ...]

@@ -12,7 +12,7 @@ Flags: 1 FINAL, no record follows; 2 ZSTD, one zstd frame (RFC 8878) is encrypte
 3. Lengths are checked before anything is decrypted, and nothing is used before it is authentic.
 4. The first bad record ends the conversation. No record is skipped.
 5. A content is compressed only where that pays. Records do not depend on each other: each frame stands for itself.
-   Decompressing one takes a bounded time and memory, whatever the frame says.
+   Decompressing one takes bounded time and memory, also if the frame lies.
 """
 
 from __future__ import annotations

@@ -85,7 +85,7 @@ class CloseCode(IntEnum):
     REPLACED = 4005
     """For the old connection of a client that came back under the same claim."""
     MEMORY_NEEDED = 4006
-    """For both, when their pairing does not move and the relay needs the memory that it holds: they come back."""
+    """For both, when their pairing does not move and the relay needs the memory that it takes: they come back."""
     GIVEN_UP = 4010
     """From a client that ends a conversation before it is complete: it refuses, fails, or was stopped."""
     WRONG_CODE = 4011

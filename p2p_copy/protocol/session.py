@@ -1,6 +1,6 @@
 """One side of a conversation after the key exchange: turns messages into records and records into messages.
 
-A session packs messages into sealed records and holds both sides to the table. It knows neither clock nor
+A session packs messages into sealed records and checks both sides against the table. It knows neither clock nor
 link. `say` and `record` may run in one thread while `hear` runs in another: they share only the two states,
 which change together and under a lock.
 """
@@ -28,11 +28,11 @@ ZSTD = "zstd"
 """The capability of a side that opens compressed records."""
 
 _HAS = "has-"
-"""How the capability of a side begins that holds a ticket; the ticket's mark follows."""
+"""How the capability of a side begins that has a ticket; the ticket's mark follows."""
 
 
 def ticket_capability(ticket: bytes) -> str:
-    """Return the capability of a side that holds this ticket of an earlier meeting."""
+    """Return the capability of a side that has this ticket of an earlier meeting."""
     return _HAS + schedule.resume_mark(ticket)
 
 
@@ -93,8 +93,8 @@ class Session:
     def take_sealed(self) -> list[bytes]:
         """Return the records that were sealed since the last call, in order: all of them must be sent.
 
-        The other side opens a record only in its place. So what is sent is what was sealed, whatever has become of the
-        task or the thread that has sealed it. A thread may seal the next record meanwhile.
+        The other side opens a record only in its place. So every sealed record is sent, also if the task or thread
+        that sealed it was cancelled. A thread may seal the next record meanwhile.
         """
         records = []
         while self._sealed:
@@ -106,8 +106,8 @@ class Session:
         with self._states:
             return self._sealer.is_open and say(self._our_state, self._their_state, message) is not None
 
-    def held_there(self, tickets: Collection[bytes]) -> list[bytes]:
-        """Return those of some tickets that the other side holds, too."""
+    def shared(self, tickets: Collection[bytes]) -> list[bytes]:
+        """Return those of some tickets that the other side has, too."""
         return [ticket for ticket in tickets if ticket_capability(ticket) in self._capabilities]
 
     def hear(self, record: bytes | str, into: memoryview | None = None) -> list[Message]:

@@ -389,7 +389,7 @@ def _decode_accept(reader: _Reader) -> Accept:
 def _decode_holds(reader: _Reader) -> Holds:
     (end,) = reader.fields(_INDEX)
     if reader.left % _HELD.size or reader.left > limits.MAX_RECORD_MESSAGES * _HELD.size:
-        raise PeerMisbehaved("The other side sent a list of what it holds that is cut or too long.")
+        raise PeerMisbehaved("The other side sent a list of what it has that is cut or too long.")
     return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())))
 
 

@@ -151,7 +151,7 @@ class Resumption:
             options.observer.paired()
             if self._room is None:
                 await self._learn(self._knowledge.proved())
-                if self.has_ticket and not session.held_there(self._knowledge.tickets):
+                if self.has_ticket and not session.shared(self._knowledge.tickets):
                     options.observer.notice(_FORGOTTEN[options.role])
         except Exception as error:
             self.told = await Conversation(channel, session, options.role).part_ways(farewell(error))
@@ -166,9 +166,7 @@ class Resumption:
         await self._learn(self._knowledge.agreed(ticket) if sure else self._knowledge.offered(ticket))
 
     def _ticket(self, session: Session) -> bytes:
-        return self._knowledge.in_common(
-            self._room, session.ticket, session.held_there(self._knowledge.tickets)
-        )
+        return self._knowledge.in_common(self._room, session.ticket, session.shared(self._knowledge.tickets))
 
     async def finish(self, report: Report, linger: float) -> None:
         """Remember that all was done. This side comes back for `linger` seconds at most, to let the other one know."""
