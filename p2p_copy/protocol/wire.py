@@ -57,16 +57,16 @@ _IDS: Final = struct.Struct(">II")
 _INDEX_REASON: Final = struct.Struct(">IB")
 _TWO: Final = struct.Struct(">QQ")
 _THREE: Final = struct.Struct(">QQQ")
-_FINISH: Final = struct.Struct(">QQQQ")
+_FINISH: Final = struct.Struct(f">QQQQ{limits.DIGEST}s")
 _PREVIEW: Final = struct.Struct(">QQBI")
 _HELD: Final = struct.Struct(f">IQ{limits.DIGEST}s")
 _WHOLE: Final = struct.Struct(">BIIQ")  # a Data's frame and fields
 _WHOLE_END: Final = struct.Struct(f">BII{limits.DIGEST}s")  # a FileEnd
 
+_FILE_END: Final = struct.Struct(f">I{limits.DIGEST}s")
+
 _DATA_NUMBER: Final = 0x04
 _FILE_END_NUMBER: Final = 0x05
-_HOLE_NUMBER: Final = 0x0A
-_FILE_END_BODY: Final = _INDEX.size + limits.DIGEST
 
 WHOLE_OVERHEAD: Final = _WHOLE.size + _WHOLE_END.size
 """Bytes that a WholeFile adds to its data; a Data adds less."""
@@ -114,43 +114,45 @@ def decode(content: bytes | memoryview) -> list[Message]:
     messages: list[Message] = []
     at = holes = count = 0
     while at < len(view):
-        if count >= limits.MAX_RECORD_MESSAGES:
-            raise PeerMisbehaved("The other side sent more messages than a record may have.")
-        whole = _decode_whole(view, at)
-        if whole is not None:
-            messages.append(whole)
+        message: Message | None = _decode_whole(view, at)
+        if isinstance(message, WholeFile):
+            at += len(message.data) + WHOLE_OVERHEAD
             count += 2
-            at += len(whole.data) + WHOLE_OVERHEAD
-            continue
-        if len(view) - at < FRAME.size:
-            raise PeerMisbehaved("The other side sent a cut message.")
-        number, length = FRAME.unpack_from(view, at)
-        at += FRAME.size
-        if length > len(view) - at:
-            raise PeerMisbehaved("The other side sent a message longer than its record.")
-        decoder = _DECODERS.get(number)
-        if decoder is None:
-            raise PeerMisbehaved(f"The other side sent a message of unknown type {number}.")
-        reader = _Reader(view[at : at + length])
-        message = decoder(reader)
-        reader.end()
-        if isinstance(message, Hole):
-            holes += message.size
-            if holes > limits.MAX_RECORD_HOLES:
-                raise PeerMisbehaved("The other side sent larger holes than a record may have.")
-        count += weight(message)
+        else:
+            message, at = _decode_message(view, at)
+            holes += message.size if isinstance(message, Hole) else 0
+            count += weight(message)
+        if holes > limits.MAX_RECORD_HOLES:
+            raise PeerMisbehaved("The other side sent larger holes than a record may have.")
+        if count > limits.MAX_RECORD_MESSAGES:
+            raise PeerMisbehaved("The other side sent more messages than a record may have.")
         messages.append(message)
-        at += length
-    if count > limits.MAX_RECORD_MESSAGES:
-        raise PeerMisbehaved("The other side sent more messages than a record may have.")
     return messages
+
+
+def _decode_message(view: memoryview, at: int) -> tuple[Message, int]:
+    """Return the message that begins at `at`, and where it ends."""
+    if len(view) - at < FRAME.size:
+        raise PeerMisbehaved("The other side sent a cut message.")
+    number, length = FRAME.unpack_from(view, at)
+    at += FRAME.size
+    if length > len(view) - at:
+        raise PeerMisbehaved("The other side sent a message longer than its record.")
+    decoder = _DECODERS.get(number)
+    if decoder is None:
+        raise PeerMisbehaved(f"The other side sent a message of unknown type {number}.")
+    reader = _Reader(view[at : at + length])
+    message = decoder(reader)
+    if reader.left:
+        raise PeerMisbehaved("The other side sent a message that is too long.")
+    return message, at + length
 
 
 def _encode_whole(file: WholeFile) -> tuple[bytes | memoryview, ...]:
     return (
         _WHOLE.pack(_DATA_NUMBER, _DATA.size + len(file.data), file.index, 0),
         file.data,
-        _WHOLE_END.pack(_FILE_END_NUMBER, _FILE_END_BODY, file.index, file.digest),
+        _WHOLE_END.pack(_FILE_END_NUMBER, _FILE_END.size, file.index, file.digest),
     )
 
 
@@ -163,7 +165,7 @@ def _decode_whole(view: memoryview, at: int) -> WholeFile | None:
     if offset or end <= data or end + _WHOLE_END.size > len(view):
         return None
     number, size, ended, digest = _WHOLE_END.unpack_from(view, end)
-    if (number, size, ended) != (_FILE_END_NUMBER, _FILE_END_BODY, index):
+    if (number, size, ended) != (_FILE_END_NUMBER, _FILE_END.size, index):
         return None
     return WholeFile(index, view[data:end], digest)
 
@@ -192,7 +194,7 @@ class _Reader:
         self._at += count
         return self._view[self._at - count : self._at]
 
-    def fields(self, shape: struct.Struct) -> tuple[int, ...]:
+    def fields(self, shape: struct.Struct) -> tuple[Any, ...]:
         """Return the next fields of a fixed shape."""
         at = self._at
         if shape.size > len(self._view) - at:
@@ -230,11 +232,6 @@ class _Reader:
     def left(self) -> int:
         """How many bytes are left."""
         return len(self._view) - self._at
-
-    def end(self) -> None:
-        """Raise if anything is left."""
-        if self.left:
-            raise PeerMisbehaved("The other side sent a message that is too long.")
 
 
 _MAX_TEXT_BYTES: Final = 4 * limits.MAX_TEXT
@@ -413,24 +410,10 @@ def _decode_indexed(reader: _Reader) -> tuple[int, Reason]:
     return index, reader.reason(reason)
 
 
-def _decode_file_end(reader: _Reader) -> FileEnd:
-    return FileEnd(reader.fields(_INDEX)[0], bytes(reader.take(limits.DIGEST)))
-
-
 def _decode_omitted(reader: _Reader) -> Omitted:
     path = reader.text(2 * limits.MAX_PATH)
     reason, directory = reader.take(2)
     return Omitted(path, reader.reason(reason), _flag(directory))
-
-
-def _decode_finish(reader: _Reader) -> Finish:
-    entries, files, size, failures = reader.fields(_FINISH)
-    return Finish(entries, files, size, failures, bytes(reader.take(limits.DIGEST)))
-
-
-def _decode_receipt(reader: _Reader) -> Receipt:
-    files, size, rejected, skipped = reader.fields(_FINISH)
-    return Receipt(files, size, rejected, skipped, bytes(reader.take(limits.DIGEST)))
 
 
 def _decode_abort(reader: _Reader) -> Abort:
@@ -448,11 +431,11 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
     Data: (_DATA_NUMBER, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
-    Hole: (_HOLE_NUMBER, lambda m: _HOLE.pack(m.index, m.offset, m.size)),
-    FileEnd: (_FILE_END_NUMBER, lambda m: _INDEX.pack(m.index) + m.digest),
+    Hole: (0x0A, lambda m: _HOLE.pack(m.index, m.offset, m.size)),
+    FileEnd: (_FILE_END_NUMBER, lambda m: _FILE_END.pack(m.index, m.digest)),
     FileFail: (0x06, lambda m: _INDEX_REASON.pack(m.index, m.reason)),
     Omitted: (0x07, lambda m: _encode_text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason, m.directory))),
-    Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures) + m.root),
+    Finish: (0x08, lambda m: _FINISH.pack(m.entries, m.files, m.size, m.failures, m.root)),
     Goodbye: (0x09, lambda m: b""),
     Preview: (0x0B, _encode_preview),
     Ask: (0x16, lambda m: bytes((m.portable_names,))),
@@ -474,7 +457,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         lambda m: _INDEX.pack(m.end) + b"".join(_HELD.pack(f.index, f.size, f.digest) for f in m.files),
     ),
     Progress: (0x13, lambda m: _THREE.pack(m.files, m.size, m.records)),
-    Receipt: (0x14, lambda m: _FINISH.pack(m.files, m.size, m.rejected, m.skipped) + m.root),
+    Receipt: (0x14, lambda m: _FINISH.pack(m.files, m.size, m.rejected, m.skipped, m.root)),
     Abort: (0x1F, lambda m: bytes((m.reason,)) + _encode_text(m.sentence, _MAX_TEXT_BYTES)),
 }
 
@@ -483,12 +466,12 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     0x02: lambda r: Total(*r.fields(_TWO)),
     0x03: _decode_page,
     _DATA_NUMBER: _decode_data,
-    _FILE_END_NUMBER: _decode_file_end,
+    _FILE_END_NUMBER: lambda r: FileEnd(*r.fields(_FILE_END)),
     0x06: lambda r: FileFail(*_decode_indexed(r)),
     0x07: _decode_omitted,
-    0x08: _decode_finish,
+    0x08: lambda r: Finish(*r.fields(_FINISH)),
     0x09: lambda r: Goodbye(),
-    _HOLE_NUMBER: _decode_hole,
+    0x0A: _decode_hole,
     0x0B: _decode_preview,
     0x16: lambda r: Ask(_flag(r.take(1)[0])),
     0x11: _decode_accept,
@@ -496,6 +479,6 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     0x15: _decode_holds,
     0x17: lambda r: Unwanted(*r.fields(_INDEX)),
     0x13: lambda r: Progress(*r.fields(_THREE)),
-    0x14: _decode_receipt,
+    0x14: lambda r: Receipt(*r.fields(_FINISH)),
     0x1F: _decode_abort,
 }
