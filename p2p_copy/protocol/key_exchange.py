@@ -204,7 +204,7 @@ class SenderHandshake(_Handshake):
         k = cpace.scalar_mult_vfy(self._scalar, yb)
         isk = cpace.isk_ir(sid, k, ya, self._capabilities, yb, adb)
         th = _transcript_hash(m1, m2, yb)
-        prk = keys.session_prk(isk, th)
+        prk = keys.extract(th, isk)
         _check(tb, keys.confirm_receiver(prk), th)
         self.keys = _session_keys(prk, keys.sender_to_receiver(prk), keys.receiver_to_sender(prk), adb)
         return _M4.pack(_SENDER_PROOF, _tag(keys.confirm_sender(prk), th))
@@ -226,7 +226,7 @@ class ReceiverHandshake(_Handshake):
         k = cpace.scalar_mult_vfy(self._scalar, ya)
         isk = cpace.isk_ir(sid, k, ya, ada, yb, self._capabilities)
         th = _transcript_hash(self._m1, m2, yb)
-        prk = keys.session_prk(isk, th)
+        prk = keys.extract(th, isk)
         self._step = partial(self._check_proof, prk, th, ada)
         self._proof_sent = True
         return _M3.pack(_RECEIVER_PROOF, yb, _tag(keys.confirm_receiver(prk), th))

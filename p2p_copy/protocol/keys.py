@@ -19,32 +19,17 @@ KEY: Final = 32
 _MARK: Final = 8
 """Bytes that tell the two tickets of a transfer apart. A collision would gain an attacker nothing."""
 
-ROOM: Final = b"p2p-copy/1 room"
-CONFIRM_SENDER: Final = b"p2p-copy/1 confirm S"
-CONFIRM_RECEIVER: Final = b"p2p-copy/1 confirm R"
-SENDER_TO_RECEIVER: Final = b"p2p-copy/1 s2r\0\0"
-RECEIVER_TO_SENDER: Final = b"p2p-copy/1 r2s\0\0"
-RESUME: Final = b"p2p-copy/1 resume"
-RESUME_ROOM: Final = b"p2p-copy/1 resume room"
-RESUME_MARK: Final = b"p2p-copy/1 resume mark"
-VERIFY: Final = b"p2p-copy/1 verify"
-LINKS: Final = b"p2p-copy/1 links"
-LINK_ROOM: Final = b"p2p-copy/1 link room"
-ACK_SENDER: Final = b"p2p-copy/1 note S"
-ACK_RECEIVER: Final = b"p2p-copy/1 note R"
-REKEY: Final = b"p2p-copy/1 rekey"
-
 
 def room_id(room: str) -> str:
     """Return the room that the relay sees: 64 lower-case hexadecimal digits for a code's public part.
 
     The secret part is no input: from a hash of it the relay could find it with a dictionary.
     """
-    return hashlib.sha256(ROOM + room.encode()).hexdigest()
+    return hashlib.sha256(b"p2p-copy/1 room" + room.encode()).hexdigest()
 
 
 def extract(salt: bytes, key_material: bytes) -> bytes:
-    """Return HKDF-Extract (RFC 5869 section 2.2)."""
+    """Return HKDF-Extract (RFC 5869 section 2.2): the key `prk` from which those of one session are expanded."""
     return HKDF.extract(SHA256(), salt, key_material)
 
 
@@ -53,71 +38,66 @@ def expand(prk: bytes, info: bytes, length: int = KEY) -> bytes:
     return HKDFExpand(SHA256(), length, info).derive(prk)
 
 
-def session_prk(isk: bytes, transcript_hash: bytes) -> bytes:
-    """Return the pseudorandom key from which all keys of one session are expanded."""
-    return extract(transcript_hash, isk)
-
-
 def confirm_sender(prk: bytes) -> bytes:
     """Return the key with which the sender proves that it has the same secret."""
-    return expand(prk, CONFIRM_SENDER)
+    return expand(prk, b"p2p-copy/1 confirm S")
 
 
 def confirm_receiver(prk: bytes) -> bytes:
     """Return the key with which the receiver proves that it has the same secret."""
-    return expand(prk, CONFIRM_RECEIVER)
+    return expand(prk, b"p2p-copy/1 confirm R")
 
 
 def sender_to_receiver(prk: bytes) -> bytes:
     """Return the key of the first records from sender to receiver."""
-    return expand(prk, SENDER_TO_RECEIVER)
+    return expand(prk, b"p2p-copy/1 s2r\0\0")
 
 
 def receiver_to_sender(prk: bytes) -> bytes:
     """Return the key of the first records from receiver to sender."""
-    return expand(prk, RECEIVER_TO_SENDER)
+    return expand(prk, b"p2p-copy/1 r2s\0\0")
 
 
 def resume(prk: bytes) -> bytes:
     """Return the secret, called ticket, with which the same two sides meet again after a loss."""
-    return expand(prk, RESUME)
+    return expand(prk, b"p2p-copy/1 resume")
 
 
 def resume_room(ticket: bytes) -> str:
     """Return the room in which two sides with this ticket meet again, in the form of `room_id`."""
-    return expand(ticket, RESUME_ROOM).hex()
+    return expand(ticket, b"p2p-copy/1 resume room").hex()
 
 
 def resume_mark(ticket: bytes) -> str:
     """Return a mark by which each side sees whether the other one has the same ticket. It reveals nothing else."""
-    return expand(ticket, RESUME_MARK, _MARK).hex()
+    return expand(ticket, b"p2p-copy/1 resume mark", _MARK).hex()
 
 
 def verify(prk: bytes) -> bytes:
     """Return what two people may compare, in some readable form, to exclude that an attacker guessed the code."""
-    return expand(prk, VERIFY)
+    return expand(prk, b"p2p-copy/1 verify")
 
 
 def links(prk: bytes) -> bytes:
     """Return the secret of a session's further links."""
-    return expand(prk, LINKS)
+    return expand(prk, b"p2p-copy/1 links")
 
 
 def link_room(secret: bytes, number: int) -> str:
     """Return the room of a session's link with this number, from its `links` secret, in the form of `room_id`."""
-    return expand(secret, LINK_ROOM + bytes((number,))).hex()
+    return expand(secret, b"p2p-copy/1 link room" + bytes((number,))).hex()
 
 
 def ack_sender(secret: bytes) -> bytes:
     """Return the key of the sender's acks, from a session's `links` secret."""
-    return expand(secret, ACK_SENDER)
+    return expand(secret, b"p2p-copy/1 note S")
 
 
 def ack_receiver(secret: bytes) -> bytes:
     """Return the key of the receiver's acks, from a session's `links` secret."""
-    return expand(secret, ACK_RECEIVER)
+    return expand(secret, b"p2p-copy/1 note R")
 
 
 def next_key(key: bytes) -> bytes:
     """Return the record key that follows `key`, which cannot be computed from it."""
-    return expand(key, REKEY)
+    return expand(key, b"p2p-copy/1 rekey")

@@ -246,21 +246,21 @@ class Manifest:
             self.declared -= item.entry.size
             self.count_held(item, item.entry.size)
 
-    def _use_held(self, item: Item, *, at: int) -> None:
-        """Continue a file after the bytes that are held if the new ones begin `at` that offset; else start over."""
+    def _begin(self, item: Item, *, at: int) -> None:
+        """Continue a file after the bytes that are held if the new ones begin `at` that offset; else start over.
+
+        If it was announced as another name of an earlier file, it counts as a file of its own from now on.
+        """
+        if item.original is not None:
+            item.original = None
+            self.declared += item.entry.size
+            self.owed += item.entry.size - item.held
         if item.held and not item.received:
             if at == item.held:
                 item.received = at
             else:
                 self.owed += item.held
             item.held = 0
-
-    def _begin(self, item: Item) -> None:
-        """Count a file whose contents come although it was announced as another name of an earlier file."""
-        if item.original is not None:
-            item.original = None
-            self.declared += item.entry.size
-            self.owed += item.entry.size - item.held
 
     def data(self, message: Data | Hole) -> Item:
         """Return the item that these bytes belong to.
@@ -270,8 +270,7 @@ class Manifest:
 
         """
         item = self._file(message.index)
-        self._begin(item)
-        self._use_held(item, at=message.offset)
+        self._begin(item, at=message.offset)
         size = message.size if isinstance(message, Hole) else len(message.data)
         if message.offset != item.received or size > item.entry.size - item.received:
             raise PeerMisbehaved("The other side sent bytes that do not fit into their file.")
@@ -294,8 +293,7 @@ class Manifest:
                 raise PeerMisbehaved("The other side gives two names of one file different digests.")
             item.original = next((file for file in same if not file.refused), same[0])
             return self._ended(item, message.digest)
-        self._begin(item)
-        self._use_held(item, at=item.entry.size)
+        self._begin(item, at=item.entry.size)
         if item.received != item.entry.size:
             raise PeerMisbehaved("The other side ended a file before all of it was sent.")
         self._stand_in(item)
@@ -309,8 +307,7 @@ class Manifest:
 
         """
         item = self._file(message.index)
-        self._begin(item)
-        self._use_held(item, at=0)
+        self._begin(item, at=0)
         if item.received or len(message.data) != item.entry.size:
             raise PeerMisbehaved("The other side sent another number of bytes than it had announced.")
         self.owed -= item.entry.size
@@ -338,7 +335,7 @@ class Manifest:
         """
         item = self._file(message.index)
         if item.original is None:
-            self._use_held(item, at=0)
+            self._begin(item, at=0)
             self.owed -= item.entry.size - item.received
         self._failed_files += not item.refused
         return item

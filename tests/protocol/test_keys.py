@@ -50,10 +50,6 @@ def test_hkdf_matches_rfc_5869(ikm: str, salt: str, info: str, length: int, prk:
     assert keys.expand(bytes.fromhex(prk), bytes.fromhex(info), length).hex() == okm
 
 
-def test_the_transcript_is_the_salt_of_the_session() -> None:
-    assert keys.session_prk(b"isk", b"th") == keys.extract(b"th", b"isk")
-
-
 def test_every_purpose_has_a_key_of_its_own() -> None:
     derived = [
         keys.confirm_sender(PRK),
