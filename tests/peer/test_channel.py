@@ -1,4 +1,4 @@
-"""Several links in memory used as one channel: links that are stuck, strangers, violations, and the end."""
+"""Several links in memory used as one channel: links that are stuck, other clients, violations, and the end."""
 
 from __future__ import annotations
 
@@ -128,27 +128,27 @@ def test_records_on_a_link_that_is_stuck_go_over_another_one() -> None:
     run(test)
 
 
-def test_a_stranger_in_a_further_room_is_sent_away_and_hears_nothing() -> None:
+def test_another_client_in_the_room_of_a_further_link_gets_no_record() -> None:
     async def test() -> None:
-        strangers: list[MemoryLink] = []
+        others: list[MemoryLink] = []
 
         class Misled(Pairs):
             @asynccontextmanager
             async def open(
                 self, role: Role, number: int, connected: Callable[[], None]
             ) -> AsyncIterator[Link]:
-                if role is Role.RECEIVER and not strangers:
-                    ours, stranger = MemoryLink(), MemoryLink()
-                    ours.other, stranger.other = stranger, ours
-                    strangers.append(ours)
-                    await stranger.send(RECORDS[0])
+                if role is Role.RECEIVER and not others:
+                    ours, theirs = MemoryLink(), MemoryLink()
+                    ours.other, theirs.other = theirs, ours
+                    others.append(ours)
+                    await theirs.send(RECORDS[0])
                     yield cast("Link", ours)
                     return
                 async with super().open(role, number, connected) as link:
                     yield link
 
         await talk(Misled(), say_all, hear_all, links=2)
-        (link,) = strangers
+        (link,) = others
         assert not carried(link)
         assert len(link.sent) <= 1, "an ack, which only the other side can read"
 

@@ -1,4 +1,4 @@
-"""Two sides with the same code meet, whatever either of them remembers; a side that gives up tells the other one."""
+"""Two sides with the same code meet, also if one has forgotten the other; a side that gives up tells the other one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who looks where, and who forgets what: explored in all states that an adversary can bring about, without a loop."""
+"""Which side looks where and forgets what, in all states that an adversary can bring about, without a loop."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ T1, T2, T3 = b"1", b"2", b"3"
 
 
 class Pair(NamedTuple):
-    """What both sides hold, and how often a stranger could guess at the code of each, as long as it remembers it."""
+    """What both sides have, and how often another client could guess at the code of each while it remembers it."""
 
     sender: Knowledge
     receiver: Knowledge
@@ -58,9 +58,8 @@ def conversations(pair: Pair, room: Room) -> Iterator[Pair]:
     ticket = room or sender.in_common(None, b"new", receiver.tickets)
     if room is None:
         receiver = receiver.tried()
-        yield Pair(
-            sender, receiver, (at_sender, at_receiver + 1)
-        )  # a stranger who got the proof could try one guess
+        # Another client that got the proof could try one guess.
+        yield Pair(sender, receiver, (at_sender, at_receiver + 1))
         sender = sender.proved()
         yield Pair(sender.offered(ticket), receiver, (at_sender, at_receiver + 1))
         receiver = receiver.proved()
@@ -83,7 +82,7 @@ def steps(pair: Pair) -> Iterator[Pair]:
     for room in set(sender.rooms) & set(receiver.rooms):
         if room is not None or not (sender.spent or receiver.spent):
             yield from conversations(pair, room)
-        else:  # who holds a code that is spent says so
+        else:  # the side with a spent code says so
             yield Pair(sender.tried(), receiver, pair.guesses)
             yield Pair(sender, receiver.tried(), pair.guesses)
     if not sender.spent:
@@ -112,9 +111,7 @@ def way(pair: Pair, seen: dict[Pair, Pair | None]) -> list[Pair]:
     return states[::-1]
 
 
-def test_whatever_either_side_remembers_both_meet_or_one_says_what_to_do_and_no_stranger_guesses_twice() -> (
-    None
-):
+def test_from_every_state_both_meet_or_one_says_what_to_do_and_no_client_guesses_twice() -> None:
     seen: dict[Pair, Pair | None] = {}
     todo: list[tuple[Pair, Pair | None]] = [(Pair(Knowledge(), Knowledge()), None)]
     while todo:
@@ -267,8 +264,8 @@ def test_what_is_transient_is_tried_again_after_a_pause_once_both_have_met(error
 def test_a_side_that_waited_in_vain_looks_into_the_next_room() -> None:
     assert decided(PeerTimeout(), room=T1, waited=True) == OtherRoom()
     assert decided(PeerTimeout(), room=T1) == Retry(1.0, search=600.0), "the relay said so at once"
-    nobody = PeerTimeout()
-    assert decided(nobody, knowledge=NO_TICKET) == GiveUp(nobody)
+    late = PeerTimeout()
+    assert decided(late, knowledge=NO_TICKET) == GiveUp(late)
 
 
 def test_a_relay_that_was_never_there_is_not_waited_for() -> None:

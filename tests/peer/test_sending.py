@@ -1,4 +1,4 @@
-"""The contract of sending: what is handed over goes out, in order, whatever becomes of the sender."""
+"""The contract of sending: what is handed over goes out, in order, also if its sender is cancelled."""
 
 from __future__ import annotations
 

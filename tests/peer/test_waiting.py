@@ -262,11 +262,11 @@ async def test_a_client_that_leaves_without_a_word_does_not_end_the_wait(file: P
             side = Side(nursery, Role.SENDER, CODE, balancer.address, file)
             await side.reaches()
             for code in (1000, CloseCode.GIVEN_UP):
-                async with At(ports[0], None).client(room_path(keys.room_id(CODE.room))) as stranger:
-                    await stranger.send(hello(Role.RECEIVER))
-                    while await answer(stranger) != Paired():
+                async with At(ports[0], None).client(room_path(keys.room_id(CODE.room))) as other:
+                    await other.send(hello(Role.RECEIVER))
+                    while await answer(other) != Paired():
                         pass
-                    await stranger.close(code)
+                    await other.close(code)
             Side(nursery, Role.RECEIVER, CODE, balancer.address, tmp_path / "out")
         assert side.told.states.count("waiting") == 1
         assert side.report is not None

@@ -1,4 +1,4 @@
-"""Compression: used only where it makes records smaller; decompressing is bounded whatever the frame says."""
+"""Compression: used only where it makes records smaller; decompressing is bounded for any frame."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_a_frame_that_declares_a_huge_size_is_refused() -> None:
 @pytest.mark.fault(61, "window")
 @pytest.mark.parametrize("size", [1000, 500_000])
 @pytest.mark.parametrize("descriptor", [81, 88, 136, 255])
-def test_a_larger_window_is_refused_whatever_the_content_needs(size: int, descriptor: int) -> None:
+def test_a_larger_window_is_refused_even_if_the_content_does_not_need_it(size: int, descriptor: int) -> None:
     half = size // 4
     blocks = [repeated(b"x", half, last=False)] * 3 + [repeated(b"x", half)]
     declared = size.to_bytes(4, "little").hex()

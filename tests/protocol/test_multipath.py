@@ -1,4 +1,4 @@
-"""Records over several links: whatever is lost, repeated or held back, they come out in order and memory is bounded."""
+"""Records over several links come out in order, in bounded memory, also if some are lost, repeated or delayed."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ def record(number: int, size: int = 100) -> bytes:
 
 
 class Way:
-    """One side's outbox, the other side's sorter, and between them links that lose what is on them when cut."""
+    """One side's queue, the other side's buffer, and between them links that lose what is on them when cut."""
 
     def __init__(self) -> None:
-        self.outbox = SendQueue(1)
-        self.sorter = ReorderBuffer(1)
+        self.queue = SendQueue(1)
+        self.buffer = ReorderBuffer(1)
         self.numbers = count(1)
         self.carried: list[deque[bytes]] = [deque() for _ in range(LINKS)]
-        self.noted: list[deque[tuple[int, int]]] = [deque() for _ in range(LINKS)]
+        self.acks: list[deque[tuple[int, int]]] = [deque() for _ in range(LINKS)]
         self.out: list[int] = []
         self.sent = 0
 
     def say(self, link: int) -> None:
-        if self.outbox.has_room(limits.RECORD_HEADER + 100 + limits.RECORD_TAG):
-            self.outbox.add(record(next(self.numbers)))
+        if self.queue.has_room(limits.RECORD_HEADER + 100 + limits.RECORD_TAG):
+            self.queue.add(record(next(self.numbers)))
 
     def carry(self, link: int) -> None:
-        if (taken := self.outbox.take(link)) is not None:
+        if (taken := self.queue.take(link)) is not None:
             self.sent += 1
             self.carried[link].append(taken)
 
     def arrive(self, link: int) -> None:
         if self.carried[link]:
-            self.sorter.put(self.carried[link].popleft())
+            self.buffer.put(self.carried[link].popleft())
 
     def repeat(self, link: int) -> None:
         """What a lying relay may do."""
@@ -55,32 +55,32 @@ class Way:
             self.carried[(link + 1) % LINKS].append(self.carried[link][0])
 
     def take(self, link: int) -> None:
-        if (taken := self.sorter.take()) is not None:
+        if (taken := self.buffer.take()) is not None:
             self.out.append(number_of(taken))
 
-    def note(self, link: int) -> None:
-        self.noted[link].append((self.sorter.received, self.sorter.consumed))
+    def acknowledge(self, link: int) -> None:
+        self.acks[link].append((self.buffer.received, self.buffer.consumed))
 
     def hear(self, link: int) -> None:
-        if self.noted[link]:
-            self.outbox.acknowledge(*self.noted[link].popleft())
+        if self.acks[link]:
+            self.queue.acknowledge(*self.acks[link].popleft())
 
     def lose(self, link: int) -> None:
         self.carried[link].clear()
-        self.noted[link].clear()
-        self.outbox.lose(link)
+        self.acks[link].clear()
+        self.queue.lose(link)
 
-    def doubt(self, link: int) -> None:
-        self.outbox.retransmit_elsewhere()
+    def retransmit(self, link: int) -> None:
+        self.queue.retransmit_elsewhere()
 
     def finish(self) -> None:
         """Let everything come through over the last link, the others being lost."""
         for link in range(LINKS - 1):
             self.lose(link)
-        while not self.outbox.settled:
-            for step in (self.carry, self.arrive, self.take, self.note, self.hear):
+        while not self.queue.settled:
+            for step in (self.carry, self.arrive, self.take, self.acknowledge, self.hear):
                 step(LINKS - 1)
-        while self.sorter.consumed < self.sorter.received:
+        while self.buffer.consumed < self.buffer.received:
             self.take(LINKS - 1)
 
 
@@ -93,27 +93,27 @@ STEPS = [
     "arrive",
     "repeat",
     "take",
-    "note",
+    "acknowledge",
     "hear",
     "lose",
-    "doubt",
+    "retransmit",
 ]
 
 
 @given(st.lists(st.tuples(st.sampled_from(STEPS), st.integers(0, LINKS - 1)), max_size=300))
-def test_all_records_come_out_once_and_in_order_whatever_happens(steps: list[tuple[str, int]]) -> None:
+def test_all_records_come_out_once_and_in_order(steps: list[tuple[str, int]]) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(limits, "MULTIPATH_RECORDS", 9)
         patch.setattr(limits, "MULTIPATH_BYTES", 8 * len(record(1)) + 5)
         way = Way()
         for step, link in steps:
             getattr(way, step)(link)
-            assert len(way.sorter._held) <= 8
-            assert len(way.outbox._out) <= 8
+            assert len(way.buffer._held) <= 8
+            assert len(way.queue._out) <= 8
         way.finish()
         assert way.out == list(range(1, next(way.numbers)))
-        assert way.outbox.delivered == len(way.out) * len(record(1))
-        assert way.outbox.waiting == 0
+        assert way.queue.delivered == len(way.out) * len(record(1))
+        assert way.queue.waiting == 0
 
 
 def test_the_loss_of_a_link_sends_again_what_it_carried_and_nothing_else() -> None:
@@ -122,12 +122,12 @@ def test_the_loss_of_a_link_sends_again_what_it_carried_and_nothing_else() -> No
         way.say(0)
         way.carry(number % 2)
     way.arrive(0)
-    way.note(1)
+    way.acknowledge(1)
     way.hear(1)
     way.lose(0)
-    assert way.outbox.waiting == 3
-    assert [number_of(way.outbox.take(1) or b"") for _ in range(3)] == [3, 5, 7]
-    assert way.outbox.take(1) is None
+    assert way.queue.waiting == 3
+    assert [number_of(way.queue.take(1) or b"") for _ in range(3)] == [3, 5, 7]
+    assert way.queue.take(1) is None
 
 
 def test_what_lies_on_a_link_that_is_stuck_goes_over_another_one_once() -> None:
@@ -135,30 +135,30 @@ def test_what_lies_on_a_link_that_is_stuck_goes_over_another_one_once() -> None:
     for number in range(8):
         way.say(0)
         way.carry(number % 2)
-    way.outbox.retransmit_elsewhere()
-    assert way.outbox.take(0) is None, "it lies there already"
-    assert [number_of(way.outbox.take(1) or b"") for _ in range(4)] == [1, 3, 5, 7]
-    way.outbox.retransmit_elsewhere()
-    assert way.outbox.waiting == 0
-    way.outbox.lose(1)
-    assert way.outbox.waiting == 4, "the others lie on the first link, which may move again"
+    way.queue.retransmit_elsewhere()
+    assert way.queue.take(0) is None, "it has taken this link already"
+    assert [number_of(way.queue.take(1) or b"") for _ in range(4)] == [1, 3, 5, 7]
+    way.queue.retransmit_elsewhere()
+    assert way.queue.waiting == 0
+    way.queue.lose(1)
+    assert way.queue.waiting == 4, "the others lie on the first link, which may move again"
 
 
 def test_a_record_further_ahead_than_there_is_room_for_is_refused() -> None:
-    sorter = ReorderBuffer(1)
+    buffer = ReorderBuffer(1)
     for number in range(2, limits.MULTIPATH_RECORDS + 1):
-        sorter.put(record(number))
+        buffer.put(record(number))
     with pytest.raises(PeerMisbehaved):
-        sorter.put(record(limits.MULTIPATH_RECORDS + 1))
+        buffer.put(record(limits.MULTIPATH_RECORDS + 1))
 
 
 def test_more_bytes_than_there_is_room_for_are_refused() -> None:
-    sorter = ReorderBuffer(1)
+    buffer = ReorderBuffer(1)
     largest = limits.MAX_RECORD_CONTENT
     for number in range(2, 2 + limits.MULTIPATH_BYTES // limits.MAX_RECORD):
-        sorter.put(record(number, largest))
+        buffer.put(record(number, largest))
     with pytest.raises(PeerMisbehaved):
-        sorter.put(record(1, largest))
+        buffer.put(record(1, largest))
 
 
 @pytest.mark.parametrize(
@@ -171,19 +171,19 @@ def test_what_is_no_record_is_a_violation(said: bytes) -> None:
 
 @pytest.mark.parametrize(("arrived", "taken"), [(3, 1), (1, 2), (2**64 - 1, 0)])
 def test_noting_what_was_never_sent_is_a_violation(arrived: int, taken: int) -> None:
-    outbox = SendQueue(1)
-    outbox.add(record(1))
+    queue = SendQueue(1)
+    queue.add(record(1))
     with pytest.raises(PeerMisbehaved):
-        outbox.acknowledge(arrived, taken)
+        queue.acknowledge(arrived, taken)
 
 
 def test_an_old_note_changes_nothing() -> None:
-    outbox = SendQueue(1)
-    outbox.add(record(1))
-    outbox.acknowledge(2, 2)
-    outbox.acknowledge(1, 1)
-    assert outbox.settled
-    assert outbox.received == 2
+    queue = SendQueue(1)
+    queue.add(record(1))
+    queue.acknowledge(2, 2)
+    queue.acknowledge(1, 1)
+    assert queue.settled
+    assert queue.received == 2
 
 
 def test_each_side_reads_the_other_sides_notes_for_this_link_and_no_others() -> None:

@@ -1,4 +1,4 @@
-"""Sealed records: in order, each once, up to the last; whatever else arrives is refused for good."""
+"""Sealed records: in order, each once, up to the last; after anything else nothing is accepted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def header(seq: int, size: int, *, kind: int = 1, flags: int = 0, reserved: int 
 
 
 def forge(head: bytes, sealed: bytes, key: bytes = KEY) -> bytes:
-    """Return an authentic record, as a peer could make it that holds the key and means harm."""
+    """Return an authentic record, as a malicious peer could make it."""
     return head + AESGCM(key).encrypt(bytes(4) + head[8:16], sealed, head)
 
 
