@@ -224,9 +224,8 @@ class _Receiving:
         self.records = records
         self.latest = 0
         self.end: End | None = None
-        self._is_acknowledged = True
         self._came = trio.lowlevel.ParkingLot()  # for the receiving task
-        self._unacknowledged = trio.lowlevel.ParkingLot()
+        self._unacknowledged = trio.Event()
 
     def put(self, record: bytes) -> None:
         """Take a record from any link.
@@ -239,7 +238,7 @@ class _Receiving:
         self.records.put(record)
         if self.records.received > before:
             self._came.unpark_all()
-        self._to_acknowledge()
+        self._unacknowledged.set()
 
     async def receive(self) -> bytes:
         """Return the next record; raise `end` behind the last one."""
@@ -248,7 +247,7 @@ class _Receiving:
             if self.end is not None:
                 raise self.end
             await self._came.park()
-        self._to_acknowledge()
+        self._unacknowledged.set()
         return record
 
     def stop(self, end: End) -> None:
@@ -256,16 +255,11 @@ class _Receiving:
         self.end = self.end or end
         self._came.unpark_all()
 
-    def _to_acknowledge(self) -> None:
-        self._is_acknowledged = False
-        self._unacknowledged.unpark()
-
     async def wait_for_ack(self) -> None:
         """Wait until there is something to acknowledge, and a moment longer: one ack is enough for many records."""
-        while self._is_acknowledged:
-            await self._unacknowledged.park()
+        await self._unacknowledged.wait()
         await trio.sleep(limits.ACK_AFTER)
-        self._is_acknowledged = True
+        self._unacknowledged = trio.Event()
 
 
 class MultipathWorkers:
