@@ -95,20 +95,24 @@ class Window:
         self._unread = unread
         self._limit_unsent = limit_unsent
         self._limit: int = limits.WINDOW_LEAST
-        self._charged = 0
+        self._counted = 0
         self._open = True
         self._waiting = trio.lowlevel.ParkingLot()
-        self._charge(0)
+        budget.held += limits.WINDOW_LEAST
         self._let_kernel_hold(limits.WINDOW_LEAST)
 
     @property
     def held(self) -> int:
-        """Bytes of this direction that the relay holds."""
+        """Bytes of this direction that the relay holds.
+
+        This asks the link and all below it. So it is computed where bytes come in; those that leave are subtracted.
+        """
         return self.in_flight + self._unread()
 
     async def room(self) -> None:
         """Wait until another read is worth it: until half the window is free, or nothing is in flight any more."""
-        self._charge(self.held)
+        if self.in_flight > 0:  # else it is not full, and the next read counts
+            self._charge(self.held)
         if self._is_full():
             self.listening_since = math.inf
             try:
@@ -132,7 +136,7 @@ class Window:
     def end(self, size: int) -> None:
         """Count bytes in flight that the target has taken, or that are thrown away."""
         self.in_flight -= size
-        self._charge(self.held)
+        self._charge(self._counted - size)
         self._waiting.unpark_all()
 
     def widen(self, size: int) -> None:
@@ -154,11 +158,9 @@ class Window:
 
     def close(self) -> None:
         """Give everything back; what is read from now on does not count. It may be called again."""
-        if self._charged < 0:
-            return
         self.lift()
-        self._budget.held -= self._charged
-        self._charged = -1
+        self._budget.held -= max(self._counted, limits.WINDOW_LEAST)
+        self._budget = Budget(math.inf)
         # The links keep this window, and it would keep them: a cycle.
         self._unread, self._limit_unsent = int, _ignore
 
@@ -171,10 +173,8 @@ class Window:
 
     def _is_full(self) -> bool:
         # What is not in flight may be a part of a piece that can only be passed on whole: more of it must come.
-        return self._open and self.in_flight > 0 and self.held > self._most() / 2
+        return self._open and self.in_flight > 0 and self._counted > self._most() / 2
 
     def _charge(self, held: int) -> None:
-        if self._charged >= 0:
-            held = max(held, limits.WINDOW_LEAST)
-            self._budget.held += held - self._charged
-            self._charged = held
+        self._budget.held += max(held, limits.WINDOW_LEAST) - max(self._counted, limits.WINDOW_LEAST)
+        self._counted = held

@@ -303,14 +303,16 @@ class Pairing:
     def _delivering(self, source: _Side, target: _Side, size: int) -> Iterator[None]:
         """Count the memory that delivering a batch takes: over TLS also that of its sealed bytes."""
         sealed = 0 if target.link.is_plain else min(size, transport_limits.TLS_TRIP)
-        source.window.begin(sealed)
+        if sealed:
+            source.window.begin(sealed)
         source.delivering_since = trio.current_time()
         try:
             yield
             source.window.widen(size)
         finally:
             source.delivering_since = math.inf
-            source.window.end(sealed)
+            if sealed:
+                source.window.end(sealed)
 
     async def _deliver(self, target: _Side, batch: list[Piece]) -> None:
         if target.gone:

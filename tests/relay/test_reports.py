@@ -13,6 +13,7 @@ from wsproto.events import BytesMessage
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import MOVEMENT, FlowReport, FlowState, Hello, Role, decode_flow_report
 from p2p_copy.relay import limits
+from p2p_copy.relay.access.rates import PairingLimits
 from p2p_copy.relay.log.redact import LOGGER
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import KIB
@@ -189,15 +190,15 @@ async def test_nothing_is_said_in_the_middle_of_a_message() -> None:
 
 
 @virtual_time()
-async def test_a_side_that_waits_at_a_limit_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_side_that_waits_at_a_limit_is_told_so() -> None:
+    class Slow(PairingLimits):
+        async def pay(self, size: int) -> None:
+            await trio.sleep(100)
+
     pairings: list[Pairing] = []
     async with raw_clients(memory_stream_pair, pairings.append, reports=BOTH) as (sender, receiver, _):
         (pairing,) = pairings
-
-        async def pay(_cost: int) -> None:
-            await trio.sleep(100)
-
-        monkeypatch.setattr(pairing._limits, "pay", pay)
+        pairing._limits = Slow([])
         await sender.send(b"one")
         assert await receiver.message() == b"one"
         await checked_for(pairing, limits.REPORT_STALL_AFTER)
