@@ -6,7 +6,7 @@
     admin/     what the operator asks and orders while it runs
     server     starts, drains, stops, reloads
     connection, seats, lobby, pairing, pairings    one client's way, from accept to the end of its pairing
-    budget, memory_limit    the memory of all pairings, and how much of it there is
+    budget, system_limits    the memory of all pairings; what the operating system allows
     file_thread    reads certificates, keys and tokens, for `entry` and `access`
     config, limits, tally, refusal    what the operator may choose; numbers; counts; how a client is refused
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.memory_limit import default_budget
+from p2p_copy.relay.system_limits import default_budget
 
 if TYPE_CHECKING:
     from collections.abc import Container

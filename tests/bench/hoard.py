@@ -20,10 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
+from p2p_copy.transport.frames import Opcode
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Hello, Refused, Role, room_path
-from p2p_copy.relay.access.descriptors import raise_limit
+from p2p_copy.relay.system_limits import raise_descriptor_limit
 from p2p_copy.transport import codec
 from p2p_copy.transport.codec import Opcode
 from p2p_copy.units import amount, parse_size
@@ -238,7 +239,7 @@ def main() -> None:
     parser.add_argument("--crowd", type=int)
     parser.add_argument("--ca-file")
     words = parser.parse_args()
-    raise_limit()
+    raise_descriptor_limit()
     if words.crowd:
         trio.run(Crowd(words.crowd, words.form, words.ca_file, words.read, words.buffer).gather, words.pairs)
         return

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.relay.access.descriptors import raise_limit
+from p2p_copy.relay.system_limits import raise_descriptor_limit
 from tests.bench import crowd, proc
 from tests.bench.guests import HOST, Guests, Place, leave
 from tests.bench.proc import Memory
@@ -299,7 +299,7 @@ def main() -> int:
     parser.add_argument("--looking", action="store_true", help="measure only what dialling again costs")
     words = parser.parse_args()
     counts = {"waiters": words.waiters, "pairings": words.pairings, "newcomers": words.newcomers}
-    raise_limit()
+    raise_descriptor_limit()
     with tempfile.TemporaryDirectory() as folder:
         certificates = Certificates(Path(folder))
         if words.looking:

@@ -15,13 +15,13 @@ from p2p_copy.cli.options.arguments import host_port
 from p2p_copy.cli.relay_service import ENDING, run_service
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
-from p2p_copy.relay.access import descriptors
 from p2p_copy.relay.admin.http_api import admin_place
 from p2p_copy.relay.admin.systemd import Notifier
 from p2p_copy.relay.config import UNIX_PREFIX, Place, RelayConfig, Tcp, Unix
 from p2p_copy.relay.entry.listeners import activated
 from p2p_copy.relay.log import events
 from p2p_copy.relay.server import prepared
+from p2p_copy.relay.system_limits import raise_descriptor_limit
 from p2p_copy.transport import limits
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def run_relay_server(
             events.LISTENING.log(urls=" and ".join(urls))
 
     lines = log.begin(terminal.log, os.environ, default="warning" if is_trial else "info")
-    descriptors.raise_limit()
+    raise_descriptor_limit()
     keep_freed_blocks()
     collect_seldom()
     service = partial(

@@ -25,7 +25,6 @@ from p2p_copy.protocol.rendezvous import MOVEMENT, Hello, Refusal, Refused, Welc
 from p2p_copy.relay import limits
 from p2p_copy.relay.access.admission import Admission, LimitHit, Sources, sources_of
 from p2p_copy.relay.access.deadline import ArrivalDeadlines
-from p2p_copy.relay.access.descriptors import connections_allowed
 from p2p_copy.relay.access.proxies import ProxyHeaderBroken, Trust, peer_address, read_proxy_header
 from p2p_copy.relay.access.rates import PairingLimits, Rates
 from p2p_copy.relay.access.throttle import Newcomers, Throttle
@@ -34,6 +33,7 @@ from p2p_copy.relay.file_thread import count_hang
 from p2p_copy.relay.log import events
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.log.redact import ADDRESS
+from p2p_copy.relay.system_limits import connections_allowed
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:

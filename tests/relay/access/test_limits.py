@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import subprocess
 import sys
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import replace
@@ -203,17 +202,6 @@ async def test_a_unix_socket_is_no_source_until_its_proxy_names_one(tmp_path: Pa
                 else:
                     assert await client.next() is None
         nursery.cancel_scope.cancel()
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit here")
-def test_a_relay_raises_its_limit_of_descriptors_and_keeps_some_of_them() -> None:
-    program = (
-        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 200)); "
-        "from p2p_copy.relay.access.descriptors import connections_allowed, raise_limit; "
-        "print(connections_allowed()); raise_limit(); print(connections_allowed())"
-    )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["51", "160"]
 
 
 def test_a_relay_with_a_wrong_proxy_does_not_start() -> None:

@@ -1,4 +1,4 @@
-"""Finds out how much memory this process may use, and how much of that pairings get."""
+"""Finds out what the operating system allows this process: how many connections, and how much memory."""
 
 from __future__ import annotations
 
@@ -14,6 +14,27 @@ if TYPE_CHECKING:
 
 _PROC: Final = Path("/proc/self/cgroup")
 _SYS: Final = Path("/sys/fs/cgroup")
+
+
+def raise_descriptor_limit() -> None:
+    """Let this process open as many files as its user may. For programs that are a relay and nothing else."""
+    try:
+        import resource
+    except ImportError:  # no POSIX
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(OSError, ValueError):  # macOS says "infinity" and does not mean it
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def connections_allowed() -> int | None:
+    """Return how many connections there may be, so that some descriptors are left; None for any number."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return None if soft == resource.RLIM_INFINITY else int(soft * limits.DESCRIPTORS_SHARE)
 
 
 def default_budget() -> int:

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.memory_limit import default_budget, memory_allowed
+from p2p_copy.relay.system_limits import default_budget, memory_allowed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -71,7 +73,18 @@ def test_what_makes_no_sense_is_no_limit(little: tuple[Path, Path]) -> None:
 def test_a_quarter_of_it_is_the_budget_and_never_too_little(
     monkeypatch: pytest.MonkeyPatch, allowed: int | None, budget: int
 ) -> None:
-    monkeypatch.setattr("p2p_copy.relay.memory_limit.memory_allowed", lambda: allowed)
+    monkeypatch.setattr("p2p_copy.relay.system_limits.memory_allowed", lambda: allowed)
     assert default_budget() == budget
     assert RelayConfig("127.0.0.1").max_memory == budget
     assert RelayConfig("127.0.0.1", max_memory=7).max_memory == 7
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such limit here")
+def test_a_relay_raises_its_limit_of_descriptors_and_keeps_some_of_them() -> None:
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (64, 200)); "
+        "from p2p_copy.relay.system_limits import connections_allowed, raise_descriptor_limit; "
+        "print(connections_allowed()); raise_descriptor_limit(); print(connections_allowed())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["51", "160"]
