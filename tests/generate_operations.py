@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from p2p_copy import errors
 from p2p_copy.cli.app import app
-from p2p_copy.cli.commands.relay_admin import ORDERS
+from p2p_copy.cli.commands.relay_admin import QUESTIONS
 from p2p_copy.relay.admin.http_api import REQUESTS
 from p2p_copy.relay.admin.metrics import METRICS
+from p2p_copy.relay.admin.orders import ORDERS
 from p2p_copy.relay.admin.settings import LIVE
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.log.events import EVENTS
@@ -108,7 +109,13 @@ def page() -> str:
         ),
         "## Orders of relay-admin",
         "",
-        *table(("order", "meaning"), ((f"`{name}`", meaning) for name, (_, meaning) in ORDERS.items())),
+        *table(
+            ("order", "meaning"),
+            (
+                *((f"`{name}`", meaning) for name, meaning in QUESTIONS.items()),
+                *((f"`{' '.join((name, *order.words))}`", order.meaning) for name, order in ORDERS.items()),
+            ),
+        ),
         "## Exit codes",
         "",
         *table(("code", "meaning"), exit_codes()),

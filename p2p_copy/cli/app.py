@@ -31,6 +31,7 @@ from p2p_copy.cli.options.unused import refuse_unused
 from p2p_copy.cli.ui.errors import explain
 from p2p_copy.cli.ui.help import Printed, TwoColumns
 from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.relay.admin.orders import USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -237,7 +238,7 @@ def relay_admin(
     ],
     order: Annotated[
         str,
-        Parameter(name="ORDER", help="status, pairings, drain, reload, end NUMBER or set NAME VALUE."),
+        Parameter(name="ORDER", help=f"status, pairings, {USAGE}."),
     ],
     /,
     *words: Annotated[str, Parameter(name="WORD", show=False)],

@@ -21,8 +21,8 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import NotARelay, RelayRefused, RelayUnreachable, UsageError
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.relay import limits as relay_limits
-from p2p_copy.relay.admin import settings
 from p2p_copy.relay.admin.http_api import admin_place
+from p2p_copy.relay.admin.orders import ORDERS, USAGE
 from p2p_copy.relay.config import Unix
 from p2p_copy.relay.log.redact import size
 
@@ -31,15 +31,11 @@ if TYPE_CHECKING:
 
     from p2p_copy.relay.config import Tcp
 
-ORDERS: Final = {
-    "status": (0, "Show the status and the limits."),
-    "pairings": (0, "List the running transfers: number, seconds, bytes."),
-    "drain": (0, "Accept no more clients, and stop after the last transfer."),
-    "reload": (0, "Read certificate and tokens again."),
-    "end": (1, "End the transfer with this number."),
-    "set": (2, "Change a limit until the relay is restarted."),
+QUESTIONS: Final = {
+    "status": "Show the status and the limits.",
+    "pairings": "List the running transfers: number, seconds, bytes.",
 }
-"""Each order with the number of words that follow it, and its meaning."""
+"""What can be asked with the relay's status; the orders are the relay's own."""
 
 _TIMEOUT: Final = relay_limits.ADMIN_TIMEOUT + 5
 """Seconds for the whole exchange: a little more than the relay takes at most."""
@@ -86,27 +82,18 @@ def relay_admin(address: str, order: str, words: Sequence[str]) -> int:
         RelayRefused: the relay refuses the order.
 
     """
-    count, _ = ORDERS.get(order, (-1, ""))
-    if len(words) != count:
-        raise UsageError("An order is one of: status, pairings, drain, reload, end NUMBER, set NAME VALUE.")
     terminal = Terminal.standard()
-    match order:
-        case "status":
-            for line in _describe(_status(address)):
-                terminal.result(line)
-        case "pairings":
-            for number, seconds, copied in _status(address).pairings:
-                terminal.result(f"{number}: {seconds} s, {size(copied)}")
-        case "end":
-            if not (words[0].isascii() and words[0].isdecimal() and len(words[0]) < 20):
-                raise UsageError("The NUMBER of a transfer is the one that relay-admin ADDR pairings shows.")
-            terminal.result(_sentence(_ask(address, "POST", "/end", {"id": int(words[0])})))
-        case "set":
-            name, text = words
-            value = settings.parsed(name, text)
-            terminal.result(_sentence(_ask(address, "POST", "/set", {"name": name, "value": value})))
-        case _:
-            terminal.result(_sentence(_ask(address, "POST", f"/{order}")))
+    known = ORDERS.get(order)
+    if known is not None and len(words) == len(known.words):
+        terminal.result(_sentence(_ask(address, "POST", f"/{order}", known.body(*words) or None)))
+    elif order == "status" and not words:
+        for line in _describe(_status(address)):
+            terminal.result(line)
+    elif order == "pairings" and not words:
+        for number, seconds, copied in _status(address).pairings:
+            terminal.result(f"{number}: {seconds} s, {size(copied)}")
+    else:
+        raise UsageError(f"An order is one of: {', '.join(QUESTIONS)}, {USAGE}.")
     return 0
 
 

@@ -24,6 +24,7 @@ import trio
 from p2p_copy.errors import UsageError
 from p2p_copy.relay import limits
 from p2p_copy.relay.admin import metrics, settings
+from p2p_copy.relay.admin.orders import ORDERS
 from p2p_copy.relay.config import UNIX_PREFIX, Tcp, Unix
 from p2p_copy.relay.entry.http_upgrade import read_head, sentence_about
 from p2p_copy.relay.entry.listeners import listen
@@ -45,10 +46,12 @@ REQUESTS: Final = {
     ("GET", "/healthz"): "200 while the relay serves clients, 503 before and after that.",
     ("GET", "/status"): "Version, counts, tasks, limits, the certificate's end, running transfers, as JSON.",
     ("GET", "/metrics"): "The metrics in Prometheus' form; 501 without its library.",
-    ("POST", "/drain"): "Take no more clients, and stop when the last transfer is over, as after SIGTERM.",
-    ("POST", "/reload"): "Read certificate and tokens again, as after SIGHUP. 409 if a file cannot be used.",
-    ("POST", "/end"): 'End one transfer: `{"id": 7}`. 404 if there is none with this id.',
-    ("POST", "/set"): 'Change one limit: `{"name": "rate-total", "value": 1048576}`.',
+    **{
+        ("POST", f"/{name}"): f"{order.meaning} Body: `{json.dumps(order.example)}`."
+        if order.words
+        else order.meaning
+        for name, order in ORDERS.items()
+    },
 }
 """The requests, and what each does."""
 
@@ -205,6 +208,8 @@ class Admin:
                 )
             paths = " ".join(path for _, path in REQUESTS)
             return _sentence(HTTPStatus.NOT_FOUND, f"There is nothing at this path. The paths are: {paths}")
+        order = ORDERS.get(path[1:])
+        said = _json(body, *order.example) if order is not None and order.example else {}
         match path:
             case "/healthz":
                 return self._health()
@@ -222,9 +227,8 @@ class Admin:
                     return _sentence(HTTPStatus.OK, "Reloaded.")
                 return _sentence(HTTPStatus.CONFLICT, "Not everything could be reloaded; the log says why.")
             case "/end":
-                return self._end(_json(body, "id"))
-        change = _json(body, "name", "value")
-        self._relay.change(settings.changed(self._relay.config, change["name"], change["value"]))
+                return self._end(said["id"])
+        self._relay.change(settings.changed(self._relay.config, said["name"], said["value"]))
         return _sentence(HTTPStatus.OK, "Changed, until the relay is started again.")
 
     def _state(self) -> str:
@@ -267,8 +271,8 @@ class Admin:
             )
         return Answer(HTTPStatus.OK, body, content_type)
 
-    def _end(self, order: dict[str, Any]) -> Answer:
-        pairing = self._relay.pairings.running.get(order["id"]) if isinstance(order["id"], int) else None
+    def _end(self, number: object) -> Answer:
+        pairing = self._relay.pairings.running.get(number) if isinstance(number, int) else None
         if pairing is None:
             return _sentence(HTTPStatus.NOT_FOUND, "There is no transfer with this id; it may be over.")
         pairing.dismiss()
