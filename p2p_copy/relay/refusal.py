@@ -13,21 +13,16 @@ if TYPE_CHECKING:
     from p2p_copy.relay.tally import Tally
     from p2p_copy.transport.link import Link
 
-PROTOCOL_ERROR: Final = 1002
-POLICY_VIOLATION: Final = 1008
-TRY_AGAIN_LATER: Final = 1013
-"""Close codes of RFC 6455 section 7.4.1 and its registry."""
+_PROTOCOL_ERROR: Final = 1002
+_POLICY_VIOLATION: Final = 1008
+_TRY_AGAIN_LATER: Final = 1013
+"""Close codes of RFC 6455 section 7.4.1 and its registry. The last one is that of all reasons not named below."""
 
 _CLOSE_CODES: Final = {
-    Refusal.BAD_HELLO: PROTOCOL_ERROR,
-    Refusal.VERSION: PROTOCOL_ERROR,
-    Refusal.BUSY: TRY_AGAIN_LATER,
-    Refusal.ROOM_TAKEN: TRY_AGAIN_LATER,
-    Refusal.WAIT_OVER: TRY_AGAIN_LATER,
+    Refusal.BAD_HELLO: _PROTOCOL_ERROR,
+    Refusal.VERSION: _PROTOCOL_ERROR,
     Refusal.STOPPING: CloseCode.STOPPING,
-    Refusal.TOKEN: POLICY_VIOLATION,
-    Refusal.QUOTA: TRY_AGAIN_LATER,
-    Refusal.UNKNOWN_ROOM: TRY_AGAIN_LATER,
+    Refusal.TOKEN: _POLICY_VIOLATION,
 }
 
 RELAY_STOPS: Final = Refused(Refusal.STOPPING, "The relay is being stopped or restarted.", 5)
@@ -54,4 +49,4 @@ async def refuse(link: Link, refused: Refused, tally: Tally, *, legacy: bool) ->
     events.REFUSED.log(code=str(refused.code))
     if not legacy:
         await link.send(rendezvous.encode(refused))
-    await link.close(_CLOSE_CODES[Refusal(refused.code)], refused.reason)
+    await link.close(_CLOSE_CODES.get(Refusal(refused.code), _TRY_AGAIN_LATER), refused.reason)
