@@ -14,7 +14,7 @@ _INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line of this process, and end the process with its exit code."""
-    gc.disable()  # imported modules are no garbage, so do not look for any; `cli.memory` turns it on again
+    gc.disable()  # imported modules are no garbage, so do not look for any; `cli.run` turns it on again
     try:
         from p2p_copy.cli.app import main as command_line
 

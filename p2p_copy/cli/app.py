@@ -24,10 +24,10 @@ from p2p_copy.cli.options.client import (
     TransferArguments,
 )
 from p2p_copy.cli.options.config_file import from_file
-from p2p_copy.cli.options.durations import DURATION
 from p2p_copy.cli.options.relay import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.options.unused import refuse_unused
+from p2p_copy.cli.options.values import DURATION, FLAG
 from p2p_copy.cli.ui.errors import explain
 from p2p_copy.cli.ui.help import Printed, TwoColumns
 from p2p_copy.cli.ui.terminal import Terminal
@@ -259,36 +259,22 @@ def verify(
     /,
     *,
     times: Annotated[
-        bool,
-        Parameter(
-            negative="", show_default=False, help="Compare times, permission bits and special bits as well."
-        ),
+        bool, FLAG, Parameter(help="Compare times, permission bits and special bits as well.")
     ] = False,
     preserved: Annotated[
         bool,
+        FLAG,
         Parameter(
-            negative="",
-            show_default=False,
-            help="Compare hard links, owners and extended attributes as well, if --preserve kept them.",
+            help="Compare hard links, owners and extended attributes as well, if --preserve kept them."
         ),
     ] = False,
     complete: Annotated[
-        bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Count entries that were not delivered as differences.",
-        ),
+        bool, FLAG, Parameter(help="Count entries that were not delivered as differences.")
     ] = False,
     strict: Annotated[
-        bool,
-        Parameter(
-            negative="", show_default=False, help="Count files that the receipt does not name as differences."
-        ),
+        bool, FLAG, Parameter(help="Count files that the receipt does not name as differences.")
     ] = False,
-    quiet: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Print only differences and errors.")
-    ] = False,
+    quiet: Annotated[bool, FLAG, Parameter(help="Print only differences and errors.")] = False,
 ) -> int:
     """Check that the files of a transfer are still there, unchanged.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import ipaddress
 import os
 import signal
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.cli.memory import collect_seldom, keep_freed_blocks
+from p2p_copy.cli import limits as cli_limits
 from p2p_copy.cli.options.arguments import host_port
 from p2p_copy.cli.relay_service import ENDING, run_service
+from p2p_copy.cli.run import tune_memory
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.relay.admin.http_api import admin_place
@@ -82,8 +84,8 @@ def run_relay_server(
 
     lines = log.begin(terminal.log, os.environ, default="warning" if is_trial else "info")
     raise_descriptor_limit()
-    keep_freed_blocks()
-    collect_seldom()
+    tune_memory()
+    gc.set_threshold(*cli_limits.RELAY_COLLECTIONS)
     service = partial(
         run_service,
         trio.run(prepared, config),

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from p2p_copy.cli import limits
-from p2p_copy.cli.environment import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
-from p2p_copy.cli.options.durations import DEADLINE, DURATION, POSITIVE, converter_of, wrong_value
+from p2p_copy.cli.options.values import DEADLINE, DURATION, FLAG, POSITIVE, parsed_by, wrong_value
 from p2p_copy.options import (
     PATIENCE,
     PEER_WAIT,
@@ -29,6 +28,13 @@ from p2p_copy.units import parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
+CODE_VARIABLE: Final = "P2P_COPY_CODE"
+TOKEN_VARIABLE: Final = "P2P_COPY_TOKEN"  # noqa: S105 - a name, not a token
+CONFIG_VARIABLE: Final = "P2P_COPY_CONFIG"
+"""Environment variables, each in place of an option: `--server`, `--code`, `--token-file` (the token, no path) and
+`--config`."""
 
 
 def _preserve_of(_type: object, tokens: Sequence[Any]) -> tuple[Preserve, ...]:
@@ -55,28 +61,25 @@ _PRESERVE: Final = Parameter(
     "others, whatever the receiver's umask is). Both sides must name it, except mode; separate several with commas.",
 )
 
+_PATTERNS: Final = Parameter(metavar="PATTERN", negative="", allow_leading_hyphen=True, show_default=False)
+
 AUTO_LINKS: Final = 0
 """Means `auto` in place of a number of connections."""
 
 
-def links_of(_type: object, tokens: Sequence[Any]) -> int:
-    """Return the number of connections of an option's value."""
-    (token,) = tokens
-    if token.value == "auto":
+def _links_of(text: str) -> int:
+    if text == "auto":
         return AUTO_LINKS
-    if token.value.isdecimal() and 1 <= int(token.value) <= protocol_limits.MAX_LINKS:
-        return int(token.value)
-    raise wrong_value(token, f"it is auto, or a number from 1 to {protocol_limits.MAX_LINKS}")
+    if text.isdecimal() and 1 <= int(text) <= protocol_limits.MAX_LINKS:
+        return int(text)
+    raise ValueError(f"it is auto, or a number from 1 to {protocol_limits.MAX_LINKS}")
 
 
-def files_of(_type: object, tokens: Sequence[Any]) -> int:
-    """Return the number of files of an option's value."""
-    (token,) = tokens
-    text = token.value
+def _files_of(text: str) -> int:
     few = len(text) <= len(str(protocol_limits.MAX_ENTRIES))  # Python refuses to convert very many digits
     if few and text.isascii() and text.isdecimal() and 1 <= int(text) <= protocol_limits.MAX_ENTRIES:
         return int(text)
-    raise wrong_value(token, f"it is a number from 1 to {protocol_limits.MAX_ENTRIES}")
+    raise ValueError(f"it is a number from 1 to {protocol_limits.MAX_ENTRIES}")
 
 
 @Parameter(name="*")
@@ -108,29 +111,16 @@ class TransferArguments:
     ] = None
     only: Annotated[
         tuple[str, ...],
-        Parameter(
-            metavar="PATTERN",
-            negative="",
-            allow_leading_hyphen=True,
-            show_default=False,
-            help="Transfer only paths that match, as in a .gitignore. May be repeated.",
-        ),
+        _PATTERNS,
+        Parameter(help="Transfer only paths that match, as in a .gitignore. May be repeated."),
     ] = ()
     exclude: Annotated[
         tuple[str, ...],
-        Parameter(
-            metavar="PATTERN",
-            negative="",
-            allow_leading_hyphen=True,
-            show_default=False,
-            help="Leave out paths that match, even if --only matches them. May be repeated.",
-        ),
+        _PATTERNS,
+        Parameter(help="Leave out paths that match, even if --only matches them. May be repeated."),
     ] = ()
     dry_run: Annotated[
-        bool,
-        Parameter(
-            negative="", show_default=False, help="List what would be transferred, and transfer nothing."
-        ),
+        bool, FLAG, Parameter(help="List what would be transferred, and transfer nothing.")
     ] = False
 
 
@@ -182,11 +172,8 @@ class ClientArguments:
     ] = None
     links: Annotated[
         int | None,
+        parsed_by(_links_of, "auto|N"),
         Parameter(
-            converter=links_of,
-            n_tokens=1,
-            accepts_keys=False,
-            metavar="auto|N",
             help=f"Connections to use for the transfer, 1 to {protocol_limits.MAX_LINKS}. auto, the default, "
             "opens more than one only over long distances, and only if that is faster.",
         ),
@@ -195,9 +182,7 @@ class ClientArguments:
         str | None,
         Parameter(metavar="FILE", help="Write a receipt of what was transferred, for p2p-copy verify."),
     ] = None
-    quiet: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Print only results and errors.")
-    ] = False
+    quiet: Annotated[bool, FLAG, Parameter(help="Print only results and errors.")] = False
     config: Annotated[
         str | None,
         Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
@@ -259,35 +244,21 @@ class ReceiveArguments:
     preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
     max_size: Annotated[
         int | None,
-        Parameter(
-            converter=converter_of(parse_size),
-            n_tokens=1,
-            accepts_keys=False,
-            metavar="SIZE",
-            help="Most bytes to receive in all: 500M, 1.5G, 20GB.",
-        ),
+        parsed_by(parse_size, "SIZE"),
+        Parameter(help="Most bytes to receive in all: 500M, 1.5G, 20GB."),
     ] = None
     max_files: Annotated[
         int | None,
+        parsed_by(_files_of, "N"),
         Parameter(
-            converter=files_of,
-            n_tokens=1,
-            accepts_keys=False,
-            metavar="N",
             help="Most files, directories and symlinks to receive in all, with those that the sender cannot send.",
         ),
     ] = None
-    yes: Annotated[
-        bool,
-        Parameter(negative="", show_default=False, help="Receive without asking. Scripts are never asked."),
-    ] = False
+    yes: Annotated[bool, FLAG, Parameter(help="Receive without asking. Scripts are never asked.")] = False
     reverify: Annotated[
         bool,
-        Parameter(
-            negative="",
-            show_default=False,
-            help="When resuming: read again what is here already, instead of trusting the journal.",
-        ),
+        FLAG,
+        Parameter(help="When resuming: read again what is here already, instead of trusting the journal."),
     ] = False
 
 

@@ -14,8 +14,8 @@ import os
 from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import pasted
-from p2p_copy.cli.environment import CODE_VARIABLE, CONFIG_VARIABLE
 from p2p_copy.cli.options.arguments import is_url
+from p2p_copy.cli.options.client import CODE_VARIABLE, CONFIG_VARIABLE
 from p2p_copy.errors import UsageError
 from p2p_copy.files.user_directories import user_directory
 from p2p_copy.protocol.escape import escape

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy import pasted
 from p2p_copy.cli import limits
-from p2p_copy.cli.environment import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.options.arguments import STANDARD
+from p2p_copy.cli.options.client import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.errors import UsageError
 from p2p_copy.files.stdio import first_line
 from p2p_copy.protocol import code as codes

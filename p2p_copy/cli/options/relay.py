@@ -7,26 +7,14 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter, validators
 
-from p2p_copy.cli.options.durations import DURATION, POSITIVE, converter_of
+from p2p_copy.cli.options.values import DURATION, POSITIVE, parsed_by
 from p2p_copy.relay import limits
 from p2p_copy.units import parse_rate, parse_size
 
 _ONE: Final = Parameter(validator=validators.Number(gte=1), metavar="N")
 _ANY: Final = Parameter(validator=validators.Number(gte=0), metavar="N")
-_SIZE: Final = Parameter(
-    converter=converter_of(parse_size),
-    validator=validators.Number(gte=limits.LEAST_MEMORY),
-    n_tokens=1,
-    accepts_keys=False,
-    metavar="BYTES",
-)
-_RATE: Final = Parameter(
-    converter=converter_of(parse_rate),
-    validator=validators.Number(gte=limits.LEAST_RATE),
-    n_tokens=1,
-    accepts_keys=False,
-    metavar="BYTES/s",
-)
+_SIZE: Final = parsed_by(parse_size, "BYTES", validator=validators.Number(gte=limits.LEAST_MEMORY))
+_RATE: Final = parsed_by(parse_rate, "BYTES/s", validator=validators.Number(gte=limits.LEAST_RATE))
 
 
 @Parameter(name="*")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from p2p_copy.cli.options.values import FLAG
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
@@ -32,9 +34,7 @@ class RelayLog:
         Literal["debug", "info", "warning", "error"] | None,
         Parameter(help="Lowest level to log; default: info. debug includes every client that is refused."),
     ] = None
-    log_addresses: Annotated[
-        bool, Parameter(negative="", show_default=False, help="Include clients' addresses in the log.")
-    ] = False
+    log_addresses: Annotated[bool, FLAG, Parameter(help="Include clients' addresses in the log.")] = False
 
     @property
     def is_asked_for(self) -> bool:

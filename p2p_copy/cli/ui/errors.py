@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from cyclopts import CycloptsError
 
-from p2p_copy.cli.environment import DEBUG_VARIABLE
 from p2p_copy.cli.ui.display import one_line
 from p2p_copy.errors import P2PCopyError, SystemFailed, UsageError, exhausted, leaves
 
 if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal
+
+DEBUG_VARIABLE: Final = "P2P_COPY_DEBUG"
+"""The environment variable that asks for tracebacks when set to 1."""
 
 _BUG: Final = 1
 _SIGNAL: Final = 128

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.cli import limits
-from p2p_copy.cli.environment import TOKEN_VARIABLE
+from p2p_copy.cli.options.client import TOKEN_VARIABLE
 from p2p_copy.cli.options.inputs import access_token
 from p2p_copy.errors import UsageError
 from tests.cli.processes import contents, finish, relay as running, run, start

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from p2p_copy.cli.options.durations import moment_of, short
+from p2p_copy.cli.options.values import moment_of, short
 from p2p_copy.units import parse_duration
 
 NOW = datetime(2026, 5, 4, 22, 30)

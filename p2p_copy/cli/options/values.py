@@ -1,4 +1,4 @@
-"""Parses options that are times, as cyclopts converters. Imports nothing slow."""
+"""Parses the values of options for cyclopts: times, and all that a function of a text reads. Imports nothing slow."""
 
 from __future__ import annotations
 
@@ -45,17 +45,17 @@ def moment_of(text: str, now: datetime) -> float:
     return left
 
 
-def converter_of(parse: Callable[[str], float]) -> Callable[[object, Sequence[Any]], float]:
-    """Return a cyclopts converter for `parse`, which raises ValueError with a sentence."""
+def parsed_by(parse: Callable[[str], object], metavar: str, **settings: Any) -> Parameter:
+    """Return the settings of an option whose value `parse` reads; it raises ValueError with a sentence."""
 
-    def convert(_type: object, tokens: Sequence[Any]) -> float:
+    def convert(_type: object, tokens: Sequence[Any]) -> object:
         (token,) = tokens
         try:
             return parse(token.value)
         except ValueError as error:
             raise wrong_value(token, str(error)) from None
 
-    return convert
+    return Parameter(converter=convert, n_tokens=1, accepts_keys=False, metavar=metavar, **settings)
 
 
 def wrong_value(token: Any, reason: str) -> CoercionError:
@@ -76,17 +76,14 @@ def short(seconds: float) -> str:
     return f"{seconds:g}s" if seconds else "0"
 
 
-DURATION: Final = Parameter(
-    converter=converter_of(parse_duration),
-    n_tokens=1,
-    accepts_keys=False,
-    metavar="TIME",
-    show_default=short,
-)
+DURATION: Final = parsed_by(parse_duration, "TIME", show_default=short)
 """For an option that is a length of time: seconds, or with s, m, h, d."""
 
 POSITIVE: Final = Parameter(validator=validators.Number(gt=0))
 """For one that may not be 0."""
 
-DEADLINE: Final = Parameter(converter=converter_of(_deadline), n_tokens=1, accepts_keys=False, metavar="TIME")
+DEADLINE: Final = parsed_by(_deadline, "TIME")
 """For an option that is a moment: a length of time from now, or a time of day or date."""
+
+FLAG: Final = Parameter(negative="", show_default=False)
+"""For an option that is off unless it is named."""
