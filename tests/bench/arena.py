@@ -27,7 +27,7 @@ Results = dict[str, dict[str, list[Run]]]
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """Something to do, and the contestants that do it."""
+    """A work, and the contestants that do it."""
 
     name: str
     title: str
@@ -37,17 +37,17 @@ class Work:
     rounds: int
     amount: float = 0
     unit: str = ""
-    """What a speed is of, per second."""
+    """The unit of a rate, such as MiB/s."""
     receiver_waits: bool = False
     pairings: int = 1
     watched: bool = False
-    """Whether pauses count: the smaller the pieces, the more this costs."""
+    """Whether the longest pause is measured, which costs more the smaller the pieces are."""
     prepare: Callable[[], None] = lambda: None
     """Called before the work begins."""
 
 
 class Arena:
-    """Lets contestants work, and looks at what comes of it."""
+    """Lets contestants work, and keeps their figures."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -55,10 +55,10 @@ class Arena:
         self.missing: dict[str, str] = {}
         """Why a contestant cannot take part."""
         self.failures: dict[tuple[str, str], str] = {}
-        """Why a contestant has no figures for some work; by its title and contestant."""
+        """Why a contestant has no figures for a work; by title and contestant."""
 
     def warm_up(self, contestants: Sequence[Contestant]) -> None:
-        """Let all contestants copy one byte, so that none compiles a program later, and see which cannot."""
+        """Let all contestants copy one byte, so that Python has compiled each; note which ones cannot."""
         source = random_file(self._folder / "warm up", 1)
         for contestant in contestants:
             try:
@@ -113,7 +113,7 @@ class Arena:
         return name in self.missing or any(who == name for _, who in self.failures)
 
     def table(self, works: Sequence[Work]) -> str:
-        """Return a table with all that ran, and sentences about what did not."""
+        """Return a table of what ran, and a sentence for each that did not."""
         heads = ["work", "", "rate", "s", "CPU s: sender / relay / receiver", "peak MiB: the same"]
         if any(work.watched for work in works):
             heads.append("longest pause, s")
@@ -134,7 +134,7 @@ class Arena:
 
 
 def _sides(runs: Sequence[Run], figure: Callable[[Usage], float]) -> str:
-    """Return the medians of a figure of sender, relay and receiver."""
+    """Return the median of a figure for sender, relay and receiver."""
     said = []
     for used in ([run.sender for run in runs], [run.relay for run in runs], [run.receiver for run in runs]):
         figures = [figure(each) for each in used if each]

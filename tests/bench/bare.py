@@ -1,4 +1,4 @@
-"""How fast it could be at most: three bare processes that do what cannot be left out (`bare_process`)."""
+"""A contestant that shows the highest speed possible: three processes that do only the necessary (`bare_process`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Bare(Relayed):
-    """One file, and no program for users."""
+    """Copies one file with `bare_process`."""
 
     name = "bare"
 

@@ -1,4 +1,4 @@
-"""Sender, relay or receiver with nothing but the work that no program can do without. Run as a script, by `bare.Bare`.
+"""Sender, relay or receiver that does only what every such program must do. `bare.Bare` runs it as a script.
 
     bare_process.py relay PORT [CERTIFICATE KEY]
     bare_process.py send PORT SOURCE [AUTHORITY]
@@ -6,8 +6,7 @@
 
 The bytes are read, hashed, sealed, sent, passed on, opened, hashed and written with the libraries and the record size
 of p2p-copy, in loops that block and in buffers that are used again. There is no event loop, no WebSocket, no key
-exchange, no message, no journal, no limit and no error that would be survived: it shows what is left to gain, and is
-good for nothing else.
+exchange, no message, no journal and no limit, and the first error ends it: it only shows how much is left to gain.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ RECEIVER: Final = b"r"
 
 
 def relay(port: int, *files: str) -> None:
-    """Pass on what each sender says to the receiver that comes beside it, until it is killed."""
+    """Pass on the bytes of each sender to its receiver, until this process is killed."""
     server = socket.create_server((HOST, port))
     context = None
     if files:
@@ -47,7 +46,7 @@ def relay(port: int, *files: str) -> None:
     sides: dict[bytes, socket.socket] = {}
     while True:
         side, _ = server.accept()
-        with suppress(OSError):  # that was only a test whether it is there
+        with suppress(OSError):  # it was only a test whether the relay listens
             if context is not None:
                 side = context.wrap_socket(side, server_side=True)
             sides[side.recv(1)] = side
@@ -74,7 +73,7 @@ def _copy(source: socket.socket, target: socket.socket) -> None:
 
 
 def _fill(source: socket.socket, room: memoryview) -> int:
-    """Receive until there is no room, or nothing more comes; return how much came."""
+    """Receive until the buffer is full or the stream ends; return the number of bytes."""
     size = 0
     while size < len(room) and (count := source.recv_into(room[size:])):
         size += count

@@ -1,4 +1,4 @@
-"""Those who take part: each runs a whole transfer as its users do, on this machine, through servers of its own."""
+"""The programs that are compared. Each runs a whole transfer as its users do, on this machine, with its own servers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.test_processes import Certificates
 
 WAITING = 2.0
-"""Seconds after which a receiver that came first waits at its relay, and has nothing to do."""
+"""Seconds after which a receiver that starts first is idle and waits at its relay."""
 
 UNLIMITED = tuple(
     word
@@ -41,18 +41,18 @@ class Contestant(ABC):
 
     @abstractmethod
     def copy(self, source: Path, outs: Sequence[Path], folder: Path, *, receiver_waits: bool = False) -> Run:
-        """Copy to each of `outs`, which are there and empty, all at once; `folder` takes logs.
+        """Copy to each of `outs`, which exist and are empty, all at once; `folder` takes logs.
 
         The receivers come first and wait, or come at the same time as their senders.
         """
 
     def help(self, folder: Path) -> Run:
-        """Show what this program can do, and nothing else."""
+        """Run `--help`."""
         raise NotImplementedError
 
 
 class Relayed(Contestant):
-    """A sender and a receiver that meet at a relay: what p2p-copy, its last release and magic-wormhole share."""
+    """A program whose sender and receiver meet at a relay: p2p-copy, its last release and magic-wormhole."""
 
     program: str
     env: dict[str, str]
@@ -101,7 +101,7 @@ class Relayed(Contestant):
 
 
 class PeerToPeerCopy(Relayed):
-    """What both p2p-copy have in common: one relay, with TLS or without."""
+    """Either p2p-copy: one relay, with TLS or without."""
 
     legacy = False
     """Whether it speaks the rendezvous of 0.1.x."""

@@ -1,8 +1,9 @@
-"""A crowd at a relay, in a process of its own: clients that wait, or that dial again meanwhile, or pairings
-that move a little all the time.
+"""Many clients of one relay, in a process of their own: they wait, or wait and dial again, or are pairings that move a
+little all the time.
 
-`python -m tests.bench.crowd PORT CA-FILE waiters|lookers|pairings COUNT [--legacy]` says `there` when all of them
-are, and leaves when its standard input ends. A client that loses its connection ends the crowd with an error.
+`python -m tests.bench.crowd PORT CA-FILE waiters|lookers|pairings COUNT [--legacy]` prints `there` when all of them
+are connected, and disconnects them when its standard input ends. A client that loses its connection ends the crowd with
+an error.
 """
 
 from __future__ import annotations
@@ -26,20 +27,20 @@ MESSAGE = 128 * 1024
 
 INTERVAL = 1.0
 """Seconds between two messages of a pairing on average, so that 200 of them move 25 MiB/s and leave a processor idle.
-Each is between half and one and a half of it: those who came together must not send together for ever."""
+Each is between half and one and a half of it: clients that connected together must not send together for ever."""
 
 GATHERING = 300
-"""Seconds in which all must have come."""
+"""Seconds in which all clients must be connected."""
 
 LONGEST = 1800
-"""Seconds after which a crowd leaves in any case."""
+"""Seconds after which all disconnect in any case."""
 
 THERE = "there"
-"""What it says when all have come."""
+"""What it prints when all are connected."""
 
 
 class Crowd:
-    """Those who come to one relay."""
+    """The clients of one relay."""
 
     def __init__(self, place: Place) -> None:
         self._guests = Guests(place)
@@ -73,7 +74,7 @@ class Crowd:
             leave(client)
 
     async def pair(self, name: str, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Be two, and move a message now and then; each is answered, as progress is in a transfer."""
+        """Connect both sides, and move a message now and then; each is answered, as in a transfer."""
         async with self._entrance:
             sender, receiver = await self._guests.pair(name)
         chance = random.Random(name)
@@ -102,7 +103,7 @@ class Crowd:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A crowd at a relay.")
+    parser = argparse.ArgumentParser(description="Many clients of one relay.")
     parser.add_argument("port", type=int)
     parser.add_argument("ca_file")
     parser.add_argument("kind", choices=["waiters", "lookers", "pairings"])

@@ -1,4 +1,4 @@
-"""What the benchmarks copy, made in memory where there is room, and the comparison of what arrived, byte for byte."""
+"""Makes the data that benchmarks copy, in memory if there is space, and compares the copies byte for byte."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 KIB, MIB, GIB = 2**10, 2**20, 2**30
 
 MEMORY = Path("/dev/shm")
-"""Where Linux keeps files in memory: no disk is measured there."""
+"""Linux keeps files below it in memory, so no disk is measured."""
 
 FOLDER_FILES = 1000
-"""Small files of one directory."""
+"""Small files in one directory."""
 
 _PIECE = 1 * MIB
 
 
 @contextmanager
 def workspace(need: int) -> Iterator[Path]:
-    """Yield a new directory, in memory if `need` bytes have room there, and remove it."""
+    """Yield a new directory, in memory if there is space for `need` bytes, and remove it."""
     with tempfile.TemporaryDirectory(prefix="p2p-copy-bench-", dir=_in_memory(need)) as folder:
         yield Path(folder)
 
@@ -40,7 +40,7 @@ def _in_memory(need: int) -> Path | None:
 
 
 def random_file(path: Path, size: int) -> Path:
-    """Make a file that nothing compresses."""
+    """Make a file of random bytes, which cannot be compressed."""
     with path.open("wb") as file:
         for start in range(0, size, _PIECE):
             file.write(os.urandom(min(_PIECE, size - start)))
@@ -58,7 +58,7 @@ def small_files(top: Path, count: int, size: int) -> Path:
 
 
 def difference(source: Path, copy: Path) -> str | None:
-    """Return the first path that is not the same in a copy of a file or of a tree; None if there is none."""
+    """Return the first path at which a copy of a file or of a tree differs; None if there is none."""
     ours, theirs = _files(source), _files(copy)
     if ours != theirs:
         return min(ours ^ theirs)

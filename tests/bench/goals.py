@@ -1,4 +1,4 @@
-"""What p2p-copy is to reach beside others, in ratios of medians."""
+"""The goals for speed and memory: ratios of our medians to those of other programs."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from tests.bench.runs import Run
 
 LEAST = 1e-9
-"""What a figure is at least that something is divided by."""
+"""The least value of a divisor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What is to be reached: a figure of ours against that of another program."""
+    """One goal: the ratio of a figure of ours to that of another program."""
 
     title: str
     work: str
@@ -30,10 +30,10 @@ class Goal:
     figure: Callable[[Run], float]
     bar: float
     faster: bool
-    """The rival's figure divided by ours is to be `bar` at least; otherwise ours by the rival's `bar` at most."""
+    """If true, the rival's figure divided by ours must be `bar` at least; else ours by the rival's `bar` at most."""
 
     def row(self, results: Results) -> list[str] | None:
-        """Return a row of the table, or None if it was not measured."""
+        """Return the row of the table; None if this was not measured."""
         runs = results.get(self.work, {})
         if not runs.get(Ours.name) or not runs.get(self.rival):
             return None
@@ -48,16 +48,12 @@ class Goal:
             f"{self.rival}: {median(rival)}",
             f"{ratio:.2f}",
             bar,
-            _yes(reached),
+            "yes" if reached else "no",
         ]
 
 
-def _yes(reached: bool) -> str:
-    return "yes" if reached else "no"
-
-
 def goals(gib: float) -> list[Goal]:
-    """Return the goals; relays carried `gib` of the large file."""
+    """Return the goals; the large file has `gib` GiB."""
 
     def seconds(run: Run) -> float:
         return run.seconds

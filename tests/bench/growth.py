@@ -1,8 +1,8 @@
-"""How p2p-copy grows with pairings and messages, what compression does to it, and how it fares on slow and long links.
+"""Measures p2p-copy with many pairings, by sizes of messages, with compression, and on slow and long links.
 
 `python -m tests.bench.growth [--rival PROGRAM] [--rounds N] [--scale SHARE] [--only PART…]` prints tables in Markdown,
-medians with the least and the most. It has no goals. Links are a network of our own with a thread that carries its
-packets; that needs root, and is left out where it cannot be made.
+medians with the lowest and the highest value. It has no goals. Links are in a network namespace, in which a thread
+carries the packets; this needs root, and is left out where it is not possible.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ TOGETHER = 2 * GIB
 """Bytes that all pairings move together, however many they are."""
 
 ROOM = 3
-"""Times the data: itself, its copies, and some to spare."""
+"""Space that is needed, in sizes of the data: the data, its copies, and some to spare."""
 
 FAST, SLOW = 512 * MIB, 64 * MIB
-"""Bytes that are compressed or not on loopback, and on a link."""
+"""Bytes of the data for compression, on loopback and on a link."""
 
 FAST_ETHERNET = 100e6 / 8
 HOME = 200e3
-"""Bytes per second of links."""
+"""Bytes per second of two links."""
 
 HOME_SIZE = 6 * 10**6
-"""Bytes that take half a minute at `HOME`."""
+"""Bytes that take half a minute with `HOME`."""
 
 FAR_PLACE = Place("0.0.0.0", f"{BAD}.2", f"{GOOD}.2", INSIDE)
-"""A relay in a network of its own: senders come on the road with the weather, receivers on the other one."""
+"""A relay in a network namespace: senders come over the road with the weather, receivers over the other one."""
 
 LINKS = {
     "200 kB/s": (Weather(delay=0.01, rate=HOME), HOME_SIZE),
@@ -67,14 +67,14 @@ PARTS = ("pairings", "messages", "compression", "links")
 
 
 class Compressing(Rival):
-    """The rival as it comes: it decides by itself whether to compress."""
+    """The rival with its default: it decides by itself whether to compress."""
 
     name = f"{Rival.name} --compress auto"
     compress = "auto"
 
 
 def text(path: Path, size: int, mode: Literal["w", "w:gz"] = "w") -> Path:
-    """Make a tar of source code, Python's own, again and again until there is enough of it."""
+    """Make a file of that size: tars of Python's own source code, one after another."""
     library = Path(sysconfig.get_path("stdlib"))
     sources = sorted(each for each in library.rglob("*.py") if "site-packages" not in each.parts)
     with path.open("wb") as file:
@@ -89,7 +89,7 @@ def text(path: Path, size: int, mode: Literal["w", "w:gz"] = "w") -> Path:
 
 
 def packed(path: Path, size: int) -> Path:
-    """Make a compressed tar of source code, which is no random data and yet cannot be made smaller."""
+    """Make the same of compressed tars: the data is not random, and cannot be compressed further."""
     return text(path, size, "w:gz")
 
 
@@ -164,7 +164,7 @@ def main() -> int:
 
     end_in_order()
     machine = Machine()
-    say("# How p2p-copy grows\n")
+    say("# p2p-copy with much to do\n")
     with workspace(int(ROOM * TOGETHER * scale)) as folder:
         if "pairings" in words.only:
             who = contestants(Rival)
@@ -183,7 +183,7 @@ def main() -> int:
             try:
                 with bad_road() as road:
                     who = contestants(Rival, FAR_PLACE)
-                    measure("Symlinks, ws", who, links(who, rounds, scale, road))
+                    measure("Links, ws", who, links(who, rounds, scale, road))
                     road.weather = Weather(delay=0.005, rate=FAST_ETHERNET)
                     who = contestants(Compressing, FAR_PLACE)
                     works = compression(who, rounds, int(SLOW * scale), "100 Mbit/s, 10 ms there and back")

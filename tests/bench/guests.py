@@ -1,4 +1,4 @@
-"""Cheap clients for many at once: they come to a relay, ours or that of 0.1.2, each in the relay's own words."""
+"""Cheap clients, so that many can run at once. They speak the rendezvous of our relay or of that of 0.1.2."""
 
 from __future__ import annotations
 
@@ -34,7 +34,9 @@ class Guests:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._context = ssl.create_default_context(cafile=place.ca_file)  # one for all: it is the larger part
+        self._context = ssl.create_default_context(
+            cafile=place.ca_file
+        )  # one for all: it takes the most memory
 
     async def secure(self, plain: trio.SocketStream) -> trio.SSLStream[trio.SocketStream]:
         """Return TLS over a connection."""
@@ -43,7 +45,7 @@ class Guests:
         return secure
 
     async def connect(self, name: str) -> RawClient:
-        """Return a client that has not said hello yet; `name` is of its room."""
+        """Return a client that has not said hello yet; `name` names its room."""
         plain = await trio.open_tcp_stream(HOST, self._place.port)
         with _closed_on_failure(plain):
             client = RawClient(await self.secure(plain))
@@ -51,7 +53,7 @@ class Guests:
         return client
 
     async def look(self, role: Role, name: str, *, again: bool) -> tuple[RawClient, float]:
-        """Return a client that waits, at our relay, and the seconds after which it may dial `again`."""
+        """Return a client that waits at our relay, and the seconds after which it may dial `again`."""
         client = await self.connect(name)
         with _closed_on_failure(tcp_below(client)):
             features = (rendezvous.STILL_WAITING,) if again else ()
@@ -70,12 +72,12 @@ class Guests:
             await client.send(rendezvous.encode(Hello(role, program="guest")))
 
     async def hear_welcome(self, client: RawClient) -> None:
-        """Wait until the relay has taken the client in. The one of 0.1.2 does not say so."""
+        """Wait until the relay has accepted the client. That of 0.1.2 does not say so."""
         if not self._place.legacy:
             assert isinstance(rendezvous.decode_answer(await client.message()), Welcome)
 
     async def hear_paired(self, client: RawClient, role: Role) -> None:
-        """Wait until the client is told that the other one is there. A receiver of 0.1.2 is not told."""
+        """Wait until the client is told that it is paired. A receiver of 0.1.2 is not told."""
         if not self._place.legacy:
             assert rendezvous.decode_answer(await client.message()) == Paired()
         elif role is Role.SENDER:
@@ -90,7 +92,7 @@ class Guests:
         return client
 
     async def pair(self, name: str) -> tuple[RawClient, RawClient]:
-        """Return a sender and a receiver who have been told that they are paired; the receiver came first."""
+        """Return a sender and a receiver that were told that they are paired; the receiver was the first."""
         receiver = await self.come(Role.RECEIVER, name)
         with _closed_on_failure(tcp_below(receiver)):
             async with trio.open_nursery() as nursery:
@@ -103,7 +105,7 @@ class Guests:
         return sender, receiver
 
     async def _wait(self, receiver: RawClient) -> None:
-        """Listen until paired: the relay asks waiting clients whether they are alive."""
+        """Read until paired: the relay asks waiting clients whether they are alive."""
         await self.hear_paired(receiver, Role.RECEIVER)
         while self._place.legacy:
             event = await receiver.next()
@@ -137,7 +139,7 @@ def _closed_on_failure(stream: trio.SocketStream) -> Iterator[None]:
 
 
 def leave(client: RawClient) -> None:
-    """Close the connection as a process does that is killed."""
+    """Close the connection as if the process were killed."""
     tcp_below(client).socket.close()
 
 

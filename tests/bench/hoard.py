@@ -1,7 +1,7 @@
-"""What a crowd that sends and never reads makes a relay hold, and what is left for an honest transfer beside it.
+"""Measures the memory that a relay holds for clients that send and never read, and the speed of an honest transfer.
 
 `python -m tests.bench.hoard PAIRS [--form v1|legacy|text] [--tls] [--max-memory SIZE] [--read SIZE]` starts a relay,
-sends a file through it, lets PAIRS come of which each side pushes all that the relay takes, sends the file again, and
+sends a file through it, connects PAIRS of which each side sends all that the relay accepts, sends the file again, and
 prints the relay's memory and both rates. `text` is the form of p2p-copy 0.1.x with text that has one character beyond
 the BMP. With `--read` each side first reads so many bytes, so that the relay believes it to be fast.
 """
@@ -29,6 +29,7 @@ from p2p_copy.transport import codec
 from p2p_copy.transport.codec import Opcode
 from p2p_copy.units import amount, parse_size
 from tests.bench import proc
+from tests.bench.markdown import say
 from tests.faults.server import Server
 from tests.relay.clients import room
 from tests.relay.entry.test_certificates import Files
@@ -36,29 +37,29 @@ from tests.support.processes import CODE, Running
 from tests.support.websocket import RawClient
 
 AT_ONCE = 32
-"""Pairs that come at the same time: fewer than the relay's backlog."""
+"""Pairs that connect at the same time: fewer than the relay's backlog."""
 
 MESSAGE = 2 * 1024 * 1024 - 1024
 """Bytes of a message: as long as those of p2p-copy 0.1.x."""
 
 BUFFER = "8K"
-"""Bytes of a pusher's socket buffers: what the relay holds is measured, not what the kernel does."""
+"""Bytes of a client's socket buffers: what the relay holds is measured, not what the kernel holds."""
 
 MASK = bytes((1, 2, 3, 4))
-"""Of what is pushed: nothing of it may pass by inside the kernel."""
+"""Mask of what is sent, so that the relay cannot splice it inside the kernel."""
 
 FILE = 1024 * 1024 * 1024
 """Bytes of the honest transfer."""
 
 THERE = "there"
-"""What a crowd says when all have come."""
+"""What the crowd prints when all are connected."""
 
 FLOOD = 20.0
-"""Seconds for which all push before the honest transfer begins."""
+"""Seconds for which all send before the honest transfer begins."""
 
 
 class Crowd:
-    """Pairs at one relay, each side of which pushes."""
+    """Pairs at one relay, of which each side sends."""
 
     def __init__(self, port: int, form: str, ca_file: str | None, read: int, buffer: int) -> None:
         self._port, self._form, self._read, self._buffer = port, form, read, buffer
@@ -134,11 +135,6 @@ async def _start(nursery: trio.Nursery, pair: object, number: int) -> None:
     await nursery.start(pair, number, nursery)  # type: ignore[arg-type]
 
 
-def say(line: str) -> None:
-    sys.stdout.write(f"{line}\n")
-    sys.stdout.flush()
-
-
 def transfer(server: Server, source: Path, out: Path) -> float:
     """Send the file through the relay; return bytes per second."""
     options: tuple[str, ...] = ("--quiet", "--server", server.url)
@@ -158,7 +154,7 @@ def transfer(server: Server, source: Path, out: Path) -> float:
 
 
 def run(words: argparse.Namespace, folder: Path) -> None:
-    """Measure one relay, and print."""
+    """Measure one relay, and print the figures."""
     files = None
     if words.tls:
         import trustme
@@ -206,10 +202,10 @@ def run(words: argparse.Namespace, folder: Path) -> None:
             began = time.monotonic()
             there, _, count = crowd.stdout.readline().decode().partition(" ")
             assert there == THERE
-            memory(f"{int(count)} pairs came within {time.monotonic() - began:.0f} s")
+            memory(f"{int(count)} pairs connected within {time.monotonic() - began:.0f} s")
             for _ in range(int(words.flood // 5)):
                 time.sleep(5)
-                memory("they push")
+                memory("they send")
             beside = [transfer(server, source, folder / "out") for _ in range(words.times)]
             memory("after transfers beside")
         finally:
@@ -219,7 +215,7 @@ def run(words: argparse.Namespace, folder: Path) -> None:
             say(f"{what}: {', '.join(amount(rate) for rate in rates)} a second")
         say(f"best beside / best alone: {max(beside) / max(alone):.2f}")
         time.sleep(3)
-        memory("all gone")
+        memory("after all have left")
     finally:
         server.process.send_signal(signal.SIGKILL)
         server.process.wait()

@@ -1,9 +1,9 @@
-"""What several links for one transfer bring where one TCP connection is the limit, and what they cost where it is not.
+"""Measures what several links of a transfer gain where one TCP connection is the limit, and cost where it is not.
 
-`python -m tests.bench.links [--rounds N] [--scale SHARE]` lets one program copy the same file with --links 1, 4
-and auto, in turn, on a long way with small windows and on loopback, and prints how many times as fast as with one link
-it is. The long way is a network of our own with a thread that carries its packets; that needs root, and is left out
-where it cannot be made. The windows are small because the relay's network allows its sockets no larger buffers.
+`python -m tests.bench.links [--rounds N] [--scale SHARE]` copies the same file with --links 1, 4 and auto in turn,
+over a long distance with small windows and on loopback, and prints how many times as fast each is as one link. The long
+distance is in a network namespace, in which a thread carries the packets; this needs root, and is left out where it is
+not possible. The windows are small because the relay's namespace allows its sockets no larger buffers.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
 CHOICES = ("1", "4", "auto")
 
 FAR = Weather(delay=0.05)
-"""100 ms there and back."""
+"""A round trip of 100 ms."""
 
 WINDOW = 256 * 1024
-"""Bytes of the largest buffer of a socket there: one connection moves some 2 MB/s."""
+"""Bytes of the largest socket buffer there: one connection moves some 2 MB/s."""
 
 FAR_SIZE = 64 * MIB
 NEAR_SIZE = 1024 * MIB
 
 ROOM = 3
-"""Times the data: itself, its copy, and some to spare."""
+"""Space that is needed, in sizes of the data: the data, its copy, and some to spare."""
 
 
 class Links(Ours):
@@ -58,7 +58,7 @@ class Links(Ours):
 
 
 def measure(folder: Path, title: str, place: Place | None, size: int, words: argparse.Namespace) -> None:
-    """Let all take their turns, and print what came of it."""
+    """Measure each number of links in turn, and print the figures."""
     contestants = [Links(words.ours, place, choice) for choice in CHOICES]
     arena = Arena(folder)
     arena.warm_up(contestants)
@@ -92,9 +92,9 @@ def main() -> int:
                     setting = f"net.ipv4.{name}=4096 {WINDOW // 4} {WINDOW}"
                     subprocess.run([*INSIDE, "sysctl", "-q", "-w", setting], check=True)
                 road.weather = FAR
-                measure(folder, "100 ms there and back, small windows", FAR_PLACE, far_size, words)
+                measure(folder, "100 ms round trip, small windows", FAR_PLACE, far_size, words)
         except pytest.skip.Exception as reason:
-            say(f"\nThe long way was not measured: {reason}")
+            say(f"\nThe long distance was not measured: {reason}")
         measure(folder, "loopback", None, near_size, words)
     say(f"\n{machine.about([words.ours])}")
     return 0

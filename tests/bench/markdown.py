@@ -1,4 +1,4 @@
-"""Tables in Markdown, and the facts without which a figure says nothing."""
+"""Writes reports in Markdown: tables, and the machine and versions that figures depend on."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def number(value: float) -> str:
-    """Return a number with the digits that say something."""
+    """Return a number with three significant digits, or more before the point."""
     if value >= 100:
         return f"{value:,.0f}"
     return f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def median(values: Sequence[float]) -> str:
-    """Return the median of some values, with the least and the most of them."""
+    """Return the median of values, with the lowest and the highest."""
     middle = number(statistics.median(values))
     return f"{middle} ({number(min(values))}-{number(max(values))})" if len(values) > 1 else middle
 
@@ -44,7 +44,7 @@ def mib(kib: float) -> float:
 
 
 class Machine:
-    """Where and when it was measured, and how quiet it was from the beginning of the measurement to its end."""
+    """The machine, and how much processor time other programs took during the measurement."""
 
     def __init__(self) -> None:
         self._began = time.monotonic()
@@ -62,7 +62,7 @@ class Machine:
 
 
 def _others() -> float:
-    """Return the processor time of all that is none of this measurement, up to now."""
+    """Return the processor time that all other programs have used up to now."""
     ours = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return proc.all_processor_seconds() - sum(each.ru_utime + each.ru_stime for each in ours)
 
@@ -76,7 +76,7 @@ def _model() -> str:
 
 
 def _version(program: str) -> str:
-    """Return the first line that a program says of its version."""
+    """Return the first line of what a program prints as its version."""
     words = [program, "-V"] if Path(program).name == "ssh" else [program, "--version"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -87,6 +87,6 @@ def _version(program: str) -> str:
 
 
 def say(text: str, *, to_people: bool = False) -> None:
-    """Write to the report; to people who wait for it, instead."""
+    """Write a line to the report, or to the person who waits for it."""
     (sys.stderr if to_people else sys.stdout).write(f"{text}\n")
     (sys.stderr if to_people else sys.stdout).flush()

@@ -1,6 +1,6 @@
-"""What a relay can pass on over TLS, and what that costs it, by the size of messages.
+"""Measures how much a relay forwards over TLS, and its processor time, by the size of messages.
 
-The clients send frames that were made beforehand and look at nothing that comes, so the relay is what is measured.
+The clients send frames that were made before, and ignore what they receive, so the relay alone is measured.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SIZES = (1 * KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 * MIB, 2 * MIB)
 
 AMOUNT = 256 * MIB
 MOST = 20_000
-"""Bytes, or messages, that pass for one figure, whichever is less."""
+"""Bytes, or messages, for one figure, whichever is less."""
 
 PATIENCE = 300.0
 """Seconds for one figure."""
@@ -41,7 +41,7 @@ def measure(
     rounds: int,
     scale: float,
 ) -> str:
-    """Return a table of throughput and cost for all sizes and relays."""
+    """Return a table of throughput and processor time for all sizes and relays."""
     rows = []
     for size in SIZES:
         count = max(1, int(min(AMOUNT // size, MOST) * scale))

@@ -1,4 +1,4 @@
-"""What Linux tells of a process: memory, descriptors, processor time."""
+"""Reads from Linux what a process uses: memory, descriptors, processor time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CPU_FIELDS_CHILDREN = slice(11, 15)
 
 
 class Memory(NamedTuple):
-    """Memory of a process in KiB: all that is resident, and what no other process shares."""
+    """Memory of a process in KiB: what is resident, and what of it no other process shares."""
 
     resident: int
     private: int
@@ -29,7 +29,7 @@ def memory(pid: int) -> Memory:
 
 
 def peak(pid: int) -> int:
-    """Return the most memory that was ever resident in a process, in KiB."""
+    """Return the peak of a process' resident memory, in KiB."""
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
     line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1])
@@ -41,14 +41,14 @@ def descriptors(pid: int) -> int:
 
 
 def processor_seconds(pid: int, *, children: bool = False) -> float:
-    """Return the processor time that a process has had; with that of its waited-for children if you like."""
+    """Return the processor time of a process, with `children` also that of its children that have ended."""
     stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     ticks = stat.rpartition(")")[2].split()[_CPU_FIELDS_CHILDREN if children else _CPU_FIELDS]
     return sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 def all_processor_seconds() -> float:
-    """Return the time in which a processor of this machine did anything."""
+    """Return the processor time of all programs on this machine."""
     line = Path("/proc/stat").read_text(encoding="ascii").partition("\n")[0]
     user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, line.split()[1:])
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

@@ -1,4 +1,4 @@
-"""Programs under measurement: clients that end by themselves, servers meanwhile, and what each of them used."""
+"""Runs the programs that are measured, clients and servers, and tells what each of them used."""
 
 from __future__ import annotations
 
@@ -31,36 +31,36 @@ class Place:
     sender: str = HOST
     receiver: str = HOST
     inside: Sequence[str] = ()
-    """What a server's command begins with, if it runs in a network of its own."""
+    """Words before a server's command that run it in a network namespace."""
 
 
 START = 30.0
-"""Seconds in which a server must take connections."""
+"""Seconds in which a server must accept connections."""
 
 ENDING = 10.0
-"""Seconds in which a killed process must be gone."""
+"""Seconds in which a killed process must have ended."""
 
 LONGEST = 3600.0
-"""Seconds for one client: a million files through the slowest of all."""
+"""Seconds for one client: enough for a million files with the slowest program."""
 
 LOOK = 0.1
-"""Seconds between two looks whether clients have ended; their times are taken elsewhere."""
+"""Seconds between two checks whether clients have ended; `usage` measures their times."""
 
 PARTING = 0.3
-"""Seconds in which a server hears that its clients are gone, and collects its own children."""
+"""Seconds in which a server notices that its clients have gone, and waits for its own children."""
 
 LAST_WORDS = 600
-"""Characters of what a program said, for the person who wonders why it failed."""
+"""Last characters of a failed program's output that are shown."""
 
 _NUMBERS = itertools.count()
 
 
 class Failed(Exception):
-    """A program did not do what it is measured at; says what it said."""
+    """A measured program failed; the text has the end of its output."""
 
 
 class Usage(NamedTuple):
-    """What a program used from one moment of the monotonic clock to another: processor seconds, peak memory in KiB."""
+    """What a program used between two moments of the monotonic clock: processor seconds, peak memory in KiB."""
 
     began: float
     ended: float
@@ -74,7 +74,7 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What one transfer, or several at once, used: sums over the senders, over the receivers; the largest peak."""
+    """What one transfer, or several at once, used: the sums over senders and over receivers, and the largest peak."""
 
     sender: Usage
     receiver: Usage | None = None
@@ -82,7 +82,7 @@ class Run:
     relay_start: int = 0
     """Memory of the relay before its first client, in KiB."""
     longest_pause: float | None = None
-    """Seconds in which nothing arrived, if that was watched."""
+    """The longest time in seconds in which nothing arrived, if that was measured."""
 
     @property
     def seconds(self) -> float:
@@ -97,13 +97,13 @@ class Run:
 
 
 def together(used: Sequence[Usage]) -> Usage:
-    """Return all that some programs used: from the first start to the last end, and the largest peak."""
+    """Return what several programs used together: from the first start to the last end, and the largest peak."""
     began, ended = min(each.began for each in used), max(each.ended for each in used)
     return Usage(began, ended, sum(each.processor for each in used), max(each.peak for each in used))
 
 
 def variables(**more: str) -> dict[str, str]:
-    """Return the environment of a measured program: nothing of this checkout, of the tests or of an ssh-agent."""
+    """Return the environment of a measured program, without what leads to this checkout, the tests or an ssh-agent."""
     unwanted = ("PYTHONPATH", "PYTHONWARNINGS", "SSH_AUTH_SOCK")
     return {name: value for name, value in environment(**more).items() if name not in unwanted}
 
@@ -115,7 +115,7 @@ def free_port() -> int:
 
 
 class Program:
-    """A process, its children, and what they say; all of them end at the latest with `end`."""
+    """A process with its children, and their output; `end` kills all of them."""
 
     def __init__(self, words: Sequence[str], folder: Path, env: Mapping[str, str], name: str) -> None:
         self.name = name
@@ -150,10 +150,10 @@ class Client(Program):
         super().__init__([*launcher, *words], folder, env, Path(words[0]).name)
 
     def used(self) -> Usage | None:
-        """Return what it used, None as long as it runs.
+        """Return what it used; None while it runs.
 
         Raises:
-            Failed: it did not end well.
+            Failed: its exit code is not 0.
 
         """
         if self.process.poll() is None:
@@ -166,7 +166,7 @@ class Client(Program):
 
 
 def wait(clients: Sequence[Client]) -> list[Usage]:
-    """Return what clients used, once all have ended well; the first one that does not is the end of waiting."""
+    """Wait for all clients, and return what they used; raise as soon as one fails."""
     deadline = time.monotonic() + LONGEST
     while True:
         used = [client.used() for client in clients]
@@ -178,7 +178,7 @@ def wait(clients: Sequence[Client]) -> list[Usage]:
 
 
 class Server(Program):
-    """A program that takes connections at a port until it is ended."""
+    """A program that accepts connections at a port until it is killed."""
 
     def __init__(
         self, words: Sequence[str], folder: Path, env: Mapping[str, str], port: int, place: Place
@@ -216,7 +216,7 @@ class Server(Program):
 
 
 def end_in_order() -> None:
-    """Let SIGTERM end this process as Ctrl-C does: nothing that it started or made is left."""
+    """Let SIGTERM end this process as Ctrl-C does, so that it stops what it started and removes what it made."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
 
 
@@ -233,7 +233,7 @@ def serving(
 
 @contextmanager
 def started() -> Iterator[list[Client]]:
-    """Yield a list for clients, all of which are gone afterwards."""
+    """Yield a list for clients; all of them are killed at the end."""
     clients: list[Client] = []
     try:
         yield clients

@@ -1,4 +1,4 @@
-"""scp and rsync: straight to an sshd of our own at a loopback port, with keys made for it and for nothing else."""
+"""scp and rsync to an sshd at a loopback port, with keys made only for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SYSTEM = "/usr/local/sbin:/usr/sbin:/sbin"
-"""Where sshd is; few users have it in their path."""
+"""Path of sshd, which few users have in PATH."""
 
 CONFIG = """\
 ListenAddress {host}:{port}
@@ -30,7 +30,7 @@ PasswordAuthentication no
 PermitRootLogin prohibit-password
 Subsystem sftp internal-sftp
 """
-"""The folder is in a directory that others can write to, which StrictModes does not like."""
+"""The folder is in a directory that others can write to, which StrictModes refuses."""
 
 
 class Shell:
@@ -58,7 +58,7 @@ class Shell:
         self._check()
 
     def _check(self) -> None:
-        """Ask sshd whether it can start, and make the empty directory of its own that it wants where none booted it."""
+        """Check that sshd can start; make the empty directory that it needs and that the system makes at boot."""
         try:
             _run(*self.server, "-t")
         except Failed as failed:
@@ -74,13 +74,13 @@ class Shell:
 
     @property
     def options(self) -> Sequence[str]:
-        """What ssh and scp need to find, know and enter it, whatever the user's own configuration says."""
+        """The options with which ssh and scp reach it, whatever the user's own configuration says."""
         known = f"UserKnownHostsFile={self.folder / 'known'}"
         identity = ("-i", str(self.folder / "user"), "-o", "IdentitiesOnly=yes")
         return "-F", "none", *identity, "-o", known, "-o", f"Port={self.port}", "-o", "BatchMode=yes"
 
     def run(self, words: Sequence[str], folder: Path) -> Run:
-        """Run a client that copies; the receiver's side is the server with its children."""
+        """Run a client that copies; the server and its children count as the receiver."""
         with serving(self.server, folder, variables(), self.port, Place()) as server, started() as clients:
             clients.append(Client(words, folder, variables()))
             (sender,) = wait(clients)

@@ -1,9 +1,9 @@
-"""How fast p2p-copy is beside what people use otherwise: the whole command against the whole command.
+"""Compares the speed of p2p-copy with that of other programs: the whole command against the whole command.
 
 `python -m tests.bench.speed [--rival PROGRAM] [--wormhole PROGRAM] [--rounds N] [--scale SHARE] [--only WORK…]
-[--many]` lets all contestants do the same work one after another, round by round, so that whatever else the
-machine does meets them all; compares what arrived byte for byte; and prints medians as Markdown, with the least and
-the most. It is a measurement: its exit code says nothing about speed.
+[--many]` lets all contestants do the same work one after another, round by round, so that other load on the machine
+slows all of them. It compares what arrived byte for byte, and prints medians as Markdown, with the lowest and the
+highest value. It is a measurement: its exit code says nothing about speed.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ if TYPE_CHECKING:
 
 NAMES = ("large-ws", "large-wss", "small", "one-byte", "help")
 SLOW = ("some", "many")
-"""Works that are done only if asked for."""
+"""Works that are done only with `--many` or `--only`."""
 
 LARGE = 2 * GIB
 SMALL, SMALL_SIZE = 20_000, 4 * KIB
 MANY = 1_000_000
 FEW = 100
-"""Part of `MANY` with whose peak memory the whole's is compared."""
+"""The peak memory for `MANY` files is compared with that for `MANY / FEW`."""
 
 ROOM = 3
-"""Times the largest source: itself, its copy, and what a contestant keeps besides."""
+"""Space for a work, in sizes of its source: the source, the copy, and what a contestant keeps besides."""
 
 EMPTY_FILE = 4 * KIB
-"""Bytes of memory that Linux takes for an empty file there and its copy, with some to spare."""
+"""Bytes of memory that an empty file in memory and its copy take, with some to spare."""
 
 EXPLAINED = """\
-Medians, with the least and the most. Seconds are those from the start of the first client to the end of the last one;
-of `send` of one byte they are the sender's alone. p2p-copy, 0.1.2 and magic-wormhole go through their own relays, scp
-and rsync straight to a server whose CPU time stands below the receiver's. What servers used before their first client
-is not counted as CPU time. A peak of 9 MiB means no more than that: the program that looks on takes as much. "bare" is
-no program for users: three processes with the same libraries and records in blocking loops, without event loop,
-WebSocket, key exchange, protocol, journal and limits. It shows how much there is to gain.
+Each figure is a median, with the lowest and the highest value behind it. Time runs from the start of the first client
+to the end of the last one; for `send` of one byte it is the sender's alone. p2p-copy, 0.1.2 and magic-wormhole go
+through their own relays. scp and rsync go straight to a server, whose CPU time counts as the receiver's. CPU time that
+a server used before its first client is not counted. A peak of 9 MiB means 9 MiB or less: the process that measures
+takes as much itself. "bare" is no program to use: it is three processes with the same libraries and records in blocking
+loops, without event loop, WebSocket, key exchange, protocol, journal and limits. It shows how much is left to gain.
 """
 
 PAIRING = (
@@ -65,9 +65,9 @@ and one more at each of its two links."""
 def works(
     plain: Sequence[Contestant], secure: Sequence[Contestant], bare: Sequence[Bare], rounds: int, scale: float
 ) -> list[Work]:
-    """Return all that can be measured.
+    """Return all works.
 
-    `plain` are those who can copy, `secure` those of them that speak TLS; `bare` is the least without it, and with it.
+    `plain` are the contestants without TLS, `secure` those with it; `bare` has one of each.
     """
     size, count = int(LARGE * scale), int(SMALL * scale)
 
@@ -110,7 +110,7 @@ def works(
 
 
 def many(name: str, ours: Sequence[Contestant], count: int) -> Work:
-    """Return the work with so many files that memory counts, and once is enough."""
+    """Return a work of so many files that memory is what counts; it is done once."""
 
     def make(top: Path) -> Path:
         return small_files(top, count, 0)
@@ -119,7 +119,7 @@ def many(name: str, ours: Sequence[Contestant], count: int) -> Work:
 
 
 def relay_memory(results: Results) -> str:
-    """Return a sentence about how much a relay of ours grew, and how much it may."""
+    """Return a sentence that says how much our relay's memory grew, and how much it may."""
     grown = [
         mib(run.relay.peak - run.relay_start)
         for work in ("large-ws", "large-wss")
@@ -135,12 +135,12 @@ def relay_memory(results: Results) -> str:
 
 
 def report(arena: Arena, done: Sequence[Work], size: int, machine: Machine, programs: Sequence[str]) -> str:
-    reached = [row for goal in goals(size / GIB) if (row := goal.row(arena.results))]
+    rows = [row for goal in goals(size / GIB) if (row := goal.row(arena.results))]
     parts = ["# How fast p2p-copy is\n", machine.about(programs), "\n" + EXPLAINED]
-    if reached:
+    if rows:
         heads = ["", Ours.name, "beside", "ratio", "goal", "reached"]
-        parts += ["## What is to be reached\n", table(heads, reached) + "\n", relay_memory(arena.results)]
-    parts += ["## All that ran\n", arena.table(done)]
+        parts += ["## Goals\n", table(heads, rows) + "\n", relay_memory(arena.results)]
+    parts += ["## All results\n", arena.table(done)]
     return "\n".join(parts)
 
 
@@ -176,7 +176,7 @@ def main() -> int:
 def _contestants(
     words: argparse.Namespace, folder: Path, certificates: Certificates, arena: Arena
 ) -> tuple[list[Contestant], list[Contestant]]:
-    """Return those who can take part: all, and those who speak TLS. Ours comes first."""
+    """Return the contestants that can take part: without TLS, and with TLS. Ours is the first."""
     plain: list[Contestant] = [Ours(words.ours)]
     secure: list[Contestant] = [Ours(words.ours, certificates)]
     if words.rival:

@@ -1,4 +1,4 @@
-"""Run one command, and say what it used: `python -I -S usage.py REPORT COMMAND…`.
+"""Runs one command, and writes what it used: `python -I -S usage.py REPORT COMMAND…`.
 
 REPORT gets one line: exit code, start and end on the monotonic clock, processor seconds, and peak memory in KiB, those
 of the command's own children included. This is a program of its own, and a small one, because Linux counts the memory
@@ -18,7 +18,7 @@ def main() -> None:
         command[0],
         command,
         os.environ,
-        setsigdef=[signal.SIGPIPE],  # Python ignores it, and what is ignored is inherited
+        setsigdef=[signal.SIGPIPE],  # Python ignores it, and a child would inherit that
     )
     _, status, used = os.wait4(process, 0)
     ended = time.monotonic()

@@ -1,11 +1,11 @@
-"""What a waiting client and an active pairing cost a relay, and how long a newcomer takes to be paired.
+"""Measures what a waiting client and an active pairing cost a relay, and how long a new client waits to be paired.
 
 `python -m tests.bench.waiting [--rival PROGRAM] [--waiters N] [--pairings N] [--newcomers N] [--looking]` measures the
 relay of this checkout and, in the same run, that of p2p-copy 0.1.2, whose installed program is PROGRAM; both over TLS,
-on this machine. It prints a table in Markdown; with `--looking`, instead, what it costs our relay that clients which
-wait dial again. Each figure of memory comes from a fresh relay after a warm-up: in one that
-others have just left, new ones would take what those had freed and seem to cost nothing. For the same reason a few
-clients tell little: they fit into what the warm-up has freed.
+on this machine. It prints a table in Markdown; with `--looking` only the processor time that our relay needs for
+waiting clients that dial again. Each figure of memory comes from a new relay after a warm-up: in a relay that clients
+have just left, new ones would use the memory that those have freed and seem to cost nothing. For the same reason the
+figures of a few clients say little: they fit into what the warm-up has freed.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.relay.system_limits import raise_descriptor_limit
 from tests.bench import crowd, proc
 from tests.bench.guests import HOST, Guests, Place, leave
+from tests.bench.markdown import say
 from tests.bench.proc import Memory
 from tests.support.processes import environment
 from tests.test_processes import Certificates
@@ -42,30 +43,30 @@ WARM_UP = 50
 """Pairings, one after another with a message each, that a relay has served before it is measured."""
 
 LOOKS = 10
-"""Times that memory is looked at, a second apart; the median counts."""
+"""Measurements of memory, a second apart; the median counts."""
 
 START = 15.0
-"""Seconds in which a relay must take connections."""
+"""Seconds in which a relay must accept connections."""
 
 LEAVING = 30
-"""Seconds in which a process must end after it was told to."""
+"""Seconds in which a process must end when it is stopped."""
 
 MEETING = 30.0
-"""Seconds for one newcomer; one that waits longer counts as not served."""
+"""Seconds for one new client; one that waits longer counts as not served."""
 
 LOOKING = 60
-"""Seconds for which clients that dial again are watched, after as many in which they all may have done so once."""
+"""Seconds for which clients that dial again are measured, after as many in which each may have done so once."""
 
 LOOKING_GOAL = 0.2
 """Share of one processor that they may cost a relay."""
 
 GOAL = 100.0
-"""Milliseconds at the 99th percentile in which our relay is to have a newcomer paired."""
+"""Milliseconds in which our relay must have paired a new client, at the 99th percentile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """Milliseconds until a newcomer and the one who waited were paired: from its TCP connect, and from its hello."""
+    """Milliseconds until a new client was paired with one that waited: from its TCP connect, and from its hello."""
 
     from_connect: float
     from_hello: float
@@ -86,7 +87,7 @@ class Figures:
 
 @contextmanager
 def relay(command: Sequence[str], certificates: Certificates, *, legacy: bool) -> Iterator[tuple[int, Place]]:
-    """Run a relay that is warm; yield its process and its place. Its log goes to nowhere."""
+    """Run a relay, and warm it up; yield its process and its place. Its log is discarded."""
     with socket.socket() as probe:
         probe.bind((HOST, 0))
         port: int = probe.getsockname()[1]
@@ -107,7 +108,7 @@ def relay(command: Sequence[str], certificates: Certificates, *, legacy: bool) -
         yield process.pid, place
         assert process.poll() is None, "the relay has ended"
     finally:
-        process.send_signal(signal.SIGKILL)  # what it does when it is stopped is no matter here
+        process.send_signal(signal.SIGKILL)  # how it stops is not measured here
         process.wait(LEAVING)
 
 
@@ -155,7 +156,7 @@ async def _meet(guests: Guests, name: str) -> Meeting:
 
 @contextmanager
 def crowded(place: Place, kind: str, count: int) -> Iterator[int]:
-    """Let a crowd come to a relay, and leave; yield its process. No client of it may lose its connection."""
+    """Connect a crowd to a relay, and disconnect it; yield its process. No client of it may lose its connection."""
     words = [str(place.port), place.ca_file, kind, str(count), *(["--legacy"] if place.legacy else [])]
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.bench.crowd", *words],
@@ -177,7 +178,7 @@ def crowded(place: Place, kind: str, count: int) -> Iterator[int]:
 
 
 def _memory(pid: int) -> Memory:
-    """Return the median of some looks at a process' memory."""
+    """Return the median of several measurements of a process' memory."""
     looks = []
     for _ in range(LOOKS):
         time.sleep(1)
@@ -218,7 +219,7 @@ def measure(
 
 
 def measure_looking(certificates: Certificates, waiters: int) -> tuple[float, float]:
-    """Return the share of one processor that our relay takes for clients that wait and dial again; and for none."""
+    """Return the share of one processor that our relay takes for clients that dial again, and for ones that do not."""
     with relay([sys.executable, "-m", "p2p_copy"], certificates, legacy=False) as (pid, place):
 
         def busy() -> float:
@@ -234,7 +235,7 @@ def measure_looking(certificates: Certificates, waiters: int) -> tuple[float, fl
 
 
 def _used_by_others(*ours: int) -> float:
-    """Return the processor time of all that is none of this measurement, up to now."""
+    """Return the processor time that all other programs have used up to now."""
     return proc.all_processor_seconds() - sum(map(proc.processor_seconds, (os.getpid(), *ours)))
 
 
@@ -258,7 +259,7 @@ def rows(figures: Figures) -> dict[str, float]:
         "memory with all of them, KiB (Rss)": figures.full.resident,
         "share of one processor for the pairings, %": figures.busy * 100,
     }
-    named["share of one processor for other programs while newcomers came, %"] = figures.others * 100
+    named["share of one processor for other programs while new clients came, %"] = figures.others * 100
     for what, values in (
         ("TCP connect to paired", [each.from_connect for each in figures.meetings]),
         ("hello to paired", [each.from_hello for each in figures.meetings]),
@@ -286,10 +287,6 @@ def _say_looking(waiters: int, busy: float, without: float) -> int:
     return 0 if good else 1
 
 
-def say(text: str, *, to_people: bool = False) -> None:
-    (sys.stderr if to_people else sys.stdout).write(f"{text}\n")
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rival", help="the program of an installed p2p-copy 0.1.2")
@@ -314,9 +311,9 @@ def main() -> int:
     say("# A relay with many clients\n")
     say(
         f"{words.waiters} clients wait and {words.pairings} pairings move {crowd.MESSAGE // 1024} KiB every "
-        f"{crowd.INTERVAL:g} s or so each; {words.newcomers} more pairs come one after another, and are timed from the "
-        f"second one's TCP connect, through TLS, until both are told. wss, Python {python}, {os.cpu_count()} "
-        "processors for relay and clients together.\n"
+        f"{crowd.INTERVAL:g} s or so each; {words.newcomers} more pairs come one after another. Their time is "
+        f"from the second client's TCP connect, through TLS, until both are told. wss, Python {python}, "
+        f"{os.cpu_count()} processors for relay and clients together.\n"
     )
     say(table(ours, rival))
     worse = [
@@ -326,7 +323,7 @@ def main() -> int:
     ]
     slowest = ours["TCP connect to paired, ms: 99th percentile"]
     if slowest >= GOAL:
-        worse.append(f"a newcomer is paired in {slowest:.1f} ms at the 99th percentile, not in {GOAL:g}")
+        worse.append(f"a new client is paired in {slowest:.1f} ms at the 99th percentile, not in {GOAL:g}")
     say("\n" + ("\n".join(f"FAILED: {each}" for each in worse) or "All goals met."))
     return 1 if worse else 0
 

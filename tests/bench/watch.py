@@ -1,4 +1,4 @@
-"""Whether a copy goes on: the longest time in which nothing of it arrived."""
+"""Measures the longest pause of a copy, in which nothing of it arrived."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LOOK = 0.1
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 
 
 class Watch:
-    """Looks at how many bytes are below a directory, from the first one on."""
+    """Measures the bytes below a directory, from the first one on."""
 
     def __init__(self, folder: Path) -> None:
         self.longest_pause = 0.0
         self._folder = folder
         self._over = threading.Event()
 
-    def look_on(self) -> None:
+    def measure(self) -> None:
         size, since = 0, time.monotonic()
         while not self._over.wait(LOOK):
             now, seen = time.monotonic(), _size(self._folder)
@@ -40,7 +40,7 @@ class Watch:
 @contextmanager
 def watching(folder: Path) -> Iterator[Watch]:
     watch = Watch(folder)
-    thread = threading.Thread(target=watch.look_on)
+    thread = threading.Thread(target=watch.measure)
     thread.start()
     try:
         yield watch
@@ -55,6 +55,6 @@ def _size(folder: Path) -> int:
         for name in names:
             try:
                 size += os.stat(os.path.join(top, name)).st_size
-            except FileNotFoundError:  # it got its name just now
+            except FileNotFoundError:  # it has just been renamed
                 continue
     return size
