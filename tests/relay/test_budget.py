@@ -21,7 +21,7 @@ from p2p_copy.transport import codec, limits as transport_limits
 from p2p_copy.transport.codec import Opcode
 from p2p_copy.units import KIB, MIB
 from tests.relay.clients import answer, hello, relay_running
-from tests.relay.test_pairing import BIG, loopback_pair, raw_clients
+from tests.support.pairings import BIG, loopback_pair, raw_clients
 from tests.support.websocket import BINARY, RawClient, frame, virtual_time
 
 if TYPE_CHECKING:

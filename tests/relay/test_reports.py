@@ -18,7 +18,7 @@ from p2p_copy.relay.log.redact import LOGGER
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import KIB
 from tests.relay.clients import answer, exchange, relay_running, room
-from tests.relay.test_pairing import BIG, raw_clients
+from tests.support.pairings import BIG, raw_clients
 from tests.support.websocket import BINARY, RawClient, frame, pause, virtual_time
 
 if TYPE_CHECKING:

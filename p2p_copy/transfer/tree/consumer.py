@@ -275,7 +275,7 @@ class FileConsumer:
         if held is None:
             return False
         self._held[item.index] = held
-        self._manifest.hold(item, held.size)
+        self._manifest.count_held(item, held.size)
         return True
 
     def holds(self, items: Sequence[Item]) -> Holds:
