@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.certificates import Certificates
 from tests.support.processes import PATIENCE, relay
 from tests.support.trees import snapshot
-from tests.test_processes import Certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

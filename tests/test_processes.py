@@ -14,36 +14,17 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
 from p2p_copy import errors
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.transport import limits as transport_limits
+from tests.support.certificates import Certificates
 from tests.support.processes import QUICK, Running, both, receiver, relay, sender
 from tests.support.trees import leftovers, make_tree, snapshot, unfinished_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-
-class Certificates:
-    """A certificate for 127.0.0.1, its key, and the authority that signed it."""
-
-    def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
-        issued = authority.issue_cert("127.0.0.1")
-        self.authority = str(folder / "ca.pem")
-        self.certificate = str(folder / "cert.pem")
-        self.key = str(folder / "key.pem")
-        authority.cert_pem.write_to_path(self.authority)
-        issued.private_key_pem.write_to_path(self.key)
-        for number, blob in enumerate(issued.cert_chain_pems):
-            blob.write_to_path(self.certificate, append=number > 0)
-
-    @property
-    def options(self) -> tuple[str, ...]:
-        return "--certfile", self.certificate, "--keyfile", self.key
 
 
 @pytest.fixture(scope="module")
@@ -258,25 +239,15 @@ def test_a_side_that_was_stopped_for_a_while_reports_no_stall(tmp_path: Path) ->
             assert "Nothing moves" not in said
 
 
-def test_receiver_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("killed", ["sender", "receiver"])
+def test_a_side_that_is_killed(tmp_path: Path, killed: str) -> None:
     with relay(*SLOW) as (url, _):
         one = sender(url, endless(tmp_path), options=IMPATIENT)
         other = receiver(url, tmp_path / "out", options=IMPATIENT)
         started(tmp_path / "out")
-        other.kill()
-        code, _, said = one.wait(QUICK)
-    assert code == errors.PeerLost.exit_code
-    one_sentence(said)
-    assert not (tmp_path / "out" / "large").exists()
-
-
-def test_sender_killed(tmp_path: Path) -> None:
-    with relay(*SLOW) as (url, _):
-        one = sender(url, endless(tmp_path), options=IMPATIENT)
-        other = receiver(url, tmp_path / "out", options=IMPATIENT)
-        started(tmp_path / "out")
-        one.kill()
-        code, _, said = other.wait(QUICK)
+        victim, survivor = (one, other) if killed == "sender" else (other, one)
+        victim.kill()
+        code, _, said = survivor.wait(QUICK)
     assert code == errors.PeerLost.exit_code
     one_sentence(said)
     assert not (tmp_path / "out" / "large").exists()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bench.runs import Run
-    from tests.test_processes import Certificates
+    from tests.support.certificates import Certificates
 
 
 class Bare(Relayed):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from tests.test_processes import Certificates
+    from tests.support.certificates import Certificates
 
 WAITING = 2.0
 """Seconds after which a receiver that starts first is idle and waits at its relay."""

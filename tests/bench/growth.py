@@ -23,7 +23,7 @@ from tests.bench.data import GIB, KIB, MIB, random_file, workspace
 from tests.bench.markdown import Machine, number, say
 from tests.bench.runs import Place, end_in_order
 from tests.faults.network import BAD, GOOD, INSIDE, Weather, bad_road
-from tests.test_processes import Certificates
+from tests.support.certificates import Certificates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.bench.contestants import PeerToPeerCopy
-    from tests.test_processes import Certificates
+    from tests.support.certificates import Certificates
 
 SIZES = (1 * KIB, 4 * KIB, 16 * KIB, 64 * KIB, 256 * KIB, 1 * MIB, 2 * MIB)
 

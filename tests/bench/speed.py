@@ -23,7 +23,7 @@ from tests.bench.goals import goals
 from tests.bench.markdown import Machine, mib, number, say, table
 from tests.bench.runs import Failed, end_in_order
 from tests.bench.secure_shell import Rsync, Scp, Shell
-from tests.test_processes import Certificates
+from tests.support.certificates import Certificates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

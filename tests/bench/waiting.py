@@ -33,8 +33,8 @@ from tests.bench import crowd, proc
 from tests.bench.guests import HOST, Guests, Place, leave
 from tests.bench.markdown import say
 from tests.bench.proc import Memory
+from tests.support.certificates import Certificates
 from tests.support.processes import environment
-from tests.test_processes import Certificates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -25,22 +25,29 @@ pytestmark = [
 NOWHERE = ("--server", "ws://127.0.0.1:1")
 
 
-def said(words: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Run a command; return its exit code and its one error message."""
+def ended(words: Sequence[str], env: Mapping[str, str], cwd: Path | None = None) -> tuple[int, str]:
+    """Run a command with these environment variables only; return its exit code and what it wrote to people."""
     done = subprocess.run(
         words,
+        cwd=cwd,
+        env=env,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         timeout=ENOUGH,
-        env=os.environ | (env or {}),
         check=False,
     )
     assert "Traceback" not in done.stderr
-    sentences = [line for line in done.stderr.splitlines() if line.startswith("p2p-copy: ")]
-    assert len(sentences) == 1, done.stderr
+    return done.returncode, done.stderr
+
+
+def said(words: Sequence[str], env: Mapping[str, str] | None = None) -> tuple[int, str]:
+    """Run a command; return its exit code and its one error message."""
+    code, errors = ended(words, os.environ | (env or {}))
+    sentences = [line for line in errors.splitlines() if line.startswith("p2p-copy: ")]
+    assert len(sentences) == 1, errors
     assert "bug" not in sentences[0]
-    return done.returncode, sentences[0]
+    return code, sentences[0]
 
 
 def in_shell(script: str, *words: str) -> list[str]:
@@ -78,18 +85,9 @@ def test_a_home_that_is_no_absolute_path(tmp_path: Path, command: str) -> None:
         for name, value in os.environ.items()
         if not name.startswith(("P2P_COPY_", "XDG_")) and name != "HOME"
     }
-    done = subprocess.run(
-        words,
-        cwd=tmp_path,
-        env=env | {"HOME": "~", "P2P_COPY_CODE": "lab7-a long passphrase"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=ENOUGH,
-        check=False,
-    )
-    assert done.returncode == RelayUnreachable.exit_code
-    assert done.stderr.count("cannot be saved beyond this run: this user has no home directory") == 1
+    code, errors = ended(words, env | {"HOME": "~", "P2P_COPY_CODE": "lab7-a long passphrase"}, tmp_path)
+    assert code == RelayUnreachable.exit_code
+    assert errors.count("cannot be saved beyond this run: this user has no home directory") == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"file", "out"}
 
 
@@ -97,17 +95,12 @@ def test_a_home_in_which_nothing_can_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / ".local").touch()
-    done = subprocess.run(
+    code, errors = ended(
         [*PYTHON_M, "send", str(tmp_path / "file"), *NOWHERE],
-        env={**os.environ, "HOME": str(tmp_path / "home"), "P2P_COPY_STATE_DIR": "", "XDG_STATE_HOME": ""},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=ENOUGH,
-        check=False,
+        {**os.environ, "HOME": str(tmp_path / "home"), "P2P_COPY_STATE_DIR": "", "XDG_STATE_HOME": ""},
     )
-    assert done.returncode == RelayUnreachable.exit_code
-    assert f"cannot be saved beyond this run: {tmp_path / 'home' / '.local'}" in done.stderr
+    assert code == RelayUnreachable.exit_code
+    assert f"cannot be saved beyond this run: {tmp_path / 'home' / '.local'}" in errors
 
 
 def without_threads(*words: str) -> list[str]:
@@ -138,13 +131,6 @@ def test_more_paths_than_a_state_can_hold(tmp_path: Path) -> None:
     """All of them are sent, but the transfer is not saved."""
     (tmp_path / "file").touch()
     names = [f"{tmp_path}/{'x' * 200}{number}" for number in range(6000)]
-    done = subprocess.run(
-        [*PYTHON_M, "send", str(tmp_path / "file"), *names, *NOWHERE],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=ENOUGH,
-        check=False,
-    )
-    assert done.returncode == RelayUnreachable.exit_code, done.stderr
-    assert "cannot be saved beyond this run: too many paths are named" in done.stderr
+    code, errors = ended([*PYTHON_M, "send", str(tmp_path / "file"), *names, *NOWHERE], os.environ)
+    assert code == RelayUnreachable.exit_code, errors
+    assert "cannot be saved beyond this run: too many paths are named" in errors

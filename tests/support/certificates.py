@@ -1,4 +1,4 @@
-"""Unusual and faulty certificates, for tests."""
+"""Certificates for 127.0.0.1: good ones, and unusual and faulty ones."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ipaddress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -28,8 +29,27 @@ _SIGNS = x509.KeyUsage(
 )
 
 
+class Certificates:
+    """A certificate for 127.0.0.1, its key, and the authority that signed it."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        issued = authority.issue_cert("127.0.0.1")
+        self.authority = str(folder / "ca.pem")
+        self.certificate = str(folder / "cert.pem")
+        self.key = str(folder / "key.pem")
+        authority.cert_pem.write_to_path(self.authority)
+        issued.private_key_pem.write_to_path(self.key)
+        for number, blob in enumerate(issued.cert_chain_pems):
+            blob.write_to_path(self.certificate, append=number > 0)
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return "--certfile", self.certificate, "--keyfile", self.key
+
+
 class Issued:
-    """A certificate for 127.0.0.1, by an authority of its own or by itself."""
+    """A certificate that may be unusual or faulty, by an authority of its own or by itself."""
 
     def __init__(self, *, lax: bool = False, names: bool = True, by_itself: bool = False) -> None:
         """Issue it.

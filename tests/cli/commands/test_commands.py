@@ -289,11 +289,11 @@ def test_a_code_that_is_shown_again_is_said_to_be_old(relay: str, tree: Path, tm
         return code, finish(process)[2]
 
     code, said = interrupted()
-    assert "still that of" not in said
+    assert "Using the code of" not in said
     again, said = interrupted()
     assert again == code
     (id_,) = re.findall(r"Using the code of .* p2p-copy forget ([0-9a-f]+), and start the command", said)
     assert run("forget", id_, "--state-dir", str(tmp_path / "state"))[0] == 0
     new, said = interrupted()
     assert new != code
-    assert "still that of" not in said
+    assert "Using the code of" not in said
