@@ -24,11 +24,11 @@ from p2p_copy.transport.timeouts import within
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from p2p_copy.files.selection import Selection
     from p2p_copy.files.source.count import FileCount
     from p2p_copy.observer import Observer
     from p2p_copy.protocol.messages import Entry
     from p2p_copy.transfer.conversation import Conversation
+    from p2p_copy.transfer.lifecycle import ReceiveJob
 
 
 async def show(
@@ -100,20 +100,14 @@ async def _answer(conversation: Conversation) -> Accept:
 class Question:
     """What the receiver's user is asked, and how."""
 
-    def __init__(
-        self,
-        out: str,
-        answer: Callable[[TransferPreview], Awaitable[bool]],
-        selection: Selection,
-        *,
-        portable: bool,
-    ) -> None:
-        self._out = out
+    def __init__(self, job: ReceiveJob, answer: Callable[[TransferPreview], Awaitable[bool]]) -> None:
+        self._out = job.out
+        self._portable = job.options.portable_names
+        self._selection = job.selection
+        self._observer = job.observer
         self._answer = answer
-        self._selection = selection
-        self._portable = portable
 
-    async def put(self, conversation: Conversation, observer: Observer, *, stream: bool) -> None:
+    async def put(self, conversation: Conversation, *, stream: bool) -> None:
         """Have the sender show what it has, which may be a `stream`, and the user answer.
 
         Raises:
@@ -132,7 +126,7 @@ class Question:
             while True:
                 match await conversation.hear():
                     case Total(files=files, size=size):
-                        self._report_total(files, size, observer)
+                        self._report_total(files, size)
                     case _:
                         raise AssertionError("the table lets no sender say anything else here")
 
@@ -146,11 +140,11 @@ class Question:
                 None if yes is False else "The question was not answered, so nothing was received."
             )
         if preview.counted:
-            self._report_total(preview.files, preview.size, observer)
+            self._report_total(preview.files, preview.size)
 
-    def _report_total(self, files: int, size: int, observer: Observer) -> None:
+    def _report_total(self, files: int, size: int) -> None:
         if self._selection.everything:  # a part has a smaller total, which is not known yet
-            observer.total(files, size)
+            self._observer.total(files, size)
 
     def _describe(self, preview: Preview, stream: bool) -> TransferPreview:
         """Return what the user sees. All that the sender says is checked before it meets the disk or the screen."""

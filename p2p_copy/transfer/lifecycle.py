@@ -1,8 +1,9 @@
-"""What is around a transfer: its conversations, a task that runs beside them, and the receipt that it writes."""
+"""What is around a transfer: its job, its conversations, a task that runs beside them, and the receipt it writes."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -12,14 +13,67 @@ from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.reconnect import run_with_reconnect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
-    from p2p_copy.observer import Report
+    from p2p_copy.files.selection import Selection
+    from p2p_copy.observer import Observer, Report
+    from p2p_copy.options import ReceiveOptions, SendOptions
     from p2p_copy.peer.channel import Channel
     from p2p_copy.peer.meeting import ConnectOptions
+    from p2p_copy.protocol.messages import Preserved
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.resumption import Resumption
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one side has to do, as its caller wants it: made once, and passed whole.
+
+    Attributes:
+        selection: which part of what the sender has this side wants to transfer.
+        resumption: what this side remembers from one meeting to the next.
+        receipt: the receipt that it writes; None if none was asked for.
+        observer: is told how it goes.
+
+    """
+
+    selection: Selection
+    resumption: Resumption
+    receipt: ReceiptFile | None
+    observer: Observer
+
+
+@dataclass(frozen=True)
+class SendJob(Job):
+    """What a sender has to do.
+
+    Attributes:
+        paths: what to send; see `send`.
+        options: how.
+
+    """
+
+    paths: Sequence[str]
+    options: SendOptions
+
+
+@dataclass(frozen=True)
+class ReceiveJob(Job):
+    """What a receiver has to do.
+
+    Attributes:
+        out: where everything goes; see `receive`.
+        options: how.
+        preserve: what to preserve.
+        allowed: the permissions that entries may get.
+
+    """
+
+    out: str
+    options: ReceiveOptions
+    preserve: Preserved
+    allowed: int
 
 
 class Story(Protocol):

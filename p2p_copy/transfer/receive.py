@@ -17,12 +17,12 @@ from p2p_copy.observer import NoticeOnce, Observer, Report
 from p2p_copy.options import ReceiveOptions
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
-from p2p_copy.protocol.messages import Accept, Goodbye, Offer, Preserved
+from p2p_copy.protocol.messages import Accept, Goodbye, Offer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import Question
 from p2p_copy.transfer.conversation import Conversation
-from p2p_copy.transfer.lifecycle import run_story
+from p2p_copy.transfer.lifecycle import ReceiveJob, run_story
 from p2p_copy.transfer.preserve import not_asked_for, wanted
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.receiver import PipeOut
@@ -32,7 +32,6 @@ from p2p_copy.version import FULL_NAME
 if TYPE_CHECKING:
     from os import PathLike
 
-    from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Ask
     from p2p_copy.options import RelayAccess
@@ -80,43 +79,40 @@ async def receive(
 
     """
     observer = observer or Observer()
-    preserve = wanted(options.preserve)
-    out_path, receipt_path = as_path(out), as_path_if_any(options.receipt)
-    selection = Selection(options.only, options.exclude)
-    connect_options = ConnectOptions(
-        Role.RECEIVER, access, code, options.wait, observer, options.links
-    ).checked()
     resumption = Resumption(state, options.patience, observer)
-    resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
-    allowed = await trio.to_thread.run_sync(permissions.allowed, options.preserve)
-    over, tag = resumption.is_over, resumption.receipt_tag
-    receipt = receipt_file(
-        receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
-    )
-    tree = TreeReceiver(out_path, options, preserve, allowed, selection, resumption, receipt, observer)
-    pipe = PipeOut(out_path, options, selection, resumption, receipt, observer)
-    question = None if ask is None else Question(out_path, ask, selection, portable=options.portable_names)
-    story = _Story(preserve, resumption, receipt, tree, pipe, question, observer)
+    story: _Story | None = None
     # A side that is stopped keeps its state even if all is here: the sender may not know that.
     done = failed = False
     try:
-        if story.report is None and story.begun:
+        preserve, selection = wanted(options.preserve), Selection(options.only, options.exclude)
+        connect_options = ConnectOptions(
+            Role.RECEIVER, access, code, options.wait, observer, options.links
+        ).checked()
+        out_path, receipt_path = as_path(out), as_path_if_any(options.receipt)
+        allowed = await trio.to_thread.run_sync(permissions.allowed, options.preserve)
+        over, tag = resumption.is_over, resumption.receipt_tag
+        receipt = receipt_file(
+            receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
+        )
+        job = ReceiveJob(selection, resumption, receipt, observer, out_path, options, preserve, allowed)
+        story = _Story(job, ask)
+        resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
+        if not over and story.begun:
             await story.probe()
-        report = await run_story(pipe.write, connect_options, resumption, story)
+        report = await run_story(story.pipe.write, connect_options, resumption, story)
         done = True
         if receipt is not None:
             receipt.check()
         return report
-    except P2PCopyError:
+    except Exception:
         failed = True
         raise
     finally:
         with trio.CancelScope(shield=True):  # bounded: it removes one part at most
-            await trio.to_thread.run_sync(pipe.close)
-            if state is None and story.report is None and story.begun and not pipe.is_asked_for:
-                await trio.to_thread.run_sync(tree.leave_nothing)
-            unbegun = not story.begun and resumption.journal.empty and not resumption.is_used_up
-            untouched = unbegun or (failed and not resumption.is_of_use)
+            if story is not None:
+                await trio.to_thread.run_sync(story.clean_up)
+            begun = story is not None and story.begun
+            untouched = (failed or not begun) and not resumption.is_of_use
             await resumption.close(done=done or untouched or resumption.streams)
 
 
@@ -124,43 +120,43 @@ class _Story:
     """What a receiver says and hears. Each conversation begins with the offer, and brings only what is missing.
 
     Attributes:
+        pipe: the stream to receive, if the sender has one.
         report: how the transfer ended, once everything is here and confirmed.
         begun: the user wants it, or need not be asked; nothing is written before.
 
     """
 
-    def __init__(
-        self,
-        preserve: Preserved,
-        resumption: Resumption,
-        receipt_file: ReceiptFile | None,
-        tree: TreeReceiver,
-        pipe: PipeOut,
-        question: Question | None,
-        observer: Observer,
-    ) -> None:
-        self._preserve = preserve
-        self._resumption = resumption
-        self._receipt_file = receipt_file
-        self._tree = tree
-        self._pipe = pipe
-        self._question = question
-        self._observer = observer
-        self._once = NoticeOnce(observer)
+    def __init__(self, job: ReceiveJob, ask: Ask | None) -> None:
+        self._job = job
+        self._question = None if ask is None else Question(job, ask)
+        self._once = NoticeOnce(job.observer)
         self._began: float | None = None
-        self.begun = question is None or resumption.has_ticket
-        self.report = resumption.report
+        self._tree = TreeReceiver(job)
+        self.pipe = PipeOut(job)
+        self.begun = ask is None or job.resumption.has_ticket
+        self.report = job.resumption.report
 
     async def probe(self) -> None:
         """Find out whether there is a place to write to, before anything is sent."""
-        await self._resumption.begin()
+        await self._job.resumption.begin()
         await trio.to_thread.run_sync(self._probe)
 
     def _probe(self) -> None:
-        if not self._pipe.is_asked_for:
+        if not self.pipe.is_asked_for:
             self._tree.target().close()
-        if self._receipt_file is not None:  # it may lie in the output directory, which exists only now
-            self._receipt_file.probe()
+        if self._job.receipt is not None:  # it may lie in the output directory, which exists only now
+            self._job.receipt.probe()
+
+    def clean_up(self) -> None:
+        """Throw away what is not complete and cannot be resumed; in a worker thread."""
+        self.pipe.close()
+        if (
+            self.report is None
+            and self.begun
+            and not self.pipe.is_asked_for
+            and not self._job.resumption.is_saved
+        ):
+            self._tree.leave_nothing()
 
     async def run(self, channel: Channel, session: Session) -> Report:
         """Hear the offer, take what is not here yet, give the receipt, hear the goodbye."""
@@ -176,8 +172,8 @@ class _Story:
         except BaseException as error:
             foreseen = isinstance(error, P2PCopyError) or not isinstance(error, Exception)  # and not a bug
             refused = not self.begun and foreseen and not isinstance(error, PeerMisbehaved)
-            last = self._pipe.last_words(Declined() if refused else error)
-            self._resumption.told = await conversation.part_ways(last)
+            last = self.pipe.last_words(Declined() if refused else error)
+            self._job.resumption.told = await conversation.part_ways(last)
             raise
         assert self.report is not None, "everything is here, since now or before"
         return self.report
@@ -194,37 +190,37 @@ class _Story:
             if self.report is None:
                 raise PeerMisbehaved("The sender says that the transfer is complete, but it is not.")
             return None
-        self._once.notice(*not_asked_for(self._preserve & ~first.preserve, "sender"))
+        self._once.notice(*not_asked_for(self._job.preserve & ~first.preserve, "sender"))
         return first
 
     async def _ask(self, conversation: Conversation, offer: Offer) -> None:
         """Let the user decide, once, and find out whether there is a place to write to."""
         if not self.begun and self._question is not None:
-            await self._question.put(conversation, self._observer, stream=offer.pipe)
+            await self._question.put(conversation, stream=offer.pipe)
             await self.probe()
             self.begun = True
-            self._observer.accepted()
+            self._job.observer.accepted()
 
     async def _receive(self, conversation: Conversation, offer: Offer, began: float) -> None:
         """Accept the offer, and receive a stream or a tree until the sender has the receipt."""
 
         async def accept(answer: Accept) -> None:
-            await self._resumption.save_ticket(conversation.session, sure=True)
+            await self._job.resumption.save_ticket(conversation.session, sure=True)
             links = conversation.channel.plan.agree(offer.links)
             await conversation.tell(replace(answer, links=links))
             conversation.channel.spread(links)
 
-        if offer.pipe or self._pipe.is_asked_for:
-            await self._pipe.receive(conversation, self._tree.target, accept, self._confirm, began)
+        if offer.pipe or self.pipe.is_asked_for:
+            await self.pipe.receive(conversation, self._tree.target, accept, self._confirm, began)
         else:
             await self._tree.receive(conversation, offer.preserve, accept, self._confirm, began)
 
     async def _confirm(self, report: Report) -> None:
         """Save that everything is here: only the sender's goodbye is missing from now on."""
-        if self._receipt_file is not None:
-            await trio.to_thread.run_sync(self._receipt_file.publish, report)
+        if self._job.receipt is not None:
+            await trio.to_thread.run_sync(self._job.receipt.publish, report)
         self.report = report
-        await self._resumption.finish(report, limits.RECEIPT_LINGER)
+        await self._job.resumption.finish(report, limits.RECEIPT_LINGER)
 
 
 _ALL_IS_HERE = "All was received and verified in an earlier run; only the sender may not know that yet."

@@ -99,9 +99,14 @@ class Resumption:
         return self.has_ticket or self.is_used_up or self.is_over or not self.journal.empty
 
     @property
+    def is_saved(self) -> bool:
+        """Whether another process can resume the transfer."""
+        return self._state is not None
+
+    @property
     def lasts(self) -> bool:
         """Whether there may be another meeting after this one."""
-        return self._state is not None or self.patience > 0
+        return self.is_saved or self.patience > 0
 
     @property
     def knowledge(self) -> Knowledge:

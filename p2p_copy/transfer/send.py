@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.errors import P2PCopyError, PeerMisbehaved
+from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.stdio import STANDARD
@@ -20,7 +20,7 @@ from p2p_copy.protocol.messages import Accept, Ask, Goodbye, Offer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.conversation import Conversation
-from p2p_copy.transfer.lifecycle import run_story, writing
+from p2p_copy.transfer.lifecycle import SendJob, run_story, writing
 from p2p_copy.transfer.preserve import flags, not_asked_for
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.sender import PipeIn
@@ -31,12 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from os import PathLike
 
-    from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.state.store import State
     from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
-    from p2p_copy.protocol.messages import Preserved
     from p2p_copy.protocol.session import Session
 
 
@@ -77,37 +75,37 @@ async def send(
 
     """
     observer = observer or Observer()
-    selection = Selection(options.only, options.exclude)
-    sources, receipt_path = as_paths(paths), as_path_if_any(options.receipt)
-    connect_options = ConnectOptions(
-        Role.SENDER, access, code, options.wait, observer, options.links, on_room
-    ).checked()
     resumption = Resumption(state, options.patience, observer)
-    resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
-    over, tag = resumption.is_over, resumption.receipt_tag
-    receipt = receipt_file(receipt_path, role="sender", program=FULL_NAME, over=over, tag=tag)
-    tree = TreeSender(sources, options, selection, resumption, receipt, observer)
-    pipe = PipeIn(sources, options, selection, resumption, receipt, observer)
-    story = _Story(flags(options.preserve), resumption, receipt, tree, pipe, observer)
+    story: _Story | None = None
     # A side that is stopped keeps its state even if all is delivered: the receiver may not know that.
     done = failed = False
     try:
+        sources, selection = as_paths(paths), Selection(options.only, options.exclude)
+        connect_options = ConnectOptions(
+            Role.SENDER, access, code, options.wait, observer, options.links, on_room
+        ).checked()
+        over, tag = resumption.is_over, resumption.receipt_tag
+        path = as_path_if_any(options.receipt)
+        receipt = receipt_file(path, role="sender", program=FULL_NAME, over=over, tag=tag)
+        story = _Story(SendJob(selection, resumption, receipt, observer, sources, options))
+        resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
         if STANDARD not in sources:
             for sentence in await trio.to_thread.run_sync(check_paths, sources):
                 observer.notice(sentence)
-        if receipt is not None and not resumption.is_over:
+        if receipt is not None and not over:
             await resumption.begin()
             await trio.to_thread.run_sync(receipt.probe)
-        report = await run_story(pipe.read, connect_options, resumption, story)
+        report = await run_story(story.pipe.read, connect_options, resumption, story)
         done = True
         if receipt is not None:
             receipt.check()
         return report
-    except P2PCopyError:
+    except Exception:
         failed = True
         raise
     finally:
-        pipe.close()
+        if story is not None:
+            story.pipe.close()
         await resumption.close(done=done or resumption.streams or (failed and not resumption.is_of_use))
 
 
@@ -115,27 +113,21 @@ class _Story:
     """What a sender says and hears. Each conversation begins with the offer, and sends only what is missing.
 
     Attributes:
+        tree: the files and directories to send.
+        pipe: the stream to send instead.
         report: how the transfer ended, once the receiver has confirmed everything.
 
     """
 
-    def __init__(
-        self,
-        preserve: Preserved,
-        resumption: Resumption,
-        receipt_file: ReceiptFile | None,
-        tree: TreeSender,
-        pipe: PipeIn,
-        observer: Observer,
-    ) -> None:
-        self._preserve = preserve
-        self._resumption = resumption
-        self._receipt_file = receipt_file
-        self._tree = tree
-        self._pipe = pipe
-        self._once = NoticeOnce(observer)
+    def __init__(self, job: SendJob) -> None:
+        self._preserve = flags(job.options.preserve)
+        self._resumption = job.resumption
+        self._receipt = job.receipt
+        self._once = NoticeOnce(job.observer)
         self._began: float | None = None
-        self.report = resumption.report
+        self.tree = TreeSender(job)
+        self.pipe = PipeIn(job)
+        self.report = job.resumption.report
 
     async def run(self, channel: Channel, session: Session) -> Report:
         """Offer, send what the receiver does not have yet, hear its receipt, say goodbye."""
@@ -145,11 +137,11 @@ class _Story:
         if self.report is None:
             try:
                 with plain_errors():
-                    async with writing(self._receipt_file):
+                    async with writing(self._receipt):
                         self.report = await self._deliver(conversation, self._began)
             except BaseException as error:
-                if isinstance(error, Exception) or self._pipe.is_used:
-                    last = self._pipe.last_words(error)
+                if isinstance(error, Exception) or self.pipe.is_used:
+                    last = self.pipe.last_words(error)
                     self._resumption.told = await conversation.part_ways(last)
                 raise  # a tree that is stopped says no goodbye: it can be resumed, as after a loss
         await self._resumption.finish(self.report, limits.GOODBYE_LINGER)
@@ -166,20 +158,20 @@ class _Story:
         self._once.notice(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         conversation.channel.spread(accept.links)
         await self._resumption.save_ticket(conversation.session, sure=True)
-        report = await (self._pipe if accept.pipe else self._tree).send(conversation, accept, began)
-        if self._receipt_file is not None:
-            await trio.to_thread.run_sync(self._receipt_file.publish, report)
+        report = await (self.pipe if accept.pipe else self.tree).send(conversation, accept, began)
+        if self._receipt is not None:
+            await trio.to_thread.run_sync(self._receipt.publish, report)
         return report
 
     async def _offer(self, conversation: Conversation) -> Accept:
         """Offer what there is, and show it if the receiver's user wants to see it first."""
-        pipe = self._pipe.is_asked_for
+        pipe = self.pipe.is_asked_for
         await conversation.tell(Offer(PROGRAM, conversation.channel.plan.number, self._preserve, pipe))
         answer: Accept | Ask = await conversation.expect(
             Accept, Ask, within=limits.OFFER_TIMEOUT, silence="The receiver does not answer the offer."
         )
         if isinstance(answer, Ask):
-            answer = await (self._pipe if pipe else self._tree).show(conversation, answer)
+            answer = await (self.pipe if pipe else self.tree).show(conversation, answer)
         if pipe and not answer.pipe:
             raise PeerMisbehaved("The receiver answers the offer of a stream with something else.")
         return answer

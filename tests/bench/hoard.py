@@ -20,7 +20,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import trio
-from p2p_copy.transport.frames import Opcode
 
 from p2p_copy.protocol import rendezvous
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Hello, Refused, Role, room_path

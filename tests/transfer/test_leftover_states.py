@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from p2p_copy.errors import P2PCopyError, TooMuch, WrongCode
+from p2p_copy.errors import P2PCopyError, TooMuch, UsageError, WrongCode
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.journal import KEY, Done
 from p2p_copy.files.state.store import States
@@ -119,6 +119,28 @@ async def test_a_try_that_fails_takes_nothing_from_what_there_is_to_go_on_with(t
     met = bytes(32)
     assert await failed(tmp_path, lambda its: send([str(tmp_path / "file")], **nowhere, **its), met)
     assert await failed(tmp_path, lambda its: send([str(tmp_path / "gone")], **nowhere, **its), met)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"only": ("[",)}, {"streams": 99}, {"code": "lab-word"}, {"receipt": ""}],
+    ids=lambda given: next(iter(given)),
+)
+@pytest.mark.parametrize("role", ["sending", "receiving"])
+@pytest.mark.parametrize("tickets", [(), (bytes(32),)], ids=["new", "resumed"])
+async def test_a_wrong_argument_leaves_no_state_open(
+    tmp_path: Path, role: str, wrong: dict[str, Any], tickets: tuple[bytes, ...]
+) -> None:
+    """A program may correct it and call again, in the same process."""
+    (tmp_path / "file").touch()
+    states = States(str(tmp_path / "states"))
+    state = states.create(ID, Facts(tickets=tickets))
+    given: dict[str, Any] = {"relay": "ws://127.0.0.1:9", "code": CODE, "state": state} | wrong
+    side, where = (send, tmp_path / "file") if role == "sending" else (receive, tmp_path / "out")
+    with pytest.raises((UsageError, ValueError, TypeError)):
+        await side(str(where), **given)
+    assert len(states.all()) == len(tickets)
+    states.create(ID, Facts()).close()  # else it is busy
 
 
 # States that can no longer be written

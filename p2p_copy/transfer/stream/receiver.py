@@ -49,14 +49,13 @@ from p2p_copy.version import PROGRAM
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.target.target import Target
     from p2p_copy.observer import Observer
     from p2p_copy.options import ReceiveOptions
     from p2p_copy.protocol.messages import Entry, Message
     from p2p_copy.transfer.conversation import Conversation
-    from p2p_copy.transfer.resumption import Resumption
+    from p2p_copy.transfer.lifecycle import ReceiveJob
 
 
 class Sink(Protocol):
@@ -389,28 +388,16 @@ class PipeOut:
 
     """
 
-    def __init__(
-        self,
-        out: str,
-        options: ReceiveOptions,
-        selection: Selection,
-        resumption: Resumption,
-        receipt_file: ReceiptFile | None,
-        observer: Observer,
-    ) -> None:
-        self._options = options
-        self._selection = selection
-        self._resumption = resumption
-        self._receipt_file = receipt_file
-        self._observer = observer
+    def __init__(self, job: ReceiveJob) -> None:
+        self._job = job
         self._stream: StreamReceiver | None = None
         self._began = trio.Event()
-        self.is_asked_for = out == STANDARD
+        self.is_asked_for = job.out == STANDARD
         if self.is_asked_for:
             self._begin(StandardOutput())
 
     def _begin(self, sink: Sink) -> StreamReceiver:
-        self._stream = StreamReceiver(sink, self._options, self._selection)
+        self._stream = StreamReceiver(sink, self._job.options, self._job.selection)
         self._began.set()
         return self._stream
 
@@ -447,17 +434,18 @@ class PipeOut:
             P2PCopyError, LinkBroken, EndOfStream: see `StreamReceiver.receive`.
 
         """
+        job = self._job
 
         async def all_is_here() -> None:
-            if self._receipt_file is not None:
-                self._receipt_file.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
+            if job.receipt is not None:
+                job.receipt.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
             await confirm(Report(1, stream.size, 0, 0, stream.root.hex(), time.monotonic() - began))
 
-        async with writing(self._receipt_file):
-            await accept(Accept(PROGRAM, self._options.portable_names, pipe=True))
-            await self._resumption.stream()
+        async with writing(job.receipt):
+            await accept(Accept(PROGRAM, job.options.portable_names, pipe=True))
+            await job.resumption.stream()
             stream = self._stream or self._begin(GrowingFile(await trio.to_thread.run_sync(target)))
-            await stream.receive(conversation, self._observer, all_is_here)
+            await stream.receive(conversation, job.observer, all_is_here)
 
     def close(self) -> None:
         """Throw away what is not complete."""

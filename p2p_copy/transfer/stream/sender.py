@@ -36,14 +36,11 @@ from p2p_copy.transfer.stream.window import Window
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from p2p_copy.files.receipts.receipt_file import ReceiptFile
-    from p2p_copy.files.selection import Selection
     from p2p_copy.observer import Observer
-    from p2p_copy.options import SendOptions
     from p2p_copy.protocol.messages import Abort, Accept, Entry, Message
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.conversation import Conversation
-    from p2p_copy.transfer.resumption import Resumption
+    from p2p_copy.transfer.lifecycle import SendJob
     from p2p_copy.transfer.stalls import Stalls
 
 
@@ -327,30 +324,17 @@ class PipeIn:
 
     """
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        options: SendOptions,
-        selection: Selection,
-        resumption: Resumption,
-        receipt_file: ReceiptFile | None,
-        observer: Observer,
-    ) -> None:
-        self._paths = paths
-        self._symlinks = options.symlinks
-        self._selection = selection
-        self._resumption = resumption
-        self._receipt_file = receipt_file
-        self._observer = observer
+    def __init__(self, job: SendJob) -> None:
+        self._job = job
         self._stream: StreamSender | None = None
         self._began = trio.Event()
-        self.is_asked_for = STANDARD in paths
+        self.is_asked_for = STANDARD in job.paths
         if self.is_asked_for:
-            if len(paths) > 1:
+            if len(job.paths) > 1:
                 raise UsageError(
                     "'-' is standard input, and is sent alone. A file of that name is written as ./-"
                 )
-            name = options.name
+            name = job.options.name
             if refusal := names.refusal(name, portable=True):
                 raise UsageError(f"'{escape(name)}' cannot be the name of a file everywhere: {refusal}.")
             self._begin(StandardInput(name))
@@ -369,7 +353,7 @@ class PipeIn:
 
         """
         assert self._stream is not None, "it was offered"
-        return await show_stream(conversation, self._stream.entry, self._observer)
+        return await show_stream(conversation, self._stream.entry, self._job.observer)
 
     async def read(self) -> None:
         """Read the stream, if there is one, in a task that lasts for the whole transfer."""
@@ -380,7 +364,7 @@ class PipeIn:
     @property
     def is_used(self) -> bool:
         """Whether there is a stream, now or in an earlier conversation."""
-        return self._stream is not None or self._resumption.streams
+        return self._stream is not None or self._job.resumption.streams
 
     def last_words(self, error: BaseException) -> Abort:
         """Return what to tell the receiver when this side ends early for this error."""
@@ -396,18 +380,18 @@ class PipeIn:
             P2PCopyError: see `StreamSender.send`.
 
         """
-        await self._resumption.stream()
+        await self._job.resumption.stream()
         stream = self._stream or self._begin(self._one_file(accept))
-        receipt = await stream.send(conversation, accept, self._observer)
-        if self._receipt_file is not None:
-            self._receipt_file.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
+        receipt = await stream.send(conversation, accept, self._job.observer)
+        if self._job.receipt is not None:
+            self._job.receipt.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
         return Report(1, receipt.size, 0, 0, receipt.root.hex(), time.monotonic() - began)
 
     def _one_file(self, accept: Accept) -> OneFile:
         return OneFile(
-            self._paths,
-            symlinks=self._symlinks,
-            selection=self._selection,
+            self._job.paths,
+            symlinks=self._job.options.symlinks,
+            selection=self._job.selection,
             portable_names=accept.portable_names,
         )
 

@@ -28,40 +28,19 @@ from p2p_copy.version import PROGRAM
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from p2p_copy.files.receipts.receipt_file import ReceiptFile
-    from p2p_copy.files.selection import Selection
     from p2p_copy.observer import Observer, Report
-    from p2p_copy.options import ReceiveOptions
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.messages import Preserved
     from p2p_copy.transfer.conversation import Conversation
-    from p2p_copy.transfer.resumption import Resumption
+    from p2p_copy.transfer.lifecycle import ReceiveJob
 
 
 class TreeReceiver:
     """The files and directories of one transfer, received in one conversation after another."""
 
-    def __init__(
-        self,
-        out: str,
-        options: ReceiveOptions,
-        preserve: Preserved,
-        allowed: int,
-        selection: Selection,
-        resumption: Resumption,
-        receipt_file: ReceiptFile | None,
-        observer: Observer,
-    ) -> None:
-        """Begin. `preserve` is what the user wants to keep, `allowed` the permissions that entries may get."""
-        self._out = out
-        self._options = options
-        self._preserve = preserve
-        self._allowed = allowed
-        self._selection = selection
-        self._resumption = resumption
-        self._receipt_file = receipt_file
-        self._observer = observer
-        self._once = NoticeOnce(observer)
+    def __init__(self, job: ReceiveJob) -> None:
+        self._job = job
+        self._once = NoticeOnce(job.observer)
 
     def target(self) -> Target:
         """Open the output directory, which is made if it does not exist.
@@ -70,14 +49,14 @@ class TreeReceiver:
             OutputNotWritable: that is not possible.
 
         """
-        resumption = self._resumption
+        job, resumption = self._job, self._job.resumption
         resume = ResumeIndex(
             resumption.journal,
-            reverify=self._options.reverify,
+            reverify=job.options.reverify,
             restarted=resumption.restarted,
             tag=resumption.tag,
         )
-        return Target(self._out, conflict=self._options.conflict, resume=resume, allowed=self._allowed)
+        return Target(job.out, conflict=job.options.conflict, resume=resume, allowed=job.allowed)
 
     def leave_nothing(self) -> None:
         """Remove the partial files of a transfer that cannot be resumed."""
@@ -107,47 +86,48 @@ class TreeReceiver:
             P2PCopyError, LinkBroken, EndOfStream: see `receive_until_goodbye`.
 
         """
+        job = self._job
         target, possible, marker = await trio.to_thread.run_sync(self._open)
-        self._once.notice(*not_possible(self._preserve & ~possible))
-        portable, preserve = self._options.portable_names, possible & offered
-        settled = self._add_to_receipt if self._receipt_file is not None else None
+        self._once.notice(*not_possible(job.preserve & ~possible))
+        portable, preserve = job.options.portable_names, possible & offered
+        settled = self._add_to_receipt if job.receipt is not None else None
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
         consumer = TreeConsumer(
             target,
             conversation.session,
             manifest,
-            max_size=self._options.max_size,
-            max_files=self._options.max_files,
-            selection=self._selection,
+            max_size=job.options.max_size,
+            max_files=job.options.max_files,
+            selection=job.selection,
             unmade=self._correct_receipt,
         )
-        stalls = Stalls(self._observer, conversation.channel)
-        receiving = _TreeReceiving(consumer, conversation, stalls, self._observer, confirm, began)
+        stalls = Stalls(job.observer, conversation.channel)
+        receiving = _TreeReceiving(consumer, conversation, stalls, job.observer, confirm, began)
         try:
-            async with writing(self._receipt_file):
+            async with writing(job.receipt):
                 await accept(Accept(PROGRAM, portable, consumer.holds, preserve=preserve, marker=marker))
                 await receive_until_goodbye(conversation, receiving, stalls)
             if target.attributes_lost:
                 self._once.notice(LOST)
         finally:
             with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
-                lasts = self._resumption.lasts and not consumer.goodbye
+                lasts = job.resumption.lasts and not consumer.goodbye
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
     def _open(self) -> tuple[Target, Preserved, str]:
         """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""
         target = self.target()
         target.resume.mark_running()
-        return target, target.supported(self._preserve), target.marker.create()
+        return target, target.supported(self._job.preserve), target.marker.create()
 
     def _add_to_receipt(self, item: Item) -> None:
-        assert self._receipt_file is not None, "else this is not called"
-        self._receipt_file.add(item.published_path, item.entry, item.digest, delivered=not item.refused)
+        assert self._job.receipt is not None, "else this is not called"
+        self._job.receipt.add(item.published_path, item.entry, item.digest, delivered=not item.refused)
 
     def _correct_receipt(self, index: int) -> None:
         """Note that a directory was not made: that is known only after what lies in it."""
-        if self._receipt_file is not None:
-            self._receipt_file.undeliver(index)
+        if self._job.receipt is not None:
+            self._job.receipt.undeliver(index)
 
 
 class _TreeReceiving:

@@ -24,38 +24,22 @@ from p2p_copy.transfer.receipt_wait import ReceiptWait
 from p2p_copy.transfer.tree.producer import TreeProducer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    from p2p_copy.files.receipts.receipt_file import ReceiptFile
-    from p2p_copy.files.selection import Selection
     from p2p_copy.observer import Observer, Report
-    from p2p_copy.options import SendOptions
     from p2p_copy.protocol.messages import Accept, Ask, Message
     from p2p_copy.transfer.conversation import Conversation
-    from p2p_copy.transfer.resumption import Resumption
+    from p2p_copy.transfer.lifecycle import SendJob
     from p2p_copy.transfer.stalls import Stalls
 
 
 class TreeSender:
     """The files and directories of one transfer, sent in one conversation after another."""
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        options: SendOptions,
-        selection: Selection,
-        resumption: Resumption,
-        receipt_file: ReceiptFile | None,
-        observer: Observer,
-    ) -> None:
-        self._paths = paths
-        self._symlinks = options.symlinks
-        self._selection = selection
-        self._state_directories = resumption.state_directories
-        self._cache = DigestCache(resumption.journal)
-        self._receipt_file = receipt_file
-        self._observer = observer
-        self._once = NoticeOnce(observer)
+    def __init__(self, job: SendJob) -> None:
+        self._job = job
+        self._cache = DigestCache(job.resumption.journal)
+        self._once = NoticeOnce(job.observer)
 
     async def show(self, conversation: Conversation, ask: Ask) -> Accept:
         """Show the receiver's user what there is; return the answer.
@@ -65,8 +49,9 @@ class TreeSender:
             PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
         """
-        what = (self._paths, self._symlinks, ask.portable_names, self._selection)
-        return await show(conversation, partial(preview, *what), FileCount(*what), self._observer)
+        job = self._job
+        what = (job.paths, job.options.symlinks, ask.portable_names, job.selection)
+        return await show(conversation, partial(preview, *what), FileCount(*what), job.observer)
 
     async def send(self, conversation: Conversation, accept: Accept, began: float) -> Report:
         """Send what the receiver does not have yet; return the report of the transfer, which began at the time `began`.
@@ -76,23 +61,24 @@ class TreeSender:
             P2PCopyError, LinkBroken, EndOfStream: see `send_until_receipt`.
 
         """
+        job = self._job
         producer = TreeProducer(
-            self._paths,
+            job.paths,
             conversation.session,
             accept,
             self._cache,
-            links=self._symlinks,
-            selection=self._selection,
-            receipt=self._receipt_file,
-            state_directories=self._state_directories,
+            links=job.options.symlinks,
+            selection=job.selection,
+            receipt=job.receipt,
+            state_directories=job.resumption.state_directories,
         )
-        sending = _TreeSending(producer, self._observer)
-        counting = partial(FileCount, self._paths, self._symlinks, accept.portable_names, self._selection)
+        sending = _TreeSending(producer, job.observer)
+        counting = partial(FileCount, job.paths, job.options.symlinks, accept.portable_names, job.selection)
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(sending.count, counting)
                 try:
-                    wait = ReceiptWait(conversation.channel, conversation.session, self._observer)
+                    wait = ReceiptWait(conversation.channel, conversation.session, job.observer)
                     receipt = await send_until_receipt(conversation, sending, wait)
                 finally:
                     sending.stop_counting()
