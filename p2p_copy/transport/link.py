@@ -77,7 +77,8 @@ class Link(ObjectStream[bytes | str]):
     Attributes:
         sets_aside: returns whether a text goes to `aside` instead of to `receive`; if it is None, no text does.
         aside: the last text that was put aside.
-        silent_for, acked_bytes, is_plain, limit_unsent: those of `LinkStream`.
+        is_plain: whether it is a connection without TLS.
+        silent_for, acked_bytes, limit_unsent: those of the stream below, see `GatheringStream`.
 
     """
 
@@ -110,8 +111,13 @@ class Link(ObjectStream[bytes | str]):
         self._waits: set[trio.CancelScope] = set()
         self.sets_aside: Callable[[str], bool] | None = None
         self.aside = ""
-        self.silent_for, self.acked_bytes = stream.silent_for, stream.acked_bytes
-        self.is_plain, self.limit_unsent = stream.is_plain, stream.limit_unsent
+        self.is_plain = stream.is_plain
+        below = stream.below
+        self.silent_for, self.acked_bytes, self.limit_unsent = (
+            below.silent_for,
+            below.acked_bytes,
+            below.limit_unsent,
+        )
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
 
@@ -265,7 +271,7 @@ class Link(ObjectStream[bytes | str]):
         """Bytes of memory for all that has come and was not received from this link."""
         # A relay asks for this many times for each read.
         buffered = self._codec.decoder.here + self._codec.kept + self._inbox.weight
-        return buffered if self.is_plain else buffered + self._stream.unread
+        return buffered if self.is_plain else buffered + self._stream.below.unread
 
     async def send_eof(self) -> None:
         """Close the link: WebSocket has no half-closed connections."""

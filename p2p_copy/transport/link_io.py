@@ -14,7 +14,7 @@ import trio
 
 from p2p_copy.transport import limits
 from p2p_copy.transport.codec import Piece
-from p2p_copy.transport.tcp import Layer, TCPStream
+from p2p_copy.transport.tcp import TCPStream, gathering
 from p2p_copy.transport.timeouts import within
 from p2p_copy.transport.tls import TLSStream, drop_some
 
@@ -26,10 +26,11 @@ if TYPE_CHECKING:
     from p2p_copy.transport.tcp import Buffer
 
 
-class LinkStream(Layer):
-    """The stream below a link: it remembers when it moved. Sends wait for each other, and each takes a bounded time.
+class LinkStream:
+    """The stream below a link, and when it last moved. Sends wait for each other, and each takes a bounded time.
 
     Attributes:
+        below: the stream itself.
         is_plain: whether it is a socket without TLS, which can send and receive spliced bytes.
         first: up to `remember` of the first bytes received.
         received_at, sent_at: Trio's time when something was last received, and when a send was last completed.
@@ -44,7 +45,7 @@ class LinkStream(Layer):
 
     def __init__(self, stream: trio.abc.Stream, *, remember: int = 0) -> None:
         """Wrap `stream`."""
-        super().__init__(stream)
+        self.below = gathering(stream)
         self.is_plain = isinstance(stream, TCPStream)
         self._remember = remember
         self.first = b""
@@ -57,7 +58,7 @@ class LinkStream(Layer):
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the stream below does."""
-        data = await self._below.receive_some(max_bytes)
+        data = await self.below.receive_some(max_bytes)
         if data:
             self.received_at = trio.current_time()
             if len(self.first) < self._remember:
@@ -66,11 +67,15 @@ class LinkStream(Layer):
 
     async def receive_spliced(self, pipe: SplicePipe, most: int, least: int) -> SplicedBytes | None:
         """Receive as the stream below does, which must be plain."""
-        assert isinstance(self._below, TCPStream)
-        spliced = await self._below.receive_spliced(pipe, most, least)
+        assert isinstance(self.below, TCPStream)
+        spliced = await self.below.receive_spliced(pipe, most, least)
         if spliced is not None:
             self.received_at = trio.current_time()
         return spliced
+
+    async def send_all(self, data: Buffer) -> None:
+        """Send all of `data`."""
+        await self.send_buffers([data])
 
     async def send_buffers(self, buffers: Sequence[Buffer | SplicedBytes]) -> None:
         """Send as the stream below does, after the sends that began before. Only a plain one sends spliced bytes."""
@@ -85,7 +90,7 @@ class LinkStream(Layer):
             self.sending = True
             try:
                 if self.patience == math.inf:
-                    await self._below.send_buffers(cast("Sequence[Buffer]", buffers))
+                    await self.below.send_buffers(cast("Sequence[Buffer]", buffers))
                 else:
                     await self._send_in_time(cast("Sequence[Buffer]", buffers))
             except BaseException:
@@ -98,27 +103,19 @@ class LinkStream(Layer):
             self._sends.release()
 
     async def _send_in_time(self, buffers: Sequence[Buffer]) -> None:
-        if isinstance(self._below, TCPStream):
-            # Most sends are over at once. A deadline would cost more than all else that this program does for them.
-            buffers = cast("Sequence[Buffer]", self._below.send_now(buffers))
+        if isinstance(self.below, TCPStream):
+            # Most sends are over at once, and need no deadline.
+            buffers = cast("Sequence[Buffer]", self.below.send_now(buffers))
             if not buffers:
                 await trio.lowlevel.cancel_shielded_checkpoint()
                 return
         with within(self.patience) as deadline:
-            await self._below.send_buffers(buffers)
+            await self.below.send_buffers(buffers)
         if deadline.is_over:
             if self.on_unread is not None:
                 self.on_unread()
-            await trio.aclose_forcefully(self._below)  # a read that waits ends, too
+            await trio.aclose_forcefully(self.below)  # a read that waits ends, too
             raise trio.BrokenResourceError
-
-    async def wait_send_all_might_not_block(self) -> None:
-        """Wait as the stream below does."""
-        await self._below.wait_send_all_might_not_block()
-
-    async def aclose(self) -> None:
-        """Close the stream below."""
-        await self._below.aclose()
 
     async def hang_up(self, linger: float) -> None:
         """Close the stream below by force, after `linger` seconds at most in which the other end may close it."""
@@ -127,10 +124,10 @@ class LinkStream(Layer):
                 trio.move_on_after(linger),
                 contextlib.suppress(trio.BrokenResourceError, trio.ClosedResourceError),
             ):
-                while linger and await drop_some(self._below):
+                while linger and await drop_some(self.below):
                     pass
         finally:
-            await trio.aclose_forcefully(self._below)
+            await trio.aclose_forcefully(self.below)
 
 
 class ReadWindow(Protocol):
@@ -289,13 +286,13 @@ class Reader:
         until = trio.current_time() + seconds
         while (rest := until - trio.current_time()) > 0:
             await trio.sleep(min(rest, limits.PACE_CHECK))
-            if self._stream.silent_for() == math.inf:
+            if self._stream.below.silent_for() == math.inf:
                 raise trio.BrokenResourceError
 
     def limit(self, window: ReadWindow) -> None:
         """Let `window` decide from now on when a read may begin, and how much it may bring."""
         self._window = window
-        self._stream.limit_reads(window.allow)
+        self._stream.below.limit_reads(window.allow)
 
     def lift_limits(self) -> None:
         """Throw away what came and what comes, so that nothing holds reads back any more."""

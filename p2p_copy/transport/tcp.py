@@ -109,32 +109,9 @@ class Joining(GatheringStream):
         await self._stream.aclose()
 
 
-class Layer(GatheringStream):
-    """A stream over another one, which is closed with it and whose socket it limits and asks."""
-
-    def __init__(self, below: trio.abc.Stream) -> None:
-        self._below = below if isinstance(below, GatheringStream) else Joining(below)
-
-    @property
-    def unread(self) -> int:
-        """Bytes that the stream below has received and not handed on."""
-        return self._below.unread
-
-    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
-        """Limit the reads of the stream below."""
-        self._below.limit_reads(allow)
-
-    def limit_unsent(self, most: int) -> None:
-        """Limit the bytes that wait in the kernel."""
-        self._below.limit_unsent(most)
-
-    def silent_for(self) -> float:
-        """Return what the stream below does."""
-        return self._below.silent_for()
-
-    def acked_bytes(self) -> tuple[int, bool]:
-        """Return what the stream below does."""
-        return self._below.acked_bytes()
+def gathering(stream: trio.abc.Stream) -> GatheringStream:
+    """Return `stream`, so that it gathers: the streams that come from Trio join buffers before they send them."""
+    return stream if isinstance(stream, GatheringStream) else Joining(stream)
 
 
 def at_most(max_bytes: int | None) -> int:

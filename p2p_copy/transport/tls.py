@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.tcp import Layer, at_most
+from p2p_copy.transport.tcp import GatheringStream, at_most, gathering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +41,7 @@ _SEALED: Final = 5 + _RECORD + 2048
 _NOTHING: Final = memoryview(b"")
 
 
-class TLSStream(Layer):
+class TLSStream(GatheringStream):
     """One end of a TLS connection: `handshake` first, then it is a stream like any other.
 
     Attributes:
@@ -70,7 +70,7 @@ class TLSStream(Layer):
             server_hostname: the name that the server's certificate must have; only for clients.
 
         """
-        super().__init__(transport)
+        self._transport = gathering(transport)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
         self._left = 0  # bytes of a record under way that the library was not given yet
@@ -165,23 +165,39 @@ class TLSStream(Layer):
         """Wait until the transport may take more."""
         with self._alone("send"):
             async with self._sending:
-                await self._below.wait_send_all_might_not_block()
+                await self._transport.wait_send_all_might_not_block()
 
     @property
     def unread(self) -> int:
         """Bytes of records that are not decrypted yet."""
         return len(self._unread) + self._incoming.pending
 
+    def limit_reads(self, allow: Callable[[int], int] | None) -> None:
+        """Ask `allow` before each receive of records."""
+        self._transport.limit_reads(allow)
+
+    def limit_unsent(self, most: int) -> None:
+        """Limit the bytes that the transport holds and has not put on the network yet."""
+        self._transport.limit_unsent(most)
+
+    def silent_for(self) -> float:
+        """Ask the transport."""
+        return self._transport.silent_for()
+
+    def acked_bytes(self) -> tuple[int, bool]:
+        """Ask the transport: encrypted bytes are counted."""
+        return self._transport.acked_bytes()
+
     async def drop_some(self) -> bool:
         """Receive something and throw it away undecrypted; False at the end. Afterwards nothing can be received."""
         with self._alone("receive"):
             self._unread = _NOTHING
-            return bool(await self._below.receive_some(limits.RECEIVE_BUFFER))
+            return bool(await self._transport.receive_some(limits.RECEIVE_BUFFER))
 
     async def aclose(self) -> None:
         """Close the transport."""
         self._closed = True
-        await self._below.aclose()
+        await self._transport.aclose()
 
     @contextlib.contextmanager
     def _alone(self, direction: str) -> Iterator[None]:
@@ -291,7 +307,7 @@ class TLSStream(Layer):
     async def _receive_records(self) -> None:
         try:
             # With the rest of an older record it is no more than one receive may return: all of it is returned at once.
-            records = await self._below.receive_some(limits.RECEIVE_BUFFER - _SEALED)
+            records = await self._transport.receive_some(limits.RECEIVE_BUFFER - _SEALED)
         except trio.BrokenResourceError:
             self._break()
             raise
@@ -311,7 +327,7 @@ class TLSStream(Layer):
             records = [self._outgoing.read()]
             for piece in pieces:
                 records += self._encrypted(piece)
-            await self._below.send_buffers(records)
+            await self._transport.send_buffers(records)
         except BaseException:
             self._break()
             raise
