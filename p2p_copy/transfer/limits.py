@@ -50,6 +50,10 @@ does not have to stop."""
 PROGRESS_INTERVAL: Final = 0.5
 """Seconds between two reports from the receiver to the sender, and between two redraws of a progress line."""
 
+OBSERVER_INTERVAL: Final = 0.05
+"""Seconds between two reports of a receiver of trees to its observer. A person sees no more than 20 a second, and a
+fast disk takes dozens of records in that time."""
+
 OFFER_TIMEOUT: Final = 60.0
 """Seconds that the sender waits for the receiver's answer to its offer."""
 

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import threading
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import pytest
+import trio
 
 from p2p_copy.errors import (
     NothingToSend,
@@ -359,3 +361,15 @@ async def test_both_sides_learn_the_total_and_the_progress(tmp_path: Path) -> No
     assert both.sender.totals == [(1, 40_000_000)]
     assert both.receiver.totals == [(1, 40_000_000)]
     assert both.receiver.last == (1, 40_000_000)
+
+
+async def test_a_receiver_reports_its_progress_twenty_times_a_second_and_at_the_end(tmp_path: Path) -> None:
+    """A report for each record would cost a fast transfer more than its user sees."""
+    (tmp_path / "file").write_bytes(os.urandom(40_000_000))
+    at: list[float] = []
+    both = Both()
+    both.receiver.on_progress = lambda files, size: at.append(trio.current_time())
+    await copy([tmp_path / "file"], tmp_path / "out", both=both)
+    assert both.receiver.last == (1, 40_000_000)
+    pauses = [later - earlier for earlier, later in pairwise(at)]
+    assert min(pauses[:-1], default=1) >= limits.OBSERVER_INTERVAL

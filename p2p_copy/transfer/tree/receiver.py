@@ -16,6 +16,7 @@ from p2p_copy.files.target.target import Target
 from p2p_copy.observer import NoticeOnce
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept
+from p2p_copy.transfer import limits
 from p2p_copy.transfer.conversation import receive_until_goodbye
 from p2p_copy.transfer.lifecycle import writing
 from p2p_copy.transfer.preserve import LOST, not_possible
@@ -104,9 +105,11 @@ class TreeReceiver:
         stalls = Stalls(job.observer, conversation.channel)
         receiving = _TreeReceiving(consumer, conversation, stalls, job.observer, confirm, began)
         try:
-            async with writing(job.receipt):
+            async with writing(job.receipt), trio.open_nursery() as nursery:
                 await accept(Accept(PROGRAM, portable, consumer.holds, preserve=preserve, marker=marker))
+                nursery.start_soon(receiving.report_progress)
                 await receive_until_goodbye(conversation, receiving, stalls)
+                nursery.cancel_scope.cancel()
             if target.attributes_lost:
                 self._once.notice(LOST)
         finally:
@@ -153,6 +156,8 @@ class _TreeReceiving:
         self._observer = observer
         self._confirm = confirm
         self._began = began
+        self._here = 0, 0, 0  # bytes from before, files and bytes, as the thread left them last
+        self._moved = trio.Event()  # `_here` was set, and the observer was not told yet
         self.confirmed = False
 
     @property
@@ -175,7 +180,9 @@ class _TreeReceiving:
         consumer = self._consumer
         with self._stalls.waiting_for(_SLOW_DISK):
             await trio.to_thread.run_sync(consumer.consume, records, trio.current_time())
-        self._report_progress()
+        self._report_problems()
+        self._here = consumer.outcomes.spared, consumer.outcomes.files, consumer.outcomes.size
+        self._moved.set()
         await self._send()
         if consumer.ending:
             with self._stalls.waiting_for(_SLOW_DISK):
@@ -188,9 +195,26 @@ class _TreeReceiving:
         with suppress(LinkBroken):  # the next receive says why
             await self._conversation.send()
 
-    def _report_progress(self) -> None:
-        consumer, outcomes, observer = self._consumer, self._consumer.outcomes, self._observer
-        for path, reason in outcomes.take_problems():
+    async def report_progress(self) -> None:
+        """Tell the observer how much is here, less often than records come; at the end once more."""
+        try:
+            while True:
+                await self._moved.wait()
+                self._tell_progress()
+                await trio.sleep(limits.OBSERVER_INTERVAL)
+        finally:
+            if self._moved.is_set():
+                self._tell_progress()
+
+    def _tell_progress(self) -> None:
+        self._moved = trio.Event()
+        spared, files, size = self._here
+        self._observer.spared(spared)
+        self._observer.progress(files, size)
+
+    def _report_problems(self) -> None:
+        consumer, observer = self._consumer, self._observer
+        for path, reason in consumer.outcomes.take_problems():
             if reason.is_failure:
                 observer.problem(path, SENTENCES[reason])
             else:
@@ -198,8 +222,6 @@ class _TreeReceiving:
         if consumer.total is not None:
             observer.total(*consumer.total)
             consumer.total = None
-        observer.spared(outcomes.spared)
-        observer.progress(outcomes.files, outcomes.size)
 
 
 _SLOW_DISK: Final = "Nothing moves: the disk here has taken nothing"

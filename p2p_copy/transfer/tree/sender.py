@@ -103,6 +103,7 @@ class _TreeSending:
         self._observer = observer
         self._answered = trio.Event()  # set by an answer that came after the thread last began
         self._began = 0.0
+        self._spared = 0  # bytes of which the thread knows that they need not be sent
         self._counting: FileCount | None = None
 
     async def next_records(self, stalls: Stalls) -> list[bytes]:
@@ -114,7 +115,7 @@ class _TreeSending:
             with stalls.waiting_for(_SLOW_DISK):
                 records = await trio.to_thread.run_sync(producer.next_records, peer_limits.PIPELINE)
             self.report_problems()
-            self._observer.spared(producer.spared)
+            self._spared = producer.spared
             if records:
                 return records
             if producer.stuck:
@@ -130,6 +131,7 @@ class _TreeSending:
         """Hand an answer over to the thread, and tell the observer what does not arrive."""
         match message:
             case Progress():
+                self._observer.spared(self._spared)
                 self._observer.progress(message.files, message.size)
             case Reject() | Unwanted() | Holds():
                 if not self._producer.hear(message):
