@@ -98,14 +98,10 @@ async def run_story(
     The helper ends with the story, and ends it if it fails. An error after this side has done all is none: only the
     other side may not know that. Any other error ends the transfer for good, unless it can be resumed.
     """
-
-    async def help_out() -> None:
-        await helper()
-
     try:
         with plain_errors():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(help_out)
+                nursery.start_soon(helper)
                 report = await run_with_reconnect(options, resumption, story.run)
                 nursery.cancel_scope.cancel()
     except Exception as error:

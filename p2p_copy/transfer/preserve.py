@@ -27,7 +27,7 @@ _IMPOSSIBLE = {
 
 _ONLY_ROOT = "Only root can give files to others. Leave out 'owner' after --preserve, or receive as root."
 LOST = "The system here did not take all owners or extended attributes; everything else is complete."
-UNTOLD = "Some extended attributes here cannot be read, or are too many or too large, and were not sent; all else was."
+UNSENT = "Some extended attributes here cannot be read, or are too many or too large, and were not sent; all else was."
 
 
 def not_possible(preserve: Preserved) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -130,7 +129,6 @@ class _Story:
         self._job = job
         self._question = None if ask is None else Question(job, ask)
         self._once = NoticeOnce(job.observer)
-        self._began: float | None = None
         self._tree = TreeReceiver(job)
         self.pipe = PipeOut(job)
         self.begun = ask is None or job.resumption.has_ticket
@@ -161,14 +159,12 @@ class _Story:
     async def run(self, channel: Channel, session: Session) -> Report:
         """Hear the offer, take what is not here yet, give the receipt, hear the goodbye."""
         conversation = Conversation(channel, session, Role.RECEIVER)
-        if self._began is None:
-            self._began = time.monotonic()
         try:
             with plain_errors():
                 offer = await self._hear_offer(conversation)
                 if offer is not None:
                     await self._ask(conversation, offer)
-                    await self._receive(conversation, offer, self._began)
+                    await self._receive(conversation, offer)
         except BaseException as error:
             foreseen = isinstance(error, P2PCopyError) or not isinstance(error, Exception)  # and not a bug
             refused = not self.begun and foreseen and not isinstance(error, PeerMisbehaved)
@@ -201,7 +197,7 @@ class _Story:
             self.begun = True
             self._job.observer.accepted()
 
-    async def _receive(self, conversation: Conversation, offer: Offer, began: float) -> None:
+    async def _receive(self, conversation: Conversation, offer: Offer) -> None:
         """Accept the offer, and receive a stream or a tree until the sender has the receipt."""
 
         async def accept(answer: Accept) -> None:
@@ -211,9 +207,9 @@ class _Story:
             conversation.channel.spread(links)
 
         if offer.pipe or self.pipe.is_asked_for:
-            await self.pipe.receive(conversation, self._tree.target, accept, self._confirm, began)
+            await self.pipe.receive(conversation, self._tree.target, accept, self._confirm)
         else:
-            await self._tree.receive(conversation, offer.preserve, accept, self._confirm, began)
+            await self._tree.receive(conversation, offer.preserve, accept, self._confirm)
 
     async def _confirm(self, report: Report) -> None:
         """Save that everything is here: only the sender's goodbye is missing from now on."""

@@ -10,6 +10,7 @@ keys. A journal holds what was done: in the next meeting it is named again and n
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -62,6 +63,7 @@ class Resumption:
         facts = Facts() if state is None else state.facts
         self._knowledge = Knowledge(facts.tickets, sure=facts.sure, spent=facts.spent)
         self._room: Room = None  # of the last meeting
+        self._met_at: float | None = None  # in the first meeting
         self.streams = False
         self.told = False
         self.patience = patience
@@ -77,6 +79,11 @@ class Resumption:
     def is_over(self) -> bool:
         """Whether this side has done all; the other one may not know that yet."""
         return self.report is not None
+
+    @property
+    def seconds(self) -> float:
+        """How long ago both sides first met in this process."""
+        return time.monotonic() - self._met_at if self._met_at is not None else 0.0
 
     @property
     def state_directories(self) -> tuple[str, ...]:
@@ -154,6 +161,8 @@ class Resumption:
         """
         try:
             options.observer.paired()
+            if self._met_at is None:
+                self._met_at = time.monotonic()
             if self._room is None:
                 await self._learn(self._knowledge.proved())
                 if self.has_ticket and not session.shared(self._knowledge.tickets):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING
 
 import trio
@@ -124,7 +123,6 @@ class _Story:
         self._resumption = job.resumption
         self._receipt = job.receipt
         self._once = NoticeOnce(job.observer)
-        self._began: float | None = None
         self.tree = TreeSender(job)
         self.pipe = PipeIn(job)
         self.report = job.resumption.report
@@ -132,13 +130,11 @@ class _Story:
     async def run(self, channel: Channel, session: Session) -> Report:
         """Offer, send what the receiver does not have yet, hear its receipt, say goodbye."""
         conversation = Conversation(channel, session, Role.SENDER)
-        if self._began is None:
-            self._began = time.monotonic()
         if self.report is None:
             try:
                 with plain_errors():
                     async with writing(self._receipt):
-                        self.report = await self._deliver(conversation, self._began)
+                        self.report = await self._deliver(conversation)
             except BaseException as error:
                 if isinstance(error, Exception) or self.pipe.is_used:
                     last = self.pipe.last_words(error)
@@ -150,7 +146,7 @@ class _Story:
             await conversation.channel.flush()  # if it gets lost, this side reconnects to repeat it
         return self.report
 
-    async def _deliver(self, conversation: Conversation, began: float) -> Report:
+    async def _deliver(self, conversation: Conversation) -> Report:
         await self._resumption.save_ticket(conversation.session, sure=False)
         accept = await self._offer(conversation)
         if accept.preserve & ~self._preserve:
@@ -158,7 +154,7 @@ class _Story:
         self._once.notice(*not_asked_for(self._preserve & ~accept.preserve, "receiver"))
         conversation.channel.spread(accept.links)
         await self._resumption.save_ticket(conversation.session, sure=True)
-        report = await (self.pipe if accept.pipe else self.tree).send(conversation, accept, began)
+        report = await (self.pipe if accept.pipe else self.tree).send(conversation, accept)
         if self._receipt is not None:
             await trio.to_thread.run_sync(self._receipt.publish, report)
         return report

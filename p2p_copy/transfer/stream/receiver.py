@@ -9,7 +9,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Protocol
 
 import trio
@@ -419,7 +418,6 @@ class PipeOut:
         target: Callable[[], Target],
         accept: Callable[[Accept], Awaitable[None]],
         confirm: Callable[[Report], Awaitable[None]],
-        began: float,
     ) -> None:
         """Receive all that is not here yet.
 
@@ -428,7 +426,6 @@ class PipeOut:
             target: opens the output directory, if the stream goes into a file there.
             accept: accepts its offer.
             confirm: is called with the report when all is here, before the sender gets the receipt.
-            began: when the transfer began, by `time.monotonic`.
 
         Raises:
             P2PCopyError, LinkBroken, EndOfStream: see `StreamReceiver.receive`.
@@ -439,7 +436,7 @@ class PipeOut:
         async def all_is_here() -> None:
             if job.receipt is not None:
                 job.receipt.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
-            await confirm(Report(1, stream.size, 0, 0, stream.root.hex(), time.monotonic() - began))
+            await confirm(Report(1, stream.size, 0, 0, stream.root.hex(), job.resumption.seconds))
 
         async with writing(job.receipt):
             await accept(Accept(PROGRAM, job.options.portable_names, pipe=True))

@@ -10,7 +10,6 @@ A source cannot be opened twice, so a process that is started again cannot go on
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -372,8 +371,8 @@ class PipeIn:
             return farewell(error)
         return end_of_stream(error, self._stream.broken if self._stream is not None else None)
 
-    async def send(self, conversation: Conversation, accept: Accept, began: float) -> Report:
-        """Send what the receiver does not have yet; return how the transfer ended, which `began` at that time.
+    async def send(self, conversation: Conversation, accept: Accept) -> Report:
+        """Send what the receiver does not have yet; return how the transfer ended.
 
         Raises:
             PipeFailed: there is more than one file to send, or the sender or the receiver was restarted.
@@ -385,7 +384,7 @@ class PipeIn:
         receipt = await stream.send(conversation, accept, self._job.observer)
         if self._job.receipt is not None:
             self._job.receipt.add(stream.entry.name, stream.entry, stream.digest, delivered=True)
-        return Report(1, receipt.size, 0, 0, receipt.root.hex(), time.monotonic() - began)
+        return Report(1, receipt.size, 0, 0, receipt.root.hex(), self._job.resumption.seconds)
 
     def _one_file(self, accept: Accept) -> OneFile:
         return OneFile(

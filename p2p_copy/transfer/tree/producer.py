@@ -173,9 +173,9 @@ class TreeProducer:
         return self._files.spared
 
     @property
-    def untold(self) -> int:
+    def attributes_unsent(self) -> int:
         """How many entries have extended attributes that cannot be sent."""
-        return self._pages.untold
+        return self._pages.attributes_unsent
 
     @property
     def unfinished(self) -> int:
@@ -378,7 +378,7 @@ class PageProducer:
     Attributes:
         named: how many entries the pages so far have; the number of the next one.
         excluded: how many entries patterns of this side leave out.
-        untold: how many entries have extended attributes that cannot be sent.
+        attributes_unsent: how many entries have extended attributes that cannot be sent.
         unfinished: how many unfinished files of p2p-copy itself were left out.
 
     """
@@ -393,7 +393,7 @@ class PageProducer:
     ) -> None:
         self.named = 0
         self.excluded = 0
-        self.untold = 0
+        self.attributes_unsent = 0
         self.unfinished = 0
         self._walk = walk
         self._preserve = preserve
@@ -432,7 +432,7 @@ class PageProducer:
             found.index = self.named
             self.named += 1
             if self._preserve and not add_attributes(found, self._preserve):
-                self.untold += 1
+                self.attributes_unsent += 1
             if self._first_names is not None:
                 self._first_names.add(found)
             page.append(found)

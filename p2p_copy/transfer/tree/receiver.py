@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -29,7 +28,7 @@ from p2p_copy.version import PROGRAM
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from p2p_copy.observer import Observer, Report
+    from p2p_copy.observer import Report
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.messages import Preserved
     from p2p_copy.transfer.conversation import Conversation
@@ -72,7 +71,6 @@ class TreeReceiver:
         offered: Preserved,
         accept: Callable[[Accept], Awaitable[None]],
         confirm: Callable[[Report], Awaitable[None]],
-        began: float,
     ) -> None:
         """Receive all that is not here yet.
 
@@ -81,7 +79,6 @@ class TreeReceiver:
             offered: what the sender can preserve.
             accept: accepts its offer.
             confirm: is called with the report when all is here, before the sender gets the receipt.
-            began: when the transfer began, by `time.monotonic`.
 
         Raises:
             P2PCopyError, LinkBroken, EndOfStream: see `receive_until_goodbye`.
@@ -103,7 +100,7 @@ class TreeReceiver:
             unmade=self._correct_receipt,
         )
         stalls = Stalls(job.observer, conversation.channel)
-        receiving = _TreeReceiving(consumer, conversation, stalls, job.observer, confirm, began)
+        receiving = _TreeReceiving(job, consumer, conversation, stalls, confirm)
         try:
             async with writing(job.receipt), trio.open_nursery() as nursery:
                 await accept(Accept(PROGRAM, portable, consumer.holds, preserve=preserve, marker=marker))
@@ -143,19 +140,18 @@ class _TreeReceiving:
 
     def __init__(
         self,
+        job: ReceiveJob,
         consumer: TreeConsumer,
         conversation: Conversation,
         stalls: Stalls,
-        observer: Observer,
         confirm: Callable[[Report], Awaitable[None]],
-        began: float,
     ) -> None:
+        self._resumption = job.resumption
+        self._observer = job.observer
         self._consumer = consumer
         self._conversation = conversation
         self._stalls = stalls
-        self._observer = observer
         self._confirm = confirm
-        self._began = began
         self._here = 0, 0, 0  # bytes from before, files and bytes, as the thread left them last
         self._moved = trio.Event()  # `_here` was set, and the observer was not told yet
         self.confirmed = False
@@ -187,7 +183,7 @@ class _TreeReceiving:
         if consumer.ending:
             with self._stalls.waiting_for(_SLOW_DISK):
                 await trio.to_thread.run_sync(consumer.finish)
-                await self._confirm(consumer.report(time.monotonic() - self._began))
+                await self._confirm(consumer.report(self._resumption.seconds))
             await self._send()
             self.confirmed = True
 

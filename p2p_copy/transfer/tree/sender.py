@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -18,7 +17,7 @@ from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, Total, U
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import show
 from p2p_copy.transfer.conversation import send_until_receipt
-from p2p_copy.transfer.preserve import UNTOLD
+from p2p_copy.transfer.preserve import UNSENT
 from p2p_copy.transfer.reasons import SENTENCES, unfinished
 from p2p_copy.transfer.receipt_wait import ReceiptWait
 from p2p_copy.transfer.tree.producer import TreeProducer
@@ -53,8 +52,8 @@ class TreeSender:
         what = (job.paths, job.options.symlinks, ask.portable_names, job.selection)
         return await show(conversation, partial(preview, *what), FileCount(*what), job.observer)
 
-    async def send(self, conversation: Conversation, accept: Accept, began: float) -> Report:
-        """Send what the receiver does not have yet; return the report of the transfer, which began at the time `began`.
+    async def send(self, conversation: Conversation, accept: Accept) -> Report:
+        """Send what the receiver does not have yet; return the report of the transfer.
 
         Raises:
             PeerMisbehaved: the receiver has confirmed something else than was sent.
@@ -88,11 +87,11 @@ class TreeSender:
         finally:
             with trio.CancelScope(shield=True):  # bounded: it closes a few directories and one file
                 await trio.to_thread.run_sync(producer.close)
-        if producer.untold:
-            self._once.notice(UNTOLD)
+        if producer.attributes_unsent:
+            self._once.notice(UNSENT)
         if producer.unfinished:
             self._once.notice(unfinished(producer.unfinished))
-        return producer.report(receipt, time.monotonic() - began)
+        return producer.report(receipt, job.resumption.seconds)
 
 
 class _TreeSending:
