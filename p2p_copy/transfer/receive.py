@@ -112,7 +112,7 @@ async def receive(
                 await trio.to_thread.run_sync(story.clean_up)
             begun = story is not None and story.begun
             untouched = (failed or not begun) and not resumption.is_of_use
-            await resumption.close(done=done or untouched or resumption.streams)
+            await resumption.close(done=done or untouched or resumption.is_stream)
 
 
 class _Story:
@@ -169,7 +169,7 @@ class _Story:
             foreseen = isinstance(error, P2PCopyError) or not isinstance(error, Exception)  # and not a bug
             refused = not self.begun and foreseen and not isinstance(error, PeerMisbehaved)
             last = self.pipe.last_words(Declined() if refused else error)
-            self._job.resumption.told = await conversation.part_ways(last)
+            self._job.resumption.reason_known = await conversation.part_ways(last)
             raise
         assert self.report is not None, "everything is here, since now or before"
         return self.report

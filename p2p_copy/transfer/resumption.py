@@ -49,8 +49,8 @@ class Resumption:
         claim: the token by which the relay recognises that a second connection of this side replaces the first.
         restarted: an earlier process worked on this transfer. It may have been killed before its last entries in the
             journal.
-        streams: the transfer is a stream, which no other process can resume.
-        told: the other side knows why this conversation is over.
+        is_stream: the transfer is a stream, which no other process can resume.
+        reason_known: the other side knows why this conversation is over.
 
     """
 
@@ -64,8 +64,8 @@ class Resumption:
         self._knowledge = Knowledge(facts.tickets, sure=facts.sure, spent=facts.spent)
         self._room: Room = None  # of the last meeting
         self._met_at: float | None = None  # in the first meeting
-        self.streams = False
-        self.told = False
+        self.is_stream = False
+        self.reason_known = False
         self.patience = patience
         self.claim = facts.claim or os.urandom(_CLAIM_BYTES).hex()
         self.restarted = bool(facts.claim)
@@ -142,7 +142,7 @@ class Resumption:
     def meeting(self, options: ConnectOptions, room: Room = None) -> Meeting:
         """Return how to meet in a room: that of a ticket, or None for that of the code."""
         self._room = room
-        self.told = False
+        self.reason_known = False
         if room is not None:
             return Meeting(keys.resume_room(room), room.hex(), self.claim)
         assert options.code is not None, "without a code its room is not among those of `Knowledge`"
@@ -168,7 +168,7 @@ class Resumption:
                 if self.has_ticket and not session.shared(self._knowledge.tickets):
                     options.observer.notice(_FORGOTTEN[options.role])
         except Exception as error:
-            self.told = await Conversation(channel, session, options.role).part_ways(farewell(error))
+            self.reason_known = await Conversation(channel, session, options.role).part_ways(farewell(error))
             raise
 
     async def save_ticket(self, session: Session, *, sure: bool) -> None:
@@ -198,15 +198,15 @@ class Resumption:
         """Forget the ticket of a meeting in which the receiver declined: the two sides meet by the code again."""
         await self._learn(self._knowledge.declined(self._ticket(session)))
 
-    async def stream(self) -> None:
+    async def mark_stream(self) -> None:
         """Remember that the transfer is a stream: its tickets are not written, since only these processes have it."""
-        self.streams = True
+        self.is_stream = True
         await self._learn(self._knowledge)
 
     async def end_for_good(self, error: BaseException) -> None:
         """Forget all tickets, if both sides know that the transfer has failed and cannot be resumed."""
         if not (isinstance(error, P2PCopyError) and error.transient):
-            await self._learn(self._knowledge.parted(told=self.told))
+            await self._learn(self._knowledge.parted(told=self.reason_known))
 
     async def close(self, *, done: bool) -> None:
         """Remove the state if all is `done`, else make it durable. Bounded, and shielded from cancellation."""
@@ -224,7 +224,7 @@ class Resumption:
         self._knowledge = knowledge
         if self._state is None:
             return
-        tickets = () if self.streams else knowledge.tickets
+        tickets = () if self.is_stream else knowledge.tickets
         facts = self._state.facts
         sure = bool(tickets) and knowledge.sure
         claim = self.claim if tickets else facts.claim

@@ -105,7 +105,7 @@ async def send(
     finally:
         if story is not None:
             story.pipe.close()
-        await resumption.close(done=done or resumption.streams or (failed and not resumption.is_of_use))
+        await resumption.close(done=done or resumption.is_stream or (failed and not resumption.is_of_use))
 
 
 class _Story:
@@ -138,7 +138,7 @@ class _Story:
             except BaseException as error:
                 if isinstance(error, Exception) or self.pipe.is_used:
                     last = self.pipe.last_words(error)
-                    self._resumption.told = await conversation.part_ways(last)
+                    self._resumption.reason_known = await conversation.part_ways(last)
                 raise  # a tree that is stopped says no goodbye: it can be resumed, as after a loss
         await self._resumption.finish(self.report, limits.GOODBYE_LINGER)
         with trio.move_on_after(limits.GOODBYE_LINGER):  # all is delivered, even if the goodbye gets lost

@@ -390,19 +390,19 @@ class PipeOut:
     def __init__(self, job: ReceiveJob) -> None:
         self._job = job
         self._stream: StreamReceiver | None = None
-        self._began = trio.Event()
+        self._begun = trio.Event()
         self.is_asked_for = job.out == STANDARD
         if self.is_asked_for:
             self._begin(StandardOutput())
 
     def _begin(self, sink: Sink) -> StreamReceiver:
         self._stream = StreamReceiver(sink, self._job.options, self._job.selection)
-        self._began.set()
+        self._begun.set()
         return self._stream
 
     async def write(self) -> None:
         """Write what comes, if there is a stream; the task of the whole transfer."""
-        await self._began.wait()
+        await self._begun.wait()
         assert self._stream is not None, "set before"
         await self._stream.write()
 
@@ -440,7 +440,7 @@ class PipeOut:
 
         async with writing(job.receipt):
             await accept(Accept(PROGRAM, job.options.portable_names, pipe=True))
-            await job.resumption.stream()
+            await job.resumption.mark_stream()
             stream = self._stream or self._begin(GrowingFile(await trio.to_thread.run_sync(target)))
             await stream.receive(conversation, job.observer, all_is_here)
 

@@ -326,7 +326,7 @@ class PipeIn:
     def __init__(self, job: SendJob) -> None:
         self._job = job
         self._stream: StreamSender | None = None
-        self._began = trio.Event()
+        self._begun = trio.Event()
         self.is_asked_for = STANDARD in job.paths
         if self.is_asked_for:
             if len(job.paths) > 1:
@@ -340,7 +340,7 @@ class PipeIn:
 
     def _begin(self, source: Source) -> StreamSender:
         self._stream = StreamSender(source)
-        self._began.set()
+        self._begun.set()
         return self._stream
 
     async def show(self, conversation: Conversation, ask: Ask) -> Accept:
@@ -356,14 +356,14 @@ class PipeIn:
 
     async def read(self) -> None:
         """Read the stream, if there is one, in a task that lasts for the whole transfer."""
-        await self._began.wait()
+        await self._begun.wait()
         assert self._stream is not None, "set before"
         await self._stream.read()
 
     @property
     def is_used(self) -> bool:
         """Whether there is a stream, now or in an earlier conversation."""
-        return self._stream is not None or self._job.resumption.streams
+        return self._stream is not None or self._job.resumption.is_stream
 
     def last_words(self, error: BaseException) -> Abort:
         """Return what to tell the receiver when this side ends early for this error."""
@@ -379,7 +379,7 @@ class PipeIn:
             P2PCopyError: see `StreamSender.send`.
 
         """
-        await self._job.resumption.stream()
+        await self._job.resumption.mark_stream()
         stream = self._stream or self._begin(self._one_file(accept))
         receipt = await stream.send(conversation, accept, self._job.observer)
         if self._job.receipt is not None:
