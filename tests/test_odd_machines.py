@@ -104,8 +104,8 @@ def test_what_cannot_be_sent_is_named_on_both_sides_and_the_rest_arrives(
 def test_a_tree_that_is_mounted_in_itself_ends(tmp_path: Path, private_mounts: tuple[str, ...]) -> None:
     (tmp_path / "tree" / "inner" / "again").mkdir(parents=True)
     program = (
-        "from p2p_copy.files.source.walk import *; from p2p_copy.options import Symlinks\n"
-        f"for one in walk([{str(tmp_path / 'tree')!r}], symlinks=Symlinks.KEEP, portable_names=True):\n"
+        "from p2p_copy.files.source.entry import SourceTrees; from p2p_copy.files.source.walk import walk\n"
+        f"for one in walk(SourceTrees([{str(tmp_path / 'tree')!r}])):\n"
         "    print(getattr(one, 'inner_path', None) or (one.path, one.reason.name))"
     )
     mount = 'mount --bind "$1" "$1/inner/again" && shift && exec "$@"'

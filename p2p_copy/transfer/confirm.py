@@ -24,7 +24,7 @@ from p2p_copy.transport.timeouts import within
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from p2p_copy.files.source.count import FileCount
+    from p2p_copy.files.source.preview import FileCount
     from p2p_copy.observer import Observer
     from p2p_copy.protocol.messages import Entry
     from p2p_copy.transfer.conversation import Conversation
@@ -53,7 +53,7 @@ async def show(
         with telling_total:
             await counted.wait()
         if not telling_total.cancelled_caught:
-            await conversation.tell(Total(counting.files, counting.size))
+            await conversation.tell(Total(*counting.counted))
 
     async with trio.open_nursery() as nursery:
         try:
@@ -63,7 +63,7 @@ async def show(
                 seen = await trio.to_thread.run_sync(look, abandon_on_cancel=True)
                 await counted.wait()
             done = counted.is_set()
-            await conversation.tell(Preview(counting.files, counting.size, done, *seen))
+            await conversation.tell(Preview(*counting.counted, done, *seen))
             if not done:
                 nursery.start_soon(tell_total)
             accept = await _answer(conversation)

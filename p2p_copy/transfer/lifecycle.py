@@ -13,10 +13,11 @@ from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.reconnect import run_with_reconnect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.selection import Selection
+    from p2p_copy.files.source.entry import SourceTrees
     from p2p_copy.observer import Observer, Report
     from p2p_copy.options import ReceiveOptions, SendOptions
     from p2p_copy.peer.channel import Channel
@@ -31,14 +32,12 @@ class Job:
     """What one side has to do, as its caller wants it: made once, and passed whole.
 
     Attributes:
-        selection: which part of what the sender has this side wants to transfer.
         resumption: what this side remembers from one meeting to the next.
         receipt: the receipt that it writes; None if none was asked for.
         observer: is told how it goes.
 
     """
 
-    selection: Selection
     resumption: Resumption
     receipt: ReceiptFile | None
     observer: Observer
@@ -49,12 +48,12 @@ class SendJob(Job):
     """What a sender has to do.
 
     Attributes:
-        paths: what to send; see `send`.
+        trees: what to send.
         options: how.
 
     """
 
-    paths: Sequence[str]
+    trees: SourceTrees
     options: SendOptions
 
 
@@ -65,6 +64,7 @@ class ReceiveJob(Job):
     Attributes:
         out: where everything goes; see `receive`.
         options: how.
+        selection: which part of what the sender has.
         preserve: what to preserve.
         allowed: the permissions that entries may get.
 
@@ -72,6 +72,7 @@ class ReceiveJob(Job):
 
     out: str
     options: ReceiveOptions
+    selection: Selection
     preserve: Preserved
     allowed: int
 

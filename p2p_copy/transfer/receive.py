@@ -93,7 +93,7 @@ async def receive(
         receipt = receipt_file(
             receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
         )
-        job = ReceiveJob(selection, resumption, receipt, observer, out_path, options, preserve, allowed)
+        job = ReceiveJob(resumption, receipt, observer, out_path, options, selection, preserve, allowed)
         story = _Story(job, ask)
         resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
         if not over and story.begun:

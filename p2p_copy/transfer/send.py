@@ -9,6 +9,7 @@ import trio
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
+from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.stdio import STANDARD
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, check_paths
 from p2p_copy.observer import NoticeOnce, Observer, Report
@@ -79,17 +80,17 @@ async def send(
     # A side that is stopped keeps its state even if all is delivered: the receiver may not know that.
     done = failed = False
     try:
-        sources, selection = as_paths(paths), Selection(options.only, options.exclude)
+        trees = SourceTrees(as_paths(paths), options.symlinks, Selection(options.only, options.exclude))
         connect_options = ConnectOptions(
             Role.SENDER, access, code, options.wait, observer, options.links, on_room
         ).checked()
         over, tag = resumption.is_over, resumption.receipt_tag
         path = as_path_if_any(options.receipt)
         receipt = receipt_file(path, role="sender", program=FULL_NAME, over=over, tag=tag)
-        story = _Story(SendJob(selection, resumption, receipt, observer, sources, options))
+        story = _Story(SendJob(resumption, receipt, observer, trees, options))
         resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
-        if STANDARD not in sources:
-            for sentence in await trio.to_thread.run_sync(check_paths, sources):
+        if STANDARD not in trees.paths:
+            for sentence in await trio.to_thread.run_sync(check_paths, trees.paths):
                 observer.notice(sentence)
         if receipt is not None and not over:
             await resumption.begin()

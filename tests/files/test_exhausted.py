@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import SystemFailed
-from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.reader import open_itself, open_source, read_whole
 from p2p_copy.files.source.walk import walk
 from p2p_copy.files.target.target import Target
-from p2p_copy.options import Conflict, Symlinks
+from p2p_copy.options import Conflict
 from tests.files.helpers import a_directory, a_file, no_more_files
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def test_a_walk_skips_no_directory(tmp_path: Path) -> None:
     (tmp_path / "tree" / "inner").mkdir(parents=True)
-    walking = walk([str(tmp_path / "tree")], symlinks=Symlinks.KEEP, portable_names=True)
+    walking = walk(SourceTrees([str(tmp_path / "tree")]))
     next(walking)
     with no_more_files(), pytest.raises(SystemFailed):
         next(walking)
@@ -31,7 +31,7 @@ def test_a_walk_skips_no_directory(tmp_path: Path) -> None:
 @pytest.mark.parametrize("read", [read_whole, open_source])
 def test_a_file_is_not_reported_as_unreadable(tmp_path: Path, read: object) -> None:
     (tmp_path / "file").write_text("x")
-    found = next(walk([str(tmp_path / "file")], symlinks=Symlinks.KEEP, portable_names=True))
+    found = next(walk(SourceTrees([str(tmp_path / "file")])))
     assert isinstance(found, SourceEntry)
     assert callable(read)
     with no_more_files(), pytest.raises(SystemFailed):
@@ -41,7 +41,7 @@ def test_a_file_is_not_reported_as_unreadable(tmp_path: Path, read: object) -> N
 def test_a_file_that_cannot_be_looked_up_is_closed(tmp_path: Path) -> None:
     (tmp_path / "tree").mkdir()
     (tmp_path / "tree" / "file").write_text("x")
-    *_, found = walk([str(tmp_path / "tree")], symlinks=Symlinks.KEEP, portable_names=True)
+    *_, found = walk(SourceTrees([str(tmp_path / "tree")]))
     assert isinstance(found, SourceEntry)
     (tmp_path / "again").write_text("x")
     (tmp_path / "again").rename(tmp_path / "tree" / "file")  # another inode number, which must be looked up

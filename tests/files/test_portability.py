@@ -24,6 +24,7 @@ for name in list(sys.modules):
         del sys.modules[name]  # so that they are imported anew, on the poorer system
 os.chdir(sys.argv[1])
 
+from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.source.reader import open_source
 from p2p_copy.files.source.walk import walk
 from p2p_copy.options import Conflict, Symlinks
@@ -35,7 +36,7 @@ from p2p_copy.protocol.messages import Kind
 items = {}
 with closing(Target("out", conflict=Conflict.REFUSE)) as target:
     assert target.free_bytes() > 0
-    for index, found in enumerate(walk(["top"], symlinks=Symlinks.KEEP, portable_names=True)):
+    for index, found in enumerate(walk(SourceTrees(["top"]))):
         item = items[found] = Item(index, items.get(found.parent), found.entry)
         if found.entry.kind is Kind.DIRECTORY:
             target.directories.make(item)

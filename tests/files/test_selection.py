@@ -12,10 +12,9 @@ from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.source import walk as source
-from p2p_copy.files.source.count import FileCount
-from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.entry import SourceEntry, SourceTrees
+from p2p_copy.files.source.preview import FileCount
 from p2p_copy.files.source.walk import walk
-from p2p_copy.options import Symlinks
 from p2p_copy.protocol.messages import Kind, Omitted, Reason
 
 if TYPE_CHECKING:
@@ -130,7 +129,7 @@ def walked(top: Path, selection: Selection) -> tuple[set[str], int]:
     """Return what is sent, and how many things are left out; check that counting agrees."""
     paths: set[str] = set()
     files = excluded = 0
-    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True, selection=selection):
+    for one in walk(SourceTrees([str(top)], selection=selection)):
         if isinstance(one, Omitted):
             assert one == Omitted("", Reason.EXCLUDED)
             excluded += 1
@@ -139,9 +138,9 @@ def walked(top: Path, selection: Selection) -> tuple[set[str], int]:
         assert one.parent is None or one.parent.inner_path in paths
         paths.add(one.inner_path)
         files += one.entry.kind is Kind.FILE
-    count = FileCount([str(top)], Symlinks.KEEP, portable_names=True, selection=selection)
+    count = FileCount(SourceTrees([str(top)], selection=selection))
     assert count.run()
-    assert (count.files, count.size) == (files, 3 * files)
+    assert count.counted == (files, 3 * files)
     return {path.removeprefix("tree/") for path in paths}, excluded
 
 
@@ -185,9 +184,7 @@ def test_what_cannot_be_sent_and_is_left_out_is_no_problem(top: Path) -> None:
     (top / "bad\nname").touch()
     problems = [
         one
-        for one in walk(
-            [str(top)], symlinks=Symlinks.KEEP, portable_names=True, selection=Selection(only=["*.py"])
-        )
+        for one in walk(SourceTrees([str(top)], selection=Selection(only=["*.py"])))
         if isinstance(one, Omitted) and one.reason is not Reason.EXCLUDED
     ]
     assert problems == []
@@ -195,12 +192,7 @@ def test_what_cannot_be_sent_and_is_left_out_is_no_problem(top: Path) -> None:
 
 def test_a_pruned_directory_is_left_at_once(top: Path) -> None:
     seen = []
-    for one in walk(
-        [str(top)],
-        symlinks=Symlinks.KEEP,
-        portable_names=True,
-        selection=Selection(only=["tree/src/**/*.py"]),
-    ):
+    for one in walk(SourceTrees([str(top)], selection=Selection(only=["tree/src/**/*.py"]))):
         if isinstance(one, SourceEntry):
             seen.append(one.inner_path)
             one.pruned = one.inner_path == "tree/src"

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import P2PCopyError, PeerMisbehaved
 from p2p_copy.files.source.digest_cache import DigestCache
+from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
-from p2p_copy.options import Conflict, Symlinks
+from p2p_copy.options import Conflict
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake
 from p2p_copy.protocol.keys import room_id
 from p2p_copy.protocol.manifest import Manifest
@@ -178,7 +179,7 @@ class SenderSide(Side):
         match message:
             case Accept():
                 paths = [str(self._world.source)]
-                self._outgoing = TreeProducer(paths, session, message, self._sent, links=Symlinks.KEEP)
+                self._outgoing = TreeProducer(SourceTrees(paths), session, message, self._sent)
             case Abort():
                 raise given_up(message, "receiver")
             case _:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.digest_cache import DigestCache
+from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.protocol.manifest import Manifest
@@ -87,12 +88,10 @@ class MemoryTransfer:
             sender.hear(receiver.record())
             sent = DigestCache(self._sender.journal)
             outgoing = TreeProducer(
-                self._paths,
+                SourceTrees(self._paths, asked.links, Selection(asked.sender_only, asked.sender_exclude)),
                 sender,
                 accept,
                 sent,
-                links=asked.links,
-                selection=Selection(asked.sender_only, asked.sender_exclude),
             )
             pair = _Pair(self._rng, sender, outgoing, incoming)
             for _ in range(steps if steps is not None else 100_000):

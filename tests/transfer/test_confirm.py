@@ -18,20 +18,16 @@ from p2p_copy.errors import (
     PeerTimeout,
     RelayUnreachable,
 )
-from p2p_copy.files import limits as files_limits
-from p2p_copy.files.selection import EVERYTHING, Selection
-from p2p_copy.files.source.preview import preview
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.files.target.space import space_for
 from p2p_copy.observer import Observer, PreviewEntry, TransferPreview
-from p2p_copy.options import Names, RelayAccess, Symlinks
+from p2p_copy.options import Names, RelayAccess
 from p2p_copy.peer import limits as peer_limits, reconnect
 from p2p_copy.peer.connect import meet
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
 from p2p_copy.peer.reconnect import run_with_reconnect
-from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import (
     Accept,
     Ask,
@@ -463,35 +459,7 @@ async def test_a_preview_that_lies_changes_nothing_but_the_answer(tmp_path: Path
     assert isinstance(outcome, PeerMisbehaved), "its sums are held against what it sent, as ever"
 
 
-# The preview
-
-
-def test_a_glance_is_bounded_and_shows_the_top_and_a_little_below(tmp_path: Path) -> None:
-    for number in range(150):
-        (tmp_path / "wide" / f"{number:03}" / "deep").mkdir(parents=True)
-    (tmp_path / "file").write_text("abc")
-    names, entries = preview(
-        [str(tmp_path / "wide"), str(tmp_path / "file")], Symlinks.KEEP, True, EVERYTHING
-    )
-    assert names == 2
-    assert [entry.depth for entry in entries] == [0, *[1] * files_limits.PREVIEW_INSIDE, 0]
-    paths = [str(path) for path in (tmp_path / "wide").iterdir()]
-    names, entries = preview(paths, Symlinks.KEEP, True, EVERYTHING)
-    assert names == 150
-    assert [entry.depth for entry in entries] == [0] * protocol_limits.MAX_PREVIEW_ENTRIES
-
-
-def test_a_glance_does_not_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for number in range(50):
-        (tmp_path / "top" / f"{number}").mkdir(parents=True)
-        (tmp_path / "top" / f"{number}.txt").touch()
-    monkeypatch.setattr(files_limits, "PREVIEW_LOOK", 20)
-    assert preview([str(tmp_path / "top")], Symlinks.KEEP, True, Selection(only=["nothing.py"])).names == 1
-    (tmp_path / "top" / "a.py").touch()
-    shown = preview(
-        [str(tmp_path / "top")], Symlinks.KEEP, True, Selection(only=["top/a.py"], exclude=["*.txt"])
-    ).entries
-    assert shown[0].name == "top"
+# The space
 
 
 def test_the_room_is_that_of_where_the_directory_will_be(tmp_path: Path) -> None:

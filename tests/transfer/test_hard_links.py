@@ -14,12 +14,12 @@ import trio
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files import system
 from p2p_copy.files.directory import Directory
-from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.hardlinks import FirstNames
 from p2p_copy.files.source.walk import walk
 from p2p_copy.files.target.target import Target
 from p2p_copy.observer import Report
-from p2p_copy.options import Conflict, Preserve, Symlinks
+from p2p_copy.options import Conflict, Preserve
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import RootDigest, file_digest
 from p2p_copy.protocol.messages import (
@@ -231,11 +231,7 @@ def test_a_name_that_leads_to_another_file_by_now_comes_with_its_contents(tmp_pa
     (tree / "a").write_text("one")
     (tree / "b").hardlink_to(tree / "a")
     names = FirstNames()
-    found = [
-        each
-        for each in walk([str(tree)], symlinks=Symlinks.KEEP, portable_names=True)
-        if isinstance(each, SourceEntry)
-    ]
+    found = [each for each in walk(SourceTrees([str(tree)])) if isinstance(each, SourceEntry)]
     for number, each in enumerate(found):
         each.index = number
         names.add(each)

@@ -9,6 +9,7 @@ import pytest
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.digest_cache import DigestCache
+from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.source.internal_files import InternalFiles
 from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.facts import Facts
@@ -79,7 +80,7 @@ def test_a_state_that_is_named_is_refused(tmp_path: Path) -> None:
     with States(str(tmp_path / "states")).create(ID, FACTS) as state:
         own = InternalFiles(known_directories(state))
         named = [str(tmp_path / "states" / f"{ID}.json")]
-        (found,) = walk(named, symlinks=Symlinks.KEEP, portable_names=True, internal=own)
+        (found,) = walk(SourceTrees(named), own)
     assert found == Omitted(f"{ID}.json", Reason.OWN)
 
 
@@ -87,7 +88,7 @@ def test_only_where_states_lie_files_with_such_names_are_left_out(tree: Path) ->
     (tree / f"{ID}.json").write_text("a picture's description")
     own = InternalFiles((str(tree / "documents"), str(tree / "nowhere")))
     paths = [str(tree)]
-    assert len(list(walk(paths, symlinks=Symlinks.KEEP, portable_names=True, internal=own))) == 4
+    assert len(list(walk(SourceTrees(paths), own))) == 4
 
 
 # Unfinished files
@@ -107,7 +108,7 @@ def test_our_temporary_names_are_known(tmp_path: Path) -> None:
     assert is_unfinished(temporary_name())
     assert is_unfinished(temporary_name("01234567"))
     (tmp_path / temporary_name()).touch()
-    (_, unfinished) = walk([str(tmp_path)], symlinks=Symlinks.KEEP, portable_names=True)
+    (_, unfinished) = walk(SourceTrees([str(tmp_path)]))
     assert unfinished is UNFINISHED
 
 
@@ -167,7 +168,7 @@ def test_a_receiver_cannot_mark_what_is_not_its_own(marker: str) -> None:
     sender, _ = both_sessions()
     accept = Accept("x", portable_names=True, marker=marker)
     with pytest.raises(PeerMisbehaved):
-        TreeProducer(["x"], sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP)
+        TreeProducer(SourceTrees(["x"]), sender, accept, DigestCache(Journal(None)))
 
 
 async def test_nothing_of_ours_is_in_the_output_directory_when_a_receiver_notes_that_all_is_here(

@@ -10,9 +10,9 @@ import trio
 
 from p2p_copy.errors import PeerMisbehaved, TooMuch, UsageError
 from p2p_copy.files.source.digest_cache import DigestCache
+from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import Target
-from p2p_copy.options import Symlinks
 from p2p_copy.protocol.digest import RootDigest
 from p2p_copy.protocol.messages import Accept, Offer, Reason, Receipt, Unwanted
 from p2p_copy.transfer import limits
@@ -250,7 +250,7 @@ def test_only_what_was_omitted_can_be_unwanted_and_once(tmp_path: Path) -> None:
     receiver.say(accept)
     sender.hear(receiver.record())
     paths = [str(tmp_path / "none"), str(tmp_path / "nothing")]
-    producer = TreeProducer(paths, sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP)
+    producer = TreeProducer(SourceTrees(paths), sender, accept, DigestCache(Journal(None)))
     with pytest.raises(PeerMisbehaved):
         producer.hear(Unwanted(0))
     producer.next_records(1)

@@ -10,11 +10,10 @@ import pytest
 import trio
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.reader import SourceFailed, SourceFile, open_source
 from p2p_copy.files.source.walk import walk
 from p2p_copy.observer import Report
-from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Data, FileEnd, Finish, Goodbye, Hole, Message, Page, Reason
@@ -54,7 +53,7 @@ def room(path: Path) -> int:
 
 
 def found(path: Path) -> SourceEntry:
-    (one,) = walk([str(path)], symlinks=Symlinks.KEEP, portable_names=True)
+    (one,) = walk(SourceTrees([str(path)]))
     assert isinstance(one, SourceEntry)
     return one
 

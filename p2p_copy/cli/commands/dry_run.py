@@ -19,15 +19,13 @@ from p2p_copy.transfer.reasons import SENTENCES, unfinished
 from p2p_copy.units import amount
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.files.selection import Selection
+    from p2p_copy.files.source.entry import SourceTrees
     from p2p_copy.observer import TransferPreview
-    from p2p_copy.options import Conflict, Symlinks
+    from p2p_copy.options import Conflict
 
 
-def would_send(paths: Sequence[str], symlinks: Symlinks, selection: Selection, terminal: Terminal) -> int:
+def would_send(trees: SourceTrees, terminal: Terminal) -> int:
     """List what would be sent to a receiver with portable names, without connecting; return exit code 0.
 
     Raises:
@@ -38,12 +36,11 @@ def would_send(paths: Sequence[str], symlinks: Symlinks, selection: Selection, t
         BrokenPipeError: the reader of the list has closed its pipe.
 
     """
-    for sentence in check_paths(paths):
+    for sentence in check_paths(trees.paths):
         terminal.error(sentence)
     counts = dict.fromkeys(Kind, 0)
     size = problems = excluded = left = 0
-    own = InternalFiles(known_directories(None))
-    for found in walk(paths, symlinks=symlinks, portable_names=True, selection=selection, internal=own):
+    for found in walk(trees, InternalFiles(known_directories(None))):
         reason = _problem(found) if isinstance(found, SourceEntry) else found.reason
         if reason is Reason.EXCLUDED:
             excluded += 1

@@ -16,6 +16,7 @@ from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
+from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.facts import SendCommand
 from p2p_copy.options import RelayAccess, SendOptions
 from p2p_copy.protocol import code as codes
@@ -50,7 +51,9 @@ def send(
     if transfer.dry_run:
         from p2p_copy.cli.commands.dry_run import would_send
 
-        return would_send(word.paths, sending.symlinks, Selection(transfer.only, transfer.exclude), terminal)
+        selection = Selection(transfer.only, transfer.exclude)
+        trees = SourceTrees(word.paths, sending.symlinks, selection)
+        return would_send(trees, terminal)
     serve = sending.serve
     if serve and word.relay:
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")

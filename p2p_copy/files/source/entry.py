@@ -1,16 +1,38 @@
-"""The values that describe what a walk finds, and a file with several names. Nothing here touches a disk."""
+"""The values that describe what a walk reads and finds, and a file with several names. Nothing here touches a disk."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.system import identity_of
+from p2p_copy.options import Symlinks
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from p2p_copy.files.system import Identity
     from p2p_copy.protocol.messages import Entry
+
+
+@dataclass(frozen=True)
+class SourceTrees:
+    """What the user wants to send: files, and trees with all that is in them.
+
+    Attributes:
+        paths: what the user has named.
+        symlinks: what becomes of symlinks inside the trees.
+        selection: which part is wanted.
+        portable_names: whether names are left out that cannot exist on every system; the receiver decides.
+
+    """
+
+    paths: Sequence[str]
+    symlinks: Symlinks = Symlinks.KEEP
+    selection: Selection = EVERYTHING
+    portable_names: bool = True
 
 
 class SourceEntry:

@@ -13,10 +13,7 @@ from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Kind, Reason
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from p2p_copy.files.selection import Selection
-    from p2p_copy.options import Symlinks
+    from p2p_copy.files.source.entry import SourceTrees
 
 _ONE_FILE: Final = (
     "takes one file or a pipe, and not a directory or several files. Send one file, "
@@ -35,11 +32,9 @@ class OneFile:
     waits = False
     dry = "Nothing moves: the disk here has given nothing"
 
-    def __init__(
-        self, paths: Sequence[str], *, symlinks: Symlinks, selection: Selection, portable_names: bool
-    ) -> None:
-        found = next(walk(paths, symlinks=symlinks, portable_names=portable_names, selection=selection), None)
-        if len(paths) != 1 or not isinstance(found, SourceEntry) or found.entry.kind is not Kind.FILE:
+    def __init__(self, trees: SourceTrees) -> None:
+        found = next(walk(trees), None)
+        if len(trees.paths) != 1 or not isinstance(found, SourceEntry) or found.entry.kind is not Kind.FILE:
             raise PipeFailed(
                 f"The receiver writes to its standard output. That {_ONE_FILE}",
                 f"standard output {_ONE_FILE}",

@@ -1,23 +1,114 @@
-"""Makes a preview of what would be sent: the names at the top of the trees and a few below them.
+"""Looks at what would be sent, before it is sent and for people only: how much it is, and the first of its names.
 
-It may be wrong by the time that the files are sent, so nothing depends on it. It is bounded, and does not search.
+It may be wrong by the time that the files are sent, so nothing depends on it. It follows the rules of `walk`. Counting
+opens no file, does not notice names that collide, and ignores what it cannot read. So it takes a tenth of the time of a
+walk, beside which it runs. The preview is bounded, and does not search.
 """
 
 from __future__ import annotations
 
+import os
+from dataclasses import replace
+from threading import Event
 from typing import TYPE_CHECKING, NamedTuple
 
 from p2p_copy.files import limits
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceEntry
-from p2p_copy.files.source.walk import walk
-from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.files.source.walk import own_name, walk
+from p2p_copy.options import Symlinks
+from p2p_copy.protocol import limits as protocol_limits, names
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from p2p_copy.options import Symlinks
+    from p2p_copy.files.source.entry import SourceTrees
     from p2p_copy.protocol.messages import Entry
+
+
+class Counted(NamedTuple):
+    """Files, and their bytes."""
+
+    files: int = 0
+    size: int = 0
+
+
+class FileCount:
+    """Counts in a thread.
+
+    Args:
+        trees: what is counted.
+        most: after so many names it gives up; None for no limit.
+
+    Attributes:
+        counted: what was counted so far, a value that the thread replaces: any thread may read it at any time.
+
+    """
+
+    def __init__(self, trees: SourceTrees, *, most: int | None = None) -> None:
+        self._paths = trees.paths
+        self._follow = trees.symlinks is Symlinks.COPY
+        self._portable = trees.portable_names
+        self._selection = None if trees.selection.everything else trees.selection
+        self._left = most
+        self._stopped = Event()
+        self.counted = Counted()
+
+    def run(self) -> bool:
+        """Count; return whether everything was counted."""
+        for path in self._paths:
+            self._named(path)
+        return not self._stopped.is_set()
+
+    def stop(self) -> None:
+        """Let `run` return soon; may be called in any thread."""
+        self._stopped.set()
+
+    def _add(self, size: int) -> None:
+        counted = self.counted
+        self.counted = Counted(counted.files + 1, counted.size + size)
+
+    def _named(self, path: str) -> None:
+        """Count what the user named; a symlink is followed."""
+        try:
+            name = own_name(path)
+            if os.path.isdir(path):
+                if self._selection is None or self._selection.leads(name):
+                    self._inside(path, name, ())
+            elif os.path.isfile(path) and (self._selection is None or self._selection.takes(name)):
+                self._add(os.path.getsize(path))
+        except (OSError, ValueError):
+            return
+
+    def _inside(self, path: str, relative: str, above: tuple[tuple[int, int], ...]) -> None:
+        status = os.stat(path)
+        here = (status.st_dev, status.st_ino)
+        if here in above or len(above) == protocol_limits.MAX_DEPTH - 1:  # a circle, or too deep
+            return
+        below = (*above, here)
+        with os.scandir(path) as entries:
+            for entry in entries:
+                if self._left is not None:
+                    if not self._left:
+                        self._stopped.set()
+                    self._left -= 1
+                if self._stopped.is_set():
+                    return
+                self._look(entry, relative, below)
+
+    def _look(self, entry: os.DirEntry[str], relative: str, above: tuple[tuple[int, int], ...]) -> None:
+        if names.refusal(entry.name, portable=self._portable):
+            return
+        selection = self._selection
+        path = f"{relative}/{entry.name}" if selection is not None else ""
+        try:
+            if entry.is_dir(follow_symlinks=self._follow):
+                if selection is None or selection.leads(path):
+                    self._inside(entry.path, path, above)
+            elif selection is not None and not selection.takes(path):
+                return
+            elif entry.is_file(follow_symlinks=self._follow):
+                self._add(entry.stat(follow_symlinks=self._follow).st_size)
+        except OSError:
+            return
 
 
 class SourcePreview(NamedTuple):
@@ -34,26 +125,23 @@ class _Shallow(Selection):
         return self.leads(path) if directory else super().takes(path)
 
 
-def preview(
-    paths: Sequence[str], symlinks: Symlinks, portable_names: bool, selection: Selection
-) -> SourcePreview:
+def preview(trees: SourceTrees) -> SourcePreview:
     """Return the names at the top and a few of those in each directory there, as many as a preview may have."""
-    most = min(max(protocol_limits.MAX_PREVIEW_ENTRIES // len(paths) - 1, 0), limits.PREVIEW_INSIDE)
-    names = inside = looked = 0  # the last two count in the current directory
+    most = min(max(protocol_limits.MAX_PREVIEW_ENTRIES // len(trees.paths) - 1, 0), limits.PREVIEW_INSIDE)
+    tops = inside = looked = 0  # the last two count in the current directory
     top: SourceEntry | None = None
     entries: list[Entry] = []
-    shallow = _Shallow(*selection.patterns)
-    for found in walk(paths, symlinks=symlinks, portable_names=portable_names, selection=shallow):
+    for found in walk(replace(trees, selection=_Shallow(*trees.selection.patterns))):
         looked += 1
         if isinstance(found, SourceEntry):
             found.pruned = found.parent is not None
             if found.parent is None:
                 top, inside, looked = found, 0, 0
-                names += 1
+                tops += 1
             else:
                 inside += 1
             if len(entries) < protocol_limits.MAX_PREVIEW_ENTRIES and inside <= most:
                 entries.append(found.entry)
         if top is not None and (inside >= most or looked >= limits.PREVIEW_LOOK):
             top.pruned = True
-    return SourcePreview(names, tuple(entries))
+    return SourcePreview(tops, tuple(entries))

@@ -23,7 +23,6 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy.files.selection import EVERYTHING, Selection
 from p2p_copy.files.source.entry import SourceEntry
 from p2p_copy.files.source.internal_files import NO_INTERNAL_FILES, InternalFiles, OpenedInternalFiles
 from p2p_copy.files.source.reader import SourceFailed, reason_of
@@ -37,7 +36,9 @@ from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
 from p2p_copy.protocol.seen_names import SeenNames
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator
+
+    from p2p_copy.files.source.entry import SourceTrees
 
 BY_HANDLE = os.scandir in os.supports_fd
 """Whether entries are looked up relative to the open directory that lists them; Windows has paths only."""
@@ -54,12 +55,7 @@ UNFINISHED: Final = Omitted("", Reason.OWN)
 
 
 def walk(
-    paths: Sequence[str],
-    *,
-    symlinks: Symlinks,
-    portable_names: bool,
-    selection: Selection = EVERYTHING,
-    internal: InternalFiles = NO_INTERNAL_FILES,
+    trees: SourceTrees, internal: InternalFiles = NO_INTERNAL_FILES
 ) -> Generator[SourceEntry | Omitted, None, None]:
     """Yield all that is named and all that is in it: each directory before its contents, in no other order.
 
@@ -68,11 +64,11 @@ def walk(
     machine.
     """
     with internal.opened() as opened:
-        tree = _Walk(symlinks, selection, opened, portable=portable_names)
-        for path in paths:
-            found = tree.named(path)
+        walking = _Walk(trees, opened)
+        for path in trees.paths:
+            found = walking.named(path)
             if isinstance(found, SourceEntry) and found.entry.kind is Kind.DIRECTORY:
-                yield from tree.directory(found, found.entry.name)
+                yield from walking.directory(found, found.entry.name)
             else:
                 yield found
 
@@ -100,13 +96,11 @@ class _Listed:
 class _Walk:
     """One walk: its rules, and how many names are in memory."""
 
-    def __init__(
-        self, symlinks: Symlinks, selection: Selection, internal: OpenedInternalFiles, *, portable: bool
-    ) -> None:
-        self._symlinks = symlinks
+    def __init__(self, trees: SourceTrees, internal: OpenedInternalFiles) -> None:
+        self._symlinks = trees.symlinks
+        self._selection = trees.selection
+        self._portable = trees.portable_names
         self._internal = internal
-        self._selection = selection
-        self._portable = portable
         self._key = os.urandom(16)
         self._top_names = SeenNames(self._key)
         self._open_names = 0  # names in memory: at the top and in the directories being listed

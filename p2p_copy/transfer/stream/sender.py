@@ -10,6 +10,7 @@ A source cannot be opened twice, so a process that is started again cannot go on
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 import trio
@@ -327,9 +328,9 @@ class PipeIn:
         self._job = job
         self._stream: StreamSender | None = None
         self._begun = trio.Event()
-        self.is_asked_for = STANDARD in job.paths
+        self.is_asked_for = STANDARD in job.trees.paths
         if self.is_asked_for:
-            if len(job.paths) > 1:
+            if len(job.trees.paths) > 1:
                 raise UsageError(
                     "'-' is standard input, and is sent alone. A file of that name is written as ./-"
                 )
@@ -387,12 +388,7 @@ class PipeIn:
         return Report(1, receipt.size, 0, 0, receipt.root.hex(), self._job.resumption.seconds)
 
     def _one_file(self, accept: Accept) -> OneFile:
-        return OneFile(
-            self._job.paths,
-            symlinks=self._job.options.symlinks,
-            selection=self._job.selection,
-            portable_names=accept.portable_names,
-        )
+        return OneFile(replace(self._job.trees, portable_names=accept.portable_names))
 
     def close(self) -> None:
         """Close the source."""

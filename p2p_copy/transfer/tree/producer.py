@@ -12,12 +12,12 @@ hundreds of small files. Rules:
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 from enum import Enum
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.source.attributes import add_attributes
 from p2p_copy.files.source.hardlinks import FirstNames
 from p2p_copy.files.source.internal_files import InternalFiles
@@ -52,13 +52,11 @@ from p2p_copy.transfer.chunk_size import ChunkSize
 from p2p_copy.transfer.tree.answers import AnswerQueue, Omissions, PageAnswers, Rejections
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
-    from p2p_copy.files.selection import Selection
     from p2p_copy.files.source.digest_cache import DigestCache
-    from p2p_copy.files.source.entry import SourceEntry
-    from p2p_copy.options import Symlinks
+    from p2p_copy.files.source.entry import SourceEntry, SourceTrees
     from p2p_copy.protocol.messages import Accept, Held, Receipt
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.tree.answers import Answer
@@ -88,13 +86,11 @@ class TreeProducer:
 
     def __init__(
         self,
-        paths: Sequence[str],
+        trees: SourceTrees,
         session: Session,
         accept: Accept,
         cache: DigestCache,
         *,
-        links: Symlinks,
-        selection: Selection = EVERYTHING,
         receipt: ReceiptFile | None = None,
         state_directories: tuple[str, ...] = (),
     ) -> None:
@@ -107,11 +103,8 @@ class TreeProducer:
         if accept.marker and not is_unfinished(accept.marker):
             raise PeerMisbehaved("The receiver marks its output directory with a name that it may not use.")
         found = walk(
-            paths,
-            symlinks=links,
-            portable_names=accept.portable_names,
-            selection=selection,
-            internal=InternalFiles(state_directories, accept.marker),
+            replace(trees, portable_names=accept.portable_names),
+            InternalFiles(state_directories, accept.marker),
         )
         self.stuck = False
         self.ended = False

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import trio
 
-from p2p_copy.files.source.count import FileCount
 from p2p_copy.files.source.digest_cache import DigestCache
-from p2p_copy.files.source.preview import preview
+from p2p_copy.files.source.preview import FileCount, preview
 from p2p_copy.observer import NoticeOnce
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol.escape import escape
@@ -48,9 +48,8 @@ class TreeSender:
             PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
         """
-        job = self._job
-        what = (job.paths, job.options.symlinks, ask.portable_names, job.selection)
-        return await show(conversation, partial(preview, *what), FileCount(*what), job.observer)
+        trees = replace(self._job.trees, portable_names=ask.portable_names)
+        return await show(conversation, partial(preview, trees), FileCount(trees), self._job.observer)
 
     async def send(self, conversation: Conversation, accept: Accept) -> Report:
         """Send what the receiver does not have yet; return the report of the transfer.
@@ -62,17 +61,15 @@ class TreeSender:
         """
         job = self._job
         producer = TreeProducer(
-            job.paths,
+            job.trees,
             conversation.session,
             accept,
             self._cache,
-            links=job.options.symlinks,
-            selection=job.selection,
             receipt=job.receipt,
             state_directories=job.resumption.state_directories,
         )
         sending = _TreeSending(producer, job.observer)
-        counting = partial(FileCount, job.paths, job.options.symlinks, accept.portable_names, job.selection)
+        counting = partial(FileCount, replace(job.trees, portable_names=accept.portable_names))
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(sending.count, counting)
@@ -161,7 +158,7 @@ class _TreeSending:
             self._counting = counting()
             if not await trio.to_thread.run_sync(self._counting.run):
                 return
-        total = self._counting.files, self._counting.size
+        total = self._counting.counted
         self._producer.hear(Total(*total))
         self._observer.total(*total)
 

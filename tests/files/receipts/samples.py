@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.receipts.verify import Scope, Verdict, verify
 from p2p_copy.files.receipts.writer import ReceiptWriter
-from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.walk import walk
-from p2p_copy.options import Symlinks
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Entry, Kind
 
@@ -65,9 +64,7 @@ def digest_of(path: Path) -> bytes:
 def write_receipt(path: Path, top: Path, **ends: Any) -> None:
     """Write the receipt that a receiver of all that lies below `top` would have written."""
     writer, root, files, size = ReceiptWriter(str(path), allowed=0o777), RootDigest(), 0, 0
-    for found in walk(
-        [str(inner) for inner in sorted(top.iterdir())], symlinks=Symlinks.KEEP, portable_names=False
-    ):
+    for found in walk(SourceTrees([str(inner) for inner in sorted(top.iterdir())], portable_names=False)):
         assert isinstance(found, SourceEntry)
         place = top.__class__(found.path)
         is_file = found.entry.kind is Kind.FILE

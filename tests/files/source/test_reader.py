@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.reader import SourceFailed, open_itself, open_source, read_whole
 from p2p_copy.files.source.walk import walk
 from p2p_copy.options import Symlinks
@@ -25,7 +25,7 @@ CHUNK = 1000
 
 def find(path: Path, *, links: Symlinks = Symlinks.KEEP) -> SourceEntry:
     """Return the last thing that a walk finds."""
-    *_, found = walk([str(path)], symlinks=links, portable_names=True)
+    *_, found = walk(SourceTrees([str(path)], links))
     assert isinstance(found, SourceEntry)
     return found
 

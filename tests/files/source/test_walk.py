@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.files.source import walk as source
-from p2p_copy.files.source.entry import SourceEntry
+from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.walk import walk
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits
@@ -51,11 +51,11 @@ def names_of(found: Iterable[SourceEntry | Omitted]) -> dict[str, Kind | Reason]
 def walked(
     *paths: Path | str, links: Symlinks = Symlinks.KEEP, portable_names: bool = True
 ) -> dict[str, Kind | Reason]:
-    return names_of(walk([str(path) for path in paths], symlinks=links, portable_names=portable_names))
+    return names_of(walk(SourceTrees([str(path) for path in paths], links, portable_names=portable_names)))
 
 
 def entries(*paths: Path, links: Symlinks = Symlinks.KEEP) -> list[Entry]:
-    walk_ = walk([str(path) for path in paths], symlinks=links, portable_names=True)
+    walk_ = walk(SourceTrees([str(path) for path in paths], links))
     return [found.entry for found in walk_ if isinstance(found, SourceEntry)]
 
 
@@ -149,9 +149,7 @@ def test_of_two_with_the_same_name_the_first_is_taken(tmp_path: Path, portable: 
         (tmp_path / parent).mkdir()
         (tmp_path / parent / name).touch()
     paths = [tmp_path / "a" / "x", tmp_path / "b" / "x", tmp_path / "c" / "X"]
-    second, third = list(
-        walk([str(path) for path in paths], symlinks=Symlinks.KEEP, portable_names=portable)
-    )[1:]
+    second, third = list(walk(SourceTrees([str(path) for path in paths], portable_names=portable)))[1:]
     assert second == Omitted("x", Reason.EXISTS)
     assert (third == Omitted("X", Reason.EXISTS)) is portable
 
@@ -202,7 +200,7 @@ def test_every_manifest_takes_what_the_walk_names(top: Path) -> None:
         (parent / "inside").symlink_to("ok")
         (parent / "outside").symlink_to("../../../x")
     for portable in (True, False):
-        found = list(walk([str(top)], symlinks=Symlinks.KEEP, portable_names=portable))
+        found = list(walk(SourceTrees([str(top)], portable_names=portable)))
         manifest = Manifest(portable=portable, key=bytes(16))
         manifest.page(Page(tuple(one.entry for one in found if isinstance(one, SourceEntry))))
         assert any(isinstance(one, Omitted) for one in found)
@@ -228,7 +226,7 @@ def test_a_directory_that_cannot_be_read_is_sent_empty_and_reported(commoners_pa
 def test_a_directory_that_vanishes_during_the_walk_is_reported(top: Path) -> None:
     (top / "inner").mkdir()
     found = []
-    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
+    for one in walk(SourceTrees([str(top)])):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (top / "inner").rmdir()
@@ -239,7 +237,7 @@ def test_a_file_that_vanishes_before_it_is_looked_at_is_reported(top: Path) -> N
     for number in range(10):
         (top / str(number)).touch()
     found = []
-    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
+    for one in walk(SourceTrees([str(top)])):
         found.append(one)
         if len(found) == 2:  # the listing is in memory by now
             for path in top.iterdir():
@@ -254,7 +252,7 @@ def test_a_directory_replaced_by_another_is_not_entered(top: Path, tmp_path: Pat
     (tmp_path / "outside" / "secret").touch()
     (top / "inner").mkdir()
     found = []
-    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
+    for one in walk(SourceTrees([str(top)])):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (top / "inner").rmdir()
@@ -270,7 +268,7 @@ def test_a_directory_whose_inode_number_has_changed_is_entered(top: Path, tmp_pa
     (top / "inner").mkdir()
     (top / "inner" / "file").touch()
     found = []
-    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
+    for one in walk(SourceTrees([str(top)])):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "inner":
             (tmp_path / "again").mkdir()
@@ -293,7 +291,7 @@ def test_at_most_as_many_names_are_open_as_a_manifest_takes(
         (top / name).mkdir()
         for number in range(8):
             (top / name / f"{number}").touch()
-    found = list(walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True))
+    found = list(walk(SourceTrees([str(top)])))
     for each in found:
         if isinstance(each, SourceEntry):
             one.page(Page((each.entry,)))
@@ -412,7 +410,7 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
         os.link(top / "0", top / str(number))  # several times faster than a new file
     before = open_handles()
     seen = 0
-    for found in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
+    for found in walk(SourceTrees([str(top)])):
         if seen % 1_000 == 1:
             assert open_handles() <= before + 2
         seen += isinstance(found, SourceEntry)
@@ -423,7 +421,7 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
 def test_an_abandoned_walk_leaves_nothing_open(top: Path) -> None:
     (top / "a" / "b" / "c").mkdir(parents=True)
     before = open_handles()
-    tree = walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True)
+    tree = walk(SourceTrees([str(top)]))
     for _ in range(4):
         next(tree)
     assert open_handles() > before
@@ -439,7 +437,7 @@ def test_a_pruned_directory_is_not_entered(top: Path) -> None:
         (top / name).mkdir()
         (top / name / "file").touch()
     found = []
-    for one in walk([str(top)], symlinks=Symlinks.KEEP, portable_names=True):
+    for one in walk(SourceTrees([str(top)])):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.name == "a":
             one.pruned = True
@@ -453,7 +451,7 @@ def test_a_directory_pruned_late_is_left_at_once(top: Path, tmp_path: Path) -> N
         (top / "a" / str(number)).touch()
     (tmp_path / "next").touch()
     found = []
-    for one in walk([str(top), str(tmp_path / "next")], symlinks=Symlinks.KEEP, portable_names=True):
+    for one in walk(SourceTrees([str(top), str(tmp_path / "next")])):
         found.append(one)
         if isinstance(one, SourceEntry) and one.entry.depth == 3:
             assert one.parent is not None

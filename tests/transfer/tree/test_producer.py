@@ -13,9 +13,10 @@ import pytest
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.digest_cache import DigestCache
+from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.target import Target
-from p2p_copy.options import Conflict, Symlinks
+from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import (
@@ -54,7 +55,7 @@ class Transfer:
         accept = Accept("r", True)
         self._say(self.receiver, self.sender, accept)
         self.producer = TreeProducer(
-            [str(source)], self.sender, accept, DigestCache(Journal(None)), links=Symlinks.KEEP
+            SourceTrees([str(source)]), self.sender, accept, DigestCache(Journal(None))
         )
         self.target = Target(str(out), conflict=Conflict.REFUSE)
         manifest = Manifest(portable=True, key=bytes(16))
@@ -331,7 +332,7 @@ def asking_producer(paths: Sequence[Path], cache: DigestCache) -> tuple[TreeProd
     accept = Accept("r", True, True)
     Transfer._say(sender, receiver, Offer("s"))
     Transfer._say(receiver, sender, accept)
-    return TreeProducer([str(path) for path in paths], sender, accept, cache, links=Symlinks.KEEP), receiver
+    return TreeProducer(SourceTrees([str(path) for path in paths]), sender, accept, cache), receiver
 
 
 def two_pages(folder: Path) -> Path:
@@ -354,9 +355,7 @@ def test_an_answer_that_arrives_while_records_are_made_is_acted_upon_before_the_
     accept = Accept("r", True)
     Transfer._say(sender, receiver, Offer("s"))
     Transfer._say(receiver, sender, accept)
-    producer = TreeProducer(
-        [str(source)], sender, accept, BusyCache(reject_the_last_file), links=Symlinks.KEEP
-    )
+    producer = TreeProducer(SourceTrees([str(source)]), sender, accept, BusyCache(reject_the_last_file))
     said = [message for record in producer.next_records(100) for message in receiver.hear(record)]
     assert seen == [0], "nothing changes while a record is made"
     assert [message.reason for message in said if isinstance(message, FileFail)] == [Reason.NOT_WANTED]
