@@ -55,16 +55,16 @@ class StandardInput:
 
     Attributes:
         entry: the entry for the manifest, a file of unknown size.
-        waits: reading may wait for ever.
-        dry: the sentence shown while nothing comes.
+        may_wait_forever: whether a read may; then its thread can be abandoned.
+        stalled: the sentence shown while nothing comes.
 
     Raises:
         UsageError: standard input is closed.
 
     """
 
-    waits = True
-    dry = "Nothing moves: nothing comes from standard input"
+    may_wait_forever = True
+    stalled = "Nothing moves: nothing comes from standard input"
 
     def __init__(self, name: str) -> None:
         self._fd = _descriptor(sys.stdin, "input")
@@ -102,16 +102,16 @@ class StandardOutput:
     """What another program reads from us.
 
     Attributes:
-        waits: a write may wait for ever.
-        slow: the sentence shown while the other program reads nothing.
+        may_wait_forever: whether a write may; then its thread can be abandoned.
+        stalled: the sentence shown while the other program reads nothing.
 
     Raises:
         UsageError: standard output is closed.
 
     """
 
-    waits = True
-    slow = "Nothing moves: the program that reads standard output here takes nothing"
+    may_wait_forever = True
+    stalled = "Nothing moves: the program that reads standard output here takes nothing"
 
     def __init__(self) -> None:
         # A copy, so that it can be closed: network file systems report failed writes only then.

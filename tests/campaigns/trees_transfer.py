@@ -275,12 +275,12 @@ class _Programs:
         for accident in self._outcome.plan.accidents:
             if self._receiver.code != CODE_SPENT:
                 await self._accident(accident)
-        if await self._receiver.ended() == CODE_SPENT and self._may_be_spent():
+        if await self._receiver.ended() == CODE_SPENT and self._code_may_be_used_up():
             self._outcome.spent = True
             return
         await self._sender.ended()
 
-    def _may_be_spent(self) -> bool:
+    def _code_may_be_used_up(self) -> bool:
         """Return whether an accident may have met the key exchange after the receiver's proof.
 
         A stranger who has that proof may have tried one guess on it, so the code is spent then, also for the next try.

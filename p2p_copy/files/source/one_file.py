@@ -29,8 +29,8 @@ class OneFile:
 
     """
 
-    waits = False
-    dry = "Nothing moves: the disk here has given nothing"
+    may_wait_forever = False
+    stalled = "Nothing moves: the disk here has given nothing"
 
     def __init__(self, trees: SourceTrees) -> None:
         found = next(walk(trees), None)

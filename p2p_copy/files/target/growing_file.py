@@ -19,14 +19,11 @@ if TYPE_CHECKING:
 class GrowingFile:
     """A file in the output directory into which a stream is written; it gets its name when all of it is there.
 
-    Attributes:
-        waits: whether a write may wait for ever.
-        slow: what the user is told while nothing is written.
-
+    For the attributes see `StandardOutput`.
     """
 
-    waits = False
-    slow = "Nothing moves: the disk here has taken nothing"
+    may_wait_forever = False
+    stalled = "Nothing moves: the disk here has taken nothing"
 
     def __init__(self, target: Target) -> None:
         self._target = target

@@ -60,8 +60,8 @@ if TYPE_CHECKING:
 class Sink(Protocol):
     """Where a stream goes: see `files.stdio.StandardOutput` and `files.target.growing_file.GrowingFile`."""
 
-    waits: bool
-    slow: str
+    may_wait_forever: bool
+    stalled: str
 
     def begin(self, entry: Entry) -> None:
         """Prepare for the bytes of the stream."""
@@ -127,7 +127,9 @@ class StreamReceiver:
                 await self.moved.park()
             piece = next(self.window.look(self.window.start, files_limits.STREAM_READ))
             try:
-                await trio.to_thread.run_sync(self._sink.write, piece, abandon_on_cancel=self._sink.waits)
+                await trio.to_thread.run_sync(
+                    self._sink.write, piece, abandon_on_cancel=self._sink.may_wait_forever
+                )
             except P2PCopyError as error:
                 self.broken = error
                 raise
@@ -161,7 +163,7 @@ class StreamReceiver:
             while not self.window.size:
                 await self.moved.park()
             place = self.window.start
-            with stalls.waiting_for(self._sink.slow):
+            with stalls.waiting_for(self._sink.stalled):
                 while self.window.start == place:
                     await self.moved.park()
 

@@ -48,8 +48,8 @@ class Source(Protocol):
     """Where a stream comes from: see `files.stdio.StandardInput` and `files.source.one_file.OneFile`."""
 
     entry: Entry
-    waits: bool
-    dry: str
+    may_wait_forever: bool
+    stalled: str
 
     def read(self) -> bytes:
         """Return the next bytes, none at the end."""
@@ -99,7 +99,9 @@ class StreamSender:
             while self.is_full:
                 await self.moved.park()
             try:
-                data = await trio.to_thread.run_sync(self._source.read, abandon_on_cancel=self._source.waits)
+                data = await trio.to_thread.run_sync(
+                    self._source.read, abandon_on_cancel=self._source.may_wait_forever
+                )
             except P2PCopyError as error:
                 self.broken = error
                 raise
@@ -145,7 +147,7 @@ class StreamSender:
     @property
     def nothing_to_send(self) -> str:
         """A sentence that names the party because of which there is nothing to send."""
-        return _SLOW_READER if self.is_full else self._source.dry
+        return _SLOW_READER if self.is_full else self._source.stalled
 
     def acknowledge(self, size: int) -> None:
         """Note how much the receiver has written."""

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 class Taking:
     """A sink that takes everything."""
 
-    waits = False
-    slow = "slow"
+    may_wait_forever = False
+    stalled = "slow"
 
     def begin(self, entry: Entry) -> None:
         pass

@@ -45,8 +45,8 @@ ACCEPT = Accept("test/1", True, pipe=True)
 class Given:
     """A source with some pieces, which ends when the test allows it."""
 
-    waits = True
-    dry = "dry"
+    may_wait_forever = True
+    stalled = "dry"
     entry = Entry(Kind.FILE, 0, "stream", 0o600)
 
     def __init__(self) -> None:
