@@ -80,3 +80,13 @@ def unfinished_size(root: Path) -> int:
                 with suppress(FileNotFoundError):
                     size += os.stat(os.path.join(folder, name)).st_size
     return size
+
+
+def names_of_files(root: Path) -> set[frozenset[str]]:
+    """Return the names of all files in a tree, in groups: each group is one file."""
+    found: dict[int, set[str]] = {}
+    for folder, _, files in os.walk(root):
+        for name in files:
+            path = os.path.join(folder, name)
+            found.setdefault(os.lstat(path).st_ino, set()).add(os.path.relpath(path, root))
+    return {frozenset(names) for names in found.values()}
