@@ -332,6 +332,13 @@ class Journal:
         if key in self._begun:
             self._end(key)
 
+    def forget_begun(self, key: bytes) -> None:
+        """Forget what was begun under a key, and not what was done: an earlier state of the file is still known."""
+        if self._later:
+            self._set_now()
+        if key in self._begun:
+            self._end(key)
+
     def _end(self, key: bytes) -> None:
         del self._begun[key]
         self._ended.add(key)

@@ -45,7 +45,7 @@ def sweep(directory: Directory, resume: ResumeIndex) -> None:
     """Delete what a process of this transfer was writing into a directory when it was killed, except parts."""
     if not resume.restarted:
         return
-    parts = resume.part_names()
+    parts = {begun.part.rpartition("/")[2] for _, begun in resume.journal.all_begun()}
     with suppress(OSError):
         for name in [each for each in directory.names() if has_tag(each, resume.tag)]:
             if name not in parts:
@@ -54,8 +54,9 @@ def sweep(directory: Directory, resume: ResumeIndex) -> None:
 
 def remove_orphans(top: Directory, resume: ResumeIndex) -> None:
     """Delete the parts of files that the sender does not name any more, and forget them."""
-    for path in resume.take_orphans():
-        *names, name = path.split("/")
+    for key, begun in resume.journal.all_begun():
+        resume.journal.forget(key)
+        *names, name = begun.part.split("/")
         with suppress(OSError, ValueError), reached(top, names) as directory:
             _remove(directory, name)
 

@@ -141,16 +141,19 @@ class Files:
     def discard(self, item: Item) -> None:
         """Delete what was begun of a file."""
         self._parts.pop(item).discard()
-        self._resume.forget_part(item)
+        self._resume.journal.forget_begun(key_of(item.path))
 
     def close(self, *, keep: bool) -> None:
         """Delete all parts, or `keep` those of which a verified segment is on the disk."""
+        journal = self._resume.journal
         for item, part in list(self._parts.items()):
-            if keep and self._resume.is_worth_keeping(item):
+            key = key_of(item.path)
+            begun = journal.begun(key)
+            if keep and begun is not None and begun.leaves:
                 part.keep()
-                self._resume.journal.set_flushed(key_of(item.path), part.flushed // protocol_limits.SEGMENT)
+                journal.set_flushed(key, part.flushed // protocol_limits.SEGMENT)
                 # After this commit, nothing in the part is newer than the last commit.
-                self._resume.journal.commit_if_due(limits.JOURNAL_BYTES)
+                journal.commit_if_due(limits.JOURNAL_BYTES)
                 del self._parts[item]
             else:
                 self.discard(item)

@@ -173,22 +173,6 @@ class ResumeIndex:
         begun = self.journal.begun(key_of(item.path))
         return _last(begun.part) if begun is not None else None
 
-    def part_names(self) -> frozenset[str]:
-        """Return the names of all parts."""
-        return frozenset(_last(begun.part) for _, begun in self.journal.all_begun())
-
-    def is_worth_keeping(self, item: Item) -> bool:
-        """Return whether at least one segment of a file's part is verified."""
-        begun = self.journal.begun(key_of(item.path))
-        return begun is not None and bool(begun.leaves)
-
-    def take_orphans(self) -> list[str]:
-        """Forget all parts; return their paths, relative to the output directory."""
-        begun = self.journal.all_begun()
-        for key, _ in begun:
-            self.journal.forget(key)
-        return [each.part for _, each in begun if each.part]
-
     def _is_ours(self, item: Item, done: Done, directory: Directory, name: str) -> bool:
         there = directory.lstat(name)
         if there is None:
@@ -252,10 +236,6 @@ class ResumeIndex:
         """Record that an entry is complete under this name, and its identity on disk."""
         self.journal.set_done_later(_completed, item, there, digest, name, flushed)
 
-    def withdraw(self, item: Item) -> None:
-        """Withdraw the record that an entry is complete: it did not get its name after all."""
-        self.journal.forget(key_of(item.path))
-
     @contextmanager
     def naming(
         self, item: Item, directory: Directory, digest: bytes = b"", *, flushed: bool
@@ -281,7 +261,7 @@ class ResumeIndex:
             yield intend
         except Refused:
             if recorded:
-                self.withdraw(item)
+                self.journal.forget(key_of(item.path))
             raise
 
     def record_intent(self, item: Item, name: str) -> None:
@@ -296,15 +276,6 @@ class ResumeIndex:
     def record_part(self, item: Item, part: str) -> None:
         """Record that a file is being written; `part` is its path, relative to the output directory."""
         self.journal.begin(key_of(item.path), Begun(_announced(item.entry), part, b"", 0))
-
-    def forget_part(self, item: Item) -> None:
-        """Forget the part of a file; a complete file that an earlier conversation has made of it is still ours."""
-        key = key_of(item.path)
-        done = self.journal.done(key)
-        if done is None:
-            self.journal.forget(key)
-        else:
-            self.journal.set_done(key, done)
 
     def mark_running(self) -> None:
         """Record that from now on more is made than the journal has."""

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from p2p_copy.files import directory as directories, limits, system
+from p2p_copy.files.state.journal import key_of
 from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import Refused, fail
 from p2p_copy.files.target.part import set_attributes, write_all
@@ -182,7 +183,7 @@ class SmallFiles:
         """Delete a file that gets no name."""
         with suppress(OSError):
             one.directory.unlink(one.temporary)
-        self._resume.withdraw(one.item)
+        self._resume.journal.forget(key_of(one.item.path))
 
 
 def _write_new(

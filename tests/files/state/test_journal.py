@@ -372,6 +372,11 @@ class AJournal(RuleBasedStateMachine):
         self.done.pop(key, None)
         self.begun.pop(key, None)
 
+    @rule(key=KEYS)
+    def forget_begun(self, key: bytes) -> None:
+        self.journal.forget_begun(key)
+        self.begun.pop(key, None)
+
     @rule()
     def commit(self) -> None:
         self.journal.commit()
