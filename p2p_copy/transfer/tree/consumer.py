@@ -130,12 +130,11 @@ class TreeConsumer:
             self._report_progress()
         return self._replies.take_records()
 
-    def heartbeat(self) -> bytes | None:
-        """Return a record that tells the sender that this side is still there; None once all is here."""
-        if self.root is not None:
-            return None
-        self._report_progress()
-        return self._session.record()
+    def heartbeat(self) -> None:
+        """Make a record that tells the sender that this side is still there, unless all is here."""
+        if self.root is None:
+            self._report_progress()
+            self._session.record()
 
     def finish(self) -> list[bytes]:
         """Compare what is here with the sender's sums; return the records to answer with, the receipt among them.
@@ -257,9 +256,8 @@ class FileConsumer:
         self._unmade = unmade
         self._begun: dict[Item, HashedPart] = {}  # files that were begun and are not complete: at most one
         self._collected: list[tuple[Item, bytes | memoryview]] = []  # verified, and not yet written
-        self._held: dict[
-            int, PartialFile
-        ] = {}  # by entry number, until the sender has decided whether to use it
+        # By entry number, until the sender has decided whether to use it:
+        self._held: dict[int, PartialFile] = {}
         self._written = 0
 
     def take_written(self) -> int:

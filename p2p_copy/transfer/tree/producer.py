@@ -178,7 +178,7 @@ class TreeProducer:
     def take_problems(self) -> list[tuple[str, Reason]]:
         """Return what was found unsendable since the last call: escaped paths, each with its reason."""
         problems = self._problems[:]
-        self._problems.clear()
+        del self._problems[: len(problems)]  # not all: a thread in `catch_up` may have added one
         return problems
 
     def keep_pace(self, size: int, seconds: float) -> None:

@@ -168,8 +168,8 @@ class _TreeReceiving:
 
     async def heartbeat(self) -> None:
         """Let the sender know that this side is there, and how much it has."""
-        if self._consumer.heartbeat() is not None:
-            await self._send()
+        self._consumer.heartbeat()
+        await self._send()
 
     async def consume(self, records: list[bytes | str]) -> None:
         """Have the thread act on the next records, and send its answers; give the receipt when all is here."""
