@@ -17,7 +17,7 @@ from p2p_copy.protocol.attributes import extra_refusal
 from p2p_copy.protocol.digest import RootDigest, brief
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Hole, Kind, Preserved
-from p2p_copy.protocol.seen_names import SeenNames
+from p2p_copy.protocol.names import SeenNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -11,12 +11,12 @@ from p2p_copy.protocol import limits
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.names import (
     PARTIAL_PREFIX,
+    SeenNames,
     _refusal_by_rules,
     collision_key,
     refusal,
     symlink_target_refusal,
 )
-from p2p_copy.protocol.seen_names import SeenNames
 
 any_text = st.text(st.characters(codec=None), max_size=40)
 
@@ -329,7 +329,7 @@ def test_the_short_cut_for_plain_names_takes_none_that_a_rule_refuses(name: str,
 @pytest.fixture
 def only_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep no names whole, as in a directory with very many."""
-    monkeypatch.setattr("p2p_copy.protocol.seen_names._FEW", 0)
+    monkeypatch.setattr("p2p_copy.protocol.names._FEW", 0)
 
 
 def test_a_name_is_seen_once() -> None:
@@ -361,7 +361,7 @@ def test_the_key_decides_where_names_lie() -> None:
 def test_seen_names_behave_like_a_set(few: int, names: list[str]) -> None:
     seen, model = SeenNames(bytes(16)), set[str]()
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("p2p_copy.protocol.seen_names._FEW", few)
+        patched.setattr("p2p_copy.protocol.names._FEW", few)
         for name in names:
             assert seen.add(name) is (name not in model)
             model.add(name)

@@ -25,7 +25,7 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest, brief
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Extra, Kind
-from p2p_copy.protocol.seen_names import SeenNames
+from p2p_copy.protocol.names import SeenNames
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -33,7 +33,7 @@ from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits, names
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Entry, Kind, Omitted, Reason
-from p2p_copy.protocol.seen_names import SeenNames
+from p2p_copy.protocol.names import SeenNames
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
