@@ -112,12 +112,8 @@ class Link(ObjectStream[bytes | str]):
         self.sets_aside: Callable[[str], bool] | None = None
         self.aside = ""
         self.is_plain = stream.is_plain
-        below = stream.below
-        self.silent_for, self.acked_bytes, self.limit_unsent = (
-            below.silent_for,
-            below.acked_bytes,
-            below.limit_unsent,
-        )
+        self.silent_for, self.acked_bytes = stream.below.silent_for, stream.below.acked_bytes
+        self.limit_unsent = stream.below.limit_unsent
         self._failure: LinkBroken | None = None
         self._closed = False  # from this side
 

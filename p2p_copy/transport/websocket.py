@@ -57,9 +57,11 @@ class WebSocket:
             path: the path in the request; only for clients.
 
         """
-        self._connection = WebSocketConnection(
-            _Stream(read, write), cast("WSConnection", _Protocol(codec)), host=host, path=path
+        stream, protocol = (
+            cast("trio.abc.Stream", _Stream(read, write)),
+            cast("WSConnection", _Protocol(codec)),
         )
+        self._connection = WebSocketConnection(stream, protocol, host=host, path=path)
 
     async def run(self) -> None:
         """Read until the end. Hostile input can raise any exception here."""
@@ -92,8 +94,8 @@ class WebSocket:
         await self._connection.aclose(code, reason or None)
 
 
-class _Stream(trio.abc.Stream):
-    """What the library reads from and writes to."""
+class _Stream:
+    """What the library takes for a stream."""
 
     def __init__(
         self,
@@ -104,20 +106,17 @@ class _Stream(trio.abc.Stream):
         self._write = write
         self._is_closed = False
 
-    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+    async def receive_some(self, _max_bytes: int) -> list[bytes | bytearray]:
         if self._is_closed:
             raise trio.ClosedResourceError
         # The library keeps what it was given until there is more: a mebibyte for each connection. So it gets the bytes
         # in a list, out of which they are taken. An empty one is the end.
         data = await self._read()
-        return cast("bytes", [data] if data else [])
+        return [data] if data else []
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
         if data:
             await self._write(data)
-
-    async def wait_send_all_might_not_block(self) -> None:
-        raise AssertionError("the library does not ask for that")
 
     async def aclose(self) -> None:
         # The library closes as soon as its last frame is out. With bytes unread that would become a reset, which may

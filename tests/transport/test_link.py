@@ -18,7 +18,6 @@ from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import Link, LinkBroken
-from p2p_copy.transport.link_io import LinkStream
 from p2p_copy.units import KIB
 from tests.support.links import MAX, accepted, connect, linked, serving
 from tests.support.websocket import BINARY, PING, PONG, RawClient, frame, pause, virtual_time
@@ -449,17 +448,6 @@ async def test_giving_up_on_a_pong_leaves_the_link_alone() -> None:
             nursery.cancel_scope.cancel()
         await client.send("still here")
         assert await link.receive() == "still here"
-
-
-async def test_a_send_that_was_cancelled_before_it_began_breaks_nothing() -> None:
-    ours, theirs = memory_stream_pair()
-    stream = LinkStream(ours)
-    with trio.CancelScope() as scope:
-        scope.cancel()
-        await stream.send_all(b"never sent")
-    assert scope.cancelled_caught
-    await stream.send_all(b"sent")
-    assert await theirs.receive_some() == b"sent"
 
 
 async def test_a_ping_is_answered_and_holds_eight_random_bytes() -> None:

@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 import trio
 import trio.testing
+from trio.testing import memory_stream_pair
 
 from p2p_copy.transport.codec import Piece
 from p2p_copy.transport.link_io import Inbox, LinkStream
@@ -102,3 +103,14 @@ async def test_a_send_that_a_socket_does_not_take_in_time_cuts_the_connection() 
         assert len(unread) == 1
         with pytest.raises(trio.BrokenResourceError):
             await stream.send_buffers([b"more"])
+
+
+async def test_a_send_that_was_cancelled_before_it_began_breaks_nothing() -> None:
+    ours, theirs = memory_stream_pair()
+    stream = LinkStream(ours)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await stream.send_all(b"never sent")
+    assert scope.cancelled_caught
+    await stream.send_all(b"sent")
+    assert await theirs.receive_some() == b"sent"
