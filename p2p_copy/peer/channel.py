@@ -3,7 +3,7 @@
 1. `send` hands records over at once and then waits for room. Cancelling it loses nothing and breaks nothing: what was
    handed over goes out, in order.
 2. One task writes to a link. So a link is never in the middle of a message because its sender was cancelled, and a last
-   word can follow.
+   message can follow.
 3. When no link is left, senders get the error of the last one. The receiving task first gets what came before.
 4. Closing waits, for a bounded time, until all that was handed over is out.
 
@@ -194,7 +194,7 @@ class Channel:
         All that was handed over goes out first, in bounded time, even if this side is cancelled. Return whether it did.
         Never fails.
         """
-        with last_words(self):
+        with while_parting(self):
             return await self._close(CloseCode.GIVEN_UP)
         return False
 
@@ -238,7 +238,7 @@ class Channel:
         return True
 
 
-def last_words(channel: Channel) -> AbstractContextManager[Deadline]:
+def while_parting(channel: Channel) -> AbstractContextManager[Deadline]:
     """Shield the body, which sends the last message, as long as bytes move, but for a bounded time."""
     return while_moving(lambda: (channel.acked_bytes(), channel.heard_at), shield=True)
 
@@ -306,7 +306,7 @@ class Backlog:
             self.check()
 
     async def wait_until_empty(self) -> None:
-        """Wait until all records are gone: taken by a link, or dropped."""
+        """Wait until a link has taken all records, or they were dropped."""
         while self._records:
             await self._changed.park()
 

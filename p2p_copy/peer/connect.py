@@ -149,13 +149,13 @@ def may_send_token(address: RelayAddress) -> bool:
 
 
 class _LeftEarly(Exception):
-    """The other side went away before the code was spent: it may have dialled again, and wait elsewhere now."""
+    """The other side left before the code was spent: it may have connected again, and wait in another connection."""
 
 
 async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys, float]:
     """Run the key exchange; if it fails, tell the other side why, unless that would help an attacker.
 
-    Raises _LeftEarly if the other side went away before a secret could be tried: the code can be tried again.
+    Raises _LeftEarly if the other side left before a secret could be tried: the code can be tried again.
     Return the keys, and the seconds of the other side's fastest answer: a round trip, and little more.
     """
     if meeting.secret is None:

@@ -13,7 +13,7 @@ trip to the worker thread makes or consumes, since a trip costs half as much as 
 
 RETURN_AFTER: Final = (0.5, 30.0)
 """Seconds until the first try to reconnect, and between two tries at most. Each pause is twice as long as the last one,
-give or take half of it, so that a thousand clients do not come back to a relay at once."""
+give or take half of it, so that a thousand clients do not reconnect to a relay at once."""
 
 LINKS_AUTO: Final = 4
 """Links that a transfer has at most if no user asked for a number: each is a connection that others could have."""

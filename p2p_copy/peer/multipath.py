@@ -333,7 +333,7 @@ class MultipathWorkers:
 
     @property
     def _is_settled(self) -> bool:
-        """Whether all has arrived; or has gone out, if no link is left that could tell."""
+        """Whether all has arrived; or was sent, if no link is left over which an ack could come."""
         if self._links.proved - self._links.violated:
             return self._sending.records.settled and not self._sending.waits
         return not self._sending.waits
@@ -416,7 +416,7 @@ class MultipathWorkers:
                 try:
                     await self._transmit(number, link)
                 except (LinkBroken, anyio.ClosedResourceError):
-                    return  # `_listen` finds out why, and first receives what the other side said last
+                    return  # `_listen` sees why, and first receives what the other side sent last
                 finally:
                     transmitted.set()
                 nursery.cancel_scope.cancel()
@@ -502,7 +502,7 @@ class MultipathWorkers:
         self._links.changed()
 
     async def _acknowledge(self) -> None:
-        """Acknowledge what has come and was acted upon, over a link that is certainly alive."""
+        """Acknowledge what has come and was acted upon, over the link on which something came last."""
         links, receiving = self._links, self._receiving
         while True:
             await receiving.wait_for_ack()

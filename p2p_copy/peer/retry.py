@@ -31,8 +31,8 @@ Who forgets what, when (see `Knowledge`):
 
 A code that is spent is never used in an exchange again. A side that has a ticket goes on by that, and tells every
 client that comes to the room of the code that the code is used up. If it is not sure that the other side has the
-ticket, too, it looks for it a few minutes only: nothing has been transferred by that ticket yet, and both may wait in
-vain.
+ticket, too, it looks for it a few minutes only: nothing has been transferred by that ticket yet, and both may wait
+for each other without end.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class Remembered(Protocol):
     """What a side remembers, as far as decisions depend on it."""
 
     patience: float
-    """Seconds for which to come back after a loss."""
+    """Seconds for which to look for the other side after a loss."""
 
     @property
     def is_over(self) -> bool:
@@ -278,7 +278,7 @@ class Reconnect:
             return GiveUp(error)
         if met:
             self._wait = self._memory.patience  # also if the link was lost before there was a ticket
-        # The other side may take its time to come; a relay that is gone is waited for as after any loss.
+        # The other side may take long to come; an unreachable relay is waited for as after any loss.
         has_ticket = bool(self._memory.knowledge.tickets)
         longest = self._memory.patience if has_ticket and not isinstance(error, PeerTimeout) else self._wait
         if not met and self._left(longest, now) <= 0:

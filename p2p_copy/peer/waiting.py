@@ -1,8 +1,8 @@
 """Waits for the other side in a room of the relay, also when the relay is restarted or its address changes.
 
 A client that waits dials again now and then, under the same claim. Behind a balancer, after a relay was restarted or
-after a change of DNS, the other side may come to another relay than the one where this side began to wait, and neither
-side would find out.
+after a change of DNS, the other side may come to another relay than the one where this side began to wait, and the two
+would never meet.
 
 Rules:
 1. The new connection is open before the old one is closed, and either may be paired meanwhile: a relay that knows the

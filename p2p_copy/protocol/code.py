@@ -161,9 +161,7 @@ def _parts(text: str) -> tuple[str, str]:
     if len(secret) < limits.MIN_OWN_SECRET:
         raise UsageError(f"The secret part of the code is too short. {_FORM}")
     if (cut := _CUT.fullmatch(text)) and all(_number(word.lower()) is not None for word in cut.groups()[:2]):
-        raise CodeTypo(
-            "The code is cut or too long: after the '-' come three words with dots between them.", None
-        )
+        raise CodeTypo("The code is cut or too long: after the '-' come three words with dots between them.")
     return room, secret
 
 

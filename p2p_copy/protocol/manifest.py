@@ -32,9 +32,7 @@ class Item:
         index: its number in the manifest.
         parent: the directory that it lies in, None at the top.
         entry: what the sender has sent about it.
-        path: its components joined by "/"; not escaped, for messages only.
         name: set by the receiver if it has another name here than at the sender.
-        published_path: as `path`, with the names that the entries have here.
         digest: the sender's digest of its contents, once all of them were sent.
         refused: set by the receiver when it does not take this entry; inherited by what lies in it.
         deferred: set by the receiver for a directory that it takes only if it takes something in it.
@@ -76,7 +74,7 @@ class Item:
 
     @property
     def path(self) -> str:
-        """Its components joined by "/", for messages."""
+        """Its components joined by "/"; not escaped, for messages only."""
         if self.parent is None:
             return self.entry.name
         return f"{self.parent.path}/{self.entry.name}"

@@ -9,7 +9,7 @@ Rules:
    that it took was lost, or is stuck.
 2. A sender is never further ahead of what the other side has consumed than MULTIPATH_BYTES and MULTIPATH_RECORDS. So
    neither side ever keeps more than that, even if a relay loses, delays or invents records.
-3. A record that comes twice is dropped. One that a relay made up is found out when its turn comes, and ends the
+3. A record that comes twice is dropped. One that a relay made up cannot be opened in its turn, which ends the
    conversation.
 4. Acks are authentic. An old one changes nothing. On a further link the first message of each side is an ack for this
    very link, so another client that knows a room and no key gets no further.

@@ -83,9 +83,9 @@ class CloseCode(IntEnum):
     DISMISSED = 4004
     """For both, when the relay's operator ended their pairing."""
     REPLACED = 4005
-    """For the old connection of a client that came back under the same claim."""
+    """For the old connection of a client that connected again under the same claim."""
     MEMORY_NEEDED = 4006
-    """For both, when their pairing does not move and the relay needs the memory that it takes: they come back."""
+    """For both, when their pairing does not move and the relay needs the memory that it takes: they reconnect."""
     GIVEN_UP = 4010
     """From a client that ends a conversation before it is complete: it refuses, fails, or was stopped."""
     WRONG_CODE = 4011
@@ -99,7 +99,7 @@ class Hello:
     Rooms of the legacy form are separate from the others, even if their names are equal. Their names are any text.
 
     `claim` is a secret of one client and the relay: random hexadecimal digits (`limits.CLAIM_DIGITS`) that are new for
-    each transfer, and the same whenever the client comes back for it. Its new connection then replaces its old one.
+    each transfer, and the same whenever the client reconnects for it. Its new connection then replaces its old one.
     """
 
     role: Role

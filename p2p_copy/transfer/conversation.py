@@ -16,7 +16,7 @@ import trio
 
 from p2p_copy.errors import Declined, PeerLost, PeerMisbehaved
 from p2p_copy.peer import limits as peer_limits
-from p2p_copy.peer.channel import last_words
+from p2p_copy.peer.channel import while_parting
 from p2p_copy.protocol.messages import Abort, Message, Reason, Receipt
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits
@@ -121,7 +121,7 @@ class Conversation:
             return True  # the other side has said so itself
         if not self.session.may_say(last):
             return False
-        with last_words(self.channel):
+        with while_parting(self.channel):
             try:
                 await self.tell(last)
             except (PeerMisbehaved, anyio.ClosedResourceError, *LINK_ERRORS):
