@@ -1,23 +1,75 @@
-"""Sets the owners and extended attributes of received files, as far as the system allows.
+"""Decides which permission bits, and sets which owners and extended attributes, received files get.
+
+The owner gets the bits that were sent: a script stays executable. Group and others get no more than the umask of this
+user allows, as with any other program, unless the user asks for the sender's bits (`--preserve mode`, or `owner`, which
+only root may use). So a careless or hostile sender does not open the receiver's files to other users of the machine.
+
+The umask is applied here and not by the kernel, because a file gets its mode when it is complete; until then only its
+owner may read it. So the umask holds also where a directory's default access list makes the kernel ignore it.
 
 Only extended attributes of users (`user.`) are sent: the others are capabilities, access lists and labels, which grant
-rights. Only root may give files to other users, so owners are preserved for root only.
-
-No file is lost here: each function returns whether it could set everything.
+rights. Only root may give files to other users, so owners are preserved for root only. No file is lost for an attribute
+that cannot be set.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from p2p_copy.options import Preserve
+
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from p2p_copy.protocol.messages import Extra, Owner
+
+PERMISSIONS: Final = 0o777
+"""The permission bits that may be given; setuid, setgid and sticky never are."""
+
+_OTHERS: Final = 0o077
+
+_UMASK: Final = re.compile(rb"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 _NAMES: Final = 1024
 """How many numbers of users, and of groups, are remembered."""
+
+
+def allowed_permissions(preserve: Collection[Preserve]) -> int:
+    """Return the bits that received files may have, given what the user wants to preserve; blocks on a disk."""
+    if Preserve.MODE in preserve or Preserve.OWNER in preserve or sys.platform == "win32":
+        return PERMISSIONS
+    return PERMISSIONS & ~(_umask() & _OTHERS)
+
+
+def _umask() -> int:
+    """Return the umask of this process. `os.umask` would change it for a moment, under other threads."""
+    try:
+        with open("/proc/self/status", "rb") as status:
+            if match := _UMASK.search(status.read()):
+                return int(match[1], 8)
+    except OSError:
+        pass  # this is not Linux, or has no /proc
+    return _umask_by_trial()
+
+
+def _umask_by_trial() -> int:
+    """Return the bits that a new file lacks; it is made where no other user can write."""
+    import tempfile
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="p2p-copy-") as directory:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+            fd = os.open(os.path.join(directory, "umask"), flags, PERMISSIONS)
+            try:
+                return PERMISSIONS & ~os.fstat(fd).st_mode
+            finally:
+                os.close(fd)
+    except OSError:
+        return _OTHERS
 
 
 def is_root() -> bool:

@@ -26,29 +26,16 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from p2p_copy.files import attributes, limits, system
+from p2p_copy.files.attributes import PERMISSIONS
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.messages import Extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-CREATE: Final = (
-    os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-)  # fmt: skip
+_REOPEN: Final = system.OPEN_NO_SYMLINK & ~os.O_RDONLY | os.O_WRONLY
 
-_READ: Final = (
-    os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
-)  # fmt: skip
-
-_OPEN_DIRECTORY: Final = (
-    os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-)  # fmt: skip
-
-_REOPEN: Final = _READ & ~os.O_RDONLY | os.O_WRONLY
-
-_OPEN_CHILD: Final = _OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
+_OPEN_CHILD: Final = system.OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
 
 _O_PATH: Final = getattr(os, "O_PATH", 0)
 """Linux' flag for a handle of something that this process may not open."""
@@ -62,9 +49,6 @@ _FOR_OTHERS: Final = stat.S_IWGRP | stat.S_IWOTH
 _BY_NAME: Final = 0o111
 """The bits of a mode that may depend on a file's name: Python sets them for .exe, .bat, .cmd and .com on Windows, and
 some mounts of FAT do so, too."""
-
-PERMISSIONS: Final = 0o777
-"""The permission bits that may be given; setuid, setgid and sticky never are."""
 
 _SPECIAL_BITS: Final = stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX
 
@@ -82,6 +66,7 @@ class Directory:
     """One directory that is being filled.
 
     Attributes:
+        name: its name in its parent, or the path of the top.
         created: we made it, so no other user has put anything into it, and its attributes are ours to set.
         unrecorded: names in it that a killed process has made and not recorded; None until they were looked for.
 
@@ -91,19 +76,19 @@ class Directory:
         "_fd",
         "_identity",
         "_mode",
-        "_name",
         "_owner",
         "_parent",
         "_pool",
         "_special_bits",
         "created",
+        "name",
         "unrecorded",
     )
 
     def __init__(
         self, name: str, parent: Directory | None, fd: int | None, status: os.stat_result, *, created: bool
     ) -> None:
-        self._name = name
+        self.name = name
         self._parent = parent
         self._fd = fd
         self._identity: _Identity = (status.st_dev, status.st_ino)
@@ -119,14 +104,9 @@ class Directory:
             self._remember()
 
     @property
-    def name(self) -> str:
-        """Its name in its parent."""
-        return self._name
-
-    @property
     def inner_path(self) -> str:
         """The names that lead here from the top, each followed by "/"; empty at the top."""
-        return f"{self._parent.inner_path}{self._name}/" if self._parent is not None else ""
+        return f"{self._parent.inner_path}{self.name}/" if self._parent is not None else ""
 
     @classmethod
     def top(cls, path: str, allowed: int = PERMISSIONS) -> Directory:
@@ -138,7 +118,7 @@ class Directory:
         if not system.HANDLES:
             top = cls(path, None, None, _checked(os.stat(path)), created=False)
         else:
-            fd = os.open(path, _OPEN_DIRECTORY)
+            fd = os.open(path, system.OPEN_DIRECTORY)
             top = cls(path, None, fd, os.fstat(fd), created=False)
         top._pool.allowed = allowed
         return top
@@ -224,7 +204,7 @@ class Directory:
     def create(self, name: str) -> int:
         """Create a file that only we may read, open for writing; `FileExistsError` if the name is taken."""
         at, fd = self._at(name)
-        return os.open(at, CREATE, 0o600, dir_fd=fd)
+        return os.open(at, system.CREATE, 0o600, dir_fd=fd)
 
     def close_new(self, name: str) -> None:
         """Create an empty file; `FileExistsError` if the name is taken."""
@@ -405,7 +385,7 @@ class Directory:
         Windows follows symlinks, so the caller must compare what was opened with what `lstat` has returned.
         """
         at, fd = self._at(name)
-        return os.open(at, _READ, dir_fd=fd)
+        return os.open(at, system.OPEN_NO_SYMLINK, dir_fd=fd)
 
     def readlink(self, name: str) -> str:
         """Return what a symlink points to."""
@@ -480,7 +460,7 @@ class Directory:
         fd = self._fd
         if fd is None:
             assert self._parent is not None, "the top stays open until all is over"
-            fd = os.open(self._name, _OPEN_CHILD, dir_fd=self._parent.handle())
+            fd = os.open(self.name, _OPEN_CHILD, dir_fd=self._parent.handle())
             try:
                 status = os.fstat(fd)
                 if status.st_uid != self._owner:
@@ -511,9 +491,9 @@ class Directory:
     def _verified_path(self) -> str:
         """Return the path, having checked that all directories on it are those that were opened (rule 3)."""
         if self._parent is None:
-            self._expect(os.stat(self._name))
-            return self._name
-        path = os.path.join(self._parent._verified_path(), self._name)
+            self._expect(os.stat(self.name))
+            return self.name
+        path = os.path.join(self._parent._verified_path(), self.name)
         self._expect(_checked(os.lstat(path)))
         return path
 

@@ -27,6 +27,15 @@ OPEN: Final = (
 OPEN_NO_SYMLINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
 """The same; a symlink is not followed."""
 
+OPEN_DIRECTORY: Final = OPEN | getattr(os, "O_DIRECTORY", 0)
+"""The same, for nothing but a directory."""
+
+CREATE: Final = (
+    os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+)  # fmt: skip
+"""Flags to create a file for writing, under a name that must be free."""
+
 HANDLES = os.open in os.supports_dir_fd
 """Whether this system can work relative to open directories, or only with paths (Windows)."""
 

@@ -12,7 +12,7 @@ import trio
 
 from p2p_copy.errors import Declined, PeerMisbehaved
 from p2p_copy.files.source.preview import SourcePreview
-from p2p_copy.files.target.space import space_for
+from p2p_copy.files.target.probe import space_for
 from p2p_copy.observer import PreviewEntry, TransferPreview
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.escape import escape

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.errors import Declined, P2PCopyError, PeerMisbehaved
+from p2p_copy.files.attributes import allowed_permissions
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
-from p2p_copy.files.target import permissions
 from p2p_copy.files.user_paths import as_path, as_path_if_any
 from p2p_copy.observer import NoticeOnce, Observer, Report
 from p2p_copy.options import ReceiveOptions
@@ -88,7 +88,7 @@ async def receive(
             Role.RECEIVER, access, code, options.wait, observer, options.links
         ).checked()
         out_path, receipt_path = as_path(out), as_path_if_any(options.receipt)
-        allowed = await trio.to_thread.run_sync(permissions.allowed, options.preserve)
+        allowed = await trio.to_thread.run_sync(allowed_permissions, options.preserve)
         over, tag = resumption.is_over, resumption.receipt_tag
         receipt = receipt_file(
             receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed

@@ -20,7 +20,7 @@ from p2p_copy.errors import (
 )
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
-from p2p_copy.files.target.space import space_for
+from p2p_copy.files.target.probe import space_for
 from p2p_copy.observer import Observer, PreviewEntry, TransferPreview
 from p2p_copy.options import Names, RelayAccess
 from p2p_copy.peer import limits as peer_limits, reconnect

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import UsageError
-from p2p_copy.files.attributes import is_root
+from p2p_copy.files import attributes
+from p2p_copy.files.attributes import allowed_permissions, is_root
 from p2p_copy.files.receipts.verify import Scope, verify
-from p2p_copy.files.target import permissions
 from p2p_copy.options import Preserve
 from tests.cli.conftest import relay
 from tests.cli.processes import finish, line_of, run, start
@@ -224,10 +224,10 @@ def test_commands_hold_to_the_umask_of_the_process(relay: str, tmp_path: Path, t
 @pytest.mark.parametrize("umask", [*UMASKS, 0o777], ids=lambda umask: f"{umask:03o}")
 def test_the_umask_is_found_without_changing_it(umask: int) -> None:
     with umask_of(umask):
-        assert permissions.allowed([]) == UMASKS.get(umask, 0o700)
-        assert permissions._umask_by_trial() & 0o077 == umask & 0o077
-        assert permissions._umask() == umask or sys.platform != "linux"
-    assert permissions.allowed([Preserve.MODE]) == permissions.allowed([Preserve.OWNER]) == 0o777
+        assert allowed_permissions([]) == UMASKS.get(umask, 0o700)
+        assert attributes._umask_by_trial() & 0o077 == umask & 0o077
+        assert attributes._umask() == umask or sys.platform != "linux"
+    assert allowed_permissions([Preserve.MODE]) == allowed_permissions([Preserve.OWNER]) == 0o777
 
 
 def test_files_of_other_threads_are_not_opened_meanwhile(tmp_path: Path) -> None:
@@ -247,8 +247,8 @@ def test_files_of_other_threads_are_not_opened_meanwhile(tmp_path: Path) -> None
         thread = threading.Thread(target=create)
         thread.start()
         for _ in range(100):
-            permissions._umask()
-            permissions._umask_by_trial()
+            attributes._umask()
+            attributes._umask_by_trial()
         stopped.set()
         thread.join()
     assert seen == {0o640}
@@ -258,4 +258,4 @@ def test_with_an_unknown_umask_group_and_others_get_no_permissions(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
-    assert permissions._umask_by_trial() == 0o077
+    assert attributes._umask_by_trial() == 0o077

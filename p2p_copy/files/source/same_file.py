@@ -13,20 +13,13 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import exhausted
+from p2p_copy.files.system import OPEN_DIRECTORY
 
 if TYPE_CHECKING:
     from p2p_copy.files.source.entry import SourceEntry
 
 _RELATIVE: Final = os.open in os.supports_dir_fd and os.stat in os.supports_dir_fd
 """Whether names can be looked up relative to open directories; Windows has paths only."""
-
-_DIRECTORY: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_DIRECTORY", 0)
-    | getattr(os, "O_NONBLOCK", 0)
-    | getattr(os, "O_NOCTTY", 0)
-)
 
 
 def is_same(found: SourceEntry, opened: os.stat_result) -> bool:
@@ -67,10 +60,10 @@ def _look_up(found: SourceEntry) -> os.stat_result:
         for directory in way[1:]:
             _refuse_symlink(os.lstat(directory.path), followed=directory.followed)
         return os.stat(found.path) if found.followed else os.lstat(found.path)
-    fd = os.open(way[0].path, _DIRECTORY)
+    fd = os.open(way[0].path, OPEN_DIRECTORY)
     try:
         for directory in way[1:]:
-            flags = _DIRECTORY if directory.followed else _DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
+            flags = OPEN_DIRECTORY if directory.followed else OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
             inner = os.open(directory.entry.name, flags, dir_fd=fd)
             fd, outer = inner, fd
             os.close(outer)

@@ -28,7 +28,7 @@ from p2p_copy.files.source.internal_files import NO_INTERNAL_FILES, InternalFile
 from p2p_copy.files.source.reader import SourceFailed, reason_of
 from p2p_copy.files.source.same_file import is_same
 from p2p_copy.files.state.store import is_state_file
-from p2p_copy.files.system import OPEN, identity_of, is_symlink
+from p2p_copy.files.system import OPEN_DIRECTORY, identity_of, is_symlink
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits, names
 from p2p_copy.protocol.escape import escape
@@ -272,7 +272,7 @@ def _listing(directory: SourceEntry) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(directory.path) as entries:
             yield entries
         return
-    fd = os.open(directory.path, OPEN | getattr(os, "O_DIRECTORY", 0))
+    fd = os.open(directory.path, OPEN_DIRECTORY)
     try:
         # Not checked for what the user named: an automounter may have mounted another directory there meanwhile.
         status = os.fstat(fd)

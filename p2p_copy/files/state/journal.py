@@ -28,6 +28,7 @@ from zlib import crc32
 from blake3 import blake3
 
 from p2p_copy.files import limits
+from p2p_copy.files.system import CREATE
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.units import KIB
 
@@ -542,11 +543,6 @@ _SUM: Final = 4
 _LAST: Final = b"last"
 """Replaces the key of what each commit writes: a line with its time, then the id of each boot, a line each."""
 
-_CREATE: Final = (
-    os.O_RDWR | os.O_CREAT | os.O_EXCL
-    | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-)  # fmt: skip
-
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 """Endings of the files that SQLite may keep next to the database."""
 
@@ -614,7 +610,7 @@ def _create_file(path: str) -> None:
     for ending in _COMPANIONS:  # SQLite would read a left-over log as that of the new database
         with suppress(FileNotFoundError):
             os.unlink(path + ending)
-    os.close(os.open(path, _CREATE, 0o600))
+    os.close(os.open(path, CREATE, 0o600))
 
 
 def _set_up(db: sqlite3.Connection) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from p2p_copy.files import directory as directories, limits, system
+from p2p_copy.files import limits, system
 from p2p_copy.files.state.journal import key_of
 from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import Refused, fail
@@ -199,7 +199,7 @@ def _write_new(
     mode, times = entry.mode & directory.allowed, (entry.mtime_ns, entry.mtime_ns)
     # An empty file, too, has its time and mode before it has its name.
     name = temporary_name(tag)
-    fd = os.open(name, directories.CREATE, 0o600, dir_fd=at)
+    fd = os.open(name, system.CREATE, 0o600, dir_fd=at)
     try:
         try:
             if data and os.write(fd, data) < len(data):

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p2p_copy.files import directory as directories
+from p2p_copy.files.attributes import PERMISSIONS
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target import cleanup, symlinks
 from p2p_copy.files.target.conflicts import Conflicts
@@ -42,7 +42,7 @@ class Target:
             symlink, or lie below one.
         conflict: what to do if a name exists already.
         resume: what earlier conversations of this transfer have brought; nothing by default.
-        allowed: the permission bits that files and directories may get; see `permissions`.
+        allowed: the permission bits that files and directories may get; see `allowed_permissions`.
 
     Attributes:
         resume: as given.
@@ -64,7 +64,7 @@ class Target:
         *,
         conflict: Conflict,
         resume: ResumeIndex | None = None,
-        allowed: int = directories.PERMISSIONS,
+        allowed: int = PERMISSIONS,
     ) -> None:
         self.resume = resume = resume or ResumeIndex(Journal(None))
         self._top, resume.clock_ahead = open_output(out, resume.tag, allowed)

@@ -14,7 +14,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.selection import EVERYTHING
 from p2p_copy.files.target.errors import Refused
 from p2p_copy.files.target.part import HashedPart
-from p2p_copy.files.target.space import check_space
+from p2p_copy.files.target.probe import check_space
 from p2p_copy.observer import Report
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import file_digest
@@ -94,7 +94,7 @@ class TreeConsumer:
         self._manifest = manifest
         self._replies = Replies(session)
         self.outcomes = Outcomes(self._replies)
-        self._check_space = partial(check_space, manifest, target, max_size)
+        self._check_space = partial(check_space, manifest, target.free_bytes, max_size)
         self._everything = selection.everything
         self._planner = PagePlanner(manifest, selection, max_files)
         self._files = FileConsumer(
