@@ -6,6 +6,8 @@ import os
 import stat
 from typing import Final, TypeAlias
 
+from p2p_copy.protocol.messages import Kind
+
 Identity: TypeAlias = tuple[int, int, int, int]
 """Device, inode, size, time of modification in ns."""
 
@@ -35,6 +37,9 @@ CREATE: Final = (
     | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 )  # fmt: skip
 """Flags to create a file for writing, under a name that must be free."""
+
+KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.SYMLINK}
+"""The kinds that can be sent, by what `stat.S_IFMT` returns."""
 
 HANDLES = os.open in os.supports_dir_fd
 """Whether this system can work relative to open directories, or only with paths (Windows)."""

@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 _WORDS: Final = {Kind.DIRECTORY: "a directory", Kind.FILE: "a file", Kind.SYMLINK: "a symlink"}
 
-_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE}
-
 _CHANGING: Final = "is being changed while it is read"
 
 _WITHHELD: Final = 0o077
@@ -292,7 +290,9 @@ class _Check:
             status = directory.lstat(name)
             if status is None:
                 return "is missing"
-            kind = _kind_of(status)
+            kind = (
+                Kind.SYMLINK if system.is_symlink(status) else system.KINDS.get(stat.S_IFMT(status.st_mode))
+            )
             if kind is not entry.kind:
                 found = _WORDS[kind] if kind is not None else "something special"
                 return f"is {found} instead of {_WORDS[entry.kind]}"
@@ -379,12 +379,6 @@ def _opened(above: _Level, name: str) -> _Level:
         return _Level(name, path, None, "is missing")
     except (OSError, ValueError) as error:
         return _Level(name, path, None, f"cannot be reached: {system_text(error)}")
-
-
-def _kind_of(status: os.stat_result) -> Kind | None:
-    if system.is_symlink(status):
-        return Kind.SYMLINK
-    return _KINDS.get(stat.S_IFMT(status.st_mode))
 
 
 def _attribute_problem(record: Record, status: os.stat_result) -> str | None:

@@ -28,7 +28,7 @@ from p2p_copy.files.source.internal_files import NO_INTERNAL_FILES, InternalFile
 from p2p_copy.files.source.reader import SourceFailed, reason_of
 from p2p_copy.files.source.same_file import is_same
 from p2p_copy.files.state.store import is_state_file
-from p2p_copy.files.system import OPEN_DIRECTORY, identity_of, is_symlink
+from p2p_copy.files.system import KINDS, OPEN_DIRECTORY, identity_of, is_symlink
 from p2p_copy.options import Symlinks
 from p2p_copy.protocol import limits, names
 from p2p_copy.protocol.escape import escape
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
 
 BY_HANDLE = os.scandir in os.supports_fd
 """Whether entries are looked up relative to the open directory that lists them; Windows has paths only."""
-
-_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.SYMLINK}
 
 _MODE: Final = 0o755 if sys.platform == "win32" else 0o777
 """Permission bits worth sending. Those of Windows are made up by Python, which lets all users write."""
@@ -229,7 +227,7 @@ class _Walk:
         self, name: str, directory: SourceEntry | None, status: os.stat_result, target: str = ""
     ) -> Entry | Reason:
         """Return the entry for the manifest, or why there is none."""
-        kind = Kind.SYMLINK if target else _KINDS.get(stat.S_IFMT(status.st_mode))
+        kind = Kind.SYMLINK if target else KINDS.get(stat.S_IFMT(status.st_mode))
         depth = directory.entry.depth + 1 if directory is not None else 0
         if kind is None:
             return Reason.SPECIAL

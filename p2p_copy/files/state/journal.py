@@ -221,8 +221,7 @@ class Journal:
 
     def done(self, key: bytes) -> Done | None:
         """Return what was completed under a key."""
-        if self._later:
-            self._set_now()
+        self._set_now()
         if key in self._done:
             return self._done[key]
         found = self._find_done(key)
@@ -235,8 +234,7 @@ class Journal:
 
     def all_begun(self) -> list[tuple[bytes, Begun]]:
         """Return all large files that are under way."""
-        if self._later:
-            self._set_now()
+        self._set_now()
         found = [(key, self.begun(key)) for key in list(self._begun)]
         return [(key, begun) for key, begun in found if begun is not None]
 
@@ -263,8 +261,7 @@ class Journal:
             return None
 
     def _under_way(self, key: bytes) -> _UnderWay | None:
-        if self._later:
-            self._set_now()
+        self._set_now()
         record = self._begun.get(key)
         if record is not None or key not in self._begun:
             return record
@@ -284,8 +281,7 @@ class Journal:
 
     def set_done(self, key: bytes, done: Done) -> None:
         """Record something as completed, and forget what was begun under its key."""
-        if self._later:
-            self._set_now()
+        self._set_now()
         self._done[key] = done
         if key in self._begun:
             self._end(key)
@@ -298,15 +294,15 @@ class Journal:
         self._later.append((make, facts))
 
     def _set_now(self) -> None:
-        later, self._later = self._later, []
-        for make, facts in later:
-            self.set_done(*make(*facts))
+        if self._later:
+            later, self._later = self._later, []
+            for make, facts in later:
+                self.set_done(*make(*facts))
 
     def begin(self, key: bytes, begun: Begun) -> None:
         """Record a large file as under way; this replaces what was begun under its key."""
         assert not len(begun.leaves) % protocol_limits.DIGEST
-        if self._later:
-            self._set_now()
+        self._set_now()
         self._begun[key] = _UnderWay(begun, self._boot)
         self._ended.discard(key)  # all of its rows are replaced
 
@@ -327,16 +323,14 @@ class Journal:
 
     def forget(self, key: bytes) -> None:
         """Forget what was done and what was begun under a key."""
-        if self._later:
-            self._set_now()
+        self._set_now()
         self._done[key] = None
         if key in self._begun:
             self._end(key)
 
     def forget_begun(self, key: bytes) -> None:
         """Forget what was begun under a key, and not what was done: an earlier state of the file is still known."""
-        if self._later:
-            self._set_now()
+        self._set_now()
         if key in self._begun:
             self._end(key)
 
@@ -362,8 +356,7 @@ class Journal:
 
     def commit(self, *, always: bool = False) -> None:
         """Write what has gathered in memory, all or nothing; with `always` at least the time."""
-        if self._later:
-            self._set_now()
+        self._set_now()
         self._schedule.committed()
         if self._closed or self._fits_into_memory:
             return
@@ -448,9 +441,7 @@ class Journal:
     def _create(self) -> sqlite3.Connection:
         if self._path:
             _create_file(self._path)
-            self._db = _connect(self._path)
-        else:
-            self._db = _temporary()
+        self._db = _connect(self._path)
         _set_up(self._db)
         return self._db
 
@@ -572,32 +563,19 @@ def delete_journal(path: str) -> None:
 
 
 def _connect(path: str) -> sqlite3.Connection:
-    """Open an existing file, without reading it."""
+    """Open an existing file, without reading it. Without a path, open a new one that vanishes when it is closed."""
     import sqlite3
 
-    if sys.platform == "win32":
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    else:
+    if path and sys.platform != "win32":
         from urllib.parse import quote
 
         # `unix-none`: locks are unreliable on the file systems of many clusters, and `store` has one.
         uri = f"file:{quote(os.fsencode(path))}?mode=rw&vfs=unix-none"
         db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+    else:
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     try:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")  # first of all: then the log needs no shared memory
-        db.execute(f"PRAGMA cache_size = -{limits.JOURNAL_CACHE // KIB}")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _temporary() -> sqlite3.Connection:
-    """Open a new database without a name, which vanishes when it is closed."""
-    import sqlite3
-
-    db = sqlite3.connect("", isolation_level=None, check_same_thread=False)
-    try:
         db.execute(f"PRAGMA cache_size = -{limits.JOURNAL_CACHE // KIB}")
     except BaseException:
         db.close()

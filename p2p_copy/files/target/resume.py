@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 from p2p_copy.errors import exhausted
 from p2p_copy.files import limits
 from p2p_copy.files.state.journal import Begun, Done, key_of
+from p2p_copy.files.system import KINDS
 from p2p_copy.files.target.errors import Refused
 from p2p_copy.files.temporary import is_part
 from p2p_copy.protocol import limits as protocol_limits
@@ -52,8 +53,6 @@ _INTENDED: Final = bytes(_ON_DISK.size)
 
 _ALL_RECORDED: Final = key_of("")
 """The key, which no entry has, under which a process that ends in good order records that the journal lacks nothing."""
-
-_KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.SYMLINK}
 
 _UNFINISHED: Final = 0o700
 """The mode of a directory of ours in which something is missing."""
@@ -177,7 +176,7 @@ class ResumeIndex:
         there = directory.lstat(name)
         if there is None:
             return False
-        kind, now = done.identity[0], _KINDS.get(stat.S_IFMT(there.st_mode))
+        kind, now = done.identity[0], KINDS.get(stat.S_IFMT(there.st_mode))
         then = done.identity[_ANNOUNCED.size :]
         if then == _INTENDED:  # a file may have been about to replace a symlink, or a symlink a file
             return now is not None and (now is Kind.DIRECTORY) == (kind == Kind.DIRECTORY)
