@@ -79,6 +79,9 @@ a room that is tried again counts as the latest one."""
 SERVE_PORT: Final = 8765
 """TCP port that `send --serve` tries first, so that one firewall rule serves every transfer."""
 
+DIGEST_DIGITS: Final = 16
+"""Hexadecimal digits of the root digest that are shown: enough for two people to compare."""
+
 PROBLEM_LINES: Final = 20
 """Undelivered paths that are named one by one; the rest is counted, so that logs stay readable."""
 

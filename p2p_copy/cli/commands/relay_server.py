@@ -13,6 +13,7 @@ import trio
 
 from p2p_copy.cli import limits as cli_limits
 from p2p_copy.cli.options.arguments import host_port
+from p2p_copy.cli.options.relay_log import DEFAULT_LOG
 from p2p_copy.cli.relay_service import ENDING, run_service
 from p2p_copy.cli.run import tune_memory
 from p2p_copy.cli.ui.terminal import Terminal
@@ -108,7 +109,10 @@ def _is_trial(config: RelayConfig, log: RelayLog, admin: str | None, terminal: T
         all(isinstance(place, Tcp) and _is_loopback(place.host) for place in config.places)
         and terminal.log.is_terminal
         and not (
-            log.is_asked_for or admin is not None or config.trusted_proxies or os.environ.get("NOTIFY_SOCKET")
+            log != DEFAULT_LOG
+            or admin is not None
+            or config.trusted_proxies
+            or os.environ.get("NOTIFY_SOCKET")
         )
     )
 

@@ -9,8 +9,6 @@ from p2p_copy.errors import VerificationFailed
 from p2p_copy.files.receipts.verify import Scope, verify as compare
 from p2p_copy.units import amount
 
-_DIGEST_DIGITS = 16
-
 
 def verify(
     receipt: str, directory: str, *, times: bool, preserved: bool, complete: bool, strict: bool, quiet: bool
@@ -58,6 +56,6 @@ def verify(
     files = "1 file" if verdict.files == 1 else f"{verdict.files} files"
     what = "What was delivered" if verdict.undelivered else "Everything"
     terminal.verdict(
-        f"{what} is unchanged: {files}, {amount(verdict.size)}, digest {verdict.root[:_DIGEST_DIGITS]}."
+        f"{what} is unchanged: {files}, {amount(verdict.size)}, digest {verdict.root[: limits.DIGEST_DIGITS]}."
     )
     return 0

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from p2p_copy.cli.ui.output import Writer
     from p2p_copy.relay.log.lines import Lines
 
-JOURNAL_VARIABLE: Final = "JOURNAL_STREAM"
-"""Set by systemd (systemd.exec(5)): device and inode of the stream that goes to the journal."""
-
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
@@ -36,16 +33,6 @@ class RelayLog:
     ] = None
     log_addresses: Annotated[bool, FLAG, Parameter(help="Include clients' addresses in the log.")] = False
 
-    @property
-    def is_asked_for(self) -> bool:
-        """Whether any of these options was given."""
-        return self != DEFAULT_LOG
-
-    @property
-    def is_json(self) -> bool:
-        """Whether lines are JSON."""
-        return self.log_format == "json"
-
     def begin(self, writer: Writer, environ: Mapping[str, str], *, default: str = "info") -> Lines:
         """Start logging to `writer`, at the level `default` if no level was given."""
         import logging
@@ -55,7 +42,7 @@ class RelayLog:
         lines = configure(
             writer.put,
             level=logging.getLevelNamesMapping()[(self.log_level or default).upper()],
-            as_json=self.is_json,
+            as_json=self.log_format == "json",
             journal=writer.stream is not None and is_journal(writer.stream, environ),
         )
         writer.describe = lines.describe
@@ -67,9 +54,9 @@ DEFAULT_LOG: Final = RelayLog()
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Return whether `stream` leads to systemd's journal, and not, for example, to a file."""
+    """Return whether `stream` leads to systemd's journal: JOURNAL_STREAM has its device and inode (systemd.exec(5))."""
     try:
         status = os.fstat(stream.fileno())
     except (OSError, ValueError):
         return False
-    return environ.get(JOURNAL_VARIABLE) == f"{status.st_dev}:{status.st_ino}"
+    return environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"

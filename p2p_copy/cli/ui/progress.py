@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed, one_line
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
     from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.observer import Report
-
-_DIGEST_DIGITS: Final = 16
-"""Hexadecimal digits of the root digest that are shown: enough for two people to compare."""
 
 
 class Progress(Observer):
@@ -78,9 +75,7 @@ class Progress(Observer):
     def lost(self, sentence: str, patience: float) -> None:
         """Say what was lost, and for how long this side tries to reconnect."""
         self._terminal.say(f"{one_line(sentence)} Reconnecting for up to {duration(patience)}.")
-        self._state = "Reconnecting"
-        self._paired = False
-        self._since = None
+        self._begin("Reconnecting", paired=False)
 
     def stalled(self, sentence: str, seconds: float) -> None:
         """Say what is waited for, and for how long."""
@@ -108,9 +103,7 @@ class Progress(Observer):
             self._is_vital = False
             self._terminal.forgive_lost_results()
         self._terminal.say("Connected. Codes match.")
-        self._state = "Transferring"
-        self._paired = True
-        self._since = None
+        self._begin("Transferring", paired=True)
         self._links = 1
         self._moved = self._moved_by(self._size)  # each connection counts from 0 again
         self._files = self._size = self._spared = 0
@@ -123,21 +116,20 @@ class Progress(Observer):
     def asked(self) -> None:
         """Say that the receiver's user decides now."""
         self._terminal.say("Asking the receiver whether to accept.")
-        self._state = "Waiting for the receiver's answer"
-        self._paired = False
-        self._since = None
+        self._begin("Waiting for the receiver's answer", paired=False)
 
     def accepted(self) -> None:
         """Show progress from now on."""
-        self._state = "Transferring"
-        self._paired = True
-        self._since = None
+        self._begin("Transferring", paired=True)
 
     def declined(self, wait: float) -> None:
         """Say that the receiver's user said no, and how long the code can still be used."""
         self._terminal.say(f"The receiver declined. The code stays valid for {duration(wait)}.")
-        self._paired = False
-        self._since = None
+        self._begin(self._state, paired=False)
+
+    def _begin(self, state: str, *, paired: bool) -> None:
+        """Show this state from now on: with rate and size if `paired`, else with the time since it began."""
+        self._state, self._paired, self._since = state, paired, None
 
     @contextmanager
     def asking(self, question: str) -> Iterator[None]:
@@ -247,7 +239,7 @@ class Progress(Observer):
         excluded = f" Excluded by --only or --exclude: {report.excluded}." if report.excluded else ""
         self._terminal.say(
             f"{self._verb} {files}, {amount(report.size)}{there} in {report.seconds:.1f} s ({amount(rate)}/s), "
-            f"digest {report.root[:_DIGEST_DIGITS]}.{excluded}"
+            f"digest {report.root[: limits.DIGEST_DIGITS]}.{excluded}"
         )
 
 
