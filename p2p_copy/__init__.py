@@ -15,15 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from p2p_copy.errors import LocalError, P2PCopyError, PeerError, RelayError
     from p2p_copy.observer import Observer, Report, TransferPreview
-    from p2p_copy.options import (
-        Conflict,
-        Names,
-        Preserve,
-        ReceiveOptions,
-        RelayAccess,
-        SendOptions,
-        Symlinks,
-    )
+    from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, RelayAccess, SendOptions, Symlinks
     from p2p_copy.protocol.code import Code
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.server import serve

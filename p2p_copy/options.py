@@ -113,8 +113,7 @@ class TransferOptions:
         receipt: file to write at the end, with which the transfer can be verified later. It must not exist.
         wait: seconds to wait for the other side.
         patience: seconds for which to reconnect when the other side or the relay was lost; 0 for not at all.
-        links: connections to share the transfer out over, 1 to `protocol.limits.MAX_LINKS`; None for as many as
-            are worth it.
+        links: links to divide the transfer among, 1 to `protocol.limits.MAX_LINKS`; None for as many as make it faster.
 
     Raises:
         ValueError: a choice is none of those that exist; the message lists them.

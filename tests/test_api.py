@@ -185,7 +185,7 @@ def test_a_wrong_option_is_refused_when_the_object_is_made(
 
 
 @pytest.mark.parametrize("links", [0, 99])
-async def test_a_wrong_number_of_connections_is_refused_at_once(here: Path, links: int) -> None:
+async def test_a_wrong_number_of_links_is_refused_at_once(here: Path, links: int) -> None:
     for side in (send, receive):
         with pytest.raises(ValueError, match="from 1 to 16"):
             await side("n", relay=NOWHERE, code=CODE, links=links)

@@ -182,9 +182,7 @@ def run_relay_server(
         Parameter(help="Load a renewed certificate when its files change and on SIGHUP, or on SIGHUP only."),
     ] = "auto",
     drain: Annotated[
-        float,
-        DURATION,
-        Parameter(help="How long transfers may continue after SIGTERM."),
+        float, DURATION, Parameter(help="How long transfers may continue after SIGTERM.")
     ] = limits.RELAY_DRAIN,
     limit: RelayLimits = DEFAULT_LIMITS,
     log: RelayLog = DEFAULT_LOG,

@@ -173,7 +173,7 @@ def run(words: argparse.Namespace, folder: Path) -> None:
         say(
             f"{when}: resident {amount(proc.memory(pid).resident * 1024)}, most ever {amount(proc.peak(pid) * 1024)}"
             + (f", held {amount(held)}" if held is not None else "")
-            + f", pairs {len(server.status['pairings'])}, processor {proc.processor_seconds(pid):.1f} s",
+            + f", pairs {len(server.status['pairings'])}, processor {proc.processor_seconds(pid):.1f} s"
         )
 
     try:

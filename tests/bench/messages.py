@@ -35,11 +35,7 @@ PATIENCE = 300.0
 
 
 def measure(
-    relays: Sequence[PeerToPeerCopy],
-    certificates: Certificates,
-    folder: Path,
-    rounds: int,
-    scale: float,
+    relays: Sequence[PeerToPeerCopy], certificates: Certificates, folder: Path, rounds: int, scale: float
 ) -> str:
     """Return a table of throughput and processor time for all sizes and relays."""
     rows = []

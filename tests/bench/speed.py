@@ -84,13 +84,7 @@ def works(
     own_help = [each for each in plain if isinstance(each, Ours | Rival | Wormhole)]
     return [
         Work(
-            "large-ws",
-            f"{number(mib_large)} MiB, ws",
-            [*plain, bare[0]],
-            large,
-            rounds,
-            mib_large,
-            "MiB/s",
+            "large-ws", f"{number(mib_large)} MiB, ws", [*plain, bare[0]], large, rounds, mib_large, "MiB/s"
         ),
         Work(
             "large-wss",

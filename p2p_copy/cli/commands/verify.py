@@ -34,10 +34,7 @@ def verify(
         named += 1
 
     verdict = compare(
-        receipt,
-        directory,
-        Scope(times=times, preserved=preserved, complete=complete, strict=strict),
-        differs,
+        receipt, directory, Scope(times=times, preserved=preserved, complete=complete, strict=strict), differs
     )
     if verdict.failures or verdict.skipped:
         terminal.error(

@@ -64,7 +64,7 @@ _PRESERVE: Final = Parameter(
 _PATTERNS: Final = Parameter(metavar="PATTERN", negative="", allow_leading_hyphen=True, show_default=False)
 
 AUTO_LINKS: Final = 0
-"""Means `auto` in place of a number of connections."""
+"""Means `auto` in place of a number of links."""
 
 
 def _links_of(text: str) -> int:
@@ -152,7 +152,7 @@ class ClientArguments:
         DURATION,
         Parameter(
             help="For how long to reconnect when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
-            "at all.",
+            "at all."
         ),
     ] = PATIENCE
     deadline: Annotated[
@@ -175,7 +175,7 @@ class ClientArguments:
         parsed_by(_links_of, "auto|N"),
         Parameter(
             help=f"Connections to use for the transfer, 1 to {protocol_limits.MAX_LINKS}. auto, the default, "
-            "opens more than one only over long distances, and only if that is faster.",
+            "opens more than one only over long distances, and only if that is faster."
         ),
     ] = None
     receipt: Annotated[
@@ -251,7 +251,7 @@ class ReceiveArguments:
         int | None,
         parsed_by(_files_of, "N"),
         Parameter(
-            help="Most files, directories and symlinks to receive in all, with those that the sender cannot send.",
+            help="Most files, directories and symlinks to receive in all, with those that the sender cannot send."
         ),
     ] = None
     yes: Annotated[bool, FLAG, Parameter(help="Receive without asking. Scripts are never asked.")] = False

@@ -24,9 +24,7 @@ class RelayLimits:
 
     max_connections: Annotated[int, _ONE, Parameter(help="Clients at once.")] = limits.MAX_CONNECTIONS
     max_pending: Annotated[
-        int,
-        _ONE,
-        Parameter(help="Connections at once that have not said hello; one more closes the oldest."),
+        int, _ONE, Parameter(help="Connections at once that have not said hello; one more closes the oldest.")
     ] = limits.MAX_PENDING
     max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for their other side at once.")] = (
         limits.MAX_WAITING

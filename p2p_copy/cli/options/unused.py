@@ -78,23 +78,13 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
     "resume": (
         _Rule(
             lambda given: "ID" not in given,
-            (
-                "--ca-file",
-                "--token-file",
-                "--wait",
-                "--patience",
-                "--deadline",
-                "--links",
-                "--receipt",
-            ),
+            ("--ca-file", "--token-file", "--wait", "--patience", "--deadline", "--links", "--receipt"),
             "without an ID the unfinished transfers are only listed",
         ),
     ),
     "run-relay-server": (
         _Rule(
-            lambda given: "--no-tls" in given,
-            ("--reload-certs",),
-            "with --no-tls there is no certificate",
+            lambda given: "--no-tls" in given, ("--reload-certs",), "with --no-tls there is no certificate"
         ),
     ),
 }
