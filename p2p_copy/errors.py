@@ -1,4 +1,4 @@
-"""Every error that a person may meet, and the exit code that belongs to it.
+"""Every error that a user may see, with its exit code.
 
     P2PCopyError
     ├── RelayError                    the relay, or the way to it
@@ -8,7 +8,7 @@
     │   │   ├── RelayExpectsTLS   6   ws:// was used for a port that speaks TLS
     │   │   ├── RelayWithoutTLS   7   wss:// was used for a port that does not speak TLS
     │   │   └── NotARelay         8   something answers there, but it is not a relay of ours
-    │   ├── RelayRefused          9   the relay answered, and said no
+    │   ├── RelayRefused          9   the relay refused this connection
     │   └── RelayLost            13   the connection to the relay broke in the middle
     ├── PeerError                     the other side, or what the two sides agree on
     │   ├── PeerTimeout          10   the other side did not connect in time
@@ -17,7 +17,7 @@
     │   ├── PeerFailed           14   the other side gave up and said why
     │   ├── PeerMisbehaved       15   the other side broke the protocol
     │   ├── IncompatiblePeer     20   the two sides' versions do not understand each other
-    │   └── Declined             23   the receiver's user said no
+    │   └── Declined             23   the receiver's user declined
     ├── LocalError                    this side
     │   ├── UsageError            2   the command, the configuration or the code has the wrong form
     │   │   └── CodeTypo          2   a generated code was mistyped (in protocol.code)
@@ -25,19 +25,19 @@
     │   ├── OutputNotWritable    17   this side cannot write into the output directory
     │   ├── NothingToSend        18   no source exists or can be read
     │   ├── CannotListen         19   the relay cannot open its port or read its certificate
-    │   ├── VerificationFailed   21   what lies in a directory is not what a receipt says
-    │   ├── DeadlineReached      22   --deadline is here; the same command goes on later
+    │   ├── VerificationFailed   21   a directory differs from a receipt
+    │   ├── DeadlineReached      22   --deadline was reached; the same command resumes later
     │   ├── SystemFailed         25   this machine has no more open files, threads or memory, or refuses something else
     │   ├── TooMuch              26   the sender has more than this side takes (--max-size, --max-files)
-    │   └── ResultNotWritten     27   what the command was asked for could not be written, say on a full disk
+    │   └── ResultNotWritten     27   the result of the command could not be written, for example on a full disk
     ├── PartialTransfer           3   some files were not delivered; all others were, and are complete
     └── PipeFailed               24   standard input or output of one side ended early, or cannot be resumed
 
 The last two name no side: either may be the cause.
 
-Exit code 0 is success, 1 a bug, 130 and 143 an interrupt, 141 a reader that closed its pipe. A class'
-docstring is the sentence that a person reads when nothing more exact is known: what happened, on whose
-side, what to try. Error texts hold no code, no key and no unescaped file name.
+Exit code 0 is success, 1 a bug, 130 and 143 an interrupt, 141 a reader that closed its pipe. A class' docstring is the
+sentence that the user reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
+have no code, no key and no unescaped file name.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class P2PCopyError(Exception):
 
     exit_code: ClassVar[int] = 1
     transient: bool = False
-    """Whether the cause may be gone in a while: then two sides that have met come back and go on."""
+    """Whether the cause may pass: then two sides that have met reconnect and resume."""
 
     def __init__(self, sentence: str | None = None) -> None:
         super().__init__(sentence or (type(self).__doc__ or "").strip())
@@ -64,7 +64,7 @@ class RelayError(P2PCopyError):
 class NotTheRelay(RelayError):
     """What answers at the relay's address is not the relay, or not as the address says.
 
-    If the relay was there before, this is transient: a network that wants a login first answers in its place, say.
+    If the relay was reached before, this is transient: a network that wants a login may answer in its place.
     """
 
 
@@ -279,7 +279,7 @@ _EXHAUSTED: Final = {
 
 
 def exhausted(error: BaseException, *, transient: bool = False) -> SystemFailed | None:
-    """Return what it means that the system has no more of something; None if that is not what `error` says.
+    """Return the error for what the system has no more of; None if `error` is about something else.
 
     No file, path or connection is the cause of such an error, so none may be left out because of it.
     """
@@ -295,7 +295,7 @@ def exhausted(error: BaseException, *, transient: bool = False) -> SystemFailed 
 
 
 def leaves(error: BaseException) -> list[BaseException]:
-    """Return what an exception is about: itself, or whatever is in the groups of a group, in order."""
+    """Return the exceptions in a group and in its inner groups, in order; an exception that is no group alone."""
     if isinstance(error, BaseExceptionGroup):
         return [leaf for inner in error.exceptions for leaf in leaves(inner)]
     return [error]

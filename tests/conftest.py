@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
-"""What ends a command, or makes a relay read its files again."""
+"""Signals that end a command, or make a relay reload its files."""
 
 for _name in SIGNALS:
     # In the background of a shell, and under nohup, one is ignored, and so it would be in the processes of the tests.
@@ -25,9 +25,9 @@ for _name in SIGNALS:
         signal.signal(_number, signal.SIG_DFL)
 
 
-os.umask(0o022)  # what group and others get of a file depends on it
+os.umask(0o022)  # the permissions of new files depend on it
 
-hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is no fault
+hypothesis.settings.register_profile("patient", deadline=None)  # a busy machine is slow
 hypothesis.settings.load_profile("patient")
 
 
@@ -39,9 +39,9 @@ def own_memory(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPat
 
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
-    """No test is deaf because of another one: a command whose work is done ignores signals, and its process ends.
+    """Restore signal handlers: a command whose work is done ignores signals, because its process ends then.
 
-    In a test it ran in this process, and the processes that later tests start would ignore them as well.
+    In a test it runs in this process, and the processes that later tests start would ignore them as well.
     """
     numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
     before = [signal.getsignal(number) for number in numbers]
@@ -53,7 +53,7 @@ def own_signals() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def no_long_ways(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No way is so long that a transfer would take several links of itself, however busy this machine is."""
+    """Let no transfer choose several links by itself: on a busy machine the distance seems long."""
     monkeypatch.setattr(limits, "LINKS_FROM", math.inf)
 
 

@@ -82,8 +82,8 @@ def ends_well(command: Callable[[], int]) -> None:
             raise
 
 
-def go_on_with(document: bytes, told: list[str]) -> None:
-    """List a state, go on with it, and forget it, as the commands do; no relay is reached."""
+def use_state(document: bytes, told: list[str]) -> None:
+    """List a state, resume it, and forget it, as the commands do; no relay is reached."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory, f"{ID}.json")
         path.write_bytes(document)
@@ -102,7 +102,7 @@ def go_on_with(document: bytes, told: list[str]) -> None:
 
 
 @pytest.mark.fault(107, "wrong values")
-@pytest.mark.slow  # 900 states are gone on with, each in some milliseconds
+@pytest.mark.slow  # 900 states are resumed, each in some milliseconds
 @pytest.mark.parametrize("role", STATES)
 def test_a_state_with_one_odd_fact_ends_no_command(
     role: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -112,7 +112,7 @@ def test_a_state_with_one_odd_fact_ends_no_command(
     told: list[str] = []
     for key in all_keys(facts):
         for value in ODD:
-            go_on_with(json.dumps(changed(facts, key, value)).encode(), told)
+            use_state(json.dumps(changed(facts, key, value)).encode(), told)
     assert told
 
 
@@ -125,11 +125,11 @@ def test_a_state_that_lacks_a_fact_ends_no_command(
     facts = STATES[role]
     told: list[str] = []
     for key in facts:
-        go_on_with(json.dumps({name: value for name, value in facts.items() if name != key}).encode(), told)
+        use_state(json.dumps({name: value for name, value in facts.items() if name != key}).encode(), told)
     assert len(told) == len(facts), "each of them may be missing"
     for key in facts["command"]:
         command = {name: value for name, value in facts["command"].items() if name != key}
-        go_on_with(json.dumps({**facts, "command": command}).encode(), told)
+        use_state(json.dumps({**facts, "command": command}).encode(), told)
     assert len(told) == len(facts), "a command is complete, or the state is passed over"
 
 

@@ -1,4 +1,4 @@
-"""A receiver that goes on with a transfer says what it holds of it, and nothing of what else lies there."""
+"""A receiver that resumes tells what it holds of this transfer, and nothing of other files in its directory."""
 
 from __future__ import annotations
 
