@@ -5,7 +5,9 @@ imports, and the files that each chunk of a large file passes on its way from di
 
 The way of a chunk is measured, not read: two real transfers run, one of them with more chunks, and a file is on the
 way if its functions are called more often in the longer transfer. What happens once for each transfer does not count.
-`--package DIR` looks at another version, whose relay, sender and receiver run with the interpreter that runs this.
+Both use one link, since a loaded machine would otherwise open more of them.
+`--package DIR` looks at another version, whose relay, sender and receiver run with the interpreter that runs this;
+`--one-link="--streams 1"` is how an older one is told to use one link.
 """
 
 from __future__ import annotations
@@ -165,7 +167,9 @@ def show_arrows(house: dict[str, Module]) -> None:
         say(f"  {', '.join(group)}")
 
 
-def transfer(package: Path, chunks: int, folder: Path) -> dict[str, tuple[dict[str, int], list[str]]]:
+def transfer(
+    package: Path, chunks: int, folder: Path, clients: list[str]
+) -> dict[str, tuple[dict[str, int], list[str]]]:
     """Copy a file of so many chunks; return for each party how often each file's functions were called, in order."""
     source, out = folder / "source", folder / f"out{chunks}"
     source.write_bytes(os.urandom(chunks * CHUNK))
@@ -195,18 +199,18 @@ def transfer(package: Path, chunks: int, folder: Path) -> dict[str, tuple[dict[s
     match = re.search(r"ws://\S+", line)
     assert match, line
     code = "house7-a long passphrase"
-    sender = start("sender", "send", str(source), "--server", match[0], code=code)
-    receiver = start("receiver", "receive", "--out", str(out), "--server", match[0], code=code)
+    sender = start("sender", "send", str(source), *clients, "--server", match[0], code=code)
+    receiver = start("receiver", "receive", "--out", str(out), *clients, "--server", match[0], code=code)
     assert (sender.wait(120), receiver.wait(120)) == (0, 0)
     relay.terminate()
     assert relay.wait(30) == 0
     return {party: tuple(json.loads(path.read_text())) for party, path in reports.items()}
 
 
-def show_way(package: Path) -> None:
+def show_way(package: Path, clients: list[str]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        few, many = (transfer(package, chunks, folder) for chunks in (FEW, MANY))
+        few, many = (transfer(package, chunks, folder, clients) for chunks in (FEW, MANY))
     files: dict[str, None] = {}
     say("\nThe way of one chunk")
     for party in ("sender", "relay", "receiver"):
@@ -227,12 +231,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--package", type=Path, default=ROOT / NAME)
     parser.add_argument("--no-way", action="store_true", help="do not run the transfers")
+    parser.add_argument("--one-link", default="--links 1", help="the option of both clients for one link")
     asked = parser.parse_args()
     house = modules(asked.package)
     show_folders(house)
     show_arrows(house)
     if not asked.no_way:
-        show_way(asked.package.resolve())
+        show_way(asked.package.resolve(), asked.one_link.split())
 
 
 if __name__ == "__main__":
