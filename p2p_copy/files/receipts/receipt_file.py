@@ -105,15 +105,11 @@ class ReceiptFile:
             assert self._started is not None, "set when it was begun"
             try:
                 self._writer.publish(
-                    root=bytes.fromhex(report.root),
+                    report,
                     role=self._role,
                     program=self._program,
                     started=self._started,
                     ended=time.time(),
-                    files=report.files,
-                    size=report.size,
-                    failures=report.failures,
-                    skipped=report.skipped,
                 )
                 self._published = report.root
             except P2PCopyError as error:

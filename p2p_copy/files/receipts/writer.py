@@ -30,6 +30,7 @@ from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Kind
 
 if TYPE_CHECKING:
+    from p2p_copy.observer import Report
     from p2p_copy.protocol.messages import Entry, Extra
 
 FORMAT: Final = "p2p-copy receipt 1"
@@ -166,31 +167,15 @@ class ReceiptWriter:
                 self._file.write(line)
         self._directory.unlink(old)
 
-    def publish(
-        self,
-        *,
-        root: bytes,
-        role: str,
-        program: str,
-        started: float,
-        ended: float,
-        files: int,
-        size: int,
-        failures: int,
-        skipped: int,
-    ) -> None:
+    def publish(self, report: Report, *, role: str, program: str, started: float, ended: float) -> None:
         """Complete the receipt, flush it to the disk and give it its name. After an error it is gone.
 
         Args:
-            root: the root digest.
+            report: how the transfer ended.
             role: "sender" or "receiver".
             program: its name and version.
             started: seconds since 1970.
             ended: seconds since 1970.
-            files: as in `Report`, like the next three.
-            size: bytes of these files.
-            failures: how many things were not delivered.
-            skipped: how many were left as they were, as asked.
 
         Raises:
             NoSpace, OutputNotWritable: the disk does not take it, or its name was taken meanwhile.
@@ -203,12 +188,12 @@ class ReceiptWriter:
                 "role": role,
                 "started": _moment_text(started),
                 "ended": _moment_text(ended),
-                "files": files,
-                "size": size,
-                "failures": failures,
-                "skipped": skipped,
+                "files": report.files,
+                "size": report.size,
+                "failures": report.failures,
+                "skipped": report.skipped,
                 "undelivered": self._undelivered,
-                "root": root.hex(),
+                "root": report.root,
             }
             self._write(json.dumps(summary) + "\n")
             self._file.flush()

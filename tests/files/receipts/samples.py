@@ -10,6 +10,7 @@ from p2p_copy.files.receipts.verify import Scope, Verdict, verify
 from p2p_copy.files.receipts.writer import ReceiptWriter
 from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.walk import walk
+from p2p_copy.observer import Report
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Entry, Kind
 
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from p2p_copy.files.receipts.reader import Record
-
-ENDS: dict[str, Any] = {
-    "role": "receiver",
-    "program": "p2p-copy 0.2.0",
-    "started": 1_769_860_800.25,
-    "ended": 1_769_860_801.5,
-    "failures": 0,
-    "skipped": 0,
-}
-
 
 A_DIRECTORY = Entry(Kind.DIRECTORY, 0, "tree", 0o755, 1_769_860_800_123_456_789)
 A_FILE = Entry(Kind.FILE, 1, "größe", 0o644, -1, 3)
@@ -61,6 +52,21 @@ def digest_of(path: Path) -> bytes:
     return digest.digest()
 
 
+def publish(
+    writer: ReceiptWriter, root: bytes, files: int = 0, size: int = 0, *, failures: int = 0, **ends: Any
+) -> None:
+    """Publish a receipt with these sums; `ends` replaces what else its last line says."""
+    rest = {
+        "role": "receiver",
+        "program": "p2p-copy 0.2.0",
+        "started": 1_769_860_800.25,
+        "ended": 1_769_860_801.5,
+    }
+    writer.publish(
+        Report(files, size, failures, ends.pop("skipped", 0), root.hex(), 1.25), **{**rest, **ends}
+    )
+
+
 def write_receipt(path: Path, top: Path, **ends: Any) -> None:
     """Write the receipt that a receiver of all that lies below `top` would have written."""
     writer, root, files, size = ReceiptWriter(str(path), allowed=0o777), RootDigest(), 0, 0
@@ -73,7 +79,7 @@ def write_receipt(path: Path, top: Path, **ends: Any) -> None:
         root.add(found.entry, digest)
         files += is_file
         size += found.entry.size
-    writer.publish(**{**ENDS, "root": root.digest(), "files": files, "size": size, **ends})
+    publish(writer, root.digest(), files, size, **ends)
 
 
 def parsed(receipt: Path) -> dict[str, Any]:
@@ -117,7 +123,7 @@ def write_example(path: Path) -> None:
     writer.add("tree/größe", A_FILE, DIGEST)
     writer.add('tree/a "link"', A_LINK, None)
     writer.add("tree/größe (1)", A_FILE, None, delivered=False)
-    writer.publish(**ENDS | {"root": b"\1" * 32, "files": 1, "size": 3, "failures": 1})
+    publish(writer, b"\1" * 32, 1, 3, failures=1)
 
 
 def records(path: Path) -> list[Record]:

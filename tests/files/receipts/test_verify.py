@@ -27,10 +27,10 @@ from tests.files.helpers import open_handles
 from tests.files.receipts.samples import (
     A_DIRECTORY,
     DIGEST,
-    ENDS,
     differences,
     digest_of,
     parsed,
+    publish,
     write_lines,
     write_receipt,
 )
@@ -268,7 +268,7 @@ def test_what_was_not_delivered_is_not_compared_but_in_the_root_digest(tmp_path:
     for path, entry, digest, delivered in entries:
         writer.add(path, entry, digest, delivered=delivered)
         root.add(entry, digest)
-    writer.publish(**ENDS | {"root": root.digest(), "files": 1, "size": 3, "failures": 3})
+    publish(writer, root.digest(), files=1, size=3, failures=3)
     verdict, told = differences(receipt, tmp_path / "out")
     assert told == {}
     assert verdict == Verdict(1, 3, 0, root.digest().hex(), failures=3, skipped=0, undelivered=4)
@@ -476,7 +476,7 @@ def test_extended_attributes_that_cannot_be_read_differ(
     entry = Entry(Kind.FILE, 0, "file", size=3, extra=Extra(xattrs_digest=bytes(32)))
     writer.add("file", entry, digest_of(top / "file"))
     root.add(entry, digest_of(top / "file"))
-    writer.publish(**ENDS | {"root": root.digest(), "files": 1, "size": 3})
+    publish(writer, root.digest(), files=1, size=3)
     told = differences(receipt, top, preserved=True)[1]
     assert told["file"].startswith("has extended attributes that cannot be read: ")
 
@@ -500,7 +500,7 @@ def test_preserved_attributes_are_compared_if_asked(tmp_path: Path, receipt: Pat
         entry = Entry(Kind.FILE, 0, name, size=3, extra=extra)
         writer.add(name, entry, digest_of(top / name))
         root.add(entry, digest_of(top / name))
-    writer.publish(**ENDS | {"root": root.digest(), "files": 3, "size": 9})
+    publish(writer, root.digest(), files=3, size=9)
     assert differences(receipt, top)[1] == {}
     told = differences(receipt, top, preserved=True)[1]
     assert told == {"third": "is a file of its own, and no other name of first"}

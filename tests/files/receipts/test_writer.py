@@ -23,10 +23,10 @@ from tests.files.receipts.samples import (
     A_FILE,
     A_LINK,
     DIGEST,
-    ENDS,
     EXAMPLE,
     differences,
     parsed,
+    publish,
     write_example,
     write_receipt,
 )
@@ -95,7 +95,7 @@ def test_the_number_of_entries_costs_no_memory(tmp_path: Path, receipt: Path) ->
     try:
         for number in range(30_000):
             writer.add(f"{number}", Entry(Kind.FILE, 0, f"{number}", size=number), DIGEST)
-        writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
+        publish(writer, DIGEST)
         assert tracemalloc.get_traced_memory()[1] < MIB
         with ReceiptReader(str(receipt)) as reader:
             assert sum(1 for _ in reader.records()) == 30_000
@@ -111,7 +111,7 @@ def test_the_longest_entry_fits_into_a_line(receipt: Path) -> None:
     name = "\x01" * protocol_limits.MAX_NAME
     entry = Entry(Kind.SYMLINK, 63, name, target=target, extra=Extra(owner=owner))
     writer.add("\x01".join(path.split("\x7f")), entry, None)
-    writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
+    publish(writer, DIGEST)
     assert max(map(len, receipt.read_bytes().splitlines())) < limits.RECEIPT_LINE
 
 
@@ -128,7 +128,7 @@ def test_discarding_after_publishing_changes_nothing(receipt: Path) -> None:
     before = open_handles()
     write_example(receipt)
     writer = ReceiptWriter(str(receipt.parent / "other"))
-    writer.publish(**ENDS | {"root": b"\1" * 32, "files": 0, "size": 0})
+    publish(writer, b"\1" * 32)
     writer.discard()
     assert sorted(os.listdir(receipt.parent)) == ["other", "receipt.json"]
     assert open_handles() == before
@@ -170,7 +170,7 @@ def test_a_name_that_was_taken_meanwhile_is_left_alone(receipt: Path) -> None:
     writer = ReceiptWriter(str(receipt))
     receipt.write_text("another user's")
     with pytest.raises(OutputNotWritable, match="exists by now"):
-        writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
+        publish(writer, DIGEST)
     assert receipt.read_text() == "another user's"
     assert os.listdir(receipt.parent) == [receipt.name]
 
@@ -188,7 +188,7 @@ def test_a_disk_that_fails_is_reported_and_nothing_is_left(
     writer = ReceiptWriter(str(receipt))
     monkeypatch.setattr(os, "fsync", fails)
     with pytest.raises(error, match="receipt") as caught:
-        writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
+        publish(writer, DIGEST)
     assert "secret" not in str(caught.value)
     assert os.listdir(receipt.parent) == []
 
@@ -208,7 +208,7 @@ def test_an_entry_that_is_undelivered_later_is_corrected_with_all_that_lies_in_i
         writer.add(name, entry, None, delivered=name != "a/b/c")
     writer.undeliver(1)
     writer.undeliver(4)
-    writer.publish(**ENDS | {"root": DIGEST, "files": 0, "size": 0})
+    publish(writer, DIGEST)
     with ReceiptReader(str(receipt)) as reader:
         found = {"/".join(record.parts): record.delivered for record in reader.records()}
         assert reader.summary.undelivered == 4

@@ -23,6 +23,7 @@ from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import leaf_digest
 from p2p_copy.protocol.messages import Extra, Owner, Reason
 from tests.files.helpers import a_directory, a_file, a_link, deliver, permissions, refusal
+from tests.files.receipts.samples import publish
 from tests.stateful.sides import abandon
 
 if TYPE_CHECKING:
@@ -317,17 +318,7 @@ def test_a_receipt_that_another_user_swaps_is_not_published(
 
     monkeypatch.setattr(os, "fstat", and_swap)
     with pytest.raises(OutputNotWritable):
-        writer.publish(
-            root=bytes(32),
-            role="sender",
-            program="p",
-            started=0.0,
-            ended=0.0,
-            files=0,
-            size=0,
-            failures=0,
-            skipped=0,
-        )
+        publish(writer, bytes(32))
     assert not (out / "receipt").exists()
 
 
