@@ -95,18 +95,16 @@ def _url(host: str, port: int) -> str:
 
 
 def _address_here(host: str) -> str:
-    address = _address(host)
-    if address is None or not address.is_unspecified:
-        return host
-    return "127.0.0.1" if address.version == 4 else "::1"
+    version = _everywhere(host)
+    return host if version is None else "127.0.0.1" if version == 4 else "::1"
 
 
 def address_elsewhere(host: str) -> str:
     """Return the host under which other machines reach the relay: a guess if it listens at all addresses."""
-    address = _address(host)
-    if address is None or not address.is_unspecified:
+    version = _everywhere(host)
+    if version is None:
         return host
-    family, target = _ELSEWHERE[address.version]
+    family, target = _ELSEWHERE[version]
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
             probe.connect((target, 9))  # sends nothing: it only picks the route, and so the own address
@@ -116,8 +114,10 @@ def address_elsewhere(host: str) -> str:
     return socket.gethostname() if ipaddress.ip_address(own).is_loopback else own
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _everywhere(host: str) -> int | None:
+    """Return the IP version of which `host` means all addresses; None if it means one address, or is a name."""
     try:
-        return ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host)
     except ValueError:
         return None
+    return address.version if address.is_unspecified else None

@@ -53,11 +53,11 @@ FAR_PLACE = Place("0.0.0.0", f"{BAD}.2", f"{GOOD}.2", INSIDE)
 
 LINKS = {
     "200 kB/s": (Weather(delay=0.01, rate=HOME), HOME_SIZE),
-    "100 Mbit/s, 50 ms there and back, 0.1 % loss": (
+    "100 Mbit/s, 50 ms round trip, 0.1 % loss": (
         Weather(delay=0.025, loss=0.001, rate=FAST_ETHERNET),
         SLOW,
     ),
-    "100 Mbit/s, 200 ms there and back, 0.1 % loss": (
+    "100 Mbit/s, 200 ms round trip, 0.1 % loss": (
         Weather(delay=0.1, loss=0.001, rate=FAST_ETHERNET),
         SLOW,
     ),
@@ -186,7 +186,7 @@ def main() -> int:
                     measure("Links, ws", who, links(who, rounds, scale, road))
                     road.weather = Weather(delay=0.005, rate=FAST_ETHERNET)
                     who = contestants(Compressing, FAR_PLACE)
-                    works = compression(who, rounds, int(SLOW * scale), "100 Mbit/s, 10 ms there and back")
+                    works = compression(who, rounds, int(SLOW * scale), "100 Mbit/s, 10 ms round trip")
                     measure("Compression on a link, ws", who, works)
             except pytest.skip.Exception as reason:
                 say(f"\nLinks were not measured: {reason}")
