@@ -106,11 +106,20 @@ class Flow:
         self.tag = 0.0
 
 
+def _with_rate(queue: FairQueue | None, rate: float | None) -> FairQueue | None:
+    """Return the queue, or a new one, with this rate; None without a rate."""
+    if not rate:
+        return None
+    if queue is None:
+        return FairQueue(rate)
+    queue.change(rate)
+    return queue
+
+
 class Account:
     """What one token may use, and has used.
 
     Attributes:
-        rate: bytes per second of all its pairings together; None for no limit.
         quota: bytes that it may move in all; None for no limit.
         used: bytes that it has moved since the relay was started.
         queue: keeps all its pairings to its rate; None for no limit.
@@ -119,7 +128,6 @@ class Account:
 
     def __init__(self) -> None:
         """Begin without limits."""
-        self.rate: int | None = None
         self.quota: int | None = None
         self.used = 0
         self.queue: FairQueue | None = None
@@ -140,13 +148,7 @@ class Account:
     def set_terms(self, rate: int | None, quota: int | None) -> None:
         """Set rate and quota; `used` stays."""
         self.quota = quota
-        self.rate = rate
-        if rate is None:
-            self.queue = None
-        elif self.queue is None:
-            self.queue = FairQueue(rate)
-        elif rate != self.queue.rate:
-            self.queue.change(rate)
+        self.queue = _with_rate(self.queue, rate)
 
 
 class PairingLimits:
@@ -183,7 +185,7 @@ class Rates:
         """Begin with the rates of the configuration."""
         self._rate = config.rate
         self._rate_per_source = config.rate_per_source
-        self._total = FairQueue(config.rate_total) if config.rate_total else None
+        self._total = _with_rate(None, config.rate_total)
         self._sources: dict[bytes, FairQueue] = {}
         self._pruned = -math.inf
 
@@ -198,12 +200,7 @@ class Rates:
             self._sources.clear()
         for queue in self._sources.values():
             queue.change(config.rate_per_source or queue.rate)
-        if not config.rate_total:
-            self._total = None
-        elif self._total is None:
-            self._total = FairQueue(config.rate_total)
-        else:
-            self._total.change(config.rate_total)
+        self._total = _with_rate(self._total, config.rate_total)
 
     def best(self, source: bytes | None, account: Account | None) -> int | None:
         """Return the bytes per second that a client from this source can get at most; None for any number."""
@@ -211,7 +208,7 @@ class Rates:
             self._rate,
             self._rate_per_source if source is not None else None,
             self._total.rate if self._total else None,
-            account.rate if account else None,
+            account.queue.rate if account and account.queue else None,
         )
         return min((int(rate) for rate in rates if rate), default=None)
 

@@ -46,8 +46,8 @@ def test_a_token_leads_to_its_account(file: Path) -> None:
     assert ann is not None
     assert bob is not None
     assert ann is not bob
-    assert (ann.rate, ann.quota, ann.left) == (None, None, None)
-    assert (bob.rate, bob.quota, bob.left) == (None, 1024, 1024)
+    assert (ann.queue, ann.quota, ann.left) == (None, None, None)
+    assert (bob.queue, bob.quota, bob.left) == (None, 1024, 1024)
 
 
 @pytest.mark.parametrize("token", [None, "", "nobody's", ANN + " ", ANN.upper(), "\ud800", "x" * 100_000])
@@ -77,7 +77,7 @@ def test_rates_and_quotas_have_units(tmp_path: Path) -> None:
     path.write_text("\n".join(f"{line_for(f'n{i}', str(i))} {term}" for i, term in enumerate(terms)))
     tokens = Tokens(str(path))
     accounts = [tokens.account(str(number)) for number in range(len(terms))]
-    assert [(account.rate, account.quota) for account in accounts if account] == [
+    assert [(account.queue and account.queue.rate, account.quota) for account in accounts if account] == [
         (10 * MIB, 2048 * GIB),
         (65536, None),
         (None, 0),
