@@ -19,6 +19,7 @@ How much a read may bring is decided when its bytes are there, so thousands of d
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -34,6 +35,7 @@ def _ignore(_: int) -> None:
     pass
 
 
+@dataclass(slots=True)
 class Budget:
     """Bytes that all pairings of one relay may hold.
 
@@ -43,10 +45,8 @@ class Budget:
 
     """
 
-    def __init__(self, limit: float) -> None:
-        """Begin with nothing held."""
-        self.limit = limit
-        self.held = 0
+    limit: float
+    held: int = 0
 
     @property
     def free(self) -> float:

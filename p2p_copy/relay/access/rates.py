@@ -141,10 +141,6 @@ class Account:
         """Tell whether `size` bytes are within the quota."""
         return self.left is None or size <= self.left
 
-    def spend(self, size: int) -> None:
-        """Count `size` bytes."""
-        self.used += size
-
     def set_terms(self, rate: int | None, quota: int | None) -> None:
         """Set rate and quota; `used` stays."""
         self.quota = quota
@@ -165,7 +161,7 @@ class PairingLimits:
         if not all(account.can_spend(size) for account in self._accounts):
             return False
         for account in self._accounts:
-            account.spend(size)
+            account.used += size
         return True
 
     async def pay(self, size: int) -> None:

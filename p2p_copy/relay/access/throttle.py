@@ -12,6 +12,7 @@ per `limits.KEEPALIVE_INTERVAL`: with less, a client that waits among 24,000 wou
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import trio
@@ -27,7 +28,7 @@ class TokenBucket:
     """Something that refills at `rate` a second up to `capacity`, and starts full. The caller tells the time.
 
     More may be taken than there is: then the level is below zero, and the next one waits until it is not. So the
-    long-run rate is exact, however large the pieces are.
+    long-run rate is exact, however large the pieces are. `admission` and `rates` count with it as well.
     """
 
     __slots__ = ("_level", "_then", "capacity", "rate")
@@ -59,17 +60,11 @@ class TokenBucket:
         return -self._level / self.rate if self._level < 0 else 0.0
 
 
+@dataclass(slots=True)
 class Newcomers:
-    """How many connections of one relay are not paired.
+    """How many connections of one relay are not paired; all their throttles share one."""
 
-    Attributes:
-        count: how many connections there are.
-
-    """
-
-    def __init__(self) -> None:
-        """Begin with none."""
-        self.count = 0
+    count: int = 0
 
 
 class Throttle:

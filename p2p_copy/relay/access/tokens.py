@@ -96,15 +96,11 @@ def _hash(token: str) -> bytes:
 
 def _load(path: str) -> list[_Entry]:
     """Return the entries of a file of tokens."""
-    return list(_entries(_read(path)))
-
-
-def _read(path: str) -> str:
     data = read_regular("tokens", path, limits.MAX_TOKENS_FILE + 1)
     if len(data) > limits.MAX_TOKENS_FILE:
         raise CannotListen("The tokens file is too long: is it the right file?")
     try:
-        return pasted.decode(data)
+        return list(_entries(pasted.decode(data)))
     except UnicodeDecodeError:
         raise CannotListen("The tokens file is not UTF-8 text.") from None
 

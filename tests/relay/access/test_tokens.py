@@ -125,7 +125,7 @@ async def test_a_reload_applies_changes_and_keeps_what_was_used(file: Path) -> N
     tokens = Tokens(str(file))
     bob = tokens.account(BOB)
     assert bob is not None
-    bob.spend(1000)
+    bob.used += 1000
     write(file, f"{line_for('bob@lab', 'a new one')} quota=2K\n")
     await tokens.reload()
     assert tokens.account(ANN) is None
@@ -139,7 +139,7 @@ async def test_a_token_that_is_removed_and_put_back_keeps_what_it_used(file: Pat
     tokens = Tokens(str(file))
     bob = tokens.account(BOB)
     assert bob is not None
-    bob.spend(1024)
+    bob.used += 1024
     write(file, "")
     await tokens.reload()
     assert tokens.account(BOB) is None
