@@ -123,7 +123,7 @@ async def test_a_try_that_fails_takes_nothing_from_what_there_is_to_go_on_with(t
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"only": ("[",)}, {"streams": 99}, {"code": "lab-word"}, {"receipt": ""}],
+    [{"only": ("[",)}, {"links": 99}, {"code": "lab-word"}, {"receipt": ""}],
     ids=lambda given: next(iter(given)),
 )
 @pytest.mark.parametrize("role", ["sending", "receiving"])
