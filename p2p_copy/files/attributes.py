@@ -1,4 +1,4 @@
-"""Decides which permission bits, and sets which owners and extended attributes, received files get.
+"""The owners, extended attributes and permission bits of files: reads those to send, and sets those of received files.
 
 The owner gets the bits that were sent: a script stays executable. Group and others get no more than the umask of this
 user allows, as with any other program, unless the user asks for the sender's bits (`--preserve mode`, or `owner`, which
@@ -9,23 +9,29 @@ owner may read it. So the umask holds also where a directory's default access li
 
 Only extended attributes of users (`user.`) are sent: the others are capabilities, access lists and labels, which grant
 rights. Only root may give files to other users, so owners are preserved for root only. No file is lost for an attribute
-that cannot be set.
+that cannot be read or set.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
+from contextlib import suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from p2p_copy.errors import exhausted
 from p2p_copy.options import Preserve
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.attributes import XATTR_PREFIX, xattrs_refusal
+from p2p_copy.protocol.messages import Owner, Preserved
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
-    from p2p_copy.protocol.messages import Extra, Owner
+    from p2p_copy.protocol.messages import Extra, Xattrs
 
 PERMISSIONS: Final = 0o777
 """The permission bits that may be given; setuid, setgid and sticky never are."""
@@ -35,7 +41,10 @@ _OTHERS: Final = 0o077
 _UMASK: Final = re.compile(rb"^Umask:\s*([0-7]+)$", re.MULTILINE)
 
 _NAMES: Final = 1024
-"""How many numbers of users, and of groups, are remembered."""
+"""How many names and numbers of users, and of groups, are remembered."""
+
+_HAS_NONE: Final = frozenset((errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
+"""What a file system without extended attributes answers."""
 
 
 def allowed_permissions(preserve: Collection[Preserve]) -> int:
@@ -75,6 +84,67 @@ def _umask_by_trial() -> int:
 def is_root() -> bool:
     """Return whether this process may give files to other users."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def read(
+    extra: Extra, preserve: Preserved, owner: tuple[int, int], opened: Callable[[], int] | None
+) -> tuple[Extra, bool]:
+    """Return `extra` with what else `preserve` asks for, and whether all of it can be sent.
+
+    Args:
+        extra: what is known of the entry beyond mode and time.
+        preserve: what both sides want to keep.
+        owner: the ids of its user and group.
+        opened: opens the entry, to read its extended attributes; None if it has none, as a symlink.
+
+    """
+    complete = True
+    if Preserved.OWNER in preserve and sys.platform != "win32":
+        extra = extra._replace(owner=Owner(*owner, _user_name(owner[0]), _group_name(owner[1])))
+    if Preserved.XATTRS in preserve and opened is not None:
+        try:
+            extra = extra._replace(xattrs=_read_xattrs_of(opened))
+        except OSError as error:
+            if failed := exhausted(error):
+                raise failed from None
+            complete = error.errno in _HAS_NONE
+    return extra, complete
+
+
+def _read_xattrs_of(opened: Callable[[], int]) -> Xattrs:
+    if sys.platform != "linux":
+        raise OSError("Python can read them on Linux only.")
+    fd = opened()
+    try:
+        return read_xattrs(fd)
+    finally:
+        os.close(fd)
+
+
+def read_xattrs(fd: int) -> Xattrs:
+    """Return the extended attributes of an open file or directory that its user may set.
+
+    Raises:
+        OSError: they cannot be read, or not be sent; with a number in `_HAS_NONE` the file system has none.
+
+    """
+    if sys.platform != "linux":
+        raise OSError("Python can read them on Linux only.")
+    names = sorted(name for name in os.listxattr(fd) if name.startswith(XATTR_PREFIX))
+    if len(names) > limits.MAX_XATTRS or not all(map(_is_sendable, names)):
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    xattrs = tuple((name, os.getxattr(fd, name)) for name in names)
+    if xattrs_refusal(xattrs) is not None:
+        raise OSError(errno.E2BIG, os.strerror(errno.E2BIG))
+    return xattrs
+
+
+def _is_sendable(name: str) -> bool:
+    """Return whether the protocol can carry a name: it is text, and not too long."""
+    try:
+        return len(name.encode()) <= limits.MAX_NAME
+    except UnicodeEncodeError:
+        return False
 
 
 def give(itself: int | str, extra: Extra) -> bool:
@@ -129,3 +199,23 @@ def _gid(name: str) -> int | None:
         return grp.getgrnam(name).gr_gid
     except (KeyError, ValueError):
         return None
+
+
+@lru_cache(_NAMES)
+def _user_name(uid: int) -> str:
+    import pwd
+
+    with suppress(KeyError):
+        if _is_sendable(name := pwd.getpwuid(uid).pw_name):
+            return name
+    return ""
+
+
+@lru_cache(_NAMES)
+def _group_name(gid: int) -> str:
+    import grp
+
+    with suppress(KeyError):
+        if _is_sendable(name := grp.getgrgid(gid).gr_name):
+            return name
+    return ""

@@ -12,7 +12,6 @@ import trio
 
 from p2p_copy.errors import PeerMisbehaved, UsageError
 from p2p_copy.files import attributes, directory as directories, system
-from p2p_copy.files.source import attributes as source_attributes
 from p2p_copy.files.target.probe import supported
 from p2p_copy.observer import Report
 from p2p_copy.options import Conflict, Preserve
@@ -271,7 +270,7 @@ async def test_attributes_of_many_large_entries_fit_into_records(
         given.append(extra.xattrs)
         return True
 
-    monkeypatch.setattr(source_attributes, "_xattrs_of", lambda _found: large)
+    monkeypatch.setattr(attributes, "_read_xattrs_of", lambda _opened: large)
     monkeypatch.setattr("p2p_copy.files.target.probe._has_xattrs", lambda *_: True)
     monkeypatch.setattr(attributes, "give", give)
     for method in ("__init__", "keep"):  # a fast link takes the longest records

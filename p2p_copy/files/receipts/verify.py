@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files import attributes, limits, system
-from p2p_copy.files.attributes import PERMISSIONS
+from p2p_copy.files.attributes import PERMISSIONS, read_xattrs
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.receipts.writer import system_text, time_text
-from p2p_copy.files.source.attributes import read_xattrs
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest, brief
 from p2p_copy.protocol.escape import escape

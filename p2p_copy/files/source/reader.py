@@ -1,4 +1,4 @@
-"""Reads the bytes of one file, and notices if it is no longer the file that the walk found.
+"""Reads one file, its bytes and its attributes, and notices if it is no longer the file that the walk found.
 
 A file must have the size and time that the walk saw, before the first byte and after the last, and be the file at the
 path that the walk found (`same_file`). A small one is checked after the last byte only, before any of it is passed on.
@@ -12,14 +12,16 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import exhausted
+from p2p_copy.files import attributes
 from p2p_copy.files.source.same_file import is_same
 from p2p_copy.files.system import OPEN, OPEN_NO_SYMLINK
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import leaf_digest, zero_leaf
-from p2p_copy.protocol.messages import Reason
+from p2p_copy.protocol.messages import Extra, Kind, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from p2p_copy.files.source.entry import SourceEntry
+    from p2p_copy.protocol.messages import Preserved
 
 _BLOCK: Final = 512
 """Bytes of the unit in which POSIX systems report how much of the disk a file uses, whatever its blocks are."""
@@ -61,6 +64,15 @@ def reason_of(error: OSError | ValueError) -> Reason:
     if isinstance(error, ValueError):  # the path contains a NUL
         return Reason.NAME
     return _REASONS.get(error.errno or 0, Reason.UNREADABLE)
+
+
+def add_attributes(found: SourceEntry, preserve: Preserved) -> bool:
+    """Add owner and extended attributes to an entry, as far as `preserve` asks; return False if some cannot be sent."""
+    opened = None if found.entry.kind is Kind.SYMLINK else partial(open_itself, found)
+    extra, complete = attributes.read(found.entry.extra or Extra(), preserve, found.owner, opened)
+    if extra != Extra():
+        found.entry = found.entry._replace(extra=extra)
+    return complete
 
 
 def open_itself(found: SourceEntry) -> int:

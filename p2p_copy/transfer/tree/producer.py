@@ -18,10 +18,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.source.attributes import add_attributes
 from p2p_copy.files.source.hardlinks import FirstNames
 from p2p_copy.files.source.internal_files import InternalFiles
-from p2p_copy.files.source.reader import SourceFailed, open_source, read_whole
+from p2p_copy.files.source.reader import SourceFailed, add_attributes, open_source, read_whole
 from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.journal import key_of
 from p2p_copy.observer import Report
