@@ -40,13 +40,15 @@ class _Wait:
         self._what = what
         self._moves = moves
         self._seen: object = None
-        self._watch = Watch()
+        self._watch: Watch | None = None  # most waits are over before the first look
         self.reported = ""
         self.lasted = 0.0
 
     def look(self) -> bool:
         """Return whether something has moved since the last look."""
         before, self._seen = self._seen, self._moves()
+        if self._watch is None:
+            self._watch = Watch()
         self.lasted = self._watch.look(self._seen)
         return self._seen != before
 
