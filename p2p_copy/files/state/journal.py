@@ -180,8 +180,8 @@ class Journal:
         self._closed = False
         # Set since the last commit; None is forgotten.
         self._done: dict[bytes, Done | None] = {}
-        # Set by `set_done_later`: how to make the key and the value, and of what.
-        self._later: list[tuple[Callable[..., tuple[bytes, Done]], tuple[object, ...]]] = []
+        # Set by `set_done_later`: how to make key and value, and of what; one tuple each, as there are many.
+        self._later: list[tuple[Any, ...]] = []
         # All that are begun; None is in the database only.
         self._begun: dict[bytes, _UnderWay | None] = {}
         # To be removed from the database.
@@ -291,12 +291,12 @@ class Journal:
 
         Most transfers end before that, and their many small files cost nothing more.
         """
-        self._later.append((make, facts))
+        self._later.append((make, *facts))
 
     def _set_now(self) -> None:
         if self._later:
             later, self._later = self._later, []
-            for make, facts in later:
+            for make, *facts in later:
                 self.set_done(*make(*facts))
 
     def begin(self, key: bytes, begun: Begun) -> None:
