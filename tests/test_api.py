@@ -27,7 +27,6 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.files.user_paths import as_path, as_paths
-from p2p_copy.protocol import code as codes
 from p2p_copy.protocol.code import CodeTypo
 from tests.support.transfers import CODE, receive, running_relay, send
 
@@ -214,8 +213,8 @@ def test_a_code_is_held_to_the_rules_of_the_command_line(parts: tuple[str, str])
 
 
 def test_the_parts_of_a_code_are_made_equal_as_typed_ones_are() -> None:
-    assert Code(" lab ", " a long passphras\u0065\u0301 ") == codes.parse("lab-a long passphras\u00e9")
-    made = codes.generate(lambda below: below // 3)
+    assert Code(" lab ", " a long passphras\u0065\u0301 ") == Code.parse("lab-a long passphras\u00e9")
+    made = Code.generate(lambda below: below // 3)
     assert Code(made.room.upper(), made.secret) == made
     with pytest.raises(CodeTypo):
         Code(made.room, f"{made.secret[:-1]}q")

@@ -1,4 +1,4 @@
-"""Standard input and standard output as the two ends of a stream.
+"""What the two ends of a stream are, and standard input and standard output as such.
 
 Reading and writing here waits for other programs, perhaps for ever. So both run in threads that may be abandoned; the
 process then ends while they wait. Another program with the same pipe may make it non-blocking at any time. Then the
@@ -13,7 +13,7 @@ import select
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from p2p_copy.errors import NoSpace, PipeFailed, UsageError
 from p2p_copy.files import limits
@@ -48,6 +48,39 @@ def _descriptor(stream: TextIO | None, what: str) -> int:
 
         msvcrt.setmode(fd, os.O_BINARY)
     return fd
+
+
+class Source(Protocol):
+    """Where a stream comes from: see `StandardInput` and `source.one_file.OneFile`."""
+
+    entry: Entry
+    may_wait_forever: bool
+    stalled: str
+
+    def read(self) -> bytes:
+        """Return the next bytes, none at the end."""
+
+    def close(self) -> None:
+        """Close it."""
+
+
+class Sink(Protocol):
+    """Where a stream goes: see `StandardOutput` and `target.growing_file.GrowingFile`."""
+
+    may_wait_forever: bool
+    stalled: str
+
+    def begin(self, entry: Entry) -> None:
+        """Prepare for the bytes of the stream."""
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Write the next bytes."""
+
+    def finish(self, entry: Entry, digest: bytes) -> None:
+        """End the output: all bytes are written and verified."""
+
+    def close(self) -> None:
+        """Throw away what is not complete."""
 
 
 class StandardInput:

@@ -9,7 +9,7 @@ read as one big-endian number, modulo 242. So a typo is noticed here, before it 
 A text of exactly that form, of any words, is a generated code and must pass the check; so is one with
 too few or too many dotted words in its secret, if both words of its room are in the list. Every other text
 is a code that its users chose, and is never compared with the words. Two people cannot have agreed on a text of
-the generated form that fails the check, because `choose` refuses it to the one who begins.
+the generated form that fails the check, because `Code.choose` refuses it to the one who begins.
 
 No sentence raised here contains any part of a code.
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 import unicodedata
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from p2p_copy.protocol.wordlist import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Self
 
 _Words: TypeAlias = tuple[str, ...]
 
@@ -69,10 +71,15 @@ class CodeTypo(UsageError):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Code:
-    """A code's two parts, in NFC. Only `text` shows them; printing or logging a Code does not.
+    """The code that two people share, by its two parts, in NFC. `str` is the whole code, and `repr` shows none of it.
+
+    Made by `generate` or `parse`:
+
+        code = Code.generate()
+        code = Code.parse("lab7-a long passphrase")
 
     Raises:
-        CodeTypo, UsageError: what `parse` raises about the two parts with a '-' in between.
+        CodeTypo, UsageError: what `Code.parse` raises about the two parts with a '-' in between.
 
     """
 
@@ -87,6 +94,46 @@ class Code:
         object.__setattr__(self, "room", room)
         object.__setattr__(self, "secret", secret)
 
+    @classmethod
+    def generate(cls, random_below: Callable[[int], int] = secrets.randbelow) -> Self:
+        """Return a new code of 25.8 bits of room and 30.8 bits of secret, for one transfer.
+
+        Args:
+            random_below: returns a number from 0 up to, not including, its argument, unpredictable and uniform. That
+                this names the system's source by default is all that this folder knows of chance.
+
+        """
+        chosen = tuple(WORDS[random_below(len(WORDS))] for _ in range(4))
+        extra = random_below(1 << CHECK_BITS)
+        return cls(*_joined((*chosen, WORDS[extra * CHECK_MODULUS + _checksum(chosen, extra)])))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the code that a user has typed, pasted or stored, without spaces around it and its two parts.
+
+        Raises:
+            CodeTypo: it has the form of a generated code and fails the check.
+            UsageError: it is not a code.
+
+        """
+        return cls(*_parts(text))
+
+    @classmethod
+    def choose(cls, text: str) -> Self:
+        """Return the code that a user has chosen for a new transfer.
+
+        Raises:
+            UsageError: it is not a code, or has the form of generated codes without being one.
+
+        """
+        try:
+            return cls.parse(text)
+        except CodeTypo:
+            raise UsageError(
+                "Five words in this form, with dots, are reserved for codes that p2p-copy generates, and this is "
+                "not one. Put spaces or dashes between the words of the secret instead."
+            ) from None
+
     @property
     def text(self) -> str:
         """The whole code, for the terminal of the person who passes it on."""
@@ -97,53 +144,17 @@ class Code:
         """Whether it has the form of generated codes, which serve for one meeting only."""
         return _GENERATED.fullmatch(self.text) is not None
 
+    def __str__(self) -> str:
+        """Return the whole code."""
+        return self.text
+
     def __repr__(self) -> str:
         """Show the type and no part of the code."""
         return "<Code>"
 
 
-def generate(random_below: Callable[[int], int]) -> Code:
-    """Return a new code of 25.8 bits of room and 30.8 bits of secret.
-
-    Args:
-        random_below: returns a number from 0 up to, not including, its argument, unpredictable and
-            uniform: `secrets.randbelow`.
-
-    """
-    chosen = tuple(WORDS[random_below(len(WORDS))] for _ in range(4))
-    extra = random_below(1 << CHECK_BITS)
-    return Code(*_joined((*chosen, WORDS[extra * CHECK_MODULUS + _checksum(chosen, extra)])))
-
-
-def choose(text: str) -> Code:
-    """Return the code that a user has chosen for a new transfer.
-
-    Raises:
-        UsageError: it is not a code, or has the form of generated codes without being one.
-
-    """
-    try:
-        return parse(text)
-    except CodeTypo:
-        raise UsageError(
-            "Five words in this form, with dots, are reserved for codes that p2p-copy generates, and this is "
-            "not one. Put spaces or dashes between the words of the secret instead."
-        ) from None
-
-
-def parse(text: str) -> Code:
-    """Return the code that a user has typed, pasted or stored, without spaces around it and its two parts.
-
-    Raises:
-        CodeTypo: it has the form of a generated code and fails the check.
-        UsageError: it is not a code.
-
-    """
-    return Code(*_parts(text))
-
-
 def _parts(text: str) -> tuple[str, str]:
-    """Return room and secret. Raises what `parse` raises."""
+    """Return room and secret. Raises what `Code.parse` raises."""
     text = unicodedata.normalize("NFC", text.strip())
     if len(text) > limits.MAX_CODE:
         raise UsageError(f"The code is longer than {limits.MAX_CODE} characters. {_FORM}")

@@ -1,10 +1,10 @@
-"""What is around a transfer: its job, its conversations, a task that runs beside them, and the receipt it writes."""
+"""What is around a transfer: its job, its conversations, tasks that run beside them, and the receipt it writes."""
 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 import trio
 
@@ -13,11 +13,12 @@ from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.reconnect import run_with_reconnect
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.source.entry import SourceTrees
+    from p2p_copy.files.stdio import Sink, Source
     from p2p_copy.observer import Observer, Report
     from p2p_copy.options import ReceiveOptions, SendOptions
     from p2p_copy.peer.channel import Channel
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.messages import Preserved
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.resumption import Resumption
+
+
+Helpers: TypeAlias = "Iterable[Callable[[], Awaitable[None]]]"
+"""What runs beside a transfer."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,15 @@ class Job:
         resumption: what this side remembers from one meeting to the next.
         receipt: the receipt that it writes; None if none was asked for.
         observer: is told how it goes.
+        beside: functions of the caller that run beside the transfer and end with it. If one fails, so does the
+            transfer, and the other side is told that this side failed.
 
     """
 
     resumption: Resumption
     receipt: ReceiptFile | None
     observer: Observer
+    beside: Helpers
 
 
 @dataclass(frozen=True)
@@ -50,11 +58,13 @@ class SendJob(Job):
     Attributes:
         trees: what to send.
         options: how.
+        source: makes what "-" reads from, given the name of the stream.
 
     """
 
     trees: SourceTrees
     options: SendOptions
+    source: Callable[[str], Source]
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,7 @@ class ReceiveJob(Job):
         selection: which part of what the sender has.
         preserve: what to preserve.
         allowed: the permissions that entries may get.
+        sink: makes what "-" writes to.
 
     """
 
@@ -75,6 +86,7 @@ class ReceiveJob(Job):
     selection: Selection
     preserve: Preserved
     allowed: int
+    sink: Callable[[], Sink]
 
 
 class Story(Protocol):
@@ -82,27 +94,40 @@ class Story(Protocol):
 
     Attributes:
         report: how the transfer ended, once this side has done all.
+        broken: the error of what runs beside it, if that has failed: the other side is told this and not that the story
+            was cancelled.
 
     """
 
     report: Report | None
+    broken: Exception | None
 
     async def run(self, channel: Channel, session: Session) -> Report:
         """Tell the story in one conversation, from its beginning."""
 
 
 async def run_story(
-    helper: Callable[[], Awaitable[None]], options: ConnectOptions, resumption: Resumption, story: Story
+    helpers: Helpers, options: ConnectOptions, resumption: Resumption, story: Story
 ) -> Report:
-    """Run a story until it is told, in as many conversations as it takes, with `helper` beside it.
+    """Run a story until it is told, in as many conversations as it takes, with `helpers` beside it.
 
-    The helper ends with the story, and ends it if it fails. An error after this side has done all is none: only the
+    Helpers end with the story, and one that fails ends it. An error after this side has done all is none: only the
     other side may not know that. Any other error ends the transfer for good, unless it can be resumed.
     """
+
+    async def help_out(helper: Callable[[], Awaitable[None]]) -> None:
+        try:
+            with plain_errors():
+                await helper()
+        except Exception as error:
+            story.broken = error
+            raise
+
     try:
         with plain_errors():
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(helper)
+                for helper in helpers:
+                    nursery.start_soon(help_out, helper)
                 report = await run_with_reconnect(options, resumption, story.run)
                 nursery.cancel_scope.cancel()
     except Exception as error:

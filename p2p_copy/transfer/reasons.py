@@ -85,16 +85,15 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.INTERRUPTED, "it was interrupted.")
 
 
-def end_of_stream(error: BaseException, broken: P2PCopyError | None) -> Abort:
-    """Return what to say when a stream stops for this error, or for `broken`, the error of its pipe, if there is one.
+def end_of_stream(error: BaseException) -> Abort:
+    """Return what to say when a stream stops for this error.
 
     Only a loss of the link is transient: a side that is stopped cannot resume a stream later.
     """
-    if isinstance(error, P2PCopyError) and error.transient:
-        return farewell(error)
-    if broken is None and (isinstance(error, SystemFailed) or not isinstance(error, Exception)):
+    lost = isinstance(error, P2PCopyError) and error.transient
+    if not lost and (isinstance(error, SystemFailed) or not isinstance(error, Exception)):
         return Abort(Reason.PIPE, "it was stopped, and what goes through a pipe cannot be resumed later.")
-    return farewell(broken or error)
+    return farewell(error)
 
 
 def restarted_error(who: str) -> PipeFailed:

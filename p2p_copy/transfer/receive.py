@@ -11,6 +11,7 @@ from p2p_copy.errors import Declined, P2PCopyError, PeerMisbehaved
 from p2p_copy.files.attributes import allowed_permissions
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
+from p2p_copy.files.stdio import StandardOutput
 from p2p_copy.files.user_paths import as_path, as_path_if_any
 from p2p_copy.observer import NoticeOnce, Observer, Report
 from p2p_copy.options import ReceiveOptions
@@ -29,14 +30,17 @@ from p2p_copy.transfer.tree.receiver import TreeReceiver
 from p2p_copy.version import FULL_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
     from p2p_copy.files.state.store import State
+    from p2p_copy.files.stdio import Sink
     from p2p_copy.observer import Ask
     from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.session import Session
+    from p2p_copy.transfer.lifecycle import Helpers
 
 
 async def receive(
@@ -48,6 +52,8 @@ async def receive(
     state: State | None = None,
     ask: Ask | None = None,
     observer: Observer | None = None,
+    beside: Helpers = (),
+    sink: Callable[[], Sink] = StandardOutput,
 ) -> Report:
     """Receive what the sender with the same code at the same relay has, into the directory `out`.
 
@@ -66,6 +72,9 @@ async def receive(
         ask: is shown what would come, and answers whether to receive it, before anything is written. After a no the
             sender goes on waiting with the same code. A transfer that is resumed is not asked about again.
         observer: is told how it goes.
+        beside: run beside the transfer and end with it; an error of one of them ends it, and the sender is told that
+            this side failed.
+        sink: makes what "-" writes to.
 
     Raises:
         Declined: the answer was no.
@@ -93,12 +102,14 @@ async def receive(
         receipt = receipt_file(
             receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
         )
-        job = ReceiveJob(resumption, receipt, observer, out_path, options, selection, preserve, allowed)
+        job = ReceiveJob(
+            resumption, receipt, observer, beside, out_path, options, selection, preserve, allowed, sink
+        )
         story = _Story(job, ask)
         resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
         if not over and story.begun:
             await story.probe()
-        report = await run_story(story.pipe.write, connect_options, resumption, story)
+        report = await run_story((story.pipe.write, *beside), connect_options, resumption, story)
         done = True
         if receipt is not None:
             receipt.check()
@@ -122,6 +133,7 @@ class _Story:
         pipe: the stream to receive, if the sender has one.
         report: how the transfer ended, once everything is here and confirmed.
         begun: the user wants it, or need not be asked; nothing is written before.
+        broken: the error of what runs beside it.
 
     """
 
@@ -133,6 +145,7 @@ class _Story:
         self.pipe = PipeOut(job)
         self.begun = ask is None or job.resumption.has_ticket
         self.report = job.resumption.report
+        self.broken: Exception | None = None
 
     async def probe(self) -> None:
         """Find out whether there is a place to write to, before anything is sent."""
@@ -166,9 +179,10 @@ class _Story:
                     await self._ask(conversation, offer)
                     await self._receive(conversation, offer)
         except BaseException as error:
-            foreseen = isinstance(error, P2PCopyError) or not isinstance(error, Exception)  # and not a bug
-            refused = not self.begun and foreseen and not isinstance(error, PeerMisbehaved)
-            last = self.pipe.last_words(Declined() if refused else error)
+            cause = self.broken or error
+            foreseen = isinstance(cause, P2PCopyError) or not isinstance(cause, Exception)  # and not a bug
+            refused = not self.begun and foreseen and not isinstance(cause, PeerMisbehaved)
+            last = self.pipe.last_words(Declined() if refused else cause)
             self._job.resumption.reason_known = await conversation.part_ways(last)
             raise
         assert self.report is not None, "everything is here, since now or before"

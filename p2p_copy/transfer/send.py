@@ -10,7 +10,7 @@ from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
-from p2p_copy.files.stdio import STANDARD
+from p2p_copy.files.stdio import STANDARD, StandardInput
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, check_paths
 from p2p_copy.observer import NoticeOnce, Observer, Report
 from p2p_copy.options import SendOptions
@@ -32,10 +32,12 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from p2p_copy.files.state.store import State
+    from p2p_copy.files.stdio import Source
     from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
     from p2p_copy.protocol.session import Session
+    from p2p_copy.transfer.lifecycle import Helpers
 
 
 async def send(
@@ -47,6 +49,8 @@ async def send(
     state: State | None = None,
     observer: Observer | None = None,
     on_room: Callable[[str], None] | None = None,
+    beside: Helpers = (),
+    source: Callable[[str], Source] = StandardInput,
 ) -> Report:
     """Send files and directories to the receiver with the same code at the same relay.
 
@@ -64,6 +68,9 @@ async def send(
         observer: is told how it goes.
         on_room: is called with each room of the relay in which both sides may meet, before the other side can be
             there. A program that also runs the relay needs it, to serve these rooms only (`RelayConfig.rooms`).
+        beside: run beside the transfer and end with it; an error of one of them ends it, and the receiver is told that
+            this side failed.
+        source: makes what "-" reads from, given the name that it has at a receiver.
 
     Raises:
         NothingToSend: none of the paths can be sent, or one has no name of its own, as a root.
@@ -87,7 +94,7 @@ async def send(
         over, tag = resumption.is_over, resumption.receipt_tag
         path = as_path_if_any(options.receipt)
         receipt = receipt_file(path, role="sender", program=FULL_NAME, over=over, tag=tag)
-        story = _Story(SendJob(resumption, receipt, observer, trees, options))
+        story = _Story(SendJob(resumption, receipt, observer, beside, trees, options, source))
         resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
         if STANDARD not in trees.paths:
             for sentence in await trio.to_thread.run_sync(check_paths, trees.paths):
@@ -95,7 +102,7 @@ async def send(
         if receipt is not None and not over:
             await resumption.begin()
             await trio.to_thread.run_sync(receipt.probe)
-        report = await run_story(story.pipe.read, connect_options, resumption, story)
+        report = await run_story((story.pipe.read, *beside), connect_options, resumption, story)
         done = True
         if receipt is not None:
             receipt.check()
@@ -116,6 +123,7 @@ class _Story:
         tree: the files and directories to send.
         pipe: the stream to send instead.
         report: how the transfer ended, once the receiver has confirmed everything.
+        broken: the error of what runs beside it.
 
     """
 
@@ -127,6 +135,7 @@ class _Story:
         self.tree = TreeSender(job)
         self.pipe = PipeIn(job)
         self.report = job.resumption.report
+        self.broken: Exception | None = None
 
     async def run(self, channel: Channel, session: Session) -> Report:
         """Offer, send what the receiver does not have yet, hear its receipt, say goodbye."""
@@ -137,8 +146,9 @@ class _Story:
                     async with writing(self._receipt):
                         self.report = await self._deliver(conversation)
             except BaseException as error:
-                if isinstance(error, Exception) or self.pipe.is_used:
-                    last = self.pipe.last_words(error)
+                cause = self.broken or error
+                if isinstance(cause, Exception) or self.pipe.is_used:
+                    last = self.pipe.last_words(cause)
                     self._resumption.reason_known = await conversation.part_ways(last)
                 raise  # a tree that is stopped says no goodbye: it can be resumed, as after a loss
         await self._resumption.finish(self.report, limits.GOODBYE_LINGER)

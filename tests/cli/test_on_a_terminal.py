@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy.protocol import code as codes
+from p2p_copy.protocol.code import Code
 from tests.cli.processes import ENOUGH, contents, finish, line_of, start
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ def test_a_waiting_sender_shows_a_live_line_and_ctrl_c_wipes_it(
 
 
 def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> None:
-    code = codes.generate(lambda below: below // 3).text
+    code = Code.generate(lambda below: below // 3).text
     receiver = screen.attach(
         start(
             "receive",

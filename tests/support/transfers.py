@@ -37,7 +37,11 @@ def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, A
     """Return the relay's access, the options, and the other arguments."""
     options = dict(given)
     access = RelayAccess(relay, options.pop("ca_file", None), options.pop("token", None))
-    others = [name for name in ("state", "observer", "ask", "on_room") if name in options]
+    others = [
+        name
+        for name in ("state", "observer", "ask", "on_room", "beside", "source", "sink")
+        if name in options
+    ]
     return access, options, {name: options.pop(name) for name in others}
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import filecmp
 import os
 import re
-import secrets
 import shlex
 import subprocess
 import sys
@@ -25,7 +24,7 @@ from p2p_copy.cli.options.client import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_V
 from p2p_copy.cli.run import run
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
-from p2p_copy.protocol import code as codes
+from p2p_copy.protocol.code import Code
 from p2p_copy.units import amount
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def demo(directory: str | None) -> int:
 
 
 async def _transfer(source: str, out: str, terminal: Terminal) -> None:
-    code = codes.generate(secrets.randbelow).text
+    code = Code.generate().text
     async with trio.open_nursery() as nursery:
         terminal.say("1. Start a relay.")
         relay = await nursery.start(_run_relay, terminal)

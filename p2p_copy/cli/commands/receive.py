@@ -16,7 +16,7 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import Declined
 from p2p_copy.files.state.facts import ReceiveCommand
 from p2p_copy.options import ReceiveOptions, RelayAccess
-from p2p_copy.protocol import code as codes
+from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.receive import receive as receive_files
 
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from p2p_copy.cli.options.client import ClientArguments, ReceiveArguments, TransferArguments
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Ask, Report
-    from p2p_copy.protocol.code import Code
 
 
 def receive(
@@ -43,7 +42,7 @@ def receive(
     word = receive_words(words)
     relay = inputs.relay_of(word.relay, transfer.server)
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
-    code = inputs.ask_for_code(terminal) if text is None else codes.parse(text)
+    code = inputs.ask_for_code(terminal) if text is None else Code.parse(text)
     # Not for a generated code: it is in the command that `send` prints, and is of use to others for a short time only.
     if text is not None and not code.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")

@@ -10,7 +10,7 @@ from p2p_copy.cli.options import inputs
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
 from p2p_copy.files.state.store import StateBusy
-from p2p_copy.protocol import code as codes
+from p2p_copy.protocol.code import Code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ def resume(given: str | None, client: ClientArguments) -> int:
     except UsageError:
         state.close()
         raise
-    code = codes.parse(facts.code) if facts.code else None
+    code = Code.parse(facts.code) if facts.code else None
     if command.role == "sender":
         from p2p_copy.cli.commands.send import run_send
 

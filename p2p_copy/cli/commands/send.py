@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,7 +18,7 @@ from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.facts import SendCommand
 from p2p_copy.options import RelayAccess, SendOptions
-from p2p_copy.protocol import code as codes
+from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer.send import send as send_files
 from p2p_copy.transport import limits as transport_limits
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Report
     from p2p_copy.options import Preserve
-    from p2p_copy.protocol.code import Code
 
 
 def send(
@@ -60,7 +58,7 @@ def send(
     binds = _binds(serve) if serve else []
     relay = "" if serve else inputs.relay_of(word.relay, transfer.server)
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
-    chosen = None if text is None else codes.choose(text)
+    chosen = None if text is None else Code.choose(text)
     if text is not None:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and send makes one")
     if pipe := STANDARD in word.paths:
@@ -82,7 +80,7 @@ def send(
     )
     code: Code | None = None
     if serve or pipe:  # relay or standard input end with this process, so it cannot be resumed
-        code = chosen or codes.generate(secrets.randbelow)
+        code = chosen or Code.generate()
         return run_send(
             None, command, code, client, terminal, token=token, binds=binds, generated=chosen is None
         )
@@ -96,7 +94,7 @@ def send(
     if state is not None and code is not None:
         saved_transfers.say_that_code_is_old(state, terminal)
     elif state is None or not state.facts.tickets:
-        code = codes.generate(secrets.randbelow)
+        code = Code.generate()
         if state is None:
             state = saved_transfers.open_state(states, command, code.text, terminal, generated=True)
         else:
@@ -109,7 +107,7 @@ def _code_of(state: State | None) -> Code | None:
     if state is None or state.facts.code is None:
         return None
     try:
-        return codes.parse(state.facts.code)
+        return Code.parse(state.facts.code)
     except UsageError:
         return None
 

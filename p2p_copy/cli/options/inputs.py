@@ -19,14 +19,12 @@ from p2p_copy.cli.options.arguments import STANDARD
 from p2p_copy.cli.options.client import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.errors import UsageError
 from p2p_copy.files.stdio import first_line
-from p2p_copy.protocol import code as codes
-from p2p_copy.protocol.code import CodeTypo
+from p2p_copy.protocol.code import Code, CodeTypo
 from p2p_copy.transport.address import parse_address
 
 if TYPE_CHECKING:
     from p2p_copy.cli.options.client import ClientArguments, TransferArguments
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.protocol.code import Code
 
 _MOST_READ: Final = 4096
 """Bytes of a code or token file that are read: enough for one line in any encoding."""
@@ -175,7 +173,7 @@ def ask_for_code(terminal: Terminal) -> Code:
         if suggestion is not None and not answer.strip():
             return suggestion
         try:
-            return codes.parse(pasted.value(answer))
+            return Code.parse(pasted.value(answer))
         except UsageError as error:
             if not tries_left:
                 raise

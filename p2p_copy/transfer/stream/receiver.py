@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.errors import Declined, P2PCopyError, PeerMisbehaved, PipeFailed, TooMuch
+from p2p_copy.errors import Declined, PeerMisbehaved, PipeFailed, TooMuch
 from p2p_copy.files import limits as files_limits
-from p2p_copy.files.stdio import STANDARD, StandardOutput
+from p2p_copy.files.stdio import STANDARD
 from p2p_copy.files.target.growing_file import GrowingFile
 from p2p_copy.observer import Report
 from p2p_copy.protocol import limits as protocol_limits, names
@@ -49,31 +49,13 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
     from p2p_copy.files.selection import Selection
+    from p2p_copy.files.stdio import Sink
     from p2p_copy.files.target.target import Target
     from p2p_copy.observer import Observer
     from p2p_copy.options import ReceiveOptions
     from p2p_copy.protocol.messages import Entry, Message
     from p2p_copy.transfer.conversation import Conversation
     from p2p_copy.transfer.lifecycle import ReceiveJob
-
-
-class Sink(Protocol):
-    """Where a stream goes: see `files.stdio.StandardOutput` and `files.target.growing_file.GrowingFile`."""
-
-    may_wait_forever: bool
-    stalled: str
-
-    def begin(self, entry: Entry) -> None:
-        """Prepare for the bytes of the stream."""
-
-    def write(self, data: bytes | memoryview) -> None:
-        """Write the next bytes."""
-
-    def finish(self, entry: Entry, digest: bytes) -> None:
-        """End the output: all bytes are written and verified."""
-
-    def close(self) -> None:
-        """Throw away what is not complete."""
 
 
 class StreamReceiver:
@@ -85,7 +67,6 @@ class StreamReceiver:
         size: bytes that have come.
         digest: its file digest, at the end.
         root: the root digest of the transfer, at the end.
-        broken: why nothing more can be written, if that is so.
 
     """
 
@@ -102,7 +83,6 @@ class StreamReceiver:
         self.moved = trio.lowlevel.ParkingLot()
         self.digest = b""
         self.root = b""
-        self.broken: P2PCopyError | None = None
 
     @property
     def size(self) -> int:
@@ -126,13 +106,9 @@ class StreamReceiver:
             while not self.window.size:
                 await self.moved.park()
             piece = next(self.window.look(self.window.start, files_limits.STREAM_READ))
-            try:
-                await trio.to_thread.run_sync(
-                    self._sink.write, piece, abandon_on_cancel=self._sink.may_wait_forever
-                )
-            except P2PCopyError as error:
-                self.broken = error
-                raise
+            await trio.to_thread.run_sync(
+                self._sink.write, piece, abandon_on_cancel=self._sink.may_wait_forever
+            )
             self.window.release(self.window.start + len(piece))
             self.moved.unpark_all()
 
@@ -395,7 +371,7 @@ class PipeOut:
         self._begun = trio.Event()
         self.is_asked_for = job.out == STANDARD
         if self.is_asked_for:
-            self._begin(StandardOutput())
+            self._begin(job.sink())
 
     def _begin(self, sink: Sink) -> StreamReceiver:
         self._stream = StreamReceiver(sink, self._job.options, self._job.selection)
@@ -412,7 +388,7 @@ class PipeOut:
         """Return what to tell the sender when this side ends early for this error."""
         if self._stream is None or isinstance(error, Declined):
             return farewell(error)
-        return end_of_stream(error, self._stream.broken)
+        return end_of_stream(error)
 
     async def receive(
         self,

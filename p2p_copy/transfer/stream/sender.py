@@ -11,14 +11,14 @@ A source cannot be opened twice, so a process that is started again cannot go on
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import trio
 
-from p2p_copy.errors import P2PCopyError, PeerMisbehaved, PipeFailed, UsageError
+from p2p_copy.errors import PeerMisbehaved, PipeFailed, UsageError
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.source.one_file import OneFile
-from p2p_copy.files.stdio import STANDARD, StandardInput
+from p2p_copy.files.stdio import STANDARD
 from p2p_copy.observer import Report
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import limits as protocol_limits, names
@@ -36,26 +36,13 @@ from p2p_copy.transfer.stream.window import Window
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p2p_copy.files.stdio import Source
     from p2p_copy.observer import Observer
-    from p2p_copy.protocol.messages import Abort, Accept, Entry, Message
+    from p2p_copy.protocol.messages import Abort, Accept, Message
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.conversation import Conversation
     from p2p_copy.transfer.lifecycle import SendJob
     from p2p_copy.transfer.stalls import Stalls
-
-
-class Source(Protocol):
-    """Where a stream comes from: see `files.stdio.StandardInput` and `files.source.one_file.OneFile`."""
-
-    entry: Entry
-    may_wait_forever: bool
-    stalled: str
-
-    def read(self) -> bytes:
-        """Return the next bytes, none at the end."""
-
-    def close(self) -> None:
-        """Close it."""
 
 
 class StreamSender:
@@ -70,7 +57,6 @@ class StreamSender:
         acknowledged: how many bytes the receiver has written so far.
         digest: the stream's file digest, once all was sent.
         root: the root digest of the transfer, once all was sent.
-        broken: why the source cannot be read any more; None if it can.
 
     """
 
@@ -86,7 +72,6 @@ class StreamSender:
         self.acknowledged = 0
         self.digest = b""
         self.root = b""
-        self.broken: P2PCopyError | None = None
 
     async def read(self) -> None:
         """Read all of the source, whenever there is room, in a task that lasts for the whole transfer.
@@ -98,13 +83,9 @@ class StreamSender:
         while not self.ended:
             while self.is_full:
                 await self.moved.park()
-            try:
-                data = await trio.to_thread.run_sync(
-                    self._source.read, abandon_on_cancel=self._source.may_wait_forever
-                )
-            except P2PCopyError as error:
-                self.broken = error
-                raise
+            data = await trio.to_thread.run_sync(
+                self._source.read, abandon_on_cancel=self._source.may_wait_forever
+            )
             self.window.put(data)
             self.ended = not data
             self.moved.unpark_all()
@@ -339,7 +320,7 @@ class PipeIn:
             name = job.options.name
             if refusal := names.refusal(name, portable=True):
                 raise UsageError(f"'{escape(name)}' cannot be the name of a file everywhere: {refusal}.")
-            self._begin(StandardInput(name))
+            self._begin(job.source(name))
 
     def _begin(self, source: Source) -> StreamSender:
         self._stream = StreamSender(source)
@@ -372,7 +353,7 @@ class PipeIn:
         """Return what to tell the receiver when this side ends early for this error."""
         if not self.is_used:
             return farewell(error)
-        return end_of_stream(error, self._stream.broken if self._stream is not None else None)
+        return end_of_stream(error)
 
     async def send(self, conversation: Conversation, accept: Accept) -> Report:
         """Send what the receiver does not have yet; return how the transfer ended.

@@ -15,13 +15,12 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.options.inputs import access_token, ask_for_code, relay_of, written_code
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
-from p2p_copy.protocol import code as codes
-from p2p_copy.protocol.code import CodeTypo
+from p2p_copy.protocol.code import Code, CodeTypo
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-GENERATED = codes.generate(lambda below: below // 3)
+GENERATED = Code.generate(lambda below: below // 3)
 
 
 class Tty(io.StringIO):
@@ -157,7 +156,7 @@ def test_a_person_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_typo_is_answered_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CodeTypo) as caught:
-        codes.parse(mistyped())
+        Code.parse(mistyped())
     assert caught.value.suggestion == GENERATED
     terminal, shown = person(monkeypatch, mistyped(), "")
     assert ask_for_code(terminal) == GENERATED

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from p2p_copy.cli.app import app
-from p2p_copy.protocol import code as codes
+from p2p_copy.protocol.code import Code
 from tests.cli.processes import run
 
 COMMANDS = ["send", "receive", "verify", "run-relay-server", "relay-token", "relay-admin", "demo"]
@@ -57,4 +57,4 @@ def test_the_readme_shows_codes_that_exist() -> None:
     readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
     shown = set(re.findall(r"[a-z]+\.[a-z]+-[a-z]+\.[a-z]+\.[a-z]+", readme))
     (code,) = shown
-    assert codes.parse(code).text == code
+    assert Code.parse(code).text == code

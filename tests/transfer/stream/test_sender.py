@@ -207,7 +207,7 @@ async def test_last_words_come_behind_what_was_sealed_before(given: Given) -> No
             try:
                 await send(stream, link)
             except BaseException as error:
-                last = end_of_stream(error, None)
+                last = end_of_stream(error)
                 await Conversation(cast("Channel", link), link.sender, Role.SENDER).part_ways(last)
                 raise
     assert isinstance(link.heard[-1], Abort)
