@@ -1,7 +1,12 @@
 """p2p-copy: copies files between two machines that can only make outgoing connections, through a small relay.
 
-The public names are `send`, `receive`, `serve` (a relay), their options and reports, and the base of the errors. They
-run under Trio. They are imported on first use, so that `p2p-copy --help` need not wait for them.
+    import p2p_copy as p2p
+
+    code = p2p.Code.generate()
+    report = p2p.Client(relay="wss://relay.example").send("results", code=code)
+
+`Client` blocks, `AsyncClient` runs under Trio and asyncio; docs/api.md shows both. The public names are those in
+`__all__`. They are imported on first use, so that `p2p-copy --help` need not wait for them.
 
 The modules in this folder are shared by all others and import only each other. `protocol/` is pure: no input or output,
 no clock, no randomness. Only `files/` touches paths, only `cli/` prints. Newcomers read `protocol/messages.py` first,
@@ -13,63 +18,226 @@ from __future__ import annotations
 # Type checkers take it as true. Importing `typing` is slow, and Ctrl-C might come in the middle of it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from p2p_copy.errors import LocalError, P2PCopyError, PeerError, RelayError
-    from p2p_copy.observer import Observer, Report, TransferPreview
-    from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, RelayAccess, SendOptions, Symlinks
-    from p2p_copy.protocol.code import Code
+    from p2p_copy.api.blocking import Client
+    from p2p_copy.api.client import AsyncClient
+    from p2p_copy.api.events import (
+        Accepted,
+        Asked,
+        Connecting,
+        Event,
+        Missed,
+        Moving,
+        NotAccepted,
+        Notice,
+        Paired,
+        Problem,
+        Progress,
+        Reconnecting,
+        Resumed,
+        Skipped,
+        Stalled,
+        Verifying,
+        Waiting,
+    )
+    from p2p_copy.api.report import Report
+    from p2p_copy.api.streams import IncomingStream
+    from p2p_copy.api.transfer import Transfer
+    from p2p_copy.api.transfer_thread import ClientClosed
+    from p2p_copy.errors import (
+        CannotListen,
+        CertificateNotTrusted,
+        Declined,
+        Failure,
+        IncompatiblePeer,
+        LocalError,
+        NoSpace,
+        NotARelay,
+        NothingToSend,
+        NotTheRelay,
+        OutputNotWritable,
+        P2PCopyError,
+        PartialTransfer,
+        PeerError,
+        PeerFailed,
+        PeerLost,
+        PeerMisbehaved,
+        PeerTimeout,
+        PipeFailed,
+        RelayError,
+        RelayExpectsTLS,
+        RelayLost,
+        RelayRefused,
+        RelayUnreachable,
+        RelayWithoutTLS,
+        SystemFailed,
+        TooMuch,
+        UsageError,
+        WrongCode,
+    )
+    from p2p_copy.observer import PreviewEntry, TransferPreview
+    from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
+    from p2p_copy.protocol.code import Code, CodeTypo
     from p2p_copy.relay.config import RelayConfig
     from p2p_copy.relay.server import serve
-    from p2p_copy.transfer.receive import receive
-    from p2p_copy.transfer.send import send
+
+    __version__: str
 
 __all__ = [
+    "Accepted",
+    "Asked",
+    "AsyncClient",
+    "CannotListen",
+    "CertificateNotTrusted",
+    "Client",
+    "ClientClosed",
     "Code",
+    "CodeTypo",
     "Conflict",
+    "Connecting",
+    "Declined",
+    "Event",
+    "Failure",
+    "IncomingStream",
+    "IncompatiblePeer",
     "LocalError",
+    "Missed",
+    "Moving",
     "Names",
-    "Observer",
+    "NoSpace",
+    "NotARelay",
+    "NotAccepted",
+    "NotTheRelay",
+    "NothingToSend",
+    "Notice",
+    "OutputNotWritable",
     "P2PCopyError",
+    "Paired",
+    "PartialTransfer",
     "PeerError",
+    "PeerFailed",
+    "PeerLost",
+    "PeerMisbehaved",
+    "PeerTimeout",
+    "PipeFailed",
     "Preserve",
+    "PreviewEntry",
+    "Problem",
+    "Progress",
     "ReceiveOptions",
-    "RelayAccess",
+    "Reconnecting",
     "RelayConfig",
     "RelayError",
+    "RelayExpectsTLS",
+    "RelayLost",
+    "RelayRefused",
+    "RelayUnreachable",
+    "RelayWithoutTLS",
     "Report",
+    "Resumed",
     "SendOptions",
+    "Skipped",
+    "Stalled",
     "Symlinks",
+    "SystemFailed",
+    "TooMuch",
+    "Transfer",
     "TransferPreview",
-    "receive",
-    "send",
+    "UsageError",
+    "Verifying",
+    "Waiting",
+    "WrongCode",
+    "__version__",
     "serve",
 ]
 
-_HOME = {
-    "Code": "p2p_copy.protocol.code",
-    "Conflict": "p2p_copy.options",
-    "LocalError": "p2p_copy.errors",
-    "Names": "p2p_copy.options",
-    "Observer": "p2p_copy.observer",
-    "TransferPreview": "p2p_copy.observer",
-    "P2PCopyError": "p2p_copy.errors",
-    "PeerError": "p2p_copy.errors",
-    "Preserve": "p2p_copy.options",
-    "ReceiveOptions": "p2p_copy.options",
-    "RelayAccess": "p2p_copy.options",
-    "SendOptions": "p2p_copy.options",
-    "Symlinks": "p2p_copy.options",
-    "RelayConfig": "p2p_copy.relay.config",
-    "RelayError": "p2p_copy.errors",
-    "Report": "p2p_copy.observer",
-    "receive": "p2p_copy.transfer.receive",
-    "send": "p2p_copy.transfer.send",
-    "serve": "p2p_copy.relay.server",
+_HOMES = {
+    "p2p_copy.api.blocking": ("Client",),
+    "p2p_copy.api.client": ("AsyncClient",),
+    "p2p_copy.api.events": (
+        "Accepted",
+        "Asked",
+        "Connecting",
+        "Event",
+        "Missed",
+        "Moving",
+        "NotAccepted",
+        "Notice",
+        "Paired",
+        "Problem",
+        "Progress",
+        "Reconnecting",
+        "Resumed",
+        "Skipped",
+        "Stalled",
+        "Verifying",
+        "Waiting",
+    ),
+    "p2p_copy.api.report": ("Report",),
+    "p2p_copy.api.streams": ("IncomingStream",),
+    "p2p_copy.api.transfer": ("Transfer",),
+    "p2p_copy.api.transfer_thread": ("ClientClosed",),
+    "p2p_copy.errors": (
+        "CannotListen",
+        "CertificateNotTrusted",
+        "Declined",
+        "Failure",
+        "IncompatiblePeer",
+        "LocalError",
+        "NoSpace",
+        "PeerTimeout",
+        "NotARelay",
+        "NotTheRelay",
+        "NothingToSend",
+        "OutputNotWritable",
+        "P2PCopyError",
+        "PartialTransfer",
+        "PeerError",
+        "PeerFailed",
+        "PeerLost",
+        "PeerMisbehaved",
+        "PipeFailed",
+        "RelayError",
+        "RelayExpectsTLS",
+        "RelayLost",
+        "RelayRefused",
+        "RelayUnreachable",
+        "RelayWithoutTLS",
+        "SystemFailed",
+        "TooMuch",
+        "UsageError",
+        "WrongCode",
+    ),
+    "p2p_copy.observer": (
+        "PreviewEntry",
+        "TransferPreview",
+    ),
+    "p2p_copy.options": (
+        "Conflict",
+        "Names",
+        "Preserve",
+        "ReceiveOptions",
+        "SendOptions",
+        "Symlinks",
+    ),
+    "p2p_copy.protocol.code": (
+        "Code",
+        "CodeTypo",
+    ),
+    "p2p_copy.relay.config": ("RelayConfig",),
+    "p2p_copy.relay.server": ("serve",),
 }
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOME[name]), name)
+    if name == "__version__":
+        return import_module("p2p_copy.version").VERSION
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(home), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

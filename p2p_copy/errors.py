@@ -43,6 +43,7 @@ have no code, no key and no unescaped file name.
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from typing import ClassVar, Final
 
 
@@ -82,10 +83,29 @@ class UsageError(LocalError):
     exit_code = 2
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One entry that was not delivered.
+
+    Attributes:
+        path: which one, as the sender names it, escaped.
+        reason: why, to be read after the path.
+
+    """
+
+    path: str
+    reason: str
+
+
 class PartialTransfer(P2PCopyError):
     """Some files were not delivered; they are listed above. All others arrived complete."""
 
     exit_code = 3
+
+    def __init__(self, sentence: str | None = None, *, failures: tuple[Failure, ...] = ()) -> None:
+        """`failures` are the first of what was not delivered, where this is known."""
+        super().__init__(sentence)
+        self.failures = failures
 
 
 class RelayUnreachable(RelayError):

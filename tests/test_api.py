@@ -18,7 +18,6 @@ from p2p_copy import (
     Names,
     Preserve,
     ReceiveOptions,
-    RelayAccess,
     RelayConfig,
     SendOptions,
     Symlinks,
@@ -27,6 +26,7 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import States
 from p2p_copy.files.user_paths import as_path, as_paths
+from p2p_copy.options import RelayAccess
 from p2p_copy.protocol.code import CodeTypo
 from tests.support.transfers import CODE, receive, running_relay, send
 
@@ -90,7 +90,7 @@ def test_a_dash_is_a_standard_stream_only_as_text() -> None:
 @pytest.mark.parametrize("paths", [None, 7, b"notes.txt", [b"notes.txt"], [["notes.txt"]]])
 async def test_an_argument_that_is_no_path_is_refused_at_once(here: Path, paths: Any) -> None:
     with pytest.raises(TypeError, match="a path is"):
-        await p2p_copy.send(paths, RelayAccess(NOWHERE), CODE)
+        await send(paths, relay=NOWHERE, code=CODE)
 
 
 async def test_a_text_is_one_pattern(here: Path, tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ MAY_IMPORT = {
     "files": LEAVES | {"protocol"},
     "transfer": LEAVES | {"protocol", "transport", "peer", "files"},
     "relay": LEAVES | {"transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
-    "cli": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay", "__init__"},
+    "api": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay"},
+    "cli": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay", "api", "__init__"},
 }
 """For each folder what else of ours it may import, be it for type checkers only. A relay that may import neither keys
 nor records nor messages nor files cannot read what passes."""

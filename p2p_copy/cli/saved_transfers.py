@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, TypeVar
 from p2p_copy.cli.ui.display import displayed
 from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
-from p2p_copy.files.state.facts import Facts, SendCommand
+from p2p_copy.files.state.facts import SendCommand
 from p2p_copy.files.state.store import Access, StateBusy, States, access_of_others, default_directory
+from p2p_copy.files.state.transfers import check_private, open_transfer
 from p2p_copy.files.user_directories import belongs_to_other_user
 from p2p_copy.options import STATE_VARIABLE, TransferOptions
 from p2p_copy.protocol.escape import escape
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.cli.options.client import ClientArguments, TransferArguments
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.files.state.facts import Command
+    from p2p_copy.files.state.facts import Command, Facts
     from p2p_copy.files.state.store import State, Summary
 
 T = TypeVar("T", bound=TransferOptions)
@@ -38,18 +39,12 @@ def states_in(directory: str | None, terminal: Terminal) -> States:
 
     """
     states = States(directory or os.environ.get(STATE_VARIABLE) or default_directory())
-    match access_of_others(states.directory):
-        case Access.WRITE:
-            raise UsageError(
-                f"Other users may write into {escape(states.directory)}, where transfers are saved, so they could "
-                "choose what is sent or where it is written. Use a directory that only you may write to, as a new one "
-                "is: --state-dir DIR. If this one is yours: chmod 700"
-            )
-        case Access.LIST:
-            terminal.say(
-                f"Other users may list {escape(states.directory)}, where transfers are saved: they see how many there "
-                "are and when they ran, but neither files nor codes. To stop that: chmod 700"
-            )
+    check_private(states.directory, otherwise=": --state-dir DIR")
+    if access_of_others(states.directory) is Access.LIST:
+        terminal.say(
+            f"Other users may list {escape(states.directory)}, where transfers are saved: they see how many there are "
+            "and when they ran, but neither files nor codes. To stop that: chmod 700"
+        )
     return states
 
 
@@ -72,35 +67,12 @@ def open_state(
 
     """
     try:
-        id_ = states.id_of(_identity(command, code))
-        state = states.open(id_)
-        if state is None:
-            others = [
-                each
-                for each in states.all()
-                if each.facts.command and each.id == states.id_of(_identity(each.facts.command, code))
-            ]
-            _say_what_others_there_are(others, command, terminal)
-            facts = Facts(
-                command=command,
-                began=time.time(),
-                code=code if generated else None,
-                spent=any(each.facts.spent for each in others),
-            )
-            state = states.create(id_, facts)
-    except StateBusy:
-        raise UsageError(
-            "Another p2p-copy on this machine is running this transfer. Wait for it, or stop it first."
-        ) from None
+        state, others = open_transfer(states, command, code, save_code=generated)
     except (OSError, ValueError) as error:
         _say_that_it_is_not_saved(error, terminal)
         return None
+    _say_what_others_there_are(others, command, terminal)
     return state
-
-
-def _identity(command: Command, code: str) -> bytes:
-    """Return what identifies the transfer of this command with this code."""
-    return "\0".join((command.role, code, *command.places)).encode(errors="surrogateescape")
 
 
 def _say_what_others_there_are(others: Sequence[Summary], command: Command, terminal: Terminal) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from p2p_copy import Report
+    from p2p_copy.observer import Report
     from tests.campaigns.trees_plan import Accident, Plan
     from tests.support.random_trees import Case
 

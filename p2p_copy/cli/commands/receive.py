@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.prompt import Question
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import Declined
-from p2p_copy.files.state.facts import ReceiveCommand
+from p2p_copy.files.state.transfers import receive_command
 from p2p_copy.options import ReceiveOptions, RelayAccess
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Role
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from p2p_copy.cli.options.client import ClientArguments, ReceiveArguments, TransferArguments
+    from p2p_copy.files.state.facts import ReceiveCommand
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Ask, Report
 
@@ -48,21 +48,18 @@ def receive(
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
     token = inputs.access_token(client.token_file)
     saved_transfers.check_patterns(transfer)
-    command = ReceiveCommand(
-        relay=relay,
-        out=receiving.out if receiving.out == STANDARD else os.path.abspath(receiving.out),
-        options=ReceiveOptions(
-            conflict=receiving.on_conflict,
-            names=receiving.names,
-            preserve=tuple(receiving.preserve),
-            max_size=receiving.max_size,
-            max_files=receiving.max_files,
-            only=tuple(transfer.only),
-            exclude=tuple(transfer.exclude),
-            receipt=client.receipt and os.path.abspath(client.receipt),
-            links=client.links or None,
-        ),
+    options = ReceiveOptions(
+        conflict=receiving.on_conflict,
+        names=receiving.names,
+        preserve=tuple(receiving.preserve),
+        max_size=receiving.max_size,
+        max_files=receiving.max_files,
+        only=tuple(transfer.only),
+        exclude=tuple(transfer.exclude),
+        receipt=client.receipt,
+        links=client.links or None,
     )
+    command = receive_command(relay, receiving.out, options)
     if receiving.out == STANDARD:
         transfer = inputs.for_pipe(transfer)
     if transfer.dry_run:

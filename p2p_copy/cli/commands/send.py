@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
-from p2p_copy.files.state.facts import SendCommand
+from p2p_copy.files.state.transfers import send_command
 from p2p_copy.options import RelayAccess, SendOptions
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Role
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from p2p_copy.cli.options.client import ClientArguments, SendArguments, TransferArguments
+    from p2p_copy.files.state.facts import SendCommand
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Report
     from p2p_copy.options import Preserve
@@ -65,19 +65,16 @@ def send(
         inputs.reserve_standard_input(transfer, client, terminal)
     token = None if serve else inputs.access_token(client.token_file)
     saved_transfers.check_patterns(transfer)
-    command = SendCommand(
-        relay=relay,
-        paths=tuple(os.path.abspath(path) if path and not pipe else path for path in word.paths),
-        options=SendOptions(
-            symlinks=sending.symlinks,
-            name=sending.name,
-            preserve=tuple(sending.preserve),
-            only=tuple(transfer.only),
-            exclude=tuple(transfer.exclude),
-            receipt=client.receipt and os.path.abspath(client.receipt),
-            links=client.links or None,
-        ),
+    options = SendOptions(
+        symlinks=sending.symlinks,
+        name=sending.name,
+        preserve=tuple(sending.preserve),
+        only=tuple(transfer.only),
+        exclude=tuple(transfer.exclude),
+        receipt=client.receipt,
+        links=client.links or None,
     )
+    command = send_command(relay, word.paths, options)
     code: Code | None = None
     if serve or pipe:  # relay or standard input end with this process, so it cannot be resumed
         code = chosen or Code.generate()

@@ -1,0 +1,99 @@
+"""The client for programs without an event loop."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Unpack
+
+from p2p_copy.api.callers import BlockingCaller
+from p2p_copy.api.transfer import Job
+from p2p_copy.api.transfer_thread import TransferThread
+from p2p_copy.api.work import ClientSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from os import PathLike
+    from types import TracebackType
+    from typing import Self
+
+    from p2p_copy.api.keywords import ReceiveKeywords, SendKeywords
+    from p2p_copy.api.report import Report
+    from p2p_copy.api.transfer import OnEvent
+    from p2p_copy.api.work import Accept, Paths
+    from p2p_copy.protocol.code import Code
+
+
+class Client:
+    """Sends and receives through one relay, and blocks meanwhile; from several threads at once, too.
+
+        report = p2p.Client(relay="wss://relay.example").send("results", code=code)
+        report.raise_for_failures()
+
+    Each call blocks its thread and runs callbacks there; the transfer runs in another thread, which ends with the call,
+    or, in a `with` block, with the block. Ctrl-C ends the transfer cleanly before KeyboardInterrupt is raised. For what
+    becomes of a transfer that ends early see `AsyncClient`.
+    """
+
+    def __init__(
+        self,
+        relay: str,
+        *,
+        token: str | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        state_dir: str | PathLike[str] | None = None,
+    ) -> None:
+        """Remember how to reach the relay; nothing is opened yet. For the arguments see `AsyncClient`.
+
+        Raises:
+            TypeError: `ca_file` or `state_dir` is no path.
+
+        """
+        self._settings = ClientSettings(relay, token, ca_file, state_dir)
+        self._thread: TransferThread | None = None
+
+    def __enter__(self) -> Self:
+        self._thread = TransferThread()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        thread, self._thread = self._thread, None
+        assert thread is not None, "it was entered"
+        thread.stop()
+        thread.join()
+
+    def send(
+        self, paths: Paths, *, code: Code, on_event: OnEvent | None = None, **options: Unpack[SendKeywords]
+    ) -> Report:
+        """Send files and directories; see `AsyncClient.send`. Callbacks may not be asynchronous."""
+        work = self._settings.send(paths, code, options)
+        with self._open_caller() as caller:
+            return caller.run(Job(work, caller, on_event).run)
+
+    def receive(
+        self,
+        out: str | PathLike[str],
+        *,
+        code: Code,
+        accept: Accept | None = None,
+        on_event: OnEvent | None = None,
+        **options: Unpack[ReceiveKeywords],
+    ) -> Report:
+        """Receive into a directory; see `AsyncClient.receive`. Callbacks may not be asynchronous."""
+        with self._open_caller() as caller:
+            work = self._settings.receive(out, code, accept, options, caller)
+            return caller.run(Job(work, caller, on_event).run)
+
+    @contextmanager
+    def _open_caller(self) -> Iterator[BlockingCaller]:
+        """Let one call of the program use the client's thread, or one of its own."""
+        if self._thread is not None:
+            yield BlockingCaller(self._thread)
+            return
+        thread = TransferThread()
+        try:
+            yield BlockingCaller(thread)
+        finally:
+            thread.stop()
+            thread.join()

@@ -1,0 +1,202 @@
+"""What a program is told of a transfer while it runs. Times are in seconds, sizes in bytes of file contents.
+
+Paths and sentences are escaped: they can be printed, and no control character of a file name reaches a terminal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Connecting:
+    """This side is connecting to the relay.
+
+    Attributes:
+        relay: scheme, host and port.
+
+    """
+
+    relay: str
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """This side is connected to the relay and waits for the other side.
+
+    Attributes:
+        relay: scheme, host and port.
+
+    """
+
+    relay: str
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """Both sides are connected and their codes match. This comes again after each `Reconnecting`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The receiver decides whether to accept; this side, the sender, waits for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The receiver has accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAccepted:
+    """The receiver has declined; this side, the sender, waits for another receiver with the same code.
+
+    Attributes:
+        seconds: how long it waits.
+
+    """
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The receiver has a part of the transfer from before this connection, which is not sent again.
+
+    Attributes:
+        size: bytes that are known to be there so far; `Progress.resumed` may become more.
+
+    """
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the transfer is. If several wait to be read, only the last one is kept.
+
+    Attributes:
+        files: files that are complete at the receiver.
+        size: bytes that the receiver has written, or had before.
+        resumed: those of them that it had before this connection.
+        total_files: how many files the sender has; None while it has not counted them.
+        total_size: their bytes; likewise.
+        links: connections that carry the transfer.
+
+    """
+
+    files: int = 0
+    size: int = 0
+    resumed: int = 0
+    total_files: int | None = None
+    total_size: int | None = None
+    links: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Stalled:
+    """Nothing moves.
+
+    Attributes:
+        sentence: what the transfer waits for, without a full stop.
+        seconds: how long nothing has moved.
+
+    """
+
+    sentence: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """Data moves again after a stall."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reconnecting:
+    """The other side or the relay was lost, and this side tries to reconnect.
+
+    Attributes:
+        sentence: what was lost.
+        seconds: for how long it tries.
+
+    """
+
+    sentence: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One entry is not delivered; the transfer goes on.
+
+    Attributes:
+        path: which one, as the sender names it.
+        reason: why, to be read after the path.
+
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """One entry was left as it is at the receiver, because the receiver asked for that.
+
+    Attributes:
+        path: which one, as the sender names it.
+
+    """
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the person who runs the program should know.
+
+    Attributes:
+        sentence: one or more sentences.
+
+    """
+
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verifying:
+    """The receiver has all that was sent; the sender waits for its receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Missed:
+    """The reader was so slow that events were dropped; those before and after are in order.
+
+    Attributes:
+        count: how many, in this place.
+
+    """
+
+    count: int
+
+
+Event: TypeAlias = (
+    Connecting
+    | Waiting
+    | Paired
+    | Asked
+    | Accepted
+    | NotAccepted
+    | Resumed
+    | Progress
+    | Stalled
+    | Moving
+    | Reconnecting
+    | Problem
+    | Skipped
+    | Notice
+    | Verifying
+    | Missed
+)

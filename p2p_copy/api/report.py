@@ -1,0 +1,59 @@
+"""How a transfer ended, and what was not delivered."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+from p2p_copy.errors import Failure, PartialTransfer
+
+if TYPE_CHECKING:
+    from p2p_copy import observer
+
+MOST_FAILURES: Final = 1000
+"""Failures that a report lists. A tree may have a million, which would take hundreds of megabytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How a transfer ended, the same on both sides. Bytes are those of file contents.
+
+    Attributes:
+        files: regular files that are complete at the receiver.
+        size: the sum of their sizes, in bytes.
+        failed: how many entries were not delivered: unreadable, changed, refused names, conflicts.
+        failures: the first of them, at most `MOST_FAILURES`, in the order in which they became known.
+        skipped: entries left as they were because the receiver asked for that.
+        excluded: files and symlinks, and directories with everything in them, that patterns left out.
+        root: the digest over all names, sizes and contents, as 64 hexadecimal digits; empty if nothing arrived.
+        seconds: time since both sides were connected.
+
+    """
+
+    files: int
+    size: int
+    failed: int
+    failures: tuple[Failure, ...]
+    skipped: int
+    excluded: int
+    root: str
+    seconds: float
+
+    def raise_for_failures(self) -> None:
+        """Return if all was delivered.
+
+        Raises:
+            PartialTransfer: it was not; its `failures` are those of this report.
+
+        """
+        if self.failed:
+            what = "1 entry was" if self.failed == 1 else f"{self.failed} entries were"
+            raise PartialTransfer(
+                f"{what} not delivered. All others arrived complete.", failures=self.failures
+            )
+
+
+def report_with(plain: observer.Report, failures: tuple[Failure, ...]) -> Report:
+    """Return a transfer's report, given which entries were reported as not delivered."""
+    given = {each.name: getattr(plain, each.name) for each in fields(plain)}
+    return Report(**{**given, "failed": plain.failures, "failures": failures if plain.failures else ()})

@@ -1,0 +1,210 @@
+"""One transfer of a program: runs it under Trio, and lets the program follow it.
+
+1. A callback of the program runs in a task of its own. If it fails, the transfer ends and the other side is told that
+   this side failed; the program gets its own exception.
+2. Cancelled, a transfer ends as after a loss of its link: the other side waits for a while for this one to return.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
+
+import anyio
+import trio
+
+from p2p_copy.api.publisher import Publisher
+from p2p_copy.api.report import report_with
+from p2p_copy.errors import leaves
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+    from typing import Self
+
+    from p2p_copy import observer
+    from p2p_copy.api.callers import AsyncCaller, Caller
+    from p2p_copy.api.events import Event
+    from p2p_copy.api.publisher import EventQueue
+    from p2p_copy.api.report import Report
+    from p2p_copy.observer import Observer
+    from p2p_copy.transfer.lifecycle import Helpers
+
+    Work = Callable[[Observer, Helpers], Awaitable[observer.Report]]
+    """Sends or receives, given an observer and what is to run beside it."""
+
+    OnEvent = Callable[[Event], object]
+    """Is called with each event; may be asynchronous."""
+
+X = TypeVar("X", bound="Transfer")
+
+
+class Job:
+    """One transfer under Trio: run it once.
+
+    Attributes:
+        publisher: has the events.
+        is_over: set at the end.
+        report: how it ended; None if it failed, or before.
+        error: why it failed; None if it has not.
+
+    """
+
+    def __init__(self, work: Work, caller: Caller, on_event: OnEvent | None = None) -> None:
+        self._work = work
+        self._caller = caller
+        self._on_event = on_event
+        self._failed = trio.Event()
+        self._failure: Exception | None = None
+        self.publisher = Publisher()
+        self.is_over = trio.Event()
+        self.report: Report | None = None
+        self.error: Exception | None = None
+
+    async def run(self) -> Report:
+        """Run it to its end, and call back with all events.
+
+        Raises:
+            Exception: why it failed.
+
+        """
+        queue = self.publisher.reader() if self._on_event is not None else None
+        try:
+            beside = (self._watch,) if queue is None else (self._watch, lambda: self._call_back(queue))
+            self.report = report_with(await self._work(self.publisher, beside), self.publisher.failures)
+        except Exception as error:
+            self.error = _own(error)
+            raise self.error from self.error.__cause__
+        finally:
+            self.publisher.close()
+            self.is_over.set()
+        if queue is not None:
+            await self._call_back(queue)
+        return self.report
+
+    def fail(self, error: Exception) -> None:
+        """End the transfer because the program has failed with this error; the other side is told so."""
+        self._failure = error
+        self._failed.set()
+
+    async def _watch(self) -> None:
+        await self._failed.wait()
+        assert self._failure is not None, "set before"
+        raise self._failure
+
+    async def _call_back(self, queue: EventQueue) -> None:
+        """Call back with each event until the transfer is over."""
+        while (event := await queue.get()) is not None:
+            assert self._on_event is not None, "else this is not called"
+            await self._caller.call(self._on_event, event)
+
+
+def _own(error: Exception) -> Exception:
+    """Return the first exception in a group that is no cancellation."""
+    return next(leaf for leaf in leaves(error) if isinstance(leaf, Exception))
+
+
+class Transfer:
+    """A transfer that runs while the program follows it; from `open_send` and the like.
+
+    Leaving its block before it is over cancels it. An exception in the block ends it, and the other side is told that
+    this side failed. An error of the transfer is raised by `events`, `wait` and `report`, and at the latest when the
+    block is left.
+    """
+
+    def __init__(self, caller: AsyncCaller, job: Job) -> None:
+        self._caller = caller
+        self._job = job
+        self._told = False  # the program knows the error
+
+    def events(self) -> Events:
+        """Return an async iterator over the events of the transfer, to its end; raises the transfer's error there.
+
+        The first call returns all events, a later one those from then on. A slow reader slows nothing: see `Progress`
+        and `Missed`.
+        """
+        return Events(self)
+
+    async def wait(self) -> Report:
+        """Wait until the transfer is over, and return its report.
+
+        Raises:
+            P2PCopyError: it has failed.
+
+        """
+        await self._caller.enter(self._job.is_over.wait)
+        return self.report
+
+    @property
+    def report(self) -> Report:
+        """How the transfer ended.
+
+        Raises:
+            P2PCopyError: it has failed.
+            RuntimeError: it is not over.
+
+        """
+        self._told = True
+        if self._job.error is not None:
+            raise self._job.error
+        if self._job.report is None:
+            raise RuntimeError("The transfer is not over, or was cancelled.")
+        return self._job.report
+
+    async def _run(self) -> None:
+        """Run it in a task of the block; the error is kept for the program."""
+        try:
+            await self._caller.enter(self._job.run)
+        except Exception as error:
+            if self._job.error is None:
+                self._job.error = error
+
+    def _leave(self) -> None:
+        """Raise an error that the program does not know."""
+        if self._job.error is not None and not self._told:
+            raise self._job.error
+
+
+class Events:
+    """An async iterator over the events of a transfer. A cancelled wait for the next one loses none."""
+
+    def __init__(self, transfer: Transfer) -> None:
+        self._transfer = transfer
+        self._queue: EventQueue | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        event = await self._transfer._caller.enter(self._get)
+        if event is None:
+            if self._transfer._job.error is not None:
+                _ = self._transfer.report
+            raise StopAsyncIteration
+        return event
+
+    async def _get(self) -> Event | None:
+        if self._queue is None:
+            self._queue = self._transfer._job.publisher.reader()
+        return await self._queue.get()
+
+
+@asynccontextmanager
+async def running(transfer: X) -> AsyncIterator[X]:
+    """Run a transfer beside the body of this block; see `Transfer`."""
+    failure: Exception | None = None
+    try:
+        async with anyio.create_task_group() as group:
+            group.start_soon(transfer._run)
+            try:
+                yield transfer
+            except Exception as error:
+                failure = error
+                transfer._caller.post(partial(transfer._job.fail, error))
+            else:
+                group.cancel_scope.cancel()
+    except BaseExceptionGroup as errors:  # of the body, and no Exception: KeyboardInterrupt, say
+        raise leaves(errors)[0] from None
+    if failure is not None:
+        raise failure
+    transfer._leave()

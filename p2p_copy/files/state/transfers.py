@@ -1,0 +1,102 @@
+"""Finds the saved state of a transfer by what identifies it: the role of this side, the code, and paths.
+
+So the same command, or the same call of a program, resumes the transfer that it began before.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
+
+from p2p_copy.errors import UsageError
+from p2p_copy.files.state.facts import Facts, ReceiveCommand, SendCommand
+from p2p_copy.files.state.store import Access, StateBusy, access_of_others
+from p2p_copy.files.stdio import STANDARD
+from p2p_copy.options import TransferOptions
+from p2p_copy.protocol.escape import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy.files.state.facts import Command
+    from p2p_copy.files.state.store import State, States, Summary
+    from p2p_copy.options import ReceiveOptions, SendOptions
+
+T = TypeVar("T", bound=TransferOptions)
+
+
+def send_command(relay: str, paths: Sequence[str], options: SendOptions) -> SendCommand:
+    """Return what to remember of sending these paths, which are made absolute, unless they are "-" or empty."""
+    standard = STANDARD in paths
+    places = tuple(os.path.abspath(path) if path and not standard else path for path in paths)
+    return SendCommand(relay=relay, paths=places, options=_rememberable(options))
+
+
+def receive_command(relay: str, out: str, options: ReceiveOptions) -> ReceiveCommand:
+    """Return what to remember of receiving into a directory, whose path is made absolute, unless it is "-"."""
+    place = out if out == STANDARD else os.path.abspath(out)
+    return ReceiveCommand(relay=relay, out=place, options=_rememberable(options))
+
+
+def _rememberable(options: T) -> T:
+    receipt = None if options.receipt is None else os.path.abspath(os.fspath(options.receipt))
+    return replace(options, receipt=receipt)
+
+
+def check_private(directory: str, otherwise: str = "") -> None:
+    """Check that no other user can choose what is sent, and where it is written, by writing states.
+
+    `otherwise` follows after the advice to use a new directory, and says how.
+
+    Raises:
+        UsageError: other users may write into the directory.
+
+    """
+    if access_of_others(directory) is Access.WRITE:
+        raise UsageError(
+            f"Other users may write into {escape(directory)}, where transfers are saved, so they could choose what is "
+            f"sent or where it is written. Use a directory that only you may write to, as a new one is{otherwise}. If "
+            "this one is yours: chmod 700"
+        )
+
+
+def open_transfer(
+    states: States, command: Command, code: str, *, save_code: bool = False
+) -> tuple[State, list[Summary]]:
+    """Return the state of a transfer, a new one if there is none, and other transfers that were begun with its code.
+
+    With `save_code` a new state holds the code. The others are looked for only if the state is new.
+
+    Raises:
+        UsageError: another process is running this transfer.
+        OSError: the state cannot be read or written.
+        ValueError: the command is longer than a state may be.
+
+    """
+    id_ = states.id_of(_identity(command, code))
+    try:
+        if (state := states.open(id_)) is not None:
+            return state, []
+        others = [
+            each
+            for each in states.all()
+            if each.facts.command and each.id == states.id_of(_identity(each.facts.command, code))
+        ]
+        facts = Facts(
+            command=command,
+            began=time.time(),
+            code=code if save_code else None,
+            spent=any(each.facts.spent for each in others),
+        )
+        return states.create(id_, facts), others
+    except StateBusy:
+        raise UsageError(
+            "Another p2p-copy on this machine is running this transfer. Wait for it, or stop it first."
+        ) from None
+
+
+def _identity(command: Command, code: str) -> bytes:
+    """Return what identifies the transfer of this command with this code."""
+    return "\0".join((command.role, code, *command.places)).encode(errors="surrogateescape")

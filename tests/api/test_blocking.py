@@ -1,0 +1,82 @@
+"""What a program without an event loop can do."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import p2p_copy as p2p
+from tests.api.support import nothing_stays
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Boom(Exception):
+    """A bug in a program."""
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_a_tree_is_copied(relay: str, tree: Path, tmp_path: Path, code: p2p.Code, entered: bool) -> None:
+    events: list[p2p.Event] = []
+    threads: set[threading.Thread] = set()
+
+    def on_event(event: p2p.Event) -> None:
+        events.append(event)
+        threads.add(threading.current_thread())
+
+    with nothing_stays(), p2p.Client(relay=relay) if entered else nullcontext() as client:
+        client = client or p2p.Client(relay=relay)
+        with ThreadPoolExecutor(1) as pool:
+            received = pool.submit(client.receive, tmp_path / "out", code=code, accept=lambda offer: True)
+            sent = client.send(tree, code=code, on_event=on_event)
+            assert received.result().root == sent.root
+    sent.raise_for_failures()
+    assert [type(event) for event in events[:3]] == [p2p.Connecting, p2p.Waiting, p2p.Paired]
+    assert threads == {threading.current_thread()}
+
+
+def test_an_exception_in_a_callback_ends_the_transfer(
+    relay: str, tree: Path, tmp_path: Path, code: p2p.Code
+) -> None:
+    def fail(event: p2p.Event) -> None:
+        if isinstance(event, p2p.Progress):
+            raise Boom
+
+    client = p2p.Client(relay=relay)
+    with nothing_stays(), ThreadPoolExecutor(1) as pool:
+        received = pool.submit(client.receive, tmp_path / "out", code=code)
+        with pytest.raises(Boom):
+            client.send(tree, code=code, on_event=fail)
+        with pytest.raises(p2p.PeerFailed):
+            received.result()
+
+
+def test_an_asynchronous_callback_is_refused(relay: str, tree: Path, code: p2p.Code) -> None:
+    async def on_event(event: p2p.Event) -> None:
+        raise AssertionError("is not awaited")
+
+    with nothing_stays(), pytest.raises(TypeError, match="may not be asynchronous"):
+        p2p.Client(relay=relay).send(tree, code=code, on_event=on_event)
+
+
+@pytest.mark.parametrize("entered", [True, False])
+def test_ctrl_c_ends_the_transfer_cleanly(relay: str, tree: Path, code: p2p.Code, entered: bool) -> None:
+    client: Any
+    began = time.monotonic()
+    with nothing_stays(), p2p.Client(relay=relay) if entered else nullcontext() as client:
+        client = client or p2p.Client(relay=relay)
+        interrupt = threading.Timer(0.3, partial(os.kill, os.getpid(), signal.SIGINT))
+        interrupt.start()
+        with pytest.raises(KeyboardInterrupt):
+            client.send(tree, code=code)
+        interrupt.join()
+    assert time.monotonic() - began < 1.5
