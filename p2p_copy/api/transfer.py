@@ -72,9 +72,10 @@ class Job:
         try:
             beside = (self._watch,) if queue is None else (self._watch, lambda: self._call_back(queue))
             self.report = report_with(await self._work(self.publisher, beside), self.publisher.failures)
-        except Exception as error:
-            self.error = _own(error)
-            raise self.error from self.error.__cause__
+        except BaseException as error:
+            cause = _cause(error)
+            self.error = cause if isinstance(cause, Exception) else None
+            raise cause from cause.__cause__
         finally:
             self.publisher.close()
             self.is_over.set()
@@ -99,9 +100,10 @@ class Job:
             await self._caller.call(self._on_event, event)
 
 
-def _own(error: Exception) -> Exception:
-    """Return the first exception in a group that is no cancellation."""
-    return next(leaf for leaf in leaves(error) if isinstance(leaf, Exception))
+def _cause(error: BaseException) -> BaseException:
+    """Return the first exception in a group, if possible one that is no cancellation."""
+    found = leaves(error)
+    return next((leaf for leaf in found if not isinstance(leaf, trio.Cancelled)), found[0])
 
 
 class Transfer:

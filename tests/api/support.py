@@ -49,10 +49,15 @@ def relay_thread() -> Iterator[str]:
 
 def run(backend: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a program under one of the backends."""
+
+    async def checked() -> None:
+        await main()
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "asyncio.run would end them silently"
+
     if backend == "trio":
         trio.run(main)
     else:
-        asyncio.run(main())
+        asyncio.run(checked())
 
 
 @contextmanager
@@ -76,6 +81,8 @@ def _here() -> set[object]:
 
 
 def _descriptors() -> Iterator[tuple[str, str]]:
+    if not os.path.isdir("/proc/self/fd"):
+        return
     for name in os.listdir("/proc/self/fd"):
         try:
             yield name, os.readlink(f"/proc/self/fd/{name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -68,6 +69,7 @@ def test_an_asynchronous_callback_is_refused(relay: str, tree: Path, code: p2p.C
         p2p.Client(relay=relay).send(tree, code=code, on_event=on_event)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="there this signal kills")
 @pytest.mark.parametrize("entered", [True, False])
 def test_ctrl_c_ends_the_transfer_cleanly(relay: str, tree: Path, code: p2p.Code, entered: bool) -> None:
     client: Any

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import signal
+import sys
+import threading
 import time
 from functools import partial
 from itertools import pairwise
@@ -157,6 +161,40 @@ def test_an_exception_of_the_program_ends_the_transfer_and_the_other_side_is_tol
     with nothing_stays():
         run(backend, main)
     assert "gave up: it met an unexpected error." in str(told[0])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there this signal kills")
+@both_backends
+def test_ctrl_c_ends_a_transfer_cleanly(relay: str, large: Path, code: p2p.Code, backend: str) -> None:
+    async def main() -> None:
+        async with p2p.AsyncClient(relay=relay) as client:
+            await client.send(large, code=code)
+
+    interrupt = threading.Timer(0.3, partial(os.kill, os.getpid(), signal.SIGINT))
+    with nothing_stays():
+        interrupt.start()
+        with pytest.raises(KeyboardInterrupt):
+            run(backend, main)
+        interrupt.join()
+
+
+@both_backends
+def test_leaving_a_stream_early_ends_it_at_the_other_side(relay: str, code: p2p.Code, backend: str) -> None:
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield bytes(100_000)
+
+    async def main() -> None:
+        async with p2p.AsyncClient(relay=relay) as client:
+            with pytest.raises(p2p.PipeFailed, match="The receiver gave up: it was stopped"):  # noqa: PT012
+                async with client.open_send_stream(endless(), code=code) as sending:
+                    async with client.open_receive_stream(code=code) as chunks:
+                        async for _ in chunks:
+                            break
+                    await sending.wait()
+
+    with nothing_stays():
+        run(backend, main)
 
 
 @both_backends
