@@ -28,7 +28,7 @@
     │   ├── VerificationFailed   21   a directory differs from a receipt
     │   ├── DeadlineReached      22   --deadline was reached; the same command resumes later
     │   ├── SystemFailed         25   this machine has no more open files, threads or memory, or refuses something else
-    │   ├── TooMuch              26   the sender has more than this side takes (--max-size, --max-files)
+    │   ├── TooMuch              26   the sender has more than this side takes (`max_size`, `max_files`)
     │   └── ResultNotWritten     27   the result of the command could not be written, for example on a full disk
     ├── PartialTransfer           3   some files were not delivered; all others were, and are complete
     └── PipeFailed               24   standard input or output of one side ended early, or cannot be resumed
@@ -37,7 +37,8 @@ The last two name no side: either may be the cause.
 
 Exit code 0 is success, 1 a bug, 130 and 143 an interrupt, 141 a reader that closed its pipe. A class' docstring is the
 sentence that the user reads when nothing more exact is known: what happened, on whose side, what to try. Error texts
-have no code, no key and no unescaped file name.
+have no code, no key and no unescaped file name. Options stand in backquotes, by their names in Python; the command line
+shows them as its own.
 """
 
 from __future__ import annotations
@@ -116,7 +117,7 @@ class RelayUnreachable(RelayError):
 
 
 class CertificateNotTrusted(NotTheRelay):
-    """The relay's certificate is not trusted here. Check the address, or name the authority with --ca-file."""
+    """The relay's certificate is not trusted here. Check the address, or name the authority with `ca_file`."""
 
     exit_code = 5
 
@@ -260,7 +261,7 @@ class SystemFailed(LocalError):
 
 
 class TooMuch(LocalError):
-    """The sender has more than --max-size or --max-files allows here. Raise it, or receive a part with --only."""
+    """The sender has more than `max_size` or `max_files` allows here. Raise it, or receive a part with `only`."""
 
     exit_code = 26
 
@@ -270,9 +271,9 @@ class TooMuch(LocalError):
         """Name the `limit`, in bytes, or the most `files`, if it is known."""
         if sentence is None and files is not None:
             what = f"{files} files, directories and links"
-            sentence = f"The sender has more than the {what} that --max-files allows here."
+            sentence = f"The sender has more than the {what} that `max_files` allows here."
         elif sentence is None and limit is not None:
-            sentence = f"The sender has more than the {limit} bytes that --max-size allows here."
+            sentence = f"The sender has more than the {limit} bytes that `max_size` allows here."
         super().__init__(sentence)
         self.limit = limit
         self.files = files

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from p2p_copy import errors
 from p2p_copy.cli.app import app
 from p2p_copy.cli.commands.relay_admin import QUESTIONS
+from p2p_copy.cli.ui.display import with_options
 from p2p_copy.relay.admin.http_api import REQUESTS
 from p2p_copy.relay.admin.metrics import METRICS
 from p2p_copy.relay.admin.orders import ORDERS
@@ -61,7 +62,7 @@ def exit_codes() -> Iterator[tuple[str, ...]]:
     for kind in sorted(ours, key=lambda kind: kind.exit_code):
         if kind.exit_code not in seen:
             seen.add(kind.exit_code)
-            yield str(kind.exit_code), (kind.__doc__ or "").strip()
+            yield str(kind.exit_code), with_options((kind.__doc__ or "").strip())
     yield str(128 + signal.SIGINT), "Ctrl-C; a relay ends with 0 then."
     yield "141", "The program that read the result of a command closed the pipe before its end."
     yield str(128 + signal.SIGTERM), "SIGTERM; a relay ends with 0 then, and with this at the third signal."

@@ -44,8 +44,8 @@ class Selection:
         only, exclude = _several(only), _several(exclude)
         self.everything = not only and not exclude
         self.patterns = (only, exclude)
-        self._only = _rules("--only", only)
-        self._exclude = _rules("--exclude", exclude)
+        self._only = _rules("`only`", only)
+        self._exclude = _rules("`exclude`", exclude)
         self._places = [_place(pattern) for pattern in only if not pattern.startswith("!")]
 
     def takes(self, path: str, *, directory: bool = False) -> bool:

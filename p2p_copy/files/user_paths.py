@@ -97,7 +97,7 @@ def check_paths(paths: Sequence[str]) -> list[str]:
         if (other := portable.setdefault(collision_key(name, portable=True), path)) is not path:
             notices.append(
                 f"'{escape(path)}' has the same name as '{escape(other)}' on some systems, and is sent only to a "
-                "receiver with --names system."
+                "receiver with `names` system."
             )
     if len(wrong) > _MOST_TOLD:
         wrong[_MOST_TOLD:] = [f"{len(wrong) - _MOST_TOLD} more cannot be sent."]

@@ -25,7 +25,7 @@ _IMPOSSIBLE = {
     Preserved.XATTRS: "This system, or its file system, has no extended attributes, so these are not kept.",
 }
 
-_ONLY_ROOT = "Only root can give files to others. Leave out 'owner' after --preserve, or receive as root."
+_ONLY_ROOT = "Only root can give files to others. Leave out 'owner' after `preserve`, or receive as root."
 LOST = "The system here did not take all owners or extended attributes; everything else is complete."
 UNSENT = "Some extended attributes here cannot be read, or are too many or too large, and were not sent; all else was."
 
@@ -59,7 +59,7 @@ def not_asked_for(preserve: Preserved, who: str) -> list[str]:
     """Return a sentence for each thing that this side asks for and the other one (`who`) does not."""
     command = {"sender": "send", "receiver": "receive"}[who]
     return [
-        f"The {who} was not started with '{command} --preserve {one.value}', so that is not kept."
+        f"The {who} was not started with '{command} `preserve` {one.value}', so that is not kept."
         for one, flag in _FLAGS.items()
         if flag in preserve
     ]

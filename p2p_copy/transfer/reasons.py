@@ -25,10 +25,10 @@ SENTENCES: Final = {
     Reason.UNREADABLE: "cannot be read at the sender",
     Reason.CHANGED: "changed while it was being sent",
     Reason.SPECIAL: "is not a regular file, directory or symlink",
-    Reason.SYMLINK_OUTSIDE: "is a symlink that leads out of its tree; --symlinks copy sends what it points to",
-    Reason.NAME: "has a name that the receiver cannot take; 'receive --names system' takes more",
+    Reason.SYMLINK_OUTSIDE: "is a symlink that leads out of its tree; `symlinks` copy sends what it points to",
+    Reason.NAME: "has a name that the receiver cannot take; 'receive `names` system' takes more",
     Reason.TOO_DEEP: "lies too deep, or its path is too long",
-    Reason.EXISTS: "exists already at the receiver; see 'receive --on-conflict'",
+    Reason.EXISTS: "exists already at the receiver; see 'receive `on_conflict`'",
     Reason.SKIPPED: "exists already at the receiver and was left as it is",
     Reason.NOT_WRITABLE: "cannot be written at the receiver",
     Reason.UNSUPPORTED: "is of a kind that the receiver's file system does not have",
@@ -41,7 +41,7 @@ SENTENCES: Final = {
     Reason.DECLINED: "was declined",
     Reason.ORIGINAL: "is another name (hard link) of a file that was not delivered",
     Reason.PIPE: "cannot go through a pipe",
-    Reason.ITSELF: "is where the receiver writes, and is not copied into itself; choose another --out, or --exclude it",
+    Reason.ITSELF: "is where the receiver writes, and is not copied into itself; choose another `out`, or `exclude` it",
     Reason.UNMADE: "was wanted only for what is in it, and nothing in it was",
     Reason.OWN: "belongs to p2p-copy itself, and holds its secrets",
 }
@@ -65,10 +65,10 @@ def farewell(error: BaseException) -> Abort:
             return Abort(Reason.NO_SPACE, "its disk does not have enough space.")
         case TooMuch(files=int()):
             what = f"no more than {error.files} files, directories and links in all"
-            return Abort(Reason.TOO_MUCH, f"it takes {what} (--max-files), and there is more.")
+            return Abort(Reason.TOO_MUCH, f"it takes {what} (`max_files`), and there is more.")
         case TooMuch():
             limit = "" if error.limit is None else f"no more than {error.limit} bytes in all"
-            return Abort(Reason.TOO_MUCH, f"it takes {limit or 'less'} (--max-size), and there is more.")
+            return Abort(Reason.TOO_MUCH, f"it takes {limit or 'less'} (`max_size`), and there is more.")
         case OutputNotWritable():
             return Abort(Reason.NOT_WRITABLE, "its output directory cannot be written to.")
         case PipeFailed():

@@ -23,7 +23,7 @@ UNKNOWN_ISSUER: Final = frozenset((2, 18, 19, 20, 21))
 _OBJECTIONS: Final = {
     9: "is not valid yet. Check the clock of this machine.",
     10: "has expired. Its operator must renew it; or the clock of this machine is wrong.",
-    18: "is self-signed. If that is meant to be so, name it with --ca-file.",
+    18: "is self-signed. If that is meant to be so, name it with `ca_file`.",
     62: "is for another host name. Check the address.",
     64: "is for another address. Use the relay's name in place of its number.",
 }
@@ -35,7 +35,7 @@ def objection(error: ssl.SSLCertVerificationError) -> str:
     if text := _OBJECTIONS.get(error.verify_code):
         return text
     if error.verify_code in UNKNOWN_ISSUER:
-        return "was issued by an authority that is not known here. If it is the right one, name it with --ca-file."
+        return "was issued by an authority that is not known here. If it is the right one, name it with `ca_file`."
     return (  # this text is OpenSSL's: nothing of it comes from the other side
         f"is not accepted: {error.verify_message}. Its operator must replace it, or the one of the authority that "
         "issued it."
@@ -55,7 +55,7 @@ async def client_context(ca_file: str | None) -> ssl.SSLContext:
     with within(limits.FILE_TIMEOUT):
         return await trio.to_thread.run_sync(_read_context, ca_file, abandon_on_cancel=True)
     raise RelayUnreachable(
-        f"The certificates to trust here (the system's, and --ca-file) could not be read in {limits.FILE_TIMEOUT:.0f} "
+        f"The certificates to trust here (the system's, and `ca_file`) could not be read in {limits.FILE_TIMEOUT:.0f} "
         "s: the disk or network mount does not answer."
     )
 
@@ -75,7 +75,7 @@ def _read_context(ca_file: str | None) -> ssl.SSLContext:
         try:
             context.load_verify_locations(cafile=ca_file)
         except ssl.SSLError:
-            raise UsageError("The file given with --ca-file holds no certificates in PEM form.") from None
+            raise UsageError("The file given with `ca_file` holds no certificates in PEM form.") from None
         except OSError as error:
-            raise UsageError(f"The file given with --ca-file cannot be read: {error.strerror}.") from None
+            raise UsageError(f"The file given with `ca_file` cannot be read: {error.strerror}.") from None
     return context

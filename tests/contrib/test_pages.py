@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from p2p_copy.cli.ui.display import with_options
 from tests.contrib.programs import CONTRIB
 from tests.contrib.test_monitoring import METRICS
 
@@ -43,7 +44,7 @@ def sentences() -> list[re.Pattern[str]]:
 
 
 def _pattern(part: ast.expr) -> str:
-    return re.escape(str(part.value).strip("\n")) if isinstance(part, ast.Constant) else ".*"
+    return re.escape(with_options(str(part.value).strip("\n"))) if isinstance(part, ast.Constant) else ".*"
 
 
 def quotes() -> Iterator[str]:

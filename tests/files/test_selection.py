@@ -99,7 +99,7 @@ def test_without_patterns_everything_is_taken() -> None:
 @pytest.mark.parametrize("pattern", ["", " ", "/", "!", "# comment", "a[", "[z-a]", "\\", "x\\"])
 @pytest.mark.parametrize("option", ["only", "exclude"])
 def test_a_pattern_that_can_match_nothing_is_a_mistake(option: str, pattern: str) -> None:
-    with pytest.raises(UsageError, match=f"--{option} "):
+    with pytest.raises(UsageError, match=f"`{option}` "):
         Selection(**{option: ["fine", pattern]})
 
 

@@ -44,7 +44,7 @@ def test_two_of_one_name_are_refused_and_both_are_named(top: Path, paths: tuple[
 def test_two_that_are_one_name_on_some_systems_are_told(top: Path) -> None:
     (top / "run1" / "FILE").touch()
     (sentence,) = check_paths(["file", "run1/FILE"])
-    assert re.search(r"'run1/FILE'.*'file'.*--names system", sentence)
+    assert re.search(r"'run1/FILE'.*'file'.*`names` system", sentence)
 
 
 @pytest.mark.parametrize("path", ["/", "//", "/tmp/..", "/."])

@@ -175,7 +175,7 @@ async def test_nothing_is_kept_that_only_one_side_asks_for(tree: Path, tmp_path:
     assert snapshot(tmp_path / "out" / "tree") == snapshot(tree)
     assert not any(xattrs_of(tmp_path / "out").values())
     told = both.sender if role == "sending" else both.receiver
-    assert [notice for notice in told.notices if "--preserve xattrs" in notice]
+    assert [notice for notice in told.notices if "`preserve` xattrs" in notice]
 
 
 async def test_only_root_can_ask_for_owners(

@@ -132,7 +132,7 @@ async def test_no_more_than_so_many_files_are_taken(tmp_path: Path, *, holding: 
     assert isinstance(one.outcome, TooMuch)
     assert (
         str(one.outcome)
-        == "The sender has more than the 3 files, directories and links that --max-files allows here."
+        == "The sender has more than the 3 files, directories and links that `max_files` allows here."
     )
     more = tmp_path / "more"
     excluded = (*entries, file(0, "x.no"), file(0, "y.no")) if holding else entries
@@ -152,7 +152,7 @@ async def test_as_many_as_allowed_are_taken_and_the_sender_is_told_of_the_limit(
     assert isinstance(both.received, TooMuch)
     assert isinstance(both.sent, PeerFailed)
     assert str(both.sent) == (
-        "The receiver gave up: it takes no more than 3 files, directories and links in all (--max-files), and there is "
+        "The receiver gave up: it takes no more than 3 files, directories and links in all (`max_files`), and there is "
         "more."
     )
     both = await copy([source], tmp_path / "three", receiving={"max_files": 3, "exclude": "c"})

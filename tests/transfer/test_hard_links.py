@@ -73,7 +73,7 @@ async def test_nothing_is_kept_that_only_one_side_asks_for(tree: Path, tmp_path:
     assert snapshot(tmp_path / "out" / "tree") == snapshot(tree)
     assert all(len(names) == 1 for names in names_of_files(tmp_path / "out"))
     told, quiet = (both.sender, both.receiver) if role == "sending" else (both.receiver, both.sender)
-    assert [notice for notice in told.notices if "--preserve hard-links" in notice]
+    assert [notice for notice in told.notices if "`preserve` hard-links" in notice]
     assert not quiet.notices
 
 

@@ -161,7 +161,7 @@ async def test_too_much_is_refused_before_it_flows(tmp_path: Path) -> None:
     assert isinstance(both.sent, PeerFailed)
     for error in (both.received, both.sent):
         assert "1000000 bytes" in str(error)
-        assert "--max-size" in str(error)
+        assert "`max_size`" in str(error)
         assert "disk" not in str(error)
     assert os.listdir(tmp_path / "out") == []
 

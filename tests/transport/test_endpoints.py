@@ -368,7 +368,7 @@ async def test_an_authority_that_breaks_the_rules_is_not_called_unknown(tmp_path
         with pytest.raises(CertificateNotTrusted, match="not accepted: Basic Constraints of CA cert") as told:
             async with connect(over_tls(address), "/", ca_file=authority):
                 raise AssertionError("nobody to trust")
-    assert "--ca-file" not in str(told.value)
+    assert "`ca_file`" not in str(told.value)
 
 
 @pytest.mark.fault(76, "other host")
@@ -432,7 +432,7 @@ async def test_a_disk_that_does_not_answer_ends_the_wait_for_authorities(
     ca_file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(limits, "FILE_TIMEOUT", 0.2)
-    with hanging(Path(ca_file)), pytest.raises(RelayUnreachable, match="--ca-file"):
+    with hanging(Path(ca_file)), pytest.raises(RelayUnreachable, match="`ca_file`"):
         async with connect(RelayAddress(True, "127.0.0.1", 1), "/", ca_file=ca_file):
             raise AssertionError("nobody is there")
 

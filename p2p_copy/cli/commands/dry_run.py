@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from p2p_copy.cli import limits
+from p2p_copy.cli.ui.display import with_options
 from p2p_copy.cli.ui.prompt import described
 from p2p_copy.errors import NoSpace, PartialTransfer, TooMuch
 from p2p_copy.files.source.entry import SourceEntry
@@ -37,7 +38,7 @@ def would_send(trees: SourceTrees, terminal: Terminal) -> int:
 
     """
     for sentence in check_paths(trees.paths):
-        terminal.error(sentence)
+        terminal.error(with_options(sentence))
     counts = dict.fromkeys(Kind, 0)
     size = problems = excluded = left = 0
     for found in walk(trees, InternalFiles(known_directories(None))):
@@ -50,7 +51,7 @@ def would_send(trees: SourceTrees, terminal: Terminal) -> int:
             problems += 1
             if problems <= limits.PROBLEM_LINES:
                 path = escape(found.inner_path) if isinstance(found, SourceEntry) else found.path
-                terminal.error(f"Cannot be sent: {path} {SENTENCES[reason]}")
+                terminal.error(f"Cannot be sent: {path} {with_options(SENTENCES[reason])}")
         elif isinstance(found, SourceEntry):
             counts[found.entry.kind] += 1
             size += found.entry.size

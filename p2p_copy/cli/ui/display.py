@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _ELLIPSIS: Final = "…"
 
 _BLANKS: Final = re.compile(r"(?<= ) ")
+_OPTION: Final = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
 _SEVERAL_BLANKS: Final = re.compile(r" {2,}")
 
 
@@ -32,6 +33,11 @@ def displayed(name: str, columns: int = limits.PATH_COLUMNS) -> str:
 def one_line(sentence: str) -> str:
     """Return a sentence of another machine, escaped, with each run of blanks made one."""
     return _SEVERAL_BLANKS.sub(" ", escape(sentence))
+
+
+def with_options(sentence: str) -> str:
+    """Return a sentence with the options that it names as this command line writes them: `max_size` as --max-size."""
+    return _OPTION.sub(lambda found: f"--{found[1].replace('_', '-')}", sentence)
 
 
 def _cut(name: str, columns: int) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from cyclopts import CycloptsError
 
-from p2p_copy.cli.ui.display import one_line
+from p2p_copy.cli.ui.display import one_line, with_options
 from p2p_copy.errors import P2PCopyError, SystemFailed, UsageError, exhausted, leaves
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def explain(error: BaseException, terminal: Terminal) -> int:
         terminal.error("".join(traceback.format_exception(original)).rstrip())
     match error:
         case P2PCopyError():
-            terminal.error(f"p2p-copy: {one_line(str(error))}")
+            terminal.error(f"p2p-copy: {with_options(one_line(str(error)))}")
             # A CodeTypo has one; its module is not imported here, because few commands need it.
             suggestion = getattr(error, "suggestion", None)
             if suggestion and terminal.is_interactive:  # a log must not contain what may be the right code

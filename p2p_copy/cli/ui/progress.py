@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from p2p_copy.cli import limits
-from p2p_copy.cli.ui.display import displayed, one_line
+from p2p_copy.cli.ui.display import displayed, one_line, with_options
 from p2p_copy.observer import Observer
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.rendezvous import Role
@@ -74,7 +74,7 @@ class Progress(Observer):
 
     def lost(self, sentence: str, patience: float) -> None:
         """Say what was lost, and for how long this side tries to reconnect."""
-        self._terminal.say(f"{one_line(sentence)} Reconnecting for up to {duration(patience)}.")
+        self._terminal.say(f"{with_options(one_line(sentence))} Reconnecting for up to {duration(patience)}.")
         self._begin("Reconnecting", paired=False)
 
     def stalled(self, sentence: str, seconds: float) -> None:
@@ -92,7 +92,7 @@ class Progress(Observer):
 
     def notice(self, sentence: str) -> None:
         """Show the sentence."""
-        self._terminal.say(sentence)
+        self._terminal.say(with_options(sentence))
 
     def paired(self) -> None:
         """Show that both sides are connected.
@@ -164,7 +164,7 @@ class Progress(Observer):
         """Name the path, unless many were named already. These lines are shown in spite of `--quiet`."""
         self._problems += 1
         if self._problems <= limits.PROBLEM_LINES:
-            self._terminal.error(f"Not delivered: {displayed(path)} {sentence}")
+            self._terminal.error(f"Not delivered: {displayed(path)} {with_options(sentence)}")
 
     def skipped(self, path: str) -> None:
         """Name the path, unless many were named already."""

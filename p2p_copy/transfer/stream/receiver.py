@@ -178,7 +178,7 @@ class StreamReceiver:
         if refusal := names.refusal(entry.name, portable=self._options.portable_names):
             raise PeerMisbehaved(f"The sender names '{escape(entry.name)}', which is refused: {refusal}.")
         if not self._selection.takes(entry.name):
-            what = f"'{escape(entry.name)}' is left out by --only or --exclude"
+            what = f"'{escape(entry.name)}' is left out by `only` or `exclude`"
             raise PipeFailed(f"What the sender has is not wanted here: {what}.", f"{what} there.")
         self._sink.begin(entry)
         self._named = entry

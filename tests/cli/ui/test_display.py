@@ -10,7 +10,7 @@ from hypothesis import example, given, strategies as st
 
 from p2p_copy.cli import limits
 from p2p_copy.cli.saved_transfers import described
-from p2p_copy.cli.ui.display import displayed, one_line
+from p2p_copy.cli.ui.display import displayed, one_line, with_options
 from p2p_copy.cli.ui.errors import explain
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
@@ -92,3 +92,10 @@ def test_no_path_imitates_a_line() -> None:
     listed = described(Summary("0" * 32, Facts(command=send_command(name, relay="x\ny")), False))
     assert listed.isprintable()
     assert BLANKS not in listed
+
+
+def test_options_are_shown_as_the_command_line_has_them() -> None:
+    said = with_options(
+        "Raise `max_size`, or see `on_conflict` of `receive`. 'a`b' stays, and so do `A` and `-x`."
+    )
+    assert said == "Raise --max-size, or see --on-conflict of --receive. 'a`b' stays, and so do `A` and `-x`."

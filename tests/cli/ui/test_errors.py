@@ -12,6 +12,7 @@ import trio
 
 import p2p_copy
 from p2p_copy import errors
+from p2p_copy.cli.ui.display import with_options
 from p2p_copy.cli.ui.errors import Interrupted, explain, main_error
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, RelayLost, SystemFailed, WrongCode
@@ -39,7 +40,7 @@ def test_the_documentation_has_every_exit_code_with_its_sentence() -> None:
     documented = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
     for kind in KINDS:
         if kind is not P2PCopyError and "exit_code" in vars(kind):
-            assert f"\n| {kind.exit_code} | {kind.__name__} | {kind()} |\n" in documented
+            assert f"\n| {kind.exit_code} | {kind.__name__} | {with_options(str(kind()))} |\n" in documented
 
 
 @pytest.mark.fault(79, "table")

@@ -55,8 +55,8 @@ async def test_a_stream_that_is_left_out_by_its_name_is_not_taken(ends: Ends, tm
     ends.give(b"data")
     both = await pipe(tmp_path / "out", receiving={"only": ["*.txt"]})
     assert isinstance(both.received, PipeFailed)
-    assert "'stdin' is left out by --only or --exclude." in str(both.received)
-    assert "'stdin' is left out by --only or --exclude there." in str(both.sent)
+    assert "'stdin' is left out by `only` or `exclude`." in str(both.received)
+    assert "'stdin' is left out by `only` or `exclude` there." in str(both.sent)
     assert os.listdir(tmp_path / "out") == []
 
 
