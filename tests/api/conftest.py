@@ -33,3 +33,11 @@ def tree(tmp_path: Path) -> Path:
     for number in range(8):
         (top / str(number)).write_bytes(bytes(300_000))
     return top
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file that takes a while."""
+    path = tmp_path / "large"
+    path.write_bytes(bytes(64_000_000))
+    return path

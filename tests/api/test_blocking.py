@@ -46,7 +46,7 @@ def test_a_tree_is_copied(relay: str, tree: Path, tmp_path: Path, code: p2p.Code
 
 
 def test_an_exception_in_a_callback_ends_the_transfer(
-    relay: str, tree: Path, tmp_path: Path, code: p2p.Code
+    relay: str, large: Path, tmp_path: Path, code: p2p.Code
 ) -> None:
     def fail(event: p2p.Event) -> None:
         if isinstance(event, p2p.Progress):
@@ -56,7 +56,7 @@ def test_an_exception_in_a_callback_ends_the_transfer(
     with nothing_stays(), ThreadPoolExecutor(1) as pool:
         received = pool.submit(client.receive, tmp_path / "out", code=code)
         with pytest.raises(Boom):
-            client.send(tree, code=code, on_event=fail)
+            client.send(large, code=code, on_event=fail)
         with pytest.raises(p2p.PeerFailed):
             received.result()
 

@@ -192,7 +192,7 @@ def test_a_stream_may_become_a_file(relay: str, tmp_path: Path, code: p2p.Code, 
 
 @both_backends
 def test_a_saved_transfer_is_resumed_by_the_same_call(
-    relay: str, tree: Path, tmp_path: Path, code: p2p.Code, backend: str
+    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str
 ) -> None:
     states, out = tmp_path / "states", tmp_path / "out"
     resumed: list[p2p.Event] = []
@@ -200,7 +200,7 @@ def test_a_saved_transfer_is_resumed_by_the_same_call(
     async def main() -> None:
         async with p2p.AsyncClient(relay=relay, state_dir=states) as client:
             receiving = partial(client.open_receive, out, code=code)
-            async with client.open_send(tree, code=code) as sending:
+            async with client.open_send((tree, large), code=code) as sending:
                 async with receiving() as first:
                     async for event in first.events():
                         if isinstance(event, p2p.Progress) and event.files:
@@ -208,7 +208,7 @@ def test_a_saved_transfer_is_resumed_by_the_same_call(
                 assert len(States(states).all()) == 2
                 async with receiving() as second:
                     resumed.extend([event async for event in second.events()])
-                assert (await sending.wait()).files == 8
+                assert (await sending.wait()).files == 9
 
     run(backend, main)
     assert p2p.Resumed in {type(event) for event in resumed}

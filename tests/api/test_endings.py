@@ -30,15 +30,6 @@ class Boom(Exception):
     """A bug in a program."""
 
 
-@pytest.fixture
-def large(tmp_path: Path) -> Path:
-    """A file that takes a while."""
-    path = tmp_path / "large"
-    with path.open("wb") as file:
-        file.write(bytes(64_000_000))
-    return path
-
-
 @both_backends
 @pytest.mark.parametrize("moment", ["waiting", "moving"])
 def test_leaving_early_cancels_within_a_second(
