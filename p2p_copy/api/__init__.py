@@ -1,5 +1,6 @@
-"""The public functions and classes, for programs under Trio, under asyncio and without an event loop.
+"""What a program calls: clients that work under Trio, under asyncio and without an event loop.
 
-All of them are names of `p2p_copy`. Transfers run under Trio: in the caller's tasks if these are Trio's, else in a
-thread of their own (`callers`). May import all folders but `cli`, which shall use this one and none below it.
+All of them are names of `p2p_copy`. Everything below this folder runs under Trio; `callers` runs it for programs that do
+not. May import all folders but the command line, which is to be one of its users. It prints nothing, sets up no logging
+and handles no signals.
 """
