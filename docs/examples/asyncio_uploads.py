@@ -33,25 +33,34 @@ async def upload(client: p2p.AsyncClient, directory: str, writer: asyncio.Stream
         writer.write(f"{error}\n".encode())
 
 
+async def serve(
+    client: p2p.AsyncClient, directory: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Serve one visitor, until its upload is over or it disconnects."""
+    uploading = asyncio.create_task(upload(client, directory, writer))
+    leaving = asyncio.create_task(reader.read())
+    try:
+        await asyncio.wait((uploading, leaving), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (uploading, leaving):
+            task.cancel()
+        await asyncio.wait((uploading, leaving))
+        writer.close()
+
+
 async def main(relay: str, directory: str) -> None:
     """Serve until this is cancelled."""
-    async with p2p.AsyncClient(relay=relay) as client:
+    async with p2p.AsyncClient(relay=relay) as client, asyncio.TaskGroup() as visitors:
 
-        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            uploading = asyncio.create_task(upload(client, directory, writer))
-            leaving = asyncio.create_task(reader.read())
-            try:
-                await asyncio.wait((uploading, leaving), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for task in (uploading, leaving):
-                    task.cancel()
-                await asyncio.wait((uploading, leaving))
-                writer.close()
+        def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            visitors.create_task(serve(client, directory, reader, writer))
 
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        server = await asyncio.start_server(connected, "127.0.0.1", 0)
         print(f"Port: {server.sockets[0].getsockname()[1]}", flush=True)
-        async with server:
-            await server.serve_forever()
+        try:
+            await asyncio.Event().wait()  # for ever
+        finally:
+            server.close()
 
 
 if __name__ == "__main__":
