@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import trio
 
+from p2p_copy.errors import exhausted
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -46,18 +48,34 @@ class TransferThread:
     def __init__(
         self, is_needed: Callable[[], bool] = lambda: True, ended: Callable[[], None] = lambda: None
     ) -> None:
-        """Start it, which takes a few milliseconds; `ended` is called there when Trio has ended."""
+        """Start it, which takes a few milliseconds; `ended` is called there when Trio has ended.
+
+        Raises:
+            SystemFailed: the system has no more threads, or open files.
+
+        """
         self._is_needed = is_needed
         self._ended = ended
         self._running = threading.Event()
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="p2p-copy", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise exhausted(error) or error from None
         self._running.wait()
+        if self._failure is not None:
+            raise exhausted(self._failure) or self._failure
 
     def _run(self) -> None:
         try:
             trio.run(self._main)
+        except BaseException as error:
+            if self._running.is_set():
+                raise
+            self._failure = error
         finally:
+            self._running.set()
             self._ended()
 
     async def _main(self) -> None:

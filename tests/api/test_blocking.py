@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -13,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 import p2p_copy as p2p
 from tests.api.support import nothing_stays
@@ -82,3 +84,21 @@ def test_ctrl_c_ends_the_transfer_cleanly(relay: str, tree: Path, code: p2p.Code
             client.send(tree, code=code)
         interrupt.join()
     assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("missing", ["threads", "files"])
+def test_a_machine_without_threads_or_files_is_told_of(
+    relay: str, tree: Path, code: p2p.Code, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    def no_thread(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    def no_file(main: object) -> None:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    if missing == "threads":
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+    else:
+        monkeypatch.setattr(trio, "run", no_file)
+    with pytest.raises(p2p.SystemFailed, match=missing):
+        p2p.Client(relay=relay).send(tree, code=code)
