@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from p2p_copy.api.callers import BlockingCaller
-from p2p_copy.api.transfer import Job
+from p2p_copy.api.transfer import TransferTask
 from p2p_copy.api.transfer_thread import TransferThread
 from p2p_copy.api.work import ClientSettings
 
@@ -69,7 +69,7 @@ class Client:
         """Send files and directories; see `AsyncClient.send`. Callbacks may not be asynchronous."""
         work = self._settings.send(paths, code, options)
         with self._open_caller() as caller:
-            return caller.run(Job(work, caller, on_event).run)
+            return caller.run(TransferTask(work, caller, on_event).run)
 
     def receive(
         self,
@@ -83,7 +83,7 @@ class Client:
         """Receive into a directory; see `AsyncClient.receive`. Callbacks may not be asynchronous."""
         with self._open_caller() as caller:
             work = self._settings.receive(out, code, accept, options, caller)
-            return caller.run(Job(work, caller, on_event).run)
+            return caller.run(TransferTask(work, caller, on_event).run)
 
     @contextmanager
     def _open_caller(self) -> Iterator[BlockingCaller]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Unpack
 
 from p2p_copy.api.callers import open_caller
 from p2p_copy.api.streams import ChunkSink, IncomingStream
-from p2p_copy.api.transfer import Job, Transfer, running
+from p2p_copy.api.transfer import Transfer, TransferTask, running
 from p2p_copy.api.work import ClientSettings
 
 if TYPE_CHECKING:
@@ -94,8 +94,8 @@ class AsyncClient:
 
         """
         async with self._open_caller() as caller:
-            job = Job(self._settings.send(paths, code, options), caller, on_event)
-            return await caller.enter(job.run)
+            task = TransferTask(self._settings.send(paths, code, options), caller, on_event)
+            return await caller.enter(task.run)
 
     async def receive(
         self,
@@ -125,8 +125,8 @@ class AsyncClient:
 
         """
         async with self._open_caller() as caller:
-            job = Job(self._settings.receive(out, code, accept, options, caller), caller, on_event)
-            return await caller.enter(job.run)
+            task = TransferTask(self._settings.receive(out, code, accept, options, caller), caller, on_event)
+            return await caller.enter(task.run)
 
     @asynccontextmanager
     async def open_send(
@@ -140,8 +140,8 @@ class AsyncClient:
             report = sending.report
         """
         async with self._open_caller() as caller:
-            job = Job(self._settings.send(paths, code, options), caller)
-            async with running(Transfer(caller, job)) as transfer:
+            task = TransferTask(self._settings.send(paths, code, options), caller)
+            async with running(Transfer(caller, task)) as transfer:
                 yield transfer
 
     @asynccontextmanager
@@ -155,8 +155,8 @@ class AsyncClient:
     ) -> AsyncIterator[Transfer]:
         """Receive beside the body of a block, which can follow it; see `receive` and `Transfer`."""
         async with self._open_caller() as caller:
-            job = Job(self._settings.receive(out, code, accept, options, caller), caller)
-            async with running(Transfer(caller, job)) as transfer:
+            task = TransferTask(self._settings.receive(out, code, accept, options, caller), caller)
+            async with running(Transfer(caller, task)) as transfer:
                 yield transfer
 
     @asynccontextmanager
@@ -182,8 +182,8 @@ class AsyncClient:
 
         """
         async with self._open_caller() as caller:
-            job = Job(self._settings.send_stream(chunks, code, options, caller), caller)
-            async with running(Transfer(caller, job)) as transfer:
+            task = TransferTask(self._settings.send_stream(chunks, code, options, caller), caller)
+            async with running(Transfer(caller, task)) as transfer:
                 yield transfer
 
     @asynccontextmanager
@@ -198,8 +198,8 @@ class AsyncClient:
         """
         async with self._open_caller() as caller:
             sink = ChunkSink()
-            job = Job(self._settings.receive_stream(sink, code, accept, options, caller), caller)
-            async with running(IncomingStream(caller, job, sink)) as stream:
+            task = TransferTask(self._settings.receive_stream(sink, code, accept, options, caller), caller)
+            async with running(IncomingStream(caller, task, sink)) as stream:
                 yield stream
 
     @asynccontextmanager

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Self
 
     from p2p_copy.api.callers import AsyncCaller, Caller
-    from p2p_copy.api.transfer import Job
+    from p2p_copy.api.transfer import TransferTask
 
     Chunk: TypeAlias = bytes | bytearray | memoryview
 
@@ -111,15 +111,15 @@ class IncomingStream(Transfer):
     then only a part.
     """
 
-    def __init__(self, caller: AsyncCaller, job: Job, sink: ChunkSink) -> None:
-        super().__init__(caller, job)
+    def __init__(self, caller: AsyncCaller, task: TransferTask, sink: ChunkSink) -> None:
+        super().__init__(caller, task)
         self._sink = sink
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> bytes:
-        chunk = await self._caller.enter(self._sink.get, self._job.is_over)
+        chunk = await self._caller.enter(self._sink.get, self._task.is_over)
         if chunk is None:
             _ = self.report
             raise StopAsyncIteration

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 X = TypeVar("X", bound="Transfer")
 
 
-class Job:
+class TransferTask:
     """One transfer under Trio: run it once.
 
     Attributes:
@@ -114,9 +114,9 @@ class Transfer:
     block is left.
     """
 
-    def __init__(self, caller: AsyncCaller, job: Job) -> None:
+    def __init__(self, caller: AsyncCaller, task: TransferTask) -> None:
         self._caller = caller
-        self._job = job
+        self._task = task
         self._told = False  # the program knows the error
 
     def events(self) -> Events:
@@ -134,7 +134,7 @@ class Transfer:
             P2PCopyError: it has failed.
 
         """
-        await self._caller.enter(self._job.is_over.wait)
+        await self._caller.enter(self._task.is_over.wait)
         return self.report
 
     @property
@@ -147,24 +147,24 @@ class Transfer:
 
         """
         self._told = True
-        if self._job.error is not None:
-            raise self._job.error
-        if self._job.report is None:
+        if self._task.error is not None:
+            raise self._task.error
+        if self._task.report is None:
             raise RuntimeError("The transfer is not over, or was cancelled.")
-        return self._job.report
+        return self._task.report
 
     async def _run(self) -> None:
         """Run it in a task of the block; the error is kept for the program."""
         try:
-            await self._caller.enter(self._job.run)
+            await self._caller.enter(self._task.run)
         except Exception as error:
-            if self._job.error is None:
-                self._job.error = error
+            if self._task.error is None:
+                self._task.error = error
 
     def _leave(self) -> None:
         """Raise an error that the program does not know."""
-        if self._job.error is not None and not self._told:
-            raise self._job.error
+        if self._task.error is not None and not self._told:
+            raise self._task.error
 
 
 class Events:
@@ -180,14 +180,14 @@ class Events:
     async def __anext__(self) -> Event:
         event = await self._transfer._caller.enter(self._get)
         if event is None:
-            if self._transfer._job.error is not None:
+            if self._transfer._task.error is not None:
                 _ = self._transfer.report
             raise StopAsyncIteration
         return event
 
     async def _get(self) -> Event | None:
         if self._queue is None:
-            self._queue = self._transfer._job.publisher.reader()
+            self._queue = self._transfer._task.publisher.reader()
         return await self._queue.get()
 
 
@@ -202,7 +202,7 @@ async def running(transfer: X) -> AsyncIterator[X]:
                 yield transfer
             except Exception as error:
                 failure = error
-                transfer._caller.post(partial(transfer._job.fail, error))
+                transfer._caller.post(partial(transfer._task.fail, error))
             else:
                 group.cancel_scope.cancel()
     except BaseExceptionGroup as errors:  # of the body, and no Exception: KeyboardInterrupt, say

@@ -1,7 +1,6 @@
 """The options of `send`, `receive` and `resume`, in the order in which help shows them.
 
-`saved_transfers.send_options` and `receive_options` turn them into the objects that `p2p_copy.send` and
-`p2p_copy.receive` take.
+`commands.send` and `commands.receive` turn them into the options that `transfer.send` and `transfer.receive` take.
 """
 
 from __future__ import annotations
