@@ -65,27 +65,42 @@ class TransferTask:
         """Run it to its end, and call back with all events.
 
         Raises:
-            Exception: why it failed.
+            Exception: why it failed, or what a callback raised.
 
         """
-        queue = self.publisher.reader() if self._on_event is not None else None
         try:
-            beside = (self._watch,) if queue is None else (self._watch, lambda: self._call_back(queue))
-            self.report = report_with(await self._work(self.publisher, beside), self.publisher.failures)
+            async with trio.open_nursery() as nursery:
+                if self._on_event is not None:
+                    nursery.start_soon(self._call_back, self._on_event, self.publisher.reader())
+                plain = await self._transfer()
+            if plain is not None and self._failure is None:
+                self.report = report_with(plain, self.publisher.failures)
+                return self.report
+            assert self._failure is not None, "else there is a report"
+            raise self._failure
         except BaseException as error:
             cause = _cause(error)
             self.error = cause if isinstance(cause, Exception) else None
             raise cause from cause.__cause__
         finally:
-            self.publisher.close()
             self.is_over.set()
-        if queue is not None:
-            await self._call_back(queue)
-        return self.report
+
+    async def _transfer(self) -> observer.Report | None:
+        """Return the report; None if it failed, which is noted: callbacks hear first what came before."""
+        try:
+            return await self._work(self.publisher, (self._watch,))
+        except Exception as error:
+            self._failure = self._failure or error
+            return None
+        finally:
+            self.publisher.close()
 
     def fail(self, error: Exception) -> None:
-        """End the transfer because the program has failed with this error; the other side is told so."""
-        self._failure = error
+        """End the transfer because the program has failed with this error; the other side is told so.
+
+        After an earlier failure this changes nothing.
+        """
+        self._failure = self._failure or error
         self._failed.set()
 
     async def _watch(self) -> None:
@@ -93,11 +108,13 @@ class TransferTask:
         assert self._failure is not None, "set before"
         raise self._failure
 
-    async def _call_back(self, queue: EventQueue) -> None:
-        """Call back with each event until the transfer is over."""
-        while (event := await queue.get()) is not None:
-            assert self._on_event is not None, "else this is not called"
-            await self._caller.call(self._on_event, event)
+    async def _call_back(self, on_event: OnEvent, queue: EventQueue) -> None:
+        """Call back with each event until the transfer is over. An exception ends the transfer."""
+        try:
+            while (event := await queue.get()) is not None:
+                await self._caller.call(on_event, event)
+        except Exception as error:
+            self.fail(error)
 
 
 def _cause(error: BaseException) -> BaseException:

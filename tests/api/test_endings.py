@@ -231,6 +231,29 @@ def test_a_slow_reader_slows_nothing_but_its_own_events(
     assert not [one for one, other in pairwise(seen) if type(one) is type(other) is p2p.Progress]
 
 
+@both_backends
+def test_a_callback_hears_all_events_to_the_end_also_if_the_transfer_fails(
+    relay: str, tree: Path, tmp_path: Path, code: p2p.Code, backend: str
+) -> None:
+    heard: list[p2p.Event] = []
+
+    async def slow(event: p2p.Event) -> None:
+        await anyio.sleep(0.1)
+        heard.append(event)
+
+    async def main() -> None:
+        async with p2p.AsyncClient(relay=relay) as client, client.open_send(tree, code=code):
+            await client.receive(tmp_path / "out", code=code, on_event=slow)
+            assert heard[-1] == p2p.Progress(8, 2_400_000, 0, 8, 2_400_000)
+            heard.clear()
+            with pytest.raises(p2p.PeerTimeout):
+                await client.receive(tmp_path, code=p2p.Code.generate(), wait=0.01, on_event=slow)
+            assert type(heard[-1]) in {p2p.Connecting, p2p.Waiting}
+
+    with nothing_stays():
+        run(backend, main)
+
+
 def test_a_closed_loop_leaves_nothing(relay: str, large: Path, code: p2p.Code) -> None:
     with nothing_stays():
         loop = asyncio.new_event_loop()
