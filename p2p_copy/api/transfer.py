@@ -205,7 +205,10 @@ class Events:
     async def _get(self) -> Event | None:
         if self._queue is None:
             self._queue = self._transfer._task.publisher.reader()
-        return await self._queue.get()
+        event = await self._queue.get()
+        if event is None:
+            await self._transfer._task.is_over.wait()  # then there is a report, or an error
+        return event
 
 
 @asynccontextmanager
