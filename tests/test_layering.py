@@ -59,6 +59,8 @@ MAY_IMPORT = {
     "relay": LEAVES | {"transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
     "api": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay"},
     "cli": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay", "api", "__init__"},
+    "testing": {"api"},
+    "pytest_plugin": {"testing"},
 }
 """For each folder what else of ours it may import, be it for type checkers only. A relay that may import neither keys
 nor records nor messages nor files cannot read what passes."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from p2p_copy.cli import limits
 from p2p_copy.cli.options.arguments import with_serve_value, with_standard_input
 from p2p_copy.cli.options.client import (
     NO_CLIENT_ARGUMENTS,
@@ -31,6 +30,7 @@ from p2p_copy.cli.options.values import DURATION, FLAG
 from p2p_copy.cli.ui.errors import explain
 from p2p_copy.cli.ui.help import Printed, TwoColumns
 from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.relay import limits as relay_limits
 from p2p_copy.relay.admin.orders import USAGE
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def run_relay_server(
     ] = "auto",
     drain: Annotated[
         float, DURATION, Parameter(help="How long transfers may continue after SIGTERM.")
-    ] = limits.RELAY_DRAIN,
+    ] = relay_limits.DRAIN,
     limit: RelayLimits = DEFAULT_LIMITS,
     log: RelayLog = DEFAULT_LOG,
     admin: Annotated[

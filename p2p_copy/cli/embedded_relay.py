@@ -6,21 +6,13 @@ users of `--serve` rarely have a certificate for this machine's name.
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import socket
-from collections import deque
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-import trio
-
+from p2p_copy.api.relay import Relay
 from p2p_copy.cli import limits
 from p2p_copy.errors import CannotListen
 from p2p_copy.protocol import keys
-from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.log.redact import LOGGER
-from p2p_copy.relay.server import serve
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -28,9 +20,6 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.code import Code
 
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - the purpose is to be reached from other machines
-
-_ELSEWHERE: Final = {4: (socket.AF_INET, "192.0.2.1"), 6: (socket.AF_INET6, "2001:db8::1")}
-"""Addresses that no machine has (RFC 5737, RFC 3849): a route to them shows this machine's own outgoing address."""
 
 
 class OwnRooms:
@@ -65,59 +54,19 @@ async def embedded_relay(binds: Sequence[tuple[str, int]], rooms: OwnRooms) -> A
         CannotListen: it can listen at none of them.
 
     """
-    LOGGER.addHandler(logging.NullHandler())  # a relay's log does not belong on a sender's terminal
-    remaining = deque(binds)
-    async with trio.open_nursery() as nursery:
-        while True:
-            bind_host, bind_port = remaining.popleft()
-            host = bind_host or _EVERYWHERE
+    async with AsyncExitStack() as stack:
+        for number, (host, port) in enumerate(binds, 1):
+            relay = Relay(
+                host or _EVERYWHERE,
+                port,
+                rooms=rooms,
+                max_connections=limits.SERVE_CONNECTIONS,
+                max_pending=limits.SERVE_PENDING,
+            )
             try:
-                config = RelayConfig(
-                    host=host,
-                    port=bind_port,
-                    rooms=rooms,
-                    max_connections=limits.SERVE_CONNECTIONS,
-                    max_pending=limits.SERVE_PENDING,
-                )
-                bound = await nursery.start(serve, config)
+                await stack.enter_async_context(relay)
                 break
             except CannotListen:
-                if not remaining:
+                if number == len(binds):
                     raise
-        port = bound[0][1]
-        yield _url(_address_here(host), port), _url(address_elsewhere(host), port)
-        # On cancellation the relay delivers what the receiver is still owed before it ends.
-        nursery.cancel_scope.cancel()
-
-
-def _url(host: str, port: int) -> str:
-    return f"ws://[{host}]:{port}" if ":" in host else f"ws://{host}:{port}"
-
-
-def _address_here(host: str) -> str:
-    version = _everywhere(host)
-    return host if version is None else "127.0.0.1" if version == 4 else "::1"
-
-
-def address_elsewhere(host: str) -> str:
-    """Return the host under which other machines reach the relay: a guess if it listens at all addresses."""
-    version = _everywhere(host)
-    if version is None:
-        return host
-    family, target = _ELSEWHERE[version]
-    with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((target, 9))  # sends nothing: it only picks the route, and so the own address
-            own = str(probe.getsockname()[0])
-        except OSError:
-            return socket.gethostname()
-    return socket.gethostname() if ipaddress.ip_address(own).is_loopback else own
-
-
-def _everywhere(host: str) -> int | None:
-    """Return the IP version of which `host` means all addresses; None if it means one address, or is a name."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    return address.version if address.is_unspecified else None
+        yield relay.urls[0], relay.urls[-1]

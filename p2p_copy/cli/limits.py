@@ -31,11 +31,8 @@ MAX_TOKEN: Final = 256
 TOKEN_BYTES: Final = 32
 """Random bytes of a new token: too many to guess, so that a plain SHA-256 of it can be stored in a file."""
 
-RELAY_DRAIN: Final = 300.0
-"""Seconds for pairings to finish when the relay is stopped (--drain); clients resume what is cut."""
-
 RELAY_DRAIN_SHORT: Final = 5.0
-"""The same after Ctrl-C, at most, because a user waits at the terminal."""
+"""Seconds for pairings to finish after Ctrl-C, at most, because a user waits at the terminal."""
 
 RELAY_HURRY: Final = 1.0
 """Seconds to tell clients when a second signal stops the relay: one round trip."""

@@ -217,6 +217,9 @@ RATE_GRAIN: Final = 16 * KIB
 
 # Stopping
 
+DRAIN: Final = 300.0
+"""Seconds for pairings to finish when the relay is stopped (--drain); clients resume what is cut."""
+
 STOP_TIMEOUT: Final = 2 * transport_limits.GOODBYE_TIMEOUT
 """Seconds from the order to stop until the last connection is cut: for bytes in flight, then for the goodbye."""
 

@@ -44,7 +44,8 @@ class Pairings:
     @property
     def received(self) -> dict[str, int]:
         """Bytes received so far, in all pairings that were and are, by the side that they came from."""
-        running = zip(*(pairing.sent for pairing in self.running.values()), strict=True)
+        # A program with a relay in a thread asks from another thread, where the pairings may change meanwhile.
+        running = zip(*(pairing.sent for pairing in tuple(self.running.values())), strict=True)
         sums = [sum(side) for side in running] or [0, 0]
         ended = self._tally.received.items()
         return {side: before + now for (side, before), now in zip(ended, sums, strict=True)}

@@ -118,9 +118,9 @@ class Relay:
             task_status.started([one.sockname for one in listeners if one.sockname])
             await self._serve(listeners)
         finally:
+            self.tally.close()
             for listener in listeners:
                 await trio.aclose_forcefully(listener)  # does nothing if it is closed
-            self.tally.close()
 
     async def _serve(self, listeners: list[Listener]) -> None:
         async with trio.open_nursery() as own:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import trio
 
-from p2p_copy.cli import limits
+from p2p_copy.cli import limits as cli_limits
 from p2p_copy.errors import RelayUnreachable
 from p2p_copy.protocol.rendezvous import LEGACY_PATH, Paired, Refusal, Refused, Role, room_path
+from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
 from p2p_copy.transport.link import Link, LinkBroken
@@ -240,7 +241,7 @@ async def test_sigterm_lets_pairs_come_to_their_end(process: Running) -> None:
         await exchange(sender, receiver)
         await receiver.aclose()
         out = await result(process)
-    assert f"stopping in {limits.RELAY_DRAIN:.0f} s at most, pairs running: 1" in out
+    assert f"stopping in {limits.DRAIN:.0f} s at most, pairs running: 1" in out
     assert "stopped: pairs served: 1, 8 B copied" in out.splitlines()[-1]
 
 
@@ -255,7 +256,7 @@ async def test_ctrl_c_does_the_same_in_less_time_and_twice_at_once(process: Runn
         for link in (sender, receiver):
             assert await close_code(link) == 1012
         out = await result(process)
-    assert f"stopping in {limits.RELAY_DRAIN_SHORT:.0f} s at most, pairs running: 1" in out
+    assert f"stopping in {cli_limits.RELAY_DRAIN_SHORT:.0f} s at most, pairs running: 1" in out
 
 
 def test_a_second_sigterm_that_comes_late_is_no_failure(process: Running) -> None:

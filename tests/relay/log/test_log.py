@@ -109,7 +109,7 @@ async def test_no_line_at_any_level_holds_what_a_client_said(
     assert ("127.0.0.1" in text) == addresses
 
 
-async def test_the_end_of_a_pair_is_all_that_is_logged_without_options() -> None:
+async def test_the_ends_of_a_pair_and_of_the_relay_are_all_that_is_logged_without_options() -> None:
     log = io.StringIO()
     with logging_to(log):
         async with relay_running() as relay:
@@ -117,7 +117,8 @@ async def test_the_end_of_a_pair_is_all_that_is_logged_without_options() -> None
                 await exchange(sender, receiver)
                 await sender.aclose()
             await strangers(relay)
-        (pair,) = log.getvalue().splitlines()
+        pair, end = log.getvalue().splitlines()
+    assert " stopped: " in end
     assert re.search(r" < pair ended: complete, 4 B from the sender, 4 B from the receiver, 0 s, .*/s$", pair)
 
 
