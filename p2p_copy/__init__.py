@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         Verifying,
         Waiting,
     )
+    from p2p_copy.api.relay import Relay, RelayCounts
     from p2p_copy.api.report import Report
     from p2p_copy.api.streams import IncomingStream
     from p2p_copy.api.transfer import Transfer
@@ -125,7 +126,9 @@ __all__ = [
     "Progress",
     "ReceiveOptions",
     "Reconnecting",
+    "Relay",
     "RelayConfig",
+    "RelayCounts",
     "RelayError",
     "RelayExpectsTLS",
     "RelayLost",
@@ -172,6 +175,7 @@ _HOMES = {
         "Verifying",
         "Waiting",
     ),
+    "p2p_copy.api.relay": ("Relay", "RelayCounts"),
     "p2p_copy.api.report": ("Report",),
     "p2p_copy.api.streams": ("IncomingStream",),
     "p2p_copy.api.transfer": ("Transfer",),

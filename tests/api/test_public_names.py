@@ -10,7 +10,7 @@ import pytest
 import p2p_copy as p2p
 
 CLIENTS = {"AsyncClient", "Client", "ClientClosed", "IncomingStream", "Transfer"}
-RELAYS = {"RelayConfig", "serve"}
+RELAYS = {"Relay", "RelayConfig", "RelayCounts", "serve"}
 VALUES = {"Code", "Failure", "PreviewEntry", "Report", "TransferPreview", "__version__"}
 OPTIONS = {"Conflict", "Names", "Preserve", "ReceiveOptions", "SendOptions", "Symlinks"}
 EVENTS = {
