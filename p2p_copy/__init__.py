@@ -78,8 +78,6 @@ if TYPE_CHECKING:
     from p2p_copy.observer import PreviewEntry, TransferPreview
     from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
     from p2p_copy.protocol.code import Code, CodeTypo
-    from p2p_copy.relay.config import RelayConfig
-    from p2p_copy.relay.server import serve
 
     __version__: str
 
@@ -127,7 +125,6 @@ __all__ = [
     "ReceiveOptions",
     "Reconnecting",
     "Relay",
-    "RelayConfig",
     "RelayCounts",
     "RelayError",
     "RelayExpectsTLS",
@@ -150,7 +147,6 @@ __all__ = [
     "Waiting",
     "WrongCode",
     "__version__",
-    "serve",
 ]
 
 _HOMES = {
@@ -227,8 +223,6 @@ _HOMES = {
         "Code",
         "CodeTypo",
     ),
-    "p2p_copy.relay.config": ("RelayConfig",),
-    "p2p_copy.relay.server": ("serve",),
 }
 
 

@@ -18,7 +18,6 @@ from p2p_copy import (
     Names,
     Preserve,
     ReceiveOptions,
-    RelayConfig,
     SendOptions,
     Symlinks,
 )
@@ -28,6 +27,7 @@ from p2p_copy.files.state.store import States
 from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.options import RelayAccess
 from p2p_copy.protocol.code import CodeTypo
+from p2p_copy.relay.config import RelayConfig
 from tests.support.transfers import CODE, receive, running_relay, send
 
 if TYPE_CHECKING:

@@ -8,11 +8,13 @@ import socket
 from concurrent.futures import Future
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
 
+import sniffio
 import trio
 
-from p2p_copy.api.bridge import InThread, done, under_trio
+from p2p_copy.api.bridge import InThread, done
 from p2p_copy.relay import limits
 from p2p_copy.relay.admin.settings import LIVE
 from p2p_copy.relay.config import RelayConfig
@@ -59,7 +61,7 @@ class RelayCounts:
 class Relay:
     """A relay that serves as long as a block runs.
 
-    Under Trio it runs in the caller's task. Under asyncio, and for a plain `with` in a program without an event loop,
+    Under Trio it runs in the caller's tasks. Under asyncio, and for a plain `with` in a program without an event loop,
     it runs in a thread of its own, which ends with the block. Leaving the block, also by an exception or cancellation,
     tells every client that the relay stops. It takes 10 seconds at most, and next to nothing if the clients answer.
     Clients that were cut resume their transfers with the next relay.
@@ -151,7 +153,6 @@ class Relay:
             **more,
         )
         _check(self._config)
-        self._used = False
         self._block: AbstractAsyncContextManager[None] | None = None  # under Trio
         self._thread: InThread[None] | None = None  # otherwise
         self._server: Server | None = None
@@ -177,11 +178,12 @@ class Relay:
         server = self._server
         if server is None:
             return RelayCounts()
+        waiting, pairings, served, _ = server.counts
         return RelayCounts(
             connections=server.connections,
-            waiting=server.counts.waiting,
-            pairings=server.counts.pairings,
-            served=server.counts.served,
+            waiting=waiting,
+            pairings=pairings,
+            served=served,
             refused=sum(server.tally.refused.values()),
             received=sum(server.pairings.received.values()),
         )
@@ -202,7 +204,7 @@ class Relay:
         if self._thread is None:
             self._server.drain(within)
         else:
-            self._thread.soon(self._server.drain, within)
+            self._thread.soon(partial(self._server.drain, within))
         await done(self._ended)
 
     async def _run(
@@ -229,9 +231,8 @@ class Relay:
             # Cancelled now, the relay tells its clients, and delivers what it still owes them, before it ends.
 
     def _once(self) -> AbstractAsyncContextManager[None]:
-        if self._used:
+        if self._block is not None or self._thread is not None:
             raise RuntimeError("a relay runs once: make another one")
-        self._used = True
         return self._serving()
 
     async def __aenter__(self) -> Self:
@@ -239,11 +240,12 @@ class Relay:
 
         Raises:
             CannotListen: the address cannot be had, or certificate, key or tokens cannot be used.
+            SystemFailed: the system has no more threads, or open files, for the thread of the relay.
             UsageError: a trusted proxy is no network.
             RuntimeError: it has run already.
 
         """
-        if not under_trio():
+        if sniffio.current_async_library() != "trio":
             self._thread = InThread(self._once())
             await self._thread.__aenter__()
         else:

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from p2p_copy import Code
-from tests.api.support import relay_thread
+from p2p_copy import Code, testing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def relay() -> Iterator[str]:
-    with relay_thread() as url:
+    with testing.relay() as url:
         yield url
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the public API share: a relay for programs of every kind, and what a program may leave behind."""
+"""What the tests of the public API share: event loops, and what a program may leave behind."""
 
 from __future__ import annotations
 
@@ -12,39 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
-from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.server import serve
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
 
 BACKENDS: tuple[Literal["trio", "asyncio"], ...] = ("trio", "asyncio")
-
-
-@contextmanager
-def relay_thread() -> Iterator[str]:
-    """Run a relay in a thread of its own, so that programs of every kind can use it; yield its address."""
-    started = threading.Event()
-    urls: list[str] = []
-    scope = trio.CancelScope()
-    tokens: list[trio.lowlevel.TrioToken] = []
-
-    async def main() -> None:
-        with scope:
-            async with trio.open_nursery() as nursery:
-                bound = await nursery.start(serve, RelayConfig("127.0.0.1", 0))
-                urls.append(f"ws://127.0.0.1:{bound[0][1]}")
-                tokens.append(trio.lowlevel.current_trio_token())
-                started.set()
-
-    thread = threading.Thread(target=trio.run, args=(main,), name="relay")
-    thread.start()
-    assert started.wait(10)
-    try:
-        yield urls[0]
-    finally:
-        tokens[0].run_sync_soon(scope.cancel)
-        thread.join(10)
 
 
 def run(backend: str, main: Callable[[], Coroutine[Any, Any, None]]) -> None:

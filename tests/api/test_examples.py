@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import p2p_copy as p2p
+from tests.support.processes import PATIENCE, Running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,19 +67,57 @@ def test_a_program_under_trio(relay: str, tree: Path, tmp_path: Path) -> None:
     assert sorted(said.splitlines()) == sorted(f"{code.room}: 8 files, digest {min(roots)}" for code in codes)
 
 
+def test_a_program_under_asyncio(relay: str, tree: Path, tmp_path: Path) -> None:
+    paths = [tree, tree / "0"]
+    with program("asyncio_progress.py", relay, *paths) as sending:
+        codes = dict(line(sending, "").split(": ") for _ in paths)
+        client = p2p.Client(relay=relay)
+        for number, code in enumerate(codes.values()):
+            client.receive(tmp_path / str(number), code=p2p.Code.parse(code))
+        said, complaints = sending.communicate(timeout=20)
+        assert (sending.returncode, complaints) == (0, "")
+    assert f"{tree}: 8 files are there, and verified" in said
+    assert f"{tree / '0'}: 300000 of " in said
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="is ended with Ctrl-C, which is no signal there")
-def test_a_server_under_asyncio(relay: str, tree: Path, tmp_path: Path) -> None:
-    with program("asyncio_uploads.py", relay, tmp_path / "uploads") as serving:
-        port = int(line(serving, "Port: "))
-        with socket.create_connection(("127.0.0.1", port)) as visitor, visitor.makefile() as answers:
-            code = p2p.Code.parse(answers.readline())
-            p2p.Client(relay=relay).send(tree, code=code)
-            assert answers.readline() == "Received 8 files.\n"
-        with socket.create_connection(("127.0.0.1", port)) as visitor:
-            assert visitor.recv(100)  # another code, of which nothing comes
-        with socket.create_connection(("127.0.0.1", port)) as visitor:
-            assert visitor.recv(100)
+def test_a_web_server_under_asyncio(tree: Path, tmp_path: Path) -> None:
+    with program("asyncio_server.py", tmp_path / "uploads") as serving:
+        url = line(serving, "")
+        command = request(url, b"")["command"].split()
+        assert request(f"{url}/0") == {"number": 0, "state": "waiting", "size": 0}
+        command[command.index("PATH")] = str(tree)
+        assert Running(*command[1:]).wait()[0] == 0
+        deadline = time.monotonic() + 20
+        while request(f"{url}/0")["state"] != "complete":
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert request(f"{url}/0") == {"number": 0, "state": "complete", "size": 2_400_000, "files": 8}
+        assert request(url, b"")["number"] == 1  # another one, of which nothing comes
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            request(f"{url}/2")
+        host, port = url.removeprefix("http://").removesuffix("/uploads").split(":")
+        with socket.create_connection((host, int(port))):  # a visitor that says nothing
             serving.send_signal(signal.SIGINT)
-            _, complaints = serving.communicate(timeout=20)
-        assert "KeyboardInterrupt" in complaints.splitlines()[-1]
-    assert len(os.listdir(tmp_path / "uploads" / code.room / "tree")) == 8
+            said, complaints = serving.communicate(timeout=20)
+        assert (serving.returncode, said, complaints) == (0, "", "")
+    assert len(os.listdir(tmp_path / "uploads" / "0" / "tree")) == 8
+
+
+def request(url: str, data: bytes | None = None) -> dict[str, Any]:
+    with urllib.request.urlopen(url, data, timeout=20) as answer:
+        found: dict[str, Any] = json.load(answer)
+    return found
+
+
+@pytest.mark.slow  # another pytest starts
+def test_tests_with_a_relay(tmp_path: Path) -> None:
+    options = ("-q", "-p", "no:xdist", "-p", "no:cacheprovider", "--rootdir", tmp_path)
+    command = [sys.executable, "-m", "pytest", *map(str, options), str(EXAMPLES / "test_upload.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert "2 passed" in done.stdout
+
+
+def test_every_example_is_run_here() -> None:
+    here = Path(__file__).read_text(encoding="utf-8")
+    assert not [example.name for example in EXAMPLES.glob("*.py") if f'"{example.name}"' not in here]

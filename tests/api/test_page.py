@@ -81,5 +81,16 @@ def test_events(
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_a_relay(here: Path, code: p2p.Code, page: dict[str, Any], backend: str) -> None:
+    async def main() -> None:
+        counts = await page["copy_here"](code)
+        assert (counts.connections, counts.served) == (0, 1)
+        assert counts.received > 0
+
+    run(backend, main)
+    assert (here / "incoming" / "results" / "table").read_text() == "1;2\n"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_streams(relay: str, code: p2p.Code, page: dict[str, Any], backend: str) -> None:
     assert both(backend, page["send_rows"], page["count_rows"], relay, code) == 1000

@@ -12,7 +12,7 @@ import trio
 
 from p2p_copy import testing
 from p2p_copy.api.bridge import InThread
-from tests.api.leaks import nothing_left
+from tests.api.support import nothing_stays
 from tests.relay import clients
 from tests.support.processes import PATIENCE, QUICK, environment
 
@@ -27,7 +27,7 @@ def check(address: str) -> None:
 
 
 def test_it_serves_during_the_block_and_is_gone_after_it() -> None:
-    with nothing_left():
+    with nothing_stays():
         with testing.relay() as address:
             assert address.startswith("ws://127.0.0.1:")
             check(address)
@@ -40,7 +40,7 @@ def test_it_may_be_used_in_any_event_loop() -> None:
         with testing.relay() as address:
             check(address)
 
-    with nothing_left():
+    with nothing_stays():
         asyncio.run(main())
         trio.run(main)
 
