@@ -55,8 +55,18 @@ class Uploads:
         else:
             state.update(state="complete", size=report.size, files=report.files)
 
+    def visit(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer a visitor in a task of this server, which ends with it."""
+        self.tasks.create_task(self.answer(reader, writer))
+
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request."""
+        """Answer one request. A visitor that breaks off ends no other's answer."""
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await self.answer_request(reader, writer)
+        writer.close()
+
+    async def answer_request(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Read one request, and write its answer."""
         head = await reader.readuntil(b"\r\n\r\n")
         match head.decode().split()[:2]:
             case ["POST", "/uploads"]:
@@ -68,15 +78,14 @@ class Uploads:
         writer.write(
             f"HTTP/1.0 {status}\r\nContent-Type: application/json\r\n\r\n{json.dumps(body)}\n".encode()
         )
-        writer.close()
-        await writer.wait_closed()
+        await writer.drain()
 
 
 async def main(directory: str, host: str = "127.0.0.1", port: str = "0") -> None:
     """Serve until this is cancelled."""
     async with p2p.Relay(host) as relay, asyncio.TaskGroup() as tasks:
         uploads = Uploads(relay.urls[-1], Path(directory), tasks)
-        server = await asyncio.start_server(uploads.answer, host, int(port))
+        server = await asyncio.start_server(uploads.visit, host, int(port))
         print(f"http://{host}:{server.sockets[0].getsockname()[1]}/uploads", flush=True)
         try:
             await asyncio.Event().wait()  # for ever
