@@ -141,6 +141,13 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session(python=OLDEST)
+def figures(session: nox.Session) -> None:
+    """Draw the pictures in docs/figures and docs/screens again. `-- screens` draws only those."""
+    session.install("-e", ".", *group("figures"))
+    session.run("python", "-m", "docs.figures", *session.posargs)
+
+
+@nox.session(python=OLDEST)
 def build(session: nox.Session) -> None:
     """The sdist, the wheel from it, and the wheel at work in a clean environment, far from the sources."""
     session.install(*group("build"))
