@@ -1,4 +1,7 @@
-"""Draws the pictures: `python -m docs.figures`, or only some: `python -m docs.figures screens`."""
+"""Draws the pictures: `python -m docs.figures`, or only some: `python -m docs.figures screens`.
+
+`python -m docs.figures measure` first runs the transfer again whose rate the chart shows; half a minute.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,13 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from docs.figures import screens
+from docs.figures import charts, resumed, screens
 from docs.figures.theme import DOCS, THEMES, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from docs.figures.theme import Theme
 
 
 def draw_screens() -> None:
@@ -27,11 +32,26 @@ def draw_screens() -> None:
         path.write_text(svg, "utf-8")
 
 
-KINDS: Final[dict[str, Callable[[], None]]] = {"screens": draw_screens}
+def draw_charts() -> None:
+    """Draw the charts."""
+    _save({"performance": charts.performance, "resumed": charts.resumed})
+
+
+def _save(figures: dict[str, Callable[[Theme], str]]) -> None:
+    for name, draw in figures.items():
+        for theme in THEMES:
+            written("figures", name, theme).write_text(draw(theme), "utf-8")
+
+
+KINDS: Final[dict[str, Callable[[], None]]] = {"charts": draw_charts, "screens": draw_screens}
+MEASURE: Final = "measure"
 
 
 def main(wanted: list[str]) -> None:
-    """Draw these kinds of pictures, or all."""
+    """Draw these kinds of pictures, or all; measure the interrupted transfer anew if that is wanted."""
+    if MEASURE in wanted:
+        resumed.measure()
+        wanted = ["charts"]
     if unknown := set(wanted) - set(KINDS):
         sys.exit(f"There is no {', '.join(sorted(unknown))}, but {', '.join(KINDS)}.")
     for kind in wanted or KINDS:
