@@ -39,4 +39,4 @@ def test_the_chart_has_the_numbers_of_its_page(theme: Theme) -> None:
     svg = written("figures", "performance", theme).read_text("utf-8")
     drawn = {unescape(text).strip() for text in re.findall(r"<text[^>]*>([^<]+)", svg)}
     wanted = {text for row in results() for text in (row.work, row.label)}
-    assert wanted <= drawn, "draw it again: python -m docs.figures charts"
+    assert wanted <= drawn, "draw it again: python -m docs.figures figures"

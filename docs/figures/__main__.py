@@ -1,6 +1,6 @@
 """Draws the pictures: `python -m docs.figures`, or only some: `python -m docs.figures screens`.
 
-`python -m docs.figures measure` first runs the transfer again whose rate the chart shows; half a minute.
+`python -m docs.figures measure` first runs the transfers again that the figures show; half a minute.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from docs.figures import charts, resumed, screens
+from docs.figures import charts, diagrams, resumed, screens, seen
 from docs.figures.theme import DOCS, THEMES, written
 
 if TYPE_CHECKING:
@@ -32,26 +32,31 @@ def draw_screens() -> None:
         path.write_text(svg, "utf-8")
 
 
-def draw_charts() -> None:
-    """Draw the charts."""
-    _save({"performance": charts.performance, "resumed": charts.resumed})
+FIGURES: Final[dict[str, Callable[[Theme], str]]] = {
+    "way": diagrams.way,
+    "relay-view": diagrams.relay_view,
+    "performance": charts.performance,
+    "resumed": charts.resumed,
+}
 
 
-def _save(figures: dict[str, Callable[[Theme], str]]) -> None:
-    for name, draw in figures.items():
+def draw_figures() -> None:
+    """Draw the diagrams and charts."""
+    for name, draw in FIGURES.items():
         for theme in THEMES:
             written("figures", name, theme).write_text(draw(theme), "utf-8")
 
 
-KINDS: Final[dict[str, Callable[[], None]]] = {"charts": draw_charts, "screens": draw_screens}
+KINDS: Final[dict[str, Callable[[], None]]] = {"figures": draw_figures, "screens": draw_screens}
 MEASURE: Final = "measure"
 
 
 def main(wanted: list[str]) -> None:
-    """Draw these kinds of pictures, or all; measure the interrupted transfer anew if that is wanted."""
+    """Draw these kinds of pictures, or all; measure the transfers anew if that is wanted."""
     if MEASURE in wanted:
         resumed.measure()
-        wanted = ["charts"]
+        seen.measure()
+        wanted = ["figures"]
     if unknown := set(wanted) - set(KINDS):
         sys.exit(f"There is no {', '.join(sorted(unknown))}, but {', '.join(KINDS)}.")
     for kind in wanted or KINDS:
