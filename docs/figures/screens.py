@@ -101,9 +101,8 @@ class Stage:
         authority = trustme.CA()
         authority.cert_pem.write_to_path(home / "ca.pem")
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(home / "relay.pem")
-        kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("P2P_COPY", "XDG_"))
-        }
+        # Nothing else of this environment: a proxy, a token or a width would change what is shown.
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "TMPDIR") if name in os.environ}
         self._env = kept | {
             "TERM": "xterm-256color",
             "LC_ALL": "C.UTF-8",

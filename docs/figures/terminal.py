@@ -32,7 +32,7 @@ COLUMNS: Final = 80
 LINES: Final = 60
 """More than any of these screens needs: nothing scrolls away."""
 
-ENOUGH: Final = 30.0
+ENOUGH: Final = 60.0
 """Seconds after which a program that has not shown what it should counts as stuck."""
 
 CELL: Final = (8.4, 20.0)
