@@ -11,17 +11,14 @@ import os
 import subprocess
 import sys
 import tempfile
-from contextlib import ExitStack
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
-import p2p_copy
-from p2p_copy.protocol import code as codes
-from p2p_copy.relay.config import RelayConfig
+import p2p_copy as p2p
 
 FILE: Final = Path(__file__).with_name("resumed.json")
 
@@ -56,30 +53,26 @@ class Measured:
     events: list[tuple[float, str]]
 
 
-class _Moved(p2p_copy.Observer):
+class _Moved:
     """Counts what has moved, over all connections; what was at the receiver before does not move again."""
 
     def __init__(self) -> None:
-        self.connected = trio.Event()
+        self.connected, self.sent = trio.Event(), trio.Event()
         self.written = 0
-        self._before = self._now = self._spared = 0
+        self._before = self._now = 0
 
     @property
     def moved(self) -> int:
         return self._before + self._now
 
-    def paired(self) -> None:
-        self._before, self._now, self._spared = self.moved, 0, 0
-        self.connected.set()
-
-    def spared(self, size: int) -> None:
-        self._spared = size
-
-    def progress(self, files: int, size: int) -> None:
-        self.written = (
-            size or self.written
-        )  # 0 comes first after each reconnect, before the receiver has looked
-        self._now = max(size - self._spared, 0)
+    def see(self, event: p2p.Event) -> None:
+        match event:
+            case p2p.Paired():
+                self._before, self._now = self.moved, 0
+                self.connected.set()
+            case p2p.Progress(size=size, resumed=resumed):
+                self.written = size or self.written  # 0 comes first, before the receiver has looked
+                self._now = max(size - resumed, 0)
 
 
 def measure() -> None:
@@ -99,13 +92,13 @@ async def _measured() -> Measured:
         source = f"{home}/measured.h5"
         contents = os.urandom(SIZE)
         await trio.Path(source).write_bytes(contents)
-        async with trio.open_nursery() as nursery:
-            relay = _Relay(nursery)
-            url = await relay.start()
+        async with trio.open_nursery() as nursery, AsyncExitStack() as relay:
+            url = (await relay.enter_async_context(p2p.Relay(rate=RATE))).urls[0]
+            port = int(url.rpartition(":")[2])
             receiver = _receiver(url, home)
             ended.callback(lambda: receiver.kill())
-            nursery.start_soon(partial(_sample, measured, moved, nursery.cancel_scope))
-            nursery.start_soon(_send, source, url, moved, nursery)
+            nursery.start_soon(_sample, measured, moved)
+            nursery.start_soon(_send, source, url, moved)
             await moved.connected.wait()
             begin = trio.current_time()
             for seconds, event in TIMES:
@@ -116,33 +109,15 @@ async def _measured() -> Measured:
                 elif event == RESTARTED:
                     receiver = _receiver(url, home)
                 elif event == STOPPED:
-                    relay.stop()
+                    await relay.aclose()
                 else:
-                    await relay.start()
+                    await relay.enter_async_context(p2p.Relay(port=port, rate=RATE))
                 measured.events.append((round(trio.current_time() - begin, 2), event))
+            await moved.sent.wait()
+            nursery.cancel_scope.cancel()
         if receiver.wait(10) != 0 or await trio.Path(home, "out", "measured.h5").read_bytes() != contents:
             raise RuntimeError("the transfer has failed")
     return measured
-
-
-class _Relay:
-    """A relay that can be stopped, and started again at the same port."""
-
-    def __init__(self, nursery: trio.Nursery) -> None:
-        self._nursery = nursery
-        self._scope = trio.CancelScope()
-        self._port = 0
-
-    async def start(self) -> str:
-        ((_, self._port),) = await self._nursery.start(self._run)
-        return f"ws://127.0.0.1:{self._port}"
-
-    async def _run(self, task_status: trio.TaskStatus[list[tuple[str, int]]]) -> None:
-        with trio.CancelScope() as self._scope:
-            await p2p_copy.serve(RelayConfig("127.0.0.1", self._port, rate=RATE), task_status=task_status)
-
-    def stop(self) -> None:
-        self._scope.cancel()
 
 
 def _receiver(url: str, home: str) -> subprocess.Popen[bytes]:
@@ -150,13 +125,12 @@ def _receiver(url: str, home: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-m", "p2p_copy", *words], env=os.environ | {"HOME": home})
 
 
-async def _send(source: str, url: str, moved: _Moved, nursery: trio.Nursery) -> None:
-    access = p2p_copy.RelayAccess(url)
-    await p2p_copy.send(source, access, codes.parse(CODE), observer=moved)
-    nursery.cancel_scope.cancel()
+async def _send(source: str, url: str, moved: _Moved) -> None:
+    await p2p.AsyncClient(url).send(source, code=p2p.Code.parse(CODE), on_event=moved.see)
+    moved.sent.set()
 
 
-async def _sample(measured: Measured, moved: _Moved, scope: trio.CancelScope) -> None:
+async def _sample(measured: Measured, moved: _Moved) -> None:
     await moved.connected.wait()
     begin = trio.current_time()
     try:

@@ -16,9 +16,8 @@ from typing import Final
 
 import trio
 
-import p2p_copy
-from p2p_copy.protocol import code as codes, keys
-from p2p_copy.relay.config import RelayConfig
+import p2p_copy as p2p
+from p2p_copy.protocol import keys
 
 FILE: Final = Path(__file__).with_name("seen.json")
 
@@ -58,26 +57,22 @@ def load() -> Seen:
 
 
 async def _seen() -> Seen:
-    code = codes.parse(CODE)
+    code = p2p.Code.parse(CODE)
     seen = Seen(keys.room_id(code.room))
     with tempfile.TemporaryDirectory() as home:
         source = trio.Path(home, "results")
         await source.mkdir()
         for name, size in FILES.items():
             await (source / name).write_bytes(os.urandom(size))
-        async with trio.open_nursery() as nursery:
-            config = RelayConfig("127.0.0.1", 0, rate=RATE)
-            ((_, port),) = await nursery.start(partial(p2p_copy.serve, config))
+        async with p2p.Relay(rate=RATE) as relay, trio.open_nursery() as nursery:
+            url = relay.urls[0]
             (listener,) = await trio.open_tcp_listeners(0, host="127.0.0.1")
+            port = int(url.rpartition(":")[2])
             nursery.start_soon(trio.serve_listeners, partial(_pass_on, seen, port), [listener])
-            tapped = listener.socket.getsockname()[1]
-            async with trio.open_nursery() as sides:
-                sides.start_soon(
-                    p2p_copy.send, str(source), p2p_copy.RelayAccess(f"ws://127.0.0.1:{tapped}"), code
-                )
-                sides.start_soon(
-                    p2p_copy.receive, f"{home}/out", p2p_copy.RelayAccess(f"ws://127.0.0.1:{port}"), code
-                )
+            tapped = p2p.AsyncClient(f"ws://127.0.0.1:{listener.socket.getsockname()[1]}")
+            async with tapped.open_send(str(source), code=code) as sending:
+                await p2p.AsyncClient(url).receive(f"{home}/out", code=code)
+                await sending.wait()
             nursery.cancel_scope.cancel()
     begin = min(second for second, _ in seen.sent + seen.answered)
     for messages in (seen.sent, seen.answered):
