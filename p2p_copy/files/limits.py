@@ -31,10 +31,10 @@ STREAM_READ: Final = 960 * KIB
 """Bytes read from a pipe at once, if it holds so many: those of the longest chunk."""
 
 PREVIEW_INSIDE: Final = 5
-"""Names that a preview shows of each directory at the top."""
+"""Names that a preview shows of each directory at the top at most."""
 
-PREVIEW_LOOK: Final = 1000
-"""Names that it examines for that, where patterns leave out most of them."""
+PREVIEW_EXAMINED: Final = 1000
+"""Names that a preview examines in each of these directories at most, where patterns leave out most names."""
 
 JOURNAL_CACHE: Final = 8 * MIB
 """Bytes of a journal that the database keeps in memory: a million entries take more, and are accessed in no order."""

@@ -57,6 +57,6 @@ ROOM_TURNS: Final = 3
 """Turns in a row in the room of a ticket, so that two sides with the same ticket meet in the end: one
 stays there for longer than the other one is away, even if that looks into two other rooms."""
 
-LOOK_SETTLED: Final = 5.0
-"""Seconds for which a client that has dialled again waits over both connections: longer than a relay takes to say that
-the new place is not free (`PROBE_TIMEOUT`)."""
+REDIAL_SETTLED: Final = 5.0
+"""Seconds for which a client that has dialled again keeps both connections: longer than a relay takes to say that the
+place of the new one is taken (`PROBE_TIMEOUT`)."""

@@ -143,7 +143,7 @@ class Wait:
             assert place.end is not None, "it is one or the other"
             raise place.end
         self._announce(place.welcome)
-        again = _next_look(place.welcome)
+        again = _next_redial(place.welcome)
         while True:
             if paired := next((place for place in self._places if place.paired), None):
                 for other in self._places:
@@ -160,10 +160,10 @@ class Wait:
             if alone and now >= again and place.welcome is not None:
                 features = (*self._hello.features, STILL_WAITING)
                 self._dial(nursery, replace(self._hello, features=features))
-                again = _next_look(place.welcome)
+                again = _next_redial(place.welcome)
                 continue
-            look = again if alone else self._places[-1].since + limits.LOOK_SETTLED
-            with trio.move_on_at(min(self._until, look)):
+            redial = again if alone else self._places[-1].since + limits.REDIAL_SETTLED
+            with trio.move_on_at(min(self._until, redial)):
                 await self._changed.park()
 
     def _announce(self, welcome: Welcome) -> None:
@@ -185,7 +185,7 @@ class Wait:
             raise new.end if old.replaced else old.end
         if new.end is not None:
             self._places.remove(new)
-        elif new is not old and (new.since if old.end else new.since + limits.LOOK_SETTLED) <= now:
+        elif new is not old and (new.since if old.end else new.since + limits.REDIAL_SETTLED) <= now:
             old.leave()
             self._places.remove(old)
         return self._places[0]
@@ -229,11 +229,11 @@ class Wait:
         )
 
 
-def _next_look(welcome: Welcome) -> float:
+def _next_redial(welcome: Welcome) -> float:
     """Return when to dial again: at another time than other clients that came together with this one."""
     seconds = max(
-        protocol_limits.LOOK_AGAIN if welcome.again is None else welcome.again,
-        protocol_limits.LEAST_LOOK_AGAIN,
+        protocol_limits.REDIAL_AFTER if welcome.again is None else welcome.again,
+        protocol_limits.LEAST_REDIAL,
     )
     return trio.current_time() + seconds * random.uniform(0.5, 1.5)  # noqa: S311 - nothing secret
 

@@ -126,9 +126,9 @@ MIN_OWN_SECRET: Final = 8
 MAX_CODE: Final = 200
 """Characters of a whole code: enough for a long passphrase, too few for a file that was pasted by mistake."""
 
-LOOK_AGAIN: Final = 60.0
+REDIAL_AFTER: Final = 60.0
 """Seconds after which a waiting client connects again, give or take half of them: behind a balancer, after a relay was
 restarted or after a change of DNS, the other side may by now come to another relay."""
 
-LEAST_LOOK_AGAIN: Final = 10.0
-"""Least seconds of the same, also if a relay asks for fewer."""
+LEAST_REDIAL: Final = 10.0
+"""Least seconds for `REDIAL_AFTER`, even if a relay asks for fewer."""

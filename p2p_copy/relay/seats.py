@@ -1,12 +1,12 @@
-"""Keeps waiting clients, each in its seat, until they are paired, refused or replaced.
+"""Keeps waiting clients, each in its seat, until they are paired, refused or replaced, or leave.
 
 Rules:
-1. The client that came first runs the pairing in its own task; the second one hands over its link and waits for the
-   end. No nursery is passed on.
-2. A reconnecting client replaces its old connection at once; the task of the old one ends it.
-3. A newcomer takes no living client's seat. If one waits in the room already, the newcomer waits until the other one
-   has answered a ping, or its link has ended.
-4. When the relay drains, clients that wait are refused at once.
+1. The task of the client that came first runs the pairing. The task of the second one hands over its link and waits
+   until the pairing is over. So no nursery is passed on.
+2. A reconnecting client replaces its old connection at once; the old connection's task closes it.
+3. No client loses its seat to a stranger while it lives. If a client waits in the room already (the incumbent), the
+   newcomer waits until the incumbent has answered a ping or its link has ended.
+4. When the relay drains, all waiting clients are refused at once.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 class Seat:
-    """A welcomed client in its room. Its task sleeps in `wake` until its partner, its return or a drain cancels it."""
+    """A welcomed client in its room. While it waits, its task is in the scope `wake`; to end the wait, cancel that."""
 
     def __init__(self, role: Role, link: Link, client: Client) -> None:
         self.role = role
@@ -50,15 +50,15 @@ class Seat:
         self.client = client
         self.wake = trio.CancelScope()
         self.since = trio.current_time()
-        self.until = math.inf  # when its wait is over, once it waits
-        self.waited = trio.Event()  # it waits no more
+        self.until = math.inf  # when its wait ends at the latest; set when it begins
+        self.stopped_waiting = trio.Event()
         self.partner: Seat | None = None
-        self.pairing: Pairing | None = None  # while it runs
+        self.pairing: Pairing | None = None  # while the pairing runs
         self.replaced = False
-        self.done = trio.Event()  # it is in no pairing, and will be in none
+        self.done = trio.Event()  # its pairing is over, or it will never have one
 
     def replace(self) -> None:
-        """End this connection, and its pairing if there is one, because its client has connected again."""
+        """End this connection, and its pairing if it has one, because its client has connected again."""
         self.replaced = True
         self.wake.cancel()
         if self.pairing is not None:
@@ -81,7 +81,7 @@ class Seats:
             gatekeeper: knows the limits of a pairing, and how long a client may wait.
             pairings: where pairings run.
             tally: counts what happens.
-            draining: tells whether the relay takes no more clients.
+            draining: returns whether the relay takes no more clients.
 
         """
         self._gatekeeper = gatekeeper
@@ -89,17 +89,17 @@ class Seats:
         self._tally = tally
         self._draining = draining
         self._lobby: Lobby[Seat] = Lobby()
-        self._hosts: set[Seat] = set()  # of clients that wait, or have waited and are paired
+        self._hosts: set[Seat] = set()  # seats that were first in their rooms: they wait, or run a pairing
         self._waiting: set[Seat] = set()
 
     @property
     def waiting(self) -> int:
-        """Clients that wait."""
+        """How many clients wait."""
         return len(self._waiting)
 
     @property
     def rooms(self) -> int:
-        """Rooms in which a client waits or two are paired."""
+        """How many rooms have clients, waiting or paired."""
         return len(self._lobby)
 
     @property
@@ -108,20 +108,20 @@ class Seats:
         return self._pairings.budget.is_nearly_used
 
     def is_first(self, hello: Hello) -> bool:
-        """Tell whether no client waits in the room of this hello."""
+        """Tell whether no client waits alone in the room of this hello."""
         return self._lobby.waiting(_room(hello)) is None
 
     def dials_again(self, hello: Hello) -> bool:
-        """Tell whether this client waits here already and dials again when it may.
+        """Tell whether this client waits in its room already, and dials again no sooner than it should.
 
-        A client that dials again sooner counts like any other, for each TLS handshake costs some milliseconds.
+        If it dials again sooner, it counts like any other client, for each TLS handshake costs some milliseconds.
         """
         room = _room(hello)
         incumbent = self._lobby.waiting(room)
         return (
             STILL_WAITING in hello.features
             and incumbent is not None
-            and incumbent.since + protocol_limits.LEAST_LOOK_AGAIN / 2 <= trio.current_time()
+            and incumbent.since + protocol_limits.LEAST_REDIAL / 2 <= trio.current_time()
             and self._lobby.owns(room, hello.role, hello.claim)
         )
 
@@ -131,24 +131,24 @@ class Seats:
             seat.wake.cancel()
 
     async def wait_until_empty(self) -> None:
-        """Return when those that are here now wait no more, and their pairings are over."""
+        """Return when no client that is here now waits any more, and the pairings of all are over."""
         for seat in tuple(self._hosts):
             await seat.done.wait()
 
     async def join(self, link: Link, hello: Hello, client: Client) -> None:
-        """Give a welcomed client a seat in its room; return when it waits no more and its pairing is over."""
+        """Give a welcomed client a seat in its room; return when it has left or was refused, or its pairing is over."""
         seat = Seat(hello.role, link, client)
         room = _room(hello)
         still_waiting = STILL_WAITING in hello.features
         if (stale := self._lobby.vacate_elsewhere(room, hello.claim)) is not None:
             events.RETURNED.log(role=hello.role.value)
             stale.replace()
-        # The client that waits here may have died unnoticed. It must block neither its own retry nor its partner.
+        # The incumbent may have died unnoticed. It must block neither its own reconnecting nor its partner.
         incumbent = self._lobby.waiting(room)
         if incumbent is not None and not self._lobby.owns(room, hello.role, hello.claim):
-            # A newcomer that waits at another relay as well is refused soon: else it would give up its place there.
-            in_a_hurry = still_waiting and incumbent.role is hello.role
-            seconds = limits.PROBE_TIMEOUT if in_a_hurry else math.inf
+            # A newcomer that still waits elsewhere gives that place up if it is not refused here soon.
+            is_refused_soon = still_waiting and incumbent.role is hello.role
+            seconds = limits.PROBE_TIMEOUT if is_refused_soon else math.inf
             if not await self._wait_for_probe(room, seat, incumbent, seconds):
                 return
         match self._lobby.join(room, hello.role, seat, hello.claim, still_waiting=still_waiting):
@@ -157,14 +157,14 @@ class Seats:
             case Returned(former):
                 events.RETURNED.log(role=hello.role.value)
                 if still_waiting:
-                    seat.until = former.until  # else a client could wait for ever by dialling again
+                    seat.until = former.until  # or a client could wait for ever by dialling again
                 former.replace()
                 await self._host(room, seat)
             case Matched(first):
                 first.partner = seat
                 first.wake.cancel()
                 await first.done.wait()
-                link.abort()  # does nothing if the pairing has closed it
+                link.abort()  # if no pairing has closed it
             case Taken():
                 reason = (
                     f"There is a {hello.role.value} with this code already. Wait for it, or use another code."
@@ -172,9 +172,9 @@ class Seats:
                 await self._refuse(seat, room, Refused(Refusal.ROOM_TAKEN, reason))
 
     async def _wait_for_probe(self, room: Room, seat: Seat, incumbent: Seat, seconds: float) -> bool:
-        """Let a newcomer wait until it is known whether the client in this room lives, `seconds` at most.
+        """Let a newcomer wait until it is known whether the incumbent lives, or for `seconds`.
 
-        Return whether the newcomer is still there, and may join. A dead client's seat is free by then.
+        Return whether the newcomer is still connected, and may join. By then the seat of a dead incumbent is free.
         """
         known = False
 
@@ -198,27 +198,27 @@ class Seats:
         return False
 
     async def _is_dead(self, incumbent: Seat) -> bool:
-        """Ping a waiting client; return whether it is dead: its machine or its program has answered nothing for long.
+        """Ping the incumbent; return whether it is dead: its machine or its program did not answer for long.
 
-        A slow client is not dead: a phone on a train may need half a minute.
+        A slow client is not dead: a phone on a train may need half a minute for its answer.
         """
         link, dead = incumbent.link, False
 
-        async def until_it_waits_no_more() -> None:
-            await incumbent.waited.wait()
+        async def stop_when_it_stops_waiting() -> None:
+            await incumbent.stopped_waiting.wait()
             nursery.cancel_scope.cancel()
 
-        async def ask_the_kernel() -> None:
+        async def cut_a_vanished_machine() -> None:
             await trio.sleep(limits.PROBE_TIMEOUT)
             self._tally.abuse.count(Abuse.CONTESTED)
             while True:
                 if link.silent_for() >= transport_limits.VANISHED:
                     link.abort()
-                await trio.sleep(transport_limits.VANISHED_LOOK)
+                await trio.sleep(transport_limits.VANISHED_CHECK)
 
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(until_it_waits_no_more)
-            nursery.start_soon(ask_the_kernel)
+            nursery.start_soon(stop_when_it_stops_waiting)
+            nursery.start_soon(cut_a_vanished_machine)
             with within(transport_limits.KEEPALIVE_TIMEOUT, moves=lambda: link.heard_at) as patience:
                 try:
                     await link.ping()
@@ -230,20 +230,20 @@ class Seats:
         return dead or patience.is_over
 
     async def _host(self, room: Room, seat: Seat) -> None:
-        """Wait for the other side, then run the pairing."""
+        """Wait for the other side, then run the pairing; or refuse the client, or tell it that it was replaced."""
         events.WAITS.log(role=seat.role.value)
         self._hosts.add(seat)
         try:
             try:
                 refused = await self._wait(seat)
             finally:
-                seat.waited.set()
+                seat.stopped_waiting.set()
             if seat.partner is not None:
                 await self._pair(room, seat, seat.partner)
                 return
         finally:
             self._hosts.discard(seat)
-            self._lobby.leave(room, seat)  # or a newcomer would be matched with a client that is leaving
+            self._lobby.leave(room, seat)  # before anything awaits: a newcomer must not be matched with it
             seat.done.set()  # a drain need not wait for a client that may not even read the refusal
         if seat.replaced:
             await seat.link.close(CloseCode.REPLACED, "you came again")
@@ -251,7 +251,7 @@ class Seats:
             await self._refuse(seat, room, refused)
 
     async def _wait(self, seat: Seat) -> Refused | None:
-        """Watch a client's link until something happens; return the refusal that it should get, if any."""
+        """Wait until `wake` or the link ends; return the refusal to send if there is no partner."""
         seat.until = min(seat.until, trio.current_time() + self._gatekeeper.config.wait)
         seat.wake.deadline = seat.until
         if self._draining():
@@ -265,7 +265,7 @@ class Seats:
                     events.LEFT.log()
                     return None
                 if seat.partner is not None:
-                    seat.link.abort()  # too late for a refusal: the pairing finds it cut, and tells the other side
+                    seat.link.abort()  # no refusal to a paired client; the pairing finds this link cut
                 return SPOKE_EARLY
         finally:
             self._waiting.discard(seat)
@@ -291,7 +291,7 @@ class Seats:
         try:
             await self._pairings.run(pairing, (sender.client.address, receiver.client.address))
         finally:
-            seat.pairing = partner.pairing = None  # it keeps them, too: a cycle
+            seat.pairing = partner.pairing = None  # a pairing refers to its seats: break the cycle
 
     async def _refuse(self, seat: Seat, room: Room, refused: Refused) -> None:
         await refuse(seat.link, refused, self._tally, legacy=room.legacy)

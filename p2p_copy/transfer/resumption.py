@@ -1,10 +1,10 @@
 """Remembers a transfer from one meeting to the next, on disk if it has a saved state.
 
-Both sides first meet by the code, and again if one of them has lost its memory of earlier meetings. In the first
-meeting both get a ticket, 32 secret bytes. With it they meet again, in a room that only they know, and agree on fresh
-keys. A journal holds what was done: in the next meeting it is named again and not sent again.
+The two sides meet by the code first, and whenever one of them has lost its memory of earlier meetings. In the first
+meeting both get a ticket, 32 secret bytes. By the ticket they meet again, in a room that only they know, and agree on
+fresh keys. A journal holds the files that were done, so that the next meeting names them again but does not send them.
 
-`peer.retry` decides which of these facts change when; this module keeps them.
+`peer.retry` decides how these facts change at each event; this module stores them.
 """
 
 from __future__ import annotations
@@ -44,26 +44,25 @@ class Resumption:
     """What one side remembers of one transfer, on disk if it has a `state`.
 
     Attributes:
-        journal: remembers what was done.
+        journal: the files that were done.
         patience: seconds for which to try to reconnect after a loss.
-        claim: the token by which the relay recognises that a second connection of this side replaces the first.
-        restarted: an earlier process worked on this transfer. It may have been killed before its last entries in the
-            journal.
+        claim: a secret by which the relay recognises this side, so that its new connection replaces the old one.
+        restarted: an earlier process worked on this transfer. If it was killed, the journal may lack what it did last.
         is_stream: the transfer is a stream, which no other process can resume.
         reason_known: the other side knows why this conversation is over.
 
     """
 
     def __init__(self, state: State | None, patience: float, observer: Observer | None = None) -> None:
-        """Begin, or resume what `state` says. The observer is told, once, if the state can no longer be written."""
+        """Begin a transfer, or resume that of `state`. The observer is told, once, if the state cannot be written."""
         self._state = state
         self._observer = observer
-        self._unsaved = False  # the facts on the disk are older than those here
+        self._unsaved = False  # the facts on the disk are older than those in memory
         self.journal = Journal(None) if state is None else state.journal
         facts = Facts() if state is None else state.facts
         self._knowledge = Knowledge(facts.tickets, sure=facts.sure, spent=facts.spent)
         self._room: Room = None  # of the last meeting
-        self._met_at: float | None = None  # in the first meeting
+        self._met_at: float | None = None  # the time of the first meeting in this process
         self.is_stream = False
         self.reason_known = False
         self.patience = patience
@@ -72,17 +71,17 @@ class Resumption:
 
     @property
     def report(self) -> Report | None:
-        """How the transfer ended, once this side has done all and the other one may not know that; None before."""
+        """The result, once this side has done all (the other side may not know that yet); None before."""
         return self._state.facts.over if self._state is not None else None
 
     @property
     def is_over(self) -> bool:
-        """Whether this side has done all; the other one may not know that yet."""
+        """Whether this side has done all; the other side may not know that yet."""
         return self.report is not None
 
     @property
     def seconds(self) -> float:
-        """How long ago both sides first met in this process."""
+        """Seconds since both sides first met in this process."""
         return time.monotonic() - self._met_at if self._met_at is not None else 0.0
 
     @property
@@ -92,17 +91,17 @@ class Resumption:
 
     @property
     def tag(self) -> str:
-        """The part that the names of this transfer's temporary files have in common; it does not reveal the claim."""
+        """What the names of all temporary files of this transfer contain: a hash, which does not reveal the claim."""
         return blake3(self.claim.encode()).hexdigest(length=_TAG_BYTES)
 
     @property
     def receipt_tag(self) -> str:
-        """The same for the temporary name of a receipt, which may lie beside parts that are to stay."""
+        """The same for receipts: a receipt may lie beside parts, and its temporary file is removed without them."""
         return blake3(f"receipt {self.claim}".encode()).hexdigest(length=_TAG_BYTES)
 
     @property
     def is_of_use(self) -> bool:
-        """Whether another process needs this: a ticket, what was done, or that the code is used up."""
+        """Whether another process could use the state: a ticket, what was done, or that the code is used up."""
         return self.has_ticket or self.is_used_up or self.is_over or not self.journal.empty
 
     @property
@@ -117,12 +116,12 @@ class Resumption:
 
     @property
     def knowledge(self) -> Knowledge:
-        """By what this side can meet the other one."""
+        """By what this side can meet the other."""
         return self._knowledge
 
     @property
     def has_ticket(self) -> bool:
-        """Whether this side can meet the other one without the code."""
+        """Whether this side can meet the other without the code."""
         return bool(self._knowledge.tickets)
 
     @property
@@ -131,7 +130,7 @@ class Resumption:
         return self._knowledge.spent
 
     async def begin(self) -> None:
-        """Write down the claim before the transfer makes any file: after a kill its tag identifies these files."""
+        """Save the claim before the transfer makes any file: after a kill, these files are found by the claim's tag."""
         if self._state is not None:
             await self._save(replace(self._state.facts, claim=self.claim))
 
@@ -140,24 +139,24 @@ class Resumption:
         self._knowledge = replace(self._knowledge, has_code=False)
 
     def meeting(self, options: ConnectOptions, room: Room = None) -> Meeting:
-        """Return how to meet in a room: that of a ticket, or None for that of the code."""
+        """Return how to meet in `room`, the room of a ticket or of the code."""
         self._room = room
         self.reason_known = False
         if room is not None:
             return Meeting(keys.resume_room(room), room.hex(), self.claim)
-        assert options.code is not None, "without a code its room is not among those of `Knowledge`"
+        assert options.code is not None, "without a code, `Knowledge.rooms` does not have its room"
         secret = None if self._knowledge.spent else options.code.secret
         tickets = self._knowledge.tickets
         return Meeting(keys.room_id(options.code.room), secret, self.claim, tickets, self.spend)
 
     async def spend(self) -> None:
-        """Remember that a key exchange with the code has begun. Unless it succeeds, the code is not used again."""
+        """Remember that a key exchange with the code has begun: unless it succeeds, the code is never used again."""
         await self._learn(self._knowledge.tried())
 
     async def met(self, options: ConnectOptions, channel: Channel, session: Session) -> None:
-        """Remember that both sides have met. Tell the observer so, and also if the other side has lost its memory.
+        """Remember that both sides have met, and tell the observer; also if the other side has lost its tickets.
 
-        If this fails, the other side is told: else it would wait for this one.
+        If this fails, the other side is told, so that it does not wait.
         """
         try:
             options.observer.paired()
@@ -172,50 +171,52 @@ class Resumption:
             raise
 
     async def save_ticket(self, session: Session, *, sure: bool) -> None:
-        """Remember the ticket of this meeting, and whether it is `sure` that the other side has it, too.
+        """Remember the ticket of this meeting. `sure`: the other side certainly has it, too.
 
-        This comes before anything of the transfer is sent or written.
+        Call this before anything of the transfer is sent or written.
         """
         ticket = self._ticket(session)
         await self._learn(self._knowledge.agreed(ticket) if sure else self._knowledge.offered(ticket))
 
     def _ticket(self, session: Session) -> bytes:
-        return self._knowledge.in_common(self._room, session.ticket, session.shared(self._knowledge.tickets))
+        return self._knowledge.ticket_of_meeting(
+            self._room, session.ticket, session.shared(self._knowledge.tickets)
+        )
 
     async def finish(self, report: Report, linger: float) -> None:
-        """Remember that all was done. This side comes back for `linger` seconds at most, to let the other one know."""
+        """Remember that all was done. After a loss, reconnect for `linger` seconds only, to tell the other side."""
         self.patience = min(self.patience, linger)
         if not self.is_over and self._state is not None:
             await self._save(replace(self._state.facts, over=report))
 
     def linger(self, seconds: float, observer: Observer, sentence: str) -> None:
-        """If an earlier process has done all, come back for so many seconds only, and say why."""
+        """If an earlier process has done all, reconnect for `seconds` only, and say why in a `sentence`."""
         if self.is_over:
             self.patience = min(self.patience, seconds)
             observer.notice(f"{sentence} This lasts {duration(self.patience)} at most, and may be stopped.")
 
     async def forget_meeting(self, session: Session) -> None:
-        """Forget the ticket of a meeting in which the receiver declined: the two sides meet by the code again."""
+        """Forget the ticket of a meeting in which the receiver declined."""
         await self._learn(self._knowledge.declined(self._ticket(session)))
 
     async def mark_stream(self) -> None:
-        """Remember that the transfer is a stream: its tickets are not written, since only these processes have it."""
+        """Remember that the transfer is a stream. Its tickets are not saved: no other process has its data."""
         self.is_stream = True
         await self._learn(self._knowledge)
 
     async def end_for_good(self, error: BaseException) -> None:
-        """Forget all tickets, if both sides know that the transfer has failed and cannot be resumed."""
+        """Forget all tickets if `error` is permanent and the other side knows why this conversation is over."""
         if not (isinstance(error, P2PCopyError) and error.transient):
             await self._learn(self._knowledge.parted(told=self.reason_known))
 
     async def close(self, *, done: bool) -> None:
-        """Remove the state if all is `done`, else make it durable. Bounded, and shielded from cancellation."""
+        """Remove the state if all is `done`, else make it durable. Shielded from cancellation, and bounded."""
         with trio.CancelScope(shield=True):
             if self._state is None:
                 self.journal.close()
                 return
             if self._unsaved and not done:
-                await self._write()  # there may be space again
+                await self._write()  # the disk may have space again
             await trio.to_thread.run_sync(self._state.remove if done else self._state.close)
             if not done and self.journal.failed is not None:
                 self._cannot_save(self.journal.failed)
@@ -231,13 +232,13 @@ class Resumption:
         await self._save(replace(facts, tickets=tickets, sure=sure, spent=knowledge.spent, claim=claim))
 
     async def _save(self, facts: Facts) -> None:
-        """Write facts down, unless they are the same as before."""
+        """Save facts, if they have changed."""
         if self._state is not None and facts != self._state.facts:
             self._state.facts = facts
             await self._write()
 
     async def _write(self) -> None:
-        """Write all facts. If that is not possible the transfer goes on, and cannot be resumed by another process."""
+        """Write all facts. If that fails, the transfer goes on, but no other process can resume it."""
         if self._state is None:
             return
         try:
@@ -260,4 +261,4 @@ _FORGOTTEN = {
     Role.SENDER: "The receiver knows nothing of what was done before. It starts over with what is on its disk.",
     Role.RECEIVER: "The sender knows nothing of what was done before. It starts over; what is here is not sent again.",
 }
-"""What it means that the other side came with the code and without the ticket, by the role of this side."""
+"""What to say, by the role of this side, when the other side has met it by the code and without a ticket."""

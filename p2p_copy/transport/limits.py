@@ -45,8 +45,8 @@ VANISHED: Final = 25.0
 With two seconds of delay three repetitions take 21. With 30 % loss there are seven by then; in one case of a hundred
 none is answered, and the client has to reconnect. A machine that sleeps for a while answers when it wakes."""
 
-VANISHED_LOOK: Final = 5.0
-"""Seconds between two looks for that, so a machine that is gone is noticed after half a minute."""
+VANISHED_CHECK: Final = 5.0
+"""Seconds between two checks for that: a machine that is gone is noticed after half a minute."""
 
 RELAY_PIECE: Final = 64 * KIB
 """Bytes from which a relay passes on a part of a message without waiting for the rest. For smaller parts the trips

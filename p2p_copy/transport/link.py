@@ -369,7 +369,7 @@ class Link(ObjectStream[bytes | str]):
                     max(stream.received_at, stream.sent_at) + limits.KEEPALIVE_INTERVAL - trio.current_time()
                 )
                 if stream.sending or rest > 0:
-                    await trio.sleep(min(rest, limits.VANISHED_LOOK) if rest > 0 else limits.VANISHED_LOOK)
+                    await trio.sleep(min(rest, limits.VANISHED_CHECK) if rest > 0 else limits.VANISHED_CHECK)
                     continue
                 with within(limits.KEEPALIVE_TIMEOUT) as patience:
                     await self.ping()

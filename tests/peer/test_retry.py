@@ -55,7 +55,7 @@ def renamed(pair: Pair) -> Pair:
 def conversations(pair: Pair, room: Room) -> Iterator[Pair]:
     """Yield what may be left of one conversation: it can be cut, and either side killed, between any two steps."""
     sender, receiver, (at_sender, at_receiver) = pair
-    ticket = room or sender.in_common(None, b"new", receiver.tickets)
+    ticket = room or sender.ticket_of_meeting(None, b"new", receiver.tickets)
     if room is None:
         receiver = receiver.tried()
         # Another client that got the proof could try one guess.

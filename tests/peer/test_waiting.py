@@ -43,7 +43,7 @@ SIZE = 100_000
 @pytest.fixture(autouse=True)
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients dial again several times a second, and relays let them."""
-    for name in ("LOOK_AGAIN", "LEAST_LOOK_AGAIN", "LOOK_SETTLED"):
+    for name in ("REDIAL_AFTER", "LEAST_REDIAL", "REDIAL_SETTLED"):
         monkeypatch.setattr(home_of(name), name, 0.2)
     monkeypatch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
 
@@ -172,7 +172,7 @@ async def test_pairs_meet_behind_a_balancer_that_knows_no_rooms(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both sides wait here, then there, dial again at any moment, and are paired at two relays at once now and then."""
-    for name in ("LEAST_LOOK_AGAIN", "LOOK_AGAIN", "LOOK_SETTLED"):
+    for name in ("LEAST_REDIAL", "REDIAL_AFTER", "REDIAL_SETTLED"):
         monkeypatch.setattr(home_of(name), name, 0.1)
     async with balanced() as (balancer, ports):
         balancer.lead_to(*ports, ports[0], *reversed(ports))
@@ -189,8 +189,8 @@ async def test_however_it_dials_again_no_pairing_is_lost(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At one relay, which replaces the old connection by the new one all the time, and pairs at any moment."""
-    monkeypatch.setattr(protocol_limits, "LEAST_LOOK_AGAIN", 0.004)
-    monkeypatch.setattr(protocol_limits, "LOOK_AGAIN", 0.004)
+    monkeypatch.setattr(protocol_limits, "LEAST_REDIAL", 0.004)
+    monkeypatch.setattr(protocol_limits, "REDIAL_AFTER", 0.004)
     chance = random.Random(1)
     async with balanced(1) as (balancer, _):
         for number in range(20):
@@ -385,9 +385,9 @@ class Deaf:
 def test_it_dials_as_often_as_the_relay_says(
     monkeypatch: pytest.MonkeyPatch, again: int | None, seconds: int, works: bool
 ) -> None:
-    monkeypatch.setattr(protocol_limits, "LOOK_AGAIN", 60.0)
-    monkeypatch.setattr(protocol_limits, "LEAST_LOOK_AGAIN", 10.0)
-    monkeypatch.setattr(limits, "LOOK_SETTLED", 5.0)
+    monkeypatch.setattr(protocol_limits, "REDIAL_AFTER", 60.0)
+    monkeypatch.setattr(protocol_limits, "LEAST_REDIAL", 10.0)
+    monkeypatch.setattr(limits, "REDIAL_SETTLED", 5.0)
     came: list[float] = []
     there = 0
 

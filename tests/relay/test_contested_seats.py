@@ -158,7 +158,7 @@ async def test_a_client_whose_machine_vanished_loses_its_seat_as_soon_as_the_ker
     async with coming(relay, Role.SENDER, owed=owed) as dead, coming(relay, role):
         await trio.sleep(transport_limits.VANISHED - 1)
         assert relay.counts.waiting == 2
-        await trio.sleep(transport_limits.VANISHED_LOOK + 2)
+        await trio.sleep(transport_limits.VANISHED_CHECK + 2)
         await dead.expect(Ping)
         assert await dead.ending() == 1006
         assert relay.counts.waiting == 1
@@ -216,7 +216,7 @@ async def test_a_newcomer_that_waits_elsewhere_is_refused_before_it_gives_up_tha
         refused = await newcomer.answer()
         assert isinstance(refused, Refused)
         assert refused.code == Refusal.ROOM_TAKEN
-        assert trio.current_time() - began < peer_limits.LOOK_SETTLED
+        assert trio.current_time() - began < peer_limits.REDIAL_SETTLED
 
 
 @virtual_time()

@@ -224,7 +224,7 @@ async def test_dialling_again_counts_neither_as_a_join_nor_as_an_arrival(
     monkeypatch: pytest.MonkeyPatch, is_soon: bool
 ) -> None:
     """But only in the client's own seat, and not too soon; elsewhere the same hello counts like any other."""
-    monkeypatch.setattr(protocol_limits, "LEAST_LOOK_AGAIN", 600.0 if is_soon else 0.0)
+    monkeypatch.setattr(protocol_limits, "LEAST_REDIAL", 600.0 if is_soon else 0.0)
     settings: dict[str, Any] = {"joins_per_minute": 2, "arrivals_per_minute": 6}
     async with relay_running(trusted_proxies=("127.0.0.1",), **settings) as relay, AsyncExitStack() as stack:
 
@@ -261,7 +261,7 @@ async def test_the_more_clients_wait_the_less_often_they_dial_again() -> None:
         assert isinstance(welcome, Welcome)
         return welcome.again
 
-    assert again(0) == protocol_limits.LOOK_AGAIN
+    assert again(0) == protocol_limits.REDIAL_AFTER
     assert again(3000) == 3000 / limits.REDIALS_PER_SECOND
 
 

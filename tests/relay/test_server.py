@@ -47,7 +47,7 @@ async def test_the_welcome_tells_the_terms() -> None:
     async with relay_running(wait=60, max_message=12345) as relay, relay.client(room_path(room("a"))) as link:
         await link.send(hello(Role.SENDER))
         assert await answer(link) == Welcome(
-            PROGRAM, max_message=12345, wait=60, again=round(protocol_limits.LOOK_AGAIN)
+            PROGRAM, max_message=12345, wait=60, again=round(protocol_limits.REDIAL_AFTER)
         )
 
 

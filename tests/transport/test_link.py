@@ -573,7 +573,7 @@ async def test_a_peer_whose_machine_has_vanished_is_gone_although_we_do_not_read
         for _ in range(2):
             await trio.sleep(limits.VANISHED / 2 - 0.5)
             await link.send("x")
-        await trio.sleep(limits.VANISHED_LOOK + 2)
+        await trio.sleep(limits.VANISHED_CHECK + 2)
         with pytest.raises(LinkBroken):
             await link.send("x")
 

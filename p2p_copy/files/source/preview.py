@@ -128,20 +128,20 @@ class _Shallow(Selection):
 def preview(trees: SourceTrees) -> SourcePreview:
     """Return the names at the top and a few of those in each directory there, as many as a preview may have."""
     most = min(max(protocol_limits.MAX_PREVIEW_ENTRIES // len(trees.paths) - 1, 0), limits.PREVIEW_INSIDE)
-    tops = inside = looked = 0  # the last two count in the current directory
+    tops = inside = examined = 0  # the last two count in the current directory
     top: SourceEntry | None = None
     entries: list[Entry] = []
     for found in walk(replace(trees, selection=_Shallow(*trees.selection.patterns))):
-        looked += 1
+        examined += 1
         if isinstance(found, SourceEntry):
             found.pruned = found.parent is not None
             if found.parent is None:
-                top, inside, looked = found, 0, 0
+                top, inside, examined = found, 0, 0
                 tops += 1
             else:
                 inside += 1
             if len(entries) < protocol_limits.MAX_PREVIEW_ENTRIES and inside <= most:
                 entries.append(found.entry)
-        if top is not None and (inside >= most or looked >= limits.PREVIEW_LOOK):
+        if top is not None and (inside >= most or examined >= limits.PREVIEW_EXAMINED):
             top.pruned = True
     return SourcePreview(tops, tuple(entries))

@@ -189,7 +189,7 @@ class Gatekeeper:
             wait=int(self.config.wait),
             rate=self._rates.best(client.source, client.account),
             quota=client.account.left if client.account else None,
-            again=int(max(protocol_limits.LOOK_AGAIN, waiting / limits.REDIALS_PER_SECOND)),
+            again=int(max(protocol_limits.REDIAL_AFTER, waiting / limits.REDIALS_PER_SECOND)),
         )
 
     def pairing_limits(self, one: Client, other: Client) -> PairingLimits | None:

@@ -98,7 +98,7 @@ def test_a_preview_does_not_search(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for number in range(50):
         (tmp_path / "top" / f"{number}").mkdir(parents=True)
         (tmp_path / "top" / f"{number}.txt").touch()
-    monkeypatch.setattr(limits, "PREVIEW_LOOK", 20)
+    monkeypatch.setattr(limits, "PREVIEW_EXAMINED", 20)
     trees = SourceTrees([str(tmp_path / "top")])
     assert preview(replace(trees, selection=Selection(only=["nothing.py"]))).names == 1
     (tmp_path / "top" / "a.py").touch()
