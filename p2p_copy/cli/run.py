@@ -128,7 +128,7 @@ def run_transfer(
 
     Args:
         transfer: sends or receives.
-        progress: is drawn while it runs, and shows the report.
+        progress: shows the transfer while it runs, and its report.
         deadline: seconds; None for no limit.
         can_resume: whether the transfer can be resumed by another process.
 
@@ -142,7 +142,7 @@ def run_transfer(
     """
     reports: list[Report] = []
 
-    async def drawn() -> None:
+    async def draw_and_transfer() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_draw, progress)
             with trio.move_on_after(math.inf if deadline is None else deadline):
@@ -152,7 +152,7 @@ def run_transfer(
             raise DeadlineReached(None if can_resume else _CANNOT_RESUME)
 
     try:
-        run(drawn, lambda: progress.notice(_SLOW_STOP))
+        run(draw_and_transfer, lambda: progress.notice(_SLOW_STOP))
     except Interrupted:
         if not reports:  # else it came after all was done, when no saved state is left to resume from
             raise

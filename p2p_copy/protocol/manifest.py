@@ -1,8 +1,12 @@
-"""Checks the sender's manifest on the receiver's side: what was announced, what is to come, what is refused.
+"""Checks what the sender says of a tree: the entries of its pages, their contents, and the sums at the end.
 
-A page is checked whole before any of it is returned, so nothing is created for a page with one bad entry.
-Memory is bounded: only the directories from the top to the last entry are kept, with the names in them (to notice
-collisions), and the entries from the first unfinished one on.
+A page is checked whole before any entry of it is returned, so nothing is created for a page with one bad entry.
+Memory is bounded: a manifest keeps the directories from the top to the last entry, the names in them (to notice
+collisions), and the entries from the first one on that is not done.
+
+A file with several hard links is announced once for each name: first the original, then the further names, each with
+the number of the original. A further name usually has no contents of its own: its end names the original's digest. If
+the sender could not read the original, it sends the contents for a further name, which then stands in for it.
 """
 
 from __future__ import annotations
@@ -31,14 +35,17 @@ class Item:
     Attributes:
         index: its number in the manifest.
         parent: the directory that it lies in, None at the top.
-        entry: what the sender has sent about it.
-        name: set by the receiver if it has another name here than at the sender.
-        digest: the sender's digest of its contents, once all of them were sent.
-        refused: set by the receiver when it does not take this entry; inherited by what lies in it.
-        deferred: set by the receiver for a directory that it takes only if it takes something in it.
-        original: the file of which this is a further name; None once contents are sent for it instead.
-        stands_in: the last of its further names for which contents were sent.
-        held: bytes that are here already, from the file's beginning; the sender may continue behind them.
+        entry: what the sender has announced.
+        name: its name on this side; the receiver sets it if it differs from the sender's.
+        digest: the sender's digest of the contents, once the file has ended.
+        refused: the receiver does not take this entry; its children inherit that.
+        deferred: the receiver takes this directory only if it takes something in it.
+        original: the file of which this is a further name; None once this name has contents of its own.
+        stands_in: the last of its further names that had contents of its own.
+        held: bytes that this side has already, from the file's beginning; the sender may continue after them.
+        received: bytes of the contents up to here, with those that were held if the sender continued after them.
+        done: the receiver has finished with this file; other entries are done from the start.
+        incomplete: of a directory: its children that are not complete, and 1 while more may be announced.
 
     """
 
@@ -60,34 +67,34 @@ class Item:
         self.stands_in: Item | None = None
         self.received = 0
         self.held = 0
-        self.incomplete = 1  # of a directory: entries that are not complete, and 1 while more may be named
+        self.incomplete = 1
 
     def shorten(self) -> None:
-        """Replace extended attributes by their digest, which is all that is needed once they were set."""
+        """Replace extended attributes by their digest: once they were set, only the root digest needs them."""
         if self.entry.extra is not None:
             self.entry = self.entry._replace(extra=brief(self.entry.extra))
 
     @property
     def contents(self) -> list[Item]:
-        """The names of this file for which contents came, the last one first."""
+        """This file and the name that stands in for it: those that have ended with contents, the last one first."""
         return [item for item in (self.stands_in, self) if item is not None and item.digest is not None]
 
     @property
     def path(self) -> str:
-        """Its components joined by "/"; not escaped, for messages only."""
+        """The names at the sender from the top down, joined by "/". Not escaped, and for messages only."""
         if self.parent is None:
             return self.entry.name
         return f"{self.parent.path}/{self.entry.name}"
 
     @property
     def published_path(self) -> str:
-        """The names that it and its directories have here, joined by "/"."""
+        """The names on this side from the top down, joined by "/"."""
         return self.name if self.parent is None else f"{self.parent.published_path}/{self.name}"
 
 
 @dataclass(slots=True)
 class _Level:
-    """One of the directories from the top to the last entry."""
+    """One of the directories from the top to the last entry, and what was announced in it."""
 
     item: Item
     path_bytes: int
@@ -98,9 +105,11 @@ class _Level:
 class Manifest:
     """Checks pages and contents in the order in which they come.
 
-    With `portable` only names that mean the same everywhere are accepted. `key` (16 random bytes) keeps a sender from
-    choosing names that collide in the name table. `settled` is called with every entry in order, once it is known what
-    became of it. `preserve` is what this side has asked for.
+    Attributes:
+        preserve: the attributes that this side has asked for.
+        declared: bytes of all files that were announced and not skipped; further names do not count.
+        owed: bytes announced and not yet received.
+
     """
 
     def __init__(
@@ -111,41 +120,46 @@ class Manifest:
         settled: Callable[[Item], None] | None = None,
         preserve: Preserved = Preserved.NOTHING,
     ) -> None:
+        """Begin with no entry.
+
+        Args:
+            portable: accept only names that mean the same on all systems.
+            key: 16 random bytes, so that a sender cannot choose names that collide in the name table.
+            settled: called with every entry in order, once it is done.
+            preserve: the attributes that this side has asked for.
+
+        """
         self._settled = settled
         self.preserve = preserve
-        self._named_again: dict[int, Item] = {}
+        self._originals: dict[int, Item] = {}  # by their numbers
         self._portable = portable
         self._key = key
         self._top_names = SeenNames(key)
         self._levels: list[_Level] = []
-        self._open_names = 0  # at the top, and in these
-        self._under_way: deque[Item] = deque()
-        self._first = 0
-        self._count = 0
-        self._complete: list[Item] = []
-        self._current: Item | None = None
+        self._open_names = 0  # at the top and in all levels
+        self._under_way: deque[Item] = deque()  # entries from the first one on that is not done
+        self._first = 0  # the number of the first one of these
+        self._count = 0  # entries so far
+        self._complete: list[Item] = []  # directories, until the caller fetches them
+        self._current: Item | None = None  # the file whose contents are under way
         self._root = RootDigest()
         self._sent_files = 0
         self._sent_size = 0
         self._failed_files = 0
+        self._announced_size = 0  # of all names, so that no sum overflows
         self.declared = 0
-        """Bytes of all files announced so far, except for further names of the same file."""
-        self._named_size = 0
         self.owed = 0
-        """Bytes announced and not yet received."""
 
     # Pages
 
     def page(self, page: Page) -> list[Item]:
-        """Return the items of a page, every one of them checked.
-
-        The caller acts on them before it calls anything else here.
+        """Check a page and return its items. The caller handles them all before it calls another method.
 
         Raises:
-            PeerMisbehaved: one of the entries is not allowed, or too many are under way.
+            PeerMisbehaved: an entry is not allowed, or too many are under way.
 
         """
-        self._advance()  # only now is it known what became of the directories and symlinks of the last page
+        self._advance()  # the receiver has made or refused the directories and symlinks of the last page by now
         if len(self._under_way) + len(page.entries) > limits.MAX_OPEN_ENTRIES:
             raise PeerMisbehaved("The other side announces more files than it sends.")
         if self._count + len(page.entries) > limits.MAX_ENTRIES:
@@ -175,8 +189,8 @@ class Manifest:
         if entry.kind is Kind.DIRECTORY:
             levels.append(_Level(item, path_bytes, SeenNames(self._key)))
             return item
-        self._named_size += entry.size
-        if self._named_size > limits.MAX_FILE_SIZE:
+        self._announced_size += entry.size
+        if self._announced_size > limits.MAX_FILE_SIZE:
             raise PeerMisbehaved("The other side announces more bytes than any file system takes.")
         if entry.extra is not None:
             self._resolve_names(item, entry.extra)
@@ -186,20 +200,20 @@ class Manifest:
         return item
 
     def _resolve_names(self, item: Item, extra: Extra) -> None:
-        """Find the file of which this is another name, and remember one that may have more names."""
+        """Find the original of a further name; remember a file that may have further names."""
         if extra.original is not None:
-            item.original = self._named_again.get(extra.original)
+            item.original = self._originals.get(extra.original)
             if item.original is None or item.original.entry.size != item.entry.size:
                 raise PeerMisbehaved(
                     "The other side gives another name to a file that it never named, or that has another size."
                 )
         if extra.named_again:
-            self._named_again[item.index] = item
-            if len(self._named_again) > limits.MAX_NAMED_AGAIN:
+            self._originals[item.index] = item
+            if len(self._originals) > limits.MAX_NAMED_AGAIN:
                 raise PeerMisbehaved("The other side names more files with several names than it may.")
 
     def _check(self, entry: Entry, above: _Level | None) -> int:
-        """Raise if an entry may not be in a manifest; return the length of its path in bytes."""
+        """Return the length of an entry's path in bytes; raise if the entry is not allowed in the directory `above`."""
         kind, _, name, _, _, size, target, extra = entry
         refusal = names.refusal(name, portable=self._portable)
         if refusal is None and kind is Kind.SYMLINK:
@@ -232,22 +246,22 @@ class Manifest:
     # Contents: one file at a time
 
     def count_held(self, item: Item, size: int) -> None:
-        """Count the first `size` bytes of a file as here already."""
+        """Record that this side has the first `size` bytes of a file already."""
         item.held = size
-        if item.original is None:  # a further name has no bytes to come, unless contents are sent for it
+        if item.original is None:  # no bytes are owed for a further name, unless its contents begin
             self.owed -= size
 
     def skip(self, item: Item) -> None:
-        """Note that an entry is not wanted, so that its bytes need no space."""
+        """Refuse an entry that is not wanted; its bytes need no space."""
         item.refused = True
         if item.original is None:
             self.declared -= item.entry.size
             self.count_held(item, item.entry.size)
 
     def _begin(self, item: Item, *, at: int) -> None:
-        """Continue a file after the bytes that are held if the new ones begin `at` that offset; else start over.
+        """Begin the contents of a file: after the held bytes if the contents start `at` that offset, else from zero.
 
-        If it was announced as another name of an earlier file, it counts as a file of its own from now on.
+        A further name counts as a file of its own from now on. Nothing changes if the contents are under way.
         """
         if item.original is not None:
             item.original = None
@@ -261,10 +275,10 @@ class Manifest:
             item.held = 0
 
     def data(self, message: Data | Hole) -> Item:
-        """Return the item that these bytes belong to.
+        """Check bytes, or a hole, of a file and return its item.
 
         Raises:
-            PeerMisbehaved: they are not the next bytes of the file under way.
+            PeerMisbehaved: these are not the next bytes of the file under way.
 
         """
         item = self._file(message.index)
@@ -278,10 +292,10 @@ class Manifest:
         return item
 
     def end(self, message: FileEnd) -> Item:
-        """Return the item that is complete now; its `digest` is the sender's.
+        """Check the end of a file, set its digest, and return its item.
 
         Raises:
-            PeerMisbehaved: bytes are missing.
+            PeerMisbehaved: bytes are missing, or a further name has another digest than its original.
 
         """
         item = self._file(message.index)
@@ -298,10 +312,10 @@ class Manifest:
         return self._ended(item, message.digest)
 
     def whole(self, message: WholeFile) -> Item:
-        """Return the item that begins and is complete with this message.
+        """Check a file that is sent in one message, set its digest, and return its item.
 
         Raises:
-            PeerMisbehaved: this is not all of it.
+            PeerMisbehaved: the message has not as many bytes as were announced.
 
         """
         item = self._file(message.index)
@@ -313,10 +327,10 @@ class Manifest:
         return self._ended(item, message.digest)
 
     def _stand_in(self, item: Item) -> None:
-        """Let later names of the same file be names of this one, for which contents came."""
+        """If this is a further name, let it stand in for its original: its contents came."""
         extra = item.entry.extra
         if extra is not None and extra.original is not None:
-            self._named_again[extra.original].stands_in = item
+            self._originals[extra.original].stands_in = item
 
     def _ended(self, item: Item, digest: bytes) -> Item:
         item.digest = digest
@@ -325,10 +339,10 @@ class Manifest:
         return item
 
     def fail(self, message: FileFail) -> Item:
-        """Return the item that is not sent.
+        """Return the item of a file that the sender could not send.
 
         Raises:
-            PeerMisbehaved: it is not under way.
+            PeerMisbehaved: the file is not under way.
 
         """
         item = self._file(message.index)
@@ -339,6 +353,7 @@ class Manifest:
         return item
 
     def _file(self, index: int) -> Item:
+        """Return the file of which a message may speak now."""
         at = index - self._first
         item = self._under_way[at] if 0 <= at < len(self._under_way) else None
         if item is None or item.done or item.digest is not None:
@@ -348,7 +363,7 @@ class Manifest:
         return item
 
     def done(self, item: Item) -> None:
-        """Note that a file is complete, refused or failed."""
+        """Record that the receiver has published, refused or given up a file."""
         item.done = True
         if self._current is item:
             self._current = None
@@ -362,6 +377,7 @@ class Manifest:
         return complete
 
     def _release(self, directory: Item) -> None:
+        """Count one thing less that keeps a directory incomplete."""
         directory.incomplete -= 1
         if not directory.incomplete:
             self._complete.append(directory)
@@ -369,10 +385,11 @@ class Manifest:
                 self._release(directory.parent)
 
     def _advance(self) -> None:
+        """Settle the entries up to the first one that is not done."""
         while self._under_way and self._under_way[0].done:
             item = self._under_way.popleft()
             self._first += 1
-            if item.entry.kind is not Kind.DIRECTORY:  # a directory needs attributes when it is complete
+            if item.entry.kind is not Kind.DIRECTORY:  # a directory gets its attributes when it is complete
                 item.shorten()
             self._root.add(item.entry, item.digest)
             if self._settled is not None:
@@ -381,7 +398,7 @@ class Manifest:
     # The end
 
     def finish(self, message: Finish) -> bytes:
-        """Return the root digest, if all that was announced is complete and adds up.
+        """Check that everything announced is complete and the sums agree; return the root digest.
 
         Raises:
             PeerMisbehaved: something is missing or the sums differ.

@@ -31,7 +31,7 @@ UNSENT = "Some extended attributes here cannot be read, or are too many or too l
 
 
 def not_possible(preserve: Preserved) -> list[str]:
-    """Return a sentence for each thing that was asked for and is not possible here."""
+    """Return a sentence for each of these attributes that is not possible here."""
     return [sentence for flag, sentence in _IMPOSSIBLE.items() if flag in preserve]
 
 
@@ -47,7 +47,7 @@ def wanted(chosen: Collection[Preserve]) -> Preserved:
     """Return a receiver's choices as the wire has them.
 
     Raises:
-        UsageError: owners are among them, and this user is not root, who alone can set an owner.
+        UsageError: they include owners, and this user is not root: only root can set owners.
 
     """
     if Preserve.OWNER in chosen and not is_root():
@@ -56,7 +56,7 @@ def wanted(chosen: Collection[Preserve]) -> Preserved:
 
 
 def not_asked_for(preserve: Preserved, who: str) -> list[str]:
-    """Return a sentence for each thing that this side asks for and the other one (`who`) does not."""
+    """Return a sentence for each of these attributes: this side asks for them, the other side (`who`) does not."""
     command = {"sender": "send", "receiver": "receive"}[who]
     return [
         f"The {who} was not started with '{command} `preserve` {one.value}', so that is not kept."

@@ -59,7 +59,7 @@ class ReceiptWait:
         self._session = session
         self._observer = observer
         self._may_stand_still = slow_output is not None
-        self._slow_output = slow_output or str  # which returns ""
+        self._slow_output = slow_output or str  # `str()` is ""
         self._records_taken = 0
         self._all_sent = False
         self._verifying = False
@@ -67,12 +67,10 @@ class ReceiptWait:
 
     @contextmanager
     def patience(self) -> Iterator[None]:
-        """Bound the body, which hears the receiver until its receipt.
-
-        Once all is sent, that may take `limits.RECEIPT_TIMEOUT` without movement.
+        """Run a body that hears the receiver until its receipt, and bound it once all is sent.
 
         Raises:
-            PeerLost: the time is over.
+            PeerLost: nothing has moved for `limits.RECEIPT_TIMEOUT`.
 
         """
 
@@ -90,14 +88,14 @@ class ReceiptWait:
             )
 
     def heard(self, message: Message) -> None:
-        """Note how much the receiver has, if its message says so."""
+        """Record how much the receiver has, if its message says so."""
         self.stalls.heard(message)
         if isinstance(message, Progress):
             self._records_taken = message.records
             self._report_verifying()
 
     async def after_all_is_sent(self) -> None:
-        """Begin to count the time, and say which party the receipt is waited for from, until this is cancelled."""
+        """Begin to count the time, and report which party delays the receipt, until this is cancelled."""
         self._all_sent = True
         assert self._deadline is not None, "the receiver is heard all the while"
         self._deadline.restart(limits.RECEIPT_TIMEOUT)

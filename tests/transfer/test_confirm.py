@@ -75,8 +75,8 @@ class Person:
         self._answers = list(answers)
         self.seen: list[TransferPreview] = []
 
-    async def __call__(self, outlook: TransferPreview) -> bool:
-        self.seen.append(outlook)
+    async def __call__(self, preview: TransferPreview) -> bool:
+        self.seen.append(preview)
         return self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
 
 
@@ -87,7 +87,7 @@ class Thinker:
         self.asked = trio.Event()
         self.cancelled = False
 
-    async def __call__(self, outlook: TransferPreview) -> bool:
+    async def __call__(self, preview: TransferPreview) -> bool:
         self.asked.set()
         try:
             await trio.sleep_forever()
@@ -173,7 +173,7 @@ async def test_a_receiver_that_is_stopped_at_the_question_has_not_said_yes(
 async def test_a_question_that_fails_is_no_answer(tmp_path: Path, tree: Path) -> None:
     """The sender hears that this side failed; it does not wait on as it would after a no."""
 
-    async def fails(outlook: TransferPreview) -> bool:
+    async def fails(preview: TransferPreview) -> bool:
         raise ZeroDivisionError
 
     with trio.fail_after(30):
@@ -219,7 +219,7 @@ async def test_after_a_loss_at_the_question_it_is_put_again(tmp_path: Path, tree
     asked = 0
     async with lossy_relay() as it:
 
-        async def answer(outlook: TransferPreview) -> bool:
+        async def answer(preview: TransferPreview) -> bool:
             nonlocal asked
             asked += 1
             if asked == 1:
@@ -258,8 +258,8 @@ async def test_a_count_that_takes_long_is_told_while_the_question_is_open(
     monkeypatch.setattr(limits, "PREVIEW_AFTER", 0.0)
     both = Both()
 
-    async def answer(outlook: TransferPreview) -> bool:
-        assert not outlook.counted
+    async def answer(preview: TransferPreview) -> bool:
+        assert not preview.counted
         while not both.receiver.totals:  # noqa: ASYNC110
             await trio.sleep(0.001)
         return True

@@ -51,7 +51,7 @@ async def outcomes(tree: Path, out: Path, **how: Any) -> tuple[dict[str, int], B
     return seen, both
 
 
-async def declines(outlook: TransferPreview) -> bool:
+async def declines(preview: TransferPreview) -> bool:
     return False
 
 

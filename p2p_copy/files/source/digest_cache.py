@@ -38,7 +38,7 @@ class DigestCache:
         self.journal.set_done_later(_sent, found, digest)
 
     def begin(self, found: SourceEntry, leaves: bytes) -> None:
-        """Record that a large file is being sent, and what is known of it."""
+        """Record that a large file is being sent, and the digests of its first segments."""
         self.journal.begin(_key(found), Begun(_identity(found), "", leaves, 0))
 
 

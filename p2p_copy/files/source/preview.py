@@ -72,13 +72,13 @@ class FileCount:
             name = own_name(path)
             if os.path.isdir(path):
                 if self._selection is None or self._selection.leads(name):
-                    self._inside(path, name, ())
+                    self._count_directory(path, name, ())
             elif os.path.isfile(path) and (self._selection is None or self._selection.takes(name)):
                 self._add(os.path.getsize(path))
         except (OSError, ValueError):
             return
 
-    def _inside(self, path: str, relative: str, above: tuple[tuple[int, int], ...]) -> None:
+    def _count_directory(self, path: str, relative: str, above: tuple[tuple[int, int], ...]) -> None:
         status = os.stat(path)
         here = (status.st_dev, status.st_ino)
         if here in above or len(above) == protocol_limits.MAX_DEPTH - 1:  # a circle, or too deep
@@ -92,9 +92,11 @@ class FileCount:
                     self._left -= 1
                 if self._stopped.is_set():
                     return
-                self._look(entry, relative, below)
+                self._count_entry(entry, relative, below)
 
-    def _look(self, entry: os.DirEntry[str], relative: str, above: tuple[tuple[int, int], ...]) -> None:
+    def _count_entry(
+        self, entry: os.DirEntry[str], relative: str, above: tuple[tuple[int, int], ...]
+    ) -> None:
         if names.refusal(entry.name, portable=self._portable):
             return
         selection = self._selection
@@ -102,7 +104,7 @@ class FileCount:
         try:
             if entry.is_dir(follow_symlinks=self._follow):
                 if selection is None or selection.leads(path):
-                    self._inside(entry.path, path, above)
+                    self._count_directory(entry.path, path, above)
             elif selection is not None and not selection.takes(path):
                 return
             elif entry.is_file(follow_symlinks=self._follow):

@@ -379,13 +379,13 @@ class PipeOut:
         return self._stream
 
     async def write(self) -> None:
-        """Write what comes, if there is a stream; the task of the whole transfer."""
+        """Write what comes, once a stream has begun. Run this beside the whole transfer."""
         await self._begun.wait()
         assert self._stream is not None, "set before"
         await self._stream.write()
 
     def last_words(self, error: BaseException) -> Abort:
-        """Return what to tell the sender when this side ends early for this error."""
+        """Return what to tell the sender when this side ends early because of `error`."""
         if self._stream is None or isinstance(error, Declined):
             return farewell(error)
         return end_of_stream(error)
@@ -397,12 +397,12 @@ class PipeOut:
         accept: Callable[[Accept], Awaitable[None]],
         confirm: Callable[[Report], Awaitable[None]],
     ) -> None:
-        """Receive all that is not here yet.
+        """Receive what this side does not have yet.
 
         Args:
             conversation: the conversation with the sender.
             target: opens the output directory, if the stream goes into a file there.
-            accept: accepts its offer.
+            accept: sends this answer to the sender's offer.
             confirm: is called with the report when all is here, before the sender gets the receipt.
 
         Raises:
