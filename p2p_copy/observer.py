@@ -108,10 +108,10 @@ class Observer:
         """The relay, or this side, has something to tell the user."""
 
     def lost(self, sentence: str, patience: float) -> None:
-        """The other side or the relay was lost; this side tries to reconnect for so many seconds."""
+        """The other side or the relay was lost; this side tries to reconnect for `patience` seconds."""
 
     def stalled(self, sentence: str, seconds: float) -> None:
-        """Nothing has moved for so many seconds; `sentence`, without a full stop, says what the transfer waits for."""
+        """Nothing has moved for `seconds`; `sentence`, without a full stop, says what the transfer waits for."""
 
     def moving(self) -> None:
         """Data moves again after a stall."""
@@ -126,19 +126,19 @@ class Observer:
         """The receiver's user said yes."""
 
     def declined(self, wait: float) -> None:
-        """The receiver's user said no; this side waits so many seconds more for a receiver with the same code."""
+        """The receiver's user declined; for `seconds` more this side waits for a receiver with the same code."""
 
     def links(self, count: int) -> None:
-        """So many links carry the transfer now. Each `paired` starts again with one."""
+        """The transfer has `count` links now. After each `paired` it has one again."""
 
     def total(self, files: int, size: int) -> None:
-        """The sender has counted so many files and bytes in all."""
+        """The sender has counted how many files and bytes there are in all."""
 
     def spared(self, size: int) -> None:
-        """So many bytes that `progress` counts were at the receiver before this connection, and need not be sent."""
+        """Of the bytes in `progress`, the receiver had `size` before this connection; they need not be sent."""
 
     def progress(self, files: int, size: int) -> None:
-        """The receiver has completed so many files and written so many bytes."""
+        """How many files the receiver has completed so far, and how many bytes it has written."""
 
     def problem(self, path: str, sentence: str) -> None:
         """One path is not delivered, and why."""

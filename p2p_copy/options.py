@@ -22,7 +22,7 @@ PEER_WAIT: Final = 3600.0
 """Seconds that a client waits for the other side unless told otherwise (--wait)."""
 
 PATIENCE: Final = 12 * 3600.0
-"""Seconds for which a side that lost the other one, or the relay, tries to reconnect unless told otherwise
+"""Seconds for which a side that lost the other side, or the relay, tries to reconnect unless told otherwise
 (--patience): a night."""
 
 STREAM_NAME: Final = "stdin"
@@ -80,7 +80,7 @@ class Names(Enum):
 
 @dataclass(frozen=True)
 class RelayAccess:
-    """Which relay to use, and what it takes to be let in.
+    """Which relay to use, how to check its certificate, and the token that it may want.
 
     Attributes:
         url: the relay's address, ws:// or wss://.

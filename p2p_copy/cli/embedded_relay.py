@@ -38,7 +38,7 @@ class OwnRooms:
             del self._agreed[next(iter(self._agreed))]
 
     def __contains__(self, room: object) -> bool:
-        """Tell whether this is one of them."""
+        """Tell whether a room is one of this transfer."""
         return room == self._first or room in self._agreed
 
 

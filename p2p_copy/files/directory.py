@@ -167,7 +167,7 @@ class Directory:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
 
     def _give_access(self, name: str) -> None:
-        """Let the owner of a directory in here read and enter it, who may not even open it. No symlink is followed."""
+        """Let the owner read and enter a directory in this one that its mode forbids to open. Follows no symlink."""
         at, fd = self._at(name)
         if not _O_PATH:
             os.chmod(at, 0o700, dir_fd=fd, follow_symlinks=False)
@@ -211,7 +211,7 @@ class Directory:
         os.close(self.create(name))
 
     def hard_link(self, name: str, where: Directory, new: str) -> None:
-        """Give a file in here another name, in `where`; `FileExistsError` if that is taken. No symlink is followed."""
+        """Give a file here another name, in `where`; `FileExistsError` if it is taken. No symlink is followed."""
         if not hasattr(os, "link"):
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         source, fd = self._at(name)
@@ -227,7 +227,7 @@ class Directory:
         return os.open(at, _REOPEN, dir_fd=fd)
 
     def is_ours(self, status: os.stat_result, probe: str) -> bool:
-        """Return whether a file in here is like one that we make: it belongs to us, and no other user may write to it.
+        """Return whether a file in this directory is like ours: it belongs to us, and no other user may write to it.
 
         Some file systems give files another owner or other modes than the program asks for: a server that does not
         trust root, a stick without owners. So if owner or mode differ, a file is made under the name `probe`, and
@@ -256,7 +256,7 @@ class Directory:
             self.unlink(probe)
 
     def is_made(self, name: str, made: os.stat_result) -> bool:
-        """Return whether a name in here leads to the file that we made, which had the status `made` then.
+        """Return whether a name in this directory leads to the file that we made, which had the status `made` then.
 
         Owner, mode and size are compared. Inode numbers would say less: FUSE may give another name another number, and
         the number of a deleted file is used again.
@@ -319,7 +319,7 @@ class Directory:
         os.unlink(at, dir_fd=fd)
 
     def set_mode(self, name: str, mode: int) -> None:
-        """Set the permission bits of a file in here, never of what a symlink points to."""
+        """Set the permission bits of a file in this directory, never of what a symlink points to."""
         at, fd = self._at(name)
         if not _O_PATH:
             os.chmod(at, mode, dir_fd=fd, follow_symlinks=False)
@@ -332,7 +332,7 @@ class Directory:
             os.close(itself)
 
     def set_time(self, name: str, mtime_ns: int) -> None:
-        """Set the time of a file or symlink in here, never of what a symlink points to."""
+        """Set the time of a file or symlink in this directory, never of what a symlink points to."""
         at, fd = self._at(name)
         if os.utime in os.supports_follow_symlinks:
             os.utime(at, ns=(mtime_ns, mtime_ns), dir_fd=fd, follow_symlinks=False)
@@ -352,7 +352,7 @@ class Directory:
         return self._pool.attributes_lost
 
     def give(self, extra: Extra, fd: int | None = None) -> None:
-        """Set owner and extended attributes of an open file in here, or of the directory; before mode and time."""
+        """Set owner and extended attributes of an open file, or of this directory; call this before mode and time."""
         try:
             complete = attributes.give(self._itself() if fd is None else fd, extra)
         except OSError:
@@ -360,7 +360,7 @@ class Directory:
         self._pool.attributes_lost |= not complete
 
     def give_symlink(self, name: str, extra: Extra) -> None:
-        """Set the owner of a symlink in here; of nothing else, should another user have replaced it."""
+        """Set the owner of a symlink in this directory, but of nothing with which another user has replaced it."""
         try:
             if extra.owner is not None and _O_PATH:
                 at, fd = self._at(name)
@@ -393,7 +393,7 @@ class Directory:
         return os.readlink(at, dir_fd=fd)
 
     def names(self) -> Iterator[str]:
-        """Yield the names of everything in here, in no order."""
+        """Yield the names of all entries, in no order."""
         with os.scandir(self._itself()) as entries:
             for entry in entries:
                 yield entry.name
@@ -405,7 +405,7 @@ class Directory:
         return os.stat(self._itself())
 
     def unlock(self) -> None:
-        """Let its owner enter and change it, to put more into it; `set_attributes` comes later."""
+        """Let the owner enter and change this directory, to put more into it; `set_attributes` ends that."""
         if sys.platform != "win32":
             with suppress(OSError):
                 os.chmod(self._itself(), self._special_bits | 0o700)
@@ -447,7 +447,7 @@ class Directory:
     # Handles and paths
 
     def _at(self, name: str) -> tuple[str, int | None]:
-        """Return the arguments by which a system call names something in here: name and handle, or path and None."""
+        """Return the arguments by which a system call names an entry: name and handle, or path and None."""
         if system.HANDLES:
             return name, self.handle()
         return os.path.join(self._verified_path(), name), None

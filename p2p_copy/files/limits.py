@@ -28,7 +28,7 @@ FSYNC_FROM: Final = 1 * MIB
 the time."""
 
 STREAM_READ: Final = 960 * KIB
-"""Bytes read from a pipe at once, if it holds so many: those of the longest chunk."""
+"""Most bytes read from a pipe at once: those of the longest chunk."""
 
 PREVIEW_INSIDE: Final = 5
 """Names that a preview shows of each directory at the top at most."""

@@ -67,12 +67,12 @@ def as_paths(given: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -
 
 
 def check_paths(paths: Sequence[str]) -> list[str]:
-    """Return a sentence for each path that cannot be sent, or not to every receiver. The others can be.
+    """Return a sentence for each path that cannot be sent, or that some receivers cannot take. All others can be sent.
 
     Raises:
-        NothingToSend: no path can be sent, or one has no name under which it could be.
-        UsageError: two of them have the same name.
-        OSError: one is relative, and the working directory is gone.
+        NothingToSend: no path can be sent, or a path is the root of a file system, which has no name.
+        UsageError: two paths have the same name.
+        OSError: a path is relative, and the working directory is gone.
 
     """
     wrong: list[str] = []

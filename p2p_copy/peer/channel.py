@@ -199,7 +199,7 @@ class Channel:
         return False
 
     async def _close(self, code: int) -> bool:
-        """Wait until all is out, and return whether it is; then close every link with this code. Never fails."""
+        """Try to send all records, then close all links with `code`; return whether all were sent. Never fails."""
         with while_moving(lambda: (self.acked_bytes(), self.heard_at)):
             await self._backlog.wait_until_empty()
         if self._workers:
@@ -316,5 +316,5 @@ class Backlog:
             await self._filled.park()
 
     def wake(self) -> None:
-        """Let the writer look again."""
+        """Wake the writer: something has changed."""
         self._filled.unpark_all()

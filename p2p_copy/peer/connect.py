@@ -61,7 +61,7 @@ async def meet(
         options.on_room(meeting.room)
     waiting = _waiting(options, meeting.room, meeting.claim, wait)
     async with AsyncExitStack() as stack:
-        link, welcome, peer_keys, seconds = await _met(waiting, stack, options.role, meeting)
+        link, welcome, peer_keys, round_trip = await _met(waiting, stack, options.role, meeting)
         if options.on_room is not None:
             for room in _rooms_of(peer_keys):
                 options.on_room(room)
@@ -74,7 +74,7 @@ async def meet(
                 yield another
 
         # A relay that divides its rate among pairings would give a transfer with several links several shares.
-        far = seconds >= limits.LINKS_FROM and welcome.rate is None
+        far = round_trip >= limits.LINKS_FROM and welcome.rate is None
         codec = AckCodec(options.role, peer_keys.links)
         plan = LinkPlan(options.links or 0, far, further, codec, options.observer)
         async with open_channel(link, plan) as channel:
@@ -90,7 +90,7 @@ async def _met(
         async with AsyncExitStack() as attempt:
             try:
                 link, welcome = await attempt.enter_async_context(waiting.joined())
-                peer_keys, seconds = await _agree(link, role, meeting)
+                peer_keys, round_trip = await _agree(link, role, meeting)
             except _LeftEarly:
                 link.abort()
             except LinkBroken as error:
@@ -98,7 +98,7 @@ async def _met(
                     raise
             else:
                 stack.push_async_exit(attempt.pop_all())
-                return link, welcome, peer_keys, seconds
+                return link, welcome, peer_keys, round_trip
         await trio.sleep(next(pauses))
 
 
@@ -139,7 +139,7 @@ def _waiting(options: ConnectOptions, room: str, claim: str, seconds: float) -> 
 
 
 def may_send_token(address: RelayAddress) -> bool:
-    """Tell whether an access token can be sent to a relay without the network between reading it."""
+    """Tell whether the network cannot read an access token that is sent to this relay."""
     if address.tls or address.host == "localhost":
         return True
     try:
@@ -163,7 +163,7 @@ async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys,
             await _send_step(link, code_spent())
             await link.aclose()
         raise PeerLost("Another client came with the code, which is used up.")
-    seconds = math.inf
+    round_trip = math.inf
     side = SenderHandshake if role is Role.SENDER else ReceiverHandshake
     capabilities = frozenset({ZSTD, *map(ticket_capability, meeting.tickets)})
     machine = side(meeting.secret, meeting.room, os.urandom(32), os.urandom(32), capabilities)
@@ -174,7 +174,7 @@ async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys,
         while machine.keys is None:
             asked = trio.current_time()
             answer = await _next_step(link)
-            seconds = min(seconds, trio.current_time() - asked)
+            round_trip = min(round_trip, trio.current_time() - asked)
             reply = machine.receive(answer)
             if reply is not None:
                 if role is Role.RECEIVER:  # this is its proof, the first that either side shows
@@ -185,7 +185,9 @@ async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys,
         if guessed:
             await meeting.risk()
         if failure.farewell is not None:
-            with suppress(*LINK_ERRORS):  # this side knows the reason, whether or not the other one hears it
+            with suppress(
+                *LINK_ERRORS
+            ):  # this side knows the reason, even if the other side does not hear it
                 await _send_step(link, failure.farewell)
         await link.close(CloseCode.WRONG_CODE if guessed else CloseCode.GIVEN_UP)
         raise failure.error from None
@@ -194,11 +196,11 @@ async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys,
         if isinstance(lost, PeerLost) and _has_left(error):
             raise _LeftEarly from None
         raise lost from None
-    return machine.keys, seconds
+    return machine.keys, round_trip
 
 
 def _has_left(error: anyio.EndOfStream | LinkBroken) -> bool:
-    """Tell whether the relay is there, and the other side, or this side's place in the pairing, is not."""
+    """Tell whether the relay answers, but the other side, or this side's place in the pairing, is gone."""
     return isinstance(error, anyio.EndOfStream) or error.close_code in _LEFT
 
 

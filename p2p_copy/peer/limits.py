@@ -50,12 +50,12 @@ up to the second number, so that a side that waits for a night comes to a relay 
 seconds."""
 
 DOUBT_PATIENCE: Final = 180.0
-"""Seconds for which to look for the other side when the code was used up in the moment in which both met by it, so that
-this side does not know whether both have a ticket: two rounds of an honest other side, and its pauses."""
+"""Seconds for which to look for the other side when the code is used up, and the link was lost before this side knew
+that both have a ticket: two rounds of an honest other side, and its pauses."""
 
 ROOM_TURNS: Final = 3
-"""Turns in a row in the room of a ticket, so that two sides with the same ticket meet in the end: one
-stays there for longer than the other one is away, even if that looks into two other rooms."""
+"""Times as long as a turn in the room of the code that a turn in the room of a ticket lasts. So two sides with the same
+ticket meet in the end: one is there for longer than the other is away, even if the other looks into two more rooms."""
 
 REDIAL_SETTLED: Final = 5.0
 """Seconds for which a client that has dialled again keeps both connections: longer than a relay takes to say that the

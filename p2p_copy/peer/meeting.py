@@ -21,11 +21,11 @@ class ConnectOptions(NamedTuple):
 
     Attributes:
         role: which side this is.
-        access: which relay, and what it takes to be let in.
-        code: what both sides share before they have met; None if this process knows only a ticket.
+        access: the relay, and the token that it may want.
+        code: None if this process knows only a ticket.
         wait: seconds to wait for the other side the first time.
         observer: is told of each step.
-        links: links that one transfer is to have; None for as many as make it faster.
+        links: how many links the transfer is to have; None for as many as make it faster.
         on_room: is called with each room in which both sides may meet, before the other side can know of it.
 
     """
@@ -57,7 +57,7 @@ class Meeting(NamedTuple):
 
     Attributes:
         room: the relay's room.
-        secret: what both sides prove to have. With None this side only tells the other one that the code is used up.
+        secret: what both sides prove to have. With None this side only tells the other side that the code is used up.
         claim: the token by which the relay recognises this client's next connection.
         tickets: the tickets of earlier meetings; the other side may have them, too.
         before_proof: is called before this side sends anything by which a guess can be checked, and after a wrong

@@ -4,7 +4,7 @@ Each link has a worker that takes the next record as soon as its link has taken 
 more than a slow one. All links are equal. When one is lost, its records go over the others and it is opened again; the
 channel ends when the last one is lost.
 
-`protocol.multipath` decides what goes where; here it is carried.
+`protocol.multipath` decides which record goes over which link; this module sends and receives them.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class LinkPlan(NamedTuple):
     """How many links this side wants, and how those after the first are opened.
 
     Attributes:
-        number: as the user has said; 0 for as many as make the transfer faster.
+        number: of links that the user wants; 0 for as many as make the transfer faster.
         far: the round trip to the other side is so long that several links may be faster.
-        open: opens the link with a number, and calls back once it is at the relay and only waits for the other side. It
-            raises P2PCopyError and what links raise.
+        open: opens a link, given its number, and calls the given function once only the other side is missing. Raises
+            P2PCopyError and what links raise.
         codec: writes and reads acks.
-        observer: is told how many links there are.
+        observer: hears how many links there are.
 
     """
 
@@ -62,7 +62,7 @@ class LinkPlan(NamedTuple):
     observer: Observer
 
     def agree(self, theirs: int) -> int:
-        """Return the most links that there will be if the other side asks for so many; 0 if for no number."""
+        """Return the most links that there will be. `theirs`: how many the other side asks for, 0 for no number."""
         if self.number and theirs:
             return min(self.number, theirs)
         return self.number or theirs or (limits.LINKS_AUTO if self.far else 1)
@@ -211,12 +211,12 @@ class _Sending:
 
 
 class _Receiving:
-    """What comes in: records, put in order; and which of them this side has not acknowledged.
+    """The incoming side: puts records in order, and knows whether any wait for an ack.
 
     Attributes:
-        records: in order, and those that have come too early.
-        latest: the link that has brought something last.
-        end: why nothing more comes, once that is so.
+        records: those in order, and those that have come too early.
+        latest: the number of the link that has brought the last record or ack.
+        end: why nothing more comes; None before.
 
     """
 
@@ -241,7 +241,7 @@ class _Receiving:
         self._unacknowledged.set()
 
     async def receive(self) -> bytes:
-        """Return the next record; raise `end` behind the last one."""
+        """Return the next record; raise `end` after the last one."""
         await trio.lowlevel.checkpoint_if_cancelled()
         while (record := self.records.take()) is None:
             if self.end is not None:
@@ -251,7 +251,7 @@ class _Receiving:
         return record
 
     def stop(self, end: End) -> None:
-        """Nothing more comes; only the first reason counts."""
+        """Record that nothing more comes. Only the first reason counts."""
         self.end = self.end or end
         self._came.unpark_all()
 
@@ -319,7 +319,7 @@ class MultipathWorkers:
         return await self._receiving.receive()
 
     def end(self, end: End) -> None:
-        """Nothing more comes, and unless the other side can still be told why, nothing goes out."""
+        """End receiving, and sending too unless the other side can still be told why."""
         self._receiving.stop(end)
         end = self._receiving.end or end
         if not (isinstance(end, PeerMisbehaved) and self._links.proved):

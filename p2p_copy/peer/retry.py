@@ -1,4 +1,4 @@
-"""Decides where a side looks for the other one, when it gives up, and what it forgets. No event loop, no disk.
+"""Decides where a side looks for the other, when it gives up, and what it forgets. No event loop, no disk.
 
 Two sides find each other by the code or by a ticket. They agree on a first ticket when they meet by the code. Each
 ticket has a room that only these two sides know. The room of the code may be known to others, who may guess the code.
@@ -241,10 +241,9 @@ class Reconnect:
         self._until = now + wait
         self._since = now
         self._is_announced = memory.is_over  # the user knows of this search
-        self._has_met = (
-            False  # in this process: so there is a relay at the address, and another answer is transient
-        )
-        # In this process or an earlier one: else the address may be wrong, and is not tried again.
+        # In this process. Then there is a relay at the address, and an answer of something else is transient.
+        self._has_met = False
+        # In this process or an earlier one. Before, the address may be wrong, and is tried only once.
         self._relay_has_answered = bool(memory.knowledge.tickets)
         self._new_pauses = pauses
         self._pauses = pauses()
@@ -306,7 +305,7 @@ class Reconnect:
             # failure is one more loss, unless the two programs do not understand each other.
             return self._turn.room is None or not isinstance(error, IncompatiblePeer)
         if not met and not has_ticket and not isinstance(error, RelayError):
-            return False  # the other side has not been here yet, so there is nothing to resume
+            return False  # the other side has not come yet, so there is nothing to resume
         transient = error.transient or (self._has_met and isinstance(error, NotTheRelay))
         return transient and self._relay_has_answered
 

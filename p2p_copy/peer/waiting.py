@@ -1,13 +1,12 @@
-"""Waits for the other side in a room of the relay, also when the relay is restarted or its address changes.
+"""Waits for the other side in a room of the relay, even if the relay is restarted or its address changes.
 
-A client that waits dials again now and then, under the same claim. Behind a balancer, after a relay was restarted or
-after a change of DNS, the other side may come to another relay than the one where this side began to wait, and the two
-would never meet.
+A waiting client dials again now and then, under the same claim. Otherwise two sides might never meet: behind a
+balancer, or after a restart or a change of DNS, the other side may come to another relay than this side.
 
 Rules:
-1. The new connection is open before the old one is closed, and either may be paired meanwhile: a relay that knows the
-   old one replaces it, another relay may refuse the new one. So the other side never finds the room empty.
-2. The connection that is paired first is used. The relay replaces no connection that is paired already.
+1. The new connection is open before the old one is closed, so the other side never finds the room empty. Either may be
+   paired meanwhile. A relay that knows the old connection replaces it; another relay may refuse the new one.
+2. The connection that is paired first is used. A relay does not replace a connection that is paired already.
 3. A new connection that fails changes nothing, and the observer is not told.
 """
 
@@ -43,22 +42,22 @@ if TYPE_CHECKING:
     from p2p_copy.transport.link import Link
 
 _TRANSIENT: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
-"""Refusals that a later try may not meet. A room is unknown until its sender comes: one that was restarted may come."""
+"""Refusals that may not come again. A room is unknown until its sender comes, and a restarted sender may come."""
 
 _End: TypeAlias = "P2PCopyError | LinkBroken | anyio.EndOfStream"
 
 
 @dataclass(eq=False)
-class _Place:
+class _Connection:
     """One connection that waits in the room, from its first packet to its last use.
 
     Attributes:
-        scope: cancels it.
-        link: set once it is connected.
-        welcome: the relay's terms, set once the relay has accepted it.
-        since: when that was.
+        scope: the cancel scope of its task.
+        link: set once this side is connected.
+        welcome: the relay's terms, set once the relay has accepted this side.
+        since: when the relay has accepted it.
         paired: the other side has come.
-        end: why its wait is over.
+        end: the error that has ended it.
         over: set when it is no longer used.
 
     """
@@ -71,7 +70,7 @@ class _Place:
     end: _End | None = None
     over: trio.Event = field(default_factory=trio.Event)
 
-    def leave(self) -> None:
+    def cut(self) -> None:
         """Cut the connection in any state."""
         if self.link is not None:
             self.link.abort()  # does nothing if it was closed
@@ -85,7 +84,7 @@ class _Place:
 
 
 class Wait:
-    """One side's wait for the other one: `seconds` in all from the first welcome on, however often it connects."""
+    """One side's wait for the other: `seconds` from the first welcome on, however often this side connects."""
 
     def __init__(
         self,
@@ -103,8 +102,8 @@ class Wait:
         self._ca_file = ca_file
         self._until = math.inf
         self._is_announced = False  # the observer is told once, not for each connection
-        self._places: list[_Place] = []  # the older one first
-        self._changed = trio.lowlevel.ParkingLot()  # for a change of any place
+        self._connections: list[_Connection] = []  # the older one first
+        self._changed = trio.lowlevel.ParkingLot()  # for a change of any connection
 
     @asynccontextmanager
     async def joined(self) -> AsyncIterator[tuple[Link, Welcome]]:
@@ -114,55 +113,56 @@ class Wait:
 
         Raises:
             RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
-                no place at the relay.
+                this side cannot wait there.
             PeerTimeout: the time is over.
-            RelayLost, LinkBroken, EndOfStream: the place was lost.
+            RelayLost, LinkBroken, EndOfStream: the connection was lost.
 
         """
-        self._places = []
+        self._connections = []
         async with service_nursery() as nursery:
             try:
-                place = await self._paired(nursery)
-                assert place.link is not None, "it is paired"
-                assert place.welcome is not None, "it is paired"
-                place.link.sets_aside = _is_relays  # all other messages come from the other side from now on
-                yield place.link, place.welcome
-                await place.link.aclose()
+                connection = await self._paired(nursery)
+                assert connection.link is not None, "only a paired connection is returned"
+                assert connection.welcome is not None, "only a paired connection is returned"
+                # All other messages come from the other side from now on.
+                connection.link.sets_aside = _is_relays
+                yield connection.link, connection.welcome
+                await connection.link.aclose()
             finally:
-                for each in self._places:
-                    each.leave()  # one may be paired, which shields it, and this task has not seen it yet
+                for each in self._connections:
+                    each.cut()  # one may have been paired just now, which shields its task from cancellation
 
-    async def _paired(self, nursery: trio.Nursery) -> _Place:
-        """Return the place to which the other side has come; cut all others."""
+    async def _paired(self, nursery: trio.Nursery) -> _Connection:
+        """Return the connection on which the other side has come; cut all others."""
         if not self._is_announced:
             self._observer.connecting(str(self._address))
-        place = self._dial(nursery, self._hello)
-        while place.welcome is None and place.end is None:
+        connection = self._dial(nursery, self._hello)
+        while connection.welcome is None and connection.end is None:
             await self._changed.park()
-        if place.welcome is None:
-            assert place.end is not None, "it is one or the other"
-            raise place.end
-        self._announce(place.welcome)
-        again = _next_redial(place.welcome)
+        if connection.welcome is None:
+            assert connection.end is not None, "it is one or the other"
+            raise connection.end
+        self._announce(connection.welcome)
+        again = _next_redial(connection.welcome)
         while True:
-            if paired := next((place for place in self._places if place.paired), None):
-                for other in self._places:
+            if paired := next((connection for connection in self._connections if connection.paired), None):
+                for other in self._connections:
                     if other is not paired:
-                        other.leave()
+                        other.cut()
                 return paired
             now = trio.current_time()
             if now >= self._until:
                 raise PeerTimeout(
                     f"The other side did not come to {self._address} within {round(self._seconds, 1):g} s. {HINT}"
                 )
-            place = self._settled(now)
-            alone = len(self._places) == 1
-            if alone and now >= again and place.welcome is not None:
+            connection = self._drop_spare(now)
+            alone = len(self._connections) == 1
+            if alone and now >= again and connection.welcome is not None:
                 features = (*self._hello.features, STILL_WAITING)
                 self._dial(nursery, replace(self._hello, features=features))
-                again = _next_redial(place.welcome)
+                again = _next_redial(connection.welcome)
                 continue
-            redial = again if alone else self._places[-1].since + limits.REDIAL_SETTLED
+            redial = again if alone else self._connections[-1].since + limits.REDIAL_SETTLED
             with trio.move_on_at(min(self._until, redial)):
                 await self._changed.park()
 
@@ -178,43 +178,43 @@ class Wait:
             self._observer.notice(terms)
         self._observer.waiting(str(self._address))
 
-    def _settled(self, now: float) -> _Place:
-        """Leave the old place or the new one, if it is clear which; return the older one that is left."""
-        old, new = self._places[0], self._places[-1]
+    def _drop_spare(self, now: float) -> _Connection:
+        """Cut the old or the new connection, if it is clear which is not needed; return the first of the rest."""
+        old, new = self._connections[0], self._connections[-1]
         if old.end is not None and new.end is not None:
             raise new.end if old.replaced else old.end
         if new.end is not None:
-            self._places.remove(new)
+            self._connections.remove(new)
         elif new is not old and (new.since if old.end else new.since + limits.REDIAL_SETTLED) <= now:
-            old.leave()
-            self._places.remove(old)
-        return self._places[0]
+            old.cut()
+            self._connections.remove(old)
+        return self._connections[0]
 
-    def _dial(self, nursery: trio.Nursery, hello: Hello) -> _Place:
-        place = _Place()
-        self._places.append(place)
-        nursery.start_soon(self._occupy, place, hello)
-        return place
+    def _dial(self, nursery: trio.Nursery, hello: Hello) -> _Connection:
+        connection = _Connection()
+        self._connections.append(connection)
+        nursery.start_soon(self._keep, connection, hello)
+        return connection
 
-    async def _occupy(self, place: _Place, hello: Hello) -> None:
+    async def _keep(self, connection: _Connection, hello: Hello) -> None:
         """Connect to the relay, wait in the room, and keep the connection until it is `over`."""
         path = rendezvous.room_path(hello.room)
-        with place.scope:
+        with connection.scope:
             try:
                 most = protocol_limits.MAX_RECORD
                 async with connect(self._address, path, max_message=most, ca_file=self._ca_file) as link:
-                    place.link = link
-                    place.welcome = await self._introduce(link, hello)
-                    place.since = trio.current_time()
+                    connection.link = link
+                    connection.welcome = await self._introduce(link, hello)
+                    connection.since = trio.current_time()
                     self._changed.unpark()
                     if not isinstance(await _hear_relay(link), Paired):
                         raise NotARelay(f"{self._address} does not speak like a p2p-copy relay.")
-                    place.paired = True
+                    connection.paired = True
                     self._changed.unpark()
                     with trio.CancelScope(shield=True):  # the goodbye needs a link
-                        await place.over.wait()
+                        await connection.over.wait()
             except (P2PCopyError, LinkBroken, anyio.EndOfStream) as error:
-                place.end = error
+                connection.end = error
         self._changed.unpark()
 
     async def _introduce(self, link: Link, hello: Hello) -> Welcome:

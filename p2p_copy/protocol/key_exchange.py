@@ -132,7 +132,7 @@ class _Handshake(ABC):
         self._step: _Step | None = self._answer_hello
         """Handles the next message; None when the run is over."""
         self._proof_sent = False
-        """This side has shown its proof, so the other one may have confirmed: it sends no farewell after that."""
+        """This side has shown its proof, so the other side may have confirmed the keys; then it sends no farewell."""
         self.keys: SessionKeys | None = None
         """The session's keys; None while the other side has not proved that it has the secret."""
 

@@ -69,7 +69,7 @@ def resume_room(ticket: bytes) -> str:
 
 
 def resume_mark(ticket: bytes) -> str:
-    """Return a mark by which each side sees whether the other one has the same ticket. It reveals nothing else."""
+    """Return a mark by which each side sees whether the other has the same ticket. The mark reveals nothing else."""
     return expand(ticket, b"p2p-copy/1 resume mark", _MARK).hex()
 
 

@@ -28,7 +28,7 @@ MAX_RECORD: Final = RECORD_HEADER + MAX_RECORD_CONTENT + RECORD_TAG
 """Bytes of one record as a message on the wire."""
 
 MAX_RECORD_HOLES: Final = 256 * MIB
-"""Bytes of all holes in one record: the receiver hashes so many zeros, which takes a quarter of a second, before it can
+"""Bytes of all holes in one record: the receiver hashes as many zeros, which takes a quarter of a second, before it can
 act on anything else. They cost the sender next to nothing."""
 
 MAX_RECORD_MESSAGES: Final = 1024
@@ -67,7 +67,7 @@ MAX_PREVIEW_ENTRIES: Final = 100
 """Entries that a sender shows before the receiver's user answers: more than a person reads."""
 
 MAX_OPEN_ENTRIES: Final = 1024
-"""Entries from the first unfinished one on: a receiver keeps at most so many, for a tree of any size."""
+"""Entries that a receiver keeps, from the first one on that is not done, for a tree of any size."""
 
 MAX_ENTRIES: Final = 1_000_000_000
 """Entries of one transfer: their numbers have four bytes. Memory does not depend on how many there are."""

@@ -161,8 +161,8 @@ class Ask:
 class Preview:
     """What the sender has, in short: a hint, never relied upon.
 
-    If it is `counted`, `files` and `size` are all; else they are at least so many, and a `Total` may follow. `names` is
-    how many entries there are at depth 0. The first of them are among `entries`, with some of what lies in each.
+    `files` and `size` are the sums of all if they are `counted`; else they are less, and a `Total` may follow. `names`
+    is how many entries there are at depth 0. `entries` has the first of them, and some of what lies in each.
     """
 
     files: int

@@ -119,7 +119,7 @@ class SendQueue:
         return not self._out
 
     def has_room(self, size: int) -> bool:
-        """Tell whether one more record of so many bytes may go out (rule 2)."""
+        """Tell whether one more record, of `size` bytes, may go out (rule 2)."""
         return len(self._sizes) < limits.MULTIPATH_RECORDS and self._bytes + size <= limits.MULTIPATH_BYTES
 
     def add(self, record: bytes) -> None:

@@ -46,7 +46,7 @@ _PLAIN: Final = re.compile(
 """Most names: letters, digits, `_`, `-` and single dots. No rule refuses them, if they are not too long."""
 
 _FEW: Final = 1024
-"""Names of one directory that `SeenNames` keeps whole: so many on each level of a tree take 10 MB at most."""
+"""Names of one directory that `SeenNames` keeps whole. With this many on each level a tree takes 10 MB at most."""
 
 _TABLES: Final = 256
 """Hash tables of `SeenNames`."""

@@ -73,7 +73,7 @@ SAMPLE: Final = 8 * KIB
 """Bytes of that sample: enough to tell, and 10 microseconds of work where nothing is gained."""
 
 LEAST_GAIN: Final = 20
-"""A record must lose one part in so many (5 %) to be sent compressed: decompressing costs the other side time."""
+"""A record is sent compressed if that saves at least 1/20 of it: decompressing costs the other side time."""
 
 MOST_SKIPPED: Final = 32
 """Records sent uncompressed after a failure before the next try: 30 MB at most, so that a change is noticed soon."""
@@ -325,8 +325,8 @@ def decompress(frame: bytes | memoryview, size: int) -> bytes:
 
     """
     try:
-        # The library checks the window only where it needs one besides the output. Each implementation must refuse the
-        # same frames, so it is checked here. The window of a single segment is the declared size.
+        # All implementations must refuse the same frames, but the library checks the window only where it needs one
+        # besides the output. So it is checked here. The window of a single segment is the declared size.
         if zstd.get_frame_info(frame).decompressed_size not in (None, size):
             raise PeerMisbehaved(_BROKEN)
         if not frame[4] & _SINGLE_SEGMENT and frame[5] > _MAX_WINDOW_DESCRIPTOR:

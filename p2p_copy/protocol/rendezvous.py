@@ -150,8 +150,8 @@ class FlowReport:
     """What the relay sees move, sent between the messages of a pairing.
 
     Attributes:
-        there: the direction from this client to the other one.
-        back: the direction from the other one.
+        there: the direction from this client to its partner.
+        back: the direction from the partner.
         answers: False if the other client's machine does not answer the relay's packets.
 
     """

@@ -55,7 +55,7 @@ class Session:
         self._sealed: deque[bytes] = deque()
         self._final = False
         self.made = self.heard = 0
-        """Records of this side, and of the other one."""
+        """How many records this side has made, and how many of the other side it has opened."""
         self.pending = 0
         """Content bytes said and not yet in a record."""
         self._weight = 0

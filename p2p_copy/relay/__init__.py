@@ -1,11 +1,11 @@
-"""The relay: it pairs one sender and one receiver and passes on what it cannot read.
+"""The relay: it pairs one sender with one receiver and passes on their data, which it cannot read.
 
     entry/     from the listening socket to a WebSocket request
-    access/    who may come in, how many, how fast, how much
+    access/    which clients are admitted: how many, how fast, how much
     log/       what the relay tells its operator in lines
-    admin/     what the operator asks and orders while it runs
+    admin/     what the operator queries and orders while the relay runs
     server     starts, drains, stops, reloads
-    connection, seats, lobby, pairing, pairings    one client's way, from accept to the end of its pairing
+    connection, seats, lobby, pairing, pairings    the life of one client, from accept to the end of its pairing
     budget, system_limits    the memory of all pairings; what the operating system allows
     file_thread    reads certificates, keys and tokens, for `entry` and `access`
     config, limits, tally, refusal    what the operator may choose; numbers; counts; how a client is refused

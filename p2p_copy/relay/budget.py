@@ -140,7 +140,7 @@ class Window:
         self._waiting.unpark_all()
 
     def widen(self, size: int) -> None:
-        """Open the window because the target has taken so many bytes of messages."""
+        """Open the window because the target has taken `size` bytes of messages."""
         self._limit = min(limits.WINDOW_MOST, self._limit + size // limits.WINDOW_GROWTH)
         if self._limit >= 2 * self._unsent and self._unsent < transport_limits.UNSENT:
             self._let_kernel_hold(min(self._limit, transport_limits.UNSENT))
@@ -152,7 +152,7 @@ class Window:
             self._let_kernel_hold(self._limit)
 
     def lift(self) -> None:
-        """Let reads begin whatever is held, because what they bring is thrown away."""
+        """Let reads begin, however much is held: what they bring is thrown away."""
         self._open = False
         self._waiting.unpark_all()
 

@@ -26,7 +26,7 @@ class Tcp:
 
 @dataclass(frozen=True, slots=True)
 class Unix:
-    """A socket in the file system, for programs on this machine that its mode lets in."""
+    """A socket in the file system, for the programs on this machine that its mode allows."""
 
     path: str
     mode: int = limits.UNIX_SOCKET_MODE
@@ -34,7 +34,7 @@ class Unix:
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """A socket that listens already and was handed to this process, and what systemd calls it."""
+    """A socket that listens already, inherited from the service manager, and its name there."""
 
     descriptor: int
     name: str

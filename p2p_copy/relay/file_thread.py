@@ -73,10 +73,10 @@ class FileThread:
         self._turn = trio.CapacityLimiter(1)
 
     async def run(self, what: str, job: Callable[[*Ts], T], *arguments: *Ts) -> T:
-        """Do a job and return what it returns. It must change nothing: its result may come too late.
+        """Do a job and return its result. The job must change nothing: it may end after this has given it up.
 
         Raises:
-            DoesNotAnswer: it takes too long. `what` names the files in the sentence.
+            DoesNotAnswer: the job takes too long. `what` names the files in the sentence.
 
         """
         with within(limits.FILE_TIMEOUT):

@@ -152,27 +152,27 @@ TAIL_TIMEOUT: Final = 60.0
 # Memory of all pairings
 
 MEMORY_SHARE: Final = 4
-"""Part of the memory of the machine, or of its control group, that all pairings of a relay may hold unless its operator
-says otherwise (`--max-memory`): one in so many. The rest is for Python and its modules (40 MiB), some 50 KiB for each
-connection (200 MiB for 4,096 of them; over TLS up to 170 KiB for each that has sent much), what the allocator keeps,
-and the kernel's own buffers."""
+"""All pairings of a relay may hold 1/4 of the memory of the machine, or of its control group, unless its operator says
+otherwise (`--max-memory`). The rest is for Python and its modules (40 MiB), some 50 KiB for each connection (200 MiB
+for 4,096 of them; over TLS up to 170 KiB for each that has sent much), what the allocator keeps, and the kernel's own
+buffers."""
 
 LEAST_MEMORY: Final = 16 * MIB
 """Least bytes that all pairings of a relay may hold: 128 pairings that do not move, or a dozen that may move fast."""
 
 MEMORY_FREE_SHARE: Final = 4
-"""Part of what is free in that budget that one direction may hold: one in so many. With n directions that take what
-they get, 1 of 1 + n/4 parts of the budget stays free."""
+"""One direction may hold 1/4 of what is free in that budget. With n directions that take what they get, 1 of
+1 + n/4 parts of the budget stays free."""
 
 MEMORY_RELIEF: Final = 4
-"""Part of that budget that should be free, one in so many: if less is, the pairings that stood still longest end."""
+"""If less than 1/4 of that budget is free, the pairings that stood still longest end."""
 
 MEMORY_BUSY: Final = 8
-"""Part of that budget, one in so many, that must be free, or the relay tells newcomers that it is busy."""
+"""If less than 1/8 of that budget is free, the relay tells newcomers that it is busy."""
 
 MEMORY_STALL: Final = 60.0
 """Seconds in which a receiver may take nothing of a batch while memory is short: slow disks and full links last less,
-and a client whose pairing was ended comes back and goes on where it was."""
+and a client whose pairing was ended reconnects and resumes."""
 
 WINDOW_LEAST: Final = 64 * KIB
 """Bytes that a direction of a pairing may hold in any case: about one piece. 2,000 pairings that do not read hold

@@ -32,14 +32,14 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Matched(Generic[S]):
-    """The other side is here: `first` was waiting for the newcomer."""
+    """The newcomer's partner is `first`, which waited for it."""
 
     first: S
 
 
 @dataclass(frozen=True, slots=True)
 class Returned(Generic[S]):
-    """The newcomer has replaced its own old seat `former`, and waits. The old seat's partner is not its partner."""
+    """The newcomer has replaced its own old seat `former`, and waits, even if the old seat was paired."""
 
     former: S
 
@@ -53,7 +53,7 @@ Decision: TypeAlias = Waiting | Matched[S] | Returned[S] | Taken
 
 
 class _Occupied(NamedTuple, Generic[S]):
-    """A taken seat, and the secret by which its client is known when it reconnects."""
+    """A taken seat, and the secret by which its client proves that it is its own when it reconnects."""
 
     seat: S
     claim: str | None
@@ -75,7 +75,7 @@ class Lobby(Generic[S]):
         return places[0].seat if len(places) == 1 else None
 
     def owns(self, room: Room, role: Role, claim: str | None) -> bool:
-        """Tell whether the seat of `role` was taken under this claim. A claim is ASCII; without one, no."""
+        """Tell whether the seat of `role` was taken under this claim, which is ASCII; False for None."""
         place = self._rooms.get(room, {}).get(role)
         if place is None or place.claim is None or claim is None:
             return False
@@ -107,8 +107,8 @@ class Lobby(Generic[S]):
     def vacate_elsewhere(self, room: Room, claim: str | None) -> S | None:
         """Free the seat in another room that was taken under this claim, and return it; None if there is none.
 
-        Two sides that have met reconnect in another room. If the relay has not noticed the loss of one, its partner is
-        still paired in the first room, and would come to the new one only when that pairing is over.
+        Two sides that have met reconnect in another room. If the relay has not noticed the loss of the first one, its
+        partner is still paired in the old room, and would come to the new room only after that pairing.
         """
         other = self._claims.get(claim or "")
         if other is None or other == room:
@@ -120,10 +120,7 @@ class Lobby(Generic[S]):
         return None
 
     def leave(self, room: Room, seat: S) -> None:
-        """Free the room in which this seat is; nothing happens if it is there no more.
-
-        When one of two leaves, both do: their pairing is over, and the room is free.
-        """
+        """Free the room if this seat is in it, with the partner's seat: their pairing is over."""
         places = self._rooms.get(room, {})
         if any(place.seat is seat for place in places.values()):
             self._forget_claims(room)

@@ -361,7 +361,7 @@ class Pairing:
             case target.misbehaved:
                 return UNSUPPORTED, "only binary messages are copied"
             case _:  # a lost client reads nothing, except one whose new connection replaced this one
-                return CloseCode.REPLACED, "you came again"
+                return CloseCode.REPLACED, "replaced by a newer connection"
 
     def stop(self) -> None:
         """End the pairing because the relay stops."""

@@ -246,7 +246,7 @@ class Seats:
             self._lobby.leave(room, seat)  # before anything awaits: a newcomer must not be matched with it
             seat.done.set()  # a drain need not wait for a client that may not even read the refusal
         if seat.replaced:
-            await seat.link.close(CloseCode.REPLACED, "you came again")
+            await seat.link.close(CloseCode.REPLACED, "replaced by a newer connection")
         elif refused is not None:
             await self._refuse(seat, room, refused)
 

@@ -72,12 +72,12 @@ class Relay:
     """One relay: `run` it once. It ends when it is cancelled, or some time after `drain` or `stop`.
 
     Attributes:
-        tally: counts what it has done.
+        tally: counts what the relay has done.
         certificates: its certificate for TLS; None without TLS.
-        gatekeeper: decides who may come in.
+        gatekeeper: decides which clients are admitted.
         budget: the budget of memory that all pairings share.
-        pairings: those that run.
-        urls: where it listens, as soon as it does.
+        pairings: the pairings that run.
+        urls: where the relay listens, as soon as it does.
 
     """
 
@@ -95,8 +95,8 @@ class Relay:
         self.budget = Budget(config.max_memory)
         self.pairings = Pairings(self.budget, self.tally)
         self.urls: list[str] = []
-        self._accepting = trio.CancelScope()  # connections are taken
-        self._patience = trio.CancelScope()  # pairings are waited for
+        self._accepting = trio.CancelScope()  # while connections are taken
+        self._patience = trio.CancelScope()  # while a drain waits for pairings
         self._seats = Seats(self.gatekeeper, self.pairings, self.tally, lambda: self.draining)
         self._connections = Connections(
             self.gatekeeper, self.certificates, self._seats, self.tally, lambda: self.draining
@@ -157,44 +157,44 @@ class Relay:
         self.pairings.stop()
 
     async def reload(self) -> bool:
-        """Read the files again that may change. One that cannot be used changes nothing; then this returns False."""
+        """Read certificate, key and tokens again; return False if one cannot be used, which then stays as it was."""
         results: list[bool] = []
 
         async def collect(reload: Callable[[], Awaitable[bool]]) -> None:
             results.append(await reload())
 
-        async with trio.open_nursery() as nursery:  # neither waits for the other one's disk
+        async with trio.open_nursery() as nursery:  # so that neither waits for the other's disk
             nursery.start_soon(collect, self.gatekeeper.reload)
             if self.certificates is not None:
                 nursery.start_soon(collect, self.certificates.reload)
         return all(results)
 
     def change(self, config: RelayConfig) -> None:
-        """Use the limits of another configuration from now on. Places and files stay what they are."""
+        """Use the limits of another configuration from now on. Files, and where the relay listens, do not change."""
         self.budget.limit = config.max_memory
         self.gatekeeper.change(config)
 
     @property
     def config(self) -> RelayConfig:
-        """What the operator wants; see `change`."""
+        """The configuration as it is now; see `change`."""
         return self.gatekeeper.config
 
     @property
     def draining(self) -> bool:
-        """Whether it takes no more clients."""
+        """Whether the relay takes no more clients."""
         return self._accepting.cancel_called
 
     @property
     def counts(self) -> Counts:
-        """What it has done and is doing."""
+        """What the relay has done and is doing."""
         return Counts(self._seats.waiting, len(self.pairings), self.tally.served, self.tally.copied)
 
     @property
     def connections(self) -> int:
-        """Connections that are here, those without a hello included."""
+        """How many connections are open, those without a hello included."""
         return self.gatekeeper.admission.places
 
     @property
     def rooms(self) -> int:
-        """Rooms in use: in each one a client waits, or two are paired."""
+        """How many rooms have clients, waiting or paired."""
         return self._seats.rooms

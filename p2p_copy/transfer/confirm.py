@@ -1,7 +1,8 @@
-"""Asks before anything is sent: the sender shows what it has, the receiver's user says yes or no. For both sides.
+"""Asks the receiver's user before anything is sent: the sender sends a preview, the user accepts or declines. Has both
+sides.
 
-Nothing is written and nothing is remembered before the yes. A no costs nothing either: the receiver has no ticket of
-this meeting, so the sender drops its own and waits for another receiver with the same code.
+Nothing is written or remembered before the user accepts. After a decline the receiver has no ticket of this meeting,
+so the sender forgets its own, and waits for another receiver with the same code.
 """
 
 from __future__ import annotations

@@ -54,7 +54,7 @@ class Conversation:
         self._turn = 0  # messages since other tasks had their turn
 
     async def tell(self, *messages: Message) -> None:
-        """Say this in one record, and send it; see `send`."""
+        """Send a message in one record; see `send`."""
         for message in messages:
             self.session.say(message)
         self.session.record()
@@ -111,7 +111,7 @@ class Conversation:
         raise PeerLost(silence)
 
     async def part_ways(self, last: Abort) -> bool:
-        """Tell the other side why this one ends, if that is still possible; return whether it knows then.
+        """Tell the other side why this side ends, if that is still possible; return whether it was told.
 
         The message goes out behind what is queued already, which may be megabytes over a slow connection. So it has
         time as long as that queue moves, and a bounded time in all. Nothing is raised that would hide the error for
@@ -152,7 +152,7 @@ class Producer(Protocol):
         """
 
     def keep_pace(self, size: int) -> None:
-        """Learn that each link has taken so many bytes since the last call of `next_records` began its work."""
+        """Learn that each link has taken `size` bytes since the last call of `next_records` began its work."""
 
     async def hear(self, message: Message) -> None:
         """Act on what the receiver says, other than an Abort or its Receipt.

@@ -1,4 +1,4 @@
-"""What is around a transfer: its job, its conversations, tasks that run beside them, and the receipt it writes."""
+"""What surrounds a transfer: its job, the tasks that run beside its conversations, and its receipt."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 
 Helpers: TypeAlias = "Iterable[Callable[[], Awaitable[None]]]"
-"""What runs beside a transfer."""
+"""Functions that run beside a transfer."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one side has to do, as its caller wants it: made once, and passed whole.
+    """What the caller wants from one side.
 
     Attributes:
         resumption: what this side remembers from one meeting to the next.
         receipt: the receipt that it writes; None if none was asked for.
-        observer: is told how it goes.
-        beside: functions of the caller that run beside the transfer and end with it. If one fails, so does the
-            transfer, and the other side is told that this side failed.
+        observer: hears of each step.
+        beside: functions of the caller that run beside the transfer and end with it. If one of them fails, the
+            transfer fails, and the other side is told so.
 
     """
 
@@ -57,8 +57,8 @@ class SendJob(Job):
 
     Attributes:
         trees: what to send.
-        options: how.
-        source: makes what "-" reads from, given the name of the stream.
+        options: how to send it.
+        source: opens standard input for "-"; gets the name of the stream.
 
     """
 
@@ -72,12 +72,12 @@ class ReceiveJob(Job):
     """What a receiver has to do.
 
     Attributes:
-        out: where everything goes; see `receive`.
-        options: how.
-        selection: which part of what the sender has.
-        preserve: what to preserve.
+        out: where to write; see `receive`.
+        options: how to receive.
+        selection: which entries of the sender to take.
+        preserve: the attributes to preserve.
         allowed: the permissions that entries may get.
-        sink: makes what "-" writes to.
+        sink: opens standard output for "-".
 
     """
 
@@ -93,9 +93,9 @@ class Story(Protocol):
     """What one side says and hears in each conversation.
 
     Attributes:
-        report: how the transfer ended, once this side has done all.
-        broken: the error of what runs beside it, if that has failed: the other side is told this and not that the story
-            was cancelled.
+        report: the result, once this side has done all.
+        broken: the error of a function that runs beside the transfer: the other side is told this one, and not that
+            the story was cancelled.
 
     """
 
@@ -109,10 +109,10 @@ class Story(Protocol):
 async def run_story(
     helpers: Helpers, options: ConnectOptions, resumption: Resumption, story: Story
 ) -> Report:
-    """Run a story until it is told, in as many conversations as it takes, with `helpers` beside it.
+    """Run a story to its end, in as many conversations as it takes, with `helpers` beside it.
 
-    Helpers end with the story, and one that fails ends it. An error after this side has done all is none: only the
-    other side may not know that. Any other error ends the transfer for good, unless it can be resumed.
+    Helpers end with the story; if one fails, the story ends. An error after this side has done all is ignored: it only
+    means that the other side may not know that. Any other permanent error ends the transfer for good.
     """
 
     async def help_out(helper: Callable[[], Awaitable[None]]) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 from p2p_copy.units import KIB, MIB
 
 CHUNK: Final = 256 * KIB
-"""Bytes of file data read and sent at once while the pace of the link is not known. A file of at most so many bytes is
+"""Bytes of file data read and sent at once while the pace of the link is not known. A file of at most this size is
 read whole."""
 
 LEAST_CHUNK: Final = 64 * KIB

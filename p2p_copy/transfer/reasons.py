@@ -55,7 +55,7 @@ def unfinished(count: int) -> str:
 
 
 def farewell(error: BaseException) -> Abort:
-    """Return what this side tells the other one about its own failure. It holds no path of this machine."""
+    """Return what this side tells the other about its own failure, without any path of this machine."""
     match error:
         case P2PCopyError(transient=True):
             return Abort(Reason.INTERRUPTED, "it comes back.")

@@ -64,20 +64,20 @@ async def receive(
     Args:
         out: the directory; made if it does not exist. Or the text "-": standard output, for a sender of a stream or of
             one file.
-        access: which relay, and how to get in.
+        access: which relay to use, with the token that it may want.
         code: the code that both sides share; None to resume with what `state` holds alone.
         options: how to receive. Group and others get no more permissions than the umask of this process allows, unless
             MODE or OWNER is preserved.
         state: what is saved of this transfer beyond this process; closed at the end, removed if all has arrived.
-        ask: is shown what would come, and answers whether to receive it, before anything is written. After a no the
-            sender goes on waiting with the same code. A transfer that is resumed is not asked about again.
-        observer: is told how it goes.
+        ask: is shown what would come, and answers whether to receive it, before anything is written. If the user
+            declines, the sender waits on with the same code. Resuming a transfer does not ask again.
+        observer: hears of each step.
         beside: run beside the transfer and end with it; an error of one of them ends it, and the sender is told that
             this side failed.
-        sink: makes what "-" writes to.
+        sink: opens standard output for "-".
 
     Raises:
-        Declined: the answer was no.
+        Declined: this side's user declined.
         OutputNotWritable: `out` cannot be written to.
         ValueError, TypeError: an argument is out of range, or of the wrong type.
         UsageError: the receipt cannot be written, or exists; a pattern has the wrong form; there is no standard output;
@@ -204,7 +204,7 @@ class _Story:
         return first
 
     async def _ask(self, conversation: Conversation, offer: Offer) -> None:
-        """Let the user decide, once, and find out whether there is a place to write to."""
+        """Let the user decide, once, and check that the output can be written."""
         if not self.begun and self._question is not None:
             await self._question.put(conversation, stream=offer.pipe)
             await self.probe()

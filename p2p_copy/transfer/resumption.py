@@ -228,7 +228,7 @@ class Resumption:
         tickets = () if self.is_stream else knowledge.tickets
         facts = self._state.facts
         sure = bool(tickets) and knowledge.sure
-        claim = self.claim if tickets else facts.claim  # else `begin` saves it, if anything is written
+        claim = self.claim if tickets else facts.claim  # a saved claim says that a transfer has begun
         await self._save(replace(facts, tickets=tickets, sure=sure, spent=knowledge.spent, claim=claim))
 
     async def _save(self, facts: Facts) -> None:

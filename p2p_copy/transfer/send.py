@@ -60,12 +60,12 @@ async def send(
     Args:
         paths: a file or directory of this machine, or several; their last components are the names at the receiver.
             Or the text "-" alone: what standard input brings, to its end.
-        access: which relay, and how to get in.
+        access: which relay to use, with the token that it may want.
         code: the code that both sides share; None to resume with what `state` holds alone.
         options: how to send.
         state: what is saved of this transfer beyond this process; closed at the end, removed if all was delivered,
             or if it failed before there was anything to resume.
-        observer: is told how it goes.
+        observer: hears of each step.
         on_room: is called with each room of the relay in which both sides may meet, before the other side can be
             there. A program that also runs the relay needs it, to serve these rooms only (`RelayConfig.rooms`).
         beside: run beside the transfer and end with it; an error of one of them ends it, and the receiver is told that

@@ -73,7 +73,7 @@ class Stalls:
         self.heard_at = trio.current_time()
 
     def heard(self, message: Message) -> None:
-        """Note what the other side says about what it has."""
+        """Record what the other side says about what it has."""
         self._last_message = message
         self.heard_at = trio.current_time()
 

@@ -1,8 +1,8 @@
 """A WebSocket connection without I/O (RFC 6455): wsproto makes the handshake, the frames are our own.
 
 Bytes of the network go in at `Codec.receive_data`. Messages come out at `Codec.put`; all else comes out of `events`,
-and goes in at `send`, as wsproto's events. Frames are where time is spent and where strangers send what they like; the
-handshake happens once for each connection.
+and goes in at `send`, as wsproto's events. The frames are our own because they take most of the time, and because
+strangers may send any frames; the handshake happens once for each connection.
 
 A message comes out whole, its fragments joined; or, for a relay, in pieces as they come. A frame is refused by its
 header, before any of its payload is kept: a message costs its receiver no more than the bytes that were sent of it, and
@@ -117,7 +117,7 @@ class Piece(NamedTuple):
 
     @property
     def weight(self) -> int:
-        """Bytes of memory that it takes, an empty one included."""
+        """Bytes of memory that this piece takes, even if it is empty."""
         return len(self.data) + limits.PIECE_COST
 
 
@@ -195,9 +195,8 @@ class Decoder:
         self._final = True
         self._opcode = Opcode.CONTINUATION
         self._mask = b""  # rotated, so that it begins at the next byte
-        self._control: list[
-            bytes | memoryview
-        ] = []  # payload of a control frame, which may come inside a message
+        # Payload of a control frame, which may come inside a message:
+        self._control: list[bytes | memoryview] = []
         self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
         self.here = 0
         self._size = 0  # bytes of that message that the headers received so far announce

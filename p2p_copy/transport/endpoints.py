@@ -146,7 +146,7 @@ async def accept(
 
 @asynccontextmanager
 async def _running(link: Link, opened: Callable[[], Awaitable[T]]) -> AsyncIterator[T]:
-    """Run a link's tasks around the body. An exception of the body cuts the link, and leaves as it is."""
+    """Run a link's tasks around the body. An exception of the body cuts the link, and is raised unchanged."""
     async with service_nursery() as nursery:
         nursery.start_soon(link.read)
         try:

@@ -57,7 +57,7 @@ PIPE_SIZE: Final = 1 * MIB
 much processor time as copying. It is also the most that Linux gives a user without privileges for one pipe."""
 
 MAX_PIPES: Final = 64
-"""Such pipes in one process: Linux has memory for so many, for a user without privileges. Further pairings copy."""
+"""Such pipes in one process: Linux gives a user without privileges memory for as many. Further pairings copy."""
 
 PIECE_COST: Final = 128
 """Bytes of memory that a piece of a message takes besides its data."""
@@ -116,7 +116,7 @@ one read it is not copied, which saves more than another trip through the event 
 
 UNSENT: Final = 1 * MIB
 """Bytes that the kernel may hold and has not put on the network yet: what one read brings is then sent at once. With
-trio's 16 KiB one record takes five trips through the event loop. At 200 kB/s so many bytes take some five seconds, and
+trio's 16 KiB one record takes five trips through the event loop. At 200 kB/s these bytes take some five seconds, and
 a ping waits behind them."""
 
 TLS_TRIP: Final = 1 * MIB
@@ -124,16 +124,16 @@ TLS_TRIP: Final = 1 * MIB
 longer for the network."""
 
 TLS_TURN: Final = 128
-"""TLS records that are decrypted before it is the turn of other tasks. One takes some 8 microseconds, be it a full one
-or a change of keys. The longest read has half as many full ones."""
+"""TLS records that are decrypted before other tasks get their turn. One takes some 8 microseconds, whether it is full
+or changes the keys. The longest read has half as many full ones."""
 
 TLS_BARREN: Final = 32
 """TLS records without content that may come on one connection: tickets, alerts and changes of keys, of which honest
 ends send a few. More of them end the connection, except those for which content has paid."""
 
 TLS_PAYS: Final = 1 * MIB
-"""Bytes of content that pay for one more such record: to decrypt them costs a hundred times as much, and no TLS library
-changes its keys more often than after some 100 GB."""
+"""Bytes of content after which one more such record may come: decrypting the content costs a hundred times as much as
+that record, and no TLS library changes its keys before some 100 GB."""
 
 TLS_FREE_RECORD: Final = 1 * KIB
 """Bytes of content that pay for one record; records with less count as work, as frames do."""

@@ -141,7 +141,7 @@ class Link(ObjectStream[bytes | str]):
             raise LinkBroken("The client went away while it was answered.") from None
 
     def limit_sends(self, seconds: float) -> None:
-        """Let each send from now on take at most so many seconds. One that takes longer ends the link."""
+        """End the link when a send, from now on, takes longer than `seconds`."""
         self._stream.patience = seconds
 
     def lift_early_limit(self) -> None:
@@ -327,7 +327,7 @@ class Link(ObjectStream[bytes | str]):
         return LinkBroken(close_code=code, reason=reason)
 
     async def _until_over(self, wait: Callable[[], Awaitable[T]]) -> T:
-        """Wait for something that the reader brings about; raise LinkBroken if the reader ends first."""
+        """Wait for something that only the reader can cause; raise LinkBroken if the reader ends first."""
         if not self._over:
             with trio.CancelScope() as scope:
                 self._waits.add(scope)
@@ -338,7 +338,7 @@ class Link(ObjectStream[bytes | str]):
         raise self._lost()
 
     async def read(self) -> None:
-        """Read until the end of the link, whatever ends it. Run beside all other uses."""
+        """Read until the link ends, whatever ends it. This task must run as long as the link is used."""
         try:
             with self._reading:
                 await self._websocket.run()

@@ -146,9 +146,9 @@ class ReadWindow(Protocol):
 
 
 class Inbox:
-    """Messages that have come and were not received from the link yet, in pieces, and then an end.
+    """Pieces of messages that were read, and not yet received from the link; and then the end.
 
-    One read may bring many pieces, and they are taken before the next one. So the inbox is as large as one read.
+    All pieces that one read brings are taken before the next read. So the inbox never holds more than one read brings.
 
     Attributes:
         weight: bytes of memory that the pieces take.
@@ -165,7 +165,7 @@ class Inbox:
         self.listening_since = math.inf
 
     def put(self, piece: Piece) -> None:
-        """Add a piece. Before the next read, `wait_empty`."""
+        """Add a piece. Call `wait_empty` before the next read."""
         if not self._is_unwanted:
             self._pieces.append(piece)
             self.weight += piece.weight
@@ -173,12 +173,12 @@ class Inbox:
                 self._receivers.unpark_all()
 
     def end(self) -> None:
-        """Let receivers know that nothing more will come."""
+        """Wake all receivers: nothing more will come."""
         self._has_ended = True
         self._receivers.unpark_all()
 
     def discard(self) -> None:
-        """Throw away all pieces, and all that will come."""
+        """Throw away all pieces, and from now on each new one."""
         self._is_unwanted = True
         self.pop_all()
 

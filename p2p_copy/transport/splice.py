@@ -125,8 +125,8 @@ class SplicePipe:
         """Move bytes to `target`; return how many it took.
 
         Raises:
-            BlockingIOError: it accepts none now.
-            OSError: its connection is broken, or the pipe is closed.
+            BlockingIOError: the target accepts none now.
+            OSError: the target's connection is broken, or the pipe is closed.
 
         """
         if self._ends is None:

@@ -278,7 +278,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         return data
 
     def _apply_pace(self, seconds: float) -> None:
-        """Put off the next read by so many seconds."""
+        """Put off the next read by `seconds`."""
         if seconds > 0:
             self._not_before = trio.current_time() + seconds
 

@@ -57,7 +57,7 @@ class Deadline:
         return self._scope.cancelled_caught
 
     def restart(self, seconds: float) -> None:
-        """Give the body so many seconds without movement from now on; infinitely many for no deadline."""
+        """From now on allow the body `seconds` without movement; infinity is no deadline."""
         self._seconds = seconds
         self._since = trio.current_time()
         if self._moves is not None:
@@ -94,10 +94,10 @@ def within(
     most: float = math.inf,
     shield: bool = False,
 ) -> Iterator[Deadline]:
-    """Cancel the body after so many seconds without movement, give or take a tick. Pauses of this process do not count.
+    """Cancel the body after `seconds` without movement, give or take a tick. Pauses of this process do not count.
 
     Args:
-        seconds: without movement; they may be infinite.
+        seconds: may be infinite.
         moves: returns a value that changes with each movement. Without this argument there is no movement.
         most: seconds for the body in all.
         shield: protects the body from all other cancellation.

@@ -55,7 +55,7 @@ def measure(
 def _one(
     relay: PeerToPeerCopy, certificates: Certificates, folder: Path, size: int, count: int
 ) -> tuple[float, float]:
-    """Return seconds, and processor seconds of the relay, for so many messages of this size."""
+    """Return seconds, and processor seconds of the relay, for `count` messages of this size."""
     port = free_port()
     (words,) = relay.servers(port)
     with serving(words, folder, relay.env, port, Place()) as server:

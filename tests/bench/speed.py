@@ -104,7 +104,7 @@ def works(
 
 
 def many(name: str, ours: Sequence[Contestant], count: int) -> Work:
-    """Return a work of so many files that memory is what counts; it is done once."""
+    """Return a work with so many files that memory matters most. It is measured once."""
 
     def make(top: Path) -> Path:
         return small_files(top, count, 0)

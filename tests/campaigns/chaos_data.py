@@ -64,7 +64,7 @@ def make_large(path: Path, size: int) -> None:
 
 
 def make_sparse(path: Path, size: int) -> None:
-    """Make a file that takes hardly any room, with some contents now and then, so that no two places are alike."""
+    """Make a file that takes hardly any space: holes, and some contents now and then, which differ everywhere."""
     chance = random.Random(size)
     with path.open("wb") as file:
         for start in range(0, size, SPARSE):
@@ -75,7 +75,7 @@ def make_sparse(path: Path, size: int) -> None:
 
 
 def make_long_paths(top: Path, count: int) -> None:
-    """Make so many files, empty ones and tiny ones, whose paths have some three hundred bytes."""
+    """Make `count` files, empty ones and tiny ones, whose paths have some three hundred bytes."""
     for number in range(count):
         if number % FULL == 0:
             trio.from_thread.check_cancelled()
@@ -87,7 +87,7 @@ def make_long_paths(top: Path, count: int) -> None:
 
 
 def make_tree(top: Path, count: int) -> None:
-    """Make a tree with so many files: mostly small ones, in nested directories, with links and empty directories."""
+    """Make a tree with `count` files: mostly small ones, in nested directories, with links and empty directories."""
     chance = random.Random(count)
     folders = [top]
     top.mkdir()

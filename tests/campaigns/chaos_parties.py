@@ -221,7 +221,7 @@ class Party:
         self._started = trio.Event()
 
     async def live(self) -> None:
-        """Watch it until it is done. The task that ends it starts it again."""
+        """Watch the process until its transfer is done. The task that kills the process starts it again."""
         try:
             while True:
                 process, started = self._process, self._started

@@ -157,7 +157,7 @@ def plan(seed: int, *, only: str | None, network: bool, most: int = MOST) -> Pla
 
 
 def _times(chance: random.Random, count: int) -> list[tuple[float, float]]:
-    """Return when so many accidents come, one after another."""
+    """Return when `count` accidents come, one after another."""
     shares = sorted(chance.uniform(0.01, 0.95) for _ in range(count))
     times = [(share, 0.0) for share in shares]
     if chance.random() < 0.2:

@@ -98,7 +98,7 @@ class Daemon:
 
 @contextmanager
 def running(folder: Path, *, tls: bool = True) -> Iterator[Daemon]:
-    """Run a relay, which believes this machine when it names a client's address. It must stop as it is told to."""
+    """Run a relay that trusts this machine as a proxy; check that it stops when it is told to."""
     files = Files(folder, trustme.CA())
     log, errors = folder / "relay.log", folder / "relay.errors"
     certificate, key = files.names

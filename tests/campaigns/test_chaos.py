@@ -142,7 +142,7 @@ async def test_a_large_file_and_its_copy(tmp_path: Path) -> None:
     assert wrong == ["1 with other contents: ''"]
 
 
-def test_a_sparse_file_takes_hardly_any_room(tmp_path: Path) -> None:
+def test_a_sparse_file_takes_hardly_any_space(tmp_path: Path) -> None:
     path = tmp_path / "sparse"
     make_sparse(path, 3 * SPARSE)
     assert path.stat().st_size == 3 * SPARSE

@@ -158,7 +158,7 @@ def _of_both(plan: Plan, side: int, folder: Path) -> list[str]:
 
 
 def facts(party: Party) -> str:
-    """Return what a side remembers, without its secrets, for the person who wonders what happened."""
+    """Return what a side remembers, without its secrets, to find out what happened."""
     told = []
     for path in party.state.glob("*.json"):
         with suppress(ValueError, OSError):

@@ -290,7 +290,7 @@ class Visitors:
 
     @contextmanager
     def _tree(self, count: int, most: int, least: int = 0) -> Iterator[tuple[Path, Path]]:
-        """Yield a directory with so many files of so many bytes, and an empty one; nothing of it is kept."""
+        """Yield a directory with `count` files of `least` to `most` bytes, and an empty directory; remove both."""
         folder = self._folder / self._name()
         source, out = folder / f"{CANARY} tree", folder / "out"
         source.mkdir(parents=True)

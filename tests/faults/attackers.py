@@ -130,7 +130,7 @@ async def slowest_of(pair: tuple[Link, Link], seconds: float) -> float:
 
 
 async def crowd(count: int, one: Callable[[int], Awaitable[None]], *, at_once: int = 50) -> None:
-    """Let so many do it, some at once."""
+    """Call `one` for each number below `count`, up to `at_once` at the same time."""
     numbers = iter(range(count))
 
     async def some() -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tests.faults.arena import Arena
 
 MASK = b"mask"
-"""Of what is pushed, so that nothing of it passes by inside the kernel."""
+"""Of the messages that are pushed. Messages with a mask are not spliced, so they take memory of the relay."""
 
 LONGEST = limits.MAX_MESSAGE - 100
 
@@ -97,7 +97,7 @@ async def still(arena: Arena) -> int:
 
 
 async def hoarded(arena: Arena, relay: Relay, count: int, data: bytes, *, legacy: bool) -> int:
-    """Let so many pairs push `data` from both sides and read nothing; return by how much the relay's memory grows."""
+    """Let `count` pairs push `data` from both sides and read nothing; return by how much the relay's memory grows."""
     before = arena.server.memory
     async with trio.open_nursery() as nursery, AsyncExitStack() as stack:
         for number in range(count):

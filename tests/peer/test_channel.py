@@ -81,7 +81,7 @@ def test_all_links_carry_and_all_comes_in_order(links: int) -> None:
 
 @pytest.mark.parametrize(("together", "most"), [(1, 2), (2, 4), (4, 4)])
 def test_there_are_twice_as_many_links_as_long_as_it_pays(together: int, most: int) -> None:
-    """The network takes so many records at once, in a tenth of a second; more records have to wait."""
+    """The network takes `together` records at once, in a tenth of a second; more records have to wait."""
 
     async def test() -> None:
         turns = trio.Semaphore(together)

@@ -45,7 +45,7 @@ def wishing(ours: int | None, theirs: int | None, **more: Any) -> dict[str, Any]
 
 
 async def held_until(both: Both, it: LossyRelay, when: Callable[[], bool], then: Callable[[], None]) -> None:
-    """Let the bytes that a dam holds pass once something is so."""
+    """Wait until `when` is true, then call `then` and let the held bytes pass."""
     with trio.fail_after(20):
         while not when():  # noqa: ASYNC110
             await trio.sleep(0.001)
@@ -62,7 +62,7 @@ async def over(
     then: Callable[[], None] = lambda: None,
     **options: Any,
 ) -> Both:
-    """Copy over a wire that lets little pass before there are so many links, and something was done `then`."""
+    """Copy over a relay that holds most bytes until there are as many links and `then` was called."""
     both = Both()
     it.dam_each = 500_000
 
@@ -196,7 +196,7 @@ async def test_a_relay_that_refuses_further_links_is_no_error(tmp_path: Path) ->
 
 
 async def spreads(relay: str, links: int) -> None:
-    """Let two sides meet and have so many links, each its own end of all of them."""
+    """Let two sides meet and open this many links; each side has one end of each."""
     full = {role: trio.Event() for role in Role}
     claims = {Role.SENDER: "5e" * 16, Role.RECEIVER: "ec" * 16}
 

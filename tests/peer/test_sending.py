@@ -42,7 +42,7 @@ LINKS = pytest.mark.parametrize("links", [1, 2])
 
 @asynccontextmanager
 async def channels(links: int = 1) -> AsyncIterator[tuple[Channel, Channel, Pairs]]:
-    """Yield both ends of a channel with up to so many links. The receiver's is closed with the sender's."""
+    """Yield both ends of a channel with up to `links`. The receiver's is closed with the sender's."""
     pairs = Pairs()
     first = pairs.pair(0)
     async with (

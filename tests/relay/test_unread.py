@@ -50,7 +50,7 @@ async def unreading(
 
 
 async def stuff(stream: trio.abc.Stream, seconds: float) -> None:
-    """Ping until nothing has been taken for so many seconds."""
+    """Send pings until the other end has taken nothing for `seconds`."""
     pings = frame(PING, bytes(125)) * 100
     blocked = False
     while not blocked:

@@ -14,7 +14,7 @@ _MANY: Final = int(os.environ.get(CAMPAIGN, "0"))
 
 
 def examples(few: int, steps: int) -> settings:
-    """Return settings for a machine with so many examples in a test run."""
+    """Return settings for a machine: `few` examples in a test run, many in a campaign."""
     return settings(
         max_examples=_MANY or few,
         stateful_step_count=2 * steps if _MANY else steps,

@@ -60,7 +60,7 @@ class Relay(RuleBasedStateMachine):
         return True
 
     def carry(self, steps: int) -> None:
-        """Deliver so many messages in each direction unchanged, or until neither side sends more."""
+        """Deliver `steps` messages in each direction unchanged, or until neither side sends more."""
         for _ in range(steps):
             self.refill()
             moved = [self.pass_on(role) for role in Role]

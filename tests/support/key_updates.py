@@ -57,11 +57,11 @@ class Updater:
         return count
 
     def made(self, contents: Iterable[bytes], updates: int = 0) -> bytes:
-        """Return records, one for each content, and so many changes of keys before each.
+        """Return records, one for each content, and `updates` changes of keys before each.
 
-        They are made in memory, to be sent faster than they are made. Nothing else can be said afterwards.
+        They are made beforehand, in memory, so that sending is faster. Afterwards this client can say nothing else.
         """
-        lib, room = self._lib, ctypes.create_string_buffer(1 << 16)
+        lib, buffer = self._lib, ctypes.create_string_buffer(1 << 16)
         memory = ctypes.c_void_p(lib.BIO_new(ctypes.c_void_p(lib.BIO_s_mem())))
         lib.SSL_set0_wbio(self._ssl, memory)
         records = bytearray()
@@ -70,8 +70,8 @@ class Updater:
                 assert lib.SSL_key_update(self._ssl, 0) == 1
                 assert lib.SSL_do_handshake(self._ssl) == 1
             self.say(content)
-            while (count := lib.BIO_read(memory, room, len(room))) > 0:
-                records += memoryview(room)[:count]
+            while (count := lib.BIO_read(memory, buffer, len(buffer))) > 0:
+                records += memoryview(buffer)[:count]
         return bytes(records)
 
     def socket(self) -> socket.socket:

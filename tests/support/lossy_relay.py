@@ -36,7 +36,7 @@ class LossyRelay:
         self._cut_after: list[int] = []
 
     def cut_after(self, *bytes_sent: int) -> None:
-        """Cut all connections each time that so many more bytes were sent."""
+        """Cut all connections after the first of these numbers of bytes, again after the second, and so on."""
         self._cut_after += bytes_sent
 
     def cut(self) -> None:

@@ -54,7 +54,7 @@ class MemoryTransfer:
         self.now = 0.0
 
     def run(self, losses: int, meanwhile: Callable[[], None] | None = None) -> Said:
-        """Run it to its end, through so many losses of the link, or ends of a process, and what happens after each."""
+        """Run the transfer to its end. First lose the link, or end a process, `losses` times, and call `meanwhile`."""
         try:
             for _ in range(losses):
                 if (said := self._converse(self._rng.randint(1, 40))) is not None:
@@ -69,7 +69,7 @@ class MemoryTransfer:
                 desk.journal.close()
 
     def _converse(self, steps: int | None) -> Said | None:
-        """Tell the story from its beginning, for so many steps; None if it did not end in them."""
+        """Run one conversation from its beginning, for `steps` at most; return None if it did not end."""
         asked = self._asked
         sender, receiver = both_sessions()
         kept = ResumeIndex(self._receiver.journal, restarted=self._receiver.restarted, tag=TAG)

@@ -56,7 +56,7 @@ class Node:
 
     @property
     def compressible(self) -> bool:
-        """Whether its contents take much less room on the wire; those of every fourth file do not."""
+        """Whether its contents can be compressed; those of every fourth file cannot."""
         return bool(self.seed % 4)
 
     def contents(self) -> bytes:

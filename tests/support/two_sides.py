@@ -68,12 +68,12 @@ class TwoSides:
             nursery.cancel_scope.cancel()
 
     async def until_sent(self, role: str, size: int) -> None:
-        """Run one side, and stop it when so many bytes in all were sent to the relay; no more pass before."""
+        """Run one side, and stop it when `size` bytes in all were sent to the relay; no more pass before."""
         self.relay.dam = size
         await self.until(role, lambda: self.relay.upstream > size)
 
     async def until_arrived(self, role: str, size: int) -> None:
-        """Run one side and stop it as soon as the receiver has so many bytes."""
+        """Run one side and stop it as soon as the receiver has `size` bytes."""
         arrived = trio.Event()
 
         def look(_: int, here: int) -> None:
@@ -87,7 +87,7 @@ class TwoSides:
             nursery.cancel_scope.cancel()
 
     async def kill(self, role: str, more: int) -> None:
-        """Stop one side after so many more bytes to the relay, as if it were killed: its journal is written no more."""
+        """Stop one side after `more` bytes to the relay, as if it were killed: nothing is added to its journal."""
         size = self.relay.upstream + more
         with pytest.MonkeyPatch.context() as patch:
 
@@ -118,7 +118,7 @@ async def through(it: LossyRelay, tree: Path, out: Path, **more: Any) -> Both:
 
 
 async def half_way(again: TwoSides, size: int) -> None:
-    """Run both sides until so many bytes have arrived, then stop both; little more passes before."""
+    """Run both sides until `size` bytes have arrived, then stop both; little more passes before."""
     again.relay.dam = size + 2_000_000
 
     def arrived() -> bool:

@@ -38,7 +38,7 @@ def virtual_time() -> pytest.MarkDecorator:
 
 
 async def pause(seconds: float) -> None:
-    """Pretend that this process did not run for so many seconds of virtual time."""
+    """Pretend that this process did not run for `seconds` of virtual time."""
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, MockClock)
     clock.jump(seconds)

@@ -120,7 +120,7 @@ def test_a_segment_without_data_has_the_leaf_of_zeros(tmp_path: Path, small_segm
 
 async def test_a_large_sparse_file_is_sent_fast_and_stays_sparse(tmp_path: Path) -> None:
     if shutil.disk_usage(tmp_path).free < 21 * GIB:
-        pytest.skip("a receiver takes no file that is larger than the room on its disk")
+        pytest.skip("a receiver takes no file that is larger than the space on its disk")
     data = {0: b"first", 5 * GIB + 77: os.urandom(3 * MIB), 20 * GIB - 9: b"last"}
     path = sparse(tmp_path / "file", 20 * GIB, data)
     async with lossy_relay() as it:

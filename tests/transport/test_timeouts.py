@@ -10,7 +10,7 @@ from tests.support.websocket import pause, virtual_time
 
 
 async def passed(watch: Watch, seconds: float, seen: object = None) -> float:
-    """Look every tick for so many seconds; return what the last look returned."""
+    """Look every tick for `seconds`; return what the last look returned."""
     lasted = 0.0
     for _ in range(round(seconds / limits.TICK)):
         await trio.sleep(limits.TICK)

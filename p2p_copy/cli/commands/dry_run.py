@@ -94,7 +94,7 @@ def _line(found: SourceEntry) -> str:
             return path
 
 
-class WouldReceive:
+class ShowAndDecline:
     """Shows what would be received, and declines."""
 
     def __init__(
@@ -115,7 +115,7 @@ class WouldReceive:
         return False
 
     def check_space(self) -> None:
-        """Find out whether all that was shown would fit.
+        """Check that everything shown would fit.
 
         Raises:
             TooMuch: it is more than the options allow.

@@ -39,9 +39,9 @@ def receive(
 
     """
     terminal = Terminal.standard(quiet=client.quiet)
-    word = receive_words(words)
-    relay = inputs.relay_of(word.relay, transfer.server)
-    text = inputs.written_code(word.code, transfer.code, transfer.code_file)
+    named = receive_words(words)
+    relay = inputs.relay_of(named.relay, transfer.server)
+    text = inputs.written_code(named.code, transfer.code, transfer.code_file)
     code = inputs.ask_for_code(terminal) if text is None else Code.parse(text)
     # Not for a generated code: it is in the command that `send` prints, and is of use to others for a short time only.
     if text is not None and not code.is_generated:
@@ -63,14 +63,16 @@ def receive(
     if receiving.out == STANDARD:
         transfer = inputs.for_pipe(transfer)
     if transfer.dry_run:
-        from p2p_copy.cli.commands.dry_run import WouldReceive
+        from p2p_copy.cli.commands.dry_run import ShowAndDecline
 
-        would = WouldReceive(terminal, receiving.on_conflict, receiving.max_size, receiving.max_files)
+        declining = ShowAndDecline(terminal, receiving.on_conflict, receiving.max_size, receiving.max_files)
         try:
-            run_receive(None, command, code, client, terminal, token=token, asks=lambda progress: would)
+            run_receive(
+                None, command, code, client, terminal, token=token, question=lambda progress: declining
+            )
         except* Declined:
             pass  # a dry run always declines
-        would.check_space()
+        declining.check_space()
         return 0
     if receiving.out == STANDARD:  # what was written to it is lost with this process, so it cannot be resumed
         return run_receive(None, command, code, client, terminal, token=token)
@@ -78,13 +80,13 @@ def receive(
     states = saved_transfers.states_in(client.state_dir, terminal)
     state = saved_transfers.open_state(states, command, code.text, terminal)
 
-    def asks(progress: Progress) -> Ask | None:
+    def question(progress: Progress) -> Ask | None:
         if receiving.yes or not inputs.can_ask(terminal):
             return None
         return Question(terminal, progress, receiving.on_conflict)
 
     return run_receive(
-        state, command, code, client, terminal, token=token, reverify=receiving.reverify, asks=asks
+        state, command, code, client, terminal, token=token, reverify=receiving.reverify, question=question
     )
 
 
@@ -97,12 +99,12 @@ def run_receive(
     *,
     token: str | None,
     reverify: bool = False,
-    asks: Callable[[Progress], Ask | None] = lambda progress: None,
+    question: Callable[[Progress], Ask | None] = lambda progress: None,
 ) -> int:
     """Receive what `command` describes, with the saved `state` if there is one, and return exit code 0.
 
-    What `asks` returns puts the question to the user, unless the transfer was begun before. Raises what `receive`
-    raises.
+    `question` makes the function that asks the user; it is not used if the transfer was begun before. Raises what
+    `receive` raises.
     """
     progress = Progress(terminal, Role.RECEIVER)
     options = replace(saved_transfers.options_now(command.options, client), reverify=reverify)
@@ -116,7 +118,7 @@ def run_receive(
             code,
             options,
             state=state,
-            ask=asks(progress),
+            ask=question(progress),
             observer=progress,
         )
 

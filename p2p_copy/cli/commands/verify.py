@@ -21,17 +21,17 @@ def verify(
 
     """
     terminal = Terminal.standard(quiet=quiet)
-    named = 0
+    shown = 0
 
     def differs(path: str, how: str) -> None:
-        nonlocal named
+        nonlocal shown
         if not path:
             terminal.error(how)
-        elif named < limits.PROBLEM_LINES:
+        elif shown < limits.PROBLEM_LINES:
             terminal.error(f"Differs: {displayed(path)} {how}")
         else:
             return
-        named += 1
+        shown += 1
 
     verdict = compare(
         receipt, directory, Scope(times=times, preserved=preserved, complete=complete, strict=strict), differs
@@ -46,8 +46,8 @@ def verify(
             f"Not compared, because the receipt says that they were not delivered: {verdict.undelivered} of its "
             "entries. Its root digest does not prove that; --complete counts them as differences."
         )
-    if verdict.differences > named:
-        terminal.error(f"... and {verdict.differences - named} more differences.")
+    if verdict.differences > shown:
+        terminal.error(f"... and {verdict.differences - shown} more differences.")
     if verdict.differences:
         raise VerificationFailed
     files = "1 file" if verdict.files == 1 else f"{verdict.files} files"

@@ -84,7 +84,7 @@ def _files_of(text: str) -> int:
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
 class TransferArguments:
-    """What sender and receiver transfer. It is fixed when the transfer is begun, so `resume` has none of these."""
+    """What to transfer. This is fixed when a transfer begins, so `resume` has none of these options."""
 
     server: Annotated[
         str | None,

@@ -50,7 +50,6 @@ class RelayLog:
 
 
 DEFAULT_LOG: Final = RelayLog()
-"""The defaults."""
 
 
 def is_journal(stream: TextIO, environ: Mapping[str, str]) -> bool:

@@ -80,7 +80,7 @@ DURATION: Final = parsed_by(parse_duration, "TIME", show_default=short)
 """For an option that is a length of time: seconds, or with s, m, h, d."""
 
 POSITIVE: Final = Parameter(validator=validators.Number(gt=0))
-"""For one that may not be 0."""
+"""For an option that must be more than 0."""
 
 DEADLINE: Final = parsed_by(_deadline, "TIME")
 """For an option that is a moment: a length of time from now, or a time of day or date."""

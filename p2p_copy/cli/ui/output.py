@@ -92,7 +92,7 @@ class Writer:
             self._queue.append(_Piece(text, lines, is_result))
             self._size += len(text)
             self._results += is_result
-            self._live = None  # it would be written after this text now
+            self._live = None  # an older live line must not be written after this text
             self._start()
 
     def live(self, line: str) -> None:
@@ -110,7 +110,7 @@ class Writer:
             self._failure = None
 
     def check(self) -> None:
-        """Find out whether a result was lost.
+        """Check that no result was lost.
 
         Raises:
             BrokenPipeError: its reader has closed the pipe.

@@ -64,7 +64,7 @@ class Progress(Observer):
         self._terminal.say(f"Connecting to {escape(relay)}.")
 
     def waiting(self, relay: str) -> None:
-        """Say for whom this side waits, where, and since when."""
+        """Say which side this one waits for, where, and since when."""
         if self._announcement:
             (self._terminal.result if self._is_vital else self._terminal.hint)(self._announcement)
         self._announcement = ""
@@ -78,7 +78,7 @@ class Progress(Observer):
         self._begin("Reconnecting", paired=False)
 
     def stalled(self, sentence: str, seconds: float) -> None:
-        """Say what is waited for, and for how long."""
+        """Say what the transfer waits for, and for how long it has."""
         self._terminal.say(f"{sentence} for {duration(seconds)}.")
         if self._state != "Stalled":
             self._before_stall = self._state
@@ -123,7 +123,7 @@ class Progress(Observer):
         self._begin("Transferring", paired=True)
 
     def declined(self, wait: float) -> None:
-        """Say that the receiver's user said no, and how long the code can still be used."""
+        """Say that the receiver's user declined, and how long the code can still be used."""
         self._terminal.say(f"The receiver declined. The code stays valid for {duration(wait)}.")
         self._begin(self._state, paired=False)
 

@@ -32,7 +32,7 @@ _POLICY: Final = {
 
 
 class Question:
-    """Shows what the sender has, and asks the user at the terminal; the end of input is a no."""
+    """Shows what the sender has, and asks the user at the terminal; the end of input declines."""
 
     def __init__(self, terminal: Terminal, progress: Progress, conflict: Conflict) -> None:
         """Ask at `terminal`; `progress` draws nothing meanwhile, and `conflict` says what happens to existing names."""

@@ -36,7 +36,7 @@ class FileCount:
 
     Args:
         trees: what is counted.
-        most: after so many names it gives up; None for no limit.
+        most: names after which it gives up; None for no limit.
 
     Attributes:
         counted: what was counted so far, a value that the thread replaces: any thread may read it at any time.
@@ -55,7 +55,7 @@ class FileCount:
     def run(self) -> bool:
         """Count; return whether everything was counted."""
         for path in self._paths:
-            self._named(path)
+            self._count_named(path)
         return not self._stopped.is_set()
 
     def stop(self) -> None:
@@ -66,7 +66,7 @@ class FileCount:
         counted = self.counted
         self.counted = Counted(counted.files + 1, counted.size + size)
 
-    def _named(self, path: str) -> None:
+    def _count_named(self, path: str) -> None:
         """Count what the user named; a symlink is followed."""
         try:
             name = own_name(path)

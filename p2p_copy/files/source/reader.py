@@ -164,7 +164,7 @@ def _unreadable(error: OSError) -> SourceFailed:
 
 
 def _read(fd: int, size: int, *, probe: bool) -> bytes:
-    """Read so many bytes, or fewer at the end of the file; with `probe` one more if there is one."""
+    """Read `size` bytes, or fewer at the end of the file; with `probe` one more if there is one."""
     try:
         data = os.read(fd, size + probe)
         while 0 < len(data) < size:
@@ -216,7 +216,7 @@ class SourceFile:
     def read_pieces(self, size: Callable[[], int], offset: int = 0) -> Iterator[bytes | int]:
         """Yield the file from `offset` on, once: chunks of at most as many bytes as `size` returns, and holes.
 
-        A number is a hole of so many zero bytes. The last piece is yielded only when it is certain that the file has
+        A number is the size of a hole. The last piece is yielded only when it is certain that the file has
         not changed since the walk.
 
         Raises:

@@ -71,7 +71,7 @@ def walk(
                 yield found
 
 
-class _Listed:
+class _Listing:
     """A directory that is being listed; both paths end in a separator.
 
     Attributes:
@@ -150,17 +150,17 @@ class _Walk:
     def _inside(self, directory: SourceEntry, relative: str) -> Iterator[SourceEntry | Omitted]:
         if _is_pruned(directory):
             return
-        place = _Listed(directory, relative, SeenNames(self._key))
+        listing = _Listing(directory, relative, SeenNames(self._key))
         above = self._open_names
         try:
-            with _listing(directory) as entries:
+            with _entries_of(directory) as entries:
                 states = self._internal.has_states(directory)
                 for listed in entries:
                     if states and is_state_file(listed.name):
                         continue
-                    found = self._look(listed, place)
+                    found = self._look(listed, listing)
                     if isinstance(found, SourceEntry) and found.entry.kind is Kind.DIRECTORY:
-                        yield from self.directory(found, place.relative + found.entry.name)
+                        yield from self.directory(found, listing.relative + found.entry.name)
                     elif found is not None:
                         yield found
                     if _is_pruned(directory):
@@ -172,12 +172,12 @@ class _Walk:
         finally:
             self._open_names = above
 
-    def _look(self, listed: os.DirEntry[str], place: _Listed) -> SourceEntry | Omitted | None:
+    def _look(self, listed: os.DirEntry[str], listing: _Listing) -> SourceEntry | Omitted | None:
         """Return what a name in a directory is, or why it is left out; None leaves it out without a word."""
         name = listed.name
         if names.is_unfinished(name):
             return UNFINISHED
-        path = place.path + name
+        path = listing.path + name
         target = ""
         followed = False
         try:
@@ -191,25 +191,25 @@ class _Walk:
                 else:
                     target = os.readlink(path).replace(os.sep, "/")
         except OSError as error:
-            if self._is_excluded(place.relative + name, None):
+            if self._is_excluded(listing.relative + name, None):
                 return _EXCLUDED
-            return Omitted(escape(place.relative + name), reason_of(error))
-        if self._is_excluded(place.relative + name, status):
+            return Omitted(escape(listing.relative + name), reason_of(error))
+        if self._is_excluded(listing.relative + name, status):
             return _EXCLUDED
         if stat.S_ISDIR(status.st_mode) and self._internal.is_output(path):
-            return _omitted(place.relative + name, Reason.ITSELF, status)
-        entry = self._entry(name, place.directory, status, target)
+            return _omitted(listing.relative + name, Reason.ITSELF, status)
+        entry = self._entry(name, listing.directory, status, target)
         if isinstance(entry, Reason):
-            return _omitted(place.relative + name, entry, status)
-        if place.longest < limits.MAX_NAME and len(name.encode()) > place.longest:
-            return _omitted(place.relative + name, Reason.TOO_DEEP, status)
+            return _omitted(listing.relative + name, entry, status)
+        if listing.longest < limits.MAX_NAME and len(name.encode()) > listing.longest:
+            return _omitted(listing.relative + name, Reason.TOO_DEEP, status)
         # Names in a directory always differ on this system, but two may be one name on others.
-        if self._portable and not place.seen.add(self._collision_key(name)):
-            return _omitted(place.relative + name, Reason.NAME, status)
+        if self._portable and not listing.seen.add(self._collision_key(name)):
+            return _omitted(listing.relative + name, Reason.NAME, status)
         if self._open_names == limits.MAX_OPEN_NAMES:
-            return _omitted(place.relative + name, Reason.TOO_MUCH, status)
+            return _omitted(listing.relative + name, Reason.TOO_MUCH, status)
         self._open_names += 1
-        return SourceEntry(entry, path, place.directory, status, followed=followed)
+        return SourceEntry(entry, path, listing.directory, status, followed=followed)
 
     def _is_excluded(self, path: str, status: os.stat_result | None) -> bool:
         """Return whether the user's patterns leave something out; without a status its kind is not known."""
@@ -259,7 +259,7 @@ def own_name(path: str) -> str:
 
 
 @contextmanager
-def _listing(directory: SourceEntry) -> Iterator[Iterator[os.DirEntry[str]]]:
+def _entries_of(directory: SourceEntry) -> Iterator[Iterator[os.DirEntry[str]]]:
     """Iterate over the entries of a directory.
 
     Raises:

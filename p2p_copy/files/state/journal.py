@@ -65,8 +65,8 @@ class Begun(NamedTuple):
     """A large file under way.
 
     Attributes:
-        identity: identifies the file in the state that it had.
-        part: the path of the part at a receiver.
+        identity: of the file as it was then, so that a file that changed is not taken for it.
+        part: at a receiver, the path of the file that is being written.
         leaves: digests of its verified segments so far, 32 bytes each, joined.
         flushed: how many of these segments are certain to be on the disk.
 

@@ -1,14 +1,14 @@
 """The private directory with a state for each transfer that is not complete.
 
-A state consists of files whose names are its id and an ending: facts (JSON, which may hold secrets), a journal, and a
-lock, which the system releases when the process that holds it dies. Only their owner can read them.
+A state consists of three files, named by its id and an ending: facts (JSON, which may hold secrets), a journal, and a
+lock, which the system releases when the process that holds it dies. Only the owner can read these files.
 
 An id is a keyed hash of what identifies the transfer, including its code. The key is random and lies in the same
-directory, where only its owner can read it. So an id that is seen in a listing or on a terminal does not help to test
+directory, readable for the owner alone. So an id that is seen in a listing or on a terminal does not help to test
 guesses of the code.
 
-The lock keeps two processes from the same state, where the file system has locks. Where it has none, they can only
-cost each other work: facts are replaced as a whole, and a broken journal is deleted.
+If the file system has locks, the lock keeps two processes from using the same state. Without locks they can only cost
+each other work: facts are replaced as a whole, and a broken journal is deleted.
 """
 
 from __future__ import annotations
@@ -56,8 +56,7 @@ _FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | get
 _HELD: Final = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK))
 """What systems answer when another process has the lock; any other answer means that there are no locks."""
 
-
-_OF_A_STATE: Final = re.compile(rf"[0-9a-f]{{32}}\..*|{re.escape(_KEY)}(\.[0-9a-f]+\.new)?")
+_STATE_FILE: Final = re.compile(rf"[0-9a-f]{{32}}\..*|{re.escape(_KEY)}(\.[0-9a-f]+\.new)?")
 
 
 class Access(Enum):
@@ -89,7 +88,7 @@ def known_directories(state: State | None) -> tuple[str, ...]:
 
 def is_state_file(name: str) -> bool:
     """Return whether a file of this name belongs to a state, if it lies in a directory with states."""
-    return _OF_A_STATE.fullmatch(name) is not None
+    return _STATE_FILE.fullmatch(name) is not None
 
 
 def access_of_others(directory: str) -> Access:
@@ -210,7 +209,7 @@ class States:
         return blake2b(what, key=self._key, digest_size=_ID_SIZE).hexdigest()
 
     def open(self, id: str) -> State | None:  # noqa: A002
-        """Return the state with this id. None if there is none, or it cannot be read; then its files are removed.
+        """Return the state with this id, None if there is none. A state that cannot be read is removed.
 
         Raises:
             ValueError: this is no id.

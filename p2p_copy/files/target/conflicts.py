@@ -1,7 +1,7 @@
 """Decides what happens if a name exists already, in one way for files, symlinks and directories.
 
-Where it matters, we do not look first whether a name is free. Everything is created by a call that fails if the name
-exists; then the policy decides.
+Another user could take a name between a look and the creation. So everything is created by a call that fails if the
+name exists; then the policy decides.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Conflicts:
         self._resume = resume
 
     def check(self, item: Item, directory: Directory) -> tuple[Conflict, str]:
-        """Return the policy for the name of a file, and the name of what we have made of it earlier, or no name.
+        """Return the policy for the name of a file, and the name under which we made it earlier, empty if we did not.
 
         Nothing is changed yet: the file may take long to arrive. `remove_earlier` comes right before it gets its name.
 
@@ -62,7 +62,9 @@ class Conflicts:
         except (OSError, ValueError) as error:
             fail(error)
         if directory.created and policy is Conflict.OVERWRITE:
-            policy = Conflict.REFUSE  # only this transfer could put anything there, and that is not replaced
+            policy = (
+                Conflict.REFUSE
+            )  # only this transfer can have put a file there, and it replaces none of its own
         return policy, earlier
 
     def remove_earlier(self, item: Item, directory: Directory, earlier: str) -> None:
@@ -93,12 +95,12 @@ class Conflicts:
 
 
 def place(conflict: Conflict, name: str, put: Callable[[str], _T], *, before_suffix: bool = True) -> _T:
-    """Call `put` with a name until it does not raise `FileExistsError`; return what it returns.
+    """Call `put` with one name after another until it raises no `FileExistsError`; return its result.
 
-    Only `Conflict.RENAME` has further names to offer; `before_suffix` puts their numbers before the last dot.
+    Only `Conflict.RENAME` has names after the first, with numbers; `before_suffix` puts these before the last dot.
 
     Raises:
-        Refused: there is no other name.
+        Refused: all names exist.
 
     """
     try:
@@ -120,12 +122,12 @@ def move(
     made: os.stat_result,
     intend: Callable[[str, os.stat_result], None],
 ) -> str:
-    """Rename what is complete from its temporary name to its own, or to another that the policy offers; return that.
+    """Rename a complete file from its temporary name to its own, or to another that the policy offers; return the name.
 
-    `intend` is called with each name that is free, and with `made`, the status of what is complete, before the rename.
+    Before the rename `intend` is called with each free name and with `made`, the status of the file.
 
     Raises:
-        Refused: the name is taken, or another user has replaced what is complete.
+        Refused: the name is taken, or another user has replaced the file.
         OSError: the file system cannot do it.
 
     """
@@ -169,10 +171,10 @@ def move_over(directory: Directory, temporary: str, name: str, made: os.stat_res
 
 
 def _check_made(directory: Directory, name: str, made: os.stat_result) -> None:
-    """Refuse a name that another user has replaced. Only in a directory that we did not make can that happen.
+    """Refuse to publish a file that another user has replaced, as can happen in a directory that we did not make.
 
-    Another user can also replace it between this check and the rename. So the caller checks again after the rename:
-    what is not ours then does not count as delivered.
+    Another user can also replace the file between this check and the rename. So the caller checks again after the
+    rename, and what is not ours then does not count as delivered.
     """
     if not directory.created and not directory.is_made(name, made):
         raise Refused(Reason.NOT_WRITABLE)

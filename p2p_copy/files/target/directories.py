@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class Directories:
     """The directories that may still get entries, by the index of their item."""
 
-    def __init__(self, top: Directory, names: Conflicts, resume: ResumeIndex) -> None:
+    def __init__(self, top: Directory, conflicts: Conflicts, resume: ResumeIndex) -> None:
         self._top = top
-        self._names = names
+        self._conflicts = conflicts
         self._resume = resume
         self._open: dict[int, Directory] = {}
 
@@ -35,7 +35,7 @@ class Directories:
         """Return the directory in which an entry lies.
 
         Raises:
-            Refused: that was refused, and everything in it is refused with it.
+            Refused: the directory was refused, and everything in it with it.
 
         """
         if item.parent is None:
@@ -47,7 +47,7 @@ class Directories:
 
     @contextmanager
     def reached(self, item: Item) -> Iterator[Directory]:
-        """Open the directory in which an entry lies for the time of a `with`, even if that is complete already."""
+        """Yield the directory in which an entry lies; it is opened again if it is complete already."""
         if item.parent is None:
             yield self._top
         elif (directory := self._open.get(item.parent.index)) is not None:
@@ -81,7 +81,7 @@ class Directories:
             return None
         try:
             return self._open_own(item, parent, name)
-        except NotADirectoryError:  # at the sender, this entry was not a directory either
+        except NotADirectoryError:  # we made it when the sender had no directory there
             parent.unlink(name)
         except FileExistsError:  # another user has put a different directory there
             pass
@@ -101,7 +101,7 @@ class Directories:
         try:
             return make(name)
         except FileExistsError:
-            if self._names.was_left(item, parent):
+            if self._conflicts.was_left(item, parent):
                 parent.unlink(name)
                 return make(name)
             if parent.created and self._resume.restarted:  # no other user could put anything there
@@ -109,15 +109,12 @@ class Directories:
                     return self._open_own(item, parent, name)
             with suppress(NotADirectoryError):
                 return parent.open(name)
-        # To skip a file leaves one file as it is. A directory that cannot be created loses a whole tree.
-        policy = Conflict.REFUSE if self._names.policy is Conflict.SKIP else self._names.policy
+        # SKIP is about files: skipping a directory would lose a whole tree.
+        policy = Conflict.REFUSE if self._conflicts.policy is Conflict.SKIP else self._conflicts.policy
         return conflicts.place(policy, name, make, before_suffix=False)
 
     def _open_own(self, item: Item, parent: Directory, name: str) -> Directory:
-        """Open a directory that we made.
-
-        It is owned by us, or, if it was complete, by the owner that it has at the sender.
-        """
+        """Open a directory that we made. If we completed it, it may have the owner that it has at the sender."""
         owner = item.entry.extra.owner if item.entry.extra is not None else None
         given_to = attributes.ids_of(owner)[0] if owner is not None else None
         return parent.open_own(name, temporary_name(self._resume.tag), given_to=given_to)
@@ -131,14 +128,14 @@ class Directories:
         directory = self._open.pop(item.index, None)
         if directory is None:
             return
-        if directory.created or self._names.policy is Conflict.OVERWRITE:
+        if directory.created or self._conflicts.policy is Conflict.OVERWRITE:
             if item.entry.extra is not None:
                 directory.give(item.entry.extra)
             directory.set_attributes(item.entry.mode & directory.allowed, item.entry.mtime_ns)
         directory.close()
 
     def close(self) -> None:
-        """Close those that are open, without their attributes."""
+        """Close all open directories without setting their attributes."""
         for directory in self._open.values():
             directory.close()
         self._open.clear()

@@ -30,10 +30,10 @@ class Files:
     """
 
     def __init__(
-        self, directories: Directories, names: Conflicts, resume: ResumeIndex, hard_links: HardLinks
+        self, directories: Directories, conflicts: Conflicts, resume: ResumeIndex, hard_links: HardLinks
     ) -> None:
         self._directories = directories
-        self._names = names
+        self._conflicts = conflicts
         self._resume = resume
         self._hard_links = hard_links
         self._parts: dict[Item, Part] = {}
@@ -45,7 +45,7 @@ class Files:
             Refused: its name is taken.
 
         """
-        self._names.check(item, self._directories.parent_of(item))
+        self._conflicts.check(item, self._directories.parent_of(item))
 
     def find_held(self, item: Item) -> PartialFile | None:
         """Return what an earlier conversation has brought of a file; None if nothing of it is left.
@@ -94,7 +94,7 @@ class Files:
     def open_part(self, item: Item, held: PartialFile | None = None) -> Part:
         """Do as `begin` does, but leave it to the caller to end the part."""
         directory = self._directories.parent_of(item)
-        policy, _ = self._names.check(item, directory)
+        policy, _ = self._conflicts.check(item, directory)
         try:
             if held is None:
                 self.remove_part(item, directory)
@@ -127,10 +127,10 @@ class Files:
         flushed = item.entry.size >= limits.FSYNC_FROM
 
         def look_again() -> Conflict:
-            policy, earlier = self._names.check(
+            policy, earlier = self._conflicts.check(
                 item, directory
             )  # another user may have taken the name since `begin`
-            self._names.remove_earlier(item, directory, earlier)
+            self._conflicts.remove_earlier(item, directory, earlier)
             return policy
 
         with self._resume.naming(item, directory, item.digest, flushed=flushed) as intend:

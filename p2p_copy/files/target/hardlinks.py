@@ -42,9 +42,9 @@ _UNSUPPORTED: Final = frozenset(
 class HardLinks:
     """The files of one transfer that may get further names, and the identity on disk of each when it was complete."""
 
-    def __init__(self, directories: Directories, names: Conflicts, resume: ResumeIndex) -> None:
+    def __init__(self, directories: Directories, conflicts: Conflicts, resume: ResumeIndex) -> None:
         self._directories = directories
-        self._names = names
+        self._conflicts = conflicts
         self._resume = resume
         self._files: dict[int | None, tuple[int, Identity]] = {}  # index of the item, and the file
 
@@ -76,7 +76,7 @@ class HardLinks:
         except (OSError, ValueError) as error:
             fail(error)
         if not earlier:
-            self._names.check(item, directory)
+            self._conflicts.check(item, directory)
 
     def make(self, item: Item) -> None:
         """Make `item`, a further name of a file, as a hard link to that file.
@@ -96,7 +96,7 @@ class HardLinks:
             item.name = resume.earlier_name(item, directory) or item.entry.name
             there = directory.lstat(item.name)
             if there is None or identity_of(there) != self._identity(original):  # a copy is a file of its own
-                policy, earlier = self._names.check(item, directory)
+                policy, earlier = self._conflicts.check(item, directory)
                 with resume.naming(item, directory, digest, flushed=flushed) as intend:
                     item.name = self._link(item, original, directory, policy, earlier, intend)
             if (there := directory.lstat(item.name)) is not None:
@@ -120,7 +120,7 @@ class HardLinks:
             there = directory.lstat(temporary)
             if there is None or not self._is(original, directory, temporary, there):
                 raise Refused(Reason.ORIGINAL)
-            self._names.remove_earlier(item, directory, earlier)
+            self._conflicts.remove_earlier(item, directory, earlier)
             return conflicts.move(policy, directory, temporary, item.entry.name, there, intend)
         finally:
             # It still exists if something failed, or if a rename found that both names were the same file already.

@@ -202,7 +202,7 @@ class HashedPart:
         self._key = key_of(item.path)
 
     def add(self, piece: bytes | memoryview | int) -> None:
-        """Append bytes, or a hole of so many bytes; raise what `Part.add` raises."""
+        """Append bytes, or a hole if `piece` is its size; raise what `Part.add` raises."""
         leaves, flushed = len(self._digest.leaves), self._part.flushed
         self._digest.add(piece)
         self._part.add(piece)

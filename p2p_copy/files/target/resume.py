@@ -151,7 +151,7 @@ class ResumeIndex:
         return done.identity[: _ANNOUNCED.size] == _announced(item.entry)
 
     def unrecorded_names(self, above: Item | None, directory: Directory) -> frozenset[str]:
-        """Return the names in a directory, that of the entry `above`, which a killed process has made and not recorded.
+        """Return the names in the directory of `above` that a killed process may have made without recording them.
 
         A killed process commits often, so it made nothing long after the journal's last commit. What was changed later
         than that belongs to another user, even if the directory is ours.
@@ -277,13 +277,13 @@ class ResumeIndex:
         self.journal.begin(key_of(item.path), Begun(_announced(item.entry), part, b"", 0))
 
     def mark_running(self) -> None:
-        """Record that from now on more is made than the journal has."""
+        """Record that from now on the journal may lack things that were made."""
         if self.journal.done(_ALL_RECORDED) is not None:
             self.journal.forget(_ALL_RECORDED)
             self.journal.commit()
 
     def mark_stopped(self) -> None:
-        """Record that nothing is missing in the journal. There is no mark if an earlier process was killed.
+        """Record that the journal lacks nothing. A process that is killed does not get here.
 
         An empty journal stays empty: there is nothing to resume.
         """

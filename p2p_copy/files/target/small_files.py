@@ -50,13 +50,13 @@ class SmallFiles:
         self,
         files: Files,
         directories: Directories,
-        names: Conflicts,
+        conflicts: Conflicts,
         resume: ResumeIndex,
         hard_links: HardLinks,
     ) -> None:
         self._files = files
         self._directories = directories
-        self._names = names
+        self._conflicts = conflicts
         self._resume = resume
         self._hard_links = hard_links
 
@@ -97,13 +97,13 @@ class SmallFiles:
         if not system.HANDLES or len(data) >= limits.FSYNC_FROM:
             self._write_part(item, data)
             return None
-        policy, earlier = self._names.check(item, directory)
+        policy, earlier = self._conflicts.check(item, directory)
         if policy is Conflict.OVERWRITE:
             self._write_part(item, data)
             return None
         try:
             self._files.remove_part(item, directory)
-            self._names.remove_earlier(item, directory, earlier)
+            self._conflicts.remove_earlier(item, directory, earlier)
             if not directory.created:
                 if policy is Conflict.RENAME and directory.lstat(item.entry.name) is not None:
                     raise FileExistsError  # a name that exists already is never recorded as ours
@@ -155,7 +155,7 @@ class SmallFiles:
                 pass
 
     def _name(self, one: _Unnamed) -> Refused | None:
-        """Give a file that is recorded its name; return why it is refused, if it is."""
+        """Give a recorded file its name; return the refusal if it cannot have one."""
         item = one.item
 
         def intend(name: str, there: os.stat_result) -> None:

@@ -28,10 +28,10 @@ _NO_SYMLINKS: Final = frozenset((errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP, er
 """How file systems say that they have no symlinks."""
 
 
-def make(item: Item, directory: Directory, names: Conflicts, resume: ResumeIndex) -> None:
+def make(item: Item, directory: Directory, taken: Conflicts, resume: ResumeIndex) -> None:
     """Create a symlink in a directory, and record it.
 
-    Not on Windows: there it needs a privilege, and one must know beforehand whether it will point to a directory.
+    Not on Windows: there it needs a privilege, and is made either for a file or for a directory, not yet known here.
 
     Raises:
         Refused: it cannot be created, or something has its name.
@@ -47,9 +47,9 @@ def make(item: Item, directory: Directory, names: Conflicts, resume: ResumeIndex
                 return
             resume.record_intent(item, earlier)
             directory.unlink(earlier)
-        elif names.was_left(item, directory):
+        elif taken.was_left(item, directory):
             directory.unlink(item.entry.name)
-        item.name = _create(item, directory, names.policy, resume)
+        item.name = _create(item, directory, taken.policy, resume)
         if (made := directory.lstat(item.name)) is not None:
             resume.record_complete(item, made, name=item.name, flushed=True)
     except OSError as error:

@@ -136,12 +136,12 @@ def _per_minute(count: int, now: float) -> TokenBucket:
 
 
 class Admission:
-    """The places of one relay. A limit per source that is 0 is none.
+    """The places of one relay, one for each connection. For a limit per source, 0 means no limit.
 
     Attributes:
-        config: the limits; may be replaced at any time, and holds for newcomers.
-        descriptors: connections that the operating system allows; None for no limit.
-        places: connections that are here.
+        config: the limits for newcomers; may be replaced at any time.
+        descriptors: how many connections the operating system allows; None for no limit.
+        places: how many connections are open.
 
     """
 
@@ -156,18 +156,18 @@ class Admission:
 
     @property
     def pending(self) -> int:
-        """Connections that have not been welcomed."""
+        """How many connections have not been welcomed."""
         return len(self._pending)
 
     @property
     def most(self) -> int:
-        """Connections that may be here at once, those without a hello included."""
+        """How many connections may be open at once, those without a hello included."""
         asked = self.config.max_connections + self.config.max_pending
         return asked if self.descriptors is None else min(asked, self.descriptors)
 
     @property
     def is_full(self) -> bool:
-        """Whether as many clients are here as may be served."""
+        """Whether as many clients are welcomed as may be."""
         return self.places - self.pending >= self.config.max_connections
 
     def arrive(self, sources: Sources, now: float, evict: Callable[[Client], None]) -> Client | LimitHit:
@@ -178,9 +178,9 @@ class Admission:
         while self.places >= self.most or self.pending >= self.config.max_pending:
             if not self._pending:
                 return LimitHit.TOTAL
-            goes = self._first_to_go()
-            self.leave(goes, now)
-            evict(goes)
+            evicted = self._client_to_evict()
+            self.leave(evicted, now)
+            evict(evicted)
         client = Client()
         self.places += 1
         self._pending[client] = None
@@ -217,7 +217,7 @@ class Admission:
         return 0
 
     def excuse(self, client: Client, now: float) -> None:
-        """Take back that a client has arrived: it replaces a connection of its own, and is no new one of its source."""
+        """Uncount an arrival: the client replaces its own connection, so its source has no new one."""
         for record in client.records:
             record.arrivals.take(-1, now)
 
@@ -231,7 +231,7 @@ class Admission:
         client.gone = True
 
     def _limit_hit(self, sources: Sources, now: float) -> LimitHit | None:
-        """Return the limit that one more connection would be over; those of the smallest source come first."""
+        """Return the limit that one more connection would exceed, of the smallest source first."""
         for source, _ in sources:
             record = self._present.get(source) or self._absent.get(source)
             hit = record.limit_hit(self.config, now) if record is not None else None
@@ -239,10 +239,10 @@ class Admission:
                 return hit
         return None
 
-    def _first_to_go(self) -> Client:
-        """Return the oldest pending client of the network that has most of them, relative to what it may have.
+    def _client_to_evict(self) -> Client:
+        """Return the oldest pending client of the network with the most pending clients, relative to its limit.
 
-        Those without a source count as one network of the widest kind.
+        All clients without a source count as one network of the widest kind.
         """
         without = sum(not client.sources for client in self._pending) / max(limits.NETWORK_MULTIPLES.values())
         first, most = None, 0.0
@@ -252,11 +252,11 @@ class Admission:
                 crowd = max(crowd, record.pending / record.multiple)
             if crowd > most:
                 first, most = client, crowd
-        assert first is not None, "it is asked only while there are pending clients"
+        assert first is not None, "called only while there are pending clients"
         return first
 
     def _count_for(self, client: Client, sources: Sources, now: float) -> None:
-        """Let a client count for other sources than until now; that they have room for it was found out before."""
+        """Count a client for other sources than before; the caller has checked that they have room for it."""
         for (source, _), record in zip(client.sources, client.records, strict=True):
             record.places -= 1
             record.pending -= client.pending
@@ -278,7 +278,7 @@ class Admission:
         return record
 
     def _forget(self, now: float) -> None:
-        """Drop the sources that left a minute ago, whose buckets are full again, and the oldest ones of too many."""
+        """Forget sources that left a minute ago, whose buckets are full again; of too many, the oldest ones."""
         while self._absent:
             source, record = next(iter(self._absent.items()))
             is_recent = now - record.left_at < _MINUTE

@@ -46,12 +46,12 @@ class ArrivalDeadlines:
             events.TOO_SLOW.log()
 
     def evict(self, client: Client) -> None:
-        """End the connection of one client, be it at TLS, at HTTP, or silent before its hello."""
+        """End the connection of a client that has not said hello, whether at TLS, at HTTP, or silent after that."""
         deadline = self._deadlines.get(client)
         if deadline is not None:  # else its hello was refused, and it is leaving
             deadline.cancel()
 
     def cancel_all(self) -> None:
-        """End them all."""
+        """End the connections of all clients that have not said hello."""
         for deadline in self._deadlines.values():
             deadline.cancel()

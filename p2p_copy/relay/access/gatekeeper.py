@@ -61,11 +61,11 @@ _TOKEN_MISSING = Refused(
 
 
 class Gatekeeper:
-    """The way into one relay.
+    """Admits clients to one relay, or refuses them.
 
     Attributes:
         config: the limits; see `change`.
-        admission: places and sources.
+        admission: counts connections, in all and for each source.
         arrivals: the deadlines of connections that have not said hello.
         tokens: which clients this relay serves; None if it serves all.
 

@@ -211,7 +211,7 @@ class Rates:
     def pairing_limits(
         self, sources: Iterable[bytes | None], accounts: Iterable[Account | None]
     ) -> PairingLimits | None:
-        """Return the limits of a pairing between these, if there are any; a source or account of both pays once."""
+        """Return the limits of a pairing, None if it has none. A source or account of both sides counts once."""
         payers = list(dict.fromkeys(account for account in accounts if account is not None))
         queues = [FairQueue(self._rate)] if self._rate else []
         queues += [account.queue for account in payers if account.queue is not None]

@@ -51,7 +51,7 @@ class TokenBucket:
         return max(0.0, (level - self.level(now)) / self.rate)
 
     def take(self, amount: float, now: float) -> None:
-        """Take `amount`, whether it is there or not."""
+        """Take `amount`, even if the level falls below zero."""
         self._level = self.level(now) - amount
 
     def delay_after(self, amount: float, now: float) -> float:
@@ -100,10 +100,10 @@ class Throttle:
             self._stream.most = transport_limits.RECEIVE_BUFFER
 
     def close(self) -> None:
-        """Let go of the stream, and no longer count among the connections that are not paired."""
+        """Drop the stream, and stop counting among the connections that are not paired."""
         self._leave_newcomers()
         if self._stream is not None:
-            self._stream.pace = None  # or each would keep the other one, a cycle
+            self._stream.pace = None  # breaks a cycle of references
             self._stream = None
 
     def _leave_newcomers(self) -> None:
@@ -119,7 +119,7 @@ class Throttle:
         return self._reads.delay_after(1 - size / limits.FREE_READ, trio.current_time())
 
     def frames(self, count: int) -> float:
-        """Count so many frames or short records; return for how many seconds to read no more."""
+        """Count frames or short records; return for how many seconds to read no more."""
         if self._new:
             self._frames.rate = self._share(limits.EARLY_FRAMES, limits.EARLY_FRAMES_TOTAL)
         elif not self._frames_per_second:

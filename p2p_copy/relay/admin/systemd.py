@@ -67,12 +67,12 @@ class Notifier:
         """
         if not self._address:
             return
-        feeding = self.watchdog / 2 if self.watchdog else limits.STATUS_INTERVAL
+        interval = self.watchdog / 2 if self.watchdog else limits.STATUS_INTERVAL
         while True:
             if self.watchdog:
                 self._send("WATCHDOG=1")
             self.status(describe())
-            await trio.sleep(min(feeding, limits.STATUS_INTERVAL))
+            await trio.sleep(min(interval, limits.STATUS_INTERVAL))
 
     def _send(self, *assignments: str) -> None:
         if not self._address:

@@ -59,7 +59,7 @@ class Certificates:
         self._abuse = abuse
         self._certfile = certfile
         self._keyfile = keyfile
-        self._warned: float = math.inf
+        self._warned: float = math.inf  # days before the end of the last warning; infinite before the first
         self._reloading = trio.Lock()
         self._thread = FileThread()
         self._hangs = False  # the disk does not answer, and the log has said so

@@ -50,7 +50,7 @@ class _Objection:
 
 
 class UpgradeRequest(NamedTuple):
-    """A good request: its head in our own words, and what proxies say is the client's address."""
+    """An accepted request: its head, written anew by the relay, and the addresses that proxies give for the client."""
 
     head: bytes
     forwarded: tuple[str, ...]

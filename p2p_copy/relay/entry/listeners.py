@@ -89,7 +89,7 @@ async def listen(places: Sequence[Place]) -> list[Listener]:
     """Listen at all places.
 
     Raises:
-        CannotListen: one of the places cannot be had; the relay then listens at none.
+        CannotListen: one of the places cannot be used; then the relay listens at none.
 
     """
     listeners: list[Listener] = []
@@ -129,7 +129,7 @@ def activated(environ: MutableMapping[str, str]) -> list[Inherited]:
 
 
 async def _listen_tcp(place: Tcp) -> list[Listener]:
-    """Listen at every address that the host has here; of a name's addresses this machine often cannot use all."""
+    """Listen at every address of the host that this machine can use: often it cannot use all."""
     listeners: list[trio.SocketListener] = []
     failure: OSError | None = None
     try:

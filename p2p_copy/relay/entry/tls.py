@@ -25,7 +25,7 @@ _Certificate: TypeAlias = dict[str, Any]
 """As `ssl.SSLObject.getpeercert` has it."""
 
 Fingerprint: TypeAlias = tuple[int, ...] | None
-"""Tells one version of a file from the next one under its name."""
+"""Differs between two versions of a file under the same name."""
 
 
 def fingerprint(file: str) -> Fingerprint:

@@ -89,7 +89,7 @@ class Abuse(Enum):
 
     @property
     def event(self) -> Event:
-        """What the log says of it."""
+        """The event that is logged for this kind."""
         return self.value
 
 

@@ -138,9 +138,9 @@ class StreamReceiver:
         while True:
             while not self.window.size:
                 await self.moved.park()
-            place = self.window.start
+            start = self.window.start
             with stalls.waiting_for(self._sink.stalled):
-                while self.window.start == place:
+                while self.window.start == start:
                     await self.moved.park()
 
     # What the consumer of a conversation uses

@@ -3,7 +3,7 @@
 1. A task of the whole transfer reads from the source into a window, as long as that has room.
 2. In each conversation the receiver says how much it has. That must end in the window, and the stream goes on there.
 3. What the receiver acknowledges is hashed and dropped. So the digest is always that of what was dropped, and can be
-   continued to any place in the window.
+   continued to any offset in the window.
 
 A source cannot be opened twice, so a process that is started again cannot go on with a stream.
 """
@@ -131,12 +131,12 @@ class StreamSender:
         return _SLOW_READER if self.is_full else self._source.stalled
 
     def acknowledge(self, size: int) -> None:
-        """Note how much the receiver has written."""
+        """Record how much the receiver has written."""
         self.acknowledged = max(self.acknowledged, size)
         self.moved.unpark_all()
 
     def drop_acknowledged(self) -> bool:
-        """Take out of the window what is acknowledged; return whether something is to be hashed."""
+        """Take acknowledged pieces out of the window; return whether there is anything to hash."""
         self._dropped += self.window.release(self.acknowledged)
         return bool(self._dropped)
 
@@ -147,11 +147,11 @@ class StreamSender:
             self._digest.update(piece)
 
     async def start(self, held: Held) -> int:
-        """Return the place from which to send, given what the receiver says that it holds.
+        """Return the offset from which to send, after what the receiver holds.
 
         Raises:
-            PipeFailed: it lacks bytes that this side no longer keeps.
-            PeerMisbehaved: it claims bytes that were never sent.
+            PipeFailed: the receiver lacks bytes that this side no longer keeps.
+            PeerMisbehaved: the receiver claims bytes that were never sent.
 
         """
         if held.size < self.acknowledged:
@@ -172,9 +172,9 @@ class StreamSender:
         root.add(self.entry, self.digest)
         self.root = root.digest()
 
-    def _before(self, place: int) -> list[memoryview]:
-        """Return what is in the window before a place."""
-        left = place - self.window.start
+    def _before(self, end: int) -> list[memoryview]:
+        """Return the pieces of the window before the offset `end`."""
+        left = end - self.window.start
         pieces = []
         for piece in self.window.look(self.window.start, files_limits.STREAM_READ):
             if left <= 0:
@@ -201,7 +201,7 @@ class _StreamProducer:
         self._observer = observer
         self._chunk_size = ChunkSize()
         self._held: Held | None = None  # what the receiver says that it has
-        self._place: int | None = None  # up to which all is in records, or at the receiver from before
+        self._offset: int | None = None  # all before it is in records, or was at the receiver
         self._reached = 0  # the same, for what the receiver may acknowledge
         self._began = 0.0
         self._finished = False
@@ -209,25 +209,25 @@ class _StreamProducer:
     async def next_records(self, stalls: Stalls) -> list[bytes]:
         """Return the next records; the last one once all of the stream is in records."""
         stream = self._stream
-        if self._place is None:
+        if self._offset is None:
             with stalls.waiting_for(_SILENT_RECEIVER):
                 while self._held is None:
                     await stream.moved.park()
-            self._place = await stream.start(self._held)
+            self._offset = await stream.start(self._held)
         while not self._finished:
             self._began = trio.current_time()
-            if stream.ended and stream.window.end == self._place:
+            if stream.ended and stream.window.end == self._offset:
                 self._finished = True
                 return [await self._last_record()]
-            dropped, pieces = stream.drop_acknowledged(), self._pieces(self._place)
+            dropped, pieces = stream.drop_acknowledged(), self._pieces(self._offset)
             if not dropped and not pieces:
                 await self._wait_for_more(stalls)
                 continue
             stream.moved.unpark_all()  # there may be room in the window now
-            records = await trio.to_thread.run_sync(self._seal, self._place, pieces)
-            self._place += sum(map(len, pieces))
-            self._reached = self._place
-            stream.sent = max(stream.sent, self._place)
+            records = await trio.to_thread.run_sync(self._seal, self._offset, pieces)
+            self._offset += sum(map(len, pieces))
+            self._reached = self._offset
+            stream.sent = max(stream.sent, self._offset)
             if records:
                 return records
         return []
@@ -237,7 +237,7 @@ class _StreamProducer:
         self._chunk_size.keep(size, trio.current_time() - self._began)
 
     async def hear(self, message: Message) -> None:
-        """Note what the receiver has."""
+        """Record what the receiver has."""
         match message:
             case Progress(files=files, size=size) if size <= self._reached:
                 self._stream.acknowledge(size)
@@ -250,10 +250,10 @@ class _StreamProducer:
             case _:
                 raise PeerMisbehaved("The receiver sent a message that has no meaning in a stream.")
 
-    def _pieces(self, place: int) -> list[memoryview]:
+    def _pieces(self, start: int) -> list[memoryview]:
         """Return what comes next: enough for a few records."""
         pieces: list[memoryview] = []
-        for piece in self._stream.window.look(place, self._chunk_size.chunk):
+        for piece in self._stream.window.look(start, self._chunk_size.chunk):
             pieces.append(piece)
             if len(pieces) == peer_limits.PIPELINE:
                 break
@@ -267,8 +267,8 @@ class _StreamProducer:
             while (stream.acknowledged, stream.window.end, stream.ended) == state:
                 await stream.moved.park()
 
-    def _seal(self, place: int, pieces: Sequence[memoryview]) -> list[bytes]:
-        """Hash what was dropped, and put the pieces from a place on into records; in a worker thread."""
+    def _seal(self, offset: int, pieces: Sequence[memoryview]) -> list[bytes]:
+        """Hash what was dropped; return the pieces, which begin at `offset`, in records. Runs in a worker thread."""
         self._stream.hash_dropped()
         session, records = self._session, []
         for piece in pieces:
@@ -277,8 +277,8 @@ class _StreamProducer:
                 and session.pending + len(piece) > self._chunk_size.chunk + limits.RECORD_SPARE
             ):
                 records.append(session.record())
-            session.say(Data(0, place, piece))
-            place += len(piece)
+            session.say(Data(0, offset, piece))
+            offset += len(piece)
         if session.pending:
             records.append(session.record())
         return records

@@ -1,6 +1,7 @@
-"""The part of a stream in memory: at a sender what is not acknowledged, at a receiver what is not written.
+"""The part of a stream in memory: at a sender the bytes not yet acknowledged, at a receiver those not yet written.
 
-It takes little more memory than its bytes, also if they are added one by one: some for each `limits.STREAM_PIECE`.
+Even bytes that are added one by one take little more memory than their size: they are joined to pieces of up to
+`limits.STREAM_PIECE`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Window:
 
     @property
     def size(self) -> int:
-        """How many bytes are in it."""
+        """How many bytes there are."""
         return self.end - self.start
 
     @property
@@ -41,7 +42,7 @@ class Window:
         self.end += len(data)
 
     def release(self, to: int) -> list[bytes | memoryview]:
-        """Remove the bytes before the place `to`, which lies in the window, and return them."""
+        """Remove the bytes before the offset `to`, which lies in the window, and return them."""
         assert self.start <= to <= self.end, f"{to} is not in {self.start} to {self.end}"
         released: list[bytes | memoryview] = []
         while self.start < to:
@@ -54,11 +55,11 @@ class Window:
         return released
 
     def look(self, at: int, most: int) -> Iterator[memoryview]:
-        """Yield the bytes from the place `at` on, none of the pieces longer than `most`."""
-        place = self.start
+        """Yield the bytes from the offset `at` on, in pieces of at most `most` bytes."""
+        end = self.start  # of the block
         for block in self._blocks:
-            place += len(block)
-            if place > at:
-                view = memoryview(block)[max(len(block) - (place - at), 0) :]
+            end += len(block)
+            if end > at:
+                view = memoryview(block)[max(len(block) - (end - at), 0) :]
                 for begin in range(0, len(view), most):
                     yield view[begin : begin + most]

@@ -61,7 +61,7 @@ class PageAnswers:
         self._held: dict[int, Held] = {}
 
     def add(self, message: Holds, named: int) -> None:
-        """Note the answer to one or more pages, after `named` entries were named.
+        """Record the answer to one or more pages, after `named` entries were named.
 
         Raises:
             PeerMisbehaved: no answer was expected, or it is about entries that were never named or answered before.
@@ -104,7 +104,7 @@ class Rejections:
         self._open: frozenset[int] = frozenset()  # earlier directories that the walk has not finished
 
     def add(self, index: int, reason: Reason, named: int) -> None:
-        """Note that the receiver rejects an entry, after `named` entries were named.
+        """Record that the receiver rejects an entry, after `named` entries were named.
 
         Raises:
             PeerMisbehaved: there is no such entry, or more were rejected than were named.
@@ -183,17 +183,17 @@ class Omissions:
         self.count += 1
 
     def end_page(self, end: int) -> None:
-        """Note that a page was announced that ends before the entry with number `end`."""
+        """Record that a page was announced that ends before the entry with number `end`."""
         if self._answered:
             self._pages.append((end, self.count))
 
     def page_answered(self, end: int) -> None:
-        """Note that the receiver has answered all pages before the entry with number `end`."""
+        """Record that the receiver has answered all pages before the entry with number `end`."""
         while self._pages and self._pages[0][0] <= end:
             self._decide(self._pages.popleft()[1])
 
     def set_unwanted(self, number: int) -> None:
-        """Note that the receiver does not want the omission with this number.
+        """Record that the receiver does not want the omission with this number.
 
         Raises:
             PeerMisbehaved: it was not asked, or there is no such omission, or it was decided on before.
@@ -206,7 +206,7 @@ class Omissions:
         self._undecided.pop(number, None)
 
     def decide_all(self) -> None:
-        """Count all that is undecided as a problem: the receiver will decide no more of it."""
+        """Count each undecided omission as a problem: the receiver decides on no more of them."""
         self._decide(self.count)
 
     def _decide(self, end: int) -> None:

@@ -1,8 +1,8 @@
 """Acts on each record at the receiver, and makes the answers.
 
-Everything here blocks on the disk and runs in a worker thread, a few records for each trip: opening, decompressing,
-checking, hashing and writing. The messages of a record are checked and acted upon one by one, in order; a page is
-checked whole before anything in it is created.
+All of this runs in a worker thread, which takes a few records at a time: it decrypts, decompresses, checks, hashes and
+writes. The messages of a record are checked and acted upon one by one, in order; a page is checked whole before
+anything in it is created.
 """
 
 from __future__ import annotations
@@ -155,8 +155,8 @@ class TreeConsumer:
         return self._replies.take_records()
 
     def report(self, seconds: float) -> Report:
-        """Return what became of a transfer that took so many seconds, once there is a root digest."""
-        assert self.root is not None, "only after `finish`"
+        """Return the result of a transfer that took `seconds`; only after its Finish."""
+        assert self.root is not None, "only after a Finish"
         done = self.outcomes
         return Report(
             done.files, done.delivered, done.failures, done.skipped, self.root.hex(), seconds, done.excluded

@@ -204,7 +204,7 @@ class TreeProducer:
             raise PeerMisbehaved("The receiver confirmed something else than what was sent.")
 
     def report(self, receipt: Receipt, seconds: float) -> Report:
-        """Return what became of the transfer, which took so many seconds, by a receipt that was checked."""
+        """Return the result of a transfer that took `seconds`, by a receipt that was checked."""
         unwanted = self._rejections.unwanted
         return Report(
             files=receipt.files,

@@ -115,7 +115,7 @@ class TreeReceiver:
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
 
     def _open(self) -> tuple[Target, Preserved, str]:
-        """Return the target, what of that which was asked for can be kept in it, and by what it is marked."""
+        """Open the target; return it, the wanted attributes that it can preserve, and the name of its marker."""
         target = self.target()
         target.resume.mark_running()
         return target, target.supported(self._job.preserve), target.marker.create()
@@ -125,7 +125,7 @@ class TreeReceiver:
         self._job.receipt.add(item.published_path, item.entry, item.digest, delivered=not item.refused)
 
     def _correct_receipt(self, index: int) -> None:
-        """Note that a directory was not made: that is known only after what lies in it."""
+        """Count a directory that was not made, which is known only after everything in it."""
         if self._job.receipt is not None:
             self._job.receipt.undeliver(index)
 
@@ -152,8 +152,8 @@ class _TreeReceiving:
         self._conversation = conversation
         self._stalls = stalls
         self._confirm = confirm
-        self._here = 0, 0, 0  # bytes from before, files and bytes, as the thread left them last
-        self._moved = trio.Event()  # `_here` was set, and the observer was not told yet
+        self._here = 0, 0, 0  # bytes spared, files, bytes: as the thread left them last
+        self._moved = trio.Event()  # set while the observer has not been told of `_here`
         self.confirmed = False
 
     @property

@@ -379,7 +379,7 @@ async def test_a_pairing_keeps_its_rate_by_reading_later() -> None:
 
 @asynccontextmanager
 async def paced(frames_per_second: int) -> AsyncIterator[tuple[Link, RawClient]]:
-    """Yield a relay's link to a client that may send so many frames, over a stream that holds everything."""
+    """Yield a relay's link to a client with this limit, over a stream with room for everything; and the client."""
     ours, theirs = memory_stream_pair()
     client = RawClient(theirs)
     throttle = Throttle(Newcomers(), frames_per_second)

@@ -17,7 +17,7 @@ virtual = virtual_time()
 
 
 async def spend(throttle: Throttle, count: int, size: int = 1) -> float:
-    """Read so many times, waiting as told; return the seconds that it took."""
+    """Read `count` times with the waits that the throttle asks for; return the seconds that this took."""
     began = trio.current_time()
     for _ in range(count):
         await trio.sleep(throttle.read(size))

@@ -125,7 +125,7 @@ class Receiving:
         return record
 
     async def take(self, size: int) -> None:
-        """Say that nothing is here, and wait until so many bytes have come."""
+        """Say that nothing is here, and wait until `size` bytes have come."""
         await self.until(Page)
         self.say(held(0))
         while self.size < size:  # noqa: ASYNC110
