@@ -58,11 +58,11 @@ class PreviewEntry:
 
 @dataclass(frozen=True, slots=True)
 class TransferPreview:
-    """What a receiver's user sees before the question. The sender's part is only a claim: nothing relies on it.
+    """What a receiver's user sees before the question. What the sender says in it is a claim: nothing relies on it.
 
     Attributes:
         files: how many files the sender has; a lower bound unless `counted`.
-        size: their bytes; likewise.
+        size: the bytes of these files; a lower bound unless `counted`.
         counted: whether the sender has counted all of them.
         names: how many entries are at the top level.
         top: the first of them, and a few in each directory.

@@ -48,10 +48,10 @@ async def embedded_relay(binds: Sequence[tuple[str, int]], rooms: OwnRooms) -> A
 
     Args:
         binds: hosts and ports in the order of preference; an empty host is all of IPv4, port 0 any free one.
-        rooms: the rooms that it serves.
+        rooms: the rooms that the relay serves.
 
     Raises:
-        CannotListen: it can listen at none of them.
+        CannotListen: none of them can be used.
 
     """
     async with AsyncExitStack() as stack:

@@ -41,11 +41,11 @@ if TYPE_CHECKING:
 async def open_channel(first: Link, plan: LinkPlan) -> AsyncIterator[Channel]:
     """Yield a channel of one link, which may become more. On a normal exit all is sent, and links are closed politely.
 
-    An exception of the body leaves as it is. After a P2PCopyError the links are closed politely, too, with another
-    code; after anything else all links but the first, which is the caller's, are cut.
+    An exception of the body is raised unchanged. After a P2PCopyError the links are closed politely as well, with
+    another code; after anything else all links are cut but the first, which is the caller's.
 
     Raises:
-        LinkBroken: on a normal exit, if the only link broke before all was out.
+        LinkBroken: on a normal exit, if the only link broke before all was sent.
 
     """
     async with service_nursery() as nursery:

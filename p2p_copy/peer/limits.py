@@ -58,5 +58,5 @@ ROOM_TURNS: Final = 3
 ticket meet in the end: one is there for longer than the other is away, even if the other looks into two more rooms."""
 
 REDIAL_SETTLED: Final = 5.0
-"""Seconds for which a client that has dialled again keeps both connections: longer than a relay takes to say that the
-place of the new one is taken (`PROBE_TIMEOUT`)."""
+"""Seconds for which a client that has dialled again keeps both connections: longer than a relay takes to refuse
+the new one because its role in the room is taken (`PROBE_TIMEOUT`)."""

@@ -53,7 +53,7 @@ class ConnectOptions(NamedTuple):
 
 
 class Meeting(NamedTuple):
-    """One meeting.
+    """Where to meet the other side once, and by what each side knows the other.
 
     Attributes:
         room: the relay's room.

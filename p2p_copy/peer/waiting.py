@@ -109,7 +109,7 @@ class Wait:
     async def joined(self) -> AsyncIterator[tuple[Link, Welcome]]:
         """Connect to the relay and wait for the other side; yield the link, and the relay's terms.
 
-        On a normal exit the link is closed politely; after an exception, which leaves as it is, it is cut.
+        On a normal exit the link is closed politely. After an exception, which is raised unchanged, the link is cut.
 
         Raises:
             RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:

@@ -50,7 +50,7 @@ def prepend_len(data: bytes) -> bytes:
 
 
 def lv_cat(*parts: bytes) -> bytes:
-    """Return the parts joined, each behind its length (draft, appendix "lv_cat function")."""
+    """Return the parts joined, each preceded by its length (draft, appendix "lv_cat function")."""
     return b"".join(map(prepend_len, parts))
 
 

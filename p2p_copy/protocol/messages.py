@@ -152,7 +152,7 @@ class Accept:
 
 @dataclass(slots=True)
 class Ask:
-    """Asks what there is, for the receiver's user to decide. Without `portable_names` all names count."""
+    """Asks for a preview, so that the receiver's user can decide. Without `portable_names` it may have any names."""
 
     portable_names: bool
 

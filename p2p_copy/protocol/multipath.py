@@ -42,10 +42,10 @@ class Ack(NamedTuple):
     """What one side acknowledges, on the link with number `link`.
 
     Attributes:
-        link: from 0; 0 is where the two have met.
+        link: 0 is the link over which the two sides have met.
         links: how many links this side would like to have by now; never fewer than in an earlier ack.
         received: number of the first record that has not arrived.
-        consumed: number of the first record that was not acted upon: it and those after it need memory here.
+        consumed: number of the first record that was not acted upon; from this one on, records need memory here.
 
     """
 

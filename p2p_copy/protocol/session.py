@@ -79,7 +79,7 @@ class Session:
         self._final = isinstance(message, LAST)
 
     def fits(self, message: Message) -> bool:
-        """Return whether the next record may have this message, too, as far as the number of its messages tells."""
+        """Return whether this message would not make too many messages in the next record; its size is not checked."""
         return self._weight + wire.weight(message) <= limits.MAX_RECORD_MESSAGES
 
     def record(self) -> bytes:
@@ -93,8 +93,8 @@ class Session:
     def take_sealed(self) -> list[bytes]:
         """Return the records that were sealed since the last call, in order: all of them must be sent.
 
-        The other side opens a record only in its place. So every sealed record is sent, also if the task or thread
-        that sealed it was cancelled. A thread may seal the next record meanwhile.
+        The other side opens records only in order. So every sealed record is sent, even if the task or thread that
+        sealed it was cancelled. A thread may seal the next record meanwhile.
         """
         records = []
         while self._sealed:
@@ -107,14 +107,14 @@ class Session:
             return self._sealer.is_open and say(self._our_state, self._their_state, message) is not None
 
     def shared(self, tickets: Collection[bytes]) -> list[bytes]:
-        """Return those of some tickets that the other side has, too."""
+        """Return those of these tickets that the other side has, too."""
         return [ticket for ticket in tickets if ticket_capability(ticket) in self._capabilities]
 
     def hear(self, record: bytes | str, into: memoryview | None = None) -> list[Message]:
         """Return the messages in a record from the other side. File data in them may lie `into` a buffer: see `Opener`.
 
         Raises:
-            PeerMisbehaved: it is not the next record of the other side, or says what may not be said now.
+            PeerMisbehaved: this is not the next record of the other side, or has a message that may not come now.
 
         """
         if isinstance(record, str):

@@ -57,7 +57,7 @@ defaults a /48 has half of all places for connections without a hello, and a fif
 counted: providers do not give it to a customer, and an attacker who rents many IPv4 addresses pays for each."""
 
 REMEMBERED_SOURCES: Final = 16_384
-"""Sources without a connection that a relay remembers, for a minute: some 10 MB at most, whatever calls."""
+"""Sources without a connection that a relay remembers, for a minute: some 10 MB at most, whatever connects."""
 
 # Arriving: PROXY header, TLS, HTTP, hello
 
@@ -138,9 +138,9 @@ PIECES_PER_MESSAGE: Final = 32
 """Pieces that a longest message is passed on in, and one more: half of the `MAX_FRAGMENTS` that clients take."""
 
 BATCHES_QUEUED: Final = 0
-"""Batches that wait in a pairing's channel, for each direction: none, so two are in flight, one in the hand of each
-task at its ends. A batch is what one read brought, RECEIVE_BUFFER, and less than a piece from before. One more waits at
-the link that it came over: six batches are all that a pairing holds, if its windows are as wide as that."""
+"""Batches that wait in a pairing's channel, for each direction: none. So two are in flight, one at the reading and one
+at the writing task. A batch is what one read brought, RECEIVE_BUFFER, and less than a piece from before. One more waits
+at the link that it came over: with wide windows a pairing holds six batches in all."""
 
 PAIRED_SEND_TIMEOUT: Final = 600.0
 """Seconds in which one of a pair must take one send: a batch, or a word of the relay's own behind one. A receiver's
@@ -229,7 +229,7 @@ MAX_CERTIFICATE_FILE: Final = 1 * MIB
 """Bytes that the relay reads of the files of its certificate and its key."""
 
 CERTIFICATE_CHECK_INTERVAL: Final = 60.0
-"""Seconds between two looks at the certificate's files and age: a renewal is in use within a minute."""
+"""Seconds between two checks of the certificate's files and age: a renewal is in use within a minute."""
 
 CERTIFICATE_WARNINGS: Final = (14, 7, 1)
 """Days before a certificate's end at which the relay warns: usual renewals happen 30 days before."""
@@ -246,7 +246,7 @@ LOG_REPEATS: Final = 5
 """Equal lines that are written in that time: enough to see a pattern, too few to fill a disk."""
 
 STATUS_INTERVAL: Final = 10.0
-"""Seconds between two looks at the counts that systemd shows as the relay's status."""
+"""Seconds between two updates of the counts that systemd shows as the relay's status."""
 
 ADMIN_SOCKET_MODE: Final = 0o600
 """Mode of the admin address' unix socket: any program that can open it may give orders."""

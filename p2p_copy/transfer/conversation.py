@@ -216,9 +216,9 @@ async def send_until_receipt(conversation: Conversation, producer: Producer, wai
 
 
 async def receive_until_goodbye(conversation: Conversation, consumer: Consumer, stalls: Stalls) -> None:
-    """Give a consumer all that comes until it has confirmed all; then wait for the sender's goodbye for a bounded time.
+    """Give all records to a consumer until it has confirmed the transfer; then wait for the goodbye, but not for ever.
 
-    The consumer gets all records that came before the channel ended: the last ones may be the sender's goodbye.
+    The consumer also gets the records that came before the channel ended: the last one may be the sender's goodbye.
 
     Raises:
         PeerLost: the sender went away without a goodbye.

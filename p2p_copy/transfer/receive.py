@@ -148,7 +148,7 @@ class _Story:
         self.broken: Exception | None = None
 
     async def probe(self) -> None:
-        """Find out whether there is a place to write to, before anything is sent."""
+        """Check that the output can be written, before anything is sent."""
         await self._job.resumption.begin()
         await trio.to_thread.run_sync(self._probe)
 

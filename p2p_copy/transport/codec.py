@@ -197,11 +197,13 @@ class Decoder:
         self._mask = b""  # rotated, so that it begins at the next byte
         # Payload of a control frame, which may come inside a message:
         self._control: list[bytes | memoryview] = []
-        self._message: list[bytes | memoryview] = []  # payload of the message under way, as far as it is here
+        self._message: list[
+            bytes | memoryview
+        ] = []  # payload of the message under way, as far as it has come
         self.here = 0
-        self._size = 0  # bytes of that message that the headers received so far announce
-        self._kind: Opcode | None = None  # of that message: text or binary; None between messages
-        self._cut = b""  # the bytes of a character of its text whose last byte has not come
+        self._size = 0  # bytes of the message under way that the headers received so far announce
+        self._kind: Opcode | None = None  # text or binary: of the message under way; None between messages
+        self._cut = b""  # the first bytes of a character of a text, while the others have not come
         self._fragments = 0
 
     def feed(self, data: bytes | bytearray) -> Iterator[Message]:

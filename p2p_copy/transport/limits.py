@@ -27,11 +27,11 @@ PARTING_LIMIT: Final = 80.0
 90."""
 
 TICK: Final = 0.5
-"""Seconds between two looks at the open deadlines."""
+"""Seconds between two checks of the open deadlines."""
 
 NOT_RUN: Final = 5.0
-"""If two looks at a deadline lie more seconds apart, this process did not run in between: it was stopped, or its
-machine was. All looks come every two seconds or more often, and a busy machine delays none by three more."""
+"""If two checks of a deadline lie more seconds apart, this process did not run in between: it was stopped, or its
+machine was. Deadlines are checked every two seconds or more often, and a busy machine delays no check by three more."""
 
 KEEPALIVE_INTERVAL: Final = 20.0
 """Seconds of silence after which a ping is sent. Proxies cut idle connections after 60 s, some after 30 s."""
@@ -66,7 +66,7 @@ FRUITLESS_PAUSE: Final = 0.01
 """Seconds until the next try when the system calls a socket ready that gives or takes nothing."""
 
 PACE_CHECK: Final = 1.0
-"""Seconds between two looks whether a client that is slowed down is still there: one pause may take 20 seconds."""
+"""Seconds between two checks whether a client that is slowed down is still there: one pause may take 20 seconds."""
 
 HTTP_LINGER: Final = 1.0
 """Seconds in which a client may read the answer to a refused request or message before the connection is closed."""

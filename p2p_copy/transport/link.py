@@ -344,7 +344,7 @@ class Link(ObjectStream[bytes | str]):
                 await self._websocket.run()
                 if (closed := self._codec.closed) is not None:
                     self._reader.put_rest()
-                    await self._inbox.wait_empty()  # for the peer, the end of the connection means just that
+                    await self._inbox.wait_empty()  # the end tells the peer that all was received
                     if closed[0] in VIOLATIONS:  # the peer is likely to be in the middle of a message
                         await self._stream.hang_up(limits.HTTP_LINGER)
         except Exception:  # a peer can provoke any; see rule 1

@@ -222,7 +222,7 @@ class Reader:
 
     Attributes:
         inbox: where messages go.
-        pipe: the way of spliced bytes; None if nothing is to be spliced.
+        pipe: carries spliced bytes; None if nothing is to be spliced.
 
     """
 
@@ -237,9 +237,9 @@ class Reader:
         self.pipe: SplicePipe | None = None
 
     async def next_bytes(self) -> bytes | bytearray:
-        """Return what the codec is to be given next; nothing at the end. All that came before is answered by now.
+        """Return the next bytes for the codec, none at the end. The caller has answered everything before them.
 
-        This waits until all that came is received from the link, and until window and pace allow a read.
+        First this waits until all pieces were received from the link, and until window and pace allow a read.
         """
         self.put_rest()
         while True:

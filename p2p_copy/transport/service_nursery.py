@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 
 @asynccontextmanager
 async def service_nursery() -> AsyncIterator[trio.Nursery]:
-    """Open a nursery whose tasks are cancelled when the body ends. An exception of the body leaves as it is.
+    """Open a nursery whose tasks are cancelled when the body ends. An exception of the body is raised
+    unchanged.
 
-    An exception of a task cancels the body and leaves in a group, together with the body's own if there is one. A task
-    that shields itself from cancellation has to be told by the body that it is time to end.
+    An exception of a task cancels the body and is raised in a group, together with the body's own if there is one. If a
+    task shields itself from cancellation, the body must tell it to end.
     """
     failure: BaseException | None = None
     try:

@@ -99,7 +99,7 @@ class SplicePipe:
                 self.listening_since = trio.current_time()
 
     def fill_from(self, source: socket.socket, most: int) -> int:
-        """Take bytes from `source`; return how many: none at its end, and none if this is stopped, or stops now.
+        """Take bytes from `source`; return how many: none at its end, and none if this pipe is stopped, then or now.
 
         Raises:
             BlockingIOError: nothing is there, or the pipe is full.

@@ -73,13 +73,13 @@ class TLSStream(GatheringStream):
         self._transport = gathering(transport)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_hostname)
-        self._left = 0  # bytes of a record under way that the library was not given yet
-        self._turn = 0  # records that it may still be given before it is the turn of other tasks
-        self._given = 0  # records that it was given since the last `pop_work`
-        self._content = 0  # bytes of content since then
-        self._barren = 0  # records that it was given since the handshake, less those that had content
-        self._received = 0  # bytes of content since the handshake, which pay for some of them
-        self._unread = _NOTHING  # records that the library was not given yet: its buffers never shrink again
+        self._left = 0  # bytes of the record under way that the library has not got yet
+        self._turn = 0  # records that the library may still get before other tasks have their turn
+        self._given = 0  # records that the library has got since the last `pop_work`
+        self._content = 0  # bytes of content since the last `pop_work`
+        self._barren = 0  # records since the handshake that had no content
+        self._received = 0  # bytes of content since the handshake; they pay for some barren records
+        self._unread = _NOTHING  # kept here until the library needs it, for its buffers never shrink again
         self._sending = trio.Lock()  # records go out in the order in which they were made
         self._busy: set[str] = set()
         self._broken = self._closed = False

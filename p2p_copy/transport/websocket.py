@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 class WebSocket:
-    """The library's connection on top of a codec. Nothing moves unless `run` does."""
+    """The library's connection on top of a codec. Nothing moves unless a task is in `run`."""
 
     def __init__(
         self,

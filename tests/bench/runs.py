@@ -43,7 +43,7 @@ ENDING = 10.0
 LONGEST = 3600.0
 """Seconds for one client: enough for a million files with the slowest program."""
 
-LOOK = 0.1
+CHECK_INTERVAL = 0.1
 """Seconds between two checks whether clients have ended; `usage` measures their times."""
 
 PARTING = 0.3
@@ -174,7 +174,7 @@ def wait(clients: Sequence[Client]) -> list[Usage]:
             return [each for each in used if each]
         if time.monotonic() > deadline:
             raise clients[used.index(None)].failed("takes too long")
-        time.sleep(LOOK)
+        time.sleep(CHECK_INTERVAL)
 
 
 class Server(Program):

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 WARM_UP = 50
 """Pairings, one after another with a message each, that a relay has served before it is measured."""
 
-LOOKS = 10
+MEMORY_SAMPLES = 10
 """Measurements of memory, a second apart; the median counts."""
 
 START = 15.0
@@ -54,10 +54,10 @@ LEAVING = 30
 MEETING = 30.0
 """Seconds for one new client; one that waits longer counts as not served."""
 
-LOOKING = 60
+REDIALS_SECONDS = 60
 """Seconds for which clients that dial again are measured, after as many in which each may have done so once."""
 
-LOOKING_GOAL = 0.2
+REDIALS_GOAL = 0.2
 """Share of one processor that they may cost a relay."""
 
 GOAL = 100.0
@@ -180,7 +180,7 @@ def crowded(place: Place, kind: str, count: int) -> Iterator[int]:
 def _memory(pid: int) -> Memory:
     """Return the median of several measurements of a process' memory."""
     looks = []
-    for _ in range(LOOKS):
+    for _ in range(MEMORY_SAMPLES):
         time.sleep(1)
         looks.append(proc.memory(pid))
     return Memory(*(int(statistics.median(values)) for values in zip(*looks, strict=True)))
@@ -224,13 +224,13 @@ def measure_looking(certificates: Certificates, waiters: int) -> tuple[float, fl
 
         def busy() -> float:
             used, since = proc.processor_seconds(pid), time.monotonic()
-            time.sleep(LOOKING)
+            time.sleep(REDIALS_SECONDS)
             return (proc.processor_seconds(pid) - used) / (time.monotonic() - since)
 
         with crowded(place, "waiters", waiters):
             without = busy()
         with crowded(place, "lookers", waiters):
-            time.sleep(LOOKING)
+            time.sleep(REDIALS_SECONDS)
             return busy(), without
 
 
@@ -282,8 +282,8 @@ def table(ours: dict[str, float], rival: dict[str, float] | None) -> str:
 def _say_looking(waiters: int, busy: float, without: float) -> int:
     say(f"{waiters} clients that wait cost the relay {without * 100:.1f} % of a processor,")
     say(f"and {busy * 100:.1f} % if they dial again as often as it says.")
-    good = busy < LOOKING_GOAL
-    say("The goal is met." if good else f"FAILED: it should be less than {LOOKING_GOAL * 100:g} %")
+    good = busy < REDIALS_GOAL
+    say("The goal is met." if good else f"FAILED: it should be less than {REDIALS_GOAL * 100:g} %")
     return 0 if good else 1
 
 

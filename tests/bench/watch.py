@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-LOOK = 0.1
+CHECK_INTERVAL = 0.1
 """Seconds between two measurements."""
 
 
@@ -26,7 +26,7 @@ class Watch:
 
     def measure(self) -> None:
         size, since = 0, time.monotonic()
-        while not self._over.wait(LOOK):
+        while not self._over.wait(CHECK_INTERVAL):
             now, seen = time.monotonic(), _size(self._folder)
             if size:
                 self.longest_pause = max(self.longest_pause, now - since)

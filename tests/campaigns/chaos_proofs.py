@@ -19,7 +19,7 @@ from tests.bench.markdown import mib, number, say, table
 from tests.campaigns.chaos_campaign import Campaign
 from tests.campaigns.chaos_data import LONG_NAME, PREFIX, make_long_paths, make_sparse
 from tests.campaigns.chaos_plan import LARGE, TREE, Accident, Action, Kind, Who, plan
-from tests.campaigns.chaos_round import CLIENTS, LOOK, REACHED, Happened, Outcome, Round
+from tests.campaigns.chaos_round import CHECK_INTERVAL, CLIENTS, REACHED, Happened, Outcome, Round
 
 if TYPE_CHECKING:
     import argparse
@@ -99,7 +99,7 @@ class LargeFile(Round):
             for path in self._setting.out.glob(f"{PREFIX}*"):
                 if _size(path) >= size:
                     return path
-            await trio.sleep(LOOK)
+            await trio.sleep(CHECK_INTERVAL)
         return None
 
     async def _until_it_grows(self, part: Path, arrivals: int, at: float) -> Return:
@@ -157,7 +157,7 @@ class ManyFiles(Round):
                 self.outcome.happened.append(Happened(accident.kind, 0.0))
             for party in self._parties.values():
                 party.look_at_memory()
-            await trio.sleep(LOOK)
+            await trio.sleep(CHECK_INTERVAL)
 
     async def _judge(self) -> None:
         await super()._judge()

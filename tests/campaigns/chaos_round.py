@@ -34,7 +34,7 @@ RESENT = 64 * MIB
 FLOW = 0.005
 """Share of the data after which bytes arrive again, 1 MiB at most."""
 
-LOOK = 0.1
+CHECK_INTERVAL = 0.1
 """Seconds between two looks at the counter."""
 
 SLOWER = 3
@@ -191,7 +191,7 @@ class Round:
     async def _watch(self) -> None:
         while True:
             await self._look()
-            await trio.sleep(LOOK)
+            await trio.sleep(CHECK_INTERVAL)
 
     async def _look(self) -> None:
         """Read the counters. A relay that was killed takes what it counted last with it; networks count it all."""
@@ -219,7 +219,7 @@ class Round:
 
     async def _until_arrived(self, count: float) -> None:
         while self._arrived < count and not self._over:  # noqa: ASYNC110 - other processes change it
-            await trio.sleep(LOOK)
+            await trio.sleep(CHECK_INTERVAL)
 
     # Accidents
 

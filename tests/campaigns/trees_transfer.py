@@ -46,7 +46,7 @@ STUCK: Final = limits.RECEIPT_LINGER + 15
 """Seconds without any change on the disk after which a transfer hangs. A receiver that has everything may wait as long
 as `limits.RECEIPT_LINGER` for a goodbye that was lost with the relay."""
 
-LOOK: Final = 1.0
+CHECK_INTERVAL: Final = 1.0
 """Seconds between two looks."""
 
 CODE_SPENT: Final = 11
@@ -291,7 +291,7 @@ class _Programs:
         """End all when nothing moves any more."""
         last, since = None, trio.current_time()
         while True:
-            await trio.sleep(LOOK)
+            await trio.sleep(CHECK_INTERVAL)
             seen = await trio.to_thread.run_sync(listing, self._folder / "out")
             now = (seen, [(party.runs, party.code) for party in self._parties.values()])
             if now != last:

@@ -102,7 +102,7 @@ async def test_fault_96_silent_connections_from_many_networks(
 @pytest.mark.parametrize("role", Role, ids=lambda role: role.value)
 @over_both
 async def test_fault_97_strangers_who_want_the_place_of_a_slow_client(arena: Arena, role: Role) -> None:
-    """It answers in twice the time in which it would have lost its place. Strangers get nothing by leaving, either."""
+    """The slow client answers, but after twice `PROBE_TIMEOUT`. Strangers gain nothing by leaving, either."""
     name = f"{CANARY} slow {role.value}"
     async with arena.attacked() as relay, waiting(relay, name, Role.SENDER) as slow:
         async with waiting(relay, name, role):

@@ -15,7 +15,7 @@ TESTS = Path(__file__).parents[1]
 
 
 def marks(path: Path) -> Iterator[tuple[int, str]]:
-    """Yield what the tests of a file say that they show."""
+    """Yield the numbers and aspects of the faults with which the tests of a file are marked."""
     text = path.read_text(encoding="utf-8")
     for node in ast.walk(ast.parse(text)) if "mark.fault" in text else ():
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "fault":

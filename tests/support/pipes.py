@@ -41,7 +41,7 @@ class Ends:
         self._threads: list[threading.Thread] = []
 
     def give(self, data: bytes, *, end: bool = True) -> None:
-        """Write all of it in a thread, and close the pipe."""
+        """Write all of `data` in a thread; at the `end`, close the pipe."""
 
         def work() -> None:
             view = memoryview(data)
@@ -60,7 +60,7 @@ class Ends:
         os.close(into)
 
     def take(self) -> None:
-        """Read all of it in a thread."""
+        """Read standard output to its end in a thread."""
 
         def work() -> None:
             with suppress(OSError):  # closed, perhaps with the test
@@ -91,11 +91,8 @@ class Ends:
 
     def close(self) -> None:
         self.close_theirs()
-        fds, self.into, self.out = (
-            (self.into, self.out),
-            -1,
-            -1,
-        )  # a thread that still runs must not use their numbers
+        fds = self.into, self.out
+        self.into = self.out = -1  # a thread that still runs must not use their numbers
         for fd in fds:
             if fd >= 0:
                 os.close(fd)

@@ -41,8 +41,8 @@ class Progress(Observer):
         self._paired = False
         self._since: float | None = None
         self._files = self._size = 0
-        self._spared = 0  # of these bytes, what the receiver had before this connection
-        self._moved = 0  # over earlier connections of this run
+        self._spared = 0  # bytes of `_size` that the receiver had before this connection
+        self._moved = 0  # bytes moved over earlier connections of this run
         self._links = 1
         self._total: tuple[int, int] | None = None
         self._problems = self._skipped = 0

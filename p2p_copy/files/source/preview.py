@@ -1,8 +1,8 @@
-"""Looks at what would be sent, before it is sent and for people only: how much it is, and the first of its names.
+"""Shows people what would be sent, before it is sent: the first names, and how many files and bytes there are.
 
-It may be wrong by the time that the files are sent, so nothing depends on it. It follows the rules of `walk`. Counting
-opens no file, does not notice names that collide, and ignores what it cannot read. So it takes a tenth of the time of a
-walk, beside which it runs. The preview is bounded, and does not search.
+Files may change before they are sent, so nothing depends on these names and numbers. Both follow the rules of `walk`.
+Counting opens no file, does not notice names that collide, and ignores what it cannot read. So it takes a tenth of the
+time of a walk, and runs beside one. The preview is bounded, and does not search for entries that patterns select.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class _Walk:
         self._open_names = 0  # names in memory: at the top and in the directories being listed
 
     def named(self, path: str) -> SourceEntry | Omitted:
-        """Return what a path that the user named is, or why it is left out."""
+        """Return the entry of a path that the user named, or why it is left out."""
         name = ""
         try:
             name = own_name(path)

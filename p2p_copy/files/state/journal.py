@@ -347,15 +347,15 @@ class Journal:
             self.commit()
 
     def commit_if_late(self) -> None:
-        """Commit, at least the time, if the last commit of this process is longer ago than commits are apart.
+        """Commit, if only the time, when the last commit of this process is longer ago than commits should be apart.
 
-        What a process made long after its last commit, and did not record, does not count as made by it.
+        If a process makes something long after its last commit and does not record it, it does not count as ours.
         """
         if self._schedule.is_late:
             self.commit(always=True)
 
     def commit(self, *, always: bool = False) -> None:
-        """Write what has gathered in memory, all or nothing; with `always` at least the time."""
+        """Write what has gathered in memory, all or nothing; with `always` write the time even if nothing has."""
         self._set_now()
         self._schedule.committed()
         if self._closed or self._fits_into_memory:

@@ -81,7 +81,7 @@ def default_directory() -> str:
 
 
 def known_directories(state: State | None) -> tuple[str, ...]:
-    """Return the directories in which states may lie, that of this transfer and of others. They need not exist."""
+    """Return the directories in which states of this and other transfers may lie. They need not exist."""
     own = state.directory if state is not None else None
     return tuple(filter(None, (own, os.environ.get(STATE_VARIABLE), default_directory())))
 
@@ -144,7 +144,7 @@ class State:
 
     @property
     def directory(self) -> str:
-        """Where it lies."""
+        """The directory with its files."""
         return os.path.dirname(self._base)
 
     def save(self) -> None:

@@ -94,7 +94,7 @@ def remove_beside(path: str, tag: str) -> None:
 
 
 def _remove(directory: Directory, name: str) -> None:
-    """Delete a part, and give its directory back the mode and time that it has, for it may be complete."""
+    """Delete a part, and restore mode and time of its directory, which may be complete already."""
     before = directory.status()
     if directory.lstat(name) is None:
         return

@@ -73,14 +73,14 @@ class LimitHit(Enum):
 
 @dataclass(slots=True, eq=False)
 class Client:
-    """One connection that was let in, from accept to its end.
+    """One admitted connection, from accept to its end.
 
     Attributes:
         sources: the sources under which it is counted; only `Admission` changes this and the next three.
         records: the records of these sources.
         pending: it has not been welcomed yet, and may be evicted.
-        gone: its place is free again.
-        throttle: limits how much is read from it; set when it is let in.
+        gone: it has left, and no longer counts.
+        throttle: limits how much is read from it; set when it is admitted.
         is_proxy: a trusted proxy is at the other end.
         address: its address for the log; None unless the operator wants addresses there.
         has_spoken: its first message has come.

@@ -88,10 +88,10 @@ async def read_head(
 ) -> h11.Request | None:
     """Let `parser` read until it has the head of a request; None if the connection ends without a byte.
 
-    No byte is read beyond `limits.MAX_HTTP_HEAD`: a parser's own limit is for heads that do not come to their end.
+    No byte is read beyond `limits.MAX_HTTP_HEAD`: the own limit of a parser holds only while a head is incomplete.
 
     Raises:
-        h11.RemoteProtocolError: it is no request, or too long a one.
+        h11.RemoteProtocolError: what comes is no request, or is too long.
 
     """
     left = limits.MAX_HTTP_HEAD

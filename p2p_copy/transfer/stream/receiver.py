@@ -162,11 +162,11 @@ class StreamReceiver:
             self._complete = True
 
     def begin(self, entry: Entry) -> None:
-        """Take the name of the stream; in a worker thread.
+        """Check the entry of the stream, and begin the output; in a worker thread.
 
         Raises:
-            PipeFailed: this side does not want a stream of that name, or has had another one.
-            PeerMisbehaved: it may have no such name.
+            PipeFailed: this side does not want a stream of that name, or the stream was another one before.
+            PeerMisbehaved: a stream cannot have such an entry.
 
         """
         if self._named is not None:
@@ -403,7 +403,7 @@ class PipeOut:
             conversation: the conversation with the sender.
             target: opens the output directory, if the stream goes into a file there.
             accept: sends this answer to the sender's offer.
-            confirm: is called with the report when all is here, before the sender gets the receipt.
+            confirm: is called with the report when this side has everything, before the sender gets the receipt.
 
         Raises:
             P2PCopyError, LinkBroken, EndOfStream: see `StreamReceiver.receive`.

@@ -437,7 +437,7 @@ class FileConsumer:
         self.finish_directories()
 
     def finish_directories(self) -> None:
-        """Give their modes and times to the directories to which nothing more is added."""
+        """Set modes and times of the directories that have become complete."""
         for directory in self._manifest.complete_directories():
             if directory.deferred:  # nothing in it was wanted, so it was never made
                 self._unmade(directory.index)

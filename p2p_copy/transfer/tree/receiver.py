@@ -72,13 +72,13 @@ class TreeReceiver:
         accept: Callable[[Accept], Awaitable[None]],
         confirm: Callable[[Report], Awaitable[None]],
     ) -> None:
-        """Receive all that is not here yet.
+        """Receive what this side does not have yet.
 
         Args:
             conversation: the conversation with the sender.
             offered: what the sender can preserve.
-            accept: accepts its offer.
-            confirm: is called with the report when all is here, before the sender gets the receipt.
+            accept: sends this answer to the sender's offer.
+            confirm: is called with the report when this side has everything, before the sender gets the receipt.
 
         Raises:
             P2PCopyError, LinkBroken, EndOfStream: see `receive_until_goodbye`.

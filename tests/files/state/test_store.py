@@ -497,7 +497,7 @@ def test_one_process_cannot_have_a_state_twice(states: States) -> None:
     again(states).close()
 
 
-LOOK = """
+LIST_STATES = """
 import sys
 from p2p_copy.files.state.store import States
 print("looking", flush=True)
@@ -508,7 +508,7 @@ while True:
 
 def test_listing_makes_no_state_busy(states: States, directory: Path) -> None:
     write(states)
-    with child(LOOK, str(directory)):
+    with child(LIST_STATES, str(directory)):
         for _ in range(200):
             again(states).close()
 
