@@ -28,9 +28,8 @@ INSTALL_TIMEOUT = 300
 @pytest.fixture(scope="session")
 def program(request: pytest.FixtureRequest) -> str:
     """The released program in an environment of its own, kept between runs."""
-    worker = os.environ.get(
-        "PYTEST_XDIST_WORKER", "alone"
-    )  # two at once would spoil each other's installation
+    # Two at once would spoil each other's installation.
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "alone")
     home = Path(request.config.cache.mkdir(f"p2p-copy-0.1.2-{worker}"))
     scripts = home / ("Scripts" if os.name == "nt" else "bin")
     done = home / "installed"

@@ -72,9 +72,8 @@ def _rules(option: str, patterns: Sequence[str]) -> list[_Rule]:
     """Return a rule for each pattern, the last one first."""
     if not patterns:
         return []
-    from pathspec.patterns.gitignore.spec import (
-        GitIgnoreSpecPattern,
-    )  # slow to import, rarely needed
+    # Slow to import, rarely needed.
+    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
     rules: list[_Rule] = []
     for text in patterns:
@@ -86,11 +85,11 @@ def _rules(option: str, patterns: Sequence[str]) -> list[_Rule]:
             raise UsageError(
                 f"{option} '{text}' matches nothing: patterns are written as in a .gitignore file."
             )
-        rules.append((_in_time(pattern.regex).match, pattern.include))
+        rules.append((_without_backtracking(pattern.regex).match, pattern.include))
     return rules[::-1]
 
 
-def _in_time(regex: re.Pattern[str]) -> re.Pattern[str]:
+def _without_backtracking(regex: re.Pattern[str]) -> re.Pattern[str]:
     """Return an expression that matches the same paths, in a time that does not grow with a power of their length.
 
     There are two differences, both as in git: a name may hold a line break, and a class as `[!a]` does not match `/`.

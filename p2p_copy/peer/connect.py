@@ -185,9 +185,8 @@ async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys,
         if guessed:
             await meeting.risk()
         if failure.farewell is not None:
-            with suppress(
-                *LINK_ERRORS
-            ):  # this side knows the reason, even if the other side does not hear it
+            # This side knows the reason, even if the other side does not hear it.
+            with suppress(*LINK_ERRORS):
                 await _send_step(link, failure.farewell)
         await link.close(CloseCode.WRONG_CODE if guessed else CloseCode.GIVEN_UP)
         raise failure.error from None

@@ -57,9 +57,9 @@ async def receive(
 ) -> Report:
     """Receive what the sender with the same code at the same relay has, into the directory `out`.
 
-    Returns when all that was sent lies verified under its names, and the sender knows. A report with
-    failures means that some things did not arrive; the observer was told which. Nothing is ever written
-    outside `out`, and no name ever holds half a file.
+    Returns when all that was sent is verified and has its names, and the sender knows. A report with failures means
+    that some entries did not arrive; the observer hears which. Nothing is ever written outside `out`, and no name ever
+    leads to half a file.
 
     Args:
         out: the directory; made if it does not exist. Or the text "-": standard output, for a sender of a stream or of

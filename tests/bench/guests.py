@@ -34,9 +34,8 @@ class Guests:
 
     def __init__(self, place: Place) -> None:
         self._place = place
-        self._context = ssl.create_default_context(
-            cafile=place.ca_file
-        )  # one for all: it takes the most memory
+        # One for all: it takes the most memory.
+        self._context = ssl.create_default_context(cafile=place.ca_file)
 
     async def secure(self, plain: trio.SocketStream) -> trio.SSLStream[trio.SocketStream]:
         """Return TLS over a connection."""

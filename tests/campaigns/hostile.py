@@ -244,9 +244,8 @@ class Hostile:
         clients = [waiter]
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(
-                    self._guests.hear_paired, waiter, Role.SENDER
-                )  # and answers pings until then
+                # It answers pings until then.
+                nursery.start_soon(self._guests.hear_paired, waiter, Role.SENDER)
                 for _ in range(STRANGERS):
                     stranger = await self._guests.connect(name)
                     clients.append(stranger)

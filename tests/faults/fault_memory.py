@@ -114,9 +114,8 @@ async def test_fault_81_text_of_which_one_character_is_large(tmp_path: Path) -> 
     text = "😀".encode() + b"x" * (LONGEST - 4)
     data = codec.encode(Opcode.TEXT, text, MASK)
     with running(tmp_path) as arena:
-        await hoarded(
-            arena, arena.server.clients, TEXT_PAIRS, data, legacy=True
-        )  # the allocator keeps some of it
+        # The allocator keeps some of it.
+        await hoarded(arena, arena.server.clients, TEXT_PAIRS, data, legacy=True)
         async with arena.attacked() as relay:
             held = await hoarded(arena, relay, TEXT_PAIRS, data, legacy=True)
             assert held < TEXT_PAIRS * PER_PAIR

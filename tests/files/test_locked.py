@@ -40,9 +40,8 @@ def out() -> Iterator[Path]:
     where = Path(tempfile.mkdtemp())
     root = os.geteuid() == 0
     if root:
-        codecs.lookup(
-            "ascii"
-        )  # a module that is imported late, and that only root may read where Python is root's own
+        # A module that is imported late, and that only root may read where Python is root's own.
+        codecs.lookup("ascii")
         os.chown(where, NOBODY, NOBODY)
         os.seteuid(NOBODY)
     try:

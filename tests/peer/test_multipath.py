@@ -34,9 +34,8 @@ def soon() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(protocol_limits, "SEGMENT", SEGMENT)
         patch.setattr(limits, "RETURN_AFTER", (0.02, 0.1))
-        patch.setattr(
-            limits, "RETRANSMIT_AFTER", 60.0
-        )  # a busy machine must not pass for a link that is stuck
+        # A busy machine must not pass for a link that is stuck.
+        patch.setattr(limits, "RETRANSMIT_AFTER", 60.0)
         yield
 
 

@@ -260,9 +260,8 @@ async def test_attributes_of_many_large_entries_fit_into_records(
     top = tmp_path / "tree"
     top.mkdir()
     for number in range(40):
-        (top / str(number)).write_bytes(
-            os.urandom(87_800)
-        )  # so that a page follows when a record is almost full
+        # So that a page follows when a record is almost full.
+        (top / str(number)).write_bytes(os.urandom(87_800))
     large = (("user.large", bytes(30_000)),)  # more than many file systems take
     given: list[Xattrs] = []
 

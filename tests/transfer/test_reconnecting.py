@@ -197,9 +197,8 @@ async def test_a_link_that_is_lost_when_both_have_just_met_is_no_end(
             if role in killed:
                 async with trio.open_nursery() as nursery:
                     nursery.start_soon(again.start, role)
-                    await (
-                        lost.wait()
-                    )  # at once: a side that is killed during the next key exchange has used up the code
+                    # At once: a side that is killed during the next key exchange has used up the code.
+                    await lost.wait()
                     nursery.cancel_scope.cancel()
             await again.start(role)
 

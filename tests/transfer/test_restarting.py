@@ -148,9 +148,8 @@ async def test_a_journal_that_is_lost_costs_work_and_nothing_else(
             file.unlink()
         else:
             file.write_bytes(os.urandom(5_000))
-        again.options["receiver"]["conflict"] = (
-            Conflict.OVERWRITE
-        )  # or its own files, which it does not remember, would stand in its way
+        # Otherwise its own files, which it does not remember, would stand in its way.
+        again.options["receiver"]["conflict"] = Conflict.OVERWRITE
         so_far = it.upstream
         await to_the_end(again)
     for part in leftovers(again.out) if role == "receiver" else ():
@@ -351,9 +350,8 @@ async def test_files_that_others_have_put_there_meanwhile_are_not_taken_for_ours
                 last = max((path.stat().st_ctime for path in (again.out / "tree").iterdir()), default=0.0)
                 with closing(journal.Journal(str(tmp_path / "receiver" / f"{ID}.journal"))) as noted:
                     late = max(last - noted.committed_at, 0.0) + 0.02
-                monkeypatch.setattr(
-                    files_limits, "JOURNAL_LATE", late
-                )  # or this test would have to wait for its end
+                # Otherwise this test would have to wait for its end.
+                monkeypatch.setattr(files_limits, "JOURNAL_LATE", late)
                 await trio.sleep(0.1)
                 (name, *_) = {path.name for path in tree.iterdir()} - set(os.listdir(again.out / "tree"))
                 theirs = again.out / "tree" / name

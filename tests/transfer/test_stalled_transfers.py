@@ -81,9 +81,8 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
 async def test_a_way_that_takes_nothing_is_named(
     tmp_path: Path, dam: str, sender_says: str, receiver_says: str
 ) -> None:
-    (tmp_path / "file").write_bytes(
-        os.urandom(80_000_000)
-    )  # more than all buffers between the two sides hold
+    # More than all buffers between the two sides hold.
+    (tmp_path / "file").write_bytes(os.urandom(80_000_000))
     both = Both()
     expected = (both.sender.stalls, sender_says), (both.receiver.stalls, receiver_says)
     async with lossy_relay() as it:

@@ -406,9 +406,8 @@ async def test_the_error_says_that_the_port_speaks_tls(authority: trustme.CA) ->
             await wrapped.do_handshake()
 
     async with serving(handle) as address:
-        with pytest.raises(
-            RelayUnreachable, match="wss://"
-        ):  # it hangs up without a word, as a busy one would
+        # It hangs up without a word, as a busy one would.
+        with pytest.raises(RelayUnreachable, match="wss://"):
             async with connect(address, "/"):
                 raise AssertionError("no plain text is there")
 

@@ -11,7 +11,7 @@ from p2p_copy.relay.access.tokens import line_for
 
 
 def relay_token(name: str) -> int:
-    """Print both, and return exit code 0. Neither is saved: a lost token is replaced by a new one.
+    """Print a new token and its line, and return exit code 0. Nothing is saved: a lost token is replaced by a new one.
 
     Raises:
         UsageError: the name cannot be used in the file.

@@ -128,9 +128,8 @@ def with_serve_value(argv: Sequence[str]) -> list[str]:
             result.append(word)
             continue
         following = next(words, None)
-        if following is not None and _HOST_PORT.fullmatch(
-            following.strip()
-        ):  # too high a port is an error later
+        # Too high a port is an error later.
+        if following is not None and _HOST_PORT.fullmatch(following.strip()):
             result.append(f"--serve={following}")
         else:
             result.append(f"--serve={SERVE_AUTO}")

@@ -77,9 +77,8 @@ class FirstNames:
 def _is_one(first: FirstName, found: SourceEntry) -> bool:
     """Return whether two names are hard links to one file, unchanged since it was sent."""
     try:
-        fd = os.open(
-            first.path, OPEN if first.followed else OPEN_NO_SYMLINK
-        )  # an open file keeps its inode number
+        # An open file keeps its inode number.
+        fd = os.open(first.path, OPEN if first.followed else OPEN_NO_SYMLINK)
         try:
             one, other = os.fstat(fd), os.stat(found.path, follow_symlinks=found.followed)
         finally:

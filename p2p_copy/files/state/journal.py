@@ -676,7 +676,7 @@ def _write_rows(
         begun: large files of which more is known than the database has.
         ended: keys of large files to be removed.
         boots: the ids of all boots.
-        boot: index of the one in which this is recorded.
+        boot: index of the boot in which this is written.
         now: the time.
 
     """

@@ -278,9 +278,8 @@ class States:
         if not self.directory:
             raise FileNotFoundError(errno.ENOENT, "this user has no home directory with an absolute path")
         is_new = _make_directory(self.directory)
-        if (
-            is_new and access_of_others(self.directory) is Access.WRITE
-        ):  # some file systems give all files one mode
+        # Some file systems give all files one mode.
+        if is_new and access_of_others(self.directory) is Access.WRITE:
             with suppress(OSError):
                 os.rmdir(self.directory)
             raise PermissionError(

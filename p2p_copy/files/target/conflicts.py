@@ -62,9 +62,8 @@ class Conflicts:
         except (OSError, ValueError) as error:
             fail(error)
         if directory.created and policy is Conflict.OVERWRITE:
-            policy = (
-                Conflict.REFUSE
-            )  # only this transfer can have put a file there, and it replaces none of its own
+            # Only this transfer can have put a file there, and it replaces none of its own.
+            policy = Conflict.REFUSE
         return policy, earlier
 
     def remove_earlier(self, item: Item, directory: Directory, earlier: str) -> None:

@@ -127,9 +127,8 @@ class Files:
         flushed = item.entry.size >= limits.FSYNC_FROM
 
         def look_again() -> Conflict:
-            policy, earlier = self._conflicts.check(
-                item, directory
-            )  # another user may have taken the name since `begin`
+            # Another user may have taken the name since `begin`.
+            policy, earlier = self._conflicts.check(item, directory)
             self._conflicts.remove_earlier(item, directory, earlier)
             return policy
 

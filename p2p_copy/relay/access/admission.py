@@ -120,7 +120,7 @@ class _Record:
         self.joins = _per_minute(config.joins_per_minute * multiple, now)
 
     def limit_hit(self, config: RelayConfig, now: float) -> LimitHit | None:
-        """Return the limit that one more connection would be over."""
+        """Return the limit that one more connection would exceed."""
         found = None
         if config.max_per_source and self.places >= config.max_per_source * self.multiple:
             found = LimitHit.PER_SOURCE

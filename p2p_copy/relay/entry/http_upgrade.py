@@ -2,8 +2,8 @@
 
 Browsers and scanners get a short answer in plain HTTP. So do web pages: a browser says by `Origin` that a page asks for
 a WebSocket, and no client of ours sends one. Otherwise any page could use a relay that only its visitor can reach, in
-an intranet or on the visitor's own machine. Of a good request only path, key and the proxies' words are kept: the
-library is handed a request in our own words, because it fails on many an odd header.
+an intranet or on the visitor's own machine. Of a good request only path, key and the
+addresses from proxies are kept. The library gets a request that is written anew, because it fails on many odd headers.
 """
 
 from __future__ import annotations

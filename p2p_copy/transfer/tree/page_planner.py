@@ -27,7 +27,7 @@ class Decision(Enum):
 class PagePlanner:
     """Applies the receiver's patterns, and `max_files`: how many entries and omissions it wants at most.
 
-    A directory that patterns do not name, but that may have something in it that they do, is deferred: it is taken
+    If the patterns do not select a directory, but may select something in it, the directory is deferred: it is taken
     with the first entry in it that is taken.
 
     Attributes:

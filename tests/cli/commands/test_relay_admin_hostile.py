@@ -203,9 +203,8 @@ def test_an_answer_that_drips_ends_in_time(what: str) -> None:
         listening(drip(*ENDLESS[what])) as address,
         pytest.raises(RelayUnreachable, match="has not answered"),
     ):
-        module._ask(
-            address, "GET", "/status", seconds=0.4
-        )  # one piece each 0.05 s: none of them alone is late
+        # One piece each 0.05 s: none of them alone is late.
+        module._ask(address, "GET", "/status", seconds=0.4)
 
 
 @pytest.mark.fault(106, "endless answer")

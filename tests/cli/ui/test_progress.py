@@ -96,9 +96,8 @@ def test_bytes_that_were_there_before_do_not_count_for_the_rate() -> None:
     assert err.getvalue().endswith("\rTransferring:   75 %  150.0 MiB of 200.0 MiB  0 of 1 files  0 B/s")
     progress.progress(0, 152 * MIB)
     progress.draw(2)
-    assert err.getvalue().endswith(
-        "152.0 MiB of 200.0 MiB  0 of 1 files  1.0 MiB/s  0:48 lef"
-    )  # cut to 80 columns
+    # Cut to 80 columns.
+    assert err.getvalue().endswith("152.0 MiB of 200.0 MiB  0 of 1 files  1.0 MiB/s  0:48 lef")
     progress.done(replace(REPORT, size=200 * MIB, seconds=50))
     assert "200.0 MiB, 150.0 MiB of it already there, in 50.0 s (1.0 MiB/s)" in err.getvalue()
 
