@@ -106,7 +106,7 @@ class _Turns:
             self._next()
 
         try:
-            await trio.lowlevel.checkpoint()  # all that come at the same moment stand in the queue then
+            await trio.lowlevel.checkpoint()  # so that all that come at the same moment are queued
             self._next()
             await mine.wait()
             yield end

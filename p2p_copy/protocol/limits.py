@@ -77,8 +77,8 @@ MAX_OPEN_NAMES: Final = 16_000_000
 each, to notice names that collide. One directory of ext4 takes some ten million."""
 
 MAX_NAMED_AGAIN: Final = 100_000
-"""Files of one transfer whose several names are kept as hard links: both sides keep some 600 bytes for each. The names
-of further ones are sent as files of their own."""
+"""Files of one transfer whose further names become hard links: both sides keep some 600 bytes for each of these files.
+The names of all other files are sent as separate files."""
 
 MAX_XATTRS: Final = 64
 """Extended attributes of one entry: programs set a few."""

@@ -135,7 +135,7 @@ MAX_MESSAGE: Final = 2 * MIB + 64 * KIB
 """Bytes of one message through the relay: p2p-copy 0.1.x sends up to 2 MiB and a header."""
 
 PIECES_PER_MESSAGE: Final = 32
-"""Pieces that a longest message is passed on in, and one more: half of the `MAX_FRAGMENTS` that clients take."""
+"""A longest message is passed on in this many pieces and one more: half of the `MAX_FRAGMENTS` that clients take."""
 
 BATCHES_QUEUED: Final = 0
 """Batches that wait in a pairing's channel, for each direction: none. So two are in flight, one at the reading and one
@@ -143,7 +143,7 @@ at the writing task. A batch is what one read brought, RECEIVE_BUFFER, and less 
 at the link that it came over: with wide windows a pairing holds six batches in all."""
 
 PAIRED_SEND_TIMEOUT: Final = 600.0
-"""Seconds in which one of a pair must take one send: a batch, or a word of the relay's own behind one. A receiver's
+"""Seconds in which one of a pair must take one send: a batch, or a message of the relay's own behind one. A receiver's
 disk may stall for minutes, and a client that stalls on purpose costs the relay three batches."""
 
 TAIL_TIMEOUT: Final = 60.0

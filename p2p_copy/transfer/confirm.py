@@ -38,8 +38,8 @@ async def show(
     """Show the receiver's user what would be sent, go on counting, and return the answer.
 
     Raises:
-        Declined: the answer is no.
-        PeerLost, PeerFailed, PeerMisbehaved: there is none.
+        Declined: the user declined.
+        PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
     """
     observer.asked()
@@ -79,7 +79,7 @@ async def show_stream(conversation: Conversation, entry: Entry, observer: Observ
     """Show the receiver's user that a stream of unknown length would be sent, and return the answer.
 
     Raises:
-        Declined: the answer is no.
+        Declined: the user declined.
         PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
     """
@@ -99,7 +99,7 @@ async def _answer(conversation: Conversation) -> Accept:
 
 
 class Question:
-    """What the receiver's user is asked, and how."""
+    """Asks the receiver's user, with a preview from the sender."""
 
     def __init__(self, job: ReceiveJob, answer: Callable[[TransferPreview], Awaitable[bool]]) -> None:
         self._out = job.out
@@ -109,10 +109,10 @@ class Question:
         self._answer = answer
 
     async def put(self, conversation: Conversation, *, stream: bool) -> None:
-        """Have the sender show what it has, which may be a `stream`, and the user answer.
+        """Fetch the sender's preview, of a `stream` or a tree, and let the user answer.
 
         Raises:
-            Declined: the answer is no, or there is none for too long.
+            Declined: this user declined, or did not answer in time.
             PeerLost, PeerFailed, PeerMisbehaved: the sender is gone, or gave up, before there was an answer.
 
         """

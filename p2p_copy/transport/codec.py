@@ -197,9 +197,7 @@ class Decoder:
         self._mask = b""  # rotated, so that it begins at the next byte
         # Payload of a control frame, which may come inside a message:
         self._control: list[bytes | memoryview] = []
-        self._message: list[
-            bytes | memoryview
-        ] = []  # payload of the message under way, as far as it has come
+        self._message: list[bytes | memoryview] = []  # payload of the message under way, so far
         self.here = 0
         self._size = 0  # bytes of the message under way that the headers received so far announce
         self._kind: Opcode | None = None  # text or binary: of the message under way; None between messages

@@ -68,7 +68,8 @@ class Campaign:
     ) -> None:
         """Stop at a signal.
 
-        With these handled here, programs that we start do not ignore them, whatever the shell that started us says.
+        A shell may have started this program with these signals ignored, and its children would ignore them, too. A
+        program that handles a signal does not pass that on.
         """
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             task_status.started()

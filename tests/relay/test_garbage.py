@@ -49,8 +49,8 @@ async def refused(relay: Relay) -> None:
         link.abort()
 
 
-async def came_again(relay: Relay) -> None:
-    """A waiting client reconnects, and then the same one out of its pairing."""
+async def reconnected(relay: Relay) -> None:
+    """A client reconnects while it waits, and again while it is paired."""
     async with (
         relay.waiting(Role.SENDER, "e", "a" * 32) as first,
         relay.waiting(Role.SENDER, "e", "a" * 32),
@@ -83,7 +83,7 @@ async def reset(relay: Relay) -> None:
     sys.version_info[:2] != (3, 11),
     reason="on newer versions of Python the libraries leave cycles of their own",
 )
-@pytest.mark.parametrize("visit", [complete, lost, left, refused, came_again, nonsense, reset])
+@pytest.mark.parametrize("visit", [complete, lost, left, refused, reconnected, nonsense, reset])
 async def test_no_connection_leaves_work_for_the_garbage_collector(
     settings: dict[str, Any], visit: Callable[[Relay], Awaitable[None]]
 ) -> None:

@@ -479,7 +479,7 @@ class Trouble(Exception):
     pass
 
 
-async def test_what_leaves_the_body_leaves_as_it_is_and_the_peer_sees_no_proper_end() -> None:
+async def test_an_exception_of_the_body_is_raised_unchanged_and_the_peer_sees_no_proper_end() -> None:
     ours, theirs = memory_stream_pair()
     client = RawClient(theirs)
     async with trio.open_nursery() as nursery:

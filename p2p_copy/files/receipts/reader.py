@@ -172,10 +172,10 @@ def _summary(fields: dict[str, Any]) -> Summary:
 
 
 def _record(fields: dict[str, Any]) -> Record:
-    """Return what the line of one entry says.
+    """Return the entry of one line.
 
     Raises:
-        Malformed: no receipt says that.
+        Malformed: no receipt has such a line.
 
     """
     kind = _KINDS.get(_text(fields, "kind"))

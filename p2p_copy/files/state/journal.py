@@ -287,7 +287,7 @@ class Journal:
             self._end(key)
 
     def set_done_later(self, make: Callable[[*Facts], tuple[bytes, Done]], *facts: *Facts) -> None:
-        """Do as `set_done` does with what `make` returns, at the next commit or look-up.
+        """At the next commit or look-up, call `set_done` with what `make` returns for these facts.
 
         Most transfers end before that, and their many small files cost nothing more.
         """

@@ -82,8 +82,8 @@ class HardLinks:
         """Make `item`, a further name of a file, as a hard link to that file.
 
         Raises:
-            Refused: the file is not there, or not as this transfer has put it there; the name is taken; or this file
-                system cannot do it.
+            Refused: the file is gone, or has changed since this transfer made it; the name is taken; or this file
+                system has no hard links.
             NoSpace, OutputNotWritable: nothing more can be written.
 
         """

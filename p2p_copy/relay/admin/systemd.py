@@ -53,7 +53,7 @@ class Notifier:
         self._send("STOPPING=1")
 
     def status(self, sentence: str) -> None:
-        """Show a status line, unless it is the one that is shown."""
+        """Show a status line, unless it is shown already."""
         if sentence != self._status:
             self._status = sentence
             self._send(f"STATUS={sentence}")

@@ -331,7 +331,7 @@ class PipeIn:
         """Show the receiver's user the name of the stream, all that is known of it; return the answer.
 
         Raises:
-            Declined: the answer is no.
+            Declined: the user declined.
             PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
         """

@@ -41,10 +41,10 @@ class TreeSender:
         self._once = NoticeOnce(job.observer)
 
     async def show(self, conversation: Conversation, ask: Ask) -> Accept:
-        """Show the receiver's user what there is; return the answer.
+        """Show the receiver's user a preview of the trees; return the answer.
 
         Raises:
-            Declined: the answer is no.
+            Declined: the user declined.
             PeerLost, PeerFailed, PeerMisbehaved: no answer came.
 
         """
