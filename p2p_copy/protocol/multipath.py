@@ -141,16 +141,16 @@ class SendQueue:
         return None
 
     def lose(self, link: int) -> None:
-        """Send again what this link has carried and no other."""
+        """Queue the records again that only this link has carried."""
         for out in self._out.values():
             out.links.discard(link)
         again = {number for number, out in self._out.items() if not out.links}
         self._waiting = sorted(again.union(self._waiting))
 
     def retransmit_elsewhere(self) -> None:
-        """Send over other links what the link of the oldest record has carried, unless another one has that, too.
+        """Queue the records again, for other links, that only the link of the oldest record has carried.
 
-        For a time in which nothing else is to be sent, and nothing arrives: that link may be stuck.
+        Call this when nothing else is to be sent and no ack comes: that link may be stuck.
         """
         oldest = next(iter(self._out.values()), None)
         if oldest is not None and len(oldest.links) == 1 and not self._waiting:
@@ -160,7 +160,7 @@ class SendQueue:
         """Act on an ack.
 
         Raises:
-            PeerMisbehaved: it cannot be true.
+            PeerMisbehaved: the ack is about records that were never sent.
 
         """
         if not consumed <= received <= self._next:

@@ -255,7 +255,7 @@ class Reader:
             if seconds > 0:
                 await self._put_off(seconds)
         if rest:
-            await trio.lowlevel.checkpoint()  # it is the turn of other tasks
+            await trio.lowlevel.checkpoint()  # so that other tasks have their turn
             return rest
         # A plain read ends where a long payload begins or ends: a payload that fills its read need not be copied.
         most = self._codec.decoder.ahead if self._stream.is_plain else 0

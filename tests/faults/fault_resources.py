@@ -1,6 +1,6 @@
 """Faults 10, 25, 26, 30, 33 and 34: more of everything than there may be, from one source or from many.
 
-Sources are told by the PROXY protocol: this machine's own address is no source, or all of this would be for nothing.
+A PROXY header names the source of each client: the limits do not apply to this machine's own address.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def many_networks() -> Iterator[str]:
 
 @asynccontextmanager
 async def besieged(relay: Relay, addresses: Iterator[str]) -> AsyncIterator[None]:
-    """Hold so many connections without a hello, and begin another one for each that is closed, in every phase."""
+    """Hold twice `MAX_PENDING` connections without a hello, in every phase; replace each one that is closed."""
     phases = itertools.cycle(
         (b"", HELLO[:100], UPGRADE[:-2]) if relay.ca_file else (b"", UPGRADE[:-2], UPGRADE)
     )

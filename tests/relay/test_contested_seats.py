@@ -62,7 +62,7 @@ async def coming(
     role: Role,
     claim: str | None = None,
     *features: str,
-    owed: Callable[[], float] = lambda: 0.0,
+    silent_for: Callable[[], float] = lambda: 0.0,
 ) -> AsyncIterator[Client]:
     """Yield a client that comes to the one room that there is, within the limits of a connection."""
     ours, theirs = memory_stream_pair()
@@ -72,7 +72,7 @@ async def coming(
         admitted = admission.Client()
         admitted.throttle = Throttle(Newcomers(), 0)
         async with accept(theirs, max_message=1000, pace=admitted.throttle.frames) as (_, link):
-            link.silent_for = owed
+            link.silent_for = silent_for
             said = Hello(role, room("a"), claim=claim, features=features)
             await relay._seats.join(link, said, admitted)
 
@@ -151,11 +151,11 @@ async def test_a_client_whose_machine_vanished_loses_its_seat_as_soon_as_the_ker
 ) -> None:
     began = trio.current_time()
 
-    def owed() -> float:
+    def silent_for() -> float:
         return trio.current_time() - began
 
     role = Role.SENDER if same else Role.RECEIVER
-    async with coming(relay, Role.SENDER, owed=owed) as dead, coming(relay, role):
+    async with coming(relay, Role.SENDER, silent_for=silent_for) as dead, coming(relay, role):
         await trio.sleep(transport_limits.VANISHED - 1)
         assert relay.counts.waiting == 2
         await trio.sleep(transport_limits.VANISHED_CHECK + 2)

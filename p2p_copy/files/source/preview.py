@@ -121,7 +121,7 @@ class SourcePreview(NamedTuple):
 
 
 class _Shallow(Selection):
-    """Selects every directory in which an entry may be wanted: searching it for one would take too long."""
+    """Selects every directory that may have a selected entry in it: a search for that entry would take too long."""
 
     def takes(self, path: str, *, directory: bool = False) -> bool:
         return self.leads(path) if directory else super().takes(path)
