@@ -170,7 +170,7 @@ def show_arrows(house: dict[str, Module]) -> None:
 def transfer(
     package: Path, chunks: int, folder: Path, clients: list[str]
 ) -> dict[str, tuple[dict[str, int], list[str]]]:
-    """Copy a file of so many chunks; return for each party how often each file's functions were called, in order."""
+    """Copy a file of `chunks` chunks; return for each party how often each file's functions were called, in order."""
     source, out = folder / "source", folder / f"out{chunks}"
     source.write_bytes(os.urandom(chunks * CHUNK))
     reports = {party: folder / f"{party}{chunks}.json" for party in ("sender", "relay", "receiver")}

@@ -110,7 +110,7 @@ class Joining(GatheringStream):
 
 
 def gathering(stream: trio.abc.Stream) -> GatheringStream:
-    """Return `stream`, so that it gathers: the streams that come from Trio join buffers before they send them."""
+    """Return `stream` as a stream that sends several buffers at once. A stream of Trio has to join them before."""
     return stream if isinstance(stream, GatheringStream) else Joining(stream)
 
 

@@ -67,15 +67,15 @@ def _splice(source: socket.socket, target: socket.socket) -> None:
 
 
 def _copy(source: socket.socket, target: socket.socket) -> None:
-    room = memoryview(bytearray(PIECE))
-    while size := _fill(source, room):
-        target.sendall(room[:size])
+    buffer = memoryview(bytearray(PIECE))
+    while size := _fill(source, buffer):
+        target.sendall(buffer[:size])
 
 
-def _fill(source: socket.socket, room: memoryview) -> int:
+def _fill(source: socket.socket, buffer: memoryview) -> int:
     """Receive until the buffer is full or the stream ends; return the number of bytes."""
     size = 0
-    while size < len(room) and (count := source.recv_into(room[size:])):
+    while size < len(buffer) and (count := source.recv_into(buffer[size:])):
         size += count
     return size
 

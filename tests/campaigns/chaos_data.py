@@ -45,7 +45,7 @@ FULL = 1000
 """Files in one directory of those with long paths."""
 
 TINY_ONE_OF = 10
-"""One of so many files with long paths has a few bytes, the others are empty."""
+"""Of ten files with long paths one has a few bytes; the others are empty."""
 
 SHOWN = 5
 """Paths of a kind that are named."""

@@ -111,7 +111,7 @@ class _Oracle:
         )
 
     def _is_made(self, path: str) -> bool:
-        """Return whether a directory is made: each side takes it for its own sake, or something in it that comes."""
+        """Return whether a directory is made: each side selects the directory itself, or something in it."""
         return (self._by_sender(path) or self._has_something(path, self._by_sender)) and (
             self._by_receiver(path) or self._has_something(path, self._wanted)
         )

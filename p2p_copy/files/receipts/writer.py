@@ -56,13 +56,17 @@ _quoted: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class ReceiptWriter:
-    """A receipt that is being written under a temporary name with the `tag`; `publish` or `discard` ends it.
+    """A receipt that is being written under a temporary name; `publish` or `discard` ends it.
 
-    With `replace`, the file that has its name is ours, and is replaced. A receiver says which permission bits it has
-    `allowed`, and then those that were given are written, too.
+    Args:
+        path: where to publish it.
+        replace: a file at `path` is a receipt of the same transfer, and is replaced.
+        tag: is part of the temporary name.
+        allowed: at a receiver, the permission bits that files and directories may get. Then the receipt also has the
+            modes that they got.
 
     Raises:
-        UsageError: it cannot be written there, or its name is taken.
+        UsageError: the receipt cannot be written there, or its name is taken.
 
     """
 

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class Space(NamedTuple):
-    """What there is where the output directory is, or will be.
+    """The file system and the names where the output directory is, or will be.
 
     Attributes:
         size: bytes that are free.
         files: how many more files the file system takes; None if it has no limit.
-        taken: those of the names asked for that exist.
+        taken: the names, of those that the caller asked about, that exist.
 
     """
 

@@ -71,7 +71,7 @@ def admin_place(address: str) -> Tcp | Unix:
     """Return the place that `address` names: `HOST:PORT` of the loopback, or `unix:/PATH`.
 
     Raises:
-        UsageError: it is neither.
+        UsageError: the address has another form.
 
     """
     if address.startswith(UNIX_PREFIX + "/"):

@@ -350,7 +350,7 @@ class PipeIn:
         return self._stream is not None or self._job.resumption.is_stream
 
     def last_words(self, error: BaseException) -> Abort:
-        """Return what to tell the receiver when this side ends early for this error."""
+        """Return what to tell the receiver when this side ends early because of `error`."""
         if not self.is_used:
             return farewell(error)
         return end_of_stream(error)
