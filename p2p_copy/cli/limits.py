@@ -58,10 +58,11 @@ KEEP_FREED: Final = 32 * MIB
 """Freed bytes that the C library may keep for the next record instead of returning them to the kernel."""
 
 RELAY_COLLECTIONS: Final = (10_000, 5, 10)
-"""Thresholds of Python's garbage collector in a relay: net new objects for a collection of generation 0, collections of
-0 for one of 1, and of 1 for a full one, which takes half a second of CPU time with 2,000 clients, and no client is
-served meanwhile. That makes one full collection for half a million objects, or some 2,500 connections if all of them
-left cycles: ours leave none (`tests/relay/test_garbage.py`), libraries may, on some versions of Python."""
+"""Thresholds of Python's garbage collector in a relay: a collection of generation 0 after 10,000 net new objects, every
+fifth one with generation 1, and every tenth of these full. A full one takes half a second of CPU time with 2,000
+clients, and no client is served meanwhile. With these thresholds there is one for half a million objects, or some 2,500
+connections if all of them leave cycles: ours leave none (`tests/relay/test_garbage.py`), libraries may, on some
+versions of Python."""
 
 SERVE_CONNECTIONS: Final = 4 * protocol_limits.MAX_LINKS
 """Clients of the relay in `send --serve`: the links of both sides, and as many again to replace lost ones."""

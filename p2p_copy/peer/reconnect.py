@@ -50,7 +50,7 @@ class MeetingMemory(Remembered, Protocol):
 async def run_with_reconnect(
     options: ConnectOptions, memory: MeetingMemory, story: Callable[[Channel, Session], Awaitable[T]]
 ) -> T:
-    """Meet and tell `story`, again after each loss, until it was told to its end; return what it returns.
+    """Meet the other side and run `story`, again after each loss, until it returns; return its result.
 
     Args:
         options: how to reach the other side.
@@ -58,7 +58,7 @@ async def run_with_reconnect(
         story: is called with each new channel and session; it lets `memory` save the session's ticket.
 
     Raises:
-        P2PCopyError: what is permanent, or did not pass in time; see `meet`.
+        P2PCopyError: the error is permanent, or did not pass in time; see `meet`.
 
     """
     if options.code is None:

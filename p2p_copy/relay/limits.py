@@ -183,7 +183,7 @@ WINDOW_MOST: Final = 8 * MIB
 
 WINDOW_GROWTH: Final = 32
 """Bytes that a receiver takes for each byte by which a window opens. Kernels take some MiB for a program that reads
-nothing, so that is worth a hundred KiB at most; reads of a whole RECEIVE_BUFFER begin after 64 MiB."""
+nothing, which opens a window by a hundred KiB at most; reads of a whole RECEIVE_BUFFER begin after 64 MiB."""
 
 LEAST_READ: Final = 16 * KIB
 """Bytes that a read may bring in any case: a record of TLS."""

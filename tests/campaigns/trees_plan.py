@@ -62,7 +62,7 @@ class Accident:
 
     Attributes:
         to: "sender", "receiver" or both of them, in this order; empty for the relay.
-        since: the delay counts from then on, at the last of those that it meets.
+        since: the moment from which the delay counts: when the last of these parties has reached it.
         delay: seconds.
         pause: seconds until it is started again.
 
