@@ -36,6 +36,9 @@ RIVAL = "p2p-copy[security]==0.1.2"
 WORMHOLE = ("magic-wormhole", "magic-wormhole-mailbox-server", "magic-wormhole-transit-relay")
 """What people use instead, and its two servers."""
 
+SPHINX = ("-W", "--keep-going", "-q", "-E")
+"""The whole documentation anew; a warning is an error, also one about a link within it that leads nowhere."""
+
 PYTEST = ("python", "-m", "pytest", "-n", "3")
 """Three workers, on two processors, too: much of what the tests wait for is a socket, a process or a clock."""
 
@@ -137,7 +140,14 @@ def layering(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation as HTML in docs/_build; any warning is an error."""
     session.install(*group("docs"))
-    session.run("sphinx-build", "-W", "--keep-going", "-q", "-E", "-b", "html", "docs", "docs/_build")
+    session.run("sphinx-build", *SPHINX, "-b", "html", "docs", "docs/_build")
+
+
+@nox.session(name="links-out", python=OLDEST)
+def links_out(session: nox.Session) -> None:
+    """Whether the pages of others to which the documentation links are still there; that needs the internet."""
+    session.install(*group("docs"))
+    session.run("sphinx-build", *SPHINX, "-b", "linkcheck", "docs", "docs/_build/linkcheck")
 
 
 @nox.session(python=OLDEST)

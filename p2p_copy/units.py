@@ -1,7 +1,8 @@
 """Parses and formats sizes, rates and times, in the same form everywhere.
 
 Options, the configuration file, the tokens file and orders to a relay all use the `parse_` functions here, so that a
-form that works in one place works in all of them. docs/cli.md describes the forms under "Times and sizes".
+form that works in one place works in all of them. docs/configuration.md describes the forms under "Times and
+sizes".
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ def _version() -> str:
 app = App(
     name="p2p-copy",
     help="Copy files, encrypted from end to end, between two machines that can only make outgoing connections.",
-    help_epilogue="Exit codes, the configuration file and examples: docs/cli.md.",
+    help_epilogue="Exit codes, the configuration file and examples: docs/index.md.",
     version=_version,
     config=[refuse_unused, from_file],
     result_action="return_value",

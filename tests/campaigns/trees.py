@@ -3,9 +3,9 @@
 `python -m tests.campaigns.trees [--transfers N] [--seed S] [--only NUMBER]... [--at-once N] [--folder DIR]` runs N
 transfers through real relays: trees with odd names, empty files, holes, links and sizes around every threshold, into
 directories where something is already, with the options of both sides. Some of the processes are killed or stopped at
-any moment and started again with the same command, and some relays are restarted. An oracle, written from docs/cli.md
-alone, says the exit codes and what must lie on the disk in the end. Five of nine transfers are between processes
-(`python -m p2p_copy`); in the others both sides run here by the API, without accidents.
+any moment and started again with the same command, and some relays are restarted. An oracle, written from
+docs/transfers.md alone, says the exit codes and what must lie on the disk in the end. Five of nine transfers are
+between processes (`python -m p2p_copy`); in the others both sides run here by the API, without accidents.
 
 Each transfer is drawn from the seed and its number, so that `--seed S --only NUMBER` has one once more. Only the
 moments of accidents depend on the machine. It fails if one transfer is not as it must be, and says what differed.

@@ -1,10 +1,9 @@
-"""Every p2p-copy command line in contrib/ and in the operator's pages is one that the program takes."""
+"""Every p2p-copy command line in contrib/ is one that the program takes. tests/test_documents.py has those of docs/."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
 import shlex
 from typing import TYPE_CHECKING
 
@@ -16,9 +15,6 @@ from tests.contrib.test_container import instructions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-DOCS = CONTRIB.parent / "docs"
-PAGES = ("relay.md", "troubleshooting.md")
 
 
 def of_units() -> Iterator[str]:
@@ -33,17 +29,7 @@ def of_container() -> Iterator[str]:
     yield shlex.join(json.loads(given["ENTRYPOINT"]) + json.loads(given["CMD"]))
 
 
-def of_pages() -> Iterator[str]:
-    for page in PAGES:
-        text = (DOCS / page).read_text()
-        for block in re.findall(r"^```(?:console|ini)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-            for line in block.replace("\\\n", " ").splitlines():
-                command = re.match(r"(?:\$ |ExecStart=(?=.)|sudo )*((?:\S*/)?p2p-copy (?!--).*)", line)
-                if command is not None:
-                    yield command[1]
-
-
-@pytest.mark.parametrize("line", dict.fromkeys([*of_units(), *of_container(), *of_pages()]))
+@pytest.mark.parametrize("line", dict.fromkeys([*of_units(), *of_container()]))
 def test_the_program_takes(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("P2P_COPY_CONFIG", os.devnull)
     program, *words = shlex.split(line, comments=True)

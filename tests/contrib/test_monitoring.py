@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 PROMETHEUS = CONTRIB / "prometheus"
 DASHBOARD = CONTRIB / "grafana" / "dashboard.json"
-MANUAL = CONTRIB.parent / "docs" / "relay.md"
+MANUAL = CONTRIB.parent / "docs" / "attack.md"
 
 METRICS = {
     "p2p_copy_relay_connections": set(),

@@ -1,4 +1,4 @@
-"""The operator's pages are true: sentences that the program prints, files that exist, metrics by their names."""
+"""The pages are true: sentences that the program prints, files that exist."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 
 from p2p_copy.cli.ui.display import with_options
 from tests.contrib.programs import CONTRIB
-from tests.contrib.test_monitoring import METRICS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = CONTRIB.parent
-RELAY = (ROOT / "docs" / "relay.md").read_text()
-TROUBLE = (ROOT / "docs" / "troubleshooting.md").read_text()
+PAGES = {page.name: page.read_text(encoding="utf-8") for page in (ROOT / "docs").glob("*.md")}
+FOR_OPERATORS = "".join(PAGES[f"{name}.md"] for name in ("relay", "relay-proxy", "monitoring", "attack"))
+TROUBLE = PAGES["troubleshooting.md"]
 
 LEAST = 8
 """Fixed characters that a sentence must have: a text that is all placeholders would match everything."""
@@ -59,16 +59,11 @@ def test_a_quoted_sentence_is_one_of_the_program(quote: str) -> None:
 
 
 def test_every_file_that_the_pages_name_exists() -> None:
-    for name in set(re.findall(r"\bcontrib/[\w/.@-]*[\w]", RELAY + TROUBLE)):
+    for name in set(re.findall(r"\bcontrib/[\w/.@-]*[\w]", "".join(PAGES.values()))):
         assert (ROOT / name).exists(), name
 
 
-def test_every_example_is_named_in_the_page_about_relays() -> None:
+def test_every_example_is_named_in_a_page_for_operators() -> None:
     for file in CONTRIB.rglob("*"):
         if file.is_file() and file.name != "p2p-copy.sbatch":
-            assert str(file.relative_to(ROOT)) in RELAY, file
-
-
-def test_the_table_of_metrics_is_complete() -> None:
-    rows = re.findall(r"^\| `(p2p_copy_relay_\w+)(?:\{(\w+)\})?` \|", RELAY, re.MULTILINE)
-    assert {name: {label} - {""} for name, label in rows} == METRICS
+            assert str(file.relative_to(ROOT)) in FOR_OPERATORS, file

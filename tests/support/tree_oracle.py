@@ -1,4 +1,4 @@
-"""What a transfer must leave on the disk, and what both sides must say of it: written from docs/cli.md alone."""
+"""What a transfer must leave on the disk, and what both sides must say of it: written from docs/transfers.md alone."""
 
 from __future__ import annotations
 

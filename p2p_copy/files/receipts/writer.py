@@ -9,7 +9,7 @@ is known only then. It is written while the transfer runs, and a million entries
     {"program": "…", "role": "receiver", "started": "…", "ended": "…", "files": 1, "size": 3, …, "root": "d5ba…"}
 
 An entry has all that the root digest covers, so that it can be computed again: a file that was not sent whole has the
-digest null. `docs/cli.md` describes every key. `reader` reads it, and trusts nothing.
+digest null. `docs/receipts.md` describes every key. `reader` reads it, and trusts nothing.
 """
 
 from __future__ import annotations

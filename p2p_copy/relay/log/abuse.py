@@ -31,7 +31,7 @@ class Abuse(Enum):
     NETWORK_FULL = _event(
         "network-full",
         "closed: too many connections of one IPv6 network (/56 or /48)",
-        "A connection was closed for a limit that a network shares, before anything was read of it. See docs/relay.md.",
+        "A connection was closed for a limit that a network shares, before a byte was read. See docs/relay-limits.md.",
     )
     CONTESTED = _event(
         "contested",

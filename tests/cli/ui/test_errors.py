@@ -5,14 +5,12 @@ from __future__ import annotations
 import errno
 import io
 import signal
-from pathlib import Path
 
 import pytest
 import trio
 
 import p2p_copy
 from p2p_copy import errors
-from p2p_copy.cli.ui.display import with_options
 from p2p_copy.cli.ui.errors import Interrupted, explain, main_error
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, RelayLost, SystemFailed, WrongCode
@@ -33,14 +31,6 @@ def explained(error: BaseException, err: io.StringIO | None = None) -> tuple[int
 def test_an_error_of_ours_gives_its_sentence_and_its_exit_code(kind: type[P2PCopyError]) -> None:
     code, said = explained(kind("What happened."))
     assert (code, said) == (kind.exit_code, "p2p-copy: What happened.\n")
-
-
-@pytest.mark.fault(79, "table")
-def test_the_documentation_has_every_exit_code_with_its_sentence() -> None:
-    documented = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
-    for kind in KINDS:
-        if kind is not P2PCopyError and "exit_code" in vars(kind):
-            assert f"\n| {kind.exit_code} | {kind.__name__} | {with_options(str(kind()))} |\n" in documented
 
 
 @pytest.mark.fault(79, "table")

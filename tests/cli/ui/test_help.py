@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from p2p_copy.cli.app import app
 from p2p_copy.protocol.code import Code
 from tests.cli.processes import run
 
@@ -41,16 +40,6 @@ def test_the_version_is_printed() -> None:
     code, out, _ = run("--version")
     assert code == 0
     assert re.fullmatch(r"p2p-copy [0-9]\S+\n", out)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_the_documentation_has_every_option(command: str) -> None:
-    documented = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
-    (section,) = re.findall(rf"^## {command}\n(.*?)^## ", documented, re.MULTILINE | re.DOTALL)
-    for argument in app[command].assemble_argument_collection():
-        for name in argument.names:
-            if name.startswith("--"):
-                assert f"`{name}" in section
 
 
 def test_the_readme_shows_codes_that_exist() -> None:

@@ -1,0 +1,269 @@
+"""Writes three pages of docs/ from the program itself: `python -m tests.generate_reference`.
+
+They are the command line (cli.md), the exit codes (exit-codes.md) and the tables for operators (operations.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from p2p_copy import errors
+from p2p_copy.cli.app import app
+from p2p_copy.cli.commands.relay_admin import QUESTIONS
+from p2p_copy.cli.ui.display import with_options
+from p2p_copy.relay.admin.http_api import REQUESTS
+from p2p_copy.relay.admin.metrics import METRICS
+from p2p_copy.relay.admin.orders import ORDERS
+from p2p_copy.relay.admin.settings import LIVE
+from p2p_copy.relay.log.abuse import Abuse
+from p2p_copy.relay.log.events import EVENTS
+from p2p_copy.relay.pairing import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from cyclopts.argument import Argument
+
+DOCS = Path(__file__).parents[1] / "docs"
+RELAY = "run-relay-server"
+STOPPED = (
+    "Stopped by SIGHUP, SIGINT (Ctrl-C), SIGUSR1 or SIGTERM. No partial file has a final name, and the same command "
+    "resumes."
+)
+
+COMMAND_LINE = """\
+# The command line
+
+Every command with its options, made from the program itself by `python -m tests.generate_reference`.
+`p2p-copy COMMAND --help` shows the same at a terminal.
+
+More about it: [Sending and receiving](transfers.md), [Interrupted transfers](resuming.md), [Pipes](pipes.md),
+[Receipts and verify](receipts.md), [Configuration](configuration.md) with the forms of times and sizes,
+[Output](output.md) and [Exit codes](exit-codes.md).
+
+- A path that begins with `-` is written as `./-name`, or after `--`. A lone `-` is standard input.
+- An option on the command line that has no effect there, such as `--name` without a pipe, is an error (exit
+  code 2) that says why.
+- The spelling of p2p-copy 0.1.x works too: a first word that is a `ws://` or `wss://` URL is the relay, and the
+  next word is the code.
+"""
+
+EXIT_CODES = """\
+# Exit codes
+
+Every kind of failure has an exit code of its own. The sentence is the one that the command prints if it knows
+nothing closer; in a program the name is the class of the error, in `p2p_copy.errors`. This page is made from the
+program by `python -m tests.generate_reference`.
+"""
+
+RELAY_EXITS = """\
+A relay that SIGTERM or Ctrl-C has stopped ends with 0: that is its success. Only the third signal ends it with the
+number of the signal. `relay-admin` ends with 4 if there is no answer, or none within 15 seconds, with 8 if what
+answers is no admin address of a relay, and with 9 if the relay refuses the order; it says why."""
+
+OPERATIONS = """\
+# Relay: options, metrics, log events
+
+Every option, metric, log event, request and order of the relay, made from the program itself by
+`python -m tests.generate_reference`. [Run a relay](relay.md), [Limits of a relay](relay-limits.md) and
+[Watch a relay](monitoring.md) say how to use them.
+
+## Options of run-relay-server
+
+In the configuration file they stand in the table `[run-relay-server]`, without dashes. Live options can be
+changed with `relay-admin ADDR set NAME VALUE` while the relay runs.
+"""
+
+BUG = 1
+"""The exit code of `P2PCopyError` itself, which only a bug would raise."""
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
+    for row in (head, ("---",) * len(head), *rows):
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
+    yield ""
+
+
+def as_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, Enum):
+        return str(value.value)
+    if value is None or value == ():
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def arguments(command: str) -> Iterator[Argument]:
+    """Return what the help of a command shows, in its order."""
+    for argument in app[command].assemble_argument_collection():
+        if argument.show:
+            yield argument
+
+
+def names(argument: Argument) -> list[str]:
+    return [name for name in argument.names if name.startswith("--")]
+
+
+def default(argument: Argument) -> str:
+    """Return a default as the help has it, or nothing where the help has none."""
+    value, shown = argument.field_info.default, argument.parameter.show_default
+    if value is argument.field_info.empty or value is False or shown is False:
+        return ""
+    return f"`{shown(value)}`" if callable(shown) and value is not None else quoted(as_text(value))
+
+
+def quoted(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+def options(command: str) -> Iterator[tuple[str, ...]]:
+    for argument in arguments(command):
+        if not names(argument):
+            continue
+        parameter = argument.parameter
+        choices = argument.get_choices() or ()
+        value = parameter.metavar or ("CHOICE" if choices else "")
+        meaning = [parameter.help or ""]
+        if choices:
+            meaning.append(f"One of {', '.join(f'`{choice}`' for choice in choices)}.")
+        if parameter.env_var:
+            meaning.append(f"Or `{'`, `'.join(parameter.env_var)}`.")
+        spelled = ", ".join(f"`{f'{name} {value}'.strip()}`" for name in names(argument))
+        yield spelled, with_code(" ".join(meaning)), default(argument)
+
+
+def relay_options() -> Iterator[tuple[str, ...]]:
+    for row, argument in zip(options(RELAY), filter(names, arguments(RELAY)), strict=True):
+        yield *row, "yes" if names(argument)[0].removeprefix("--") in LIVE else ""
+
+
+def words(command: str) -> Iterator[tuple[str, ...]]:
+    for argument in arguments(command):
+        if not names(argument):
+            yield f"`{argument.name}`", with_code(argument.parameter.help or "")
+
+
+def with_code(text: str) -> str:
+    """Return a sentence of the help with its options, variables, addresses and programs as code."""
+    return re.sub(
+        r"(?<![\w`-])(--[a-z][a-z-]*[a-z]|P2P_COPY_[A-Z_]+|SIG[A-Z0-9]+|[a-z]+://[A-Z:]+|wss?://(?=[ ,;.]))(?![\w`])",
+        r"`\1`",
+        text,
+    )
+
+
+def command_line() -> str:
+    """Return docs/cli.md."""
+    lines = [COMMAND_LINE]
+    for command in (name for name in app if not name.startswith("-")):
+        usage = (app[command].usage or "").removeprefix("Usage: ")
+        lines += [f"## {command}", "", "```text", usage, "```", "", *paragraphs(app[command].help), ""]
+        if rows := list(words(command)):
+            lines += table(("word", "meaning"), rows)
+        if command == RELAY:
+            lines += [
+                "Its options are in [the tables for operators](operations.md#options-of-run-relay-server).",
+                "",
+            ]
+        elif rows := list(options(command)):
+            lines += table(("option", "meaning", "default"), rows)
+    return ending("\n".join(lines))
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    for line in text.strip().splitlines():
+        line = line.strip()
+        also, colon, command = line.partition("Also: ")
+        yield f"Also: `{command}`" if colon and not also else with_code(line)
+
+
+def exit_codes() -> str:
+    """Return docs/exit-codes.md."""
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
+    ours = {
+        kind.exit_code: kind
+        for kind in kinds
+        if issubclass(kind, errors.P2PCopyError) and "exit_code" in vars(kind) and kind.exit_code != BUG
+    }
+    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
+    rows = (
+        ("0", "", "Everything was delivered, and verified at the receiver."),
+        (str(BUG), "", "A bug in p2p-copy, or a demo that failed."),
+        *(
+            (str(code), f"`{kind.__name__}`", with_code(with_options(str(kind()))))
+            for code, kind in sorted(ours.items())
+        ),
+        ("141", "", "The reader of this command's result closed the pipe before its end."),
+        (
+            ", ".join(str(128 + number) for number in signals),
+            "",
+            STOPPED,
+        ),
+    )
+    lines = [EXIT_CODES, *table(("code", "name", "what happened"), rows), RELAY_EXITS]
+    return ending("\n".join(lines))
+
+
+def operations() -> str:
+    """Return docs/operations.md."""
+    lines = [
+        OPERATIONS,
+        *table(("option", "meaning", "default", "live"), relay_options()),
+        "## Log events",
+        "",
+        "One line each. `%(name)s` is a fact; in JSON it is a key of its own, beside `time`, `level`, `event` and",
+        "`text`, `addresses` with `--log-addresses`, and `more` with `seconds` in a line that sums up a flood.",
+        "",
+        *table(
+            ("event", "level", "text", "meaning"),
+            (
+                (f"`{one.name}`", logging.getLevelName(one.level).lower(), f"`{one.text}`", one.meaning)
+                for one in (*EVENTS, *(kind.event for kind in Abuse))
+            ),
+        ),
+        f"A pair's outcome is one of: {', '.join(outcome.value for outcome in Outcome)}.",
+        "",
+        "## Metrics",
+        "",
+        *table(
+            ("metric", "label", "meaning"),
+            ((f"`{name}`", f"`{label}`" if label else "", meaning) for name, label, meaning in METRICS),
+        ),
+        "## Requests at the admin address",
+        "",
+        *table(
+            ("request", "meaning"),
+            ((f"`{method} {path}`", meaning) for (method, path), meaning in REQUESTS.items()),
+        ),
+        "## Orders of relay-admin",
+        "",
+        *table(
+            ("order", "meaning"),
+            (
+                *((f"`{name}`", meaning) for name, meaning in QUESTIONS.items()),
+                *((f"`{' '.join((name, *order.words))}`", order.meaning) for name, order in ORDERS.items()),
+            ),
+        ),
+    ]
+    return ending("\n".join(lines))
+
+
+def ending(text: str) -> str:
+    return text.rstrip() + "\n"
+
+
+PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": command_line,
+    "exit-codes.md": exit_codes,
+    "operations.md": operations,
+}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")
