@@ -1,7 +1,15 @@
 """How Sphinx builds the documentation. Run it with `nox -s docs`."""
 
+from __future__ import annotations
+
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from docutils import nodes
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for docs.figures
 
@@ -25,3 +33,18 @@ linkcheck_ignore = [
 
 # The button copies what to type: of a block with prompts only the lines behind them, of others everything.
 copybutton_prompt_text = "$ "
+
+LONGEST_WORD = 30
+"""Characters of code that fit into a line of a telephone's screen; a longer word may be broken anywhere."""
+
+
+def mark_long_words(app: Sphinx, doctree: nodes.document) -> None:
+    """Tell the style sheet which pieces of code in a sentence have words too long to be kept whole."""
+    for code in doctree.findall(nodes.literal):
+        if any(len(word) > LONGEST_WORD for word in code.astext().split()):
+            code["classes"].append("long")
+
+
+def setup(app: Sphinx) -> None:
+    """Connect what is above."""
+    app.connect("doctree-read", mark_long_words)
