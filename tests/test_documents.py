@@ -100,7 +100,10 @@ def reason(block: Block) -> str | None:
     return next((why for what, why in ELSEWHERE.items() if re.search(what, block.typed)), None)
 
 
-TO_RUN: Final = [block for block in blocks() if block.language in SHELLS and not reason(block)]
+TO_RUN: Final = {
+    block.typed: block for block in blocks() if block.language in SHELLS and not reason(block)
+}.values()
+"""What several pages have word by word runs once."""
 
 
 def test_every_reason_is_needed() -> None:
@@ -191,13 +194,14 @@ def other_side(typed: str, desk: Desk) -> Iterator[None]:
         other = receiver(url, desk.root / "other", P2P_COPY_STATE_DIR=state)
     elif receives and not sends:
         other = sender(desk.url, desk.root / "results", desk.root / "notes.txt", P2P_COPY_STATE_DIR=state)
-    yield
-    if other:
-        if "--dry-run" in typed:  # the sender would wait on
-            other.kill()
-        else:
+    try:
+        yield
+        if other and "--dry-run" not in typed:  # after which a sender would wait on
             code, _, errors = other.wait()
             assert code == 0, errors
+    finally:
+        if other:
+            other.kill()
 
 
 def iter_until(lines: Iterable[str], last: str) -> Iterator[str]:
@@ -213,35 +217,48 @@ def wait_until_open(address: str) -> None:
     subprocess.run(["bash", "-c", probe], check=True, timeout=PATIENCE)
 
 
+@pytest.fixture(scope="module")
+def shared_relay() -> Iterator[str]:
+    with relay() as (url, _):
+        yield url
+
+
 @pytest.mark.once
 @pytest.mark.slow  # two whole programs a block
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed here")
 @pytest.mark.parametrize("block", TO_RUN, ids=str)
-def test_a_block_runs(block: Block, tmp_path: Path) -> None:
+def test_a_block_runs(block: Block, shared_relay: str, tmp_path: Path) -> None:
     typed = block.typed
     if "curl" in typed and not shutil.which("curl"):
         pytest.skip("curl is not installed here")
-    admin = free_port()
-    asks = ("--admin", f"127.0.0.1:{admin}", "--log-level", "error") if "--admin" not in typed else ()
-    with relay("--no-tls", *asks) as (url, background):
-        desk = Desk(tmp_path, url, admin)
-        if "verify" in typed and "receive" not in typed:
-            earlier = "p2p-copy receive --out incoming --receipt incoming.receipt"
-            process = desk.start(earlier)
-            with other_side(earlier, desk):
-                process.communicate(timeout=PATIENCE)
-                assert process.returncode == 0
-        process = desk.start(typed)
+    if "127.0.0.1:9765" in typed and "run-relay-server" not in typed:
+        admin = free_port()
+        with relay("--no-tls", "--admin", f"127.0.0.1:{admin}", "--log-level", "error") as (url, background):
+            follow(typed, Desk(tmp_path, url, admin))
+            if "drain" in typed:  # so this relay ends
+                background.wait()
+    else:
+        follow(typed, Desk(tmp_path, shared_relay, free_port()))
+
+
+def follow(typed: str, desk: Desk) -> None:
+    """Type a block; fail if it does."""
+    if "verify" in typed and "receive" not in typed:
+        follow("p2p-copy receive --out incoming --receipt incoming.receipt", desk)
+    process = desk.start(typed)
+    try:
         if "run-relay-server" in typed:
             assert process.stdout is not None
             lines = list(iter_until(process.stdout, "Relay listening on"))
             os.killpg(process.pid, signal.SIGTERM)
             assert "Relay listening on" in lines[-1]
             process.communicate(timeout=PATIENCE)
-            assert process.returncode in (0, -signal.SIGTERM)  # bash may have become the relay
-            return
-        with other_side(typed, desk):
-            output, _ = process.communicate(timeout=PATIENCE)
-            assert process.returncode == 0, output
-        if "drain" in typed:  # so this relay has ended
-            background.wait()
+            assert process.returncode in (0, -signal.SIGTERM)  # which of the two depends on the shell
+        else:
+            with other_side(typed, desk):
+                output, _ = process.communicate(timeout=PATIENCE)
+                assert process.returncode == 0, output
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
