@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[1] / "docs"
 RELAY = "run-relay-server"
+AS_CODE = re.compile(
+    r"(?<![\w`-])(?:--[a-z][a-z-]*[a-z]|P2P_COPY_[A-Z_]+|SIG[A-Z0-9]+|[a-z]+://[A-Z:]+|wss?://(?=[ ,;.])"
+    r"|-(?= (?:alone|for) ))(?![\w`])"
+)
+"""Options, variables, signals, addresses and a lone dash in a sentence of the help."""
+
 STOPPED = (
     "Stopped by SIGHUP, SIGINT (Ctrl-C), SIGUSR1 or SIGTERM. No partial file has a final name, and the same command "
     "resumes."
@@ -151,11 +157,7 @@ def words(command: str) -> Iterator[tuple[str, ...]]:
 
 def with_code(text: str) -> str:
     """Return a sentence of the help with its options, variables, addresses and programs as code."""
-    return re.sub(
-        r"(?<![\w`-])(--[a-z][a-z-]*[a-z]|P2P_COPY_[A-Z_]+|SIG[A-Z0-9]+|[a-z]+://[A-Z:]+|wss?://(?=[ ,;.]))(?![\w`])",
-        r"`\1`",
-        text,
-    )
+    return AS_CODE.sub(r"`\g<0>`", text)
 
 
 def command_line() -> str:
