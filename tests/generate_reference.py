@@ -156,7 +156,7 @@ def words(command: str) -> Iterator[tuple[str, ...]]:
 
 
 def with_code(text: str) -> str:
-    """Return a sentence of the help with its options, variables, addresses and programs as code."""
+    """Return a sentence of the help with its options, variables, signals and addresses as code."""
     return AS_CODE.sub(r"`\g<0>`", text)
 
 
