@@ -63,8 +63,8 @@ EXIT_CODES = """\
 # Exit codes
 
 Every kind of failure has an exit code of its own. The sentence is the one that the command prints if it knows
-nothing closer; in a program the name is the class of the error, in `p2p_copy.errors`. This page is made from the
-program by `python -m tests.generate_reference`.
+nothing closer; [in a Python program](api.md#errors) the name is the class of the error, in `p2p_copy.errors`. This
+page is made from the program by `python -m tests.generate_reference`.
 """
 
 RELAY_EXITS = """\
