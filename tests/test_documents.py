@@ -96,6 +96,29 @@ def test_the_program_takes(command: str, monkeypatch: pytest.MonkeyPatch) -> Non
     app.parse_args(words, exit_on_error=False, print_error=False)
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and the site name them."""
+    heads = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
+def test_every_link_of_the_readme_leads_somewhere() -> None:
+    """The site checks its own links; the README is no page of it."""
+    for path, anchor in re.findall(r"\]\(([\w./-]+)(?:#([\w-]+))?\)", README.read_text(encoding="utf-8")):
+        assert (ROOT / path).exists(), path
+        assert not anchor or anchor in anchors(ROOT / path), f"{path}#{anchor}"
+
+
+def test_every_page_that_a_file_names_exists() -> None:
+    files = [path for folder in ("p2p_copy", "contrib", "tests") for path in (ROOT / folder).rglob("*")]
+    for file in files:
+        if file.is_file() and "__pycache__" not in file.parts:
+            for name in re.findall(
+                r"\bdocs/([a-z-]+\.md)\b", file.read_text(encoding="utf-8", errors="replace")
+            ):
+                assert (ROOT / "docs" / name).exists(), f"{file}: {name}"
+
+
 def reason(block: Block) -> str | None:
     return next((why for what, why in ELSEWHERE.items() if re.search(what, block.typed)), None)
 
@@ -120,7 +143,7 @@ class Desk:
         self.admin = f"127.0.0.1:{admin}"
         for folder in ("bin", "home", "results/sub", "build", "docs"):
             (root / folder).mkdir(parents=True)
-        for name in ("results/a.bin", "results/sub/b.txt", "build/c", "docs/d.md"):
+        for name in ("results/a.bin", "results/sub/b.txt", "build/c", "docs/d"):
             (root / name).write_bytes(os.urandom(5000))
         (root / "notes.txt").write_text("notes")
         settings = root / "home" / ".config" / "p2p-copy"
