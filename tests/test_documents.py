@@ -141,7 +141,7 @@ class Desk:
         self.root, self.url = root, url
         self.serving = f"127.0.0.1:{free_port()}"
         self.admin = f"127.0.0.1:{admin}"
-        for folder in ("bin", "home", "results/sub", "build", "docs"):
+        for folder in ("bin", "home", "results/sub", "plots", "build", "docs"):
             (root / folder).mkdir(parents=True)
         for name in ("results/a.bin", "results/sub/b.txt", "build/c", "docs/d"):
             (root / name).write_bytes(os.urandom(5000))
