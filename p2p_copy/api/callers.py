@@ -26,6 +26,9 @@ from p2p_copy.api.transfer_thread import ClientClosed, Result, TransferThread
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from anyio.abc import TaskGroup
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
@@ -52,6 +55,9 @@ class AsyncCaller(Caller, Protocol):
 
     def post(self, function: Callable[[], object]) -> None:
         """Run a function in Trio's thread soon, which neither waits nor fails."""
+
+    def open_group(self) -> AbstractAsyncContextManager[trio.Nursery | TaskGroup]:
+        """Run tasks of the program's event loop beside a block."""
 
 
 @asynccontextmanager
@@ -96,6 +102,10 @@ class TrioCaller:
     def post(self, function: Callable[[], object]) -> None:
         """Run it here."""
         function()
+
+    def open_group(self) -> AbstractAsyncContextManager[trio.Nursery]:
+        """Use Trio's own, since loading anyio's would take longer than a small transfer."""
+        return trio.open_nursery()
 
 
 class AsyncioCaller:
@@ -173,6 +183,10 @@ class AsyncioCaller:
         """Run it in Trio's thread."""
         with suppress(ClientClosed):
             self._thread.post(function)
+
+    def open_group(self) -> AbstractAsyncContextManager[TaskGroup]:
+        """Use anyio's, whose errors and cancellation are those of a nursery."""
+        return anyio.create_task_group()
 
     def _soon(self, function: Callable[[], object]) -> None:
         with suppress(RuntimeError):  # the loop is closed: the thread is about to end, too

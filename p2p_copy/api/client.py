@@ -6,12 +6,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Unpack
 
 from p2p_copy.api.callers import open_caller
-from p2p_copy.api.streams import ChunkSink, IncomingStream
 from p2p_copy.api.transfer import Transfer, TransferTask, running
 from p2p_copy.api.work import ClientSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator
+    from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
     from os import PathLike
     from types import TracebackType
     from typing import Self
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
     from p2p_copy.api.callers import AsyncCaller
     from p2p_copy.api.keywords import ReceiveKeywords, SendKeywords
     from p2p_copy.api.report import Report
-    from p2p_copy.api.streams import Chunk
-    from p2p_copy.api.transfer import OnEvent
-    from p2p_copy.api.work import Accept, Paths
+    from p2p_copy.api.streams import Chunk, IncomingStream
+    from p2p_copy.api.transfer import OnEvent, Work
+    from p2p_copy.api.work import Accept, OpenState, Paths
+    from p2p_copy.files.state.store import State
+    from p2p_copy.observer import Ask
+    from p2p_copy.options import ReceiveOptions, SendOptions
     from p2p_copy.protocol.code import Code
 
 
@@ -139,10 +142,9 @@ class AsyncClient:
                 print(event)
             report = sending.report
         """
-        async with self._open_caller() as caller:
-            task = TransferTask(self._settings.send(paths, code, options), caller)
-            async with running(Transfer(caller, task)) as transfer:
-                yield transfer
+        work = self._settings.send(paths, code, options)
+        async with self._open(lambda caller: work) as transfer:
+            yield transfer
 
     @asynccontextmanager
     async def open_receive(
@@ -154,10 +156,9 @@ class AsyncClient:
         **options: Unpack[ReceiveKeywords],
     ) -> AsyncIterator[Transfer]:
         """Receive beside the body of a block, which can follow it; see `receive` and `Transfer`."""
-        async with self._open_caller() as caller:
-            task = TransferTask(self._settings.receive(out, code, accept, options, caller), caller)
-            async with running(Transfer(caller, task)) as transfer:
-                yield transfer
+        receive = self._settings.receive
+        async with self._open(lambda caller: receive(out, code, accept, options, caller)) as transfer:
+            yield transfer
 
     @asynccontextmanager
     async def open_send_stream(
@@ -181,10 +182,9 @@ class AsyncClient:
             Exception: what `chunks` has raised; the receiver is told that this side failed.
 
         """
-        async with self._open_caller() as caller:
-            task = TransferTask(self._settings.send_stream(chunks, code, options, caller), caller)
-            async with running(Transfer(caller, task)) as transfer:
-                yield transfer
+        send = self._settings.send_stream
+        async with self._open(lambda caller: send(chunks, code, options, caller)) as transfer:
+            yield transfer
 
     @asynccontextmanager
     async def open_receive_stream(
@@ -196,11 +196,44 @@ class AsyncClient:
             async for chunk in chunks:
                 digest.update(chunk)
         """
+        from p2p_copy.api.streams import ChunkSink, IncomingStream
+
         async with self._open_caller() as caller:
             sink = ChunkSink()
             task = TransferTask(self._settings.receive_stream(sink, code, accept, options, caller), caller)
             async with running(IncomingStream(caller, task, sink)) as stream:
                 yield stream
+
+    # What the command line uses in place of `open_send` and `open_receive`. It opens saved states itself, because it
+    # tells the user what it finds there, and it can do without a code, and with "-", the standard streams.
+
+    def _open_saved_send(
+        self,
+        paths: Sequence[str],
+        code: Code | None,
+        options: SendOptions,
+        state: State | None,
+        on_room: Callable[[str], None] | None = None,
+    ) -> AbstractAsyncContextManager[Transfer]:
+        """Send beside the body of a block; for the arguments see `transfer.send.send`."""
+        work = self._settings.send_saved(paths, code, options, _opened(state), on_room)
+        return self._open(lambda caller: work)
+
+    def _open_saved_receive(
+        self, out: str, code: Code | None, options: ReceiveOptions, state: State | None, ask: Ask | None
+    ) -> AbstractAsyncContextManager[Transfer]:
+        """Receive beside the body of a block; for the arguments see `transfer.receive.receive`."""
+        work = self._settings.receive_saved(out, code, options, _opened(state), ask)
+        return self._open(lambda caller: work)
+
+    @asynccontextmanager
+    async def _open(self, work_for: Callable[[AsyncCaller], Work]) -> AsyncIterator[Transfer]:
+        """Run a transfer beside the body of a block, given how to make its work for a caller."""
+        async with (
+            self._open_caller() as caller,
+            running(Transfer(caller, TransferTask(work_for(caller), caller))) as transfer,
+        ):
+            yield transfer
 
     @asynccontextmanager
     async def _open_caller(self) -> AsyncIterator[AsyncCaller]:
@@ -210,3 +243,12 @@ class AsyncClient:
         else:
             async with open_caller() as caller:
                 yield caller
+
+
+def _opened(state: State | None) -> OpenState:
+    """Return a function that returns a state that is open already."""
+
+    async def open_state() -> State | None:
+        return state
+
+    return open_state

@@ -22,6 +22,9 @@ from p2p_copy.observer import Observer
 MOST_WAITING: Final = 10_000
 """Events that wait for one reader: two megabytes or so."""
 
+EVENTS_A_TURN: Final = 64
+"""Events that a reader takes at once: a turn of Trio's loop costs more than showing an event."""
+
 logger: Final = logging.getLogger("p2p_copy")
 
 
@@ -32,6 +35,7 @@ class EventQueue:
         self._events: deque[events.Event] = deque()
         self._ended = False
         self._changed = trio.Event()
+        self._turn = 0  # events since other tasks had their turn
 
     def put(self, event: events.Event) -> None:
         """Add an event; this never waits."""
@@ -53,8 +57,10 @@ class EventQueue:
         self._changed.set()
 
     async def get(self) -> events.Event | None:
-        """Return the next event; None at the end."""
-        await trio.lowlevel.checkpoint()
+        """Return the next event; None at the end. Other tasks have their turn after `EVENTS_A_TURN`, and at the end."""
+        self._turn = (self._turn + 1) % EVENTS_A_TURN
+        if not self._turn or not self._events:
+            await trio.lowlevel.checkpoint()
         while not self._events and not self._ended:
             self._changed = trio.Event()
             await self._changed.wait()
@@ -70,7 +76,7 @@ class Publisher(Observer):
         self._earlier: dict[str, Failure] = {}  # of the connection before, if this one only says goodbye
         self._first: EventQueue | None = EventQueue()
         self._queues = [self._first]
-        self._progress = events.Progress()
+        self._progress = self._published = events.Progress()
         self._resumed = False  # this connection's `Resumed` is published
         self._ended = False
 
@@ -101,8 +107,9 @@ class Publisher(Observer):
             queue.put(event)
 
     def _proceed(self, progress: events.Progress) -> None:
-        if progress != self._progress:
-            self._progress = progress
+        self._progress = progress
+        if progress != self._published:
+            self._published = progress
             self._publish(progress)
 
     # What the transfer reports, in the usual order

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-import anyio
 import trio
 
 from p2p_copy.api.publisher import Publisher
@@ -216,7 +215,7 @@ async def running(transfer: X) -> AsyncIterator[X]:
     """Run a transfer beside the body of this block; see `Transfer`."""
     failure: Exception | None = None
     try:
-        async with anyio.create_task_group() as group:
+        async with transfer._caller.open_group() as group:
             group.start_soon(transfer._run)
             try:
                 yield transfer

@@ -1,12 +1,15 @@
-"""What a client's calls ask for, as functions that run one transfer each: arguments checked, the saved state opened."""
+"""What a client's calls ask for, as functions that run one transfer each: arguments checked, the saved state opened.
+
+Each side is imported when it is asked for, since many programs, and each command, need only one.
+"""
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import trio
 
-from p2p_copy.api.streams import ChunkSource
 from p2p_copy.errors import UsageError
 from p2p_copy.files.state.store import States
 from p2p_copy.files.state.transfers import check_private, open_transfer, receive_command, send_command
@@ -15,11 +18,9 @@ from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.escape import escape
-from p2p_copy.transfer.receive import receive
-from p2p_copy.transfer.send import send
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
     from os import PathLike
 
     from p2p_copy.api.callers import Caller
@@ -27,11 +28,14 @@ if TYPE_CHECKING:
     from p2p_copy.api.transfer import Work
     from p2p_copy.files.state.facts import Command
     from p2p_copy.files.state.store import State
-    from p2p_copy.observer import Observer, Report, TransferPreview
+    from p2p_copy.observer import Ask, Observer, Report, TransferPreview
     from p2p_copy.transfer.lifecycle import Helpers
 
     Accept = Callable[[TransferPreview], Awaitable[bool] | bool]
     """Answers whether to receive what a sender has; may be asynchronous."""
+
+    OpenState = Callable[[], Awaitable[State | None]]
+    """Opens what is saved of a transfer; None if nothing is."""
 
     Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
     """One path, or several."""
@@ -65,11 +69,30 @@ class ClientSettings:
         """
         options, sources = SendOptions(**given), as_paths(paths)
         _check(code, sources)
+        command = send_command(self.access.url, sources, options)
+        return self.send_saved(sources, code, options, partial(self._open, command, code))
+
+    def send_saved(
+        self,
+        paths: Sequence[str],
+        code: Code | None,
+        options: SendOptions,
+        open_state: OpenState,
+        on_room: Callable[[str], None] | None = None,
+    ) -> Work:
+        """Return how to send with what `open_state` returns; for the other arguments see `transfer.send.send`."""
+        from p2p_copy.transfer.send import send
 
         async def work(observer: Observer, beside: Helpers) -> Report:
-            state = await self._open(send_command(self.access.url, sources, options), code)
             return await send(
-                sources, self.access, code, options, state=state, observer=observer, beside=beside
+                paths,
+                self.access,
+                code,
+                options,
+                state=await open_state(),
+                observer=observer,
+                on_room=on_room,
+                beside=beside,
             )
 
         return work
@@ -80,16 +103,29 @@ class ClientSettings:
         """Return how to receive into a directory, with these keyword arguments; for what is raised see `send`."""
         options, place = _receive_options(given), as_path(out)
         _check(code, (place,))
+        command = receive_command(self.access.url, place, options)
+        ask = _asking(accept, caller)
+        return self.receive_saved(place, code, options, partial(self._open, command, code), ask)
+
+    def receive_saved(
+        self,
+        out: str,
+        code: Code | None,
+        options: ReceiveOptions,
+        open_state: OpenState,
+        ask: Ask | None,
+    ) -> Work:
+        """Return how to receive with what `open_state` returns; for the others see `transfer.receive.receive`."""
+        from p2p_copy.transfer.receive import receive
 
         async def work(observer: Observer, beside: Helpers) -> Report:
-            state = await self._open(receive_command(self.access.url, place, options), code)
             return await receive(
-                place,
+                out,
                 self.access,
                 code,
                 options,
-                state=state,
-                ask=_asking(accept, caller),
+                state=await open_state(),
+                ask=ask,
                 observer=observer,
                 beside=beside,
             )
@@ -98,6 +134,9 @@ class ClientSettings:
 
     def send_stream(self, chunks: AsyncIterable[Chunk], code: Code, given: Any, caller: Caller) -> Work:
         """Return how to send chunks, with these keyword arguments; for what is raised see `send`."""
+        from p2p_copy.api.streams import ChunkSource
+        from p2p_copy.transfer.send import send
+
         options = SendOptions(**given)
         _check(code, ())
 
@@ -118,6 +157,8 @@ class ClientSettings:
         self, sink: ChunkSink, code: Code, accept: Accept | None, given: Any, caller: Caller
     ) -> Work:
         """Return how to receive a stream, with these keyword arguments; for what is raised see `send`."""
+        from p2p_copy.transfer.receive import receive
+
         options = _receive_options(given)
         _check(code, ())
 
@@ -175,7 +216,7 @@ def _check(code: Code, paths: tuple[str, ...]) -> None:
         )
 
 
-def _asking(accept: Accept | None, caller: Caller) -> Callable[[TransferPreview], Awaitable[bool]] | None:
+def _asking(accept: Accept | None, caller: Caller) -> Ask | None:
     if accept is None:
         return None
 

@@ -23,9 +23,11 @@ from p2p_copy.transfer import limits as transfer_limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
 
+    from p2p_copy.api.report import Report
+    from p2p_copy.api.transfer import Transfer
     from p2p_copy.cli.ui.progress import Progress
-    from p2p_copy.observer import Report
 
 T = TypeVar("T")
 
@@ -122,13 +124,17 @@ async def _listen(
 
 
 def run_transfer(
-    transfer: Callable[[], Awaitable[Report]], progress: Progress, deadline: float | None, *, can_resume: bool
+    opened: AbstractAsyncContextManager[Transfer],
+    progress: Progress,
+    deadline: float | None,
+    *,
+    can_resume: bool,
 ) -> int:
-    """Run a transfer to its end, or for `deadline` seconds, show its progress and result, and return exit code 0.
+    """Run a transfer to its end, or for `deadline` seconds, show its events and result, and return exit code 0.
 
     Args:
-        transfer: sends or receives.
-        progress: shows the transfer while it runs, and its report.
+        opened: runs the transfer beside the body of its block.
+        progress: shows events and report, and is drawn while it runs.
         deadline: seconds; None for no limit.
         can_resume: whether the transfer can be resumed by another process.
 
@@ -142,11 +148,20 @@ def run_transfer(
     """
     reports: list[Report] = []
 
+    async def follow(transfer: Transfer) -> None:
+        # If it is cancelled it ends soon, and what it says until then is shown.
+        with trio.CancelScope(shield=True):
+            async for event in transfer.events():
+                progress.show(event)
+            with suppress(RuntimeError):  # it was cancelled
+                reports.append(transfer.report)
+
     async def draw_and_transfer() -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_draw, progress)
             with trio.move_on_after(math.inf if deadline is None else deadline):
-                reports.append(await transfer())
+                async with opened as transfer:
+                    await follow(transfer)
             nursery.cancel_scope.cancel()
         if not reports:
             raise DeadlineReached(None if can_resume else _CANNOT_RESUME)
@@ -162,7 +177,7 @@ def run_transfer(
         signal.signal(number, signal.SIG_IGN)
     (report,) = reports
     progress.done(report)
-    if report.failures:
+    if report.failed:
         raise PartialTransfer
     return 0
 

@@ -39,6 +39,29 @@ async def test_only_progress_that_follows_progress_is_dropped() -> None:
     ]
 
 
+async def test_more_bytes_that_were_there_are_progress() -> None:
+    source = Publisher()
+    source.spared(5)
+    source.progress(1, 10)
+    source.verifying()
+    source.spared(10)
+    source.progress(1, 10)
+    source.close()
+    told = await all_of(source.reader())
+    assert told[1:] == [p2p.Progress(1, 10, 5), p2p.Verifying(), p2p.Progress(1, 10, 10)]
+
+
+async def test_a_reader_of_many_events_leaves_other_tasks_their_turn() -> None:
+    source = Publisher()
+    for number in range(2 * publisher.EVENTS_A_TURN):
+        source.skipped(str(number))
+    source.close()
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await all_of(source.reader())
+    assert scope.cancelled_caught
+
+
 async def test_a_later_reader_gets_what_comes_later() -> None:
     source = Publisher()
     source.waiting("ws://relay")

@@ -6,10 +6,13 @@ import io
 import signal
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 import trio
 
+from p2p_copy.api.callers import TrioCaller
+from p2p_copy.api.transfer import Transfer, TransferTask, running
 from p2p_copy.cli.run import run, run_transfer
 from p2p_copy.cli.ui.errors import Interrupted, main_error
 from p2p_copy.cli.ui.progress import Progress
@@ -17,6 +20,13 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PartialTransfer, WrongCode
 from p2p_copy.observer import Report
 from p2p_copy.protocol.rendezvous import Role
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from contextlib import AbstractAsyncContextManager
+
+    from p2p_copy.observer import Observer
+    from p2p_copy.transfer.lifecycle import Helpers
 
 STUBBORN = """
 import trio
@@ -31,6 +41,15 @@ async def story():
             await trio.sleep_forever()
 run(story)
 """
+
+
+def opened(work: Callable[[Observer], Awaitable[Report]]) -> AbstractAsyncContextManager[Transfer]:
+    """Return a transfer that does this work, as `AsyncClient.open_send` does."""
+
+    async def observed(observer: Observer, _beside: Helpers) -> Report:
+        return await work(observer)
+
+    return running(Transfer(TrioCaller(), TransferTask(observed, TrioCaller())))
 
 
 def test_a_story_gives_its_result() -> None:
@@ -54,36 +73,70 @@ def test_an_error_of_a_story_comes_out() -> None:
 def test_a_signal_that_comes_when_all_is_done_changes_nothing() -> None:
     """The saved state is gone by then: the same command would start over, and wait in vain."""
 
-    async def story() -> Report:
+    async def story(_observer: Observer) -> Report:
         with trio.CancelScope(shield=True):  # like the removal of the state
             signal.raise_signal(signal.SIGTERM)
             await trio.sleep(0.01)
         return Report(1, 5, 0, 0, "00", 0.1)
 
     progress = Progress(Terminal(io.StringIO(), io.StringIO()), Role.SENDER)
-    assert run_transfer(story, progress, None, can_resume=True) == 0
+    assert run_transfer(opened(story), progress, None, can_resume=True) == 0
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
 def test_a_signal_that_comes_before_ends_a_transfer() -> None:
-    async def story() -> Report:
+    async def story(_observer: Observer) -> Report:
         signal.raise_signal(signal.SIGTERM)
         await trio.sleep_forever()
         raise AssertionError
 
     progress = Progress(Terminal(io.StringIO(), io.StringIO()), Role.SENDER)
     with pytest.raises(Interrupted):
-        run_transfer(story, progress, None, can_resume=True)
+        run_transfer(opened(story), progress, None, can_resume=True)
+
+
+@pytest.mark.parametrize("deadline", [None, 0.01])
+def test_what_a_transfer_says_while_it_is_stopped_is_shown(deadline: float | None) -> None:
+    async def story(observer: Observer) -> Report:
+        if deadline is None:
+            signal.raise_signal(signal.SIGTERM)
+        try:
+            await trio.sleep_forever()
+            raise AssertionError
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(0.01)
+            observer.notice("Progress cannot be saved.")
+
+    progress = Progress(Terminal(io.StringIO(), err := io.StringIO()), Role.SENDER)
+    with pytest.raises((Interrupted, BaseExceptionGroup)):
+        run_transfer(opened(story), progress, deadline, can_resume=True)
+    assert err.getvalue() == "Progress cannot be saved.\n"
+
+
+def test_an_error_of_a_transfer_comes_after_its_events() -> None:
+    async def story(observer: Observer) -> Report:
+        await trio.lowlevel.checkpoint()
+        observer.connecting("ws://relay:1")
+        raise WrongCode
+
+    progress = Progress(Terminal(io.StringIO(), err := io.StringIO()), Role.SENDER)
+    with pytest.raises(BaseExceptionGroup) as caught:
+        run_transfer(opened(story), progress, None, can_resume=True)
+    assert isinstance(main_error(caught.value), WrongCode)
+    assert err.getvalue() == "Connecting to ws://relay:1.\n"
 
 
 def test_a_transfer_that_is_not_complete_fails_after_it_has_shown_its_result() -> None:
-    async def story() -> Report:
+    async def story(_observer: Observer) -> Report:
         await trio.lowlevel.checkpoint()
         return Report(1, 5, 2, 0, "00", 0.1)
 
     err = io.StringIO()
     with pytest.raises(PartialTransfer):
-        run_transfer(story, Progress(Terminal(io.StringIO(), err), Role.SENDER), None, can_resume=True)
+        run_transfer(
+            opened(story), Progress(Terminal(io.StringIO(), err), Role.SENDER), None, can_resume=True
+        )
     assert err.getvalue().startswith("Sent 1 file, 5 B in 0.1 s")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from p2p_copy.api.client import AsyncClient
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import STANDARD, receive_words
@@ -14,10 +15,9 @@ from p2p_copy.cli.ui.prompt import Question
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import Declined
 from p2p_copy.files.state.transfers import receive_command
-from p2p_copy.options import ReceiveOptions, RelayAccess
+from p2p_copy.options import ReceiveOptions
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.transfer.receive import receive as receive_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from p2p_copy.cli.options.client import ClientArguments, ReceiveArguments, TransferArguments
     from p2p_copy.files.state.facts import ReceiveCommand
     from p2p_copy.files.state.store import State
-    from p2p_copy.observer import Ask, Report
+    from p2p_copy.observer import Ask
 
 
 def receive(
@@ -110,16 +110,6 @@ def run_receive(
     options = replace(saved_transfers.options_now(command.options, client), reverify=reverify)
     if state is not None:
         saved_transfers.say_that_it_resumes(state, terminal)
-
-    async def transfer() -> Report:
-        return await receive_files(
-            command.out,
-            RelayAccess(command.relay, client.ca_file, token),
-            code,
-            options,
-            state=state,
-            ask=question(progress),
-            observer=progress,
-        )
-
-    return run_transfer(transfer, progress, client.deadline, can_resume=state is not None)
+    through = AsyncClient(command.relay, token=token, ca_file=client.ca_file)
+    opened = through._open_saved_receive(command.out, code, options, state, question(progress))
+    return run_transfer(opened, progress, client.deadline, can_resume=state is not None)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from p2p_copy.api.client import AsyncClient
 from p2p_copy.cli import limits, saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import SERVE_AUTO, STANDARD, host_port, send_words
@@ -16,19 +18,19 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.transfers import send_command
-from p2p_copy.options import RelayAccess, SendOptions
+from p2p_copy.options import SendOptions
 from p2p_copy.protocol.code import Code
 from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.transfer.send import send as send_files
 from p2p_copy.transport import limits as transport_limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
+    from contextlib import AbstractAsyncContextManager
 
+    from p2p_copy.api.transfer import Transfer
     from p2p_copy.cli.options.client import ClientArguments, SendArguments, TransferArguments
     from p2p_copy.files.state.facts import SendCommand
     from p2p_copy.files.state.store import State
-    from p2p_copy.observer import Report
     from p2p_copy.options import Preserve
 
 
@@ -131,34 +133,29 @@ def run_send(
         saved_transfers.say_that_it_resumes(state, terminal)
     met = state is not None and state.facts.sure
 
-    async def through(
+    def through(
         relay: str, relay_elsewhere: str, on_room: Callable[[str], None] | None = None
-    ) -> Report:
+    ) -> AbstractAsyncContextManager[Transfer]:
         if not met and code is not None:
             lines = _announcement(code, relay_elsewhere, options.preserve, generated=generated)
             progress.announce(lines, vital=generated)
-        return await send_files(
-            command.paths,
-            RelayAccess(relay, client.ca_file, token),
-            code,
-            options,
-            state=state,
-            observer=progress,
-            on_room=on_room,
-        )
+        access = AsyncClient(relay, token=token, ca_file=client.ca_file)
+        return access._open_saved_send(command.paths, code, options, state, on_room)
 
-    async def transfer() -> Report:
-        if not binds:
-            relay = command.relay
-            return await through(relay, relay)
+    @asynccontextmanager
+    async def through_own_relay() -> AsyncIterator[Transfer]:
         from p2p_copy.cli.embedded_relay import OwnRooms, embedded_relay  # slow: imports the whole relay
 
         assert code is not None, "a transfer through an embedded relay is never resumed"
         rooms = OwnRooms(code)
-        async with embedded_relay(binds, rooms) as (here, elsewhere):
-            return await through(here, elsewhere, rooms.add)
+        async with (
+            embedded_relay(binds, rooms) as (here, elsewhere),
+            through(here, elsewhere, rooms.add) as transfer,
+        ):
+            yield transfer
 
-    return run_transfer(transfer, progress, client.deadline, can_resume=state is not None)
+    opened = through_own_relay() if binds else through(command.relay, command.relay)
+    return run_transfer(opened, progress, client.deadline, can_resume=state is not None)
 
 
 def _binds(serve: str) -> list[tuple[str, int]]:

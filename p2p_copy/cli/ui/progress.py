@@ -1,8 +1,8 @@
 """Shows a transfer's progress and result to the user.
 
 On a terminal there is one live line, elsewhere a plain line every few seconds: both say how much, how fast and how much
-time is left. The observer's methods only store facts or write a line. `draw` is called at regular intervals, so the
-rate falls to zero when nothing moves.
+time is left. `show` only stores facts or writes a line. `draw` is called at regular intervals, so the rate falls to
+zero when nothing moves.
 """
 
 from __future__ import annotations
@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from p2p_copy.api import events
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed, one_line, with_options
-from p2p_copy.observer import Observer
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import amount, duration
@@ -22,12 +23,12 @@ from p2p_copy.units import amount, duration
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from p2p_copy.api.report import Report
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.observer import Report
 
 
-class Progress(Observer):
-    """Observes one transfer and shows it."""
+class Progress:
+    """Shows one transfer."""
 
     def __init__(self, terminal: Terminal, role: Role) -> None:
         """Show on `terminal` the transfer in which this side has this role."""
@@ -40,11 +41,8 @@ class Progress(Observer):
         self._state = self._before_stall = ""
         self._paired = False
         self._since: float | None = None
-        self._files = self._size = 0
-        self._spared = 0  # bytes of `_size` that the receiver had before this connection
+        self._progress = events.Progress()
         self._moved = 0  # bytes moved over earlier connections of this run
-        self._links = 1
-        self._total: tuple[int, int] | None = None
         self._problems = self._skipped = 0
         self._last_plain: float | None = None
         self._question = ""
@@ -57,45 +55,65 @@ class Progress(Observer):
         self._announcement = "\n".join(lines)
         self._is_vital = vital
 
-    # --- What the transfer reports, in the usual order ---
+    def show(self, event: events.Event) -> None:
+        """Show an event, or store what it says for the next line."""
+        say = self._terminal.say
+        match event:
+            case events.Progress():
+                self._take(event)
+            case events.Connecting(relay):
+                say(f"Connecting to {escape(relay)}.")
+            case events.Waiting(relay):
+                self._wait_at(escape(relay))
+            case events.Paired():
+                self._pair()
+            case events.Asked():
+                say("Asking the receiver whether to accept.")
+                self._begin("Waiting for the receiver's answer", paired=False)
+            case events.Accepted():
+                self._begin("Transferring", paired=True)
+            case events.NotAccepted(seconds):
+                say(f"The receiver declined. The code stays valid for {duration(seconds)}.")
+                self._begin(self._state, paired=False)
+            case events.Resumed(size):
+                self._progress = replace(self._progress, resumed=size)
+            case events.Stalled(sentence, seconds):
+                say(f"{sentence} for {duration(seconds)}.")
+                if self._state != "Stalled":
+                    self._before_stall, self._state = self._state, "Stalled"
+            case events.Moving():
+                say("Data is moving again.")
+                if self._state == "Stalled":
+                    self._state = self._before_stall
+            case events.Reconnecting(sentence, seconds):
+                say(f"{with_options(one_line(sentence))} Reconnecting for up to {duration(seconds)}.")
+                self._begin("Reconnecting", paired=False)
+            case events.Problem(path, reason):
+                self._problems += 1
+                if self._problems <= limits.PROBLEM_LINES:  # in spite of `--quiet`
+                    self._terminal.error(f"Not delivered: {displayed(path)} {with_options(reason)}")
+            case events.Skipped(path):
+                self._skipped += 1
+                if self._skipped <= limits.PROBLEM_LINES:
+                    say(f"Skipped, exists already: {displayed(path)}")
+            case events.Notice(sentence):
+                say(with_options(sentence))
+            case events.Verifying():
+                self._state = "Verifying"
+            case events.Missed(count):
+                say(f"... {count} messages about this transfer were dropped")
 
-    def connecting(self, relay: str) -> None:
-        """Name the relay."""
-        self._terminal.say(f"Connecting to {escape(relay)}.")
-
-    def waiting(self, relay: str) -> None:
+    def _wait_at(self, relay: str) -> None:
         """Say which side this one waits for, where, and since when."""
         if self._announcement:
             (self._terminal.result if self._is_vital else self._terminal.hint)(self._announcement)
         self._announcement = ""
-        host = escape(relay).rpartition("://")[2]
         self._state = f"Waiting for the {self._peer}"
+        host = relay.rpartition("://")[2]
         self._terminal.say(f"{self._state} ({host}, since {time.strftime('%H:%M')}).")
 
-    def lost(self, sentence: str, patience: float) -> None:
-        """Say what was lost, and for how long this side tries to reconnect."""
-        self._terminal.say(f"{with_options(one_line(sentence))} Reconnecting for up to {duration(patience)}.")
-        self._begin("Reconnecting", paired=False)
-
-    def stalled(self, sentence: str, seconds: float) -> None:
-        """Say what the transfer waits for, and for how long it has."""
-        self._terminal.say(f"{sentence} for {duration(seconds)}.")
-        if self._state != "Stalled":
-            self._before_stall = self._state
-        self._state = "Stalled"
-
-    def moving(self) -> None:
-        """Say that the stall is over."""
-        self._terminal.say("Data is moving again.")
-        if self._state == "Stalled":
-            self._state = self._before_stall
-
-    def notice(self, sentence: str) -> None:
-        """Show the sentence."""
-        self._terminal.say(with_options(sentence))
-
-    def paired(self) -> None:
-        """Show that both sides are connected.
+    def _pair(self) -> None:
+        """Show that both sides are connected, and count from 0 again, as each connection does.
 
         The receiver has the code by now, so it no longer matters if this side could not write it anywhere.
         """
@@ -104,32 +122,24 @@ class Progress(Observer):
             self._terminal.forgive_lost_results()
         self._terminal.say("Connected. Codes match.")
         self._begin("Transferring", paired=True)
-        self._links = 1
-        self._moved = self._moved_by(self._size)  # each connection counts from 0 again
-        self._files = self._size = self._spared = 0
+        self._moved = self._moved_by(self._progress.size)
+        self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1)
         self._meter = Meter()
-
-    def links(self, count: int) -> None:
-        """Store the number for the live line."""
-        self._links = count
-
-    def asked(self) -> None:
-        """Say that the receiver's user decides now."""
-        self._terminal.say("Asking the receiver whether to accept.")
-        self._begin("Waiting for the receiver's answer", paired=False)
-
-    def accepted(self) -> None:
-        """Show progress from now on."""
-        self._begin("Transferring", paired=True)
-
-    def declined(self, wait: float) -> None:
-        """Say that the receiver's user declined, and how long the code can still be used."""
-        self._terminal.say(f"The receiver declined. The code stays valid for {duration(wait)}.")
-        self._begin(self._state, paired=False)
 
     def _begin(self, state: str, *, paired: bool) -> None:
         """Show this state from now on: with rate and size if `paired`, else with the time since it began."""
         self._state, self._paired, self._since = state, paired, None
+
+    def _take(self, progress: events.Progress) -> None:
+        """Store how far the transfer is; show the total if a question is open."""
+        self._progress = progress
+        if self._question and progress.total_files is not None and progress.total_size is not None:
+            self._terminal.error(f"\nTotal: {progress.total_files} files, {amount(progress.total_size)}.")
+            self._terminal.prompt(self._question)
+
+    def notice(self, sentence: str) -> None:
+        """Show a sentence of the command line."""
+        self._terminal.say(sentence)
 
     @contextmanager
     def asking(self, question: str) -> Iterator[None]:
@@ -141,40 +151,9 @@ class Progress(Observer):
         finally:
             self._question = ""
 
-    def total(self, files: int, size: int) -> None:
-        """Store the total for the percentage and the time left; show it if a question is open."""
-        self._total = (files, size)
-        if self._question:
-            self._terminal.error(f"\nTotal: {files} files, {amount(size)}.")
-            self._terminal.prompt(self._question)
-
-    def spared(self, size: int) -> None:
-        """Store the number of bytes that were not sent now, for the rate."""
-        self._spared = size
-
-    def progress(self, files: int, size: int) -> None:
-        """Store both numbers for the next line."""
-        self._files, self._size = files, size
-
     def _moved_by(self, size: int) -> int:
         """Return how many bytes this run has moved, given that the receiver has `size`."""
-        return self._moved + max(size - self._spared, 0)
-
-    def problem(self, path: str, sentence: str) -> None:
-        """Name the path, unless many were named already. These lines are shown in spite of `--quiet`."""
-        self._problems += 1
-        if self._problems <= limits.PROBLEM_LINES:
-            self._terminal.error(f"Not delivered: {displayed(path)} {with_options(sentence)}")
-
-    def skipped(self, path: str) -> None:
-        """Name the path, unless many were named already."""
-        self._skipped += 1
-        if self._skipped <= limits.PROBLEM_LINES:
-            self._terminal.say(f"Skipped, exists already: {displayed(path)}")
-
-    def verifying(self) -> None:
-        """Show that only the receipt is missing."""
-        self._state = "Verifying"
+        return self._moved + max(size - self._progress.resumed, 0)
 
     # --- The clock ---
 
@@ -195,7 +174,7 @@ class Progress(Observer):
         if not self._paired:
             self._terminal.live(f"{self._state}, {duration(now - self._since)}")
             return
-        self._meter.add(now, self._moved_by(self._size))
+        self._meter.add(now, self._moved_by(self._progress.size))
         if self._terminal.is_live:
             self._terminal.live(self._line())
         elif self._last_plain is None or now - self._last_plain >= limits.PLAIN_PROGRESS_INTERVAL:
@@ -203,21 +182,21 @@ class Progress(Observer):
             self._terminal.say(self._line())
 
     def _line(self) -> str:
-        rate = self._meter.rate
-        if self._total is None:
-            parts = [amount(self._size), f"{self._files} files", f"{amount(rate)}/s"]
+        rate, so_far = self._meter.rate, self._progress
+        size, files = so_far.total_size, so_far.total_files
+        if size is None:
+            parts = [amount(so_far.size), f"{so_far.files} files", f"{amount(rate)}/s"]
         else:
-            files, size = self._total
-            left = max(size - self._size, 0)
+            left = max(size - so_far.size, 0)
             parts = [
-                f"{100 * self._size // size if size else 100:3d} %",
-                f"{amount(self._size)} of {amount(size)}",
-                f"{self._files} of {files} files",
+                f"{100 * so_far.size // size if size else 100:3d} %",
+                f"{amount(so_far.size)} of {amount(size)}",
+                f"{so_far.files} of {files} files",
                 f"{amount(rate)}/s",
                 f"{duration(left / rate)} left" if rate else "",
             ]
-        if self._links > 1:
-            parts.append(f"{self._links} connections")
+        if so_far.links > 1:
+            parts.append(f"{so_far.links} connections")
         return "  ".join(filter(None, [f"{self._state}:", *parts]))
 
     # --- The end ---

@@ -8,6 +8,7 @@ import unicodedata
 import pytest
 from hypothesis import example, given, strategies as st
 
+from p2p_copy.api import events
 from p2p_copy.cli import limits
 from p2p_copy.cli.saved_transfers import described
 from p2p_copy.cli.ui.display import displayed, one_line, with_options
@@ -77,10 +78,10 @@ def test_no_path_imitates_a_line() -> None:
     name = f"a{BLANKS}p2p-copy: all is well"
     terminal = Terminal(io.StringIO(), err := io.StringIO())
     progress = Progress(terminal, Role.RECEIVER)
-    progress.problem(name, "exists")
-    progress.skipped("b" * 9000)
-    progress.connecting("ws://relay\x1b[2J")
-    progress.lost(f"It is gone.{BLANKS}Done.", 60)
+    progress.show(events.Problem(name, "exists"))
+    progress.show(events.Skipped("b" * 9000))
+    progress.show(events.Connecting("ws://relay\x1b[2J"))
+    progress.show(events.Reconnecting(f"It is gone.{BLANKS}Done.", 60))
     terminal.flush()
     problem, skipped, connecting, lost = err.getvalue().splitlines()
     assert problem.startswith('Not delivered: "a \\x20\\x20')

@@ -10,17 +10,18 @@ from dataclasses import replace
 
 import pytest
 
+from p2p_copy.api import events
+from p2p_copy.api.report import Report
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.progress import Meter, Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import ResultNotWritten
-from p2p_copy.observer import Report
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import GIB, MIB, amount, duration
 from tests.cli.options.test_inputs import Tty
 
-REPORT = Report(files=2, size=3 * MIB, failures=0, skipped=0, root="0123456789abcdef" * 4, seconds=1.5)
+REPORT = Report(2, 3 * MIB, 0, (), skipped=0, excluded=0, root="0123456789abcdef" * 4, seconds=1.5)
 
 
 def watched(err: io.StringIO, *, quiet: bool = False) -> tuple[Progress, io.StringIO]:
@@ -30,10 +31,10 @@ def watched(err: io.StringIO, *, quiet: bool = False) -> tuple[Progress, io.Stri
 
 def test_the_states_are_said_in_order() -> None:
     progress, _ = watched(err := io.StringIO())
-    progress.connecting("ws://relay:1")
-    progress.waiting("ws://relay:1")
-    progress.notice("The relay says: hello")
-    progress.paired()
+    progress.show(events.Connecting("ws://relay:1"))
+    progress.show(events.Waiting("ws://relay:1"))
+    progress.show(events.Notice("The relay says: hello"))
+    progress.show(events.Paired())
     progress.done(REPORT)
     lines = err.getvalue().splitlines()
     assert lines[0] == "Connecting to ws://relay:1."
@@ -46,10 +47,10 @@ def test_the_states_are_said_in_order() -> None:
 def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -> None:
     progress, out = watched(io.StringIO(), quiet=True)
     progress.announce(["Code: x"], vital=True)
-    progress.connecting("ws://relay:1")
+    progress.show(events.Connecting("ws://relay:1"))
     assert out.getvalue() == ""
-    progress.waiting("ws://relay:1")
-    progress.waiting("ws://relay:1")
+    progress.show(events.Waiting("ws://relay:1"))
+    progress.show(events.Waiting("ws://relay:1"))
     assert out.getvalue() == "Code: x\n"
 
 
@@ -59,10 +60,10 @@ def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_m
         terminal = Terminal(unwritable, io.StringIO())
         progress = Progress(terminal, Role.SENDER)
         progress.announce(["Code: x"], vital=True)
-        progress.waiting("ws://relay:1")
+        progress.show(events.Waiting("ws://relay:1"))
         terminal.flush()
         if met:
-            progress.paired()
+            progress.show(events.Paired())
         with nullcontext() if met else pytest.raises(ResultNotWritten):
             progress.draw(0)
         terminal.finish()
@@ -72,29 +73,27 @@ def test_on_a_terminal_one_line_shows_bytes_files_rate_and_time_left() -> None:
     progress, _ = watched(err := Tty())
     progress.draw(0)
     assert err.getvalue() == ""
-    progress.paired()
+    progress.show(events.Paired())
     progress.draw(10)
-    progress.total(4, 8 * MIB)
-    progress.progress(1, 2 * MIB)
+    progress.show(events.Progress(1, 2 * MIB, total_files=4, total_size=8 * MIB))
     progress.draw(12)
     assert err.getvalue().endswith(
         "\rTransferring:   25 %  2.0 MiB of 8.0 MiB  1 of 4 files  1.0 MiB/s  0:06 left"
     )
-    progress.verifying()
+    progress.show(events.Verifying())
     progress.draw(13)
     assert "\rVerifying: " in err.getvalue()
 
 
 def test_bytes_that_were_there_before_do_not_count_for_the_rate() -> None:
     progress, _ = watched(err := Tty())
-    progress.paired()
+    progress.show(events.Paired())
     progress.draw(0)
-    progress.total(1, 200 * MIB)
-    progress.spared(150 * MIB)
-    progress.progress(0, 150 * MIB)
+    there = events.Progress(0, 150 * MIB, resumed=150 * MIB, total_files=1, total_size=200 * MIB)
+    progress.show(there)
     progress.draw(1)
     assert err.getvalue().endswith("\rTransferring:   75 %  150.0 MiB of 200.0 MiB  0 of 1 files  0 B/s")
-    progress.progress(0, 152 * MIB)
+    progress.show(replace(there, size=152 * MIB))
     progress.draw(2)
     # Cut to 80 columns.
     assert err.getvalue().endswith("152.0 MiB of 200.0 MiB  0 of 1 files  1.0 MiB/s  0:48 lef")
@@ -104,14 +103,14 @@ def test_bytes_that_were_there_before_do_not_count_for_the_rate() -> None:
 
 def test_bytes_sent_before_a_loss_count_for_the_run_and_not_for_the_rate_after_it() -> None:
     progress, _ = watched(err := Tty())
-    progress.paired()
-    progress.progress(0, 6 * MIB)
+    progress.show(events.Paired())
+    progress.show(events.Progress(0, 6 * MIB))
     progress.draw(0)
-    progress.lost("The relay is gone.", 60)
-    progress.paired()
+    progress.show(events.Reconnecting("The relay is gone.", 60))
+    progress.show(events.Paired())
     progress.draw(10)
-    progress.spared(5 * MIB)
-    progress.progress(0, 7 * MIB)
+    progress.show(events.Resumed(5 * MIB))
+    progress.show(events.Progress(0, 7 * MIB, resumed=5 * MIB))
     progress.draw(12)
     assert err.getvalue().endswith("7.0 MiB  0 files  1.0 MiB/s")
     progress.done(replace(REPORT, size=7 * MIB, seconds=7))
@@ -120,27 +119,51 @@ def test_bytes_sent_before_a_loss_count_for_the_run_and_not_for_the_rate_after_i
 
 def test_after_a_stall_the_state_before_it_is_shown() -> None:
     progress, _ = watched(err := Tty())
-    progress.paired()
-    progress.verifying()
-    progress.stalled("Nothing moves", 10)
+    progress.show(events.Paired())
+    progress.show(events.Verifying())
+    progress.show(events.Stalled("Nothing moves", 10))
     progress.draw(0)
     assert "\rStalled: " in err.getvalue()
-    progress.moving()
+    progress.show(events.Moving())
     progress.draw(1)
     assert "Verifying: " in err.getvalue().rsplit("Data is moving again", 1)[1]
 
 
+def test_a_total_that_becomes_known_is_shown_above_an_open_question() -> None:
+    progress, _ = watched(err := Tty())
+    progress.show(events.Paired())
+    before = err.getvalue()
+    with progress.asking("Receive this? "):
+        progress.draw(0)
+        progress.show(events.Progress(total_files=3, total_size=2048))
+    assert err.getvalue().removeprefix(before) == "Receive this? \nTotal: 3 files, 2.0 KiB.\nReceive this? "
+
+
+def test_bytes_that_are_there_count_even_if_nothing_else_moves() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.show(events.Paired())
+    progress.show(events.Resumed(3 * MIB))
+    progress.done(REPORT)
+    assert "3.0 MiB, 3.0 MiB of it already there, in 1.5 s (0 B/s)" in err.getvalue()
+
+
+def test_dropped_events_are_said() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.show(events.Missed(7))
+    assert "7" in err.getvalue()
+
+
 def test_a_total_that_is_not_known_yet_is_not_made_up() -> None:
     progress, _ = watched(err := Tty())
-    progress.paired()
-    progress.progress(1, 500)
+    progress.show(events.Paired())
+    progress.show(events.Progress(1, 500))
     progress.draw(0)
     assert err.getvalue().endswith("\rTransferring:  500 B  1 files  0 B/s")
 
 
 def test_the_live_line_says_how_long_we_have_been_waiting() -> None:
     progress, _ = watched(err := Tty())
-    progress.waiting("ws://relay:1")
+    progress.show(events.Waiting("ws://relay:1"))
     progress.draw(100)
     progress.draw(165)
     assert err.getvalue().rstrip().endswith("Waiting for the receiver, 1:05")
@@ -148,7 +171,7 @@ def test_the_live_line_says_how_long_we_have_been_waiting() -> None:
 
 def test_without_a_terminal_a_plain_line_comes_now_and_then() -> None:
     progress, _ = watched(err := io.StringIO())
-    progress.paired()
+    progress.show(events.Paired())
     before = err.getvalue()
     now = 50.0
     while now <= 50 + 2.5 * limits.PLAIN_PROGRESS_INTERVAL:
@@ -161,7 +184,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then() -> None:
 
 def test_without_a_terminal_waiting_is_said_once() -> None:
     progress, _ = watched(err := io.StringIO())
-    progress.waiting("ws://relay:1")
+    progress.show(events.Waiting("ws://relay:1"))
     before = err.getvalue()
     for minute in range(100):
         progress.draw(60 * minute)
@@ -170,12 +193,12 @@ def test_without_a_terminal_waiting_is_said_once() -> None:
 
 def test_quiet_says_nothing_but_what_was_not_delivered() -> None:
     progress, _ = watched(err := Tty(), quiet=True)
-    progress.connecting("ws://relay:1")
-    progress.waiting("ws://relay:1")
-    progress.paired()
+    progress.show(events.Connecting("ws://relay:1"))
+    progress.show(events.Waiting("ws://relay:1"))
+    progress.show(events.Paired())
     progress.draw(0)
-    progress.skipped("b")
-    progress.problem("a", "vanished")
+    progress.show(events.Skipped("b"))
+    progress.show(events.Problem("a", "vanished"))
     progress.close()
     progress.done(REPORT)
     assert err.getvalue() == "Not delivered: a vanished\n"
@@ -184,8 +207,8 @@ def test_quiet_says_nothing_but_what_was_not_delivered() -> None:
 def test_many_problems_are_counted_rather_than_listed() -> None:
     progress, _ = watched(err := io.StringIO())
     for number in range(limits.PROBLEM_LINES + 5):
-        progress.problem(str(number), "vanished")
-        progress.skipped(str(number))
+        progress.show(events.Problem(str(number), "vanished"))
+        progress.show(events.Skipped(str(number)))
     progress.close()
     lines = err.getvalue().splitlines()
     assert len(lines) == 2 * limits.PROBLEM_LINES + 2
