@@ -17,7 +17,8 @@ from p2p_copy.protocol import keys
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from p2p_copy.protocol.code import Code
+    from p2p_copy import Code
+
 
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - the purpose is to be reached from other machines
 

@@ -7,6 +7,9 @@ from typing import Final
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.units import MIB
 
+DRAW_INTERVAL: Final = 0.5
+"""Seconds between two live lines: a receiver says as often how far it is."""
+
 PLAIN_PROGRESS_INTERVAL: Final = 5.0
 """Seconds between two progress lines without a terminal, as in job logs."""
 

@@ -19,7 +19,6 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.ui.errors import Interrupted
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import DeadlineReached, PartialTransfer
-from p2p_copy.transfer import limits as transfer_limits
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -185,4 +184,4 @@ def run_transfer(
 async def _draw(progress: Progress) -> None:
     while True:
         progress.draw(trio.current_time())
-        await trio.sleep(transfer_limits.PROGRESS_INTERVAL)
+        await trio.sleep(limits.DRAW_INTERVAL)

@@ -19,7 +19,6 @@ from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PartialTransfer, WrongCode
 from p2p_copy.observer import Report
-from p2p_copy.protocol.rendezvous import Role
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -79,7 +78,7 @@ def test_a_signal_that_comes_when_all_is_done_changes_nothing() -> None:
             await trio.sleep(0.01)
         return Report(1, 5, 0, 0, "00", 0.1)
 
-    progress = Progress(Terminal(io.StringIO(), io.StringIO()), Role.SENDER)
+    progress = Progress(Terminal(io.StringIO(), io.StringIO()), sends=True)
     assert run_transfer(opened(story), progress, None, can_resume=True) == 0
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
@@ -90,7 +89,7 @@ def test_a_signal_that_comes_before_ends_a_transfer() -> None:
         await trio.sleep_forever()
         raise AssertionError
 
-    progress = Progress(Terminal(io.StringIO(), io.StringIO()), Role.SENDER)
+    progress = Progress(Terminal(io.StringIO(), io.StringIO()), sends=True)
     with pytest.raises(Interrupted):
         run_transfer(opened(story), progress, None, can_resume=True)
 
@@ -108,7 +107,7 @@ def test_what_a_transfer_says_while_it_is_stopped_is_shown(deadline: float | Non
                 await trio.sleep(0.01)
             observer.notice("Progress cannot be saved.")
 
-    progress = Progress(Terminal(io.StringIO(), err := io.StringIO()), Role.SENDER)
+    progress = Progress(Terminal(io.StringIO(), err := io.StringIO()), sends=True)
     with pytest.raises((Interrupted, BaseExceptionGroup)):
         run_transfer(opened(story), progress, deadline, can_resume=True)
     assert err.getvalue() == "Progress cannot be saved.\n"
@@ -120,7 +119,7 @@ def test_an_error_of_a_transfer_comes_after_its_events() -> None:
         observer.connecting("ws://relay:1")
         raise WrongCode
 
-    progress = Progress(Terminal(io.StringIO(), err := io.StringIO()), Role.SENDER)
+    progress = Progress(Terminal(io.StringIO(), err := io.StringIO()), sends=True)
     with pytest.raises(BaseExceptionGroup) as caught:
         run_transfer(opened(story), progress, None, can_resume=True)
     assert isinstance(main_error(caught.value), WrongCode)
@@ -134,9 +133,7 @@ def test_a_transfer_that_is_not_complete_fails_after_it_has_shown_its_result() -
 
     err = io.StringIO()
     with pytest.raises(PartialTransfer):
-        run_transfer(
-            opened(story), Progress(Terminal(io.StringIO(), err), Role.SENDER), None, can_resume=True
-        )
+        run_transfer(opened(story), Progress(Terminal(io.StringIO(), err), sends=True), None, can_resume=True)
     assert err.getvalue().startswith("Sent 1 file, 5 B in 0.1 s")
 
 

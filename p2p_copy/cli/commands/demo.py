@@ -24,7 +24,6 @@ from p2p_copy.cli.options.client import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_V
 from p2p_copy.cli.run import run
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
-from p2p_copy.protocol.code import Code
 from p2p_copy.units import amount
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def demo(directory: str | None) -> int:
 
 
 async def _transfer(source: str, out: str, terminal: Terminal) -> None:
-    code = Code.generate().text
+    code = p2p_copy.Code.generate().text
     async with trio.open_nursery() as nursery:
         terminal.say("1. Start a relay.")
         relay = await nursery.start(_run_relay, terminal)

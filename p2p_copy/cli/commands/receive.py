@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from p2p_copy import Code
 from p2p_copy.api.client import AsyncClient
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
@@ -16,8 +17,6 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import Declined
 from p2p_copy.files.state.transfers import receive_command
 from p2p_copy.options import ReceiveOptions
-from p2p_copy.protocol.code import Code
-from p2p_copy.protocol.rendezvous import Role
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -106,7 +105,7 @@ def run_receive(
     `question` makes the function that asks the user; it is not used if the transfer was begun before. Raises what
     `receive` raises.
     """
-    progress = Progress(terminal, Role.RECEIVER)
+    progress = Progress(terminal, sends=False)
     options = replace(saved_transfers.options_now(command.options, client), reverify=reverify)
     if state is not None:
         saved_transfers.say_that_it_resumes(state, terminal)

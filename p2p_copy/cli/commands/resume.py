@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from p2p_copy import Code
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
 from p2p_copy.files.state.store import StateBusy
-from p2p_copy.protocol.code import Code
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

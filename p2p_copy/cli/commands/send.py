@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from p2p_copy import Code
 from p2p_copy.api.client import AsyncClient
 from p2p_copy.cli import limits, saved_transfers
 from p2p_copy.cli.options import inputs
@@ -19,8 +20,6 @@ from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.transfers import send_command
 from p2p_copy.options import SendOptions
-from p2p_copy.protocol.code import Code
-from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transport import limits as transport_limits
 
 if TYPE_CHECKING:
@@ -127,7 +126,7 @@ def run_send(
     With `binds` the relay runs in this process, at the first of them that is free. A `generated` code is shown, because
     the receiver's user does not know it yet. Raises what `send` raises.
     """
-    progress = Progress(terminal, Role.SENDER)
+    progress = Progress(terminal, sends=True)
     options = saved_transfers.options_now(command.options, client)
     if state is not None:
         saved_transfers.say_that_it_resumes(state, terminal)

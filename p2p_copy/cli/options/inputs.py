@@ -13,13 +13,12 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy import pasted
+from p2p_copy import Code, CodeTypo, pasted
 from p2p_copy.cli import limits
 from p2p_copy.cli.options.arguments import STANDARD
 from p2p_copy.cli.options.client import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.errors import UsageError
 from p2p_copy.files.stdio import first_line
-from p2p_copy.protocol.code import Code, CodeTypo
 from p2p_copy.transport.address import parse_address
 
 if TYPE_CHECKING:

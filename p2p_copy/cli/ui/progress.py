@@ -17,7 +17,6 @@ from p2p_copy.api import events
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed, one_line, with_options
 from p2p_copy.protocol.escape import escape
-from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
@@ -30,10 +29,9 @@ if TYPE_CHECKING:
 class Progress:
     """Shows one transfer."""
 
-    def __init__(self, terminal: Terminal, role: Role) -> None:
-        """Show on `terminal` the transfer in which this side has this role."""
+    def __init__(self, terminal: Terminal, *, sends: bool) -> None:
+        """Show on `terminal` the transfer, in which this side sends or receives."""
         self._terminal = terminal
-        sends = role is Role.SENDER
         self._verb, self._peer = ("Sent", "receiver") if sends else ("Received", "sender")
         self._announcement = ""
         self._is_vital = False
@@ -158,7 +156,7 @@ class Progress:
     # --- The clock ---
 
     def draw(self, now: float) -> None:
-        """Show the state of the transfer; called every `limits.PROGRESS_INTERVAL` seconds with a clock's time.
+        """Show the state of the transfer; called every `limits.DRAW_INTERVAL` seconds with a clock's time.
 
         Raises:
             BrokenPipeError: the reader of the code has closed its pipe.

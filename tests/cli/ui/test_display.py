@@ -18,7 +18,6 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PeerFailed
 from p2p_copy.files.state.facts import Facts
 from p2p_copy.files.state.store import Summary
-from p2p_copy.protocol.rendezvous import Role
 from tests.support.commands import send_command
 
 BLANKS = " " * 300
@@ -77,7 +76,7 @@ def test_sentences_of_the_other_side_stay_in_one_line() -> None:
 def test_no_path_imitates_a_line() -> None:
     name = f"a{BLANKS}p2p-copy: all is well"
     terminal = Terminal(io.StringIO(), err := io.StringIO())
-    progress = Progress(terminal, Role.RECEIVER)
+    progress = Progress(terminal, sends=False)
     progress.show(events.Problem(name, "exists"))
     progress.show(events.Skipped("b" * 9000))
     progress.show(events.Connecting("ws://relay\x1b[2J"))

@@ -16,8 +16,6 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.ui.progress import Meter, Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import ResultNotWritten
-from p2p_copy.protocol.rendezvous import Role
-from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import GIB, MIB, amount, duration
 from tests.cli.options.test_inputs import Tty
 
@@ -26,7 +24,7 @@ REPORT = Report(2, 3 * MIB, 0, (), skipped=0, excluded=0, root="0123456789abcdef
 
 def watched(err: io.StringIO, *, quiet: bool = False) -> tuple[Progress, io.StringIO]:
     out = io.StringIO()
-    return Progress(Terminal(out, err, quiet=quiet), Role.SENDER), out
+    return Progress(Terminal(out, err, quiet=quiet), sends=True), out
 
 
 def test_the_states_are_said_in_order() -> None:
@@ -58,7 +56,7 @@ def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -
 def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_met(met: bool) -> None:
     with open(os.devnull) as unwritable:
         terminal = Terminal(unwritable, io.StringIO())
-        progress = Progress(terminal, Role.SENDER)
+        progress = Progress(terminal, sends=True)
         progress.announce(["Code: x"], vital=True)
         progress.show(events.Waiting("ws://relay:1"))
         terminal.flush()
@@ -176,7 +174,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then() -> None:
     now = 50.0
     while now <= 50 + 2.5 * limits.PLAIN_PROGRESS_INTERVAL:
         progress.draw(now)
-        now += transfer_limits.PROGRESS_INTERVAL
+        now += limits.DRAW_INTERVAL
     lines = err.getvalue().removeprefix(before).splitlines()
     assert len(lines) == 2
     assert all(line.startswith("Transferring:") for line in lines)
