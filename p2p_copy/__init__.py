@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from p2p_copy.api.streams import IncomingStream
     from p2p_copy.api.transfer import Transfer
     from p2p_copy.api.transfer_thread import ClientClosed
+    from p2p_copy.api.verify import verify
     from p2p_copy.errors import (
         CannotListen,
         CertificateNotTrusted,
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         UsageError,
         WrongCode,
     )
+    from p2p_copy.files.receipts.verify import Verdict
     from p2p_copy.observer import PreviewEntry, TransferPreview
     from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
     from p2p_copy.protocol.code import Code, CodeTypo
@@ -143,10 +145,12 @@ __all__ = [
     "Transfer",
     "TransferPreview",
     "UsageError",
+    "Verdict",
     "Verifying",
     "Waiting",
     "WrongCode",
     "__version__",
+    "verify",
 ]
 
 _HOMES = {
@@ -176,6 +180,7 @@ _HOMES = {
     "p2p_copy.api.streams": ("IncomingStream",),
     "p2p_copy.api.transfer": ("Transfer",),
     "p2p_copy.api.transfer_thread": ("ClientClosed",),
+    "p2p_copy.api.verify": ("verify",),
     "p2p_copy.errors": (
         "CannotListen",
         "CertificateNotTrusted",
@@ -207,6 +212,7 @@ _HOMES = {
         "UsageError",
         "WrongCode",
     ),
+    "p2p_copy.files.receipts.verify": ("Verdict",),
     "p2p_copy.observer": (
         "PreviewEntry",
         "TransferPreview",

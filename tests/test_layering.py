@@ -59,7 +59,7 @@ MAY_IMPORT = {
     "relay": LEAVES | {"transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
     "api": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay"},
     # Transfers, and the relay of `--serve`, run through the API. Of what is below it the command line uses: saved
-    # states and what they left on the disk (resume, forget), the walk and its reasons (a dry run), receipts (verify),
+    # states and what they left on the disk (resume, forget), the walk and its reasons (a dry run),
     # the relay as a service, the room of a code (--serve), addresses and numbers of options, escaped names.
     "cli": LEAVES
     | {"api", "__init__", "files", "relay"}

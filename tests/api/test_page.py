@@ -45,6 +45,19 @@ def test_a_plain_program(relay: str, here: Path, code: p2p.Code, page: dict[str,
     assert (here / "incoming" / "results" / "table").read_text() == "1;2\n"
 
 
+def test_a_receipt(
+    relay: str, here: Path, code: p2p.Code, page: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        sent = pool.submit(page["send_results"], relay, code)
+        page["receive_with_receipt"](relay, code)
+        sent.result()
+    assert page["is_still_there"]()
+    (here / "incoming" / "results" / "table").write_text("1;3\n")
+    assert not page["is_still_there"]()
+    assert "results/table" in capsys.readouterr().out
+
+
 def test_a_code(page: dict[str, Any]) -> None:
     assert p2p.Code.parse(page["new_code"]()).is_generated
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from p2p_copy.api.verify import verify as compare
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import VerificationFailed
-from p2p_copy.files.receipts.verify import Scope, verify as compare
 from p2p_copy.units import amount
 
 
@@ -34,7 +34,13 @@ def verify(
         shown += 1
 
     verdict = compare(
-        receipt, directory, Scope(times=times, preserved=preserved, complete=complete, strict=strict), differs
+        receipt,
+        directory,
+        times=times,
+        preserved=preserved,
+        complete=complete,
+        strict=strict,
+        on_difference=differs,
     )
     if verdict.failures or verdict.skipped:
         terminal.error(

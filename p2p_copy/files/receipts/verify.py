@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.errors import UsageError
@@ -43,7 +44,8 @@ _TIME_GRAINS: Final = (1, 100, 1_000, 10**9, 2 * 10**9)
 """Units of time in file systems, in nanoseconds: a stored time may have been rounded down to one of them."""
 
 
-class Verdict(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Verdict:
     """The result of a comparison.
 
     Attributes:
@@ -83,7 +85,7 @@ class Scope(NamedTuple):
     strict: bool = False
 
 
-def verify(receipt: str, directory: str, scope: Scope, differs: Callable[[str, str], None]) -> Verdict:
+def verify(receipt: str, directory: str, scope: Scope, differs: Callable[[str, str], object]) -> Verdict:
     """Compare the contents of a directory with a receipt.
 
     Args:
@@ -224,7 +226,7 @@ class _Check:
         self,
         top: Directory,
         scope: Scope,
-        differs: Callable[[str, str], None],
+        differs: Callable[[str, str], object],
         receipt: os.stat_result,
     ) -> None:
         self._scope = scope
