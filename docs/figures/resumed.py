@@ -41,7 +41,7 @@ class Measured:
 
     Attributes:
         size: its bytes.
-        limit: bytes per second that the relay lets pass.
+        limit: the relay's rate limit in bytes per second.
         samples: seconds, bytes that were written at the receiver, and bytes that have moved in this transfer.
         events: seconds, and what happened.
 

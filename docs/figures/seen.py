@@ -24,7 +24,7 @@ FILE: Final = Path(__file__).with_name("seen.json")
 CODE: Final = "flypaper.zodiac-confess.helpful.bullwhip"
 FILES: Final = {"measured.h5": 12_000_000, "noise.svg": 41_000, "notes.txt": 812}
 RATE: Final = 2 * 2**20
-"""Bytes per second that the relay lets pass, so that messages do not all come in the same instant."""
+"""The relay's rate limit in bytes per second, so that messages do not all come in the same instant."""
 
 _BINARY: Final = 2
 """The opcode of frames that clients send to each other."""

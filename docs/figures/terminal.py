@@ -83,7 +83,7 @@ class Terminal:
         return self._process is None or self._process.poll() is not None
 
     def _read(self, seconds: float) -> bool:
-        """Read what comes within this time; tell whether anything did."""
+        """Read the output of this time; return whether there was any."""
         if not select.select([self._here], [], [], max(seconds, 0))[0]:
             return False
         self.seen += os.read(self._here, 65536).decode()

@@ -12,16 +12,15 @@ A thread of its own runs Trio for the block. Rules:
 from __future__ import annotations
 
 import asyncio
-import sys
 from concurrent import futures
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import sniffio
 import trio
 
-from p2p_copy.api.transfer_thread import ClientClosed, TransferThread
+from p2p_copy.api.transfer_thread import WAKE, ClientClosed, TransferThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +30,6 @@ if TYPE_CHECKING:
     from p2p_copy.api.transfer_thread import Result
 
 T = TypeVar("T")
-
-_WAKE: Final = 0.2 if sys.platform == "win32" else None
-"""Seconds after which a waiting thread wakes: on Windows Ctrl-C does not end its wait."""
 
 
 async def done(future: futures.Future[Any]) -> None:
@@ -168,5 +164,5 @@ class InThread(Generic[T]):
 
 def _wait(future: futures.Future[Any]) -> None:
     """Wait in a plain program until a future is done. Ctrl-C ends only the wait."""
-    while futures.wait([future], _WAKE).not_done:
+    while futures.wait([future], WAKE).not_done:
         pass

@@ -12,7 +12,6 @@ the program is with `call`, so a callback never meets another thread than the pr
 from __future__ import annotations
 
 import queue
-import sys
 from contextlib import asynccontextmanager, suppress
 from inspect import isawaitable, iscoroutine
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar, TypeVarTuple, cast
@@ -21,7 +20,7 @@ import anyio
 import sniffio
 import trio
 
-from p2p_copy.api.transfer_thread import ClientClosed, Result, TransferThread
+from p2p_copy.api.transfer_thread import WAKE, ClientClosed, Result, TransferThread
 
 if TYPE_CHECKING:
     import asyncio
@@ -32,9 +31,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
-
-_WAKE: Final = 0.2 if sys.platform == "win32" else None
-"""Seconds after which a waiting thread wakes: on Windows Ctrl-C does not end its wait."""
 
 _CALLBACK_END: Final = 1.0
 """Seconds that a cancelled callback has to end."""
@@ -223,14 +219,14 @@ class BlockingCaller:
             with suppress(ClientClosed):
                 cancel()
             while not isinstance(self._next(), Result):
-                pass  # a callback that nobody waits for any more
+                pass  # a callback: its transfer has ended
             raise
         return cast("T", item.get())
 
     def _next(self) -> Result | Callable[[], None]:
         while True:
             with suppress(queue.Empty):
-                return self._inbox.get(timeout=_WAKE)
+                return self._inbox.get(timeout=WAKE)
 
     async def call(self, function: Callable[[*Ts], Awaitable[T] | T], *args: *Ts) -> T:
         """Run it in the program's thread."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from contextlib import suppress
 from contextvars import copy_context
@@ -13,6 +14,9 @@ from p2p_copy.errors import exhausted
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+WAKE: Final = 0.2 if sys.platform == "win32" else None
+"""Seconds after which a waiting thread wakes: on Windows Ctrl-C does not end its wait."""
 
 _LOOK: Final = 0.5
 """Seconds between two looks whether the thread is still needed: a closed event loop tells nobody."""

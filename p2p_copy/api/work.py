@@ -13,7 +13,7 @@ import trio
 from p2p_copy.errors import UsageError
 from p2p_copy.files.state.store import States
 from p2p_copy.files.state.transfers import check_private, open_transfer, receive_command, send_command
-from p2p_copy.files.stdio import STANDARD
+from p2p_copy.files.stdio import STANDARD, StandardInput, StandardOutput
 from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions
 from p2p_copy.protocol.code import Code
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from p2p_copy.api.transfer import Work
     from p2p_copy.files.state.facts import Command
     from p2p_copy.files.state.store import State
+    from p2p_copy.files.stdio import Sink, Source
     from p2p_copy.observer import Ask, Observer, Report, TransferPreview
     from p2p_copy.transfer.lifecycle import Helpers
 
@@ -79,6 +80,7 @@ class ClientSettings:
         options: SendOptions,
         open_state: OpenState,
         on_room: Callable[[str], None] | None = None,
+        source: Callable[[str], Source] = StandardInput,
     ) -> Work:
         """Return how to send with what `open_state` returns; for the other arguments see `transfer.send.send`."""
         from p2p_copy.transfer.send import send
@@ -93,6 +95,7 @@ class ClientSettings:
                 observer=observer,
                 on_room=on_room,
                 beside=beside,
+                source=source,
             )
 
         return work
@@ -114,6 +117,7 @@ class ClientSettings:
         options: ReceiveOptions,
         open_state: OpenState,
         ask: Ask | None,
+        sink: Callable[[], Sink] = StandardOutput,
     ) -> Work:
         """Return how to receive with what `open_state` returns; for the others see `transfer.receive.receive`."""
         from p2p_copy.transfer.receive import receive
@@ -128,6 +132,7 @@ class ClientSettings:
                 ask=ask,
                 observer=observer,
                 beside=beside,
+                sink=sink,
             )
 
         return work
@@ -135,46 +140,21 @@ class ClientSettings:
     def send_stream(self, chunks: AsyncIterable[Chunk], code: Code, given: Any, caller: Caller) -> Work:
         """Return how to send chunks, with these keyword arguments; for what is raised see `send`."""
         from p2p_copy.api.streams import ChunkSource
-        from p2p_copy.transfer.send import send
 
         options = SendOptions(**given)
         _check(code, ())
-
-        async def work(observer: Observer, beside: Helpers) -> Report:
-            return await send(
-                STANDARD,
-                self.access,
-                code,
-                options,
-                observer=observer,
-                beside=beside,
-                source=lambda name: ChunkSource(chunks, caller, name),
-            )
-
-        return work
+        return self.send_saved(
+            (STANDARD,), code, options, _no_state, source=lambda name: ChunkSource(chunks, caller, name)
+        )
 
     def receive_stream(
         self, sink: ChunkSink, code: Code, accept: Accept | None, given: Any, caller: Caller
     ) -> Work:
         """Return how to receive a stream, with these keyword arguments; for what is raised see `send`."""
-        from p2p_copy.transfer.receive import receive
-
         options = _receive_options(given)
         _check(code, ())
-
-        async def work(observer: Observer, beside: Helpers) -> Report:
-            return await receive(
-                STANDARD,
-                self.access,
-                code,
-                options,
-                ask=_asking(accept, caller),
-                observer=observer,
-                beside=beside,
-                sink=lambda: sink,
-            )
-
-        return work
+        ask = _asking(accept, caller)
+        return self.receive_saved(STANDARD, code, options, _no_state, ask, sink=lambda: sink)
 
     async def _open(self, command: Command, code: Code) -> State | None:
         """Return the saved state of a transfer; None if this client saves none.
@@ -198,6 +178,10 @@ class ClientSettings:
             raise UsageError(f"The transfer cannot be saved {what}.")
 
         return await trio.to_thread.run_sync(find)
+
+
+async def _no_state() -> None:
+    """Open nothing: a stream has no saved state."""
 
 
 def _receive_options(given: dict[str, Any]) -> ReceiveOptions:
