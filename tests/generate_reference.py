@@ -113,7 +113,19 @@ def arguments(command: str) -> Iterator[Argument]:
 
 
 def names(argument: Argument) -> list[str]:
-    return [name for name in argument.names if name.startswith("--")]
+    """Return how an option is written, as the help has it: `-o`, `--out`; nothing for a word."""
+    return sorted(
+        (name for name in argument.names if name.startswith("-")), key=lambda name: name.startswith("--")
+    )
+
+
+def grouped(command: str) -> Iterator[tuple[str, list[Argument]]]:
+    """Return the options of a command under the headings of its help."""
+    collection = app[command].assemble_argument_collection()
+    for group in sorted(
+        (one for one in collection.groups if isinstance(one.sort_key, int)), key=lambda one: one.sort_key
+    ):
+        yield group.name, [one for one in collection.filter_by(group=group) if one.show and names(one)]
 
 
 def default(argument: Argument) -> str:
@@ -128,25 +140,25 @@ def quoted(text: str) -> str:
     return f"`{text}`" if text else ""
 
 
-def options(command: str) -> Iterator[tuple[str, ...]]:
-    for argument in arguments(command):
-        if not names(argument):
-            continue
-        parameter = argument.parameter
-        choices = argument.get_choices() or ()
-        value = parameter.metavar or ("CHOICE" if choices else "")
-        meaning = [parameter.help or ""]
-        if choices:
-            meaning.append(f"One of {', '.join(f'`{choice}`' for choice in choices)}.")
-        if parameter.env_var:
-            meaning.append(f"Or `{'`, `'.join(parameter.env_var)}`.")
-        spelled = ", ".join(f"`{f'{name} {value}'.strip()}`" for name in names(argument))
-        yield spelled, with_code(" ".join(meaning)), default(argument)
+def option(argument: Argument) -> tuple[str, ...]:
+    parameter = argument.parameter
+    choices = argument.get_choices() or ()
+    value = parameter.metavar or ("CHOICE" if choices else "")
+    meaning = [parameter.help or ""]
+    if choices:
+        meaning.append(f"One of {', '.join(f'`{choice}`' for choice in choices)}.")
+    if parameter.env_var:
+        meaning.append(f"Or `{'`, `'.join(parameter.env_var)}`.")
+    *others, last = names(argument)
+    spelled = ", ".join(f"`{name}`" for name in (*others, f"{last} {value}".strip()))
+    return spelled, with_code(" ".join(meaning)), default(argument)
 
 
-def relay_options() -> Iterator[tuple[str, ...]]:
-    for row, argument in zip(options(RELAY), filter(names, arguments(RELAY)), strict=True):
-        yield *row, "yes" if names(argument)[0].removeprefix("--") in LIVE else ""
+def relay_options() -> Iterator[str]:
+    for heading, members in grouped(RELAY):
+        rows = ((*option(one), "yes" if one.name.removeprefix("--") in LIVE else "") for one in members)
+        yield f"**{heading}**\n"
+        yield from table(("option", "meaning", "default", "live"), rows)
 
 
 def words(command: str) -> Iterator[tuple[str, ...]]:
@@ -173,8 +185,9 @@ def command_line() -> str:
                 "Its options are in [the tables for operators](operations.md#options-of-run-relay-server).",
                 "",
             ]
-        elif rows := list(options(command)):
-            lines += table(("option", "meaning", "default"), rows)
+            continue
+        for heading, members in grouped(command):
+            lines += [f"**{heading}**", "", *table(("option", "meaning", "default"), map(option, members))]
     return ending("\n".join(lines))
 
 
@@ -216,7 +229,7 @@ def operations() -> str:
     """Return docs/operations.md."""
     lines = [
         OPERATIONS,
-        *table(("option", "meaning", "default", "live"), relay_options()),
+        *relay_options(),
         "## Log events",
         "",
         "One line each. `%(name)s` is a fact; in JSON it is a key of its own, beside `time`, `level`, `event` and",

@@ -23,6 +23,7 @@ from p2p_copy.cli.options.client import (
     TransferArguments,
 )
 from p2p_copy.cli.options.config_file import from_file
+from p2p_copy.cli.options.groups import COMPARED, LISTENING, OUTPUT, SETUP
 from p2p_copy.cli.options.relay import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.options.unused import refuse_unused
@@ -48,6 +49,7 @@ app = App(
     help="Copy files, encrypted from end to end, between two machines that can only make outgoing connections.",
     help_epilogue="Exit codes, the configuration file and examples: docs/index.md.",
     version=_version,
+    version_flags=("--version", "-V"),
     config=[refuse_unused, from_file],
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # cyclopts would end the process without a message
@@ -149,7 +151,7 @@ def forget(
         str, Parameter(name="ID", help="Which transfers: their IDs, or the first letters of them.")
     ],
     state_dir: Annotated[
-        str | None, Parameter(metavar="DIR", help="Where unfinished transfers are saved.")
+        str | None, SETUP, Parameter(metavar="DIR", help="Where unfinished transfers are saved.")
     ] = None,
 ) -> int:
     """Forget unfinished transfers, and remove their partial files. Complete files stay."""
@@ -169,32 +171,36 @@ def run_relay_server(
         ),
     ],
     tls: Annotated[
-        bool, Parameter(help="Speak TLS; --no-tls for a test, or behind a proxy that does.")
+        bool, LISTENING, Parameter(help="Speak TLS; --no-tls for a test, or behind a proxy that does.")
     ] = True,
     certfile: Annotated[
-        str | None, Parameter(metavar="FILE", help="Certificate with its chain, PEM.")
+        str | None, LISTENING, Parameter(metavar="FILE", help="Certificate with its chain, PEM.")
     ] = None,
     keyfile: Annotated[
-        str | None, Parameter(metavar="FILE", help="The certificate's private key, PEM.")
+        str | None, LISTENING, Parameter(metavar="FILE", help="The certificate's private key, PEM.")
     ] = None,
     reload_certs: Annotated[
         Literal["auto", "signal"],
+        LISTENING,
         Parameter(help="Load a renewed certificate when its files change and on SIGHUP, or on SIGHUP only."),
     ] = "auto",
     drain: Annotated[
-        float, DURATION, Parameter(help="How long transfers may continue after SIGTERM.")
+        float, SETUP, DURATION, Parameter(help="How long transfers may continue after SIGTERM.")
     ] = relay_limits.DRAIN,
     limit: RelayLimits = DEFAULT_LIMITS,
     log: RelayLog = DEFAULT_LOG,
     admin: Annotated[
         str | None,
+        SETUP,
         Parameter(
             metavar="ADDR",
             help="Serve status, metrics and orders at this address: 127.0.0.1:PORT or unix:/PATH.",
         ),
     ] = None,
     config: Annotated[
-        str | None, Parameter(metavar="FILE", help="Configuration file (TOML), table [run-relay-server].")
+        str | None,
+        SETUP,
+        Parameter(metavar="FILE", help="Configuration file (TOML), table [run-relay-server]."),
     ] = None,
 ) -> int:
     """Run a relay until SIGTERM or Ctrl-C; SIGHUP reloads certificate and tokens.
@@ -257,22 +263,25 @@ def verify(
     /,
     *,
     times: Annotated[
-        bool, FLAG, Parameter(help="Compare times, permission bits and special bits as well.")
+        bool, COMPARED, FLAG, Parameter(help="Compare times, permission bits and special bits as well.")
     ] = False,
     preserved: Annotated[
         bool,
+        COMPARED,
         FLAG,
         Parameter(
             help="Compare hard links, owners and extended attributes as well, if --preserve kept them."
         ),
     ] = False,
     complete: Annotated[
-        bool, FLAG, Parameter(help="Count entries that were not delivered as differences.")
+        bool, COMPARED, FLAG, Parameter(help="Count entries that were not delivered as differences.")
     ] = False,
     strict: Annotated[
-        bool, FLAG, Parameter(help="Count files that the receipt does not name as differences.")
+        bool, COMPARED, FLAG, Parameter(help="Count files that the receipt does not name as differences.")
     ] = False,
-    quiet: Annotated[bool, FLAG, Parameter(help="Print only differences and errors.")] = False,
+    quiet: Annotated[
+        bool, OUTPUT, FLAG, Parameter(alias="-q", help="Print only differences and errors.")
+    ] = False,
 ) -> int:
     """Check that the files of a transfer are still there, unchanged.
 

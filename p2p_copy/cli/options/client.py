@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from cyclopts import Parameter
 
 from p2p_copy.cli import limits
+from p2p_copy.cli.options.groups import CODE, CONTENT, FAILURES, OUTPUT, RELAY, SETUP, TARGET
 from p2p_copy.cli.options.values import DEADLINE, DURATION, FLAG, POSITIVE, parsed_by, wrong_value
 from p2p_copy.options import (
     PATIENCE,
@@ -88,6 +89,7 @@ class TransferArguments:
 
     server: Annotated[
         str | None,
+        RELAY,
         Parameter(
             env_var=SERVER_VARIABLE,
             metavar="URL",
@@ -96,12 +98,16 @@ class TransferArguments:
     ] = None
     code: Annotated[
         str | None,
+        CODE,
         Parameter(
-            metavar="CODE", help="The code. Other users of this machine can see it in the list of processes."
+            alias="-c",
+            metavar="CODE",
+            help="The code. Other users of this machine can see it in the list of processes; --code-file hides it.",
         ),
     ] = None
     code_file: Annotated[
         str | None,
+        CODE,
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,  # a lone - is standard input
@@ -110,16 +116,21 @@ class TransferArguments:
     ] = None
     only: Annotated[
         tuple[str, ...],
+        CONTENT,
         _PATTERNS,
-        Parameter(help="Transfer only paths that match, as in a .gitignore. May be repeated."),
+        Parameter(help="Transfer only paths that match (gitignore syntax). May be repeated."),
     ] = ()
     exclude: Annotated[
         tuple[str, ...],
+        CONTENT,
         _PATTERNS,
-        Parameter(help="Leave out paths that match, even if --only matches them. May be repeated."),
+        Parameter(help="Leave out paths that match, even if --only names them. May be repeated."),
     ] = ()
     dry_run: Annotated[
-        bool, FLAG, Parameter(help="List what would be transferred, and transfer nothing.")
+        bool,
+        CONTENT,
+        FLAG,
+        Parameter(alias="-n", help="Show what would be transferred, then stop."),
     ] = False
 
 
@@ -130,12 +141,14 @@ class ClientArguments:
 
     ca_file: Annotated[
         str | None,
+        RELAY,
         Parameter(
             metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
         ),
     ] = None
     token_file: Annotated[
         str | None,
+        RELAY,
         Parameter(
             metavar="FILE",
             allow_leading_hyphen=True,
@@ -143,19 +156,18 @@ class ClientArguments:
             f"{TOKEN_VARIABLE} is another way.",
         ),
     ] = None
-    wait: Annotated[float, DURATION, POSITIVE, Parameter(help="How long to wait for the other side.")] = (
-        PEER_WAIT
-    )
+    wait: Annotated[
+        float, FAILURES, DURATION, POSITIVE, Parameter(help="How long to wait for the other side.")
+    ] = PEER_WAIT
     patience: Annotated[
         float,
+        FAILURES,
         DURATION,
-        Parameter(
-            help="For how long to reconnect when the other side or the relay was lost: 30s, 10m, 6h, 2d; 0 for not "
-            "at all."
-        ),
+        Parameter(help="How long to keep reconnecting after a failure: 30s, 10m, 6h, 2d; 0 turns it off."),
     ] = PATIENCE
     deadline: Annotated[
         float | None,
+        FAILURES,
         DEADLINE,
         Parameter(
             help="Stop cleanly at this time, so that the same command can resume later: 55m, 23:50, or a date and time."
@@ -163,6 +175,7 @@ class ClientArguments:
     ] = None
     state_dir: Annotated[
         str | None,
+        SETUP,
         Parameter(
             metavar="DIR",
             help=f"Where unfinished transfers are saved. {STATE_VARIABLE} is another way. Default: the usual "
@@ -171,6 +184,7 @@ class ClientArguments:
     ] = None
     links: Annotated[
         int | None,
+        RELAY,
         parsed_by(_links_of, "auto|N"),
         Parameter(
             help=f"Connections to use for the transfer, 1 to {protocol_limits.MAX_LINKS}. auto, the default, "
@@ -179,11 +193,13 @@ class ClientArguments:
     ] = None
     receipt: Annotated[
         str | None,
+        OUTPUT,
         Parameter(metavar="FILE", help="Write a receipt of what was transferred, for p2p-copy verify."),
     ] = None
-    quiet: Annotated[bool, FLAG, Parameter(help="Print only results and errors.")] = False
+    quiet: Annotated[bool, OUTPUT, FLAG, Parameter(alias="-q", help="Print only results and errors.")] = False
     config: Annotated[
         str | None,
+        SETUP,
         Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
     ] = None
 
@@ -195,6 +211,7 @@ class SendArguments:
 
     serve: Annotated[
         str | None,
+        RELAY,
         Parameter(
             metavar="[HOST:PORT]",
             help="Be the relay as well, for this transfer only. Without HOST:PORT: all addresses "
@@ -203,16 +220,18 @@ class SendArguments:
     ] = None
     name: Annotated[
         str,
+        CONTENT,
         Parameter(metavar="NAME", help="Name for standard input, for a receiver that writes it to a file."),
     ] = STREAM_NAME
     symlinks: Annotated[
         Symlinks,
+        CONTENT,
         Parameter(
             help="Symbolic links inside a directory: keep them as symlinks if they stay inside, copy what they "
             "point to, or skip them."
         ),
     ] = Symlinks.KEEP
-    preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
+    preserve: Annotated[tuple[Preserve, ...], CONTENT, _PRESERVE] = ()
 
 
 @Parameter(name="*")
@@ -222,7 +241,9 @@ class ReceiveArguments:
 
     out: Annotated[
         str,
+        TARGET,
         Parameter(
+            alias="-o",
             metavar="DIR",
             allow_leading_hyphen=True,  # a lone - is standard output
             help="Directory to write into, created if it does not exist; or - for standard output, if the sender has "
@@ -231,6 +252,7 @@ class ReceiveArguments:
     ] = "."
     on_conflict: Annotated[
         Conflict,
+        TARGET,
         Parameter(
             help="If a name exists already: refuse the new file, overwrite the old one, rename the new one, or skip "
             "it (which is no failure)."
@@ -238,24 +260,31 @@ class ReceiveArguments:
     ] = Conflict.REFUSE
     names: Annotated[
         Names,
+        TARGET,
         Parameter(help="Accept only names that work on all systems, or all names that this system can hold."),
     ] = Names.PORTABLE
-    preserve: Annotated[tuple[Preserve, ...], _PRESERVE] = ()
+    preserve: Annotated[tuple[Preserve, ...], CONTENT, _PRESERVE] = ()
     max_size: Annotated[
         int | None,
+        CONTENT,
         parsed_by(parse_size, "SIZE"),
-        Parameter(help="Most bytes to receive in all: 500M, 1.5G, 20GB."),
+        Parameter(help="Refuse transfers larger than this: 500M, 1.5G, 20GB."),
     ] = None
     max_files: Annotated[
         int | None,
+        CONTENT,
         parsed_by(_files_of, "N"),
         Parameter(
-            help="Most files, directories and symlinks to receive in all, with those that the sender cannot send."
+            help="Refuse transfers of more files, directories and symlinks than this; those that the sender "
+            "cannot send count too."
         ),
     ] = None
-    yes: Annotated[bool, FLAG, Parameter(help="Receive without asking. Scripts are never asked.")] = False
+    yes: Annotated[
+        bool, TARGET, FLAG, Parameter(alias="-y", help="Receive without asking. Scripts are never asked.")
+    ] = False
     reverify: Annotated[
         bool,
+        FAILURES,
         FLAG,
         Parameter(help="When resuming: read again what is here already, instead of trusting the journal."),
     ] = False

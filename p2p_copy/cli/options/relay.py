@@ -7,6 +7,7 @@ from typing import Annotated, Any, Final
 
 from cyclopts import Parameter, validators
 
+from p2p_copy.cli.options.groups import ACCESS, CLIENT_LIMITS, DATA_LIMITS
 from p2p_copy.cli.options.values import DURATION, POSITIVE, parsed_by
 from p2p_copy.relay import limits
 from p2p_copy.units import parse_rate, parse_size
@@ -22,24 +23,35 @@ _RATE: Final = parsed_by(parse_rate, "BYTES/s", validator=validators.Number(gte=
 class RelayLimits:
     """Limits of a relay, by the names of their options; `settings` returns them by the names of `RelayConfig`."""
 
-    max_connections: Annotated[int, _ONE, Parameter(help="Clients at once.")] = limits.MAX_CONNECTIONS
-    max_pending: Annotated[
-        int, _ONE, Parameter(help="Connections at once that have not said hello; one more closes the oldest.")
-    ] = limits.MAX_PENDING
-    max_waiting: Annotated[int, _ONE, Parameter(help="Clients that wait for their other side at once.")] = (
-        limits.MAX_WAITING
+    max_connections: Annotated[int, CLIENT_LIMITS, _ONE, Parameter(help="Clients at once.")] = (
+        limits.MAX_CONNECTIONS
     )
+    max_pending: Annotated[
+        int,
+        CLIENT_LIMITS,
+        _ONE,
+        Parameter(help="Connections at once that have not said hello; one more closes the oldest."),
+    ] = limits.MAX_PENDING
+    max_waiting: Annotated[
+        int, CLIENT_LIMITS, _ONE, Parameter(help="Clients that wait for their other side at once.")
+    ] = limits.MAX_WAITING
     max_wait: Annotated[
-        float, DURATION, POSITIVE, Parameter(help="How long a client may wait for its other side.")
+        float,
+        CLIENT_LIMITS,
+        DURATION,
+        POSITIVE,
+        Parameter(help="How long a client may wait for its other side."),
     ] = limits.WAIT
     accept_budget: Annotated[
         float,
+        CLIENT_LIMITS,
         DURATION,
         POSITIVE,
         Parameter(help="Time from a connection's first packet to its hello, in all."),
     ] = limits.ACCEPT_BUDGET
     max_per_source: Annotated[
         int,
+        CLIENT_LIMITS,
         _ANY,
         Parameter(
             help="Connections at once from one source, an IPv4 address or an IPv6 /64; an IPv6 /56 has 4 times as "
@@ -47,16 +59,20 @@ class RelayLimits:
         ),
     ] = limits.MAX_PER_SOURCE
     max_pending_per_source: Annotated[
-        int, _ANY, Parameter(help="Connections at once from one source that have not said hello.")
+        int,
+        CLIENT_LIMITS,
+        _ANY,
+        Parameter(help="Connections at once from one source that have not said hello."),
     ] = limits.MAX_PENDING_PER_SOURCE
     connections_per_minute: Annotated[
-        int, _ANY, Parameter(help="New connections from one source in a minute.")
+        int, CLIENT_LIMITS, _ANY, Parameter(help="New connections per minute from one address.")
     ] = limits.ARRIVALS_PER_MINUTE
-    joins_per_minute: Annotated[int, _ANY, Parameter(help="Rooms that one source may join in a minute.")] = (
-        limits.JOINS_PER_MINUTE
-    )
+    joins_per_minute: Annotated[
+        int, CLIENT_LIMITS, _ANY, Parameter(help="Rooms one address may join per minute.")
+    ] = limits.JOINS_PER_MINUTE
     max_memory: Annotated[
         int | None,
+        DATA_LIMITS,
         _SIZE,
         Parameter(
             help="Bytes that all pairings together may buffer: 256M. Default: a quarter of the memory of the machine "
@@ -65,6 +81,7 @@ class RelayLimits:
     ] = None
     frames_per_second: Annotated[
         int,
+        DATA_LIMITS,
         _ANY,
         Parameter(
             help="WebSocket frames, or TLS records of less than 1 KiB, from each connection of a pair; more are slowed "
@@ -72,14 +89,17 @@ class RelayLimits:
         ),
     ] = limits.FRAMES_PER_SECOND
     rate: Annotated[
-        int | None, _RATE, Parameter(help="Bytes per second of one pairing: 64K, 10MB/s, 1.5M.")
+        int | None, DATA_LIMITS, _RATE, Parameter(help="Bytes per second of one pairing: 64K, 10MB/s, 1.5M.")
     ] = None
     rate_per_source: Annotated[
-        int | None, _RATE, Parameter(help="Bytes per second of all pairings of one source.")
+        int | None, DATA_LIMITS, _RATE, Parameter(help="Bytes per second of all pairings of one source.")
     ] = None
-    rate_total: Annotated[int | None, _RATE, Parameter(help="Bytes per second of all pairings.")] = None
+    rate_total: Annotated[
+        int | None, DATA_LIMITS, _RATE, Parameter(help="Bytes per second of all pairings.")
+    ] = None
     tokens_file: Annotated[
         str | None,
+        ACCESS,
         Parameter(
             metavar="FILE",
             help="Serve only clients with a token of this file, which SIGHUP reloads; see relay-token.",
@@ -87,6 +107,7 @@ class RelayLimits:
     ] = None
     trusted_proxy: Annotated[
         tuple[str, ...],
+        ACCESS,
         Parameter(
             metavar="CIDR",
             negative="",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 from cyclopts import Parameter
 
+from p2p_copy.cli.options.groups import OUTPUT
 from p2p_copy.cli.options.values import FLAG
 
 if TYPE_CHECKING:
@@ -25,13 +26,17 @@ class RelayLog:
 
     log_format: Annotated[
         Literal["text", "json"] | None,
+        OUTPUT,
         Parameter(help="Lines of text (the default), or one JSON object a line."),
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"] | None,
+        OUTPUT,
         Parameter(help="Lowest level to log; default: info. debug includes every client that is refused."),
     ] = None
-    log_addresses: Annotated[bool, FLAG, Parameter(help="Include clients' addresses in the log.")] = False
+    log_addresses: Annotated[bool, OUTPUT, FLAG, Parameter(help="Include clients' addresses in the log.")] = (
+        False
+    )
 
     def begin(self, writer: Writer, environ: Mapping[str, str], *, default: str = "info") -> Lines:
         """Start logging to `writer`, at the level `default` if no level was given."""

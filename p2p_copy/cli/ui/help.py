@@ -34,13 +34,14 @@ class TwoColumns:
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
         """Print the command's usage."""
         words = f"Usage: {_plain(usage).strip().removeprefix('Usage: ')}"
-        _print(console, "\n".join((*textwrap.wrap(words, options.max_width, subsequent_indent="    "), "")))
+        _print(console, "\n".join((*_wrap(words, options.max_width, rest="    "), "")))
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
         """Print what the command does."""
         if text := _plain(description).strip():
-            paragraphs = (textwrap.fill(part, min(options.max_width, _WIDEST)) for part in text.splitlines())
-            _print(console, "\n".join((*paragraphs, "")))
+            width = min(options.max_width, _WIDEST)
+            lines = [line for part in text.splitlines() for line in _wrap(part, width) or [""]]
+            _print(console, "\n".join((*lines, "")))
 
 
 class Printed:
@@ -77,22 +78,44 @@ class _LazyConsole:
 
 
 def _row(entry: HelpEntry, width: int) -> list[str]:
-    left = " " * _INDENT + " ".join(entry.display_labels_with_metavar)
+    left = " " * _INDENT + _spelled(entry)
     margin = " " * min(_INDENT + _LEFT, width // 3)
-    right = textwrap.wrap(_meaning(entry), width, initial_indent=margin, subsequent_indent=margin)
+    right = _wrap(_meaning(entry), width, margin, margin)
     if right and len(left) < len(margin) - 1:
         right[0] = left + right[0][len(left) :]
         return right
     return [left, *right]
 
 
+def _spelled(entry: HelpEntry) -> str:
+    """Return how a word, a command or an option is written: `-o, --out DIR`; a long option leaves space for a short."""
+    if entry.positional_label:
+        return entry.positional_label
+    shorts = "".join(f"{short}, " for short in entry.shorts)
+    longs = ", ".join(entry.names)
+    indent = " " * len("-o, ") if longs.startswith("-") else ""
+    return " ".join(filter(None, ((shorts or indent) + longs, entry.metavar)))
+
+
 def _meaning(entry: HelpEntry) -> str:
     choices = f"one of {', '.join(entry.choices)}" if entry.choices else ""
     variables = f"or {', '.join(entry.env_var)}" if entry.env_var else ""
     default = f"default: {entry.default}" if entry.default else ""
-    needed = "needed" if entry.required else ""
-    notes = "; ".join(filter(None, (choices, variables, default, needed)))
+    required = "required" if entry.required else ""
+    notes = "; ".join(filter(None, (choices, variables, default, required)))
     return " ".join(filter(None, (_plain(entry.description), f"[{notes}]" if notes else "")))
+
+
+def _wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+    """Return the lines of a text; options, variables and URLs stay whole."""
+    return textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def _plain(text: Any) -> str:

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from p2p_copy.cli.app import app
+from p2p_copy.cli.ui.help import Printed
 from p2p_copy.protocol.code import Code
 from tests.cli.processes import run
 
-COMMANDS = ["send", "receive", "verify", "run-relay-server", "relay-token", "relay-admin", "demo"]
+COMMANDS = [name for name in app if not name.startswith("-")]
 HEAVY = ["trio", "cryptography", "rich.progress", "blake3", "p2p_copy.transfer.send", "p2p_copy.relay.server"]
 
 
@@ -36,8 +38,36 @@ def test_help_starts_with_the_usage(command: str) -> None:
     assert out.startswith(f"Usage: p2p-copy {command}")
 
 
-def test_the_version_is_printed() -> None:
-    code, out, _ = run("--version")
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("words", [[], *([command] for command in COMMANDS)], ids=" ".join)
+def test_help_fits_and_breaks_no_name(
+    words: list[str], columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    printed = Printed()
+    app([*words, "--help"], console=printed.console)
+    lines = printed.text().splitlines()
+    assert not [line for line in lines if len(line) > columns]
+    assert not [line for line in lines if line.endswith("-")], "a name is broken at its hyphen"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_stands_under_a_heading_of_its_own_kind(command: str) -> None:
+    printed = Printed()
+    app([command, "--help"], console=printed.console)
+    assert "\nParameters:\n" not in printed.text()
+
+
+def test_short_options_are_their_long_ones() -> None:
+    short = app.parse_args(["receive", "-c", "a-code", "-n", "-y", "-q", "-o", "x"])[1].arguments
+    long_ = ["receive", "--code", "a-code", "--dry-run", "--yes", "--quiet", "--out", "x"]
+    assert short == app.parse_args(long_)[1].arguments
+    assert app.parse_args(["receive", "-nyq"])[1] == app.parse_args(["receive", "-n", "-y", "-q"])[1]
+
+
+@pytest.mark.parametrize("word", ["--version", "-V"])
+def test_the_version_is_printed(word: str) -> None:
+    code, out, _ = run(word)
     assert code == 0
     assert re.fullmatch(r"p2p-copy [0-9]\S+\n", out)
 
