@@ -149,6 +149,15 @@ class Stage:
         at.start(*words, shown=f"p2p-copy {command}")
         return at
 
+    def receiver(self, command: str, at: Terminal | None = None) -> Terminal:
+        """Start a receiver, and type the code that it asks for."""
+        at = at or self.terminal("bob")
+        asked = at.seen.count("\nCode: ")
+        self.run(command, at)
+        at.read_until(rf"(?:[\s\S]*\nCode: ){{{asked + 1}}}")
+        at.type(f"{self.code}\n")
+        return at
+
     def keep(self, name: str, title: str, at: Terminal, *, cursor: bool = False) -> None:
         """Keep what this terminal shows now."""
         layout = terminal.laid_out(at.seen, self._replacements())
@@ -197,9 +206,7 @@ def first_copy(stage: Stage) -> None:
     stage.relay()
     sender = stage.sender()
     stage.keep("send-waits", SENDER, sender, cursor=True)
-    receiver = stage.run(f"receive --server {SERVER} --out incoming")
-    receiver.read_until("Code: ")
-    receiver.type(f"{stage.code}\n")
+    receiver = stage.receiver(f"receive --server {SERVER} --out incoming")
     receiver.read_until(r"Receive this\? \[y/N\] ")
     stage.keep("receive-asks", RECEIVER, receiver, cursor=True)
     receiver.type("y\n")
@@ -216,7 +223,7 @@ def dry_runs(stage: Stage) -> None:
     alone.finish()
     stage.keep("send-dry-run", SENDER, alone)
     stage.sender()
-    looking = stage.run(f"receive {CODE} --server {SERVER} --dry-run")
+    looking = stage.receiver(f"receive --server {SERVER} --dry-run")
     looking.finish()
     stage.keep("receive-dry-run", RECEIVER, looking)
 
@@ -226,8 +233,8 @@ def interrupted(stage: Stage) -> None:
     stage.write("results/measured.h5", _LARGE)
     stage.relay("--rate", _RATE)
     sender = stage.sender()
-    command = f"receive {CODE} --server {SERVER} --out incoming --yes"
-    receiver = stage.run(command)
+    command = f"receive --server {SERVER} --out incoming --yes"
+    receiver = stage.receiver(command)
     sender.read_until(r"\r" + _LIVE)
     stage.keep("send-progress", SENDER, sender, cursor=True)
     receiver.read_until(r"\r" + _LIVE)
@@ -235,7 +242,7 @@ def interrupted(stage: Stage) -> None:
     sender.read_until(r"Reconnecting for up to .*Waiting for the receiver \(.*")
     listed = stage.run("resume", receiver)
     listed.finish()
-    stage.run(command, receiver)
+    stage.receiver(command, receiver)
     receiver.finish()
     sender.finish()
     stage.keep("receive-resumed", RECEIVER, receiver)
@@ -248,7 +255,7 @@ def refused(stage: Stage) -> None:
     (stage.home / "bob" / "incoming").mkdir()
     (stage.home / "bob" / "incoming" / "notes.txt").write_text("older notes\n")
     sender = stage.sender()
-    receiver = stage.run(f"receive {CODE} --server {SERVER} --out incoming --yes")
+    receiver = stage.receiver(f"receive --server {SERVER} --out incoming --yes")
     stage.ended(receiver)
     sender.finish()
     stage.keep("receive-exists", RECEIVER, receiver)

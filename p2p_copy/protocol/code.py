@@ -2,14 +2,20 @@
 
 ROOM need not be secret (the relay sees its hash), SECRET must be; the first "-" separates them.
 
-A generated code is `w1.w2-w3.w4.w5`, lower-case words of `WORDS`. The number of w5 is r * 242 + c with
-five random bits r and the checksum c = SHA-256("p2p-copy/1 code check" || "w1.w2-w3.w4" || r as one byte),
-read as one big-endian number, modulo 242. So a typo is noticed here, before it costs the only attempt.
+A generated code is `w1.w2-w3. ... .wn`, lower-case words of `WORDS`, from 4 to 12, by default 5. The number of wn is
+r * 242 + c with five random bits r and the checksum c = SHA-256("p2p-copy/1 code check" || all before ".wn" || r as one
+byte), read as one big-endian number, modulo 242. So a typo is noticed here, before it costs the only attempt.
 
-A text of exactly that form, of any words, is a generated code and must pass the check; so is one with
-too few or too many dotted words in its secret, if both words of its room are in the list. Every other text
-is a code that its users chose, and is never compared with the words. Two people cannot have agreed on a text of
-the generated form that fails the check, because `Code.choose` refuses it to the one who begins.
+Which text is which code, by the first rule that fits:
+
+1. Words of the list whose last one is right for the others are a generated code, in capitals or not, with any blanks,
+   dots, commas, underscores and dashes between them, before and after: people hear codes and write them down.
+2. The written form of a generated code is one with a typo if it has five words, or if most of them are in the list. So
+   is a text without "-" if most of its words are in the list.
+3. Every other text with a "-" is a code that its users chose, and is taken as it is.
+
+One own code in 242 of those that have only words of the list falls under rule 1, for both sides alike. Two people
+cannot have agreed on a text that falls under rule 2, because `Code.choose` refuses it to the one who begins.
 
 No sentence raised here contains any part of a code.
 """
@@ -43,16 +49,31 @@ CHECK_MODULUS: Final = len(WORDS) >> CHECK_BITS
 
 _CHECK_LABEL: Final = b"p2p-copy/1 code check"
 
-_GENERATED: Final = re.compile(
-    r"([a-z]+) *\. *([a-z]+) *- *([a-z]+) *\. *([a-z]+) *\. *([a-z]+)", re.ASCII | re.IGNORECASE
-)
+_WRITTEN: Final = re.compile(r"[a-z]+ *\. *[a-z]+ *- *[a-z]+(?: *\. *[a-z]+)*", re.ASCII | re.IGNORECASE)
+"""The form in which a generated code is shown."""
 
-_CUT: Final = re.compile(r"([a-z]+)\.([a-z]+)-[a-z]+(\.[a-z]+)*", re.ASCII | re.IGNORECASE)
+_SEPARATORS: Final = re.compile(r"[\s.,_\-\u2010-\u2015\u2212]+")
+"""What may stand between the words of a generated code; editors and telephones make other dashes of a "-"."""
 
 _FORM: Final = (
     "A code is ROOM-SECRET, for example: lab7-a long passphrase (the first '-' ends the room; "
     f"the secret has at least {limits.MIN_OWN_SECRET} characters)."
 )
+
+_NO_DASH: Final = f"The code has no '-'. {_FORM}"
+
+_COUNTS: Final = range(limits.MIN_CODE_WORDS, limits.MAX_CODE_WORDS + 1)
+"""How many words a generated code may have."""
+
+_WRONG_COUNT: Final = (
+    f"The code is cut or too long: it has from {limits.MIN_CODE_WORDS} to {limits.MAX_CODE_WORDS} words. "
+    "Compare it with the one that the sender shows."
+)
+
+_ORDINALS: Final = ("1st", "2nd", "3rd", *(f"{number}th" for number in range(4, limits.MAX_CODE_WORDS + 1)))
+
+_ROOM_WORDS: Final = 2
+"""Words of a generated code that name its room."""
 
 _MOST_UNKNOWN: Final = 3
 """Misspelt words up to which a code is suggested; a text with more is something else."""
@@ -95,24 +116,40 @@ class Code:
         object.__setattr__(self, "secret", secret)
 
     @classmethod
-    def generate(cls, random_below: Callable[[int], int] = secrets.randbelow) -> Self:
-        """Return a new code of 25.8 bits of room and 30.8 bits of secret, for one transfer.
+    def generate(
+        cls,
+        random_below: Callable[[int], int] = secrets.randbelow,
+        *,
+        words: int = limits.CODE_WORDS,
+    ) -> Self:
+        """Return a new code for one transfer.
+
+        The room has 25.8 bits. The secret has 30.8 bits with five words, and 12.9 more or fewer for each word.
 
         Args:
             random_below: returns a number from 0 up to, not including, its argument, unpredictable and uniform. That
                 this names the system's source by default is all that this folder knows of chance.
+            words: how many, from 4 to 12.
+
+        Raises:
+            ValueError: `words` is out of range.
 
         """
-        chosen = tuple(WORDS[random_below(len(WORDS))] for _ in range(4))
+        if words not in _COUNTS:
+            raise ValueError(f"a code has from {limits.MIN_CODE_WORDS} to {limits.MAX_CODE_WORDS} words")
+        chosen = tuple(WORDS[random_below(len(WORDS))] for _ in range(words - 1))
         extra = random_below(1 << CHECK_BITS)
         return cls(*_joined((*chosen, WORDS[extra * CHECK_MODULUS + _checksum(chosen, extra)])))
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the code that a user has typed, pasted or stored, without spaces around it and its two parts.
+        """Return the code that a user has heard, typed, pasted or stored.
+
+        The words of a generated code may be in capitals, and have any blanks, dots, commas, underscores and dashes
+        between them. Of any other code only the blanks around it and around its two parts are dropped.
 
         Raises:
-            CodeTypo: it has the form of a generated code and fails the check.
+            CodeTypo: it is a generated code with a typo.
             UsageError: it is not a code.
 
         """
@@ -129,8 +166,10 @@ class Code:
         try:
             return cls.parse(text)
         except CodeTypo:
+            if "-" not in text:
+                raise UsageError(_NO_DASH) from None
             raise UsageError(
-                "Five words in this form, with dots, are reserved for codes that p2p-copy generates, and this is "
+                "Words in this form, with dots, are reserved for codes that p2p-copy generates, and this is "
                 "not one. Put spaces or dashes between the words of the secret instead."
             ) from None
 
@@ -141,8 +180,24 @@ class Code:
 
     @property
     def is_generated(self) -> bool:
-        """Whether it has the form of generated codes, which serve for one meeting only."""
-        return _GENERATED.fullmatch(self.text) is not None
+        """Whether it is a generated code, which serves for one transfer only."""
+        return self.words > 0
+
+    @property
+    def words(self) -> int:
+        """How many words a generated code has; 0 for any other."""
+        words = _words(self.text)
+        return len(words) if _is_code(words) else 0
+
+    @property
+    def similar(self) -> Code | None:
+        """The generated code that was meant if this own code is one with dashes between its words and a typo; or None.
+
+        An own code may look like that by chance, so this is a question for its user.
+        """
+        words = () if self.is_generated else _words(self.text)
+        known = sum(_number(word) is not None for word in words)
+        return _meant(words) if len(words) in _COUNTS and 2 * known > len(words) else None
 
     def __str__(self) -> str:
         """Return the whole code."""
@@ -160,32 +215,39 @@ def _parts(text: str) -> tuple[str, str]:
         raise UsageError(f"The code is longer than {limits.MAX_CODE} characters. {_FORM}")
     if any(unicodedata.category(character) in _UNSEEN for character in text):
         raise UsageError("The code contains a control or invisible character. Type it instead of pasting it.")
-    if generated := _GENERATED.fullmatch(text):
-        words = tuple(word.lower() for word in generated.groups())
-        _check(words)
+    words = _words(text)
+    if _is_code(words):
         return _joined(words)
+    known = sum(_number(word) is not None for word in words)
+    mostly_known = 2 * known > len(words)
+    if _WRITTEN.fullmatch(text) and (mostly_known or len(words) == limits.CODE_WORDS):
+        raise _typo(words)
     room, separator, secret = (part.strip() for part in text.partition("-"))
     if not separator:
-        raise UsageError(f"The code has no '-'. {_FORM}")
+        raise _typo(words) if mostly_known and known > 1 else UsageError(_NO_DASH)
     if not room:
         raise UsageError(f"The code has no room before its '-'. {_FORM}")
     if len(secret) < limits.MIN_OWN_SECRET:
         raise UsageError(f"The secret part of the code is too short. {_FORM}")
-    if (cut := _CUT.fullmatch(text)) and all(_number(word.lower()) is not None for word in cut.groups()[:2]):
-        raise CodeTypo("The code is cut or too long: after the '-' come three words with dots between them.")
     return room, secret
 
 
-# The check of generated codes, as tuples of five words.
+# The check of generated codes, as tuples of words.
+
+
+def _words(text: str) -> _Words:
+    """Return the words of a text that has nothing but words and what may stand between them; else nothing."""
+    words = [word.lower() for word in _SEPARATORS.split(text) if word]
+    return tuple(words) if all(word.isascii() and word.isalpha() for word in words) else ()
 
 
 def _joined(words: _Words) -> tuple[str, str]:
     """Return room and secret."""
-    return ".".join(words[:2]), ".".join(words[2:])
+    return ".".join(words[:_ROOM_WORDS]), ".".join(words[_ROOM_WORDS:])
 
 
 def _checksum(words: _Words, extra: int) -> int:
-    data = f"{words[0]}.{words[1]}-{words[2]}.{words[3]}".encode() + bytes((extra,))
+    data = "-".join(_joined(words)).encode() + bytes((extra,))
     return int.from_bytes(hashlib.sha256(_CHECK_LABEL + data).digest(), "big") % CHECK_MODULUS
 
 
@@ -194,27 +256,32 @@ def _number(word: str) -> int | None:
     return at if at < len(WORDS) and WORDS[at] == word else None
 
 
+def _is_code(words: _Words) -> bool:
+    """Return whether these are the words of a generated code."""
+    return len(words) in _COUNTS and all(_number(word) is not None for word in words) and _is_valid(words)
+
+
 def _is_valid(words: _Words) -> bool:
-    number = _number(words[4])
+    """Return whether the last word is right for the others."""
+    number = _number(words[-1])
     if number is None:
         return False
     extra, check = divmod(number, CHECK_MODULUS)
-    return extra < 1 << CHECK_BITS and check == _checksum(words, extra)
+    return extra < 1 << CHECK_BITS and check == _checksum(words[:-1], extra)
 
 
-def _check(words: _Words) -> None:
-    """Raise CodeTypo unless these are the words of a code."""
-    unknown = [at for at, word in enumerate(words) if _number(word) is None]
-    if not unknown and _is_valid(words):
-        return
-    if unknown:
-        ordinals = " and ".join(("1st", "2nd", "3rd", "4th", "5th")[at] for at in unknown)
-        what = (
-            f"the {ordinals} word is misspelt" if len(unknown) == 1 else f"the {ordinals} words are misspelt"
-        )
+def _typo(words: _Words) -> CodeTypo:
+    """Return the error about words that are no code."""
+    if len(words) not in _COUNTS:
+        return CodeTypo(_WRONG_COUNT)
+    unknown = [_ORDINALS[at] for at, word in enumerate(words) if _number(word) is None]
+    if len(unknown) > 1:
+        what = f"the {', '.join(unknown[:-1])} and {unknown[-1]} words are misspelt"
+    elif unknown:
+        what = f"the {unknown[0]} word is misspelt"
     else:
-        what = "its words do not belong together, so one is wrong or two are swapped"
-    raise CodeTypo(
+        what = "its words do not belong together, so one is wrong or missing, or two are swapped"
+    return CodeTypo(
         f"The code has a typo: {what}. Compare it with the one that the sender shows.", _meant(words)
     )
 

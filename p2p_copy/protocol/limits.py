@@ -120,6 +120,16 @@ CLAIM_DIGITS: Final = (32, 64)
 MAX_LEGACY_ROOM: Final = 128
 """Characters of a room in the legacy form: p2p-copy 0.1.x sends the 64 digits of a hash, other programs any text."""
 
+CODE_WORDS: Final = 5
+"""Words of a generated code: its secret has 30.8 bits."""
+
+MIN_CODE_WORDS: Final = 4
+"""Least words of a generated code: its secret has 17.9 bits, so the one guess that a code allows is right once in
+248,704 times. With three words it would be right once in 32."""
+
+MAX_CODE_WORDS: Final = 12
+"""Most words of a generated code: its secret has 121 bits, and it fits into MAX_CODE."""
+
 MIN_OWN_SECRET: Final = 8
 """Characters of the secret part of a code that users chose themselves."""
 

@@ -46,6 +46,13 @@ def command_in(line: str) -> list[str]:
     return shlex.split(match[1])
 
 
+def code_of(sender: subprocess.Popen[str]) -> dict[str, str]:
+    """Return the variable that gives the receiver the code that this sender shows first."""
+    label, _, code = line_of(sender.stdout).strip().partition(": ")
+    assert label == "Code"
+    return {"P2P_COPY_CODE": code}
+
+
 def line_of(stream: IO[str] | None) -> str:
     assert stream is not None
     return stream.readline()

@@ -84,7 +84,7 @@ def test_receive_asks_for_the_code_and_shows_a_live_line(
     screen.read_until(r"Code: $")
     room, secret = code.split("-")
     screen.type(f"{room}-x{secret}\n")
-    screen.read_until(rf"Did you mean {re.escape(code)} \?\r\n.*: $")
+    screen.read_until(rf"Did you mean {re.escape(code)}\?\r\n.*: $")
     screen.type("\n")
     screen.read_until(r"Receive this\? \[y/N\] $")
     screen.type("yes\n")
@@ -119,7 +119,7 @@ def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> 
             stderr=screen.there,
         )
     )
-    screen.read_until(rf"Did you mean {re.escape(code)} \?")
+    screen.read_until(rf"Did you mean {re.escape(code)}\?")
     assert finish(receiver)[0] == 2
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.cli.processes import command_in, contents, finish, line_of, run, start
+from tests.cli.processes import code_of, command_in, contents, finish, line_of, run, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -16,9 +16,10 @@ def test_each_side_applies_its_patterns_and_counts_what_they_exclude(
     relay: str, tree: Path, tmp_path: Path
 ) -> None:
     sender = start("send", str(tree), "--server", relay, "--exclude", "gr*", "--exclude", "nothing")
-    line_of(sender.stdout)
+    env = code_of(sender)
     words = command_in(line_of(sender.stdout))
-    code, _, told = run(*words, "--out", str(tmp_path / "out"), "--only", "file", "--only", "/tree/empty*")
+    only = ("--only", "file", "--only", "/tree/empty*")
+    code, _, told = run(*words, "--out", str(tmp_path / "out"), *only, env=env)
     assert code == 0
     assert "Received 2 files" in told
     assert "Left out" not in told

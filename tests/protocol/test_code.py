@@ -111,12 +111,107 @@ def test_generated_codes_are_accepted_by_both_sides(seed: int) -> None:
         lambda text: text.replace(".", ". ").upper(),
     ],
 )
-def test_capitals_and_spaces_do_not_matter_in_generated_codes(spoil: Callable[[str], str]) -> None:
+def test_written_codes_may_have_capitals_and_spaces(spoil: Callable[[str], str]) -> None:
     code = generated(3)
     assert Code.parse(spoil(code.text)) == code
 
 
+separators = st.text(st.sampled_from(" .,_-\u2010\u2011\u2013\u2014\u2212\u00a0"), min_size=1, max_size=3)
+lengths = st.integers(limits.MIN_CODE_WORDS, limits.MAX_CODE_WORDS)
+
+
+def of_length(words: int, seed: int) -> Code:
+    return Code.generate(random.Random(seed).randrange, words=words)
+
+
+@given(st.data(), lengths, seeds)
+def test_a_code_as_heard_is_the_same_code(data: st.DataObject, length: int, seed: int) -> None:
+    code = of_length(length, seed)
+    spell = st.sampled_from([str.lower, str.upper, str.title])
+    heard = "".join(data.draw(spell)(word) + data.draw(separators) for word in words_of(code))
+    heard = data.draw(separators) + heard if data.draw(st.booleans()) else heard
+    if len(heard) > limits.MAX_CODE:
+        return
+    assert Code.parse(heard) == Code.choose(heard) == code
+    assert Code.parse(heard).is_generated
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        "sloppy scone folic monthly explicit",
+        "Sloppy, scone, folic, monthly, explicit.",
+        "SLOPPY-SCONE-FOLIC-MONTHLY-EXPLICIT",
+        "sloppy_scone_folic_monthly_explicit",
+        "sloppy.scone.folic.monthly.explicit",
+        "  sloppy   scone - folic   monthly   explicit  ",
+        "sloppy.scone\u2013folic.monthly.explicit",
+    ],
+)
+def test_a_code_as_heard_on_the_phone(heard: str) -> None:
+    assert Code.parse(heard).text == "sloppy.scone-folic.monthly.explicit"
+    assert Code.parse(heard) == Code("sloppy scone", "Folic monthly explicit")
+
+
+@given(lengths, seeds)
+def test_any_number_of_words_is_accepted_by_both_sides(length: int, seed: int) -> None:
+    code = of_length(length, seed)
+    assert Code.parse(code.text) == Code.choose(code.text) == code
+    assert (code.room.count("."), code.secret.count(".")) == (1, length - 3)
+    assert len(code.text) <= limits.MAX_CODE
+
+
+def test_the_longest_code_fits() -> None:
+    longest = max(len(word) for word in WORDS)
+    assert limits.MAX_CODE_WORDS * (longest + 1) - 1 <= limits.MAX_CODE
+
+
+def test_the_shortest_code_allows_one_guess_in_hundreds_of_thousands() -> None:
+    free = limits.MIN_CODE_WORDS - 3  # two words are the room, and the last one has CHECK_BITS
+    assert len(WORDS) ** free << CHECK_BITS == 248_704
+
+
+@pytest.mark.parametrize("words", [0, 3, 13, True])
+def test_other_numbers_of_words_are_refused(words: int) -> None:
+    with pytest.raises(ValueError, match="from 4 to 12"):
+        Code.generate(words=words)
+
+
 # Typos in generated codes
+
+
+@pytest.mark.parametrize("length", [4, 6, 12])
+def test_a_typo_in_a_code_of_any_length_gets_the_right_suggestion(length: int) -> None:
+    code = of_length(length, 3)
+    for place in range(length):
+        words = words_of(code)
+        words[place] += "q"
+        for text in (code.text.replace(words_of(code)[place], words[place]), " ".join(words)):
+            assert typo_of(text).suggestion == code
+            assert f"the {code_module._ORDINALS[place]} word is misspelt" in str(typo_of(text))
+
+
+def test_a_typo_in_a_code_as_heard_is_noticed_where_it_cannot_be_an_own_code() -> None:
+    typo = typo_of("sloppy scone, folic monthly explicitt")
+    assert typo.suggestion == Code.parse("sloppy scone folic monthly explicit")
+    with pytest.raises(UsageError, match="no '-'") as caught:
+        Code.choose("sloppy scone, folic monthly explicitt")
+    assert not isinstance(caught.value, CodeTypo)
+
+
+@pytest.mark.parametrize("text", ["acid acorn acre", "acid, acorn", " ".join(["acid"] * 13)])
+def test_too_few_or_too_many_words_are_noticed(text: str) -> None:
+    assert "cut or too long" in str(typo_of(text))
+
+
+def test_dashes_and_a_typo_are_an_own_code_that_names_the_similar_one() -> None:
+    code = Code.parse("sloppy scone folic monthly explicit")
+    own = Code.parse("sloppy-scone-folic-montly-explicit")
+    assert (own.room, own.secret) == ("sloppy", "scone-folic-montly-explicit")
+    assert own.similar == code
+    assert code.similar is None
+    assert Code.parse("lab7-a long passphrase").similar is None
+    assert Code.parse("qqqq-qqqqq-qqqqq-qqqqq-acid").similar is None
 
 
 def misspelt(word: str, rng: random.Random) -> str:
@@ -227,6 +322,19 @@ def test_own_codes_are_never_compared_with_the_words(text: str, room: str, secre
     assert Code.parse(text) == Code.choose(text) == Code(room, secret)
 
 
+@given(st.lists(st.sampled_from(WORDS), min_size=4, max_size=8), st.sampled_from("- _,"))
+def test_own_codes_of_words_in_the_list_are_kept_but_for_those_that_pass_the_check(
+    words: list[str], separator: str
+) -> None:
+    text = f"{words[0]}-{separator.join(words[1:])}"
+    code = Code.choose(text)
+    assert Code.parse(text) == code
+    if code_module._is_valid(tuple(words)):
+        assert code.text == f"{words[0]}.{words[1]}-{'.'.join(words[2:])}"
+    else:
+        assert (code.room, code.secret) == (words[0], separator.join(words[1:]))
+
+
 printable = st.characters(exclude_categories=["Cc", "Cf", "Cs", "Zl", "Zp", "Zs"])
 
 
@@ -265,7 +373,7 @@ def test_choosing_the_reserved_form_is_refused_and_explained() -> None:
         "",
         " ",
         "hunter",
-        "acid acorn acre",
+        "my own passphrase",
         "-",
         "-secretsecret",
         " - secretsecret",

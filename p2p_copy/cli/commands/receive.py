@@ -42,7 +42,7 @@ def receive(
     relay = inputs.relay_of(named.relay, transfer.server)
     text = inputs.written_code(named.code, transfer.code, transfer.code_file)
     code = inputs.ask_for_code(terminal) if text is None else Code.parse(text)
-    # Not for a generated code: it is in the command that `send` prints, and is of use to others for a short time only.
+    # Not for a generated code, which is of use to others for one transfer only; an own code may be used again.
     if text is not None and not code.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
     token = inputs.access_token(client.token_file)

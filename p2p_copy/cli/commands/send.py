@@ -20,6 +20,7 @@ from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.state.transfers import send_command
 from p2p_copy.options import SendOptions
+from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.transport import limits as transport_limits
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def send(
     relay = "" if serve else inputs.relay_of(word.relay, transfer.server)
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     chosen = None if text is None else Code.choose(text)
-    if text is not None:
+    if text is not None and chosen is not None and not chosen.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and send makes one")
     if pipe := STANDARD in word.paths:
         inputs.reserve_standard_input(transfer, client, terminal)
@@ -76,9 +77,10 @@ def send(
         links=client.links or None,
     )
     command = send_command(relay, word.paths, options)
+    code_words = sending.code_words
     code: Code | None = None
     if serve or pipe:  # relay or standard input end with this process, so it cannot be resumed
-        code = chosen or Code.generate()
+        code = chosen or _new_code(code_words)
         return run_send(
             None, command, code, client, terminal, token=token, binds=binds, generated=chosen is None
         )
@@ -88,11 +90,11 @@ def send(
         state = saved_transfers.open_state(states, command, chosen.text, terminal)
         return run_send(state, command, chosen, client, terminal, token=token)
     state = saved_transfers.same_again(states, command)
-    code = _code_of(state) if state is not None and saved_transfers.is_good(state.facts) else None
+    code = _code_of(state, code_words) if state is not None and saved_transfers.is_good(state.facts) else None
     if state is not None and code is not None:
         saved_transfers.say_that_code_is_old(state, terminal)
     elif state is None or not state.facts.tickets:
-        code = Code.generate()
+        code = _new_code(code_words)
         if state is None:
             state = saved_transfers.open_state(states, command, code.text, terminal, generated=True)
         else:
@@ -100,14 +102,22 @@ def send(
     return run_send(state, command, code, client, terminal, token=token, generated=True)
 
 
-def _code_of(state: State | None) -> Code | None:
-    """Return a state's code; None if it has none, or if what it has is no code."""
-    if state is None or state.facts.code is None:
+def _new_code(words: int | None) -> Code:
+    return Code.generate(words=words or protocol_limits.CODE_WORDS)
+
+
+def _code_of(state: State, words: int | None) -> Code | None:
+    """Return a state's code; None if it has none, or if what it has is no code.
+
+    None as well if the user wants another number of words, and no receiver has connected with the code yet.
+    """
+    if state.facts.code is None:
         return None
     try:
-        return Code.parse(state.facts.code)
+        code = Code.parse(state.facts.code)
     except UsageError:
         return None
+    return code if words in {None, code.words} or state.facts.tickets else None
 
 
 def run_send(
@@ -171,11 +181,12 @@ def _binds(serve: str) -> list[tuple[str, int]]:
 
 
 def _announcement(code: Code, relay: str, preserve: Sequence[Preserve], *, generated: bool) -> list[str]:
-    """Return what the receiver's user must know. A code that the users chose themselves is not shown."""
+    """Return what the receiver's user must know; not a code that the users chose themselves, and know.
+
+    The command asks for the code: as an argument it would be in the list of processes of the other machine.
+    """
     command = ["p2p-copy", "receive", "--server", relay]
     if preserve:
         command += ["--preserve", ",".join(one.value for one in preserve)]
-    if not generated:
-        return [f"On the other machine: {shlex.join(command)}"]
-    command.insert(2, code.text)
-    return [f"Code: {code.text}", f"On the other machine: {shlex.join(command)}"]
+    line = f"On the other machine: {shlex.join(command)}"
+    return [f"Code: {code.text}", line] if generated else [line]

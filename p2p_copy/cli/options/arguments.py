@@ -4,7 +4,7 @@
     p2p-copy send wss://relay:443 CODE PATH...           p2p-copy receive wss://relay:443 [CODE]
 
 The second spelling is that of p2p-copy 0.1.x: if the first word is a ws:// or wss:// URL, it is the relay, and the next
-word is the code.
+word is the code. A generated code may be several words, as people say it.
 """
 
 from __future__ import annotations
@@ -76,16 +76,30 @@ def receive_words(words: Sequence[str]) -> ReceiveWords:
     """Split the words after `receive`.
 
     Raises:
+        CodeTypo: several words are a generated code with a typo.
         UsageError: there are more words than a relay and a code.
 
     """
     relay, rest = (words[0], words[1:]) if words and is_url(words[0]) else (None, words)
-    if len(rest) > 1:
+    code = " ".join(rest)
+    if len(rest) > 1 and not _is_generated(code):
         raise UsageError(
-            "There are too many words: p2p-copy receive [CODE]. A code with spaces needs quotes; "
+            "There are too many words: p2p-copy receive [CODE]. A code of your own with spaces needs quotes; "
             "use --out for the directory to write into."
         )
-    return ReceiveWords(relay, rest[0] if rest else None)
+    return ReceiveWords(relay, code or None)
+
+
+def _is_generated(text: str) -> bool:
+    """Return whether a text is a generated code. Raises CodeTypo if it is one with a typo."""
+    from p2p_copy import Code, CodeTypo  # here, because `p2p-copy --help` needs no word list
+
+    try:
+        return Code.parse(text).is_generated
+    except CodeTypo:
+        raise
+    except UsageError:
+        return False
 
 
 def host_port(text: str) -> tuple[str, int] | None:

@@ -75,6 +75,13 @@ def _links_of(text: str) -> int:
     raise ValueError(f"it is auto, or a number from 1 to {protocol_limits.MAX_LINKS}")
 
 
+def _words_of(text: str) -> int:
+    least, most = protocol_limits.MIN_CODE_WORDS, protocol_limits.MAX_CODE_WORDS
+    if text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most:
+        return int(text)
+    raise ValueError(f"it is a number from {least} to {most}")
+
+
 def _files_of(text: str) -> int:
     few = len(text) <= len(str(protocol_limits.MAX_ENTRIES))  # Python refuses to convert very many digits
     if few and text.isascii() and text.isdecimal() and 1 <= int(text) <= protocol_limits.MAX_ENTRIES:
@@ -232,6 +239,15 @@ class SendArguments:
         ),
     ] = Symlinks.KEEP
     preserve: Annotated[tuple[Preserve, ...], CONTENT, _PRESERVE] = ()
+    code_words: Annotated[
+        int | None,
+        CODE,
+        parsed_by(_words_of, "N"),
+        Parameter(
+            help=f"Words of a new code, {protocol_limits.MIN_CODE_WORDS} to {protocol_limits.MAX_CODE_WORDS}; "
+            f"{protocol_limits.CODE_WORDS} if not given."
+        ),
+    ] = None
 
 
 @Parameter(name="*")

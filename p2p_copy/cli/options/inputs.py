@@ -164,20 +164,28 @@ def ask_for_code(terminal: Terminal) -> Code:
             f"standard input), in the environment ({CODE_VARIABLE}) or as an argument: p2p-copy receive CODE"
         )
     suggestion: Code | None = None
+    own = ""
     for tries_left in reversed(range(limits.CODE_TRIES)):
         question = "Code: " if suggestion is None else f"Code (Enter for {suggestion.text}): "
         answer = terminal.ask(question)
         if not answer:
             break
-        if suggestion is not None and not answer.strip():
+        typed = pasted.value(answer)
+        if suggestion is not None and not typed:
             return suggestion
         try:
-            return Code.parse(pasted.value(answer))
+            code = Code.parse(typed)
         except UsageError as error:
             if not tries_left:
                 raise
             terminal.error(str(error))
             suggestion = error.suggestion if isinstance(error, CodeTypo) else None
-            if suggestion is not None:
-                terminal.error(f"Did you mean {suggestion.text} ?")
+        else:
+            suggestion = code.similar
+            if suggestion is None or code.text == own or not tries_left:
+                return code
+            own = code.text
+            terminal.error("This looks like a generated code with a typo. If it is your own, type it again.")
+        if suggestion is not None:
+            terminal.error(f"Did you mean {suggestion.text}?")
     raise UsageError("No code was typed.")

@@ -41,6 +41,13 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
             "the relay is named by the URL already",
         ),
         _Rule(
+            lambda given: (
+                "--code" in given or "--code-file" in given or is_url((given.get("PATH") or ("",))[0])
+            ),
+            ("--code-words",),
+            "it is for a new code, and there is one already",
+        ),
+        _Rule(
             lambda given: "--serve" in given,
             ("--server", "--ca-file", "--token-file"),
             "with --serve this side is the relay itself",

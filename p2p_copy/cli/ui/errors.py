@@ -43,7 +43,7 @@ def explain(error: BaseException, terminal: Terminal) -> int:
             # A CodeTypo has one; its module is not imported here, because few commands need it.
             suggestion = getattr(error, "suggestion", None)
             if suggestion and terminal.is_interactive:  # a log must not contain what may be the right code
-                terminal.error(f"Did you mean {suggestion.text} ?")
+                terminal.error(f"Did you mean {suggestion.text}?")
             return error.exit_code
         case CycloptsError():
             terminal.error(f"p2p-copy: {error}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.errors import NothingToSend, RelayUnreachable
-from tests.cli.processes import PYTHON_M, command_in, contents, finish, line_of, run, start
+from tests.cli.processes import PYTHON_M, code_of, command_in, contents, finish, line_of, run, start
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,16 +28,26 @@ def digest_in(text: str) -> str:
 def test_the_printed_command_receives_what_is_sent(relay: str, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     sender = start("send", str(tree), "--server", relay)
-    code = line_of(sender.stdout).strip().removeprefix("Code: ")
+    env = code_of(sender)
     words = command_in(line_of(sender.stdout))
-    assert words == ["receive", code, "--server", relay]
-    received, receiver_out, receiver_err = run(*words, "--out", str(out))
+    assert words == ["receive", "--server", relay]
+    received, receiver_out, receiver_err = run(*words, "--out", str(out), env=env)
     sent, sender_out, sender_err = finish(sender)
     assert (sent, received) == (0, 0), sender_err + receiver_err
     assert (sender_out, receiver_out) == ("", "")
-    assert "argument" not in receiver_err
     assert digest_in(sender_err) == digest_in(receiver_err)
     assert contents(out) == contents(tree.parent)
+
+
+def test_a_generated_code_may_be_said_as_several_words(relay: str, tree: Path, tmp_path: Path) -> None:
+    sender = start("send", str(tree), "--server", relay, "--code-words", "6")
+    words = re.split("[.-]", code_of(sender)["P2P_COPY_CODE"])
+    assert len(words) == 6
+    said = [f"{words[0].upper()},", *words[1:3], " and ".join(words[3:5]).replace(" and ", "_"), words[5]]
+    received, _, err = run("receive", *said, "--server", relay, "--out", str(tmp_path / "out"))
+    assert (finish(sender)[0], received) == (0, 0), err
+    assert "argument" not in err
+    assert contents(tmp_path / "out") == contents(tree.parent)
 
 
 def test_the_spelling_of_0_1_works(relay: str, tree: Path, tmp_path: Path) -> None:
@@ -72,9 +82,9 @@ def test_the_code_comes_from_standard_input(relay: str, tree: Path, tmp_path: Pa
 
 def test_quiet_says_nothing_but_results(relay: str, tree: Path, tmp_path: Path) -> None:
     sender = start("send", str(tree), "--server", relay, "--quiet")
-    assert line_of(sender.stdout).startswith("Code: ")
+    env = code_of(sender)
     words = command_in(line_of(sender.stdout))
-    assert run(*words, "--quiet", "--out", str(tmp_path / "out")) == (0, "", "")
+    assert run(*words, "--quiet", "--out", str(tmp_path / "out"), env=env) == (0, "", "")
     assert finish(sender) == (0, "", "")
 
 
@@ -96,10 +106,10 @@ def test_what_is_refused_is_named_on_both_sides_and_makes_the_transfer_partial(
 def test_a_sender_can_be_the_relay(tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     sender = start("send", "--serve", "127.0.0.1:0", str(tree))
-    assert line_of(sender.stdout).startswith("Code: ")
+    env = code_of(sender)
     words = command_in(line_of(sender.stdout))
     assert re.fullmatch(r"ws://127\.0\.0\.1:[1-9][0-9]*", words[-1])
-    received, _, receiver_err = run(*words, "--out", str(out))
+    received, _, receiver_err = run(*words, "--out", str(out), env=env)
     sent, _, sender_err = finish(sender)
     assert (sent, received) == (0, 0), sender_err + receiver_err
     assert contents(out) == contents(tree.parent)

@@ -160,7 +160,18 @@ def test_a_typo_is_answered_with_a_suggestion(monkeypatch: pytest.MonkeyPatch) -
     assert caught.value.suggestion == GENERATED
     terminal, shown = person(monkeypatch, mistyped(), "")
     assert ask_for_code(terminal) == GENERATED
-    assert f"Did you mean {GENERATED.text} ?" in shown.getvalue()
+    assert f"Did you mean {GENERATED.text}?" in shown.getvalue()
+
+
+def test_dashes_and_a_typo_are_asked_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such a text may be an own code: typed twice it is one."""
+    typed = mistyped().replace(".", "-")
+    terminal, shown = person(monkeypatch, typed, "")
+    assert ask_for_code(terminal) == GENERATED
+    assert f"Did you mean {GENERATED.text}?" in shown.getvalue()
+    terminal, shown = person(monkeypatch, typed, typed)
+    assert ask_for_code(terminal).text == typed
+    assert shown.getvalue().count("type it again") == 1
 
 
 def test_a_person_may_try_three_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,12 +22,15 @@ VALUES = {
     "--wait": "9",
     "--patience": "9",
     "--deadline": "9",
+    "--code-words": "6",
 }
 FLAGS = {"--dry-run", "--reverify"}
 CASES = [
     (SEND, "--name"),
     *(((*SEND, "--serve=:0"), option) for option in ("--server", "--ca-file", "--token-file", "--state-dir")),
-    (("send", "ws://x", "lab7-a long one", "file"), "--server"),
+    *((("send", "ws://x", "lab7-a long one", "file"), option) for option in ("--server", "--code-words")),
+    ((*SEND, "--code=lab7-a long one"), "--code-words"),
+    ((*SEND, "--code-file=x"), "--code-words"),
     *(
         (("send", "--quiet", "--", "-"), option)
         for option in ("--symlinks", "--preserve", "--only", "--exclude", "--dry-run", "--state-dir")
@@ -65,6 +68,7 @@ def test_an_option_without_effect_is_refused_with_the_reason(words: tuple[str, .
     ("words", "option"),
     [
         (SEND, "--symlinks"),
+        (SEND, "--code-words"),
         (SEND, "--ca-file"),
         (("send", "--server=wss://x", "file"), "--ca-file"),
         (("receive", "wss://x"), "--ca-file"),

@@ -98,7 +98,7 @@ def test_a_refusal_of_the_system_is_no_bug(error: BaseException, sentence: str) 
 def test_a_suggestion_is_shown_at_a_terminal_only() -> None:
     typo = CodeTypo(suggestion=Code("room", "the right secret"))
     assert "the right secret" not in explained(typo)[1]
-    assert "Did you mean room-the right secret ?" in explained(typo, Tty())[1]
+    assert "Did you mean room-the right secret?" in explained(typo, Tty())[1]
 
 
 def test_each_error_says_by_its_class_whose_side_failed() -> None:
