@@ -22,6 +22,7 @@ class Report:
         skipped: entries left as they were because the receiver asked for that.
         excluded: files and symlinks, and directories with everything in them, that patterns left out: those of this
             side, and at the sender those of the receiver, too.
+        up_to_date: how many of `files` the receiver had already, the same by size and time, so that they were not sent.
         root: the digest over all names, sizes and contents, as hexadecimal digits.
         seconds: time since both sides were connected.
 
@@ -34,6 +35,7 @@ class Report:
     root: str
     seconds: float
     excluded: int = 0
+    up_to_date: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,9 @@ class Conflict(Enum):
     """Keep both: the new one gets a number."""
     SKIP = "skip"
     """Keep the existing file and say so. This is not a failure."""
+    UPDATE = "update"
+    """Keep the existing file if it is the same, which counts as delivered; else replace it once the new one is
+    complete."""
 
 
 class Names(Enum):

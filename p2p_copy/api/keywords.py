@@ -35,7 +35,7 @@ class SendKeywords(TransferKeywords, total=False):
 class ReceiveKeywords(TransferKeywords, total=False):
     """How to receive; see `ReceiveOptions`."""
 
-    on_conflict: Conflict | Literal["refuse", "overwrite", "rename", "skip"]
+    on_conflict: Conflict | Literal["refuse", "overwrite", "rename", "skip", "update"]
     names: Names | Literal["portable", "system"]
     max_size: int | None
     max_files: int | None

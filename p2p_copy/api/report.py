@@ -25,6 +25,7 @@ class Report:
         failures: the first of them, at most `MOST_FAILURES`, in the order in which they became known.
         skipped: entries left as they were because the receiver asked for that.
         excluded: files and symlinks, and directories with everything in them, that patterns left out.
+        up_to_date: how many of `files` the receiver had already, the same by size and time, so that they were not sent.
         root: the digest over all names, sizes and contents, as 64 hexadecimal digits; empty if nothing arrived.
         seconds: time since both sides were connected.
 
@@ -36,6 +37,7 @@ class Report:
     failures: tuple[Failure, ...]
     skipped: int
     excluded: int
+    up_to_date: int
     root: str
     seconds: float
 

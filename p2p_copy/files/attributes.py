@@ -164,6 +164,28 @@ def give(itself: int | str, extra: Extra) -> bool:
     return complete
 
 
+def update(fd: int, there: os.stat_result, extra: Extra) -> bool:
+    """Set what differs of the attributes and the owner of an open file; return whether all is as it should be."""
+    complete = True
+    if sys.platform == "linux" and extra.xattrs:
+        try:
+            now = read_xattrs(fd)
+            for name, _ in now:
+                if name not in dict(extra.xattrs):
+                    os.removexattr(fd, name)
+        except OSError:
+            now, complete = (), False
+        extra = extra._replace(xattrs=tuple(each for each in extra.xattrs if each not in now))
+    return give(fd, extra._replace(owner=None) if has_owner(there, extra) else extra) and complete
+
+
+def has_owner(there: os.stat_result, extra: Extra) -> bool:
+    """Return whether something with this status has the owner that it should have, if any."""
+    if extra.owner is None or sys.platform == "win32":
+        return True
+    return (there.st_uid, there.st_gid) == ids_of(extra.owner)
+
+
 def give_symlink(name: str, fd: int | None, extra: Extra) -> bool:
     """Set the owner of a symlink in the directory `fd`; return whether it was set."""
     if extra.owner is not None and sys.platform != "win32":

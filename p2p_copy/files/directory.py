@@ -377,6 +377,30 @@ class Directory:
             complete = False
         self._pool.attributes_lost |= not complete
 
+    def update_attributes(self, name: str, there: os.stat_result, mode: int, extra: Extra | None) -> None:
+        """Give a file that is here already, with the status `there`, what differs of its mode, owner and attributes."""
+        if extra is not None and (extra.owner is not None or extra.xattrs):
+            complete = False
+            with suppress(OSError):
+                fd = self.read(name)
+                try:
+                    same = os.path.samestat(os.fstat(fd), there)
+                    complete = same and attributes.update(fd, there, extra)
+                finally:
+                    os.close(fd)
+            self._pool.attributes_lost |= not complete
+        if sys.platform != "win32" and there.st_mode & 0o777 != mode:
+            with suppress(OSError):
+                self.set_mode(name, mode)
+
+    def update_symlink(self, name: str, there: os.stat_result, mtime_ns: int, extra: Extra | None) -> None:
+        """Do the same for the time and owner of a symlink."""
+        if extra is not None and not attributes.has_owner(there, extra):
+            self.give_symlink(name, extra)
+        if not system.is_time(there.st_mtime_ns, mtime_ns):
+            with suppress(OSError, OverflowError):
+                self.set_time(name, mtime_ns)
+
     # Reading
 
     def read(self, name: str) -> int:

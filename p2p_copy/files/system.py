@@ -44,6 +44,15 @@ KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IF
 HANDLES = os.open in os.supports_dir_fd
 """Whether this system can work relative to open directories, or only with paths (Windows)."""
 
+_TIME_GRAINS: Final = (1, 100, 1_000, 10**9, 2 * 10**9)
+"""Units of time in file systems, in nanoseconds: a stored time may have been rounded down to one of them."""
+
+
+def is_time(stored_ns: int, given_ns: int) -> bool:
+    """Return whether a file system may have stored a time when it was given another one."""
+    return any(stored_ns == given_ns // grain * grain for grain in _TIME_GRAINS)
+
+
 _NAME_SURROGATE: Final = 0x2000_0000
 """The bit of a Windows reparse tag that symlinks and junctions have: they refer to something elsewhere."""
 

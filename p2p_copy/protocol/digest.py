@@ -7,7 +7,7 @@ was verified once need not be read again to complete the file's digest.
 Root digest = BLAKE3 in key derivation mode, context "p2p-copy/1 root digest", over every manifest entry in
 order, as it stood in its page, but with the plain BLAKE3 digest of its extended attributes in place of them. Each
 is followed by 0x01 and the file digest if it is a file that was sent whole, by 0x00 if it is a file that was not,
-and by 0x02 if it is a directory or a symlink.
+by 0x03 if it was up to date at the receiver, and by 0x02 if it is a directory or a symlink.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 _FILE: Final = blake3(derive_key_context="p2p-copy/1 file digest")
 """Copied for each file, since the context has to be hashed first."""
 _ROOT: Final = "p2p-copy/1 root digest"
+
+UNREAD: Final = b""
+"""In place of the digest of a file that was up to date at the receiver by its size and time: no side has read it."""
 
 _AT_ONCE: Final = 16 * KIB
 """Bytes that are collected for one call to the hash function, which costs as much as hashing some KiB."""
@@ -179,13 +182,18 @@ class RootDigest:
         self._waiting = bytearray()  # many entries are hashed at once
 
     def add(self, entry: Entry, digest: bytes | None) -> None:
-        """Add the next entry; `digest` is None for directories, symlinks and files that were not sent whole."""
+        """Add the next entry; `digest` is None for directories, symlinks and files that were not sent whole.
+
+        It is `UNREAD` for a file that was up to date.
+        """
         if entry.extra is not None:
             entry = entry._replace(extra=brief(entry.extra))
         if entry.kind is not Kind.FILE:
             outcome = b"\x02"
         elif digest is None:
             outcome = b"\x00"
+        elif digest == UNREAD:
+            outcome = b"\x03"
         else:
             outcome = b"\x01" + digest
         self._waiting += encode_entry(entry) + outcome

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.protocol import limits, names
 from p2p_copy.protocol.attributes import extra_refusal
-from p2p_copy.protocol.digest import RootDigest, brief
+from p2p_copy.protocol.digest import UNREAD, RootDigest, brief
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Hole, Kind, Preserved
 from p2p_copy.protocol.names import SeenNames
@@ -37,7 +37,7 @@ class Item:
         parent: the directory that it lies in, None at the top.
         entry: what the sender has announced.
         name: its name on this side; the receiver sets it if it differs from the sender's.
-        digest: the sender's digest of the contents, once the file has ended.
+        digest: the sender's digest of the contents, once the file has ended; `UNREAD` if it was up to date here.
         refused: the receiver does not take this entry; its children inherit that.
         deferred: the receiver takes this directory only if it takes something in it.
         original: the file of which this is a further name; None once this name has contents of its own.
@@ -76,8 +76,8 @@ class Item:
 
     @property
     def contents(self) -> list[Item]:
-        """This file and the name that stands in for it: those that have ended with contents, the last one first."""
-        return [item for item in (self.stands_in, self) if item is not None and item.digest is not None]
+        """This file and the name that stands in for it: those whose contents came, the last one first."""
+        return [item for item in (self.stands_in, self) if item is not None and item.digest]
 
     @property
     def path(self) -> str:
@@ -257,6 +257,12 @@ class Manifest:
         if item.original is None:
             self.declared -= item.entry.size
             self.count_held(item, item.entry.size)
+
+    def up_to_date(self, item: Item) -> None:
+        """Record that this side has a file already, so that nothing of it is sent. `done` must follow."""
+        if item.original is None:
+            self.owed -= item.entry.size
+        self._ended(item, UNREAD)
 
     def _begin(self, item: Item, *, at: int) -> None:
         """Begin the contents of a file: after the held bytes if the contents start `at` that offset, else from zero.

@@ -285,10 +285,15 @@ class Held:
 
 @dataclass(slots=True)
 class Holds:
-    """What the receiver has of the entries before number `end` that no earlier `Holds` was about."""
+    """What the receiver has of the entries before number `end` that no earlier `Holds` was about.
+
+    `same` are runs of entries, each its first number and how many: the files in them are up to date at the receiver,
+    and nothing of them is sent.
+    """
 
     end: int
     files: tuple[Held, ...]
+    same: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(slots=True)

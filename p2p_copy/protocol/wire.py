@@ -60,6 +60,7 @@ _THREE: Final = struct.Struct(">QQQ")
 _FINISH: Final = struct.Struct(f">QQQQ{limits.DIGEST}s")
 _PREVIEW: Final = struct.Struct(">QQBI")
 _HELD: Final = struct.Struct(f">IQ{limits.DIGEST}s")
+_RUN: Final = struct.Struct(">II")
 _WHOLE: Final = struct.Struct(">BIIQ")  # a Data's frame and fields
 _WHOLE_END: Final = struct.Struct(f">BII{limits.DIGEST}s")  # a FileEnd
 
@@ -97,7 +98,7 @@ def _weight_of_entries(message: Page | Preview) -> int:
 _HEAVY: Final[dict[type, Callable[[Any], int]]] = {
     Page: _weight_of_entries,
     Preview: _weight_of_entries,
-    Holds: lambda message: 1 + len(message.files),
+    Holds: lambda message: 1 + len(message.files) + len(message.same),
     WholeFile: lambda _: 2,
 }
 """Messages that count as more than one."""
@@ -384,10 +385,19 @@ def _decode_accept(reader: _Reader) -> Accept:
 
 
 def _decode_holds(reader: _Reader) -> Holds:
-    (end,) = reader.fields(_INDEX)
+    (end,), (runs,) = reader.fields(_INDEX), reader.fields(_U16)
+    if runs > limits.MAX_RECORD_MESSAGES:
+        raise PeerMisbehaved("The other side sent a list of what it has that is too long.")
+    same = tuple(_RUN.unpack(reader.take(_RUN.size)) for _ in range(runs))
     if reader.left % _HELD.size or reader.left > limits.MAX_RECORD_MESSAGES * _HELD.size:
         raise PeerMisbehaved("The other side sent a list of what it has that is cut or too long.")
-    return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())))
+    return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())), same)
+
+
+def _encode_holds(holds: Holds) -> bytes:
+    runs = b"".join(_RUN.pack(*run) for run in holds.same)
+    files = b"".join(_HELD.pack(file.index, file.size, file.digest) for file in holds.files)
+    return _INDEX.pack(holds.end) + _U16.pack(len(holds.same)) + runs + files
 
 
 def _decode_data(reader: _Reader) -> Data:
@@ -452,10 +462,7 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
         lambda m: _INDEX_REASON.pack(m.index, m.reason) + _encode_text(m.path, 2 * limits.MAX_PATH),
     ),
     Unwanted: (0x17, lambda m: _INDEX.pack(m.number)),
-    Holds: (
-        0x15,
-        lambda m: _INDEX.pack(m.end) + b"".join(_HELD.pack(f.index, f.size, f.digest) for f in m.files),
-    ),
+    Holds: (0x15, _encode_holds),
     Progress: (0x13, lambda m: _THREE.pack(m.files, m.size, m.records)),
     Receipt: (0x14, lambda m: _FINISH.pack(m.files, m.size, m.rejected, m.skipped, m.root)),
     Abort: (0x1F, lambda m: bytes((m.reason,)) + _encode_text(m.sentence, _MAX_TEXT_BYTES)),

@@ -10,7 +10,7 @@ from p2p_copy import observer
 from p2p_copy.api import publisher, report
 from p2p_copy.api.publisher import EventQueue, Publisher
 
-PLAIN = observer.Report(1, 2, 0, 4, "ab", 0.5, 6)
+PLAIN = observer.Report(1, 2, 0, 4, "ab", 0.5, 6, 3)
 
 
 async def all_of(queue: EventQueue) -> list[p2p.Event]:
@@ -136,6 +136,6 @@ def test_a_report_lists_each_failure_once_and_not_without_end() -> None:
 def test_a_report_has_all_that_the_transfer_reports() -> None:
     made = report.report_with(PLAIN, ())
     assert made == p2p.Report(
-        files=1, size=2, failed=0, failures=(), skipped=4, excluded=6, root="ab", seconds=0.5
+        files=1, size=2, failed=0, failures=(), skipped=4, excluded=6, up_to_date=3, root="ab", seconds=0.5
     )
     made.raise_for_failures()

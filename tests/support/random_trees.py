@@ -226,6 +226,8 @@ _NOTHING: Final = Node(Kind.PIPE)
 
 
 def _in_the_way(rng: random.Random, node: Node, wishes: Wishes) -> Node:
+    if node.kind is not Kind.PIPE and rng.random() < 0.3:  # the same, as an earlier transfer has left it
+        return replace(node, twin="", xattrs=(), mode=0o604 if node.kind is Kind.FILE else node.mode)
     kind = node.kind if rng.random() < 0.8 else rng.choice((Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK))
     if kind is Kind.DIRECTORY:
         return Node(kind, rng.choice((0o755, 0o700)), DAY)

@@ -183,7 +183,7 @@ class _Oracle:
                 return
             place = self._free(place, ending=False)
             there = None
-        if there is None or self._asked.conflict is Conflict.OVERWRITE:
+        if there is None or self._asked.conflict in {Conflict.OVERWRITE, Conflict.UPDATE}:
             tree[place] = self._as_kept(node)
             expected.ours.add(place)
         else:

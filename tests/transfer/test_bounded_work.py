@@ -51,6 +51,7 @@ LIGHT: dict[str, Message] = {
     "Page": Page((directory(0, "d"),) * 16),
     "Page with attributes": Page((Entry(Kind.FILE, 0, "f", extra=Extra(xattrs=(("user.a", b""),) * 15)),)),
     "Holds": Holds(1, ()),
+    "Holds with runs": Holds(1, (), ((0, 1),) * 3),
 }
 
 
@@ -68,12 +69,12 @@ def test_a_record_has_a_bounded_number_of_messages(message: Message) -> None:
 
 
 def test_what_is_held_counts_as_well() -> None:
-    entry = content(Holds(1, ()))[:-4]
-    one = bytes(4 + 8 + 32)
-    for count in (MOST, 20_000):
-        body = (1).to_bytes(4, "big") + one * count
+    frame = content(Holds(1, ()))[:1]
+    file, run = bytes(4 + 8 + 32), bytes(4 + 4)
+    for count, runs in ((MOST, 0), (20_000, 0), (0, MOST), (0, 65_535), (MOST // 2, MOST // 2)):
+        body = (1).to_bytes(4, "big") + runs.to_bytes(2, "big") + run * runs + file * count
         with pytest.raises(PeerMisbehaved):
-            wire.decode(entry[:1] + len(body).to_bytes(4, "big") + body)
+            wire.decode(frame + len(body).to_bytes(4, "big") + body)
 
 
 @given(st.lists(st.sampled_from(list(LIGHT.values())), max_size=300))

@@ -139,8 +139,26 @@ async def test_what_it_does_not_hold_is_sent_from_the_beginning(
         [Holds(2, (Held(2**32 - 1, 1, bytes(32)),))],
         [Holds(1, ()), Holds(1, ())],
         [Holds(1, ()), Holds(2, (Held(0, 1, bytes(32)),))],
+        [Holds(2, (), ((1, 2),))],
+        [Holds(2, (), ((1, 2**32 - 1),))],
+        [Holds(2, (), ((1, 1), (1, 1)))],
+        [Holds(2, (), ((1, 0),))],
+        [Holds(1, ()), Holds(2, (), ((0, 1),))],
     ],
-    ids=["beyond", "far beyond", "nothing", "of the next", "of none", "twice", "of what was settled"],
+    ids=[
+        "beyond",
+        "far beyond",
+        "nothing",
+        "of the next",
+        "of none",
+        "twice",
+        "of what was settled",
+        "up to date beyond",
+        "up to date far beyond",
+        "up to date twice",
+        "up to date of nothing",
+        "up to date of what was settled",
+    ],
 )
 async def test_what_it_says_of_entries_that_are_not_in_question_ends_it(
     source: Path, said: list[Holds]

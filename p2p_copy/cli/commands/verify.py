@@ -52,6 +52,11 @@ def verify(
             f"Not compared, because the receipt says that they were not delivered: {verdict.undelivered} of its "
             "entries. Its root digest does not prove that; --complete counts them as differences."
         )
+    if verdict.unread:
+        terminal.error(
+            f"Compared by size and time only: {verdict.unread} of the files. They were up to date before the transfer, "
+            "which did not read them, so the receipt has no digests of them."
+        )
     if verdict.differences > shown:
         terminal.error(f"... and {verdict.differences - shown} more differences.")
     if verdict.differences:

@@ -270,8 +270,9 @@ class ReceiveArguments:
         Conflict,
         TARGET,
         Parameter(
-            help="If a name exists already: refuse the new file, overwrite the old one, rename the new one, or skip "
-            "it (which is no failure)."
+            help="If a name exists already: refuse the new file, overwrite the old one, rename the new one, skip "
+            "it (which is no failure), or update: keep an old file with the same size and time, which counts as "
+            "delivered, and overwrite any other."
         ),
     ] = Conflict.REFUSE
     names: Annotated[

@@ -214,9 +214,10 @@ class Progress:
         there = f", {amount(report.size - moved)} of it already there," if moved < report.size else ""
         files = "1 file" if report.files == 1 else f"{report.files} files"
         excluded = f" Excluded by --only or --exclude: {report.excluded}." if report.excluded else ""
+        same = f" {report.up_to_date} of {files} were already up to date." if report.up_to_date else ""
         self._terminal.say(
             f"{self._verb} {files}, {amount(report.size)}{there} in {report.seconds:.1f} s ({amount(rate)}/s), "
-            f"digest {report.root[: limits.DIGEST_DIGITS]}.{excluded}"
+            f"digest {report.root[: limits.DIGEST_DIGITS]}.{same}{excluded}"
         )
 
 

@@ -27,6 +27,7 @@ _POLICY: Final = {
     Conflict.OVERWRITE: "Existing files are replaced by the new ones.",
     Conflict.RENAME: "Both are kept: the new files get a number.",
     Conflict.SKIP: "Existing files are kept, and the new ones are skipped.",
+    Conflict.UPDATE: "Files with the same size and time are up to date; others are replaced.",
 }
 """What happens to names that exist already. An existing directory is always written into."""
 

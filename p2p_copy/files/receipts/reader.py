@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 from p2p_copy.errors import UsageError
 from p2p_copy.files import limits
-from p2p_copy.files.receipts.writer import DIGEST, EPOCH, FORMAT, GIVEN, KINDS, SECOND, XATTRS, system_text
+from p2p_copy.files.receipts.writer import (
+    DIGEST,
+    EPOCH,
+    FORMAT,
+    GIVEN,
+    KINDS,
+    SECOND,
+    UP_TO_DATE,
+    XATTRS,
+    system_text,
+)
 from p2p_copy.protocol import limits as protocol_limits, names
+from p2p_copy.protocol.digest import UNREAD
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Entry, Extra, Kind, Owner
 
@@ -38,7 +49,8 @@ class Record(NamedTuple):
     Attributes:
         parts: the components of its path, each of them a name that this system allows and that leads nowhere else.
         entry: what the manifest said of it.
-        digest: what went into the root digest; None for everything but files that were sent whole.
+        digest: what went into the root digest; `UNREAD` for files that were up to date, None for everything else but
+            files that were sent whole.
         delivered: whether the entry should be in the directory.
         marked: whether the receipt marks it as not delivered.
         given_mode: the permission bits that the receiver gave it; None if the receipt does not have them.
@@ -194,6 +206,10 @@ def _record(fields: dict[str, Any]) -> Record:
         if not text.startswith(DIGEST):
             raise Malformed("its digest is of an unknown kind")
         digest = _hash(text.removeprefix(DIGEST), "digest")
+    if kind is Kind.FILE and digest is None and UP_TO_DATE in fields:
+        if fields[UP_TO_DATE] is not True:
+            raise Malformed(f"its '{UP_TO_DATE}' is not true")
+        digest = UNREAD
     delivered = fields.get("delivered", True)
     if not isinstance(delivered, bool):
         raise Malformed("its 'delivered' is neither true nor false")

@@ -23,7 +23,7 @@ from p2p_copy.files.directory import Directory
 from p2p_copy.files.receipts.reader import ReceiptReader
 from p2p_copy.files.receipts.writer import system_text, time_text
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.protocol.digest import FileDigest, RootDigest, brief
+from p2p_copy.protocol.digest import UNREAD, FileDigest, RootDigest, brief
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Extra, Kind
 from p2p_copy.protocol.names import SeenNames
@@ -40,22 +40,21 @@ _CHANGING: Final = "is being changed while it is read"
 _WITHHELD: Final = 0o077
 """The permission bits that a receiver's umask may withhold."""
 
-_TIME_GRAINS: Final = (1, 100, 1_000, 10**9, 2 * 10**9)
-"""Units of time in file systems, in nanoseconds: a stored time may have been rounded down to one of them."""
-
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """The result of a comparison.
 
     Attributes:
-        files: how many files have the same contents.
+        files: how many files have the same contents, with those that are `unread`.
         size: bytes of these files.
         differences: how many things differ, including the receipt itself.
         root: the root digest of the receipt, as hexadecimal digits.
         failures: how many things the transfer did not deliver.
         skipped: how many it left as they were.
         undelivered: how many entries the receipt marks as not delivered; they were not compared.
+        unread: how many files were compared by size and time alone: they were up to date when they were to be
+            transferred, so the receipt has no digest of them.
 
     """
 
@@ -66,6 +65,7 @@ class Verdict:
     failures: int
     skipped: int
     undelivered: int
+    unread: int
 
 
 class Scope(NamedTuple):
@@ -127,6 +127,7 @@ def verify(receipt: str, directory: str, scope: Scope, differs: Callable[[str, s
             summary.failures,
             summary.skipped,
             check.undelivered,
+            check.unread,
         )
 
 
@@ -236,7 +237,7 @@ class _Check:
         self._linked: dict[int, tuple[bytes | None, str, os.stat_result]] = {}
         self._buffer = memoryview(bytearray(limits.VERIFY_READ))
         self._named_files = self._named_size = self._marked = 0
-        self.files = self.size = self.differences = self.undelivered = 0
+        self.files = self.size = self.differences = self.undelivered = self.unread = 0
 
     def differ(self, path: str, how: str) -> None:
         """Count and report a difference."""
@@ -355,6 +356,9 @@ class _Check:
         size = record.entry.size
         if status.st_size != size:
             return f"has {status.st_size} bytes instead of {size}"
+        if record.digest == UNREAD:
+            self.unread += 1
+            return _time_problem(record, status)
         digest = FileDigest(size)
         left = size
         with os.fdopen(directory.read(name), "rb", buffering=0) as file:
@@ -392,6 +396,11 @@ def _attribute_problem(record: Record, status: os.stat_result) -> str | None:
     # The mode of a symlink means nothing, and Windows makes modes up.
     if entry.kind is not Kind.SYMLINK and sys.platform != "win32" and mode | withheld != expected:
         return f"has mode {mode:04o} instead of {expected:04o}"
-    if not any(status.st_mtime_ns == entry.mtime_ns // grain * grain for grain in _TIME_GRAINS):
-        return f"has the time {time_text(status.st_mtime_ns)} instead of {time_text(entry.mtime_ns)}"
-    return None
+    return _time_problem(record, status)
+
+
+def _time_problem(record: Record, status: os.stat_result) -> str | None:
+    sent = record.entry.mtime_ns
+    if system.is_time(status.st_mtime_ns, sent):
+        return None
+    return f"has the time {time_text(status.st_mtime_ns)} instead of {time_text(sent)}"

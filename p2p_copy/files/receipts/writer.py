@@ -9,7 +9,8 @@ is known only then. It is written while the transfer runs, and a million entries
     {"program": "…", "role": "receiver", "started": "…", "ended": "…", "files": 1, "size": 3, …, "root": "d5ba…"}
 
 An entry has all that the root digest covers, so that it can be computed again: a file that was not sent whole has the
-digest null. `docs/receipts.md` describes every key. `reader` reads it, and trusts nothing.
+digest null, and one that was up to date, so that no side has read it, is marked as such. `docs/receipts.md` describes
+every key. `reader` reads it, and trusts nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from p2p_copy.errors import NoSpace, OutputNotWritable, UsageError, exhausted
 from p2p_copy.files import limits
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.temporary import temporary_name
-from p2p_copy.protocol.digest import brief
+from p2p_copy.protocol.digest import UNREAD, brief
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Kind
 
@@ -43,6 +44,9 @@ XATTRS: Final = "blake3:"
 
 GIVEN: Final = "given_mode"
 """The key of the mode that a file or directory got at the receiver: the sender's, less what the umask withheld."""
+
+UP_TO_DATE: Final = "up_to_date"
+"""The key that marks a file that the receiver had already, with the same size and time, so that it was not sent."""
 
 KINDS: Final = {Kind.DIRECTORY: "directory", Kind.FILE: "file", Kind.SYMLINK: "symlink"}
 
@@ -107,8 +111,8 @@ class ReceiptWriter:
             path: its path below the receiver's output directory, joined with "/". If it has another name there than at
                 the sender, both are written.
             entry: what the manifest says of it.
-            digest: a file's digest as it went into the root digest; None if it was not sent whole, and for directories
-                and symlinks.
+            digest: a file's digest as it went into the root digest: None if it was not sent whole, `UNREAD` if it was
+                up to date. None for directories and symlinks.
             delivered: False for what was announced, or even sent, and is not there: it is not checked later.
 
         Raises:
@@ -125,6 +129,8 @@ class ReceiptWriter:
             line += f', "{GIVEN}": "{mode & self._allowed:04o}"'
         if kind is Kind.FILE:
             line += f', "size": {size}, "digest": ' + (f'"{DIGEST}{digest.hex()}"' if digest else "null")
+            if digest == UNREAD:
+                line += f', "{UP_TO_DATE}": true'
         elif kind is Kind.SYMLINK:
             line += f', "target": {_quoted(target)}'
         if path.rpartition("/")[2] != name:
@@ -196,6 +202,7 @@ class ReceiptWriter:
                 "size": report.size,
                 "failures": report.failures,
                 "skipped": report.skipped,
+                "up_to_date": report.up_to_date,
                 "undelivered": self._undelivered,
                 "root": report.root,
             }

@@ -252,7 +252,7 @@ REMEMBERED: Final[Mapping[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         "max_files": _optional(_number(1, _MOST_COUNT)),
     },
     Report: {
-        **dict.fromkeys(("files", "size", "failures", "skipped", "excluded"), _count),
+        **dict.fromkeys(("files", "size", "failures", "skipped", "excluded", "up_to_date"), _count),
         "root": _digits(64, 64),
         "seconds": _seconds,
     },

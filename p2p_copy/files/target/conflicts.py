@@ -32,10 +32,16 @@ class Conflicts:
     """Decides for one transfer what an entry's name may replace.
 
     That is what the user's `policy` allows, and what earlier conversations of this transfer have made themselves.
+
+    Attributes:
+        policy: what happens to a name that exists.
+        updates: what is up to date here stays; anything else is replaced.
+
     """
 
     def __init__(self, policy: Conflict, resume: ResumeIndex) -> None:
-        self.policy = policy
+        self.updates = policy is Conflict.UPDATE
+        self.policy = Conflict.OVERWRITE if self.updates else policy
         self._resume = resume
 
     def check(self, item: Item, directory: Directory) -> tuple[Conflict, str]:

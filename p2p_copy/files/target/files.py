@@ -7,11 +7,12 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from p2p_copy.files import limits
+from p2p_copy.files import limits, system
 from p2p_copy.files.state.journal import key_of
 from p2p_copy.files.target.errors import fail
 from p2p_copy.files.target.part import Part
 from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy.protocol.digest import UNREAD
 
 if TYPE_CHECKING:
     from p2p_copy.files.directory import Directory
@@ -59,6 +60,40 @@ class Files:
             return self._resume.find_held(item, directory)
         except (OSError, ValueError) as error:
             fail(error)
+
+    def is_up_to_date(self, item: Item) -> bool:
+        """Return whether a file is here already, with its size and time, if the user wants that to be enough.
+
+        Its mode and the attributes that are preserved are brought up to date. A further name of a file that is up to
+        date becomes a hard link to that.
+
+        Raises:
+            Refused: its directory is gone; or it cannot become a hard link.
+
+        """
+        directory = self._directories.parent_of(item)
+        if not self._conflicts.updates or (directory.created and not self._resume.restarted):
+            return False
+        if item.original is not None and not item.original.refused:
+            if item.original.digest != UNREAD:
+                return False
+            self._hard_links.make(item)
+            return True
+        entry = item.entry
+        try:
+            there = directory.lstat(entry.name)
+            if (
+                there is None
+                or not stat.S_ISREG(there.st_mode)
+                or there.st_size != entry.size
+                or not system.is_time(there.st_mtime_ns, entry.mtime_ns)
+            ):
+                return False
+            directory.update_attributes(entry.name, there, entry.mode & directory.allowed, entry.extra)
+        except (OSError, ValueError) as error:
+            fail(error)
+        self._hard_links.remember(item, there)
+        return True
 
     def accept_held(self, item: Item, held: PartialFile) -> None:
         """Accept a file that is here already as complete, and correct its mode if that differs."""

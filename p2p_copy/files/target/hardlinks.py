@@ -20,6 +20,7 @@ from p2p_copy.files.target import conflicts
 from p2p_copy.files.target.errors import Refused, fail
 from p2p_copy.files.target.resume import digest_of
 from p2p_copy.files.temporary import temporary_name
+from p2p_copy.protocol.digest import UNREAD
 from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
@@ -87,9 +88,9 @@ class HardLinks:
             NoSpace, OutputNotWritable: nothing more can be written.
 
         """
-        original, digest, resume = item.original, item.digest, self._resume
+        original, resume = item.original, self._resume
         assert original is not None, "else it is no further name"
-        assert digest is not None, "it has that of its first name"
+        digest = UNREAD if item.digest is None else item.digest  # None: its first name is up to date
         directory = self._directories.parent_of(item)
         flushed = item.entry.size >= limits.FSYNC_FROM
         try:
@@ -133,7 +134,9 @@ class HardLinks:
         if known is None or not stat.S_ISREG(there.st_mode):
             return False
         seen = identity_of(there)
-        return seen == known or (seen[2:] == known[2:] and digest_of(directory, name) == original.digest)
+        if seen == known or not original.digest:  # without a digest nothing else tells
+            return seen == known
+        return seen[2:] == known[2:] and digest_of(directory, name) == original.digest
 
     def _identity(self, original: Item) -> Identity | None:
         """Return the identity on disk that a file had when it was complete; None if it is not known."""

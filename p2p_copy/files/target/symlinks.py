@@ -49,6 +49,8 @@ def make(item: Item, directory: Directory, taken: Conflicts, resume: ResumeIndex
             directory.unlink(earlier)
         elif taken.was_left(item, directory):
             directory.unlink(item.entry.name)
+        elif taken.updates and _is_up_to_date(item, directory):
+            return
         item.name = _create(item, directory, taken.policy, resume)
         if (made := directory.lstat(item.name)) is not None:
             resume.record_complete(item, made, name=item.name, flushed=True)
@@ -58,6 +60,16 @@ def make(item: Item, directory: Directory, taken: Conflicts, resume: ResumeIndex
         fail(error)
     except ValueError as error:
         fail(error)
+
+
+def _is_up_to_date(item: Item, directory: Directory) -> bool:
+    """Return whether a symlink is here already that leads to the same; bring its time and owner up to date."""
+    entry = item.entry
+    there = directory.lstat(entry.name)
+    if there is None or not stat.S_ISLNK(there.st_mode) or directory.readlink(entry.name) != entry.target:
+        return False
+    directory.update_symlink(entry.name, there, entry.mtime_ns, entry.extra)
+    return True
 
 
 def _create(item: Item, directory: Directory, conflict: Conflict, resume: ResumeIndex) -> str:

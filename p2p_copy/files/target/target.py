@@ -50,6 +50,7 @@ class Target:
         files: writes files piece by piece, and finds those that are here already.
         small_files: writes small files at once.
         hard_links: creates further names of files.
+        updates: files that are up to date here are not received again.
         marker: a file in the output directory by which a sender notices that it reads what this side writes.
 
     Raises:
@@ -69,6 +70,7 @@ class Target:
         self.resume = resume = resume or ResumeIndex(Journal(None))
         self._top, resume.clock_ahead = open_output(out, resume.tag, allowed)
         self._conflicts = Conflicts(conflict, resume)
+        self.updates = self._conflicts.updates
         self.directories = Directories(self._top, self._conflicts, resume)
         self.hard_links = HardLinks(self.directories, self._conflicts, resume)
         self.files = Files(self.directories, self._conflicts, resume, self.hard_links)

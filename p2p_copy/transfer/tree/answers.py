@@ -59,6 +59,7 @@ class PageAnswers:
         self._expected = expected
         self._end = 0  # the first entry that was not answered for
         self._held: dict[int, Held] = {}
+        self._same: set[int] = set()
 
     def add(self, message: Holds, named: int) -> None:
         """Record the answer to one or more pages, after `named` entries were named.
@@ -72,12 +73,24 @@ class PageAnswers:
             raise PeerMisbehaved("The receiver says what it holds of entries that were not named.")
         if indices and not self._end <= min(indices) <= max(indices) < message.end:
             raise PeerMisbehaved("The receiver says twice what it holds of an entry.")
+        at = self._end
+        for first, count in message.same:
+            if not at <= first < first + count <= message.end:
+                raise PeerMisbehaved("The receiver says twice what it holds of an entry.")
+            at = first + count
+            self._same.update(range(first, at))
         self._held.update(zip(indices, message.files, strict=True))
         self._end = message.end
 
     def has(self, index: int) -> bool:
         """Return whether it is known what the receiver holds of this entry, and of all before it."""
         return not self._expected or index < self._end
+
+    def take_same(self, index: int) -> bool:
+        """Return whether the receiver says that a file is up to date, and forget it."""
+        same = index in self._same
+        self._same.discard(index)
+        return same
 
     def take_held(self, index: int) -> Held | None:
         """Return what the receiver holds of a file, and forget it."""

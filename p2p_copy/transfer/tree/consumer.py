@@ -47,7 +47,7 @@ from p2p_copy.transfer.reasons import given_up
 from p2p_copy.transfer.tree.page_planner import Decision, PagePlanner
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.target.resume import PartialFile
@@ -85,7 +85,7 @@ class TreeConsumer:
     ) -> None:
         # A further name of a file may need contents, if the receiver has refused the first one.
         linking = Preserved.HARD_LINKS in manifest.preserve
-        self.holds = linking or not target.resume.fresh or not selection.everything
+        self.holds = linking or target.updates or not target.resume.fresh or not selection.everything
         self.total: tuple[int, int] | None = None
         self.root: bytes | None = None
         self.goodbye = False
@@ -159,7 +159,14 @@ class TreeConsumer:
         assert self.root is not None, "only after a Finish"
         done = self.outcomes
         return Report(
-            done.files, done.delivered, done.failures, done.skipped, self.root.hex(), seconds, done.excluded
+            files=done.files,
+            size=done.delivered,
+            failures=done.failures,
+            skipped=done.skipped,
+            root=self.root.hex(),
+            seconds=seconds,
+            excluded=done.excluded,
+            up_to_date=done.up_to_date,
         )
 
     def _report_progress(self) -> None:
@@ -222,7 +229,7 @@ class TreeConsumer:
                 self._target.directories.make(item)
             elif entry.kind is Kind.SYMLINK:
                 self._target.make_symlink(item)
-            elif self.holds and self._files.find_held(item):
+            elif self.holds and (self._files.find_held(item) or self._files.is_up_to_date(item)):
                 pass
             elif item.original is not None:
                 self._target.hard_links.check(item)
@@ -258,6 +265,7 @@ class FileConsumer:
         self._collected: list[tuple[Item, bytes | memoryview]] = []  # verified, and not yet written
         # By entry number, until the sender has decided whether to use it:
         self._held: dict[int, PartialFile] = {}
+        self._same: list[Item] = []  # those of the page at hand that are up to date
         self._written = 0
 
     def take_written(self) -> int:
@@ -276,11 +284,26 @@ class FileConsumer:
         self._manifest.count_held(item, held.size)
         return True
 
+    def is_up_to_date(self, item: Item) -> bool:
+        """Return whether a file is here already, the same by size and time; count it if it is."""
+        if not self._target.files.is_up_to_date(item):
+            return False
+        self._manifest.up_to_date(item)
+        self._outcomes.size += item.entry.size
+        self._outcomes.spared += item.entry.size
+        self._outcomes.up_to_date += 1
+        self._outcomes.deliver(item)
+        self._same.append(item)
+        return True
+
     def holds(self, items: Sequence[Item]) -> Holds:
-        """Return the answer to a page: what is here of its entries."""
+        """Return the answer to a page: what is here of its entries, all of which were handled."""
         held = [(item, self._held[item.index]) for item in items if item.index in self._held]
         files = tuple(Held(item.index, part.size, part.digest) for item, part in held)
-        return Holds(items[-1].index + 1, files)
+        same, self._same = self._same, []
+        for item in same:
+            self._manifest.done(item)
+        return Holds(items[-1].index + 1, files, _runs(item.index for item in same))
 
     # Small files
 
@@ -459,6 +482,7 @@ class Outcomes:
         rejected: how many of these the receiver could not take.
         skipped: how many were left as they were, as asked.
         excluded: how many are not wanted.
+        up_to_date: how many of `files` were here already, the same by size and time.
 
     """
 
@@ -471,6 +495,7 @@ class Outcomes:
         self.rejected = 0
         self.skipped = 0
         self.excluded = 0
+        self.up_to_date = 0
         self._replies = replies
         self._problems: list[tuple[str, Reason]] = []
 
@@ -502,6 +527,17 @@ class Outcomes:
         self.skipped += not reason.is_failure
         self._problems.append((escape(item.path), reason))
         self._replies.add(Reject(item.index, reason, item.path))
+
+
+def _runs(indices: Iterable[int]) -> tuple[tuple[int, int], ...]:
+    """Return ascending numbers as runs: the first number of each, and how many follow on each other."""
+    runs: list[tuple[int, int]] = []
+    for index in indices:
+        if runs and index == sum(runs[-1]):
+            runs[-1] = runs[-1][0], runs[-1][1] + 1
+        else:
+            runs.append((index, 1))
+    return tuple(runs)
 
 
 class Replies:

@@ -25,7 +25,7 @@ from p2p_copy.files.source.walk import UNFINISHED, walk
 from p2p_copy.files.state.journal import key_of
 from p2p_copy.observer import Report
 from p2p_copy.protocol import limits as protocol_limits, wire
-from p2p_copy.protocol.digest import FileDigest, RootDigest, file_digest, prefix_digest
+from p2p_copy.protocol.digest import UNREAD, FileDigest, RootDigest, file_digest, prefix_digest
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import (
     Data,
@@ -124,7 +124,7 @@ class TreeProducer:
         self._page_answers = PageAnswers(expected=accept.holds)
         self._total: Total | None = None
         self._root = RootDigest()
-        self._sent_files = self._sent_size = self._failed_files = 0
+        self._sent_files = self._sent_size = self._failed_files = self._same_files = 0
         self._records = self._pack()
 
     def close(self) -> None:
@@ -214,6 +214,7 @@ class TreeProducer:
             excluded=self._pages.excluded + unwanted,
             root=receipt.root.hex(),
             seconds=seconds,
+            up_to_date=self._same_files,
         )
 
     # The thread
@@ -328,7 +329,14 @@ class TreeProducer:
             yield Pause.ANSWER
         for found in page:
             digest = before = None
-            if found.entry.kind is Kind.FILE:
+            same = self._page_answers.take_same(found.index)
+            if found.entry.kind is Kind.FILE and same and not self._rejections.has(found):
+                digest = UNREAD
+                self._same_files += 1
+                self._sent_files += 1
+                self._sent_size += found.entry.size
+                self._files.spared += found.entry.size
+            elif found.entry.kind is Kind.FILE:
                 held = self._page_answers.take_held(found.index)
                 try:
                     if self._rejections.has(found):
@@ -345,7 +353,7 @@ class TreeProducer:
                 except SourceFailed as failure:
                     yield self._failed(found, failure.reason)
             if self._first_names is not None and before is None:
-                self._first_names.record_sent(found, digest)
+                self._first_names.record_sent(found, digest or None)
             self._root.add(found.entry, digest)
             if self._receipt is not None:
                 delivered = not self._rejections.has(found)  # no later rejection is known yet

@@ -19,7 +19,9 @@ from p2p_copy.errors import ResultNotWritten
 from p2p_copy.units import GIB, MIB, amount, duration
 from tests.cli.options.test_inputs import Tty
 
-REPORT = Report(2, 3 * MIB, 0, (), skipped=0, excluded=0, root="0123456789abcdef" * 4, seconds=1.5)
+REPORT = Report(
+    2, 3 * MIB, 0, (), skipped=0, excluded=0, up_to_date=0, root="0123456789abcdef" * 4, seconds=1.5
+)
 
 
 def watched(err: io.StringIO, *, quiet: bool = False) -> tuple[Progress, io.StringIO]:

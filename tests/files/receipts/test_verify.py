@@ -271,7 +271,7 @@ def test_what_was_not_delivered_is_not_compared_but_in_the_root_digest(tmp_path:
     publish(writer, root.digest(), files=1, size=3, failures=3)
     verdict, told = differences(receipt, tmp_path / "out")
     assert told == {}
-    assert verdict == Verdict(1, 3, 0, root.digest().hex(), failures=3, skipped=0, undelivered=4)
+    assert verdict == Verdict(1, 3, 0, root.digest().hex(), failures=3, skipped=0, undelivered=4, unread=0)
     assert differences(receipt, tmp_path / "out", strict=True)[1] == {"tree/file": "is not in the receipt"}
 
 

@@ -34,7 +34,8 @@ pytestmark = pytest.mark.usefixtures("both_ways")
 
 EVERY = tuple(Conflict)
 KEEPING = (Conflict.REFUSE, Conflict.SKIP)
-WHY = {Conflict.REFUSE: Reason.EXISTS, Conflict.SKIP: Reason.SKIPPED, Conflict.OVERWRITE: Reason.EXISTS}
+REPLACING = (Conflict.OVERWRITE, Conflict.UPDATE)
+WHY = {Conflict.SKIP: Reason.SKIPPED, **dict.fromkeys((Conflict.REFUSE, *REPLACING), Reason.EXISTS)}
 
 
 @pytest.fixture
@@ -303,7 +304,7 @@ def plant(path: Path, what: str) -> None:
 @pytest.mark.parametrize("size", [0, 3])
 @pytest.mark.parametrize("early", [True, False])
 @pytest.mark.parametrize("what", ["directory", "link", "fifo"])
-@pytest.mark.parametrize("conflict", [*KEEPING, Conflict.OVERWRITE])
+@pytest.mark.parametrize("conflict", [*KEEPING, *REPLACING])
 def test_a_file_replaces_nothing_but_a_file(
     out: Path, conflict: Conflict, what: str, early: bool, size: int
 ) -> None:
@@ -333,13 +334,13 @@ def test_a_directory_that_exists_is_merged_into(out: Path, conflict: Conflict) -
         deliver(target, a_file("file", top))
         target.directories.finish(top)
     assert tree(out) == {"top": "directory", "top/old": "old", "top/file": "new"}
-    overwritten = conflict is Conflict.OVERWRITE
+    overwritten = conflict in REPLACING
     assert permissions(out / "top") == (0o750 if overwritten else 0o711)
     assert ((out / "top").stat().st_mtime_ns == 77) is overwritten
 
 
 @pytest.mark.parametrize("what", ["file", "link", "link to a directory", "fifo"])
-@pytest.mark.parametrize("conflict", [*KEEPING, Conflict.OVERWRITE])
+@pytest.mark.parametrize("conflict", [*KEEPING, *REPLACING])
 def test_a_symlink_or_file_is_not_taken_for_a_directory(out: Path, conflict: Conflict, what: str) -> None:
     (out / "elsewhere").mkdir(parents=True)
     plant(out / "x", what.partition(" ")[0])
@@ -382,7 +383,7 @@ def test_a_symlink_whose_name_is_taken(out: Path, conflict: Conflict, what: str)
         if conflict is Conflict.RENAME:
             target.make_symlink(item)
             assert tree(out) == before | {"top/x (1)": "link to new"}
-        elif conflict is Conflict.OVERWRITE and what != "directory":
+        elif conflict in REPLACING and what != "directory":
             target.make_symlink(item)
             assert tree(out) == before | {"top/x": "link to new"}
             assert (out / "top" / "x").lstat().st_mtime_ns == 8
