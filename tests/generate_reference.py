@@ -1,21 +1,23 @@
-"""Writes three pages of docs/ from the program itself: `python -m tests.generate_reference`.
+"""Writes pages and tables of docs/ from the program itself: `python -m tests.generate_reference`.
 
-They are the command line (cli.md), the exit codes (exit-codes.md) and the tables for operators (operations.md).
+The pages are the command line (cli.md), the exit codes (exit-codes.md) and the tables for operators (operations.md). In
+other pages a table stands between two comments, which name it; `p2p-copy help` shows the same.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-import signal
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from p2p_copy import errors
 from p2p_copy.cli.app import app
 from p2p_copy.cli.commands.relay_admin import QUESTIONS
-from p2p_copy.cli.ui.display import with_options
+from p2p_copy.cli.ui import topics
+from p2p_copy.cli.ui.examples import EXAMPLES
+from p2p_copy.cli.ui.topics import FORMS, PATTERNS, VARIABLES, WAYS_TO_GIVE_A_CODE
 from p2p_copy.relay.admin.http_api import REQUESTS
 from p2p_copy.relay.admin.metrics import METRICS
 from p2p_copy.relay.admin.orders import ORDERS
@@ -36,11 +38,6 @@ AS_CODE = re.compile(
     r"|-(?= (?:alone|for) ))(?![\w`])"
 )
 """Options, variables, signals, addresses and a lone dash in a sentence of the help."""
-
-STOPPED = (
-    "Stopped by SIGHUP, SIGINT (Ctrl-C), SIGUSR1 or SIGTERM. No partial file has a final name, and the same command "
-    "resumes."
-)
 
 COMMAND_LINE = """\
 # The command line
@@ -85,8 +82,13 @@ In the configuration file they stand in the table `[run-relay-server]`, without 
 changed with `relay-admin ADDR set NAME VALUE` while the relay runs.
 """
 
-BUG = 1
-"""The exit code of `P2PCopyError` itself, which only a bug would raise."""
+TABLES = {
+    "codes": (("way", "what it is, and who can read it"), WAYS_TO_GIVE_A_CODE),
+    "variables": (("variable", "meaning"), VARIABLES),
+    "forms": (("what", "form"), FORMS),
+    "patterns": (("pattern", "matches"), PATTERNS),
+}
+"""Tables inside pages, by the name in their comments."""
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> Iterator[str]:
@@ -180,6 +182,13 @@ def command_line() -> str:
         lines += [f"## {command}", "", "```text", usage, "```", "", *paragraphs(app[command].help), ""]
         if rows := list(words(command)):
             lines += table(("word", "meaning"), rows)
+        if examples := EXAMPLES.get(command):
+            lines += [
+                "```text",
+                *(f"{one.command}    # {one.purpose.rstrip(':')}" for one in examples),
+                "```",
+                "",
+            ]
         if command == RELAY:
             lines += [
                 "Its options are in [the tables for operators](operations.md#options-of-run-relay-server).",
@@ -200,27 +209,7 @@ def paragraphs(text: str) -> Iterator[str]:
 
 def exit_codes() -> str:
     """Return docs/exit-codes.md."""
-    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type)]
-    ours = {
-        kind.exit_code: kind
-        for kind in kinds
-        if issubclass(kind, errors.P2PCopyError) and "exit_code" in vars(kind) and kind.exit_code != BUG
-    }
-    signals = (signal.SIGHUP, signal.SIGINT, signal.SIGUSR1, signal.SIGTERM)
-    rows = (
-        ("0", "", "Everything was delivered, and verified at the receiver."),
-        (str(BUG), "", "A bug in p2p-copy, or a demo that failed."),
-        *(
-            (str(code), f"`{kind.__name__}`", with_code(with_options(str(kind()))))
-            for code, kind in sorted(ours.items())
-        ),
-        ("141", "", "The reader of this command's result closed the pipe before its end."),
-        (
-            ", ".join(str(128 + number) for number in signals),
-            "",
-            STOPPED,
-        ),
-    )
+    rows = ((code, quoted(name), with_code(what)) for code, name, what in topics.exit_codes())
     lines = [EXIT_CODES, *table(("code", "name", "what happened"), rows), RELAY_EXITS]
     return ending("\n".join(lines))
 
@@ -273,10 +262,23 @@ def ending(text: str) -> str:
     return text.rstrip() + "\n"
 
 
+def with_tables(name: str) -> str:
+    """Return a page with its tables as they are today."""
+    text = (DOCS / name).read_text(encoding="utf-8")
+
+    def filled(match: re.Match[str]) -> str:
+        head, rows = TABLES[match[2]]
+        return "\n".join((match[1], "", *table(head, rows), match[3]))
+
+    return re.sub(r"(<!-- table: ([a-z]+) -->)\n.*?(<!-- end of table -->)", filled, text, flags=re.DOTALL)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": command_line,
     "exit-codes.md": exit_codes,
     "operations.md": operations,
+    "configuration.md": partial(with_tables, "configuration.md"),
+    "transfers.md": partial(with_tables, "transfers.md"),
 }
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import Parameter
 
 from p2p_copy.cli.options.arguments import with_serve_value, with_standard_input
 from p2p_copy.cli.options.client import (
@@ -23,13 +23,13 @@ from p2p_copy.cli.options.client import (
     TransferArguments,
 )
 from p2p_copy.cli.options.config_file import from_file
-from p2p_copy.cli.options.groups import COMPARED, LISTENING, OUTPUT, SETUP
+from p2p_copy.cli.options.groups import ABOUT, COMPARED, LISTENING, OPTIONS, OUTPUT, RELAYS, SETUP, TRANSFERS
 from p2p_copy.cli.options.relay import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.options.unused import refuse_unused
 from p2p_copy.cli.options.values import DURATION, FLAG
 from p2p_copy.cli.ui.errors import explain
-from p2p_copy.cli.ui.help import Printed, TwoColumns
+from p2p_copy.cli.ui.help import Commands, Printed, TwoColumns
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.relay import limits as relay_limits
 from p2p_copy.relay.admin.orders import USAGE
@@ -44,12 +44,12 @@ def _version() -> str:
     return FULL_NAME
 
 
-app = App(
+app = Commands(
     name="p2p-copy",
     help="Copy files, encrypted from end to end, between two machines that can only make outgoing connections.",
-    help_epilogue="Exit codes, the configuration file and examples: docs/index.md.",
     version=_version,
     version_flags=("--version", "-V"),
+    group_commands=OPTIONS,
     config=[refuse_unused, from_file],
     result_action="return_value",
     suppress_keyboard_interrupt=False,  # cyclopts would end the process without a message
@@ -87,7 +87,7 @@ def _run(words: Sequence[str], terminal: Terminal) -> int:
     return exit_code or 0
 
 
-@app.command(usage="Usage: p2p-copy send PATH... [OPTIONS]")
+@app.command(group=TRANSFERS, sort_key=1, usage="Usage: p2p-copy send PATH... [OPTIONS]")
 def send(
     *words: Annotated[
         str, Parameter(name="PATH", help="Files and directories to send; or - alone for standard input.")
@@ -106,7 +106,7 @@ def send(
     return work(words, transfer, client, sending)
 
 
-@app.command(usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
+@app.command(group=TRANSFERS, sort_key=2, usage="Usage: p2p-copy receive [CODE] [OPTIONS]")
 def receive(
     *words: Annotated[
         str, Parameter(name="CODE", help="The code that the sender shows; asked for if not given.")
@@ -124,7 +124,7 @@ def receive(
     return work(words, transfer, client, receiving)
 
 
-@app.command(usage="Usage: p2p-copy resume [ID] [OPTIONS]")
+@app.command(group=TRANSFERS, sort_key=3, usage="Usage: p2p-copy resume [ID] [OPTIONS]")
 def resume(
     id_: Annotated[
         str | None,
@@ -145,7 +145,7 @@ def resume(
     return work(id_, client)
 
 
-@app.command(usage="Usage: p2p-copy forget ID...")
+@app.command(group=TRANSFERS, sort_key=4, usage="Usage: p2p-copy forget ID...")
 def forget(
     *ids: Annotated[
         str, Parameter(name="ID", help="Which transfers: their IDs, or the first letters of them.")
@@ -160,7 +160,9 @@ def forget(
     return work(ids, state_dir)
 
 
-@app.command(usage="Usage: p2p-copy run-relay-server HOST PORT [HOST PORT]... [OPTIONS]")
+@app.command(
+    group=RELAYS, sort_key=1, usage="Usage: p2p-copy run-relay-server HOST PORT [HOST PORT]... [OPTIONS]"
+)
 def run_relay_server(
     *where: Annotated[
         str,
@@ -222,7 +224,7 @@ def run_relay_server(
     )
 
 
-@app.command(usage="Usage: p2p-copy relay-token NAME")
+@app.command(group=RELAYS, sort_key=2, usage="Usage: p2p-copy relay-token NAME")
 def relay_token(
     name: Annotated[str, Parameter(help="A name for its owner: letters, digits and . _ @ -, up to 64.")], /
 ) -> int:
@@ -235,7 +237,7 @@ def relay_token(
     return work(name)
 
 
-@app.command(usage="Usage: p2p-copy relay-admin ADDR ORDER")
+@app.command(group=RELAYS, sort_key=3, usage="Usage: p2p-copy relay-admin ADDR ORDER")
 def relay_admin(
     address: Annotated[
         str, Parameter(name="ADDR", help="The address that the relay was given with --admin.")
@@ -256,7 +258,7 @@ def relay_admin(
     return work(address, order, words)
 
 
-@app.command(usage="Usage: p2p-copy verify RECEIPT DIR [OPTIONS]")
+@app.command(group=TRANSFERS, sort_key=5, usage="Usage: p2p-copy verify RECEIPT DIR [OPTIONS]")
 def verify(
     receipt: Annotated[str, Parameter(name="RECEIPT", help="The receipt of a transfer.")],
     directory: Annotated[str, Parameter(name="DIR", help="The directory that the files were received into.")],
@@ -294,7 +296,7 @@ def verify(
     )
 
 
-@app.command(usage="Usage: p2p-copy demo [DIR]")
+@app.command(group=ABOUT, sort_key=1, usage="Usage: p2p-copy demo [DIR]")
 def demo(
     directory: Annotated[
         str | None, Parameter(name="DIR", help="Directory to copy; p2p-copy's own files if not given.")
@@ -308,3 +310,28 @@ def demo(
     from p2p_copy.cli.commands.demo import demo as work
 
     return work(directory)
+
+
+@app.command(name="help", group=ABOUT, sort_key=2, usage="Usage: p2p-copy help [COMMAND | TOPIC]")
+def help_(
+    *words: Annotated[
+        str,
+        Parameter(
+            name="WORD",
+            help="A command; or a topic: codes, config, exit-codes, patterns; or topics, which lists them.",
+        ),
+    ],
+) -> int:
+    """Explain a command or a topic."""
+    from p2p_copy.cli.commands.help import help_ as work
+
+    return work(words, app)
+
+
+@app.command(group=ABOUT, sort_key=3, usage="Usage: p2p-copy version")
+def version() -> int:
+    """Print the version."""
+    terminal = Terminal.standard()
+    terminal.result(_version())
+    terminal.finish()
+    return 0

@@ -6,10 +6,12 @@ import os
 import traceback
 from typing import TYPE_CHECKING, Final
 
-from cyclopts import CycloptsError
+from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
 
 from p2p_copy.cli.ui.display import one_line, with_options
+from p2p_copy.cli.ui.suggestions import did_you_mean
 from p2p_copy.errors import P2PCopyError, SystemFailed, UsageError, exhausted, leaves
+from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal
@@ -46,7 +48,7 @@ def explain(error: BaseException, terminal: Terminal) -> int:
                 terminal.error(f"Did you mean {suggestion.text}?")
             return error.exit_code
         case CycloptsError():
-            terminal.error(f"p2p-copy: {error}")
+            terminal.error(f"p2p-copy: {_sentence(error)}")
             terminal.error(" ".join(("Try: p2p-copy", *(error.command_chain or ()), "--help")))
             return UsageError.exit_code
         case Interrupted(number=number):
@@ -63,6 +65,27 @@ def explain(error: BaseException, terminal: Terminal) -> int:
                 f"you did and what {DEBUG_VARIABLE}=1 prints."
             )
             return _BUG
+
+
+def _sentence(error: CycloptsError) -> str:
+    """Return what is wrong with a command line. The library's own guesses at what was meant are too wild."""
+    match error:
+        case UnknownOptionError(token=token) if token.source == "cli":
+            word = (token.keyword or token.value).split("=")[0]
+            options = [
+                name for argument in error.argument_collection if argument.show for name in argument.names
+            ]
+            return f"Unknown option: {escape(word)}.{did_you_mean(word, options)}"
+        case UnknownCommandError(unused_tokens=[word, *_], app=App() as app):
+            return f'Unknown command: "{escape(word)}".{did_you_mean(word, app)}'
+        case MissingArgumentError(argument=argument) if argument is not None and argument.name.startswith(
+            "-"
+        ):
+            return f"{error.keyword or argument.name} needs a value."
+        case MissingArgumentError(argument=argument) if argument is not None:
+            return f"{argument.name} is missing."
+        case _:
+            return str(error)
 
 
 def _of_the_system(error: BaseException) -> SystemFailed | None:

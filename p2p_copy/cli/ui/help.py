@@ -9,7 +9,13 @@ import io
 import textwrap
 from typing import TYPE_CHECKING, Any, Final, cast
 
+from cyclopts import App
+
+from p2p_copy.cli.ui.examples import EXAMPLES
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from cyclopts.help import HelpEntry, HelpPanel
     from rich.console import Console, ConsoleOptions
 
@@ -17,8 +23,32 @@ _INDENT: Final = 2
 _LEFT: Final = 26
 """Columns for an option and its value; a longer one gets a line of its own."""
 
-_WIDEST: Final = 100
+WIDEST: Final = 100
 """Columns of a line at most: longer lines are hard to read."""
+
+
+_MORE: Final = "More: p2p-copy help topics"
+
+
+class Commands(App):
+    """The commands; help of each ends with its examples."""
+
+    def help_print(self, tokens: Any = None, *, console: Any = None) -> None:
+        """Print the help of a command, or of all."""
+        super().help_print(tokens, console=console)
+        chain, apps, _ = self.parse_commands(tokens)
+        console = console or apps[-1].console
+        _print(console, "\n".join((*example_lines(" ".join(chain), min(console.width, WIDEST)), _MORE)))
+
+
+def example_lines(command: str, width: int) -> Iterator[str]:
+    """Yield the lines that show the examples of a command."""
+    if command in EXAMPLES:
+        yield "Examples:"
+        for purpose, line in EXAMPLES[command]:
+            yield from paragraph(purpose, width, " " * _INDENT, " " * _INDENT)
+            yield from _typed(line, width)
+        yield ""
 
 
 class TwoColumns:
@@ -27,20 +57,24 @@ class TwoColumns:
     def __call__(self, console: Console, options: ConsoleOptions, panel: HelpPanel) -> None:
         """Print one panel."""
         if panel.entries:
-            width = min(options.max_width, _WIDEST)
-            lines = [line for entry in panel.entries for line in _row(entry, width)]
+            width = min(options.max_width, WIDEST)
+            lines = [
+                line
+                for entry in panel.entries
+                for line in two_columns(_spelled(entry), _meaning(entry), width)
+            ]
             _print(console, "\n".join((f"{panel.title}:", *lines, "")))
 
     def render_usage(self, console: Console, options: ConsoleOptions, usage: Any) -> None:
         """Print the command's usage."""
         words = f"Usage: {_plain(usage).strip().removeprefix('Usage: ')}"
-        _print(console, "\n".join((*_wrap(words, options.max_width, rest="    "), "")))
+        _print(console, "\n".join((*paragraph(words, options.max_width, rest="    "), "")))
 
     def render_description(self, console: Console, options: ConsoleOptions, description: Any) -> None:
         """Print what the command does."""
         if text := _plain(description).strip():
-            width = min(options.max_width, _WIDEST)
-            lines = [line for part in text.splitlines() for line in _wrap(part, width) or [""]]
+            width = min(options.max_width, WIDEST)
+            lines = [line for part in text.splitlines() for line in paragraph(part, width) or [""]]
             _print(console, "\n".join((*lines, "")))
 
 
@@ -77,14 +111,30 @@ class _LazyConsole:
         return getattr(self._console, name)
 
 
-def _row(entry: HelpEntry, width: int) -> list[str]:
-    left = " " * _INDENT + _spelled(entry)
-    margin = " " * min(_INDENT + _LEFT, width // 3)
-    right = _wrap(_meaning(entry), width, margin, margin)
-    if right and len(left) < len(margin) - 1:
-        right[0] = left + right[0][len(left) :]
-        return right
-    return [left, *right]
+def two_columns(left: str, right: str, width: int, column: int = _LEFT) -> list[str]:
+    """Return the lines of what stands on the left, and of its meaning at `column`, or below if the left is too long."""
+    margin = " " * min(_INDENT + column, width // 3)
+    left = " " * _INDENT + left
+    lines = paragraph(right, width, margin, margin)
+    if lines and len(left) < len(margin) - 1:
+        lines[0] = left + lines[0][len(left) :]
+        return lines
+    return [left, *lines]
+
+
+def table(rows: Iterable[tuple[str, str]], width: int) -> list[str]:
+    """Return the lines of a table whose left column is as narrow as its longest word allows."""
+    rows = tuple(rows)
+    column = min(_LEFT, max(len(left) for left, _ in rows) + 2)
+    return [line for left, right in rows for line in two_columns(left, right, width, column)]
+
+
+def _typed(command: str, width: int) -> Iterator[str]:
+    """Yield the lines of a command; a long one is broken as a shell wants it, so that it can be copied."""
+    margin = " " * 2 * _INDENT
+    *begun, last = paragraph(command, width - len(" \\"), margin, margin + " " * _INDENT)
+    yield from (f"{line} \\" for line in begun)
+    yield last
 
 
 def _spelled(entry: HelpEntry) -> str:
@@ -106,7 +156,7 @@ def _meaning(entry: HelpEntry) -> str:
     return " ".join(filter(None, (_plain(entry.description), f"[{notes}]" if notes else "")))
 
 
-def _wrap(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
+def paragraph(text: str, width: int, first: str = "", rest: str = "") -> list[str]:
     """Return the lines of a text; options, variables and URLs stay whole."""
     return textwrap.wrap(
         text,
