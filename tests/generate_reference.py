@@ -1,7 +1,8 @@
 """Writes pages and tables of docs/ from the program itself: `python -m tests.generate_reference`.
 
-The pages are the command line (cli.md), the exit codes (exit-codes.md) and the tables for operators (operations.md). In
-other pages a table stands between two comments, which name it; `p2p-copy help` shows the same.
+The pages are the command line (cli.md), the events of `--json` with their schema (events.md, events.schema.json), the
+exit codes (exit-codes.md) and the tables for operators (operations.md). In other pages a table stands between two
+comments, which name it; `p2p-copy help` shows the same.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from p2p_copy.relay.admin.settings import LIVE
 from p2p_copy.relay.log.abuse import Abuse
 from p2p_copy.relay.log.events import EVENTS
 from p2p_copy.relay.pairing import Outcome
+from tests import generate_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -275,6 +277,8 @@ def with_tables(name: str) -> str:
 
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": command_line,
+    "events.md": lambda: generate_events.page(table),
+    "events.schema.json": generate_events.schema,
     "exit-codes.md": exit_codes,
     "operations.md": operations,
     "configuration.md": partial(with_tables, "configuration.md"),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from p2p_copy.cli.options.arguments import with_serve_value, with_standard_input
+from p2p_copy.cli.options.arguments import wants_json, with_serve_value, with_standard_input
 from p2p_copy.cli.options.client import (
+    JSON,
     NO_CLIENT_ARGUMENTS,
     NO_RECEIVE_ARGUMENTS,
     NO_SEND_ARGUMENTS,
@@ -73,6 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             terminal.finish()
     except (Exception, KeyboardInterrupt, BaseExceptionGroup) as error:
         exit_code = explain(error, terminal)
+        if wants_json(words):
+            from p2p_copy.cli.ui.json_lines import write_error
+
+            write_error(error, terminal)
     with suppress(KeyboardInterrupt):  # the work is done, and the process ends anyway
         terminal.flush()
     return exit_code
@@ -284,6 +289,7 @@ def verify(
     quiet: Annotated[
         bool, OUTPUT, FLAG, Parameter(alias="-q", help="Print only differences and errors.")
     ] = False,
+    json: Annotated[bool, OUTPUT, FLAG, JSON] = False,
 ) -> int:
     """Check that the files of a transfer are still there, unchanged.
 
@@ -292,7 +298,14 @@ def verify(
     from p2p_copy.cli.commands.verify import verify as work
 
     return work(
-        receipt, directory, times=times, preserved=preserved, complete=complete, strict=strict, quiet=quiet
+        receipt,
+        directory,
+        times=times,
+        preserved=preserved,
+        complete=complete,
+        strict=strict,
+        quiet=quiet,
+        json=json,
     )
 
 

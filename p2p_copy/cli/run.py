@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.api.report import Report
     from p2p_copy.api.transfer import Transfer
-    from p2p_copy.cli.ui.progress import Progress
+    from p2p_copy.cli.ui.displays import Display
 
 T = TypeVar("T")
 
@@ -124,7 +124,7 @@ async def _listen(
 
 def run_transfer(
     opened: AbstractAsyncContextManager[Transfer],
-    progress: Progress,
+    display: Display,
     deadline: float | None,
     *,
     can_resume: bool,
@@ -133,7 +133,7 @@ def run_transfer(
 
     Args:
         opened: runs the transfer beside the body of its block.
-        progress: shows events and report, and is drawn while it runs.
+        display: shows events and report, and is drawn while it runs.
         deadline: seconds; None for no limit.
         can_resume: whether the transfer can be resumed by another process.
 
@@ -148,16 +148,21 @@ def run_transfer(
     reports: list[Report] = []
 
     async def follow(transfer: Transfer) -> None:
-        # If it is cancelled it ends soon, and what it says until then is shown.
-        with trio.CancelScope(shield=True):
-            async for event in transfer.events():
-                progress.show(event)
-            with suppress(RuntimeError):  # it was cancelled
-                reports.append(transfer.report)
+        events = transfer.events()
+        while True:
+            # If it is cancelled it ends soon, and what it says until then is shown.
+            with trio.CancelScope(shield=True):
+                event = await anext(events, None)
+            if event is None:
+                break
+            display.show(event)
+            await _wait_for_reader(display)
+        with suppress(RuntimeError):  # it was cancelled
+            reports.append(transfer.report)
 
     async def draw_and_transfer() -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_draw, progress)
+            nursery.start_soon(_draw, display)
             with trio.move_on_after(math.inf if deadline is None else deadline):
                 async with opened as transfer:
                     await follow(transfer)
@@ -166,22 +171,29 @@ def run_transfer(
             raise DeadlineReached(None if can_resume else _CANNOT_RESUME)
 
     try:
-        run(draw_and_transfer, lambda: progress.notice(_SLOW_STOP))
+        run(draw_and_transfer, lambda: display.notice(_SLOW_STOP))
     except Interrupted:
         if not reports:  # else it came after all was done, when no saved state is left to resume from
             raise
     finally:
-        progress.close()
+        display.close()
     for number in _STOPPING:  # the work is done: no signal may change the exit code any more
         signal.signal(number, signal.SIG_IGN)
     (report,) = reports
-    progress.done(report)
+    display.done(report)
     if report.failed:
         raise PartialTransfer
     return 0
 
 
-async def _draw(progress: Progress) -> None:
+async def _wait_for_reader(display: Display) -> None:
+    """Wait until the reader of the events has made room, or this is cancelled. The transfer does not wait for it."""
+    while display.is_full and trio.current_effective_deadline() > trio.current_time():
+        with trio.CancelScope(shield=True):
+            await trio.sleep(limits.OUTPUT_RETRY)
+
+
+async def _draw(display: Display) -> None:
     while True:
-        progress.draw(trio.current_time())
+        display.draw(trio.current_time())
         await trio.sleep(limits.DRAW_INTERVAL)

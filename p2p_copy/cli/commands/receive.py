@@ -11,10 +11,10 @@ from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import STANDARD, receive_words
 from p2p_copy.cli.run import run_transfer
+from p2p_copy.cli.ui.displays import open_display, open_terminal
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.prompt import Question
-from p2p_copy.cli.ui.terminal import Terminal
-from p2p_copy.errors import Declined
+from p2p_copy.errors import Declined, UsageError
 from p2p_copy.files.state.transfers import receive_command
 from p2p_copy.options import ReceiveOptions
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from p2p_copy.cli.options.client import ClientArguments, ReceiveArguments, TransferArguments
+    from p2p_copy.cli.ui.displays import Display
+    from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.files.state.facts import ReceiveCommand
     from p2p_copy.files.state.store import State
     from p2p_copy.observer import Ask
@@ -37,7 +39,7 @@ def receive(
         P2PCopyError: nothing, or nothing more, arrived.
 
     """
-    terminal = Terminal.standard(quiet=client.quiet)
+    terminal = open_terminal(client)
     named = receive_words(words)
     relay = inputs.relay_of(named.relay, transfer.server)
     text = inputs.written_code(named.code, transfer.code, transfer.code_file)
@@ -47,6 +49,8 @@ def receive(
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
     token = inputs.access_token(client.token_file)
     saved_transfers.check_patterns(transfer)
+    if receiving.out == STANDARD and client.json:
+        raise UsageError("With --out - standard output is what is received, so --json cannot write there.")
     options = ReceiveOptions(
         conflict=receiving.on_conflict,
         names=receiving.names,
@@ -64,10 +68,12 @@ def receive(
     if transfer.dry_run:
         from p2p_copy.cli.commands.dry_run import ShowAndDecline
 
-        declining = ShowAndDecline(terminal, receiving.on_conflict, receiving.max_size, receiving.max_files)
+        declining = ShowAndDecline(
+            terminal, receiving.on_conflict, receiving.max_size, receiving.max_files, json=client.json
+        )
         try:
             run_receive(
-                None, command, code, client, terminal, token=token, question=lambda progress: declining
+                None, command, code, client, terminal, token=token, question=lambda display: declining
             )
         except* Declined:
             pass  # a dry run always declines
@@ -79,10 +85,10 @@ def receive(
     states = saved_transfers.states_in(client.state_dir, terminal)
     state = saved_transfers.open_state(states, command, code.text, terminal)
 
-    def question(progress: Progress) -> Ask | None:
-        if receiving.yes or not inputs.can_ask(terminal):
+    def question(display: Display) -> Ask | None:
+        if receiving.yes or not isinstance(display, Progress) or not inputs.can_ask(terminal):
             return None
-        return Question(terminal, progress, receiving.on_conflict)
+        return Question(terminal, display, receiving.on_conflict)
 
     return run_receive(
         state, command, code, client, terminal, token=token, reverify=receiving.reverify, question=question
@@ -98,17 +104,18 @@ def run_receive(
     *,
     token: str | None,
     reverify: bool = False,
-    question: Callable[[Progress], Ask | None] = lambda progress: None,
+    question: Callable[[Display], Ask | None] = lambda display: None,
 ) -> int:
     """Receive what `command` describes, with the saved `state` if there is one, and return exit code 0.
 
     `question` makes the function that asks the user; it is not used if the transfer was begun before. Raises what
     `receive` raises.
     """
-    progress = Progress(terminal, sends=False)
+    display = open_display(terminal, client, state, sends=False)
+    display.start(None)
     options = replace(saved_transfers.options_now(command.options, client), reverify=reverify)
     if state is not None:
         saved_transfers.say_that_it_resumes(state, terminal)
     through = AsyncClient(command.relay, token=token, ca_file=client.ca_file)
-    opened = through._open_saved_receive(command.out, code, options, state, question(progress))
-    return run_transfer(opened, progress, client.deadline, can_resume=state is not None)
+    opened = through._open_saved_receive(command.out, code, options, state, question(display))
+    return run_transfer(opened, display, client.deadline, can_resume=state is not None)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from p2p_copy import Code
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
+from p2p_copy.cli.ui.displays import open_terminal
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
 from p2p_copy.files.state.store import StateBusy
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.cli.options.client import ClientArguments
-    from p2p_copy.files.state.store import State, States
+    from p2p_copy.files.state.store import State, States, Summary
 
 
 def resume(given: str | None, client: ClientArguments) -> int:
@@ -27,15 +28,14 @@ def resume(given: str | None, client: ClientArguments) -> int:
         P2PCopyError: what `send` and `receive` raise.
 
     """
-    terminal = Terminal.standard(quiet=client.quiet)
+    terminal = open_terminal(client)
     saved_transfers.say_if_elsewhere(client.state_dir, terminal)
     states = saved_transfers.states_in(client.state_dir, terminal)
     if given is None:
-        lines = [
-            saved_transfers.described(each)
-            for each in states.all()
-            if not saved_transfers.is_over(each.facts)
-        ]
+        unfinished = [each for each in states.all() if not saved_transfers.is_over(each.facts)]
+        if client.json:
+            return _list_as_json(unfinished, terminal)
+        lines = [saved_transfers.described(each) for each in unfinished]
         for line in lines or ["There are no unfinished transfers."]:
             terminal.result(line)
         for id_ in states.unreadable:
@@ -70,6 +70,27 @@ def resume(given: str | None, client: ClientArguments) -> int:
     from p2p_copy.cli.commands.receive import run_receive
 
     return run_receive(state, command, code, client, terminal, token=token)
+
+
+def _list_as_json(unfinished: Sequence[Summary], terminal: Terminal) -> int:
+    from p2p_copy.cli.ui.json_lines import JsonLines, Started, Unfinished
+    from p2p_copy.version import FULL_NAME
+
+    lines = JsonLines(terminal)
+    lines.write(Started(program=FULL_NAME, command="resume"))
+    for each in unfinished:
+        command = each.facts.command
+        lines.write(
+            Unfinished(
+                each.id,
+                each.facts.began,
+                None if command is None else "send" if command.role == "sender" else "receive",
+                () if command is None else command.places,
+                None if command is None else command.relay,
+                each.busy,
+            )
+        )
+    return 0
 
 
 def forget(ids: Sequence[str], directory: str | None) -> int:

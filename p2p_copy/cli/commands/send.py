@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,8 +12,8 @@ from p2p_copy.cli import limits, saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import SERVE_AUTO, STANDARD, host_port, send_words
 from p2p_copy.cli.run import run_transfer
-from p2p_copy.cli.ui.progress import Progress
-from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.cli.ui.announcement import Announcement
+from p2p_copy.cli.ui.displays import open_display, open_terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.api.transfer import Transfer
     from p2p_copy.cli.options.client import ClientArguments, SendArguments, TransferArguments
+    from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.files.state.facts import SendCommand
     from p2p_copy.files.state.store import State
     from p2p_copy.options import Preserve
@@ -44,7 +44,7 @@ def send(
         P2PCopyError: nothing, or nothing more, was delivered.
 
     """
-    terminal = Terminal.standard(quiet=client.quiet)
+    terminal = open_terminal(client)
     word = send_words(words)
     if STANDARD in word.paths:
         transfer = inputs.for_pipe(transfer)
@@ -53,7 +53,7 @@ def send(
 
         selection = Selection(transfer.only, transfer.exclude)
         trees = SourceTrees(word.paths, sending.symlinks, selection)
-        return would_send(trees, terminal)
+        return would_send(trees, terminal, json=client.json)
     serve = sending.serve
     if serve and word.relay:
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
@@ -136,7 +136,7 @@ def run_send(
     With `binds` the relay runs in this process, at the first of them that is free. A `generated` code is shown, because
     the receiver's user does not know it yet. Raises what `send` raises.
     """
-    progress = Progress(terminal, sends=True)
+    display = open_display(terminal, client, state, sends=True)
     options = saved_transfers.options_now(command.options, client)
     if state is not None:
         saved_transfers.say_that_it_resumes(state, terminal)
@@ -145,9 +145,13 @@ def run_send(
     def through(
         relay: str, relay_elsewhere: str, on_room: Callable[[str], None] | None = None
     ) -> AbstractAsyncContextManager[Transfer]:
+        announcement = None
         if not met and code is not None:
-            lines = _announcement(code, relay_elsewhere, options.preserve, generated=generated)
-            progress.announce(lines, vital=generated)
+            words = _receiver_command(relay_elsewhere, options.preserve)
+            announcement = Announcement(
+                code.text if generated else None, words, is_vital=generated or bool(binds)
+            )
+        display.start(announcement)
         access = AsyncClient(relay, token=token, ca_file=client.ca_file)
         return access._open_saved_send(command.paths, code, options, state, on_room)
 
@@ -164,7 +168,7 @@ def run_send(
             yield transfer
 
     opened = through_own_relay() if binds else through(command.relay, command.relay)
-    return run_transfer(opened, progress, client.deadline, can_resume=state is not None)
+    return run_transfer(opened, display, client.deadline, can_resume=state is not None)
 
 
 def _binds(serve: str) -> list[tuple[str, int]]:
@@ -180,13 +184,10 @@ def _binds(serve: str) -> list[tuple[str, int]]:
     return [bind]
 
 
-def _announcement(code: Code, relay: str, preserve: Sequence[Preserve], *, generated: bool) -> list[str]:
-    """Return what the receiver's user must know; not a code that the users chose themselves, and know.
+def _receiver_command(relay: str, preserve: Sequence[Preserve]) -> tuple[str, ...]:
+    """Return the words of the command for the other machine, without the code: it asks for it.
 
-    The command asks for the code: as an argument it would be in the list of processes of the other machine.
+    As an argument it would be in the list of processes of the other machine.
     """
-    command = ["p2p-copy", "receive", "--server", relay]
-    if preserve:
-        command += ["--preserve", ",".join(one.value for one in preserve)]
-    line = f"On the other machine: {shlex.join(command)}"
-    return [f"Code: {code.text}", line] if generated else [line]
+    kept = ("--preserve", ",".join(one.value for one in preserve)) if preserve else ()
+    return ("p2p-copy", "receive", "--server", relay, *kept)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import TYPE_CHECKING
+
 from p2p_copy.api.verify import verify as compare
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed
@@ -9,9 +12,22 @@ from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import VerificationFailed
 from p2p_copy.units import amount
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from p2p_copy.files.receipts.verify import Verdict
+
 
 def verify(
-    receipt: str, directory: str, *, times: bool, preserved: bool, complete: bool, strict: bool, quiet: bool
+    receipt: str,
+    directory: str,
+    *,
+    times: bool,
+    preserved: bool,
+    complete: bool,
+    strict: bool,
+    quiet: bool,
+    json: bool,
 ) -> int:
     """Compare a directory with a receipt, and return exit code 0.
 
@@ -20,7 +36,35 @@ def verify(
         UsageError: the receipt or the directory does not exist, or the file is no receipt.
 
     """
-    terminal = Terminal.standard(quiet=quiet)
+    comparison = partial(
+        compare, receipt, directory, times=times, preserved=preserved, complete=complete, strict=strict
+    )
+    terminal = Terminal.standard(quiet=quiet or json)
+    verdict = _write_objects(comparison, terminal) if json else _show(comparison, terminal, complete=complete)
+    if verdict.differences:
+        raise VerificationFailed
+    return 0
+
+
+def _write_objects(comparison: Callable[..., Verdict], terminal: Terminal) -> Verdict:
+    """Write each difference and the verdict for a program."""
+    from p2p_copy.cli.ui.json_lines import Difference, JsonLines, Started
+    from p2p_copy.version import FULL_NAME
+
+    lines = JsonLines(terminal)
+    lines.write(Started(program=FULL_NAME, command="verify"))
+
+    def differs(path: str, how: str) -> None:
+        lines.write(Difference(path, how))
+        terminal.wait_for_reader()
+
+    verdict = comparison(on_difference=differs)
+    lines.write(verdict)
+    return verdict
+
+
+def _show(comparison: Callable[..., Verdict], terminal: Terminal, *, complete: bool) -> Verdict:
+    """Show the first differences and the verdict to the user."""
     shown = 0
 
     def differs(path: str, how: str) -> None:
@@ -33,15 +77,7 @@ def verify(
             return
         shown += 1
 
-    verdict = compare(
-        receipt,
-        directory,
-        times=times,
-        preserved=preserved,
-        complete=complete,
-        strict=strict,
-        on_difference=differs,
-    )
+    verdict = comparison(on_difference=differs)
     if verdict.failures or verdict.skipped:
         terminal.error(
             "Not compared, because the transfer did not deliver them: "
@@ -59,11 +95,9 @@ def verify(
         )
     if verdict.differences > shown:
         terminal.error(f"... and {verdict.differences - shown} more differences.")
-    if verdict.differences:
-        raise VerificationFailed
-    files = "1 file" if verdict.files == 1 else f"{verdict.files} files"
-    what = "What was delivered" if verdict.undelivered else "Everything"
-    terminal.verdict(
-        f"{what} is unchanged: {files}, {amount(verdict.size)}, digest {verdict.root[: limits.DIGEST_DIGITS]}."
-    )
-    return 0
+    if not verdict.differences:
+        files = "1 file" if verdict.files == 1 else f"{verdict.files} files"
+        what = "What was delivered" if verdict.undelivered else "Everything"
+        digest = verdict.root[: limits.DIGEST_DIGITS]
+        terminal.verdict(f"{what} is unchanged: {files}, {amount(verdict.size)}, digest {digest}.")
+    return verdict

@@ -110,6 +110,12 @@ def host_port(text: str) -> tuple[str, int] | None:
     return match["six"] or match["four"] or "", int(match["port"])
 
 
+def wants_json(argv: Sequence[str]) -> bool:
+    """Return whether a command line asks for JSON, whatever else is wrong with it."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    return any(word.split("=")[0] == "--json" for word in argv[:end])
+
+
 def with_standard_input(argv: Sequence[str]) -> list[str]:
     """Return the arguments with each `-` of `send` that is no option's value moved to the end, after `--`.
 

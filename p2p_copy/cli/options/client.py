@@ -63,6 +63,10 @@ _PRESERVE: Final = Parameter(
 
 _PATTERNS: Final = Parameter(metavar="PATTERN", negative="", allow_leading_hyphen=True, show_default=False)
 
+JSON: Final = Parameter(
+    help="Write events and result to standard output, as one JSON object a line. Nothing is asked."
+)
+
 AUTO_LINKS: Final = 0
 """Means `auto` in place of a number of links."""
 
@@ -203,7 +207,10 @@ class ClientArguments:
         OUTPUT,
         Parameter(metavar="FILE", help="Write a receipt of what was transferred, for p2p-copy verify."),
     ] = None
-    quiet: Annotated[bool, OUTPUT, FLAG, Parameter(alias="-q", help="Print only results and errors.")] = False
+    quiet: Annotated[
+        bool, OUTPUT, FLAG, Parameter(alias="-q", help="Print nothing but errors, and a new code.")
+    ] = False
+    json: Annotated[bool, OUTPUT, FLAG, JSON] = False
     config: Annotated[
         str | None,
         SETUP,

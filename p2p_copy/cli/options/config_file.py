@@ -29,6 +29,8 @@ _CLIENTS: Final = ("send", "receive", "resume")
 _TABLES: Final = (*_CLIENTS, "run-relay-server")
 _SHARED: Final = ("server", "ca-file", "token-file")
 """For every client command that has the option."""
+_NO_KEYS: Final = {"config", "json"}
+"""Options that stand on the command line only: who runs a command has to know in which form its output comes."""
 _CODE_KEYS: Final = ("code", "code-file")
 
 
@@ -46,7 +48,7 @@ def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection
     named = (given[_OPTION] or [os.environ.get(CONFIG_VARIABLE, "")])[0]
     path = named or default_path()
     config = _load(path, must_exist=bool(named)) if path else {}
-    options = {name.removeprefix("--") for name in given if name.startswith("--")} - {"config"}
+    options = {name.removeprefix("--") for name in given if name.startswith("--")} - _NO_KEYS
     table = _table(config, command, options, path)
     for key in table:
         if key not in options:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import traceback
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
 
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 DEBUG_VARIABLE: Final = "P2P_COPY_DEBUG"
 """The environment variable that asks for tracebacks when set to 1."""
+
+_STOPPED: Final = "stopped by a signal."
 
 _BUG: Final = 1
 _SIGNAL: Final = 128
@@ -33,38 +35,58 @@ class Interrupted(Exception):
         self.number = number
 
 
+class Explanation(NamedTuple):
+    """What an exception means.
+
+    Attributes:
+        cause: the exception that the sentence is about.
+        sentence: what happened; empty if there is nothing to say.
+        exit_code: the exit code of the process.
+
+    """
+
+    cause: BaseException
+    sentence: str
+    exit_code: int
+
+
 def explain(error: BaseException, terminal: Terminal) -> int:
     """Write what happened, and return the exit code."""
-    error = main_error(error)
-    original, error = error, _of_the_system(error) or error
     if os.environ.get(DEBUG_VARIABLE) == "1":
-        terminal.error("".join(traceback.format_exception(original)).rstrip())
+        terminal.error("".join(traceback.format_exception(main_error(error))).rstrip())
+    cause, sentence, exit_code = explanation(error)
+    if sentence:
+        terminal.error(f"p2p-copy: {sentence}")
+    # A CodeTypo has one; its module is not imported here, because few commands need it.
+    suggestion = getattr(cause, "suggestion", None)
+    if suggestion and terminal.is_interactive:  # a log must not contain what may be the right code
+        terminal.error(f"Did you mean {suggestion.text}?")
+    if isinstance(cause, CycloptsError):
+        terminal.error(" ".join(("Try: p2p-copy", *(cause.command_chain or ()), "--help")))
+    return exit_code
+
+
+def explanation(error: BaseException) -> Explanation:
+    """Return what happened."""
+    error = main_error(error)
+    error = _of_the_system(error) or error
     match error:
         case P2PCopyError():
-            terminal.error(f"p2p-copy: {with_options(one_line(str(error)))}")
-            # A CodeTypo has one; its module is not imported here, because few commands need it.
-            suggestion = getattr(error, "suggestion", None)
-            if suggestion and terminal.is_interactive:  # a log must not contain what may be the right code
-                terminal.error(f"Did you mean {suggestion.text}?")
-            return error.exit_code
+            return Explanation(error, with_options(one_line(str(error))), error.exit_code)
         case CycloptsError():
-            terminal.error(f"p2p-copy: {_sentence(error)}")
-            terminal.error(" ".join(("Try: p2p-copy", *(error.command_chain or ()), "--help")))
-            return UsageError.exit_code
+            return Explanation(error, _sentence(error), UsageError.exit_code)
         case Interrupted(number=number):
-            terminal.error("p2p-copy: stopped by a signal.")
-            return _SIGNAL + number
+            return Explanation(error, _STOPPED, _SIGNAL + number)
         case KeyboardInterrupt():
-            terminal.error("p2p-copy: stopped by a signal.")
-            return _SIGNAL + _SIGINT
+            return Explanation(error, _STOPPED, _SIGNAL + _SIGINT)
         case BrokenPipeError():
-            return _SIGNAL + _SIGPIPE  # the reader of the output has closed the pipe
+            return Explanation(error, "", _SIGNAL + _SIGPIPE)  # the reader of the output has closed the pipe
         case _:
-            terminal.error(
-                f"p2p-copy: This is a bug in p2p-copy ({type(error).__name__}). Please report it, with what "
+            sentence = (
+                f"This is a bug in p2p-copy ({type(error).__name__}). Please report it, with what "
                 f"you did and what {DEBUG_VARIABLE}=1 prints."
             )
-            return _BUG
+            return Explanation(error, sentence, _BUG)
 
 
 def _sentence(error: CycloptsError) -> str:

@@ -79,6 +79,12 @@ class Writer:
         """Whether it writes to a terminal."""
         return self.stream is not None and self.stream.isatty()
 
+    @property
+    def has_room(self) -> bool:
+        """Whether the queue is not full; results are queued even if it is."""
+        with self._changed:
+            return self._size < limits.OUTPUT_QUEUE
+
     # --- None of these blocks ---
 
     def put(self, text: str, *, is_result: bool = False) -> None:

@@ -20,9 +20,10 @@ from p2p_copy.protocol.escape import escape
 from p2p_copy.units import amount, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from p2p_copy.api.report import Report
+    from p2p_copy.cli.ui.announcement import Announcement
     from p2p_copy.cli.ui.terminal import Terminal
 
 
@@ -45,13 +46,14 @@ class Progress:
         self._last_plain: float | None = None
         self._question = ""
 
-    def announce(self, lines: Sequence[str], *, vital: bool) -> None:
-        """Write these lines once this side is connected to the relay: before that the code is of no use.
+    is_full = False
+    """Whether so much waits to be read that `show` should not be called: never, it writes few results."""
 
-        `vital` means that the receiver cannot connect unless its user has read them.
-        """
-        self._announcement = "\n".join(lines)
-        self._is_vital = vital
+    def start(self, announcement: Announcement | None) -> None:
+        """Write what the receiver's user must know once this side is connected: before that the code is of no use."""
+        if announcement is not None:
+            self._announcement = "\n".join(announcement.lines)
+            self._is_vital = announcement.is_vital
 
     def show(self, event: events.Event) -> None:
         """Show an event, or store what it says for the next line."""

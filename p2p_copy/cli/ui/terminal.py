@@ -9,7 +9,8 @@ Rules:
    it. A character that the terminal cannot show is written as an escape.
 4. The live line is the last line of a terminal, and is removed before anything else is written. It is only ever written
    to a terminal.
-5. `--quiet` silences all but results and errors.
+5. `--quiet` silences all but errors, and results without which a transfer cannot go on.
+6. With `--json` standard output has objects only (`json_lines`), and standard error is as with `--quiet`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.ui.output import writers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
 
@@ -53,8 +55,9 @@ class Terminal:
         self._out.put(line + "\n", is_result=True)
 
     def hint(self, line: str) -> None:
-        """Write a line that a script may read; losing it is no failure."""
-        self._out.put(line + "\n")
+        """Write a line that a script may read, unless `--quiet`; losing it is no failure."""
+        if not self._quiet:
+            self._out.put(line + "\n")
 
     def say(self, line: str) -> None:
         """Write a line for people, unless `--quiet`."""
@@ -85,6 +88,15 @@ class Terminal:
             self._err.live("")
 
     # --- Lost results ---
+
+    def describe_lost_results(self, describe: Callable[[int], str]) -> None:
+        """Let `describe` return the line that says on standard output how many lines were lost there."""
+        self._out.describe = describe
+
+    @property
+    def has_room_for_results(self) -> bool:
+        """Whether little waits for the reader of standard output. More results are kept all the same, in memory."""
+        return self._out.has_room
 
     def forgive_lost_results(self) -> None:
         """Treat the results so far as ordinary lines: losing them is no failure any more."""

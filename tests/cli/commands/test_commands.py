@@ -88,6 +88,24 @@ def test_quiet_says_nothing_but_results(relay: str, tree: Path, tmp_path: Path) 
     assert finish(sender) == (0, "", "")
 
 
+def test_quiet_says_nothing_at_all_about_a_code_that_was_given(
+    relay: str, tree: Path, tmp_path: Path
+) -> None:
+    """Cron would mail it every night."""
+    env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": CODE}
+    sender = start("send", str(tree), "--quiet", env=env)
+    assert run("receive", "--quiet", "--out", str(tmp_path / "out"), env=env) == (0, "", "")
+    assert finish(sender) == (0, "", "")
+
+
+def test_quiet_names_the_relay_of_serve(tree: Path) -> None:
+    """Without its address nothing can be received, whoever has chosen the code."""
+    sender = start("send", "--serve", "127.0.0.1:0", str(tree), "--quiet", env={"P2P_COPY_CODE": CODE})
+    assert command_in(line_of(sender.stdout))[:2] == ["receive", "--server"]
+    sender.terminate()
+    finish(sender)
+
+
 def test_what_is_refused_is_named_on_both_sides_and_makes_the_transfer_partial(
     relay: str, tree: Path, tmp_path: Path
 ) -> None:

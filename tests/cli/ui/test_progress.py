@@ -13,11 +13,14 @@ import pytest
 from p2p_copy.api import events
 from p2p_copy.api.report import Report
 from p2p_copy.cli import limits
+from p2p_copy.cli.ui.announcement import Announcement
 from p2p_copy.cli.ui.progress import Meter, Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import ResultNotWritten
 from p2p_copy.units import GIB, MIB, amount, duration
 from tests.cli.options.test_inputs import Tty
+
+CODE = Announcement("x", ("p2p-copy", "receive"), is_vital=True)
 
 REPORT = Report(
     2, 3 * MIB, 0, (), skipped=0, excluded=0, up_to_date=0, root="0123456789abcdef" * 4, seconds=1.5
@@ -46,12 +49,12 @@ def test_the_states_are_said_in_order() -> None:
 
 def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -> None:
     progress, out = watched(io.StringIO(), quiet=True)
-    progress.announce(["Code: x"], vital=True)
+    progress.start(CODE)
     progress.show(events.Connecting("ws://relay:1"))
     assert out.getvalue() == ""
     progress.show(events.Waiting("ws://relay:1"))
     progress.show(events.Waiting("ws://relay:1"))
-    assert out.getvalue() == "Code: x\n"
+    assert out.getvalue() == "Code: x\nOn the other machine: p2p-copy receive\n"
 
 
 @pytest.mark.parametrize("met", [False, True])
@@ -59,7 +62,7 @@ def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_m
     with open(os.devnull) as unwritable:
         terminal = Terminal(unwritable, io.StringIO())
         progress = Progress(terminal, sends=True)
-        progress.announce(["Code: x"], vital=True)
+        progress.start(CODE)
         progress.show(events.Waiting("ws://relay:1"))
         terminal.flush()
         if met:

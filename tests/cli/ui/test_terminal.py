@@ -34,6 +34,7 @@ def test_quiet_leaves_results_and_errors() -> None:
     out, err = io.StringIO(), Tty()
     terminal = Terminal(out, err, quiet=True)
     terminal.result("result")
+    terminal.hint("hint")
     terminal.say("word")
     terminal.live("live")
     terminal.error("error")

@@ -1,0 +1,34 @@
+"""Chooses how a command shows what it does: to people, or with `--json` to a program."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy.cli.ui.terminal import Terminal
+
+if TYPE_CHECKING:
+    from typing import TypeAlias
+
+    from p2p_copy.cli.options.client import ClientArguments
+    from p2p_copy.cli.ui.json_display import JsonDisplay
+    from p2p_copy.cli.ui.progress import Progress
+    from p2p_copy.files.state.store import State
+
+    Display: TypeAlias = Progress | JsonDisplay
+    """Shows one transfer."""
+
+
+def open_terminal(client: ClientArguments) -> Terminal:
+    """Return the terminal of a command with these options."""
+    return Terminal.standard(quiet=client.quiet or client.json)
+
+
+def open_display(terminal: Terminal, client: ClientArguments, state: State | None, *, sends: bool) -> Display:
+    """Return what shows a transfer, in which this side sends or receives; `state` is what is saved of it."""
+    if client.json:
+        from p2p_copy.cli.ui.json_display import JsonDisplay
+
+        return JsonDisplay(terminal, "send" if sends else "receive", None if state is None else state.id)
+    from p2p_copy.cli.ui.progress import Progress
+
+    return Progress(terminal, sends=sends)
