@@ -85,6 +85,9 @@ ABOUT_NO_PATH = {
     "strerror",
     "O_NONBLOCK",
     "O_CLOEXEC",
+    "SPLICE_F_NONBLOCK",
+    "pipe2",
+    "splice",
 }
 """What every module may ask `os` for."""
 

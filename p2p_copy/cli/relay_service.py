@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import signal
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import trio
 
 from p2p_copy.cli import limits
+from p2p_copy.cli.signals import RELOAD_RELAY, STOP_RELAY
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.relay.admin.http_api import Admin
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from p2p_copy.relay.admin.systemd import Notifier
     from p2p_copy.relay.config import Place
     from p2p_copy.relay.server import Relay
-
-ENDING: Final = (signal.SIGINT, signal.SIGTERM)
-"""Signals that stop the relay."""
 
 
 async def run_service(
@@ -87,10 +85,9 @@ class Orders:
 
 async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
     # A signal that is ignored stays ignored, for background jobs of a shell. SIGHUP is obeyed all the same: it reloads.
-    heeded = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
-    hang_up = getattr(signal, "SIGHUP", None)  # Windows has none
-    if hang_up is not None:
-        heeded.append(hang_up)
+    heeded = [number for number in STOP_RELAY if signal.getsignal(number) is not signal.SIG_IGN]
+    if RELOAD_RELAY is not None:
+        heeded.append(RELOAD_RELAY)
     stops = 0
     for each in heeded:
         # Trio restores this handler at the end: a late signal must not turn success into failure.
@@ -99,7 +96,7 @@ async def _obey(orders: Orders, *, task_status: trio.TaskStatus[None] = trio.TAS
         with trio.open_signal_receiver(*heeded) as signals:
             task_status.started()
             async for number in signals:
-                if number == hang_up:
+                if number == RELOAD_RELAY:
                     reloads.start_soon(orders.reload)
                     continue
                 stops += 1

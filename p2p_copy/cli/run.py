@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 
 from p2p_copy.cli import limits
+from p2p_copy.cli.signals import STOP_TRANSFER
 from p2p_copy.cli.ui.errors import Interrupted
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import DeadlineReached, PartialTransfer
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     from p2p_copy.cli.ui.displays import Display
 
 T = TypeVar("T")
-
-_STOPPING: Final = tuple(
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name)
-)
 
 _TRIM_THRESHOLD: Final = -1
 _MMAP_THRESHOLD: Final = -3
@@ -108,7 +105,7 @@ async def _listen(
 ) -> None:
     """Cancel the scope at the first signal, end the process at the second."""
     # A signal that is ignored stays ignored: nohup and a shell's background jobs rely on it.
-    heeded = [number for number in _STOPPING if signal.getsignal(number) is not signal.SIG_IGN]
+    heeded = [number for number in STOP_TRANSFER if signal.getsignal(number) is not signal.SIG_IGN]
     if not heeded:
         task_status.started()
         return
@@ -177,7 +174,7 @@ def run_transfer(
             raise
     finally:
         display.close()
-    for number in _STOPPING:  # the work is done: no signal may change the exit code any more
+    for number in STOP_TRANSFER:  # the work is done: no signal may change the exit code any more
         signal.signal(number, signal.SIG_IGN)
     (report,) = reports
     display.done(report)

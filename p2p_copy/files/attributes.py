@@ -18,11 +18,10 @@ import errno
 import os
 import re
 import sys
-from contextlib import suppress
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import exhausted
+from p2p_copy.files import accounts
 from p2p_copy.options import Preserve
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.attributes import XATTR_PREFIX, xattrs_refusal
@@ -39,9 +38,6 @@ PERMISSIONS: Final = 0o777
 _OTHERS: Final = 0o077
 
 _UMASK: Final = re.compile(rb"^Umask:\s*([0-7]+)$", re.MULTILINE)
-
-_NAMES: Final = 1024
-"""How many names and numbers of users, and of groups, are remembered."""
 
 _HAS_NONE: Final = frozenset((errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS))
 """What a file system without extended attributes answers."""
@@ -83,7 +79,7 @@ def _umask_by_trial() -> int:
 
 def is_root() -> bool:
     """Return whether this process may give files to other users."""
-    return hasattr(os, "geteuid") and os.geteuid() == 0
+    return accounts.own_id() == 0
 
 
 def read(
@@ -100,7 +96,8 @@ def read(
     """
     complete = True
     if Preserved.OWNER in preserve and sys.platform != "win32":
-        extra = extra._replace(owner=Owner(*owner, _user_name(owner[0]), _group_name(owner[1])))
+        names = accounts.user_name(owner[0]), accounts.group_name(owner[1])
+        extra = extra._replace(owner=Owner(*owner, *(name if _is_sendable(name) else "" for name in names)))
     if Preserved.XATTRS in preserve and opened is not None:
         try:
             extra = extra._replace(xattrs=_read_xattrs_of(opened))
@@ -198,46 +195,6 @@ def give_symlink(name: str, fd: int | None, extra: Extra) -> bool:
 
 def ids_of(owner: Owner) -> tuple[int, int]:
     """Return the ids of user and group: those that their names have here, else those at the sender."""
-    uid = _uid(owner.user) if owner.user else None
-    gid = _gid(owner.group) if owner.group else None
+    uid = accounts.user_id(owner.user) if owner.user else None
+    gid = accounts.group_id(owner.group) if owner.group else None
     return owner.uid if uid is None else uid, owner.gid if gid is None else gid
-
-
-@lru_cache(_NAMES)
-def _uid(name: str) -> int | None:
-    import pwd
-
-    try:
-        return pwd.getpwnam(name).pw_uid
-    except (KeyError, ValueError):
-        return None
-
-
-@lru_cache(_NAMES)
-def _gid(name: str) -> int | None:
-    import grp
-
-    try:
-        return grp.getgrnam(name).gr_gid
-    except (KeyError, ValueError):
-        return None
-
-
-@lru_cache(_NAMES)
-def _user_name(uid: int) -> str:
-    import pwd
-
-    with suppress(KeyError):
-        if _is_sendable(name := pwd.getpwuid(uid).pw_name):
-            return name
-    return ""
-
-
-@lru_cache(_NAMES)
-def _group_name(gid: int) -> str:
-    import grp
-
-    with suppress(KeyError):
-        if _is_sendable(name := grp.getgrgid(gid).gr_name):
-            return name
-    return ""

@@ -33,12 +33,7 @@ from p2p_copy.protocol.messages import Extra
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-_REOPEN: Final = system.OPEN_NO_SYMLINK & ~os.O_RDONLY | os.O_WRONLY
-
-_OPEN_CHILD: Final = system.OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
-
-_O_PATH: Final = getattr(os, "O_PATH", 0)
-"""Linux' flag for a handle of something that this process may not open."""
+_OPEN_CHILD: Final = system.OPEN_DIRECTORY | system.NO_SYMLINK
 
 _NOT_A_DIRECTORY: Final = frozenset((errno.ENOTDIR, errno.ELOOP, errno.EMLINK))
 """What systems answer to O_DIRECTORY | O_NOFOLLOW for anything but a directory."""
@@ -169,10 +164,10 @@ class Directory:
     def _give_access(self, name: str) -> None:
         """Let the owner read and enter a directory in this one that its mode forbids to open. Follows no symlink."""
         at, fd = self._at(name)
-        if not _O_PATH:
+        if not system.HANDLE:
             os.chmod(at, 0o700, dir_fd=fd, follow_symlinks=False)
             return
-        itself = os.open(at, _O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        itself = os.open(at, system.HANDLE_OF_DIRECTORY, dir_fd=fd)
         try:
             special_bits = os.fstat(itself).st_mode & _SPECIAL_BITS
             os.chmod(f"/proc/self/fd/{itself}", special_bits | 0o700)
@@ -212,7 +207,7 @@ class Directory:
 
     def hard_link(self, name: str, where: Directory, new: str) -> None:
         """Give a file here another name, in `where`; `FileExistsError` if it is taken. No symlink is followed."""
-        if not hasattr(os, "link"):
+        if not hasattr(os, "link"):  # Android
             raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
         source, fd = self._at(name)
         target, to = where._at(new)
@@ -224,7 +219,7 @@ class Directory:
     def reopen(self, name: str) -> int:
         """Open a file that exists, for writing. A symlink is never followed."""
         at, fd = self._at(name)
-        return os.open(at, _REOPEN, dir_fd=fd)
+        return os.open(at, system.OPEN_TO_WRITE, dir_fd=fd)
 
     def is_ours(self, status: os.stat_result, probe: str) -> bool:
         """Return whether a file in this directory is like ours: it belongs to us, and no other user may write to it.
@@ -321,10 +316,10 @@ class Directory:
     def set_mode(self, name: str, mode: int) -> None:
         """Set the permission bits of a file in this directory, never of what a symlink points to."""
         at, fd = self._at(name)
-        if not _O_PATH:
+        if not system.HANDLE:
             os.chmod(at, mode, dir_fd=fd, follow_symlinks=False)
             return
-        itself = os.open(at, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+        itself = os.open(at, system.HANDLE, dir_fd=fd)
         try:
             if stat.S_ISREG(os.fstat(itself).st_mode):
                 os.chmod(f"/proc/self/fd/{itself}", mode)
@@ -362,9 +357,9 @@ class Directory:
     def give_symlink(self, name: str, extra: Extra) -> None:
         """Set the owner of a symlink in this directory, but of nothing with which another user has replaced it."""
         try:
-            if extra.owner is not None and _O_PATH:
+            if extra.owner is not None and system.HANDLE:
                 at, fd = self._at(name)
-                itself = os.open(at, _O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=fd)
+                itself = os.open(at, system.HANDLE, dir_fd=fd)
                 try:
                     complete = stat.S_ISLNK(os.fstat(itself).st_mode) and attributes.give(
                         f"/proc/self/fd/{itself}", Extra(owner=extra.owner)

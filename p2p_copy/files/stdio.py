@@ -248,7 +248,7 @@ def _read(fd: int, size: int) -> bytes:
 
 def _wait_until_ready(fd: int, *, writing: bool) -> None:
     """Wait until a non-blocking descriptor can be written or read, or has an error."""
-    if hasattr(select, "poll"):  # no limit on the number of the descriptor
+    if sys.platform != "win32":  # no limit on the number of the descriptor
         poll = select.poll()
         poll.register(fd, select.POLLOUT if writing else select.POLLIN)
         poll.poll()

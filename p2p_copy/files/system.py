@@ -1,9 +1,12 @@
-"""What the operating system offers for files, and the flags with which this package opens them."""
+"""What operating systems offer for files, as far as they differ, and the flags with which this package opens files."""
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import sys
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 from p2p_copy.protocol.messages import Kind
@@ -17,25 +20,44 @@ def identity_of(status: os.stat_result) -> Identity:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-OPEN: Final = (
-    os.O_RDONLY
-    | getattr(os, "O_CLOEXEC", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe may have replaced the file
-    | getattr(os, "O_NOCTTY", 0)
-    | getattr(os, "O_BINARY", 0)
-)
-"""Flags to open a file for reading without waiting for another process."""
+# Python opens no descriptor that other programs inherit, so no flag asks for that.
+if sys.platform == "win32":
+    _WITHOUT_WAITING: Final = 0
+    _DIRECTORY: Final = 0
+    _BINARY: Final = os.O_BINARY
+    NO_SYMLINK: Final = 0
+    """Flag not to follow a symlink; 0 where the system cannot be told so."""
+else:
+    _WITHOUT_WAITING: Final = os.O_NONBLOCK | os.O_NOCTTY
+    _DIRECTORY: Final = os.O_DIRECTORY
+    _BINARY: Final = 0
+    NO_SYMLINK: Final = os.O_NOFOLLOW
 
-OPEN_NO_SYMLINK: Final = OPEN | getattr(os, "O_NOFOLLOW", 0)
-"""The same; a symlink is not followed."""
+if sys.platform == "linux":
+    HANDLE: Final = os.O_PATH | os.O_NOFOLLOW
+    """Linux' flags for a handle of something that this process may not open; 0 elsewhere."""
+else:
+    HANDLE: Final = 0
 
-OPEN_DIRECTORY: Final = OPEN | getattr(os, "O_DIRECTORY", 0)
+HANDLE_OF_DIRECTORY: Final = HANDLE | _DIRECTORY
 """The same, for nothing but a directory."""
 
-CREATE: Final = (
-    os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-)  # fmt: skip
+OPEN: Final = os.O_RDONLY | _WITHOUT_WAITING | _BINARY
+"""Flags to open a file for reading without waiting for another process: a pipe may have replaced it."""
+
+OPEN_NO_SYMLINK: Final = OPEN | NO_SYMLINK
+"""The same; a symlink is not followed."""
+
+OPEN_DIRECTORY: Final = OPEN | _DIRECTORY
+"""The same, for nothing but a directory."""
+
+OPEN_TO_WRITE: Final = os.O_WRONLY | _WITHOUT_WAITING | _BINARY | NO_SYMLINK
+"""Flags to open a file that exists for writing; a symlink is not followed."""
+
+OPEN_OWN: Final = os.O_RDWR | _BINARY | NO_SYMLINK
+"""Flags to open a file in a directory of our own."""
+
+CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _BINARY | NO_SYMLINK
 """Flags to create a file for writing, under a name that must be free."""
 
 KINDS: Final = {stat.S_IFDIR: Kind.DIRECTORY, stat.S_IFREG: Kind.FILE, stat.S_IFLNK: Kind.SYMLINK}
@@ -53,6 +75,9 @@ def is_time(stored_ns: int, given_ns: int) -> bool:
     return any(stored_ns == given_ns // grain * grain for grain in _TIME_GRAINS)
 
 
+_BLOCK: Final = 512
+"""Unit of a file's `st_blocks`, whatever the file system."""
+
 _NAME_SURROGATE: Final = 0x2000_0000
 """The bit of a Windows reparse tag that symlinks and junctions have: they refer to something elsewhere."""
 
@@ -60,3 +85,28 @@ _NAME_SURROGATE: Final = 0x2000_0000
 def is_symlink(status: os.stat_result) -> bool:
     """Return whether this is a symlink, or a junction on Windows."""
     return stat.S_ISLNK(status.st_mode) or bool(getattr(status, "st_reparse_tag", 0) & _NAME_SURROGATE)
+
+
+def will_read_in_order(fd: int) -> None:
+    """Tell the system that a file will be read from its beginning to its end, if it can be told so."""
+    if sys.platform == "linux":
+        with suppress(OSError):  # it is only a hint
+            os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+
+
+def has_holes(status: os.stat_result) -> bool:
+    """Return whether a file occupies less space than it has bytes, on systems that can say where its holes are."""
+    return sys.platform != "win32" and status.st_blocks * _BLOCK < status.st_size
+
+
+def next_data(fd: int, at: int, size: int) -> tuple[int, int]:
+    """Return where the next data from `at` on begin in a file of `size` bytes, and where they end."""
+    if sys.platform == "win32":
+        return at, size
+    try:
+        data = os.lseek(fd, at, os.SEEK_DATA)
+        end = os.lseek(fd, data, os.SEEK_HOLE)
+    except OSError as error:
+        # ENXIO: only a hole is left. Any other error: this file system does not report holes.
+        return (size, size) if error.errno == errno.ENXIO else (at, size)
+    return min(data, size), min(end, size)

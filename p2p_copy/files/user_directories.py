@@ -6,10 +6,8 @@ A relative path would name another directory from each working directory, and `~
 from __future__ import annotations
 
 import os
-import sys
 
-if sys.platform != "win32":
-    import pwd
+from p2p_copy.files import accounts
 
 
 def user_directory(variable: str, *below: str) -> str:
@@ -33,12 +31,7 @@ def home_directory() -> str:
     named = os.path.expanduser("~") if os.environ.get("HOME") != "" else ""
     if not os.path.isabs(named):
         return ""
-    if sys.platform == "win32" or not belongs_to_other_user(named):
-        return named
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_dir
-    except KeyError:
-        return named
+    return (accounts.own_home() or named) if belongs_to_other_user(named) else named
 
 
 def belongs_to_other_user(directory: str) -> bool:
@@ -46,10 +39,9 @@ def belongs_to_other_user(directory: str) -> bool:
 
     A directory that belongs to root is not foreign: the system's permissions say who may write there.
     """
-    if sys.platform == "win32":
-        return False
+    us = accounts.own_id()
     try:
         owner = os.stat(directory).st_uid
     except OSError:
         return False
-    return owner not in (0, os.geteuid())
+    return us is not None and owner not in (0, us)

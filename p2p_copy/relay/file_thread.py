@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 from typing import TYPE_CHECKING, Final, TypeVar, TypeVarTuple
 
 import trio
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
-_WITHOUT_WAITING: Final = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+if sys.platform == "win32":
+    _WITHOUT_WAITING: Final = os.O_BINARY
+else:
+    _WITHOUT_WAITING: Final = os.O_NONBLOCK
 
 
 def read_regular(what: str, path: str, most: int) -> bytes:

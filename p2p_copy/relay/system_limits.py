@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -12,29 +13,28 @@ from p2p_copy.relay import limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+if sys.platform != "win32":
+    import resource
+
 _PROC: Final = Path("/proc/self/cgroup")
 _SYS: Final = Path("/sys/fs/cgroup")
 
 
 def raise_descriptor_limit() -> None:
     """Let this process open as many files as its user may. For programs that are a relay and nothing else."""
-    try:
-        import resource
-    except ImportError:  # no POSIX
-        return
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(OSError, ValueError):  # macOS says "infinity" and does not mean it
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if sys.platform != "win32":
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        with suppress(OSError, ValueError):  # macOS says "infinity" and does not mean it
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def connections_allowed() -> int | None:
     """Return how many connections there may be, so that some descriptors are left; None for any number."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return None if soft == resource.RLIM_INFINITY else int(soft * limits.DESCRIPTORS_SHARE)
+    if sys.platform != "win32":
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != resource.RLIM_INFINITY:
+            return int(soft * limits.DESCRIPTORS_SHARE)
+    return None
 
 
 def default_budget() -> int:
@@ -52,8 +52,9 @@ def memory_allowed(groups: Path = _PROC, mounted: Path = _SYS) -> int | None:
 
     """
     found = list(_of_groups(groups, mounted))
-    with suppress(AttributeError, ValueError, OSError):  # not POSIX
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    if sys.platform != "win32":
+        with suppress(ValueError, OSError):
+            found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     return min((number for number in found if number > 0), default=None)
 
 

@@ -14,23 +14,24 @@ from __future__ import annotations
 import errno
 import math
 import os
-from typing import TYPE_CHECKING, ClassVar, Final
+import socket
+import sys
+from typing import ClassVar, Final
 
 import trio
 
 from p2p_copy.transport import limits
 
-if TYPE_CHECKING:
-    import socket
+if sys.platform == "linux":
+    import fcntl
 
-try:
-    from fcntl import F_SETPIPE_SZ, fcntl
-    from os import SPLICE_F_NONBLOCK, pipe2, splice
-except ImportError:  # not Linux
-    CAN_SPLICE = False
-    """Whether the system can splice."""
+    MORE_FOLLOWS: Final = socket.MSG_MORE
+    """Flag of a send before spliced bytes: a packet need not go out for these bytes alone."""
 else:
-    CAN_SPLICE = True
+    MORE_FOLLOWS: Final = 0
+
+CAN_SPLICE: Final = sys.platform == "linux"
+"""Whether the system can splice. Each method that does says so again, for the type checker."""
 
 _USELESS: Final = frozenset({errno.EINVAL, errno.ENOSYS, errno.EPERM})
 """Errors of a system that cannot splice sockets, or forbids it."""
@@ -108,10 +109,10 @@ class SplicePipe:
         """
         if self._ends is None and not self.stopped:
             self._open()
-        if self._ends is None or self.stopped:
+        if sys.platform != "linux" or self._ends is None or self.stopped:
             return 0
         try:
-            taken = splice(source.fileno(), self._ends[1], most, flags=SPLICE_F_NONBLOCK)
+            taken = os.splice(source.fileno(), self._ends[1], most, flags=os.SPLICE_F_NONBLOCK)
         except OSError as error:
             if error.errno not in _USELESS:
                 raise
@@ -129,9 +130,9 @@ class SplicePipe:
             OSError: the target's connection is broken, or the pipe is closed.
 
         """
-        if self._ends is None:
+        if sys.platform != "linux" or self._ends is None:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        given = splice(self._ends[0], target.fileno(), most, flags=SPLICE_F_NONBLOCK)
+        given = os.splice(self._ends[0], target.fileno(), most, flags=os.SPLICE_F_NONBLOCK)
         self.size -= given
         if not self.size:
             self._empty.unpark_all()
@@ -167,10 +168,11 @@ class SplicePipe:
         if SplicePipe._all_open >= limits.MAX_PIPES:
             self.stopped = self._refused = True
             return
-        try:
-            self._ends = pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-            SplicePipe._all_open += 1
-            fcntl(self._ends[1], F_SETPIPE_SZ, limits.PIPE_SIZE)
-        except OSError:  # this process or its user has no descriptors or memory for pipes left
-            self._give_back()
-            self.stopped = self._refused = True
+        if sys.platform == "linux":
+            try:
+                self._ends = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+                SplicePipe._all_open += 1
+                fcntl.fcntl(self._ends[1], fcntl.F_SETPIPE_SZ, limits.PIPE_SIZE)
+            except OSError:  # this process or its user has no descriptors or memory for pipes left
+                self._give_back()
+                self.stopped = self._refused = True

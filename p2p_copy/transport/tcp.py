@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 import trio
 
 from p2p_copy.transport import limits
-from p2p_copy.transport.splice import SplicedBytes, SplicePipe
+from p2p_copy.transport.splice import MORE_FOLLOWS, SplicedBytes, SplicePipe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -26,8 +26,6 @@ Buffer: TypeAlias = bytes | bytearray | memoryview
 
 _MOST_BUFFERS: Final = 512
 """Buffers of one system call. Linux takes 1024; POSIX promises 16, but no system takes fewer than this."""
-
-_GATHERS: Final = hasattr(socket.socket, "sendmsg")  # not on Windows
 
 _NOTSENT_LOWAT: Final[int | None] = getattr(socket, "TCP_NOTSENT_LOWAT", None)  # not on Windows
 
@@ -331,7 +329,7 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         if not isinstance(spliced, SplicedBytes):
             return self._send_bytes(cast("Sequence[Buffer]", buffers))
         head = cast("Sequence[Buffer]", buffers[:-1])
-        if head and (rest := self._send_bytes(head, socket.MSG_MORE)):
+        if head and (rest := self._send_bytes(head, MORE_FOLLOWS)):
             return [*rest, spliced]
         try:
             spliced.move_to(self.socket)
@@ -342,10 +340,13 @@ class TCPStream(GatheringStream, trio.abc.HalfCloseableStream):
         return [spliced] if spliced.size else ()
 
     def _send_bytes(self, buffers: Sequence[Buffer], flags: int = 0) -> Sequence[Buffer]:
-        if len(buffers) > 1 and (not _GATHERS or len(buffers) > _MOST_BUFFERS):
+        if len(buffers) > (1 if sys.platform == "win32" else _MOST_BUFFERS):
             buffers = [b"".join(buffers)]
         try:
-            sent = self.socket.sendmsg(buffers, (), flags) if _GATHERS else self.socket.send(buffers[0])
+            if sys.platform == "win32":  # Python gathers nothing there
+                sent = self.socket.send(buffers[0])
+            else:
+                sent = self.socket.sendmsg(buffers, (), flags)
         except BlockingIOError:
             return buffers
         except OSError as error:

@@ -25,6 +25,7 @@ from p2p_copy.relay.admin.http_api import admin_place
 from p2p_copy.relay.admin.orders import ORDERS, USAGE
 from p2p_copy.relay.config import Unix
 from p2p_copy.relay.log.redact import size
+from p2p_copy.relay.unix_socket import unix_socket
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -244,7 +245,7 @@ class _Connection(http.client.HTTPConnection):
 
     def connect(self) -> None:
         if isinstance(self._place, Unix):
-            plain = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            plain = unix_socket()
             try:
                 plain.settimeout(self._seconds)
                 plain.connect(self._place.path)

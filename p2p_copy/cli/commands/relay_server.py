@@ -14,8 +14,9 @@ import trio
 from p2p_copy.cli import limits as cli_limits
 from p2p_copy.cli.options.arguments import host_port
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG
-from p2p_copy.cli.relay_service import ENDING, run_service
+from p2p_copy.cli.relay_service import run_service
 from p2p_copy.cli.run import tune_memory
+from p2p_copy.cli.signals import STOP_RELAY
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.relay.admin.http_api import admin_place
@@ -98,7 +99,7 @@ def run_relay_server(
     )
     trio.run(service)
     # Python restores the default handlers when it ends, and a late signal would turn success into failure.
-    for number in ENDING:
+    for number in STOP_RELAY:
         signal.signal(number, signal.SIG_IGN)
     return 0
 

@@ -5,11 +5,11 @@ Code stands in backquotes, as in Markdown; a terminal shows it without them.
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy import errors
 from p2p_copy.cli.options.config_file import default_path
+from p2p_copy.cli.signals import STOP_TRANSFER
 from p2p_copy.cli.ui.display import with_options
 
 if TYPE_CHECKING:
@@ -148,10 +148,8 @@ def exit_codes() -> Iterator[tuple[str, str, str]]:
     for code, kind in sorted(kinds.items()):
         yield str(code), kind.__name__, with_options(str(kind()))
     yield "141", "", "The reader of this command's result closed the pipe before its end."
-    names = ("SIGHUP", "SIGINT", "SIGUSR1", "SIGTERM")
-    numbers = sorted(128 + getattr(signal, name) for name in names if hasattr(signal, name))
     yield (
-        ", ".join(map(str, numbers)),
+        ", ".join(str(128 + number) for number in sorted(STOP_TRANSFER)),
         "",
         (
             "Stopped by SIGHUP, SIGINT (Ctrl-C), SIGUSR1 or SIGTERM. No partial file has a final name, and the same "

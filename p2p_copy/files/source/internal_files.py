@@ -13,6 +13,7 @@ import os
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from p2p_copy.files import system
 from p2p_copy.files.state.store import is_state_file
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ class OpenedInternalFiles:
 
     def add(self, path: str) -> None:
         """Remember a directory with states."""
-        if hasattr(os, "O_DIRECTORY"):
-            self._open.append(os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        if system.HANDLES:
+            self._open.append(os.open(path, system.OPEN_DIRECTORY))
             status = os.fstat(self._open[-1])
         else:
             status = os.stat(path)

@@ -11,12 +11,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import exhausted
-from p2p_copy.files import attributes
+from p2p_copy.files import attributes, system
 from p2p_copy.files.source.same_file import is_same
 from p2p_copy.files.system import OPEN, OPEN_NO_SYMLINK
 from p2p_copy.protocol import limits
@@ -30,9 +29,6 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.source.entry import SourceEntry
     from p2p_copy.protocol.messages import Preserved
-
-_BLOCK: Final = 512
-"""Bytes of the unit in which POSIX systems report how much of the disk a file uses, whatever its blocks are."""
 
 _REASONS: Final = {
     errno.ENOENT: Reason.VANISHED,
@@ -109,9 +105,7 @@ def open_source(found: SourceEntry) -> SourceFile:
     try:
         if not is_same(found, source.check()):
             raise SourceFailed(Reason.CHANGED)
-        if hasattr(os, "posix_fadvise"):
-            with suppress(OSError):  # it is only a hint
-                os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_SEQUENTIAL)
+        system.will_read_in_order(fd)
     except BaseException:
         source.close()
         raise
@@ -252,13 +246,7 @@ class SourceFile:
         """Return where the next data from `at` on begin, and where they end."""
         if not self._has_holes:
             return at, self._size
-        try:
-            data = os.lseek(self._fd, at, os.SEEK_DATA)
-            end = os.lseek(self._fd, data, os.SEEK_HOLE)
-        except OSError as error:
-            # ENXIO: only a hole is left. Any other error: this file system does not report holes.
-            return (self._size, self._size) if error.errno == errno.ENXIO else (at, self._size)
-        return min(data, self._size), min(end, self._size)
+        return system.next_data(self._fd, at, self._size)
 
     def _seek(self, at: int) -> None:
         try:
@@ -279,8 +267,7 @@ class SourceFile:
             raise _unreadable(error) from None
         if not _is_as_found(self._found, status):
             raise SourceFailed(Reason.CHANGED)
-        if hasattr(os, "SEEK_DATA"):  # not on Windows
-            self._has_holes = status.st_blocks * _BLOCK < self._size
+        self._has_holes = system.has_holes(status)
         return status
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import stat
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import exhausted
-from p2p_copy.files.system import OPEN_DIRECTORY
+from p2p_copy.files.system import NO_SYMLINK, OPEN_DIRECTORY
 
 if TYPE_CHECKING:
     from p2p_copy.files.source.entry import SourceEntry
@@ -63,7 +63,7 @@ def _look_up(found: SourceEntry) -> os.stat_result:
     fd = os.open(way[0].path, OPEN_DIRECTORY)
     try:
         for directory in way[1:]:
-            flags = OPEN_DIRECTORY if directory.followed else OPEN_DIRECTORY | getattr(os, "O_NOFOLLOW", 0)
+            flags = OPEN_DIRECTORY if directory.followed else OPEN_DIRECTORY | NO_SYMLINK
             inner = os.open(directory.entry.name, flags, dir_fd=fd)
             fd, outer = inner, fd
             os.close(outer)

@@ -23,7 +23,7 @@ from enum import Enum
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from p2p_copy.files import limits
+from p2p_copy.files import limits, system
 from p2p_copy.files.state.facts import Facts, decode, encode
 from p2p_copy.files.state.journal import Journal, delete_journal
 from p2p_copy.files.user_directories import user_directory
@@ -50,8 +50,6 @@ _KEY: Final = "p2p-copy.key"
 _KEY_SIZE: Final = 32
 _KEY_TRIES: Final = 8
 """Reads of the key before giving up: each time another process may have removed it, or made one before us."""
-
-_FLAGS: Final = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 _HELD: Final = frozenset((errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK))
 """What systems answer when another process has the lock; any other answer means that there are no locks."""
@@ -300,7 +298,7 @@ class _Lock:
     def __init__(self, path: str) -> None:
         self._path = path
         for _ in range(limits.STATE_LOCK_TRIES):
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, 0o600)
+            self._fd = os.open(path, system.OPEN_OWN | os.O_CREAT, 0o600)
             if _take(self._fd, shared=False):
                 if self._is_there():
                     return
@@ -344,7 +342,7 @@ def _take(fd: int, *, shared: bool) -> bool:
 
 def _is_held(path: str) -> bool:
     try:
-        fd = os.open(path, os.O_RDWR | _FLAGS)
+        fd = os.open(path, system.OPEN_OWN)
     except OSError:
         return False
     try:
@@ -374,7 +372,7 @@ def _key_in(directory: str) -> bytes:
     path = os.path.join(directory, _KEY)
     for _ in range(_KEY_TRIES):
         try:
-            fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _FLAGS)
+            fd = os.open(path, system.OPEN_NO_SYMLINK)
         except FileNotFoundError:
             _make_key(path)
             continue
@@ -391,7 +389,7 @@ def _make_key(path: str) -> None:
     """Write a new key, atomically and flushed, unless another process has done so first."""
     new = f"{path}.{os.urandom(8).hex()}.new"
     try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        fd = os.open(new, system.CREATE, 0o600)
         with open(fd, "wb") as file:
             file.write(os.urandom(_KEY_SIZE))
             file.flush()
@@ -410,7 +408,7 @@ def _make_key(path: str) -> None:
 
 def _read_facts(base: str) -> Facts | None:
     try:
-        fd = os.open(base + _FACTS, os.O_RDONLY | _FLAGS)
+        fd = os.open(base + _FACTS, system.OPEN_NO_SYMLINK)
         with open(fd, "rb") as file:
             return decode(file.read(limits.STATE_FACTS + 1))
     except (OSError, ValueError):
@@ -422,7 +420,7 @@ def _write_facts(base: str, data: bytes) -> None:
     with suppress(FileNotFoundError):
         os.unlink(new)  # left by a process that was killed
     try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS, 0o600)
+        fd = os.open(new, system.CREATE, 0o600)
         with open(fd, "wb") as file:
             file.write(data)
             file.flush()
@@ -438,7 +436,7 @@ def _write_facts(base: str, data: bytes) -> None:
 def _flush_directory(path: str) -> None:
     if sys.platform != "win32":
         with suppress(OSError):
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(path, system.OPEN_DIRECTORY)
             try:
                 os.fsync(fd)
             finally:

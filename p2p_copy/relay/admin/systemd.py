@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import trio
 
 from p2p_copy.relay import limits
+from p2p_copy.relay.unix_socket import unix_socket
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -77,7 +78,7 @@ class Notifier:
     def _send(self, *assignments: str) -> None:
         if not self._address:
             return
-        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        with suppress(OSError), unix_socket(socket.SOCK_DGRAM) as sock:
             sock.setblocking(False)  # a manager that does not read must not stop the event loop
             sock.sendto("\n".join(assignments).encode(), self._address)
 

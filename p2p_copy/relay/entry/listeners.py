@@ -21,6 +21,7 @@ from p2p_copy.errors import CannotListen
 from p2p_copy.relay import limits
 from p2p_copy.relay.config import UNIX_PREFIX, Inherited, Tcp, Unix
 from p2p_copy.relay.log import events
+from p2p_copy.relay.unix_socket import unix_socket
 from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.tcp import TCPStream
 
@@ -168,9 +169,11 @@ def _why_no_tcp(place: Tcp, error: OSError) -> str:
 
 
 def _listen_unix(place: Unix) -> Listener:
-    if not hasattr(socket, "AF_UNIX"):
-        raise CannotListen("This system has no unix sockets. Listen at a HOST and PORT.")
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock = unix_socket()
+    except OSError as error:
+        why = "This system has no unix sockets. Listen at a HOST and PORT."
+        raise CannotListen(why if error.errno == errno.EAFNOSUPPORT else f"{error.strerror}.") from None
     try:
         try:
             sock.bind(place.path)
@@ -205,7 +208,7 @@ def _remove_stale(path: str) -> None:
         raise CannotListen(
             "At the path of the unix socket there is something else. Move it, or choose another path."
         )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+    with unix_socket() as probe:
         probe.setblocking(False)  # the queue of a busy program may be full, which is an answer, too
         if probe.connect_ex(path) == errno.ECONNREFUSED:
             os.unlink(path)
