@@ -103,14 +103,17 @@ class Observer:
     def connecting(self, relay: str) -> None:
         """This side is connecting to the relay (scheme, host and port)."""
 
-    def waiting(self, relay: str) -> None:
-        """This side is connected to the relay; the other side is not yet."""
+    def waiting(self, relay: str, seconds: float) -> None:
+        """This side is connected to the relay; the other side is not yet, and is waited for this long."""
 
     def notice(self, sentence: str) -> None:
         """The relay, or this side, has something to tell the user."""
 
-    def lost(self, sentence: str, patience: float) -> None:
-        """The other side or the relay was lost; this side tries to reconnect for `patience` seconds."""
+    def lost(self, sentence: str, patience: float, pause: float) -> None:
+        """The other side or the relay was lost, or is still out of reach.
+
+        This side tries to reconnect in `pause` seconds, and gives up after `patience` seconds.
+        """
 
     def stalled(self, sentence: str, seconds: float) -> None:
         """Nothing has moved for `seconds`; `sentence`, without a full stop, says what the transfer waits for."""
@@ -139,8 +142,8 @@ class Observer:
     def spared(self, size: int) -> None:
         """Of the bytes in `progress`, the receiver had `size` before this connection; they need not be sent."""
 
-    def progress(self, files: int, size: int) -> None:
-        """How many files the receiver has completed so far, and how many bytes it has written."""
+    def progress(self, files: int, size: int, path: str = "") -> None:
+        """How many files the receiver has completed, how many bytes it has written, and which file is under way."""
 
     def problem(self, path: str, sentence: str) -> None:
         """One path is not delivered, and why."""
@@ -185,10 +188,10 @@ class ConnectObserver(Observer):
         if not self.silent:
             self._observer.connecting(relay)
 
-    def waiting(self, relay: str) -> None:
+    def waiting(self, relay: str, seconds: float) -> None:
         """Pass it on, unless silent."""
         if not self.silent:
-            self._observer.waiting(relay)
+            self._observer.waiting(relay, seconds)
 
     def notice(self, sentence: str) -> None:
         """Pass it on, once."""

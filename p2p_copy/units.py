@@ -83,8 +83,45 @@ def amount(size: float) -> str:
     return f"{size:.{min(step, 1)}f} {_UNITS[step]}"
 
 
-def duration(seconds: float) -> str:
-    """Return a number of seconds as text: `0:35`, `2:03:04`."""
-    minutes, second = divmod(int(seconds), 60)
-    hour, minute = divmod(minutes, 60)
-    return f"{hour}:{minute:02d}:{second:02d}" if hour else f"{minute}:{second:02d}"
+def duration(seconds: float, *, rough: bool = False) -> str:
+    """Return a number of seconds as text, in at most two units: `35 s`, `1 min 5 s`, `12 h`, `2 d 3 h`.
+
+    If it is `rough`, the smaller unit is left out beside 10 or more of the larger one: `12 min` for 12 min 35 s.
+    """
+    left = max(round(seconds), 0)
+    parts = []
+    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        number, left = divmod(left, size)
+        if number:
+            parts.append(f"{number} {name}")
+        elif parts:
+            break
+        if len(parts) == 2 or (rough and number >= 10):
+            break
+    return " ".join(parts) or "0 s"
+
+
+def elapsed(seconds: float) -> str:
+    """Return how long something took: `0.2 s`, `35.1 s`, `1 min 5 s`."""
+    return f"{seconds:.1f} s" if seconds < 59.95 else duration(seconds)
+
+
+def count(number: int, one: str, several: str | None = None) -> str:
+    """Return a number of things as text: `1 file`, `43 files`, `1,234,567 files`."""
+    return f"{number:,} {one if number == 1 else several or one + 's'}"
+
+
+def short_number(number: int) -> str:
+    """Return a number in at most five characters: `99999`, `123k`, `1.23M`."""
+    if number < 100_000:
+        return str(number)
+    for name, size in (("k", 1000), ("M", 1000**2), ("G", 1000**3)):
+        if number < 1000 * size or name == "G":
+            break
+    return f"{number / size:.{2 if number < 10 * size else 1 if number < 100 * size else 0}f}{name}"
+
+
+def part_of(size: float, whole: float) -> str:
+    """Return a part of a number of bytes as text: `36.7 of 60.8 MiB`, `12.0 MiB of 2.9 TiB`."""
+    (number, _, unit), (all_, _, all_unit) = amount(size).partition(" "), amount(whole).partition(" ")
+    return f"{number} of {all_} {all_unit}" if unit == all_unit else f"{number} {unit} of {all_} {all_unit}"

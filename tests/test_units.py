@@ -4,7 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from p2p_copy.units import amount, parse_duration, parse_rate, parse_size
+from p2p_copy.units import (
+    GIB,
+    amount,
+    count,
+    duration,
+    elapsed,
+    parse_duration,
+    parse_rate,
+    parse_size,
+    part_of,
+    short_number,
+)
 
 
 @pytest.mark.parametrize(
@@ -80,3 +91,84 @@ def test_a_rate_is_a_size_with_or_without_the_second() -> None:
     for text in ("", "/s", "fast", "1M/m", "1M/s/s"):
         with pytest.raises(ValueError, match="10MB/s"):
             parse_rate(text)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 KiB"),
+        (1536, "1.5 KiB"),
+        (5 * GIB, "5.0 GiB"),
+        (2**63, "8.0 EiB"),
+    ],
+)
+def test_amounts_are_written_as_people_write_them(size: int, text: str) -> None:
+    assert amount(size) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text", "rough"),
+    [
+        (-1, "0 s", "0 s"),
+        (0.4, "0 s", "0 s"),
+        (35, "35 s", "35 s"),
+        (59.6, "1 min", "1 min"),
+        (65.9, "1 min 6 s", "1 min 6 s"),
+        (755, "12 min 35 s", "12 min"),
+        (3605, "1 h", "1 h"),
+        (7384, "2 h 3 min", "2 h 3 min"),
+        (43_199.99, "12 h", "12 h"),
+        (183_600, "2 d 3 h", "2 d 3 h"),
+        (400 * 86_400 + 3600, "400 d 1 h", "400 d"),
+    ],
+)
+def test_durations_are_written_as_people_write_them(seconds: float, text: str, rough: str) -> None:
+    assert (duration(seconds), duration(seconds, rough=True)) == (text, rough)
+
+
+@pytest.mark.parametrize("seconds", [35, 65, 755, 3600, 7380, 43_200, 183_600])
+def test_a_shown_duration_can_be_typed(seconds: float) -> None:
+    assert parse_duration(duration(seconds).replace("min", "m")) == seconds
+
+
+def test_what_took_less_than_a_minute_has_tenths() -> None:
+    assert [elapsed(seconds) for seconds in (0.04, 35.12, 59.94, 59.96, 65)] == [
+        "0.0 s",
+        "35.1 s",
+        "59.9 s",
+        "1 min",
+        "1 min 5 s",
+    ]
+
+
+def test_numbers_of_things_have_their_plural() -> None:
+    assert [count(number, "file") for number in (0, 1, 2, 1_234_567)] == [
+        "0 files",
+        "1 file",
+        "2 files",
+        "1,234,567 files",
+    ]
+    assert [count(number, "entry", "entries") for number in (1, 2)] == ["1 entry", "2 entries"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (99_999, "99999"),
+        (123_456, "123k"),
+        (1_234_567, "1.23M"),
+        (12_345_678, "12.3M"),
+        (123_456_789, "123M"),
+        (2**40, "1100G"),
+    ],
+)
+def test_short_numbers(number: int, text: str) -> None:
+    assert short_number(number) == text
+
+
+def test_a_part_of_a_size_names_one_unit_if_both_have_it() -> None:
+    assert part_of(36.7 * 2**20, 60.8 * 2**20) == "36.7 of 60.8 MiB"
+    assert part_of(999.9 * GIB, 2.9 * 2**40) == "999.9 GiB of 2.9 TiB"

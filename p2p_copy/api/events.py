@@ -27,10 +27,12 @@ class Waiting:
 
     Attributes:
         relay: scheme, host and port.
+        seconds: how long it waits.
 
     """
 
     relay: str
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Progress:
         total_files: how many files the sender has; None while it has not counted them.
         total_size: their bytes; likewise.
         links: connections that carry the transfer.
+        path: the file under way, as the sender names it; empty if none is, and of a stream.
 
     """
 
@@ -92,6 +95,7 @@ class Progress:
     total_files: int | None = None
     total_size: int | None = None
     links: int = 1
+    path: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,16 +119,18 @@ class Moving:
 
 @dataclass(frozen=True, slots=True)
 class Reconnecting:
-    """The other side or the relay was lost, and this side tries to reconnect.
+    """The other side or the relay was lost, and this side tries to reconnect. This comes again after each failed try.
 
     Attributes:
-        sentence: what was lost.
-        seconds: for how long it tries.
+        sentence: what was lost, or why the last try failed.
+        seconds: for how long it still tries.
+        pause: seconds until the next try.
 
     """
 
     sentence: str
     seconds: float
+    pause: float
 
 
 @dataclass(frozen=True, slots=True)

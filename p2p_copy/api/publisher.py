@@ -118,19 +118,19 @@ class Publisher(Observer):
         """Publish it."""
         self._publish(events.Connecting(relay))
 
-    def waiting(self, relay: str) -> None:
+    def waiting(self, relay: str, seconds: float) -> None:
         """Publish it."""
-        self._publish(events.Waiting(relay))
+        self._publish(events.Waiting(relay, seconds))
 
     def notice(self, sentence: str) -> None:
         """Publish it."""
         logger.info("%s", sentence)
         self._publish(events.Notice(sentence))
 
-    def lost(self, sentence: str, patience: float) -> None:
+    def lost(self, sentence: str, patience: float, pause: float) -> None:
         """Publish it."""
-        logger.info("%s Reconnecting for up to %.0f s.", sentence, patience)
-        self._publish(events.Reconnecting(sentence, patience))
+        logger.info("%s Next try in %.0f s, for %.0f s more.", sentence, pause, patience)
+        self._publish(events.Reconnecting(sentence, patience, pause))
 
     def stalled(self, sentence: str, seconds: float) -> None:
         """Publish it."""
@@ -143,7 +143,7 @@ class Publisher(Observer):
 
     def paired(self) -> None:
         """Publish it. Each connection counts from the beginning."""
-        self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1)
+        self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1, path="")
         self._resumed = False
         self._earlier, self._failures = self._failures or self._earlier, {}
         self._publish(events.Paired())
@@ -175,9 +175,9 @@ class Publisher(Observer):
             self._publish(events.Resumed(size))
         self._progress = replace(self._progress, resumed=size)
 
-    def progress(self, files: int, size: int) -> None:
+    def progress(self, files: int, size: int, path: str = "") -> None:
         """Publish it."""
-        self._proceed(replace(self._progress, files=files, size=size))
+        self._proceed(replace(self._progress, files=files, size=size, path=path))
 
     def problem(self, path: str, sentence: str) -> None:
         """Publish it, and keep it for the report."""

@@ -13,6 +13,27 @@ DRAW_INTERVAL: Final = 0.5
 PLAIN_PROGRESS_INTERVAL: Final = 5.0
 """Seconds between two progress lines without a terminal, as in job logs."""
 
+PLAIN_RECONNECT_INTERVAL: Final = 60.0
+"""Seconds between two lines about reconnecting without a terminal: it may take hours."""
+
+BAR_FROM: Final = 60
+"""Columns of a terminal from which on the live line has a bar."""
+
+BAR_LEAST: Final = 5
+"""Columns of that bar at least: ten steps, so that a long line at 80 columns still has it."""
+
+BAR_WIDE: Final = 10
+"""Columns of that bar before the name of a file takes any."""
+
+BAR_MOST: Final = 30
+"""Columns of that bar at most."""
+
+LIVE_NAME_LEAST: Final = 12
+"""Columns that there must be for the name of the current file; with fewer it says nothing."""
+
+LIVE_NAME_COLUMNS: Final = 40
+"""Columns of that name at most."""
+
 PREVIEW_LINES: Final = 20
 """Names in a receiver's question: it fits on a screen."""
 

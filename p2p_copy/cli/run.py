@@ -191,6 +191,9 @@ async def _wait_for_reader(display: Display) -> None:
 
 
 async def _draw(display: Display) -> None:
+    """Draw at regular intervals; not at once, since a short transfer needs no live line, and nothing that draws it."""
     while True:
-        display.draw(trio.current_time())
         await trio.sleep(limits.DRAW_INTERVAL)
+        if display.lacks_bar:
+            await trio.to_thread.run_sync(display.load_bar, abandon_on_cancel=True)
+        display.draw(trio.current_time())

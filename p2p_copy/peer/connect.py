@@ -108,7 +108,7 @@ class _Connected(Observer):
     def __init__(self, connected: Callable[[], None]) -> None:
         self._connected = connected
 
-    def waiting(self, relay: str) -> None:
+    def waiting(self, relay: str, seconds: float) -> None:
         self._connected()
 
 

@@ -92,10 +92,9 @@ async def run_with_reconnect(
                 raise final
             case OtherRoom():
                 connecting.silent = True
-            case Retry(after=pause, search=seconds):
+            case Retry(after=pause, left=left):
                 connecting.silent = False
-                if seconds is not None:
-                    options.observer.lost(str(error), seconds)
+                options.observer.lost(str(error), left, pause)
                 await trio.sleep(pause)
 
 

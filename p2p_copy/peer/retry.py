@@ -190,12 +190,12 @@ class Retry(NamedTuple):
 
     Attributes:
         after: seconds of the pause.
-        search: if a new search for the other side begins, the seconds that it lasts at most; else None.
+        left: seconds until this side gives up.
 
     """
 
     after: float
-    search: float | None = None
+    left: float
 
 
 class OtherRoom(NamedTuple):
@@ -288,14 +288,12 @@ class Reconnect:
             return GiveUp(self._too_late(error, now))
         if not met and self._looks_elsewhere(error, now):
             return OtherRoom()
-        search = None
         if met or not self._is_announced:
             self._is_announced, self._since = True, now
             self._pauses = self._new_pauses()
             self._turns.restart()
-            search = self._left(longest, now)
         left = self._left(longest, now)
-        return Retry(min(next(self._pauses), left), search) if left > 0 else GiveUp(error)
+        return Retry(min(next(self._pauses), left), left) if left > 0 else GiveUp(error)
 
     def _may_pass(self, error: P2PCopyError, *, met: bool) -> bool:
         """Tell whether a further try may end otherwise."""

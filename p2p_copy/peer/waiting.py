@@ -176,7 +176,7 @@ class Wait:
             self._observer.notice(f"The relay says: {welcome.notice}")
         if terms := binding_terms(welcome, self._seconds):
             self._observer.notice(terms)
-        self._observer.waiting(str(self._address))
+        self._observer.waiting(str(self._address), min(self._seconds, welcome.wait))
 
     def _drop_spare(self, now: float) -> _Connection:
         """Cut the old or the new connection, if it is clear which is not needed; return the first of the rest."""

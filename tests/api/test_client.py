@@ -124,7 +124,7 @@ def test_a_report_names_what_was_not_delivered(
                 assert report.failed == 1
                 (failure,) = report.failures
                 assert failure.path.endswith("tree/3")
-                assert "exists already" in failure.reason
+                assert "already exists" in failure.reason
                 with pytest.raises(p2p.PartialTransfer, match="1 entry was not delivered") as caught:
                     report.raise_for_failures()
                 assert caught.value.failures == report.failures

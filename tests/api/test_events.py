@@ -64,11 +64,11 @@ async def test_a_reader_of_many_events_leaves_other_tasks_their_turn() -> None:
 
 async def test_a_later_reader_gets_what_comes_later() -> None:
     source = Publisher()
-    source.waiting("ws://relay")
+    source.waiting("ws://relay", 60)
     first, second = source.reader(), source.reader()
     source.paired()
     source.close()
-    assert await all_of(first) == [p2p.Waiting("ws://relay"), p2p.Paired()]
+    assert await all_of(first) == [p2p.Waiting("ws://relay", 60), p2p.Paired()]
     assert await all_of(second) == [p2p.Paired()]
     assert await all_of(source.reader()) == []
 
@@ -105,7 +105,7 @@ async def test_each_connection_counts_from_its_beginning() -> None:
     source.spared(9)
     source.links(3)
     source.progress(1, 10)
-    source.lost("The relay was lost.", 60)
+    source.lost("The relay was lost.", 60, 2)
     source.paired()
     source.progress(1, 20)
     source.close()
@@ -113,7 +113,7 @@ async def test_each_connection_counts_from_its_beginning() -> None:
         p2p.Progress(total_files=7, total_size=700),
         p2p.Resumed(5),
         p2p.Progress(1, 10, 9, 7, 700, 3),
-        p2p.Reconnecting("The relay was lost.", 60),
+        p2p.Reconnecting("The relay was lost.", 60, 2),
         p2p.Paired(),
         p2p.Progress(1, 20, 0, 7, 700, 1),
     ]

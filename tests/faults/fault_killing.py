@@ -60,7 +60,7 @@ def test_fault_70_ended_at_random_moments(url: str, tree: Path, tmp_path: Path, 
 
     sides = {role: begin(role) for role in ("sender", "receiver")}
     for side in sides.values():
-        side.wait_for("Codes match")  # before that a side waits for no return
+        side.wait_for("codes match")  # before that a side waits for no return
     try:
         for _ in range(EACH):
             victim = chance.choice(list(sides))

@@ -161,7 +161,7 @@ class Broken(Told):
         super().__init__()
         self._left = at
 
-    def progress(self, files: int, size: int) -> None:
+    def progress(self, files: int, size: int, path: str = "") -> None:
         self._left -= 1
         if self._left == 0:
             raise ZeroDivisionError

@@ -249,21 +249,21 @@ def test_a_failed_exchange_by_the_code_ends_nothing_that_has_a_ticket(error: P2P
 
 
 def test_a_failed_exchange_by_a_ticket_is_one_more_loss() -> None:
-    assert decided(PeerMisbehaved(), room=T1) == Retry(1.0, search=60.0)
+    assert decided(PeerMisbehaved(), room=T1) == Retry(1.0, left=60.0)
     other_version = IncompatiblePeer()
     assert decided(other_version, room=T1) == GiveUp(other_version)
 
 
 @pytest.mark.parametrize("error", [PeerLost(), RelayLost(), RelayUnreachable(), RelayRefused(transient=True)])
 def test_what_is_transient_is_tried_again_after_a_pause_once_both_have_met(error: P2PCopyError) -> None:
-    assert decided(error, room=T1) == Retry(1.0, search=60.0)
+    assert decided(error, room=T1) == Retry(1.0, left=60.0)
     assert decided(error) == OtherRoom(), "a full room of the code does not delay that of the ticket"
-    assert decided(error, met=True, knowledge=NO_TICKET) == Retry(1.0, search=60.0)
+    assert decided(error, met=True, knowledge=NO_TICKET) == Retry(1.0, left=60.0)
 
 
 def test_a_side_that_waited_in_vain_looks_into_the_next_room() -> None:
     assert decided(PeerTimeout(), room=T1, waited=True) == OtherRoom()
-    assert decided(PeerTimeout(), room=T1) == Retry(1.0, search=600.0), "the relay said so at once"
+    assert decided(PeerTimeout(), room=T1) == Retry(1.0, left=600.0), "the relay said so at once"
     late = PeerTimeout()
     assert decided(late, knowledge=NO_TICKET) == GiveUp(late)
 
@@ -277,7 +277,7 @@ def test_a_relay_that_was_never_there_is_not_waited_for() -> None:
     search.next_turn(0.0)
     assert isinstance(search.after(PeerLost(), met=True, now=1.0), Retry)
     assert search.next_turn(2.0).room == T1
-    assert search.after(login, met=False, now=2.0) == Retry(2.0), (
+    assert search.after(login, met=False, now=2.0) == Retry(2.0, left=59.0), (
         "where the relay was, something else answers for a while"
     )
 
@@ -294,10 +294,10 @@ def test_a_search_lasts_as_long_as_the_patience_and_its_pauses_grow() -> None:
     search = searching(patience=10.0)
     search.next_turn(0.0)
     error = RelayLost()
-    assert search.after(error, met=True, now=100.0) == Retry(1.0, search=10.0), "a new search, which is told"
-    assert search.after(error, met=False, now=101.0) == Retry(2.0)
-    assert search.after(error, met=False, now=104.0) == Retry(4.0)
-    assert search.after(error, met=False, now=109.0) == Retry(1.0), (
+    assert search.after(error, met=True, now=100.0) == Retry(1.0, left=10.0), "a new search"
+    assert search.after(error, met=False, now=101.0) == Retry(2.0, left=9.0)
+    assert search.after(error, met=False, now=104.0) == Retry(4.0, left=6.0)
+    assert search.after(error, met=False, now=109.0) == Retry(1.0, left=1.0), (
         "the last try is at the end of the patience"
     )
     assert search.after(error, met=False, now=110.0) == GiveUp(error)
@@ -307,7 +307,7 @@ def test_each_loss_of_a_conversation_begins_a_new_search() -> None:
     search = searching(patience=10.0)
     search.next_turn(0.0)
     for now in (100.0, 105.0, 500.0):
-        assert search.after(PeerLost(), met=True, now=now) == Retry(1.0, search=10.0)
+        assert search.after(PeerLost(), met=True, now=now) == Retry(1.0, left=10.0)
 
 
 def test_a_side_without_patience_gives_up_after_the_first_loss() -> None:
@@ -333,7 +333,7 @@ def test_after_a_no_the_sender_waits_on_for_what_is_left_of_its_time() -> None:
     search.next_turn(0.0)
     assert search.after_decline(100.0) == 500.0
     assert search.next_turn(110.0) == (None, 490.0)
-    assert search.after(RelayUnreachable(), met=False, now=110.0) == Retry(1.0, search=500.0), (
+    assert search.after(RelayUnreachable(), met=False, now=110.0) == Retry(1.0, left=500.0), (
         "and for its relay"
     )
     assert search.after_decline(700.0) < 0
@@ -342,7 +342,7 @@ def test_after_a_no_the_sender_waits_on_for_what_is_left_of_its_time() -> None:
 def test_a_side_that_has_done_all_comes_back_for_its_patience_only() -> None:
     search = Reconnect(Remembered(patience=5.0, is_over=True), wait=600.0, now=0.0, pauses=doubling)
     assert search.next_turn(0.0).seconds < 5.0
-    assert search.after(RelayLost(), met=False, now=1.0) == Retry(1.0), "its user knows of the search"
+    assert search.after(RelayLost(), met=False, now=1.0) == Retry(1.0, left=4.0)
     assert isinstance(search.after(RelayLost(), met=False, now=5.0), GiveUp)
 
 

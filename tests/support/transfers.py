@@ -63,6 +63,7 @@ class Told(Observer):
         self.left: list[str] = []
         self.totals: list[tuple[int, int]] = []
         self.last = (0, 0)
+        self.paths: list[str] = []
         self.saved = 0
         self.states: list[str] = []
         self.notices: list[str] = []
@@ -73,7 +74,7 @@ class Told(Observer):
     def connecting(self, relay: str) -> None:
         self.states.append("connecting")
 
-    def waiting(self, relay: str) -> None:
+    def waiting(self, relay: str, seconds: float) -> None:
         self.states.append("waiting")
 
     def stalled(self, sentence: str, seconds: float) -> None:
@@ -109,8 +110,9 @@ class Told(Observer):
     def spared(self, size: int) -> None:
         self.saved = size
 
-    def progress(self, files: int, size: int) -> None:
+    def progress(self, files: int, size: int, path: str = "") -> None:
         self.last = (files, size)
+        self.paths.append(path)
         self.on_progress(files, size)
 
     def problem(self, path: str, sentence: str) -> None:

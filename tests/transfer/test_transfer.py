@@ -363,6 +363,17 @@ async def test_both_sides_learn_the_total_and_the_progress(tmp_path: Path) -> No
     assert both.receiver.last == (1, 40_000_000)
 
 
+async def test_both_sides_learn_which_file_is_under_way(tmp_path: Path) -> None:
+    (tmp_path / "tree").mkdir()
+    for name in ("a", "b\x1b"):
+        (tmp_path / "tree" / name).write_bytes(os.urandom(20_000_000))
+    both: Both = await copy([tmp_path / "tree"], tmp_path / "out")
+    for told in (both.sender, both.receiver):
+        assert set(told.paths) <= {"tree/a", r"tree/b\x1b", ""}
+        assert any(told.paths)
+    assert not both.receiver.paths[-1], "all is here"
+
+
 async def test_a_receiver_reports_its_progress_twenty_times_a_second_and_at_the_end(tmp_path: Path) -> None:
     """A report for each record would cost a fast transfer more than its user sees."""
     (tmp_path / "file").write_bytes(os.urandom(40_000_000))

@@ -18,15 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ELLIPSIS: Final = "…"
+_ASCII_ELLIPSIS: Final = "..."
 
 _BLANKS: Final = re.compile(r"(?<= ) ")
 _OPTION: Final = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
 _SEVERAL_BLANKS: Final = re.compile(r" {2,}")
 
 
-def displayed(name: str, columns: int = limits.PATH_COLUMNS) -> str:
-    """Return a name or path to show, at most `columns` wide, in quotes if it could be misread."""
-    name = _cut(_BLANKS.sub(r"\\x20", escape(name)), columns)
+def displayed(name: str, columns: int = limits.PATH_COLUMNS, *, ascii_only: bool = False) -> str:
+    """Return a name or path to show, at most `columns` wide and its quotes, in quotes if it could be misread."""
+    name = _BLANKS.sub(r"\\x20", escape(name))
+    if ascii_only:
+        name = name.encode("ascii", "backslashreplace").decode("ascii")
+    name = _cut(name, columns, _ASCII_ELLIPSIS if ascii_only else _ELLIPSIS)
     return f'"{name.replace(chr(34), chr(92) + chr(34))}"' if " " in name or '"' in name or not name else name
 
 
@@ -40,13 +44,18 @@ def with_options(sentence: str) -> str:
     return _OPTION.sub(lambda found: f"--{found[1].replace('_', '-')}", sentence)
 
 
-def _cut(name: str, columns: int) -> str:
+def columns_of(text: str) -> int:
+    """Return the columns of a text on a terminal."""
+    return len(text) if text.isascii() else sum(map(_width, text))
+
+
+def _cut(name: str, columns: int, ellipsis: str) -> str:
     if len(name) <= columns and sum(map(_width, name)) <= columns:
         return name
-    space = columns - len(_ELLIPSIS)
+    space = columns - len(ellipsis)
     tail = _fitting(reversed(name[-columns:]), space // 2)
     head = _fitting(iter(name[:columns]), space - sum(map(_width, tail)))
-    return head + _ELLIPSIS + tail[::-1]
+    return head + ellipsis + tail[::-1]
 
 
 def _fitting(characters: Iterator[str], columns: int) -> str:

@@ -72,6 +72,12 @@ class JsonDisplay:
         """Whether so much waits for the reader that `show` should not be called."""
         return not self._terminal.has_room_for_results
 
+    lacks_bar = False
+    """Whether `load_bar` is to be called: a program needs none."""
+
+    def load_bar(self) -> None:
+        """Do nothing."""
+
     def notice(self, sentence: str) -> None:
         """Write a sentence of the command line."""
         self._lines.write(events.Notice(sentence))

@@ -16,6 +16,7 @@ Rules:
 from __future__ import annotations
 
 import errno
+import locale
 import os
 import time
 from collections import deque
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
 
 _NO_STREAM: Final = OSError(errno.EBADF, "the stream was closed before this process began")
 """The failure of writing to a stream that was closed before the process started."""
+
+
+_COLUMNS: Final = 80
+"""Columns of a terminal that does not tell its size."""
 
 
 @dataclass(slots=True)
@@ -66,13 +71,13 @@ class Writer:
         self._results = 0
         self._failure: OSError | None = None
         self._dropped = 0
-        self._live: str | None = None
+        self._live: tuple[str, int] | None = None
         self._is_running = False
         self._writing: _Piece | None = None
         # These are used without the lock by the one that writes: the thread, or the caller if there is no thread.
         self._lost = 0
         self._is_torn = False
-        self._shown = ""
+        self._shown = 0
 
     @property
     def is_terminal(self) -> bool:
@@ -84,6 +89,21 @@ class Writer:
         """Whether the queue is not full; results are queued even if it is."""
         with self._changed:
             return self._size < limits.OUTPUT_QUEUE
+
+    @property
+    def columns(self) -> int:
+        """The columns of the terminal at this moment."""
+        try:
+            return os.get_terminal_size(self.stream.fileno() if self.stream else -1).columns or _COLUMNS
+        except (OSError, ValueError):
+            return _COLUMNS
+
+    @property
+    def encoding(self) -> str:
+        """The encoding of what is written. A terminal in the C locale may show ASCII only, whatever Python assumes."""
+        if self.is_terminal and locale.setlocale(locale.LC_CTYPE) in {"C", "POSIX"}:
+            return "ascii"
+        return getattr(self.stream, "encoding", None) or "utf-8"
 
     # --- None of these blocks ---
 
@@ -101,10 +121,10 @@ class Writer:
             self._live = None  # an older live line must not be written after this text
             self._start()
 
-    def live(self, line: str) -> None:
-        """Replace the live line; an empty one removes it."""
+    def live(self, line: str, columns: int) -> None:
+        """Replace the live line, which takes so many columns on a terminal; an empty one removes it."""
         with self._changed:
-            self._live = line
+            self._live = line, columns
             self._start()
 
     def forgive_lost_results(self) -> None:
@@ -198,11 +218,12 @@ class Writer:
                 if not is_live:
                     piece = self._queue.popleft()
                 elif self._live is not None:
-                    piece, self._live = _Piece(self._live, 0), None
+                    (line, columns), self._live = self._live, None
+                    piece = _Piece(line, 0)
                 else:
                     return
                 self._writing = piece
-            failure = self._draw(piece.text) if is_live else self._write(piece)
+            failure = self._draw(line, columns) if is_live else self._write(piece)
             with self._changed:
                 self._writing = None
                 self._size -= 0 if is_live else len(piece.text)
@@ -211,16 +232,18 @@ class Writer:
                     self._failure = self._failure or failure
                 self._changed.notify_all()
 
-    def _draw(self, line: str) -> OSError | None:
-        # Spaces overwrite what is left of a longer line: every terminal has them, not all have escape sequences.
-        shown, self._shown = self._shown, line
+    def _draw(self, line: str = "", columns: int = 0) -> OSError | None:
+        # Spaces overwrite what is left of a longer line: every terminal has them, not all have escape sequences. The
+        # terminal may have become narrower, and they must not wrap.
+        shown = min(self._shown, self.columns - 1)
+        self._shown = columns
         if line:
-            return self._send("\r" + line.ljust(len(shown)))
-        return self._send("\r" + " " * len(shown) + "\r") if shown else None
+            return self._send("\r" + line + " " * (shown - columns))
+        return self._send("\r" + " " * shown + "\r") if shown else None
 
     def _write(self, piece: _Piece) -> OSError | None:
         """Write a piece, after the number of lines lost before it; return why it cannot be written, or None."""
-        failure = self._draw("") or (self._send(self.describe(self._lost)) if self._lost else None)
+        failure = self._draw() or (self._send(self.describe(self._lost)) if self._lost else None)
         if failure is None:
             self._lost = 0
             failure = self._send(piece.text)
@@ -246,8 +269,7 @@ class Writer:
         return None
 
     def _send_bytes(self, raw: RawIOBase, text: str) -> None:
-        encoding = getattr(self.stream, "encoding", None) or "utf-8"
-        rest = memoryview(text.encode(encoding, "backslashreplace"))
+        rest = memoryview(text.encode(self.encoding, "backslashreplace"))
         begun = False
         try:
             while rest:

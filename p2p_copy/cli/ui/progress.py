@@ -1,8 +1,8 @@
-"""Shows a transfer's progress and result to the user.
+"""Shows a transfer's phases, progress and result to the user.
 
-On a terminal there is one live line, elsewhere a plain line every few seconds: both say how much, how fast and how much
-time is left. `show` only stores facts or writes a line. `draw` is called at regular intervals, so the rate falls to
-zero when nothing moves.
+On a terminal there is one live line, as wide as the terminal is at that moment. Elsewhere a phase is a line, and how
+far the transfer is comes as a line every few seconds. `show` only stores facts or writes a line. `draw` is called at
+regular intervals, so that times go on and the rate falls to zero when nothing moves.
 """
 
 from __future__ import annotations
@@ -11,13 +11,16 @@ import time
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import replace
+from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from p2p_copy.api import events
 from p2p_copy.cli import limits
-from p2p_copy.cli.ui.display import displayed, one_line, with_options
+from p2p_copy.cli.ui.display import one_line, with_options
+from p2p_copy.cli.ui.live_line import Bar, first_that_fits, fitted
+from p2p_copy.cli.ui.summary import Undelivered, summary
 from p2p_copy.protocol.escape import escape
-from p2p_copy.units import amount, duration
+from p2p_copy.units import amount, count, duration, part_of, short_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,22 +30,38 @@ if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal
 
 
+class Phase(Enum):
+    """What a transfer does."""
+
+    CONNECTING = auto()
+    WAITING = auto()
+    ASKING = auto()
+    MOVING = auto()
+    VERIFYING = auto()
+    RECONNECTING = auto()
+
+
 class Progress:
     """Shows one transfer."""
 
     def __init__(self, terminal: Terminal, *, sends: bool) -> None:
         """Show on `terminal` the transfer, in which this side sends or receives."""
         self._terminal = terminal
-        self._verb, self._peer = ("Sent", "receiver") if sends else ("Received", "sender")
+        self._sends = sends
+        self._peer, self._there = ("receiver", "at the receiver") if sends else ("sender", "here")
         self._announcement = ""
         self._is_vital = False
+        self._bar: Bar | None = None
         self._meter = Meter()
-        self._state = self._before_stall = ""
-        self._paired = False
-        self._since: float | None = None
+        self._phase: Phase | None = None
+        self._since: float | None = None  # when it was first drawn
+        self._is_stalled = False
+        self._relay = self._until = ""
+        self._loss: events.Reconnecting | None = None  # until both sides have met again
+        self._is_resumed = False  # the user is to be told how much is there already
         self._progress = events.Progress()
         self._moved = 0  # bytes moved over earlier connections of this run
-        self._problems = self._skipped = 0
+        self._undelivered = Undelivered()
         self._last_plain: float | None = None
         self._question = ""
 
@@ -62,55 +81,57 @@ class Progress:
             case events.Progress():
                 self._take(event)
             case events.Connecting(relay):
-                say(f"Connecting to {escape(relay)}.")
-            case events.Waiting(relay):
-                self._wait_at(escape(relay))
+                self._connect(escape(relay))
+            case events.Waiting(relay, seconds):
+                self._wait_at(escape(relay), seconds)
             case events.Paired():
                 self._pair()
             case events.Asked():
-                say("Asking the receiver whether to accept.")
-                self._begin("Waiting for the receiver's answer", paired=False)
+                self._begin(Phase.ASKING, f"Waiting for the {self._peer} to accept.")
             case events.Accepted():
-                self._begin("Transferring", paired=True)
+                self._begin(Phase.MOVING)
             case events.NotAccepted(seconds):
-                say(f"The receiver declined. The code stays valid for {duration(seconds)}.")
-                self._begin(self._state, paired=False)
+                say(f"The receiver declined. You can use the same code again for {duration(seconds)}.")
             case events.Resumed(size):
                 self._progress = replace(self._progress, resumed=size)
+                self._is_resumed = True
             case events.Stalled(sentence, seconds):
                 say(f"{sentence} for {duration(seconds)}.")
-                if self._state != "Stalled":
-                    self._before_stall, self._state = self._state, "Stalled"
+                self._is_stalled = True
             case events.Moving():
-                say("Data is moving again.")
-                if self._state == "Stalled":
-                    self._state = self._before_stall
-            case events.Reconnecting(sentence, seconds):
-                say(f"{with_options(one_line(sentence))} Reconnecting for up to {duration(seconds)}.")
-                self._begin("Reconnecting", paired=False)
+                say("The transfer is moving again.")
+                self._is_stalled = False
+            case events.Reconnecting():
+                self._lose(event)
             case events.Problem(path, reason):
-                self._problems += 1
-                if self._problems <= limits.PROBLEM_LINES:  # in spite of `--quiet`
-                    self._terminal.error(f"Not delivered: {displayed(path)} {with_options(reason)}")
+                self._undelivered.add(path, reason)
             case events.Skipped(path):
-                self._skipped += 1
-                if self._skipped <= limits.PROBLEM_LINES:
-                    say(f"Skipped, exists already: {displayed(path)}")
+                self._undelivered.skip(path)
             case events.Notice(sentence):
                 say(with_options(sentence))
             case events.Verifying():
-                self._state = "Verifying"
-            case events.Missed(count):
-                say(f"... {count} messages about this transfer were dropped")
+                self._begin(Phase.VERIFYING)
+            case events.Missed(number):
+                say(f"... {count(number, 'message')} about this transfer dropped")
 
-    def _wait_at(self, relay: str) -> None:
-        """Say which side this one waits for, where, and since when."""
+    def _begin(self, phase: Phase, sentence: str = "") -> None:
+        """Show this phase from now on, on a terminal by the live line and elsewhere by a sentence."""
+        self._phase, self._since, self._is_stalled = phase, None, False
+        if sentence and not self._terminal.is_live:
+            self._terminal.say(sentence)
+
+    def _connect(self, relay: str) -> None:
+        self._relay = relay
+        if self._loss is None:  # a try to reconnect is no news: the live line has its time
+            self._begin(Phase.CONNECTING, f"Connecting to {relay}.")
+
+    def _wait_at(self, relay: str, seconds: float) -> None:
+        """Show which side this one waits for, where, and until when."""
         if self._announcement:
             (self._terminal.result if self._is_vital else self._terminal.hint)(self._announcement)
         self._announcement = ""
-        self._state = f"Waiting for the {self._peer}"
-        host = relay.rpartition("://")[2]
-        self._terminal.say(f"{self._state} ({host}, since {time.strftime('%H:%M')}).")
+        self._relay, self._until = relay.rpartition("://")[2], _time_of_day(seconds)
+        self._begin(Phase.WAITING, f"Waiting for the {self._peer} at {self._relay} until {self._until}.")
 
     def _pair(self) -> None:
         """Show that both sides are connected, and count from 0 again, as each connection does.
@@ -120,21 +141,29 @@ class Progress:
         if self._is_vital:
             self._is_vital = False
             self._terminal.forgive_lost_results()
-        self._terminal.say("Connected. Codes match.")
-        self._begin("Transferring", paired=True)
+        self._terminal.say("Reconnected." if self._loss else "Connected; the codes match.")
+        self._loss = self._last_plain = None
+        self._begin(Phase.MOVING)
+        self._undelivered.begin_again()
         self._moved = self._moved_by(self._progress.size)
-        self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1)
+        self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1, path="")
         self._meter = Meter()
 
-    def _begin(self, state: str, *, paired: bool) -> None:
-        """Show this state from now on: with rate and size if `paired`, else with the time since it began."""
-        self._state, self._paired, self._since = state, paired, None
+    def _lose(self, loss: events.Reconnecting) -> None:
+        """Say once that the other side or the relay was lost; each further try changes the live line only."""
+        is_first, self._loss = self._loss is None, loss
+        self._begin(Phase.RECONNECTING)
+        if is_first:
+            self._last_plain = None
+            why = with_options(one_line(loss.sentence))
+            self._terminal.say(f"{why} Reconnecting; will keep trying for {duration(loss.seconds)}.")
 
     def _take(self, progress: events.Progress) -> None:
         """Store how far the transfer is; show the total if a question is open."""
         self._progress = progress
         if self._question and progress.total_files is not None and progress.total_size is not None:
-            self._terminal.error(f"\nTotal: {progress.total_files} files, {amount(progress.total_size)}.")
+            total = f"{count(progress.total_files, 'file')}, {amount(progress.total_size)}"
+            self._terminal.error(f"\nTotal: {total}.")
             self._terminal.prompt(self._question)
 
     def notice(self, sentence: str) -> None:
@@ -145,6 +174,7 @@ class Progress:
     def asking(self, question: str) -> Iterator[None]:
         """Show a question, and draw nothing over it until it is answered."""
         self._question = question
+        self._terminal.wipe()
         self._terminal.prompt(question)
         try:
             yield
@@ -157,8 +187,17 @@ class Progress:
 
     # --- The clock ---
 
+    @property
+    def lacks_bar(self) -> bool:
+        """Whether `load_bar` is to be called, in a thread, before the next `draw`."""
+        return self._phase is Phase.MOVING and self._terminal.is_live and self._bar is None
+
+    def load_bar(self) -> None:
+        """Import what draws a bar, which takes a tenth of a second."""
+        self._bar = Bar(self._terminal.encoding)
+
     def draw(self, now: float) -> None:
-        """Show the state of the transfer; called every `limits.DRAW_INTERVAL` seconds with a clock's time.
+        """Show the phase of the transfer; called every `limits.DRAW_INTERVAL` seconds with a clock's time.
 
         Raises:
             BrokenPipeError: the reader of the code has closed its pipe.
@@ -167,60 +206,126 @@ class Progress:
         """
         if self._is_vital:
             self._terminal.check()
-        if not self._state or self._question:
+        if self._phase is None or self._question:
             return
         if self._since is None:
-            self._since = self._last_plain = now
-        if not self._paired:
-            self._terminal.live(f"{self._state}, {duration(now - self._since)}")
-            return
-        self._meter.add(now, self._moved_by(self._progress.size))
+            self._since = now
+        if self._phase is Phase.MOVING:
+            self._say_what_is_there()
+            self._meter.add(now, self._moved_by(self._progress.size))
         if self._terminal.is_live:
-            self._terminal.live(self._line())
-        elif self._last_plain is None or now - self._last_plain >= limits.PLAIN_PROGRESS_INTERVAL:
-            self._last_plain = now
-            self._terminal.say(self._line())
+            self._terminal.live(*self._live_line(now - self._since, self._terminal.columns - 1))
+        else:
+            self._draw_plain(now, now - self._since)
 
-    def _line(self) -> str:
+    def _draw_plain(self, now: float, lasted: float) -> None:
+        """Say how far the transfer is, if the last such line is long ago."""
+        if self._last_plain is None:
+            self._last_plain = now
+        since_last = now - self._last_plain
+        if self._phase is Phase.MOVING and since_last >= limits.PLAIN_PROGRESS_INTERVAL:
+            self._last_plain = now
+            state = "Stalled" if self._is_stalled else "Transferring"
+            self._terminal.say(f"{state}: {', '.join(forms[0] for forms in self._fields())}")
+        elif self._loss and since_last >= limits.PLAIN_RECONNECT_INTERVAL:
+            self._last_plain = now
+            self._terminal.say(self._retry_lines(self._loss, lasted)[0])
+
+    def _say_what_is_there(self) -> None:
+        """Say once in a connection how much the receiver has from before it."""
+        if self._is_resumed:
+            self._is_resumed = False
+            there, size = self._progress.resumed, self._progress.total_size
+            how_much = amount(there) if size is None else part_of(there, size)
+            self._terminal.say(f"Resumed: {how_much} already {self._there}.")
+
+    def _live_line(self, lasted: float, room: int) -> tuple[str, int]:
+        """Return what the live line shows in this room, and its columns."""
+        so_far, time_ = self._progress, duration(lasted)
+        match self._phase:
+            case Phase.CONNECTING:
+                return first_that_fits(
+                    (f"Connecting to {self._relay} ({time_})", f"Connecting ({time_})"), room
+                )
+            case Phase.WAITING:
+                waiting, until = f"Waiting for the {self._peer}", f"until {self._until} ({time_})"
+                at = f"{waiting} at {self._relay} {until}"
+                return first_that_fits(
+                    (at, f"{waiting} {until}", f"Waiting {until}", f"Waiting, {time_}"), room
+                )
+            case Phase.ASKING:
+                long = f"Waiting for the {self._peer} to accept ({time_})"
+                return first_that_fits((long, f"Waiting for an answer ({time_})", f"Waiting, {time_}"), room)
+            case Phase.RECONNECTING if self._loss:
+                return first_that_fits(self._retry_lines(self._loss, lasted), room)
+            case Phase.VERIFYING:
+                what = f"{count(so_far.files, 'file')}, {amount(so_far.size)}"
+                return first_that_fits((f"Verifying {what} ({time_})", f"Verifying ({time_})"), room)
+        size = so_far.total_size
+        share = None if size is None else so_far.size / size if size else 1.0
+        return fitted(
+            self._fields(),
+            room,
+            path=so_far.path,
+            encoding=self._terminal.encoding,
+            bar=self._bar,
+            share=share,
+        )
+
+    def _retry_lines(self, loss: events.Reconnecting, lasted: float) -> tuple[str, ...]:
+        """Return forms of a line with why, when the next try is, and for how long this side goes on."""
+        pause, left = loss.pause - lasted, f"for {duration(max(loss.seconds - lasted, 0), rough=True)} more"
+        next_try = f"next try in {duration(pause)}" if pause >= 1 else "trying now"
+        return (
+            f"Reconnecting, {next_try}, {left}: {with_options(one_line(loss.sentence))}",
+            f"Reconnecting, {next_try}, {left}",
+            f"Reconnecting, {next_try}",
+            "Reconnecting",
+        )
+
+    def _fields(self) -> list[tuple[str, ...]]:
+        """Return how far the transfer is, the most important first, each in forms from long to short."""
         rate, so_far = self._meter.rate, self._progress
         size, files = so_far.total_size, so_far.total_files
-        if size is None:
-            parts = [amount(so_far.size), f"{so_far.files} files", f"{amount(rate)}/s"]
+        fields: list[tuple[str, ...]] = []
+        if self._is_stalled:
+            fields.append(("Stalled",))
+        if size is not None:
+            fields.append((f"{100 * so_far.size // size if size else 100:3d} %",))
+        fields.append((f"{amount(rate)}/s",))
+        if size is None or files is None:
+            fields += [(amount(so_far.size),), (count(so_far.files, "file"), short_number(so_far.files))]
         else:
-            left = max(size - so_far.size, 0)
-            parts = [
-                f"{100 * so_far.size // size if size else 100:3d} %",
-                f"{amount(so_far.size)} of {amount(size)}",
-                f"{so_far.files} of {files} files",
-                f"{amount(rate)}/s",
-                f"{duration(left / rate)} left" if rate else "",
-            ]
+            if rate:
+                fields.append((f"{duration(max(size - so_far.size, 0) / rate, rough=True)} left",))
+            fields.append((part_of(so_far.size, size),))
+            short = f"{short_number(so_far.files)} of {short_number(files)}"
+            fields.append((f"{so_far.files:,} of {count(files, 'file')}", f"{short} files", short))
         if so_far.links > 1:
-            parts.append(f"{so_far.links} connections")
-        return "  ".join(filter(None, [f"{self._state}:", *parts]))
+            fields.append((f"{so_far.links} connections", f"{so_far.links} conn."))
+        return fields
 
     # --- The end ---
 
     def close(self) -> None:
-        """Remove the live line, and say how many paths were not named."""
+        """Remove the live line, and say what was skipped and what was not delivered."""
         self._terminal.wipe()
-        if self._problems > limits.PROBLEM_LINES:
-            self._terminal.error(f"... and {self._problems - limits.PROBLEM_LINES} more not delivered.")
-        if self._skipped > limits.PROBLEM_LINES:
-            self._terminal.say(f"... and {self._skipped - limits.PROBLEM_LINES} more skipped.")
+        for line in self._undelivered.skips():
+            self._terminal.say(line)
+        for line in self._undelivered.failures():  # in spite of `--quiet`
+            self._terminal.error(line)
 
     def done(self, report: Report) -> None:
         """Show the result. Both sides show the same digest of the same transfer."""
         moved = min(self._moved_by(report.size), report.size)
-        rate = moved / report.seconds if report.seconds > 0 else 0.0
-        there = f", {amount(report.size - moved)} of it already there," if moved < report.size else ""
-        files = "1 file" if report.files == 1 else f"{report.files} files"
-        excluded = f" Excluded by --only or --exclude: {report.excluded}." if report.excluded else ""
-        same = f" {report.up_to_date} of {files} were already up to date." if report.up_to_date else ""
-        self._terminal.say(
-            f"{self._verb} {files}, {amount(report.size)}{there} in {report.seconds:.1f} s ({amount(rate)}/s), "
-            f"digest {report.root[: limits.DIGEST_DIGITS]}.{same}{excluded}"
-        )
+        self._terminal.say(summary(report, moved, sends=self._sends))
+
+
+def _time_of_day(seconds: float) -> str:
+    """Return the time in so many seconds, with the day if it is not today's."""
+    then = time.localtime(time.time() + seconds)
+    is_today = then.tm_yday == time.localtime().tm_yday
+    return time.strftime("%H:%M" if is_today else "%a %H:%M", then)
 
 
 class Meter:

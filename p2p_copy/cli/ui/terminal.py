@@ -36,7 +36,6 @@ class Terminal:
         self._out, self._err = writers(out, err)
         self.log = self._err if out is None else self._out
         """Where a log goes: standard output, or standard error if standard output is closed."""
-        self._stream = err
         self._quiet = quiet
         self.is_interactive = err is not None and err.isatty()
         """Whether standard error is a terminal, which a person reads, rather than a log."""
@@ -47,6 +46,16 @@ class Terminal:
     def standard(cls, *, quiet: bool = False) -> Terminal:
         """Return the terminal of this process."""
         return cls(sys.stdout, sys.stderr, quiet=quiet)
+
+    @property
+    def columns(self) -> int:
+        """The columns of the terminal now, of which a live line may use all but the last."""
+        return self._err.columns
+
+    @property
+    def encoding(self) -> str:
+        """The encoding in which a live line is written."""
+        return self._err.encoding
 
     # --- Writing; none of these blocks ---
 
@@ -73,10 +82,15 @@ class Terminal:
         """Write a line for people, even with `--quiet`."""
         self._err.put(line + "\n")
 
-    def live(self, line: str) -> None:
-        """Replace the live line, cut to the terminal's width; without a terminal do nothing."""
+    def live(self, line: str, columns: int | None = None) -> None:
+        """Replace the live line; without a terminal do nothing.
+
+        `columns` is how many it takes, less than the terminal has. Without it each character takes one, and the line is
+        cut to the terminal's width.
+        """
         if self.is_live:
-            self._err.live(line[: self._width() - 1])
+            line = line if columns is not None else line[: self.columns - 1]
+            self._err.live(line, len(line) if columns is None else columns)
 
     def prompt(self, question: str) -> None:
         """Write a question; the caller reads the answer."""
@@ -85,7 +99,7 @@ class Terminal:
     def wipe(self) -> None:
         """Remove the live line."""
         if self.is_live:
-            self._err.live("")
+            self._err.live("", 0)
 
     # --- Lost results ---
 
@@ -142,9 +156,3 @@ class Terminal:
         """Write the last lines, and end the process at once."""
         self.flush()
         os._exit(exit_code)
-
-    def _width(self) -> int:
-        try:
-            return os.get_terminal_size(self._stream.fileno() if self._stream else -1).columns or 80
-        except (OSError, ValueError):
-            return 80

@@ -83,7 +83,7 @@ class GrowingFile:
         assert self._item is not None, "it was begun"
         what = "cannot be written in the output directory"
         if refused.reason in {Reason.EXISTS, Reason.SKIPPED}:
-            what = "exists already in the output directory; see 'receive `on_conflict`' and 'send `name`'"
+            what = "already exists in the output directory; see 'receive `on_conflict`' and 'send `name`'"
         elif refused.reason is Reason.TOO_MUCH:
             what = "is larger than a file may be there"
         name = escape(self._item.entry.name)

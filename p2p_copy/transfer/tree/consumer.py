@@ -105,6 +105,12 @@ class TreeConsumer:
         self._finish: Finish | None = None
 
     @property
+    def path(self) -> str:
+        """The file whose contents came last, escaped; empty if there is none, and once all is here."""
+        current = self._files.current
+        return "" if current is None or self._finish or self.root else escape(current.path)
+
+    @property
     def ending(self) -> bool:
         """Whether `finish` is due."""
         return self._finish is not None
@@ -243,6 +249,10 @@ class FileConsumer:
     """Acts on the messages about contents. A directory is finished when the last file in it is.
 
     Small files are collected, and written together by `write_collected`.
+
+    Attributes:
+        current: the file whose contents came last.
+
     """
 
     def __init__(
@@ -267,6 +277,7 @@ class FileConsumer:
         self._held: dict[int, PartialFile] = {}
         self._same: list[Item] = []  # those of the page at hand that are up to date
         self._written = 0
+        self.current: Item | None = None
 
     def take_written(self) -> int:
         """Return how many bytes were written since the last call."""
@@ -318,6 +329,7 @@ class FileConsumer:
     def _collect(self, item: Item, data: bytes | memoryview, digest: bytes) -> None:
         if not item.refused:
             self._check_digest(item, file_digest(data), digest)
+        self.current = item
         self._collected.append((item, data))
 
     def write_collected(self) -> None:
@@ -362,6 +374,7 @@ class FileConsumer:
             self._check_space()
         held = self._held.pop(item.index, None)
         held = held if offset else None
+        self.current = item
         part = self._target.files.begin(item, held)
         file = self._begun[item] = HashedPart(part, item, held, self._target.resume.journal)
         self._outcomes.size += offset

@@ -125,6 +125,7 @@ class TreeProducer:
         self._total: Total | None = None
         self._root = RootDigest()
         self._sent_files = self._sent_size = self._failed_files = self._same_files = 0
+        self._current: SourceEntry | None = None
         self._records = self._pack()
 
     def close(self) -> None:
@@ -156,6 +157,12 @@ class TreeProducer:
         """Wait until the thread that makes records pauses, then act on all answers. Raises what `hear` does."""
         with self._lock:
             self._act_on_answers()
+
+    @property
+    def path(self) -> str:
+        """The file whose contents are sent, escaped and as the receiver sees it; empty if there is none."""
+        current = self._current
+        return "" if current is None else escape(current.inner_path)
 
     # What the event loop calls only while no records are made
 
@@ -315,6 +322,7 @@ class TreeProducer:
                 yield from self._contents(announced.popleft())
         while announced:
             yield from self._contents(announced.popleft())
+        self._current = None
         sent = self._sent_files, self._sent_size
         yield Finish(self._pages.named, *sent, self._failures, self._root.digest())
 
@@ -337,6 +345,7 @@ class TreeProducer:
                 self._sent_size += found.entry.size
                 self._files.spared += found.entry.size
             elif found.entry.kind is Kind.FILE:
+                self._current = found
                 held = self._page_answers.take_held(found.index)
                 try:
                     if self._rejections.has(found):

@@ -206,7 +206,7 @@ class _TreeReceiving:
         self._moved = trio.Event()
         spared, files, size = self._here
         self._observer.spared(spared)
-        self._observer.progress(files, size)
+        self._observer.progress(files, size, self._consumer.path)
 
     def _report_problems(self) -> None:
         consumer, observer = self._consumer, self._observer

@@ -128,7 +128,7 @@ class _TreeSending:
         match message:
             case Progress():
                 self._observer.spared(self._spared)
-                self._observer.progress(message.files, message.size)
+                self._observer.progress(message.files, message.size, self._producer.path)
             case Reject() | Unwanted() | Holds():
                 if not self._producer.hear(message):
                     await trio.to_thread.run_sync(self._producer.catch_up)

@@ -116,7 +116,7 @@ def test_what_is_refused_is_named_on_both_sides_and_makes_the_transfer_partial(
     receiver = start("receive", "--out", str(tmp_path / "out"), env=env)
     for code, _, err in (finish(sender), finish(receiver)):
         assert code == 3, err
-        assert "Not delivered: tree/größe exists" in err
+        assert "Not delivered: tree/größe already exists" in err
     assert (tmp_path / "out" / "tree" / "größe").read_text(encoding="utf-8") == "mine"
     assert (tmp_path / "out" / "tree" / "deep" / "er" / "file").exists()
 

@@ -80,9 +80,10 @@ def test_no_path_imitates_a_line() -> None:
     progress.show(events.Problem(name, "exists"))
     progress.show(events.Skipped("b" * 9000))
     progress.show(events.Connecting("ws://relay\x1b[2J"))
-    progress.show(events.Reconnecting(f"It is gone.{BLANKS}Done.", 60))
+    progress.show(events.Reconnecting(f"It is gone.{BLANKS}Done.", 60, 1))
+    progress.close()
     terminal.flush()
-    problem, skipped, connecting, lost = err.getvalue().splitlines()
+    connecting, lost, skipped, problem = err.getvalue().splitlines()
     assert problem.startswith('Not delivered: "a \\x20\\x20')
     assert problem.endswith('p2p-copy: all is well" exists')
     assert len(problem) < limits.PATH_COLUMNS + 30

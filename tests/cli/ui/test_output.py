@@ -125,7 +125,7 @@ def test_only_the_newest_state_of_a_live_line_is_written_to_a_terminal_that_was_
     with os.fdopen(there, "w") as stream:
         writer = Writer(stream)
         for number in range(1000):
-            writer.live(f"state {number:03}")
+            writer.live(f"state {number:03}", 9)
         termios.tcflow(there, termios.TCOON)
         shown = drain(here, until="999")
         writer.flush(LONG)

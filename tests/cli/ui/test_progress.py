@@ -17,7 +17,7 @@ from p2p_copy.cli.ui.announcement import Announcement
 from p2p_copy.cli.ui.progress import Meter, Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import ResultNotWritten
-from p2p_copy.units import GIB, MIB, amount, duration
+from p2p_copy.units import MIB
 from tests.cli.options.test_inputs import Tty
 
 CODE = Announcement("x", ("p2p-copy", "receive"), is_vital=True)
@@ -35,15 +35,17 @@ def watched(err: io.StringIO, *, quiet: bool = False) -> tuple[Progress, io.Stri
 def test_the_states_are_said_in_order() -> None:
     progress, _ = watched(err := io.StringIO())
     progress.show(events.Connecting("ws://relay:1"))
-    progress.show(events.Waiting("ws://relay:1"))
+    progress.show(events.Waiting("ws://relay:1", 60))
     progress.show(events.Notice("The relay says: hello"))
     progress.show(events.Paired())
     progress.done(REPORT)
     lines = err.getvalue().splitlines()
     assert lines[0] == "Connecting to ws://relay:1."
-    assert re.fullmatch(r"Waiting for the receiver \(relay:1, since [0-9]{2}:[0-9]{2}\)\.", lines[1])
+    assert re.fullmatch(
+        r"Waiting for the receiver at relay:1 until ([A-Z][a-z]+ )?[0-9]{2}:[0-9]{2}\.", lines[1]
+    )
     assert lines[2] == "The relay says: hello"
-    assert lines[3] == "Connected. Codes match."
+    assert lines[3] == "Connected; the codes match."
     assert lines[4] == "Sent 2 files, 3.0 MiB in 1.5 s (2.0 MiB/s), digest 0123456789abcdef."
 
 
@@ -52,8 +54,8 @@ def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -
     progress.start(CODE)
     progress.show(events.Connecting("ws://relay:1"))
     assert out.getvalue() == ""
-    progress.show(events.Waiting("ws://relay:1"))
-    progress.show(events.Waiting("ws://relay:1"))
+    progress.show(events.Waiting("ws://relay:1", 60))
+    progress.show(events.Waiting("ws://relay:1", 60))
     assert out.getvalue() == "Code: x\nOn the other machine: p2p-copy receive\n"
 
 
@@ -63,7 +65,7 @@ def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_m
         terminal = Terminal(unwritable, io.StringIO())
         progress = Progress(terminal, sends=True)
         progress.start(CODE)
-        progress.show(events.Waiting("ws://relay:1"))
+        progress.show(events.Waiting("ws://relay:1", 60))
         terminal.flush()
         if met:
             progress.show(events.Paired())
@@ -72,34 +74,33 @@ def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_m
         terminal.finish()
 
 
-def test_on_a_terminal_one_line_shows_bytes_files_rate_and_time_left() -> None:
+def test_on_a_terminal_one_line_shows_how_far_the_transfer_is() -> None:
     progress, _ = watched(err := Tty())
     progress.draw(0)
     assert err.getvalue() == ""
     progress.show(events.Paired())
     progress.draw(10)
-    progress.show(events.Progress(1, 2 * MIB, total_files=4, total_size=8 * MIB))
+    progress.show(events.Progress(1, 2 * MIB, total_files=4, total_size=8 * MIB, path="tree/a.txt"))
     progress.draw(12)
-    assert err.getvalue().endswith(
-        "\rTransferring:   25 %  2.0 MiB of 8.0 MiB  1 of 4 files  1.0 MiB/s  0:06 left"
-    )
+    assert err.getvalue().endswith("\r 25 %  1.0 MiB/s  6 s left  2.0 of 8.0 MiB  1 of 4 files  tree/a.txt")
     progress.show(events.Verifying())
     progress.draw(13)
-    assert "\rVerifying: " in err.getvalue()
+    progress.draw(18)
+    assert err.getvalue().rstrip().endswith("\rVerifying 1 file, 2.0 MiB (5 s)")
 
 
 def test_bytes_that_were_there_before_do_not_count_for_the_rate() -> None:
     progress, _ = watched(err := Tty())
     progress.show(events.Paired())
-    progress.draw(0)
     there = events.Progress(0, 150 * MIB, resumed=150 * MIB, total_files=1, total_size=200 * MIB)
+    progress.show(events.Resumed(150 * MIB))
     progress.show(there)
     progress.draw(1)
-    assert err.getvalue().endswith("\rTransferring:   75 %  150.0 MiB of 200.0 MiB  0 of 1 files  0 B/s")
+    assert "Resumed: 150.0 of 200.0 MiB already at the receiver.\n" in err.getvalue()
+    assert err.getvalue().endswith("\r 75 %  0 B/s  150.0 of 200.0 MiB  0 of 1 file")
     progress.show(replace(there, size=152 * MIB))
     progress.draw(2)
-    # Cut to 80 columns.
-    assert err.getvalue().endswith("152.0 MiB of 200.0 MiB  0 of 1 files  1.0 MiB/s  0:48 lef")
+    assert err.getvalue().endswith("\r 76 %  2.0 MiB/s  24 s left  152.0 of 200.0 MiB  0 of 1 file")
     progress.done(replace(REPORT, size=200 * MIB, seconds=50))
     assert "200.0 MiB, 150.0 MiB of it already there, in 50.0 s (1.0 MiB/s)" in err.getvalue()
 
@@ -109,27 +110,27 @@ def test_bytes_sent_before_a_loss_count_for_the_run_and_not_for_the_rate_after_i
     progress.show(events.Paired())
     progress.show(events.Progress(0, 6 * MIB))
     progress.draw(0)
-    progress.show(events.Reconnecting("The relay is gone.", 60))
+    progress.show(events.Reconnecting("The relay is gone.", 60, 1))
     progress.show(events.Paired())
     progress.draw(10)
     progress.show(events.Resumed(5 * MIB))
     progress.show(events.Progress(0, 7 * MIB, resumed=5 * MIB))
     progress.draw(12)
-    assert err.getvalue().endswith("7.0 MiB  0 files  1.0 MiB/s")
+    assert err.getvalue().endswith("\r1.0 MiB/s  7.0 MiB  0 files")
     progress.done(replace(REPORT, size=7 * MIB, seconds=7))
     assert "7.0 MiB in 7.0 s (1.0 MiB/s)" in err.getvalue()
 
 
-def test_after_a_stall_the_state_before_it_is_shown() -> None:
+def test_a_stall_is_shown_until_data_moves_again() -> None:
     progress, _ = watched(err := Tty())
     progress.show(events.Paired())
-    progress.show(events.Verifying())
-    progress.show(events.Stalled("Nothing moves", 10))
+    progress.show(events.Stalled("Nothing moves", 65))
     progress.draw(0)
-    assert "\rStalled: " in err.getvalue()
+    assert "Nothing moves for 1 min 5 s.\n" in err.getvalue()
+    assert err.getvalue().endswith("\rStalled  0 B/s  0 B  0 files")
     progress.show(events.Moving())
     progress.draw(1)
-    assert "Verifying: " in err.getvalue().rsplit("Data is moving again", 1)[1]
+    assert err.getvalue().endswith("The transfer is moving again.\n\r0 B/s  0 B  0 files")
 
 
 def test_a_total_that_becomes_known_is_shown_above_an_open_question() -> None:
@@ -161,15 +162,67 @@ def test_a_total_that_is_not_known_yet_is_not_made_up() -> None:
     progress.show(events.Paired())
     progress.show(events.Progress(1, 500))
     progress.draw(0)
-    assert err.getvalue().endswith("\rTransferring:  500 B  1 files  0 B/s")
+    assert err.getvalue().endswith("\r0 B/s  500 B  1 file")
 
 
-def test_the_live_line_says_how_long_we_have_been_waiting() -> None:
+def test_the_live_line_says_until_when_and_how_long_this_side_waits() -> None:
     progress, _ = watched(err := Tty())
-    progress.show(events.Waiting("ws://relay:1"))
+    progress.show(events.Connecting("ws://relay:1"))
+    progress.draw(99)
+    assert err.getvalue().endswith("\rConnecting to ws://relay:1 (0 s)")
+    progress.show(events.Waiting("ws://relay:1", 60))
     progress.draw(100)
     progress.draw(165)
-    assert err.getvalue().rstrip().endswith("Waiting for the receiver, 1:05")
+    last = err.getvalue().rstrip().rpartition("\r")[2]
+    assert re.fullmatch(
+        r"Waiting for the receiver at relay:1 until ([A-Z][a-z]+ )?[0-9]{2}:[0-9]{2} \(1 min 5 s\)", last
+    )
+
+
+def lost(pause: float, seconds: float = 43_200, why: str = "The relay was lost.") -> events.Reconnecting:
+    return events.Reconnecting(why, seconds, pause)
+
+
+def test_on_a_terminal_a_loss_is_one_line_and_each_further_try_changes_the_live_line() -> None:
+    progress, _ = watched(err := Tty())
+    progress.show(events.Paired())
+    before = err.getvalue()
+    progress.show(lost(0.5))
+    progress.draw(0)
+    progress.show(events.Connecting("ws://relay:1"))
+    progress.show(lost(8, 3700, "The relay is out of reach."))
+    progress.draw(10)
+    progress.draw(12)
+    progress.draw(20)
+    progress.show(events.Waiting("ws://relay:1", 60))
+    progress.show(events.Paired())
+    said = err.getvalue().removeprefix(before)
+    assert [line.rpartition("\r")[2] for line in said.split("\n")[:-1]] == [
+        "The relay was lost. Reconnecting; will keep trying for 12 h.",
+        "Reconnected.",
+    ]
+    live = [line.strip() for line in said.replace("\n", "\r").split("\r") if line.startswith("Reconnecting,")]
+    assert live == [
+        "Reconnecting, trying now, for 12 h more: The relay was lost.",
+        "Reconnecting, next try in 8 s, for 1 h 1 min more: The relay is out of reach.",
+        "Reconnecting, next try in 6 s, for 1 h 1 min more: The relay is out of reach.",
+        "Reconnecting, trying now, for 1 h 1 min more: The relay is out of reach.",
+    ]
+
+
+def test_without_a_terminal_tries_to_reconnect_are_said_now_and_then() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.show(events.Paired())
+    before = err.getvalue()
+    for second in range(130):
+        progress.show(lost(0.5, 1000 - second))
+        progress.show(events.Connecting("ws://relay:1"))
+        progress.draw(second)
+    assert err.getvalue().removeprefix(before).splitlines() == [
+        "The relay was lost. Reconnecting; will keep trying for 16 min 40 s.",
+        "Reconnecting, trying now, for 15 min more: The relay was lost.",
+        "Reconnecting, trying now, for 14 min more: The relay was lost.",
+    ]
 
 
 def test_without_a_terminal_a_plain_line_comes_now_and_then() -> None:
@@ -187,7 +240,7 @@ def test_without_a_terminal_a_plain_line_comes_now_and_then() -> None:
 
 def test_without_a_terminal_waiting_is_said_once() -> None:
     progress, _ = watched(err := io.StringIO())
-    progress.show(events.Waiting("ws://relay:1"))
+    progress.show(events.Waiting("ws://relay:1", 60))
     before = err.getvalue()
     for minute in range(100):
         progress.draw(60 * minute)
@@ -197,7 +250,7 @@ def test_without_a_terminal_waiting_is_said_once() -> None:
 def test_quiet_says_nothing_but_what_was_not_delivered() -> None:
     progress, _ = watched(err := Tty(), quiet=True)
     progress.show(events.Connecting("ws://relay:1"))
-    progress.show(events.Waiting("ws://relay:1"))
+    progress.show(events.Waiting("ws://relay:1", 60))
     progress.show(events.Paired())
     progress.draw(0)
     progress.show(events.Skipped("b"))
@@ -207,15 +260,40 @@ def test_quiet_says_nothing_but_what_was_not_delivered() -> None:
     assert err.getvalue() == "Not delivered: a vanished\n"
 
 
-def test_many_problems_are_counted_rather_than_listed() -> None:
+def test_many_problems_are_grouped_and_the_first_twenty_named() -> None:
     progress, _ = watched(err := io.StringIO())
-    for number in range(limits.PROBLEM_LINES + 5):
-        progress.show(events.Problem(str(number), "vanished"))
+    progress.show(events.Problem("gone", "does not exist"))
+    for number in range(43):
+        progress.show(events.Problem(str(number), "already exists; `on_conflict` says what to do"))
         progress.show(events.Skipped(str(number)))
     progress.close()
     lines = err.getvalue().splitlines()
-    assert len(lines) == 2 * limits.PROBLEM_LINES + 2
-    assert lines[-2:] == ["... and 5 more not delivered.", "... and 5 more skipped."]
+    assert lines[0] == "43 files skipped (already exist):"
+    assert lines[1:22] == [*(f"  {number}" for number in range(20)), "  and 23 more"]
+    assert lines[22] == "Not delivered: gone does not exist"
+    assert lines[23] == "Not delivered: 43 files. Each already exists; --on-conflict says what to do:"
+    assert lines[24:] == [
+        *(f"  {number}" for number in range(19)),
+        "  and 24 more (--receipt FILE lists all)",
+    ]
+
+
+def test_one_skipped_file_is_one_line() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.show(events.Skipped("a b"))
+    progress.close()
+    assert err.getvalue() == 'Skipped (already exists): "a b"\n'
+
+
+def test_what_is_not_delivered_is_told_anew_after_a_loss_unless_that_was_only_a_goodbye() -> None:
+    progress, _ = watched(err := io.StringIO())
+    progress.show(events.Problem("a", "vanished"))
+    progress.show(events.Paired())
+    progress.show(events.Problem("b", "vanished"))
+    progress.show(events.Paired())
+    progress.close()
+    assert "Not delivered: b vanished\n" in err.getvalue()
+    assert "Not delivered: a" not in err.getvalue()
 
 
 def test_the_rate_falls_to_zero_when_nothing_moves() -> None:
@@ -237,23 +315,3 @@ def test_rare_samples_give_a_rate() -> None:
     meter.add(0, 0)
     meter.add(100, 1000)
     assert meter.rate == pytest.approx(10)
-
-
-@pytest.mark.parametrize(
-    ("size", "text"),
-    [
-        (0, "0 B"),
-        (999, "999 B"),
-        (1000, "1.0 KiB"),
-        (1536, "1.5 KiB"),
-        (5 * GIB, "5.0 GiB"),
-        (2**63, "8.0 EiB"),
-    ],
-)
-def test_amounts_are_written_as_people_write_them(size: int, text: str) -> None:
-    assert amount(size) == text
-
-
-@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (65.9, "1:05"), (7384, "2:03:04")])
-def test_durations_are_written_as_people_write_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text

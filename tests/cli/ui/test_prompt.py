@@ -63,7 +63,7 @@ def test_after_a_yes_the_files_are_received(relay: str, tree: Path, tmp_path: Pa
     assert "\n  tree/  (exists)\r\n" in screen.seen
     assert "\n    größe  2.0 KiB\r\n" in screen.seen
     assert "Names at the top level that exist here: 1. Existing files are kept" in screen.seen
-    told(sides.sender, "Asking the receiver whether to accept.")
+    told(sides.sender, "Waiting for the receiver to accept.")
     screen.type("y\n")
     screen.read_until(r"Received 3 files")
     assert (sides.end(), finish(sides.sender)[0]) == (0, 0)
@@ -83,7 +83,7 @@ def test_after_anything_else_the_sender_waits_for_the_next_try(
     else:
         sides.receiver.send_signal(2)  # Ctrl-C
     assert sides.end() == code
-    told(sides.sender, "The receiver declined. The code stays valid for")
+    told(sides.sender, "The receiver declined. You can use the same code again for")
     assert not (tmp_path / "out").exists()
     assert run("receive", *sides.words(tmp_path / "other"), "--exclude", "deep")[0] == 0
     assert finish(sides.sender)[0] == 0

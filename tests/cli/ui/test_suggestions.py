@@ -24,7 +24,7 @@ OPTIONS = [
         ("--excl", "--exclude"),
         ("--dryrun", "--dry-run"),
         ("--code_file", "--code-file"),
-        ("--jsno", None),
+        ("--jsno", "--json"),
         ("--recursive", None),
         ("--force", None),
         ("--ma", None),

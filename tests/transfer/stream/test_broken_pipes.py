@@ -87,7 +87,7 @@ async def test_a_name_that_is_taken_is_not_overwritten(ends: Ends, tmp_path: Pat
     both = await pipe(tmp_path)
     for error in (both.sent, both.received):
         assert isinstance(error, PipeFailed)
-        assert "exists already" in str(error)
+        assert "already exists" in str(error)
     assert (tmp_path / "stdin").read_text() == "old"
     assert os.listdir(tmp_path) == ["stdin"]
 
