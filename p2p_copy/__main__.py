@@ -24,7 +24,7 @@ def main() -> None:
 
         code = _INTERRUPTED
         with suppress(OSError, ValueError, AttributeError):
-            sys.stderr.write("p2p-copy: stopped by a signal.\n")
+            sys.stderr.write("p2p-copy: Interrupted.\n")
     from contextlib import suppress
 
     for stream in (sys.stdout, sys.stderr):

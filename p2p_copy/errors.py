@@ -99,7 +99,7 @@ class Failure:
 
 
 class PartialTransfer(P2PCopyError):
-    """Some files were not delivered; they are listed above. All others arrived complete."""
+    """Some files were not delivered (see above)."""
 
     exit_code = 3
 
@@ -159,7 +159,7 @@ class PeerTimeout(PeerError):
 
 
 class WrongCode(PeerError):
-    """The codes of the two sides differ, or another client guessed. This code is spent: send again for a new one."""
+    """The codes do not match (a typo, or someone guessing). Nothing was sent; start again with a new code."""
 
     exit_code = 11
 
@@ -221,7 +221,7 @@ class IncompatiblePeer(PeerError):
 
 
 class VerificationFailed(LocalError):
-    """The directory differs from the receipt. The differences are listed above."""
+    """The directory differs from the receipt (see above)."""
 
     exit_code = 21
 
@@ -233,7 +233,7 @@ class DeadlineReached(LocalError):
 
 
 class Declined(PeerError):
-    """Nothing was received. The sender keeps waiting, so the same code works for another try."""
+    """Declined. The sender is still waiting; you can use the same code again."""
 
     exit_code = 23
 

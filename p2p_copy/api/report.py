@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import Failure, PartialTransfer
+from p2p_copy.units import count
 
 if TYPE_CHECKING:
     from p2p_copy import observer
@@ -49,10 +50,13 @@ class Report:
 
         """
         if self.failed:
-            what = "1 entry was" if self.failed == 1 else f"{self.failed} entries were"
-            raise PartialTransfer(
-                f"{what} not delivered. All others arrived complete.", failures=self.failures
-            )
+            raise PartialTransfer(f"{undelivered(self)}.", failures=self.failures)
+
+
+def undelivered(report: Report) -> str:
+    """Return how much was not delivered, and of how much, as a sentence without its full stop."""
+    number = report.files + report.skipped + report.failed
+    return f"{report.failed:,} of {count(number, 'file')} {'was' if report.failed == 1 else 'were'} not delivered"
 
 
 def report_with(plain: observer.Report, failures: tuple[Failure, ...]) -> Report:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import trio
 
+from p2p_copy.api.events import Paired
+from p2p_copy.api.report import undelivered
 from p2p_copy.cli import limits
 from p2p_copy.cli.signals import STOP_TRANSFER
 from p2p_copy.cli.ui.errors import Interrupted
@@ -124,7 +126,7 @@ def run_transfer(
     display: Display,
     deadline: float | None,
     *,
-    can_resume: bool,
+    resume_id: str | None,
 ) -> int:
     """Run a transfer to its end, or for `deadline` seconds, show its events and result, and return exit code 0.
 
@@ -132,7 +134,7 @@ def run_transfer(
         opened: runs the transfer beside the body of its block.
         display: shows events and report, and is drawn while it runs.
         deadline: seconds; None for no limit.
-        can_resume: whether the transfer can be resumed by another process.
+        resume_id: by what another process can resume the transfer; None if none can.
 
     Raises:
         PartialTransfer: not everything was delivered.
@@ -143,6 +145,7 @@ def run_transfer(
 
     """
     reports: list[Report] = []
+    has_met = False
 
     async def follow(transfer: Transfer) -> None:
         events = transfer.events()
@@ -152,6 +155,8 @@ def run_transfer(
                 event = await anext(events, None)
             if event is None:
                 break
+            nonlocal has_met
+            has_met = has_met or isinstance(event, Paired)
             display.show(event)
             await _wait_for_reader(display)
         with suppress(RuntimeError):  # it was cancelled
@@ -165,13 +170,13 @@ def run_transfer(
                     await follow(transfer)
             nursery.cancel_scope.cancel()
         if not reports:
-            raise DeadlineReached(None if can_resume else _CANNOT_RESUME)
+            raise DeadlineReached(_CANNOT_RESUME if resume_id is None else None)
 
     try:
         run(draw_and_transfer, lambda: display.notice(_SLOW_STOP))
-    except Interrupted:
+    except Interrupted as interrupted:
         if not reports:  # else it came after all was done, when no saved state is left to resume from
-            raise
+            raise Interrupted(interrupted.number, _how_to_go_on(resume_id, has_met=has_met)) from None
     finally:
         display.close()
     for number in STOP_TRANSFER:  # the work is done: no signal may change the exit code any more
@@ -179,8 +184,17 @@ def run_transfer(
     (report,) = reports
     display.done(report)
     if report.failed:
-        raise PartialTransfer
+        raise PartialTransfer(f"{undelivered(report)} (see above).")
     return 0
+
+
+def _how_to_go_on(resume_id: str | None, *, has_met: bool) -> str:
+    """Return what a user can do who has interrupted a transfer, in which both sides may have met."""
+    if resume_id is None:
+        return "This transfer cannot be resumed; start both sides again." if has_met else ""
+    if has_met:
+        return f"Run the same command again, or `p2p-copy resume {resume_id}`, to continue."
+    return "Run the same command again to continue."
 
 
 async def _wait_for_reader(display: Display) -> None:

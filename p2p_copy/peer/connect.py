@@ -210,7 +210,7 @@ async def _send_step(link: Link, step: bytes) -> None:
     with within(limits.HANDSHAKE_TIMEOUT) as deadline:
         await link.send(step)
     if deadline.is_over:
-        raise LinkBroken("The relay is connected but takes nothing.")
+        raise LinkBroken("The relay is connected but is not accepting data.")
 
 
 async def _next_step(link: Link) -> bytes:

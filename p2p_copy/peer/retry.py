@@ -54,6 +54,7 @@ from p2p_copy.errors import (
     WrongCode,
 )
 from p2p_copy.peer import limits
+from p2p_copy.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -319,7 +320,7 @@ class Reconnect:
         if self._memory.knowledge.is_in_doubt:
             return WrongCode(_USED_UP)
         if isinstance(error, PeerTimeout) and self._has_several_rooms:
-            return PeerTimeout(f"The other side did not come within {now - self._since:.0f} s. {HINT}")
+            return PeerTimeout(f"The other side did not connect within {duration(now - self._since)}. {HINT}")
         return error
 
     @property

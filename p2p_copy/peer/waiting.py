@@ -153,7 +153,7 @@ class Wait:
             now = trio.current_time()
             if now >= self._until:
                 raise PeerTimeout(
-                    f"The other side did not come to {self._address} within {round(self._seconds, 1):g} s. {HINT}"
+                    f"The other side did not connect to {self._address} within {duration(self._seconds)}. {HINT}"
                 )
             connection = self._drop_spare(now)
             alone = len(self._connections) == 1
@@ -242,12 +242,12 @@ def binding_terms(welcome: Welcome, wait: float) -> str | None:
     """Return a sentence with the relay's terms that limit a client which waits `wait` seconds; None without any."""
     terms = []
     if welcome.rate is not None:
-        terms.append(f"{amount(welcome.rate)}/s at most")
+        terms.append(f"at most {amount(welcome.rate)}/s")
     if welcome.quota is not None:
         terms.append(f"{amount(welcome.quota)} more with this token")
     if welcome.wait < wait:
-        terms.append(f"waiting for {duration(welcome.wait)} at most")
-    return f"The relay allows: {', '.join(terms)}." if terms else None
+        terms.append(f"waits at most {duration(welcome.wait)}")
+    return f"Relay {'limit' if len(terms) == 1 else 'limits'}: {', '.join(terms)}." if terms else None
 
 
 def _is_relays(text: str) -> bool:
@@ -259,7 +259,7 @@ async def _hear_relay(link: Link) -> Welcome | Paired:
     message = rendezvous.decode_answer(text)
     if isinstance(message, Refused):
         if message.code == Refusal.WAIT_OVER:
-            raise PeerTimeout(f"The other side did not come in the time that the relay allows. {HINT}")
+            raise PeerTimeout(f"The other side did not connect within the time that the relay allows. {HINT}")
         if message.code == Refusal.STOPPING:
             raise RelayLost(STOPPING)
         later = f" Try again in {message.retry_after} s." if message.retry_after else ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from p2p_copy import units
 from p2p_copy.errors import (
     Declined,
     NoSpace,
@@ -49,9 +50,7 @@ SENTENCES: Final = {
 
 def unfinished(count: int) -> str:
     """Return what a sender's user is told about the unfinished files of p2p-copy that were left out."""
-    return (
-        f"Left out: {count} unfinished {'file' if count == 1 else 'files'} of p2p-copy itself (.p2p-copy-*)."
-    )
+    return f"Left out: {units.count(count, 'unfinished file')} of p2p-copy itself (.p2p-copy-*)."
 
 
 def farewell(error: BaseException) -> Abort:

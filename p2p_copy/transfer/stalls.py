@@ -150,16 +150,16 @@ def slow_way(stalls: Stalls) -> str:
         case FlowState.UNTAKEN if not flow.answers:
             return "Nothing moves: the receiver's machine, or its network, does not answer the relay"
         case FlowState.UNTAKEN if stalls.heard_lately:
-            return "Nothing moves: the receiver is there, but its connection accepts nothing from the relay"
+            return "Nothing moves: the receiver is there, but its connection is not accepting data from the relay"
         case FlowState.UNTAKEN:
-            return "Nothing moves: the receiver's disk, or its network, accepts nothing from the relay"
+            return "Nothing moves: the receiver's disk, or its network, is not accepting data from the relay"
         case FlowState.LIMITED:
             return LIMITED
         case FlowState.SILENT:
-            return "Nothing moves: the connection to the relay accepts nothing"
+            return "Nothing moves: the connection to the relay is not accepting data"
     if stalls.heard_lately:
-        return "Nothing moves: the receiver is there, but the connection to it accepts nothing"
-    return "Nothing moves: the relay, or the connection to it, accepts nothing"
+        return "Nothing moves: the receiver is there, but the connection to it is not accepting data"
+    return "Nothing moves: the relay, or the network to it, is not accepting data"
 
 
 def no_receipt(stalls: Stalls, *, has_all: bool) -> str:
@@ -173,28 +173,30 @@ def no_receipt(stalls: Stalls, *, has_all: bool) -> str:
         return "Nothing moves: the receiver has everything, and has not confirmed it"
     if stalls.heard_lately:
         return "Nothing moves: the receiver is there, but what was sent last has not reached it"
-    return "Nothing moves: everything was sent, but the receiver's disk, or the connection to it, accepts nothing"
+    return "Nothing moves: everything was sent, but the receiver's disk, or the connection to it, is not accepting data"
 
 
 def nothing_comes_from_sender(flow: FlowReport, *, in_message: bool) -> str:
-    """Return a sentence about the party that brings nothing. Inside a message no report of the relay can come."""
+    """Return a sentence about the party that delivers no data. Inside a message no report of the relay can come."""
     if in_message:
-        return "Nothing moves: the connection from the sender, or from the relay, brings nothing"
+        return "Nothing moves: the connection from the sender, or from the relay, delivers no data"
     match flow.back:
         case FlowState.SILENT if not flow.answers:
             return "Nothing moves: the sender's machine, or its network, does not answer the relay"
         case FlowState.SILENT:
-            return "Nothing moves: the sender's disk, or the connection from it, brings nothing to the relay"
+            return (
+                "Nothing moves: the sender's disk, or the connection from it, delivers no data to the relay"
+            )
         case FlowState.LIMITED:
             return LIMITED
-    return "Nothing moves: the relay, or the connection from it, brings nothing"
+    return "Nothing moves: the relay, or the connection from it, delivers no data"
 
 
 def nothing_comes_from_pipe(flow: FlowReport) -> str:
-    """Return a sentence about the party that brings nothing of the sender's standard input, by the relay's report."""
+    """Return a sentence about the party that delivers no data of the sender's standard input, by the relay's report."""
     match flow.back:
         case FlowState.LIMITED:
             return LIMITED
         case FlowState.SILENT if not flow.answers:
             return "Nothing moves: the sender's machine, or its network, does not answer the relay"
-    return "Nothing moves: the sender's standard input, or the connection from it, brings nothing"
+    return "Nothing moves: the sender's standard input, or the connection from it, delivers no data"

@@ -103,7 +103,7 @@ def test_a_waiting_sender_shows_a_live_line_and_ctrl_c_wipes_it(
     )
     screen.read_until(r"\rWaiting for the receiver at 127\.0\.0\.1:[0-9]+ until (\w+ )?[0-9:]{5} \([01] s\)")
     sender.send_signal(2)
-    screen.read_until(r"\r +\rp2p-copy: stopped by a signal\.\r\n$")
+    screen.read_until(r"\r +\rp2p-copy: Interrupted\. Run the same command again to continue\.\r\n$")
     assert finish(sender)[0] == 130
 
 

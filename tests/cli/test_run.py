@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 import trio
+import trio.lowlevel
 
 from p2p_copy.api.callers import TrioCaller
 from p2p_copy.api.transfer import Transfer, TransferTask, running
 from p2p_copy.cli.run import run, run_transfer
-from p2p_copy.cli.ui.errors import Interrupted, main_error
+from p2p_copy.cli.ui.errors import Interrupted, explanation, main_error
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PartialTransfer, WrongCode
@@ -79,7 +80,7 @@ def test_a_signal_that_comes_when_all_is_done_changes_nothing() -> None:
         return Report(1, 5, 0, 0, "00", 0.1)
 
     progress = Progress(Terminal(io.StringIO(), io.StringIO()), sends=True)
-    assert run_transfer(opened(story), progress, None, can_resume=True) == 0
+    assert run_transfer(opened(story), progress, None, resume_id="6ff1") == 0
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
 
 
@@ -90,8 +91,30 @@ def test_a_signal_that_comes_before_ends_a_transfer() -> None:
         raise AssertionError
 
     progress = Progress(Terminal(io.StringIO(), io.StringIO()), sends=True)
-    with pytest.raises(Interrupted):
-        run_transfer(opened(story), progress, None, can_resume=True)
+    with pytest.raises(Interrupted) as caught:
+        run_transfer(opened(story), progress, None, resume_id="6ff1")
+    assert explanation(caught.value).sentence == "Interrupted. Run the same command again to continue."
+
+
+@pytest.mark.parametrize(
+    ("resume_id", "advice"),
+    [
+        ("6ff1", "Run the same command again, or `p2p-copy resume 6ff1`, to continue."),
+        (None, "This transfer cannot be resumed; start both sides again."),
+    ],
+)
+def test_who_interrupts_a_transfer_is_told_how_to_go_on(resume_id: str | None, advice: str) -> None:
+    async def story(observer: Observer) -> Report:
+        observer.paired()
+        await trio.lowlevel.checkpoint()
+        signal.raise_signal(signal.SIGINT)
+        await trio.sleep_forever()
+        raise AssertionError
+
+    progress = Progress(Terminal(io.StringIO(), io.StringIO()), sends=True)
+    with pytest.raises(Interrupted) as caught:
+        run_transfer(opened(story), progress, None, resume_id=resume_id)
+    assert explanation(caught.value).sentence == f"Interrupted. {advice}"
 
 
 @pytest.mark.parametrize("deadline", [None, 0.01])
@@ -109,7 +132,7 @@ def test_what_a_transfer_says_while_it_is_stopped_is_shown(deadline: float | Non
 
     progress = Progress(Terminal(io.StringIO(), err := io.StringIO()), sends=True)
     with pytest.raises((Interrupted, BaseExceptionGroup)):
-        run_transfer(opened(story), progress, deadline, can_resume=True)
+        run_transfer(opened(story), progress, deadline, resume_id="6ff1")
     assert err.getvalue() == "Progress cannot be saved.\n"
 
 
@@ -121,7 +144,7 @@ def test_an_error_of_a_transfer_comes_after_its_events() -> None:
 
     progress = Progress(Terminal(io.StringIO(), err := io.StringIO()), sends=True)
     with pytest.raises(BaseExceptionGroup) as caught:
-        run_transfer(opened(story), progress, None, can_resume=True)
+        run_transfer(opened(story), progress, None, resume_id="6ff1")
     assert isinstance(main_error(caught.value), WrongCode)
     assert err.getvalue() == "Connecting to ws://relay:1.\n"
 
@@ -132,8 +155,10 @@ def test_a_transfer_that_is_not_complete_fails_after_it_has_shown_its_result() -
         return Report(1, 5, 2, 0, "00", 0.1)
 
     err = io.StringIO()
-    with pytest.raises(PartialTransfer):
-        run_transfer(opened(story), Progress(Terminal(io.StringIO(), err), sends=True), None, can_resume=True)
+    with pytest.raises(PartialTransfer, match=r"2 of 3 files were not delivered \(see above\)\."):
+        run_transfer(
+            opened(story), Progress(Terminal(io.StringIO(), err), sends=True), None, resume_id="6ff1"
+        )
     assert err.getvalue().startswith("Sent 1 file, 5 B in 0.1 s")
 
 

@@ -102,7 +102,7 @@ async def test_the_terms_of_a_relay_are_told_once_however_often_two_rooms_are_lo
             await again.until_sent("sender", 6_000_000)
     told = again.told["receiver"]
     assert told.states.count("waiting") <= 2
-    assert told.notices == ["The relay allows: 1.0 GiB/s at most."]
+    assert told.notices == ["Relay limit: at most 1.0 GiB/s."]
 
 
 # The last word

@@ -325,7 +325,7 @@ def test_the_other_side_may_take_its_time_to_come_and_a_relay_that_is_gone_may_n
     assert isinstance(search.after(PeerTimeout(), met=False, now=11.0), Retry)
     decision = search.after(PeerTimeout(), met=False, now=700.0)
     assert isinstance(decision, GiveUp)
-    assert "within 689 s" in str(decision.error), "as long as this search, in both rooms"
+    assert "within 11 min 29 s" in str(decision.error), "as long as this search, in both rooms"
 
 
 def test_after_a_no_the_sender_waits_on_for_what_is_left_of_its_time() -> None:

@@ -42,11 +42,11 @@ def welcome(wait: int = 3600, rate: int | None = None, quota: int | None = None)
     [
         (welcome(), None),
         (welcome(wait=7200), None),
-        (welcome(wait=60), "The relay allows: waiting for 1:00 at most."),
-        (welcome(rate=10 * MIB), "The relay allows: 10.0 MiB/s at most."),
+        (welcome(wait=60), "Relay limit: waits at most 1 min."),
+        (welcome(rate=10 * MIB), "Relay limit: at most 10.0 MiB/s."),
         (
             welcome(60, 10 * MIB, 500 * GIB),
-            "The relay allows: 10.0 MiB/s at most, 500.0 GiB more with this token, waiting for 1:00 at most.",
+            "Relay limits: at most 10.0 MiB/s, 500.0 GiB more with this token, waits at most 1 min.",
         ),
     ],
 )
@@ -99,7 +99,7 @@ async def test_a_transfer_with_a_token_is_accepted_and_both_sides_are_told_the_t
     sent, _ = both.reports
     assert sent.failures == 0
     for observer in observers:
-        assert observer.notices == ["The relay allows: 10.0 MiB more with this token."]
+        assert observer.notices == ["Relay limit: 10.0 MiB more with this token."]
 
 
 def both_with(sender: Told, receiver: Told) -> Both:

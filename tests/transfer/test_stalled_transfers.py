@@ -49,7 +49,7 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
     both = Both()
     expected = (
         (both.receiver.stalls, "disk here has taken nothing"),
-        (both.sender.stalls, "receiver's disk, or its network, accepts nothing"),
+        (both.sender.stalls, "receiver's disk, or its network, is not accepting data"),
     )
 
     def told() -> bool:
@@ -74,8 +74,8 @@ async def test_each_side_says_on_whom_it_is_when_nothing_moves(
 @pytest.mark.parametrize(
     ("dam", "sender_says", "receiver_says"),
     [
-        ("dam", "the connection to the relay accepts nothing", "the connection from"),
-        ("down_dam", "its connection accepts nothing from the relay", "the connection from"),
+        ("dam", "the connection to the relay is not accepting data", "the connection from"),
+        ("down_dam", "its connection is not accepting data from the relay", "the connection from"),
     ],
 )
 async def test_a_way_that_takes_nothing_is_named(
@@ -153,8 +153,8 @@ async def test_a_sender_whose_disk_gives_nothing_is_told_from_a_way_that_takes_n
 ) -> None:
     (tmp_path / "file").write_bytes(os.urandom(10_000_000))
     both = Both()
-    here = "Nothing moves: the disk here has given nothing"
-    there = "Nothing moves: the sender's disk, or the connection from it, brings nothing to the relay"
+    here = "Nothing moves: the disk here has delivered no data"
+    there = "Nothing moves: the sender's disk, or the connection from it, delivers no data to the relay"
     make = TreeProducer.next_records
     trips = itertools.count()
 

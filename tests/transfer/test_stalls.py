@@ -118,7 +118,7 @@ async def test_a_side_that_says_the_same_again_is_heard_all_the_same() -> None:
             True,
             False,
             False,
-            "the connection to the relay accepts nothing",
+            "the connection to the relay is not accepting data",
         ),
         (
             FlowReport(there=FlowState.SILENT, answers=False),

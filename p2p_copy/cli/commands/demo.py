@@ -24,7 +24,7 @@ from p2p_copy.cli.options.client import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_V
 from p2p_copy.cli.run import run
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError
-from p2p_copy.units import amount
+from p2p_copy.units import amount, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -58,7 +58,7 @@ def demo(directory: str | None) -> int:
         terminal.say("3. Compare the copy with the original, byte by byte.")
         files, size = _compare(source, os.path.join(out, os.path.basename(source)))
         terminal.say(f"4. Remove the copy in {out}")
-    terminal.result(f"It works: {files} files, {amount(size)}, were copied, and all are equal.")
+    terminal.result(f"It works: {count(files, 'file')}, {amount(size)}, copied and compared: all is equal.")
     return 0
 
 
@@ -147,7 +147,7 @@ def _compare(source: str, copy: str) -> tuple[int, int]:
     """
     originals, copies = set(_names(source)), set(_names(copy))
     if originals != copies:
-        raise DemoFailed(f"{len(originals ^ copies)} names exist on one side only.")
+        raise DemoFailed(f"Only one side has {count(len(originals ^ copies), 'name')}.")
     size = files = 0
     for name in sorted(originals):
         original, copied = os.path.join(source, name), os.path.join(copy, name)

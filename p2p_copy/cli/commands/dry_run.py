@@ -19,7 +19,7 @@ from p2p_copy.files.user_paths import check_paths
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.messages import Kind, Reason
 from p2p_copy.transfer.reasons import SENTENCES, unfinished
-from p2p_copy.units import amount
+from p2p_copy.units import amount, count
 from p2p_copy.version import FULL_NAME
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def would_send(trees: SourceTrees, terminal: Terminal, *, json: bool) -> int:
         WouldSend(counts[Kind.FILE], size, counts[Kind.DIRECTORY], counts[Kind.SYMLINK], excluded, problems)
     )
     if problems:
-        raise PartialTransfer("Some entries cannot be sent. They are listed above.")
+        raise PartialTransfer("Some entries cannot be sent (see above).")
     return 0
 
 
@@ -96,8 +96,8 @@ class _Lines:
             self._terminal.error(f"... and {self._problems - limits.PROBLEM_LINES} more that cannot be sent.")
         others = f" Excluded by --only or --exclude: {sums.excluded}." if sums.excluded else ""
         self._terminal.verdict(
-            f"Would send {sums.files} files, {amount(sums.size)}, {sums.directories} directories and "
-            f"{sums.symlinks} symlinks.{others}"
+            f"Would send {count(sums.files, 'file')}, {amount(sums.size)}, "
+            f"{count(sums.directories, 'directory', 'directories')} and {count(sums.symlinks, 'symlink')}.{others}"
         )
 
 

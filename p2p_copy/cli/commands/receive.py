@@ -118,4 +118,6 @@ def run_receive(
         saved_transfers.say_that_it_resumes(state, terminal)
     through = AsyncClient(command.relay, token=token, ca_file=client.ca_file)
     opened = through._open_saved_receive(command.out, code, options, state, question(display))
-    return run_transfer(opened, display, client.deadline, can_resume=state is not None)
+    return run_transfer(
+        opened, display, client.deadline, resume_id=None if state is None else saved_transfers.short(state.id)
+    )

@@ -36,7 +36,7 @@ def resume(given: str | None, client: ClientArguments) -> int:
         if client.json:
             return _list_as_json(unfinished, terminal)
         lines = [saved_transfers.described(each) for each in unfinished]
-        for line in lines or ["There are no unfinished transfers."]:
+        for line in lines or ["No unfinished transfers."]:
             terminal.result(line)
         for id_ in states.unreadable:
             terminal.say(

@@ -168,7 +168,9 @@ def run_send(
             yield transfer
 
     opened = through_own_relay() if binds else through(command.relay, command.relay)
-    return run_transfer(opened, display, client.deadline, can_resume=state is not None)
+    return run_transfer(
+        opened, display, client.deadline, resume_id=None if state is None else saved_transfers.short(state.id)
+    )
 
 
 def _binds(serve: str) -> list[tuple[str, int]]:

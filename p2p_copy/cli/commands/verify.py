@@ -10,7 +10,7 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import VerificationFailed
-from p2p_copy.units import amount
+from p2p_copy.units import amount, count
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,7 +96,7 @@ def _show(comparison: Callable[..., Verdict], terminal: Terminal, *, complete: b
     if verdict.differences > shown:
         terminal.error(f"... and {verdict.differences - shown} more differences.")
     if not verdict.differences:
-        files = "1 file" if verdict.files == 1 else f"{verdict.files} files"
+        files = count(verdict.files, "file")
         what = "What was delivered" if verdict.undelivered else "Everything"
         digest = verdict.root[: limits.DIGEST_DIGITS]
         terminal.verdict(f"{what} is unchanged: {files}, {amount(verdict.size)}, digest {digest}.")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 DEBUG_VARIABLE: Final = "P2P_COPY_DEBUG"
 """The environment variable that asks for tracebacks when set to 1."""
 
-_STOPPED: Final = "stopped by a signal."
+_INTERRUPTED: Final = "Interrupted."
 
 _BUG: Final = 1
 _SIGNAL: Final = 128
@@ -28,11 +28,18 @@ _SIGPIPE: Final = 13
 
 
 class Interrupted(Exception):
-    """A signal stopped the command. `number` is the signal's."""
+    """A signal stopped the command.
 
-    def __init__(self, number: int) -> None:
+    Attributes:
+        number: the signal's.
+        advice: a sentence about how to go on; empty if there is nothing to continue.
+
+    """
+
+    def __init__(self, number: int, advice: str = "") -> None:
         super().__init__(number)
         self.number = number
+        self.advice = advice
 
 
 class Explanation(NamedTuple):
@@ -75,10 +82,10 @@ def explanation(error: BaseException) -> Explanation:
             return Explanation(error, with_options(one_line(str(error))), error.exit_code)
         case CycloptsError():
             return Explanation(error, _sentence(error), UsageError.exit_code)
-        case Interrupted(number=number):
-            return Explanation(error, _STOPPED, _SIGNAL + number)
+        case Interrupted(number=number, advice=advice):
+            return Explanation(error, f"{_INTERRUPTED} {advice}".rstrip(), _SIGNAL + number)
         case KeyboardInterrupt():
-            return Explanation(error, _STOPPED, _SIGNAL + _SIGINT)
+            return Explanation(error, _INTERRUPTED, _SIGNAL + _SIGINT)
         case BrokenPipeError():
             return Explanation(error, "", _SIGNAL + _SIGPIPE)  # the reader of the output has closed the pipe
         case _:

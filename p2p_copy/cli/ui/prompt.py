@@ -11,7 +11,7 @@ import trio
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed
 from p2p_copy.options import Conflict
-from p2p_copy.units import amount
+from p2p_copy.units import amount, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 _QUESTION: Final = "Receive this? [y/N] "
 
 _POLICY: Final = {
-    Conflict.REFUSE: "Existing files are kept, and the new ones count as not delivered.",
+    Conflict.REFUSE: "Existing files are kept; their new versions will not be delivered.",
     Conflict.OVERWRITE: "Existing files are replaced by the new ones.",
-    Conflict.RENAME: "Both are kept: the new files get a number.",
-    Conflict.SKIP: "Existing files are kept, and the new ones are skipped.",
+    Conflict.RENAME: "Both are kept; the new files get a number.",
+    Conflict.SKIP: "Existing files are kept; their new versions are skipped.",
     Conflict.UPDATE: "Files with the same size and time are up to date; others are replaced.",
 }
 """What happens to names that exist already. An existing directory is always written into."""
@@ -65,11 +65,10 @@ def described(preview: TransferPreview, conflict: Conflict) -> Iterator[str]:
     least = "" if preview.counted else "at least "
     more = "" if preview.counted else " The sender is still counting."
     less = " --only and --exclude leave out some of it here." if preview.filtered else ""
-    files = "1 file" if preview.files == 1 else f"{preview.files} files"
     if preview.stream:
-        yield f"The sender has a pipe, of unknown length.{less}"
+        yield f"The sender has a pipe of unknown length.{less}"
     else:
-        yield f"The sender has {least}{files}, {amount(preview.size)}.{more}{less}"
+        yield f"The sender has {least}{count(preview.files, 'file')}, {amount(preview.size)}.{more}{less}"
     for named in preview.top[: limits.PREVIEW_LINES]:
         what = "/" if named.directory else "" if preview.stream else f"  {amount(named.size)}"
         name = displayed(named.name, limits.NAME_COLUMNS)
@@ -79,9 +78,14 @@ def described(preview: TransferPreview, conflict: Conflict) -> Iterator[str]:
     if preview.names > tops:
         yield f"  ... and {preview.names - tops} more at the top level"
     if preview.taken:
-        yield f"Names at the top level that exist here: {preview.taken}. {_POLICY[conflict]}"
-    space = [f"{amount(preview.free_size)} free"]
-    if preview.free_files is not None:
-        space.append(f"{preview.free_files} files can be created")
+        exists = (
+            "1 of these names already exists"
+            if preview.taken == 1
+            else f"{preview.taken} of these names already exist"
+        )
+        yield f"{exists}. {_POLICY[conflict]}"
     fits = "" if preview.fits else " That is not enough."
-    yield f"Space here: {', '.join(space)}.{fits}"
+    files = ""
+    if preview.free_files is not None and preview.files > preview.free_files:
+        files = f", room for {count(preview.free_files, 'more file')}"
+    yield f"Free space here: {amount(preview.free_size)}{files}.{fits}"

@@ -355,7 +355,7 @@ class _Check:
     ) -> str | None:
         size = record.entry.size
         if status.st_size != size:
-            return f"has {status.st_size} bytes instead of {size}"
+            return f"has the size {status.st_size} instead of {size}"
         if record.digest == UNREAD:
             self.unread += 1
             return _time_problem(record, status)

@@ -30,7 +30,7 @@ class OneFile:
     """
 
     may_wait_forever = False
-    stalled = "Nothing moves: the disk here has given nothing"
+    stalled = "Nothing moves: the disk here has delivered no data"
 
     def __init__(self, trees: SourceTrees) -> None:
         found = next(walk(trees), None)

@@ -160,8 +160,8 @@ def _why_no_tcp(place: Tcp, error: OSError) -> str:
             return f"Port {port} of {host} is in use by another program. Stop it, or choose another port."
         case errno.EACCES:
             return (
-                f"Port {port} is not for every user. Choose a port from 1024 on, or give the relay the right "
-                "to listen below (CAP_NET_BIND_SERVICE)."
+                "Ports below 1024 need root or CAP_NET_BIND_SERVICE. Choose a port from 1024 on, or give the relay "
+                "that right."
             )
         case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
             return f"This machine has no address {host}. Use one that it has, or 0.0.0.0 for all."

@@ -292,7 +292,7 @@ class _StreamProducer:
         return self._session.record()
 
 
-_SLOW_READER: Final = "Nothing moves: the receiver is there, but its output accepts nothing"
+_SLOW_READER: Final = "Nothing moves: the receiver is there, but its output is not accepting data"
 _SILENT_RECEIVER: Final = "Nothing moves: the receiver has not said where to go on"
 
 

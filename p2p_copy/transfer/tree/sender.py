@@ -168,7 +168,7 @@ class _TreeSending:
             self._counting.stop()
 
 
-_SLOW_DISK: Final = "Nothing moves: the disk here has given nothing"
+_SLOW_DISK: Final = "Nothing moves: the disk here has delivered no data"
 _SILENT_RECEIVER: Final = (
     "Nothing moves: the receiver is looking for what it has already, and has not answered"
 )

@@ -143,7 +143,10 @@ def test_a_signal_ends_a_client_without_a_traceback(
     line_of(sender.stdout)
     sender.send_signal(number)
     ended, _, err = finish(sender)
-    assert (ended, err.splitlines()[-1]) == (code, "p2p-copy: stopped by a signal.")
+    assert (ended, err.splitlines()[-1]) == (
+        code,
+        "p2p-copy: Interrupted. Run the same command again to continue.",
+    )
 
 
 @pytest.mark.fault(70, "SIGINT")
@@ -163,7 +166,7 @@ def test_ctrl_c_while_the_program_is_loaded_is_one_sentence(loading: str) -> Non
         "from p2p_copy.__main__ import main; main()"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (130, "", "p2p-copy: stopped by a signal.\n")
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "p2p-copy: Interrupted.\n")
 
 
 def test_a_signal_that_is_ignored_stays_ignored(relay: str, tree: Path) -> None:
@@ -261,7 +264,7 @@ def test_the_demo_copies_a_directory_and_leaves_nothing_behind(tree: Path, tmp_p
     temporary.mkdir()
     code, out, err = run("demo", str(tree), env={"TMPDIR": str(temporary)})
     assert code == 0, err
-    assert out == "It works: 3 files, 2.0 KiB, were copied, and all are equal.\n"
+    assert out == "It works: 3 files, 2.0 KiB, copied and compared: all is equal.\n"
     for command in ("run-relay-server", "send", "receive"):
         assert f"$ p2p-copy {command} " in err
     assert list(temporary.iterdir()) == []
@@ -282,7 +285,7 @@ def test_paths_that_cannot_be_sent_leave_nothing_behind(tmp_path: Path) -> None:
     code, _, err = run("send", str(tmp_path / "a" / "x"), str(tmp_path / "b" / "x"), *words)
     assert (code, f"{tmp_path}/a/x" in err, f"{tmp_path}/b/x" in err) == (2, True, True)
     assert run("send", "/", *words)[0] == NothingToSend.exit_code
-    assert run("resume", "--state-dir", str(state))[1] == "There are no unfinished transfers.\n"
+    assert run("resume", "--state-dir", str(state))[1] == "No unfinished transfers.\n"
 
 
 @pytest.mark.parametrize("words", [("send", "-"), ("receive", CODE, "--out", "-")])

@@ -27,7 +27,7 @@ def test_a_sender_lists_what_it_would_send_without_connecting(tree: Path) -> Non
     ]
     assert (
         err
-        == "Would send 2 files, 2.0 KiB, 2 directories and 1 symlinks. Excluded by --only or --exclude: 1.\n"
+        == "Would send 2 files, 2.0 KiB, 2 directories and 1 symlink. Excluded by --only or --exclude: 1.\n"
     )
 
 

@@ -55,7 +55,7 @@ def test_a_token_that_was_made_opens_the_relay_and_no_token_does_not(tree: Path,
         sent, _, sender_err = finish(sender)
         assert (sent, received) == (0, 0), sender_err + receiver_err
         for err in (sender_err, receiver_err):
-            assert "The relay allows: 100.0 MiB/s at most, 1.0 GiB more with this token." in err
+            assert "Relay limits: at most 100.0 MiB/s, 1.0 GiB more with this token." in err
             assert token not in err
         refused, _, err = run(*words, env=env)
         assert refused == 9

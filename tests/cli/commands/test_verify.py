@@ -52,7 +52,7 @@ def test_every_difference_is_a_line_and_the_exit_code_says_so(
         "Differs: tree/deep/er/file is missing",
         "Differs: tree/größe has other contents",
     ]
-    assert last == ("p2p-copy: The directory differs from the receipt. The differences are listed above.")
+    assert last == ("p2p-copy: The directory differs from the receipt (see above).")
     assert (
         "Differs: tree/new is not in the receipt"
         in run("verify", "--strict", str(receipt), str(tree.parent))[2]

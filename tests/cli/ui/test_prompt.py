@@ -62,7 +62,7 @@ def test_after_a_yes_the_files_are_received(relay: str, tree: Path, tmp_path: Pa
     assert "The sender has 3 files, 2.0 KiB." in screen.seen
     assert "\n  tree/  (exists)\r\n" in screen.seen
     assert "\n    größe  2.0 KiB\r\n" in screen.seen
-    assert "Names at the top level that exist here: 1. Existing files are kept" in screen.seen
+    assert "1 of these names already exists. Existing files are kept" in screen.seen
     told(sides.sender, "Waiting for the receiver to accept.")
     screen.type("y\n")
     screen.read_until(r"Received 3 files")
@@ -120,8 +120,8 @@ def test_the_description_before_the_question() -> None:
         "  a/  (exists)",
         "    b  2.0 KiB",
         "  ... and 39 more at the top level",
-        "Names at the top level that exist here: 1. Both are kept: the new files get a number.",
-        "Space here: 1.0 KiB free, 5 files can be created. That is not enough.",
+        "1 of these names already exists. Both are kept; the new files get a number.",
+        "Free space here: 1.0 KiB, room for 5 more files. That is not enough.",
     ]
 
 
@@ -135,7 +135,7 @@ def _columns(character: str) -> int:
 @pytest.mark.parametrize(
     "name",
     [
-        "a" + " " * 200 + "Space here: 9.9 TiB free.",
+        "a" + " " * 200 + "Free space here: 9.9 TiB.",
         "a" * 73 + "  Receive this? [y/N] y",
         "名" * 80,
         "e" + "\u0301" * 100,
@@ -180,4 +180,4 @@ def test_a_pipe_has_no_length() -> None:
     lines = list(
         described(TransferPreview(1, 0, False, 1, top, 0, 1000, None, False, stream=True), Conflict.REFUSE)
     )
-    assert lines == ["The sender has a pipe, of unknown length.", "  stdin", "Space here: 1.0 KiB free."]
+    assert lines == ["The sender has a pipe of unknown length.", "  stdin", "Free space here: 1.0 KiB."]

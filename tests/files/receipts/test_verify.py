@@ -176,7 +176,7 @@ def test_differences_are_reported_in_words(top: Path, receipt: Path) -> None:
     verdict, told = differences(receipt, top)
     assert told == {
         "a tree/d/text.txt": "has other contents",
-        "a tree/script": "has 9 bytes instead of 10",
+        "a tree/script": "has the size 9 instead of 10",
         "a tree/private": "is missing",
         "a tree/dangling": "points elsewhere",
         "a tree/everyone": "is something special instead of a file",

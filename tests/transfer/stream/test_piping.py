@@ -92,7 +92,7 @@ async def test_a_slow_reader_slows_the_other_end_and_memory_is_bounded(
 
 DRY = "Nothing moves: nothing comes from standard input"
 
-THERE = "Nothing moves: the sender's standard input, or the connection from it, brings nothing"
+THERE = "Nothing moves: the sender's standard input, or the connection from it, delivers no data"
 
 
 async def test_a_producer_that_gives_nothing_is_named_and_no_error(
