@@ -166,10 +166,11 @@ class ReceiveOptions(TransferOptions):
         max_size: most bytes of all files together, 0 or more; None for what fits on the disk.
         max_files: most files, directories and symlinks together, including those that the sender cannot send, 1 or
             more; None for no limit.
+        checksum: with `Conflict.UPDATE`, a file is the same if its contents are, whatever its time; both sides read it.
         reverify: when resuming, read again what is here from earlier runs instead of trusting the journal.
 
     Raises:
-        ValueError: a limit is out of range.
+        ValueError: a limit is out of range, or `checksum` is given without `Conflict.UPDATE`.
 
     """
 
@@ -177,6 +178,7 @@ class ReceiveOptions(TransferOptions):
     names: Names = Names.PORTABLE
     max_size: int | None = None
     max_files: int | None = None
+    checksum: bool = False
     reverify: bool = False
 
     def __post_init__(self) -> None:
@@ -187,6 +189,8 @@ class ReceiveOptions(TransferOptions):
             raise ValueError("the most bytes to receive are 0 or more, or None for no limit")
         if self.max_files is not None and self.max_files < 1:
             raise ValueError("the most files to receive are 1 or more, or None for no limit")
+        if self.checksum and self.conflict is not Conflict.UPDATE:
+            raise ValueError("`checksum` says what `update` compares, and has no meaning without it")
 
     @property
     def portable_names(self) -> bool:

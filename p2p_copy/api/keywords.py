@@ -39,4 +39,5 @@ class ReceiveKeywords(TransferKeywords, total=False):
     names: Names | Literal["portable", "system"]
     max_size: int | None
     max_files: int | None
+    checksum: bool
     reverify: bool

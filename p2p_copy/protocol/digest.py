@@ -122,6 +122,12 @@ class FileDigest:
             self.update(_ZEROS[:piece])
             count -= piece
 
+    def add_segment(self, leaf: bytes) -> None:
+        """Add the next segment, or the last one, by its leaf; only where a segment begins."""
+        assert not self._at, "the segment before is complete"
+        self._tree.update(leaf)
+        self.leaves += leaf
+
     def _end_segment(self) -> None:
         if self._segment is not None:
             leaf = self._segment.digest()

@@ -20,7 +20,7 @@ from p2p_copy.protocol import limits, names
 from p2p_copy.protocol.attributes import extra_refusal
 from p2p_copy.protocol.digest import UNREAD, RootDigest, brief
 from p2p_copy.protocol.escape import escape
-from p2p_copy.protocol.messages import Hole, Kind, Preserved
+from p2p_copy.protocol.messages import Hole, Kept, Kind, Preserved
 from p2p_copy.protocol.names import SeenNames
 
 if TYPE_CHECKING:
@@ -280,16 +280,16 @@ class Manifest:
                 self.owed += item.held
             item.held = 0
 
-    def data(self, message: Data | Hole) -> Item:
-        """Check bytes, or a hole, of a file and return its item.
+    def data(self, message: Data | Hole | Kept) -> Item:
+        """Check bytes, a hole, or a segment that is here already, of a file and return its item.
 
         Raises:
             PeerMisbehaved: these are not the next bytes of the file under way.
 
         """
-        item = self._file(message.index)
+        item = self.file(message.index)
         self._begin(item, at=message.offset)
-        size = message.size if isinstance(message, Hole) else len(message.data)
+        size = message.size if isinstance(message, Hole | Kept) else len(message.data)
         if message.offset != item.received or size > item.entry.size - item.received:
             raise PeerMisbehaved("The other side sent bytes that do not fit into their file.")
         self._current = item
@@ -304,7 +304,7 @@ class Manifest:
             PeerMisbehaved: bytes are missing, or a further name has another digest than its original.
 
         """
-        item = self._file(message.index)
+        item = self.file(message.index)
         if item.original is not None and (files := item.original.contents):
             same = [file for file in files if file.digest == message.digest]
             if not same:
@@ -324,7 +324,7 @@ class Manifest:
             PeerMisbehaved: the message has not as many bytes as were announced.
 
         """
-        item = self._file(message.index)
+        item = self.file(message.index)
         self._begin(item, at=0)
         if item.received or len(message.data) != item.entry.size:
             raise PeerMisbehaved("The other side sent another number of bytes than it had announced.")
@@ -351,15 +351,20 @@ class Manifest:
             PeerMisbehaved: the file is not under way.
 
         """
-        item = self._file(message.index)
+        item = self.file(message.index)
         if item.original is None:
             self._begin(item, at=0)
             self.owed -= item.entry.size - item.received
         self._failed_files += not item.refused
         return item
 
-    def _file(self, index: int) -> Item:
-        """Return the file of which a message may speak now."""
+    def file(self, index: int) -> Item:
+        """Return the file of which a message may speak now.
+
+        Raises:
+            PeerMisbehaved: there is none, or another one is under way.
+
+        """
         at = index - self._first
         item = self._under_way[at] if 0 <= at < len(self._under_way) else None
         if item is None or item.done or item.digest is not None:

@@ -288,12 +288,45 @@ class Holds:
     """What the receiver has of the entries before number `end` that no earlier `Holds` was about.
 
     `same` are runs of entries, each its first number and how many: the files in them are up to date at the receiver,
-    and nothing of them is sent.
+    and nothing of them is sent. `compare` are the numbers of files of which the receiver wants to know the digests of
+    the segments first, because it has an old one.
     """
 
     end: int
     files: tuple[Held, ...]
     same: tuple[tuple[int, int], ...] = ()
+    compare: tuple[int, ...] = ()
+
+
+@dataclass(slots=True)
+class SegmentDigests:
+    """The digests of segments of the file with number `index`, from segment number `first` on, joined."""
+
+    index: int
+    first: int
+    digests: bytes | memoryview
+
+
+@dataclass(slots=True)
+class SameSegments:
+    """Which of the segments in a `SegmentDigests` the receiver has in the same place of its old file.
+
+    `whole` means that the old file is the same as the new one.
+    """
+
+    index: int
+    first: int
+    same: tuple[bool, ...]
+    whole: bool
+
+
+@dataclass(slots=True)
+class Kept:
+    """One segment of the file with number `index`, `size` bytes from `offset`, which the receiver's old file has."""
+
+    index: int
+    offset: int
+    size: int
 
 
 @dataclass(slots=True)
@@ -330,5 +363,5 @@ class Abort:
 
 Message: TypeAlias = (
     Offer | Ask | Preview | Accept | Total | Page | Data | Hole | FileEnd | WholeFile | FileFail | Omitted | Finish
-    | Goodbye | Reject | Unwanted | Holds | Progress | Receipt | Abort
+    | Goodbye | Reject | Unwanted | Holds | Progress | Receipt | Abort | SegmentDigests | SameSegments | Kept
 )  # fmt: skip

@@ -21,6 +21,7 @@ from p2p_copy.protocol.messages import (
     Goodbye,
     Holds,
     Hole,
+    Kept,
     Message,
     Offer,
     Omitted,
@@ -29,6 +30,8 @@ from p2p_copy.protocol.messages import (
     Progress,
     Receipt,
     Reject,
+    SameSegments,
+    SegmentDigests,
     Total,
     Unwanted,
     WholeFile,
@@ -71,8 +74,8 @@ class ReceiverState(_ByIdentity):
 State: TypeAlias = SenderState | ReceiverState
 Cells: TypeAlias = "Mapping[State, Mapping[type[Message], State]]"
 
-_CONTENTS: Final = (Total, Page, Data, Hole, FileEnd, WholeFile, FileFail, Omitted)
-_ANSWERS: Final = (Reject, Unwanted, Holds, Progress)
+_CONTENTS: Final = (Total, Page, SegmentDigests, Data, Hole, Kept, FileEnd, WholeFile, FileFail, Omitted)
+_ANSWERS: Final = (Reject, Unwanted, Holds, SameSegments, Progress)
 
 SAYS: Final[Cells] = {
     SenderState.NEW: {Offer: SenderState.OFFERED, Goodbye: SenderState.CLOSED, Abort: SenderState.CLOSED},

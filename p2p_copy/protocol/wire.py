@@ -26,6 +26,7 @@ from p2p_copy.protocol.messages import (
     Held,
     Holds,
     Hole,
+    Kept,
     Kind,
     Message,
     Offer,
@@ -38,6 +39,8 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
+    SameSegments,
+    SegmentDigests,
     Total,
     Unwanted,
     WholeFile,
@@ -61,6 +64,8 @@ _FINISH: Final = struct.Struct(f">QQQQ{limits.DIGEST}s")
 _PREVIEW: Final = struct.Struct(">QQBI")
 _HELD: Final = struct.Struct(f">IQ{limits.DIGEST}s")
 _RUN: Final = struct.Struct(">II")
+_HOLDS: Final = struct.Struct(">IHH")
+_SAME: Final = struct.Struct(">IIB")
 _WHOLE: Final = struct.Struct(">BIIQ")  # a Data's frame and fields
 _WHOLE_END: Final = struct.Struct(f">BII{limits.DIGEST}s")  # a FileEnd
 
@@ -98,7 +103,7 @@ def _weight_of_entries(message: Page | Preview) -> int:
 _HEAVY: Final[dict[type, Callable[[Any], int]]] = {
     Page: _weight_of_entries,
     Preview: _weight_of_entries,
-    Holds: lambda message: 1 + len(message.files) + len(message.same),
+    Holds: lambda message: 1 + len(message.files) + len(message.same) + len(message.compare),
     WholeFile: lambda _: 2,
 }
 """Messages that count as more than one."""
@@ -121,7 +126,7 @@ def decode(content: bytes | memoryview) -> list[Message]:
             count += 2
         else:
             message, at = _decode_message(view, at)
-            holes += message.size if isinstance(message, Hole) else 0
+            holes += message.size if isinstance(message, Hole | Kept) else 0
             count += weight(message)
         if holes > limits.MAX_RECORD_HOLES:
             raise PeerMisbehaved("The other side sent larger holes than a record may have.")
@@ -385,19 +390,33 @@ def _decode_accept(reader: _Reader) -> Accept:
 
 
 def _decode_holds(reader: _Reader) -> Holds:
-    (end,), (runs,) = reader.fields(_INDEX), reader.fields(_U16)
-    if runs > limits.MAX_RECORD_MESSAGES:
+    end, runs, compare = reader.fields(_HOLDS)
+    if max(runs, compare) > limits.MAX_RECORD_MESSAGES:
         raise PeerMisbehaved("The other side sent a list of what it has that is too long.")
     same = tuple(_RUN.unpack(reader.take(_RUN.size)) for _ in range(runs))
+    old = struct.unpack(f">{compare}I", reader.take(compare * _INDEX.size))
     if reader.left % _HELD.size or reader.left > limits.MAX_RECORD_MESSAGES * _HELD.size:
         raise PeerMisbehaved("The other side sent a list of what it has that is cut or too long.")
-    return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())), same)
+    return Holds(end, tuple(Held(*each) for each in _HELD.iter_unpack(reader.rest())), same, old)
 
 
 def _encode_holds(holds: Holds) -> bytes:
     runs = b"".join(_RUN.pack(*run) for run in holds.same)
     files = b"".join(_HELD.pack(file.index, file.size, file.digest) for file in holds.files)
-    return _INDEX.pack(holds.end) + _U16.pack(len(holds.same)) + runs + files
+    old = struct.pack(f">{len(holds.compare)}I", *holds.compare)
+    return _HOLDS.pack(holds.end, len(holds.same), len(holds.compare)) + runs + old + files
+
+
+def _decode_segment_digests(reader: _Reader) -> SegmentDigests:
+    index, first = reader.fields(_RUN)
+    if reader.left % limits.DIGEST or not reader.left:
+        raise PeerMisbehaved("The other side sent digests that are cut.")
+    return SegmentDigests(index, first, reader.rest())
+
+
+def _decode_same_segments(reader: _Reader) -> SameSegments:
+    index, first, whole = reader.fields(_SAME)
+    return SameSegments(index, first, tuple(map(_flag, reader.rest())), _flag(whole))
 
 
 def _decode_data(reader: _Reader) -> Data:
@@ -413,6 +432,11 @@ def _decode_hole(reader: _Reader) -> Hole:
     if not size:
         raise PeerMisbehaved("The other side sent an empty piece of a file.")
     return Hole(index, offset, size)
+
+
+def _decode_kept(reader: _Reader) -> Kept:
+    hole = _decode_hole(reader)
+    return Kept(hole.index, hole.offset, hole.size)
 
 
 def _decode_indexed(reader: _Reader) -> tuple[int, Reason]:
@@ -442,6 +466,9 @@ _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),
     Data: (_DATA_NUMBER, lambda m: (_DATA.pack(m.index, m.offset), m.data)),
     Hole: (0x0A, lambda m: _HOLE.pack(m.index, m.offset, m.size)),
+    SegmentDigests: (0x0C, lambda m: (_RUN.pack(m.index, m.first), m.digests)),
+    Kept: (0x0D, lambda m: _HOLE.pack(m.index, m.offset, m.size)),
+    SameSegments: (0x18, lambda m: _SAME.pack(m.index, m.first, m.whole) + bytes(m.same)),
     FileEnd: (_FILE_END_NUMBER, lambda m: _FILE_END.pack(m.index, m.digest)),
     FileFail: (0x06, lambda m: _INDEX_REASON.pack(m.index, m.reason)),
     Omitted: (0x07, lambda m: _encode_text(m.path, 2 * limits.MAX_PATH) + bytes((m.reason, m.directory))),
@@ -479,6 +506,9 @@ _DECODERS: dict[int, Callable[[_Reader], Message]] = {
     0x08: lambda r: Finish(*r.fields(_FINISH)),
     0x09: lambda r: Goodbye(),
     0x0A: _decode_hole,
+    0x0C: _decode_segment_digests,
+    0x0D: _decode_kept,
+    0x18: _decode_same_segments,
     0x0B: _decode_preview,
     0x16: lambda r: Ask(_flag(r.take(1)[0])),
     0x11: _decode_accept,

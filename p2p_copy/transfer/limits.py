@@ -24,6 +24,9 @@ RECORD_SPARE: Final = 8 * KIB
 RECORD_TARGET: Final = CHUNK + RECORD_SPARE
 """Content bytes at which a receiver sends a record of answers."""
 
+COMPARE_AT_ONCE: Final = 64 * MIB
+"""Bytes that a sender reads before it tells the receiver their digests: each side then hashes while the other does."""
+
 COUNT_AT_ONCE: Final = 1000
 """Files and directories that a sender counts at once for the progress line: that takes a few milliseconds."""
 

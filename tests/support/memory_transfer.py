@@ -12,7 +12,17 @@ from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
 from p2p_copy.protocol.manifest import Manifest
-from p2p_copy.protocol.messages import Accept, Goodbye, Holds, Offer, Preserved, Receipt, Reject, Unwanted
+from p2p_copy.protocol.messages import (
+    Accept,
+    Goodbye,
+    Holds,
+    Offer,
+    Preserved,
+    Receipt,
+    Reject,
+    SameSegments,
+    Unwanted,
+)
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from tests.stateful.sides import TAG, Desk, abandon
@@ -73,7 +83,7 @@ class MemoryTransfer:
         asked = self._asked
         sender, receiver = both_sessions()
         kept = ResumeIndex(self._receiver.journal, restarted=self._receiver.restarted, tag=TAG)
-        target = Target(str(self._out), conflict=asked.conflict, resume=kept)
+        target = Target(str(self._out), conflict=asked.conflict, checksum=asked.checksum, resume=kept)
         kept.mark_running()
         killed = False
         try:
@@ -163,6 +173,6 @@ class _Pair:
                 self._incoming.consume([self._session.record()], self._now)
                 assert self._incoming.goodbye
                 return message
-            if isinstance(message, Reject | Unwanted | Holds):
+            if isinstance(message, Reject | Unwanted | Holds | SameSegments):
                 self._outgoing.hear(message)
         return None

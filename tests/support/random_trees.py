@@ -227,7 +227,12 @@ _NOTHING: Final = Node(Kind.PIPE)
 
 def _in_the_way(rng: random.Random, node: Node, wishes: Wishes) -> Node:
     if node.kind is not Kind.PIPE and rng.random() < 0.3:  # the same, as an earlier transfer has left it
-        return replace(node, twin="", xattrs=(), mode=0o604 if node.kind is Kind.FILE else node.mode)
+        same = replace(node, twin="", xattrs=(), mode=0o604 if node.kind is Kind.FILE else node.mode)
+        if node.kind is not Kind.FILE or rng.random() < 0.4:
+            return same
+        # Newer, and perhaps longer, shorter or with other contents: some segments may still be the same.
+        size = rng.choice((node.size, node.size // 2, node.size + 1000))
+        return replace(same, mtime_ns=DAY, size=size, seed=node.seed + (rng.random() < 0.2))
     kind = node.kind if rng.random() < 0.8 else rng.choice((Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK))
     if kind is Kind.DIRECTORY:
         return Node(kind, rng.choice((0o755, 0o700)), DAY)
@@ -244,6 +249,7 @@ class Asked:
     """The options of both sides that decide what arrives."""
 
     conflict: Conflict = Conflict.REFUSE
+    checksum: bool = False
     links: Symlinks = Symlinks.KEEP
     portable: bool = True
     hard_links: bool = False
@@ -277,6 +283,7 @@ def random_case(rng: random.Random, wishes: Wishes) -> Case:
     conflict = rng.choice(list(Conflict))
     asked = Asked(
         conflict,
+        conflict is Conflict.UPDATE and rng.random() < 0.5,
         Symlinks.SKIP if rng.random() < 0.1 else Symlinks.KEEP,
         rng.random() < 0.8,
         rng.random() < 0.4,

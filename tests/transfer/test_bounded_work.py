@@ -16,6 +16,7 @@ from p2p_copy.protocol.messages import (
     FileEnd,
     FileFail,
     Holds,
+    Kept,
     Kind,
     Message,
     Omitted,
@@ -23,6 +24,8 @@ from p2p_copy.protocol.messages import (
     Progress,
     Reason,
     Reject,
+    SameSegments,
+    SegmentDigests,
     Total,
     Unwanted,
     WholeFile,
@@ -52,6 +55,10 @@ LIGHT: dict[str, Message] = {
     "Page with attributes": Page((Entry(Kind.FILE, 0, "f", extra=Extra(xattrs=(("user.a", b""),) * 15)),)),
     "Holds": Holds(1, ()),
     "Holds with runs": Holds(1, (), ((0, 1),) * 3),
+    "Holds with files to compare": Holds(1, (), (), (0,) * 3),
+    "SegmentDigests": SegmentDigests(0, 0, bytes(32)),
+    "SameSegments": SameSegments(0, 0, (True,), whole=False),
+    "Kept": Kept(0, 0, 1),
 }
 
 
@@ -71,8 +78,17 @@ def test_a_record_has_a_bounded_number_of_messages(message: Message) -> None:
 def test_what_is_held_counts_as_well() -> None:
     frame = content(Holds(1, ()))[:1]
     file, run = bytes(4 + 8 + 32), bytes(4 + 4)
-    for count, runs in ((MOST, 0), (20_000, 0), (0, MOST), (0, 65_535), (MOST // 2, MOST // 2)):
-        body = (1).to_bytes(4, "big") + runs.to_bytes(2, "big") + run * runs + file * count
+    for count, runs, old in (
+        (MOST, 0, 0),
+        (20_000, 0, 0),
+        (0, MOST, 0),
+        (0, 65_535, 0),
+        (0, 0, MOST),
+        (0, 0, 65_535),
+        (MOST // 3 + 1,) * 3,
+    ):
+        head = (1).to_bytes(4, "big") + runs.to_bytes(2, "big") + old.to_bytes(2, "big")
+        body = head + run * runs + bytes(4) * old + file * count
         with pytest.raises(PeerMisbehaved):
             wire.decode(frame + len(body).to_bytes(4, "big") + body)
 

@@ -21,6 +21,7 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
+    SameSegments,
 )
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.tree.producer import TreeProducer
@@ -144,6 +145,11 @@ async def test_what_it_does_not_hold_is_sent_from_the_beginning(
         [Holds(2, (), ((1, 1), (1, 1)))],
         [Holds(2, (), ((1, 0),))],
         [Holds(1, ()), Holds(2, (), ((0, 1),))],
+        [Holds(2, (), (), (2,))],
+        [Holds(1, ()), Holds(2, (), (), (0,))],
+        [Holds(2, ()), SameSegments(1, 0, (True,), whole=True)],
+        [Holds(2, (), (), (1,)), SameSegments(1, 0, (True,) * 99, whole=False)],
+        [Holds(2, (), (), (1,)), SameSegments(1, 1, (True,), whole=False)],
     ],
     ids=[
         "beyond",
@@ -158,10 +164,15 @@ async def test_what_it_does_not_hold_is_sent_from_the_beginning(
         "up to date twice",
         "up to date of nothing",
         "up to date of what was settled",
+        "to compare beyond",
+        "to compare what was settled",
+        "segments that were not asked for",
+        "too many segments",
+        "segments in another place",
     ],
 )
 async def test_what_it_says_of_entries_that_are_not_in_question_ends_it(
-    source: Path, said: list[Holds]
+    source: Path, said: list[Holds | SameSegments]
 ) -> None:
     async def hold(attacker: Attacker) -> None:
         await attacker.hear(Page)

@@ -22,7 +22,7 @@ from tests.support.keys import both_sessions
 from tests.support.lossy_relay import lossy_relay
 from tests.support.transfers import Both, copy
 from tests.support.trees import leftovers, make_tree, snapshot
-from tests.support.two_sides import TwoSides
+from tests.support.two_sides import SEGMENT, TwoSides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -235,6 +235,96 @@ async def test_a_side_that_is_started_again_goes_on(tmp_path: Path, monkeypatch:
         assert (report.files, report.failures) == (20, 0)
         assert report.up_to_date == 10, "what an earlier run of this transfer brought was not up to date"
     assert snapshot(out / "tree") == snapshot(tree)
+    assert not leftovers(out)
+
+
+# By contents
+
+
+CHECKSUM = {**UPDATE, "checksum": True}
+
+
+async def test_with_checksum_only_contents_count(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    await again([tree], out)
+    copied = out / "a tree"
+    text = copied / "d" / "text.txt"
+    old = text.stat()
+    text.write_bytes(b"X" + text.read_bytes()[1:])
+    os.utime(text, ns=(old.st_mtime_ns, old.st_mtime_ns))
+    for name in ("script", "empty file", "d/e/e/p/random"):
+        os.utime(copied / name, ns=(5, 5))
+    (copied / "script").chmod(0o600)
+    both = await copy(
+        [tree],
+        out,
+        sending={"receipt": str(tmp_path / "sent.json")},
+        receiving={**CHECKSUM, "receipt": str(tmp_path / "received.json")},
+    )
+    for report in both.reports:
+        assert (report.files, report.up_to_date, report.failures) == (10, 9, 0)
+    assert both.reports[0].root == both.reports[1].root
+    assert snapshot(copied) == snapshot(tree)
+    for name in ("sent.json", "received.json"):
+        verdict, told = differences(tmp_path / name, out, times=True, strict=True)
+        assert not told
+        assert (verdict.files, verdict.unread) == (10, 1), (
+            "all but the empty one were read, and have a digest"
+        )
+
+
+@pytest.mark.parametrize("conflict", [Conflict.UPDATE, Conflict.OVERWRITE])
+@pytest.mark.parametrize("how", ["middle", "first", "last", "grown", "cut", "in front", "touched", "other"])
+@pytest.mark.usefixtures("small_segments")
+async def test_only_segments_that_differ_are_sent(tmp_path: Path, conflict: Conflict, how: str) -> None:
+    file, out = tmp_path / "file", tmp_path / "out"
+    data = os.urandom(8 * SEGMENT + 1000)
+    file.write_bytes(data)
+    await copy([file], out)
+    os.utime(file, ns=(10**18, 10**18))
+    place = {"middle": 4 * SEGMENT + 5, "first": 0, "last": len(data) - 1}.get(how)
+    new, segments = {
+        "grown": (data + data, 9),  # its last segment was a short one
+        "cut": (data[: 3 * SEGMENT + 7], 0),
+        "in front": (b"x" + data, 9),
+        "touched": (data, 0),
+        "other": (os.urandom(len(data)), 9),
+    }.get(how, (b"", 1))
+    if place is not None:
+        new = data[:place] + bytes((data[place] ^ 1,)) + data[place + 1 :]
+    file.write_bytes(new)
+    os.utime(file, ns=(2 * 10**18, 2 * 10**18))
+    async with lossy_relay() as relay:
+        both = await copy([file], out, relay=relay.address, receiving={"conflict": conflict})
+        assert relay.upstream < segments * SEGMENT + 20_000
+    same = how == "touched" and conflict is Conflict.UPDATE
+    for report in both.reports:
+        assert (report.files, report.size, report.failures, report.up_to_date) == (1, len(new), 0, same)
+    assert both.sender.saved == both.receiver.saved >= len(new) - segments * SEGMENT
+    assert (out / "file").read_bytes() == new
+    assert os.stat(out / "file").st_mtime_ns == 2 * 10**18
+    assert not leftovers(out)
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("cut", [500_000, 1_500_000, 3_000_000])
+async def test_segments_are_compared_again_after_a_lost_link(tmp_path: Path, cut: int) -> None:
+    file, out = tmp_path / "file", tmp_path / "out"
+    data = bytearray(os.urandom(12 * SEGMENT + 1000))
+    file.write_bytes(data)
+    await copy([file], out)
+    for number in (1, 5, 6, 11):
+        data[number * SEGMENT + 77] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(10**18, 10**18))
+    async with lossy_relay() as relay:
+        relay.cut_after(cut)
+        lasting = {"patience": 20.0}
+        both = await copy([file], out, relay=relay.address, sending=lasting, receiving={**UPDATE, **lasting})
+        assert relay.cuts == 1
+        assert relay.upstream < 6 * SEGMENT
+    assert both.reports[0].failures == both.reports[1].failures == 0
+    assert (out / "file").read_bytes() == data
     assert not leftovers(out)
 
 

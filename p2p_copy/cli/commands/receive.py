@@ -16,7 +16,7 @@ from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.prompt import Question
 from p2p_copy.errors import Declined, UsageError
 from p2p_copy.files.state.transfers import receive_command
-from p2p_copy.options import ReceiveOptions
+from p2p_copy.options import Conflict, ReceiveOptions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,8 +51,11 @@ def receive(
     saved_transfers.check_patterns(transfer)
     if receiving.out == STANDARD and client.json:
         raise UsageError("With --out - standard output is what is received, so --json cannot write there.")
+    if receiving.checksum and receiving.on_conflict is not Conflict.UPDATE:
+        raise UsageError("--checksum says what --on-conflict update compares; it has no effect without that.")
     options = ReceiveOptions(
         conflict=receiving.on_conflict,
+        checksum=receiving.checksum,
         names=receiving.names,
         preserve=tuple(receiving.preserve),
         max_size=receiving.max_size,

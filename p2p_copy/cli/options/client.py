@@ -282,6 +282,15 @@ class ReceiveArguments:
             "delivered, and overwrite any other."
         ),
     ] = Conflict.REFUSE
+    checksum: Annotated[
+        bool,
+        TARGET,
+        FLAG,
+        Parameter(
+            help="With --on-conflict update: compare contents instead of sizes and times. Both sides then read all of "
+            "a file that both have."
+        ),
+    ] = False
     names: Annotated[
         Names,
         TARGET,

@@ -207,8 +207,10 @@ class SourceFile:
             raise SourceFailed(Reason.CHANGED)
         return leaf_digest(segment)
 
-    def read_pieces(self, size: Callable[[], int], offset: int = 0) -> Iterator[bytes | int]:
-        """Yield the file from `offset` on, once: chunks of at most as many bytes as `size` returns, and holes.
+    def read_pieces(
+        self, size: Callable[[], int], offset: int = 0, last: int | None = None
+    ) -> Iterator[bytes | int]:
+        """Yield the file from `offset` on, or up to `last`: chunks of at most `size()` bytes, and holes.
 
         A number is the size of a hole. The last piece is yielded only when it is certain that the file has
         not changed since the walk.
@@ -217,9 +219,9 @@ class SourceFile:
             SourceFailed: it has changed, or cannot be read.
 
         """
-        at = offset
-        while at < self._size:
-            data, end = self._extent(at)
+        at, last = offset, self._size if last is None else last
+        while at < last:
+            data, end = (min(place, last) for place in self._extent(at))
             while at < data:
                 count = min(data - at, limits.MAX_RECORD_HOLES)
                 at += count

@@ -250,6 +250,7 @@ REMEMBERED: Final[Mapping[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         "names": Names,
         "max_size": _optional(_count),
         "max_files": _optional(_number(1, _MOST_COUNT)),
+        "checksum": _flag,
     },
     Report: {
         **dict.fromkeys(("files", "size", "failures", "skipped", "excluded", "up_to_date"), _count),

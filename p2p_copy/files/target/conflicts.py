@@ -36,10 +36,12 @@ class Conflicts:
     Attributes:
         policy: what happens to a name that exists.
         updates: what is up to date here stays; anything else is replaced.
+        checksum: it is up to date only if its contents are the same, whatever its time.
 
     """
 
-    def __init__(self, policy: Conflict, resume: ResumeIndex) -> None:
+    def __init__(self, policy: Conflict, resume: ResumeIndex, *, checksum: bool = False) -> None:
+        self.checksum = checksum
         self.updates = policy is Conflict.UPDATE
         self.policy = Conflict.OVERWRITE if self.updates else policy
         self._resume = resume

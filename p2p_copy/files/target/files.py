@@ -9,18 +9,22 @@ from typing import TYPE_CHECKING
 
 from p2p_copy.files import limits, system
 from p2p_copy.files.state.journal import key_of
-from p2p_copy.files.target.errors import fail
+from p2p_copy.files.target.errors import Refused, fail
+from p2p_copy.files.target.old_file import OldFile
 from p2p_copy.files.target.part import Part
+from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.digest import UNREAD
+from p2p_copy.protocol.messages import Reason
 
 if TYPE_CHECKING:
+    import os
+
     from p2p_copy.files.directory import Directory
     from p2p_copy.files.target.conflicts import Conflicts
     from p2p_copy.files.target.directories import Directories
     from p2p_copy.files.target.hardlinks import HardLinks
     from p2p_copy.files.target.resume import PartialFile, ResumeIndex
-    from p2p_copy.options import Conflict
     from p2p_copy.protocol.manifest import Item
 
 
@@ -86,14 +90,67 @@ class Files:
                 there is None
                 or not stat.S_ISREG(there.st_mode)
                 or there.st_size != entry.size
-                or not system.is_time(there.st_mtime_ns, entry.mtime_ns)
+                or (entry.size and self._conflicts.checksum)
+                or not (self._conflicts.checksum or system.is_time(there.st_mtime_ns, entry.mtime_ns))
             ):
                 return False
-            directory.update_attributes(entry.name, there, entry.mode & directory.allowed, entry.extra)
+            there = self._update_attributes(item, directory, there)
         except (OSError, ValueError) as error:
             fail(error)
         self._hard_links.remember(item, there)
         return True
+
+    def _update_attributes(self, item: Item, directory: Directory, there: os.stat_result) -> os.stat_result:
+        """Bring what differs of a file's attributes up to date; return its status then."""
+        entry = item.entry
+        directory.update_attributes(entry.name, there, entry.mode & directory.allowed, entry.extra)
+        if not system.is_time(there.st_mtime_ns, entry.mtime_ns):
+            with suppress(OSError, OverflowError):
+                directory.set_time(entry.name, entry.mtime_ns)
+            return directory.lstat(entry.name) or there
+        return there
+
+    def old_file(self, item: Item) -> OldFile | None:
+        """Return the file in the place of one that will replace it, if segments of it may be used; else None.
+
+        Raises:
+            Refused: its directory is gone.
+
+        """
+        directory, entry = self._directories.parent_of(item), item.entry
+        if self._conflicts.policy is not Conflict.OVERWRITE or directory.created or not entry.size:
+            return None
+        if item.original is not None and not item.original.refused:
+            return None
+        try:
+            there = directory.lstat(entry.name)
+        except (OSError, ValueError) as error:
+            fail(error)
+        if there is None or not stat.S_ISREG(there.st_mode):
+            return None
+        may_be_same = self._conflicts.checksum and there.st_size == entry.size
+        if may_be_same or min(there.st_size, entry.size) >= protocol_limits.SEGMENT:
+            return OldFile(directory, entry.name, there, entry.size, may_stay=self._conflicts.updates)
+        return None
+
+    def accept_old(self, item: Item, held: PartialFile) -> None:
+        """Accept an old file that is the same as complete, and bring its attributes up to date.
+
+        Raises:
+            Refused: it has changed since it was compared.
+
+        """
+        directory = self._directories.parent_of(item)
+        assert held.old is not None, "else it is not an old file"
+        try:
+            there = directory.lstat(held.name)
+            if there is None or system.identity_of(there) != system.identity_of(held.old):
+                raise Refused(Reason.CHANGED)
+            there = self._update_attributes(item, directory, there)
+        except (OSError, ValueError) as error:
+            fail(error)
+        self._resume.record_complete(item, there, held.digest, held.name, flushed=False)
+        self._hard_links.remember(item, there)
 
     def accept_held(self, item: Item, held: PartialFile) -> None:
         """Accept a file that is here already as complete, and correct its mode if that differs."""

@@ -207,10 +207,23 @@ class HashedPart:
         self._digest.add(piece)
         self._part.add(piece)
         if len(self._digest.leaves) > leaves:
-            self._journal.add_leaves(self._key, bytes(self._digest.leaves[leaves:]))
-            self._journal.set_flushed(self._key, self._part.flushed // protocol_limits.SEGMENT)
+            self._record(bytes(self._digest.leaves[leaves:]))
         if self._part.flushed > flushed:
             # A flush may take seconds. Commit now: what is written next must not be newer than the last commit.
+            self._journal.commit_if_due(limits.JOURNAL_BYTES)
+
+    def _record(self, leaves: bytes) -> None:
+        self._journal.add_leaves(self._key, leaves)
+        self._journal.set_flushed(self._key, self._part.flushed // protocol_limits.SEGMENT)
+
+    def add_segment(self, segment: bytes, leaf: bytes) -> None:
+        """Append a segment whose leaf is known; raise what `Part.add` raises."""
+        flushed = self._part.flushed
+        self._digest.add_segment(leaf)
+        self._part.write(segment)
+        if len(segment) == protocol_limits.SEGMENT:  # the journal has whole segments only
+            self._record(leaf)
+        if self._part.flushed > flushed:
             self._journal.commit_if_due(limits.JOURNAL_BYTES)
 
     def digest(self) -> bytes:

@@ -67,6 +67,7 @@ class PartialFile(NamedTuple):
         leaves: the digests of the segments, joined, if the file is incomplete.
         part: the temporary name, if the file is incomplete.
         name: the file's name, if it is complete.
+        old: its status, if it is an old file that is the same, and not one that an earlier conversation has brought.
 
     """
 
@@ -75,6 +76,7 @@ class PartialFile(NamedTuple):
     leaves: bytes = b""
     part: str = ""
     name: str = ""
+    old: os.stat_result | None = None
 
 
 class ResumeIndex:

@@ -27,9 +27,9 @@ from p2p_copy.files.target.hardlinks import HardLinks
 from p2p_copy.files.target.probe import open_output, supported
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.small_files import SmallFiles
+from p2p_copy.options import Conflict
 
 if TYPE_CHECKING:
-    from p2p_copy.options import Conflict
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.messages import Preserved
 
@@ -41,6 +41,7 @@ class Target:
         out: the output directory. It is created if it is missing, with its parents. The user named it, so it may be a
             symlink, or lie below one.
         conflict: what to do if a name exists already.
+        checksum: with `Conflict.UPDATE`, contents are compared, and not times.
         resume: what earlier conversations of this transfer have brought; nothing by default.
         allowed: the permission bits that files and directories may get; see `allowed_permissions`.
 
@@ -50,7 +51,7 @@ class Target:
         files: writes files piece by piece, and finds those that are here already.
         small_files: writes small files at once.
         hard_links: creates further names of files.
-        updates: files that are up to date here are not received again.
+        replaces: of what lies here already some, or all of a file, may be used.
         marker: a file in the output directory by which a sender notices that it reads what this side writes.
 
     Raises:
@@ -64,13 +65,14 @@ class Target:
         out: str,
         *,
         conflict: Conflict,
+        checksum: bool = False,
         resume: ResumeIndex | None = None,
         allowed: int = PERMISSIONS,
     ) -> None:
         self.resume = resume = resume or ResumeIndex(Journal(None))
         self._top, resume.clock_ahead = open_output(out, resume.tag, allowed)
-        self._conflicts = Conflicts(conflict, resume)
-        self.updates = self._conflicts.updates
+        self._conflicts = Conflicts(conflict, resume, checksum=checksum)
+        self.replaces = self._conflicts.policy is Conflict.OVERWRITE
         self.directories = Directories(self._top, self._conflicts, resume)
         self.hard_links = HardLinks(self.directories, self._conflicts, resume)
         self.files = Files(self.directories, self._conflicts, resume, self.hard_links)

@@ -16,9 +16,9 @@ from p2p_copy.transfer import limits
 
 if TYPE_CHECKING:
     from p2p_copy.files.source.entry import SourceEntry
-    from p2p_copy.protocol.messages import Held, Holds, Reject, Total, Unwanted
+    from p2p_copy.protocol.messages import Held, Holds, Reject, SameSegments, Total, Unwanted
 
-    Answer: TypeAlias = Reject | Unwanted | Holds | Total
+    Answer: TypeAlias = Reject | Unwanted | Holds | SameSegments | Total
 
 
 class AnswerQueue:
@@ -60,6 +60,11 @@ class PageAnswers:
         self._end = 0  # the first entry that was not answered for
         self._held: dict[int, Held] = {}
         self._same: set[int] = set()
+        self._compare: set[int] = set()
+        self._asked: dict[
+            int, int
+        ] = {}  # of how many segments the receiver has not said yet whether it has them
+        self._same_segments: dict[int, tuple[list[bool], bool]] = {}
 
     def add(self, message: Holds, named: int) -> None:
         """Record the answer to one or more pages, after `named` entries were named.
@@ -73,12 +78,15 @@ class PageAnswers:
             raise PeerMisbehaved("The receiver says what it holds of entries that were not named.")
         if indices and not self._end <= min(indices) <= max(indices) < message.end:
             raise PeerMisbehaved("The receiver says twice what it holds of an entry.")
-        at = self._end
+        at = begin = self._end
         for first, count in message.same:
             if not at <= first < first + count <= message.end:
                 raise PeerMisbehaved("The receiver says twice what it holds of an entry.")
             at = first + count
             self._same.update(range(first, at))
+        if not all(begin <= index < message.end for index in message.compare):
+            raise PeerMisbehaved("The receiver wants to compare an entry that is not in question.")
+        self._compare.update(message.compare)
         self._held.update(zip(indices, message.files, strict=True))
         self._end = message.end
 
@@ -91,6 +99,42 @@ class PageAnswers:
         same = index in self._same
         self._same.discard(index)
         return same
+
+    def take_compare(self, index: int) -> bool:
+        """Return whether the receiver wants to know the digests of a file's segments, and forget it."""
+        wants = index in self._compare
+        self._compare.discard(index)
+        return wants
+
+    def ask(self, index: int, segments: int) -> None:
+        """Record that the receiver was told the digests of more segments of a file, and is to answer."""
+        self._asked[index] = self._asked.get(index, 0) + segments
+        self._same_segments.setdefault(index, ([], False))
+
+    def add_same_segments(self, message: SameSegments) -> None:
+        """Record which segments of a file the receiver has.
+
+        Raises:
+            PeerMisbehaved: it was not asked that.
+
+        """
+        left = self._asked.get(message.index, 0) - len(message.same)
+        known, _ = self._same_segments.get(message.index, ([], False))
+        if left < 0 or message.first != len(known):
+            raise PeerMisbehaved("The receiver says of segments that it has them, and was not asked.")
+        if left:
+            self._asked[message.index] = left
+        else:
+            del self._asked[message.index]
+        self._same_segments[message.index] = [*known, *message.same], message.whole
+
+    def has_compared(self, last: int) -> bool:
+        """Return whether all segments of which the receiver was told are answered, of entries up to `last`."""
+        return all(index > last for index in self._asked)
+
+    def take_same_segments(self, index: int) -> tuple[list[bool], bool]:
+        """Return which segments of a file the receiver has, and whether it has all of the file; forget it."""
+        return self._same_segments.pop(index, ([], False))
 
     def take_held(self, index: int) -> Held | None:
         """Return what the receiver holds of a file, and forget it."""

@@ -29,6 +29,7 @@ from p2p_copy.protocol.messages import (
     Held,
     Holds,
     Hole,
+    Kept,
     Kind,
     Message,
     Omitted,
@@ -38,6 +39,8 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
+    SameSegments,
+    SegmentDigests,
     Total,
     Unwanted,
     WholeFile,
@@ -50,6 +53,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from p2p_copy.files.selection import Selection
+    from p2p_copy.files.target.old_file import OldFile
     from p2p_copy.files.target.resume import PartialFile
     from p2p_copy.files.target.target import Target
     from p2p_copy.protocol.manifest import Item, Manifest
@@ -85,7 +89,7 @@ class TreeConsumer:
     ) -> None:
         # A further name of a file may need contents, if the receiver has refused the first one.
         linking = Preserved.HARD_LINKS in manifest.preserve
-        self.holds = linking or target.updates or not target.resume.fresh or not selection.everything
+        self.holds = linking or target.replaces or not target.resume.fresh or not selection.everything
         self.total: tuple[int, int] | None = None
         self.root: bytes | None = None
         self.goodbye = False
@@ -126,6 +130,7 @@ class TreeConsumer:
         """
         for record in records:
             try:
+                self._files.compared = 0
                 for message in self._session.hear(record, self._content):
                     self._act(message)
             finally:
@@ -184,7 +189,9 @@ class TreeConsumer:
                 self._files.whole(message)
             case Page():
                 self._page(message)
-            case Data() | Hole():
+            case SegmentDigests():
+                self._files.compare(message)
+            case Data() | Hole() | Kept():
                 self._files.data(message)
             case FileEnd():
                 self._files.end(message)
@@ -241,6 +248,8 @@ class TreeConsumer:
                 self._target.hard_links.check(item)
             elif entry.size > limits.CHUNK or entry.extra is not None:
                 self._target.files.check(item)
+            if self._target.replaces and entry.kind is Kind.FILE:
+                self._files.find_old(item)
         except Refused as refused:
             self.outcomes.reject(item, refused.reason)
 
@@ -252,6 +261,7 @@ class FileConsumer:
 
     Attributes:
         current: the file whose contents came last.
+        compared: bytes of the segments whose digests the record at hand names.
 
     """
 
@@ -276,8 +286,10 @@ class FileConsumer:
         # By entry number, until the sender has decided whether to use it:
         self._held: dict[int, PartialFile] = {}
         self._same: list[Item] = []  # those of the page at hand that are up to date
+        self._old: dict[int, OldFile] = {}  # by entry number, until the new file is complete
         self._written = 0
         self.current: Item | None = None
+        self.compared = 0
 
     def take_written(self) -> int:
         """Return how many bytes were written since the last call."""
@@ -300,12 +312,23 @@ class FileConsumer:
         if not self._target.files.is_up_to_date(item):
             return False
         self._manifest.up_to_date(item)
-        self._outcomes.size += item.entry.size
-        self._outcomes.spared += item.entry.size
         self._outcomes.up_to_date += 1
-        self._outcomes.deliver(item)
+        self._count_spared(item)
         self._same.append(item)
         return True
+
+    def find_old(self, item: Item) -> None:
+        """Keep the old file in the place of one that comes, if segments of it may be used.
+
+        Raises:
+            Refused: its directory is gone.
+
+        """
+        held = self._held.get(item.index)
+        if item.digest is None and (held is None or not held.name):
+            old = self._target.files.old_file(item)
+            if old is not None:
+                self._old[item.index] = old
 
     def holds(self, items: Sequence[Item]) -> Holds:
         """Return the answer to a page: what is here of its entries, all of which were handled."""
@@ -314,7 +337,22 @@ class FileConsumer:
         same, self._same = self._same, []
         for item in same:
             self._manifest.done(item)
-        return Holds(items[-1].index + 1, files, _runs(item.index for item in same))
+        compare = tuple(item.index for item in items if item.index in self._old)
+        return Holds(items[-1].index + 1, files, _runs(item.index for item in same), compare)
+
+    def compare(self, message: SegmentDigests) -> None:
+        """Compare segments of a file with those of the old one; answer which are the same."""
+        old = self._old.get(message.index)
+        if old is None:
+            raise PeerMisbehaved("The other side names segments of a file that nobody has asked for.")
+        self.compared += old.covered(message.digests)
+        if self.compared > protocol_limits.MAX_RECORD_HOLES:
+            raise PeerMisbehaved("The other side names the digests of more segments than a record may have.")
+        same = old.compare(message.first, message.digests)
+        if whole := old.is_whole and message.index not in self._held:
+            self._held[message.index] = old.held()
+            self._manifest.count_held(self._manifest.file(message.index), old.held().size)
+        self._replies.add(SameSegments(message.index, message.first, tuple(same), whole))
 
     # Small files
 
@@ -352,21 +390,31 @@ class FileConsumer:
 
     # Large files
 
-    def data(self, message: Data | Hole) -> None:
-        """Write the next bytes of a file."""
+    def data(self, message: Data | Hole | Kept) -> None:
+        """Write the next bytes of a file: those that came, or those of the old file."""
         item = self._manifest.data(message)
         if item.refused:
             return
-        piece = message.size if isinstance(message, Hole) else message.data
-        size = piece if isinstance(piece, int) else len(piece)
+        size = len(message.data) if isinstance(message, Data) else message.size
         try:
             file = self._begun.get(item) or self._begin(item, message.offset)
-            file.add(piece)
+            if isinstance(message, Kept):
+                self._add_old(file, message)
+            else:
+                file.add(message.data if isinstance(message, Data) else size)
         except Refused as refused:
             self._reject(item, refused.reason)
             return
         self._outcomes.size += size
         self._written += size
+
+    def _add_old(self, file: HashedPart, message: Kept) -> None:
+        """Append a segment of the old file."""
+        old = self._old.get(message.index)
+        if old is None:
+            raise PeerMisbehaved("The other side leaves out what this side does not have.")
+        file.add_segment(*old.segment(message.offset, message.size))
+        self._outcomes.spared += message.size
 
     def _begin(self, item: Item, offset: int) -> HashedPart:
         """Begin a file, or continue one behind what is held of it, as the sender has decided."""
@@ -402,11 +450,11 @@ class FileConsumer:
         held = self._held[item.index]
         if not item.refused:
             self._check_digest(item, held.digest, digest)
-            if held.name:
+            if held.old is not None:
+                self._accept_old(item, held)
+            elif held.name:
                 self._target.files.accept_held(item, held)
-                self._outcomes.size += held.size
-                self._outcomes.spared += held.size
-                self._outcomes.deliver(item)
+                self._count_spared(item)
             else:
                 try:
                     self._begin(item, held.size)
@@ -415,6 +463,21 @@ class FileConsumer:
                     self._reject(item, refused.reason)
         self._held.pop(item.index, None)
         self._settle(item)
+
+    def _accept_old(self, item: Item, held: PartialFile) -> None:
+        try:
+            self._target.files.accept_old(item, held)
+        except Refused as refused:
+            self._reject(item, refused.reason)
+        else:
+            self._outcomes.up_to_date += 1
+            self._count_spared(item)
+
+    def _count_spared(self, item: Item) -> None:
+        """Count a file that was complete here already."""
+        self._outcomes.size += item.entry.size
+        self._outcomes.spared += item.entry.size
+        self._outcomes.deliver(item)
 
     def _link(self, item: Item, original: Item, digest: bytes) -> None:
         """Make a hard link to a file that is here."""
@@ -469,6 +532,7 @@ class FileConsumer:
             self._target.files.discard(item)
 
     def _settle(self, item: Item) -> None:
+        self._old.pop(item.index, None)
         self._manifest.done(item)
         self.finish_directories()
 

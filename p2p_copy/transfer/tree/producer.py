@@ -12,10 +12,11 @@ hundreds of small files. Rules:
 from __future__ import annotations
 
 from collections import deque
+from contextlib import suppress
 from dataclasses import replace
 from enum import Enum
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.source.hardlinks import FirstNames
@@ -34,6 +35,7 @@ from p2p_copy.protocol.messages import (
     Finish,
     Holds,
     Hole,
+    Kept,
     Kind,
     Message,
     Omitted,
@@ -41,6 +43,8 @@ from p2p_copy.protocol.messages import (
     Preserved,
     Reason,
     Reject,
+    SameSegments,
+    SegmentDigests,
     Total,
     Unwanted,
     WholeFile,
@@ -51,11 +55,12 @@ from p2p_copy.transfer.chunk_size import ChunkSize
 from p2p_copy.transfer.tree.answers import AnswerQueue, Omissions, PageAnswers, Rejections
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from p2p_copy.files.receipts.receipt_file import ReceiptFile
     from p2p_copy.files.source.digest_cache import DigestCache
     from p2p_copy.files.source.entry import SourceEntry, SourceTrees
+    from p2p_copy.files.source.reader import SourceFile
     from p2p_copy.protocol.messages import Accept, Held, Receipt
     from p2p_copy.protocol.session import Session
     from p2p_copy.transfer.tree.answers import Answer
@@ -221,7 +226,7 @@ class TreeProducer:
             excluded=self._pages.excluded + unwanted,
             root=receipt.root.hex(),
             seconds=seconds,
-            up_to_date=self._same_files,
+            up_to_date=self._same_files + self._files.up_to_date,
         )
 
     # The thread
@@ -258,6 +263,8 @@ class TreeProducer:
                 case Holds():
                     self._page_answers.add(answer, self._pages.named)
                     self._omissions.page_answered(answer.end)
+                case SameSegments():
+                    self._page_answers.add_same_segments(answer)
                 case Unwanted():
                     self._omissions.set_unwanted(answer.number)
                 case Total():
@@ -284,7 +291,7 @@ class TreeProducer:
                     yield message
                 continue
             size = len(message.data) + wire.WHOLE_OVERHEAD if isinstance(message, (Data, WholeFile)) else 0
-            hole = message.size if isinstance(message, Hole) else 0
+            hole = message.size if isinstance(message, Hole | Kept) else 0
             if session.pending and (
                 session.pending + size > self._chunk_size.chunk + limits.RECORD_SPARE
                 or not session.fits(message)
@@ -319,9 +326,9 @@ class TreeProducer:
             yield Page(tuple(found.entry for found in page))
             announced.append(page)
             while announced and self._is_due(announced):
-                yield from self._contents(announced.popleft())
+                yield from self._contents(announced)
         while announced:
-            yield from self._contents(announced.popleft())
+            yield from self._contents(announced)
         self._current = None
         sent = self._sent_files, self._sent_size
         yield Finish(self._pages.named, *sent, self._failures, self._root.digest())
@@ -331,14 +338,21 @@ class TreeProducer:
         most = protocol_limits.MAX_OPEN_ENTRIES // limits.SENDER_PAGE_ENTRIES
         return len(announced) == most or self._page_answers.has(announced[0][-1].index)
 
-    def _contents(self, page: list[SourceEntry]) -> Iterator[Message | Pause]:
-        """Send the contents of the entries of one page, once it is known which the receiver wants."""
+    def _contents(self, announced: deque[list[SourceEntry]]) -> Iterator[Message | Pause]:
+        """Send the contents of the first page's entries, once it is known what the receiver wants of them."""
+        page = announced[0]
         while not self._page_answers.has(page[-1].index):
             yield Pause.ANSWER
+        for each in announced:  # also those behind it, so that the answers are here when it is their turn
+            if self._page_answers.has(each[-1].index):
+                yield from self._compare(each)
+        while not self._page_answers.has_compared(page[-1].index):
+            yield Pause.ANSWER
+        announced.popleft()
         for found in page:
             digest = before = None
-            same = self._page_answers.take_same(found.index)
-            if found.entry.kind is Kind.FILE and same and not self._rejections.has(found):
+            up_to_date = self._page_answers.take_same(found.index)
+            if found.entry.kind is Kind.FILE and up_to_date and not self._rejections.has(found):
                 digest = UNREAD
                 self._same_files += 1
                 self._sent_files += 1
@@ -356,7 +370,8 @@ class TreeProducer:
                         digest = before
                         yield FileEnd(found.index, before)
                     else:
-                        digest = yield from self._files.messages(found, held)
+                        same = self._page_answers.take_same_segments(found.index)
+                        digest = yield from self._files.messages(found, held, *same)
                     self._sent_files += 1
                     self._sent_size += found.entry.size
                 except SourceFailed as failure:
@@ -368,6 +383,17 @@ class TreeProducer:
                 delivered = not self._rejections.has(found)  # no later rejection is known yet
                 self._receipt.add(found.inner_path, found.entry, digest, delivered=delivered)
         self._rejections.forget(page[-1])
+
+    def _compare(self, page: list[SourceEntry]) -> Iterator[Message | Pause]:
+        """Tell the receiver the digests of the segments of those files of a page of which it has an old one."""
+        for found in page:
+            if self._page_answers.take_compare(found.index) and found.entry.kind is Kind.FILE:
+                with suppress(SourceFailed):  # it fails again, or not, when the file is sent
+                    for message in self._files.segment_digests(found):
+                        if isinstance(message, SegmentDigests):
+                            count = len(message.digests) // protocol_limits.DIGEST
+                            self._page_answers.ask(found.index, count)
+                        yield message
 
     def _failed(self, found: SourceEntry, reason: Reason) -> FileFail:
         if reason is not Reason.NOT_WANTED:
@@ -458,24 +484,62 @@ class FileProducer:
     """Makes the messages for one file after the other.
 
     Attributes:
-        spared: bytes that need not be sent, because the receiver has them from an earlier meeting.
+        spared: bytes that need not be sent, because the receiver has them.
+        up_to_date: files whose contents are the same as those of the receiver's old files.
 
     """
 
     def __init__(self, cache: DigestCache, chunk_size: ChunkSize, rejections: Rejections) -> None:
         self.spared = 0
+        self.up_to_date = 0
+        self._compared: dict[int, tuple[bytes, bytes]] = {}  # of files that are compared, by entry number
+        self._compared_bytes = 0
         self._cache = cache
         self._chunk_size = chunk_size
         self._rejections = rejections
 
-    def messages(self, found: SourceEntry, held: Held | None) -> Generator[Message | Pause, None, bytes]:
+    def segment_digests(self, found: SourceEntry) -> Iterator[SegmentDigests | Pause]:
+        """Read a file, and yield the digests of its segments.
+
+        Raises:
+            SourceFailed: it cannot be read.
+
+        """
+        digest, told = FileDigest(found.entry.size), 0
+        with open_source(found) as source:
+            for piece in source.read_pieces(lambda: limits.MOST_CHUNK):
+                digest.add(piece)
+                self._compared_bytes += piece if isinstance(piece, int) else len(piece)
+                if self._compared_bytes >= limits.COMPARE_AT_ONCE:
+                    self._compared_bytes = 0
+                    if leaves := bytes(digest.leaves[told:]):
+                        yield SegmentDigests(found.index, told // protocol_limits.DIGEST, leaves)
+                        told += len(leaves)
+                    yield Pause.WORK
+        whole = digest.digest()
+        self._compared[found.index] = bytes(digest.leaves), whole
+        if told < len(digest.leaves):
+            yield SegmentDigests(found.index, told // protocol_limits.DIGEST, bytes(digest.leaves[told:]))
+
+    def messages(
+        self, found: SourceEntry, held: Held | None, same: Sequence[bool] = (), whole: bool = False
+    ) -> Generator[Message | Pause, None, bytes]:
         """Send a file, or what the receiver does not hold of it; return its digest.
+
+        `same` says which segments are in the old file of the receiver, and `whole` that it is the same as this one.
 
         Raises:
             SourceFailed: it cannot be sent whole, or the receiver has rejected it meanwhile.
 
         """
         size = found.entry.size
+        compared, whole_digest = self._compared.pop(found.index, (b"", b""))
+        if whole and whole_digest:
+            self.spared += size
+            self.up_to_date += 1
+            yield FileEnd(found.index, whole_digest)
+            self._cache.set_digest(found, whole_digest)
+            return whole_digest
         if size <= limits.CHUNK:
             digest = self._cache.digest(found) if held else None
             if held and digest == held.digest:
@@ -500,7 +564,7 @@ class FileProducer:
                 return digest
         elif held is not None:
             leaves = yield from self._leaves(found, held)
-        digest = yield from self._chunks(found, leaves)
+        digest = yield from self._chunks(found, leaves, same, compared)
         yield FileEnd(found.index, digest)
         self._cache.set_digest(found, digest)
         return digest
@@ -533,8 +597,14 @@ class FileProducer:
         self._cache.begin(found, bytes(leaves))
         return bytes(leaves) if agreed else b""
 
-    def _chunks(self, found: SourceEntry, leaves: bytes) -> Generator[Message, None, bytes]:
-        """Send the bytes of a file behind the segments with these `leaves`; return its digest."""
+    def _chunks(
+        self, found: SourceEntry, leaves: bytes, same: Sequence[bool], compared: bytes
+    ) -> Generator[Message, None, bytes]:
+        """Send the bytes of a file behind the segments with these `leaves`; return its digest.
+
+        Of segments that are the `same` in the receiver's old file only the place is sent. All have these digests
+        (`compared`).
+        """
         digest = FileDigest(found.entry.size, leaves)
         offset = len(leaves) // protocol_limits.DIGEST * protocol_limits.SEGMENT
         self.spared += offset
@@ -542,12 +612,20 @@ class FileProducer:
             self._cache.begin(found, b"")
         journal, key = self._cache.journal, key_of(found.inner_path)
         with open_source(found) as source:
-            for piece in source.read_pieces(lambda: self._chunk_size.chunk, offset):
+            for piece in self._pieces(source, offset, found.entry.size, same, compared):
                 known = len(digest.leaves)
-                digest.add(piece)
-                if len(digest.leaves) > known:
+                if isinstance(piece, _OldSegment):
+                    digest.add_segment(piece.leaf)
+                    self.spared += piece.size
+                else:
+                    digest.add(piece)
+                whole = len(digest.leaves) // protocol_limits.DIGEST * protocol_limits.SEGMENT
+                if len(digest.leaves) > known and whole <= found.entry.size:
                     journal.add_leaves(key, bytes(digest.leaves[known:]))
-                if isinstance(piece, int):
+                if isinstance(piece, _OldSegment):
+                    yield Kept(found.index, offset, piece.size)
+                    offset += piece.size
+                elif isinstance(piece, int):
                     yield Hole(found.index, offset, piece)
                     offset += piece
                 else:
@@ -556,3 +634,30 @@ class FileProducer:
                 if self._rejections.has(found):
                     raise SourceFailed(Reason.NOT_WANTED)
         return digest.digest()
+
+    def _pieces(
+        self, source: SourceFile, offset: int, size: int, same: Sequence[bool], compared: bytes
+    ) -> Iterator[bytes | int | _OldSegment]:
+        """Yield the pieces of a file from `offset` on, where a segment begins: read, or in the receiver's old file."""
+        segments = -(-size // protocol_limits.SEGMENT)
+        if len(same) != segments or len(compared) != segments * protocol_limits.DIGEST or not any(same):
+            yield from source.read_pieces(lambda: self._chunk_size.chunk, offset)
+            return
+        while offset < size:
+            number = offset // protocol_limits.SEGMENT
+            end = min(offset + protocol_limits.SEGMENT, size)
+            if same[number]:
+                if end == size:
+                    source.check()
+                leaf = compared[number * protocol_limits.DIGEST : (number + 1) * protocol_limits.DIGEST]
+                yield _OldSegment(end - offset, leaf)
+            else:
+                yield from source.read_pieces(lambda: self._chunk_size.chunk, offset, end)
+            offset = end
+
+
+class _OldSegment(NamedTuple):
+    """A segment that the receiver's old file has."""
+
+    size: int
+    leaf: bytes

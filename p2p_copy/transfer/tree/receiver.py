@@ -56,7 +56,13 @@ class TreeReceiver:
             restarted=resumption.restarted,
             tag=resumption.tag,
         )
-        return Target(job.out, conflict=job.options.conflict, resume=resume, allowed=job.allowed)
+        return Target(
+            job.out,
+            conflict=job.options.conflict,
+            checksum=job.options.checksum,
+            resume=resume,
+            allowed=job.allowed,
+        )
 
     def leave_nothing(self) -> None:
         """Remove the partial files of a transfer that cannot be resumed."""

@@ -13,7 +13,7 @@ from p2p_copy.files.source.preview import FileCount, preview
 from p2p_copy.observer import NoticeOnce
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol.escape import escape
-from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, Total, Unwanted
+from p2p_copy.protocol.messages import Holds, Progress, Reason, Reject, SameSegments, Total, Unwanted
 from p2p_copy.transfer import limits
 from p2p_copy.transfer.confirm import show
 from p2p_copy.transfer.conversation import send_until_receipt
@@ -129,10 +129,10 @@ class _TreeSending:
             case Progress():
                 self._observer.spared(self._spared)
                 self._observer.progress(message.files, message.size, self._producer.path)
-            case Reject() | Unwanted() | Holds():
+            case Reject() | Unwanted() | Holds() | SameSegments():
                 if not self._producer.hear(message):
                     await trio.to_thread.run_sync(self._producer.catch_up)
-                if isinstance(message, Holds):
+                if isinstance(message, Holds | SameSegments):
                     self._answered.set()
                 elif isinstance(message, Reject):
                     self._report_rejected(message)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from p2p_copy.errors import PeerMisbehaved
 from p2p_copy.files.state.journal import Journal
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
@@ -22,6 +23,7 @@ from p2p_copy.protocol.messages import (
     FileEnd,
     FileFail,
     Holds,
+    Kept,
     Kind,
     Message,
     Offer,
@@ -29,6 +31,8 @@ from p2p_copy.protocol.messages import (
     Preserved,
     Reason,
     Reject,
+    SameSegments,
+    SegmentDigests,
 )
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from tests.stateful.sides import abandon
@@ -164,3 +168,103 @@ def test_another_name_that_brought_the_contents_is_recognised_after_a_kill(tmp_p
     journal.close()
     assert (receiving.consumer.outcomes.files, receiving.consumer.outcomes.skipped) == (1, 1)
     assert sorted(os.listdir(tmp_path)) == ["again", "first"]
+
+
+# An old file in the place of the new one
+
+
+def leaves_of(data: bytes) -> bytes:
+    one = FileDigest(len(data))
+    one.update(data)
+    one.digest()
+    return bytes(one.leaves)
+
+
+@pytest.fixture
+def old(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of four segments and a bit, which is to be replaced."""
+    monkeypatch.setattr(limits, "SEGMENT", 1000)
+    (tmp_path / "file").write_bytes(LARGE[:4444])
+    return tmp_path / "file"
+
+
+def compared(old: Path, new: bytes) -> tuple[Receiving, list[Message]]:
+    one = Receiving(old.parent, conflict=Conflict.OVERWRITE)
+    answers = one.hear(Page((file("file", len(new)),)))
+    assert Holds(1, (), (), (0,)) in answers
+    return one, one.hear(SegmentDigests(0, 0, leaves_of(new)))
+
+
+def test_a_sender_learns_only_which_of_its_own_segments_are_there(old: Path) -> None:
+    new = LARGE[:1000] + bytes(1000) + LARGE[2000:4444]
+    one, answers = compared(old, new)
+    said = [answer for answer in answers if isinstance(answer, SameSegments)]
+    assert said == [SameSegments(0, 0, (True, False, True, True, True), whole=False)]
+    answers = one.hear(
+        Kept(0, 0, 1000),
+        Data(0, 1000, new[1000:2000]),
+        Kept(0, 2000, 1000),
+        Kept(0, 3000, 1000),
+        Kept(0, 4000, 444),
+        FileEnd(0, digest(new)),
+    )
+    assert not [answer for answer in answers if isinstance(answer, Reject)]
+    assert old.read_bytes() == new
+    assert one.consumer.outcomes.spared == 3444
+    one.target.close()
+
+
+@pytest.mark.parametrize(
+    "kept", [Kept(0, 0, 999), Kept(0, 0, 1001), Kept(0, 0, 2000), Kept(0, 1000, 1000), Kept(0, 0, 4444)]
+)
+def test_what_the_old_file_does_not_have_cannot_be_left_out(old: Path, kept: Kept) -> None:
+    one, _ = compared(old, LARGE[:1000] + bytes(1000) + LARGE[2000:4444])
+    with pytest.raises(PeerMisbehaved):
+        one.hear(kept)
+    abandon(one.target)
+    assert old.read_bytes() == LARGE[:4444]
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        SegmentDigests(0, 1, bytes(32)),
+        SegmentDigests(0, 0, bytes(32) * 6),
+        SegmentDigests(1, 0, bytes(32)),
+        Kept(0, 0, 1000),
+    ],
+    ids=["not the first", "too many", "of no file", "not compared"],
+)
+def test_digests_that_make_no_sense_end_it(old: Path, message: Message) -> None:
+    one = Receiving(old.parent, conflict=Conflict.OVERWRITE)
+    one.hear(Page((file("file", 4444),)))
+    with pytest.raises(PeerMisbehaved):
+        one.hear(message)
+    abandon(one.target)
+
+
+def test_an_old_file_that_changes_after_it_was_compared_is_not_taken_for_the_new_one(old: Path) -> None:
+    new = LARGE[:4000] + b"x"
+    one, _ = compared(old, new)
+    changed = b"!" + LARGE[1:4444]
+    status = old.stat()
+    with old.open("r+b") as there:  # in place, and without a new time
+        there.write(changed)
+    os.utime(old, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert Reject(0, Reason.CHANGED, "file") in one.hear(Kept(0, 0, 1000))
+    assert old.read_bytes() == changed
+    assert not leftovers(old.parent)
+    one.target.close()
+
+
+def test_the_segments_that_one_record_names_are_bounded(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_RECORD_HOLES", 3999)
+    one = Receiving(old.parent, conflict=Conflict.OVERWRITE)
+    one.hear(Page((file("file", 4444),)))
+    half = leaves_of(LARGE[:4444])
+    one.hear(SegmentDigests(0, 0, half[:64]))
+    with pytest.raises(PeerMisbehaved, match="more segments than a record may have"):
+        one.hear(
+            SegmentDigests(0, 2, half[64:96]), SegmentDigests(0, 3, half[96:]), SegmentDigests(0, 5, half)
+        )
+    abandon(one.target)

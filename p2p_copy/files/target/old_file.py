@@ -1,0 +1,128 @@
+"""An old file in the place of one that is received: which segments of the new one it has already.
+
+Rules
+1. The sender says first what digest its segments have. A receiver that said what its own have would let a sender test
+   guesses at the contents of the user's files, as many as a computer can make.
+2. The old file is the user's and may change at any time. So a segment of it is compared once more before it is used.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from p2p_copy.errors import PeerMisbehaved
+from p2p_copy.files.system import identity_of
+from p2p_copy.files.target.errors import Refused
+from p2p_copy.files.target.resume import PartialFile
+from p2p_copy.protocol import limits
+from p2p_copy.protocol.digest import FileDigest, leaf_digest
+from p2p_copy.protocol.messages import Reason
+from p2p_copy.units import MIB
+
+if TYPE_CHECKING:
+    from p2p_copy.files.directory import Directory
+
+
+class OldFile:
+    """A file with this `name` and status, which may have segments of a new one of `size` bytes.
+
+    With `may_stay` it need not be replaced if it has the same contents as the new one.
+    """
+
+    def __init__(
+        self, directory: Directory, name: str, status: os.stat_result, size: int, *, may_stay: bool
+    ) -> None:
+        self._may_stay = may_stay
+        self._directory = directory
+        self._name = name
+        self._status = status
+        self._size = size
+        self._leaves = bytearray()  # the sender's
+        self._same: list[bool] = []
+
+    def compare(self, first: int, leaves: bytes | memoryview) -> list[bool]:
+        """Return whether the old file has these segments of the new one, from number `first` on, in the same place.
+
+        Raises:
+            PeerMisbehaved: the sender does not name segment after segment, or more than the new file has.
+
+        """
+        count = len(leaves) // limits.DIGEST
+        if first != len(self._same) or (first + count - 1) * limits.SEGMENT >= self._size:
+            raise PeerMisbehaved("The other side names segments that its file does not have.")
+        fd = self._open()
+        try:
+            for at in range(count):
+                leaf = leaves[at * limits.DIGEST : (at + 1) * limits.DIGEST]
+                segment = _read(fd, *self._place(first + at)) if fd is not None else b""
+                self._same.append(bool(segment) and leaf_digest(segment) == leaf)
+        finally:
+            if fd is not None:
+                os.close(fd)
+        self._leaves += leaves
+        return self._same[first:]
+
+    def covered(self, leaves: bytes | memoryview) -> int:
+        """Return how many bytes the segments with these leaves have, at most."""
+        return min(len(leaves) // limits.DIGEST * limits.SEGMENT, self._size)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all was compared, and the old file, which may stay, has the same contents as the new one."""
+        if not self._may_stay:
+            return False
+        segments = -(-self._size // limits.SEGMENT)
+        return self._status.st_size == self._size and len(self._same) == segments and all(self._same)
+
+    def held(self) -> PartialFile:
+        """Return the old file as one of which all is here; only if it `is_whole`."""
+        digest = FileDigest(self._size, bytes(self._leaves)).digest()
+        return PartialFile(self._size, digest, name=self._name, old=self._status)
+
+    def segment(self, offset: int, size: int) -> tuple[bytes, bytes]:
+        """Return a segment of the new file out of the old one, and its leaf.
+
+        Raises:
+            PeerMisbehaved: the old file does not have it.
+            Refused: the old file has changed since it was compared.
+
+        """
+        number, rest = divmod(offset, limits.SEGMENT)
+        if rest or number >= len(self._same) or not self._same[number] or self._place(number)[1] != size:
+            raise PeerMisbehaved("The other side leaves out what this side does not have.")
+        leaf = bytes(self._leaves[number * limits.DIGEST : (number + 1) * limits.DIGEST])
+        fd = self._open()
+        if fd is not None:
+            try:
+                segment = _read(fd, offset, size)
+            finally:
+                os.close(fd)
+            if leaf_digest(segment) == leaf:
+                return segment, leaf
+        raise Refused(Reason.CHANGED)
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Return where a segment of the new file begins, and how long it is."""
+        offset = number * limits.SEGMENT
+        return offset, min(limits.SEGMENT, self._size - offset)
+
+    def _open(self) -> int | None:
+        """Open the file if it is there, unchanged, and may be read."""
+        with suppress(OSError):
+            fd = self._directory.read(self._name)
+            if identity_of(os.fstat(fd)) == identity_of(self._status):
+                return fd
+            os.close(fd)
+        return None
+
+
+def _read(fd: int, offset: int, size: int) -> bytes:
+    """Return bytes of a file, fewer if it ends there or cannot be read."""
+    data = bytearray()
+    with suppress(OSError):
+        os.lseek(fd, offset, os.SEEK_SET)
+        while len(data) < size and (more := os.read(fd, min(MIB, size - len(data)))):
+            data += more
+    return bytes(data)
