@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     )
     from p2p_copy.api.relay import Relay, RelayCounts
     from p2p_copy.api.report import Report
+    from p2p_copy.api.rooms import Rooms
+    from p2p_copy.api.saved import SavedTransfer, default_state_dir
     from p2p_copy.api.streams import IncomingStream
     from p2p_copy.api.transfer import Transfer
     from p2p_copy.api.transfer_thread import ClientClosed
@@ -55,6 +57,7 @@ if TYPE_CHECKING:
         NoSpace,
         NotARelay,
         NothingToSend,
+        NotSaved,
         NotTheRelay,
         OutputNotWritable,
         P2PCopyError,
@@ -78,12 +81,24 @@ if TYPE_CHECKING:
     )
     from p2p_copy.files.receipts.verify import Verdict
     from p2p_copy.observer import PreviewEntry, TransferPreview
-    from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Symlinks
+    from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Standard, Symlinks
     from p2p_copy.protocol.code import Code, CodeTypo
+    from p2p_copy.protocol.limits import (
+        CODE_WORDS,
+        MAX_CODE_WORDS,
+        MAX_ENTRIES,
+        MAX_LINKS,
+        MIN_CODE_WORDS,
+    )
 
     __version__: str
 
 __all__ = [
+    "CODE_WORDS",
+    "MAX_CODE_WORDS",
+    "MAX_ENTRIES",
+    "MAX_LINKS",
+    "MIN_CODE_WORDS",
     "Accepted",
     "Asked",
     "AsyncClient",
@@ -107,6 +122,7 @@ __all__ = [
     "NoSpace",
     "NotARelay",
     "NotAccepted",
+    "NotSaved",
     "NotTheRelay",
     "NothingToSend",
     "Notice",
@@ -136,9 +152,12 @@ __all__ = [
     "RelayWithoutTLS",
     "Report",
     "Resumed",
+    "Rooms",
+    "SavedTransfer",
     "SendOptions",
     "Skipped",
     "Stalled",
+    "Standard",
     "Symlinks",
     "SystemFailed",
     "TooMuch",
@@ -150,6 +169,7 @@ __all__ = [
     "Waiting",
     "WrongCode",
     "__version__",
+    "default_state_dir",
     "verify",
 ]
 
@@ -177,6 +197,8 @@ _HOMES = {
     ),
     "p2p_copy.api.relay": ("Relay", "RelayCounts"),
     "p2p_copy.api.report": ("Report",),
+    "p2p_copy.api.rooms": ("Rooms",),
+    "p2p_copy.api.saved": ("SavedTransfer", "default_state_dir"),
     "p2p_copy.api.streams": ("IncomingStream",),
     "p2p_copy.api.transfer": ("Transfer",),
     "p2p_copy.api.transfer_thread": ("ClientClosed",),
@@ -191,6 +213,7 @@ _HOMES = {
         "NoSpace",
         "PeerTimeout",
         "NotARelay",
+        "NotSaved",
         "NotTheRelay",
         "NothingToSend",
         "OutputNotWritable",
@@ -223,11 +246,19 @@ _HOMES = {
         "Preserve",
         "ReceiveOptions",
         "SendOptions",
+        "Standard",
         "Symlinks",
     ),
     "p2p_copy.protocol.code": (
         "Code",
         "CodeTypo",
+    ),
+    "p2p_copy.protocol.limits": (
+        "CODE_WORDS",
+        "MAX_CODE_WORDS",
+        "MAX_ENTRIES",
+        "MAX_LINKS",
+        "MIN_CODE_WORDS",
     ),
 }
 

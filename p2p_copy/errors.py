@@ -20,7 +20,8 @@
     │   └── Declined             23   the receiver's user declined
     ├── LocalError                    this side
     │   ├── UsageError            2   the command, the configuration or the code has the wrong form
-    │   │   └── CodeTypo          2   a generated code was mistyped (in protocol.code)
+    │   │   ├── CodeTypo          2   a generated code was mistyped (in protocol.code)
+    │   │   └── NotSaved          2   the transfer cannot be saved
     │   ├── NoSpace              16   this side's disk is full
     │   ├── OutputNotWritable    17   this side cannot write into the output directory
     │   ├── NothingToSend        18   no source exists or can be read
@@ -82,6 +83,10 @@ class UsageError(LocalError):
     """The command line, the configuration or the code has the wrong form."""
 
     exit_code = 2
+
+
+class NotSaved(UsageError):
+    """The transfer cannot be saved, so another process could not resume it. Choose another `state_dir`."""
 
 
 @dataclass(frozen=True, slots=True)

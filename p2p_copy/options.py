@@ -31,6 +31,15 @@ STREAM_NAME: Final = "stdin"
 E = TypeVar("E", bound=Enum)
 
 
+class Standard(Enum):
+    """The standard streams of this process, as the ends of a transfer. They are used to their end and not closed."""
+
+    INPUT = "stdin"
+    """Is sent as a stream, in place of chunks."""
+    OUTPUT = "stdout"
+    """Takes a stream or one file, in place of a directory."""
+
+
 class Symlinks(Enum):
     """What the sender does with symbolic links that it finds inside a tree."""
 

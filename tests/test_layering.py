@@ -58,13 +58,15 @@ MAY_IMPORT = {
     "transfer": LEAVES | {"protocol", "transport", "peer", "files"},
     "relay": LEAVES | {"transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
     "api": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay"},
-    # Transfers, and the relay of `--serve`, run through the API. Of what is below it the command line uses: saved
-    # states and what they left on the disk (resume, forget), the walk and its reasons (a dry run),
-    # the relay as a service, the room of a code (--serve), addresses and numbers of options, escaped names.
+    # Transfers, saved ones too, and the relay of `--serve`, run through the API. Of what is below it the command line
+    # uses: the walk and its reasons (a dry run), the relay as a service, addresses and numbers of options, escaped
+    # names.
     "cli": LEAVES
-    | {"api", "__init__", "files", "relay"}
-    | {"protocol.escape", "protocol.keys", "protocol.limits", "protocol.messages"}
-    | {"transport.address", "transport.limits", "transfer.reasons", "transfer.resumption"},
+    | {"api", "__init__", "relay"}
+    | {"files.selection", "files.source", "files.state.store", "files.stdio"}
+    | {"files.user_directories", "files.user_paths"}
+    | {"protocol.escape", "protocol.limits", "protocol.messages"}
+    | {"transport.address", "transport.limits", "transfer.reasons"},
     "testing": {"api"},
     "pytest_plugin": {"testing"},
 }

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Unpack
 
+from p2p_copy.api.base import BaseClient
 from p2p_copy.api.callers import BlockingCaller
 from p2p_copy.api.transfer import TransferTask
 from p2p_copy.api.transfer_thread import TransferThread
-from p2p_copy.api.work import ClientSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,14 +16,15 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Self
 
-    from p2p_copy.api.keywords import ReceiveKeywords, SendKeywords
+    from p2p_copy.api.keywords import ReceiveKeywords, ResumeKeywords, SendKeywords
     from p2p_copy.api.report import Report
+    from p2p_copy.api.saved import SavedTransfer
     from p2p_copy.api.transfer import OnEvent
-    from p2p_copy.api.work import Accept, Paths
+    from p2p_copy.api.work import Accept, Out, Paths
     from p2p_copy.protocol.code import Code
 
 
-class Client:
+class Client(BaseClient):
     """Sends and receives through one relay, and blocks meanwhile; from several threads at once, too.
 
         report = p2p.Client(relay="wss://relay.example").send("results", code=code)
@@ -34,22 +35,7 @@ class Client:
     becomes of a transfer that ends early see `AsyncClient`.
     """
 
-    def __init__(
-        self,
-        relay: str,
-        *,
-        token: str | None = None,
-        ca_file: str | PathLike[str] | None = None,
-        state_dir: str | PathLike[str] | None = None,
-    ) -> None:
-        """Remember how to reach the relay; nothing is opened yet. For the arguments see `AsyncClient`.
-
-        Raises:
-            TypeError: `ca_file` or `state_dir` is no path.
-
-        """
-        self._settings = ClientSettings(relay, token, ca_file, state_dir)
-        self._thread: TransferThread | None = None
+    _thread: TransferThread | None = None
 
     def __enter__(self) -> Self:
         self._thread = TransferThread()
@@ -73,7 +59,7 @@ class Client:
 
     def receive(
         self,
-        out: str | PathLike[str],
+        out: Out,
         *,
         code: Code,
         accept: Accept | None = None,
@@ -84,6 +70,45 @@ class Client:
         with self._open_caller() as caller:
             work = self._settings.receive(out, code, accept, options, caller)
             return caller.run(TransferTask(work, caller, on_event).run)
+
+    def resume(
+        self,
+        id: str,  # noqa: A002
+        *,
+        code: Code | None = None,
+        accept: Accept | None = None,
+        on_event: OnEvent | None = None,
+        **options: Unpack[ResumeKeywords],
+    ) -> Report:
+        """Resume a saved transfer; see `AsyncClient.resume`. Callbacks may not be asynchronous."""
+        with self._open_caller() as caller:
+            work = self._settings.resume(id, code, accept, options, caller)
+            return caller.run(TransferTask(work, caller, on_event).run)
+
+    def saved(self, *, code: Code | None = None) -> tuple[SavedTransfer, ...]:
+        """Return the saved transfers; see `AsyncClient.saved`."""
+        return self._settings.saved_transfers().all(code)
+
+    def save_send(
+        self,
+        paths: Paths,
+        *,
+        code: Code | None = None,
+        words: int | None = None,
+        **options: Unpack[SendKeywords],
+    ) -> SavedTransfer:
+        """Save a transfer without beginning it; see `AsyncClient.save_send`."""
+        return self._settings.save_send(paths, code, words, options)
+
+    def save_receive(
+        self, out: str | PathLike[str], *, code: Code, **options: Unpack[ReceiveKeywords]
+    ) -> SavedTransfer:
+        """Save a transfer without beginning it; see `AsyncClient.save_receive`."""
+        return self._settings.save_receive(out, code, options)
+
+    def forget(self, id: str) -> None:  # noqa: A002
+        """Forget a saved transfer, and remove its partial files; see `AsyncClient.forget`."""
+        self._settings.saved_transfers().forget(id)
 
     @contextmanager
     def _open_caller(self) -> Iterator[BlockingCaller]:

@@ -3,32 +3,35 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, Unpack
 
+import trio
+
+from p2p_copy.api.base import BaseClient
 from p2p_copy.api.callers import open_caller
 from p2p_copy.api.transfer import Transfer, TransferTask, running
-from p2p_copy.api.work import ClientSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncIterator, Callable
     from os import PathLike
     from types import TracebackType
     from typing import Self
 
     from p2p_copy.api.callers import AsyncCaller
-    from p2p_copy.api.keywords import ReceiveKeywords, SendKeywords
+    from p2p_copy.api.keywords import ReceiveKeywords, ResumeKeywords, SendKeywords
     from p2p_copy.api.report import Report
-    from p2p_copy.api.streams import Chunk, IncomingStream
+    from p2p_copy.api.rooms import Rooms
+    from p2p_copy.api.saved import SavedTransfer
+    from p2p_copy.api.streams import IncomingStream
     from p2p_copy.api.transfer import OnEvent, Work
-    from p2p_copy.api.work import Accept, OpenState, Paths
-    from p2p_copy.files.state.store import State
-    from p2p_copy.observer import Ask
-    from p2p_copy.options import ReceiveOptions, SendOptions
+    from p2p_copy.api.work import Accept, Chunks, Out, Paths
     from p2p_copy.protocol.code import Code
 
+T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
-class AsyncClient:
+
+class AsyncClient(BaseClient):
     """Sends and receives through one relay, under Trio or asyncio; any number of transfers at once.
 
         async with p2p.AsyncClient(relay="wss://relay.example") as client:
@@ -43,32 +46,11 @@ class AsyncClient:
     `state_dir`. An exception in a callback ends it for good, and the other side is told that this side failed.
     """
 
-    def __init__(
-        self,
-        relay: str,
-        *,
-        token: str | None = None,
-        ca_file: str | PathLike[str] | None = None,
-        state_dir: str | PathLike[str] | None = None,
-    ) -> None:
-        """Remember how to reach the relay; nothing is opened yet.
-
-        Args:
-            relay: the address, ws:// or wss://.
-            token: access token, for relays that want one.
-            ca_file: PEM file with certificates to trust besides the system's.
-            state_dir: where transfers are saved, so that another process can resume them; None to save none. It is made
-                when it is needed, private to this user.
-
-        Raises:
-            TypeError: `ca_file` or `state_dir` is no path.
-
-        """
-        self._settings = ClientSettings(relay, token, ca_file, state_dir)
-        self._caller: AsyncCaller | None = None
-        self._stack = AsyncExitStack()
+    _caller: AsyncCaller | None = None
+    _stack: AsyncExitStack
 
     async def __aenter__(self) -> Self:
+        self._stack = AsyncExitStack()
         self._caller = await self._stack.enter_async_context(open_caller())
         return self
 
@@ -102,7 +84,7 @@ class AsyncClient:
 
     async def receive(
         self,
-        out: str | PathLike[str],
+        out: Out,
         *,
         code: Code,
         accept: Accept | None = None,
@@ -112,7 +94,9 @@ class AsyncClient:
         """Receive into a directory, and return when all lies there, verified, and the sender knows.
 
         Args:
-            out: the directory; made if it does not exist. Nothing is written outside of it.
+            out: the directory; made if it does not exist. Nothing is written outside of it. Or `Standard.OUTPUT`, for a
+                stream or one file; if nothing reads that, a thread may wait there after the call, so it is for programs
+                that end then.
             code: what both sides share.
             accept: is shown what the sender has, and answers whether to receive it, before anything is written; may be
                 asynchronous. None to accept all.
@@ -133,23 +117,25 @@ class AsyncClient:
 
     @asynccontextmanager
     async def open_send(
-        self, paths: Paths, *, code: Code, **options: Unpack[SendKeywords]
+        self, paths: Paths, *, code: Code, rooms: Rooms | None = None, **options: Unpack[SendKeywords]
     ) -> AsyncIterator[Transfer]:
         """Send beside the body of a block, which can follow it; see `send` and `Transfer`.
 
-        async with client.open_send("results", code=code) as sending:
-            async for event in sending.events():
-                print(event)
-            report = sending.report
+            async with client.open_send("results", code=code) as sending:
+                async for event in sending.events():
+                    print(event)
+                report = sending.report
+
+        `rooms` are those of a relay that serves this transfer only; see `Rooms`.
         """
-        work = self._settings.send(paths, code, options)
+        work = self._settings.send(paths, code, options, rooms)
         async with self._open(lambda caller: work) as transfer:
             yield transfer
 
     @asynccontextmanager
     async def open_receive(
         self,
-        out: str | PathLike[str],
+        out: Out,
         *,
         code: Code,
         accept: Accept | None = None,
@@ -162,7 +148,7 @@ class AsyncClient:
 
     @asynccontextmanager
     async def open_send_stream(
-        self, chunks: AsyncIterable[Chunk], *, code: Code, **options: Unpack[SendKeywords]
+        self, chunks: Chunks, *, code: Code, rooms: Rooms | None = None, **options: Unpack[SendKeywords]
     ) -> AsyncIterator[Transfer]:
         """Send a stream of unknown length beside the body of a block; see `Transfer`.
 
@@ -173,8 +159,10 @@ class AsyncClient:
 
         Args:
             chunks: bytes-like objects of any length. They are asked for in the program's event loop, and at most a
-                window of 64 MiB is read ahead of what the receiver has written.
+                window of 64 MiB is read ahead of what the receiver has written. Or `Standard.INPUT`; if nothing comes
+                there, a thread may wait for it after the call, so it is for programs that end then.
             code: what both sides share.
+            rooms: see `open_send`.
             options: see `SendOptions`; `name` is what it is called at a receiver that makes a file of it.
 
         Raises:
@@ -183,7 +171,7 @@ class AsyncClient:
 
         """
         send = self._settings.send_stream
-        async with self._open(lambda caller: send(chunks, code, options, caller)) as transfer:
+        async with self._open(lambda caller: send(chunks, code, options, caller, rooms)) as transfer:
             yield transfer
 
     @asynccontextmanager
@@ -200,31 +188,122 @@ class AsyncClient:
 
         async with self._open_caller() as caller:
             sink = ChunkSink()
-            task = TransferTask(self._settings.receive_stream(sink, code, accept, options, caller), caller)
+            work = self._settings.receive_stream(lambda: sink, code, accept, options, caller)
+            task = TransferTask(work, caller)
             async with running(IncomingStream(caller, task, sink)) as stream:
                 yield stream
 
-    # What the command line uses in place of `open_send` and `open_receive`. It opens saved states itself, because it
-    # tells the user what it finds there, and it can do without a code, and with "-", the standard streams.
-
-    def _open_saved_send(
+    async def resume(
         self,
-        paths: Sequence[str],
-        code: Code | None,
-        options: SendOptions,
-        state: State | None,
-        on_room: Callable[[str], None] | None = None,
-    ) -> AbstractAsyncContextManager[Transfer]:
-        """Send beside the body of a block; for the arguments see `transfer.send.send`."""
-        work = self._settings.send_saved(paths, code, options, _opened(state), on_room)
-        return self._open(lambda caller: work)
+        id: str,  # noqa: A002
+        *,
+        code: Code | None = None,
+        accept: Accept | None = None,
+        on_event: OnEvent | None = None,
+        **options: Unpack[ResumeKeywords],
+    ) -> Report:
+        """Resume, or begin, a saved transfer, and return when it is over; see `send` and `receive`.
 
-    def _open_saved_receive(
-        self, out: str, code: Code | None, options: ReceiveOptions, state: State | None, ask: Ask | None
-    ) -> AbstractAsyncContextManager[Transfer]:
-        """Receive beside the body of a block; for the arguments see `transfer.receive.receive`."""
-        work = self._settings.receive_saved(out, code, options, _opened(state), ask)
-        return self._open(lambda caller: work)
+        It goes through the relay of this client; without one, through that with which the transfer was begun.
+
+            for each in await client.saved():
+                if each.can_resume and not each.running:
+                    await client.resume(each.id)
+
+        Args:
+            id: `SavedTransfer.id`.
+            code: what both sides share; needed only if what is saved is not enough (`SavedTransfer.can_resume`).
+            accept: see `receive`; it is not called if the transfer was accepted before, nor on the sender's side.
+            on_event: is called with each `Event`, one after the other; may be asynchronous.
+            options: `receipt` and `links` in place of those with which it was begun, and `wait`, `patience` and
+                `reverify`, which are not saved.
+
+        Raises:
+            UsageError: there is no such transfer, or it is running, or cannot be resumed without a code.
+            Exception: as `send` and `receive`.
+
+        """
+        async with self._open_caller() as caller:
+            task = TransferTask(self._settings.resume(id, code, accept, options, caller), caller, on_event)
+            return await caller.enter(task.run)
+
+    @asynccontextmanager
+    async def open_resume(
+        self,
+        id: str,  # noqa: A002
+        *,
+        code: Code | None = None,
+        accept: Accept | None = None,
+        **options: Unpack[ResumeKeywords],
+    ) -> AsyncIterator[Transfer]:
+        """Resume, or begin, a saved transfer beside the body of a block; see `resume` and `Transfer`."""
+        resume = self._settings.resume
+        async with self._open(lambda caller: resume(id, code, accept, options, caller)) as transfer:
+            yield transfer
+
+    async def saved(self, *, code: Code | None = None) -> tuple[SavedTransfer, ...]:
+        """Return the transfers that are saved in `state_dir`, the one that changed last first.
+
+        A transfer is removed there once it is complete, and also if it fails before there is anything to resume.
+
+        Args:
+            code: return only those that were begun with this code.
+
+        Raises:
+            UsageError: the client has no `state_dir`, or other users may write there.
+
+        """
+        return await self._in_thread(self._settings.saved_transfers().all, code)
+
+    async def save_send(
+        self,
+        paths: Paths,
+        *,
+        code: Code | None = None,
+        words: int | None = None,
+        **options: Unpack[SendKeywords],
+    ) -> SavedTransfer:
+        """Save a transfer that sends, without beginning it: `resume` begins it, in this process or another one.
+
+        If it is saved already, with the same paths and code, the options are those that are given now.
+
+        Args:
+            paths: a file or directory, or several.
+            code: what both sides share; it is not written down, so `resume` must be given it, too, until both sides
+                have met. None to save the transfer with a new code, or to find the one that was saved so before.
+            words: how many words a new code has, `CODE_WORDS` unless told otherwise. A code that was saved before and
+                has another number is replaced, unless both sides have met.
+            options: see `SendOptions`.
+
+        Raises:
+            NotSaved: it cannot be written to `state_dir`.
+            UsageError, ValueError, TypeError: an argument cannot be used, or another process is running the transfer.
+
+        """
+        return await self._in_thread(self._settings.save_send, paths, code, words, options)
+
+    async def save_receive(
+        self, out: str | PathLike[str], *, code: Code, **options: Unpack[ReceiveKeywords]
+    ) -> SavedTransfer:
+        """Save a transfer that receives, without beginning it; see `save_send`."""
+        return await self._in_thread(self._settings.save_receive, out, code, options)
+
+    async def forget(self, id: str) -> None:  # noqa: A002
+        """Forget a saved transfer, and remove its partial files. Complete files stay.
+
+        To find partial files it searches all of the output directory.
+
+        Raises:
+            UsageError: there is no such transfer, or it is running.
+            OutputNotWritable: it is forgotten, but its partial files could not be removed.
+
+        """
+        await self._in_thread(self._settings.saved_transfers().forget, id)
+
+    async def _in_thread(self, function: Callable[[*Ts], T], *args: *Ts) -> T:
+        """Run a function that waits for files."""
+        async with self._open_caller() as caller:
+            return await caller.enter(trio.to_thread.run_sync, function, *args)
 
     @asynccontextmanager
     async def _open(self, work_for: Callable[[AsyncCaller], Work]) -> AsyncIterator[Transfer]:
@@ -243,12 +322,3 @@ class AsyncClient:
         else:
             async with open_caller() as caller:
                 yield caller
-
-
-def _opened(state: State | None) -> OpenState:
-    """Return a function that returns a state that is open already."""
-
-    async def open_state() -> State | None:
-        return state
-
-    return open_state

@@ -41,3 +41,13 @@ class ReceiveKeywords(TransferKeywords, total=False):
     max_files: int | None
     checksum: bool
     reverify: bool
+
+
+class ResumeKeywords(TypedDict, total=False):
+    """How to resume a saved transfer. What is not given is as it was begun, or as for a new transfer."""
+
+    receipt: str | PathLike[str] | None
+    wait: float
+    patience: float
+    links: int | None
+    reverify: bool

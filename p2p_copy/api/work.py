@@ -5,41 +5,50 @@ Each side is imported when it is asked for, since many programs, and each comman
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import trio
 
+from p2p_copy.api.saved import SavedTransfers, saved_code
 from p2p_copy.errors import UsageError
-from p2p_copy.files.state.store import States
-from p2p_copy.files.state.transfers import check_private, open_transfer, receive_command, send_command
+from p2p_copy.files.selection import Selection
+from p2p_copy.files.state.facts import SendCommand
+from p2p_copy.files.state.transfers import receive_command, send_command
 from p2p_copy.files.stdio import STANDARD, StandardInput, StandardOutput
 from p2p_copy.files.user_paths import as_path, as_paths
-from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions
+from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions, Standard
 from p2p_copy.protocol.code import Code
-from p2p_copy.protocol.escape import escape
+from p2p_copy.transport.address import parse_address
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
     from os import PathLike
 
     from p2p_copy.api.callers import Caller
-    from p2p_copy.api.streams import Chunk, ChunkSink
+    from p2p_copy.api.rooms import Rooms
+    from p2p_copy.api.saved import SavedTransfer
+    from p2p_copy.api.streams import Chunk
     from p2p_copy.api.transfer import Work
-    from p2p_copy.files.state.facts import Command
+    from p2p_copy.files.state.facts import Command, ReceiveCommand
     from p2p_copy.files.state.store import State
     from p2p_copy.files.stdio import Sink, Source
     from p2p_copy.observer import Ask, Observer, Report, TransferPreview
+    from p2p_copy.options import TransferOptions
     from p2p_copy.transfer.lifecycle import Helpers
 
     Accept = Callable[[TransferPreview], Awaitable[bool] | bool]
     """Answers whether to receive what a sender has; may be asynchronous."""
 
-    OpenState = Callable[[], Awaitable[State | None]]
-    """Opens what is saved of a transfer; None if nothing is."""
-
     Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
     """One path, or several."""
+
+    Out = str | PathLike[str] | Literal[Standard.OUTPUT]
+    """A directory, or standard output."""
+
+    Chunks = AsyncIterable[Chunk] | Literal[Standard.INPUT]
+    """A stream of a program, or standard input."""
 
 
 class ClientSettings:
@@ -47,116 +56,174 @@ class ClientSettings:
 
     Raises:
         TypeError: `ca_file` or `state_dir` is no path.
+        UsageError: `relay` is no address of a relay.
 
     """
 
     def __init__(
         self,
-        relay: str,
+        relay: str | None,
         token: str | None,
         ca_file: str | PathLike[str] | None,
         state_dir: str | PathLike[str] | None,
     ) -> None:
-        self.access = RelayAccess(relay, ca_file, token)
+        if relay is not None:
+            parse_address(relay)
+        self._access = RelayAccess(relay or "", ca_file, token)
         self._state_dir = None if state_dir is None else as_path(state_dir)
 
-    def send(self, paths: Paths, code: Code, given: Any) -> Work:
-        """Return how to send files and directories, with these keyword arguments.
+    # New transfers, which are resumed if they are saved
+
+    def send(self, paths: Paths, code: Code, given: Any, rooms: Rooms | None = None) -> Work:
+        """Return how to send files and directories, with these keyword arguments; `rooms` hears of its rooms.
 
         Raises:
             ValueError, TypeError: an argument is out of range, of the wrong type, or unknown.
-            UsageError: a path is "-": streams have methods of their own.
+            UsageError: an argument cannot be used; the client has no relay.
 
         """
-        options, sources = SendOptions(**given), as_paths(paths)
-        _check(code, sources)
-        command = send_command(self.access.url, sources, options)
-        return self.send_saved(sources, code, options, partial(self._open, command, code))
-
-    def send_saved(
-        self,
-        paths: Sequence[str],
-        code: Code | None,
-        options: SendOptions,
-        open_state: OpenState,
-        on_room: Callable[[str], None] | None = None,
-        source: Callable[[str], Source] = StandardInput,
-    ) -> Work:
-        """Return how to send with what `open_state` returns; for the other arguments see `transfer.send.send`."""
-        from p2p_copy.transfer.send import send
+        command, options = self._send_command(paths, given)
+        _check_code(code)
 
         async def work(observer: Observer, beside: Helpers) -> Report:
-            return await send(
-                paths,
-                self.access,
-                code,
-                options,
-                state=await open_state(),
-                observer=observer,
-                on_room=on_room,
-                beside=beside,
-                source=source,
-            )
+            state = await self._state_of(command, code, observer)
+            return await self._send(command.paths, code, options, observer, beside, state=state, rooms=rooms)
 
         return work
 
-    def receive(
-        self, out: str | PathLike[str], code: Code, accept: Accept | None, given: Any, caller: Caller
-    ) -> Work:
+    def receive(self, out: Out, code: Code, accept: Accept | None, given: Any, caller: Caller) -> Work:
         """Return how to receive into a directory, with these keyword arguments; for what is raised see `send`."""
-        options, place = _receive_options(given), as_path(out)
-        _check(code, (place,))
-        command = receive_command(self.access.url, place, options)
+        if out is Standard.OUTPUT:
+            return self.receive_stream(StandardOutput, code, accept, given, caller)
+        command, options = self._receive_command(out, given)
+        _check_code(code)
         ask = _asking(accept, caller)
-        return self.receive_saved(place, code, options, partial(self._open, command, code), ask)
-
-    def receive_saved(
-        self,
-        out: str,
-        code: Code | None,
-        options: ReceiveOptions,
-        open_state: OpenState,
-        ask: Ask | None,
-        sink: Callable[[], Sink] = StandardOutput,
-    ) -> Work:
-        """Return how to receive with what `open_state` returns; for the others see `transfer.receive.receive`."""
-        from p2p_copy.transfer.receive import receive
 
         async def work(observer: Observer, beside: Helpers) -> Report:
-            return await receive(
-                out,
-                self.access,
-                code,
-                options,
-                state=await open_state(),
-                ask=ask,
-                observer=observer,
-                beside=beside,
-                sink=sink,
-            )
+            state = await self._state_of(command, code, observer)
+            return await self._receive(command.out, code, options, ask, observer, beside, state=state)
 
         return work
 
-    def send_stream(self, chunks: AsyncIterable[Chunk], code: Code, given: Any, caller: Caller) -> Work:
+    def send_stream(
+        self, chunks: Chunks, code: Code, given: Any, caller: Caller, rooms: Rooms | None = None
+    ) -> Work:
         """Return how to send chunks, with these keyword arguments; for what is raised see `send`."""
-        from p2p_copy.api.streams import ChunkSource
-
         options = SendOptions(**given)
-        _check(code, ())
-        return self.send_saved(
-            (STANDARD,), code, options, _no_state, source=lambda name: ChunkSource(chunks, caller, name)
-        )
+        _check_code(code)
+        self._check_relay()
+        source: Callable[[str], Source] = StandardInput
+        if chunks is not Standard.INPUT:
+            from p2p_copy.api.streams import ChunkSource
+
+            source = partial(ChunkSource, chunks, caller)
+
+        async def work(observer: Observer, beside: Helpers) -> Report:
+            return await self._send((STANDARD,), code, options, observer, beside, source=source, rooms=rooms)
+
+        return work
 
     def receive_stream(
-        self, sink: ChunkSink, code: Code, accept: Accept | None, given: Any, caller: Caller
+        self, sink: Callable[[], Sink], code: Code, accept: Accept | None, given: Any, caller: Caller
     ) -> Work:
         """Return how to receive a stream, with these keyword arguments; for what is raised see `send`."""
         options = _receive_options(given)
-        _check(code, ())
+        _check_code(code)
+        self._check_relay()
         ask = _asking(accept, caller)
-        return self.receive_saved(STANDARD, code, options, _no_state, ask, sink=lambda: sink)
 
-    async def _open(self, command: Command, code: Code) -> State | None:
+        async def work(observer: Observer, beside: Helpers) -> Report:
+            return await self._receive(STANDARD, code, options, ask, observer, beside, sink=sink)
+
+        return work
+
+    # Saved transfers
+
+    def resume(self, id_: str, code: Code | None, accept: Accept | None, given: Any, caller: Caller) -> Work:
+        """Return how to resume a saved transfer, with these keyword arguments; for what is raised see `send`."""
+        if code is not None:
+            _check_code(code)
+        saved = self.saved_transfers()
+        ask = _asking(accept, caller)
+
+        async def work(observer: Observer, beside: Helpers) -> Report:
+            state = await trio.to_thread.run_sync(saved.open, id_)
+            try:
+                command, known = state.facts.command, code or saved_code(state.facts)
+                if command is None or (known is None and not state.facts.tickets):
+                    raise UsageError(
+                        "The two sides of that transfer have not connected yet, and its code is not saved. Begin it "
+                        "again, with the code."
+                    )
+                if code is not None:
+                    saved.check_code(state, code)
+                access = self._access if self._access.url else replace(self._access, url=command.relay)
+                run: Work
+                if isinstance(command, SendCommand):
+                    sending = replace(command.options, **given)
+                    run = partial(self._send, command.paths, known, sending, state=state, access=access)
+                else:
+                    receiving = replace(command.options, **given)
+                    run = partial(
+                        self._receive, command.out, known, receiving, ask, state=state, access=access
+                    )
+            except BaseException:
+                state.close()
+                raise
+            _say_notice(saved, observer)
+            return await run(observer, beside)
+
+        return work
+
+    def saved_transfers(self) -> SavedTransfers:
+        """Return what is saved in the client's directory.
+
+        Raises:
+            UsageError: it has none, or other users may write there.
+
+        """
+        if self._state_dir is None:
+            raise UsageError("Nothing is saved by this client: it was made without a `state_dir`.")
+        return SavedTransfers(self._state_dir)
+
+    def save_send(self, paths: Paths, code: Code | None, words: int | None, given: Any) -> SavedTransfer:
+        """Save a transfer that sends; for the arguments and what is raised see `AsyncClient.save_send`."""
+        command, _ = self._send_command(paths, given)
+        if code is not None:
+            _check_code(code)
+        return self.saved_transfers().save(command, code, words)
+
+    def save_receive(self, out: str | PathLike[str], code: Code, given: Any) -> SavedTransfer:
+        """Save a transfer that receives; for the arguments and what is raised see `AsyncClient.save_send`."""
+        command, _ = self._receive_command(out, given)
+        _check_code(code)
+        return self.saved_transfers().save(command, code)
+
+    # What they share
+
+    def _send_command(self, paths: Paths, given: Any) -> tuple[SendCommand, SendOptions]:
+        options, sources = SendOptions(**given), as_paths(paths)
+        self._check(options, sources)
+        return send_command(self._access.url, sources, options), options
+
+    def _receive_command(self, out: str | PathLike[str], given: Any) -> tuple[ReceiveCommand, ReceiveOptions]:
+        options, place = _receive_options(given), as_path(out)
+        self._check(options, (place,))
+        return receive_command(self._access.url, place, options), options
+
+    def _check(self, options: TransferOptions, paths: tuple[str, ...]) -> None:
+        if STANDARD in paths:
+            raise UsageError(
+                "'-' is no path here. A file of that name is './-', and a stream has methods of its own."
+            )
+        Selection(options.only, options.exclude)
+        self._check_relay()
+
+    def _check_relay(self) -> None:
+        if not self._access.url:
+            raise UsageError("This client was made without a `relay`, so it can only resume saved transfers.")
+
+    async def _state_of(self, command: Command, code: Code, observer: Observer) -> State | None:
         """Return the saved state of a transfer; None if this client saves none.
 
         Raises:
@@ -165,23 +232,68 @@ class ClientSettings:
         """
         if self._state_dir is None:
             return None
-        states = States(self._state_dir)
+        saved = self.saved_transfers()
+        _say_notice(saved, observer)
+        return await trio.to_thread.run_sync(saved.open_same, command, code)
 
-        def find() -> State:
-            check_private(states.directory)
-            try:
-                return open_transfer(states, command, code.text)[0]
-            except OSError as error:
-                what = f"in {escape(states.directory)}: {error.strerror}"
-            except ValueError:
-                what = "because too many paths are named. Name a directory above them instead"
-            raise UsageError(f"The transfer cannot be saved {what}.")
+    async def _send(
+        self,
+        paths: Sequence[str],
+        code: Code | None,
+        options: SendOptions,
+        observer: Observer,
+        beside: Helpers,
+        *,
+        state: State | None = None,
+        access: RelayAccess | None = None,
+        source: Callable[[str], Source] = StandardInput,
+        rooms: Rooms | None = None,
+    ) -> Report:
+        from p2p_copy.transfer.send import send
 
-        return await trio.to_thread.run_sync(find)
+        return await send(
+            paths,
+            access or self._access,
+            code,
+            options,
+            state=state,
+            observer=observer,
+            on_room=None if rooms is None else rooms.add,
+            beside=beside,
+            source=source,
+        )
+
+    async def _receive(
+        self,
+        out: str,
+        code: Code | None,
+        options: ReceiveOptions,
+        ask: Ask | None,
+        observer: Observer,
+        beside: Helpers,
+        *,
+        state: State | None = None,
+        access: RelayAccess | None = None,
+        sink: Callable[[], Sink] = StandardOutput,
+    ) -> Report:
+        from p2p_copy.transfer.receive import receive
+
+        return await receive(
+            out,
+            access or self._access,
+            code,
+            options,
+            state=state,
+            ask=ask,
+            observer=observer,
+            beside=beside,
+            sink=sink,
+        )
 
 
-async def _no_state() -> None:
-    """Open nothing: a stream has no saved state."""
+def _say_notice(saved: SavedTransfers, observer: Observer) -> None:
+    if (sentence := saved.notice) is not None:
+        observer.notice(sentence)
 
 
 def _receive_options(given: dict[str, Any]) -> ReceiveOptions:
@@ -191,13 +303,9 @@ def _receive_options(given: dict[str, Any]) -> ReceiveOptions:
     return ReceiveOptions(**options)
 
 
-def _check(code: Code, paths: tuple[str, ...]) -> None:
+def _check_code(code: Code) -> None:
     if not isinstance(code, Code):
         raise TypeError("a code is a p2p_copy.Code: use Code.parse(text) or Code.generate()")
-    if STANDARD in paths:
-        raise UsageError(
-            "'-' is no path here. A file of that name is './-', and a stream has methods of its own."
-        )
 
 
 def _asking(accept: Accept | None, caller: Caller) -> Ask | None:

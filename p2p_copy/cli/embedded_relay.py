@@ -9,42 +9,21 @@ from __future__ import annotations
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy.api.relay import Relay
+from p2p_copy import Relay
 from p2p_copy.cli import limits
 from p2p_copy.errors import CannotListen
-from p2p_copy.protocol import keys
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
 
-    from p2p_copy import Code
+    from p2p_copy import Rooms
 
 
 _EVERYWHERE: Final = "0.0.0.0"  # noqa: S104 - the purpose is to be reached from other machines
 
 
-class OwnRooms:
-    """The rooms of one transfer: that of its code, and the latest ones that its two sides have agreed on."""
-
-    def __init__(self, code: Code) -> None:
-        """Start with the code's room, which is never dropped."""
-        self._first = keys.room_id(code.room)
-        self._agreed: dict[str, None] = {}  # the oldest one first
-
-    def add(self, room: str) -> None:
-        """Add a room, or make it the latest one again; beyond `limits.SERVE_ROOMS` the oldest one is dropped."""
-        self._agreed.pop(room, None)
-        self._agreed[room] = None
-        if len(self._agreed) > limits.SERVE_ROOMS:
-            del self._agreed[next(iter(self._agreed))]
-
-    def __contains__(self, room: object) -> bool:
-        """Tell whether a room is one of this transfer."""
-        return room == self._first or room in self._agreed
-
-
 @asynccontextmanager
-async def embedded_relay(binds: Sequence[tuple[str, int]], rooms: OwnRooms) -> AsyncIterator[tuple[str, str]]:
+async def embedded_relay(binds: Sequence[tuple[str, int]], rooms: Rooms) -> AsyncIterator[tuple[str, str]]:
     """Run a relay at the first of `binds` that is free; yield its URL for this process and for other machines.
 
     Args:

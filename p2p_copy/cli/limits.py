@@ -94,10 +94,6 @@ SERVE_CONNECTIONS: Final = 4 * protocol_limits.MAX_LINKS
 SERVE_PENDING: Final = 32
 """Connections of that relay that have not said hello: four sources with `MAX_PENDING_PER_SOURCE` each."""
 
-SERVE_ROOMS: Final = 256
-"""Rooms of that relay besides the code's, the latest ones: each meeting of the two sides has `MAX_LINKS` and one, and
-a room that is tried again counts as the latest one."""
-
 SERVE_PORT: Final = 8765
 """TCP port that `send --serve` tries first, so that one firewall rule serves every transfer."""
 

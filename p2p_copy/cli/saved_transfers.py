@@ -1,85 +1,79 @@
-"""Finds, creates and describes transfers that are saved between two runs of a command."""
+"""Transfers that are saved between two runs of a command: begins, resumes, finds and describes them."""
 
 from __future__ import annotations
 
 import os
 import time
-from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from p2p_copy.cli.ui.display import displayed
+from p2p_copy import AsyncClient, NotSaved, default_state_dir
+from p2p_copy.cli.run import run_transfer
+from p2p_copy.cli.ui.display import displayed, with_options
 from p2p_copy.errors import UsageError
-from p2p_copy.files.selection import Selection
-from p2p_copy.files.state.facts import SendCommand
-from p2p_copy.files.state.store import Access, StateBusy, States, access_of_others, default_directory
-from p2p_copy.files.state.transfers import check_private, open_transfer
 from p2p_copy.files.user_directories import belongs_to_other_user
-from p2p_copy.options import STATE_VARIABLE, TransferOptions
+from p2p_copy.options import STATE_VARIABLE
 from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from p2p_copy.cli.options.client import ClientArguments, TransferArguments
+    from p2p_copy import Client, Code, SavedTransfer
+    from p2p_copy.api.keywords import ResumeKeywords
+    from p2p_copy.api.work import Accept
+    from p2p_copy.cli.options.client import ClientArguments
+    from p2p_copy.cli.ui.displays import Display
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.files.state.facts import Command, Facts
-    from p2p_copy.files.state.store import State, Summary
-
-T = TypeVar("T", bound=TransferOptions)
 
 
-def states_in(directory: str | None, terminal: Terminal) -> States:
-    """Return the states in the directory that the option or the environment names, or in the default one.
-
-    The user is told if other users may list it.
-
-    Raises:
-        UsageError: other users may write there, and so could choose files to send and directories to write to.
-
-    """
-    states = States(directory or os.environ.get(STATE_VARIABLE) or default_directory())
-    check_private(states.directory, otherwise=": --state-dir DIR")
-    if access_of_others(states.directory) is Access.LIST:
-        terminal.say(
-            f"Other users may list {escape(states.directory)}, where transfers are saved: they see how many there are "
-            "and when they ran, but neither files nor codes. To stop that: chmod 700"
-        )
-    return states
-
-
-def say_if_elsewhere(directory: str | None, terminal: Terminal) -> None:
-    """Say where transfers are saved if HOME is another user's directory, into which nothing is written."""
-    if not (directory or os.environ.get(STATE_VARIABLE)) and belongs_to_other_user(os.path.expanduser("~")):
+def directory(option: str | None, terminal: Terminal) -> str:
+    """Return where transfers are saved, and say so if HOME is another user's, into which nothing is written."""
+    named = option or os.environ.get(STATE_VARIABLE)
+    if not named and belongs_to_other_user(os.path.expanduser("~")):
         terminal.say(
             "HOME is another user's directory, as with sudo -E, so transfers are saved in "
-            f"{escape(default_directory())}. --state-dir names another place."
+            f"{escape(default_state_dir())}. --state-dir names another place."
         )
+    return named or default_state_dir()
 
 
-def open_state(
-    states: States, command: Command, code: str, terminal: Terminal, *, generated: bool = False
-) -> State | None:
-    """Return the saved state of this transfer, or create it; None if it cannot be saved.
+def begin(
+    client: Client, save: Callable[[], SavedTransfer], code: Code | None, terminal: Terminal
+) -> SavedTransfer | None:
+    """Save a transfer, and tell the user what of it, or beside it, was saved before; None if it cannot be saved.
+
+    Args:
+        client: has the directory.
+        save: saves it.
+        code: the user's; None if a new one is made, unless one is saved.
+        terminal: where to tell it.
 
     Raises:
         UsageError: another process is running this transfer.
 
     """
+    earlier = {each.id: each for each in client.saved(code=code)}
     try:
-        state, others = open_transfer(states, command, code, save_code=generated)
-    except (OSError, ValueError) as error:
-        _say_that_it_is_not_saved(error, terminal)
+        saved = save()
+    except NotSaved as error:
+        terminal.say(with_options(f"{error} It runs all the same, but cannot be resumed by another run."))
         return None
-    _say_what_others_there_are(others, command, terminal)
-    return state
+    before = earlier.get(saved.id)
+    if before is None and code is not None:
+        _say_what_others_there_are(saved, earlier.values(), terminal)
+    elif before is not None and before.code and before.code == saved.code and not saved.met:
+        terminal.say(
+            f"Using the code of {_when(saved)}, when this command was started before. "
+            f"For a new code: p2p-copy forget {short(saved.id)}, and start the command again."
+        )
+    return saved
 
 
-def _say_what_others_there_are(others: Sequence[Summary], command: Command, terminal: Terminal) -> None:
+def _say_what_others_there_are(
+    saved: SavedTransfer, others: Iterable[SavedTransfer], terminal: Terminal
+) -> None:
     """Name unfinished transfers with the same code, which the new one does not resume."""
     for other in others:
-        theirs = other.facts
-        if theirs.command and theirs.command.role == command.role and theirs.tickets:
+        if other.side == saved.side and other.can_resume:
             name = short(other.id)
             terminal.say(
                 f"Another transfer was begun with this code and is not finished: {described(other)}. This one starts "
@@ -88,106 +82,55 @@ def _say_what_others_there_are(others: Sequence[Summary], command: Command, term
             )
 
 
-def keep(state: State, facts: Facts, terminal: Terminal) -> None:
-    """Save these facts; if that fails, tell the user and continue."""
-    state.facts = facts
-    try:
-        state.save()
-    except (OSError, ValueError) as error:
-        _say_that_it_is_not_saved(error, terminal)
+def run_saved(
+    saved: SavedTransfer,
+    client: AsyncClient,
+    options: ClientArguments,
+    display: Display,
+    terminal: Terminal,
+    *,
+    code: Code | None = None,
+    accept: Accept | None = None,
+    reverify: bool = False,
+) -> int:
+    """Begin or resume a saved transfer, and return exit code 0.
 
-
-def _say_that_it_is_not_saved(error: OSError | ValueError, terminal: Terminal) -> None:
-    sentence = "Progress cannot be saved beyond this run: "
-    if isinstance(error, OSError):
-        where = f"{escape(str(error.filename))}: " if error.filename else ""
-        sentence += f"{where}{error.strerror}. --state-dir names another place."
-    else:  # the state is larger than a state may be
-        sentence += "too many paths are named. Name a directory above them instead, with --only or --exclude."
-    terminal.say(sentence)
-
-
-def check_patterns(transfer: TransferArguments) -> None:
-    """Check the patterns before anything is saved.
-
-    Raises:
-        UsageError: a pattern has the wrong form.
-
+    `accept` asks the user; it is not used if the transfer was begun before. Raises what `run_transfer` raises.
     """
-    Selection(transfer.only, transfer.exclude)
-
-
-def options_now(begun: T, client: ClientArguments) -> T:
-    """Return the options of a transfer: those that it was begun with, and what is asked for now."""
-    return replace(
-        begun,
-        receipt=begun.receipt if client.receipt is None else os.path.abspath(client.receipt),
-        links=begun.links if client.links is None else client.links or None,
-        wait=client.wait,
-        patience=client.patience,
-    )
-
-
-def is_good(facts: Facts) -> bool:
-    """Return whether a generated code is saved that is not used up, or that is used up but has a ticket beside it."""
-    return facts.code is not None and (not facts.spent or bool(facts.tickets))
-
-
-def is_over(facts: Facts) -> bool:
-    """Return whether nothing can be resumed: all that is saved is that the code is used up."""
-    return facts.spent and not facts.tickets
-
-
-def say_that_it_resumes(state: State, terminal: Terminal) -> None:
-    """Tell the user that a transfer is resumed, if both sides have met before."""
-    if state.facts.sure:
+    if saved.met:
         terminal.say(
-            f"Resuming the transfer of {_when(state.facts)}. "
-            f"To start over instead: p2p-copy forget {short(state.id)}"
+            f"Resuming the transfer of {_when(saved)}. To start over instead: p2p-copy forget {short(saved.id)}"
         )
+    now = options_now(options)
+    if reverify:
+        now["reverify"] = True
+    opened = client.open_resume(saved.id, code=code, accept=accept, **now)
+    return run_transfer(opened, display, options.deadline, resume_id=short(saved.id))
 
 
-def say_that_code_is_old(state: State, terminal: Terminal) -> None:
-    """Tell the user that an earlier run of the same command made the code, unless both sides have met since."""
-    if not state.facts.sure:
-        terminal.say(
-            f"Using the code of {_when(state.facts)}, when this command was started before. "
-            f"For a new code: p2p-copy forget {short(state.id)}, and start the command again."
-        )
-
-
-def same_again(states: States, command: SendCommand) -> State | None:
-    """Return the state of the transfer that the same command, without a code, began before; None if there is none.
-
-    Another receipt, or another number of links, does not make it another transfer.
-    """
-    for each in states.all():
-        if not each.busy and _without_extras(each.facts.command) == _without_extras(command):
-            with suppress(StateBusy, OSError):
-                return states.open(each.id)
-    return None
-
-
-def _without_extras(command: Command | None) -> Command | None:
-    if not isinstance(command, SendCommand):
-        return None
-    return replace(command, options=replace(command.options, receipt=None, links=None))
+def options_now(client: ClientArguments) -> ResumeKeywords:
+    """Return the options that count for this run, whatever the transfer was begun with."""
+    now: ResumeKeywords = {"wait": client.wait, "patience": client.patience}
+    if client.receipt is not None:
+        now["receipt"] = os.path.abspath(client.receipt)
+    if client.links is not None:
+        now["links"] = client.links or None
+    return now
 
 
 def short(id_: str) -> str:
-    """Return the first letters of a state's id, which a user can type."""
+    """Return the first letters of a transfer's id, which a user can type."""
     return id_[:8]
 
 
-def find(states: States, given: str) -> str:
-    """Return the id that starts with what the user has typed.
+def find(all_saved: Sequence[SavedTransfer], given: str) -> SavedTransfer:
+    """Return the transfer whose id starts with what the user has typed.
 
     Raises:
         UsageError: none does, or several do.
 
     """
-    ids = [each.id for each in states.all()] + states.unreadable
-    found = [id_ for id_ in ids if id_.startswith(given.lower())]
+    found = [each for each in all_saved if each.id.startswith(given.lower())]
     if len(found) != 1:
         raise UsageError(
             "Several transfers start with that ID. Type more of it."
@@ -197,15 +140,13 @@ def find(states: States, given: str) -> str:
     return found[0]
 
 
-def described(summary: Summary) -> str:
+def described(saved: SavedTransfer) -> str:
     """Return one line that describes a transfer, without its code or ticket."""
-    line = f"{short(summary.id)}  {_when(summary.facts)}"
-    if command := summary.facts.command:
-        direction = "send" if command.role == "sender" else "receive into"
-        where = ", ".join(map(displayed, command.places))
-        line += f"  {direction} {where}  {escape(command.relay)}"
-    return f"{line}, running now" if summary.busy else line
+    direction = "send" if saved.side == "sender" else "receive into"
+    where = ", ".join(map(displayed, saved.paths))
+    line = f"{short(saved.id)}  {_when(saved)}  {direction} {where}  {escape(saved.relay)}"
+    return f"{line}, running now" if saved.running else line
 
 
-def _when(facts: Facts) -> str:
-    return time.strftime("%Y-%m-%d %H:%M", time.localtime(facts.began))
+def _when(saved: SavedTransfer) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(saved.began))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import p2p_copy
 from p2p_copy import testing
-from p2p_copy.api import keywords
+from p2p_copy.api import base, keywords
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,14 +38,18 @@ def lines() -> Iterator[str]:
 def _described(name: str, thing: Any) -> Iterator[str]:
     if inspect.isfunction(thing):
         yield from _signature(name, thing)
+    elif isinstance(thing, int):
+        yield f"{name} = {thing}"
     elif not inspect.isclass(thing):
         yield " | ".join((name, *(each.__name__ for each in get_args(thing))))
     elif issubclass(thing, Enum):
         yield f"{name}: {', '.join(f'{one.name}={one.value!r}' for one in thing)}"
     else:
-        bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object)
+        hidden = {base.BaseClient, object}
+        bases = ", ".join(each.__name__ for each in thing.__bases__ if each not in hidden)
         yield f"class {name}({bases})" if bases else f"class {name}"
-        if "__init__" in vars(thing) and thing not in NOT_MADE_BY_PROGRAMS:
+        made = "__init__" in vars(thing) or base.BaseClient in thing.__bases__
+        if made and thing not in NOT_MADE_BY_PROGRAMS:
             yield from _signature("    ", thing.__init__)
         own = {one.name for one in fields(thing)} if is_dataclass(thing) else set()
         for member, value in sorted(vars(thing).items()):

@@ -107,3 +107,33 @@ def test_a_relay(here: Path, code: p2p.Code, page: dict[str, Any], backend: str)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_streams(relay: str, code: p2p.Code, page: dict[str, Any], backend: str) -> None:
     assert both(backend, page["send_rows"], page["count_rows"], relay, code) == 1000
+
+
+def test_saved_transfers(
+    relay: str, here: Path, page: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved = page["send_later"](relay, "states")
+    assert capsys.readouterr().out == f"{saved.id} {saved.code}\n"
+    with ThreadPoolExecutor(1) as pool:
+        received = pool.submit(page["receive_results"], relay, saved.code)
+        (report,) = page["resume_all"]("states")
+        assert received.result().root == report.root
+    assert page["resume_all"]("states") == []
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_relay_for_one_transfer(
+    here: Path, code: p2p.Code, page: dict[str, Any], backend: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def main() -> None:
+        async with anyio.create_task_group() as group:
+            group.start_soon(page["send_without_a_relay"], code)
+            while not (said := capsys.readouterr().out):  # noqa: ASYNC110 - a line of output has no event
+                await anyio.sleep(0.01)
+            address = said.split()[-1]
+            with pytest.raises(p2p.RelayRefused):
+                await p2p.AsyncClient(address).receive(here, code=p2p.Code.generate(), patience=0)
+            await p2p.AsyncClient(address).receive("incoming", code=code)
+
+    run(backend, main)
+    assert (here / "incoming" / "results" / "table").read_text() == "1;2\n"

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import pytest
 import trio
 
-from p2p_copy.cli import limits
-from p2p_copy.cli.embedded_relay import OwnRooms, embedded_relay
+from p2p_copy import Rooms
+from p2p_copy.api.rooms import MOST_AGREED
+from p2p_copy.cli.embedded_relay import embedded_relay
 from p2p_copy.errors import CannotListen, RelayRefused
 from p2p_copy.peer import limits as peer_limits
 from p2p_copy.protocol import keys
@@ -36,7 +37,7 @@ LOOPBACK = "127.0.0.1"
 async def test_a_port_that_is_taken_gives_way_to_the_next_choice() -> None:
     with socket.create_server((LOOPBACK, 0)) as taken:
         port = taken.getsockname()[1]
-        async with embedded_relay([(LOOPBACK, port), (LOOPBACK, 0)], OwnRooms(CODE)) as (own, seen_as):
+        async with embedded_relay([(LOOPBACK, port), (LOOPBACK, 0)], Rooms(CODE)) as (own, seen_as):
             assert own == seen_as
             assert own.startswith(f"ws://{LOOPBACK}:")
             assert own != f"ws://{LOOPBACK}:{port}"
@@ -44,7 +45,7 @@ async def test_a_port_that_is_taken_gives_way_to_the_next_choice() -> None:
 
 async def test_a_port_that_was_asked_for_by_name_does_not() -> None:
     with socket.create_server((LOOPBACK, 0)) as taken, pytest.raises(CannotListen):
-        async with embedded_relay([taken.getsockname()], OwnRooms(CODE)):
+        async with embedded_relay([taken.getsockname()], Rooms(CODE)):
             raise AssertionError("it cannot have started")
 
 
@@ -72,15 +73,15 @@ async def test_a_relay_with_rooms_of_its_own_refuses_all_others() -> None:
 
 
 def test_rooms_of_a_transfer_are_not_kept_for_ever() -> None:
-    rooms = OwnRooms(CODE)
+    rooms = Rooms(CODE)
     rooms.add("a ticket's")
-    for number in range(2 * limits.SERVE_ROOMS):
+    for number in range(2 * MOST_AGREED):
         rooms.add(str(number))
         rooms.add("a ticket's")
     assert keys.room_id(CODE.room) in rooms
     assert "a ticket's" in rooms
     assert "0" not in rooms
-    assert sum(str(number) in rooms for number in range(2 * limits.SERVE_ROOMS)) == limits.SERVE_ROOMS - 1
+    assert sum(str(number) in rooms for number in range(2 * MOST_AGREED)) == MOST_AGREED - 1
 
 
 @pytest.mark.parametrize("links", [1, 3])
@@ -92,7 +93,7 @@ async def test_a_transfer_reconnects_in_rooms_of_its_own(
     source = tmp_path / "file"
     data = os.urandom(40 * MIB)
     write(source, data)
-    rooms, both = OwnRooms(CODE), Both()
+    rooms, both = Rooms(CODE), Both()
     marks = [number * MIB for number in (5, 15, 25)]
     server = Relay(RelayConfig(LOOPBACK, 0, rooms=rooms))
 

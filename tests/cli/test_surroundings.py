@@ -87,7 +87,7 @@ def test_a_home_that_is_no_absolute_path(tmp_path: Path, command: str) -> None:
     }
     code, errors = ended(words, env | {"HOME": "~", "P2P_COPY_CODE": "lab7-a long passphrase"}, tmp_path)
     assert code == RelayUnreachable.exit_code
-    assert errors.count("cannot be saved beyond this run: this user has no home directory") == 1
+    assert errors.count("cannot be saved: this user has no home directory") == 1
     assert {path.name for path in tmp_path.iterdir()} <= {"file", "out"}
 
 
@@ -100,7 +100,7 @@ def test_a_home_in_which_nothing_can_be_made_is_named(tmp_path: Path) -> None:
         {**os.environ, "HOME": str(tmp_path / "home"), "P2P_COPY_STATE_DIR": "", "XDG_STATE_HOME": ""},
     )
     assert code == RelayUnreachable.exit_code
-    assert f"cannot be saved beyond this run: {tmp_path / 'home' / '.local'}" in errors
+    assert f"cannot be saved in {tmp_path / 'home' / '.local'}" in errors
 
 
 def without_threads(*words: str) -> list[str]:
@@ -133,4 +133,4 @@ def test_more_paths_than_a_state_can_hold(tmp_path: Path) -> None:
     names = [f"{tmp_path}/{'x' * 200}{number}" for number in range(6000)]
     code, errors = ended([*PYTHON_M, "send", str(tmp_path / "file"), *names, *NOWHERE], os.environ)
     assert code == RelayUnreachable.exit_code, errors
-    assert "cannot be saved beyond this run: too many paths are named" in errors
+    assert "cannot be saved: too many paths are named" in errors

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from p2p_copy import Code
+from p2p_copy import AsyncClient, Client
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
-from p2p_copy.cli.ui.displays import open_terminal
+from p2p_copy.cli.saved_transfers import short
+from p2p_copy.cli.ui.displays import open_display, open_terminal
 from p2p_copy.cli.ui.terminal import Terminal
-from p2p_copy.errors import P2PCopyError, UsageError
-from p2p_copy.files.state.store import StateBusy
+from p2p_copy.errors import OutputNotWritable, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from p2p_copy import SavedTransfer
     from p2p_copy.cli.options.client import ClientArguments
-    from p2p_copy.files.state.store import State, States, Summary
 
 
 def resume(given: str | None, client: ClientArguments) -> int:
@@ -29,68 +28,49 @@ def resume(given: str | None, client: ClientArguments) -> int:
 
     """
     terminal = open_terminal(client)
-    saved_transfers.say_if_elsewhere(client.state_dir, terminal)
-    states = saved_transfers.states_in(client.state_dir, terminal)
+    state_dir = saved_transfers.directory(client.state_dir, terminal)
+    all_saved = Client(state_dir=state_dir).saved()
     if given is None:
-        unfinished = [each for each in states.all() if not saved_transfers.is_over(each.facts)]
+        unfinished = [each for each in all_saved if each.side is not None and not each.used_up]
         if client.json:
-            return _list_as_json(unfinished, terminal)
-        lines = [saved_transfers.described(each) for each in unfinished]
-        for line in lines or ["No unfinished transfers."]:
-            terminal.result(line)
-        for id_ in states.unreadable:
-            terminal.say(
-                f"{saved_transfers.short(id_)}  cannot be read and is ignored. To remove it: p2p-copy forget "
-                f"{saved_transfers.short(id_)}"
-            )
+            _list_as_json(unfinished, terminal)
+        else:
+            _list(unfinished, [each.id for each in all_saved if each.side is None], terminal)
         return 0
     token = inputs.access_token(client.token_file)
-    state = _open(states, given)
-    facts = state.facts
-    command = facts.command
-    try:
-        if command is None:
-            raise UsageError(
-                "That transfer was begun by a program and not by a command. Start that program again."
-            )
-        if not facts.tickets and facts.code is None:
-            raise UsageError(
-                "The two sides of that transfer have not connected yet, and its code is not saved here. Run its "
-                "command again."
-            )
-        inputs.refuse_needless_ca_file(command.relay)
-    except UsageError:
-        state.close()
-        raise
-    code = Code.parse(facts.code) if facts.code else None
-    if command.role == "sender":
-        from p2p_copy.cli.commands.send import run_send
+    saved = saved_transfers.find(all_saved, given)
+    inputs.refuse_needless_ca_file(saved.relay)
+    access = AsyncClient(token=token, ca_file=client.ca_file, state_dir=state_dir)
+    sends = saved.side == "sender"
+    display = open_display(terminal, client, saved.id, sends=sends)
+    announcement = None
+    if sends:
+        from p2p_copy.cli.commands.send import announcement_of
 
-        return run_send(state, command, code, client, terminal, token=token, generated=True)
-    from p2p_copy.cli.commands.receive import run_receive
-
-    return run_receive(state, command, code, client, terminal, token=token)
+        announcement = announcement_of(saved)
+    display.start(announcement)
+    return saved_transfers.run_saved(saved, access, client, display, terminal)
 
 
-def _list_as_json(unfinished: Sequence[Summary], terminal: Terminal) -> int:
+def _list(unfinished: Sequence[SavedTransfer], unreadable: Sequence[str], terminal: Terminal) -> None:
+    lines = [saved_transfers.described(each) for each in unfinished]
+    for line in lines or ["No unfinished transfers."]:
+        terminal.result(line)
+    for id_ in unreadable:
+        terminal.say(
+            f"{short(id_)}  cannot be read and is ignored. To remove it: p2p-copy forget {short(id_)}"
+        )
+
+
+def _list_as_json(unfinished: Sequence[SavedTransfer], terminal: Terminal) -> None:
     from p2p_copy.cli.ui.json_lines import JsonLines, Started, Unfinished
     from p2p_copy.version import FULL_NAME
 
     lines = JsonLines(terminal)
     lines.write(Started(program=FULL_NAME, command="resume"))
     for each in unfinished:
-        command = each.facts.command
-        lines.write(
-            Unfinished(
-                each.id,
-                each.facts.began,
-                None if command is None else "send" if command.role == "sender" else "receive",
-                () if command is None else command.places,
-                None if command is None else command.relay,
-                each.busy,
-            )
-        )
-    return 0
+        command: Literal["send", "receive"] = "send" if each.side == "sender" else "receive"
+        lines.write(Unfinished(each.id, each.began, command, each.paths, each.relay, each.running))
 
 
 def forget(ids: Sequence[str], directory: str | None) -> int:
@@ -101,47 +81,12 @@ def forget(ids: Sequence[str], directory: str | None) -> int:
 
     """
     terminal = Terminal.standard()
-    states = saved_transfers.states_in(directory, terminal)
     if not ids:
         raise UsageError("Which transfer? p2p-copy resume lists the unfinished ones.")
+    client = Client(state_dir=saved_transfers.directory(directory, terminal))
     for given in ids:
-        state = _open(states, given)
-        _remove_parts(state, terminal)
-        state.remove()
+        try:
+            client.forget(saved_transfers.find(client.saved(), given).id)
+        except OutputNotWritable as error:
+            terminal.error(f"Its partial files could not be removed: {error}")
     return 0
-
-
-def _open(states: States, given: str) -> State:
-    id_ = saved_transfers.find(states, given)
-    try:
-        state = states.open(id_)
-    except StateBusy:
-        raise UsageError("That transfer is running in another process. Stop it first.") from None
-    if state is None:
-        raise UsageError("What was saved of that transfer cannot be read any more, and was removed.")
-    return state
-
-
-def _remove_parts(state: State, terminal: Terminal) -> None:
-    from p2p_copy.files.target.cleanup import remove_beside
-    from p2p_copy.transfer.resumption import Resumption
-
-    memory = Resumption(state, 0)
-    command = state.facts.command
-    if command is None:
-        return
-    if command.options.receipt is not None:
-        remove_beside(os.fspath(command.options.receipt), memory.receipt_tag)
-    if command.role == "sender":
-        return
-    from p2p_copy.files.target.resume import ResumeIndex
-    from p2p_copy.files.target.target import Target
-    from p2p_copy.options import Conflict
-
-    try:
-        index = ResumeIndex(state.journal, tag=memory.tag)
-        target = Target(command.out, conflict=Conflict.REFUSE, resume=index)
-        target.remove_traces()
-        target.close()
-    except P2PCopyError as error:
-        terminal.error(f"Its partial files could not be removed: {error}")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from p2p_copy import Code
-from p2p_copy.api.client import AsyncClient
+from p2p_copy import CODE_WORDS, AsyncClient, Client, Code, Standard
 from p2p_copy.cli import limits, saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import SERVE_AUTO, STANDARD, host_port, send_words
@@ -17,21 +15,19 @@ from p2p_copy.cli.ui.displays import open_display, open_terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
-from p2p_copy.files.state.transfers import send_command
-from p2p_copy.options import SendOptions
-from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.transport import limits as transport_limits
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from p2p_copy.api.transfer import Transfer
+    from p2p_copy import Rooms, SavedTransfer, Transfer
+    from p2p_copy.api.keywords import SendKeywords
     from p2p_copy.cli.options.client import ClientArguments, SendArguments, TransferArguments
-    from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.files.state.facts import SendCommand
-    from p2p_copy.files.state.store import State
     from p2p_copy.options import Preserve
+
+    Open = Callable[[AsyncClient, Code, Rooms | None], AbstractAsyncContextManager[Transfer]]
+    """Opens the transfer of this command at a relay."""
 
 
 def send(
@@ -64,113 +60,88 @@ def send(
     if text is not None and chosen is not None and not chosen.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and send makes one")
     if pipe := STANDARD in word.paths:
+        if len(word.paths) > 1:
+            raise UsageError(
+                "'-' is standard input, and is sent alone. A file of that name is written as ./-"
+            )
         inputs.reserve_standard_input(transfer, client, terminal)
     token = None if serve else inputs.access_token(client.token_file)
-    saved_transfers.check_patterns(transfer)
-    options = SendOptions(
-        symlinks=sending.symlinks,
-        name=sending.name,
-        preserve=tuple(sending.preserve),
-        only=tuple(transfer.only),
-        exclude=tuple(transfer.exclude),
-        receipt=client.receipt,
-        links=client.links or None,
-    )
-    command = send_command(relay, word.paths, options)
-    code_words = sending.code_words
-    code: Code | None = None
-    if serve or pipe:  # relay or standard input end with this process, so it cannot be resumed
-        code = chosen or _new_code(code_words)
-        return run_send(
-            None, command, code, client, terminal, token=token, binds=binds, generated=chosen is None
+    options: SendKeywords = {
+        "symlinks": sending.symlinks,
+        "name": sending.name,
+        "preserve": sending.preserve,
+        "only": transfer.only,
+        "exclude": transfer.exclude,
+        "receipt": client.receipt,
+        "links": client.links or None,
+        "wait": client.wait,
+        "patience": client.patience,
+    }
+
+    def opened(access: AsyncClient, code: Code, rooms: Rooms | None) -> AbstractAsyncContextManager[Transfer]:
+        if pipe:
+            return access.open_send_stream(Standard.INPUT, code=code, rooms=rooms, **options)
+        return access.open_send(word.paths, code=code, rooms=rooms, **options)
+
+    if not serve and not pipe:  # relay and standard input end with this process, so it could not be resumed
+        state_dir = saved_transfers.directory(client.state_dir, terminal)
+        saving = Client(relay, state_dir=state_dir)
+        saved = saved_transfers.begin(
+            saving,
+            lambda: saving.save_send(word.paths, code=chosen, words=sending.code_words, **options),
+            chosen,
+            terminal,
         )
-    saved_transfers.say_if_elsewhere(client.state_dir, terminal)
-    states = saved_transfers.states_in(client.state_dir, terminal)
-    if chosen is not None:
-        state = saved_transfers.open_state(states, command, chosen.text, terminal)
-        return run_send(state, command, chosen, client, terminal, token=token)
-    state = saved_transfers.same_again(states, command)
-    code = _code_of(state, code_words) if state is not None and saved_transfers.is_good(state.facts) else None
-    if state is not None and code is not None:
-        saved_transfers.say_that_code_is_old(state, terminal)
-    elif state is None or not state.facts.tickets:
-        code = _new_code(code_words)
-        if state is None:
-            state = saved_transfers.open_state(states, command, code.text, terminal, generated=True)
-        else:
-            saved_transfers.keep(state, replace(state.facts, code=code.text, spent=False), terminal)
-    return run_send(state, command, code, client, terminal, token=token, generated=True)
+        if saved is not None:
+            access = AsyncClient(relay, token=token, ca_file=client.ca_file, state_dir=state_dir)
+            display = open_display(terminal, client, saved.id, sends=True)
+            display.start(announcement_of(saved, chosen))
+            return saved_transfers.run_saved(saved, access, client, display, terminal, code=chosen)
+    display = open_display(terminal, client, None, sends=True)
+    code = chosen or Code.generate(words=sending.code_words or CODE_WORDS)
+
+    def announce(address: str) -> None:
+        new = None if chosen is not None else code.text
+        words = _receiver_command(address, sending.preserve)
+        display.start(Announcement(new, words, is_vital=bool(serve) or chosen is None))
+
+    if serve:
+        serving = _through_own_relay(binds, opened, code, announce, client.ca_file)
+        return run_transfer(serving, display, client.deadline, resume_id=None)
+    announce(relay)
+    access = AsyncClient(relay, token=token, ca_file=client.ca_file)
+    return run_transfer(opened(access, code, None), display, client.deadline, resume_id=None)
 
 
-def _new_code(words: int | None) -> Code:
-    return Code.generate(words=words or protocol_limits.CODE_WORDS)
+def announcement_of(saved: SavedTransfer, chosen: Code | None = None) -> Announcement | None:
+    """Return what the receiver's user must know of a saved transfer; None if both sides have met.
 
-
-def _code_of(state: State, words: int | None) -> Code | None:
-    """Return a state's code; None if it has none, or if what it has is no code.
-
-    None as well if the user wants another number of words, and no receiver has connected with the code yet.
+    A `chosen` code, the user's own, is known to the receiver's user, and is not shown.
     """
-    if state.facts.code is None:
+    if saved.met or saved.options is None or (chosen is None and saved.code is None):
         return None
-    try:
-        code = Code.parse(state.facts.code)
-    except UsageError:
-        return None
-    return code if words in {None, code.words} or state.facts.tickets else None
+    new = saved.code.text if chosen is None and saved.code is not None else None
+    words = _receiver_command(saved.relay, saved.options.preserve)
+    return Announcement(new, words, is_vital=new is not None)
 
 
-def run_send(
-    state: State | None,
-    command: SendCommand,
-    code: Code | None,
-    client: ClientArguments,
-    terminal: Terminal,
-    *,
-    token: str | None,
-    binds: Sequence[tuple[str, int]] = (),
-    generated: bool = False,
-) -> int:
-    """Send what `command` describes, with the saved `state` if there is one, and return exit code 0.
+@asynccontextmanager
+async def _through_own_relay(
+    binds: Sequence[tuple[str, int]],
+    opened: Open,
+    code: Code,
+    announce: Callable[[str], None],
+    ca_file: str | None,
+) -> AsyncIterator[Transfer]:
+    """Run a transfer beside a relay of its own, at the first of `binds` that is free."""
+    from p2p_copy import Rooms
+    from p2p_copy.cli.embedded_relay import embedded_relay  # slow: imports the whole relay
 
-    With `binds` the relay runs in this process, at the first of them that is free. A `generated` code is shown, because
-    the receiver's user does not know it yet. Raises what `send` raises.
-    """
-    display = open_display(terminal, client, state, sends=True)
-    options = saved_transfers.options_now(command.options, client)
-    if state is not None:
-        saved_transfers.say_that_it_resumes(state, terminal)
-    met = state is not None and state.facts.sure
-
-    def through(
-        relay: str, relay_elsewhere: str, on_room: Callable[[str], None] | None = None
-    ) -> AbstractAsyncContextManager[Transfer]:
-        announcement = None
-        if not met and code is not None:
-            words = _receiver_command(relay_elsewhere, options.preserve)
-            announcement = Announcement(
-                code.text if generated else None, words, is_vital=generated or bool(binds)
-            )
-        display.start(announcement)
-        access = AsyncClient(relay, token=token, ca_file=client.ca_file)
-        return access._open_saved_send(command.paths, code, options, state, on_room)
-
-    @asynccontextmanager
-    async def through_own_relay() -> AsyncIterator[Transfer]:
-        from p2p_copy.cli.embedded_relay import OwnRooms, embedded_relay  # slow: imports the whole relay
-
-        assert code is not None, "a transfer through an embedded relay is never resumed"
-        rooms = OwnRooms(code)
-        async with (
-            embedded_relay(binds, rooms) as (here, elsewhere),
-            through(here, elsewhere, rooms.add) as transfer,
-        ):
+    rooms = Rooms(code)
+    async with embedded_relay(binds, rooms) as (here, elsewhere):
+        announce(elsewhere)
+        async with opened(AsyncClient(here, ca_file=ca_file), code, rooms) as transfer:
             yield transfer
-
-    opened = through_own_relay() if binds else through(command.relay, command.relay)
-    return run_transfer(
-        opened, display, client.deadline, resume_id=None if state is None else saved_transfers.short(state.id)
-    )
 
 
 def _binds(serve: str) -> list[tuple[str, int]]:

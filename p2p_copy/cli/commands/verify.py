@@ -15,7 +15,7 @@ from p2p_copy.units import amount, count
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from p2p_copy.files.receipts.verify import Verdict
+    from p2p_copy import Verdict
 
 
 def verify(

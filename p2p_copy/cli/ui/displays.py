@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from p2p_copy.cli.options.client import ClientArguments
     from p2p_copy.cli.ui.json_display import JsonDisplay
     from p2p_copy.cli.ui.progress import Progress
-    from p2p_copy.files.state.store import State
 
     Display: TypeAlias = Progress | JsonDisplay
     """Shows one transfer."""
@@ -23,12 +22,12 @@ def open_terminal(client: ClientArguments) -> Terminal:
     return Terminal.standard(quiet=client.quiet or client.json)
 
 
-def open_display(terminal: Terminal, client: ClientArguments, state: State | None, *, sends: bool) -> Display:
-    """Return what shows a transfer, in which this side sends or receives; `state` is what is saved of it."""
+def open_display(terminal: Terminal, client: ClientArguments, id_: str | None, *, sends: bool) -> Display:
+    """Return what shows a transfer, in which this side sends or receives; `id_` is its name if it is saved."""
     if client.json:
         from p2p_copy.cli.ui.json_display import JsonDisplay
 
-        return JsonDisplay(terminal, "send" if sends else "receive", None if state is None else state.id)
+        return JsonDisplay(terminal, "send" if sends else "receive", id_)
     from p2p_copy.cli.ui.progress import Progress
 
     return Progress(terminal, sends=sends)

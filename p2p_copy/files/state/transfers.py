@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from p2p_copy.files.state.facts import Command
-    from p2p_copy.files.state.store import State, States, Summary
+    from p2p_copy.files.state.store import State, States
     from p2p_copy.options import ReceiveOptions, SendOptions
 
 T = TypeVar("T", bound=TransferOptions)
@@ -45,10 +46,8 @@ def _rememberable(options: T) -> T:
     return replace(options, receipt=receipt)
 
 
-def check_private(directory: str, otherwise: str = "") -> None:
+def check_private(directory: str) -> None:
     """Check that no other user can choose what is sent, and where it is written, by writing states.
-
-    `otherwise` follows after the advice to use a new directory, and says how.
 
     Raises:
         UsageError: other users may write into the directory.
@@ -57,17 +56,13 @@ def check_private(directory: str, otherwise: str = "") -> None:
     if access_of_others(directory) is Access.WRITE:
         raise UsageError(
             f"Other users may write into {escape(directory)}, where transfers are saved, so they could choose what is "
-            f"sent or where it is written. Use a directory that only you may write to, as a new one is{otherwise}. If "
+            "sent or where it is written. Use another `state_dir` that only you may write to, as a new one is. If "
             "this one is yours: chmod 700"
         )
 
 
-def open_transfer(
-    states: States, command: Command, code: str, *, save_code: bool = False
-) -> tuple[State, list[Summary]]:
-    """Return the state of a transfer, a new one if there is none, and other transfers that were begun with its code.
-
-    With `save_code` a new state holds the code. The others are looked for only if the state is new.
+def open_transfer(states: States, command: Command, code: str, *, save_code: bool = False) -> State:
+    """Return the state of a transfer, a new one if there is none; with `save_code` a new state holds the code.
 
     Raises:
         UsageError: another process is running this transfer.
@@ -78,23 +73,44 @@ def open_transfer(
     id_ = states.id_of(_identity(command, code))
     try:
         if (state := states.open(id_)) is not None:
-            return state, []
-        others = [
-            each
-            for each in states.all()
-            if each.facts.command and each.id == states.id_of(_identity(each.facts.command, code))
-        ]
-        facts = Facts(
-            command=command,
-            began=time.time(),
-            code=code if save_code else None,
-            spent=any(each.facts.spent for each in others),
+            return state
+        used_up = any(
+            each.facts.spent and belongs_to(states, each.id, each.facts, code) for each in states.all()
         )
-        return states.create(id_, facts), others
+        facts = Facts(command=command, began=time.time(), code=code if save_code else None, spent=used_up)
+        return states.create(id_, facts)
     except StateBusy:
         raise UsageError(
             "Another p2p-copy on this machine is running this transfer. Wait for it, or stop it first."
         ) from None
+
+
+def same_command(states: States, command: Command) -> State | None:
+    """Return the state of a transfer that this command began before, with a code of ours; None if there is none.
+
+    Another receipt, or another number of links, does not make it another transfer.
+    """
+    for each in states.all():
+        if not each.busy and _without_extras(each.facts.command) == _without_extras(command):
+            with suppress(StateBusy, OSError):
+                return states.open(each.id)
+    return None
+
+
+def belongs_to(states: States, id_: str, facts: Facts, code: str) -> bool:
+    """Return whether a transfer was begun with this code.
+
+    Raises:
+        OSError: the key of the states cannot be read or written.
+
+    """
+    return facts.command is not None and id_ == states.id_of(_identity(facts.command, code))
+
+
+def _without_extras(command: Command | None) -> Command | None:
+    if not isinstance(command, SendCommand):
+        return command
+    return replace(command, options=replace(command.options, receipt=None, links=None))
 
 
 def _identity(command: Command, code: str) -> bytes:

@@ -8,6 +8,7 @@ import unicodedata
 import pytest
 from hypothesis import example, given, strategies as st
 
+from p2p_copy import SavedTransfer
 from p2p_copy.api import events
 from p2p_copy.cli import limits
 from p2p_copy.cli.saved_transfers import described
@@ -16,9 +17,6 @@ from p2p_copy.cli.ui.errors import explain
 from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import PeerFailed
-from p2p_copy.files.state.facts import Facts
-from p2p_copy.files.state.store import Summary
-from tests.support.commands import send_command
 
 BLANKS = " " * 300
 
@@ -90,7 +88,7 @@ def test_no_path_imitates_a_line() -> None:
     assert len(skipped) < limits.PATH_COLUMNS + 30
     assert connecting == "Connecting to ws://relay\\x1b[2J."
     assert lost.startswith("It is gone. Done. Reconnecting")
-    listed = described(Summary("0" * 32, Facts(command=send_command(name, relay="x\ny")), False))
+    listed = described(SavedTransfer("0" * 32, "sender", relay="x\ny", paths=(name,)))
     assert listed.isprintable()
     assert BLANKS not in listed
 

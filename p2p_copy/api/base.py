@@ -1,0 +1,39 @@
+"""What both clients are made with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from p2p_copy.api.work import ClientSettings
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+class BaseClient:
+    """How to reach a relay, and where transfers are saved."""
+
+    def __init__(
+        self,
+        relay: str | None = None,
+        *,
+        token: str | None = None,
+        ca_file: str | PathLike[str] | None = None,
+        state_dir: str | PathLike[str] | None = None,
+    ) -> None:
+        """Remember how to reach the relay; nothing is opened yet.
+
+        Args:
+            relay: the address, ws:// or wss://. None for a client that only lists, resumes and forgets saved transfers:
+                each is resumed through the relay with which it was begun.
+            token: access token, for relays that want one.
+            ca_file: PEM file with certificates to trust besides the system's.
+            state_dir: where transfers are saved, so that another process can resume them; None to save none. It is made
+                when it is needed, private to this user.
+
+        Raises:
+            TypeError: `ca_file` or `state_dir` is no path.
+            UsageError: `relay` is no address of a relay.
+
+        """
+        self._settings = ClientSettings(relay, token, ca_file, state_dir)

@@ -1,0 +1,203 @@
+"""What a program can do with transfers that are saved: list, resume and forget them, or save them for later."""
+
+from __future__ import annotations
+
+import os
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING
+
+import anyio
+import pytest
+
+import p2p_copy as p2p
+from tests.api.support import BACKENDS, nothing_stays, run
+from tests.support.trees import leftovers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+both_backends = pytest.mark.parametrize("backend", BACKENDS)
+
+
+async def stop_half_way(receiving: p2p.Transfer) -> None:
+    """Return when something has arrived, but not all."""
+    async for event in receiving.events():
+        if isinstance(event, p2p.Progress) and event.files:
+            return
+
+
+@both_backends
+def test_a_transfer_is_listed_and_resumed_by_its_id(
+    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str
+) -> None:
+    out = tmp_path / "out"
+    resumed: list[p2p.Event] = []
+
+    async def main() -> None:
+        sender = p2p.AsyncClient(relay, state_dir=tmp_path / "sender")
+        async with sender, sender.open_send((tree, large), code=code) as sending:
+            async with p2p.AsyncClient(relay, state_dir=tmp_path / "receiver") as receiver:
+                async with receiver.open_receive(out, code=code, on_conflict="rename") as first:
+                    await stop_half_way(first)
+                assert await receiver.saved(code=p2p.Code.generate()) == ()
+                (saved,) = await receiver.saved(code=code)
+                assert (saved.side, saved.relay, saved.paths) == ("receiver", relay, (str(out),))
+                assert saved.met
+                assert saved.can_resume
+                assert not saved.running
+                assert saved.code is None
+                assert isinstance(saved.options, p2p.ReceiveOptions)
+                assert saved.options.conflict is p2p.Conflict.RENAME
+            async with p2p.AsyncClient(state_dir=tmp_path / "receiver") as later:
+                async with later.open_resume(saved.id) as second:
+                    events = second.events()
+                    resumed.append(await anext(events))
+                    assert [each.running for each in await later.saved()] == [True]
+                    with pytest.raises(p2p.UsageError, match="running in another process"):
+                        await later.resume(saved.id)
+                    with pytest.raises(p2p.UsageError, match="running in another process"):
+                        await later.forget(saved.id)
+                    resumed.extend([event async for event in events])
+                assert await later.saved() == ()
+            assert (await sending.wait()).files == 9
+        assert await sender.saved() == ()
+
+    with nothing_stays():
+        run(backend, main)
+    assert p2p.Resumed in {type(event) for event in resumed}
+
+
+def test_so_it_is_in_a_plain_program(relay: str, tree: Path, tmp_path: Path) -> None:
+    """A transfer that is saved may begin later, and its code is then the one that was saved."""
+    sender = p2p.Client(relay, state_dir=tmp_path / "sender")
+    other = sender.save_send(tree, exclude="[4-7]", words=9)
+    assert other.code is not None
+    assert other.code.words == 9
+    saved = sender.save_send(tree, exclude="[4-7]", words=5)
+    assert saved.id == other.id
+    assert saved == sender.save_send(tree, exclude="[4-7]"), "the same request has the same code"
+    assert saved.code is not None
+    assert saved.code.words == 5
+    assert str(saved.code) not in repr(saved)
+    assert (saved.can_resume, saved.met, saved.paths) == (True, False, (str(tree),))
+    receiver = p2p.Client(relay, state_dir=tmp_path / "receiver")
+    receiving = receiver.save_receive(tmp_path / "out", code=saved.code)
+    assert (receiving.can_resume, receiving.code) == (False, None)
+    with nothing_stays(), ThreadPoolExecutor(1) as pool:
+        received = pool.submit(receiver.resume, receiving.id, code=saved.code, accept=lambda offer: True)
+        report = p2p.Client(state_dir=tmp_path / "sender").resume(saved.id, wait=20, links=1)
+        assert received.result().root == report.root
+    assert report.files == 4
+    assert sender.saved() == receiver.saved() == ()
+
+
+def test_the_same_request_with_other_options_has_those(tree: Path, tmp_path: Path, code: p2p.Code) -> None:
+    first = p2p.Client("ws://127.0.0.1:9", state_dir=tmp_path / "states").save_receive(tree, code=code)
+    other = p2p.Client("ws://127.0.0.1:10", state_dir=tmp_path / "states")
+    (saved,) = (other.save_receive(tree, code=code, names="system"),)
+    assert saved.id == first.id
+    assert saved.relay == "ws://127.0.0.1:10"
+    assert isinstance(saved.options, p2p.ReceiveOptions)
+    assert saved.options.names is p2p.Names.SYSTEM
+    assert other.saved() == (saved,)
+
+
+@both_backends
+def test_what_is_forgotten_leaves_nothing_behind(
+    relay: str, tree: Path, large: Path, tmp_path: Path, code: p2p.Code, backend: str
+) -> None:
+    out, receipt = tmp_path / "out", tmp_path / "receipt"
+
+    async def main() -> None:
+        async with p2p.AsyncClient(relay, state_dir=tmp_path / "states") as client:
+            async with client.open_send((tree, large), code=code):
+                async with client.open_receive(out, code=code, receipt=receipt) as receiving:
+                    await stop_half_way(receiving)
+                (saved,) = [each for each in await client.saved() if each.side == "receiver"]
+                await client.forget(saved.id)
+                with pytest.raises(p2p.UsageError, match="no saved transfer"):
+                    await client.forget(saved.id)
+            (sending,) = await client.saved()
+            await client.forget(sending.id)
+            assert await client.saved() == ()
+
+    with nothing_stays():
+        run(backend, main)
+    assert os.path.exists(out)
+    assert not leftovers(tmp_path)
+
+
+def test_what_cannot_be_read_can_be_forgotten(tmp_path: Path) -> None:
+    (tmp_path / f"{'1' * 32}.json").write_text('{"began": "yesterday"}')
+    client = p2p.Client(state_dir=tmp_path)
+    (saved,) = client.saved()
+    assert (saved.id, saved.side, saved.can_resume) == ("1" * 32, None, False)
+    client.forget(saved.id)
+    assert client.saved() == ()
+
+
+def test_a_code_is_needed_if_what_is_saved_is_not_enough(tree: Path, tmp_path: Path, code: p2p.Code) -> None:
+    client = p2p.Client("ws://127.0.0.1:9", state_dir=tmp_path / "states")
+    saved = client.save_send(tree, code=code)
+    with nothing_stays(), pytest.raises(p2p.UsageError, match="its code is not saved"):
+        client.resume(saved.id)
+    with nothing_stays(), pytest.raises(p2p.UsageError, match="another code"):
+        client.resume(saved.id, code=p2p.Code.generate())
+    with nothing_stays(), pytest.raises(p2p.RelayUnreachable):
+        client.resume(saved.id, code=code, wait=1, patience=0)
+
+
+def test_what_a_client_cannot_do_is_said_at_once(tree: Path, tmp_path: Path, code: p2p.Code) -> None:
+    with pytest.raises(p2p.UsageError, match="without a `state_dir`"):
+        p2p.Client("ws://127.0.0.1:9").saved()
+    with pytest.raises(p2p.UsageError, match="without a `relay`"):
+        p2p.Client(state_dir=tmp_path).send(tree, code=code)
+    with pytest.raises(p2p.UsageError, match="address"):
+        p2p.Client("relay.example")
+    with pytest.raises(p2p.UsageError, match="no saved transfer"):
+        p2p.Client(state_dir=tmp_path).resume("0" * 32)
+    with pytest.raises(TypeError):
+        p2p.Client("ws://127.0.0.1:9", state_dir=tmp_path).save_receive(tree, code="lab7-a long passphrase")  # type: ignore[arg-type]
+    with pytest.raises(p2p.UsageError, match="pattern"):
+        p2p.Client("ws://127.0.0.1:9", state_dir=tmp_path).save_send(tree, only="[")
+    assert os.listdir(tmp_path) == [tree.name]
+
+
+def test_what_cannot_be_saved_is_said(tree: Path, tmp_path: Path) -> None:
+    many = ["x" * 200 + str(number) for number in range(6000)]
+    (tmp_path / "file").write_text("")
+    for directory in (tmp_path / "file" / "below", ""):
+        with pytest.raises(p2p.NotSaved, match="cannot be saved"):
+            p2p.Client("ws://127.0.0.1:9", state_dir=directory).save_send(tree)
+    with pytest.raises(p2p.NotSaved, match="too many paths"):
+        p2p.Client("ws://127.0.0.1:9", state_dir=tmp_path / "states").save_send(many)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows says no such thing in modes")
+@both_backends
+def test_a_directory_that_others_may_list_is_told_of(
+    relay: str, tree: Path, tmp_path: Path, code: p2p.Code, backend: str
+) -> None:
+    states = tmp_path / "states"
+    states.mkdir()
+    states.chmod(0o755)
+    notices: list[p2p.Event] = []
+
+    async def main() -> None:
+        async with p2p.AsyncClient(relay, state_dir=states) as client, anyio.create_task_group() as group:
+            group.start_soon(partial(client.receive, tmp_path / "out", code=code))
+            async with client.open_send(tree, code=code) as sending:
+                notices.extend([each async for each in sending.events() if isinstance(each, p2p.Notice)])
+
+    run(backend, main)
+    assert [isinstance(each, p2p.Notice) and "may list" in each.sentence for each in notices] == [True]
+
+
+def test_where_the_command_line_saves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("P2P_COPY_STATE_DIR", str(tmp_path))
+    assert p2p.default_state_dir() == str(tmp_path)
+    monkeypatch.delenv("P2P_COPY_STATE_DIR")
+    monkeypatch.setenv("LOCALAPPDATA" if sys.platform == "win32" else "XDG_STATE_HOME", str(tmp_path))
+    assert p2p.default_state_dir() == str(tmp_path / "p2p-copy")
