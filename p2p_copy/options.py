@@ -12,6 +12,8 @@ from enum import Enum
 from os import PathLike
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from p2p_copy.units import KIB
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -24,6 +26,10 @@ PEER_WAIT: Final = 3600.0
 PATIENCE: Final = 12 * 3600.0
 """Seconds for which a side that lost the other side, or the relay, tries to reconnect unless told otherwise
 (--patience): a night."""
+
+LEAST_RATE: Final = 64 * KIB
+"""Least bytes per second that a client may limit itself to (--limit-rate), as for a limit of a relay: a longest record
+takes a quarter of a minute then."""
 
 STREAM_NAME: Final = "stdin"
 """What standard input is called at a receiver, unless told otherwise (--name)."""
@@ -125,10 +131,12 @@ class TransferOptions:
         receipt: file to write at the end, with which the transfer can be verified later. It must not exist.
         wait: seconds to wait for the other side.
         patience: seconds for which to reconnect when the other side or the relay was lost; 0 for not at all.
+        limit_rate: bytes per second, over all links together, that this side sends or receives at most; `LEAST_RATE` or
+            more, None for no limit.
         links: links to divide the transfer among, 1 to `protocol.limits.MAX_LINKS`; None for as many as make it faster.
 
     Raises:
-        ValueError: a choice is none of those that exist; the message lists them.
+        ValueError: a choice is none of those that exist; the message lists them. Or a number is out of range.
 
     """
 
@@ -138,9 +146,14 @@ class TransferOptions:
     receipt: str | PathLike[str] | None = None
     wait: float = PEER_WAIT
     patience: float = PATIENCE
+    limit_rate: int | None = None
     links: int | None = None
 
     def __post_init__(self) -> None:
+        if self.limit_rate is not None and self.limit_rate < LEAST_RATE:
+            raise ValueError(
+                f"a limit of the rate is {LEAST_RATE} bytes per second or more, or None for no limit"
+            )
         object.__setattr__(self, "preserve", _choices(Preserve, self.preserve))
         for name in ("only", "exclude"):
             given: str | Iterable[str] = getattr(self, name)

@@ -22,6 +22,7 @@ class TransferKeywords(TypedDict, total=False):
     receipt: str | PathLike[str] | None
     wait: float
     patience: float
+    limit_rate: int | None
     links: int | None
 
 
@@ -49,5 +50,6 @@ class ResumeKeywords(TypedDict, total=False):
     receipt: str | PathLike[str] | None
     wait: float
     patience: float
+    limit_rate: int | None
     links: int | None
     reverify: bool

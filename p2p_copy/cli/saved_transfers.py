@@ -110,7 +110,11 @@ def run_saved(
 
 def options_now(client: ClientArguments) -> ResumeKeywords:
     """Return the options that count for this run, whatever the transfer was begun with."""
-    now: ResumeKeywords = {"wait": client.wait, "patience": client.patience}
+    now: ResumeKeywords = {
+        "wait": client.wait,
+        "patience": client.patience,
+        "limit_rate": client.limit_rate,
+    }
     if client.receipt is not None:
         now["receipt"] = os.path.abspath(client.receipt)
     if client.links is not None:

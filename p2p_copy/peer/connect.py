@@ -135,7 +135,8 @@ def _waiting(options: ConnectOptions, room: str, claim: str, seconds: float) -> 
         token = None
     features = (rendezvous.MOVEMENT,)
     hello = rendezvous.Hello(options.role, room, False, PROGRAM, token or None, features, claim)
-    return Wait(address, hello, seconds, options.observer, None if ca_file is None else os.fspath(ca_file))
+    authorities = None if ca_file is None else os.fspath(ca_file)
+    return Wait(address, hello, seconds, options.observer, ca_file=authorities, pacer=options.pacer)
 
 
 def may_send_token(address: RelayAddress) -> bool:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from p2p_copy.observer import Observer
     from p2p_copy.options import RelayAccess
     from p2p_copy.protocol.rendezvous import Role
+    from p2p_copy.transport.pacer import Pacer
 
 
 class ConnectOptions(NamedTuple):
@@ -27,6 +28,7 @@ class ConnectOptions(NamedTuple):
         observer: is told of each step.
         links: how many links the transfer is to have; None for as many as make it faster.
         on_room: is called with each room in which both sides may meet, before the other side can know of it.
+        pacer: keeps what a sender sends, or a receiver receives, to a rate; None for no limit.
 
     """
 
@@ -37,6 +39,7 @@ class ConnectOptions(NamedTuple):
     observer: Observer
     links: int | None = None
     on_room: Callable[[str], None] | None = None
+    pacer: Pacer | None = None
 
     def checked(self) -> Self:
         """Return these options unchanged.

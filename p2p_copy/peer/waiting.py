@@ -26,7 +26,16 @@ from p2p_copy.peer import limits
 from p2p_copy.peer.failures import STOPPING
 from p2p_copy.peer.retry import HINT
 from p2p_copy.protocol import limits as protocol_limits, rendezvous
-from p2p_copy.protocol.rendezvous import STILL_WAITING, CloseCode, Hello, Paired, Refusal, Refused, Welcome
+from p2p_copy.protocol.rendezvous import (
+    STILL_WAITING,
+    CloseCode,
+    Hello,
+    Paired,
+    Refusal,
+    Refused,
+    Role,
+    Welcome,
+)
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.endpoints import connect
 from p2p_copy.transport.link import LinkBroken
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     from p2p_copy.observer import Observer
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.link import Link
+    from p2p_copy.transport.pacer import Pacer
 
 _TRANSIENT: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
 """Refusals that may not come again. A room is unknown until its sender comes, and a restarted sender may come."""
@@ -93,13 +103,15 @@ class Wait:
         seconds: float,
         observer: Observer,
         ca_file: str | None = None,
+        pacer: Pacer | None = None,
     ) -> None:
-        """Prepare to wait in the room of `hello`, with its role and claim."""
+        """Prepare to wait in the room of `hello`, with its role and claim; `pacer` keeps its data to a rate."""
         self._address = address
         self._hello = hello
         self._seconds = seconds
         self._observer = observer
         self._ca_file = ca_file
+        self._pacer = pacer
         self._until = math.inf
         self._is_announced = False  # the observer is told once, not for each connection
         self._connections: list[_Connection] = []  # the older one first
@@ -211,6 +223,8 @@ class Wait:
                         raise NotARelay(f"{self._address} does not speak like a p2p-copy relay.")
                     connection.paired = True
                     self._changed.unpark()
+                    if self._pacer is not None:
+                        link.limit_rate(self._pacer, sends=hello.role is Role.SENDER)
                     with trio.CancelScope(shield=True):  # the goodbye needs a link
                         await connection.over.wait()
             except (P2PCopyError, LinkBroken, anyio.EndOfStream) as error:

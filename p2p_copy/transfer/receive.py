@@ -27,6 +27,7 @@ from p2p_copy.transfer.preserve import not_asked_for, wanted
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.receiver import PipeOut
 from p2p_copy.transfer.tree.receiver import TreeReceiver
+from p2p_copy.transport.pacer import Pacer
 from p2p_copy.version import FULL_NAME
 
 if TYPE_CHECKING:
@@ -93,8 +94,9 @@ async def receive(
     done = failed = False
     try:
         preserve, selection = wanted(options.preserve), Selection(options.only, options.exclude)
+        pacer = None if options.limit_rate is None else Pacer(options.limit_rate)
         connect_options = ConnectOptions(
-            Role.RECEIVER, access, code, options.wait, observer, options.links
+            Role.RECEIVER, access, code, options.wait, observer, options.links, pacer=pacer
         ).checked()
         out_path, receipt_path = as_path(out), as_path_if_any(options.receipt)
         allowed = await trio.to_thread.run_sync(allowed_permissions, options.preserve)

@@ -25,6 +25,7 @@ from p2p_copy.transfer.preserve import flags, not_asked_for
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.sender import PipeIn
 from p2p_copy.transfer.tree.sender import TreeSender
+from p2p_copy.transport.pacer import Pacer
 from p2p_copy.version import FULL_NAME, PROGRAM
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ async def send(
     done = failed = False
     try:
         trees = SourceTrees(as_paths(paths), options.symlinks, Selection(options.only, options.exclude))
+        pacer = None if options.limit_rate is None else Pacer(options.limit_rate)
         connect_options = ConnectOptions(
-            Role.SENDER, access, code, options.wait, observer, options.links, on_room
+            Role.SENDER, access, code, options.wait, observer, options.links, on_room, pacer=pacer
         ).checked()
         over, tag = resumption.is_over, resumption.receipt_tag
         path = as_path_if_any(options.receipt)

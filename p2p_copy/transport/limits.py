@@ -68,6 +68,16 @@ FRUITLESS_PAUSE: Final = 0.01
 PACE_CHECK: Final = 1.0
 """Seconds between two checks whether a client that is slowed down is still there: one pause may take 20 seconds."""
 
+PACE_PIECE: Final = 0.05
+"""Seconds' worth of bytes that pass at once below a client's own limit of its rate."""
+
+PACE_BURST: Final = 0.25
+"""Seconds' worth of bytes by which a client makes up for a pause: enough for a busy machine, and no burst that others
+would notice."""
+
+PACE_AT_ONCE: Final = 1e-6
+"""Seconds that no clock can wait for."""
+
 HTTP_LINGER: Final = 1.0
 """Seconds in which a client may read the answer to a refused request or message before the connection is closed."""
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.transport.codec import Codec
     from p2p_copy.transport.link_io import LinkStream, ReadWindow
+    from p2p_copy.transport.pacer import Pacer
 
 T = TypeVar("T")
 
@@ -151,6 +152,15 @@ class Link(ObjectStream[bytes | str]):
     def limit_reading(self, window: ReadWindow) -> None:
         """Let `window` decide from now on when a read may begin, and how much it may bring."""
         self._reader.limit(window)
+
+    def limit_rate(self, pacer: Pacer, *, sends: bool) -> None:
+        """Keep what is sent from now on, or else what is received, to a rate, which other links may share."""
+        if sends:
+            self._stream.send_pacer = pacer
+        else:
+            self._stream.receive_pacer = pacer
+            # TLS reads as much as has come, whatever it is asked for.
+            self._stream.below.limit_reads(partial(min, pacer.piece))
 
     @contextmanager
     def splicing(self, target: Link) -> Iterator[None]:

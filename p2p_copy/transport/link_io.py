@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from p2p_copy.transport.codec import Codec
+    from p2p_copy.transport.pacer import Pacer
     from p2p_copy.transport.splice import SplicedBytes, SplicePipe
     from p2p_copy.transport.tcp import Buffer
 
@@ -39,6 +40,7 @@ class LinkStream:
         patience: seconds that one send may take; one that takes longer cuts the connection. Without such a limit the
             system's own holds, if it has one (`limits.TCP_USER_TIMEOUT`).
         on_unread: is called when a send took longer and the connection was cut.
+        send_pacer, receive_pacer: keep what is sent, and what is received, to a rate; None for no limit.
         pop_work: returns how many TLS records with next to no content have come since the last call.
 
     """
@@ -53,14 +55,22 @@ class LinkStream:
         self.sending = self.broken = False
         self.patience = math.inf
         self.on_unread: Callable[[], None] | None = None
+        self.send_pacer: Pacer | None = None
+        self.receive_pacer: Pacer | None = None
         self.pop_work: Callable[[], int] = stream.pop_work if isinstance(stream, TLSStream) else int
         self._sends = trio.Lock()
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
         """Receive as the stream below does."""
+        pacer = self.receive_pacer
+        if pacer is not None:
+            await pacer.turn()
+            max_bytes = min(pacer.piece, max_bytes or pacer.piece)
         data = await self.below.receive_some(max_bytes)
         if data:
             self.received_at = trio.current_time()
+            if pacer is not None:
+                pacer.passed(len(data))
             if len(self.first) < self._remember:
                 self.first += data[: self._remember - len(self.first)]
         return data
@@ -89,7 +99,9 @@ class LinkStream:
             await trio.lowlevel.checkpoint_if_cancelled()  # a send that has not begun breaks nothing
             self.sending = True
             try:
-                if self.patience == math.inf:
+                if self.send_pacer is not None:
+                    await self._send_paced(cast("Sequence[Buffer]", buffers), self.send_pacer)
+                elif self.patience == math.inf:
                     await self.below.send_buffers(cast("Sequence[Buffer]", buffers))
                 else:
                     await self._send_in_time(cast("Sequence[Buffer]", buffers))
@@ -101,6 +113,14 @@ class LinkStream:
             self.sent_at = trio.current_time()
         finally:
             self._sends.release()
+
+    async def _send_paced(self, buffers: Sequence[Buffer], pacer: Pacer) -> None:
+        rest = memoryview(b"".join(buffers))
+        while rest:
+            await pacer.turn()
+            piece, rest = rest[: pacer.piece], rest[pacer.piece :]
+            await self.below.send_buffers([piece])
+            pacer.passed(len(piece))
 
     async def _send_in_time(self, buffers: Sequence[Buffer]) -> None:
         if isinstance(self.below, TCPStream):
@@ -297,6 +317,7 @@ class Reader:
     def lift_limits(self) -> None:
         """Throw away what came and what comes, so that nothing holds reads back any more."""
         self.inbox.discard()
+        self._stream.receive_pacer = None
         if self._window is not None:
             self._window.lift()
         if self.pipe is not None:

@@ -60,6 +60,7 @@ def receive(
         "links": client.links or None,
         "wait": client.wait,
         "patience": client.patience,
+        "limit_rate": client.limit_rate,
         "reverify": receiving.reverify,
     }
 

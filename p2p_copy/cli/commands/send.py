@@ -76,6 +76,7 @@ def send(
         "links": client.links or None,
         "wait": client.wait,
         "patience": client.patience,
+        "limit_rate": client.limit_rate,
     }
 
     def opened(access: AsyncClient, code: Code, rooms: Rooms | None) -> AbstractAsyncContextManager[Transfer]:

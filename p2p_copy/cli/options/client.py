@@ -14,6 +14,7 @@ from p2p_copy.cli import limits
 from p2p_copy.cli.options.groups import CODE, CONTENT, FAILURES, OUTPUT, RELAY, SETUP, TARGET
 from p2p_copy.cli.options.values import DEADLINE, DURATION, FLAG, POSITIVE, parsed_by, wrong_value
 from p2p_copy.options import (
+    LEAST_RATE,
     PATIENCE,
     PEER_WAIT,
     STATE_VARIABLE,
@@ -24,7 +25,7 @@ from p2p_copy.options import (
     Symlinks,
 )
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.units import parse_size
+from p2p_copy.units import KIB, parse_rate, parse_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -84,6 +85,12 @@ def _words_of(text: str) -> int:
     if text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most:
         return int(text)
     raise ValueError(f"it is a number from {least} to {most}")
+
+
+def _rate_of(text: str) -> int:
+    if (rate := parse_rate(text)) < LEAST_RATE:
+        raise ValueError(f"the least is {LEAST_RATE // KIB}K")
+    return rate
 
 
 def _files_of(text: str) -> int:
@@ -200,6 +207,14 @@ class ClientArguments:
         Parameter(
             help=f"Connections to use for the transfer, 1 to {protocol_limits.MAX_LINKS}. auto, the default, "
             "opens more than one only over long distances, and only if that is faster."
+        ),
+    ] = None
+    limit_rate: Annotated[
+        int | None,
+        RELAY,
+        parsed_by(_rate_of, "RATE"),
+        Parameter(
+            help="Most bytes per second to send or receive, over all connections together: 500K, 10M, 20MB/s."
         ),
     ] = None
     receipt: Annotated[

@@ -85,7 +85,16 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
     "resume": (
         _Rule(
             lambda given: "ID" not in given,
-            ("--ca-file", "--token-file", "--wait", "--patience", "--deadline", "--links", "--receipt"),
+            (
+                "--ca-file",
+                "--token-file",
+                "--wait",
+                "--patience",
+                "--deadline",
+                "--limit-rate",
+                "--links",
+                "--receipt",
+            ),
             "without an ID the unfinished transfers are only listed",
         ),
     ),

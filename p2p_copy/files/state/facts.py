@@ -258,5 +258,5 @@ REMEMBERED: Final[Mapping[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         "seconds": _seconds,
     },
 }
-"""The fields of each class that a document has, and what reads them. Of the options, `wait`, `patience` and `reverify`
-are missing: each run asks for them anew."""
+"""The fields of each class that a document has, and what reads them. Of the options, `wait`, `patience`,
+`limit_rate` and `reverify` are missing: each run asks for them anew."""

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NewType, TypeAlias
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.throttle import TokenBucket
+from p2p_copy.transport.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 from p2p_copy.relay import limits
-from p2p_copy.relay.access.throttle import TokenBucket
+from p2p_copy.transport.token_bucket import TokenBucket
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -16,6 +16,7 @@ VALUES = {
     "--symlinks": "copy",
     "--preserve": "xattrs",
     "--on-conflict": "skip",
+    "--limit-rate": "10M",
     "--links": "2",
     "--reload-certs": "auto",
     "--server": "ws://x",
@@ -45,7 +46,8 @@ CASES = [
     *(
         (("resume",), option)
         for option in (
-            *("--ca-file", "--token-file", "--wait", "--patience", "--deadline", "--links", "--receipt"),
+            *("--ca-file", "--token-file", "--wait", "--patience", "--deadline", "--limit-rate", "--links"),
+            "--receipt",
         )
     ),
     ((*RELAY, "--no-tls"), "--reload-certs"),

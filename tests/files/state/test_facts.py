@@ -141,7 +141,7 @@ def test_what_a_command_lacks_has_its_default_or_refuses_the_document(
 def test_all_options_are_remembered_but_those_that_each_run_asks_for() -> None:
     for kind in (Facts, SendCommand, ReceiveCommand, SendOptions, ReceiveOptions, Report):
         names = {one.name for one in fields(kind)}
-        assert names - REMEMBERED[kind].keys() <= {"wait", "patience", "reverify"}
+        assert names - REMEMBERED[kind].keys() <= {"wait", "patience", "limit_rate", "reverify"}
         assert not REMEMBERED[kind].keys() - names
 
 

@@ -12,8 +12,8 @@ import trio.testing
 
 from p2p_copy.relay.access.admission import Source
 from p2p_copy.relay.access.rates import Account, FairQueue, Flow, PairingLimits, Rates
-from p2p_copy.relay.access.throttle import TokenBucket
 from p2p_copy.relay.config import RelayConfig
+from p2p_copy.transport.token_bucket import TokenBucket
 from tests.support.websocket import virtual_time
 
 if TYPE_CHECKING:

@@ -1,0 +1,37 @@
+"""Keeps a client's bytes to a rate, over all of its links together."""
+
+from __future__ import annotations
+
+import trio
+
+from p2p_copy.transport import limits
+from p2p_copy.transport.token_bucket import TokenBucket
+
+
+class Pacer:
+    """Lets pieces pass at a rate: wait for the turn of a piece, let it pass, say how large it was.
+
+    Attributes:
+        piece: bytes of a piece at most. Pieces are short, so that all links keep moving, and neither side takes a slow
+            transfer for one that stands still.
+
+    """
+
+    def __init__(self, rate: float) -> None:
+        """Let `rate` bytes per second pass, from now on."""
+        now = trio.current_time()
+        self.piece = max(int(rate * limits.PACE_PIECE), 1)
+        self._bucket = TokenBucket(rate, rate * limits.PACE_BURST, now)
+        self._bucket.take(self._bucket.capacity, now)
+
+    async def turn(self) -> None:
+        """Wait until the next piece may pass."""
+        while True:
+            seconds = self._bucket.seconds_until(0, trio.current_time())
+            if seconds < limits.PACE_AT_ONCE:
+                return
+            await trio.sleep(seconds)  # meanwhile another link may have had its turn
+
+    def passed(self, size: int) -> None:
+        """Count a piece that has passed."""
+        self._bucket.take(size, trio.current_time())
