@@ -22,10 +22,11 @@ _SIZE: Final = re.compile(
     r"([0-9]+)(?:\.([0-9]+))? ?(?:([KMGTPE])(iB?|B|))?(?(3)|B?)", re.ASCII | re.IGNORECASE
 )
 _DURATION: Final = re.compile(
-    r"[0-9]+(?:\.[0-9]+)?|(?:[0-9]+(?:\.[0-9]+)? ?[dhms] ?)+", re.ASCII | re.IGNORECASE
+    r"[0-9]+(?:\.[0-9]+)?|(?:[0-9]+(?:\.[0-9]+)? ?(?:d|h|min|m|s) ?)+", re.ASCII | re.IGNORECASE
 )
-_PART: Final = re.compile(r"([0-9.]+) ?([dhms]?)", re.ASCII | re.IGNORECASE)
-_SECONDS: Final = {"d": 86400, "h": 3600, "m": 60, "s": 1, "": 1}
+_PART: Final = re.compile(r"([0-9.]+) ?(d|h|min|m|s|)", re.ASCII | re.IGNORECASE)
+_LARGER_UNITS: Final = (("d", 86400), ("h", 3600), ("min", 60))
+_SECONDS: Final = {**dict(_LARGER_UNITS), "m": 60, "s": 1, "": 1}
 
 
 def parse_duration(text: str) -> float:
@@ -90,7 +91,7 @@ def duration(seconds: float, *, rough: bool = False) -> str:
     """
     left = max(round(seconds), 0)
     parts = []
-    for name, size in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+    for name, size in (*_LARGER_UNITS, ("s", 1)):
         number, left = divmod(left, size)
         if number:
             parts.append(f"{number} {name}")
@@ -125,3 +126,26 @@ def part_of(size: float, whole: float) -> str:
     """Return a part of a number of bytes as text: `36.7 of 60.8 MiB`, `12.0 MiB of 2.9 TiB`."""
     (number, _, unit), (all_, _, all_unit) = amount(size).partition(" "), amount(whole).partition(" ")
     return f"{number} of {all_} {all_unit}" if unit == all_unit else f"{number} {unit} of {all_} {all_unit}"
+
+
+def exact_duration(seconds: float) -> str:
+    """Return a time as text that `parse_duration` reads, unchanged down to milliseconds: `1 h 30 min`, `0.5 s`."""
+    parts = []
+    for unit, size in _LARGER_UNITS:
+        if seconds >= size:
+            number, seconds = divmod(seconds, size)
+            parts.append(f"{number:.0f} {unit}")
+    if seconds or not parts:
+        parts.append(f"{round(seconds, 3):.12g} s")
+    return " ".join(parts)
+
+
+def exact_size(size: int) -> str:
+    """Return a number of bytes as text that `parse_size` reads, unchanged: `256 MiB`, `1.5 MB`, `1234567 B`."""
+    for power in range(len(_UNITS) - 1, 0, -1):
+        for step, ending in ((KIB, "iB"), (1000, "B")):
+            whole, rest = divmod(size * 10, step**power)
+            if whole >= 10 and not rest:
+                prefix = "k" if (power, step) == (1, 1000) else _PREFIXES[power]
+                return f"{whole / 10:g} {prefix}{ending}" if whole < 10 * KIB else f"{size} B"
+    return f"{size} B"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, strategies as st
 
 from p2p_copy.units import (
     GIB,
@@ -10,6 +11,8 @@ from p2p_copy.units import (
     count,
     duration,
     elapsed,
+    exact_duration,
+    exact_size,
     parse_duration,
     parse_rate,
     parse_size,
@@ -28,6 +31,7 @@ from p2p_copy.units import (
         ("1h30m", 5400),
         ("2d", 172_800),
         ("1H 5 s", 3605),
+        ("2 min 3 s", 123),
         (" 1.5h ", 5400),
     ],
 )
@@ -83,6 +87,49 @@ def test_wrong_sizes_are_refused(text: str) -> None:
 @pytest.mark.parametrize("size", [7, 3000, 5 << 20, 123456789, 7 << 40, 3 << 61])
 def test_a_shown_size_can_be_typed(size: int) -> None:
     assert parse_size(amount(size)) == pytest.approx(size, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1 KiB"),
+        (1000, "1 kB"),
+        (64 << 10, "64 KiB"),
+        (1_500_000, "1.5 MB"),
+        (2 << 20, "2 MiB"),
+        (3 << 29, "1.5 GiB"),
+        (1_234_567, "1234567 B"),
+        (1023 << 20, "1023 MiB"),
+        (2**62, "4 EiB"),
+    ],
+)
+def test_an_exact_size_can_be_typed(size: int, text: str) -> None:
+    assert exact_size(size) == text
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (0.25, "0.25 s"),
+        (10, "10 s"),
+        (90.5, "1 min 30.5 s"),
+        (3600.0, "1 h"),
+        (5400, "1 h 30 min"),
+        (86_401, "1 d 1 s"),
+    ],
+)
+def test_an_exact_duration_can_be_typed(seconds: float, text: str) -> None:
+    assert exact_duration(seconds) == text
+    assert parse_duration(text) == seconds
+
+
+@given(st.integers(0, 2**63))
+def test_every_exact_size_can_be_typed(size: int) -> None:
+    assert parse_size(exact_size(size)) == size
 
 
 def test_a_rate_is_a_size_with_or_without_the_second() -> None:

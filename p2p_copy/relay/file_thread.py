@@ -47,12 +47,12 @@ def read_regular(what: str, path: str, most: int) -> bytes:
             kind = os.fstat(stream.fileno()).st_mode
             if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # reading a directory says what it is
                 raise CannotListen(
-                    f"The {what} file is a pipe, a device or a socket, on which a relay could wait without end. It "
-                    "has to be a regular file, or a symbolic link to one."
+                    f"The {what} file '{path}' is a pipe, a device or a socket, on which a relay could wait without "
+                    "end. It has to be a regular file, or a symbolic link to one."
                 )
             return stream.read(most)
     except OSError as error:
-        raise CannotListen(f"The {what} file cannot be read: {error.strerror}.") from None
+        raise CannotListen(f"The {what} file '{path}' cannot be read: {error.strerror}.") from None
 
 
 def _open(path: str, flags: int) -> int:

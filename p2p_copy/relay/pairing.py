@@ -161,7 +161,14 @@ class _Side:
 
 
 class Pairing:
-    """The copying between one sender and one receiver. `run` it once; both links are closed when it returns."""
+    """The copying between one sender and one receiver. `run` it once; both links are closed when it returns.
+
+    Attributes:
+        number: its number for the operator, once it runs.
+
+    """
+
+    number = 0
 
     def __init__(
         self,
@@ -427,7 +434,9 @@ class Pairing:
             side.report(FlowReport(side.state, other.state, other.answers), other)
         is_long = self.is_stalled and self._sender.still_for >= limits.LOG_STALL_AFTER
         if is_long and not self._stall_logged:
-            events.STALLED.log((), why=self._why(), seconds=round(limits.LOG_STALL_AFTER))
+            events.STALLED.log(
+                (), pairing=self.number, why=self._why(), seconds=round(limits.LOG_STALL_AFTER)
+            )
         self._stall_logged = is_long
 
     def _why(self) -> str:

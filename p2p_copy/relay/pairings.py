@@ -54,14 +54,15 @@ class Pairings:
         """Run a pairing until its end, then count it and log it with the addresses of its clients."""
         number = next(self._numbers)
         self.running[number] = pairing
+        pairing.number = number
         if self._stopping:
             pairing.stop()
-        events.PAIRED.log()
+        events.PAIRED.log(pairing=number)
         try:
             usage = await pairing.run()
         finally:
             del self.running[number]
-        self._tally.add(usage, addresses)
+        self._tally.add(usage, number, addresses)
 
     def stop(self) -> None:
         """End all pairings, and each that begins later."""

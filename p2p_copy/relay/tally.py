@@ -64,7 +64,7 @@ class Tally:
         """Start the clock."""
         self._began = trio.current_time()
 
-    def add(self, usage: Usage, addresses: tuple[str | None, ...] = ()) -> None:
+    def add(self, usage: Usage, number: int, addresses: tuple[str | None, ...] = ()) -> None:
         """Count a pairing that has ended, and log how; `addresses` are those of its two clients, if known here."""
         self.served += 1
         self.outcomes[usage.outcome.value] += 1
@@ -72,6 +72,7 @@ class Tally:
         self.received["from_receiver"] += usage.from_receiver
         events.PAIR_ENDED.log(
             addresses,
+            pairing=number,
             outcome=usage.outcome.value,
             from_sender=Size(usage.from_sender),
             from_receiver=Size(usage.from_receiver),

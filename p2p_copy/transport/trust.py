@@ -72,10 +72,11 @@ def _read_context(ca_file: str | None) -> ssl.SSLContext:
     context.verify_flags |= VERIFY_FLAGS
     context.set_alpn_protocols(["http/1.1"])
     if ca_file is not None:
+        named = f"The file '{ca_file}' (`ca_file`)"
         try:
             context.load_verify_locations(cafile=ca_file)
         except ssl.SSLError:
-            raise UsageError("The file given with `ca_file` holds no certificates in PEM form.") from None
+            raise UsageError(f"{named} holds no certificates in PEM form.") from None
         except OSError as error:
-            raise UsageError(f"The file given with `ca_file` cannot be read: {error.strerror}.") from None
+            raise UsageError(f"{named} cannot be read: {error.strerror}.") from None
     return context

@@ -123,6 +123,9 @@ def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> 
     assert finish(receiver)[0] == 2
 
 
+TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[-+][0-9]{2}:[0-9]{2}"
+
+
 def relay_at(screen: Screen, host: str, *options: str, **variables: str) -> tuple[subprocess.Popen[str], str]:
     """Start a relay that logs to this screen; return it and its URL once it accepts clients."""
     words = ("run-relay-server", host, "0", "--no-tls", *options)
@@ -147,7 +150,7 @@ def test_a_trial_relay_at_a_terminal_prints_one_line(
 ) -> None:
     relay, url = relay_at(screen, host)
     served_and_stopped(relay, url, tree, tmp_path)
-    assert screen.rest() == f"Relay listening on {url}\r\n"
+    assert re.fullmatch(rf"{TIME} info Relay listening on {re.escape(url)}\r\n", screen.rest())
 
 
 @pytest.mark.parametrize(
@@ -169,5 +172,5 @@ def test_a_relay_that_is_more_than_a_try_logs_at_a_terminal_too(
     assert relay.wait(ENOUGH) == 0
     relay.communicate()
     said = screen.rest()
-    assert re.search(r"(^|\n)[-0-9]{10} [:,0-9]{12} Relay listening on ws://", said)
+    assert re.search(rf"(^|\n){TIME} info Relay listening on ws://", said)
     assert " stopped: pairs served: 0" in said

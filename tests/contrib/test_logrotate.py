@@ -44,7 +44,7 @@ def test_the_log_is_complete_across_a_rotation(tmp_path: Path) -> None:
     old, new = (log.with_name(f"{log.name}.1")).read_text(), log.read_text()
     assert "listening" in old
     assert "listening" not in new
-    assert old.count("pair ended") == new.count("pair ended") == 1
+    assert old.count("ended:") == new.count("ended:") == 1
     assert "\0" not in new  # the relay appends; a file position of its own would leave a hole
     assert CODE.partition("-")[2] not in old + new
 

@@ -120,7 +120,7 @@ async def test_fault_97_strangers_who_want_the_place_of_a_slow_client(arena: Are
                     assert rendezvous.decode_answer(await slow.message()) == Paired()
             else:
                 assert said == rendezvous.decode_answer(await slow.message()) == Paired()
-        assert is_summed_up(arena, "! a waiting client answers late")
+        assert is_summed_up(arena, "a waiting client answers late")
 
 
 @pytest.mark.fault(98, "relay")
@@ -132,7 +132,7 @@ async def test_fault_98_a_web_page_that_wants_to_use_the_relay(arena: Arena) -> 
                 header = f"Host: x\r\nOrigin: {origin}".encode()
                 await stream.send_all(UPGRADE.replace(b"Host: x", header))
                 assert (await closed_within(stream, LATER)).startswith(b"HTTP/1.1 403 ")
-        assert is_summed_up(arena, "! refused: the request of a web page")
+        assert is_summed_up(arena, "refused: the request of a web page")
 
 
 @pytest.mark.fault(98, "admin address")
@@ -155,7 +155,7 @@ async def test_fault_98_a_web_page_that_wants_to_give_orders(arena: Arena) -> No
                     await stream.send_all(request.encode())
                     assert (await until_closed(stream)).startswith((b"HTTP/1.1 403 ", b"HTTP/1.1 415 "))
         assert arena.server.status["state"] == "serving"
-        assert is_summed_up(arena, "! refused at the admin address")
+        assert is_summed_up(arena, "refused at the admin address")
 
 
 @pytest.mark.fault(99, "head")
@@ -168,7 +168,7 @@ async def test_fault_99_a_head_that_is_a_byte_too_long(arena: Arena) -> None:
                 head = UPGRADE.replace(b"Host: x\r\n", b"Host: x\r\nX: " + b"x" * size + b"\r\n")
                 await say(stream, head)
                 assert bytes(await stream.receive_some(1000)).startswith(b"HTTP/1.1 " + status + b" ")
-        assert is_summed_up(arena, "! refused: the head of an HTTP request is too long")
+        assert is_summed_up(arena, "refused: the head of an HTTP request is too long")
 
 
 @pytest.mark.fault(100, "log and metric")
@@ -188,4 +188,4 @@ async def test_fault_100_what_the_operator_sees_of_an_attack(arena: Arena) -> No
 
         await crowd(many, one)
         assert arena.server.abuse(Abuse.ORIGIN) - before == many
-        assert is_summed_up(arena, "! refused: the request of a web page")
+        assert is_summed_up(arena, "refused: the request of a web page")

@@ -59,9 +59,9 @@ def make_link_to_a_device(path: Path) -> None:
 NO_FILES = pytest.mark.parametrize(
     ("make", "words"),
     [
-        (make_fifo, "tokens file is a pipe, a device or a socket"),
-        (make_link_to_a_device, "tokens file is a pipe, a device or a socket"),
-        (make_socket, "tokens file cannot be read"),
+        (make_fifo, "tokens' is a pipe, a device or a socket"),
+        (make_link_to_a_device, "tokens' is a pipe, a device or a socket"),
+        (make_socket, "tokens' cannot be read"),
     ],
 )
 
@@ -89,7 +89,7 @@ def test_a_certificate_or_key_is_a_regular_file(files: Files, which: str) -> Non
     path: Path = getattr(files, which)
     path.unlink()
     make_fifo(path)
-    with pytest.raises(CannotListen, match=f"The {which} file is a pipe"):
+    with pytest.raises(CannotListen, match=f"The {which} file '{path}' is a pipe"):
         Certificates(*files.names, AbuseCounter())
 
 

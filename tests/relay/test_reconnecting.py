@@ -475,9 +475,9 @@ async def test_the_log_tells_that_a_side_was_lost_and_no_claim(
         assert await close_code(pair[OTHER[role]]) == CloseCode.PEER_LOST
         assert await close_code(pair[role]) == CloseCode.REPLACED
         await trio.sleep(0.1)
-        ends = [record.getMessage() for record in caplog.records if "pair ended" in record.getMessage()]
+        ends = [record.getMessage() for record in caplog.records if " ended: " in record.getMessage()]
         assert len(ends) == 1
-        assert f"pair ended: {role.value} lost" in ends[0]
+        assert f" ended: {role.value} lost" in ends[0]
     assert f"> a {role.value} reconnected" in caplog.messages
     for claim in CLAIMS.values():
         assert claim not in caplog.text

@@ -103,7 +103,7 @@ async def test_a_sender_is_told_that_the_receiver_takes_nothing(lines: list[str]
         assert await heard(sender) == FlowReport(FlowState.MOVES, FlowState.SILENT)
         await sender.send(b"two")
         await checked_for(pairing, 3 * limits.LOG_STALL_AFTER)
-        assert lines == ["! a pair stalls: the receiver takes nothing for 60 s"]
+        assert lines == ["pairing 0 stalls: the receiver takes nothing for 60 s"]
         await receiver.stream.aclose()
         await sender.stream.aclose()
 
@@ -127,7 +127,7 @@ async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines:
     async with raw_clients(memory_stream_pair, pairings.append) as (sender, receiver, _):
         (pairing,) = pairings
         await checked_for(pairing, limits.LOG_STALL_AFTER)
-        assert lines == ["! a pair stalls: neither side sends anything for 60 s"]
+        assert lines == ["pairing 0 stalls: neither side sends anything for 60 s"]
         lines.clear()
         await sender.send(b"data")
         assert await receiver.message() == b"data"
@@ -135,7 +135,7 @@ async def test_the_log_names_the_sender_only_if_the_receiver_waits_for_it(lines:
             await receiver.send(b"I wait")
             assert await sender.message() == b"I wait"
             await checked_for(pairing, transfer_limits.HEARTBEAT)
-        assert lines == ["! a pair stalls: the sender sends nothing for 60 s"]
+        assert lines == ["pairing 0 stalls: the sender sends nothing for 60 s"]
         await sender.stream.aclose()
         await receiver.stream.aclose()
 
@@ -149,7 +149,7 @@ async def test_a_machine_that_does_not_answer_is_named(lines: list[str]) -> None
         await sender.send(b"one")
         await checked_for(pairing, limits.LOG_STALL_AFTER)
         assert await heard(sender) == FlowReport(FlowState.UNTAKEN, FlowState.SILENT, answers=False)
-        assert lines == ["! a pair stalls: the receiver's machine does not answer for 60 s"]
+        assert lines == ["pairing 0 stalls: the receiver's machine does not answer for 60 s"]
         await receiver.stream.aclose()
         await sender.stream.aclose()
 

@@ -392,7 +392,7 @@ async def test_the_log_has_a_line_for_every_pair_and_tells_no_secrets(
                 while await stream.receive_some(1000):
                     pass
     lines = [record.getMessage() for record in caplog.records if record.name == "p2p_copy.relay"]
-    assert [record.levelname for record in caplog.records if "pair ended" in record.getMessage()] == ["INFO"]
+    assert [record.levelname for record in caplog.records if " ended: " in record.getMessage()] == ["INFO"]
     assert any("100 kB from the sender, 0 B from the receiver" in line for line in lines)
     for canary in ("canary", room("canary"), "127.0.0.1", str(relay.address.port), "123456"):
         assert not [line for line in lines if canary in line]

@@ -23,9 +23,11 @@ from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.relay import limits as relay_limits
 from p2p_copy.relay.admin.http_api import admin_place
 from p2p_copy.relay.admin.orders import ORDERS, USAGE
+from p2p_copy.relay.admin.settings import shown
 from p2p_copy.relay.config import Unix
 from p2p_copy.relay.log.redact import size
 from p2p_copy.relay.unix_socket import unix_socket
+from p2p_copy.units import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,7 +62,7 @@ class _Status(NamedTuple):
     version: str
     state: str
     certificate_ends: int | None
-    limits: dict[str, object]
+    limits: dict[str, float | None]
     pairings: list[tuple[int, int, int]]
     """Number, seconds, bytes."""
     seconds: int
@@ -91,8 +93,11 @@ def relay_admin(address: str, order: str, words: Sequence[str]) -> int:
         for line in _describe(_status(address)):
             terminal.result(line)
     elif order == "pairings" and not words:
-        for number, seconds, copied in _status(address).pairings:
-            terminal.result(f"{number}: {seconds} s, {size(copied)}")
+        running = _status(address).pairings
+        for number, seconds, copied in running:
+            terminal.result(f"{number}: {duration(seconds)}, {size(copied)}")
+        if not running:
+            terminal.result("No transfers are running.")
     else:
         raise UsageError(f"An order is one of: {', '.join(QUESTIONS)}, {USAGE}.")
     return 0
@@ -153,7 +158,7 @@ def _whole(value: object, most: int = _MOST_NUMBER) -> int:
     return value
 
 
-def _setting(value: object) -> object:
+def _setting(value: object) -> float | None:
     """Return the value of a limit: a number, or None."""
     if value is None or (isinstance(value, float) and 0 <= value <= _MOST_NUMBER):
         return value
@@ -163,7 +168,7 @@ def _setting(value: object) -> object:
 def _describe(status: _Status) -> list[str]:
     end = status.certificate_ends
     return [
-        f"p2p-copy {status.version}, {status.state}, up for {status.seconds} s",
+        f"p2p-copy {status.version}, {status.state}, up for {duration(status.seconds)}",
         f"connections: {status.connections}",
         f"clients waiting: {status.waiting}",
         f"transfers running: {len(status.pairings)}",
@@ -172,7 +177,7 @@ def _describe(status: _Status) -> list[str]:
         f"certificate ends: {datetime.fromtimestamp(end, UTC):%Y-%m-%d %H:%M UTC}"
         if end
         else "no certificate",
-        *(f"{name}: {'none' if value is None else value}" for name, value in status.limits.items()),
+        *(f"{name}: {shown(name, value)}" for name, value in status.limits.items()),
     ]
 
 

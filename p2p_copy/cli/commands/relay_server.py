@@ -50,7 +50,8 @@ def run_relay_server(
     """Serve until a signal ends it, which is a success; return exit code 0.
 
     Raises:
-        UsageError: certificate and key are missing, or given with --no-tls; or there is no address to listen at.
+        UsageError: certificate and key are missing, or given with --no-tls; there is no address to listen at; or
+            options of the log contradict each other.
         CannotListen: the relay cannot start.
 
     """
@@ -76,15 +77,14 @@ def run_relay_server(
         raise UsageError("Name an address to listen at: p2p-copy run-relay-server HOST PORT, or unix:PATH.")
     where_admin = admin_place(admin) if admin is not None else None
     terminal = Terminal.standard()
-    is_trial = _is_trial(config, log, admin, terminal)
 
     def announce(urls: Sequence[str]) -> None:
-        if is_trial:
-            terminal.hint(events.LISTENING.text % {"urls": " and ".join(urls)})
-        else:
+        if not log.quiet:
             events.LISTENING.log(urls=" and ".join(urls))
 
-    lines = log.begin(terminal.log, os.environ, default="warning" if is_trial else "info")
+    lines = log.begin(
+        terminal.log, os.environ, default="warning" if _is_trial(config, log, admin, terminal) else "info"
+    )
     raise_descriptor_limit()
     tune_memory()
     gc.set_threshold(*cli_limits.RELAY_COLLECTIONS)

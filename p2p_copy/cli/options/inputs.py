@@ -107,12 +107,12 @@ def _first_line(file: str, what: str) -> str:
             with open(file, "rb") as stream:
                 text = pasted.decode(stream.read(_MOST_READ), cut=True)
     except OSError as error:
-        raise UsageError(f"The {what} file cannot be read: {error.strerror}.") from error
+        raise UsageError(f"The {what} file '{file}' cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"The {what} file is not UTF-8 text.") from error
+        raise UsageError(f"The {what} file '{file}' is not UTF-8 text.") from error
     line = pasted.first_value(text)
     if not line:
-        raise UsageError(f"The {what} file is empty: its first line is the {what}.")
+        raise UsageError(f"The {what} file '{file}' is empty: its first line is the {what}.")
     return line
 
 

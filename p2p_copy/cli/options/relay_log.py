@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from p2p_copy.cli.options.groups import OUTPUT
 from p2p_copy.cli.options.values import FLAG
+from p2p_copy.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,15 +39,29 @@ class RelayLog:
         False
     )
 
+    quiet: Annotated[
+        bool, OUTPUT, FLAG, Parameter(alias="-q", help="Log only errors, not even where the relay listens.")
+    ] = False
+
     def begin(self, writer: Writer, environ: Mapping[str, str], *, default: str = "info") -> Lines:
-        """Start logging to `writer`, at the level `default` if no level was given."""
+        """Start logging to `writer`, at the level `default` if no level was given.
+
+        Raises:
+            UsageError: `quiet`, and another level.
+
+        """
         import logging
 
         from p2p_copy.relay.log.lines import configure
 
+        if self.quiet and self.log_level not in {None, "error"}:
+            raise UsageError(
+                f"--quiet logs only errors, and --log-level {self.log_level} more. Leave one out."
+            )
+        level = "error" if self.quiet else self.log_level or default
         lines = configure(
             writer.put,
-            level=logging.getLevelNamesMapping()[(self.log_level or default).upper()],
+            level=logging.getLevelNamesMapping()[level.upper()],
             as_json=self.log_format == "json",
             journal=writer.stream is not None and is_journal(writer.stream, environ),
         )

@@ -52,7 +52,10 @@ VARIABLES: Final[Table] = (
 )
 
 FORMS: Final[Table] = (
-    ("a time", "Seconds, `90` or `1.5`; or numbers with `s`, `m`, `h` or `d`: `30s`, `10m`, `1h30m`, `2d`."),
+    (
+        "a time",
+        "Seconds, `90` or `1.5`; or numbers with `s`, `min` or `m`, `h` or `d`: `30s`, `10m`, `1h30m`, `2d`.",
+    ),
     (
         "a size",
         (

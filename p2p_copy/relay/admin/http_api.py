@@ -228,8 +228,11 @@ class Admin:
                 return _sentence(HTTPStatus.CONFLICT, "Not everything could be reloaded; the log says why.")
             case "/end":
                 return self._end(said["id"])
-        self._relay.change(settings.changed(self._relay.config, said["name"], said["value"]))
-        return _sentence(HTTPStatus.OK, "Changed, until the relay is started again.")
+        name, value = said["name"], said["value"]
+        self._relay.change(settings.changed(self._relay.config, name, value))
+        return _sentence(
+            HTTPStatus.OK, f"{name} is {settings.shown(name, value)}, until the relay is restarted."
+        )
 
     def _state(self) -> str:
         return "stopping" if self._relay.draining else "serving" if self._relay.urls else "starting"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from p2p_copy.errors import UsageError
 from p2p_copy.relay import limits
-from p2p_copy.units import parse_duration, parse_rate, parse_size
+from p2p_copy.units import exact_duration, exact_size, parse_duration, parse_rate, parse_size
 
 if TYPE_CHECKING:
     from p2p_copy.relay.config import RelayConfig
@@ -96,6 +96,20 @@ def parsed(name: str, text: str) -> float | None:
         reason = "it is a whole number" if kind == "count" else str(error)
         also = "; or none" if kind == "rate" else ""
         raise UsageError(f"The value of {name} has the wrong form: {reason}{also}.") from None
+
+
+def shown(name: str, value: float | None) -> str:
+    """Return a setting's value as a person writes it, with its unit; a setting of another version has none."""
+    if value is None:
+        return "none"
+    match LIVE[name].kind if name in LIVE else "count":
+        case "size":
+            return exact_size(int(value))
+        case "rate":
+            return f"{exact_size(int(value))}/s"
+        case "time":
+            return exact_duration(value)
+    return str(value)
 
 
 def _setting(name: object) -> Setting:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from p2p_copy.relay.log.abuse import AbuseCounter
 
 _WHAT_THIS_IS: Final = (
-    "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another; there "
-    "is nothing to see for a browser."
+    "This is a p2p-copy relay. It passes encrypted file transfers from one p2p-copy client to another. "
+    "There is nothing here for a browser."
 )
 _TOO_MANY: Final = "Too many connections come from your network. Try again in a minute."
 _PLAIN_ON_TLS: Final = "This port speaks TLS. Use wss:// (or https://) in place of ws:// (or http://)."

@@ -116,7 +116,7 @@ def _rehearse(context: ssl.SSLContext, certfile: str, text: str) -> tuple[float,
     except ssl.SSLError as error:
         raise CannotListen(f"The certificate cannot be used: {error.reason}.") from None
     except OSError as error:  # it was replaced or removed since it was loaded
-        raise CannotListen(f"The certificate file cannot be read: {error.strerror}.") from None
+        raise CannotListen(f"The certificate file '{certfile}' cannot be read: {error.strerror}.") from None
     return ssl.cert_time_to_seconds(str(shown["notAfter"])), _objection(context, text, shown)
 
 

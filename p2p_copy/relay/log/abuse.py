@@ -16,7 +16,7 @@ from p2p_copy.relay.log.events import Event
 
 
 def _event(name: str, text: str, meaning: str) -> Event:
-    return Event(name, logging.INFO, f"! {text}", meaning, summed=True)
+    return Event(name, logging.INFO, text, meaning, summed=True)
 
 
 class Abuse(Enum):

@@ -1,7 +1,8 @@
 """All events of a relay's log, each with its name, its level, its text and its meaning.
 
-`>` a client came, `<` one left, `=` two were paired, `!` something went wrong. Rules:
-1. No event has a room, a code, a token or its name, a file name, or words of a client. Sizes are rounded.
+Rules:
+1. No event has a room, a code, a token or its name, the name of a file that is sent, or words of a client. Sizes are
+   rounded.
 2. Addresses are no facts of an event: they stand beside it, and only if the operator wants them (`redact.ADDRESS`).
 3. An event that any client can cause at will is `DEBUG`, and many of them are summed up; see `lines`. Events that do
    harm, or are meant to, are in `abuse`, and are summed up after the first line.
@@ -38,6 +39,11 @@ class Event:
     single: bool = False
     always: bool = False
     summed: bool = False
+
+    @property
+    def text_of_many(self) -> str:
+        """The text for several at once, which names no pairing."""
+        return self.text.replace("pairing %(pairing)d", "a pairing")
 
     def log(self, addresses: tuple[str | None, ...] | None = None, **facts: Any) -> None:
         """Write it, with its facts.
@@ -76,9 +82,10 @@ ADMIN: Final = Event(
 PAIR_ENDED: Final = Event(
     "pair-ended",
     logging.INFO,
-    "< pair ended: %(outcome)s, %(from_sender)s from the sender, %(from_receiver)s from the receiver, "
+    "pairing %(pairing)d ended: %(outcome)s, %(from_sender)s from the sender, %(from_receiver)s from the receiver, "
     "%(seconds)d s, %(rate)s/s",
-    "A transfer is over: how it ended, bytes (one significant digit), seconds, bytes per second. Whether it was "
+    "A transfer is over: its number in `relay-admin`, how it ended, bytes (one significant digit), seconds, bytes "
+    "per second. Whether it was "
     "complete, given up or met a wrong code is what the clients say.",
     single=True,
 )
@@ -106,28 +113,28 @@ CERTIFICATE_RELOADED: Final = Event(
 CERTIFICATE_KEPT: Final = Event(
     "certificate-kept",
     logging.ERROR,
-    "! certificate not reloaded, the old one stays: %(why)s",
+    "certificate not reloaded, the old one stays: %(why)s",
     "The new files cannot be used, for this reason.",
     single=True,
 )
 CERTIFICATE_REFUSED: Final = Event(
     "certificate-refused",
     logging.WARNING,
-    "! clients are likely to refuse the certificate: %(why)s",
+    "clients are likely to refuse the certificate: %(why)s",
     "Logged at the start and after each reload. A fault of the authority shows only if it is in the file, too.",
     single=True,
 )
 CERTIFICATE_EXPIRES: Final = Event(
     "certificate-expires",
     logging.WARNING,
-    "! the certificate expires in %(left)s: renew it",
+    "the certificate expires in %(left)s: renew it",
     "Logged 14, 7 and 1 days before the end.",
     single=True,
 )
 CERTIFICATE_EXPIRED: Final = Event(
     "certificate-expired",
     logging.ERROR,
-    "! the certificate has expired: clients refuse this relay until it is renewed",
+    "the certificate has expired: clients refuse this relay until it is renewed",
     "No client can start a transfer.",
     single=True,
 )
@@ -137,32 +144,32 @@ TOKENS_RELOADED: Final = Event(
 TOKENS_KEPT: Final = Event(
     "tokens-kept",
     logging.ERROR,
-    "! tokens not reloaded, the old ones stay: %(why)s",
+    "tokens not reloaded, the old ones stay: %(why)s",
     "The file of tokens cannot be used, for this reason.",
     single=True,
 )
 PROXY_HEADER_BROKEN: Final = Event(
     "proxy-header-broken",
     logging.WARNING,
-    "! a trusted proxy sent a broken PROXY header",
+    "a trusted proxy sent a broken PROXY header",
     "The connection was closed. Configure the proxy to send version 2 of the protocol, or none.",
 )
 STALLED: Final = Event(
     "stalled",
     logging.INFO,
-    "! a pair stalls: %(why)s for %(seconds)d s",
+    "pairing %(pairing)d stalls: %(why)s for %(seconds)d s",
     "Nothing of what a sender has for its receiver has moved for so long. The relay told both, and they wait on.",
 )
 EXHAUSTED: Final = Event(
     "exhausted",
     logging.WARNING,
-    "! the system has no descriptor or memory left for one more connection",
+    "the system has no descriptor or memory left for one more connection",
     "New connections have to wait. Raise LimitNOFILE= or the like, or lower --max-connections.",
 )
 BUG: Final = Event(
     "bug",
     logging.ERROR,
-    "! a bug ended one connection: %(where)s",
+    "a bug ended one connection: %(where)s",
     "Please report it. The relay and its other connections go on.",
 )
 DROPPED: Final = Event(
@@ -173,37 +180,41 @@ DROPPED: Final = Event(
     single=True,
     always=True,
 )
-WAITS: Final = Event("waits", logging.DEBUG, "> a %(role)s waits", "A client came, and is the first of two.")
+WAITS: Final = Event("waits", logging.DEBUG, "a %(role)s waits", "A client came, and is the first of two.")
 RETURNED: Final = Event(
     "returned",
     logging.DEBUG,
-    "> a %(role)s reconnected",
+    "a %(role)s reconnected",
     "A client reconnected while the relay still held its old connection, which was closed.",
 )
-LEFT: Final = Event("left", logging.DEBUG, "< left while waiting", "A client left before the other one came.")
-PAIRED: Final = Event("paired", logging.DEBUG, "= paired", "A transfer begins.")
+LEFT: Final = Event(
+    "left", logging.DEBUG, "a client left while waiting", "A client left before the other one came."
+)
+PAIRED: Final = Event(
+    "paired", logging.DEBUG, "pairing %(pairing)d begins", "Two clients are paired.", single=True
+)
 REFUSED: Final = Event(
-    "refused", logging.DEBUG, "! refused: %(code)s", "A client was refused, for this reason."
+    "refused", logging.DEBUG, "refused: %(code)s", "A client was refused, for this reason."
 )
 TURNED_AWAY: Final = Event(
     "turned-away",
     logging.DEBUG,
-    "! closed: too many %(what)s",
+    "closed: too many %(what)s",
     "A connection was closed for a limit, before anything was read of it.",
 )
 NO_CLIENT: Final = Event(
     "no-client",
     logging.DEBUG,
-    "! no relay client",
+    "no relay client",
     "The connection was no client's: a browser, a scanner, a check of the port.",
 )
 TOO_SLOW: Final = Event(
-    "too-slow", logging.DEBUG, "! too slow", "A connection was closed: it sent no hello in time."
+    "too-slow", logging.DEBUG, "too slow", "A connection was closed: it sent no hello in time."
 )
 GONE_EARLY: Final = Event(
     "gone-early",
     logging.DEBUG,
-    "< gone early: %(error)s",
+    "gone early: %(error)s",
     "A connection ended before it was a client, or its TLS handshake failed.",
 )
 

@@ -4,6 +4,7 @@ Rules:
 1. One event is one line, handed on at once. Characters that cannot be printed are written as escapes.
 2. Of equal lines, `limits.LOG_REPEATS` are written in `limits.LOG_WINDOW` seconds, or one if their event is `summed`.
    The rest is counted, and summed up in one line at the end of that time. Events that are `single` are always written.
+   Lines that differ only in the pairing or in addresses are equal.
 3. A log that cannot be written stops nothing: the function that gets the lines does not wait. Lines that are lost are
    counted, and the count is a line of the log.
 """
@@ -13,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import trio
@@ -22,7 +24,7 @@ from p2p_copy.relay.log.events import DROPPED
 from p2p_copy.relay.log.redact import LOGGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from p2p_copy.relay.log.events import Event
 
@@ -96,7 +98,7 @@ class Lines(logging.Handler):
         if event is None or event.single:
             self._hand_on(record)
             return
-        line = record.getMessage()
+        line = event.text_of_many % _facts(record)
         _, count = self._seen.get(line, (record, 0))
         self._seen[line] = record, count + 1
         if count < _written(event):
@@ -109,9 +111,7 @@ class Lines(logging.Handler):
         for record, count in seen.values():
             more = count - _written(record.event)  # type: ignore[attr-defined]  # those without one are not counted
             if more > 0:
-                record.more = {"more": more, "seconds": seconds}
-                record.addresses = []
-                self._hand_on(record)
+                self._hand_on(_sum(record, {"more": more, "seconds": seconds}))
 
     async def attend(self) -> None:
         """Sum up every `limits.LOG_WINDOW` seconds, until cancelled."""
@@ -143,14 +143,32 @@ def _written(event: Event) -> int:
     return 1 if event.summed else limits.LOG_REPEATS
 
 
+def _sum(record: logging.LogRecord, more: dict[str, int]) -> logging.LogRecord:
+    """Return the record of a line that stands for many: it names no client and no pairing."""
+    event: Event = record.event  # type: ignore[attr-defined]  # records without one are not counted
+    facts = {name: value for name, value in _facts(record).items() if name != "pairing"}
+    summed = event.record((), **facts)
+    summed.msg, summed.created = event.text_of_many, record.created
+    summed.more = more
+    return summed
+
+
+def _facts(record: logging.LogRecord) -> Mapping[str, Any]:
+    return record.args if isinstance(record.args, dict) else {}
+
+
 class _Text(logging.Formatter):
-    """For people."""
+    """For people: the time with its distance from UTC, the level, the text."""
 
     def __init__(self, *, timed: bool) -> None:
-        super().__init__("%(asctime)s %(message)s" if timed else "%(message)s")
+        super().__init__()
+        self._timed = timed
 
     def format(self, record: logging.LogRecord) -> str:
-        line = super().format(record)
+        line = record.getMessage()
+        if self._timed:
+            at = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="seconds")
+            line = f"{at} {record.levelname.lower()} {line}"
         if addresses := getattr(record, "addresses", None):
             line += f" [{', '.join(addresses)}]"
         if more := getattr(record, "more", None):
@@ -169,8 +187,7 @@ class _Json(logging.Formatter):
             "event": event.name if event else "other",
             "text": record.getMessage(),
         }
-        if isinstance(record.args, dict):
-            line |= record.args
+        line |= _facts(record)
         if addresses := getattr(record, "addresses", None):
             line["addresses"] = addresses
         return json.dumps(line | getattr(record, "more", {}))

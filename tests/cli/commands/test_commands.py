@@ -306,7 +306,7 @@ def test_a_token_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path, words
     word = str(tmp_path / word) if command == "send" else word
     options = ("--server", "ws://127.0.0.1:1", "--token-file", "missing", "--state-dir", str(state))
     code, _, err = run(command, word, *options)
-    assert (code, "The token file cannot be read" in err) == (2, True)
+    assert (code, "The token file 'missing' cannot be read: No such file" in err) == (2, True)
     assert not state.exists()
 
 

@@ -34,13 +34,15 @@ def test_orders_are_obeyed_and_answered(tmp_path: Path) -> None:
         assert (code, err) == (0, "")
         assert "serving" in out
         assert "rate-total: none" in out
-        assert run("relay-admin", address, "pairings") == (0, "", "")
-        assert run("relay-admin", address, "set", "rate-total", "10M/s")[0] == 0
-        assert "rate-total: 10485760" in run("relay-admin", address, "status")[1]
+        assert run("relay-admin", address, "pairings") == (0, "No transfers are running.\n", "")
+        assert "accept-budget: 10 s" in out
+        code, out, _ = run("relay-admin", address, "set", "rate-total", "10M/s")
+        assert (code, out) == (0, "rate-total is 10 MiB/s, until the relay is restarted.\n")
+        assert "rate-total: 10 MiB/s" in run("relay-admin", address, "status")[1]
         assert run("relay-admin", address, "set", "max-wait", "1h30m")[0] == 0
         assert run("relay-admin", address, "set", "rate", "1.5MB/s")[0] == 0
         status = run("relay-admin", address, "status")[1]
-        assert ("max-wait: 5400" in status, "rate: 1500000" in status) == (True, True)
+        assert ("max-wait: 1 h 30 min" in status, "rate: 1.5 MB/s" in status) == (True, True)
         code, _, err = run("relay-admin", address, "set", "rate-total", "1")
         assert (code, "least value" in err) == (9, True)
         code, _, err = run("relay-admin", address, "end", "7")

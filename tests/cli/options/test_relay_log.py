@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 HERE = ("run-relay-server", "127.0.0.1", "0", "--no-tls")
 
 
+TIME = r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[-+][0-9]{2}:[0-9]{2}"
+
+
 def wait_for(read: Callable[[], str]) -> str:
     """Return the next line of a file that another process is writing."""
     while not (line := read()):
@@ -50,12 +53,34 @@ def test_every_line_is_json_if_that_is_wanted() -> None:
 
 def test_text_is_the_start_line_and_the_end() -> None:
     relay = start(*HERE)
-    assert re.match(r"[-0-9]{10} [:,0-9]{12} Relay listening on ws://127\.0\.0\.1:", line_of(relay.stdout))
+    assert re.match(rf"{TIME} info Relay listening on ws://127\.0\.0\.1:", line_of(relay.stdout))
     relay.terminate()
     code, out, err = finish(relay)
     assert (code, err) == (0, "")
     (stopped,) = out.splitlines()
     assert " stopped: pairs served: 0, 0 B copied, up for " in stopped
+
+
+def test_a_quiet_relay_says_only_what_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "tokens").touch()
+    with (tmp_path / "log").open("w") as log:
+        admin = f"unix:{tmp_path}/admin"
+        relay = start(*HERE, "-q", "--admin", admin, "--tokens-file", str(tmp_path / "tokens"), stdout=log)
+    while not (tmp_path / "admin").exists():
+        time.sleep(0.01)
+    (tmp_path / "tokens").write_text("none of this is a token")
+    assert run("relay-admin", admin, "reload")[0] == 9
+    relay.terminate()
+    relay.communicate()
+    assert relay.returncode == 0
+    (line,) = (tmp_path / "log").read_text().splitlines()
+    assert re.match(rf"{TIME} error tokens not reloaded, the old ones stay: ", line)
+
+
+def test_a_quiet_relay_has_no_other_level() -> None:
+    code, out, err = run(*HERE, "--quiet", "--log-level", "debug")
+    assert (code, out) == (2, "")
+    assert "--quiet logs only errors, and --log-level debug more" in err
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
@@ -94,7 +119,7 @@ def test_a_whole_transfer_leaves_no_code_token_or_name_in_the_log(tmp_path: Path
         relay.terminate()
         relay.communicate()
     text = (tmp_path / "log").read_text()
-    assert "pair ended: complete" in text
+    assert "pairing 1 ended: complete" in text
     assert "refused: token" in text
     for kept in ("canary", secret, holder, name, token, "127.0.0.1"):
         assert kept not in text.replace(match[0], "")

@@ -157,8 +157,8 @@ def weaken(files: Files) -> None:
 FAULTS = pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (remove, "certificate file cannot be read: No such file"),
-        (make_unreadable, "key file cannot be read: Is a directory"),
+        (remove, "cert.pem' cannot be read: No such file"),
+        (make_unreadable, "key.pem' cannot be read: Is a directory"),
         (mismatch, "does not belong to the certificate"),
         (expire, "has expired"),
         (come_too_early, "is not valid yet"),
@@ -269,7 +269,7 @@ async def test_a_reload_that_fails_changes_nothing_and_says_why_in_one_line(
     await running.reload()
     assert await shown(files, running) == before
     (line,) = lines(caplog)
-    assert line.startswith("ERROR ! certificate not reloaded, the old one stays: ")
+    assert line.startswith("ERROR certificate not reloaded, the old one stays: ")
     assert words in line
     assert "\n" not in line
 
@@ -354,10 +354,10 @@ async def test_the_coming_end_is_logged_once_at_each_mark(
         certificates.warn_of_end()
         certificates.warn_of_end()
     assert lines(caplog) == [
-        "WARNING ! the certificate expires in 13 days: renew it",
-        "WARNING ! the certificate expires in 6 days: renew it",
-        "WARNING ! the certificate expires in 21 hours: renew it",
-        "ERROR ! the certificate has expired: clients refuse this relay until it is renewed",
+        "WARNING the certificate expires in 13 days: renew it",
+        "WARNING the certificate expires in 6 days: renew it",
+        "WARNING the certificate expires in 21 hours: renew it",
+        "ERROR the certificate has expired: clients refuse this relay until it is renewed",
     ]
 
 
@@ -371,8 +371,8 @@ async def test_only_the_nearest_mark_counts_and_a_renewal_resets_it(
     files.renew(not_after=datetime.now(UTC) + timedelta(days=13.5))
     await certificates.reload()
     assert [line for line in lines(caplog) if line.startswith("WARNING")] == [
-        "WARNING ! the certificate expires in 3 days: renew it",
-        "WARNING ! the certificate expires in 13 days: renew it",
+        "WARNING the certificate expires in 3 days: renew it",
+        "WARNING the certificate expires in 13 days: renew it",
     ]
 
 
@@ -383,7 +383,7 @@ async def test_a_relay_logs_a_coming_end_when_it_starts(
     settings = {"certfile": files.names[0], "keyfile": files.names[1]}
     async with clients.relay_running(str(files.ca_file), **settings) as relay:
         await relay.works("a")
-    assert "WARNING ! the certificate expires in 1 day: renew it" in lines(caplog)
+    assert "WARNING the certificate expires in 1 day: renew it" in lines(caplog)
 
 
 # Real processes

@@ -43,7 +43,6 @@ async def refused(certfile: Path, keyfile: Path | None) -> str:
     """Return why a relay does not start with these files."""
     with pytest.raises(CannotListen) as caught:
         await serve(config(certfile, keyfile))
-    assert str(certfile) not in str(caught.value)
     return str(caught.value)
 
 
@@ -68,16 +67,17 @@ async def test_certificate_and_key_in_one_file_or_in_two(cert: Path, key: Path, 
 
 
 async def test_a_missing_file_is_said_to_be(cert: Path, key: Path, tmp_path: Path) -> None:
-    assert "certificate file cannot be read: No such file" in await refused(tmp_path / "missing", key)
-    assert "key file cannot be read: No such file" in await refused(cert, tmp_path / "missing")
-    assert "certificate file cannot be read: Is a directory" in await refused(tmp_path, key)
+    missing = tmp_path / "missing"
+    assert f"certificate file '{missing}' cannot be read: No such file" in await refused(missing, key)
+    assert f"key file '{missing}' cannot be read: No such file" in await refused(cert, missing)
+    assert f"certificate file '{tmp_path}' cannot be read: Is a directory" in await refused(tmp_path, key)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read every file")
 async def test_a_file_that_may_not_be_read_is_said_to_be(cert: Path, key: Path, tmp_path: Path) -> None:
     (tmp_path / "key.pem").write_bytes(contents(key))
     (tmp_path / "key.pem").chmod(0)
-    assert "key file cannot be read: Permission denied" in await refused(cert, tmp_path / "key.pem")
+    assert "key.pem' cannot be read: Permission denied" in await refused(cert, tmp_path / "key.pem")
 
 
 async def test_files_of_two_pairs_are_said_to_be(cert: Path, tmp_path: Path, authority: trustme.CA) -> None:

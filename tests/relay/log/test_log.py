@@ -6,7 +6,9 @@ import io
 import json
 import logging
 import re
+import time
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -102,7 +104,7 @@ async def test_no_line_at_any_level_holds_what_a_client_said(
             await link.send(hello(Role.SENDER))
             assert isinstance(await answer(link), Refused)
     text = log.getvalue()
-    assert "pair ended" in text
+    assert "pairing 1 ended" in text
     assert "refused" in text
     for secret in (CANARY, room(CANARY), room(CANARY)[:12], "12344", "\x1b"):
         assert secret not in text
@@ -119,20 +121,23 @@ async def test_the_ends_of_a_pair_and_of_the_relay_are_all_that_is_logged_withou
             await strangers(relay)
         pair, end = log.getvalue().splitlines()
     assert " stopped: " in end
-    assert re.search(r" < pair ended: complete, 4 B from the sender, 4 B from the receiver, 0 s, .*/s$", pair)
+    assert re.search(
+        r" info pairing 1 ended: complete, 4 B from the sender, 4 B from the receiver, 0 s, .*/s$", pair
+    )
 
 
 def test_each_json_line_has_its_event_and_its_facts_and_rounded_sizes() -> None:
     log = io.StringIO()
     with logging_to(log, as_json=True):
         facts = {"from_sender": Size(123_456), "from_receiver": Size(7), "seconds": 3, "rate": Size(41_154)}
-        events.PAIR_ENDED.log(("192.0.2.1", "2001:db8::1"), outcome="complete", **facts)
+        events.PAIR_ENDED.log(("192.0.2.1", "2001:db8::1"), pairing=9, outcome="complete", **facts)
     line = json.loads(log.getvalue())
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", line.pop("time"))
     assert line == {
         "level": "info",
         "event": "pair-ended",
-        "text": "< pair ended: complete, 100 kB from the sender, 7 B from the receiver, 3 s, 40 kB/s",
+        "text": "pairing 9 ended: complete, 100 kB from the sender, 7 B from the receiver, 3 s, 40 kB/s",
+        "pairing": 9,
         "outcome": "complete",
         "from_sender": 100_000,
         "from_receiver": 7,
@@ -178,8 +183,8 @@ def test_a_flood_of_the_same_line_is_summed_up(clock: Clock) -> None:
         clock.now += limits.LOG_WINDOW
         events.LEFT.log()
         *_, summary, last = log.getvalue().splitlines()
-        assert summary.endswith("! too slow ... 995 more of these in 60 s")
-        assert last.endswith("< left while waiting")
+        assert summary.endswith(" debug too slow ... 995 more of these in 60 s")
+        assert last.endswith(" a client left while waiting")
         handler.sum_up()
         assert log.getvalue().splitlines()[-1] == last
 
@@ -214,11 +219,52 @@ def test_lines_that_differ_in_their_address_only_are_the_same(clock: Clock) -> N
     assert "addresses" not in summary
 
 
+def test_pairings_that_stall_alike_are_summed_up_without_a_number(clock: Clock) -> None:
+    log, machine = io.StringIO(), io.StringIO()
+    for stream, as_json in ((log, False), (machine, True)):
+        with logging_to(stream, as_json=as_json) as handler:
+            for number in range(100):
+                events.STALLED.log((), pairing=number, why="the receiver takes nothing", seconds=60)
+            handler.sum_up()
+    *written, summary = log.getvalue().splitlines()
+    assert [line.partition(" info ")[2] for line in written] == [
+        f"pairing {number} stalls: the receiver takes nothing for 60 s" for number in range(5)
+    ]
+    assert summary.endswith(
+        " info a pairing stalls: the receiver takes nothing for 60 s ... 95 more of these in 0 s"
+    )
+    *objects, last = map(json.loads, machine.getvalue().splitlines())
+    assert [each["pairing"] for each in objects] == [0, 1, 2, 3, 4]
+    assert (last["more"], "pairing" in last) == (95, False)
+
+
+@pytest.mark.parametrize(
+    ("zone", "offset"), [("UTC0", "+00:00"), ("XYZ-05:30", "+05:30"), ("XYZ+3", "-03:00")]
+)
+def test_a_line_has_the_time_of_its_zone_and_its_level(
+    monkeypatch: pytest.MonkeyPatch, zone: str, offset: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    log = io.StringIO()
+    with logging_to(log):
+        events.CERTIFICATE_EXPIRES.log(left="1 day")
+    monkeypatch.undo()
+    time.tzset()
+    (line,) = log.getvalue().splitlines()
+    at, _, said = line.partition(" ")
+    assert said == "warning the certificate expires in 1 day: renew it"
+    assert at.endswith(offset)
+    assert abs(datetime.fromisoformat(at).timestamp() - time.time()) < 60
+
+
 def test_pairs_that_end_are_never_summed_up() -> None:
     log = io.StringIO()
     with logging_to(log):
         for _ in range(100):
-            events.PAIR_ENDED.log((), outcome="complete", from_sender=0, from_receiver=0, seconds=0, rate=0)
+            events.PAIR_ENDED.log(
+                (), pairing=1, outcome="complete", from_sender=0, from_receiver=0, seconds=0, rate=0
+            )
     assert len(log.getvalue().splitlines()) == 100
 
 
