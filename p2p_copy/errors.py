@@ -27,7 +27,7 @@
     │   ├── NothingToSend        18   no source exists or can be read
     │   ├── CannotListen         19   the relay cannot open its port or read its certificate
     │   ├── VerificationFailed   21   a directory differs from a receipt
-    │   ├── DeadlineReached      22   --deadline was reached; the same command resumes later
+    │   ├── DeadlineReached      22   the deadline was reached; the transfer can be resumed later
     │   ├── SystemFailed         25   this machine has no more open files, threads or memory, or refuses something else
     │   ├── TooMuch              26   the sender has more than this side takes (`max_size`, `max_files`)
     │   └── ResultNotWritten     27   the result of the command could not be written, for example on a full disk
@@ -80,7 +80,7 @@ class LocalError(P2PCopyError):
 
 
 class UsageError(LocalError):
-    """The command line, the configuration or the code has the wrong form."""
+    """An argument, a file or the code has the wrong form, or cannot be used here."""
 
     exit_code = 2
 
@@ -104,7 +104,7 @@ class Failure:
 
 
 class PartialTransfer(P2PCopyError):
-    """Some files were not delivered (see above)."""
+    """Some files were not delivered."""
 
     exit_code = 3
 
@@ -226,13 +226,13 @@ class IncompatiblePeer(PeerError):
 
 
 class VerificationFailed(LocalError):
-    """The directory differs from the receipt (see above)."""
+    """The directory differs from the receipt."""
 
     exit_code = 21
 
 
 class DeadlineReached(LocalError):
-    """The deadline was reached. What is done is kept: run the same command again to resume."""
+    """The deadline was reached, and the transfer was stopped. What is done is kept."""
 
     exit_code = 22
 

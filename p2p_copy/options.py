@@ -21,18 +21,18 @@ STATE_VARIABLE: Final = "P2P_COPY_STATE_DIR"
 """The environment variable that names the directory of unfinished transfers."""
 
 PEER_WAIT: Final = 3600.0
-"""Seconds that a client waits for the other side unless told otherwise (--wait)."""
+"""Seconds that a client waits for the other side unless told otherwise."""
 
 PATIENCE: Final = 12 * 3600.0
-"""Seconds for which a side that lost the other side, or the relay, tries to reconnect unless told otherwise
-(--patience): a night."""
+"""Seconds for which a side that lost the other side, or the relay, tries to reconnect unless told otherwise: a
+night."""
 
 LEAST_RATE: Final = 64 * KIB
 """Least bytes per second that a client may limit itself to (--limit-rate), as for a limit of a relay: a longest record
 takes a quarter of a minute then."""
 
 STREAM_NAME: Final = "stdin"
-"""What standard input is called at a receiver, unless told otherwise (--name)."""
+"""What standard input is called at a receiver, unless told otherwise."""
 
 E = TypeVar("E", bound=Enum)
 

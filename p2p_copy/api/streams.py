@@ -75,6 +75,9 @@ class ChunkSink:
 
     def __init__(self) -> None:
         self._put, self._get = trio.open_memory_channel[bytes](0)
+        self._taken: bytes | None = (
+            None  # out of the channel, and not handed over if the wait was cancelled then
+        )
 
     def begin(self, entry: Entry) -> None:
         """Do nothing: a stream has no name here."""
@@ -90,25 +93,29 @@ class ChunkSink:
         """Do nothing."""
 
     async def get(self, is_over: trio.Event) -> bytes | None:
-        """Return the next chunk; None when the transfer is over."""
-        chunks: list[bytes] = []
+        """Return the next chunk, the same one until `handed_over`; None when the transfer is over."""
 
         async def receive() -> None:
-            chunks.append(await self._get.receive())
+            self._taken = await self._get.receive()
             nursery.cancel_scope.cancel()
 
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(receive)
-            await is_over.wait()
-            nursery.cancel_scope.cancel()
-        return chunks[0] if chunks else None
+        if self._taken is None:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(receive)
+                await is_over.wait()
+                nursery.cancel_scope.cancel()
+        return self._taken
+
+    def handed_over(self) -> None:
+        """Let `get` return the chunk after this one: the program has it."""
+        self._taken = None
 
 
 class IncomingStream(Transfer):
     """A stream as it is received: an async iterator of its chunks, bytes of at most a mebibyte.
 
-    It ends when all of it has come and is verified, and raises the transfer's error otherwise: what was read before is
-    then only a part.
+    A cancelled wait for the next one loses none. It ends when all of it has come and is verified, and raises the
+    transfer's error otherwise: what was read before is then only a part.
     """
 
     def __init__(self, caller: AsyncCaller, task: TransferTask, sink: ChunkSink) -> None:
@@ -120,6 +127,7 @@ class IncomingStream(Transfer):
 
     async def __anext__(self) -> bytes:
         chunk = await self._caller.enter(self._sink.get, self._task.is_over)
+        self._sink.handed_over()
         if chunk is None:
             _ = self.report
             raise StopAsyncIteration

@@ -189,12 +189,16 @@ class Events:
     def __init__(self, transfer: Transfer) -> None:
         self._transfer = transfer
         self._queue: EventQueue | None = None
+        self._taken: Event | None = (
+            None  # out of the queue, and not handed over if the wait was cancelled then
+        )
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Event:
         event = await self._transfer._caller.enter(self._get)
+        self._taken = None
         if event is None:
             if self._transfer._task.error is not None:
                 _ = self._transfer.report
@@ -204,10 +208,11 @@ class Events:
     async def _get(self) -> Event | None:
         if self._queue is None:
             self._queue = self._transfer._task.publisher.reader()
-        event = await self._queue.get()
-        if event is None:
+        if self._taken is None:
+            self._taken = await self._queue.get()
+        if self._taken is None:
             await self._transfer._task.is_over.wait()  # then there is a report, or an error
-        return event
+        return self._taken
 
 
 @asynccontextmanager

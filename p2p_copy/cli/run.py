@@ -40,6 +40,7 @@ _MMAP_THRESHOLD: Final = -3
 _SLOW_STOP: Final = (
     "Stopping: telling the other side, after data already on its way. A second signal stops at once."
 )
+_CAN_RESUME: Final = "The deadline was reached. What is done is kept: run the same command again to resume."
 _CANNOT_RESUME: Final = (
     "The deadline was reached, and this transfer cannot be resumed. Start both sides again."
 )
@@ -170,7 +171,7 @@ def run_transfer(
                     await follow(transfer)
             nursery.cancel_scope.cancel()
         if not reports:
-            raise DeadlineReached(_CANNOT_RESUME if resume_id is None else None)
+            raise DeadlineReached(_CANNOT_RESUME if resume_id is None else _CAN_RESUME)
 
     try:
         run(draw_and_transfer, lambda: display.notice(_SLOW_STOP))

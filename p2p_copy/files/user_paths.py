@@ -121,5 +121,5 @@ def _refusal(path: str) -> str | None:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     if stat.S_ISFIFO(mode):
-        return "is a pipe and no file. To send what comes out of it: COMMAND | p2p-copy send -"
+        return "is a pipe and no file; what comes out of it can be sent as a stream"
     return f"is {_KINDS.get(stat.S_IFMT(mode), 'something else')} and neither file nor directory"

@@ -257,3 +257,35 @@ def test_a_wrong_argument_is_refused_at_once(
 
     with nothing_stays():
         run(backend, main)
+
+
+@both_backends
+def test_a_cancelled_wait_for_a_chunk_loses_none(relay: str, code: p2p.Code, backend: str) -> None:
+    pieces = [os.urandom(300_000) for _ in range(8)]
+    received = bytearray()
+    cancelled = 0
+
+    async def produce() -> AsyncIterator[bytes]:
+        for piece in pieces:
+            await anyio.sleep(0.001)
+            yield piece
+
+    async def main() -> None:
+        nonlocal cancelled
+        async with (
+            p2p.AsyncClient(relay=relay) as client,
+            client.open_send_stream(produce(), code=code),
+            client.open_receive_stream(code=code) as chunks,
+        ):
+            ended = False
+            while not ended:
+                chunk: bytes | None = None
+                with anyio.move_on_after(0.001) as scope:
+                    chunk = await anext(chunks, None)
+                    ended = chunk is None
+                cancelled += scope.cancelled_caught
+                received.extend(chunk or b"")
+
+    run(backend, main)
+    assert bytes(received) == b"".join(pieces)
+    assert cancelled

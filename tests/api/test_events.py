@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from typing import TYPE_CHECKING
+
+import pytest
 import trio
 import trio.testing
 
@@ -9,6 +14,9 @@ import p2p_copy as p2p
 from p2p_copy import observer
 from p2p_copy.api import publisher, report
 from p2p_copy.api.publisher import EventQueue, Publisher
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PLAIN = observer.Report(1, 2, 0, 4, "ab", 0.5, 6, 3)
 
@@ -139,3 +147,30 @@ def test_a_report_has_all_that_the_transfer_reports() -> None:
         files=1, size=2, failed=0, failures=(), skipped=4, excluded=6, up_to_date=3, root="ab", seconds=0.5
     )
     made.raise_for_failures()
+
+
+def test_under_asyncio_a_cancelled_wait_loses_no_event_either(
+    relay: str, tree: Path, tmp_path: Path, code: p2p.Code
+) -> None:
+    """Each wait is cancelled just after Trio's thread took the event, and before the program has it."""
+
+    async def main() -> None:
+        async with p2p.AsyncClient(relay) as client, client.open_send(tree, code=code) as sending:
+            await client.receive(tmp_path / "out", code=code)
+            await sending.wait()
+            events = sending.events()
+            queue = sending._task.publisher.reader()
+            events._queue = queue
+            expected = list(queue._events)
+            for number, event in enumerate(expected):
+                wait = asyncio.ensure_future(anext(events))
+                await asyncio.sleep(0)
+                while len(queue._events) == len(expected) - number:
+                    time.sleep(0.001)  # noqa: ASYNC251 - the event loop must not turn
+                wait.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await wait
+                assert await anext(events) == event
+            assert [event async for event in events] == []
+
+    asyncio.run(main())

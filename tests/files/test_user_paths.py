@@ -62,7 +62,7 @@ def test_what_has_no_name_of_its_own_is_refused(top: Path, path: str, others: li
         ("", "does not exist"),
         ("file/x", "Not a directory"),
         ("dangling", "symbolic link to nothing"),
-        ("fifo", "p2p-copy send -"),
+        ("fifo", "as a stream"),
         ("/dev/null", "device"),
         ("nul\0", "no path"),
     ],
@@ -80,7 +80,7 @@ def test_what_cannot_be_sent_is_told_by_its_path(top: Path, path: str, said: str
 def test_a_pipe_of_the_shell_is_told_like_a_fifo() -> None:
     reader, writer = os.pipe()
     try:
-        with pytest.raises(NothingToSend, match="send -"):
+        with pytest.raises(NothingToSend, match="as a stream"):
             check_paths([f"/dev/fd/{reader}"])
     finally:
         os.close(reader)

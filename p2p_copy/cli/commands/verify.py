@@ -42,7 +42,7 @@ def verify(
     terminal = Terminal.standard(quiet=quiet or json)
     verdict = _write_objects(comparison, terminal) if json else _show(comparison, terminal, complete=complete)
     if verdict.differences:
-        raise VerificationFailed
+        raise VerificationFailed("The directory differs from the receipt (see above).")
     return 0
 
 

@@ -22,6 +22,9 @@ _ASCII_ELLIPSIS: Final = "..."
 
 _BLANKS: Final = re.compile(r"(?<= ) ")
 _OPTION: Final = re.compile(r"`([a-z]+(?:_[a-z]+)*)`")
+_SPELT: Final = {"relay": "--server", "token": "--token-file"}
+"""Options with other names than in Python."""
+
 _SEVERAL_BLANKS: Final = re.compile(r" {2,}")
 
 
@@ -41,7 +44,7 @@ def one_line(sentence: str) -> str:
 
 def with_options(sentence: str) -> str:
     """Return a sentence with the options that it names as this command line writes them: `max_size` as --max-size."""
-    return _OPTION.sub(lambda found: f"--{found[1].replace('_', '-')}", sentence)
+    return _OPTION.sub(lambda found: _SPELT.get(found[1]) or f"--{found[1].replace('_', '-')}", sentence)
 
 
 def columns_of(text: str) -> int:

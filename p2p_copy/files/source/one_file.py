@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _ONE_FILE: Final = (
     "takes one file or a pipe, and not a directory or several files. Send one file, "
-    "or 'tar c PATH... | p2p-copy send -'; or let the receiver name a directory with --out DIR."
+    "or what 'tar c PATH...' writes to a pipe; or let the receiver write to a directory (`out`)."
 )
 
 

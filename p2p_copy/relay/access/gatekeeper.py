@@ -55,8 +55,7 @@ _UNKNOWN_TOKEN = Refused(
 )
 _TOKEN_MISSING = Refused(
     Refusal.TOKEN,
-    "This relay wants an access token: give it with --token-file FILE or in P2P_COPY_TOKEN. The relay's operator has "
-    "it.",
+    "This relay wants an access token (`token`). Its operator gives them out.",
 )
 
 

@@ -162,5 +162,5 @@ def _objection(context: ssl.SSLContext, text: str, shown: _Certificate) -> str:
     if not any(kind in {"DNS", "IP Address"} for kind, _ in shown.get("subjectAltName", ())):
         return "it names no host (no subjectAltName)"
     if shown.get("issuer") == shown.get("subject"):
-        return "it is self-signed, so every client needs it as --ca-file"
+        return "it is self-signed, so every client must be given it to trust"
     return ""

@@ -77,7 +77,7 @@ async def test_a_tree_does_not_go_to_standard_output_and_both_sides_are_told_wha
     for error in (both.sent, both.received):
         assert isinstance(error, PipeFailed)
         assert "tar c" in str(error)
-        assert "--out DIR" in str(error)
+        assert "`out`" in str(error)
     assert ends.all_taken() == b""
 
 
