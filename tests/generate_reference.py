@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import re
 from enum import Enum
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from p2p_copy.cli.app import app
 from p2p_copy.cli.commands.relay_admin import QUESTIONS
@@ -31,6 +31,7 @@ from tests import generate_events
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from cyclopts import App
     from cyclopts.argument import Argument
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -109,9 +110,23 @@ def as_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
+def commands() -> Iterator[str]:
+    """Return the commands in the order of the help, those inside another one by both words."""
+    for name in app:
+        if not name.startswith("-"):
+            inner = [word for word in app[name] if not word.startswith("-")]
+            yield from (f"{name} {word}" for word in inner)
+            if not inner:
+                yield name
+
+
+def find(command: str) -> App:
+    return reduce(lambda outer, word: outer[word], command.split(), cast("App", app))
+
+
 def arguments(command: str) -> Iterator[Argument]:
     """Return what the help of a command shows, in its order."""
-    for argument in app[command].assemble_argument_collection():
+    for argument in find(command).assemble_argument_collection():
         if argument.show:
             yield argument
 
@@ -125,7 +140,7 @@ def names(argument: Argument) -> list[str]:
 
 def grouped(command: str) -> Iterator[tuple[str, list[Argument]]]:
     """Return the options of a command under the headings of its help."""
-    collection = app[command].assemble_argument_collection()
+    collection = find(command).assemble_argument_collection()
     for group in sorted(
         (one for one in collection.groups if isinstance(one.sort_key, int)), key=lambda one: one.sort_key
     ):
@@ -179,15 +194,15 @@ def with_code(text: str) -> str:
 def command_line() -> str:
     """Return docs/cli.md."""
     lines = [COMMAND_LINE]
-    for command in (name for name in app if not name.startswith("-")):
-        usage = (app[command].usage or "").removeprefix("Usage: ")
-        lines += [f"## {command}", "", "```text", usage, "```", "", *paragraphs(app[command].help), ""]
+    for command in commands():
+        usage = (find(command).usage or "").removeprefix("Usage: ")
+        lines += [f"## {command}", "", "```text", usage, "```", "", *paragraphs(find(command).help), ""]
         if rows := list(words(command)):
             lines += table(("word", "meaning"), rows)
-        if examples := EXAMPLES.get(command):
+        if examples := EXAMPLES.get(command.split()[0] if command.endswith("show") else command):
             lines += [
                 "```text",
-                *(f"{one.command}    # {one.purpose.rstrip(':')}" for one in examples),
+                *(line for one in examples for line in (f"# {one.purpose}", one.command)),
                 "```",
                 "",
             ]

@@ -325,7 +325,45 @@ def demo(
     return work(directory)
 
 
-@app.command(name="help", group=ABOUT, sort_key=2, usage="Usage: p2p-copy help [COMMAND | TOPIC]")
+config = Commands(
+    name="config",
+    group=ABOUT,
+    sort_key=2,
+    help="Show the configuration: where its file is, and where each value comes from.",
+)
+app.command(config)
+
+
+@config.command(name="show", sort_key=1, usage="Usage: p2p-copy config show [COMMAND [OPTIONS]]")
+def config_show(
+    *words: Annotated[
+        str,
+        Parameter(
+            name="COMMAND",
+            allow_leading_hyphen=True,
+            help="send, receive, resume or run-relay-server, with options to try. Without it, of all four only what "
+            "is not a default.",
+        ),
+    ],
+) -> int:
+    """Show the value of each option of a command, and where it comes from.
+
+    Codes, tokens and passwords are hidden. Nothing is run.
+    """
+    from p2p_copy.cli.commands.config import show
+
+    return show(words, app)
+
+
+@config.command(name="path", sort_key=2, usage="Usage: p2p-copy config path")
+def config_path() -> int:
+    """Print the path of the configuration file, whether or not it exists."""
+    from p2p_copy.cli.commands.config import path
+
+    return path()
+
+
+@app.command(name="help", group=ABOUT, sort_key=3, usage="Usage: p2p-copy help [COMMAND | TOPIC]")
 def help_(
     *words: Annotated[
         str,
@@ -341,7 +379,7 @@ def help_(
     return work(words, app)
 
 
-@app.command(group=ABOUT, sort_key=3, usage="Usage: p2p-copy version")
+@app.command(group=ABOUT, sort_key=4, usage="Usage: p2p-copy version")
 def version() -> int:
     """Print the version."""
     terminal = Terminal.standard()

@@ -6,7 +6,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from p2p_copy import AsyncClient, NotSaved, default_state_dir
+from p2p_copy import AsyncClient, Client, NotSaved, default_state_dir
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.display import displayed, with_options
 from p2p_copy.errors import UsageError
@@ -17,7 +17,7 @@ from p2p_copy.protocol.escape import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from p2p_copy import Client, Code, SavedTransfer
+    from p2p_copy import Code, SavedTransfer
     from p2p_copy.api.keywords import ResumeKeywords
     from p2p_copy.api.work import Accept
     from p2p_copy.cli.options.client import ClientArguments
@@ -142,6 +142,14 @@ def find(all_saved: Sequence[SavedTransfer], given: str) -> SavedTransfer:
             else "There is no such transfer. p2p-copy resume lists the unfinished ones."
         )
     return found[0]
+
+
+def relay_of(given: str, state_dir: str) -> str:
+    """Return the URL of the relay of the transfer whose id starts with what the user has typed; empty if none does."""
+    found = [
+        each for each in Client(state_dir=state_dir or None).saved() if each.id.startswith(given.lower())
+    ]
+    return found[0].relay if len(found) == 1 else ""
 
 
 def described(saved: SavedTransfer) -> str:

@@ -110,8 +110,8 @@ class TransferArguments:
         RELAY,
         Parameter(
             env_var=SERVER_VARIABLE,
-            metavar="URL",
-            help="The relay: wss://HOST:PORT, or ws:// for one without TLS.",
+            metavar="URL|NAME",
+            help="The relay: wss://HOST:PORT, ws:// for one without TLS, or its name in the configuration file.",
         ),
     ] = None
     code: Annotated[

@@ -87,6 +87,11 @@ EXAMPLES: Final = {
         Example("Copy a directory of yours:", "p2p-copy demo photos"),
         Example("With every detail of an error:", "P2P_COPY_DEBUG=1 p2p-copy demo"),
     ),
+    "config": (
+        Example("Which values are set, and where?", "p2p-copy config show"),
+        Example("What would this command use?", "p2p-copy config show receive --server work"),
+        Example("Where is the file?", "p2p-copy config path"),
+    ),
     "help": (
         Example("Options of a command:", "p2p-copy help send"),
         Example("What can be explained?", "p2p-copy help topics"),

@@ -22,6 +22,9 @@ def near(word: str, candidates: Iterable[str]) -> str | None:
         candidate.strip("-").lower(): candidate for candidate in candidates if len(candidate.strip("-")) > 1
     }
     word = word.strip("-").lower()
+    for name in bare:
+        if sorted(name) == sorted(word):  # letters in another order, which count for much in a short word
+            return bare[name]
     if found := difflib.get_close_matches(word, bare, n=1, cutoff=_NEAR):
         return bare[found[0]]
     begun = [

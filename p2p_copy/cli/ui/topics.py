@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from p2p_copy import errors
-from p2p_copy.cli.options.config_file import default_path
 from p2p_copy.cli.signals import STOP_TRANSFER
 from p2p_copy.cli.ui.display import with_options
 
@@ -101,16 +100,22 @@ _CONFIG: Final = Topic(
     "the configuration file, variables, times and sizes",
     (
         (
-            "An option on the command line wins over the environment, and that over the configuration file: TOML, at "
-            f"`{default_path() or '~/.config/p2p-copy/config.toml'}`, or at the path in `--config` or "
-            "`P2P_COPY_CONFIG`. A key is an option's name without the dashes, in the table of its command; `server`, "
+            "`p2p-copy config show` prints which values are set and where, `p2p-copy config path` where the file is. "
+            "It is TOML. A key is an option's name without the dashes, in the table of its command; `server`, "
             "`ca-file` and `token-file` may stand at the top, for all:"
         ),
         (
-            ('`server = "wss://relay.example:443"`', ""),
+            ('`server = "work"`', "for `--server work`, or a URL"),
+            ("`[relay.work]`", "a relay, and what is for it alone"),
+            ('`url = "wss://relay.example:443"`', ""),
+            ('`token-file = "/home/me/work-token"`', ""),
             ("`[receive]`", ""),
             ('`out = "incoming"`', ""),
             ('`on-conflict = "rename"`', ""),
+        ),
+        (
+            "The first of these that has a value counts: the command line, the environment, the table of the relay, "
+            "the table of the command, the top of the file."
         ),
         "Environment variables:",
         VARIABLES,

@@ -209,3 +209,112 @@ def test_other_forms_are_refused_with_an_example(option: str, text: str, said: s
         parse("receive", f"--{option}={text}")
     assert f"--{option}" in str(caught.value)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "option"), [("P2P_COPY_TOKEN", "token-file"), ("P2P_COPY_STATE_DIR", "state-dir")]
+)
+def test_a_variable_that_a_command_reads_itself_comes_before_the_file(
+    variable: str, option: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(variable, raising=False)
+    write(default_path(), f'[receive]\n{option} = "x"')
+    name = option.replace("-", "_")
+    assert parse("receive")[name] == "x"
+    monkeypatch.setenv(variable, "y")
+    assert parse("receive")[name] is None
+    assert parse("receive", f"--{option}", "z")[name] == "z"
+
+
+RELAYS = """
+server = "work"
+ca-file = "top.pem"
+[relay.work]
+url = "wss://work.example"
+token-file = "work-token"
+ca-file = "work.pem"
+[relay.home]
+url = "ws://home.example:8765"
+[send]
+token-file = "send-token"
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "url", "token", "authority"),
+    [
+        (["send", "a"], "wss://work.example", "work-token", "work.pem"),
+        (["send", "a", "--server", "home"], "ws://home.example:8765", "send-token", "top.pem"),
+        (["send", "a", "--server", "wss://work.example"], "wss://work.example", "work-token", "work.pem"),
+        (["send", "a", "--server", "wss://other"], "wss://other", "send-token", "top.pem"),
+        (["send", "a", "--token-file", "x"], "wss://work.example", "x", "work.pem"),
+        (["receive", "--server", "home"], "ws://home.example:8765", None, "top.pem"),
+    ],
+)
+def test_a_relay_has_a_name_and_what_is_for_it_alone(
+    words: list[str], url: str, token: str | None, authority: str
+) -> None:
+    write(default_path(), RELAYS)
+    values = parse(*words)
+    assert (values["server"], values["token_file"], values["ca_file"]) == (url, token, authority)
+
+
+def test_the_first_word_may_be_the_url_of_a_named_relay() -> None:
+    write(default_path(), RELAYS)
+    assert parse("receive", "wss://work.example", "code")["token_file"] == "work-token"
+    assert parse("receive", "ws://home.example:8765", "code")["token_file"] is None
+
+
+def test_the_environment_may_name_a_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(default_path(), RELAYS)
+    monkeypatch.setenv("P2P_COPY_SERVER", "home")
+    assert parse("send", "a")["server"] == "ws://home.example:8765"
+
+
+def test_a_sender_that_is_the_relay_needs_no_named_one() -> None:
+    write(default_path(), 'server = "gone"')
+    assert parse("send", "--serve=auto", "a")["serve"] == "auto"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[relay.work]", r"[relay.work] needs the URL of the relay"),
+        ("[relay.work]\nurl = 'relay.example'", "needs the URL"),
+        ("[relay]\nwork = 'wss://x'", "needs the URL"),
+        (
+            "[relay.work]\nurl = 'wss://x'\ntokn-file = 'x'",
+            "unknown key: tokn-file. Did you mean token-file?",
+        ),
+        ("[relay.work]\nurl = 'wss://x'\nout = 'x'", "unknown key: out."),
+        ("relay = 'wss://x'", "relay must be a table"),
+        ("sever = 'wss://x'", "unknown key: sever. Did you mean server?"),
+        (
+            "[receive]\non_conflict = 'skip'",
+            "[receive] has an unknown key: on_conflict. Did you mean on-conflict?",
+        ),
+        ("server = 'wrk'\n[relay.work]\nurl = 'wss://x'", "Did you mean work?"),
+    ],
+)
+def test_a_wrong_relay_or_key_is_an_error_with_what_was_meant(text: str, said: str) -> None:
+    path = write(default_path(), text)
+    with pytest.raises(UsageError) as caught:
+        parse("receive")
+    assert path in str(caught.value)
+    assert said in str(caught.value)
+
+
+def test_a_server_that_is_no_relay_is_not_repeated() -> None:
+    """It may be a code in the wrong place."""
+    with pytest.raises(UsageError) as caught:
+        parse("send", "a", "--server", "flypaper.zodiac-confess")
+    assert "flypaper" not in str(caught.value)
+    assert "wss://relay.example:443" in str(caught.value)
+
+
+def test_a_path_may_begin_at_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    write(default_path(), '[receive]\nout = "~/incoming"\ncode = "~/x"')
+    assert parse("receive")["out"] == str(tmp_path / "incoming")
+    assert parse("receive")["code"] == "~/x"

@@ -25,7 +25,7 @@ VALUES = {
     "--deadline": "9",
     "--code-words": "6",
 }
-FLAGS = {"--dry-run", "--reverify"}
+FLAGS = {"--checksum", "--dry-run", "--reverify"}
 CASES = [
     (SEND, "--name"),
     *(((*SEND, "--serve=:0"), option) for option in ("--server", "--ca-file", "--token-file", "--state-dir")),
@@ -40,7 +40,8 @@ CASES = [
     *(
         (("receive", "--out", "-"), option)
         for option in (
-            *("--on-conflict", "--preserve", "--only", "--exclude", "--dry-run", "--reverify", "--state-dir"),
+            *("--on-conflict", "--preserve", "--only", "--exclude", "--checksum", "--dry-run", "--reverify"),
+            "--state-dir",
         )
     ),
     *(

@@ -20,6 +20,7 @@ OPTIONS = [
     [
         ("--srver", "--server"),
         ("--quite", "--quiet"),
+        ("--otu", "--out"),
         ("--output", "--out"),
         ("--excl", "--exclude"),
         ("--dryrun", "--dry-run"),
