@@ -18,6 +18,7 @@
     │   ├── PeerMisbehaved       15   the other side broke the protocol
     │   ├── IncompatiblePeer     20   the two sides' versions do not understand each other
     │   └── Declined             23   the receiver's user declined
+    │       └── NotVerified      23   a user did not confirm that both sides show the same words
     ├── LocalError                    this side
     │   ├── UsageError            2   the command, the configuration or the code has the wrong form
     │   │   ├── CodeTypo          2   a generated code was mistyped (in protocol.code)
@@ -241,6 +242,10 @@ class Declined(PeerError):
     """Declined. The sender is still waiting; you can use the same code again."""
 
     exit_code = 23
+
+
+class NotVerified(Declined):
+    """The words of the two sides were not confirmed, so another client may be between them. Nothing was transferred."""
 
 
 class PipeFailed(P2PCopyError):

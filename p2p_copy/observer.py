@@ -97,6 +97,10 @@ Ask = Callable[[TransferPreview], Awaitable[bool]]
 """Answers whether to receive. It may take `limits.ANSWER_TIMEOUT`, and is cancelled if the sender disconnects."""
 
 
+Verify = Callable[[tuple[str, str]], Awaitable[bool]]
+"""Answers whether the other side shows the same two words. It may take as long as `Ask`, and is cancelled likewise."""
+
+
 class Observer:
     """Ignores every report; subclasses override what they need."""
 
@@ -121,8 +125,12 @@ class Observer:
     def moving(self) -> None:
         """Data moves again after a stall."""
 
-    def paired(self) -> None:
-        """Both sides are connected, and their codes match."""
+    def paired(self, words: tuple[str, str], peer_verifies: bool) -> None:
+        """Both sides are connected, and their codes match.
+
+        Both show the same `words`. If `peer_verifies`, the other side's user is asked whether they do, before anything
+        is transferred.
+        """
 
     def asked(self) -> None:
         """The receiver's user is asked whether to receive; this side, the sender, waits for the answer."""

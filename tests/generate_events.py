@@ -81,8 +81,11 @@ def type_schema(hint: Any) -> dict[str, Any]:
             return {"type": [one["type"] for one in schemas]}
         return {"anyOf": schemas}
     if origin is tuple:
-        assert args[1:] == (...,), hint
-        return {"type": "array", "items": type_schema(args[0])}
+        items = {"type": "array", "items": type_schema(args[0])}
+        if args[1:] == (...,):
+            return items
+        assert len(set(args)) == 1, hint
+        return items | {"minItems": len(args), "maxItems": len(args)}
     if is_dataclass(hint):
         assert isinstance(hint, type)
         return object_schema(hint, {})
@@ -171,7 +174,8 @@ def type_name(hint: Any) -> str:
         return ", ".join(f"`{value}`" for value in given["enum"])
     if given["type"] == "array":
         inner = given["items"]["type"]
-        return f"array of {'objects' if inner == 'object' else f'{inner}s'}"
+        many = f"{given['minItems']} " if "minItems" in given else ""
+        return f"array of {many}{'objects' if inner == 'object' else f'{inner}s'}"
     types = given["type"] if isinstance(given["type"], list) else [given["type"]]
     return " or ".join(types)
 

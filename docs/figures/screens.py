@@ -183,6 +183,7 @@ class Stage:
             (r"\(127\.0\.0\.1:[0-9]+, since", "(127.0.0.1:40123, since"),
             (r"/\S*/p2p-copy-demo-\w+", "/tmp/p2p-copy-demo-b7x_q2mf"),
             (r"complete, .* from the sender, .* from the receiver, .*/s", _PAIR),
+            (r"Both sides show: [a-z]+ [a-z]+\.", "Both sides show: coping sterile."),
             (r"digest [0-9a-f]{16}", "digest 4c1e98affec23ee3"),
             (r"since [0-9]{2}:[0-9]{2}", "since 14:03"),
             (r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2},[0-9]{3}", "2026-03-02 14:03:21,506"),

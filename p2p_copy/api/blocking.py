@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from p2p_copy.api.report import Report
     from p2p_copy.api.saved import SavedTransfer
     from p2p_copy.api.transfer import OnEvent
-    from p2p_copy.api.work import Accept, Out, Paths
+    from p2p_copy.api.work import Accept, Out, Paths, Verify
     from p2p_copy.protocol.code import Code
 
 
@@ -50,11 +50,17 @@ class Client(BaseClient):
         thread.join()
 
     def send(
-        self, paths: Paths, *, code: Code, on_event: OnEvent | None = None, **options: Unpack[SendKeywords]
+        self,
+        paths: Paths,
+        *,
+        code: Code,
+        verify: Verify | None = None,
+        on_event: OnEvent | None = None,
+        **options: Unpack[SendKeywords],
     ) -> Report:
         """Send files and directories; see `AsyncClient.send`. Callbacks may not be asynchronous."""
-        work = self._settings.send(paths, code, options)
         with self._open_caller() as caller:
+            work = self._settings.send(paths, code, verify, options, caller)
             return caller.run(TransferTask(work, caller, on_event).run)
 
     def receive(
@@ -63,12 +69,13 @@ class Client(BaseClient):
         *,
         code: Code,
         accept: Accept | None = None,
+        verify: Verify | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ReceiveKeywords],
     ) -> Report:
         """Receive into a directory; see `AsyncClient.receive`. Callbacks may not be asynchronous."""
         with self._open_caller() as caller:
-            work = self._settings.receive(out, code, accept, options, caller)
+            work = self._settings.receive(out, code, accept, verify, options, caller)
             return caller.run(TransferTask(work, caller, on_event).run)
 
     def resume(
@@ -77,12 +84,13 @@ class Client(BaseClient):
         *,
         code: Code | None = None,
         accept: Accept | None = None,
+        verify: Verify | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ResumeKeywords],
     ) -> Report:
         """Resume a saved transfer; see `AsyncClient.resume`. Callbacks may not be asynchronous."""
         with self._open_caller() as caller:
-            work = self._settings.resume(id, code, accept, options, caller)
+            work = self._settings.resume(id, code, accept, verify, options, caller)
             return caller.run(TransferTask(work, caller, on_event).run)
 
     def saved(self, *, code: Code | None = None) -> tuple[SavedTransfer, ...]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from p2p_copy.api.saved import SavedTransfer
     from p2p_copy.api.streams import IncomingStream
     from p2p_copy.api.transfer import OnEvent, Work
-    from p2p_copy.api.work import Accept, Chunks, Out, Paths
+    from p2p_copy.api.work import Accept, Chunks, Out, Paths, Verify
     from p2p_copy.protocol.code import Code
 
 T = TypeVar("T")
@@ -61,25 +61,34 @@ class AsyncClient(BaseClient):
         await self._stack.__aexit__(kind, error, trace)
 
     async def send(
-        self, paths: Paths, *, code: Code, on_event: OnEvent | None = None, **options: Unpack[SendKeywords]
+        self,
+        paths: Paths,
+        *,
+        code: Code,
+        verify: Verify | None = None,
+        on_event: OnEvent | None = None,
+        **options: Unpack[SendKeywords],
     ) -> Report:
         """Send files and directories, and return when the receiver has confirmed all that it holds.
 
         Args:
             paths: a file or directory, or several; their last components are the names at the receiver.
             code: what both sides share.
+            verify: is shown two words, and answers whether the receiver shows the same ones, before anything is sent;
+                may be asynchronous. None to ask nothing; then `Paired` has the words all the same.
             on_event: is called with each `Event`, one after the other; may be asynchronous.
             options: see `SendOptions`.
 
         Raises:
+            NotVerified: a user did not confirm that both sides show the same words.
             NothingToSend: none of the paths can be sent.
             UsageError, ValueError, TypeError: an argument cannot be used.
             P2PCopyError: the transfer failed; see `p2p_copy.errors`.
-            Exception: what `on_event` has raised.
+            Exception: what `verify` or `on_event` has raised.
 
         """
         async with self._open_caller() as caller:
-            task = TransferTask(self._settings.send(paths, code, options), caller, on_event)
+            task = TransferTask(self._settings.send(paths, code, verify, options, caller), caller, on_event)
             return await caller.enter(task.run)
 
     async def receive(
@@ -88,6 +97,7 @@ class AsyncClient(BaseClient):
         *,
         code: Code,
         accept: Accept | None = None,
+        verify: Verify | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ReceiveKeywords],
     ) -> Report:
@@ -100,24 +110,34 @@ class AsyncClient(BaseClient):
             code: what both sides share.
             accept: is shown what the sender has, and answers whether to receive it, before anything is written; may be
                 asynchronous. None to accept all.
+            verify: is shown two words, and answers whether the sender shows the same ones, before anything is written;
+                may be asynchronous. None to ask nothing; then `Paired` has the words all the same.
             on_event: is called with each `Event`, one after the other; may be asynchronous.
             options: see `ReceiveOptions`; `on_conflict` is its `conflict`.
 
         Raises:
             Declined: the answer was no.
+            NotVerified: a user did not confirm that both sides show the same words.
             OutputNotWritable, NoSpace, TooMuch: `out` cannot, or shall not, take it.
             UsageError, ValueError, TypeError: an argument cannot be used.
             P2PCopyError: the transfer failed; see `p2p_copy.errors`.
-            Exception: what `accept` or `on_event` has raised.
+            Exception: what `accept`, `verify` or `on_event` has raised.
 
         """
         async with self._open_caller() as caller:
-            task = TransferTask(self._settings.receive(out, code, accept, options, caller), caller, on_event)
+            work = self._settings.receive(out, code, accept, verify, options, caller)
+            task = TransferTask(work, caller, on_event)
             return await caller.enter(task.run)
 
     @asynccontextmanager
     async def open_send(
-        self, paths: Paths, *, code: Code, rooms: Rooms | None = None, **options: Unpack[SendKeywords]
+        self,
+        paths: Paths,
+        *,
+        code: Code,
+        verify: Verify | None = None,
+        rooms: Rooms | None = None,
+        **options: Unpack[SendKeywords],
     ) -> AsyncIterator[Transfer]:
         """Send beside the body of a block, which can follow it; see `send` and `Transfer`.
 
@@ -128,8 +148,8 @@ class AsyncClient(BaseClient):
 
         `rooms` are those of a relay that serves this transfer only; see `Rooms`.
         """
-        work = self._settings.send(paths, code, options, rooms)
-        async with self._open(lambda caller: work) as transfer:
+        send = self._settings.send
+        async with self._open(lambda caller: send(paths, code, verify, options, caller, rooms)) as transfer:
             yield transfer
 
     @asynccontextmanager
@@ -139,16 +159,23 @@ class AsyncClient(BaseClient):
         *,
         code: Code,
         accept: Accept | None = None,
+        verify: Verify | None = None,
         **options: Unpack[ReceiveKeywords],
     ) -> AsyncIterator[Transfer]:
         """Receive beside the body of a block, which can follow it; see `receive` and `Transfer`."""
         receive = self._settings.receive
-        async with self._open(lambda caller: receive(out, code, accept, options, caller)) as transfer:
+        async with self._open(lambda caller: receive(out, code, accept, verify, options, caller)) as transfer:
             yield transfer
 
     @asynccontextmanager
     async def open_send_stream(
-        self, chunks: Chunks, *, code: Code, rooms: Rooms | None = None, **options: Unpack[SendKeywords]
+        self,
+        chunks: Chunks,
+        *,
+        code: Code,
+        verify: Verify | None = None,
+        rooms: Rooms | None = None,
+        **options: Unpack[SendKeywords],
     ) -> AsyncIterator[Transfer]:
         """Send a stream of unknown length beside the body of a block; see `Transfer`.
 
@@ -162,6 +189,7 @@ class AsyncClient(BaseClient):
                 window of 64 MiB is read ahead of what the receiver has written. Or `Standard.INPUT`; if nothing comes
                 there, a thread may wait for it after the call, so it is for programs that end then.
             code: what both sides share.
+            verify: see `send`.
             rooms: see `open_send`.
             options: see `SendOptions`; `name` is what it is called at a receiver that makes a file of it.
 
@@ -171,12 +199,17 @@ class AsyncClient(BaseClient):
 
         """
         send = self._settings.send_stream
-        async with self._open(lambda caller: send(chunks, code, options, caller, rooms)) as transfer:
+        async with self._open(lambda caller: send(chunks, code, verify, options, caller, rooms)) as transfer:
             yield transfer
 
     @asynccontextmanager
     async def open_receive_stream(
-        self, *, code: Code, accept: Accept | None = None, **options: Unpack[ReceiveKeywords]
+        self,
+        *,
+        code: Code,
+        accept: Accept | None = None,
+        verify: Verify | None = None,
+        **options: Unpack[ReceiveKeywords],
     ) -> AsyncIterator[IncomingStream]:
         """Receive a stream, or one file, as an async iterator of bytes; see `IncomingStream`.
 
@@ -188,7 +221,7 @@ class AsyncClient(BaseClient):
 
         async with self._open_caller() as caller:
             sink = ChunkSink()
-            work = self._settings.receive_stream(lambda: sink, code, accept, options, caller)
+            work = self._settings.receive_stream(lambda: sink, code, accept, verify, options, caller)
             task = TransferTask(work, caller)
             async with running(IncomingStream(caller, task, sink)) as stream:
                 yield stream
@@ -199,6 +232,7 @@ class AsyncClient(BaseClient):
         *,
         code: Code | None = None,
         accept: Accept | None = None,
+        verify: Verify | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ResumeKeywords],
     ) -> Report:
@@ -214,6 +248,7 @@ class AsyncClient(BaseClient):
             id: `SavedTransfer.id`.
             code: what both sides share; needed only if what is saved is not enough (`SavedTransfer.can_resume`).
             accept: see `receive`; it is not called if the transfer was accepted before, nor on the sender's side.
+            verify: see `send`; it is called also if the words of an earlier run were confirmed.
             on_event: is called with each `Event`, one after the other; may be asynchronous.
             options: `receipt` and `links` in place of those with which it was begun, and `wait`, `patience` and
                 `reverify`, which are not saved.
@@ -224,7 +259,8 @@ class AsyncClient(BaseClient):
 
         """
         async with self._open_caller() as caller:
-            task = TransferTask(self._settings.resume(id, code, accept, options, caller), caller, on_event)
+            work = self._settings.resume(id, code, accept, verify, options, caller)
+            task = TransferTask(work, caller, on_event)
             return await caller.enter(task.run)
 
     @asynccontextmanager
@@ -234,11 +270,12 @@ class AsyncClient(BaseClient):
         *,
         code: Code | None = None,
         accept: Accept | None = None,
+        verify: Verify | None = None,
         **options: Unpack[ResumeKeywords],
     ) -> AsyncIterator[Transfer]:
         """Resume, or begin, a saved transfer beside the body of a block; see `resume` and `Transfer`."""
         resume = self._settings.resume
-        async with self._open(lambda caller: resume(id, code, accept, options, caller)) as transfer:
+        async with self._open(lambda caller: resume(id, code, accept, verify, options, caller)) as transfer:
             yield transfer
 
     async def saved(self, *, code: Code | None = None) -> tuple[SavedTransfer, ...]:

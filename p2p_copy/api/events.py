@@ -37,7 +37,17 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Paired:
-    """Both sides are connected and their codes match. This comes again after each `Reconnecting`."""
+    """Both sides are connected and their codes match. This comes again after each `Reconnecting`.
+
+    Attributes:
+        words: two words that both sides show. If the other side shows others, an attacker who has the code is between
+            the two sides.
+        peer_verifies: the other side asks its user whether both show these words, before anything is transferred.
+
+    """
+
+    words: tuple[str, str]
+    peer_verifies: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -141,12 +141,12 @@ class Publisher(Observer):
         """Publish it."""
         self._publish(events.Moving())
 
-    def paired(self) -> None:
+    def paired(self, words: tuple[str, str], peer_verifies: bool) -> None:
         """Publish it. Each connection counts from the beginning."""
         self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1, path="")
         self._resumed = False
         self._earlier, self._failures = self._failures or self._earlier, {}
-        self._publish(events.Paired())
+        self._publish(events.Paired(words, peer_verifies))
 
     def asked(self) -> None:
         """Publish it."""

@@ -34,12 +34,15 @@ if TYPE_CHECKING:
     from p2p_copy.files.state.facts import Command, ReceiveCommand
     from p2p_copy.files.state.store import State
     from p2p_copy.files.stdio import Sink, Source
-    from p2p_copy.observer import Ask, Observer, Report, TransferPreview
+    from p2p_copy.observer import Ask, Observer, Report, TransferPreview, Verify as Compare
     from p2p_copy.options import TransferOptions
     from p2p_copy.transfer.lifecycle import Helpers
 
     Accept = Callable[[TransferPreview], Awaitable[bool] | bool]
     """Answers whether to receive what a sender has; may be asynchronous."""
+
+    Verify = Callable[[tuple[str, str]], Awaitable[bool] | bool]
+    """Answers whether the other side shows the same two words; may be asynchronous."""
 
     Paths = str | PathLike[str] | Iterable[str | PathLike[str]]
     """One path, or several."""
@@ -74,7 +77,15 @@ class ClientSettings:
 
     # New transfers, which are resumed if they are saved
 
-    def send(self, paths: Paths, code: Code, given: Any, rooms: Rooms | None = None) -> Work:
+    def send(
+        self,
+        paths: Paths,
+        code: Code,
+        verify: Verify | None,
+        given: Any,
+        caller: Caller,
+        rooms: Rooms | None = None,
+    ) -> Work:
         """Return how to send files and directories, with these keyword arguments; `rooms` hears of its rooms.
 
         Raises:
@@ -84,29 +95,46 @@ class ClientSettings:
         """
         command, options = self._send_command(paths, given)
         _check_code(code)
+        compare = _comparing(verify, caller)
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             state = await self._state_of(command, code, observer)
-            return await self._send(command.paths, code, options, observer, beside, state=state, rooms=rooms)
+            return await self._send(
+                command.paths, code, options, compare, observer, beside, state=state, rooms=rooms
+            )
 
         return work
 
-    def receive(self, out: Out, code: Code, accept: Accept | None, given: Any, caller: Caller) -> Work:
+    def receive(
+        self,
+        out: Out,
+        code: Code,
+        accept: Accept | None,
+        verify: Verify | None,
+        given: Any,
+        caller: Caller,
+    ) -> Work:
         """Return how to receive into a directory, with these keyword arguments; for what is raised see `send`."""
         if out is Standard.OUTPUT:
-            return self.receive_stream(StandardOutput, code, accept, given, caller)
+            return self.receive_stream(StandardOutput, code, accept, verify, given, caller)
         command, options = self._receive_command(out, given)
         _check_code(code)
-        ask = _asking(accept, caller)
+        asks = _asking(accept, caller), _comparing(verify, caller)
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             state = await self._state_of(command, code, observer)
-            return await self._receive(command.out, code, options, ask, observer, beside, state=state)
+            return await self._receive(command.out, code, options, asks, observer, beside, state=state)
 
         return work
 
     def send_stream(
-        self, chunks: Chunks, code: Code, given: Any, caller: Caller, rooms: Rooms | None = None
+        self,
+        chunks: Chunks,
+        code: Code,
+        verify: Verify | None,
+        given: Any,
+        caller: Caller,
+        rooms: Rooms | None = None,
     ) -> Work:
         """Return how to send chunks, with these keyword arguments; for what is raised see `send`."""
         options = SendOptions(**given)
@@ -117,34 +145,51 @@ class ClientSettings:
             from p2p_copy.api.streams import ChunkSource
 
             source = partial(ChunkSource, chunks, caller)
+        compare = _comparing(verify, caller)
 
         async def work(observer: Observer, beside: Helpers) -> Report:
-            return await self._send((STANDARD,), code, options, observer, beside, source=source, rooms=rooms)
+            return await self._send(
+                (STANDARD,), code, options, compare, observer, beside, source=source, rooms=rooms
+            )
 
         return work
 
     def receive_stream(
-        self, sink: Callable[[], Sink], code: Code, accept: Accept | None, given: Any, caller: Caller
+        self,
+        sink: Callable[[], Sink],
+        code: Code,
+        accept: Accept | None,
+        verify: Verify | None,
+        given: Any,
+        caller: Caller,
     ) -> Work:
         """Return how to receive a stream, with these keyword arguments; for what is raised see `send`."""
         options = _receive_options(given)
         _check_code(code)
         self._check_relay()
-        ask = _asking(accept, caller)
+        asks = _asking(accept, caller), _comparing(verify, caller)
 
         async def work(observer: Observer, beside: Helpers) -> Report:
-            return await self._receive(STANDARD, code, options, ask, observer, beside, sink=sink)
+            return await self._receive(STANDARD, code, options, asks, observer, beside, sink=sink)
 
         return work
 
     # Saved transfers
 
-    def resume(self, id_: str, code: Code | None, accept: Accept | None, given: Any, caller: Caller) -> Work:
+    def resume(
+        self,
+        id_: str,
+        code: Code | None,
+        accept: Accept | None,
+        verify: Verify | None,
+        given: Any,
+        caller: Caller,
+    ) -> Work:
         """Return how to resume a saved transfer, with these keyword arguments; for what is raised see `send`."""
         if code is not None:
             _check_code(code)
         saved = self.saved_transfers()
-        ask = _asking(accept, caller)
+        _, compare = asks = _asking(accept, caller), _comparing(verify, caller)
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             state = await trio.to_thread.run_sync(saved.open, id_)
@@ -161,11 +206,13 @@ class ClientSettings:
                 run: Work
                 if isinstance(command, SendCommand):
                     sending = replace(command.options, **given)
-                    run = partial(self._send, command.paths, known, sending, state=state, access=access)
+                    run = partial(
+                        self._send, command.paths, known, sending, compare, state=state, access=access
+                    )
                 else:
                     receiving = replace(command.options, **given)
                     run = partial(
-                        self._receive, command.out, known, receiving, ask, state=state, access=access
+                        self._receive, command.out, known, receiving, asks, state=state, access=access
                     )
             except BaseException:
                 state.close()
@@ -241,6 +288,7 @@ class ClientSettings:
         paths: Sequence[str],
         code: Code | None,
         options: SendOptions,
+        compare: Compare | None,
         observer: Observer,
         beside: Helpers,
         *,
@@ -261,6 +309,7 @@ class ClientSettings:
             on_room=None if rooms is None else rooms.add,
             beside=beside,
             source=source,
+            verify=compare,
         )
 
     async def _receive(
@@ -268,7 +317,7 @@ class ClientSettings:
         out: str,
         code: Code | None,
         options: ReceiveOptions,
-        ask: Ask | None,
+        asks: tuple[Ask | None, Compare | None],
         observer: Observer,
         beside: Helpers,
         *,
@@ -284,7 +333,8 @@ class ClientSettings:
             code,
             options,
             state=state,
-            ask=ask,
+            ask=asks[0],
+            verify=asks[1],
             observer=observer,
             beside=beside,
             sink=sink,
@@ -316,3 +366,13 @@ def _asking(accept: Accept | None, caller: Caller) -> Ask | None:
         return bool(await caller.call(accept, offer))
 
     return ask
+
+
+def _comparing(verify: Verify | None, caller: Caller) -> Compare | None:
+    if verify is None:
+        return None
+
+    async def compare(words: tuple[str, str]) -> bool:
+        return bool(await caller.call(verify, words))
+
+    return compare

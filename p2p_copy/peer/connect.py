@@ -24,6 +24,7 @@ from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, S
 from p2p_copy.protocol.multipath import AckCodec
 from p2p_copy.protocol.rendezvous import CloseCode, Role
 from p2p_copy.protocol.session import ZSTD, Session, ticket_capability
+from p2p_copy.protocol.verification import VERIFY
 from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.link import LINK_ERRORS, POLITE, LinkBroken
 from p2p_copy.transport.timeouts import within
@@ -61,7 +62,7 @@ async def meet(
         options.on_room(meeting.room)
     waiting = _waiting(options, meeting.room, meeting.claim, wait)
     async with AsyncExitStack() as stack:
-        link, welcome, peer_keys, round_trip = await _met(waiting, stack, options.role, meeting)
+        link, welcome, peer_keys, round_trip = await _met(waiting, stack, options, meeting)
         if options.on_room is not None:
             for room in _rooms_of(peer_keys):
                 options.on_room(room)
@@ -82,7 +83,7 @@ async def meet(
 
 
 async def _met(
-    waiting: Wait, stack: AsyncExitStack, role: Role, meeting: Meeting
+    waiting: Wait, stack: AsyncExitStack, options: ConnectOptions, meeting: Meeting
 ) -> tuple[Link, Welcome, SessionKeys, float]:
     """Wait until the other side comes and stays, and agree on keys; see `_agree`. The stack closes the link."""
     pauses = backoff()
@@ -90,7 +91,7 @@ async def _met(
         async with AsyncExitStack() as attempt:
             try:
                 link, welcome = await attempt.enter_async_context(waiting.joined())
-                peer_keys, round_trip = await _agree(link, role, meeting)
+                peer_keys, round_trip = await _agree(link, options, meeting)
             except _LeftEarly:
                 link.abort()
             except LinkBroken as error:
@@ -153,7 +154,7 @@ class _LeftEarly(Exception):
     """The other side left before the code was spent: it may have connected again, and wait in another connection."""
 
 
-async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys, float]:
+async def _agree(link: Link, options: ConnectOptions, meeting: Meeting) -> tuple[SessionKeys, float]:
     """Run the key exchange; if it fails, tell the other side why, unless that would help an attacker.
 
     Raises _LeftEarly if the other side left before a secret could be tried: the code can be tried again.
@@ -164,9 +165,10 @@ async def _agree(link: Link, role: Role, meeting: Meeting) -> tuple[SessionKeys,
             await _send_step(link, code_spent())
             await link.aclose()
         raise PeerLost("Another client came with the code, which is used up.")
-    round_trip = math.inf
+    round_trip, role = math.inf, options.role
     side = SenderHandshake if role is Role.SENDER else ReceiverHandshake
-    capabilities = frozenset({ZSTD, *map(ticket_capability, meeting.tickets)})
+    verify = (VERIFY,) if options.verifies else ()
+    capabilities = frozenset({ZSTD, *verify, *map(ticket_capability, meeting.tickets)})
     machine = side(meeting.secret, meeting.room, os.urandom(32), os.urandom(32), capabilities)
     try:
         first = machine.start()

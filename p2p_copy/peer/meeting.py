@@ -29,6 +29,7 @@ class ConnectOptions(NamedTuple):
         links: how many links the transfer is to have; None for as many as make it faster.
         on_room: is called with each room in which both sides may meet, before the other side can know of it.
         pacer: keeps what a sender sends, or a receiver receives, to a rate; None for no limit.
+        verifies: this side's user is asked to compare words with the other one before anything is transferred.
 
     """
 
@@ -40,6 +41,7 @@ class ConnectOptions(NamedTuple):
     links: int | None = None
     on_room: Callable[[str], None] | None = None
     pacer: Pacer | None = None
+    verifies: bool = False
 
     def checked(self) -> Self:
         """Return these options unchanged.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import trio
 
-from p2p_copy.errors import Declined, P2PCopyError, PeerLost, WrongCode
+from p2p_copy.errors import Declined, NotVerified, P2PCopyError, PeerLost, WrongCode
 from p2p_copy.observer import ConnectObserver
 from p2p_copy.peer.backoff import backoff
 from p2p_copy.peer.connect import meet
@@ -76,6 +76,8 @@ async def run_with_reconnect(
                     met = True
                     await memory.met(options, channel, session)
                     return await story(channel, session)
+        except NotVerified:
+            raise
         except Declined:
             wait = search.after_decline(trio.current_time())
             if options.role is Role.RECEIVER or wait <= 0:

@@ -1,9 +1,9 @@
 """The key exchange: two sides prove to each other that they have the same secret, and get a session's keys.
 
     M1  receiver -> sender   0x81 | version u8 | nR[32] | capabilities
-    M2  sender -> receiver   0x82 | version u8 | nS[32] | Ya[32] | capabilities
+    M2  sender -> receiver   0x82 | version u8 | nS[32] | Ya[32] | commitment[32] | capabilities
     M3  receiver -> sender   0x83 | Yb[32] | Tb[32]
-    M4  sender -> receiver   0x84 | Ta[32]
+    M4  sender -> receiver   0x84 | Ta[32] | opening[32]
     MX  either way           0x8F | reason u8: 1 wrong code, 2 unknown version, 3 malformed or out of order
 
 Capabilities are a u16 length and names of a-z, 0-9 and "-", sorted, without repetition, joined by commas. A
@@ -13,6 +13,9 @@ side ignores unknown names. Numbers are big-endian. CPace runs with the sender a
     PRS = secret             ADa, ADb = the capabilities of the sender, of the receiver, without their length
     th  = SHA-256(lv_cat(M1, M2, 0x83 | Yb))
     Tb  = HMAC-SHA-256(confirm R key, th)            Ta = HMAC-SHA-256(confirm S key, th)
+
+The opening is a random value of the sender, and the commitment its hash. The words that people compare come from the
+keys and from the opening, so nobody can choose a share for the words that it gives: see `verification`.
 
 Rules:
 
@@ -34,7 +37,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from p2p_copy.errors import IncompatiblePeer, P2PCopyError, PeerLost, PeerMisbehaved, WrongCode
-from p2p_copy.protocol import cpace, keys, limits
+from p2p_copy.protocol import cpace, keys, limits, verification
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,9 +52,9 @@ _SENDER_PROOF: Final = b"\x84"
 _FAREWELL: Final = b"\x8f"
 
 _M1: Final = struct.Struct(">cB32sH")
-_M2: Final = struct.Struct(">cB32s32sH")
+_M2: Final = struct.Struct(">cB32s32s32sH")
 _M3: Final = struct.Struct(">c32s32s")
-_M4: Final = struct.Struct(">c32s")
+_M4: Final = struct.Struct(">c32s32s")
 
 _REASONS: Final[dict[type[P2PCopyError], int]] = {WrongCode: 1, IncompatiblePeer: 2, PeerMisbehaved: 3}
 _ERRORS: Final = {reason: error for error, reason in _REASONS.items()}
@@ -91,7 +94,7 @@ class SessionKeys:
         send_key: the key of this side's first records.
         receive_key: the key of the other side's first records.
         resume: the secret of the next key exchange if the link is lost.
-        verify: a value that two people may compare.
+        verify: what two people may compare, as `verification.words_of` shows it.
         links: the secret of further links.
         peer_capabilities: the other side's capabilities, known here or not.
 
@@ -195,19 +198,24 @@ class SenderHandshake(_Handshake):
         (receiver_nonce,), adb = _open_hello(_M1, _RECEIVER_HELLO, m1)
         sid = receiver_nonce + self._nonce
         ya = cpace.share(self._scalar, self._generator(sid))
-        m2 = _pack_hello(_M2, _SENDER_HELLO, self._nonce, ya, self._capabilities)
-        self._step = partial(self._check_proof, m1, m2, sid, ya, adb)
+        opening = keys.opening(self._scalar)
+        commitment = verification.commitment(opening)
+        m2 = _pack_hello(_M2, _SENDER_HELLO, self._nonce, ya, commitment, self._capabilities)
+        self._step = partial(self._check_proof, m1, m2, sid, ya, opening, adb)
         return m2
 
-    def _check_proof(self, m1: bytes, m2: bytes, sid: bytes, ya: bytes, adb: bytes, m3: bytes) -> bytes:
+    def _check_proof(
+        self, m1: bytes, m2: bytes, sid: bytes, ya: bytes, opening: bytes, adb: bytes, m3: bytes
+    ) -> bytes:
         yb, tb = _open(_M3, _RECEIVER_PROOF, m3)
         k = cpace.scalar_mult_vfy(self._scalar, yb)
         isk = cpace.isk_ir(sid, k, ya, self._capabilities, yb, adb)
         th = _transcript_hash(m1, m2, yb)
         prk = keys.extract(th, isk)
         _check(tb, keys.confirm_receiver(prk), th)
-        self.keys = _session_keys(prk, keys.sender_to_receiver(prk), keys.receiver_to_sender(prk), adb)
-        return _M4.pack(_SENDER_PROOF, _tag(keys.confirm_sender(prk), th))
+        ours, theirs = keys.sender_to_receiver(prk), keys.receiver_to_sender(prk)
+        self.keys = _session_keys(prk, ours, theirs, opening, adb)
+        return _M4.pack(_SENDER_PROOF, _tag(keys.confirm_sender(prk), th), opening)
 
 
 class ReceiverHandshake(_Handshake):
@@ -220,30 +228,35 @@ class ReceiverHandshake(_Handshake):
         self._hello = self._m1 = _pack_hello(_M1, _RECEIVER_HELLO, nonce, self._capabilities)
 
     def _answer_hello(self, m2: bytes) -> bytes:
-        (sender_nonce, ya), ada = _open_hello(_M2, _SENDER_HELLO, m2)
+        (sender_nonce, ya, commitment), ada = _open_hello(_M2, _SENDER_HELLO, m2)
         sid = self._nonce + sender_nonce
         yb = cpace.share(self._scalar, self._generator(sid))
         k = cpace.scalar_mult_vfy(self._scalar, ya)
         isk = cpace.isk_ir(sid, k, ya, ada, yb, self._capabilities)
         th = _transcript_hash(self._m1, m2, yb)
         prk = keys.extract(th, isk)
-        self._step = partial(self._check_proof, prk, th, ada)
+        self._step = partial(self._check_proof, prk, th, commitment, ada)
         self._proof_sent = True
         return _M3.pack(_RECEIVER_PROOF, yb, _tag(keys.confirm_receiver(prk), th))
 
-    def _check_proof(self, prk: bytes, th: bytes, ada: bytes, m4: bytes) -> None:
-        (ta,) = _open(_M4, _SENDER_PROOF, m4)
+    def _check_proof(self, prk: bytes, th: bytes, commitment: bytes, ada: bytes, m4: bytes) -> None:
+        ta, opening = _open(_M4, _SENDER_PROOF, m4)
         _check(ta, keys.confirm_sender(prk), th)
-        self.keys = _session_keys(prk, keys.receiver_to_sender(prk), keys.sender_to_receiver(prk), ada)
+        if not hmac.compare_digest(verification.commitment(opening), commitment):
+            raise PeerMisbehaved
+        ours, theirs = keys.receiver_to_sender(prk), keys.sender_to_receiver(prk)
+        self.keys = _session_keys(prk, ours, theirs, opening, ada)
 
 
-def _session_keys(prk: bytes, send_key: bytes, receive_key: bytes, theirs: bytes) -> SessionKeys:
+def _session_keys(
+    prk: bytes, send_key: bytes, receive_key: bytes, opening: bytes, theirs: bytes
+) -> SessionKeys:
     """Return the keys of a session with a side that has the capabilities `theirs`."""
     return SessionKeys(
         send_key=send_key,
         receive_key=receive_key,
         resume=keys.resume(prk),
-        verify=keys.verify(prk),
+        verify=keys.verify(prk, opening),
         links=keys.links(prk),
         peer_capabilities=_decode_capabilities(theirs),
     )

@@ -73,9 +73,14 @@ def resume_mark(ticket: bytes) -> str:
     return expand(ticket, b"p2p-copy/1 resume mark", _MARK).hex()
 
 
-def verify(prk: bytes) -> bytes:
-    """Return what two people may compare, in some readable form, to exclude that an attacker guessed the code."""
-    return expand(prk, b"p2p-copy/1 verify")
+def opening(scalar: bytes) -> bytes:
+    """Return the sender's random value to which it commits before it sees the receiver's share; see `verification`."""
+    return expand(scalar, b"p2p-copy/1 opening")
+
+
+def verify(prk: bytes, opening: bytes) -> bytes:
+    """Return what two people may compare to exclude that an attacker, who has the code, is between them."""
+    return expand(prk, b"p2p-copy/1 verify" + opening)
 
 
 def links(prk: bytes) -> bytes:

@@ -61,6 +61,7 @@ class Reason(IntEnum):
     ITSELF = 23
     OWN = 24
     UNMADE = 25
+    NOT_VERIFIED = 26
 
     @property
     def is_failure(self) -> bool:

@@ -17,6 +17,7 @@ from p2p_copy.protocol.messages import Abort
 from p2p_copy.protocol.records import Compressor, Opener, Sealer
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.protocol.state_machine import LAST, ReceiverState, SenderState, State, say
+from p2p_copy.protocol.verification import VERIFY, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -43,6 +44,10 @@ class Session:
         compressor = Compressor() if ZSTD in keys.peer_capabilities else None
         self.ticket = keys.resume
         """The secret with which both sides meet again after a loss."""
+        self.words = words_of(keys.verify)
+        """What both sides show, for their users to compare."""
+        self.peer_verifies = VERIFY in keys.peer_capabilities
+        """The other side's user is asked to compare the words."""
         self.abandoned = False
         """The other side has said that it gives up."""
         self._capabilities = keys.peer_capabilities

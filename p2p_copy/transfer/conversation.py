@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 import anyio
 import trio
@@ -84,6 +84,17 @@ class Conversation:
         if isinstance(message, Abort):
             raise given_up(message, self._other)
         return message
+
+    async def listen_for_end(self) -> NoReturn:
+        """Raise what `hear` raises as soon as the other side gives up; keep for `hear` all that it says before.
+
+        Use it where the table of who may say what allows only a few messages, since all are kept.
+        """
+        while True:
+            for message in self._messages:
+                if isinstance(message, Abort):
+                    raise given_up(message, self._other)
+            self._messages.extend(self.session.hear(await self.channel.receive()))
 
     async def expect(self, *kinds: type[M], within: float, silence: str) -> M:
         """Return the next message, which is of one of these kinds: the table of who may say what allows no other.

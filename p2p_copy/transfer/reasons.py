@@ -8,6 +8,7 @@ from p2p_copy import units
 from p2p_copy.errors import (
     Declined,
     NoSpace,
+    NotVerified,
     OutputNotWritable,
     P2PCopyError,
     PeerFailed,
@@ -44,8 +45,14 @@ SENTENCES: Final = {
     Reason.PIPE: "cannot go through a pipe",
     Reason.ITSELF: "is where the receiver writes, and is not copied into itself; choose another `out`, or `exclude` it",
     Reason.UNMADE: "was wanted only for what is in it, and nothing in it was",
+    Reason.NOT_VERIFIED: "was not sent, because the words of the two sides were not confirmed",
     Reason.OWN: "belongs to p2p-copy itself, and holds its secrets",
 }
+
+
+NEW_CODE: Final = (
+    "Nothing was transferred. Start both sides again with a new code, told where others cannot read it."
+)
 
 
 def unfinished(count: int) -> str:
@@ -58,6 +65,8 @@ def farewell(error: BaseException) -> Abort:
     match error:
         case P2PCopyError(transient=True):
             return Abort(Reason.INTERRUPTED, "it comes back.")
+        case NotVerified():
+            return Abort(Reason.NOT_VERIFIED, "its user did not confirm the words.")
         case Declined():
             return Abort(Reason.DECLINED, "it was asked, and declined.")
         case NoSpace():
@@ -107,4 +116,8 @@ def given_up(message: Abort, who: str) -> P2PCopyError:
         return PipeFailed(f"The {who} gave up: {escape(message.sentence)}")
     if message.reason is Reason.INTERRUPTED:
         return PeerLost(f"The {who} was stopped before the transfer was complete.")
+    if message.reason is Reason.NOT_VERIFIED:
+        return NotVerified(
+            f"The {who}'s user did not confirm that both sides show the same words. {NEW_CODE}"
+        )
     return PeerFailed(f"The {who} gave up: {escape(message.sentence)}")

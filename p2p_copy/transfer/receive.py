@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.errors import Declined, P2PCopyError, PeerMisbehaved
+from p2p_copy.errors import Declined, NotVerified, P2PCopyError, PeerMisbehaved
 from p2p_copy.files.attributes import allowed_permissions
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
@@ -27,6 +27,7 @@ from p2p_copy.transfer.preserve import not_asked_for, wanted
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.receiver import PipeOut
 from p2p_copy.transfer.tree.receiver import TreeReceiver
+from p2p_copy.transfer.verification import Verification, answer_time
 from p2p_copy.transport.pacer import Pacer
 from p2p_copy.version import FULL_NAME
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.state.store import State
     from p2p_copy.files.stdio import Sink
-    from p2p_copy.observer import Ask
+    from p2p_copy.observer import Ask, Verify
     from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
@@ -55,6 +56,7 @@ async def receive(
     observer: Observer | None = None,
     beside: Helpers = (),
     sink: Callable[[], Sink] = StandardOutput,
+    verify: Verify | None = None,
 ) -> Report:
     """Receive what the sender with the same code at the same relay has, into the directory `out`.
 
@@ -76,8 +78,10 @@ async def receive(
         beside: run beside the transfer and end with it; an error of one of them ends it, and the sender is told that
             this side failed.
         sink: opens standard output for "-".
+        verify: is shown two words, and answers whether the sender shows the same ones, before anything is written.
 
     Raises:
+        NotVerified: a user did not confirm that both sides show the same words.
         Declined: this side's user declined.
         OutputNotWritable: `out` cannot be written to.
         ValueError, TypeError: an argument is out of range, or of the wrong type.
@@ -96,7 +100,14 @@ async def receive(
         preserve, selection = wanted(options.preserve), Selection(options.only, options.exclude)
         pacer = None if options.limit_rate is None else Pacer(options.limit_rate)
         connect_options = ConnectOptions(
-            Role.RECEIVER, access, code, options.wait, observer, options.links, pacer=pacer
+            Role.RECEIVER,
+            access,
+            code,
+            options.wait,
+            observer,
+            options.links,
+            pacer=pacer,
+            verifies=verify is not None,
         ).checked()
         out_path, receipt_path = as_path(out), as_path_if_any(options.receipt)
         allowed = await trio.to_thread.run_sync(allowed_permissions, options.preserve)
@@ -107,7 +118,7 @@ async def receive(
         job = ReceiveJob(
             resumption, receipt, observer, beside, out_path, options, selection, preserve, allowed, sink
         )
-        story = _Story(job, ask)
+        story = _Story(job, ask, verify)
         resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
         if not over and story.begun:
             await story.probe()
@@ -139,13 +150,14 @@ class _Story:
 
     """
 
-    def __init__(self, job: ReceiveJob, ask: Ask | None) -> None:
+    def __init__(self, job: ReceiveJob, ask: Ask | None, verify: Verify | None) -> None:
         self._job = job
+        self._verification = Verification(job.resumption, verify)
         self._question = None if ask is None else Question(job, ask)
         self._once = NoticeOnce(job.observer)
         self._tree = TreeReceiver(job)
         self.pipe = PipeOut(job)
-        self.begun = ask is None or job.resumption.has_ticket
+        self.begun = (ask is None and verify is None) or job.resumption.has_ticket
         self.report = job.resumption.report
         self.broken: Exception | None = None
 
@@ -176,6 +188,8 @@ class _Story:
         conversation = Conversation(channel, session, Role.RECEIVER)
         try:
             with plain_errors():
+                if self.report is None:
+                    await self._verification.ask(conversation)
                 offer = await self._hear_offer(conversation)
                 if offer is not None:
                     await self._ask(conversation, offer)
@@ -183,7 +197,7 @@ class _Story:
         except BaseException as error:
             cause = self.broken or error
             foreseen = isinstance(cause, P2PCopyError) or not isinstance(cause, Exception)  # and not a bug
-            refused = not self.begun and foreseen and not isinstance(cause, PeerMisbehaved)
+            refused = not self.begun and foreseen and not isinstance(cause, PeerMisbehaved | NotVerified)
             last = self.pipe.last_words(Declined() if refused else cause)
             self._job.resumption.reason_known = await conversation.part_ways(last)
             raise
@@ -195,7 +209,7 @@ class _Story:
         first: Offer | Goodbye = await conversation.expect(
             Offer,
             Goodbye,
-            within=limits.OFFER_TIMEOUT,
+            within=limits.OFFER_TIMEOUT + answer_time(conversation.session),
             silence="The sender is connected but offers nothing.",
         )
         if isinstance(first, Goodbye):
@@ -207,11 +221,13 @@ class _Story:
 
     async def _ask(self, conversation: Conversation, offer: Offer) -> None:
         """Let the user decide, once, and check that the output can be written."""
-        if not self.begun and self._question is not None:
+        if self.begun:
+            return
+        if self._question is not None:
             await self._question.put(conversation, stream=offer.pipe)
-            await self.probe()
-            self.begun = True
-            self._job.observer.accepted()
+        await self.probe()
+        self.begun = True
+        self._job.observer.accepted()
 
     async def _receive(self, conversation: Conversation, offer: Offer) -> None:
         """Accept the offer, and receive a stream or a tree until the sender has the receipt."""

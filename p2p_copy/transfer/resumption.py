@@ -129,6 +129,11 @@ class Resumption:
         """Whether the code may not be used any more."""
         return self._knowledge.spent
 
+    @property
+    def met_by_code(self) -> bool:
+        """Whether the two sides have met by the code this time, and not by a ticket."""
+        return self._room is None
+
     async def begin(self) -> None:
         """Save the claim before the transfer makes any file: after a kill, these files are found by the claim's tag."""
         if self._state is not None:
@@ -159,7 +164,7 @@ class Resumption:
         If this fails, the other side is told, so that it does not wait.
         """
         try:
-            options.observer.paired()
+            options.observer.paired(session.words, session.peer_verifies)
             if self._met_at is None:
                 self._met_at = time.monotonic()
             if self._room is None:

@@ -25,6 +25,7 @@ from p2p_copy.transfer.preserve import flags, not_asked_for
 from p2p_copy.transfer.resumption import Resumption
 from p2p_copy.transfer.stream.sender import PipeIn
 from p2p_copy.transfer.tree.sender import TreeSender
+from p2p_copy.transfer.verification import Verification, answer_time
 from p2p_copy.transport.pacer import Pacer
 from p2p_copy.version import FULL_NAME, PROGRAM
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.state.store import State
     from p2p_copy.files.stdio import Source
+    from p2p_copy.observer import Verify
     from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
@@ -52,6 +54,7 @@ async def send(
     on_room: Callable[[str], None] | None = None,
     beside: Helpers = (),
     source: Callable[[str], Source] = StandardInput,
+    verify: Verify | None = None,
 ) -> Report:
     """Send files and directories to the receiver with the same code at the same relay.
 
@@ -72,8 +75,10 @@ async def send(
         beside: run beside the transfer and end with it; an error of one of them ends it, and the receiver is told that
             this side failed.
         source: makes what "-" reads from, given the name that it has at a receiver.
+        verify: is shown two words, and answers whether the receiver shows the same ones, before anything is sent.
 
     Raises:
+        NotVerified: a user did not confirm that both sides show the same words.
         NothingToSend: none of the paths can be sent, or one has no name of its own, as a root.
         ValueError, TypeError: an argument is out of range, or of the wrong type.
         UsageError: two paths have the same name; the receipt cannot be written, or exists; a pattern has the wrong
@@ -91,12 +96,20 @@ async def send(
         trees = SourceTrees(as_paths(paths), options.symlinks, Selection(options.only, options.exclude))
         pacer = None if options.limit_rate is None else Pacer(options.limit_rate)
         connect_options = ConnectOptions(
-            Role.SENDER, access, code, options.wait, observer, options.links, on_room, pacer=pacer
+            Role.SENDER,
+            access,
+            code,
+            options.wait,
+            observer,
+            options.links,
+            on_room,
+            pacer=pacer,
+            verifies=verify is not None,
         ).checked()
         over, tag = resumption.is_over, resumption.receipt_tag
         path = as_path_if_any(options.receipt)
         receipt = receipt_file(path, role="sender", program=FULL_NAME, over=over, tag=tag)
-        story = _Story(SendJob(resumption, receipt, observer, beside, trees, options, source))
+        story = _Story(SendJob(resumption, receipt, observer, beside, trees, options, source), verify)
         resumption.linger(limits.GOODBYE_LINGER, observer, _ALL_IS_THERE)
         if STANDARD not in trees.paths:
             for sentence in await trio.to_thread.run_sync(check_paths, trees.paths):
@@ -129,9 +142,10 @@ class _Story:
 
     """
 
-    def __init__(self, job: SendJob) -> None:
+    def __init__(self, job: SendJob, verify: Verify | None) -> None:
         self._preserve = flags(job.options.preserve)
         self._resumption = job.resumption
+        self._verification = Verification(job.resumption, verify)
         self._receipt = job.receipt
         self._once = NoticeOnce(job.observer)
         self.tree = TreeSender(job)
@@ -160,6 +174,7 @@ class _Story:
         return self.report
 
     async def _deliver(self, conversation: Conversation) -> Report:
+        await self._verification.ask(conversation)
         await self._resumption.save_ticket(conversation.session, sure=False)
         accept = await self._offer(conversation)
         if accept.preserve & ~self._preserve:
@@ -177,7 +192,10 @@ class _Story:
         pipe = self.pipe.is_asked_for
         await conversation.tell(Offer(PROGRAM, conversation.channel.plan.number, self._preserve, pipe))
         answer: Accept | Ask = await conversation.expect(
-            Accept, Ask, within=limits.OFFER_TIMEOUT, silence="The receiver does not answer the offer."
+            Accept,
+            Ask,
+            within=limits.OFFER_TIMEOUT + answer_time(conversation.session),
+            silence="The receiver does not answer the offer.",
         )
         if isinstance(answer, Ask):
             answer = await (self.pipe if pipe else self.tree).show(conversation, answer)

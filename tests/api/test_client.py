@@ -15,7 +15,7 @@ from p2p_copy.files.state.store import States
 from tests.api.support import BACKENDS, nothing_stays, run
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
     from pathlib import Path
 
 both_backends = pytest.mark.parametrize("backend", BACKENDS)
@@ -42,6 +42,43 @@ def test_a_tree_is_copied_and_both_sides_have_the_same_report(
     assert [report.files for report in reports] == [8, 8]
     assert reports[0].root == reports[1].root
     assert len(os.listdir(tmp_path / "out" / "tree")) == 8
+
+
+@both_backends
+@pytest.mark.parametrize("answer", [True, False])
+def test_a_program_compares_the_words(
+    relay: str, tree: Path, tmp_path: Path, code: p2p.Code, backend: str, answer: bool
+) -> None:
+    seen: list[tuple[str, str]] = []
+    ends: list[type] = []
+
+    async def verify(words: tuple[str, str]) -> bool:
+        assert sniffio.current_async_library() == backend
+        seen.append(words)
+        return answer
+
+    def see(event: p2p.Event) -> None:
+        if isinstance(event, p2p.Paired):
+            seen.append(event.words)
+            assert event.peer_verifies
+
+    async def end(work: Awaitable[object]) -> None:
+        try:
+            ends.append(type(await work))
+        except p2p.Declined as error:
+            ends.append(type(error))
+
+    async def main() -> None:
+        async with p2p.AsyncClient(relay=relay) as client, anyio.create_task_group() as group:
+            group.start_soon(end, client.receive(tmp_path / "out", code=code, on_event=see))
+            group.start_soon(end, client.send(tree, code=code, verify=verify))
+
+    with nothing_stays():
+        run(backend, main)
+    assert ends == [p2p.Report if answer else p2p.NotVerified] * 2
+    assert len(set(seen)) == 1
+    assert len(seen) == 2
+    assert (tmp_path / "out" / "tree").exists() == answer
 
 
 @both_backends

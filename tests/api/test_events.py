@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PLAIN = observer.Report(1, 2, 0, 4, "ab", 0.5, 6, 3)
 
+PAIRED = ("acid", "zoom"), False
+
 
 async def all_of(queue: EventQueue) -> list[p2p.Event]:
     """Return what waits in a queue that is closed."""
@@ -74,10 +76,10 @@ async def test_a_later_reader_gets_what_comes_later() -> None:
     source = Publisher()
     source.waiting("ws://relay", 60)
     first, second = source.reader(), source.reader()
-    source.paired()
+    source.paired(*PAIRED)
     source.close()
-    assert await all_of(first) == [p2p.Waiting("ws://relay", 60), p2p.Paired()]
-    assert await all_of(second) == [p2p.Paired()]
+    assert await all_of(first) == [p2p.Waiting("ws://relay", 60), p2p.Paired(*PAIRED)]
+    assert await all_of(second) == [p2p.Paired(*PAIRED)]
     assert await all_of(source.reader()) == []
 
 
@@ -114,7 +116,7 @@ async def test_each_connection_counts_from_its_beginning() -> None:
     source.links(3)
     source.progress(1, 10)
     source.lost("The relay was lost.", 60, 2)
-    source.paired()
+    source.paired(*PAIRED)
     source.progress(1, 20)
     source.close()
     assert await all_of(source.reader()) == [
@@ -122,7 +124,7 @@ async def test_each_connection_counts_from_its_beginning() -> None:
         p2p.Resumed(5),
         p2p.Progress(1, 10, 9, 7, 700, 3),
         p2p.Reconnecting("The relay was lost.", 60, 2),
-        p2p.Paired(),
+        p2p.Paired(*PAIRED),
         p2p.Progress(1, 20, 0, 7, 700, 1),
     ]
 
@@ -130,13 +132,13 @@ async def test_each_connection_counts_from_its_beginning() -> None:
 def test_a_report_lists_each_failure_once_and_not_without_end() -> None:
     source = Publisher()
     source.problem("only then", "changed")
-    source.paired()  # everything is told again
+    source.paired(*PAIRED)  # everything is told again
     for number in range(report.MOST_FAILURES + 5):
         source.problem(str(number), "is a socket")
         source.problem("0", "is a socket")
     assert len(source.failures) == report.MOST_FAILURES
     assert source.failures[:2] == (p2p.Failure("0", "is a socket"), p2p.Failure("1", "is a socket"))
-    source.paired()  # only to say goodbye
+    source.paired(*PAIRED)  # only to say goodbye
     assert len(source.failures) == report.MOST_FAILURES
     assert report.report_with(PLAIN, source.failures).failures == ()
 

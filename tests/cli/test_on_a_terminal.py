@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy.protocol.code import Code
-from tests.cli.processes import ENOUGH, contents, finish, line_of, start
+from tests.cli.processes import ENOUGH, code_of, contents, finish, line_of, start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,6 +105,66 @@ def test_a_waiting_sender_shows_a_live_line_and_ctrl_c_wipes_it(
     sender.send_signal(2)
     screen.read_until(r"\r +\rp2p-copy: Interrupted\. Run the same command again to continue\.\r\n$")
     assert finish(sender)[0] == 130
+
+
+@pytest.fixture
+def other_screen() -> Iterator[Screen]:
+    screen = Screen()
+    yield screen
+    screen.close()
+
+
+def verifying(
+    relay: str, tree: Path, out: Path, screen: Screen, other_screen: Screen
+) -> tuple[subprocess.Popen[str], subprocess.Popen[str]]:
+    """Start a sender and a receiver at a terminal each; return them when both ask about the same words."""
+    sender = screen.attach(
+        start("send", str(tree), "--server", relay, "--verify", stdin=screen.there, stderr=screen.there)
+    )
+    there = other_screen.there
+    words = ("receive", "--server", relay, "--out", str(out), "--verify", "--yes")
+    receiver = other_screen.attach(start(*words, env=code_of(sender), stdin=there, stderr=there))
+    asked = [
+        each.read_until(r"Do both sides show (\w+ \w+)\? \[y/N\] $")[1] for each in (screen, other_screen)
+    ]
+    assert asked[0] == asked[1]
+    assert f"Connected; the codes match. Both sides show: {asked[0]}." in screen.seen
+    return sender, receiver
+
+
+def test_both_sides_compare_words(
+    relay: str, tree: Path, tmp_path: Path, screen: Screen, other_screen: Screen
+) -> None:
+    sender, receiver = verifying(relay, tree, tmp_path / "out", screen, other_screen)
+    screen.type("y\n")
+    screen.read_until("Waiting for the receiver to compare the words")
+    assert not (tmp_path / "out").exists()
+    other_screen.type("y\n")
+    other_screen.read_until(r"Received 3 files")
+    assert (finish(receiver)[0], finish(sender)[0]) == (0, 0)
+    assert contents(tmp_path / "out") == contents(tree.parent)
+
+
+def test_a_user_who_sees_other_words_ends_both_sides(
+    relay: str, tree: Path, tmp_path: Path, screen: Screen, other_screen: Screen
+) -> None:
+    sender, receiver = verifying(relay, tree, tmp_path / "out", screen, other_screen)
+    other_screen.type("n\n")
+    other_screen.read_until(
+        "p2p-copy: You said that the two sides show different words. Nothing was transferred."
+    )
+    screen.read_until("p2p-copy: The receiver's user did not confirm that both sides show the same words.")
+    assert (finish(receiver)[0], finish(sender)[0]) == (23, 23)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("words", [["send", "."], ["receive"]])
+def test_without_a_terminal_words_cannot_be_compared(words: list[str]) -> None:
+    code, out, err = finish(
+        start(*words, "--server", "ws://127.0.0.1:1", "--verify", env={"P2P_COPY_CODE": "lab-a code of mine"})
+    )
+    assert (code, out) == (2, "")
+    assert err == "p2p-copy: --verify asks a question, and there is no terminal to ask it at.\n"
 
 
 def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> None:

@@ -105,7 +105,7 @@ def test_a_signal_that_comes_before_ends_a_transfer() -> None:
 )
 def test_who_interrupts_a_transfer_is_told_how_to_go_on(resume_id: str | None, advice: str) -> None:
     async def story(observer: Observer) -> Report:
-        observer.paired()
+        observer.paired(("acid", "zoom"), False)
         await trio.lowlevel.checkpoint()
         signal.raise_signal(signal.SIGINT)
         await trio.sleep_forever()

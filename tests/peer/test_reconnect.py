@@ -13,9 +13,11 @@ from trio.testing import lockstep_stream_pair
 from p2p_copy.errors import PeerFailed, PeerLost, PeerMisbehaved, PeerTimeout, RelayRefused
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.state.store import States
+from p2p_copy.observer import Observer
+from p2p_copy.options import RelayAccess
 from p2p_copy.peer import limits
 from p2p_copy.peer.connect import _agree
-from p2p_copy.peer.meeting import Meeting
+from p2p_copy.peer.meeting import ConnectOptions, Meeting
 from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.protocol.rendezvous import Role
 from p2p_copy.transfer import limits as transfer_limits
@@ -186,7 +188,7 @@ async def test_a_bug_on_one_side_is_told_to_the_other(tmp_path: Path, role: str,
 class BrokenWhenMet(Told):
     """Fails when both sides have met, before the first message of the transfer."""
 
-    def paired(self) -> None:
+    def paired(self, words: tuple[str, str], peer_verifies: bool) -> None:
         raise ZeroDivisionError
 
 
@@ -212,12 +214,13 @@ async def test_a_relay_that_takes_nothing_of_the_key_exchange_is_not_waited_for_
     ours, theirs = lockstep_stream_pair()
     client = RawClient(theirs)
     meeting = Meeting("0" * 64, "a secret", "0" * 32)
+    options = ConnectOptions(RECEIVER, RelayAccess(""), None, 1, Observer())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(client.upgrade)
         async with accept(ours, max_message=protocol_limits.MAX_RECORD) as (_, link):
             began = trio.current_time()
             with trio.fail_after(2 * limits.HANDSHAKE_TIMEOUT), pytest.raises(PeerLost):
-                await _agree(link, RECEIVER, meeting)
+                await _agree(link, options, meeting)
             assert trio.current_time() - began == pytest.approx(
                 limits.HANDSHAKE_TIMEOUT, abs=transport_limits.TICK
             )

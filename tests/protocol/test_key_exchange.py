@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,6 +14,8 @@ from hypothesis import given, strategies as st
 from p2p_copy.errors import IncompatiblePeer, P2PCopyError, PeerLost, PeerMisbehaved, WrongCode
 from p2p_copy.protocol import cpace, keys, limits
 from p2p_copy.protocol.key_exchange import HandshakeFailed, ReceiverHandshake, SenderHandshake, SessionKeys
+from p2p_copy.protocol.verification import words_of
+from p2p_copy.protocol.wordlist import WORDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -210,11 +213,12 @@ def test_messages_stand_on_the_wire_as_documented() -> None:
     assert M1[:34] == b"\x81\x01" + bytes([2]) * 32
     assert M1[34:] == list_
     assert M2[:34] == b"\x82\x01" + bytes([1]) * 32
-    assert M2[66:] == list_
+    assert M2[98:] == list_
     assert (M3[:1], len(M3)) == (b"\x83", 65)
-    assert (M4[:1], len(M4)) == (b"\x84", 33)
+    assert (M4[:1], len(M4)) == (b"\x84", 65)
+    assert M2[66:98] == hashlib.sha256(b"p2p-copy/1 commitment" + M4[33:]).digest()
     both = sender(can=frozenset({"zstd", "links"})).receive(M1)
-    assert sent(both)[66:] == b"\x00\x0alinks,zstd"
+    assert sent(both)[98:] == b"\x00\x0alinks,zstd"
 
 
 @pytest.mark.fault(55, "golden files")
@@ -258,8 +262,14 @@ def test_the_steps_in_the_golden_file_are_the_documented_ones() -> None:
     )
     assert steps["g"] == cpace.calculate_generator(given_["secret"].encode(), steps["CI"], steps["sid"])
     assert steps["K"] == cpace.scalar_mult_vfy(bytes.fromhex(given_["receiver"]["scalar"]), m2[34:66])
-    assert steps["ISK"] == cpace.isk_ir(steps["sid"], steps["K"], m2[34:66], m2[68:], m3[1:33], m1[36:])
+    assert steps["ISK"] == cpace.isk_ir(steps["sid"], steps["K"], m2[34:66], m2[100:], m3[1:33], m1[36:])
     assert steps["PRK"] == keys.extract(steps["th"], steps["ISK"])
+    opening = bytes.fromhex(case["expected"]["M4"])[33:]
+    assert m2[66:98] == hashlib.sha256(b"p2p-copy/1 commitment" + opening).digest()
+    verify = keys.expand(steps["PRK"], b"p2p-copy/1 verify" + opening)
+    assert verify.hex() == case["expected"]["keys"]["verify"]
+    number = int.from_bytes(verify[:8], "big")
+    assert [WORDS[number % 7772], WORDS[number // 7772 % 7772]] == case["expected"]["words"]
     assert steps["confirm_S"] == keys.confirm_sender(steps["PRK"])
     assert steps["confirm_R"] == keys.confirm_receiver(steps["PRK"])
 
@@ -374,7 +384,8 @@ def test_replaced_nonces_shares_and_lists_are_noticed() -> None:
         replace(3, 1, share),
         replace(3, 33, b"t" * 32),
         replace(1, 36, b"zstx"),
-        replace(2, 68, b"zstx"),
+        replace(2, 66, b"c" * 32),
+        replace(2, 100, b"zstx"),
     ):
         assert converse(sender(), receiver(), change) == (WrongCode, WrongCode)
 
@@ -402,8 +413,8 @@ def test_nonces_shares_and_proofs_sent_back_under_the_right_number_are_refused()
     r = receiver()
     m1 = sent(r.start())
     share = cpace.share(b"m" * 32, (9).to_bytes(32, "little"))
-    m3 = sent(r.receive(b"\x82\x01" + m1[2:34] + share + m1[34:]))
-    assert isinstance(refused(r, b"\x84" + m3[33:]).error, WrongCode)
+    m3 = sent(r.receive(b"\x82\x01" + m1[2:34] + share + bytes(32) + m1[34:]))
+    assert isinstance(refused(r, b"\x84" + m3[33:] + bytes(32)).error, WrongCode)
     own_share = b"\x83" + M2[34:66] + M3[33:]
     assert isinstance(refused(waiting_sender(), own_share).error, WrongCode)
 
@@ -539,6 +550,52 @@ def test_a_farewell_ends_the_run_and_is_never_answered(
     failed = refused(state(), farewell)
     assert type(failed.error) is (WrongCode if state is waiting_receiver else error)
     assert failed.farewell is None
+
+
+# --- The words that people compare ---------------------------------------------------------------
+
+
+def test_both_sides_show_the_same_words() -> None:
+    ours, theirs = converse(sender(), receiver())
+    assert isinstance(ours, SessionKeys)
+    assert isinstance(theirs, SessionKeys)
+    words = words_of(ours.verify)
+    assert words == words_of(theirs.verify)
+    assert set(words) <= set(WORDS)
+
+
+def test_an_attacker_who_has_the_code_gives_the_two_sides_different_words() -> None:
+    """The attacker runs one exchange with each side, and each of these succeeds."""
+    here, _ = converse(sender(), receiver(3))
+    _, there = converse(sender(4), receiver())
+    assert isinstance(here, SessionKeys)
+    assert isinstance(there, SessionKeys)
+    assert words_of(here.verify) != words_of(there.verify)
+
+
+def test_a_receiver_chooses_its_share_before_it_can_know_the_words() -> None:
+    """The words depend on what the sender reveals last, so no share can be looked for that gives certain words."""
+    commitments = {bytes([seed]): sent(sender(seed).receive(M1))[66:98] for seed in range(1, 5)}
+    assert len(set(commitments.values())) == 4
+    s = sender()
+    s.receive(M1)
+    opening = sent(s.receive(M3))[33:]
+    assert opening not in M1 + M2 + M3
+    assert keys.verify(bytes(32), opening) != keys.verify(bytes(32), bytes(32))
+
+
+def test_a_sender_cannot_change_what_it_has_committed_to() -> None:
+    changed = M4[:33] + bytes([M4[33] ^ 1]) + M4[34:]
+    failed = refused(waiting_receiver(), changed)
+    assert isinstance(failed.error, WrongCode)
+    assert failed.farewell is None
+
+
+def test_all_words_are_used_about_equally() -> None:
+    pairs = [words_of(keys.expand(bytes(32), str(number).encode())) for number in range(4000)]
+    for words in zip(*pairs, strict=True):
+        assert 2900 < len(set(words)) < 3300  # of 7772, when 4000 are drawn: 3128 on average
+    assert len(set(pairs)) == len(pairs)
 
 
 # --- Wrong use, and secrets -------------------------------------------------------------------

@@ -39,7 +39,7 @@ def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, A
     access = RelayAccess(relay, options.pop("ca_file", None), options.pop("token", None))
     others = [
         name
-        for name in ("state", "observer", "ask", "on_room", "beside", "source", "sink")
+        for name in ("state", "observer", "ask", "on_room", "beside", "source", "sink", "verify")
         if name in options
     ]
     return access, options, {name: options.pop(name) for name in others}
@@ -69,6 +69,7 @@ class Told(Observer):
         self.notices: list[str] = []
         self.stalls: list[str] = []
         self.widths: list[int] = []
+        self.words: list[tuple[tuple[str, str], bool]] = []
         self.on_progress: Callable[[int, int], None] = lambda files, size: None
 
     def connecting(self, relay: str) -> None:
@@ -86,8 +87,9 @@ class Told(Observer):
     def notice(self, sentence: str) -> None:
         self.notices.append(sentence)
 
-    def paired(self) -> None:
+    def paired(self, words: tuple[str, str], peer_verifies: bool) -> None:
         self.states.append("paired")
+        self.words.append((words, peer_verifies))
 
     def asked(self) -> None:
         self.states.append("asked")

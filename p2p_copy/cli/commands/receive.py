@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from p2p_copy import AsyncClient, Client, Code, Conflict, Declined, Standard, UsageError
+from p2p_copy import AsyncClient, Client, Code, Conflict, Declined, NotVerified, Standard, UsageError
 from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import STANDARD, receive_words
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.displays import open_display, open_terminal
-from p2p_copy.cli.ui.progress import Progress
-from p2p_copy.cli.ui.prompt import Question
+from p2p_copy.cli.ui.prompt import Question, YesNo, comparison, yes_no_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from p2p_copy.api.keywords import ReceiveKeywords
     from p2p_copy.api.work import Accept
     from p2p_copy.cli.options.client import ClientArguments, ReceiveArguments, TransferArguments
-    from p2p_copy.cli.ui.displays import Display
 
 
 def receive(
@@ -35,6 +33,7 @@ def receive(
     terminal = open_terminal(client)
     named = receive_words(words)
     relay = inputs.relay_of(named.relay, transfer.server)
+    inputs.check_that_words_can_be_compared(transfer, client, terminal)
     text = inputs.written_code(named.code, transfer.code, transfer.code_file)
     code = inputs.ask_for_code(terminal) if text is None else Code.parse(text)
     # Not for a generated code, which is of use to others for one transfer only; an own code may be used again.
@@ -64,19 +63,21 @@ def receive(
         "reverify": receiving.reverify,
     }
 
-    def question(display: Display) -> Accept | None:
-        if receiving.yes or not isinstance(display, Progress) or not inputs.can_ask(terminal):
+    def question(yes_no: YesNo | None) -> Accept | None:
+        if receiving.yes or yes_no is None or not inputs.can_ask(terminal):
             return None
-        return Question(terminal, display, receiving.on_conflict)
+        return Question(terminal, yes_no, receiving.on_conflict)
 
-    def run_unsaved(accept_with: Callable[[Display], Accept | None]) -> int:
+    def run_unsaved(accept_with: Callable[[YesNo | None], Accept | None]) -> int:
         display = open_display(terminal, client, None, sends=False)
         display.start(None)
+        yes_no = yes_no_at(terminal, display)
         access = AsyncClient(relay, token=token, ca_file=client.ca_file)
         opened = access.open_receive(
             Standard.OUTPUT if receiving.out == STANDARD else receiving.out,
             code=code,
-            accept=accept_with(display),
+            accept=accept_with(yes_no),
+            verify=comparison(yes_no, wanted=transfer.verify),
             **options,
         )
         return run_transfer(opened, display, client.deadline, resume_id=None)
@@ -88,13 +89,15 @@ def receive(
             terminal, receiving.on_conflict, receiving.max_size, receiving.max_files, json=client.json
         )
         try:
-            run_unsaved(lambda display: declining)
+            run_unsaved(lambda yes_no: declining)
+        except* NotVerified:
+            raise
         except* Declined:
             pass  # a dry run always declines
         declining.check_space()
         return 0
     if receiving.out == STANDARD:  # what was written to it is lost with this process, so it cannot be resumed
-        return run_unsaved(lambda display: None)
+        return run_unsaved(lambda yes_no: None)
     state_dir = saved_transfers.directory(client.state_dir, terminal)
     saving = Client(relay, state_dir=state_dir)
     saved = saved_transfers.begin(
@@ -105,6 +108,7 @@ def receive(
     access = AsyncClient(relay, token=token, ca_file=client.ca_file, state_dir=state_dir)
     display = open_display(terminal, client, saved.id, sends=False)
     display.start(None)
+    yes_no = yes_no_at(terminal, display)
     return saved_transfers.run_saved(
         saved,
         access,
@@ -112,6 +116,7 @@ def receive(
         display,
         terminal,
         code=code,
-        accept=question(display),
+        accept=question(yes_no),
+        verify=comparison(yes_no, wanted=transfer.verify),
         reverify=receiving.reverify,
     )

@@ -12,6 +12,7 @@ from p2p_copy.cli.options.arguments import SERVE_AUTO, STANDARD, host_port, send
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.announcement import Announcement
 from p2p_copy.cli.ui.displays import open_display, open_terminal
+from p2p_copy.cli.ui.prompt import comparison, yes_no_at
 from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
@@ -55,6 +56,7 @@ def send(
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
     binds = _binds(serve) if serve else []
     relay = "" if serve else inputs.relay_of(word.relay, transfer.server)
+    inputs.check_that_words_can_be_compared(transfer, client, terminal)
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     chosen = None if text is None else Code.choose(text)
     if text is not None and chosen is not None and not chosen.is_generated:
@@ -82,7 +84,8 @@ def send(
     def opened(access: AsyncClient, code: Code, rooms: Rooms | None) -> AbstractAsyncContextManager[Transfer]:
         if pipe:
             return access.open_send_stream(Standard.INPUT, code=code, rooms=rooms, **options)
-        return access.open_send(word.paths, code=code, rooms=rooms, **options)
+        verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
+        return access.open_send(word.paths, code=code, verify=verify, rooms=rooms, **options)
 
     if not serve and not pipe:  # relay and standard input end with this process, so it could not be resumed
         state_dir = saved_transfers.directory(client.state_dir, terminal)
@@ -97,7 +100,10 @@ def send(
             access = AsyncClient(relay, token=token, ca_file=client.ca_file, state_dir=state_dir)
             display = open_display(terminal, client, saved.id, sends=True)
             display.start(announcement_of(saved, chosen))
-            return saved_transfers.run_saved(saved, access, client, display, terminal, code=chosen)
+            verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
+            return saved_transfers.run_saved(
+                saved, access, client, display, terminal, code=chosen, verify=verify
+            )
     display = open_display(terminal, client, None, sends=True)
     code = chosen or Code.generate(words=sending.code_words or CODE_WORDS)
 

@@ -132,6 +132,12 @@ class TransferArguments:
             help=f"File whose first line is the code; - for standard input. {CODE_VARIABLE} is another way.",
         ),
     ] = None
+    verify: Annotated[
+        bool,
+        CODE,
+        FLAG,
+        Parameter(help="Ask, before anything is transferred, whether both sides show the same two words."),
+    ] = False
     only: Annotated[
         tuple[str, ...],
         CONTENT,

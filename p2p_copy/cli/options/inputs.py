@@ -121,6 +121,19 @@ def can_ask(terminal: Terminal) -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and terminal.is_interactive)
 
 
+def check_that_words_can_be_compared(
+    transfer: TransferArguments, client: ClientArguments, terminal: Terminal
+) -> None:
+    """Check, before anything starts, that there is a user to ask.
+
+    Raises:
+        UsageError: `--verify` was given, and there is no terminal to ask at.
+
+    """
+    if transfer.verify and (client.json or not can_ask(terminal)):
+        raise UsageError("--verify asks a question, and there is no terminal to ask it at.")
+
+
 def for_pipe(transfer: TransferArguments) -> TransferArguments:
     """Return the arguments of a transfer through a pipe: without patterns, which are about files.
 

@@ -64,6 +64,11 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         ),
         _Rule(lambda given: STANDARD in given.get("PATH", ()), ("--state-dir",), _ONE_STATE),
         _Rule(
+            lambda given: STANDARD in given.get("PATH", ()),
+            ("--verify",),
+            "it asks at the terminal, and what is typed there is sent",
+        ),
+        _Rule(
             lambda given: STANDARD not in given.get("PATH", ()),
             ("--name",),
             "it names what comes from standard input: p2p-copy send - --name NAME",

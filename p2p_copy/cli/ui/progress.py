@@ -14,6 +14,8 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+import trio
+
 from p2p_copy.api import events
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import one_line, with_options
@@ -35,6 +37,7 @@ class Phase(Enum):
 
     CONNECTING = auto()
     WAITING = auto()
+    COMPARING = auto()
     ASKING = auto()
     MOVING = auto()
     VERIFYING = auto()
@@ -64,6 +67,8 @@ class Progress:
         self._undelivered = Undelivered()
         self._last_plain: float | None = None
         self._question = ""
+        self._words: tuple[str, str] | None = None
+        self._paired_again = trio.Event()
 
     is_full = False
     """Whether so much waits to be read that `show` should not be called: never, it writes few results."""
@@ -85,7 +90,7 @@ class Progress:
             case events.Waiting(relay, seconds):
                 self._wait_at(escape(relay), seconds)
             case events.Paired():
-                self._pair()
+                self._pair(event)
             case events.Asked():
                 self._begin(Phase.ASKING, f"Waiting for the {self._peer} to accept.")
             case events.Accepted():
@@ -133,7 +138,7 @@ class Progress:
         self._relay, self._until = relay.rpartition("://")[2], _time_of_day(seconds)
         self._begin(Phase.WAITING, f"Waiting for the {self._peer} at {self._relay} until {self._until}.")
 
-    def _pair(self) -> None:
+    def _pair(self, paired: events.Paired) -> None:
         """Show that both sides are connected, and count from 0 again, as each connection does.
 
         The receiver has the code by now, so it no longer matters if this side could not write it anywhere.
@@ -141,13 +146,27 @@ class Progress:
         if self._is_vital:
             self._is_vital = False
             self._terminal.forgive_lost_results()
-        self._terminal.say("Reconnected." if self._loss else "Connected; the codes match.")
+        words = " ".join(paired.words)
+        met = f"Connected; the codes match. Both sides show: {words}."
+        self._terminal.say("Reconnected." if self._loss else met)
         self._loss = self._last_plain = None
         self._begin(Phase.MOVING)
+        if paired.peer_verifies:
+            self._terminal.error(f"The {self._peer} is asked whether you see the words {words}. Tell them.")
+            self._begin(Phase.COMPARING)
+        self._words = paired.words
+        self._paired_again.set()
+        self._paired_again = trio.Event()
         self._undelivered.begin_again()
         self._moved = self._moved_by(self._progress.size)
         self._progress = replace(self._progress, files=0, size=0, resumed=0, links=1, path="")
         self._meter = Meter()
+
+    async def until_shown(self, words: tuple[str, str]) -> None:
+        """Wait until these words of a connection are shown: events come a little later than what they are about."""
+        with trio.move_on_after(limits.DRAW_INTERVAL):
+            while self._words != words:
+                await self._paired_again.wait()
 
     def _lose(self, loss: events.Reconnecting) -> None:
         """Say once that the other side or the relay was lost; each further try changes the live line only."""
@@ -161,6 +180,8 @@ class Progress:
     def _take(self, progress: events.Progress) -> None:
         """Store how far the transfer is; show the total if a question is open."""
         self._progress = progress
+        if self._phase is Phase.COMPARING:  # its answer was yes
+            self._begin(Phase.MOVING)
         if self._question and progress.total_files is not None and progress.total_size is not None:
             total = f"{count(progress.total_files, 'file')}, {amount(progress.total_size)}"
             self._terminal.error(f"\nTotal: {total}.")
@@ -253,6 +274,9 @@ class Progress:
                 return first_that_fits(
                     (at, f"{waiting} {until}", f"Waiting {until}", f"Waiting, {time_}"), room
                 )
+            case Phase.COMPARING:
+                long = f"Waiting for the {self._peer} to compare the words ({time_})"
+                return first_that_fits((long, f"Waiting for an answer ({time_})", f"Waiting, {time_}"), room)
             case Phase.ASKING:
                 long = f"Waiting for the {self._peer} to accept ({time_})"
                 return first_that_fits((long, f"Waiting for an answer ({time_})", f"Waiting, {time_}"), room)

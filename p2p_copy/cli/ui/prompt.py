@@ -1,4 +1,4 @@
-"""Shows the receiver's user what the sender offers, and asks whether to receive it."""
+"""Asks the user during a transfer: whether to receive what there is, and whether both sides show the same words."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ import trio
 
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed
+from p2p_copy.cli.ui.progress import Progress
 from p2p_copy.options import Conflict
 from p2p_copy.units import amount, count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p_copy.cli.ui.progress import Progress
+    from p2p_copy.api.work import Verify
+    from p2p_copy.cli.ui.displays import Display
     from p2p_copy.cli.ui.terminal import Terminal
     from p2p_copy.observer import TransferPreview
 
@@ -32,22 +34,20 @@ _POLICY: Final = {
 """What happens to names that exist already. An existing directory is always written into."""
 
 
-class Question:
-    """Shows what the sender has, and asks the user at the terminal; the end of input declines."""
+class YesNo:
+    """Asks questions at the terminal, one after the other; the end of input is a no."""
 
-    def __init__(self, terminal: Terminal, progress: Progress, conflict: Conflict) -> None:
-        """Ask at `terminal`; `progress` draws nothing meanwhile, and `conflict` says what happens to existing names."""
+    def __init__(self, terminal: Terminal, progress: Progress) -> None:
+        """Ask at `terminal`; `progress` draws nothing meanwhile."""
+        self.progress = progress
         self._terminal = terminal
-        self._progress = progress
-        self._conflict = conflict
         self._reading = Lock()
         self._typed: str | None = None
 
-    async def __call__(self, preview: TransferPreview) -> bool:
+    async def ask(self, question: str) -> bool:
         """Return whether the answer is yes."""
-        for line in described(preview, self._conflict):
-            self._terminal.error(line)
-        with self._progress.asking(_QUESTION):
+        self._typed = None  # what was typed while nothing was asked is no answer
+        with self.progress.asking(question):
             await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
         answer, self._typed = self._typed or "", None
         if not answer.endswith("\n"):
@@ -58,6 +58,39 @@ class Question:
         with self._reading:  # a thread of an earlier question, which was cancelled, may still wait for a line
             if self._typed is None:
                 self._typed = sys.stdin.readline()
+
+
+class Question:
+    """Shows what the sender has, and asks the user whether to receive it."""
+
+    def __init__(self, terminal: Terminal, yes_no: YesNo, conflict: Conflict) -> None:
+        """Ask by `yes_no`; `conflict` says what happens to existing names."""
+        self._terminal = terminal
+        self._yes_no = yes_no
+        self._conflict = conflict
+
+    async def __call__(self, preview: TransferPreview) -> bool:
+        """Return whether the answer is yes."""
+        for line in described(preview, self._conflict):
+            self._terminal.error(line)
+        return await self._yes_no.ask(_QUESTION)
+
+
+def yes_no_at(terminal: Terminal, display: Display) -> YesNo | None:
+    """Return what asks the user; None if a program reads the `display`, and there is no user."""
+    return YesNo(terminal, display) if isinstance(display, Progress) else None
+
+
+def comparison(yes_no: YesNo | None, *, wanted: bool) -> Verify | None:
+    """Return what asks the user whether the other side shows the same words, if that is `wanted`."""
+    if yes_no is None or not wanted:
+        return None
+
+    async def compare(words: tuple[str, str]) -> bool:
+        await yes_no.progress.until_shown(words)
+        return await yes_no.ask(f"Do both sides show {' '.join(words)}? [y/N] ")
+
+    return compare
 
 
 def described(preview: TransferPreview, conflict: Conflict) -> Iterator[str]:

@@ -25,7 +25,7 @@ VALUES = {
     "--deadline": "9",
     "--code-words": "6",
 }
-FLAGS = {"--checksum", "--dry-run", "--reverify"}
+FLAGS = {"--checksum", "--dry-run", "--reverify", "--verify"}
 CASES = [
     (SEND, "--name"),
     *(((*SEND, "--serve=:0"), option) for option in ("--server", "--ca-file", "--token-file", "--state-dir")),
@@ -34,7 +34,9 @@ CASES = [
     ((*SEND, "--code-file=x"), "--code-words"),
     *(
         (("send", "--quiet", "--", "-"), option)
-        for option in ("--symlinks", "--preserve", "--only", "--exclude", "--dry-run", "--state-dir")
+        for option in (
+            *("--symlinks", "--preserve", "--only", "--exclude", "--dry-run", "--state-dir", "--verify"),
+        )
     ),
     (("receive", "ws://x"), "--server"),
     *(
@@ -79,6 +81,7 @@ def test_an_option_without_effect_is_refused_with_the_reason(words: tuple[str, .
         ((*SEND, "--serve=:0"), "--patience"),
         (("receive", "lab7-a long one"), "--server"),
         (("receive", "--out", "x"), "--reverify"),
+        (("receive", "--out", "-"), "--verify"),
         (("resume",), "--state-dir"),
         (("resume", "1234"), "--receipt"),
         (("resume", "1234"), "--wait"),

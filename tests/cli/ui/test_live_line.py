@@ -66,7 +66,7 @@ def drawn(so_far: events.Progress, widths: list[int], rate: float) -> list[str]:
         terminal = Terminal(io.StringIO(), screen.stderr)
         progress = Progress(terminal, sends=True)
         progress.load_bar()
-        progress.show(events.Paired())
+        progress.show(events.Paired(("acid", "zoom")))
         before = int(so_far.size - 4 * rate)
         progress.show(replace(so_far, files=0, size=before))
         progress.draw(0)

@@ -20,6 +20,8 @@ from p2p_copy.errors import ResultNotWritten
 from p2p_copy.units import MIB
 from tests.cli.options.test_inputs import Tty
 
+PAIRED = events.Paired(("acid", "zoom"))
+
 CODE = Announcement("x", ("p2p-copy", "receive"), is_vital=True)
 
 REPORT = Report(
@@ -37,7 +39,7 @@ def test_the_states_are_said_in_order() -> None:
     progress.show(events.Connecting("ws://relay:1"))
     progress.show(events.Waiting("ws://relay:1", 60))
     progress.show(events.Notice("The relay says: hello"))
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.done(REPORT)
     lines = err.getvalue().splitlines()
     assert lines[0] == "Connecting to ws://relay:1."
@@ -45,8 +47,27 @@ def test_the_states_are_said_in_order() -> None:
         r"Waiting for the receiver at relay:1 until ([A-Z][a-z]+ )?[0-9]{2}:[0-9]{2}\.", lines[1]
     )
     assert lines[2] == "The relay says: hello"
-    assert lines[3] == "Connected; the codes match."
+    assert lines[3] == "Connected; the codes match. Both sides show: acid zoom."
     assert lines[4] == "Sent 2 files, 3.0 MiB in 1.5 s (2.0 MiB/s), digest 0123456789abcdef."
+
+
+def test_the_words_are_shown_even_by_a_quiet_side_if_the_other_one_asks_for_them() -> None:
+    progress, _ = watched(err := Tty(), quiet=True)
+    progress.show(PAIRED)
+    assert err.getvalue() == ""
+    progress.show(replace(PAIRED, peer_verifies=True))
+    assert err.getvalue() == "The receiver is asked whether you see the words acid zoom. Tell them.\n"
+
+
+def test_a_side_waits_for_the_answer_of_the_other_until_something_comes() -> None:
+    progress, _ = watched(err := Tty())
+    progress.show(replace(PAIRED, peer_verifies=True))
+    progress.draw(1.0)
+    progress.draw(3.0)
+    assert "Waiting for the receiver to compare the words (2 s)" in err.getvalue()
+    progress.show(events.Progress(total_files=1, total_size=1))
+    progress.draw(4.0)
+    assert err.getvalue().rstrip().endswith("\r  0 %  0 B/s  0 of 1 B  0 of 1 file")
 
 
 def test_the_announcement_is_a_result_and_comes_once_when_the_relay_is_ready() -> None:
@@ -68,7 +89,7 @@ def test_an_announcement_that_is_lost_ends_a_sender_only_until_both_sides_have_m
         progress.show(events.Waiting("ws://relay:1", 60))
         terminal.flush()
         if met:
-            progress.show(events.Paired())
+            progress.show(PAIRED)
         with nullcontext() if met else pytest.raises(ResultNotWritten):
             progress.draw(0)
         terminal.finish()
@@ -78,7 +99,7 @@ def test_on_a_terminal_one_line_shows_how_far_the_transfer_is() -> None:
     progress, _ = watched(err := Tty())
     progress.draw(0)
     assert err.getvalue() == ""
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.draw(10)
     progress.show(events.Progress(1, 2 * MIB, total_files=4, total_size=8 * MIB, path="tree/a.txt"))
     progress.draw(12)
@@ -91,7 +112,7 @@ def test_on_a_terminal_one_line_shows_how_far_the_transfer_is() -> None:
 
 def test_bytes_that_were_there_before_do_not_count_for_the_rate() -> None:
     progress, _ = watched(err := Tty())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     there = events.Progress(0, 150 * MIB, resumed=150 * MIB, total_files=1, total_size=200 * MIB)
     progress.show(events.Resumed(150 * MIB))
     progress.show(there)
@@ -107,11 +128,11 @@ def test_bytes_that_were_there_before_do_not_count_for_the_rate() -> None:
 
 def test_bytes_sent_before_a_loss_count_for_the_run_and_not_for_the_rate_after_it() -> None:
     progress, _ = watched(err := Tty())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.show(events.Progress(0, 6 * MIB))
     progress.draw(0)
     progress.show(events.Reconnecting("The relay is gone.", 60, 1))
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.draw(10)
     progress.show(events.Resumed(5 * MIB))
     progress.show(events.Progress(0, 7 * MIB, resumed=5 * MIB))
@@ -123,7 +144,7 @@ def test_bytes_sent_before_a_loss_count_for_the_run_and_not_for_the_rate_after_i
 
 def test_a_stall_is_shown_until_data_moves_again() -> None:
     progress, _ = watched(err := Tty())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.show(events.Stalled("Nothing moves", 65))
     progress.draw(0)
     assert "Nothing moves for 1 min 5 s.\n" in err.getvalue()
@@ -135,7 +156,7 @@ def test_a_stall_is_shown_until_data_moves_again() -> None:
 
 def test_a_total_that_becomes_known_is_shown_above_an_open_question() -> None:
     progress, _ = watched(err := Tty())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     before = err.getvalue()
     with progress.asking("Receive this? "):
         progress.draw(0)
@@ -145,7 +166,7 @@ def test_a_total_that_becomes_known_is_shown_above_an_open_question() -> None:
 
 def test_bytes_that_are_there_count_even_if_nothing_else_moves() -> None:
     progress, _ = watched(err := io.StringIO())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.show(events.Resumed(3 * MIB))
     progress.done(REPORT)
     assert "3.0 MiB, 3.0 MiB of it already there, in 1.5 s (0 B/s)" in err.getvalue()
@@ -159,7 +180,7 @@ def test_dropped_events_are_said() -> None:
 
 def test_a_total_that_is_not_known_yet_is_not_made_up() -> None:
     progress, _ = watched(err := Tty())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.show(events.Progress(1, 500))
     progress.draw(0)
     assert err.getvalue().endswith("\r0 B/s  500 B  1 file")
@@ -185,7 +206,7 @@ def lost(pause: float, seconds: float = 43_200, why: str = "The relay was lost."
 
 def test_on_a_terminal_a_loss_is_one_line_and_each_further_try_changes_the_live_line() -> None:
     progress, _ = watched(err := Tty())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     before = err.getvalue()
     progress.show(lost(0.5))
     progress.draw(0)
@@ -195,7 +216,7 @@ def test_on_a_terminal_a_loss_is_one_line_and_each_further_try_changes_the_live_
     progress.draw(12)
     progress.draw(20)
     progress.show(events.Waiting("ws://relay:1", 60))
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     said = err.getvalue().removeprefix(before)
     assert [line.rpartition("\r")[2] for line in said.split("\n")[:-1]] == [
         "The relay was lost. Reconnecting; will keep trying for 12 h.",
@@ -212,7 +233,7 @@ def test_on_a_terminal_a_loss_is_one_line_and_each_further_try_changes_the_live_
 
 def test_without_a_terminal_tries_to_reconnect_are_said_now_and_then() -> None:
     progress, _ = watched(err := io.StringIO())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     before = err.getvalue()
     for second in range(130):
         progress.show(lost(0.5, 1000 - second))
@@ -227,7 +248,7 @@ def test_without_a_terminal_tries_to_reconnect_are_said_now_and_then() -> None:
 
 def test_without_a_terminal_a_plain_line_comes_now_and_then() -> None:
     progress, _ = watched(err := io.StringIO())
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     before = err.getvalue()
     now = 50.0
     while now <= 50 + 2.5 * limits.PLAIN_PROGRESS_INTERVAL:
@@ -251,7 +272,7 @@ def test_quiet_says_nothing_but_what_was_not_delivered() -> None:
     progress, _ = watched(err := Tty(), quiet=True)
     progress.show(events.Connecting("ws://relay:1"))
     progress.show(events.Waiting("ws://relay:1", 60))
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.draw(0)
     progress.show(events.Skipped("b"))
     progress.show(events.Problem("a", "vanished"))
@@ -288,9 +309,9 @@ def test_one_skipped_file_is_one_line() -> None:
 def test_what_is_not_delivered_is_told_anew_after_a_loss_unless_that_was_only_a_goodbye() -> None:
     progress, _ = watched(err := io.StringIO())
     progress.show(events.Problem("a", "vanished"))
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.show(events.Problem("b", "vanished"))
-    progress.show(events.Paired())
+    progress.show(PAIRED)
     progress.close()
     assert "Not delivered: b vanished\n" in err.getvalue()
     assert "Not delivered: a" not in err.getvalue()
