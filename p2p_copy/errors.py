@@ -7,7 +7,11 @@
     │   │   ├── CertificateNotTrusted 5   the relay's certificate was refused
     │   │   ├── RelayExpectsTLS   6   ws:// was used for a port that speaks TLS
     │   │   ├── RelayWithoutTLS   7   wss:// was used for a port that does not speak TLS
-    │   │   └── NotARelay         8   something answers there, but it is not a relay of ours
+    │   │   ├── NotARelay         8   something answers there, but it is not a relay of ours
+    │   │   ├── ProxyForbids     30   the proxy does not let this side connect to the relay
+    │   │   └── NotAProxy        31   something answers at the proxy's address, but it is no proxy
+    │   ├── ProxyUnreachable     28   no connection to the proxy on the way to the relay
+    │   ├── ProxyWantsLogin      29   the proxy wants a login, or another one
     │   ├── RelayRefused          9   the relay refused this connection
     │   └── RelayLost            13   the connection to the relay broke in the middle
     ├── PeerError                     the other side, or what the two sides agree on
@@ -66,7 +70,7 @@ class RelayError(P2PCopyError):
 
 
 class NotTheRelay(RelayError):
-    """What answers at the relay's address is not the relay, or not as the address says.
+    """What answers is not the relay, or not as its address says.
 
     If the relay was reached before, this is transient: a network that wants a login may answer in its place.
     """
@@ -144,6 +148,31 @@ class NotARelay(NotTheRelay):
     """Something answers at that address, but it is not a p2p-copy relay. Check host, port and path."""
 
     exit_code = 8
+
+
+class ProxyUnreachable(RelayError):
+    """The proxy cannot be reached. Check `proxy`, or HTTPS_PROXY in the environment, and whether the proxy runs."""
+
+    exit_code = 28
+    transient = True
+
+
+class ProxyWantsLogin(RelayError):
+    """The proxy wants a user and a password, or refuses those in its address."""
+
+    exit_code = 29
+
+
+class ProxyForbids(NotTheRelay):
+    """The proxy does not allow a connection to the relay. Its operator can; most allow port 443."""
+
+    exit_code = 30
+
+
+class NotAProxy(NotTheRelay):
+    """What answers at the proxy's address is no proxy, or not of the kind that its address says."""
+
+    exit_code = 31
 
 
 class RelayRefused(RelayError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from p2p_copy.units import KIB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 STATE_VARIABLE: Final = "P2P_COPY_STATE_DIR"
 """The environment variable that names the directory of unfinished transfers."""
@@ -98,23 +98,31 @@ class Names(Enum):
 
 @dataclass(frozen=True)
 class RelayAccess:
-    """Which relay to use, how to check its certificate, and the token that it may want.
+    """Which relay to use, by which proxy, how to check its certificate, and the token that it may want.
 
     Attributes:
         url: the relay's address, ws:// or wss://.
         ca_file: PEM file with certificates to trust besides the system's.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
+        proxy: address of the proxy, which may have a password; `none` for no proxy; None for what `variables` say.
+        variables: the environment, with the usual variables for proxies; see `transport.proxy_address`.
 
     Raises:
-        TypeError: `ca_file` is no path.
+        TypeError: `ca_file` is no path, or `proxy` no text.
 
     """
 
     url: str
     ca_file: str | PathLike[str] | None = None
     token: str | None = field(default=None, repr=False)
+    proxy: str | None = field(default=None, repr=False)
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        if not isinstance(self.proxy, str | None):
+            raise TypeError(
+                f"a proxy is a str such as 'http://proxy:3128', and not {type(self.proxy).__name__}"
+            )
         if not isinstance(self.ca_file, str | PathLike | None):
             raise TypeError(f"a path is a str or an os.PathLike, and not {type(self.ca_file).__name__}")
 

@@ -26,6 +26,7 @@ from p2p_copy.cli.options.arguments import with_serve_value, with_standard_input
 from tests.contrib.programs import free_port
 from tests.support.certificates import Certificates
 from tests.support.processes import CODE, PATIENCE, Running, environment, receiver, relay, sender
+from tests.support.proxies import Tunnel, proxy_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -137,8 +138,8 @@ def test_every_reason_is_needed() -> None:
 class Desk:
     """The machine of a reader: a directory with the files of the examples, a home, and programs."""
 
-    def __init__(self, root: Path, url: str, admin: int) -> None:
-        self.root, self.url = root, url
+    def __init__(self, root: Path, url: str, admin: int, proxy: str) -> None:
+        self.root, self.url, self.proxy = root, url, proxy
         self.serving = f"127.0.0.1:{free_port()}"
         self.admin = f"127.0.0.1:{admin}"
         for folder in ("bin", "home", "results/sub", "plots", "build", "docs"):
@@ -179,6 +180,8 @@ class Desk:
             ("wss://relay.example:443", self.url),
             ("ws://127.0.0.1:8765", self.url),
             ("https://relay.example/", f"{self.url.replace('ws:', 'http:')}/"),
+            ("--proxy http://proxy.example:3128", f"--proxy {self.proxy}"),
+            ("--proxy socks5://localhost:1080", f"--proxy {self.proxy}"),
             ("127.0.0.1:9765", self.admin),
             ("0.0.0.0 443", "127.0.0.1 0"),
             ("0.0.0.0 8765", "127.0.0.1 0"),
@@ -246,22 +249,28 @@ def shared_relay() -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(scope="module")
+def shared_proxy() -> Iterator[str]:
+    with proxy_in_thread(Tunnel()) as proxy:
+        yield str(proxy)
+
+
 @pytest.mark.once
 @pytest.mark.slow  # two whole programs a block
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed here")
 @pytest.mark.parametrize("block", TO_RUN, ids=str)
-def test_a_block_runs(block: Block, shared_relay: str, tmp_path: Path) -> None:
+def test_a_block_runs(block: Block, shared_relay: str, shared_proxy: str, tmp_path: Path) -> None:
     typed = block.typed
     if "curl" in typed and not shutil.which("curl"):
         pytest.skip("curl is not installed here")
     if "127.0.0.1:9765" in typed and "run-relay-server" not in typed:
         admin = free_port()
         with relay("--no-tls", "--admin", f"127.0.0.1:{admin}", "--log-level", "error") as (url, background):
-            follow(typed, Desk(tmp_path, url, admin))
+            follow(typed, Desk(tmp_path, url, admin, shared_proxy))
             if "drain" in typed:  # so this relay ends
                 background.wait()
     else:
-        follow(typed, Desk(tmp_path, shared_relay, free_port()))
+        follow(typed, Desk(tmp_path, shared_relay, free_port(), shared_proxy))
 
 
 def follow(typed: str, desk: Desk) -> None:

@@ -66,7 +66,7 @@ MAY_IMPORT = {
     | {"files.selection", "files.source", "files.state.store", "files.stdio"}
     | {"files.user_directories", "files.user_paths"}
     | {"protocol.escape", "protocol.limits", "protocol.messages"}
-    | {"transport.address", "transport.limits", "transfer.reasons"},
+    | {"transport.address", "transport.limits", "transport.proxy_address", "transfer.reasons"},
     "testing": {"api"},
     "pytest_plugin": {"testing"},
 }

@@ -19,6 +19,7 @@ class BaseClient:
         *,
         token: str | None = None,
         ca_file: str | PathLike[str] | None = None,
+        proxy: str | None = None,
         state_dir: str | PathLike[str] | None = None,
     ) -> None:
         """Remember how to reach the relay; nothing is opened yet.
@@ -28,12 +29,15 @@ class BaseClient:
                 each is resumed through the relay with which it was begun.
             token: access token, for relays that want one.
             ca_file: PEM file with certificates to trust besides the system's.
+            proxy: address of a proxy on the way to the relay: `http://user:password@host:port`, `https://…` or
+                `socks5://…`; "none" for a direct connection. With None the environment decides, as in httpx:
+                `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`; the loopback is reached directly then.
             state_dir: where transfers are saved, so that another process can resume them; None to save none. It is made
                 when it is needed, private to this user.
 
         Raises:
-            TypeError: `ca_file` or `state_dir` is no path.
-            UsageError: `relay` is no address of a relay.
+            TypeError: `ca_file` or `state_dir` is no path, or `proxy` no text.
+            UsageError: `relay` is no address of a relay, or `proxy` none of a proxy.
 
         """
-        self._settings = ClientSettings(relay, token, ca_file, state_dir)
+        self._settings = ClientSettings(relay, token, ca_file, proxy, state_dir)

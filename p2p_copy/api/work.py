@@ -5,6 +5,7 @@ Each side is imported when it is asked for, since many programs, and each comman
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +22,7 @@ from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions, Standard
 from p2p_copy.protocol.code import Code
 from p2p_copy.transport.address import parse_address
+from p2p_copy.transport.proxy_address import parse_proxy
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
@@ -58,8 +60,8 @@ class ClientSettings:
     """What all transfers of one client have in common.
 
     Raises:
-        TypeError: `ca_file` or `state_dir` is no path.
-        UsageError: `relay` is no address of a relay.
+        TypeError: `ca_file` or `state_dir` is no path, or `proxy` no text.
+        UsageError: `relay` is no address of a relay, or `proxy` none of a proxy.
 
     """
 
@@ -68,11 +70,14 @@ class ClientSettings:
         relay: str | None,
         token: str | None,
         ca_file: str | PathLike[str] | None,
+        proxy: str | None,
         state_dir: str | PathLike[str] | None,
     ) -> None:
         if relay is not None:
             parse_address(relay)
-        self._access = RelayAccess(relay or "", ca_file, token)
+        self._access = RelayAccess(relay or "", ca_file, token, proxy, os.environ)
+        if proxy is not None:
+            parse_proxy(proxy)
         self._state_dir = None if state_dir is None else as_path(state_dir)
 
     # New transfers, which are resumed if they are saved

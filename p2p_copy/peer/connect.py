@@ -27,6 +27,7 @@ from p2p_copy.protocol.session import ZSTD, Session, ticket_capability
 from p2p_copy.protocol.verification import VERIFY
 from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.link import LINK_ERRORS, POLITE, LinkBroken
+from p2p_copy.transport.proxy_address import chosen_proxy
 from p2p_copy.transport.timeouts import within
 from p2p_copy.version import PROGRAM
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from p2p_copy.protocol.rendezvous import Welcome
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.link import Link
+    from p2p_copy.transport.proxy_address import ProxyAddress
 
 
 @asynccontextmanager
@@ -128,8 +130,10 @@ def _claim(claim: str, number: int) -> str:
 def _waiting(options: ConnectOptions, room: str, claim: str, seconds: float) -> Wait:
     """Return a wait in a room, which has not begun."""
     address = parse_address(options.access.url)
-    token, ca_file = options.access.token, options.access.ca_file
-    if token and not may_send_token(address):
+    access = options.access
+    proxy = chosen_proxy(address, access.proxy, access.variables)
+    token, ca_file = access.token, access.ca_file
+    if token and not may_send_token(address, proxy):
         options.observer.notice(
             "The access token was not sent: ws:// is not encrypted, so the network could read it."
         )
@@ -137,12 +141,16 @@ def _waiting(options: ConnectOptions, room: str, claim: str, seconds: float) -> 
     features = (rendezvous.MOVEMENT,)
     hello = rendezvous.Hello(options.role, room, False, PROGRAM, token or None, features, claim)
     authorities = None if ca_file is None else os.fspath(ca_file)
-    return Wait(address, hello, seconds, options.observer, ca_file=authorities, pacer=options.pacer)
+    return Wait(
+        address, hello, seconds, options.observer, proxy=proxy, ca_file=authorities, pacer=options.pacer
+    )
 
 
-def may_send_token(address: RelayAddress) -> bool:
+def may_send_token(address: RelayAddress, proxy: ProxyAddress | None = None) -> bool:
     """Tell whether the network cannot read an access token that is sent to this relay."""
-    if address.tls or address.host == "localhost":
+    if address.tls or proxy is not None:  # the loopback is the proxy's then
+        return address.tls
+    if address.host == "localhost":
         return True
     try:
         return ipaddress.ip_address(address.host).is_loopback

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from p2p_copy.transport.address import RelayAddress
     from p2p_copy.transport.link import Link
     from p2p_copy.transport.pacer import Pacer
+    from p2p_copy.transport.proxy_address import ProxyAddress
 
 _TRANSIENT: Final = frozenset({Refusal.ROOM_TAKEN, Refusal.BUSY, Refusal.UNKNOWN_ROOM})
 """Refusals that may not come again. A room is unknown until its sender comes, and a restarted sender may come."""
@@ -102,6 +103,8 @@ class Wait:
         hello: Hello,
         seconds: float,
         observer: Observer,
+        *,
+        proxy: ProxyAddress | None = None,
         ca_file: str | None = None,
         pacer: Pacer | None = None,
     ) -> None:
@@ -110,6 +113,7 @@ class Wait:
         self._hello = hello
         self._seconds = seconds
         self._observer = observer
+        self._proxy = proxy
         self._ca_file = ca_file
         self._pacer = pacer
         self._until = math.inf
@@ -126,6 +130,7 @@ class Wait:
         Raises:
             RelayUnreachable, CertificateNotTrusted, RelayExpectsTLS, RelayWithoutTLS, NotARelay, RelayRefused:
                 this side cannot wait there.
+            ProxyUnreachable, ProxyWantsLogin, ProxyForbids, NotAProxy: nor get there.
             PeerTimeout: the time is over.
             RelayLost, LinkBroken, EndOfStream: the connection was lost.
 
@@ -214,7 +219,9 @@ class Wait:
         with connection.scope:
             try:
                 most = protocol_limits.MAX_RECORD
-                async with connect(self._address, path, max_message=most, ca_file=self._ca_file) as link:
+                async with connect(
+                    self._address, path, max_message=most, proxy=self._proxy, ca_file=self._ca_file
+                ) as link:
                     connection.link = link
                     connection.welcome = await self._introduce(link, hello)
                     connection.since = trio.current_time()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlsplit
 
 from p2p_copy.errors import UsageError
 from p2p_copy.transport import limits
+
+_HOST: Final = re.compile(r"[A-Za-z0-9._:%~-]*")
 
 _FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
 
@@ -27,7 +30,7 @@ class RelayAddress:
     @property
     def where(self) -> str:
         """Host and port, as in an address."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return host_and_port(self.host, self.port)
 
     @property
     def host_header(self) -> str:
@@ -47,8 +50,8 @@ def parse_address(text: str) -> RelayAddress:
         raise UsageError(f"{_FORM}, without spaces, passwords or parameters.")
     try:
         parts = urlsplit(text)
-        port = _port(parts.netloc)
-        host = (parts.hostname or "").encode("idna").decode("ascii")
+        port = port_of(parts.netloc, "relay", _FORM)
+        host = ascii_host(parts.hostname or "")
         parts.path.encode("ascii")
     except ValueError:
         raise UsageError(
@@ -64,20 +67,39 @@ def parse_address(text: str) -> RelayAddress:
     return RelayAddress(tls, host, port or (443 if tls else 80), parts.path.rstrip("/"))
 
 
-def _port(netloc: str) -> int | None:
+def ascii_host(host: str) -> str:
+    """Return a host as it stands in requests: a name in its ASCII form, or an address without brackets.
+
+    Raises:
+        ValueError: it cannot be one.
+
+    """
+    name = host.encode("idna").decode("ascii")
+    if not _HOST.fullmatch(name):  # some letters become blanks or slashes
+        raise ValueError("no name of a host")
+    return name
+
+
+def host_and_port(host: str, port: int) -> str:
+    """Return host and port as they stand in an address."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def port_of(netloc: str, whose: str, form: str) -> int | None:
     """Return the port in the part of an address between `//` and `/`; None if there is none.
 
     Raises:
-        UsageError: TCP has no such port, or this is a part of an IPv6 address without brackets.
+        UsageError: TCP has no such port, or this is a part of an IPv6 address without brackets. The sentence says
+            `whose` address it is, and ends with its `form`.
 
     """
     host, colon, port = netloc.rpartition(":")
     if not colon or netloc.endswith("]") or not port:
         return None
     if ":" in host and not host.startswith("["):
-        raise UsageError(
-            "An IPv6 address stands in brackets in the relay's address: wss://[2001:db8::1]:443."
-        )
+        raise UsageError(f"An IPv6 address stands in brackets in the {whose}'s address: [2001:db8::1]:443.")
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= limits.MAX_PORT):
-        raise UsageError(f"The port in the relay's address is a number from 1 to {limits.MAX_PORT}. {_FORM}.")
+        raise UsageError(
+            f"The port in the {whose}'s address is a number from 1 to {limits.MAX_PORT}. {form}."
+        )
     return int(port)

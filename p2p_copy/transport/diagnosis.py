@@ -1,4 +1,4 @@
-"""Says in a sentence for people why there is no connection to a relay.
+"""Says in a sentence for people why there is no connection to a relay, or to the proxy on the way to it.
 
 A user's first try often fails here, so every cause has its own error: the name, the port, TLS on one side only, the
 certificate, a server that is no relay. The first bytes that came back tell these apart, not the exceptions of the TLS
@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import (
     CertificateNotTrusted,
+    NotAProxy,
     NotARelay,
+    ProxyUnreachable,
     RelayExpectsTLS,
     RelayRefused,
     RelayUnreachable,
@@ -27,8 +29,11 @@ from p2p_copy.transport.tls import TLS_ALERT, TLS_HANDSHAKE
 from p2p_copy.transport.trust import objection
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from p2p_copy.errors import P2PCopyError
     from p2p_copy.transport.address import RelayAddress
+    from p2p_copy.transport.proxy_address import ProxyAddress
 
 _HTTP_STATUS: Final = re.compile(rb"HTTP/1\.[01] (\d{3})")
 _MENTIONS_TLS: Final = re.compile(rb"https|tls|ssl", re.IGNORECASE)
@@ -44,26 +49,89 @@ _REQUEST_WAS_CHANGED: Final = re.compile(
 
 def not_connected(address: RelayAddress, error: OSError) -> RelayUnreachable | SystemFailed:
     """Return the error for a TCP connection that was not opened."""
-    group = error.__cause__
-    errors = group.exceptions if isinstance(group, ExceptionGroup) else (error,)
-    for each in errors:
-        if failed := exhausted(each, transient=True):
-            return failed
+    if failed := _exhausted(error):
+        return failed
+    causes = _causes(error)
     if isinstance(error, socket.gaierror):
         return RelayUnreachable(
             f"The name {address.host} cannot be resolved. Check the relay's address, and whether this machine "
             "has a network."
         )
-    if all(isinstance(each, ConnectionRefusedError) for each in errors):
+    if all(isinstance(each, ConnectionRefusedError) for each in causes):
         return RelayUnreachable(
             f"{address.where} refuses connections. Check host and port, and whether the relay runs."
         )
-    if all(isinstance(each, TimeoutError) for each in errors):
+    if all(isinstance(each, TimeoutError) for each in causes):
         return timed_out(address)
-    causes = "; ".join(
-        dict.fromkeys(each.strerror for each in errors if isinstance(each, OSError) and each.strerror)
+    return RelayUnreachable(f"{address.where} cannot be reached: {_said(causes)}.")
+
+
+def proxy_not_connected(proxy: ProxyAddress, error: OSError) -> ProxyUnreachable | SystemFailed:
+    """Return the error for a TCP connection to a proxy that was not opened."""
+    if failed := _exhausted(error):
+        return failed
+    causes = _causes(error)
+    if all(isinstance(each, TimeoutError) for each in causes):
+        return proxy_timed_out(proxy)
+    if isinstance(error, socket.gaierror):
+        what = "cannot be found: its name cannot be resolved"
+    elif all(isinstance(each, ConnectionRefusedError) for each in causes):
+        what = "refuses connections"
+    else:
+        what = f"cannot be reached: {_said(causes)}"
+    return ProxyUnreachable(f"The proxy {proxy} {what}. Check {proxy.source}, and whether the proxy runs.")
+
+
+def _causes(error: OSError) -> Sequence[BaseException]:
+    """Return what became of each address of a host that was tried."""
+    group = error.__cause__
+    return group.exceptions if isinstance(group, ExceptionGroup) else (error,)
+
+
+def _exhausted(error: OSError) -> SystemFailed | None:
+    found = (exhausted(each, transient=True) for each in _causes(error))
+    return next((failed for failed in found if failed is not None), None)
+
+
+def _said(causes: Sequence[BaseException]) -> str:
+    said = (each.strerror for each in causes if isinstance(each, OSError) and each.strerror)
+    return "; ".join(dict.fromkeys(said)) or "no connection"
+
+
+def proxy_timed_out(proxy: ProxyAddress) -> ProxyUnreachable:
+    """Return the error for a proxy from which nothing came back."""
+    return ProxyUnreachable(
+        f"The proxy {proxy} does not answer. Check {proxy.source}, and whether this machine is in the proxy's network."
     )
-    return RelayUnreachable(f"{address.where} cannot be reached: {causes or 'no connection'}.")
+
+
+def proxy_has_not_connected(proxy: ProxyAddress, address: RelayAddress) -> RelayUnreachable:
+    """Return the error for a proxy that was asked for a connection to the relay, and has not answered."""
+    return RelayUnreachable(
+        f"The proxy {proxy} did not connect to {address.where} within {limits.CONNECT_TIMEOUT:.0f} s. Check the "
+        f"relay's address and whether it runs; or {proxy.source} names no proxy of that kind."
+    )
+
+
+def proxy_without_tls(proxy: ProxyAddress, first: bytes, cause: BaseException | None) -> P2PCopyError:
+    """Return the error for a failed TLS handshake with a proxy; for the arguments see `no_tls`."""
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return CertificateNotTrusted(f"The certificate of the proxy {proxy} {objection(cause)}")
+    if not first:
+        return ProxyUnreachable(
+            f"The proxy {proxy} closed the connection when TLS began. Check {proxy.source}."
+        )
+    if first[0] not in (TLS_ALERT, TLS_HANDSHAKE):
+        return NotAProxy(
+            f"The proxy {proxy} does not speak TLS. Use http:// instead of https:// in {proxy.source}, or check the "
+            "port."
+        )
+    return ProxyUnreachable(f"This side and the proxy {proxy} cannot agree on TLS ({_reason(cause)}).")
+
+
+def _reason(cause: BaseException | None) -> str:
+    reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "unknown"
+    return reason.lower().replace("_", " ")
 
 
 def timed_out(address: RelayAddress) -> RelayUnreachable:
@@ -86,10 +154,7 @@ def no_tls(address: RelayAddress, first: bytes, cause: BaseException | None) -> 
         return RelayWithoutTLS(
             f"{address.where} does not speak TLS. Use ws:// instead of wss://, or check the port."
         )
-    reason = (cause.reason if isinstance(cause, ssl.SSLError) else None) or "unknown"
-    return RelayUnreachable(
-        f"This side and {address.where} cannot agree on TLS ({reason.lower().replace('_', ' ')})."
-    )
+    return RelayUnreachable(f"This side and {address.where} cannot agree on TLS ({_reason(cause)}).")
 
 
 def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:

@@ -11,7 +11,11 @@ DIAL_TIMEOUT: Final = 10.0
 that reconnects must not lose more time than that to an address at which no machine is."""
 
 CONNECT_TIMEOUT: Final = 15.0
-"""Seconds from the first packet to the relay's welcome. A relay that stays silent for longer is an error."""
+"""Seconds from the first packet to the relay's welcome. A relay that stays silent for longer is an error. So is a proxy
+that has not connected to the relay by then; it has as much time again for that."""
+
+PROXY_ANSWER: Final = 16 * KIB
+"""Bytes of the head of a proxy's answer. Those of squid and tinyproxy have less than one KiB."""
 
 FILE_TIMEOUT: Final = 8.0
 """Seconds in which small files must be read: a relay's certificate, key and tokens, a client's certificates of

@@ -10,11 +10,15 @@ import pytest
 
 from p2p_copy.errors import (
     IncompatiblePeer,
+    NotAProxy,
     NotARelay,
     PeerFailed,
     PeerLost,
     PeerMisbehaved,
     PeerTimeout,
+    ProxyForbids,
+    ProxyUnreachable,
+    ProxyWantsLogin,
     RelayLost,
     RelayRefused,
     RelayUnreachable,
@@ -254,11 +258,26 @@ def test_a_failed_exchange_by_a_ticket_is_one_more_loss() -> None:
     assert decided(other_version, room=T1) == GiveUp(other_version)
 
 
-@pytest.mark.parametrize("error", [PeerLost(), RelayLost(), RelayUnreachable(), RelayRefused(transient=True)])
+@pytest.mark.parametrize(
+    "error",
+    [PeerLost(), RelayLost(), RelayUnreachable(), ProxyUnreachable(), RelayRefused(transient=True)],
+)
 def test_what_is_transient_is_tried_again_after_a_pause_once_both_have_met(error: P2PCopyError) -> None:
     assert decided(error, room=T1) == Retry(1.0, left=60.0)
     assert decided(error) == OtherRoom(), "a full room of the code does not delay that of the ticket"
     assert decided(error, met=True, knowledge=NO_TICKET) == Retry(1.0, left=60.0)
+
+
+@pytest.mark.parametrize("error", [ProxyForbids(), NotAProxy(), NotARelay()])
+def test_what_another_network_may_have_answered_is_transient_after_both_have_met(error: P2PCopyError) -> None:
+    assert decided(error, met=True, room=T1) == Retry(1.0, left=60.0)
+    assert decided(error, room=T1) == GiveUp(error)
+
+
+def test_a_login_that_a_proxy_refuses_is_not_tried_again() -> None:
+    refused = ProxyWantsLogin()
+    assert decided(refused, met=True, room=T1) == GiveUp(refused)
+    assert decided(refused, room=T1) == GiveUp(refused)
 
 
 def test_a_side_that_waited_in_vain_looks_into_the_next_room() -> None:

@@ -36,7 +36,10 @@ async def receive(out: Any, *, relay: str, code: Any, **given: Any) -> Report:
 def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, Any], dict[str, Any]]:
     """Return the relay's access, the options, and the other arguments."""
     options = dict(given)
-    access = RelayAccess(relay, options.pop("ca_file", None), options.pop("token", None))
+    known = {
+        name: options.pop(name) for name in ("ca_file", "token", "proxy", "variables") if name in options
+    }
+    access = RelayAccess(relay, **known)
     others = [
         name
         for name in ("state", "observer", "ask", "on_room", "beside", "source", "sink", "verify")

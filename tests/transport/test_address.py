@@ -32,7 +32,7 @@ def test_an_address_is_parsed_and_shown_in_one_form(text: str, address: RelayAdd
         "wss://x:0", "wss://x:65536", "wss://x:port", "wss://x:-1", "wss://[::1", "wss://x y", "wss://::1:443",
         "wss://2001:db8::1",
         "wss://user:secret@x", "wss://x?a=b", "wss://x#a", "wss://x\\y", "wss://x/ä", "wss://" + "x" * 70,
-        "wss://a..b", "lab7-a long passphrase",
+        "wss://a..b", "wss://a\xb4b", "wss://a\uff0fb", "lab7-a long passphrase",
     ],
 )  # fmt: skip
 def test_other_text_is_refused_and_not_repeated(text: str) -> None:

@@ -40,6 +40,7 @@ def receive(
     if text is not None and not code.is_generated:
         inputs.warn_of_arguments(text, terminal, otherwise="leave it out, and receive asks for it")
     token = inputs.access_token(client.token_file)
+    proxy = inputs.proxy_for(relay, client.proxy, terminal)
     if receiving.out == STANDARD and client.json:
         raise UsageError("With --out - standard output is what is received, so --json cannot write there.")
     if receiving.checksum and receiving.on_conflict is not Conflict.UPDATE:
@@ -72,7 +73,7 @@ def receive(
         display = open_display(terminal, client, None, sends=False)
         display.start(None)
         yes_no = yes_no_at(terminal, display)
-        access = AsyncClient(relay, token=token, ca_file=client.ca_file)
+        access = AsyncClient(relay, token=token, ca_file=client.ca_file, proxy=proxy)
         opened = access.open_receive(
             Standard.OUTPUT if receiving.out == STANDARD else receiving.out,
             code=code,
@@ -105,7 +106,7 @@ def receive(
     )
     if saved is None:
         return run_unsaved(question)
-    access = AsyncClient(relay, token=token, ca_file=client.ca_file, state_dir=state_dir)
+    access = AsyncClient(relay, token=token, ca_file=client.ca_file, proxy=proxy, state_dir=state_dir)
     display = open_display(terminal, client, saved.id, sends=False)
     display.start(None)
     yes_no = yes_no_at(terminal, display)

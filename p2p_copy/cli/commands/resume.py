@@ -40,7 +40,8 @@ def resume(given: str | None, client: ClientArguments) -> int:
     token = inputs.access_token(client.token_file)
     saved = saved_transfers.find(all_saved, given)
     inputs.refuse_needless_ca_file(saved.relay)
-    access = AsyncClient(token=token, ca_file=client.ca_file, state_dir=state_dir)
+    proxy = inputs.proxy_for(saved.relay, client.proxy, terminal)
+    access = AsyncClient(token=token, ca_file=client.ca_file, proxy=proxy, state_dir=state_dir)
     sends = saved.side == "sender"
     display = open_display(terminal, client, saved.id, sends=sends)
     announcement = None

@@ -17,6 +17,7 @@ from p2p_copy.errors import UsageError
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.transport import limits as transport_limits
+from p2p_copy.transport.proxy_address import DIRECT
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
@@ -68,6 +69,7 @@ def send(
             )
         inputs.reserve_standard_input(transfer, client, terminal)
     token = None if serve else inputs.access_token(client.token_file)
+    proxy = DIRECT if serve else inputs.proxy_for(relay, client.proxy, terminal)
     options: SendKeywords = {
         "symlinks": sending.symlinks,
         "name": sending.name,
@@ -97,7 +99,7 @@ def send(
             terminal,
         )
         if saved is not None:
-            access = AsyncClient(relay, token=token, ca_file=client.ca_file, state_dir=state_dir)
+            access = AsyncClient(relay, token=token, ca_file=client.ca_file, proxy=proxy, state_dir=state_dir)
             display = open_display(terminal, client, saved.id, sends=True)
             display.start(announcement_of(saved, chosen))
             verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
@@ -116,7 +118,7 @@ def send(
         serving = _through_own_relay(binds, opened, code, announce, client.ca_file)
         return run_transfer(serving, display, client.deadline, resume_id=None)
     announce(relay)
-    access = AsyncClient(relay, token=token, ca_file=client.ca_file)
+    access = AsyncClient(relay, token=token, ca_file=client.ca_file, proxy=proxy)
     return run_transfer(opened(access, code, None), display, client.deadline, resume_id=None)
 
 
@@ -147,7 +149,7 @@ async def _through_own_relay(
     rooms = Rooms(code)
     async with embedded_relay(binds, rooms) as (here, elsewhere):
         announce(elsewhere)
-        async with opened(AsyncClient(here, ca_file=ca_file), code, rooms) as transfer:
+        async with opened(AsyncClient(here, ca_file=ca_file, proxy=DIRECT), code, rooms) as transfer:
             yield transfer
 
 

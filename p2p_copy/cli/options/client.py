@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from cyclopts import Parameter
 
@@ -67,6 +67,22 @@ _PATTERNS: Final = Parameter(metavar="PATTERN", negative="", allow_leading_hyphe
 JSON: Final = Parameter(
     help="Write events and result to standard output, as one JSON object a line. Nothing is asked."
 )
+
+
+class GivenProxy(NamedTuple):
+    """The value of `--proxy`. `is_default`: it stands in the configuration file, so the environment comes before it."""
+
+    text: str
+    is_default: bool
+
+    def __repr__(self) -> str:
+        return "GivenProxy(...)"  # it may have a password
+
+
+def _proxy_of(_type: object, tokens: Sequence[Any]) -> GivenProxy:
+    (token,) = tokens
+    return GivenProxy(token.value, is_default=token.source != "cli")
+
 
 AUTO_LINKS: Final = 0
 """Means `auto` in place of a number of links."""
@@ -168,6 +184,18 @@ class ClientArguments:
         RELAY,
         Parameter(
             metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
+        ),
+    ] = None
+    proxy: Annotated[
+        GivenProxy | None,
+        RELAY,
+        Parameter(
+            converter=_proxy_of,
+            n_tokens=1,
+            accepts_keys=False,
+            metavar="URL|none",
+            help="Reach the relay through this proxy: http://HOST:PORT, https:// or socks5://; or none. Without it the "
+            "environment decides: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY.",
         ),
     ] = None
     token_file: Annotated[

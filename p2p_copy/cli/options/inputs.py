@@ -20,9 +20,10 @@ from p2p_copy.cli.options.client import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VA
 from p2p_copy.errors import UsageError
 from p2p_copy.files.stdio import first_line
 from p2p_copy.transport.address import parse_address
+from p2p_copy.transport.proxy_address import DIRECT, named_proxy, parse_proxy
 
 if TYPE_CHECKING:
-    from p2p_copy.cli.options.client import ClientArguments, TransferArguments
+    from p2p_copy.cli.options.client import ClientArguments, GivenProxy, TransferArguments
     from p2p_copy.cli.ui.terminal import Terminal
 
 _MOST_READ: Final = 4096
@@ -57,6 +58,32 @@ def refuse_needless_ca_file(relay: str) -> None:
     options = itertools.takewhile(lambda word: word != "--", sys.argv[1:])
     if relay.lower().startswith("ws://") and any(word.split("=")[0] == "--ca-file" for word in options):
         raise UsageError("--ca-file has no effect here: with ws:// there is no certificate. Leave it out.")
+
+
+def proxy_for(relay: str, given: GivenProxy | None, terminal: Terminal) -> str | None:
+    """Return the proxy for a client of this relay: one for `--proxy`, or for the configuration file if the environment
+    names none; None if the client is to ask the environment.
+
+    A user is told if the argument has a password, which others can read.
+
+    Raises:
+        UsageError: the proxy's address has the wrong form.
+
+    """
+    if given is not None and not given.is_default:
+        proxy = parse_proxy(given.text)
+        if proxy is not None and proxy.password:
+            terminal.say(
+                "The proxy's password is an argument, so other users of this machine can read it. Better name "
+                "the proxy in the environment (HTTPS_PROXY) or in the configuration file (proxy = ...)."
+            )
+        return given.text
+    default = "" if given is None else given.text
+    named = named_proxy(parse_address(relay), os.environ, default)
+    if named is None:
+        return DIRECT
+    parse_proxy(*named)
+    return None if named.variable else named.text
 
 
 def written_code(word: str | None, option: str | None, file: str | None) -> str | None:

@@ -49,7 +49,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         ),
         _Rule(
             lambda given: "--serve" in given,
-            ("--server", "--ca-file", "--token-file"),
+            ("--server", "--ca-file", "--proxy", "--token-file"),
             "with --serve this side is the relay itself",
         ),
         _Rule(
@@ -92,6 +92,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
             lambda given: "ID" not in given,
             (
                 "--ca-file",
+                "--proxy",
                 "--token-file",
                 "--wait",
                 "--patience",

@@ -28,7 +28,10 @@ VALUES = {
 FLAGS = {"--checksum", "--dry-run", "--reverify", "--verify"}
 CASES = [
     (SEND, "--name"),
-    *(((*SEND, "--serve=:0"), option) for option in ("--server", "--ca-file", "--token-file", "--state-dir")),
+    *(
+        ((*SEND, "--serve=:0"), option)
+        for option in ("--server", "--ca-file", "--proxy", "--token-file", "--state-dir")
+    ),
     *((("send", "ws://x", "lab7-a long one", "file"), option) for option in ("--server", "--code-words")),
     ((*SEND, "--code=lab7-a long one"), "--code-words"),
     ((*SEND, "--code-file=x"), "--code-words"),
@@ -49,7 +52,16 @@ CASES = [
     *(
         (("resume",), option)
         for option in (
-            *("--ca-file", "--token-file", "--wait", "--patience", "--deadline", "--limit-rate", "--links"),
+            *(
+                "--ca-file",
+                "--proxy",
+                "--token-file",
+                "--wait",
+                "--patience",
+                "--deadline",
+                "--limit-rate",
+                "--links",
+            ),
             "--receipt",
         )
     ),
