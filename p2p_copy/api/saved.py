@@ -40,6 +40,8 @@ class SavedTransfer:
         can_resume: what is saved is enough to resume it; otherwise the code is needed as well.
         used_up: the code was used, and both sides did not meet: it can only be forgotten, or begun with another code.
         running: a process is running it now.
+        size: bytes that the receiver had when this was last saved: every half a minute, and when a run ended.
+        total: bytes of the whole transfer; None if they were not counted yet.
 
     """
 
@@ -54,6 +56,8 @@ class SavedTransfer:
     can_resume: bool = False
     used_up: bool = False
     running: bool = False
+    size: int = 0
+    total: int | None = None
 
 
 def default_state_dir() -> str:
@@ -213,6 +217,8 @@ def _described(id_: str, facts: Facts, *, running: bool = False) -> SavedTransfe
         can_resume=_can_resume(facts),
         used_up=facts.spent and not facts.tickets,
         running=running,
+        size=facts.size,
+        total=facts.total,
     )
 
 

@@ -141,7 +141,7 @@ def find(all_saved: Sequence[SavedTransfer], given: str) -> SavedTransfer:
         raise UsageError(
             "Several transfers start with that ID. Type more of it."
             if found
-            else "There is no such transfer. p2p-copy resume lists the unfinished ones."
+            else f'No unfinished transfer matches "{escape(given)}". List them with p2p-copy resume.'
         )
     return found[0]
 

@@ -69,6 +69,9 @@ ANSWER_TIMEOUT: Final = 3600.0
 RECEIPT_TIMEOUT: Final = 600.0
 """Seconds in which nothing moves, after all was sent, before the sender gives up on the receipt."""
 
+PROGRESS_SAVED: Final = 30.0
+"""Seconds after which a side saves how far it is, for the list of unfinished transfers; also when it is stopped."""
+
 STALL: Final = 10.0
 """Seconds without movement after which each side says which party it waits for. A slow link moves in that time."""
 

@@ -122,7 +122,8 @@ async def receive(
         resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
         if not over and story.begun:
             await story.probe()
-        report = await run_story((story.pipe.write, *beside), connect_options, resumption, story)
+        helpers = story.pipe.write, resumption.save_progress, *beside
+        report = await run_story(helpers, connect_options, resumption, story)
         done = True
         if receipt is not None:
             receipt.check()

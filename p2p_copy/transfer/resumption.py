@@ -25,6 +25,7 @@ from p2p_copy.peer.meeting import Meeting
 from p2p_copy.peer.retry import Knowledge
 from p2p_copy.protocol import keys
 from p2p_copy.protocol.rendezvous import Role
+from p2p_copy.transfer import limits
 from p2p_copy.transfer.conversation import Conversation
 from p2p_copy.transfer.reasons import farewell
 from p2p_copy.units import duration
@@ -57,6 +58,8 @@ class Resumption:
         """Begin a transfer, or resume that of `state`. The observer is told, once, if the state cannot be written."""
         self._state = state
         self._observer = observer
+        self._writing = trio.Lock()
+        self._far = (0, None) if state is None else (state.facts.size, state.facts.total)
         self._unsaved = False  # the facts on the disk are older than those in memory
         self.journal = Journal(None) if state is None else state.journal
         facts = Facts() if state is None else state.facts
@@ -200,6 +203,25 @@ class Resumption:
             self.patience = min(self.patience, seconds)
             observer.notice(f"{sentence} This lasts {duration(self.patience)} at most, and may be stopped.")
 
+    def delivered(self, size: int) -> None:
+        """Note how many bytes the receiver has; they are saved now and then."""
+        self._far = size, self._far[1]
+
+    def counted(self, total: int) -> None:
+        """Note how many bytes the whole transfer has."""
+        self._far = self._far[0], total
+
+    async def save_progress(self) -> None:
+        """Save how far the transfer is, every `limits.PROGRESS_SAVED` seconds, until cancelled."""
+        while self._state is not None:
+            await trio.sleep(limits.PROGRESS_SAVED)
+            await self._save(self._with_progress(self._state.facts))
+        await trio.sleep_forever()
+
+    def _with_progress(self, facts: Facts) -> Facts:
+        size, total = self._far
+        return replace(facts, size=size, total=total)
+
     async def forget_meeting(self, session: Session) -> None:
         """Forget the ticket of a meeting in which the receiver declined."""
         await self._learn(self._knowledge.declined(self._ticket(session)))
@@ -220,8 +242,10 @@ class Resumption:
             if self._state is None:
                 self.journal.close()
                 return
-            if self._unsaved and not done:
-                await self._write()  # the disk may have space again
+            if not done:
+                facts, self._state.facts = self._state.facts, self._with_progress(self._state.facts)
+                if self._unsaved or facts != self._state.facts:
+                    await self._write()  # the disk may have space again
             await trio.to_thread.run_sync(self._state.remove if done else self._state.close)
             if not done and self.journal.failed is not None:
                 self._cannot_save(self.journal.failed)
@@ -247,7 +271,8 @@ class Resumption:
         if self._state is None:
             return
         try:
-            await trio.to_thread.run_sync(self._state.save)
+            async with self._writing:
+                await trio.to_thread.run_sync(self._state.save)
         except (OSError, ValueError) as error:  # ValueError: the facts are larger than a state may be
             self._unsaved = True
             reason = error.strerror if isinstance(error, OSError) else None

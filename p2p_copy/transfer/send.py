@@ -117,7 +117,8 @@ async def send(
         if receipt is not None and not over:
             await resumption.begin()
             await trio.to_thread.run_sync(receipt.probe)
-        report = await run_story((story.pipe.read, *beside), connect_options, resumption, story)
+        helpers = story.pipe.read, resumption.save_progress, *beside
+        report = await run_story(helpers, connect_options, resumption, story)
         done = True
         if receipt is not None:
             receipt.check()

@@ -10,6 +10,7 @@ from p2p_copy.cli.options import inputs
 from p2p_copy.cli.saved_transfers import short
 from p2p_copy.cli.ui.displays import open_display, open_terminal
 from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.cli.ui.transfer_table import transfer_table
 from p2p_copy.errors import OutputNotWritable, UsageError
 
 if TYPE_CHECKING:
@@ -54,8 +55,7 @@ def resume(given: str | None, client: ClientArguments) -> int:
 
 
 def _list(unfinished: Sequence[SavedTransfer], unreadable: Sequence[str], terminal: Terminal) -> None:
-    lines = [saved_transfers.described(each) for each in unfinished]
-    for line in lines or ["No unfinished transfers."]:
+    for line in transfer_table(unfinished, terminal.result_columns) or ["No unfinished transfers."]:
         terminal.result(line)
     for id_ in unreadable:
         terminal.say(
@@ -71,7 +71,8 @@ def _list_as_json(unfinished: Sequence[SavedTransfer], terminal: Terminal) -> No
     lines.write(Started(program=FULL_NAME, command="resume"))
     for each in unfinished:
         command: Literal["send", "receive"] = "send" if each.side == "sender" else "receive"
-        lines.write(Unfinished(each.id, each.began, command, each.paths, each.relay, each.running))
+        about = each.id, each.began, command, each.paths, each.relay, each.running, each.size, each.total
+        lines.write(Unfinished(*about))
 
 
 def forget(ids: Sequence[str], directory: str | None) -> int:

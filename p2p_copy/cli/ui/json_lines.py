@@ -166,6 +166,8 @@ class Unfinished:
         paths: what is sent, or the directory that is written into.
         relay: the relay's address; null for a program.
         running: whether another process is at it now.
+        size: bytes that the receiver had when this was last saved.
+        total: bytes of the whole transfer; null if they were not counted yet.
 
     """
 
@@ -175,6 +177,8 @@ class Unfinished:
     paths: tuple[str, ...]
     relay: str | None
     running: bool
+    size: int
+    total: int | None
 
 
 OBJECTS: Final[tuple[type[Any], ...]] = (

@@ -53,6 +53,11 @@ class Terminal:
         return self._err.columns
 
     @property
+    def result_columns(self) -> int | None:
+        """The columns of the terminal to which results go; None if they go into a pipe or a file."""
+        return self._out.columns if self._out.is_terminal else None
+
+    @property
     def encoding(self) -> str:
         """The encoding in which a live line is written."""
         return self._err.encoding

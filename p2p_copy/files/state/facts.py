@@ -70,6 +70,8 @@ class Facts:
         tickets: secrets with which both sides meet again without the code, the newest first; see `peer.retry`.
         sure: the other side is known to have the first ticket, too.
         claim: the token by which the relay recognises this client; empty until it is needed.
+        size: bytes that the receiver had when this was last saved.
+        total: bytes of the whole transfer; None until they are counted.
         over: the outcome, once this side has ended the transfer; the other side may not know yet that it has.
 
     """
@@ -81,6 +83,8 @@ class Facts:
     tickets: tuple[bytes, ...] = field(default=(), repr=False)
     sure: bool = False
     claim: str = field(default="", repr=False)
+    size: int = 0
+    total: int | None = None
     over: Report | None = None
 
 
@@ -239,6 +243,8 @@ REMEMBERED: Final[Mapping[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         "tickets": _several(_ticket, _MOST_TICKETS),
         "sure": _flag,
         "claim": _claim,
+        "size": _count,
+        "total": _optional(_count),
         "over": _optional(_object(Report)),
     },
     SendCommand: {**_COMMAND, "paths": _several(_text), "options": _object(SendOptions)},

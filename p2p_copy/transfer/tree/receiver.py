@@ -211,6 +211,7 @@ class _TreeReceiving:
     def _tell_progress(self) -> None:
         self._moved = trio.Event()
         spared, files, size = self._here
+        self._resumption.delivered(size)
         self._observer.spared(spared)
         self._observer.progress(files, size, self._consumer.path)
 
@@ -222,6 +223,7 @@ class _TreeReceiving:
             else:
                 observer.skipped(path)
         if consumer.total is not None:
+            self._resumption.counted(consumer.total[1])
             observer.total(*consumer.total)
             consumer.total = None
 

@@ -25,7 +25,7 @@ from p2p_copy.transfer.tree.producer import TreeProducer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from p2p_copy.observer import Observer, Report
+    from p2p_copy.observer import Report
     from p2p_copy.protocol.messages import Accept, Ask, Message
     from p2p_copy.transfer.conversation import Conversation
     from p2p_copy.transfer.lifecycle import SendJob
@@ -68,7 +68,7 @@ class TreeSender:
             receipt=job.receipt,
             state_directories=job.resumption.state_directories,
         )
-        sending = _TreeSending(producer, job.observer)
+        sending = _TreeSending(producer, job)
         counting = partial(FileCount, replace(job.trees, portable_names=accept.portable_names))
         try:
             async with trio.open_nursery() as nursery:
@@ -94,9 +94,10 @@ class TreeSender:
 class _TreeSending:
     """Has a thread make the records of one conversation, and tells the observer; see `conversation.Producer`."""
 
-    def __init__(self, producer: TreeProducer, observer: Observer) -> None:
+    def __init__(self, producer: TreeProducer, job: SendJob) -> None:
         self._producer = producer
-        self._observer = observer
+        self._resumption = job.resumption
+        self._observer = job.observer
         self._answered = trio.Event()  # set by an answer that came after the thread last began
         self._began = 0.0
         self._spared = 0  # bytes of which the thread knows that they need not be sent
@@ -127,6 +128,7 @@ class _TreeSending:
         """Hand an answer over to the thread, and tell the observer what does not arrive."""
         match message:
             case Progress():
+                self._resumption.delivered(message.size)
                 self._observer.spared(self._spared)
                 self._observer.progress(message.files, message.size, self._producer.path)
             case Reject() | Unwanted() | Holds() | SameSegments():
@@ -160,6 +162,7 @@ class _TreeSending:
                 return
         total = self._counting.counted
         self._producer.hear(Total(*total))
+        self._resumption.counted(total[1])
         self._observer.total(*total)
 
     def stop_counting(self) -> None:

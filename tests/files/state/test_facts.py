@@ -58,6 +58,8 @@ reports = st.builds(
         tickets=st.lists(st.binary(min_size=32, max_size=32), max_size=2).map(tuple),
         sure=st.booleans(),
         claim=st.just("") | digits,
+        size=count,
+        total=st.none() | count,
         over=st.none() | reports,
     )
 )
