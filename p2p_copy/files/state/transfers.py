@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import time
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, TypeVar
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from p2p_copy.errors import UsageError
-from p2p_copy.files.state.facts import Facts, ReceiveCommand, SendCommand
+from p2p_copy.files.state.facts import REMEMBERED, Facts, ReceiveCommand, SendCommand
 from p2p_copy.files.state.store import Access, StateBusy, access_of_others
 from p2p_copy.files.stdio import STANDARD
 from p2p_copy.options import TransferOptions
@@ -42,8 +42,11 @@ def receive_command(relay: str, out: str, options: ReceiveOptions) -> ReceiveCom
 
 
 def _rememberable(options: T) -> T:
+    """Return options as they come back from a state: what each run asks for anew has its default."""
     receipt = None if options.receipt is None else os.path.abspath(os.fspath(options.receipt))
-    return replace(options, receipt=receipt)
+    kept = REMEMBERED[type(options)]
+    anew: dict[str, Any] = {each.name: each.default for each in fields(options) if each.name not in kept}
+    return replace(options, receipt=receipt, **anew)
 
 
 def check_private(directory: str) -> None:
