@@ -42,9 +42,9 @@ their exact form; it and this page are made from the program by `python -m tests
   `differences` is not 0. A process that was killed writes no last object.
 - **Versions**: `started` and `error` have the `version` of this form. Within a version events and fields are added
   and never changed, so ignore those that you do not know. The schema has exactly what this release writes.
-- **Nothing is asked.** At a terminal `receive --json` needs `--yes`; elsewhere nothing is ever asked.
+- **Nothing is asked**, as with `--no-input`. At a terminal `receive --json` needs `--yes`.
 - **Standard error** is as with `--quiet`: empty, unless something fails; then a sentence for people is there as well.
-- `progress` comes at most twice a second, and only if something has changed.
+- `progress` comes at most twice a second, and only if something has changed; with `--no-progress` it does not come.
 - **Paths and names** are as the sender names them, and escaped: a control character, or a byte that is not UTF-8,
   stands there as in Python, such as `\\x1b`. That is for display, and cannot be turned back. The bytes of a name are
   those on the receiver's disk; [the receipt](receipts.md) (`--receipt`) has them with all digests.

@@ -167,6 +167,47 @@ def test_without_a_terminal_words_cannot_be_compared(words: list[str]) -> None:
     assert err == "p2p-copy: --verify asks a question, and there is no terminal to ask it at.\n"
 
 
+@pytest.mark.parametrize("words", [("--no-input",), ("--json",)])
+def test_at_a_terminal_nothing_is_asked_if_that_is_ruled_out(words: tuple[str, ...], screen: Screen) -> None:
+    """What would be a question is an error that says what to pass, for the code and for whether to receive."""
+    env = {"P2P_COPY_SERVER": "ws://127.0.0.1:1"}
+    receiver = start("receive", *words, env=env, stdin=screen.there, stderr=screen.there)
+    assert finish_on(screen, receiver) == 2
+    screen.read_until(r"Which code\? Nothing is asked .*--code-file FILE")
+    receiver = start(
+        "receive",
+        *words,
+        env=env | {"P2P_COPY_CODE": "lab7-a long passphrase"},
+        stdin=screen.there,
+        stderr=screen.there,
+    )
+    assert finish_on(screen, receiver) == 2
+    screen.read_until(r"Pass --yes")
+    os.close(screen.there)
+
+
+def finish_on(screen: Screen, process: subprocess.Popen[str]) -> int:
+    """Return the exit code of a process that types nothing to wait for."""
+    assert process.stdout is not None
+    process.stdout.read()
+    process.stdout.close()
+    return process.wait(ENOUGH)
+
+
+def test_without_progress_there_is_no_live_line(
+    relay: str, tree: Path, tmp_path: Path, screen: Screen
+) -> None:
+    env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": "lab7-a long passphrase"}
+    sender = screen.attach(
+        start("send", str(tree), "--no-progress", env=env, stdin=subprocess.DEVNULL, stderr=screen.there)
+    )
+    screen.read_until(r"Waiting for the receiver at")
+    receiver = start("receive", "--out", str(tmp_path / "out"), env=env)
+    assert finish(receiver)[0] == finish(sender)[0] == 0
+    assert re.search(r"\r(?!\n)", screen.rest()) is None, "each line is written once"
+    assert "Sent 3 files" in screen.seen
+
+
 def test_a_typo_in_an_argument_is_answered_with_a_suggestion(screen: Screen) -> None:
     code = Code.generate(lambda below: below // 3).text
     receiver = screen.attach(

@@ -69,6 +69,9 @@ def receive(
             return None
         return Question(terminal, yes_no, receiving.on_conflict)
 
+    if not (receiving.yes or transfer.dry_run or receiving.out == STANDARD):
+        inputs.refuse_to_ask(terminal)
+
     def run_unsaved(accept_with: Callable[[YesNo | None], Accept | None]) -> int:
         display = open_display(terminal, client, None, sends=False)
         display.start(None)

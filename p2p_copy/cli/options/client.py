@@ -259,6 +259,27 @@ class ClientArguments:
     quiet: Annotated[
         bool, OUTPUT, FLAG, Parameter(alias="-q", help="Print nothing but errors, and a new code.")
     ] = False
+    verbose: Annotated[
+        bool,
+        OUTPUT,
+        FLAG,
+        Parameter(
+            alias="-v",
+            help="Print each step as a line with its time: every try to connect, connections, each path that is not "
+            "delivered.",
+        ),
+    ] = False
+    progress: Annotated[
+        bool,
+        OUTPUT,
+        Parameter(help="Show progress; --no-progress prints a line for each phase and the end only."),
+    ] = True
+    no_input: Annotated[
+        bool,
+        OUTPUT,
+        FLAG,
+        Parameter(help="Never ask: what would be a question is an error that says what to pass."),
+    ] = False
     json: Annotated[bool, OUTPUT, FLAG, JSON] = False
     config: Annotated[
         str | None,

@@ -144,7 +144,25 @@ def _first_line(file: str, what: str) -> str:
 
 
 def can_ask(terminal: Terminal) -> bool:
-    """Return whether there is a user at a terminal to ask."""
+    """Return whether there is a user at a terminal to ask, and asking is allowed."""
+    return terminal.asks and _has_user(terminal)
+
+
+def refuse_to_ask(terminal: Terminal) -> None:
+    """Refuse to receive without the question that a user at this terminal would be asked.
+
+    Raises:
+        UsageError: nothing may be asked, but there is a user.
+
+    """
+    if not terminal.asks and _has_user(terminal):
+        raise UsageError(
+            "Whether to receive is a question at a terminal, and with --no-input or --json nothing is asked. Pass "
+            "--yes to receive whatever the sender has."
+        )
+
+
+def _has_user(terminal: Terminal) -> bool:
     return bool(sys.stdin and sys.stdin.isatty() and terminal.is_interactive)
 
 
@@ -199,8 +217,13 @@ def ask_for_code(terminal: Terminal) -> Code:
 
     """
     if not can_ask(terminal):
+        why = (
+            "There is no terminal to ask at"
+            if terminal.asks
+            else "Nothing is asked with --no-input or --json"
+        )
         raise UsageError(
-            "Which code? There is no terminal to ask at, so give it in a file (--code-file FILE, or - for "
+            f"Which code? {why}, so give it in a file (--code-file FILE, or - for "
             f"standard input), in the environment ({CODE_VARIABLE}) or as an argument: p2p-copy receive CODE"
         )
     suggestion: Code | None = None

@@ -33,8 +33,14 @@ class _Rule(NamedTuple):
 _ONE_STATE: Final = "a transfer through a pipe cannot be resumed"
 
 
+_OUTPUT: Final = (
+    _Rule(lambda given: "--quiet" in given, ("--verbose",), "--quiet prints nothing but errors"),
+    _Rule(lambda given: "--json" in given, ("--verbose",), "--json writes all events"),
+)
+
 _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
     "send": (
+        *_OUTPUT,
         _Rule(
             lambda given: is_url(given["PATH"][0]) if given.get("PATH") else False,
             ("--server",),
@@ -75,6 +81,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         ),
     ),
     "receive": (
+        *_OUTPUT,
         _Rule(
             lambda given: is_url(given["CODE"][0]) if given.get("CODE") else False,
             ("--server",),
@@ -88,6 +95,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         _Rule(lambda given: STANDARD in given.get("--out", ()), ("--state-dir",), _ONE_STATE),
     ),
     "resume": (
+        *_OUTPUT,
         _Rule(
             lambda given: "ID" not in given,
             (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from p2p_copy.cli.ui.terminal import Terminal
+from p2p_copy.version import FULL_NAME
 
 if TYPE_CHECKING:
     from typing import TypeAlias
@@ -19,7 +20,12 @@ if TYPE_CHECKING:
 
 def open_terminal(client: ClientArguments) -> Terminal:
     """Return the terminal of a command with these options."""
-    return Terminal.standard(quiet=client.quiet or client.json)
+    return Terminal.standard(
+        quiet=client.quiet or client.json,
+        verbose=client.verbose,
+        progress=client.progress,
+        asks=not (client.no_input or client.json),
+    )
 
 
 def open_display(terminal: Terminal, client: ClientArguments, id_: str | None, *, sends: bool) -> Display:
@@ -30,4 +36,6 @@ def open_display(terminal: Terminal, client: ClientArguments, id_: str | None, *
         return JsonDisplay(terminal, "send" if sends else "receive", id_)
     from p2p_copy.cli.ui.progress import Progress
 
+    what = f"{FULL_NAME}, {'send' if sends else 'receive'}"
+    terminal.detail(f"{what}, not saved." if id_ is None else f"{what}, saved as {id_}.")
     return Progress(terminal, sends=sends)

@@ -63,9 +63,9 @@ class JsonDisplay:
         """
         if self._is_vital:
             self._terminal.check()
-        if self._progress is not None:
+        if self._progress is not None and self._terminal.wants_progress:
             self._lines.write(self._progress)
-            self._progress = None
+        self._progress = None
 
     @property
     def is_full(self) -> bool:

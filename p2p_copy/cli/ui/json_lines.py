@@ -257,7 +257,7 @@ def _name_of(error: BaseException) -> str:
     """Return the name of the class of an error as the documentation has it."""
     match error:
         case P2PCopyError():
-            return next(kind.__name__ for kind in type(error).mro() if kind.__module__ == errors.__name__)
+            return next(kind.__name__ for kind in type(error).mro() if "exit_code" in vars(kind))
         case CycloptsError():
             return errors.UsageError.__name__
         case Interrupted() | KeyboardInterrupt():

@@ -18,7 +18,7 @@ import trio
 
 from p2p_copy.api import events
 from p2p_copy.cli import limits
-from p2p_copy.cli.ui.display import one_line, with_options
+from p2p_copy.cli.ui.display import displayed, one_line, with_options
 from p2p_copy.cli.ui.live_line import Bar, first_that_fits, fitted
 from p2p_copy.cli.ui.summary import Undelivered, summary
 from p2p_copy.protocol.escape import escape
@@ -109,8 +109,10 @@ class Progress:
             case events.Reconnecting():
                 self._lose(event)
             case events.Problem(path, reason):
+                self._terminal.detail(f"Not delivered: {displayed(path)} {with_options(reason)}")
                 self._undelivered.add(path, reason)
             case events.Skipped(path):
+                self._terminal.detail(f"Skipped (already exists): {displayed(path)}")
                 self._undelivered.skip(path)
             case events.Notice(sentence):
                 say(with_options(sentence))
@@ -129,6 +131,8 @@ class Progress:
         self._relay = relay
         if self._loss is None:  # a try to reconnect is no news: the live line has its time
             self._begin(Phase.CONNECTING, f"Connecting to {relay}.")
+        else:
+            self._terminal.detail(f"Connecting to {relay}.")
 
     def _wait_at(self, relay: str, seconds: float) -> None:
         """Show which side this one waits for, where, and until when."""
@@ -172,13 +176,17 @@ class Progress:
         """Say once that the other side or the relay was lost; each further try changes the live line only."""
         is_first, self._loss = self._loss is None, loss
         self._begin(Phase.RECONNECTING)
+        why = with_options(one_line(loss.sentence))
         if is_first:
             self._last_plain = None
-            why = with_options(one_line(loss.sentence))
             self._terminal.say(f"{why} Reconnecting; will keep trying for {duration(loss.seconds)}.")
+        else:
+            self._terminal.detail(f"{why} Next try in {duration(loss.pause)}.")
 
     def _take(self, progress: events.Progress) -> None:
         """Store how far the transfer is; show the total if a question is open."""
+        if progress.links != self._progress.links:
+            self._terminal.detail(f"Using {count(progress.links, 'connection')}.")
         self._progress = progress
         if self._phase is Phase.COMPARING:  # its answer was yes
             self._begin(Phase.MOVING)
@@ -236,7 +244,7 @@ class Progress:
             self._meter.add(now, self._moved_by(self._progress.size))
         if self._terminal.is_live:
             self._terminal.live(*self._live_line(now - self._since, self._terminal.columns - 1))
-        else:
+        elif self._terminal.wants_progress:
             self._draw_plain(now, now - self._since)
 
     def _draw_plain(self, now: float, lasted: float) -> None:

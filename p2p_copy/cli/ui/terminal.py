@@ -9,7 +9,8 @@ Rules:
    it. A character that the terminal cannot show is written as an escape.
 4. The live line is the last line of a terminal, and is removed before anything else is written. It is only ever written
    to a terminal.
-5. `--quiet` silences all but errors, and results without which a transfer cannot go on.
+5. `--quiet` silences all but errors, and results without which a transfer cannot go on. With `--verbose` each line for
+   people has its time, and there is no live line.
 6. With `--json` standard output has objects only (`json_lines`), and standard error is as with `--quiet`.
 """
 
@@ -31,21 +32,49 @@ if TYPE_CHECKING:
 class Terminal:
     """Standard output and standard error, with a live line on the latter if it is a terminal."""
 
-    def __init__(self, out: TextIO | None, err: TextIO | None, *, quiet: bool = False) -> None:
-        """Write to these streams; None is one that was closed before the process started."""
+    def __init__(
+        self,
+        out: TextIO | None,
+        err: TextIO | None,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        progress: bool = True,
+        asks: bool = True,
+    ) -> None:
+        """Write to these streams; None is one that was closed before the process started.
+
+        Args:
+            out: standard output.
+            err: standard error.
+            quiet: whether `--quiet` is given.
+            verbose: whether details are written, and each line for people with its time.
+            progress: whether there may be a live line, or lines that come again and again.
+            asks: whether the user may be asked.
+
+        """
         self._out, self._err = writers(out, err)
         self.log = self._err if out is None else self._out
         """Where a log goes: standard output, or standard error if standard output is closed."""
         self._quiet = quiet
+        self.is_verbose = verbose and not quiet
+        """Whether `detail` writes."""
+        self.wants_progress = progress
+        """Whether to say now and then how far a transfer is."""
+        self.asks = asks
+        """Whether the user may be asked, if there is one."""
         self.is_interactive = err is not None and err.isatty()
         """Whether standard error is a terminal, which a person reads, rather than a log."""
-        self.is_live = self.is_interactive and not quiet and os.environ.get("TERM") != "dumb"
+        shown = progress and not quiet and not verbose
+        self.is_live = self.is_interactive and shown and os.environ.get("TERM") != "dumb"
         """Whether there is a live line."""
 
     @classmethod
-    def standard(cls, *, quiet: bool = False) -> Terminal:
+    def standard(
+        cls, *, quiet: bool = False, verbose: bool = False, progress: bool = True, asks: bool = True
+    ) -> Terminal:
         """Return the terminal of this process."""
-        return cls(sys.stdout, sys.stderr, quiet=quiet)
+        return cls(sys.stdout, sys.stderr, quiet=quiet, verbose=verbose, progress=progress, asks=asks)
 
     @property
     def columns(self) -> int:
@@ -81,11 +110,19 @@ class Terminal:
     def verdict(self, line: str) -> None:
         """Write a result for people, unless `--quiet`; losing it is a failure."""
         if not self._quiet:
-            self._err.put(line + "\n", is_result=True)
+            self._err.put(self._timed(line) + "\n", is_result=True)
 
     def error(self, line: str) -> None:
         """Write a line for people, even with `--quiet`."""
-        self._err.put(line + "\n")
+        self._err.put(self._timed(line) + "\n")
+
+    def detail(self, line: str) -> None:
+        """Write a line for people who have asked for details."""
+        if self.is_verbose:
+            self.error(line)
+
+    def _timed(self, line: str) -> str:
+        return f"{time.strftime('%H:%M:%S')} {line}" if self.is_verbose and line else line
 
     def live(self, line: str, columns: int | None = None) -> None:
         """Replace the live line; without a terminal do nothing.

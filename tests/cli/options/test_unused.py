@@ -25,7 +25,7 @@ VALUES = {
     "--deadline": "9",
     "--code-words": "6",
 }
-FLAGS = {"--checksum", "--dry-run", "--reverify", "--verify"}
+FLAGS = {"--checksum", "--dry-run", "--reverify", "--verbose", "--verify"}
 CASES = [
     (SEND, "--name"),
     *(
@@ -66,6 +66,11 @@ CASES = [
         )
     ),
     ((*RELAY, "--no-tls"), "--reload-certs"),
+    *(
+        ((command, *word, other), "--verbose")
+        for command, word in (("send", ("file",)), ("receive", ()), ("resume", ("1234",)))
+        for other in ("--quiet", "--json")
+    ),
 ]
 
 

@@ -25,9 +25,12 @@ from tests.support.json_events import SCHEMA, checked
 ERRORS = [
     kind
     for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, P2PCopyError) and kind.exit_code != P2PCopyError.exit_code
+    if isinstance(kind, type)
+    and issubclass(kind, P2PCopyError)
+    and "exit_code" in vars(kind)
+    and kind is not P2PCopyError
 ]
-"""All but the families, which are never raised."""
+"""All that have an exit code of their own; the families are never raised."""
 
 
 PLAIN: dict[Any, list[Any]] = {
@@ -46,6 +49,8 @@ def values(hint: Any) -> list[Any]:
         return list(args)
     if origin in (Union, UnionType):
         return [value for one in args for value in values(one)]
+    if origin is tuple and args[-1] is not ...:
+        return [tuple(values(one)[0] for one in args)]
     if origin is tuple:
         return [(), tuple(values(args[0]))]
     if is_dataclass(hint):
@@ -119,6 +124,7 @@ def test_an_error_says_its_name_its_exit_code_and_whose_side_failed(kind: type[P
     ("error", "name", "exit_code", "side"),
     [
         (CycloptsError(msg="Unknown option."), "UsageError", 2, "this"),
+        (errors.NotSaved(), "UsageError", 2, "this"),
         (CodeTypo("That is no code.", Code.generate()), "UsageError", 2, "this"),
         (Interrupted(15), "Interrupted", 143, "this"),
         (KeyboardInterrupt(), "Interrupted", 130, "this"),

@@ -281,6 +281,53 @@ def test_quiet_says_nothing_but_what_was_not_delivered() -> None:
     assert err.getvalue() == "Not delivered: a vanished\n"
 
 
+def verbose_lines(progress: bool = True) -> tuple[Progress, io.StringIO]:
+    err = Tty()
+    return Progress(Terminal(io.StringIO(), err, verbose=True, progress=progress), sends=True), err
+
+
+def test_verbose_says_each_step_with_its_time() -> None:
+    shown, err = verbose_lines()
+    shown.show(events.Connecting("ws://relay:1"))
+    shown.show(PAIRED)
+    shown.show(events.Progress(1, 2, links=3))
+    for reason in ("The relay was lost.", "The relay cannot be reached."):
+        shown.show(events.Reconnecting(reason, 60, 5))
+        shown.show(events.Connecting("ws://relay:1"))
+    shown.show(PAIRED)
+    for number in range(limits.PROBLEM_LINES + 5):
+        shown.show(events.Problem(f"file {number}", "cannot be read at the sender"))
+    shown.show(events.Skipped("there"))
+    lines = err.getvalue().splitlines()
+    assert all(re.match(r"[0-9]{2}:[0-9]{2}:[0-9]{2} \S", line) for line in lines)
+    said = [line[9:] for line in lines]
+    assert said[:8] == [
+        "Connecting to ws://relay:1.",
+        "Connected; the codes match. Both sides show: acid zoom.",
+        "Using 3 connections.",
+        "The relay was lost. Reconnecting; will keep trying for 1 min.",
+        "Connecting to ws://relay:1.",
+        "The relay cannot be reached. Next try in 5 s.",
+        "Connecting to ws://relay:1.",
+        "Reconnected.",
+    ]
+    assert len([line for line in said if line.startswith("Not delivered: ")]) == limits.PROBLEM_LINES + 5
+    assert said[-1] == "Skipped (already exists): there"
+
+
+def test_without_progress_only_phases_and_the_end_are_said() -> None:
+    shown, err = verbose_lines(progress=False)
+    shown.show(PAIRED)
+    for now in range(0, 600, 10):
+        shown.show(events.Progress(now, now * 1000))
+        shown.draw(float(now))
+    shown.close()
+    shown.done(REPORT)
+    assert err.getvalue().splitlines()[0][9:] == "Connected; the codes match. Both sides show: acid zoom."
+    assert "Transferring" not in err.getvalue()
+    assert "Sent 2 files" in err.getvalue()
+
+
 def test_many_problems_are_grouped_and_the_first_twenty_named() -> None:
     progress, _ = watched(err := io.StringIO())
     progress.show(events.Problem("gone", "does not exist"))
