@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Accepted,
         Asked,
         Connecting,
+        Deleted,
         Event,
         Missed,
         Moving,
@@ -85,7 +86,7 @@ if TYPE_CHECKING:
         WrongCode,
     )
     from p2p_copy.files.receipts.verify import Verdict
-    from p2p_copy.observer import PreviewEntry, TransferPreview
+    from p2p_copy.observer import Deletion, PreviewEntry, TransferPreview
     from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Standard, Symlinks
     from p2p_copy.protocol.code import Code, CodeTypo
     from p2p_copy.protocol.limits import (
@@ -116,6 +117,8 @@ __all__ = [
     "Conflict",
     "Connecting",
     "Declined",
+    "Deleted",
+    "Deletion",
     "Event",
     "Failure",
     "IncomingStream",
@@ -200,6 +203,7 @@ _HOMES = {
         "Progress",
         "Reconnecting",
         "Resumed",
+        "Deleted",
         "Skipped",
         "Stalled",
         "Verifying",
@@ -252,6 +256,7 @@ _HOMES = {
     ),
     "p2p_copy.files.receipts.verify": ("Verdict",),
     "p2p_copy.observer": (
+        "Deletion",
         "PreviewEntry",
         "TransferPreview",
     ),

@@ -22,7 +22,9 @@ class Report:
         skipped: entries left as they were because the receiver asked for that.
         excluded: files and symlinks, and directories with everything in them, that patterns left out: those of this
             side, and at the sender those of the receiver, too.
-        up_to_date: how many of `files` the receiver had already, the same by size and time, so that they were not sent.
+        up_to_date: how many of `files` the receiver had already, the same by size and time, or by their
+            contents, so that they were not sent.
+        deleted: at the receiver, what was deleted because the sender does not have it; a directory counts once.
         root: the digest over all names, sizes and contents, as hexadecimal digits.
         seconds: time since both sides were connected.
 
@@ -36,6 +38,7 @@ class Report:
     seconds: float
     excluded: int = 0
     up_to_date: int = 0
+    deleted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,23 @@ class TransferPreview:
         """Whether there is space for all that the sender has counted; this side's patterns may reduce that."""
         return self.size <= self.free_size and (self.free_files is None or self.files <= self.free_files)
 
+
+@dataclass(frozen=True, slots=True)
+class Deletion:
+    """What a receiver is about to delete, because the sender does not have it.
+
+    Attributes:
+        count: how many files, symlinks and directories; a directory counts once, with all that is in it.
+        first: the first of their paths below the output directory, escaped; that of a directory ends with a `/`.
+
+    """
+
+    count: int
+    first: tuple[str, ...]
+
+
+AskDelete = Callable[[Deletion], Awaitable[bool]]
+"""Answers whether to delete. It has `limits.DELETE_TIMEOUT`, since the sender waits meanwhile."""
 
 Ask = Callable[[TransferPreview], Awaitable[bool]]
 """Answers whether to receive. It may take `limits.ANSWER_TIMEOUT`, and is cancelled if the sender disconnects."""
@@ -158,6 +178,9 @@ class Observer:
 
     def skipped(self, path: str) -> None:
         """One path was left as it was at the receiver, because it asked for that."""
+
+    def deleted(self, path: str) -> None:
+        """One path here was deleted, because the sender does not have it."""
 
     def verifying(self) -> None:
         """The receiver has all that was sent; its receipt is awaited."""

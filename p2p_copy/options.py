@@ -197,10 +197,12 @@ class ReceiveOptions(TransferOptions):
         max_files: most files, directories and symlinks together, including those that the sender cannot send, 1 or
             more; None for no limit.
         checksum: with `Conflict.UPDATE`, a file is the same if its contents are, whatever its time; both sides read it.
+        delete: delete, at the end, what the sender does not have in the directories that it has sent. Only if all was
+            delivered; with `Conflict.UPDATE` or `OVERWRITE`.
         reverify: when resuming, read again what is here from earlier runs instead of trusting the journal.
 
     Raises:
-        ValueError: a limit is out of range, or `checksum` is given without `Conflict.UPDATE`.
+        ValueError: a limit is out of range, or `checksum` or `delete` does not go with `conflict`.
 
     """
 
@@ -209,6 +211,7 @@ class ReceiveOptions(TransferOptions):
     max_size: int | None = None
     max_files: int | None = None
     checksum: bool = False
+    delete: bool = False
     reverify: bool = False
 
     def __post_init__(self) -> None:
@@ -221,6 +224,10 @@ class ReceiveOptions(TransferOptions):
             raise ValueError("the most files to receive are 1 or more, or None for no limit")
         if self.checksum and self.conflict is not Conflict.UPDATE:
             raise ValueError("`checksum` says what `update` compares, and has no meaning without it")
+        if self.delete and self.conflict not in {Conflict.UPDATE, Conflict.OVERWRITE}:
+            raise ValueError(
+                "`delete` needs `update` or `overwrite`: else files differ from the sender's anyway"
+            )
 
     @property
     def portable_names(self) -> bool:

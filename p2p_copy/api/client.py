@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from p2p_copy.api.saved import SavedTransfer
     from p2p_copy.api.streams import IncomingStream
     from p2p_copy.api.transfer import OnEvent, Work
-    from p2p_copy.api.work import Accept, Chunks, Out, Paths, Verify
+    from p2p_copy.api.work import Accept, AcceptDeletion, Chunks, Out, Paths, Verify
     from p2p_copy.protocol.code import Code
 
 T = TypeVar("T")
@@ -98,6 +98,7 @@ class AsyncClient(BaseClient):
         code: Code,
         accept: Accept | None = None,
         verify: Verify | None = None,
+        accept_deletion: AcceptDeletion | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ReceiveKeywords],
     ) -> Report:
@@ -110,6 +111,8 @@ class AsyncClient(BaseClient):
             code: what both sides share.
             accept: is shown what the sender has, and answers whether to receive it, before anything is written; may be
                 asynchronous. None to accept all.
+            accept_deletion: is shown what the sender does not have, once everything has arrived, if `delete` is given;
+                answers whether to delete it, in five minutes at most. None to delete it without a question.
             verify: is shown two words, and answers whether the sender shows the same ones, before anything is written;
                 may be asynchronous. None to ask nothing; then `Paired` has the words all the same.
             on_event: is called with each `Event`, one after the other; may be asynchronous.
@@ -125,7 +128,7 @@ class AsyncClient(BaseClient):
 
         """
         async with self._open_caller() as caller:
-            work = self._settings.receive(out, code, accept, verify, options, caller)
+            work = self._settings.receive(out, code, accept, verify, accept_deletion, options, caller)
             task = TransferTask(work, caller, on_event)
             return await caller.enter(task.run)
 
@@ -160,11 +163,14 @@ class AsyncClient(BaseClient):
         code: Code,
         accept: Accept | None = None,
         verify: Verify | None = None,
+        accept_deletion: AcceptDeletion | None = None,
         **options: Unpack[ReceiveKeywords],
     ) -> AsyncIterator[Transfer]:
         """Receive beside the body of a block, which can follow it; see `receive` and `Transfer`."""
         receive = self._settings.receive
-        async with self._open(lambda caller: receive(out, code, accept, verify, options, caller)) as transfer:
+        async with self._open(
+            lambda caller: receive(out, code, accept, verify, accept_deletion, options, caller)
+        ) as transfer:
             yield transfer
 
     @asynccontextmanager
@@ -233,6 +239,7 @@ class AsyncClient(BaseClient):
         code: Code | None = None,
         accept: Accept | None = None,
         verify: Verify | None = None,
+        accept_deletion: AcceptDeletion | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ResumeKeywords],
     ) -> Report:
@@ -248,6 +255,7 @@ class AsyncClient(BaseClient):
             id: `SavedTransfer.id`.
             code: what both sides share; needed only if what is saved is not enough (`SavedTransfer.can_resume`).
             accept: see `receive`; it is not called if the transfer was accepted before, nor on the sender's side.
+            accept_deletion: see `receive`.
             verify: see `send`; it is called also if the words of an earlier run were confirmed.
             on_event: is called with each `Event`, one after the other; may be asynchronous.
             options: `receipt` and `links` in place of those with which it was begun, and `wait`, `patience` and
@@ -259,7 +267,7 @@ class AsyncClient(BaseClient):
 
         """
         async with self._open_caller() as caller:
-            work = self._settings.resume(id, code, accept, verify, options, caller)
+            work = self._settings.resume(id, code, accept, verify, accept_deletion, options, caller)
             task = TransferTask(work, caller, on_event)
             return await caller.enter(task.run)
 
@@ -271,11 +279,14 @@ class AsyncClient(BaseClient):
         code: Code | None = None,
         accept: Accept | None = None,
         verify: Verify | None = None,
+        accept_deletion: AcceptDeletion | None = None,
         **options: Unpack[ResumeKeywords],
     ) -> AsyncIterator[Transfer]:
         """Resume, or begin, a saved transfer beside the body of a block; see `resume` and `Transfer`."""
         resume = self._settings.resume
-        async with self._open(lambda caller: resume(id, code, accept, verify, options, caller)) as transfer:
+        async with self._open(
+            lambda caller: resume(id, code, accept, verify, accept_deletion, options, caller)
+        ) as transfer:
             yield transfer
 
     async def saved(self, *, code: Code | None = None) -> tuple[SavedTransfer, ...]:

@@ -170,6 +170,18 @@ class Skipped:
 
 
 @dataclass(frozen=True, slots=True)
+class Deleted:
+    """This side, the receiver, has deleted something because the sender does not have it.
+
+    Attributes:
+        path: its path below the output directory.
+
+    """
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Notice:
     """Something that the person who runs the program should know.
 
@@ -212,6 +224,7 @@ Event: TypeAlias = (
     | Reconnecting
     | Problem
     | Skipped
+    | Deleted
     | Notice
     | Verifying
     | Missed

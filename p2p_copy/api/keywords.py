@@ -41,6 +41,7 @@ class ReceiveKeywords(TransferKeywords, total=False):
     max_size: int | None
     max_files: int | None
     checksum: bool
+    delete: bool
     reverify: bool
 
 

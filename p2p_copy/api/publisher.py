@@ -189,6 +189,10 @@ class Publisher(Observer):
         """Publish it."""
         self._publish(events.Skipped(path))
 
+    def deleted(self, path: str) -> None:
+        """Publish it."""
+        self._publish(events.Deleted(path))
+
     def verifying(self) -> None:
         """Publish it."""
         self._publish(events.Verifying())

@@ -26,7 +26,9 @@ class Report:
         failures: the first of them, at most `MOST_FAILURES`, in the order in which they became known.
         skipped: entries left as they were because the receiver asked for that.
         excluded: files and symlinks, and directories with everything in them, that patterns left out.
-        up_to_date: how many of `files` the receiver had already, the same by size and time, so that they were not sent.
+        up_to_date: how many of `files` the receiver had already, the same by size and time, or by their
+            contents, so that they were not sent.
+        deleted: at the receiver, what was deleted because the sender does not have it; a directory counts once.
         root: the digest over all names, sizes and contents, as 64 hexadecimal digits; empty if nothing arrived.
         seconds: time since both sides were connected.
 
@@ -39,6 +41,7 @@ class Report:
     skipped: int
     excluded: int
     up_to_date: int
+    deleted: int
     root: str
     seconds: float
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import trio
 
@@ -24,6 +24,8 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.transport.address import parse_address
 from p2p_copy.transport.proxy_address import parse_proxy
 
+Shown = TypeVar("Shown")
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
     from os import PathLike
@@ -36,12 +38,23 @@ if TYPE_CHECKING:
     from p2p_copy.files.state.facts import Command, ReceiveCommand
     from p2p_copy.files.state.store import State
     from p2p_copy.files.stdio import Sink, Source
-    from p2p_copy.observer import Ask, Observer, Report, TransferPreview, Verify as Compare
+    from p2p_copy.observer import (
+        Ask,
+        AskDelete,
+        Deletion,
+        Observer,
+        Report,
+        TransferPreview,
+        Verify as Compare,
+    )
     from p2p_copy.options import TransferOptions
     from p2p_copy.transfer.lifecycle import Helpers
 
     Accept = Callable[[TransferPreview], Awaitable[bool] | bool]
     """Answers whether to receive what a sender has; may be asynchronous."""
+
+    AcceptDeletion = Callable[[Deletion], Awaitable[bool] | bool]
+    """Answers whether to delete what a sender does not have; may be asynchronous."""
 
     Verify = Callable[[tuple[str, str]], Awaitable[bool] | bool]
     """Answers whether the other side shows the same two words; may be asynchronous."""
@@ -100,7 +113,7 @@ class ClientSettings:
         """
         command, options = self._send_command(paths, given)
         _check_code(code)
-        compare = _comparing(verify, caller)
+        compare = _asking(verify, caller)
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             state = await self._state_of(command, code, observer)
@@ -116,6 +129,7 @@ class ClientSettings:
         code: Code,
         accept: Accept | None,
         verify: Verify | None,
+        accept_deletion: AcceptDeletion | None,
         given: Any,
         caller: Caller,
     ) -> Work:
@@ -124,7 +138,7 @@ class ClientSettings:
             return self.receive_stream(StandardOutput, code, accept, verify, given, caller)
         command, options = self._receive_command(out, given)
         _check_code(code)
-        asks = _asking(accept, caller), _comparing(verify, caller)
+        asks = _Asks(_asking(accept, caller), _asking(verify, caller), _asking(accept_deletion, caller))
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             state = await self._state_of(command, code, observer)
@@ -150,7 +164,7 @@ class ClientSettings:
             from p2p_copy.api.streams import ChunkSource
 
             source = partial(ChunkSource, chunks, caller)
-        compare = _comparing(verify, caller)
+        compare = _asking(verify, caller)
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             return await self._send(
@@ -172,7 +186,7 @@ class ClientSettings:
         options = _receive_options(given)
         _check_code(code)
         self._check_relay()
-        asks = _asking(accept, caller), _comparing(verify, caller)
+        asks = _Asks(_asking(accept, caller), _asking(verify, caller))
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             return await self._receive(STANDARD, code, options, asks, observer, beside, sink=sink)
@@ -187,6 +201,7 @@ class ClientSettings:
         code: Code | None,
         accept: Accept | None,
         verify: Verify | None,
+        accept_deletion: AcceptDeletion | None,
         given: Any,
         caller: Caller,
     ) -> Work:
@@ -194,7 +209,8 @@ class ClientSettings:
         if code is not None:
             _check_code(code)
         saved = self.saved_transfers()
-        _, compare = asks = _asking(accept, caller), _comparing(verify, caller)
+        compare = _asking(verify, caller)
+        asks = _Asks(_asking(accept, caller), compare, _asking(accept_deletion, caller))
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             state = await trio.to_thread.run_sync(saved.open, id_)
@@ -322,7 +338,7 @@ class ClientSettings:
         out: str,
         code: Code | None,
         options: ReceiveOptions,
-        asks: tuple[Ask | None, Compare | None],
+        asks: _Asks,
         observer: Observer,
         beside: Helpers,
         *,
@@ -338,8 +354,9 @@ class ClientSettings:
             code,
             options,
             state=state,
-            ask=asks[0],
-            verify=asks[1],
+            ask=asks.accept,
+            verify=asks.verify,
+            ask_delete=asks.delete,
             observer=observer,
             beside=beside,
             sink=sink,
@@ -363,21 +380,21 @@ def _check_code(code: Code) -> None:
         raise TypeError("a code is a p2p_copy.Code: use Code.parse(text) or Code.generate()")
 
 
-def _asking(accept: Accept | None, caller: Caller) -> Ask | None:
-    if accept is None:
+class _Asks(NamedTuple):
+    """What asks the program."""
+
+    accept: Ask | None
+    verify: Compare | None
+    delete: AskDelete | None = None
+
+
+def _asking(
+    answer: Callable[[Shown], Awaitable[bool] | bool] | None, caller: Caller
+) -> Callable[[Shown], Awaitable[bool]] | None:
+    if answer is None:
         return None
 
-    async def ask(offer: TransferPreview) -> bool:
-        return bool(await caller.call(accept, offer))
+    async def ask(shown: Shown) -> bool:
+        return bool(await caller.call(answer, shown))
 
     return ask
-
-
-def _comparing(verify: Verify | None, caller: Caller) -> Compare | None:
-    if verify is None:
-        return None
-
-    async def compare(words: tuple[str, str]) -> bool:
-        return bool(await caller.call(verify, words))
-
-    return compare

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from p2p_copy import Code, SavedTransfer
     from p2p_copy.api.keywords import ResumeKeywords
-    from p2p_copy.api.work import Accept, Verify
+    from p2p_copy.api.work import Accept, AcceptDeletion, Verify
     from p2p_copy.cli.options.client import ClientArguments
     from p2p_copy.cli.ui.displays import Display
     from p2p_copy.cli.ui.terminal import Terminal
@@ -92,12 +92,13 @@ def run_saved(
     code: Code | None = None,
     accept: Accept | None = None,
     verify: Verify | None = None,
+    accept_deletion: AcceptDeletion | None = None,
     reverify: bool = False,
 ) -> int:
     """Begin or resume a saved transfer, and return exit code 0.
 
-    `accept` and `verify` ask the user; `accept` is not used if the transfer was begun before. Raises what
-    `run_transfer` raises.
+    `accept`, `verify` and `accept_deletion` ask the user; `accept` is not used if the transfer was begun before.
+    Raises what `run_transfer` raises.
     """
     if saved.met:
         terminal.say(
@@ -106,7 +107,9 @@ def run_saved(
     now = options_now(options)
     if reverify:
         now["reverify"] = True
-    opened = client.open_resume(saved.id, code=code, accept=accept, verify=verify, **now)
+    opened = client.open_resume(
+        saved.id, code=code, accept=accept, verify=verify, accept_deletion=accept_deletion, **now
+    )
     return run_transfer(opened, display, options.deadline, resume_id=short(saved.id))
 
 

@@ -313,6 +313,11 @@ class Directory:
         at, fd = self._at(name)
         os.unlink(at, dir_fd=fd)
 
+    def rmdir(self, name: str) -> None:
+        """Delete an empty directory."""
+        at, fd = self._at(name)
+        os.rmdir(at, dir_fd=fd)
+
     def set_mode(self, name: str, mode: int) -> None:
         """Set the permission bits of a file in this directory, never of what a symlink points to."""
         at, fd = self._at(name)

@@ -36,6 +36,16 @@ PREVIEW_INSIDE: Final = 5
 PREVIEW_EXAMINED: Final = 1000
 """Names that a preview examines in each of these directories at most, where patterns leave out most names."""
 
+EXTRAS_IN_MEMORY: Final = 8 * MIB
+"""Bytes of the list of what is to be deleted that are held in memory, some 60,000 paths; more go into a temporary
+file."""
+
+EXTRAS_SHOWN: Final = 20
+"""Paths of them that a question shows."""
+
+EXTRAS_DEPTH: Final = 200
+"""Levels of directories that are deleted with all that is in them."""
+
 JOURNAL_CACHE: Final = 8 * MIB
 """Bytes of a journal that the database keeps in memory: a million entries take more, and are accessed in no order."""
 

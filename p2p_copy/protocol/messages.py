@@ -124,12 +124,14 @@ class Offer:
     """The sender's first message: its program and version, and how many links it asks for; 0 for no number.
 
     `preserve` is what it can send beyond contents, modes and times. With `pipe` it has one stream, and nothing else.
+    `partial` means that it leaves out some of what lies in its directories, as its user wants.
     """
 
     program: str
     links: int = 0
     preserve: Preserved = Preserved.NOTHING
     pipe: bool = False
+    partial: bool = False
 
 
 @dataclass(slots=True)

@@ -374,10 +374,11 @@ def _decode_preview(reader: _Reader) -> Preview:
 
 def _decode_offer(reader: _Reader) -> Offer:
     program = reader.text(_MAX_TEXT_BYTES)
-    links, preserve, pipe = reader.take(3)
+    links, preserve, pipe, partial = reader.take(4)
     if links > limits.MAX_LINKS:
         raise PeerMisbehaved("The other side asks for too many links.")
-    return Offer(program, links, Preserved(preserve & _PRESERVED), _flag(pipe))  # a newer peer may know more
+    known = Preserved(preserve & _PRESERVED)  # a newer peer may know more
+    return Offer(program, links, known, _flag(pipe), _flag(partial))
 
 
 def _decode_accept(reader: _Reader) -> Accept:
@@ -460,7 +461,7 @@ _Body = bytes | tuple[bytes, bytes | memoryview]
 _ENCODERS: dict[type, tuple[int, Callable[..., _Body]]] = {
     Offer: (
         0x01,
-        lambda m: _encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.links, m.preserve, m.pipe)),
+        lambda m: _encode_text(m.program, _MAX_TEXT_BYTES) + bytes((m.links, m.preserve, m.pipe, m.partial)),
     ),
     Total: (0x02, lambda m: _TWO.pack(m.files, m.size)),
     Page: (0x03, lambda m: b"".join(map(encode_entry, m.entries))),

@@ -66,6 +66,13 @@ PREVIEW_AFTER: Final = 1.0
 ANSWER_TIMEOUT: Final = 3600.0
 """Seconds that a receiver's user may take to answer: as long as one side waits for the other to start."""
 
+DELETE_TIMEOUT: Final = 300.0
+"""Seconds that a receiver's user may take to say whether to delete what the sender does not have. The sender waits for
+its receipt meanwhile, but no longer than RECEIPT_TIMEOUT."""
+
+DELETE_AT_ONCE: Final = 500
+"""Paths that are deleted in one trip to a thread: that takes some milliseconds."""
+
 RECEIPT_TIMEOUT: Final = 600.0
 """Seconds in which nothing moves, after all was sent, before the sender gives up on the receipt."""
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.state.store import State
     from p2p_copy.files.stdio import Sink
-    from p2p_copy.observer import Ask, Verify
+    from p2p_copy.observer import Ask, AskDelete, Verify
     from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
@@ -53,6 +53,7 @@ async def receive(
     *,
     state: State | None = None,
     ask: Ask | None = None,
+    ask_delete: AskDelete | None = None,
     observer: Observer | None = None,
     beside: Helpers = (),
     sink: Callable[[], Sink] = StandardOutput,
@@ -74,6 +75,8 @@ async def receive(
         state: what is saved of this transfer beyond this process; closed at the end, removed if all has arrived.
         ask: is shown what would come, and answers whether to receive it, before anything is written. If the user
             declines, the sender waits on with the same code. Resuming a transfer does not ask again.
+        ask_delete: is shown what the sender does not have, after everything has arrived, if `options.delete` says so;
+            answers whether to delete it. Without it that is deleted without a question.
         observer: hears of each step.
         beside: run beside the transfer and end with it; an error of one of them ends it, and the sender is told that
             this side failed.
@@ -116,7 +119,17 @@ async def receive(
             receipt_path, role="receiver", program=FULL_NAME, over=over, tag=tag, allowed=allowed
         )
         job = ReceiveJob(
-            resumption, receipt, observer, beside, out_path, options, selection, preserve, allowed, sink
+            resumption,
+            receipt,
+            observer,
+            beside,
+            out_path,
+            options,
+            selection,
+            preserve,
+            allowed,
+            sink,
+            ask_delete,
         )
         story = _Story(job, ask, verify)
         resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)
@@ -242,7 +255,7 @@ class _Story:
         if offer.pipe or self.pipe.is_asked_for:
             await self.pipe.receive(conversation, self._tree.target, accept, self._confirm)
         else:
-            await self._tree.receive(conversation, offer.preserve, accept, self._confirm)
+            await self._tree.receive(conversation, offer, accept, self._confirm)
 
     async def _confirm(self, report: Report) -> None:
         """Save that everything is here: only the sender's goodbye is missing from now on."""

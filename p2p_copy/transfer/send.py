@@ -13,7 +13,7 @@ from p2p_copy.files.source.entry import SourceTrees
 from p2p_copy.files.stdio import STANDARD, StandardInput
 from p2p_copy.files.user_paths import as_path_if_any, as_paths, check_paths
 from p2p_copy.observer import NoticeOnce, Observer, Report
-from p2p_copy.options import SendOptions
+from p2p_copy.options import SendOptions, Symlinks
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
 from p2p_copy.protocol.messages import Accept, Ask, Goodbye, Offer
@@ -145,6 +145,7 @@ class _Story:
 
     def __init__(self, job: SendJob, verify: Verify | None) -> None:
         self._preserve = flags(job.options.preserve)
+        self._partial = not job.trees.selection.everything or job.options.symlinks is Symlinks.SKIP
         self._resumption = job.resumption
         self._verification = Verification(job.resumption, verify)
         self._receipt = job.receipt
@@ -191,7 +192,8 @@ class _Story:
     async def _offer(self, conversation: Conversation) -> Accept:
         """Offer what there is, and show it if the receiver's user wants to see it first."""
         pipe = self.pipe.is_asked_for
-        await conversation.tell(Offer(PROGRAM, conversation.channel.plan.number, self._preserve, pipe))
+        links = conversation.channel.plan.number
+        await conversation.tell(Offer(PROGRAM, links, self._preserve, pipe, self._partial))
         answer: Accept | Ask = await conversation.expect(
             Accept,
             Ask,

@@ -18,7 +18,7 @@ from p2p_copy.api.publisher import EventQueue, Publisher
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAIN = observer.Report(1, 2, 0, 4, "ab", 0.5, 6, 3)
+PLAIN = observer.Report(1, 2, 0, 4, "ab", 0.5, 6, 3, 7)
 
 PAIRED = ("acid", "zoom"), False
 
@@ -146,7 +146,16 @@ def test_a_report_lists_each_failure_once_and_not_without_end() -> None:
 def test_a_report_has_all_that_the_transfer_reports() -> None:
     made = report.report_with(PLAIN, ())
     assert made == p2p.Report(
-        files=1, size=2, failed=0, failures=(), skipped=4, excluded=6, up_to_date=3, root="ab", seconds=0.5
+        files=1,
+        size=2,
+        failed=0,
+        failures=(),
+        skipped=4,
+        excluded=6,
+        up_to_date=3,
+        deleted=7,
+        root="ab",
+        seconds=0.5,
     )
     made.raise_for_failures()
 

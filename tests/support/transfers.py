@@ -42,7 +42,17 @@ def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, A
     access = RelayAccess(relay, **known)
     others = [
         name
-        for name in ("state", "observer", "ask", "on_room", "beside", "source", "sink", "verify")
+        for name in (
+            "state",
+            "observer",
+            "ask",
+            "ask_delete",
+            "on_room",
+            "beside",
+            "source",
+            "sink",
+            "verify",
+        )
         if name in options
     ]
     return access, options, {name: options.pop(name) for name in others}
@@ -64,6 +74,7 @@ class Told(Observer):
     def __init__(self) -> None:
         self.problems: dict[str, str] = {}
         self.left: list[str] = []
+        self.gone: list[str] = []
         self.totals: list[tuple[int, int]] = []
         self.last = (0, 0)
         self.paths: list[str] = []
@@ -125,6 +136,9 @@ class Told(Observer):
 
     def skipped(self, path: str) -> None:
         self.left.append(path)
+
+    def deleted(self, path: str) -> None:
+        self.gone.append(path)
 
 
 class Both:

@@ -10,13 +10,13 @@ from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import STANDARD, receive_words
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.displays import open_display, open_terminal
-from p2p_copy.cli.ui.prompt import Question, YesNo, comparison, yes_no_at
+from p2p_copy.cli.ui.prompt import Question, YesNo, asking_to_delete, comparison, yes_no_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from p2p_copy.api.keywords import ReceiveKeywords
-    from p2p_copy.api.work import Accept
+    from p2p_copy.api.work import Accept, AcceptDeletion
     from p2p_copy.cli.options.client import ClientArguments, ReceiveArguments, TransferArguments
 
 
@@ -45,11 +45,21 @@ def receive(
         raise UsageError("With --out - standard output is what is received, so --json cannot write there.")
     if receiving.checksum and receiving.on_conflict is not Conflict.UPDATE:
         raise UsageError("--checksum says what --on-conflict update compares; it has no effect without that.")
+    if receiving.delete:
+        if receiving.on_conflict not in {Conflict.UPDATE, Conflict.OVERWRITE}:
+            raise UsageError(
+                "--delete makes the directories here the sender's: add --on-conflict update, or overwrite."
+            )
+        if not (receiving.yes or transfer.dry_run or inputs.can_ask(terminal)):
+            raise UsageError(
+                "--delete asks before it deletes, and there is no terminal. With --yes it does not ask."
+            )
     if receiving.out == STANDARD:
         transfer = inputs.for_pipe(transfer)
     options: ReceiveKeywords = {
         "on_conflict": receiving.on_conflict,
         "checksum": receiving.checksum,
+        "delete": receiving.delete,
         "names": receiving.names,
         "preserve": receiving.preserve,
         "max_size": receiving.max_size,
@@ -67,7 +77,10 @@ def receive(
     def question(yes_no: YesNo | None) -> Accept | None:
         if receiving.yes or yes_no is None or not inputs.can_ask(terminal):
             return None
-        return Question(terminal, yes_no, receiving.on_conflict)
+        return Question(terminal, yes_no, receiving.on_conflict, delete=receiving.delete)
+
+    def deletion(yes_no: YesNo | None) -> AcceptDeletion | None:
+        return None if receiving.yes else asking_to_delete(terminal, yes_no)
 
     if not (receiving.yes or transfer.dry_run or receiving.out == STANDARD):
         inputs.refuse_to_ask(terminal)
@@ -82,6 +95,7 @@ def receive(
             code=code,
             accept=accept_with(yes_no),
             verify=comparison(yes_no, wanted=transfer.verify),
+            accept_deletion=deletion(yes_no),
             **options,
         )
         return run_transfer(opened, display, client.deadline, resume_id=None)
@@ -122,5 +136,6 @@ def receive(
         code=code,
         accept=question(yes_no),
         verify=comparison(yes_no, wanted=transfer.verify),
+        accept_deletion=deletion(yes_no),
         reverify=receiving.reverify,
     )

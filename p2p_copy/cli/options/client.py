@@ -361,6 +361,15 @@ class ReceiveArguments:
             "a file that both have."
         ),
     ] = False
+    delete: Annotated[
+        bool,
+        TARGET,
+        FLAG,
+        Parameter(
+            help="Make the directories here the sender's: when everything has arrived, delete what the sender does not "
+            "have in them, after a question. With --on-conflict update or overwrite."
+        ),
+    ] = False
     names: Annotated[
         Names,
         TARGET,

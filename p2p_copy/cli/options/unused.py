@@ -89,7 +89,16 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         ),
         _Rule(
             lambda given: STANDARD in given.get("--out", ()),
-            ("--on-conflict", "--preserve", "--only", "--exclude", "--checksum", "--dry-run", "--reverify"),
+            (
+                "--on-conflict",
+                "--preserve",
+                "--only",
+                "--exclude",
+                "--checksum",
+                "--delete",
+                "--dry-run",
+                "--reverify",
+            ),
             "it is about files, and standard output is none",
         ),
         _Rule(lambda given: STANDARD in given.get("--out", ()), ("--state-dir",), _ONE_STATE),

@@ -114,6 +114,8 @@ class Progress:
             case events.Skipped(path):
                 self._terminal.detail(f"Skipped (already exists): {displayed(path)}")
                 self._undelivered.skip(path)
+            case events.Deleted(path):
+                self._undelivered.delete(path)
             case events.Notice(sentence):
                 say(with_options(sentence))
             case events.Verifying():
@@ -342,7 +344,7 @@ class Progress:
     def close(self) -> None:
         """Remove the live line, and say what was skipped and what was not delivered."""
         self._terminal.wipe()
-        for line in self._undelivered.skips():
+        for line in (*self._undelivered.skips(), *self._undelivered.deletions()):
             self._terminal.say(line)
         for line in self._undelivered.failures():  # in spite of `--quiet`
             self._terminal.error(line)

@@ -17,12 +17,19 @@ from p2p_copy.units import amount, count
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from p2p_copy.api.work import Verify
+    from p2p_copy.api.work import AcceptDeletion, Verify
     from p2p_copy.cli.ui.displays import Display
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.observer import TransferPreview
+    from p2p_copy.observer import Deletion, TransferPreview
 
 _QUESTION: Final = "Receive this? [y/N] "
+
+_DELETES: Final = (
+    "When everything has arrived, what the sender does not have in its directories is deleted here (--delete); you are "
+    "asked again before that."
+)
+
+_DELETE: Final = "Delete them? [y/N] "
 
 _POLICY: Final = {
     Conflict.REFUSE: "Existing files are kept; their new versions will not be delivered.",
@@ -63,8 +70,11 @@ class YesNo:
 class Question:
     """Shows what the sender has, and asks the user whether to receive it."""
 
-    def __init__(self, terminal: Terminal, yes_no: YesNo, conflict: Conflict) -> None:
-        """Ask by `yes_no`; `conflict` says what happens to existing names."""
+    def __init__(
+        self, terminal: Terminal, yes_no: YesNo, conflict: Conflict, *, delete: bool = False
+    ) -> None:
+        """Ask by `yes_no`; `conflict` says what happens to existing names, `delete` that others are deleted."""
+        self._delete = delete
         self._terminal = terminal
         self._yes_no = yes_no
         self._conflict = conflict
@@ -73,12 +83,30 @@ class Question:
         """Return whether the answer is yes."""
         for line in described(preview, self._conflict):
             self._terminal.error(line)
+        if self._delete:
+            self._terminal.error(_DELETES)
         return await self._yes_no.ask(_QUESTION)
 
 
 def yes_no_at(terminal: Terminal, display: Display) -> YesNo | None:
     """Return what asks the user; None if a program reads the `display`, and there is no user."""
     return YesNo(terminal, display) if isinstance(display, Progress) else None
+
+
+def asking_to_delete(terminal: Terminal, yes_no: YesNo | None) -> AcceptDeletion:
+    """Return what asks the user whether to delete what the sender does not have; without a user the answer is no."""
+
+    async def ask(deletion: Deletion) -> bool:
+        if yes_no is None or not (sys.stdin and sys.stdin.isatty() and terminal.is_interactive):
+            return False
+        terminal.error(f"The sender does not have {count(deletion.count, 'entry', 'entries')} that are here:")
+        for path in deletion.first:
+            terminal.error(f"  {displayed(path, limits.NAME_COLUMNS)}")
+        if deletion.count > len(deletion.first):
+            terminal.error(f"  ... and {deletion.count - len(deletion.first):,} more")
+        return await yes_no.ask(_DELETE)
+
+    return ask
 
 
 def comparison(yes_no: YesNo | None, *, wanted: bool) -> Verify | None:

@@ -39,11 +39,13 @@ class Undelivered:
         self._groups: dict[str, _Group] = {}
         self._earlier: dict[str, _Group] = {}
         self._skipped = _Group()
+        self._deleted = _Group()
 
     def begin_again(self) -> None:
         """Forget what was told: each connection tells all of it anew, unless it only says goodbye."""
         self._earlier, self._groups = self._groups or self._earlier, {}
         self._skipped = _Group()
+        self._deleted = _Group()
 
     def add(self, path: str, reason: str) -> None:
         """Record a path that is not delivered."""
@@ -52,6 +54,18 @@ class Undelivered:
     def skip(self, path: str) -> None:
         """Record a path that was left as it was, as asked."""
         self._skipped.add(path)
+
+    def delete(self, path: str) -> None:
+        """Record a path that was deleted, because the sender does not have it."""
+        self._deleted.add(path)
+
+    def deletions(self) -> Iterator[str]:
+        """Yield lines that say what was deleted."""
+        if self._deleted.number:
+            yield f"{count(self._deleted.number, 'entry', 'entries')} deleted that the sender does not have:"
+            yield from self._deleted.listed(limits.PROBLEM_LINES)
+            if self._deleted.number > limits.PROBLEM_LINES:
+                yield f"  and {self._deleted.number - limits.PROBLEM_LINES:,} more"
 
     def skips(self) -> Iterator[str]:
         """Yield lines that say what was skipped."""

@@ -203,6 +203,7 @@ class ReceiptWriter:
                 "failures": report.failures,
                 "skipped": report.skipped,
                 "up_to_date": report.up_to_date,
+                "deleted": report.deleted,
                 "undelivered": self._undelivered,
                 "root": report.root,
             }

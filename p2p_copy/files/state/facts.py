@@ -257,9 +257,12 @@ REMEMBERED: Final[Mapping[Callable[..., Any], Mapping[str, Reader[Any]]]] = {
         "max_size": _optional(_count),
         "max_files": _optional(_number(1, _MOST_COUNT)),
         "checksum": _flag,
+        "delete": _flag,
     },
     Report: {
-        **dict.fromkeys(("files", "size", "failures", "skipped", "excluded", "up_to_date"), _count),
+        **dict.fromkeys(
+            ("files", "size", "failures", "skipped", "excluded", "up_to_date", "deleted"), _count
+        ),
         "root": _digits(64, 64),
         "seconds": _seconds,
     },

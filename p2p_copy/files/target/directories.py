@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.directory import Directory
     from p2p_copy.files.target.conflicts import Conflicts
+    from p2p_copy.files.target.extras import Extras
     from p2p_copy.files.target.resume import ResumeIndex
     from p2p_copy.protocol.manifest import Item
 
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 class Directories:
     """The directories that may still get entries, by the index of their item."""
 
-    def __init__(self, top: Directory, conflicts: Conflicts, resume: ResumeIndex) -> None:
+    def __init__(
+        self, top: Directory, conflicts: Conflicts, resume: ResumeIndex, extras: Extras | None
+    ) -> None:
         self._top = top
         self._conflicts = conflicts
         self._resume = resume
+        self._extras = extras
         self._open: dict[int, Directory] = {}
 
     def parent_of(self, item: Item) -> Directory:
@@ -128,6 +132,9 @@ class Directories:
         directory = self._open.pop(item.index, None)
         if directory is None:
             return
+        if self._extras is not None:
+            with suppress(OSError):  # what cannot be listed is not deleted
+                self._extras.list(item, directory)
         if directory.created or self._conflicts.policy is Conflict.OVERWRITE:
             if item.entry.extra is not None:
                 directory.give(item.entry.extra)

@@ -22,6 +22,7 @@ from p2p_copy.files.target import cleanup, symlinks
 from p2p_copy.files.target.conflicts import Conflicts
 from p2p_copy.files.target.directories import Directories
 from p2p_copy.files.target.errors import fail_for_good
+from p2p_copy.files.target.extras import Extras
 from p2p_copy.files.target.files import Files
 from p2p_copy.files.target.hardlinks import HardLinks
 from p2p_copy.files.target.probe import open_output, supported
@@ -30,6 +31,7 @@ from p2p_copy.files.target.small_files import SmallFiles
 from p2p_copy.options import Conflict
 
 if TYPE_CHECKING:
+    from p2p_copy.files.target.extras import Protected
     from p2p_copy.protocol.manifest import Item
     from p2p_copy.protocol.messages import Preserved
 
@@ -42,11 +44,13 @@ class Target:
             symlink, or lie below one.
         conflict: what to do if a name exists already.
         checksum: with `Conflict.UPDATE`, contents are compared, and not times.
+        delete: delete what the sender does not have, but for this; None to delete nothing.
         resume: what earlier conversations of this transfer have brought; nothing by default.
         allowed: the permission bits that files and directories may get; see `allowed_permissions`.
 
     Attributes:
         resume: as given.
+        extras: what the sender does not have, if that is to be deleted.
         directories: creates and completes directories.
         files: writes files piece by piece, and finds those that are here already.
         small_files: writes small files at once.
@@ -66,6 +70,7 @@ class Target:
         *,
         conflict: Conflict,
         checksum: bool = False,
+        delete: Protected | None = None,
         resume: ResumeIndex | None = None,
         allowed: int = PERMISSIONS,
     ) -> None:
@@ -73,7 +78,8 @@ class Target:
         self._top, resume.clock_ahead = open_output(out, resume.tag, allowed)
         self._conflicts = Conflicts(conflict, resume, checksum=checksum)
         self.replaces = self._conflicts.policy is Conflict.OVERWRITE
-        self.directories = Directories(self._top, self._conflicts, resume)
+        self.extras = None if delete is None else Extras(self._top, delete)
+        self.directories = Directories(self._top, self._conflicts, resume, self.extras)
         self.hard_links = HardLinks(self.directories, self._conflicts, resume)
         self.files = Files(self.directories, self._conflicts, resume, self.hard_links)
         self.small_files = SmallFiles(self.files, self.directories, self._conflicts, resume, self.hard_links)
@@ -125,4 +131,6 @@ class Target:
         self.files.close(keep=keep)
         self.directories.close()
         self.marker.remove()
+        if self.extras is not None:
+            self.extras.close()
         self._top.close()

@@ -107,6 +107,8 @@ class TreeConsumer:
         self._content = memoryview(bytearray(protocol_limits.MAX_RECORD_CONTENT))  # of each record in turn
         self._next_report = 0.0
         self._finish: Finish | None = None
+        self._verified = b""  # the root digest
+        self._unwanted = 0  # omissions of the sender that matter to nobody here
 
     @property
     def path(self) -> str:
@@ -147,18 +149,34 @@ class TreeConsumer:
             self._report_progress()
             self._session.record()
 
-    def finish(self) -> list[bytes]:
-        """Compare what is here with the sender's sums; return the records to answer with, the receipt among them.
+    def verify(self) -> None:
+        """Compare what is here with the sender's sums.
 
         Raises:
             PeerMisbehaved: it does not add up.
 
         """
         assert self._finish is not None, "only when ending"
-        message, self._finish = self._finish, None
-        root = self._manifest.finish(message)
+        self._verified = self._manifest.finish(self._finish)
         self._files.finish_directories()
         self._target.remove_orphans()
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all that the sender has was delivered; only once it is verified."""
+        assert self._finish is not None, "only when ending"
+        return not self.outcomes.failures and self._finish.failures == self._unwanted
+
+    def finish(self) -> list[bytes]:
+        """Return the records to answer with, the receipt among them; verify first, if `verify` was not called.
+
+        Raises:
+            PeerMisbehaved: see `verify`.
+
+        """
+        if not self._verified:
+            self.verify()
+        root, self._finish = self._verified, None
         done = self.outcomes
         skipped = done.skipped + done.excluded
         self._replies.add(Receipt(done.files, done.delivered, done.rejected, skipped, root))
@@ -178,6 +196,7 @@ class TreeConsumer:
             seconds=seconds,
             excluded=done.excluded,
             up_to_date=done.up_to_date,
+            deleted=done.deleted,
         )
 
     def _report_progress(self) -> None:
@@ -217,11 +236,15 @@ class TreeConsumer:
         if self._planner.wants_omitted(message):
             self.outcomes.fail(message.path, message.reason)
         else:
+            self._unwanted += 1
             self._replies.add(Unwanted(number))
 
     def _page(self, page: Page) -> None:
         self._files.write_collected()
         items = self._manifest.page(page)
+        if self._target.extras is not None:
+            for item in items:
+                self._target.extras.name(item)
         if not self.holds:
             self._check_space()
         for item, decision in self._planner.plan(items):
@@ -545,6 +568,8 @@ class FileConsumer:
             elif not directory.refused:
                 self._target.directories.finish(directory)
             directory.shorten()
+            if self._target.extras is not None:
+                self._target.extras.forget(directory)
 
 
 class Outcomes:
@@ -559,7 +584,8 @@ class Outcomes:
         rejected: how many of these the receiver could not take.
         skipped: how many were left as they were, as asked.
         excluded: how many are not wanted.
-        up_to_date: how many of `files` were here already, the same by size and time.
+        up_to_date: how many of `files` were here already, the same by size and time, or by their contents.
+        deleted: how many things were deleted because the sender does not have them.
 
     """
 
@@ -573,6 +599,7 @@ class Outcomes:
         self.skipped = 0
         self.excluded = 0
         self.up_to_date = 0
+        self.deleted = 0
         self._replies = replies
         self._problems: list[tuple[str, Reason]] = []
 

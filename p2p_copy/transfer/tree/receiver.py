@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 import trio
 
 from p2p_copy.errors import P2PCopyError
+from p2p_copy.files.target.extras import Protected
 from p2p_copy.files.target.resume import ResumeIndex
 from p2p_copy.files.target.target import Target
-from p2p_copy.observer import NoticeOnce
+from p2p_copy.observer import Deletion, NoticeOnce
 from p2p_copy.protocol.manifest import Manifest
 from p2p_copy.protocol.messages import Accept
 from p2p_copy.transfer import limits
@@ -23,14 +25,16 @@ from p2p_copy.transfer.reasons import SENTENCES
 from p2p_copy.transfer.stalls import Stalls, nothing_comes_from_sender
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transport.link import LinkBroken
+from p2p_copy.transport.timeouts import within
 from p2p_copy.version import PROGRAM
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from p2p_copy.files.target.extras import Extras
     from p2p_copy.observer import Report
     from p2p_copy.protocol.manifest import Item
-    from p2p_copy.protocol.messages import Preserved
+    from p2p_copy.protocol.messages import Offer, Preserved
     from p2p_copy.transfer.conversation import Conversation
     from p2p_copy.transfer.lifecycle import ReceiveJob
 
@@ -50,6 +54,7 @@ class TreeReceiver:
 
         """
         job, resumption = self._job, self._job.resumption
+        delete = Protected(job.selection, resumption.state_directories) if job.options.delete else None
         resume = ResumeIndex(
             resumption.journal,
             reverify=job.options.reverify,
@@ -60,6 +65,7 @@ class TreeReceiver:
             job.out,
             conflict=job.options.conflict,
             checksum=job.options.checksum,
+            delete=delete,
             resume=resume,
             allowed=job.allowed,
         )
@@ -74,7 +80,7 @@ class TreeReceiver:
     async def receive(
         self,
         conversation: Conversation,
-        offered: Preserved,
+        offer: Offer,
         accept: Callable[[Accept], Awaitable[None]],
         confirm: Callable[[Report], Awaitable[None]],
     ) -> None:
@@ -82,7 +88,7 @@ class TreeReceiver:
 
         Args:
             conversation: the conversation with the sender.
-            offered: what the sender can preserve.
+            offer: what the sender offers.
             accept: sends this answer to the sender's offer.
             confirm: is called with the report when this side has everything, before the sender gets the receipt.
 
@@ -93,7 +99,7 @@ class TreeReceiver:
         job = self._job
         target, possible, marker = await trio.to_thread.run_sync(self._open)
         self._once.notice(*not_possible(job.preserve & ~possible))
-        portable, preserve = job.options.portable_names, possible & offered
+        portable, preserve = job.options.portable_names, possible & offer.preserve
         settled = self._add_to_receipt if job.receipt is not None else None
         manifest = Manifest(portable=portable, key=os.urandom(16), settled=settled, preserve=preserve)
         consumer = TreeConsumer(
@@ -106,7 +112,8 @@ class TreeReceiver:
             unmade=self._correct_receipt,
         )
         stalls = Stalls(job.observer, conversation.channel)
-        receiving = _TreeReceiving(job, consumer, conversation, stalls, confirm)
+        deleting = _Deleting(job, target.extras, partial=offer.partial)
+        receiving = _TreeReceiving(job, consumer, conversation, stalls, confirm, deleting)
         try:
             async with writing(job.receipt), trio.open_nursery() as nursery:
                 await accept(Accept(PROGRAM, portable, consumer.holds, preserve=preserve, marker=marker))
@@ -151,7 +158,9 @@ class _TreeReceiving:
         conversation: Conversation,
         stalls: Stalls,
         confirm: Callable[[Report], Awaitable[None]],
+        deleting: _Deleting,
     ) -> None:
+        self._deleting = deleting
         self._resumption = job.resumption
         self._observer = job.observer
         self._consumer = consumer
@@ -188,10 +197,27 @@ class _TreeReceiving:
         await self._send()
         if consumer.ending:
             with self._stalls.waiting_for(_SLOW_DISK):
+                await trio.to_thread.run_sync(consumer.verify)
+                await self._delete()
                 await trio.to_thread.run_sync(consumer.finish)
                 await self._confirm(consumer.report(self._resumption.seconds))
             await self._send()
             self.confirmed = True
+
+    async def _delete(self) -> None:
+        """Delete what the sender does not have, and let the sender know meanwhile that this side is there."""
+
+        async def stay() -> None:
+            while True:
+                await trio.sleep(limits.HEARTBEAT)
+                await self.heartbeat()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(stay)
+            outcomes = self._consumer.outcomes
+            outcomes.deleted, failed = await self._deleting.run(complete=self._consumer.is_complete)
+            outcomes.failures += failed
+            nursery.cancel_scope.cancel()
 
     async def _send(self) -> None:
         with suppress(LinkBroken):  # the next receive says why
@@ -227,5 +253,60 @@ class _TreeReceiving:
             observer.total(*consumer.total)
             consumer.total = None
 
+
+class _Deleting:
+    """Deletes the `extras` of a conversation once all is here, if the user wants that."""
+
+    def __init__(self, job: ReceiveJob, extras: Extras | None, *, partial: bool) -> None:
+        self._observer = job.observer
+        self._ask = job.ask_delete
+        self._extras = extras
+        self._partial = partial
+
+    async def run(self, *, complete: bool) -> tuple[int, int]:
+        """Delete them, unless the transfer was not `complete`; return how many were deleted, and how many could not be.
+
+        Nothing is deleted after a cancellation.
+        """
+        extras = self._extras
+        if extras is None:
+            return 0, 0
+        if not complete:
+            self._observer.notice("Nothing was deleted here, because not everything was delivered.")
+            return 0, 0
+        if self._partial:
+            self._observer.notice(_PARTIAL)
+            return 0, 0
+        if not extras.count or not await self._is_wanted(extras):
+            return 0, 0
+        deleted = failed = 0
+        found = extras.delete()
+        while some := await trio.to_thread.run_sync(lambda: list(islice(found, limits.DELETE_AT_ONCE))):
+            for path, problem in some:
+                if problem:
+                    failed += 1
+                    self._observer.problem(path, problem)
+                else:
+                    deleted += 1
+                    self._observer.deleted(path)
+        return deleted, failed
+
+    async def _is_wanted(self, extras: Extras) -> bool:
+        if self._ask is None:
+            return True
+        yes: bool | None = None
+        with within(limits.DELETE_TIMEOUT):
+            yes = await self._ask(Deletion(extras.count, tuple(extras.first)))
+        if yes is None:
+            self._observer.notice("Nothing was deleted here: the question was not answered in time.")
+        elif not yes:
+            self._observer.notice("Nothing was deleted here.")
+        return bool(yes)
+
+
+_PARTIAL: Final = (
+    "Nothing was deleted here: the sender leaves out some of what it has, and does not say what. Leave it out here, "
+    "with `exclude`, and not there."
+)
 
 _SLOW_DISK: Final = "Nothing moves: the disk here has taken nothing"

@@ -25,7 +25,16 @@ PAIRED = events.Paired(("acid", "zoom"))
 CODE = Announcement("x", ("p2p-copy", "receive"), is_vital=True)
 
 REPORT = Report(
-    2, 3 * MIB, 0, (), skipped=0, excluded=0, up_to_date=0, root="0123456789abcdef" * 4, seconds=1.5
+    2,
+    3 * MIB,
+    0,
+    (),
+    skipped=0,
+    excluded=0,
+    up_to_date=0,
+    deleted=0,
+    root="0123456789abcdef" * 4,
+    seconds=1.5,
 )
 
 

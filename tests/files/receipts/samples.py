@@ -39,7 +39,8 @@ LINES = """\
 SUMMARY = """\
 {"program": "p2p-copy 0.2.0", "role": "receiver", "started": "2026-01-31T12:00:00.250Z", \
 "ended": "2026-01-31T12:00:01.500Z", "files": 1, "size": 3, "failures": 1, "skipped": 0, \
-"up_to_date": 0, "undelivered": 1, "root": "0101010101010101010101010101010101010101010101010101010101010101"}
+"up_to_date": 0, "deleted": 0, "undelivered": 1, \
+"root": "0101010101010101010101010101010101010101010101010101010101010101"}
 """
 
 EXAMPLE = HEAD + LINES + SUMMARY

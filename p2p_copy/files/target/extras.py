@@ -1,0 +1,204 @@
+"""Deletes what the sender does not have in the directories that it has sent, if the user asks for that.
+
+Rules
+1. Only in directories that the sender has named and that were taken: never in the output directory itself.
+2. A directory is listed when it is complete, so when all names in it are known. Only what was listed is deleted, only
+   after the whole transfer was verified, and only if it is still what was listed.
+3. No symlink is followed, and no other file system is entered.
+4. What patterns leave out stays, and so do unfinished files of any transfer, saved states, and each directory with
+   something of that. A name that differs from one of the sender's only in case or normal form stays: on some systems it
+   is the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import tempfile
+from contextlib import suppress
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from p2p_copy.files import limits
+from p2p_copy.files.directory import reached
+from p2p_copy.files.system import identity_of, is_symlink
+from p2p_copy.protocol.escape import escape
+from p2p_copy.protocol.names import PARTIAL_PREFIX, SeenNames, collision_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from p2p_copy.files.directory import Directory
+    from p2p_copy.files.selection import Selection
+    from p2p_copy.protocol.manifest import Item
+
+
+class Protected(NamedTuple):
+    """What is never deleted: what `selection` leaves out, and directories with saved states."""
+
+    selection: Selection
+    state_directories: tuple[str, ...] = ()
+
+
+class Extras:
+    """What lies in the directories of one conversation, and not at the sender.
+
+    Attributes:
+        count: how many files, symlinks and directories; a directory counts once, with all that is in it.
+        first: the first of their paths, escaped; a directory's ends with a `/`.
+
+    """
+
+    def __init__(self, top: Directory, protected: Protected) -> None:
+        self._top = top
+        self._selection = protected.selection
+        self._states = set(_identities(protected.state_directories))
+        self._key = os.urandom(16)
+        self._named: dict[int, SeenNames] = {}  # the sender's names, by the entry number of their directory
+        self._listed = tempfile.SpooledTemporaryFile(limits.EXTRAS_IN_MEMORY, "w+", encoding="ascii")  # noqa: SIM115
+        self.count = 0
+        self.first: list[str] = []
+
+    # While the sender names its entries
+
+    def name(self, item: Item) -> None:
+        """Record that the sender has an entry."""
+        if item.parent is not None:
+            names = self._named.get(item.parent.index)
+            if names is None:
+                names = self._named[item.parent.index] = SeenNames(self._key)
+            names.add(collision_key(item.entry.name, portable=True))
+
+    def forget(self, item: Item) -> None:
+        """Forget the names in a directory that is complete, if it was not listed."""
+        self._named.pop(item.index, None)
+
+    def list(self, item: Item, directory: Directory) -> None:
+        """List what the sender does not have in a directory that is complete.
+
+        Raises:
+            OSError: it cannot be listed.
+
+        """
+        named = self._named.pop(item.index, None) or SeenNames(self._key)
+        status = directory.status()
+        if (status.st_dev, status.st_ino) in self._states:
+            return
+        path = item.published_path
+        for name in directory.names():
+            there = directory.lstat(name)
+            if (
+                there is None
+                or name.startswith(PARTIAL_PREFIX)
+                or not named.add(collision_key(name, portable=True))
+                or not self._may_go(f"{path}/{name}", there)
+            ):
+                continue
+            self._listed.write(json.dumps([path, name, identity_of(there)]) + "\n")
+            self.count += 1
+            if len(self.first) < limits.EXTRAS_SHOWN:
+                end = "/" if stat.S_ISDIR(there.st_mode) else ""
+                self.first.append(escape(f"{path}/{name}") + end)
+
+    def _may_go(self, path: str, there: os.stat_result) -> bool:
+        """Return whether something may be deleted, or in a directory perhaps something."""
+        if stat.S_ISDIR(there.st_mode) and not is_symlink(there):
+            return (there.st_dev, there.st_ino) not in self._states and (
+                self._selection.takes(path, directory=True) or self._selection.leads(path)
+            )
+        return self._selection.takes(path)
+
+    # After everything was verified
+
+    def delete(self) -> Iterator[tuple[str, str]]:
+        """Delete what was listed; yield each escaped path, and why it is still there: empty if it was deleted.
+
+        What stays in rule 4's sense is not yielded.
+        """
+        self._listed.seek(0)
+        lines = (json.loads(line) for line in self._listed)
+        for path, listed in groupby(lines, lambda line: str(line[0])):
+            try:
+                with reached(self._top, path.split("/")) as directory:
+                    before = directory.status()
+                    directory.unlock()
+                    try:
+                        for _, name, identity in listed:
+                            yield from self._delete(directory, name, f"{path}/{name}", tuple(identity))
+                    finally:
+                        directory.set_attributes(stat.S_IMODE(before.st_mode), before.st_mtime_ns)
+            except (OSError, ValueError):
+                for _, name, _ in listed:  # noqa: B031 - those that are left
+                    yield escape(f"{path}/{name}"), _FAILED
+
+    def _delete(
+        self, directory: Directory, name: str, path: str, identity: tuple[int, ...]
+    ) -> Iterator[tuple[str, str]]:
+        try:
+            there = directory.lstat(name)
+            if there is None:
+                return
+            if identity_of(there) != identity:
+                yield escape(path), _CHANGED
+            elif self._remove(directory, name, path, there, limits.EXTRAS_DEPTH):
+                yield escape(path), ""
+        except (OSError, ValueError):
+            yield escape(path), _FAILED
+
+    def _remove(self, directory: Directory, name: str, path: str, there: os.stat_result, depth: int) -> bool:
+        """Delete a file or symlink, or a directory with all that is in it; return False if something in it stays.
+
+        Raises:
+            OSError: something cannot be deleted.
+
+        """
+        if not self._may_go(path, there) or name.startswith(PARTIAL_PREFIX):
+            return False
+        if not stat.S_ISDIR(there.st_mode) or is_symlink(there):
+            directory.unlink(name)
+            return True
+        if not depth:
+            raise OSError
+        inner = directory.open(name)
+        try:
+            before = inner.status()
+            if not self._is_of(before, directory.status()):
+                return False
+            inner.unlock()
+            goes = self._selection.takes(path, directory=True)
+            try:
+                for child in list(inner.names()):
+                    status = inner.lstat(child)
+                    if status is not None:
+                        goes &= self._remove(inner, child, f"{path}/{child}", status, depth - 1)
+            except OSError:
+                goes = False
+                raise
+            finally:
+                if not goes:
+                    inner.set_attributes(stat.S_IMODE(before.st_mode), before.st_mtime_ns)
+        finally:
+            inner.close()
+        if goes:
+            directory.rmdir(name)
+        return goes
+
+    def _is_of(self, inner: os.stat_result, directory: os.stat_result) -> bool:
+        """Return whether a directory lies in the file system of the one above it."""
+        return inner.st_dev == directory.st_dev
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._listed.close()
+
+
+_CHANGED = "is not at the sender, and was changed here meanwhile; it was not deleted"
+_FAILED = "is not at the sender, and cannot be deleted here"
+
+
+def _identities(paths: tuple[str, ...]) -> Iterator[tuple[int, int]]:
+    for path in paths:
+        with suppress(OSError, ValueError):
+            there = os.stat(path)
+            yield there.st_dev, there.st_ino

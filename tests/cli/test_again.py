@@ -1,0 +1,95 @@
+"""A transfer that is run again and again, as commands: what is said, asked and refused."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.cli.processes import ENOUGH, contents, finish, run, start
+from tests.cli.test_on_a_terminal import Screen, screen
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["screen"]
+
+CODE = {"P2P_COPY_CODE": "lab7-a long passphrase"}
+
+
+def again(relay: str, tree: Path, out: Path, *words: str) -> tuple[int, str, str]:
+    """Run both sides; return the receiver's exit code, output and errors."""
+    env = {**CODE, "P2P_COPY_SERVER": relay}
+    sender = start("send", str(tree), env=env)
+    done = finish(start("receive", "--out", str(out), *words, env=env))
+    assert finish(sender)[0] == 0
+    return done
+
+
+def test_a_second_run_says_that_all_was_up_to_date(relay: str, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for words in (("--on-conflict", "update"), ("--on-conflict", "update", "--checksum")):
+        assert again(relay, tree, out, *words)[0] == 0
+        code, _, errors = again(relay, tree, out, *words)
+        assert code == 0
+        assert "3 of 3 files were already up to date." in errors
+        assert contents(out) == contents(tree.parent)
+
+
+def test_deletion_is_asked_for_at_a_terminal(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
+    out = tmp_path / "out"
+    assert again(relay, tree, out)[0] == 0
+    (out / "tree" / "ol\x1bd").write_text("x")
+    (out / "tree" / "dir").mkdir()
+    env = {**CODE, "P2P_COPY_SERVER": relay}
+    sender = start("send", str(tree), env=env)
+    receiver = screen.attach(
+        start(
+            *("receive", "--out", str(out), "--on-conflict", "update", "--delete"),
+            env=env,
+            stdin=screen.there,
+            stderr=screen.there,
+        )
+    )
+    screen.read_until(r"\(--delete\); you are asked again before that\.\r\nReceive this\? \[y/N\] $")
+    screen.type("y\n")
+    screen.read_until(
+        r"The sender does not have 2 entries that are here:\r\n(  tree/.*\r\n){2}Delete them\? \[y/N\] $"
+    )
+    assert os.path.exists(out / "tree" / "dir")
+    assert "\x1bd" not in screen.seen
+    screen.type("y\n")
+    screen.read_until(r"2 entries deleted that the sender does not have:")
+    assert receiver.stdout is not None
+    receiver.stdout.close()
+    assert (receiver.wait(ENOUGH), finish(sender)[0]) == (0, 0)
+    assert contents(out) == contents(tree.parent)
+
+
+def test_a_script_deletes_with_yes_and_never_without(relay: str, tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert again(relay, tree, out)[0] == 0
+    (out / "tree" / "old").write_text("x")
+    words = ("--on-conflict", "update", "--delete")
+    code, _, errors = run("receive", "--out", str(out), *words, env={**CODE, "P2P_COPY_SERVER": relay})
+    assert code == 2
+    assert "With --yes it does not ask." in errors
+    code, _, errors = again(relay, tree, out, *words, "--yes")
+    assert code == 0
+    assert "1 entry deleted that the sender does not have:" in errors
+    assert contents(out) == contents(tree.parent)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--checksum",), "--checksum says what --on-conflict update compares"),
+        (("--delete", "--yes"), "add --on-conflict update, or overwrite"),
+        (("--delete", "--yes", "--on-conflict", "rename"), "add --on-conflict update, or overwrite"),
+    ],
+)
+def test_what_has_no_effect_is_refused(words: tuple[str, ...], says: str) -> None:
+    code, _, errors = run("receive", *words, env={**CODE, "P2P_COPY_SERVER": "ws://127.0.0.1:1"})
+    assert code == 2
+    assert says in errors
