@@ -52,6 +52,8 @@ More about it: [Sending and receiving](transfers.md), [Interrupted transfers](re
 [Receipts and verify](receipts.md), [Configuration](configuration.md) with the forms of times and sizes,
 [Output](output.md) and [Exit codes](exit-codes.md).
 
+- `p2p-copy --install-completion` lets your shell (bash, zsh, fish or PowerShell) complete commands, options, values,
+  paths, named relays and unfinished transfers with Tab.
 - A path that begins with `-` is written as `./-name`, or after `--`. A lone `-` is standard input.
 - An option on the command line that has no effect there, such as `--name` without a pipe, is an error (exit
   code 2) that says why.

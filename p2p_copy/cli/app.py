@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
+from p2p_copy.cli.options import completers
 from p2p_copy.cli.options.arguments import wants_json, with_serve_value, with_standard_input
 from p2p_copy.cli.options.client import (
     JSON,
@@ -23,12 +24,12 @@ from p2p_copy.cli.options.client import (
     SendArguments,
     TransferArguments,
 )
-from p2p_copy.cli.options.config_file import from_file
+from p2p_copy.cli.options.config_defaults import from_file
 from p2p_copy.cli.options.groups import ABOUT, COMPARED, LISTENING, OPTIONS, OUTPUT, RELAYS, SETUP, TRANSFERS
 from p2p_copy.cli.options.relay import DEFAULT_LIMITS, RelayLimits
 from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
 from p2p_copy.cli.options.unused import refuse_unused
-from p2p_copy.cli.options.values import DURATION, FLAG
+from p2p_copy.cli.options.values import DURATION, FLAG, PATH, PathText
 from p2p_copy.cli.ui.errors import explain
 from p2p_copy.cli.ui.help import Commands, Printed, TwoColumns
 from p2p_copy.cli.ui.terminal import Terminal
@@ -95,7 +96,9 @@ def _run(words: Sequence[str], terminal: Terminal) -> int:
 @app.command(group=TRANSFERS, sort_key=1, usage="Usage: p2p-copy send PATH... [OPTIONS]")
 def send(
     *words: Annotated[
-        str, Parameter(name="PATH", help="Files and directories to send; or - alone for standard input.")
+        PathText,
+        PATH,
+        Parameter(name="PATH", help="Files and directories to send; or - alone for standard input."),
     ],
     transfer: TransferArguments = NO_TRANSFER_ARGUMENTS,
     client: ClientArguments = NO_CLIENT_ARGUMENTS,
@@ -134,7 +137,9 @@ def resume(
     id_: Annotated[
         str | None,
         Parameter(
-            name="ID", help="Which transfer: its ID, or the first letters of it. Without it all are listed."
+            name="ID",
+            completer=completers.transfers,
+            help="Which transfer: its ID, or the first letters of it. Without it all are listed.",
         ),
     ] = None,
     /,
@@ -153,10 +158,15 @@ def resume(
 @app.command(group=TRANSFERS, sort_key=4, usage="Usage: p2p-copy forget ID...")
 def forget(
     *ids: Annotated[
-        str, Parameter(name="ID", help="Which transfers: their IDs, or the first letters of them.")
+        str,
+        Parameter(
+            name="ID",
+            completer=completers.transfers,
+            help="Which transfers: their IDs, or the first letters of them.",
+        ),
     ],
     state_dir: Annotated[
-        str | None, SETUP, Parameter(metavar="DIR", help="Where unfinished transfers are saved.")
+        PathText | None, PATH, SETUP, Parameter(metavar="DIR", help="Where unfinished transfers are saved.")
     ] = None,
 ) -> int:
     """Forget unfinished transfers, and remove their partial files. Complete files stay."""
@@ -181,10 +191,13 @@ def run_relay_server(
         bool, LISTENING, Parameter(help="Speak TLS; --no-tls for a test, or behind a proxy that does.")
     ] = True,
     certfile: Annotated[
-        str | None, LISTENING, Parameter(metavar="FILE", help="Certificate with its chain, PEM.")
+        PathText | None, PATH, LISTENING, Parameter(metavar="FILE", help="Certificate with its chain, PEM.")
     ] = None,
     keyfile: Annotated[
-        str | None, LISTENING, Parameter(metavar="FILE", help="The certificate's private key, PEM.")
+        PathText | None,
+        PATH,
+        LISTENING,
+        Parameter(metavar="FILE", help="The certificate's private key, PEM."),
     ] = None,
     reload_certs: Annotated[
         Literal["auto", "signal"],
@@ -205,7 +218,8 @@ def run_relay_server(
         ),
     ] = None,
     config: Annotated[
-        str | None,
+        PathText | None,
+        PATH,
         SETUP,
         Parameter(metavar="FILE", help="Configuration file (TOML), table [run-relay-server]."),
     ] = None,
@@ -249,7 +263,7 @@ def relay_admin(
     ],
     order: Annotated[
         str,
-        Parameter(name="ORDER", help=f"status, pairings, {USAGE}."),
+        Parameter(name="ORDER", completer=completers.orders, help=f"status, pairings, {USAGE}."),
     ],
     /,
     *words: Annotated[str, Parameter(name="WORD", show=False)],
@@ -265,8 +279,10 @@ def relay_admin(
 
 @app.command(group=TRANSFERS, sort_key=5, usage="Usage: p2p-copy verify RECEIPT DIR [OPTIONS]")
 def verify(
-    receipt: Annotated[str, Parameter(name="RECEIPT", help="The receipt of a transfer.")],
-    directory: Annotated[str, Parameter(name="DIR", help="The directory that the files were received into.")],
+    receipt: Annotated[PathText, PATH, Parameter(name="RECEIPT", help="The receipt of a transfer.")],
+    directory: Annotated[
+        PathText, PATH, Parameter(name="DIR", help="The directory that the files were received into.")
+    ],
     /,
     *,
     times: Annotated[
@@ -312,7 +328,9 @@ def verify(
 @app.command(group=ABOUT, sort_key=1, usage="Usage: p2p-copy demo [DIR]")
 def demo(
     directory: Annotated[
-        str | None, Parameter(name="DIR", help="Directory to copy; p2p-copy's own files if not given.")
+        PathText | None,
+        PATH,
+        Parameter(name="DIR", help="Directory to copy; p2p-copy's own files if not given."),
     ] = None,
     /,
 ) -> int:
@@ -340,6 +358,7 @@ def config_show(
         str,
         Parameter(
             name="COMMAND",
+            completer=completers.configured,
             allow_leading_hyphen=True,
             help="send, receive, resume or run-relay-server, with options to try. Without it, of all four only what "
             "is not a default.",
@@ -369,6 +388,7 @@ def help_(
         str,
         Parameter(
             name="WORD",
+            completer=completers.explained,
             help="A command; or a topic: codes, config, exit-codes, patterns; or topics, which lists them.",
         ),
     ],
@@ -386,3 +406,21 @@ def version() -> int:
     terminal.result(_version())
     terminal.finish()
     return 0
+
+
+@app.command(
+    name="--install-completion",
+    group=OPTIONS,
+    usage="Usage: p2p-copy --install-completion [bash | fish | zsh | powershell]",
+)
+def install_completion(
+    shell: Annotated[
+        Literal["bash", "fish", "zsh", "powershell"] | None,
+        Parameter(name="SHELL", help="For which shell; without it, for the one that runs this."),
+    ] = None,
+    /,
+) -> int:
+    """Complete commands, options and values with Tab in your shell."""
+    from p2p_copy.cli.commands.install_completion import install_completion as work
+
+    return work(shell, app)

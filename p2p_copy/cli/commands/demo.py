@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Final
 import trio
 
 import p2p_copy
-from p2p_copy.cli.options.client import CODE_VARIABLE, CONFIG_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
+from p2p_copy.cli.options.client import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
+from p2p_copy.cli.options.config_file import CONFIG_VARIABLE
 from p2p_copy.cli.run import run
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import P2PCopyError, UsageError

@@ -11,8 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 from cyclopts import Parameter
 
 from p2p_copy.cli import limits
+from p2p_copy.cli.options.config_file import CONFIG_VARIABLE, relay_names
 from p2p_copy.cli.options.groups import CODE, CONTENT, FAILURES, OUTPUT, RELAY, SETUP, TARGET
-from p2p_copy.cli.options.values import DEADLINE, DURATION, FLAG, POSITIVE, parsed_by, wrong_value
+from p2p_copy.cli.options.values import (
+    DEADLINE,
+    DURATION,
+    FLAG,
+    PATH,
+    POSITIVE,
+    PathText,
+    parsed_by,
+    wrong_value,
+)
 from p2p_copy.options import (
     LEAST_RATE,
     PATIENCE,
@@ -33,9 +43,7 @@ if TYPE_CHECKING:
 SERVER_VARIABLE: Final = "P2P_COPY_SERVER"
 CODE_VARIABLE: Final = "P2P_COPY_CODE"
 TOKEN_VARIABLE: Final = "P2P_COPY_TOKEN"  # noqa: S105 - a name, not a token
-CONFIG_VARIABLE: Final = "P2P_COPY_CONFIG"
-"""Environment variables, each in place of an option: `--server`, `--code`, `--token-file` (the token, no path) and
-`--config`."""
+"""Environment variables, each in place of an option: `--server`, `--code` and `--token-file` (the token, no path)."""
 
 
 def _preserve_of(_type: object, tokens: Sequence[Any]) -> tuple[Preserve, ...]:
@@ -125,6 +133,7 @@ class TransferArguments:
         str | None,
         RELAY,
         Parameter(
+            completer=relay_names,
             env_var=SERVER_VARIABLE,
             metavar="URL|NAME",
             help="The relay: wss://HOST:PORT, ws:// for one without TLS, or its name in the configuration file.",
@@ -140,7 +149,8 @@ class TransferArguments:
         ),
     ] = None
     code_file: Annotated[
-        str | None,
+        PathText | None,
+        PATH,
         CODE,
         Parameter(
             metavar="FILE",
@@ -180,7 +190,8 @@ class ClientArguments:
     """How a transfer is done: the options that `send`, `receive` and `resume` share."""
 
     ca_file: Annotated[
-        str | None,
+        PathText | None,
+        PATH,
         RELAY,
         Parameter(
             metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
@@ -199,7 +210,8 @@ class ClientArguments:
         ),
     ] = None
     token_file: Annotated[
-        str | None,
+        PathText | None,
+        PATH,
         RELAY,
         Parameter(
             metavar="FILE",
@@ -226,7 +238,8 @@ class ClientArguments:
         ),
     ] = None
     state_dir: Annotated[
-        str | None,
+        PathText | None,
+        PATH,
         SETUP,
         Parameter(
             metavar="DIR",
@@ -252,7 +265,8 @@ class ClientArguments:
         ),
     ] = None
     receipt: Annotated[
-        str | None,
+        PathText | None,
+        PATH,
         OUTPUT,
         Parameter(metavar="FILE", help="Write a receipt of what was transferred, for p2p-copy verify."),
     ] = None
@@ -282,7 +296,8 @@ class ClientArguments:
     ] = False
     json: Annotated[bool, OUTPUT, FLAG, JSON] = False
     config: Annotated[
-        str | None,
+        PathText | None,
+        PATH,
         SETUP,
         Parameter(metavar="FILE", help=f"Configuration file (TOML). {CONFIG_VARIABLE} is another way."),
     ] = None
@@ -333,7 +348,8 @@ class ReceiveArguments:
     """The options of `receive` alone."""
 
     out: Annotated[
-        str,
+        PathText,
+        PATH,
         TARGET,
         Parameter(
             alias="-o",

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 from cyclopts import Parameter, validators
 
 from p2p_copy.cli.options.groups import ACCESS, CLIENT_LIMITS, DATA_LIMITS
-from p2p_copy.cli.options.values import DURATION, POSITIVE, parsed_by
+from p2p_copy.cli.options.values import DURATION, PATH, POSITIVE, PathText, parsed_by
 from p2p_copy.relay import limits
 from p2p_copy.units import parse_rate, parse_size
 
@@ -98,7 +98,8 @@ class RelayLimits:
         int | None, DATA_LIMITS, _RATE, Parameter(help="Bytes per second of all pairings.")
     ] = None
     tokens_file: Annotated[
-        str | None,
+        PathText | None,
+        PATH,
         ACCESS,
         Parameter(
             metavar="FILE",

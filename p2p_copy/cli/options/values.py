@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cyclopts import CoercionError, Parameter, validators
@@ -12,6 +13,12 @@ from p2p_copy.units import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+if TYPE_CHECKING:
+    PathText = str
+else:
+    PathText = Path
+"""The type of an option that is a path, as typed: `PATH` keeps it text, and shells complete it as they do any path."""
 
 _CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-9]{2})", re.ASCII)
 
@@ -87,3 +94,13 @@ DEADLINE: Final = parsed_by(_deadline, "TIME")
 
 FLAG: Final = Parameter(negative="", show_default=False)
 """For an option that is off unless it is named."""
+
+
+def _as_typed(hint: Any, tokens: Sequence[Any]) -> object:
+    """Return the text of one path, or of each: `-` and a `/` at the end mean something."""
+    texts = tuple(token.value for token in tokens)
+    return texts if getattr(hint, "__origin__", None) is tuple else texts[0]
+
+
+PATH: Final = Parameter(converter=_as_typed)
+"""For an option of the type `PathText`."""

@@ -1,0 +1,136 @@
+"""Sets options that neither the command line nor the environment has to their values in the configuration file.
+
+cyclopts does it (`cyclopts.config.Dict`), a table at a time. Its `Toml` class is not used: it knows neither shared keys
+nor relays, and would accept an unknown key at the top.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Final
+
+from p2p_copy import pasted
+from p2p_copy.cli.options.arguments import is_url
+from p2p_copy.cli.options.client import CODE_VARIABLE, TOKEN_VARIABLE
+from p2p_copy.cli.options.config_file import CLIENTS, RELAYS, SHARED, meant, read
+from p2p_copy.cli.options.groups import RELAY
+from p2p_copy.errors import UsageError
+from p2p_copy.options import STATE_VARIABLE
+from p2p_copy.protocol.escape import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from cyclopts import App
+    from cyclopts.argument import Argument, ArgumentCollection
+
+    from p2p_copy.cli.options.config_file import ConfigFile, Table
+
+_OPTION: Final = "--config"
+_NOT_OF_ONE_RELAY: Final = {"server", "serve", "links"}
+"""Options under the heading of relays that a relay's own table cannot have."""
+_NO_KEYS: Final = {"config", "json"}
+"""Options that stand on the command line only: who runs a command has to know in which form its output comes."""
+_CODE_KEYS: Final = {"code", "code-file"}
+_VARIABLES: Final = {"token-file": TOKEN_VARIABLE, "state-dir": STATE_VARIABLE}
+"""Variables that come before the file, and are read by the commands themselves."""
+
+
+def from_file(app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
+    """Set every option without a value to that of the configuration file (a hook of cyclopts).
+
+    Raises:
+        UsageError: the file cannot be read, is not TOML or has an unknown key.
+
+    """
+    by_name = {argument.name: argument for argument in arguments}
+    if _OPTION not in by_name or len(commands) != 1:
+        return
+    (command,) = commands
+    file = read(_first_value(by_name[_OPTION]))
+    options = {name.removeprefix("--") for name in by_name if name.startswith("--")} - _NO_KEYS
+    of_relays = {
+        name.removeprefix("--")
+        for name, argument in by_name.items()
+        if RELAY.group == argument.parameter.group
+    } - _NOT_OF_ONE_RELAY
+    _check(file, command, options, of_relays)
+    own: Table = file.content.get(command, {})
+    top: Table = {key: file.content[key] for key in SHARED if key in file.content and key in options}
+    layers = [(f"[{command}]", own), ("", top if command in CLIENTS else {})]
+    if command in CLIENTS and (name := file.relay(_server(by_name, top | own, file))) is not None:
+        table = file.relays[name]
+        layers.insert(0, (f"[{RELAYS}.{name}]", {key: table[key] for key in table if key in of_relays}))
+    left_out = {key for key, variable in _VARIABLES.items() if os.environ.get(variable)}
+    if _has_code(by_name):
+        left_out |= _CODE_KEYS
+    for label, table in layers:
+        if values := {key: _expanded(by_name, key, table[key]) for key in table if key not in left_out}:
+            from cyclopts.config import Dict
+
+            Dict({command: values}, source=f"{file.path} {label}".rstrip())(app, commands, arguments)
+    _set_url(by_name.get("--server"), file)
+
+
+def _check(file: ConfigFile, command: str, options: set[str], of_relays: set[str]) -> None:
+    """Check the keys of the command's table and, for a client, of the relays' tables."""
+    _check_keys(file, command, file.content.get(command, {}), options)
+    if command in CLIENTS:
+        for name, table in file.relays.items():
+            _check_keys(file, f"{RELAYS}.{name}", table, {"url", *of_relays})
+
+
+def _check_keys(file: ConfigFile, label: str, table: Table, known: set[str]) -> None:
+    for key in table:
+        if key not in known:
+            raise UsageError(
+                f"{file.path}: [{escape(label)}] has an unknown key: {escape(key)}.{meant(key, known)}"
+            )
+
+
+def _first_value(argument: Argument | None) -> str:
+    return argument.tokens[0].value if argument is not None and argument.tokens else ""
+
+
+def _server(by_name: Mapping[str, Argument], defaults: Table, file: ConfigFile) -> str:
+    """Return what names the relay of this command line: a URL, or a relay's name; empty if nothing does."""
+    if "--serve" in by_name and (by_name["--serve"].tokens or "serve" in defaults):
+        return ""
+    if "--server" not in by_name:  # of `resume`, the transfer knows its relay
+        id_, state_dir = _first_value(by_name.get("ID")), _first_value(by_name.get("--state-dir"))
+        if not id_ or not file.relays:
+            return ""
+        from p2p_copy.cli.saved_transfers import relay_of
+
+        return relay_of(id_, state_dir or str(defaults.get("state-dir", "")))
+    word = _first_value(by_name.get("PATH") or by_name.get("CODE"))
+    server = word if is_url(word) else _first_value(by_name["--server"]) or defaults.get("server", "")
+    return pasted.value(server) if isinstance(server, str) else ""
+
+
+def _expanded(by_name: Mapping[str, Argument], key: str, value: Any) -> Any:
+    """Return a value with `~` expanded if it is a path, as a shell does on the command line."""
+    is_path = isinstance(value, str) and by_name[f"--{key}"].parameter.metavar in ("FILE", "DIR")
+    return os.path.expanduser(value) if is_path else value
+
+
+def _set_url(server: Argument | None, file: ConfigFile) -> None:
+    """Put the URL of a relay in place of its name."""
+    if server is not None:
+        server.tokens = [
+            token.evolve(value=file.relays[name]["url"])
+            if (name := pasted.value(token.value)) in file.relays
+            else token
+            for token in server.tokens
+        ]
+
+
+def _has_code(by_name: Mapping[str, Argument]) -> bool:
+    """Return whether the command line or the environment has a code, so that the file's is not used."""
+    words = {
+        name: [token.value for token in by_name[name].tokens] if name in by_name else []
+        for name in ("CODE", "PATH", "--code", "--code-file")
+    }
+    received = [word for word in words["CODE"] if not is_url(word)]
+    sent = [word for word in words["PATH"][:1] if is_url(word)]
+    return bool(received or sent or words["--code"] or words["--code-file"] or os.environ.get(CODE_VARIABLE))
