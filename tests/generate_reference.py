@@ -303,5 +303,9 @@ PAGES: dict[str, Callable[[], str]] = {
 }
 
 if __name__ == "__main__":
+    from tests.manual_pages import pages
+
     for name, page in PAGES.items():
         (DOCS / name).write_text(page(), encoding="utf-8")
+    for name, text in pages().items():
+        (DOCS / "man" / name).write_text(text, encoding="utf-8")
