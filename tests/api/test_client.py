@@ -317,7 +317,7 @@ def test_a_cancelled_wait_for_a_chunk_loses_none(relay: str, code: p2p.Code, bac
             ended = False
             while not ended:
                 chunk: bytes | None = None
-                with anyio.move_on_after(0.001) as scope:
+                with anyio.move_on_after(0.003) as scope:
                     chunk = await anext(chunks, None)
                     ended = chunk is None
                 cancelled += scope.cancelled_caught
