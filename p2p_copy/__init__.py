@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         Verifying,
         Waiting,
     )
+    from p2p_copy.api.preview import SourceItem, preview
     from p2p_copy.api.relay import Relay, RelayCounts
     from p2p_copy.api.report import Report
     from p2p_copy.api.rooms import Rooms
@@ -89,6 +90,7 @@ if TYPE_CHECKING:
     from p2p_copy.observer import Deletion, PreviewEntry, TransferPreview
     from p2p_copy.options import Conflict, Names, Preserve, ReceiveOptions, SendOptions, Standard, Symlinks
     from p2p_copy.protocol.code import Code, CodeTypo
+    from p2p_copy.protocol.escape import escape
     from p2p_copy.protocol.limits import (
         CODE_WORDS,
         MAX_CODE_WORDS,
@@ -169,6 +171,7 @@ __all__ = [
     "SavedTransfer",
     "SendOptions",
     "Skipped",
+    "SourceItem",
     "Stalled",
     "Standard",
     "Symlinks",
@@ -183,6 +186,8 @@ __all__ = [
     "WrongCode",
     "__version__",
     "default_state_dir",
+    "escape",
+    "preview",
     "verify",
 ]
 
@@ -209,6 +214,7 @@ _HOMES = {
         "Verifying",
         "Waiting",
     ),
+    "p2p_copy.api.preview": ("SourceItem", "preview"),
     "p2p_copy.api.relay": ("Relay", "RelayCounts"),
     "p2p_copy.api.report": ("Report",),
     "p2p_copy.api.rooms": ("Rooms",),
@@ -273,6 +279,7 @@ _HOMES = {
         "Code",
         "CodeTypo",
     ),
+    "p2p_copy.protocol.escape": ("escape",),
     "p2p_copy.protocol.limits": (
         "CODE_WORDS",
         "MAX_CODE_WORDS",

@@ -58,20 +58,31 @@ MAY_IMPORT = {
     "transfer": LEAVES | {"protocol", "transport", "peer", "files"},
     "relay": LEAVES | {"transport", "protocol.escape", "protocol.limits", "protocol.rendezvous"},
     "api": LEAVES | {"protocol", "transport", "peer", "files", "transfer", "relay"},
-    # Transfers, saved ones too, and the relay of `--serve`, run through the API. Of what is below it the command line
-    # uses: the walk and its reasons (a dry run), the relay as a service, addresses and numbers of options, escaped
-    # names.
+    # All that is about transfers goes through the API. Of what is below it the command line uses only how it finds its
+    # own input: the user's directory for its configuration file, a line of standard input, and which of several
+    # given proxies is meant for an address. The programs of a relay's operator use the relay: see `OPERATOR`.
     "cli": LEAVES
-    | {"api", "__init__", "relay"}
-    | {"files.selection", "files.source", "files.state.store", "files.stdio"}
-    | {"files.user_directories", "files.user_paths"}
-    | {"protocol.escape", "protocol.limits", "protocol.messages"}
-    | {"transport.address", "transport.limits", "transport.proxy_address", "transfer.reasons"},
+    | {"api", "__init__", "relay", "protocol.limits"}
+    | {"files.stdio", "files.user_directories", "transport.address", "transport.proxy_address"},
     "testing": {"api"},
     "pytest_plugin": {"testing"},
 }
 """For each folder what else of ours it may import, be it for type checkers only. A relay that may import neither keys
 nor records nor messages nor files cannot read what passes."""
+
+OPERATOR = {
+    "cli.app",
+    "cli.commands.relay_admin",
+    "cli.commands.relay_server",
+    "cli.commands.relay_token",
+    "cli.options.completers",
+    "cli.options.relay",
+    "cli.options.relay_log",
+    "cli.relay_service",
+}
+"""What runs a relay as a service, and talks to it: logs, systemd, sockets that are handed over, tokens, orders. A
+program that wants a relay wants none of this, so `api.Relay` has none of it. `app` and `completers`
+know their options and orders."""
 
 WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}
 
@@ -207,6 +218,26 @@ def test_a_folder_imports_only_what_its_row_allows(name: str) -> None:
 def test_only_the_command_line_knows_the_command_line(name: str) -> None:
     assert not {used for used in modules()[name].ours(typing=True) if within(used, {"cli"})}
     assert not modules()[name].foreign() & {"cyclopts", "rich"}
+
+
+@pytest.mark.parametrize("name", in_layer("cli"))
+def test_only_what_an_operator_runs_knows_the_relay(name: str) -> None:
+    known = {used for used in modules()[name].ours(typing=True) if within(used, {"relay", "protocol"})}
+    assert not known or name in OPERATOR
+
+
+@pytest.mark.parametrize("name", in_layer("cli"))
+def test_the_command_line_uses_the_api_as_a_program_does(name: str) -> None:
+    """Nothing private of it, and of its classes and functions only those that are public."""
+    tree = modules()[name].tree
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+            is_own = isinstance(node.value, ast.Name) and node.value.id in {"self", "os", "cls"}
+            assert is_own, f"line {node.lineno}: {ast.unparse(node)}"
+    at_runtime = [used for used in imports(tree) if used in modules()[name].runtime]
+    for used in at_runtime:
+        if used.startswith(f"{PACKAGE}.api.") and not used.startswith(f"{PACKAGE}.api.events"):
+            assert used.rpartition(".")[2] in p2p_copy.__all__
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:

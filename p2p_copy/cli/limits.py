@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from p2p_copy.protocol import limits as protocol_limits
+from p2p_copy import MAX_LINKS
 from p2p_copy.units import MIB
+
+MAX_PORT: Final = 65_535
+"""The highest TCP port."""
 
 DRAW_INTERVAL: Final = 0.5
 """Seconds between two live lines: a receiver says as often how far it is."""
@@ -88,7 +91,7 @@ clients, and no client is served meanwhile. With these thresholds there is one f
 connections if all of them leave cycles: ours leave none (`tests/relay/test_garbage.py`), libraries may, on some
 versions of Python."""
 
-SERVE_CONNECTIONS: Final = 4 * protocol_limits.MAX_LINKS
+SERVE_CONNECTIONS: Final = 4 * MAX_LINKS
 """Clients of the relay in `send --serve`: the links of both sides, and as many again to replace lost ones."""
 
 SERVE_PENDING: Final = 32

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import trio
 
 from p2p_copy.api.events import Paired
-from p2p_copy.api.report import undelivered
 from p2p_copy.cli import limits
 from p2p_copy.cli.signals import STOP_TRANSFER
 from p2p_copy.cli.ui.errors import Interrupted
@@ -184,8 +183,10 @@ def run_transfer(
         signal.signal(number, signal.SIG_IGN)
     (report,) = reports
     display.done(report)
-    if report.failed:
-        raise PartialTransfer(f"{undelivered(report)} (see above).")
+    try:
+        report.raise_for_failures()
+    except PartialTransfer as error:
+        raise PartialTransfer(f"{str(error).removesuffix('.')} (see above).") from None
     return 0
 
 

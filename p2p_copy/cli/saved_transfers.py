@@ -6,13 +6,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from p2p_copy import AsyncClient, Client, NotSaved, default_state_dir
+from p2p_copy import AsyncClient, Client, NotSaved, default_state_dir, escape
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.display import displayed, with_options
 from p2p_copy.errors import UsageError
 from p2p_copy.files.user_directories import belongs_to_other_user
 from p2p_copy.options import STATE_VARIABLE
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

@@ -109,6 +109,12 @@ def test_streams(relay: str, code: p2p.Code, page: dict[str, Any], backend: str)
     assert both(backend, page["send_rows"], page["count_rows"], relay, code) == 1000
 
 
+def test_a_preview(here: Path, page: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "results" / "con").touch()
+    assert page["what_would_be_sent"]() == ["results", "results/table"]
+    assert capsys.readouterr().out.startswith("results/con has a name")
+
+
 def test_saved_transfers(
     relay: str, here: Path, page: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -7,14 +7,13 @@ import re
 from enum import Enum
 from typing import TYPE_CHECKING, Final
 
-from p2p_copy import default_state_dir
+from p2p_copy import default_state_dir, escape
 from p2p_copy.cli.options.client import CODE_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.options.config_file import COMMANDS, CONFIG_VARIABLE, default_path, read
 from p2p_copy.cli.ui.suggestions import did_you_mean
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
 from p2p_copy.options import STATE_VARIABLE
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

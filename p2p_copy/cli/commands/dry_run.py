@@ -2,72 +2,65 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
+from p2p_copy import preview
 from p2p_copy.api import events
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import with_options
 from p2p_copy.cli.ui.json_lines import Entry, JsonLines, Started, WouldSend
 from p2p_copy.cli.ui.prompt import described
 from p2p_copy.errors import NoSpace, PartialTransfer, TooMuch
-from p2p_copy.files.source.entry import SourceEntry
-from p2p_copy.files.source.internal_files import InternalFiles
-from p2p_copy.files.source.reader import SourceFailed, open_source
-from p2p_copy.files.source.walk import UNFINISHED, walk
-from p2p_copy.files.state.store import known_directories
-from p2p_copy.files.user_paths import check_paths
-from p2p_copy.protocol.escape import escape
-from p2p_copy.protocol.messages import Kind, Reason
-from p2p_copy.transfer.reasons import SENTENCES, unfinished
 from p2p_copy.units import amount, count
 from p2p_copy.version import FULL_NAME
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from p2p_copy import SourceItem, Symlinks
+    from p2p_copy.cli.options.client import TransferArguments
     from p2p_copy.cli.ui.terminal import Terminal
-    from p2p_copy.files.source.entry import SourceTrees
     from p2p_copy.observer import TransferPreview
     from p2p_copy.options import Conflict
 
 
-def would_send(trees: SourceTrees, terminal: Terminal, *, json: bool) -> int:
+def would_send(
+    paths: Sequence[str], symlinks: Symlinks, transfer: TransferArguments, terminal: Terminal, *, json: bool
+) -> int:
     """List what would be sent to a receiver with portable names, without connecting; return exit code 0.
 
     With `json` the list and its end are objects for a program.
 
     Raises:
         NothingToSend: none of the paths can be sent, or one has no name of its own.
-        UsageError: two paths have the same name.
+        UsageError: two paths have the same name, or a pattern has the wrong form.
         PartialTransfer: some of it could not be sent.
         ResultNotWritten: the list could not be written.
         BrokenPipeError: the reader of the list has closed its pipe.
 
     """
+    items = preview(paths, symlinks=symlinks, only=transfer.only, exclude=transfer.exclude)
     shown = _Objects(terminal) if json else _Lines(terminal)
-    for sentence in check_paths(trees.paths):
-        shown.notice(sentence)
-    counts = dict.fromkeys(Kind, 0)
-    size = problems = excluded = left = 0
-    for found in walk(trees, InternalFiles(known_directories(None))):
-        reason = _problem(found) if isinstance(found, SourceEntry) else found.reason
-        if reason is Reason.EXCLUDED:
-            excluded += 1
-        elif found is UNFINISHED:
-            left += 1
-        elif reason is not None:
-            problems += 1
-            path = escape(found.inner_path) if isinstance(found, SourceEntry) else found.path
-            shown.problem(path, SENTENCES[reason])
-        elif isinstance(found, SourceEntry):
-            counts[found.entry.kind] += 1
-            size += found.entry.size
-            shown.entry(found)
+    counts = {"file": 0, "directory": 0, "symlink": 0}
+    size = problems = excluded = unfinished = 0
+    for item in items:
+        if item.kind is not None:
+            counts[item.kind] += 1
+            size += item.size
+            shown.entry(item)
             terminal.wait_for_reader()
+        elif item.excluded:
+            excluded += 1
+        elif not item.path:
+            unfinished += 1
+        else:
+            problems += 1
+            shown.problem(item.path, item.reason)
     terminal.finish()
-    if left:
-        shown.notice(unfinished(left))
-    shown.end(
-        WouldSend(counts[Kind.FILE], size, counts[Kind.DIRECTORY], counts[Kind.SYMLINK], excluded, problems)
-    )
+    if unfinished:
+        files = count(unfinished, "unfinished file")
+        shown.notice(f"Left out: {files} of p2p-copy itself (.p2p-copy-*).")
+    shown.end(WouldSend(counts["file"], size, counts["directory"], counts["symlink"], excluded, problems))
     if problems:
         raise PartialTransfer("Some entries cannot be sent (see above).")
     return 0
@@ -88,8 +81,9 @@ class _Lines:
         if self._problems <= limits.PROBLEM_LINES:
             self._terminal.error(f"Cannot be sent: {path} {with_options(reason)}")
 
-    def entry(self, found: SourceEntry) -> None:
-        self._terminal.result(_line(found))
+    def entry(self, item: SourceItem) -> None:
+        mark = {"file": "", "directory": "/", "symlink": f" -> {item.target}"}[item.kind or "file"]
+        self._terminal.result(f"{item.path}{mark}")
 
     def end(self, sums: WouldSend) -> None:
         if self._problems > limits.PROBLEM_LINES:
@@ -114,43 +108,12 @@ class _Objects:
     def problem(self, path: str, reason: str) -> None:
         self._lines.write(events.Problem(path, reason))
 
-    def entry(self, found: SourceEntry) -> None:
-        path, kind, target = found.inner_path, found.entry.kind, found.entry.target
-        self._lines.write(
-            Entry(path, _KINDS[kind], found.entry.size, target if kind is Kind.SYMLINK else None)
-        )
+    def entry(self, item: SourceItem) -> None:
+        if item.kind is not None:
+            self._lines.write(Entry(item.path, item.kind, item.size, item.target or None))
 
     def end(self, sums: WouldSend) -> None:
         self._lines.write(sums)
-
-
-_KINDS: Final[dict[Kind, Literal["file", "directory", "symlink"]]] = {
-    Kind.FILE: "file",
-    Kind.DIRECTORY: "directory",
-    Kind.SYMLINK: "symlink",
-}
-
-
-def _problem(found: SourceEntry) -> Reason | None:
-    """Return why a file cannot be opened; None if it can, or if it is no file."""
-    if found.entry.kind is not Kind.FILE:
-        return None
-    try:
-        with open_source(found):
-            return None
-    except SourceFailed as failure:
-        return failure.reason
-
-
-def _line(found: SourceEntry) -> str:
-    path = escape(found.inner_path)
-    match found.entry.kind:
-        case Kind.DIRECTORY:
-            return f"{path}/"
-        case Kind.SYMLINK:
-            return f"{path} -> {escape(found.entry.target)}"
-        case Kind.FILE:
-            return path
 
 
 class ShowAndDecline:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING, Final
 
+from p2p_copy import escape
 from p2p_copy.cli.ui.help import WIDEST, Printed, paragraph, table
 from p2p_copy.cli.ui.suggestions import did_you_mean
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.cli.ui.topics import topics
 from p2p_copy.errors import UsageError
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

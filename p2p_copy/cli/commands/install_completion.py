@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from cyclopts.completion import ShellDetectionError, detect_shell
 
+from p2p_copy import escape
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.errors import UsageError
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from cyclopts import App

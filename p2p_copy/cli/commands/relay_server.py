@@ -26,7 +26,6 @@ from p2p_copy.relay.entry.listeners import activated
 from p2p_copy.relay.log import events
 from p2p_copy.relay.server import prepared
 from p2p_copy.relay.system_limits import raise_descriptor_limit
-from p2p_copy.transport import limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,8 +148,8 @@ def places(words: Sequence[str]) -> list[Place]:
 
 
 def _port(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= limits.MAX_PORT):
+    if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= cli_limits.MAX_PORT):
         raise UsageError(
-            f"Each HOST must be followed by a PORT, a number from 0 to {limits.MAX_PORT}: HOST PORT HOST PORT."
+            f"Each HOST must be followed by a PORT, a number from 0 to {cli_limits.MAX_PORT}: HOST PORT HOST PORT."
         )
     return int(text)

@@ -14,9 +14,6 @@ from p2p_copy.cli.ui.announcement import Announcement
 from p2p_copy.cli.ui.displays import open_display, open_terminal
 from p2p_copy.cli.ui.prompt import comparison, yes_no_at
 from p2p_copy.errors import UsageError
-from p2p_copy.files.selection import Selection
-from p2p_copy.files.source.entry import SourceTrees
-from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.proxy_address import DIRECT
 
 if TYPE_CHECKING:
@@ -49,9 +46,7 @@ def send(
     if transfer.dry_run:
         from p2p_copy.cli.commands.dry_run import would_send
 
-        selection = Selection(transfer.only, transfer.exclude)
-        trees = SourceTrees(word.paths, sending.symlinks, selection)
-        return would_send(trees, terminal, json=client.json)
+        return would_send(word.paths, sending.symlinks, transfer, terminal, json=client.json)
     serve = sending.serve
     if serve and word.relay:
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
@@ -161,7 +156,7 @@ def _binds(serve: str) -> list[tuple[str, int]]:
     if bind is None:
         raise UsageError(
             "--serve takes HOST:PORT, [IPV6]:PORT, :PORT or nothing. A PORT is a number from 0 to "
-            f"{transport_limits.MAX_PORT}."
+            f"{limits.MAX_PORT}."
         )
     return [bind]
 

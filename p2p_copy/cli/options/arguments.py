@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from p2p_copy.cli import limits
 from p2p_copy.errors import UsageError
-from p2p_copy.transport import limits
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from cyclopts import Parameter
 
+from p2p_copy import CODE_WORDS, MAX_CODE_WORDS, MAX_ENTRIES, MAX_LINKS, MIN_CODE_WORDS
 from p2p_copy.cli import limits
 from p2p_copy.cli.options.config_file import CONFIG_VARIABLE, relay_names
 from p2p_copy.cli.options.groups import CODE, CONTENT, FAILURES, OUTPUT, RELAY, SETUP, TARGET
@@ -34,7 +35,6 @@ from p2p_copy.options import (
     Preserve,
     Symlinks,
 )
-from p2p_copy.protocol import limits as protocol_limits
 from p2p_copy.units import KIB, parse_rate, parse_size
 
 if TYPE_CHECKING:
@@ -99,13 +99,13 @@ AUTO_LINKS: Final = 0
 def _links_of(text: str) -> int:
     if text == "auto":
         return AUTO_LINKS
-    if text.isdecimal() and 1 <= int(text) <= protocol_limits.MAX_LINKS:
+    if text.isdecimal() and 1 <= int(text) <= MAX_LINKS:
         return int(text)
-    raise ValueError(f"it is auto, or a number from 1 to {protocol_limits.MAX_LINKS}")
+    raise ValueError(f"it is auto, or a number from 1 to {MAX_LINKS}")
 
 
 def _words_of(text: str) -> int:
-    least, most = protocol_limits.MIN_CODE_WORDS, protocol_limits.MAX_CODE_WORDS
+    least, most = MIN_CODE_WORDS, MAX_CODE_WORDS
     if text.isdecimal() and len(text) <= len(str(most)) and least <= int(text) <= most:
         return int(text)
     raise ValueError(f"it is a number from {least} to {most}")
@@ -118,10 +118,10 @@ def _rate_of(text: str) -> int:
 
 
 def _files_of(text: str) -> int:
-    few = len(text) <= len(str(protocol_limits.MAX_ENTRIES))  # Python refuses to convert very many digits
-    if few and text.isascii() and text.isdecimal() and 1 <= int(text) <= protocol_limits.MAX_ENTRIES:
+    few = len(text) <= len(str(MAX_ENTRIES))  # Python refuses to convert very many digits
+    if few and text.isascii() and text.isdecimal() and 1 <= int(text) <= MAX_ENTRIES:
         return int(text)
-    raise ValueError(f"it is a number from 1 to {protocol_limits.MAX_ENTRIES}")
+    raise ValueError(f"it is a number from 1 to {MAX_ENTRIES}")
 
 
 @Parameter(name="*")
@@ -252,7 +252,7 @@ class ClientArguments:
         RELAY,
         parsed_by(_links_of, "auto|N"),
         Parameter(
-            help=f"Connections to use for the transfer, 1 to {protocol_limits.MAX_LINKS}. auto, the default, "
+            help=f"Connections to use for the transfer, 1 to {MAX_LINKS}. auto, the default, "
             "opens more than one only over long distances, and only if that is faster."
         ),
     ] = None
@@ -336,8 +336,7 @@ class SendArguments:
         CODE,
         parsed_by(_words_of, "N"),
         Parameter(
-            help=f"Words of a new code, {protocol_limits.MIN_CODE_WORDS} to {protocol_limits.MAX_CODE_WORDS}; "
-            f"{protocol_limits.CODE_WORDS} if not given."
+            help=f"Words of a new code, {MIN_CODE_WORDS} to {MAX_CODE_WORDS}; {CODE_WORDS} if not given."
         ),
     ] = None
 

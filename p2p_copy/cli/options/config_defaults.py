@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from p2p_copy import pasted
+from p2p_copy import escape, pasted
 from p2p_copy.cli.options.arguments import is_url
 from p2p_copy.cli.options.client import CODE_VARIABLE, TOKEN_VARIABLE
 from p2p_copy.cli.options.config_file import CLIENTS, RELAYS, SHARED, meant, read
 from p2p_copy.cli.options.groups import RELAY
 from p2p_copy.errors import UsageError
 from p2p_copy.options import STATE_VARIABLE
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

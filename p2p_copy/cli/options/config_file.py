@@ -19,11 +19,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from p2p_copy import pasted
+from p2p_copy import escape, pasted
 from p2p_copy.cli.options.arguments import is_url
 from p2p_copy.errors import UsageError
 from p2p_copy.files.user_directories import user_directory
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -11,8 +11,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING, Final
 
+from p2p_copy import escape
 from p2p_copy.cli import limits
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

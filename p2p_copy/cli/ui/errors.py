@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from cyclopts import App, CycloptsError, MissingArgumentError, UnknownCommandError, UnknownOptionError
 
+from p2p_copy import escape
 from p2p_copy.cli.ui.display import one_line, with_options
 from p2p_copy.cli.ui.suggestions import did_you_mean
 from p2p_copy.errors import P2PCopyError, SystemFailed, UsageError, exhausted, leaves
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal

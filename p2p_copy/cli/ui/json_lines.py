@@ -22,14 +22,13 @@ from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from cyclopts import CycloptsError
 
-from p2p_copy import Verdict, errors
+from p2p_copy import Verdict, errors, escape
 from p2p_copy.api import events
 from p2p_copy.api.report import Report
 from p2p_copy.cli.ui.display import one_line, with_options
 from p2p_copy.cli.ui.errors import Interrupted, explanation
 from p2p_copy.errors import P2PCopyError, PartialTransfer, ResultNotWritten, VerificationFailed
 from p2p_copy.observer import TransferPreview
-from p2p_copy.protocol.escape import escape
 
 if TYPE_CHECKING:
     from p2p_copy.cli.ui.terminal import Terminal

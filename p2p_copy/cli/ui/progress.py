@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 
 import trio
 
+from p2p_copy import escape
 from p2p_copy.api import events
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed, one_line, with_options
 from p2p_copy.cli.ui.live_line import Bar, first_that_fits, fitted
 from p2p_copy.cli.ui.summary import Undelivered, summary
-from p2p_copy.protocol.escape import escape
 from p2p_copy.units import amount, count, duration, part_of, short_number
 
 if TYPE_CHECKING:

@@ -98,6 +98,7 @@ class _Walk:
         self._symlinks = trees.symlinks
         self._selection = trees.selection
         self._portable = trees.portable_names
+        self._sorted = trees.sorted_names
         self._internal = internal
         self._key = os.urandom(16)
         self._top_names = SeenNames(self._key)
@@ -155,7 +156,7 @@ class _Walk:
         try:
             with _entries_of(directory) as entries:
                 states = self._internal.has_states(directory)
-                for listed in entries:
+                for listed in sorted(entries, key=lambda each: each.name) if self._sorted else entries:
                     if states and is_state_file(listed.name):
                         continue
                     found = self._look(listed, listing)

@@ -18,7 +18,7 @@ def test_a_sender_lists_what_it_would_send_without_connecting(tree: Path) -> Non
     (tree / "link").symlink_to("größe")
     code, out, err = run("send", "--dry-run", str(tree), "--exclude", "deep")
     assert code == 0
-    assert sorted(out.splitlines()) == [
+    assert out.splitlines() == [
         "tree/",
         "tree/empty directory/",
         "tree/empty file",
