@@ -103,6 +103,7 @@ class RelayAccess:
     Attributes:
         url: the relay's address, ws:// or wss://.
         ca_file: PEM file with certificates to trust besides the system's.
+        pin: SHA-256 of the relay's public key, in place of authorities; see `transport.certificate`.
         token: access token, for relays that want one. It is not sent where others could read it (ws://).
         proxy: address of the proxy, which may have a password; `none` for no proxy; None for what `variables` say.
         variables: the environment, with the usual variables for proxies; see `transport.proxy_address`.
@@ -117,6 +118,7 @@ class RelayAccess:
     token: str | None = field(default=None, repr=False)
     proxy: str | None = field(default=None, repr=False)
     variables: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    pin: str | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.proxy, str | None):

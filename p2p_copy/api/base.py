@@ -19,6 +19,7 @@ class BaseClient:
         *,
         token: str | None = None,
         ca_file: str | PathLike[str] | None = None,
+        pin: str | None = None,
         proxy: str | None = None,
         state_dir: str | PathLike[str] | None = None,
     ) -> None:
@@ -29,6 +30,8 @@ class BaseClient:
                 each is resumed through the relay with which it was begun.
             token: access token, for relays that want one.
             ca_file: PEM file with certificates to trust besides the system's.
+            pin: SHA-256 of the relay's public key, `sha256//` and base64: that key is trusted, whoever issued its
+                certificate, and no other one.
             proxy: address of a proxy on the way to the relay: `http://user:password@host:port`, `https://…` or
                 `socks5://…`; "none" for a direct connection. With None the environment decides, as in httpx:
                 `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`; the loopback is reached directly then.
@@ -37,7 +40,7 @@ class BaseClient:
 
         Raises:
             TypeError: `ca_file` or `state_dir` is no path, or `proxy` no text.
-            UsageError: `relay` is no address of a relay, or `proxy` none of a proxy.
+            UsageError: `relay` is no address of a relay, `proxy` none of a proxy, or `pin` no digest.
 
         """
-        self._settings = ClientSettings(relay, token, ca_file, proxy, state_dir)
+        self._settings = ClientSettings(relay, token, ca_file, pin, proxy, state_dir)

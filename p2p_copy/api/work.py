@@ -22,6 +22,7 @@ from p2p_copy.files.user_paths import as_path, as_paths
 from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions, Standard
 from p2p_copy.protocol.code import Code
 from p2p_copy.transport.address import parse_address
+from p2p_copy.transport.certificate import parse_pin
 from p2p_copy.transport.proxy_address import parse_proxy
 
 Shown = TypeVar("Shown")
@@ -74,7 +75,7 @@ class ClientSettings:
 
     Raises:
         TypeError: `ca_file` or `state_dir` is no path, or `proxy` no text.
-        UsageError: `relay` is no address of a relay, or `proxy` none of a proxy.
+        UsageError: `relay` is no address of a relay, `proxy` none of a proxy, or `pin` no digest.
 
     """
 
@@ -83,12 +84,15 @@ class ClientSettings:
         relay: str | None,
         token: str | None,
         ca_file: str | PathLike[str] | None,
+        pin: str | None,
         proxy: str | None,
         state_dir: str | PathLike[str] | None,
     ) -> None:
         if relay is not None:
             parse_address(relay)
-        self._access = RelayAccess(relay or "", ca_file, token, proxy, os.environ)
+        self._access = RelayAccess(relay or "", ca_file, token, proxy, os.environ, pin)
+        if pin is not None:
+            parse_pin(pin)
         if proxy is not None:
             parse_proxy(proxy)
         self._state_dir = None if state_dir is None else as_path(state_dir)

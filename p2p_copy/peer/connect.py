@@ -26,6 +26,7 @@ from p2p_copy.protocol.rendezvous import CloseCode, Role
 from p2p_copy.protocol.session import ZSTD, Session, ticket_capability
 from p2p_copy.protocol.verification import VERIFY
 from p2p_copy.transport.address import parse_address
+from p2p_copy.transport.certificate import parse_pin
 from p2p_copy.transport.link import LINK_ERRORS, POLITE, LinkBroken
 from p2p_copy.transport.proxy_address import chosen_proxy
 from p2p_copy.transport.timeouts import within
@@ -142,7 +143,14 @@ def _waiting(options: ConnectOptions, room: str, claim: str, seconds: float) -> 
     hello = rendezvous.Hello(options.role, room, False, PROGRAM, token or None, features, claim)
     authorities = None if ca_file is None else os.fspath(ca_file)
     return Wait(
-        address, hello, seconds, options.observer, proxy=proxy, ca_file=authorities, pacer=options.pacer
+        address,
+        hello,
+        seconds,
+        options.observer,
+        proxy=proxy,
+        ca_file=authorities,
+        pin=None if access.pin is None else parse_pin(access.pin),
+        pacer=options.pacer,
     )
 
 

@@ -37,7 +37,7 @@ from p2p_copy.protocol.rendezvous import (
     Welcome,
 )
 from p2p_copy.transport import limits as transport_limits
-from p2p_copy.transport.endpoints import connect
+from p2p_copy.transport.dial import connect
 from p2p_copy.transport.link import LinkBroken
 from p2p_copy.transport.service_nursery import service_nursery
 from p2p_copy.transport.timeouts import within
@@ -106,6 +106,7 @@ class Wait:
         *,
         proxy: ProxyAddress | None = None,
         ca_file: str | None = None,
+        pin: bytes | None = None,
         pacer: Pacer | None = None,
     ) -> None:
         """Prepare to wait in the room of `hello`, with its role and claim; `pacer` keeps its data to a rate."""
@@ -115,6 +116,7 @@ class Wait:
         self._observer = observer
         self._proxy = proxy
         self._ca_file = ca_file
+        self._pin = pin
         self._pacer = pacer
         self._until = math.inf
         self._is_announced = False  # the observer is told once, not for each connection
@@ -220,7 +222,12 @@ class Wait:
             try:
                 most = protocol_limits.MAX_RECORD
                 async with connect(
-                    self._address, path, max_message=most, proxy=self._proxy, ca_file=self._ca_file
+                    self._address,
+                    path,
+                    max_message=most,
+                    proxy=self._proxy,
+                    ca_file=self._ca_file,
+                    pin=self._pin,
                 ) as link:
                     connection.link = link
                     connection.welcome = await self._introduce(link, hello)

@@ -5,5 +5,5 @@ It may import only the modules in the package root that import nothing themselve
     out: link -> codec -> link_io -> tls -> tcp
     in:  tcp -> tls -> link_io -> websocket -> codec -> link_io -> link
 
-`endpoints` makes links: it dials an `address`, or takes a stream that was accepted.
+`dial` makes a client's link to an `address`, `endpoints` one of a stream that was accepted.
 """

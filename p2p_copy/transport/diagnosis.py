@@ -25,6 +25,7 @@ from p2p_copy.errors import (
     exhausted,
 )
 from p2p_copy.transport import limits
+from p2p_copy.transport.certificate import pin_text
 from p2p_copy.transport.tls import TLS_ALERT, TLS_HANDSHAKE
 from p2p_copy.transport.trust import objection
 
@@ -155,6 +156,23 @@ def no_tls(address: RelayAddress, first: bytes, cause: BaseException | None) -> 
             f"{address.where} does not speak TLS. Use ws:// instead of wss://, or check the port."
         )
     return RelayUnreachable(f"This side and {address.where} cannot agree on TLS ({_reason(cause)}).")
+
+
+def unknown_issuer(address: RelayAddress, issuer: str) -> CertificateNotTrusted:
+    """Return the error for a certificate of an authority that is not known here, by the name that the authority has."""
+    return CertificateNotTrusted(
+        f"The certificate of {address.where} was issued by '{issuer}', an authority that is not known here. If that is "
+        "the relay's own, name it with `ca_file`. If it is your network's, the network decrypts TLS: get that "
+        "authority for `ca_file` from its administrators."
+    )
+
+
+def other_key(address: RelayAddress, found: bytes) -> CertificateNotTrusted:
+    """Return the error for a relay with another key than the pinned one."""
+    return CertificateNotTrusted(
+        f"The key of {address.where} is not the one that `pin` names but {pin_text(found)}. If its operator has "
+        "not changed the key, something answers in the relay's place: a network that decrypts TLS, or an attacker."
+    )
 
 
 def no_websocket(address: RelayAddress, first: bytes) -> P2PCopyError:

@@ -112,6 +112,11 @@ class TLSStream(GatheringStream):
                 raise self._end_waste()
         self._barren = self._given = 0
 
+    @property
+    def certificate(self) -> bytes:
+        """The other end's certificate (DER), after the handshake; empty if it has none."""
+        return self._tls.getpeercert(binary_form=True) or b""
+
     async def receive_some(self, max_bytes: int | None = None) -> bytearray:
         """Wait until something has come, and receive it.
 

@@ -1,4 +1,8 @@
-"""Decides which certificates a client trusts, and says why it does not trust one."""
+"""Decides which certificates a client trusts, and says why it does not trust one.
+
+A client trusts the authorities of the system and those of `ca_file`. If the relay's key is known beforehand (`pin`),
+the certificate must have that key, and nothing else about it counts: no name, no issuer, no date.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ UNKNOWN_ISSUER: Final = frozenset((2, 18, 19, 20, 21))
 _OBJECTIONS: Final = {
     9: "is not valid yet. Check the clock of this machine.",
     10: "has expired. Its operator must renew it; or the clock of this machine is wrong.",
-    18: "is self-signed. If that is meant to be so, name it with `ca_file`.",
+    18: "is self-signed. If that is meant to be so, name it with `ca_file`, or its key with `pin`.",
     62: "is for another host name. Check the address.",
     64: "is for another address. Use the relay's name in place of its number.",
 }
@@ -40,6 +44,23 @@ def objection(error: ssl.SSLCertVerificationError) -> str:
         f"is not accepted: {error.verify_message}. Its operator must replace it, or the one of the authority that "
         "issued it."
     )
+
+
+def has_unknown_issuer(cause: BaseException | None) -> bool:
+    """Return whether a certificate was refused because of its issuer, who is not known here."""
+    return (
+        isinstance(cause, ssl.SSLCertVerificationError)
+        and cause.verify_code in UNKNOWN_ISSUER
+        and cause.verify_code not in _OBJECTIONS
+    )
+
+
+def unchecked_context() -> ssl.SSLContext:
+    """Return a TLS context that checks no certificate, for a connection whose certificate is looked at afterwards."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # reads no certificates, so the loop may make it
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return _tuned(context)
 
 
 async def client_context(ca_file: str | None) -> ssl.SSLContext:
@@ -68,9 +89,7 @@ def _read_context(ca_file: str | None) -> ssl.SSLContext:
             f"The file that SSLKEYLOGFILE names cannot be written: {error.strerror}. Unset that variable, or name "
             "another file."
         ) from None
-    context.options |= ssl.OP_NO_RENEGOTIATION
-    context.verify_flags |= VERIFY_FLAGS
-    context.set_alpn_protocols(["http/1.1"])
+    _tuned(context)
     if ca_file is not None:
         named = f"The file '{ca_file}' (`ca_file`)"
         try:
@@ -79,4 +98,11 @@ def _read_context(ca_file: str | None) -> ssl.SSLContext:
             raise UsageError(f"{named} holds no certificates in PEM form.") from None
         except OSError as error:
             raise UsageError(f"{named} cannot be read: {error.strerror}.") from None
+    return context
+
+
+def _tuned(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    context.verify_flags |= VERIFY_FLAGS
+    context.set_alpn_protocols(["http/1.1"])
     return context

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from typing import TYPE_CHECKING
 
@@ -164,6 +165,29 @@ def test_a_wrong_address_is_told_before_anything_is_saved_or_asked(world: World,
         assert "HTTPS_PROXY in the environment" in errors
         assert "secret" not in errors
     assert not state.exists()
+
+
+@pytest.mark.slow  # seven programs
+def test_a_pin_takes_the_place_of_an_authority_also_through_a_proxy(world: World, tmp_path: Path) -> None:
+    source = tmp_path / "file"
+    source.write_text("small")
+    through = ("--proxy", world.with_password)
+    code, _, errors = sender(world.url, source, options=through).wait(QUICK)
+    assert code == 5
+    assert re.search(r"issued by 'trustme v\S+', an authority that is not known here", errors)
+    code, _, errors = sender(world.url, source, options=(*through, "--pin", "00" * 32)).wait(QUICK)
+    assert code == 5
+    found = re.search(r"not the one that --pin names but (sha256//\S{44})\.", errors)
+    assert found
+    pinned = (*through, "--pin", found[1])
+    one, other = (
+        sender(world.url, source, options=pinned),
+        receiver(world.url, tmp_path / "out", options=pinned),
+    )
+    assert (one.wait()[0], other.wait()[0]) == (0, 0)
+    code, _, errors = sender("ws://127.0.0.1:1", source, options=("--pin", "00" * 32)).wait(QUICK)
+    assert code == 2
+    assert "--pin has no effect here" in errors
 
 
 @pytest.mark.slow  # seven programs

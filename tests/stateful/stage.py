@@ -116,7 +116,7 @@ class Network:
     async def connect(
         self, _address: RelayAddress, path: str, *, max_message: int, ca_file: str | None = None
     ) -> AsyncIterator[Memory]:
-        """Stand for `endpoints.connect`."""
+        """Stand for `dial.connect`."""
         assert ca_file is None
         link = Memory(self, path)
         try:

@@ -10,7 +10,7 @@ import trio
 from trio.testing import memory_stream_pair
 
 from p2p_copy.protocol import limits as protocol_limits
-from p2p_copy.transport import endpoints
+from p2p_copy.transport import dial
 from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.endpoints import accept
 from p2p_copy.transport.link import Link
@@ -24,7 +24,7 @@ MAX = 1000
 """Bytes of the longest message in these tests."""
 
 
-connect = partial(endpoints.connect, max_message=protocol_limits.MAX_RECORD)
+connect = partial(dial.connect, max_message=protocol_limits.MAX_RECORD)
 """Connect as clients do."""
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+import shutil
 import socket
 import ssl
+import subprocess
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +30,9 @@ from p2p_copy.errors import (
 from p2p_copy.protocol.rendezvous import room_path
 from p2p_copy.transport import limits
 from p2p_copy.transport.address import RelayAddress
+from p2p_copy.transport.certificate import parse_pin, pin_of, pin_text
 from p2p_copy.transport.endpoints import accept
+from p2p_copy.transport.link import LinkBroken
 from tests.relay.clients import relay_running
 from tests.support.certificates import Issued
 from tests.support.hanging import hanging
@@ -318,7 +323,7 @@ def over(context: ssl.SSLContext, handler: Callable[[trio.abc.Stream], Awaitable
 
     async def handle(stream: TCPStream) -> None:
         wrapped = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-        with suppress(trio.BrokenResourceError):
+        with suppress(trio.BrokenResourceError, LinkBroken):  # a client may only look at the certificate
             await wrapped.do_handshake()
             await handler(wrapped)
 
@@ -357,6 +362,70 @@ async def test_the_error_says_why_a_certificate_is_not_trusted(
         with pytest.raises(CertificateNotTrusted, match=words):
             async with connect(over_tls(address), "/", ca_file=ca_file if trusted else None):
                 raise AssertionError("nobody to trust")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [("Acme Gateway", "Acme Gateway"), ("Acme\x1b[2J'ä", r"Acme\?\[2J'\?"), ("y" * 64, "y{64}")],
+)
+async def test_an_authority_that_is_not_known_is_named(name: str, shown: str) -> None:
+    """People recognise the name of the box that decrypts their network's TLS."""
+    issued = trustme.CA(organization_name=name).issue_cert("127.0.0.1")
+    async with serving(secure(issued, greet)) as address:
+        with pytest.raises(
+            CertificateNotTrusted, match=f"issued by '{shown}', an authority that is not"
+        ) as told:
+            async with connect(over_tls(address), "/"):
+                raise AssertionError("nobody to trust")
+    assert "the network decrypts TLS" in str(told.value)
+
+
+async def test_a_pinned_key_is_trusted_and_no_other(authority: trustme.CA) -> None:
+    issued = authority.issue_cert("elsewhere.example", not_after=datetime(2020, 1, 1, tzinfo=UTC))
+    leaf = issued.cert_chain_pems[0].bytes()
+    pin = pin_of(ssl.PEM_cert_to_DER_cert(leaf.decode()))
+    async with serving(secure(issued, greet)) as address:
+        async with connect(over_tls(address), "/", pin=pin) as link:
+            assert await link.receive() == "hello over TLS"
+        with pytest.raises(CertificateNotTrusted, match="not the one that `pin` names") as told:
+            async with connect(over_tls(address), "/", pin=bytes(32)):
+                raise AssertionError("another key")
+    assert pin_text(pin) in str(told.value)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed here")
+def test_a_pin_is_what_openssl_and_curl_call_it(authority: trustme.CA) -> None:
+    leaf = authority.issue_cert("127.0.0.1").cert_chain_pems[0].bytes()
+    key = subprocess.run(
+        ["openssl", "x509", "-pubkey", "-noout"], input=leaf, capture_output=True, check=True
+    )
+    der = subprocess.run(
+        ["openssl", "pkey", "-pubin", "-outform", "der"], input=key.stdout, capture_output=True, check=True
+    )
+    assert hashlib.sha256(der.stdout).digest() == pin_of(ssl.PEM_cert_to_DER_cert(leaf.decode()))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sha256//AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        " sha256/AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=\n",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        bytes(range(32)).hex(),
+        f"SHA256:{bytes(range(32)).hex(':').upper()}",
+    ],
+)
+def test_a_pin_is_read_in_each_usual_form(text: str) -> None:
+    assert parse_pin(text) == bytes(range(32))
+    assert parse_pin(pin_text(bytes(range(32)))) == bytes(range(32))
+
+
+@pytest.mark.parametrize(
+    "text", ["", "sha256//", "x" * 64, "00" * 31, "sha1//AAEC", "ä" * 44, "A" * 42 + "=="]
+)
+def test_another_text_is_no_pin(text: str) -> None:
+    with pytest.raises(UsageError, match="`pin` is the SHA-256"):
+        parse_pin(text)
 
 
 async def test_an_authority_that_breaks_the_rules_is_not_called_unknown(tmp_path: Path) -> None:

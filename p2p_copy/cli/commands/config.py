@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
 _HIDDEN: Final = "(hidden)"
 _SECRET: Final = {"--code"}
-_PASSWORD: Final = re.compile(r"(?<=//)[^/@\s]*@")
-"""User and password in a URL."""
+_URLS: Final = {"--server", "--proxy"}
+_LOGIN: Final = re.compile(r"^([a-z0-9]+://)?.*@", re.IGNORECASE | re.DOTALL)
+"""User and password in a URL, which may have no scheme, and a password with an @ in it."""
 
 _VARIABLES: Final = {
     "--code": CODE_VARIABLE,
@@ -107,7 +108,8 @@ def _rows(arguments: ArgumentCollection) -> Iterator[tuple[str, str, str]]:
         else:
             value, origin = _default(argument), _DEFAULT
         if value:
-            yield name, _HIDDEN if name in _SECRET else escape(_PASSWORD.sub("***@", value)), origin
+            value = _LOGIN.sub(r"\1***@", value) if name in _URLS else value
+            yield name, _HIDDEN if name in _SECRET else escape(value), origin
 
 
 def _given(argument: Argument) -> str:

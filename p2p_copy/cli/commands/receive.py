@@ -89,7 +89,7 @@ def receive(
         display = open_display(terminal, client, None, sends=False)
         display.start(None)
         yes_no = yes_no_at(terminal, display)
-        access = AsyncClient(relay, token=token, ca_file=client.ca_file, proxy=proxy)
+        access = AsyncClient(relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy)
         opened = access.open_receive(
             Standard.OUTPUT if receiving.out == STANDARD else receiving.out,
             code=code,
@@ -123,7 +123,9 @@ def receive(
     )
     if saved is None:
         return run_unsaved(question)
-    access = AsyncClient(relay, token=token, ca_file=client.ca_file, proxy=proxy, state_dir=state_dir)
+    access = AsyncClient(
+        relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy, state_dir=state_dir
+    )
     display = open_display(terminal, client, saved.id, sends=False)
     display.start(None)
     yes_no = yes_no_at(terminal, display)

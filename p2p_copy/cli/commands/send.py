@@ -94,7 +94,9 @@ def send(
             terminal,
         )
         if saved is not None:
-            access = AsyncClient(relay, token=token, ca_file=client.ca_file, proxy=proxy, state_dir=state_dir)
+            access = AsyncClient(
+                relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy, state_dir=state_dir
+            )
             display = open_display(terminal, client, saved.id, sends=True)
             display.start(announcement_of(saved, chosen))
             verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
@@ -113,7 +115,7 @@ def send(
         serving = _through_own_relay(binds, opened, code, announce, client.ca_file)
         return run_transfer(serving, display, client.deadline, resume_id=None)
     announce(relay)
-    access = AsyncClient(relay, token=token, ca_file=client.ca_file, proxy=proxy)
+    access = AsyncClient(relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy)
     return run_transfer(opened(access, code, None), display, client.deadline, resume_id=None)
 
 

@@ -197,6 +197,15 @@ class ClientArguments:
             metavar="FILE", help="PEM file with certificates to trust for the relay, besides the system's."
         ),
     ] = None
+    pin: Annotated[
+        str | None,
+        RELAY,
+        Parameter(
+            metavar="SHA256",
+            help="Trust the relay by its public key alone, whoever issued its certificate: sha256// and base64, or "
+            "hexadecimal digits.",
+        ),
+    ] = None
     proxy: Annotated[
         GivenProxy | None,
         RELAY,

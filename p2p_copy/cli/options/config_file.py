@@ -1,6 +1,6 @@
 """Reads the configuration file: TOML, a table for each command and each named relay, and shared keys at the top.
 
-    server = "work"                        # a relay below, or a URL; also: ca-file, proxy, token-file
+    server = "work"                        # a relay below, or a URL; also: ca-file, pin, proxy, token-file
     [relay.work]
     url = "wss://relay.example:443"
     token-file = "~/.config/p2p-copy/token"
@@ -38,7 +38,7 @@ COMMANDS: Final = (*CLIENTS, "run-relay-server")
 """The commands that have a table."""
 RELAYS: Final = "relay"
 """The table of tables for relays, by their names."""
-SHARED: Final = ("server", "ca-file", "proxy", "token-file")
+SHARED: Final = ("server", "ca-file", "pin", "proxy", "token-file")
 """Keys at the top, for every client command that has the option."""
 
 

@@ -44,20 +44,21 @@ def relay_of(word: str | None, option: str | None) -> str:
             "in the configuration file (server = ...). Without one, p2p-copy send --serve is its own relay."
         )
     parse_address(address)
-    refuse_needless_ca_file(address)
+    refuse_needless_tls_options(address)
     return address
 
 
-def refuse_needless_ca_file(relay: str) -> None:
-    """Refuse `--ca-file` if the relay is reached without TLS. A default of the configuration file is ignored then.
+def refuse_needless_tls_options(relay: str) -> None:
+    """Refuse `--ca-file` and `--pin` if the relay is reached without TLS. Defaults of the configuration are ignored.
 
     Raises:
         UsageError: the command line of this process has the option.
 
     """
-    options = itertools.takewhile(lambda word: word != "--", sys.argv[1:])
-    if relay.lower().startswith("ws://") and any(word.split("=")[0] == "--ca-file" for word in options):
-        raise UsageError("--ca-file has no effect here: with ws:// there is no certificate. Leave it out.")
+    words = itertools.takewhile(lambda word: word != "--", sys.argv[1:])
+    given = [option for word in words if (option := word.split("=")[0]) in ("--ca-file", "--pin")]
+    if given and relay.lower().startswith("ws://"):
+        raise UsageError(f"{given[0]} has no effect here: with ws:// there is no certificate. Leave it out.")
 
 
 def proxy_for(relay: str, given: GivenProxy | None, terminal: Terminal) -> str | None:

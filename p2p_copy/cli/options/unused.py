@@ -2,7 +2,7 @@
 
 Only options on the command line count. The configuration file and the environment hold defaults for many commands, and
 a default is used where it applies. `--dry-run` is added to a command line to try it, so it refuses nothing. Whether
-`--ca-file` has an effect depends on the relay, so `inputs.refuse_needless_ca_file` decides that once it is known.
+`--ca-file` and `--pin` have an effect depends on the relay, so `inputs.refuse_needless_tls_options` decides that later.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
         ),
         _Rule(
             lambda given: "--serve" in given,
-            ("--server", "--ca-file", "--proxy", "--token-file"),
+            ("--server", "--ca-file", "--pin", "--proxy", "--token-file"),
             "with --serve this side is the relay itself",
         ),
         _Rule(
@@ -109,6 +109,7 @@ _RULES: Final[dict[str, tuple[_Rule, ...]]] = {
             lambda given: "ID" not in given,
             (
                 "--ca-file",
+                "--pin",
                 "--proxy",
                 "--token-file",
                 "--wait",

@@ -68,6 +68,20 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert shown(capsys, "resume")["--token-file"] == ("(hidden)", "environment, P2P_COPY_TOKEN")
 
 
+@pytest.mark.parametrize(
+    ("written", "seen"),
+    [
+        ("http://me:hush-hush@proxy:1", "http://***@proxy:1"),
+        ("me:hush-hush@proxy:1", "***@proxy:1"),
+        ("socks5://me:hush@hush/hush@proxy:1", "socks5://***@proxy:1"),
+        ("http://proxy:1", "http://proxy:1"),
+    ],
+)
+def test_a_password_of_a_proxy_is_hidden(written: str, seen: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(default_path(), f'proxy = "{written}"')
+    assert shown(capsys, "send")["--proxy"] == (seen, path)
+
+
 def test_a_password_in_a_url_is_hidden(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         shown(capsys, "send", "--server", "wss://me:hush-hush@relay.example")["--server"][0]

@@ -30,7 +30,7 @@ CASES = [
     (SEND, "--name"),
     *(
         ((*SEND, "--serve=:0"), option)
-        for option in ("--server", "--ca-file", "--proxy", "--token-file", "--state-dir")
+        for option in ("--server", "--ca-file", "--pin", "--proxy", "--token-file", "--state-dir")
     ),
     *((("send", "ws://x", "lab7-a long one", "file"), option) for option in ("--server", "--code-words")),
     ((*SEND, "--code=lab7-a long one"), "--code-words"),
@@ -54,6 +54,7 @@ CASES = [
         for option in (
             *(
                 "--ca-file",
+                "--pin",
                 "--proxy",
                 "--token-file",
                 "--wait",

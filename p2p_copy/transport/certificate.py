@@ -1,0 +1,81 @@
+"""Reads from a server's certificate what a client tells or compares: its public key, as a pin, and who has issued it.
+
+A pin is the SHA-256 of the public key (SubjectPublicKeyInfo, RFC 5280 section 4.1), as curl and browsers have it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from typing import Final
+
+from p2p_copy.errors import UsageError
+
+_PIN: Final = re.compile(r"sha256(?://?|:)", re.IGNORECASE)
+"""What may stand in front of the digest of a key: sha256//… is how curl writes it."""
+
+_DIGEST: Final = hashlib.sha256().digest_size
+
+_MOST_ISSUER: Final = 100
+"""Characters of an issuer's name that are shown: any text may be in it."""
+
+
+def parse_pin(text: str) -> bytes:
+    """Return the SHA-256 of a public key: `sha256//` and base64, as curl writes it, or hexadecimal digits.
+
+    Raises:
+        UsageError: the text has another form.
+
+    """
+    digest = _PIN.sub("", text.strip(), count=1)
+    try:
+        number = re.sub(":", "", digest)
+        is_hex = len(number) == 2 * _DIGEST
+        found = binascii.unhexlify(number) if is_hex else base64.b64decode(digest, validate=True)
+    except ValueError:
+        found = b""
+    if len(found) != _DIGEST:
+        raise UsageError(
+            "`pin` is the SHA-256 of the relay's public key: sha256// and 44 letters of base64, or 64 hexadecimal "
+            "digits."
+        )
+    return found
+
+
+def pin_of(certificate: bytes) -> bytes:
+    """Return the SHA-256 of the public key in a certificate (DER, as the key itself); nothing if there is none."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # slow, and rarely needed
+    from cryptography.x509 import load_der_x509_certificate
+
+    try:
+        key = load_der_x509_certificate(certificate).public_key()
+    except (ValueError, UnsupportedAlgorithm):
+        return b""
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+def pin_text(pin: bytes) -> str:
+    """Return a pin as it is shown, and as curl takes it."""
+    return f"sha256//{base64.b64encode(pin).decode()}"
+
+
+def issuer_of(certificate: bytes) -> str:
+    """Return who says that he has issued a certificate, in printable characters; empty if it does not say."""
+    from cryptography.x509 import load_der_x509_certificate
+    from cryptography.x509.oid import NameOID
+
+    try:
+        issuer = load_der_x509_certificate(certificate).issuer
+        found = [
+            str(attribute.value)
+            for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
+            for attribute in issuer.get_attributes_for_oid(kind)
+        ]
+    except ValueError:
+        return ""
+    name = ", ".join(dict.fromkeys(found))
+    name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in name)
+    return name if len(name) <= _MOST_ISSUER else f"{name[:_MOST_ISSUER]}..."
