@@ -24,6 +24,7 @@ nox.options.sessions = [
     "typecheck",
     "docs",
     "build",
+    "zipapp",
 ]  # layering is among the tests
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -174,6 +175,26 @@ def build(session: nox.Session) -> None:
         session.run(str(programs / "python"), "-m", "pip", "install", "-q", str(wheel), external=True)
         session.run(str(programs / "p2p-copy"), "--version", external=True)
         session.run(str(programs / "p2p-copy"), "demo", external=True)
+
+
+@nox.session(python=OLDEST)
+def zipapp(session: nox.Session) -> None:
+    """p2p-copy.pyz, one file for this platform and this Python, at work where Python finds nothing else."""
+    session.install(*group("zipapp"))
+    elsewhere = Path(session.create_tmp()).resolve()
+    shutil.rmtree(elsewhere, ignore_errors=True)
+    made = Path("p2p-copy.pyz").resolve()
+    # -E: the demo starts programs of its own, which must find the unpacked modules, too.
+    words = ("-q", "-c", "p2p-copy", "-E", "--compressed", "--reproducible", "-p", "/usr/bin/env python3")
+    session.run("shiv", *words, "-o", str(made), ".")
+    alone = (
+        "python",
+        "-I",
+        "-S",
+        str(made),
+    )  # without the packages of the session, of the user and of the system
+    for command in ("--version", "demo"):
+        session.run(*alone, command, env={"SHIV_ROOT": str(elsewhere)})
 
 
 @nox.session(python=OLDEST)

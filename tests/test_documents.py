@@ -42,6 +42,7 @@ ELSEWHERE: Final = {
     r"\bsudo |\bsystemctl |\bjournalctl ": "needs root and systemd; tests/contrib tries the files",
     r"\bpipx? install |/pip install ": "installs from a package index; nox does that",
     r"-m pytest": "runs all tests",
+    r"nox -s zipapp|p2p-copy\.pyz": "installs from a package index; nox makes that file, and runs it",
     r"\bssh -N": "needs an SSH server",
     r"curl .*--resolve": "needs a machine with that certificate",
     r"relay-admin \S+ end 7": "needs a transfer with that number",
