@@ -1,4 +1,4 @@
-"""The manual pages are those of the program today, and a formatter has nothing to say against them."""
+"""Programs that format manual pages have nothing to say against ours; test_reference compares their text."""
 
 from __future__ import annotations
 
@@ -17,12 +17,6 @@ PAGES = pages()
 def test_there_is_a_page_for_the_program_and_for_each_command() -> None:
     assert {path.name for path in (DOCS / "man").iterdir()} == set(PAGES)
     assert {"p2p-copy.1", "p2p-copy-send.1", "p2p-copy-config-show.1"} <= set(PAGES)
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_the_page_is_the_generated_one(name: str) -> None:
-    made = (DOCS / "man" / name).read_text(encoding="utf-8")
-    assert made == PAGES[name], "run: python -m tests.generate_reference"
 
 
 @pytest.mark.skipif(not shutil.which("groff"), reason="groff is not installed")

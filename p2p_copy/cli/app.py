@@ -175,16 +175,14 @@ def forget(
     return work(ids, state_dir)
 
 
-@app.command(
-    group=RELAYS, sort_key=1, usage="Usage: p2p-copy run-relay-server HOST PORT [HOST PORT]... [OPTIONS]"
-)
+@app.command(group=RELAYS, sort_key=1, usage="Usage: p2p-copy run-relay-server HOST:PORT... [OPTIONS]")
 def run_relay_server(
     *where: Annotated[
         str,
         Parameter(
-            name="HOST PORT",
-            help="Address or name to listen at, 0.0.0.0 for all of IPv4, :: for all of IPv6; and the TCP port, 0 "
-            "for any free one. In place of a pair: unix:PATH, for a proxy on this machine.",
+            name="HOST:PORT",
+            help="Address or name to listen at, 0.0.0.0 for all of IPv4, [::] for all of IPv6; and the TCP port, 0 for "
+            "any free one. Also unix:PATH, for a proxy on this machine. HOST and PORT may be two words.",
         ),
     ],
     tls: Annotated[

@@ -73,7 +73,7 @@ def run_relay_server(
         **limit.settings(),
     )
     if not config.places:
-        raise UsageError("Name an address to listen at: p2p-copy run-relay-server HOST PORT, or unix:PATH.")
+        raise UsageError("Name an address to listen at: p2p-copy run-relay-server HOST:PORT, or unix:PATH.")
     where_admin = admin_place(admin) if admin is not None else None
     terminal = Terminal.standard()
 
@@ -125,7 +125,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def places(words: Sequence[str]) -> list[Place]:
-    """Return the places to listen at: `HOST PORT` pairs, as two words or `HOST:PORT`, and `unix:PATH` words.
+    """Return the places to listen at: `HOST:PORT`, or two words `HOST PORT` as 0.1.x had them, and `unix:PATH`.
 
     Raises:
         UsageError: a host or port is missing, or a port is no number in its range.
@@ -142,7 +142,7 @@ def places(words: Sequence[str]) -> list[Place]:
         else:
             host, port = word.removeprefix("[").removesuffix("]"), _port(next(rest, ""))
         if not host or host.isdecimal():
-            raise UsageError(f"An address to listen at is missing, such as 0.0.0.0 {port}, or :: {port}.")
+            raise UsageError(f"An address to listen at is missing, such as 0.0.0.0:{port}, or [::]:{port}.")
         found.append(Tcp(host, port))
     return found
 
@@ -150,6 +150,6 @@ def places(words: Sequence[str]) -> list[Place]:
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 5 and int(text) <= cli_limits.MAX_PORT):
         raise UsageError(
-            f"Each HOST must be followed by a PORT, a number from 0 to {cli_limits.MAX_PORT}: HOST PORT HOST PORT."
+            f"Each HOST must be followed by a PORT, a number from 0 to {cli_limits.MAX_PORT}: HOST:PORT."
         )
     return int(text)

@@ -52,7 +52,7 @@ def test_a_relay_listens_at_pairs_in_either_form(words: list[str], expected: lis
         (["localhost:99999"], "from 0 to 65535"),
         (["8765"], "followed by a PORT"),
         (["443", "444"], "address to listen at is missing"),
-        ([":443"], "0.0.0.0 443"),
+        ([":443"], "0.0.0.0:443"),
     ],
 )
 def test_a_wrong_place_to_listen_at_is_explained(words: list[str], said: str) -> None:

@@ -317,7 +317,7 @@ def test_the_command_wants_to_know_where_to_listen() -> None:
     process = start(command())
     _, errors = process.communicate(timeout=QUICK)
     assert process.returncode == UsageError.exit_code
-    assert "run-relay-server HOST PORT" in errors
+    assert "run-relay-server HOST:PORT" in errors
 
 
 @pytest.mark.skipif(not shutil.which("systemd-socket-activate"), reason="systemd is not installed")
