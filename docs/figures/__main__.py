@@ -6,12 +6,10 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from docs.figures import charts, diagrams, resumed, screens, seen
-from docs.figures.theme import DOCS, THEMES, written
+from docs.figures import charts, diagrams, resumed, seen
+from docs.figures.theme import THEMES, written
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,16 +18,10 @@ if TYPE_CHECKING:
 
 
 def draw_screens() -> None:
-    """Run all stories, draw what the terminals show, and remove the screens of stories that are gone."""
-    drawn: dict[Path, str] = {}
-    for story in screens.STORIES:
-        with tempfile.TemporaryDirectory() as home:
-            for screen in screens.told(story, Path(home)):
-                drawn |= {written("screens", screen.name, theme): screen.svg(theme) for theme in THEMES}
-    for old in set((DOCS / "screens").glob("*.svg")) - set(drawn):
-        old.unlink()
-    for path, svg in drawn.items():
-        path.write_text(svg, "utf-8")
+    """Run all commands whose screens are kept, as pictures and as text."""
+    from tests.cli.screens.__main__ import main as write_screens
+
+    write_screens([])
 
 
 FIGURES: Final[dict[str, Callable[[Theme], str]]] = {

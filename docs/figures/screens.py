@@ -13,22 +13,30 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import shake_256
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final
 
 import trustme
 
 from docs.figures import terminal
-from docs.figures.terminal import Terminal
+from docs.figures.terminal import Replacement, Terminal
+from p2p_copy.api.events import Progress, Reconnecting
+from p2p_copy.cli.ui.live_line import Bar, first_that_fits, moving_line, retry_lines
+from p2p_copy.units import MIB
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pyte import Screen as Layout
 
     from docs.figures.theme import Theme
 
 SERVER: Final = "wss://relay.example:443"
 CODE: Final = "flypaper.zodiac-confess.helpful.bullwhip"
+
+HOME: Final = "/home/department"
+"""What stands for the directory of a story. It is as long, and so is the relay: programs fit both into lines."""
+
+_ADDRESS: Final = "127.0.0.100"
 
 SENDER: Final = "the sender's machine"
 RECEIVER: Final = "the receiver's machine"
@@ -40,13 +48,17 @@ _LARGE: Final = 96_000_000
 """Bytes of a file that takes long enough to be interrupted, at this rate of the relay; the journal is a second old."""
 _RATE: Final = "24M"
 
-_LIVE: Final = (
-    r"Transferring: +[45678][0-9] %  \S+ \S+ of 91\.6 MiB  [0-9] of 3 files  \S+ \S+/s(?:  \S+ left)? *"
-)
-"""The live line in the middle of a transfer. Its numbers depend on the moment."""
-_MIDDLE: Final = "Transferring:   64 %  58.6 MiB of 91.6 MiB  0 of 3 files  23.9 MiB/s  0:01 left"
-_RESUMED: Final = "58.6 MiB of it already there, in 1.4 s (23.6 MiB/s)"
-"""What stands for it, and for the result after that."""
+LIVE: Final = r" ?[0-9]+ %  [^\r\n]*?/s[^\r\n]*"
+"""The live line of a running transfer."""
+WAITING: Final = r"\rWaiting [^\r\n]*\([0-9]+ s\) *"
+"""The live line of a side that waits."""
+_MIDDLE: Final = r" [45678][0-9] %  [^\r\n]*?/s[^\r\n]*"
+"""The same in the middle. Its numbers depend on the moment."""
+_NOW: Final = Progress(0, 61_446_554, total_files=3, total_size=96_041_812, path="results/measured.h5")
+_RATE_NOW: Final = 23.9 * MIB
+_LOSS: Final = Reconnecting("The connection to the relay broke before the transfer was complete.", 43_140, 8)
+_RESUMED: Final = "58.6 MiB of it already {}, in 1.4 s (23.6 MiB/s)"
+"""What stands for these lines, and for the result after that: the program draws them, with these numbers."""
 
 _PAIR: Final = "complete, 3 MB from the sender, 400 B from the receiver, 0 s, 50 MB/s"
 """What the relay of the demo says of its pair; it counts bytes and rounds seconds."""
@@ -58,7 +70,7 @@ _DEMO_ORDER: Final = (
     "On the other",
     "Waiting",
     "Connected",
-    "pair ended",
+    "pairing 1 ended",
     "Received",
     "Sent",
 )
@@ -75,6 +87,7 @@ class Screen:
         title: whose terminal it is.
         layout: the characters.
         cursor: whether the command still runs, and the cursor shows where it writes.
+        is_picture: whether a page has it.
 
     """
 
@@ -82,6 +95,12 @@ class Screen:
     title: str
     layout: Layout
     cursor: bool
+    is_picture: bool
+
+    @property
+    def text(self) -> str:
+        """The characters."""
+        return terminal.text(self.layout)
 
     def svg(self, theme: Theme) -> str:
         """Return the picture."""
@@ -89,20 +108,20 @@ class Screen:
 
 
 class Stage:
-    """A directory with files to send, a relay, and terminals; the screens that were kept."""
+    """A directory with files to send, a relay, and terminals of one width; the screens that were kept."""
 
-    def __init__(self, home: Path, stack: ExitStack) -> None:
+    def __init__(self, home: Path, stack: ExitStack, columns: int = terminal.COLUMNS) -> None:
         """Make two home directories in `home`, an empty directory: `ada` has the files, `bob` has none."""
-        self.home, self._stack = home, stack
+        self.home, self._stack, self._columns = home, stack, columns
         for name in ("ada/results", "ada/plots", "bob"):
             (home / name).mkdir(parents=True)
         for name, size in _FILES.items():
             self.write(name, size)
         authority = trustme.CA()
         authority.cert_pem.write_to_path(home / "ca.pem")
-        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(home / "relay.pem")
+        authority.issue_cert(_ADDRESS).private_key_and_cert_chain_pem.write_to_path(home / "relay.pem")
         # Nothing else of this environment: a proxy, a token or a width would change what is shown.
-        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH", "TMPDIR") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
         self._env = kept | {
             "TERM": "xterm-256color",
             "LC_ALL": "C.UTF-8",
@@ -118,22 +137,23 @@ class Stage:
 
     def terminal(self, user: str) -> Terminal:
         """Open one, which is closed at the end."""
-        opened = Terminal(self._env | {"HOME": str(self.home / user)}, self.home / user)
+        opened = Terminal(self._env | {"HOME": str(self.home / user)}, self.home / user, self._columns)
         self._stack.callback(opened.close)
         return opened
 
-    def relay(self, *options: str) -> None:
-        """Start the relay."""
+    def relay(self, *options: str) -> Terminal:
+        """Start the relay; return its terminal."""
         relay = self.terminal("ada")
         pem = str(self.home / "relay.pem")
         tls = ("--certfile", pem, "--keyfile", pem)
-        relay.start("run-relay-server", "127.0.0.1", "0", *tls, *options, shown="")
+        relay.start("run-relay-server", _ADDRESS, "0", *tls, *options, shown="")
         self.server = relay.read_until(r"Relay listening on (\S+)\r\n")[1]
+        return relay
 
-    def sender(self) -> Terminal:
+    def sender(self, what: str = "results plots notes.txt") -> Terminal:
         """Start a sender with a new code; return it when it waits."""
-        sender = self.run(f"send results plots notes.txt --server {SERVER}")
-        sender.read_until(r"\rWaiting for the receiver, \S+ *")
+        sender = self.run(f"send {what} --server {SERVER}")
+        sender.read_until(WAITING)
         match = re.search(r"Code: (\S+)", sender.seen)
         assert match
         self.code = match[1]
@@ -158,18 +178,21 @@ class Stage:
         at.type(f"{self.code}\n")
         return at
 
-    def keep(self, name: str, title: str, at: Terminal, *, cursor: bool = False) -> None:
+    def keep(
+        self, name: str, title: str, at: Terminal, *, cursor: bool = False, is_picture: bool = True
+    ) -> None:
         """Keep what this terminal shows now."""
-        layout = terminal.laid_out(at.seen, self._replacements())
-        self.screens.append(Screen(name, title, layout, cursor))
+        layout = terminal.laid_out(at.seen, self._replacements(), self._columns)
+        self.screens.append(Screen(name, title, layout, cursor, is_picture))
 
     def ended(self, at: Terminal) -> None:
         """Wait for the end of a command, and ask the shell for its exit code."""
         exit_code = at.finish()
         at.seen += f"{terminal.PROMPT}echo $?\r\n{exit_code}\r\n"
 
-    def _replacements(self) -> list[tuple[str, str]]:
+    def _replacements(self) -> list[Replacement]:
         """Return the patterns of what differs from run to run, and what stands in the pictures for it."""
+        room, bar = self._columns - 1, Bar("utf-8")
         return [
             *([(re.escape(self.server), SERVER)] if self.server else []),
             *(
@@ -178,24 +201,28 @@ class Stage:
                 else []
             ),
             *([(re.escape(self.code), CODE)] if self.code else []),
-            (re.escape(str(self.home)), "/home"),
+            (re.escape(str(self.home)), HOME),
             (r"ws://127\.0\.0\.1:[0-9]+", "ws://127.0.0.1:40123"),
-            (r"\(127\.0\.0\.1:[0-9]+, since", "(127.0.0.1:40123, since"),
+            (r" at 127\.0\.0\.1:[0-9]+ until", " at 127.0.0.1:40123 until"),
             (r"/\S*/p2p-copy-demo-\w+", "/tmp/p2p-copy-demo-b7x_q2mf"),
             (r"complete, .* from the sender, .* from the receiver, .*/s", _PAIR),
             (r"Both sides show: [a-z]+ [a-z]+\.", "Both sides show: coping sterile."),
             (r"digest [0-9a-f]{16}", "digest 4c1e98affec23ee3"),
-            (r"since [0-9]{2}:[0-9]{2}", "since 14:03"),
-            (r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2},[0-9]{3}", "2026-03-02 14:03:21,506"),
-            (r"(\rWaiting for the (?:receiver|sender)), [0-9:]+( *)\Z", r"\1, 0:07\2"),
+            (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[+-][0-9:]{5}", "2026-03-02T14:03:21+00:00"),
+            (r"until (?:[A-Z][a-z]+ )?[0-9]{2}:[0-9]{2}", "until 15:03"),
+            (r"(\rWaiting[^\r\n]*\()[^)]+(\) *)\Z", r"\g<1>7 s\2"),
             (r" in [0-9.]+ s \(\S+ \S+/s\)", " in 0.3 s (9.7 MiB/s)"),
-            (r"\S+ \S+ of it already there, in \S+ s \(\S+ \S+/s\)", _RESUMED),
+            (r"\S+ \S+ of it already (there|here), in \S+ s \(\S+ \S+/s\)", _RESUMED.format(r"\1")),
+            (r"Resumed: \S+ of 91\.6 MiB", "Resumed: 58.6 of 91.6 MiB"),
             (r"(Sent 3 files, 91\.6 MiB).* in \S+ s \(\S+ \S+/s\)", r"\1 in 5.2 s (17.6 MiB/s)"),
-            (r"[0-9a-f]{8}(?=  [0-9]{4}-)", "62fa6138"),
-            (r"forget [0-9a-f]{8}", "forget 62fa6138"),
-            (r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}(?=[ .])", "2026-03-02 14:03"),
-            (r"\S+ \S+ free, [0-9]+ files can", "51.0 GiB free, 15834141 files can"),
-            (_LIVE + r"(?=\r\nKilled|\Z)", _MIDDLE.ljust(terminal.COLUMNS - 1)),
+            (r"(?<=\n)[0-9a-f]{8}(?=  )", "62fa6138"),
+            (r"[0-9]{4}-[0-9]{2}-[0-9]{2} [0-9]{2}:[0-9]{2}(?=[ .\r])", "2026-03-02 14:03"),
+            (r"Free space here: \S+ \S+\.", "Free space here: 51.0 GiB."),
+            (r"(?:resume|forget) [0-9a-f]{8}", lambda found: f"{found[0][:6]} 62fa6138"),
+            (r"(?<=again for )[0-9 a-z]+(?=\.)", "59 min 50 s"),
+            (rf"(?<=\r){LIVE}(?=\r\nKilled|\Z)", moving_line(_NOW, _RATE_NOW, room, bar=bar)[0]),
+            (rf"(?<=\r)Stalled  {LIVE}\Z", moving_line(_NOW, 0, room, bar=bar, is_stalled=True)[0]),
+            (r"(?<=\r)Reconnecting[^\r\n]*\Z", first_that_fits(retry_lines(_LOSS, 3, room), room)[0]),
         ]
 
 
@@ -236,11 +263,11 @@ def interrupted(stage: Stage) -> None:
     sender = stage.sender()
     command = f"receive --server {SERVER} --out incoming --yes"
     receiver = stage.receiver(command)
-    sender.read_until(r"\r" + _LIVE)
+    sender.read_until(r"\r" + _MIDDLE)
     stage.keep("send-progress", SENDER, sender, cursor=True)
-    receiver.read_until(r"\r" + _LIVE)
+    receiver.read_until(r"\r" + _MIDDLE)
     receiver.kill()
-    sender.read_until(r"Reconnecting for up to .*Waiting for the receiver \(.*")
+    sender.read_until(rf"Reconnecting; will keep trying for .*{WAITING}")
     listed = stage.run("resume", receiver)
     listed.finish()
     stage.receiver(command, receiver)
@@ -266,7 +293,7 @@ def wrong_code(stage: Stage) -> None:
     """Guess at a code, which uses it up."""
     stage.relay()
     sender = stage.run(f"send results --server {SERVER} --code 'lab7-a long passphrase'")
-    sender.read_until(r"\rWaiting for the receiver, \S+ *")
+    sender.read_until(WAITING)
     guess = stage.run(f"receive --server {SERVER} --yes --code 'lab7-a wrong passphrase'")
     stage.ended(guess)
     stage.ended(sender)
@@ -321,9 +348,11 @@ STORIES: Final[tuple[Story, ...]] = (
 )
 
 
-def told(story: Story, home: Path) -> list[Screen]:
-    """Run a story in an empty directory; return its screens."""
+def told(story: Story, columns: int = terminal.COLUMNS) -> list[Screen]:
+    """Run a story in terminals of so many columns; return its screens."""
     with ExitStack() as stack:
-        stage = Stage(home, stack)
+        home = Path(stack.enter_context(TemporaryDirectory(dir="/tmp")))
+        assert len(str(home)) == len(HOME), "else what is fitted to a terminal has another length"
+        stage = Stage(home, stack, columns)
         story(stage)
         return stage.screens

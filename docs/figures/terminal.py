@@ -1,4 +1,4 @@
-"""A real pseudo-terminal with 80 columns: what programs write to it, what a person types, and the picture of it.
+"""A real pseudo-terminal: what programs write to it, what a person types, and the picture of it.
 
 What differs from run to run (ports, times, rates) is replaced in the bytes that the programs wrote, before a terminal
 emulator lays them out. So lines wrap and are overwritten as they would be with the replaced text.
@@ -11,6 +11,7 @@ import os
 import pty
 import re
 import select
+import signal
 import struct
 import subprocess
 import sys
@@ -18,18 +19,18 @@ import termios
 import time
 from html import escape
 from itertools import groupby
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 import pyte
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from docs.figures.theme import Theme
 
 COLUMNS: Final = 80
-LINES: Final = 60
+LINES: Final = 300
 """More than any of these screens needs: nothing scrolls away."""
 
 ENOUGH: Final = 60.0
@@ -45,17 +46,24 @@ TITLE: Final = 34
 
 FONTS: Final = "ui-monospace, SFMono-Regular, Menlo, Consolas, 'DejaVu Sans Mono', monospace"
 
+_OVERWRITTEN: Final = re.compile(r"\r(?!\n)[^\r\n]*(?=\r(?!\n))")
+
 PROMPT: Final = "\x1b[32m$\x1b[0m "
+
+
+Replacement: TypeAlias = "tuple[str, str | Callable[[re.Match[str]], str]]"
+"""A pattern, and what stands for it."""
 
 
 class Terminal:
     """The user's side of a pseudo-terminal, in which one command after another runs."""
 
-    def __init__(self, env: Mapping[str, str], cwd: Path) -> None:
+    def __init__(self, env: Mapping[str, str], cwd: Path, columns: int = COLUMNS) -> None:
         """Open it, for commands with these variables in this directory."""
         self._env, self._cwd = env, cwd
+        self.columns = columns
         self._here, self._there = pty.openpty()
-        fcntl.ioctl(self._there, termios.TIOCSWINSZ, struct.pack("4H", LINES, COLUMNS, 0, 0))
+        fcntl.ioctl(self._there, termios.TIOCSWINSZ, struct.pack("4H", LINES, columns, 0, 0))
         self._process: subprocess.Popen[bytes] | None = None
         self.seen = ""
 
@@ -69,6 +77,8 @@ class Terminal:
             stdin=self._there,
             stdout=self._there,
             stderr=self._there,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
         )
 
     def read_until(self, pattern: str) -> re.Match[str]:
@@ -90,8 +100,18 @@ class Terminal:
         return True
 
     def type(self, text: str) -> None:
-        """Type; the terminal echoes it."""
+        """Type; the terminal echoes it. Ctrl-C is the character of the number 3."""
         os.write(self._here, text.encode())
+
+    def pause(self) -> None:
+        """Stop the command as a machine that sleeps."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let a command that was stopped go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def finish(self) -> int:
         """Wait until the command ends; return its exit code."""
@@ -121,19 +141,33 @@ class Terminal:
         os.close(self._here)
 
 
-def laid_out(seen: str, replacements: Iterable[tuple[str, str]]) -> pyte.Screen:
-    """Return the screen after this was written to a terminal, with each pattern replaced."""
+def _take_terminal() -> None:
+    """Make standard input the terminal that controls this process, so that Ctrl-C reaches it."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def laid_out(seen: str, replacements: Iterable[Replacement], columns: int = COLUMNS) -> pyte.Screen:
+    """Return the screen after this was written to a terminal, with each pattern replaced.
+
+    Live lines that were overwritten are left out: with the replaced text they may be longer than what overwrote them.
+    """
+    seen = _OVERWRITTEN.sub("", seen)
     for pattern, replacement in replacements:
         seen = re.sub(pattern, replacement, seen)
-    screen = pyte.Screen(COLUMNS, LINES)
+    screen = pyte.Screen(columns, LINES)
     pyte.Stream(screen).feed(seen)
     return screen
+
+
+def text(screen: pyte.Screen) -> str:
+    """Return the characters of a screen, without blanks at the ends of lines and lines at its end."""
+    return "\n".join(line.rstrip() for line in screen.display).rstrip("\n") + "\n"
 
 
 def picture(screen: pyte.Screen, title: str, theme: Theme, *, cursor: bool) -> str:
     """Return the SVG of a screen; its text can be selected, and it needs no style sheet."""
     wide, high = CELL
-    rows = max([number for number, line in enumerate(screen.display) if line.strip()], default=0) + 1
+    rows = text(screen).count("\n")
     rows = max(rows, screen.cursor.y + 1 if cursor else 0)
     width, height = COLUMNS * wide + 2 * MARGIN, TITLE + rows * high + MARGIN
     parts = [

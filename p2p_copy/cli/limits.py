@@ -34,6 +34,9 @@ BAR_MOST: Final = 30
 LIVE_NAME_LEAST: Final = 12
 """Columns that there must be for the name of the current file; with fewer it says nothing."""
 
+LEAST_REASON: Final = 20
+"""Columns that there must be for the reason of a loss in the live line; with fewer it is left out."""
+
 LIVE_NAME_COLUMNS: Final = 40
 """Columns of that name at most."""
 

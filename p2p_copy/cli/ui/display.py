@@ -47,6 +47,13 @@ def with_options(sentence: str) -> str:
     return _OPTION.sub(lambda found: _SPELT.get(found[1]) or f"--{found[1].replace('_', '-')}", sentence)
 
 
+def shortened(sentence: str, columns: int) -> str:
+    """Return a sentence of at most so many columns: if it is longer, its beginning and three dots."""
+    if columns_of(sentence) <= columns:
+        return sentence
+    return _fitting(iter(sentence), columns - len(_ASCII_ELLIPSIS)).rstrip() + _ASCII_ELLIPSIS
+
+
 def columns_of(text: str) -> int:
     """Return the columns of a text on a terminal."""
     return len(text) if text.isascii() else sum(map(_width, text))

@@ -10,10 +10,13 @@ import io
 from typing import TYPE_CHECKING, Final
 
 from p2p_copy.cli import limits
-from p2p_copy.cli.ui.display import columns_of, displayed
+from p2p_copy.cli.ui.display import columns_of, displayed, one_line, shortened, with_options
+from p2p_copy.units import amount, count, duration, part_of, short_number
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from p2p_copy.api.events import Progress, Reconnecting
 
 _GAP: Final = "  "
 
@@ -45,6 +48,57 @@ class Bar:
             self._console.print(bar, end="", width=inside)
         text = captured.get()
         return text if self._is_coloured else f"[{text.ljust(inside)}]"
+
+
+def moving_line(
+    so_far: Progress,
+    rate: float,
+    columns: int,
+    *,
+    is_stalled: bool = False,
+    encoding: str = "utf-8",
+    bar: Bar | None = None,
+) -> tuple[str, int]:
+    """Return the line about a transfer that moves `rate` bytes a second, at most so wide; and its columns."""
+    fields = fields_of(so_far, rate)
+    size = so_far.total_size
+    share = None if size is None else so_far.size / size if size else 1.0
+    if is_stalled:
+        fields[0] = tuple(f"Stalled  {form.strip()}" for form in fields[0])
+    return fitted(fields, columns, path=so_far.path, encoding=encoding, bar=bar, share=share)
+
+
+def fields_of(so_far: Progress, rate: float) -> list[tuple[str, ...]]:
+    """Return how far a transfer is, the most important first, each in forms from long to short."""
+    size, files = so_far.total_size, so_far.total_files
+    fields: list[tuple[str, ...]] = []
+    if size is not None:
+        fields.append((f"{100 * so_far.size // size if size else 100:3d} %",))
+    fields.append((f"{amount(rate)}/s",))
+    if size is None or files is None:
+        fields += [(amount(so_far.size),), (count(so_far.files, "file"), short_number(so_far.files))]
+    else:
+        if rate:
+            fields.append((f"{duration(max(size - so_far.size, 0) / rate, rough=True)} left",))
+        fields.append((part_of(so_far.size, size),))
+        short = f"{short_number(so_far.files)} of {short_number(files)}"
+        fields.append((f"{so_far.files:,} of {count(files, 'file')}", f"{short} files", short))
+    if so_far.links > 1:
+        fields.append((f"{so_far.links} connections", f"{so_far.links} conn."))
+    return fields
+
+
+def retry_lines(loss: Reconnecting, lasted: float, columns: int) -> tuple[str, ...]:
+    """Return a line about a loss, `lasted` seconds after it, from the longest form to the shortest one.
+
+    It says when the next try is, for how long this side goes on, and why, as far as that has room.
+    """
+    pause, left = loss.pause - lasted, f"for {duration(loss.seconds - lasted)} more"
+    next_try = f"next try in {duration(pause)}" if pause >= 1 else "trying now"
+    short = f"Reconnecting, {next_try}, {left}"
+    room = max(columns - len(short) - len(": "), limits.LEAST_REASON)
+    why = shortened(with_options(one_line(loss.sentence)), room)
+    return f"{short}: {why}", short, f"Reconnecting, {next_try}", "Reconnecting"
 
 
 def fitted(
@@ -85,7 +139,9 @@ def fitted(
     widen = limits.BAR_WIDE - limits.BAR_LEAST if drawer else 0
     name_columns = min(spare - len(_GAP) - widen, limits.LIVE_NAME_COLUMNS)
     if path and len(parts) == len(fields) and name_columns >= limits.LIVE_NAME_LEAST:
-        parts.append(displayed(path, name_columns - len("''"), ascii_only=not encoding.startswith("utf")))
+        parts.append(
+            displayed(path, name_columns - len("''"), ascii_only=not encoding.lower().startswith("utf"))
+        )
         spare -= len(_GAP) + columns_of(parts[-1])
     width = sum(map(columns_of, parts)) + len(_GAP) * (len(parts) - 1)
     if drawer is not None and share is not None:

@@ -234,8 +234,8 @@ class Writer:
 
     def _draw(self, line: str = "", columns: int = 0) -> OSError | None:
         # Spaces overwrite what is left of a longer line: every terminal has them, not all have escape sequences. The
-        # terminal may have become narrower, and they must not wrap.
-        shown = min(self._shown, self.columns - 1)
+        # terminal may have become narrower, and they must not wrap. Ctrl-C was echoed as ^C behind the line.
+        shown = min(self._shown + len("^C"), self.columns - 1) if self._shown else 0
         self._shown = columns
         if line:
             return self._send("\r" + line + " " * (shown - columns))

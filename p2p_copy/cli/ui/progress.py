@@ -20,9 +20,9 @@ from p2p_copy import escape
 from p2p_copy.api import events
 from p2p_copy.cli import limits
 from p2p_copy.cli.ui.display import displayed, one_line, with_options
-from p2p_copy.cli.ui.live_line import Bar, first_that_fits, fitted
+from p2p_copy.cli.ui.live_line import Bar, fields_of, first_that_fits, moving_line, retry_lines
 from p2p_copy.cli.ui.summary import Undelivered, summary
-from p2p_copy.units import amount, count, duration, part_of, short_number
+from p2p_copy.units import amount, count, duration, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -257,10 +257,11 @@ class Progress:
         if self._phase is Phase.MOVING and since_last >= limits.PLAIN_PROGRESS_INTERVAL:
             self._last_plain = now
             state = "Stalled" if self._is_stalled else "Transferring"
-            self._terminal.say(f"{state}: {', '.join(forms[0] for forms in self._fields())}")
+            parts = (forms[0].strip() for forms in fields_of(self._progress, self._meter.rate))
+            self._terminal.say(f"{state}: {', '.join(parts)}")
         elif self._loss and since_last >= limits.PLAIN_RECONNECT_INTERVAL:
             self._last_plain = now
-            self._terminal.say(self._retry_lines(self._loss, lasted)[0])
+            self._terminal.say(retry_lines(self._loss, lasted, limits.PATH_COLUMNS)[0])
 
     def _say_what_is_there(self) -> None:
         """Say once in a connection how much the receiver has from before it."""
@@ -291,53 +292,18 @@ class Progress:
                 long = f"Waiting for the {self._peer} to accept ({time_})"
                 return first_that_fits((long, f"Waiting for an answer ({time_})", f"Waiting, {time_}"), room)
             case Phase.RECONNECTING if self._loss:
-                return first_that_fits(self._retry_lines(self._loss, lasted), room)
+                return first_that_fits(retry_lines(self._loss, lasted, room), room)
             case Phase.VERIFYING:
                 what = f"{count(so_far.files, 'file')}, {amount(so_far.size)}"
                 return first_that_fits((f"Verifying {what} ({time_})", f"Verifying ({time_})"), room)
-        size = so_far.total_size
-        share = None if size is None else so_far.size / size if size else 1.0
-        return fitted(
-            self._fields(),
+        return moving_line(
+            so_far,
+            self._meter.rate,
             room,
-            path=so_far.path,
+            is_stalled=self._is_stalled,
             encoding=self._terminal.encoding,
             bar=self._bar,
-            share=share,
         )
-
-    def _retry_lines(self, loss: events.Reconnecting, lasted: float) -> tuple[str, ...]:
-        """Return forms of a line with why, when the next try is, and for how long this side goes on."""
-        pause, left = loss.pause - lasted, f"for {duration(max(loss.seconds - lasted, 0), rough=True)} more"
-        next_try = f"next try in {duration(pause)}" if pause >= 1 else "trying now"
-        return (
-            f"Reconnecting, {next_try}, {left}: {with_options(one_line(loss.sentence))}",
-            f"Reconnecting, {next_try}, {left}",
-            f"Reconnecting, {next_try}",
-            "Reconnecting",
-        )
-
-    def _fields(self) -> list[tuple[str, ...]]:
-        """Return how far the transfer is, the most important first, each in forms from long to short."""
-        rate, so_far = self._meter.rate, self._progress
-        size, files = so_far.total_size, so_far.total_files
-        fields: list[tuple[str, ...]] = []
-        if self._is_stalled:
-            fields.append(("Stalled",))
-        if size is not None:
-            fields.append((f"{100 * so_far.size // size if size else 100:3d} %",))
-        fields.append((f"{amount(rate)}/s",))
-        if size is None or files is None:
-            fields += [(amount(so_far.size),), (count(so_far.files, "file"), short_number(so_far.files))]
-        else:
-            if rate:
-                fields.append((f"{duration(max(size - so_far.size, 0) / rate, rough=True)} left",))
-            fields.append((part_of(so_far.size, size),))
-            short = f"{short_number(so_far.files)} of {short_number(files)}"
-            fields.append((f"{so_far.files:,} of {count(files, 'file')}", f"{short} files", short))
-        if so_far.links > 1:
-            fields.append((f"{so_far.links} connections", f"{so_far.links} conn."))
-        return fields
 
     # --- The end ---
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from typing import TYPE_CHECKING
 
 from p2p_copy.cli import limits
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class _Group:
-    """Paths with something in common: how many, and the first of them."""
+    """Paths with something in common: how many, and the first of them in the order of the alphabet."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -23,8 +24,8 @@ class _Group:
 
     def add(self, path: str) -> None:
         self.number += 1
-        if len(self.first) < limits.PROBLEM_LINES:
-            self.first.append(path)
+        insort(self.first, path)
+        del self.first[limits.PROBLEM_LINES :]
 
     def listed(self, most: int) -> Iterator[str]:
         """Yield a line for each of the first paths."""

@@ -250,8 +250,8 @@ def test_without_a_terminal_tries_to_reconnect_are_said_now_and_then() -> None:
         progress.draw(second)
     assert err.getvalue().removeprefix(before).splitlines() == [
         "The relay was lost. Reconnecting; will keep trying for 16 min 40 s.",
-        "Reconnecting, trying now, for 15 min more: The relay was lost.",
-        "Reconnecting, trying now, for 14 min more: The relay was lost.",
+        "Reconnecting, trying now, for 15 min 40 s more: The relay was lost.",
+        "Reconnecting, trying now, for 14 min 40 s more: The relay was lost.",
     ]
 
 
@@ -341,16 +341,16 @@ def test_many_problems_are_grouped_and_the_first_twenty_named() -> None:
     progress, _ = watched(err := io.StringIO())
     progress.show(events.Problem("gone", "does not exist"))
     for number in range(43):
-        progress.show(events.Problem(str(number), "already exists; `on_conflict` says what to do"))
-        progress.show(events.Skipped(str(number)))
+        progress.show(events.Problem(f"{42 - number:02}", "already exists; `on_conflict` says what to do"))
+        progress.show(events.Skipped(f"{42 - number:02}"))
     progress.close()
     lines = err.getvalue().splitlines()
     assert lines[0] == "43 files skipped (already exist):"
-    assert lines[1:22] == [*(f"  {number}" for number in range(20)), "  and 23 more"]
+    assert lines[1:22] == [*(f"  {number:02}" for number in range(20)), "  and 23 more"]
     assert lines[22] == "Not delivered: gone does not exist"
     assert lines[23] == "Not delivered: 43 files. Each already exists; --on-conflict says what to do:"
     assert lines[24:] == [
-        *(f"  {number}" for number in range(19)),
+        *(f"  {number:02}" for number in range(19)),
         "  and 24 more (--receipt FILE lists all)",
     ]
 

@@ -47,7 +47,7 @@ def test_the_live_line_is_wiped_before_anything_else_is_written() -> None:
     terminal.live("long live")
     terminal.live("short")
     terminal.say("word")
-    assert err.getvalue() == "\rlong live\rshort    \r     \rword\n"
+    assert err.getvalue() == "\rlong live\rshort      \r       \rword\n", "and ^C, which a terminal echoes"
 
 
 def test_a_live_line_never_wraps() -> None:
