@@ -157,7 +157,9 @@ def test_a_stranger_is_refused_at_once(tmp_path: Path) -> None:
     assert code == RelayRefused.exit_code
     assert "serves one transfer only" in errors
     assert receiver(url, tmp_path / "out", code=CODE.text).wait(QUICK)[0] == 0
-    assert sender.wait(QUICK)[0] == 0
+    code, _, said = sender.wait(QUICK)
+    assert code == 0
+    assert f"Listening for the receiver at {url}.\n" in said
 
 
 @pytest.mark.slow  # a second process starts, and finds the saved state

@@ -109,6 +109,8 @@ def send(
     def announce(address: str) -> None:
         new = None if chosen is not None else code.text
         words = _receiver_command(address, sending.preserve)
+        if serve:
+            terminal.say(f"Listening for the receiver at {address}.")
         display.start(Announcement(new, words, is_vital=bool(serve) or chosen is None))
 
     if serve:
