@@ -13,6 +13,7 @@ from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.announcement import Announcement
 from p2p_copy.cli.ui.displays import open_display, open_terminal
 from p2p_copy.cli.ui.prompt import comparison, yes_no_at
+from p2p_copy.cli.ui.sharing import Sharing
 from p2p_copy.errors import UsageError
 from p2p_copy.transport.proxy_address import DIRECT
 
@@ -53,6 +54,7 @@ def send(
     binds = _binds(serve) if serve else []
     relay = "" if serve else inputs.relay_of(word.relay, transfer.server)
     inputs.check_that_words_can_be_compared(transfer, client, terminal)
+    sharing = Sharing(terminal, sending, json=client.json) if sending.qr or sending.copy else None
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     chosen = None if text is None else Code.choose(text)
     if text is not None and chosen is not None and not chosen.is_generated:
@@ -98,7 +100,12 @@ def send(
                 relay, token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy, state_dir=state_dir
             )
             display = open_display(terminal, client, saved.id, sends=True)
-            display.start(announcement_of(saved, chosen))
+            announcement = announcement_of(saved, chosen)
+            known = chosen or saved.code
+            if sharing is not None and announcement is not None and known is not None:
+                sharing.copy(known.text)
+                announcement = announcement._replace(picture=sharing.picture(known.text))
+            display.start(announcement)
             verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
             return saved_transfers.run_saved(
                 saved, access, client, display, terminal, code=chosen, verify=verify
@@ -106,12 +113,16 @@ def send(
     display = open_display(terminal, client, None, sends=True)
     code = chosen or Code.generate(words=sending.code_words or CODE_WORDS)
 
+    if sharing is not None:
+        sharing.copy(code.text)
+    picture = "" if sharing is None else sharing.picture(code.text)
+
     def announce(address: str) -> None:
         new = None if chosen is not None else code.text
         words = _receiver_command(address, sending.preserve)
         if serve:
             terminal.say(f"Listening for the receiver at {address}.")
-        display.start(Announcement(new, words, is_vital=bool(serve) or chosen is None))
+        display.start(Announcement(new, words, is_vital=bool(serve) or chosen is None, picture=picture))
 
     if serve:
         serving = _through_own_relay(binds, opened, code, announce, client.ca_file)

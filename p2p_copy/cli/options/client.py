@@ -348,6 +348,12 @@ class SendArguments:
             help=f"Words of a new code, {MIN_CODE_WORDS} to {MAX_CODE_WORDS}; {CODE_WORDS} if not given."
         ),
     ] = None
+    qr: Annotated[
+        bool, CODE, FLAG, Parameter(help="Show the code as a QR code as well. Needs p2p-copy[qr].")
+    ] = False
+    copy: Annotated[
+        bool, CODE, FLAG, Parameter(help="Put the code into the clipboard. Needs p2p-copy[clipboard].")
+    ] = False
 
 
 @Parameter(name="*")

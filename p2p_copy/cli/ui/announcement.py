@@ -13,12 +13,14 @@ class Announcement(NamedTuple):
         code: the code, if `send` has generated it; a code that the users chose themselves is not shown.
         words: the command for the other machine, without the code.
         is_vital: whether the receiver cannot connect unless its user has read this.
+        picture: the code as a picture of several lines; empty for none.
 
     """
 
     code: str | None
     words: tuple[str, ...]
     is_vital: bool
+    picture: str = ""
 
     @property
     def lines(self) -> tuple[str, ...]:

@@ -33,7 +33,7 @@ class JsonDisplay:
         """Write the first object, with what the receiver's user must know if there is something."""
         code = command = None
         if announcement is not None:
-            code, command, self._is_vital = announcement
+            code, command, self._is_vital, _ = announcement
         self._lines.write(
             Started(
                 program=FULL_NAME, command=self._command, id=self._id, code=code, receiver_command=command

@@ -52,7 +52,7 @@ class Progress:
         self._terminal = terminal
         self._sends = sends
         self._peer, self._there = ("receiver", "at the receiver") if sends else ("sender", "here")
-        self._announcement = ""
+        self._announcement = self._picture = ""
         self._is_vital = False
         self._bar: Bar | None = None
         self._meter = Meter()
@@ -76,7 +76,7 @@ class Progress:
     def start(self, announcement: Announcement | None) -> None:
         """Write what the receiver's user must know once this side is connected: before that the code is of no use."""
         if announcement is not None:
-            self._announcement = "\n".join(announcement.lines)
+            self._announcement, self._picture = "\n".join(announcement.lines), announcement.picture
             self._is_vital = announcement.is_vital
 
     def show(self, event: events.Event) -> None:
@@ -140,7 +140,9 @@ class Progress:
         """Show which side this one waits for, where, and until when."""
         if self._announcement:
             (self._terminal.result if self._is_vital else self._terminal.hint)(self._announcement)
-        self._announcement = ""
+        if self._picture:
+            self._terminal.error(self._picture)
+        self._announcement = self._picture = ""
         self._relay, self._until = relay.rpartition("://")[2], _time_of_day(seconds)
         self._begin(Phase.WAITING, f"Waiting for the {self._peer} at {self._relay} until {self._until}.")
 
