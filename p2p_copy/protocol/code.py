@@ -173,6 +173,14 @@ class Code:
                 "not one. Put spaces or dashes between the words of the secret instead."
             ) from None
 
+    @staticmethod
+    def completions(typed: str) -> list[str]:
+        """Return the words of generated codes that begin with these letters, in order; none for no letters."""
+        begin = typed.lower()
+        first = bisect_left(WORDS, begin)
+        last = bisect_left(WORDS, begin + "{")  # the character after "z"
+        return list(WORDS[first:last]) if begin else []
+
     @property
     def text(self) -> str:
         """The whole code, for the terminal of the person who passes it on."""

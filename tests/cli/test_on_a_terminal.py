@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
+import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
+termios = pytest.importorskip("termios", reason="this system has no pseudo-terminals")
 
 
 class Screen:
@@ -93,6 +97,61 @@ def test_receive_asks_for_the_code_and_shows_a_live_line(
     assert contents(tmp_path / "out") == contents(tree.parent)
     assert receiver.stdout is not None
     receiver.stdout.close()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no readline")
+class TestCompletion:
+    CODE = "sloppy.scone-folic.monthly.explicit"
+
+    def at_prompt(self, relay: str, out: Path, screen: Screen) -> subprocess.Popen[str]:
+        """Start a receiver whose streams are all the terminal; return it when it asks for the code."""
+        there = screen.there
+        words = ("receive", "--server", relay, "--out", str(out), "--yes")
+        receiver = start(*words, env={"TERM": "xterm"}, stdin=there, stdout=there, stderr=there)
+        screen.read_until(r"Code: $")
+        return receiver
+
+    def test_tab_completes_the_words_of_a_code(
+        self, relay: str, tree: Path, tmp_path: Path, screen: Screen
+    ) -> None:
+        sender = start("send", str(tree), "--server", relay, env={"P2P_COPY_CODE": self.CODE})
+        before = termios.tcgetattr(screen.there)
+        receiver = self.at_prompt(relay, tmp_path / "out", screen)
+        screen.type("slo\t")
+        screen.read_until(r"Code: slo\x07")  # several words begin so
+        screen.type("ppy.SCON\t")
+        screen.read_until(r"scone-")
+        screen.type("folic.mont\t")
+        screen.read_until(r"monthly\.")
+        screen.type("explic\t")
+        screen.read_until(r"explicit")
+        screen.type("\n")
+        screen.read_until(r"Received 3 files")
+        assert (receiver.wait(ENOUGH), finish(sender)[0]) == (0, 0)
+        assert termios.tcgetattr(screen.there) == before
+
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_gives_the_terminal_back(
+        self, relay: str, tmp_path: Path, screen: Screen, number: signal.Signals
+    ) -> None:
+        before = termios.tcgetattr(screen.there)
+        receiver = self.at_prompt(relay, tmp_path / "out", screen)
+        assert termios.tcgetattr(screen.there) != before, "readline has the terminal"
+        ended = None
+        while (
+            ended is None
+        ):  # Python hears of a signal only while readline waits, so the first may come too early
+            receiver.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                ended = receiver.wait(0.5)
+        assert ended in {128 + number, -number}
+        assert termios.tcgetattr(screen.there) == before
+
+    def test_the_end_of_input_is_no_code(self, relay: str, tmp_path: Path, screen: Screen) -> None:
+        receiver = self.at_prompt(relay, tmp_path / "out", screen)
+        screen.type("\x04")
+        screen.read_until("p2p-copy: No code was typed.")
+        assert receiver.wait(ENOUGH) == 2
 
 
 def test_a_waiting_sender_shows_a_live_line_and_ctrl_c_wipes_it(

@@ -292,6 +292,14 @@ def test_one_wrong_word_in_242_goes_unnoticed() -> None:
     assert passed < 3 * len(WORDS[::4]) / CHECK_MODULUS
 
 
+def test_a_word_that_is_being_typed_is_completed_from_the_list() -> None:
+    assert Code.completions("slop") == ["sloped", "sloping", "sloppily", "sloppy"]
+    assert Code.completions("SCON") == ["scone"]
+    assert Code.completions("zzz") == Code.completions("") == []
+    for letter in "az":
+        assert Code.completions(letter) == [word for word in WORDS if word[0] == letter]
+
+
 # People's own codes
 
 

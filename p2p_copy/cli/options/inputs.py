@@ -17,6 +17,7 @@ from p2p_copy import Code, CodeTypo, pasted
 from p2p_copy.cli import limits
 from p2p_copy.cli.options.arguments import STANDARD
 from p2p_copy.cli.options.client import CODE_VARIABLE, SERVER_VARIABLE, TOKEN_VARIABLE
+from p2p_copy.cli.ui import code_line
 from p2p_copy.errors import UsageError
 from p2p_copy.files.stdio import first_line
 from p2p_copy.transport.address import parse_address
@@ -231,7 +232,7 @@ def ask_for_code(terminal: Terminal) -> Code:
     own = ""
     for tries_left in reversed(range(limits.CODE_TRIES)):
         question = "Code: " if suggestion is None else f"Code (Enter for {suggestion.text}): "
-        answer = terminal.ask(question)
+        answer = code_line.ask(terminal, question)
         if not answer:
             break
         typed = pasted.value(answer)
