@@ -104,7 +104,7 @@ def send(
             known = chosen or saved.code
             if sharing is not None and announcement is not None and known is not None:
                 sharing.copy(known.text)
-                announcement = announcement._replace(picture=sharing.picture(known.text))
+                announcement = announcement.with_picture(sharing.picture(known.text))
             display.start(announcement)
             verify = comparison(yes_no_at(terminal, display), wanted=transfer.verify)
             return saved_transfers.run_saved(

@@ -22,6 +22,10 @@ class Announcement(NamedTuple):
     is_vital: bool
     picture: str = ""
 
+    def with_picture(self, picture: str) -> Announcement:
+        """Return the same with a picture of the code."""
+        return self._replace(picture=picture)
+
     @property
     def lines(self) -> tuple[str, ...]:
         """The same for people."""
