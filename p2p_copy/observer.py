@@ -124,8 +124,8 @@ Verify = Callable[[tuple[str, str]], Awaitable[bool]]
 class Observer:
     """Ignores every report; subclasses override what they need."""
 
-    def connecting(self, relay: str) -> None:
-        """This side is connecting to the relay (scheme, host and port)."""
+    def connecting(self, relay: str, proxy: str | None = None) -> None:
+        """This side is connecting to the relay, perhaps through a proxy (scheme, host and port of each)."""
 
     def waiting(self, relay: str, seconds: float) -> None:
         """This side is connected to the relay; the other side is not yet, and is waited for this long."""
@@ -214,10 +214,10 @@ class ConnectObserver(Observer):
         self._once = NoticeOnce(observer)
         self.silent = False
 
-    def connecting(self, relay: str) -> None:
+    def connecting(self, relay: str, proxy: str | None = None) -> None:
         """Pass it on, unless silent."""
         if not self.silent:
-            self._observer.connecting(relay)
+            self._observer.connecting(relay, proxy)
 
     def waiting(self, relay: str, seconds: float) -> None:
         """Pass it on, unless silent."""

@@ -15,10 +15,12 @@ class Connecting:
 
     Attributes:
         relay: scheme, host and port.
+        proxy: the same of the proxy on the way; None for a direct connection.
 
     """
 
     relay: str
+    proxy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

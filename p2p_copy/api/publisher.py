@@ -114,9 +114,9 @@ class Publisher(Observer):
 
     # What the transfer reports, in the usual order
 
-    def connecting(self, relay: str) -> None:
+    def connecting(self, relay: str, proxy: str | None = None) -> None:
         """Publish it."""
-        self._publish(events.Connecting(relay))
+        self._publish(events.Connecting(relay, proxy))
 
     def waiting(self, relay: str, seconds: float) -> None:
         """Publish it."""

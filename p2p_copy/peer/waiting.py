@@ -154,7 +154,7 @@ class Wait:
     async def _paired(self, nursery: trio.Nursery) -> _Connection:
         """Return the connection on which the other side has come; cut all others."""
         if not self._is_announced:
-            self._observer.connecting(str(self._address))
+            self._observer.connecting(str(self._address), None if self._proxy is None else str(self._proxy))
         connection = self._dial(nursery, self._hello)
         while connection.welcome is None and connection.end is None:
             await self._changed.park()

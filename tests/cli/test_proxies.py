@@ -86,6 +86,7 @@ def test_the_environment_and_the_configuration_lead_through_the_proxy_and_no_pas
     requests = world.tunnel.requests[before:]
     assert len(requests) == 2
     assert all(b"Proxy-Authorization" in request for request in requests)
+    assert all(f"Connecting to {world.url} through {world.proxy}." in errors for _, _, errors in ends)
     for secret in (PASSWORD, "secret@password"):
         nothing_of(secret, state, *(text for end in ends for text in end[1:]))
 

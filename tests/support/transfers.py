@@ -86,7 +86,7 @@ class Told(Observer):
         self.words: list[tuple[tuple[str, str], bool]] = []
         self.on_progress: Callable[[int, int], None] = lambda files, size: None
 
-    def connecting(self, relay: str) -> None:
+    def connecting(self, relay: str, proxy: str | None = None) -> None:
         self.states.append("connecting")
 
     def waiting(self, relay: str, seconds: float) -> None:

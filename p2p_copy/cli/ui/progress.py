@@ -85,8 +85,8 @@ class Progress:
         match event:
             case events.Progress():
                 self._take(event)
-            case events.Connecting(relay):
-                self._connect(escape(relay))
+            case events.Connecting(relay, proxy):
+                self._connect(escape(relay if proxy is None else f"{relay} through {proxy}"))
             case events.Waiting(relay, seconds):
                 self._wait_at(escape(relay), seconds)
             case events.Paired():
