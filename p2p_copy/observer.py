@@ -110,6 +110,9 @@ class Deletion:
     first: tuple[str, ...]
 
 
+AskReplace = Callable[[str], Awaitable[bool]]
+"""Answers whether to replace a file of the receiver, given its escaped path; it may take any time."""
+
 AskDelete = Callable[[Deletion], Awaitable[bool]]
 """Answers whether to delete. It has `limits.DELETE_TIMEOUT`, since the sender waits meanwhile."""
 

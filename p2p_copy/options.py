@@ -85,6 +85,8 @@ class Conflict(Enum):
     UPDATE = "update"
     """Keep the existing file if it is the same, which counts as delivered; else replace it once the new one is
     complete."""
+    ASK = "ask"
+    """Ask for each file whether to replace the existing one; if not, do as SKIP does."""
 
 
 class Names(Enum):

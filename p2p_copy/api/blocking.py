@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from p2p_copy.api.report import Report
     from p2p_copy.api.saved import SavedTransfer
     from p2p_copy.api.transfer import OnEvent
-    from p2p_copy.api.work import Accept, AcceptDeletion, Out, Paths, Verify
+    from p2p_copy.api.work import Accept, AcceptDeletion, AcceptReplacement, Out, Paths, Verify
     from p2p_copy.protocol.code import Code
 
 
@@ -71,12 +71,15 @@ class Client(BaseClient):
         accept: Accept | None = None,
         verify: Verify | None = None,
         accept_deletion: AcceptDeletion | None = None,
+        accept_replacement: AcceptReplacement | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ReceiveKeywords],
     ) -> Report:
         """Receive into a directory; see `AsyncClient.receive`. Callbacks may not be asynchronous."""
         with self._open_caller() as caller:
-            work = self._settings.receive(out, code, accept, verify, accept_deletion, options, caller)
+            work = self._settings.receive(
+                out, code, accept, verify, accept_deletion, accept_replacement, options, caller
+            )
             return caller.run(TransferTask(work, caller, on_event).run)
 
     def resume(
@@ -87,12 +90,15 @@ class Client(BaseClient):
         accept: Accept | None = None,
         verify: Verify | None = None,
         accept_deletion: AcceptDeletion | None = None,
+        accept_replacement: AcceptReplacement | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ResumeKeywords],
     ) -> Report:
         """Resume a saved transfer; see `AsyncClient.resume`. Callbacks may not be asynchronous."""
         with self._open_caller() as caller:
-            work = self._settings.resume(id, code, accept, verify, accept_deletion, options, caller)
+            work = self._settings.resume(
+                id, code, accept, verify, accept_deletion, accept_replacement, options, caller
+            )
             return caller.run(TransferTask(work, caller, on_event).run)
 
     def saved(self, *, code: Code | None = None) -> tuple[SavedTransfer, ...]:

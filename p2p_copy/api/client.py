@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from p2p_copy.api.saved import SavedTransfer
     from p2p_copy.api.streams import IncomingStream
     from p2p_copy.api.transfer import OnEvent, Work
-    from p2p_copy.api.work import Accept, AcceptDeletion, Chunks, Out, Paths, Verify
+    from p2p_copy.api.work import Accept, AcceptDeletion, AcceptReplacement, Chunks, Out, Paths, Verify
     from p2p_copy.protocol.code import Code
 
 T = TypeVar("T")
@@ -99,6 +99,7 @@ class AsyncClient(BaseClient):
         accept: Accept | None = None,
         verify: Verify | None = None,
         accept_deletion: AcceptDeletion | None = None,
+        accept_replacement: AcceptReplacement | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ReceiveKeywords],
     ) -> Report:
@@ -113,6 +114,8 @@ class AsyncClient(BaseClient):
                 asynchronous. None to accept all.
             accept_deletion: is shown what the sender does not have, once everything has arrived, if `delete` is given;
                 answers whether to delete it, in five minutes at most. None to delete it without a question.
+            accept_replacement: is asked about each file that exists already, with `on_conflict="ask"`, by its escaped
+                path: True to replace it, False to skip the new one. It is asked again after a lost connection.
             verify: is shown two words, and answers whether the sender shows the same ones, before anything is written;
                 may be asynchronous. None to ask nothing; then `Paired` has the words all the same.
             on_event: is called with each `Event`, one after the other; may be asynchronous.
@@ -128,7 +131,9 @@ class AsyncClient(BaseClient):
 
         """
         async with self._open_caller() as caller:
-            work = self._settings.receive(out, code, accept, verify, accept_deletion, options, caller)
+            work = self._settings.receive(
+                out, code, accept, verify, accept_deletion, accept_replacement, options, caller
+            )
             task = TransferTask(work, caller, on_event)
             return await caller.enter(task.run)
 
@@ -164,12 +169,15 @@ class AsyncClient(BaseClient):
         accept: Accept | None = None,
         verify: Verify | None = None,
         accept_deletion: AcceptDeletion | None = None,
+        accept_replacement: AcceptReplacement | None = None,
         **options: Unpack[ReceiveKeywords],
     ) -> AsyncIterator[Transfer]:
         """Receive beside the body of a block, which can follow it; see `receive` and `Transfer`."""
         receive = self._settings.receive
         async with self._open(
-            lambda caller: receive(out, code, accept, verify, accept_deletion, options, caller)
+            lambda caller: receive(
+                out, code, accept, verify, accept_deletion, accept_replacement, options, caller
+            )
         ) as transfer:
             yield transfer
 
@@ -240,6 +248,7 @@ class AsyncClient(BaseClient):
         accept: Accept | None = None,
         verify: Verify | None = None,
         accept_deletion: AcceptDeletion | None = None,
+        accept_replacement: AcceptReplacement | None = None,
         on_event: OnEvent | None = None,
         **options: Unpack[ResumeKeywords],
     ) -> Report:
@@ -256,6 +265,7 @@ class AsyncClient(BaseClient):
             code: what both sides share; needed only if what is saved is not enough (`SavedTransfer.can_resume`).
             accept: see `receive`; it is not called if the transfer was accepted before, nor on the sender's side.
             accept_deletion: see `receive`.
+            accept_replacement: see `receive`.
             verify: see `send`; it is called also if the words of an earlier run were confirmed.
             on_event: is called with each `Event`, one after the other; may be asynchronous.
             options: `receipt` and `links` in place of those with which it was begun, and `wait`, `patience` and
@@ -267,7 +277,9 @@ class AsyncClient(BaseClient):
 
         """
         async with self._open_caller() as caller:
-            work = self._settings.resume(id, code, accept, verify, accept_deletion, options, caller)
+            work = self._settings.resume(
+                id, code, accept, verify, accept_deletion, accept_replacement, options, caller
+            )
             task = TransferTask(work, caller, on_event)
             return await caller.enter(task.run)
 
@@ -280,12 +292,15 @@ class AsyncClient(BaseClient):
         accept: Accept | None = None,
         verify: Verify | None = None,
         accept_deletion: AcceptDeletion | None = None,
+        accept_replacement: AcceptReplacement | None = None,
         **options: Unpack[ResumeKeywords],
     ) -> AsyncIterator[Transfer]:
         """Resume, or begin, a saved transfer beside the body of a block; see `resume` and `Transfer`."""
         resume = self._settings.resume
         async with self._open(
-            lambda caller: resume(id, code, accept, verify, accept_deletion, options, caller)
+            lambda caller: resume(
+                id, code, accept, verify, accept_deletion, accept_replacement, options, caller
+            )
         ) as transfer:
             yield transfer
 

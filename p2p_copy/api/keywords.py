@@ -36,7 +36,7 @@ class SendKeywords(TransferKeywords, total=False):
 class ReceiveKeywords(TransferKeywords, total=False):
     """How to receive; see `ReceiveOptions`."""
 
-    on_conflict: Conflict | Literal["refuse", "overwrite", "rename", "skip", "update"]
+    on_conflict: Conflict | Literal["refuse", "overwrite", "rename", "skip", "update", "ask"]
     names: Names | Literal["portable", "system"]
     max_size: int | None
     max_files: int | None

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from p2p_copy.observer import (
         Ask,
         AskDelete,
+        AskReplace,
         Deletion,
         Observer,
         Report,
@@ -56,6 +57,9 @@ if TYPE_CHECKING:
 
     AcceptDeletion = Callable[[Deletion], Awaitable[bool] | bool]
     """Answers whether to delete what a sender does not have; may be asynchronous."""
+
+    AcceptReplacement = Callable[[str], Awaitable[bool] | bool]
+    """Answers whether to replace the file with this escaped path; may be asynchronous."""
 
     Verify = Callable[[tuple[str, str]], Awaitable[bool] | bool]
     """Answers whether the other side shows the same two words; may be asynchronous."""
@@ -134,6 +138,7 @@ class ClientSettings:
         accept: Accept | None,
         verify: Verify | None,
         accept_deletion: AcceptDeletion | None,
+        accept_replacement: AcceptReplacement | None,
         given: Any,
         caller: Caller,
     ) -> Work:
@@ -142,7 +147,12 @@ class ClientSettings:
             return self.receive_stream(StandardOutput, code, accept, verify, given, caller)
         command, options = self._receive_command(out, given)
         _check_code(code)
-        asks = _Asks(_asking(accept, caller), _asking(verify, caller), _asking(accept_deletion, caller))
+        asks = _Asks(
+            _asking(accept, caller),
+            _asking(verify, caller),
+            _asking(accept_deletion, caller),
+            _asking(accept_replacement, caller),
+        )
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             state = await self._state_of(command, code, observer)
@@ -206,6 +216,7 @@ class ClientSettings:
         accept: Accept | None,
         verify: Verify | None,
         accept_deletion: AcceptDeletion | None,
+        accept_replacement: AcceptReplacement | None,
         given: Any,
         caller: Caller,
     ) -> Work:
@@ -214,7 +225,12 @@ class ClientSettings:
             _check_code(code)
         saved = self.saved_transfers()
         compare = _asking(verify, caller)
-        asks = _Asks(_asking(accept, caller), compare, _asking(accept_deletion, caller))
+        asks = _Asks(
+            _asking(accept, caller),
+            compare,
+            _asking(accept_deletion, caller),
+            _asking(accept_replacement, caller),
+        )
 
         async def work(observer: Observer, beside: Helpers) -> Report:
             state = await trio.to_thread.run_sync(saved.open, id_)
@@ -361,6 +377,7 @@ class ClientSettings:
             ask=asks.accept,
             verify=asks.verify,
             ask_delete=asks.delete,
+            ask_replace=asks.replace,
             observer=observer,
             beside=beside,
             sink=sink,
@@ -390,6 +407,7 @@ class _Asks(NamedTuple):
     accept: Ask | None
     verify: Compare | None
     delete: AskDelete | None = None
+    replace: AskReplace | None = None
 
 
 def _asking(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from p2p_copy import Code, SavedTransfer
     from p2p_copy.api.keywords import ResumeKeywords
-    from p2p_copy.api.work import Accept, AcceptDeletion, Verify
+    from p2p_copy.api.work import Accept, AcceptDeletion, AcceptReplacement, Verify
     from p2p_copy.cli.options.client import ClientArguments
     from p2p_copy.cli.ui.displays import Display
     from p2p_copy.cli.ui.terminal import Terminal
@@ -92,11 +92,12 @@ def run_saved(
     accept: Accept | None = None,
     verify: Verify | None = None,
     accept_deletion: AcceptDeletion | None = None,
+    accept_replacement: AcceptReplacement | None = None,
     reverify: bool = False,
 ) -> int:
     """Begin or resume a saved transfer, and return exit code 0.
 
-    `accept`, `verify` and `accept_deletion` ask the user; `accept` is not used if the transfer was begun before.
+    `accept`, `verify` and the other two ask the user; `accept` is not used if the transfer was begun before.
     Raises what `run_transfer` raises.
     """
     if saved.met:
@@ -107,7 +108,13 @@ def run_saved(
     if reverify:
         now["reverify"] = True
     opened = client.open_resume(
-        saved.id, code=code, accept=accept, verify=verify, accept_deletion=accept_deletion, **now
+        saved.id,
+        code=code,
+        accept=accept,
+        verify=verify,
+        accept_deletion=accept_deletion,
+        accept_replacement=accept_replacement,
+        **now,
     )
     return run_transfer(opened, display, options.deadline, resume_id=short(saved.id))
 

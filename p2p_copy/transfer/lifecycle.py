@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from p2p_copy.files.selection import Selection
     from p2p_copy.files.source.entry import SourceTrees
     from p2p_copy.files.stdio import Sink, Source
-    from p2p_copy.observer import AskDelete, Observer, Report
+    from p2p_copy.observer import AskDelete, AskReplace, Observer, Report
     from p2p_copy.options import ReceiveOptions, SendOptions
     from p2p_copy.peer.channel import Channel
     from p2p_copy.peer.meeting import ConnectOptions
@@ -79,6 +79,7 @@ class ReceiveJob(Job):
         allowed: the permissions that entries may get.
         sink: opens standard output for "-".
         ask_delete: is asked before anything is deleted; None to delete without asking.
+        ask_replace: is asked before a file is replaced, with `Conflict.ASK`.
 
     """
 
@@ -89,6 +90,7 @@ class ReceiveJob(Job):
     allowed: int
     sink: Callable[[], Sink]
     ask_delete: AskDelete | None
+    ask_replace: AskReplace | None
 
 
 class Story(Protocol):

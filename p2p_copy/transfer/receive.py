@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from p2p_copy.errors import Declined, NotVerified, P2PCopyError, PeerMisbehaved
+from p2p_copy.errors import Declined, NotVerified, P2PCopyError, PeerMisbehaved, UsageError
 from p2p_copy.files.attributes import allowed_permissions
 from p2p_copy.files.receipts.receipt_file import receipt_file
 from p2p_copy.files.selection import Selection
 from p2p_copy.files.stdio import StandardOutput
 from p2p_copy.files.user_paths import as_path, as_path_if_any
 from p2p_copy.observer import NoticeOnce, Observer, Report
-from p2p_copy.options import ReceiveOptions
+from p2p_copy.options import Conflict, ReceiveOptions
 from p2p_copy.peer.failures import plain_errors
 from p2p_copy.peer.meeting import ConnectOptions
 from p2p_copy.protocol.messages import Accept, Goodbye, Offer
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from p2p_copy.files.state.store import State
     from p2p_copy.files.stdio import Sink
-    from p2p_copy.observer import Ask, AskDelete, Verify
+    from p2p_copy.observer import Ask, AskDelete, AskReplace, Verify
     from p2p_copy.options import RelayAccess
     from p2p_copy.peer.channel import Channel
     from p2p_copy.protocol.code import Code
@@ -54,6 +54,7 @@ async def receive(
     state: State | None = None,
     ask: Ask | None = None,
     ask_delete: AskDelete | None = None,
+    ask_replace: AskReplace | None = None,
     observer: Observer | None = None,
     beside: Helpers = (),
     sink: Callable[[], Sink] = StandardOutput,
@@ -77,6 +78,8 @@ async def receive(
             declines, the sender waits on with the same code. Resuming a transfer does not ask again.
         ask_delete: is shown what the sender does not have, after everything has arrived, if `options.delete` says so;
             answers whether to delete it. Without it that is deleted without a question.
+        ask_replace: is asked about each file that exists already, with `Conflict.ASK`; again after a lost connection if
+            it is not replaced yet.
         observer: hears of each step.
         beside: run beside the transfer and end with it; an error of one of them ends it, and the sender is told that
             this side failed.
@@ -100,6 +103,8 @@ async def receive(
     # A side that is stopped keeps its state even if all is here: the sender may not know that.
     done = failed = False
     try:
+        if options.conflict is Conflict.ASK and ask_replace is None:
+            raise UsageError("To ask what to do with files that exist already, there must be someone to ask.")
         preserve, selection = wanted(options.preserve), Selection(options.only, options.exclude)
         pacer = None if options.limit_rate is None else Pacer(options.limit_rate)
         connect_options = ConnectOptions(
@@ -130,6 +135,7 @@ async def receive(
             allowed,
             sink,
             ask_delete,
+            ask_replace,
         )
         story = _Story(job, ask, verify)
         resumption.linger(limits.RESTART_LINGER, observer, _ALL_IS_HERE)

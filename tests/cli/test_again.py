@@ -93,3 +93,42 @@ def test_what_has_no_effect_is_refused(words: tuple[str, ...], says: str) -> Non
     code, _, errors = run("receive", *words, env={**CODE, "P2P_COPY_SERVER": "ws://127.0.0.1:1"})
     assert code == 2
     assert says in errors
+
+
+def test_each_existing_file_is_asked_for(relay: str, tree: Path, tmp_path: Path, screen: Screen) -> None:
+    out = tmp_path / "out"
+    (out / "tree").mkdir(parents=True)
+    for name in sorted(os.listdir(tree)):
+        if (tree / name).is_file():
+            (out / "tree" / name).write_text("mine")
+    names = sorted(os.listdir(out / "tree"))
+    env = {**CODE, "P2P_COPY_SERVER": relay}
+    sender = start("send", str(tree), env=env)
+    receiver = screen.attach(
+        start(
+            *("receive", "--out", str(out), "--on-conflict", "ask", "--yes"),
+            env=env,
+            stdin=screen.there,
+            stderr=screen.there,
+        )
+    )
+    first = screen.read_until(r'"?tree/([^"]+)"? exists already\. Replace it\? \[y/N, all, none\] $')[1]
+    screen.type("y\n")
+    screen.seen = ""
+    screen.read_until(r"exists already\. Replace it\? \[y/N, all, none\] $")
+    screen.type("none\n")
+    screen.read_until(r"Received \d files?")
+    assert receiver.stdout is not None
+    receiver.stdout.close()
+    assert (receiver.wait(ENOUGH), finish(sender)[0]) == (0, 0)
+    assert first in names
+    for name in names:
+        theirs = (tree / name).read_bytes() if name == first else b"mine"
+        assert (out / "tree" / name).read_bytes() == theirs
+
+
+def test_without_a_terminal_nothing_can_be_asked() -> None:
+    env = {**CODE, "P2P_COPY_SERVER": "ws://127.0.0.1:1"}
+    code, _, errors = run("receive", "--on-conflict", "ask", env=env)
+    assert code == 2
+    assert "In scripts use update, overwrite, rename, skip or refuse." in errors

@@ -47,6 +47,7 @@ def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, A
             "observer",
             "ask",
             "ask_delete",
+            "ask_replace",
             "on_room",
             "beside",
             "source",

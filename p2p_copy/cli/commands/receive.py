@@ -10,13 +10,13 @@ from p2p_copy.cli.options import inputs
 from p2p_copy.cli.options.arguments import STANDARD, receive_words
 from p2p_copy.cli.run import run_transfer
 from p2p_copy.cli.ui.displays import open_display, open_terminal
-from p2p_copy.cli.ui.prompt import Question, YesNo, asking_to_delete, comparison, yes_no_at
+from p2p_copy.cli.ui.prompt import Question, YesNo, asking_to_delete, asking_to_replace, comparison, yes_no_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from p2p_copy.api.keywords import ReceiveKeywords
-    from p2p_copy.api.work import Accept, AcceptDeletion
+    from p2p_copy.api.work import Accept, AcceptDeletion, AcceptReplacement
     from p2p_copy.cli.options.client import ClientArguments, ReceiveArguments, TransferArguments
 
 
@@ -45,6 +45,12 @@ def receive(
         raise UsageError("With --out - standard output is what is received, so --json cannot write there.")
     if receiving.checksum and receiving.on_conflict is not Conflict.UPDATE:
         raise UsageError("--checksum says what --on-conflict update compares; it has no effect without that.")
+    if receiving.on_conflict is Conflict.ASK and not (
+        transfer.dry_run or (inputs.can_ask(terminal) and not client.json)
+    ):
+        raise UsageError(
+            "--on-conflict ask needs a terminal. In scripts use update, overwrite, rename, skip or refuse."
+        )
     if receiving.delete:
         if receiving.on_conflict not in {Conflict.UPDATE, Conflict.OVERWRITE}:
             raise UsageError(
@@ -85,6 +91,9 @@ def receive(
     if not (receiving.yes or transfer.dry_run or receiving.out == STANDARD):
         inputs.refuse_to_ask(terminal)
 
+    def replacement(yes_no: YesNo | None) -> AcceptReplacement | None:
+        return _never if transfer.dry_run else asking_to_replace(terminal, yes_no)
+
     def run_unsaved(accept_with: Callable[[YesNo | None], Accept | None]) -> int:
         display = open_display(terminal, client, None, sends=False)
         display.start(None)
@@ -96,6 +105,7 @@ def receive(
             accept=accept_with(yes_no),
             verify=comparison(yes_no, wanted=transfer.verify),
             accept_deletion=deletion(yes_no),
+            accept_replacement=replacement(yes_no),
             **options,
         )
         return run_transfer(opened, display, client.deadline, resume_id=None)
@@ -139,5 +149,11 @@ def receive(
         accept=question(yes_no),
         verify=comparison(yes_no, wanted=transfer.verify),
         accept_deletion=deletion(yes_no),
+        accept_replacement=replacement(yes_no),
         reverify=receiving.reverify,
     )
+
+
+def _never(_path: str) -> bool:
+    """Answer for a dry run, which declines before anything is asked."""
+    return False

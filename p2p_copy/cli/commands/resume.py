@@ -9,7 +9,7 @@ from p2p_copy.cli import saved_transfers
 from p2p_copy.cli.options import inputs
 from p2p_copy.cli.saved_transfers import short
 from p2p_copy.cli.ui.displays import open_display, open_terminal
-from p2p_copy.cli.ui.prompt import asking_to_delete, yes_no_at
+from p2p_copy.cli.ui.prompt import asking_to_delete, asking_to_replace, yes_no_at
 from p2p_copy.cli.ui.terminal import Terminal
 from p2p_copy.cli.ui.transfer_table import transfer_table
 from p2p_copy.errors import OutputNotWritable, UsageError
@@ -55,9 +55,15 @@ def resume(given: str | None, client: ClientArguments) -> int:
 
         announcement = announcement_of(saved)
     display.start(announcement)
-    accept_deletion = asking_to_delete(terminal, yes_no_at(terminal, display))
+    yes_no = yes_no_at(terminal, display)
     return saved_transfers.run_saved(
-        saved, access, client, display, terminal, accept_deletion=accept_deletion
+        saved,
+        access,
+        client,
+        display,
+        terminal,
+        accept_deletion=asking_to_delete(terminal, yes_no),
+        accept_replacement=asking_to_replace(terminal, yes_no),
     )
 
 

@@ -379,7 +379,7 @@ class ReceiveArguments:
         Parameter(
             help="If a name exists already: refuse the new file, overwrite the old one, rename the new one, skip "
             "it (which is no failure), or update: keep an old file with the same size and time, which counts as "
-            "delivered, and overwrite any other."
+            "delivered, and overwrite any other; or ask for each file, at a terminal."
         ),
     ] = Conflict.REFUSE
     checksum: Annotated[

@@ -29,6 +29,8 @@ _DELETES: Final = (
     "asked again before that."
 )
 
+_REPLACE: Final = "{} exists already. Replace it? [y/N, all, none] "
+
 _DELETE: Final = "Delete them? [y/N] "
 
 _POLICY: Final = {
@@ -36,6 +38,7 @@ _POLICY: Final = {
     Conflict.OVERWRITE: "Existing files are replaced by the new ones.",
     Conflict.RENAME: "Both are kept; the new files get a number.",
     Conflict.SKIP: "Existing files are kept; their new versions are skipped.",
+    Conflict.ASK: "You are asked for each file that exists.",
     Conflict.UPDATE: "Files with the same size and time are up to date; others are replaced.",
 }
 """What happens to names that exist already. An existing directory is always written into."""
@@ -53,13 +56,17 @@ class YesNo:
 
     async def ask(self, question: str) -> bool:
         """Return whether the answer is yes."""
+        return await self.read(question) in {"y", "yes"}
+
+    async def read(self, question: str) -> str:
+        """Return the answer, in small letters; empty at the end of the input."""
         self._typed = None  # what was typed while nothing was asked is no answer
         with self.progress.asking(question):
             await trio.to_thread.run_sync(self._read, abandon_on_cancel=True)
         answer, self._typed = self._typed or "", None
         if not answer.endswith("\n"):
             self._terminal.error("")
-        return answer.strip().lower() in {"y", "yes"}
+        return answer.strip().lower()
 
     def _read(self) -> None:
         with self._reading:  # a thread of an earlier question, which was cancelled, may still wait for a line
@@ -93,11 +100,42 @@ def yes_no_at(terminal: Terminal, display: Display) -> YesNo | None:
     return YesNo(terminal, display) if isinstance(display, Progress) else None
 
 
+class ReplaceQuestion:
+    """Asks the user about each file that exists already; an answer counts until the program ends."""
+
+    def __init__(self, yes_no: YesNo) -> None:
+        """Ask by `yes_no`."""
+        self._yes_no = yes_no
+        self._answers: dict[str, bool] = {}
+        self._all: bool | None = None
+
+    async def __call__(self, path: str) -> bool:
+        """Return whether the file is to be replaced."""
+        if self._all is not None:
+            return self._all
+        if path not in self._answers:
+            answer = await self._yes_no.read(_REPLACE.format(displayed(path, limits.NAME_COLUMNS)))
+            if answer in {"a", "all", "none"}:
+                self._all = answer != "none"
+                return self._all
+            self._answers[path] = answer in {"y", "yes"}
+        return self._answers[path]
+
+
+def asking_to_replace(terminal: Terminal, yes_no: YesNo | None) -> ReplaceQuestion | None:
+    """Return what asks the user about files that exist already; None if there is no user."""
+    return ReplaceQuestion(yes_no) if yes_no is not None and _is_at(terminal) else None
+
+
+def _is_at(terminal: Terminal) -> bool:
+    return bool(sys.stdin and sys.stdin.isatty() and terminal.is_interactive)
+
+
 def asking_to_delete(terminal: Terminal, yes_no: YesNo | None) -> AcceptDeletion:
     """Return what asks the user whether to delete what the sender does not have; without a user the answer is no."""
 
     async def ask(deletion: Deletion) -> bool:
-        if yes_no is None or not (sys.stdin and sys.stdin.isatty() and terminal.is_interactive):
+        if yes_no is None or not _is_at(terminal):
             return False
         terminal.error(f"The sender does not have {count(deletion.count, 'entry', 'entries')} that are here:")
         for path in deletion.first:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from p2p_copy.files.target.errors import Refused, fail
 from p2p_copy.options import Conflict
-from p2p_copy.protocol.messages import Reason
+from p2p_copy.protocol.messages import Kind, Reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +36,7 @@ class Conflicts:
     Attributes:
         policy: what happens to a name that exists.
         updates: what is up to date here stays; anything else is replaced.
+        asks: the user is asked before something is replaced.
         checksum: it is up to date only if its contents are the same, whatever its time.
 
     """
@@ -43,8 +44,33 @@ class Conflicts:
     def __init__(self, policy: Conflict, resume: ResumeIndex, *, checksum: bool = False) -> None:
         self.checksum = checksum
         self.updates = policy is Conflict.UPDATE
-        self.policy = Conflict.OVERWRITE if self.updates else policy
+        self.asks = policy is Conflict.ASK
+        self.policy = {Conflict.UPDATE: Conflict.OVERWRITE, Conflict.ASK: Conflict.REFUSE}.get(policy, policy)
+        self._replaced: set[int] = (
+            set()
+        )  # numbers of entries that replace what there is, by the user's answer
         self._resume = resume
+
+    def policy_of(self, item: Item) -> Conflict:
+        """Return the policy for one entry."""
+        return Conflict.OVERWRITE if item.index in self._replaced else self.policy
+
+    def replace(self, item: Item) -> None:
+        """Let an entry replace what there is: the user has said so."""
+        self._replaced.add(item.index)
+
+    def is_taken(self, item: Item, directory: Directory) -> bool:
+        """Return whether an entry could replace something that is not ours, so that the user is to be asked."""
+        if directory.created:
+            return False
+        try:
+            there = directory.lstat(item.entry.name)
+            kinds = (stat.S_ISREG,) if item.entry.kind is Kind.FILE else (stat.S_ISREG, stat.S_ISLNK)
+            if there is None or not any(is_kind(there.st_mode) for is_kind in kinds):
+                return False
+            return not (self._resume.earlier_name(item, directory) or self.was_left(item, directory))
+        except (OSError, ValueError) as error:
+            fail(error)
 
     def check(self, item: Item, directory: Directory) -> tuple[Conflict, str]:
         """Return the policy for the name of a file, and the name under which we made it earlier, empty if we did not.
@@ -56,7 +82,7 @@ class Conflicts:
             NoSpace, OutputNotWritable: nothing more can be written.
 
         """
-        policy, name = self.policy, item.entry.name
+        policy, name = self.policy_of(item), item.entry.name
         try:
             earlier = self._resume.earlier_name(item, directory)
             if not earlier and self.was_left(item, directory):

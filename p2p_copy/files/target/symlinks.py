@@ -51,7 +51,7 @@ def make(item: Item, directory: Directory, taken: Conflicts, resume: ResumeIndex
             directory.unlink(item.entry.name)
         elif taken.updates and _is_up_to_date(item, directory):
             return
-        item.name = _create(item, directory, taken.policy, resume)
+        item.name = _create(item, directory, taken.policy_of(item), resume)
         if (made := directory.lstat(item.name)) is not None:
             resume.record_complete(item, made, name=item.name, flushed=True)
     except OSError as error:

@@ -50,6 +50,7 @@ class Target:
 
     Attributes:
         resume: as given.
+        asks: the user is to be asked before something `is_taken` and replaced.
         extras: what the sender does not have, if that is to be deleted.
         directories: creates and completes directories.
         files: writes files piece by piece, and finds those that are here already.
@@ -77,6 +78,7 @@ class Target:
         self.resume = resume = resume or ResumeIndex(Journal(None))
         self._top, resume.clock_ahead = open_output(out, resume.tag, allowed)
         self._conflicts = Conflicts(conflict, resume, checksum=checksum)
+        self.asks = self._conflicts.asks
         self.replaces = self._conflicts.policy is Conflict.OVERWRITE
         self.extras = None if delete is None else Extras(self._top, delete)
         self.directories = Directories(self._top, self._conflicts, resume, self.extras)
@@ -106,6 +108,19 @@ class Target:
     def attributes_lost(self) -> bool:
         """Whether something could not be given all of its attributes."""
         return self._top.attributes_lost
+
+    def is_taken(self, item: Item) -> bool:
+        """Return whether something has the name of a file or symlink that could be replaced by it.
+
+        Raises:
+            Refused: its directory is gone.
+
+        """
+        return self._conflicts.is_taken(item, self.directories.parent_of(item))
+
+    def replace(self, item: Item) -> None:
+        """Let a file or symlink replace what has its name."""
+        self._conflicts.replace(item)
 
     def make_symlink(self, item: Item) -> None:
         """Create a symlink; it raises what `symlinks.make` raises."""

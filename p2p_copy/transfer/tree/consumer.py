@@ -64,7 +64,8 @@ class TreeConsumer:
     """One conversation, whose files go into `target`.
 
     `max_size` bounds the bytes of all files. `max_files` bounds everything that the sender names and that is wanted:
-    files, directories and symlinks, and what it cannot send. `unmade` is called with the number of each directory
+    files, directories and symlinks, and what it cannot send. `may_replace` is asked, with an escaped path, before
+    something is replaced, with `Conflict.ASK`; it may block. `unmade` is called with the number of each directory
     that is never made, since nothing in it was wanted.
 
     Attributes:
@@ -85,11 +86,15 @@ class TreeConsumer:
         max_size: int | None,
         max_files: int | None = None,
         selection: Selection = EVERYTHING,
+        may_replace: Callable[[str], bool] | None = None,
         unmade: Callable[[int], None] = lambda index: None,
     ) -> None:
+        self._may_replace = may_replace
         # A further name of a file may need contents, if the receiver has refused the first one.
         linking = Preserved.HARD_LINKS in manifest.preserve
-        self.holds = linking or target.replaces or not target.resume.fresh or not selection.everything
+        self.holds = (
+            linking or target.replaces or target.asks or not target.resume.fresh or not selection.everything
+        )
         self.total: tuple[int, int] | None = None
         self.root: bytes | None = None
         self.goodbye = False
@@ -259,22 +264,30 @@ class TreeConsumer:
 
     def _take(self, item: Item) -> None:
         """Make a directory or a symlink. Reject a file that cannot be made before the sender sends its contents."""
-        entry = item.entry
         try:
-            if entry.kind is Kind.DIRECTORY:
-                self._target.directories.make(item)
-            elif entry.kind is Kind.SYMLINK:
-                self._target.make_symlink(item)
-            elif self.holds and (self._files.find_held(item) or self._files.is_up_to_date(item)):
-                pass
-            elif item.original is not None:
-                self._target.hard_links.check(item)
-            elif entry.size > limits.CHUNK or entry.extra is not None:
-                self._target.files.check(item)
-            if self._target.replaces and entry.kind is Kind.FILE:
-                self._files.find_old(item)
+            self._make(item)
         except Refused as refused:
             self.outcomes.reject(item, refused.reason)
+
+    def _make(self, item: Item) -> None:
+        """Do so, or raise `Refused`; ask before something is replaced, if the user wants to be asked."""
+        entry = item.entry
+        if self._target.asks and entry.kind is not Kind.DIRECTORY and self._target.is_taken(item):
+            if self._may_replace is None or not self._may_replace(escape(item.path)):
+                raise Refused(Reason.SKIPPED)
+            self._target.replace(item)
+        if entry.kind is Kind.DIRECTORY:
+            self._target.directories.make(item)
+        elif entry.kind is Kind.SYMLINK:
+            self._target.make_symlink(item)
+        elif self.holds and (self._files.find_held(item) or self._files.is_up_to_date(item)):
+            pass
+        elif item.original is not None:
+            self._target.hard_links.check(item)
+        elif entry.size > limits.CHUNK or entry.extra is not None:
+            self._target.files.check(item)
+        if self._target.replaces and entry.kind is Kind.FILE:
+            self._files.find_old(item)
 
 
 class FileConsumer:

@@ -109,6 +109,7 @@ class TreeReceiver:
             max_size=job.options.max_size,
             max_files=job.options.max_files,
             selection=job.selection,
+            may_replace=None if job.ask_replace is None else self._may_replace,
             unmade=self._correct_receipt,
         )
         stalls = Stalls(job.observer, conversation.channel)
@@ -126,6 +127,11 @@ class TreeReceiver:
             with trio.CancelScope(shield=True):  # bounded: it flushes or unlinks one part
                 lasts = job.resumption.lasts and not consumer.goodbye
                 await trio.to_thread.run_sync(partial(target.close, keep=lasts))
+
+    def _may_replace(self, path: str) -> bool:
+        """Ask, out of a worker thread, whether to replace something; the event loop goes on meanwhile."""
+        assert self._job.ask_replace is not None, "else this is not called"
+        return trio.from_thread.run(self._job.ask_replace, path)
 
     def _open(self) -> tuple[Target, Preserved, str]:
         """Open the target; return it, the wanted attributes that it can preserve, and the name of its marker."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("both_ways")
 
-EVERY = tuple(Conflict)
+EVERY = tuple(each for each in Conflict if each is not Conflict.ASK)
 KEEPING = (Conflict.REFUSE, Conflict.SKIP)
 REPLACING = (Conflict.OVERWRITE, Conflict.UPDATE)
 WHY = {Conflict.SKIP: Reason.SKIPPED, **dict.fromkeys((Conflict.REFUSE, *REPLACING), Reason.EXISTS)}
