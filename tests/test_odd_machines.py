@@ -59,6 +59,11 @@ def private_mounts() -> tuple[str, ...]:
 # Sources
 
 
+def not_delivered(said: str, name: str) -> bool:
+    """Return whether the summary names this path, alone or among those with the same reason."""
+    return f"Not delivered: {name} " in said or f"\n  {name}\n" in said
+
+
 @pytest.mark.fault(72, "fifo", "device", "socket", "dangling link", "looping link")
 def test_what_is_no_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -94,7 +99,7 @@ def test_what_cannot_be_sent_is_named_on_both_sides_and_the_rest_arrives(
     for code, _, said in ends:
         assert code == errors.PartialTransfer.exit_code
         for name in ("tree/fifo", "tree/dangling", "tree/loop", "tree/socket", "zero", "socket", "gone"):
-            assert f"Not delivered: {name} " in said, said
+            assert not_delivered(said, name), said
         assert re.search("Not delivered: .*status changed while it was being sent\n", said)
         assert re.search("Not delivered: .*mem cannot be read at the sender\n", said)
     assert sorted(path.name for path in (tmp_path / "out").rglob("*")) == ["good", "tree"]
@@ -153,7 +158,8 @@ def test_odd_names_are_shown_escaped_on_both_sides_whatever_the_terminal_can_sho
         assert code == errors.PartialTransfer.exit_code, said
         assert all(line.isprintable() for line in (out + said).splitlines())
         for shown in ODD.values():
-            assert rf"Not delivered: gr\xf6\xdfe/{shown} has a name" in said, said
+            assert not_delivered(said, rf"gr\xf6\xdfe/{shown}"), said
+        assert "ach has a name that" in said
     assert [path.name for path in (tmp_path / "out" / "größe").iterdir()] == ["good"]
 
 
