@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -55,7 +55,7 @@ def test_deletion_is_asked_for_at_a_terminal(relay: str, tree: Path, tmp_path: P
     screen.read_until(r"\(--delete\); you are asked again before that\.\r\nReceive this\? \[y/N\] $")
     screen.type("y\n")
     screen.read_until(
-        r"The sender does not have 2 entries that are here:\r\n(  tree/.*\r\n){2}Delete them\? \[y/N\] $"
+        r"2 entries here that the sender does not have:\r\n(  tree/.*\r\n){2}Delete them\? \[y/N\] $"
     )
     assert os.path.exists(out / "tree" / "dir")
     assert "\x1bd" not in screen.seen
@@ -67,6 +67,33 @@ def test_deletion_is_asked_for_at_a_terminal(relay: str, tree: Path, tmp_path: P
     assert contents(out) == contents(tree.parent)
 
 
+def test_a_resumed_receiver_that_may_not_ask_deletes_nothing(
+    relay: str, tree: Path, tmp_path: Path, screen: Screen
+) -> None:
+    out = tmp_path / "out"
+    (out / "tree").mkdir(parents=True)
+    (out / "tree" / "old").write_text("x")
+    env = {**CODE, "P2P_COPY_SERVER": relay}
+    sender = start("send", str(tree), env=env)
+    at_terminal: dict[str, Any] = {"stdin": screen.there, "stdout": screen.there, "stderr": screen.there}
+    state = ("--state-dir", str(tmp_path / "state"))
+    words = ("--out", str(out), "--on-conflict", "update", "--delete", *state)
+    receiver = start("receive", *words, env=env, **at_terminal)
+    screen.read_until(r"Receive this\? \[y/N\] $")
+    screen.type("y\n")
+    screen.read_until(r"Delete them\? \[y/N\] $")
+    receiver.kill()
+    receiver.wait(ENOUGH)
+    id_ = run("resume", *state)[1].splitlines()[1].split()[0]
+    resumed = screen.attach(start("resume", id_, "--no-input", *state, **at_terminal))
+    assert (resumed.wait(ENOUGH), finish(sender)[0]) == (0, 0)
+    _, resuming, after = screen.rest().partition("Resuming the transfer")
+    assert resuming
+    assert "Delete them?" not in after
+    assert "Nothing was deleted here." in after
+    assert (out / "tree" / "old").exists()
+
+
 def test_a_script_deletes_with_yes_and_never_without(relay: str, tree: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert again(relay, tree, out)[0] == 0
@@ -74,7 +101,7 @@ def test_a_script_deletes_with_yes_and_never_without(relay: str, tree: Path, tmp
     words = ("--on-conflict", "update", "--delete")
     code, _, errors = run("receive", "--out", str(out), *words, env={**CODE, "P2P_COPY_SERVER": relay})
     assert code == 2
-    assert "With --yes it does not ask." in errors
+    assert "but there is no terminal to ask at. Pass --yes to delete unasked." in errors
     code, _, errors = again(relay, tree, out, *words, "--yes")
     assert code == 0
     assert "1 entry deleted that the sender does not have:" in errors

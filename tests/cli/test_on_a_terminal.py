@@ -23,6 +23,10 @@ pty = pytest.importorskip("pty", reason="this system has no pseudo-terminals")
 termios = pytest.importorskip("termios", reason="this system has no pseudo-terminals")
 
 
+OWN = "lab7-a long passphrase"
+"""A code of the user's own."""
+
+
 class Screen:
     """The user's side of a pseudo-terminal."""
 
@@ -223,26 +227,39 @@ def test_without_a_terminal_words_cannot_be_compared(words: list[str]) -> None:
         start(*words, "--server", "ws://127.0.0.1:1", "--verify", env={"P2P_COPY_CODE": "lab-a code of mine"})
     )
     assert (code, out) == (2, "")
-    assert err == "p2p-copy: --verify asks a question, and there is no terminal to ask it at.\n"
+    assert err == "p2p-copy: --verify asks a question, but there is no terminal to ask at.\n"
 
 
-@pytest.mark.parametrize("words", [("--no-input",), ("--json",)])
-def test_at_a_terminal_nothing_is_asked_if_that_is_ruled_out(words: tuple[str, ...], screen: Screen) -> None:
-    """What would be a question is an error that says what to pass, for the code and for whether to receive."""
-    env = {"P2P_COPY_SERVER": "ws://127.0.0.1:1"}
-    receiver = start("receive", *words, env=env, stdin=screen.there, stderr=screen.there)
-    assert finish_on(screen, receiver) == 2
-    screen.read_until(r"Which code\? Nothing is asked .*--code-file FILE")
-    receiver = start(
-        "receive",
-        *words,
-        env=env | {"P2P_COPY_CODE": "lab7-a long passphrase"},
-        stdin=screen.there,
-        stderr=screen.there,
-    )
-    assert finish_on(screen, receiver) == 2
-    screen.read_until(r"Pass --yes")
+@pytest.mark.parametrize("option", ["--no-input", "--json"])
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["receive"], None, r"Which code\? With {} nothing is asked, so .*--code-file FILE"),
+        (["receive"], OWN, "Whether to receive is a question at a terminal, but {}. Pass --yes"),
+        (["receive", "--verify"], OWN, "--verify asks a question, but {}"),
+        (["send", "--verify", "."], OWN, "--verify asks a question, but {}"),
+        (
+            ["receive", "--delete", "--on-conflict", "update"],
+            OWN,
+            "--delete asks before it deletes, but {}. Pass --yes",
+        ),
+        (
+            ["receive", "--on-conflict", "ask"],
+            OWN,
+            "--on-conflict ask asks about each file, but {}. In scripts",
+        ),
+    ],
+)
+def test_at_a_terminal_nothing_is_asked_if_that_is_ruled_out(
+    option: str, words: list[str], code: str | None, says: str, screen: Screen
+) -> None:
+    """What would be a question is an error that names the option, and says what to pass if anything helps."""
+    env = {"P2P_COPY_SERVER": "ws://127.0.0.1:1", **({"P2P_COPY_CODE": code} if code else {})}
+    process = start(*words, option, env=env, stdin=screen.there, stderr=screen.there)
+    assert finish_on(screen, process) == 2
     os.close(screen.there)
+    why = option if "With {}" in says else f"with {option} nothing is asked"
+    assert re.search(says.format(why), screen.rest())
 
 
 def finish_on(screen: Screen, process: subprocess.Popen[str]) -> int:
@@ -256,7 +273,7 @@ def finish_on(screen: Screen, process: subprocess.Popen[str]) -> int:
 def test_without_progress_there_is_no_live_line(
     relay: str, tree: Path, tmp_path: Path, screen: Screen
 ) -> None:
-    env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": "lab7-a long passphrase"}
+    env = {"P2P_COPY_SERVER": relay, "P2P_COPY_CODE": OWN}
     sender = screen.attach(
         start("send", str(tree), "--no-progress", env=env, stdin=subprocess.DEVNULL, stderr=screen.there)
     )
@@ -296,7 +313,7 @@ def relay_at(screen: Screen, host: str, *options: str, **variables: str) -> tupl
 
 
 def served_and_stopped(relay: subprocess.Popen[str], url: str, tree: Path, tmp_path: Path) -> None:
-    env = {"P2P_COPY_SERVER": url, "P2P_COPY_CODE": "lab7-a long passphrase"}
+    env = {"P2P_COPY_SERVER": url, "P2P_COPY_CODE": OWN}
     sender = start("send", str(tree), env=env)
     assert finish(start("receive", "--out", str(tmp_path / "out"), env=env))[0] == finish(sender)[0] == 0
     relay.terminate()

@@ -33,7 +33,7 @@ def receive(
     terminal = open_terminal(client)
     named = receive_words(words)
     relay = inputs.relay_of(named.relay, transfer.server)
-    inputs.check_that_words_can_be_compared(transfer, client, terminal)
+    inputs.check_that_words_can_be_compared(transfer, terminal)
     text = inputs.written_code(named.code, transfer.code, transfer.code_file)
     code = inputs.ask_for_code(terminal) if text is None else Code.parse(text)
     # Not for a generated code, which is of use to others for one transfer only; an own code may be used again.
@@ -45,21 +45,18 @@ def receive(
         raise UsageError("With --out - standard output is what is received, so --json cannot write there.")
     if receiving.checksum and receiving.on_conflict is not Conflict.UPDATE:
         raise UsageError("--checksum says what --on-conflict update compares; it has no effect without that.")
-    if receiving.on_conflict is Conflict.ASK and not (
-        transfer.dry_run or (inputs.can_ask(terminal) and not client.json)
-    ):
+    if receiving.on_conflict is Conflict.ASK and not transfer.dry_run and (why := terminal.why_unasked):
         raise UsageError(
-            "--on-conflict ask needs a terminal. In scripts use update, overwrite, rename, skip or refuse."
+            f"--on-conflict ask asks about each file, but {why}. In scripts use update, overwrite, rename, skip or "
+            "refuse."
         )
     if receiving.delete:
         if receiving.on_conflict not in {Conflict.UPDATE, Conflict.OVERWRITE}:
             raise UsageError(
                 "--delete makes the directories here the sender's: add --on-conflict update, or overwrite."
             )
-        if not (receiving.yes or transfer.dry_run or inputs.can_ask(terminal)):
-            raise UsageError(
-                "--delete asks before it deletes, and there is no terminal. With --yes it does not ask."
-            )
+        if not (receiving.yes or transfer.dry_run) and (why := terminal.why_unasked):
+            raise UsageError(f"--delete asks before it deletes, but {why}. Pass --yes to delete unasked.")
     if receiving.out == STANDARD:
         transfer = inputs.for_pipe(transfer)
     options: ReceiveKeywords = {
@@ -81,7 +78,7 @@ def receive(
     }
 
     def question(yes_no: YesNo | None) -> Accept | None:
-        if receiving.yes or yes_no is None or not inputs.can_ask(terminal):
+        if receiving.yes or yes_no is None or terminal.why_unasked:
             return None
         return Question(terminal, yes_no, receiving.on_conflict, delete=receiving.delete)
 

@@ -53,7 +53,7 @@ def send(
         raise UsageError("With --serve this side is the relay itself. Leave out the relay's URL, or --serve.")
     binds = _binds(serve) if serve else []
     relay = "" if serve else inputs.relay_of(word.relay, transfer.server)
-    inputs.check_that_words_can_be_compared(transfer, client, terminal)
+    inputs.check_that_words_can_be_compared(transfer, terminal)
     sharing = Sharing(terminal, sending, json=client.json) if sending.qr or sending.copy else None
     text = inputs.written_code(word.code, transfer.code, transfer.code_file)
     chosen = None if text is None else Code.choose(text)

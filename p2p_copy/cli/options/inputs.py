@@ -145,11 +145,6 @@ def _first_line(file: str, what: str) -> str:
     return line
 
 
-def can_ask(terminal: Terminal) -> bool:
-    """Return whether there is a user at a terminal to ask, and asking is allowed."""
-    return terminal.asks and _has_user(terminal)
-
-
 def refuse_to_ask(terminal: Terminal) -> None:
     """Refuse to receive without the question that a user at this terminal would be asked.
 
@@ -157,28 +152,22 @@ def refuse_to_ask(terminal: Terminal) -> None:
         UsageError: nothing may be asked, but there is a user.
 
     """
-    if not terminal.asks and _has_user(terminal):
+    if terminal.has_user and (why := terminal.why_unasked):
         raise UsageError(
-            "Whether to receive is a question at a terminal, and with --no-input or --json nothing is asked. Pass "
-            "--yes to receive whatever the sender has."
+            f"Whether to receive is a question at a terminal, but {why}. Pass --yes to receive whatever the sender "
+            "has."
         )
 
 
-def _has_user(terminal: Terminal) -> bool:
-    return bool(sys.stdin and sys.stdin.isatty() and terminal.is_interactive)
-
-
-def check_that_words_can_be_compared(
-    transfer: TransferArguments, client: ClientArguments, terminal: Terminal
-) -> None:
+def check_that_words_can_be_compared(transfer: TransferArguments, terminal: Terminal) -> None:
     """Check, before anything starts, that there is a user to ask.
 
     Raises:
-        UsageError: `--verify` was given, and there is no terminal to ask at.
+        UsageError: `--verify` was given, and nothing can be asked.
 
     """
-    if transfer.verify and (client.json or not can_ask(terminal)):
-        raise UsageError("--verify asks a question, and there is no terminal to ask it at.")
+    if transfer.verify and (why := terminal.why_unasked):
+        raise UsageError(f"--verify asks a question, but {why}.")
 
 
 def for_pipe(transfer: TransferArguments) -> TransferArguments:
@@ -215,17 +204,12 @@ def ask_for_code(terminal: Terminal) -> Code:
     """Ask the user for the code that the sender shows; a mistyped generated code is noticed, and asked for again.
 
     Raises:
-        UsageError: there is no terminal to ask at, or no code was typed.
+        UsageError: nothing can be asked, or no code was typed.
 
     """
-    if not can_ask(terminal):
-        why = (
-            "There is no terminal to ask at"
-            if terminal.asks
-            else "Nothing is asked with --no-input or --json"
-        )
+    if why := terminal.why_unasked:
         raise UsageError(
-            f"Which code? {why}, so give it in a file (--code-file FILE, or - for "
+            f"Which code? {why[0].upper()}{why[1:]}, so give it in a file (--code-file FILE, or - for "
             f"standard input), in the environment ({CODE_VARIABLE}) or as an argument: p2p-copy receive CODE"
         )
     suggestion: Code | None = None

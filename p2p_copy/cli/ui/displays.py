@@ -24,7 +24,7 @@ def open_terminal(client: ClientArguments) -> Terminal:
         quiet=client.quiet or client.json,
         verbose=client.verbose,
         progress=client.progress,
-        asks=not (client.no_input or client.json),
+        unasked="--no-input" if client.no_input else "--json" if client.json else None,
     )
 
 

@@ -124,20 +124,16 @@ class ReplaceQuestion:
 
 def asking_to_replace(terminal: Terminal, yes_no: YesNo | None) -> ReplaceQuestion | None:
     """Return what asks the user about files that exist already; None if there is no user."""
-    return ReplaceQuestion(yes_no) if yes_no is not None and _is_at(terminal) else None
-
-
-def _is_at(terminal: Terminal) -> bool:
-    return bool(sys.stdin and sys.stdin.isatty() and terminal.is_interactive)
+    return ReplaceQuestion(yes_no) if yes_no is not None and not terminal.why_unasked else None
 
 
 def asking_to_delete(terminal: Terminal, yes_no: YesNo | None) -> AcceptDeletion:
     """Return what asks the user whether to delete what the sender does not have; without a user the answer is no."""
 
     async def ask(deletion: Deletion) -> bool:
-        if yes_no is None or not _is_at(terminal):
+        if yes_no is None or terminal.why_unasked:
             return False
-        terminal.error(f"The sender does not have {count(deletion.count, 'entry', 'entries')} that are here:")
+        terminal.error(f"{count(deletion.count, 'entry', 'entries')} here that the sender does not have:")
         for path in deletion.first:
             terminal.error(f"  {displayed(path, limits.NAME_COLUMNS)}")
         if deletion.count > len(deletion.first):

@@ -40,7 +40,7 @@ class Terminal:
         quiet: bool = False,
         verbose: bool = False,
         progress: bool = True,
-        asks: bool = True,
+        unasked: str | None = None,
     ) -> None:
         """Write to these streams; None is one that was closed before the process started.
 
@@ -50,7 +50,7 @@ class Terminal:
             quiet: whether `--quiet` is given.
             verbose: whether details are written, and each line for people with its time.
             progress: whether there may be a live line, or lines that come again and again.
-            asks: whether the user may be asked.
+            unasked: the option with which the user is asked nothing; None if there is none.
 
         """
         self._out, self._err = writers(out, err)
@@ -61,8 +61,7 @@ class Terminal:
         """Whether `detail` writes."""
         self.wants_progress = progress
         """Whether to say now and then how far a transfer is."""
-        self.asks = asks
-        """Whether the user may be asked, if there is one."""
+        self._unasked = unasked
         self.is_interactive = err is not None and err.isatty()
         """Whether standard error is a terminal, which a person reads, rather than a log."""
         shown = progress and not quiet and not verbose
@@ -71,10 +70,27 @@ class Terminal:
 
     @classmethod
     def standard(
-        cls, *, quiet: bool = False, verbose: bool = False, progress: bool = True, asks: bool = True
+        cls,
+        *,
+        quiet: bool = False,
+        verbose: bool = False,
+        progress: bool = True,
+        unasked: str | None = None,
     ) -> Terminal:
         """Return the terminal of this process."""
-        return cls(sys.stdout, sys.stderr, quiet=quiet, verbose=verbose, progress=progress, asks=asks)
+        return cls(sys.stdout, sys.stderr, quiet=quiet, verbose=verbose, progress=progress, unasked=unasked)
+
+    @property
+    def has_user(self) -> bool:
+        """Whether there is a user at a terminal, who can read a question and type the answer."""
+        return bool(sys.stdin and sys.stdin.isatty() and self.is_interactive)
+
+    @property
+    def why_unasked(self) -> str:
+        """Why the user is asked nothing, as the end of a sentence; empty if there is a user who may be asked."""
+        if self._unasked:
+            return f"with {self._unasked} nothing is asked"
+        return "" if self.has_user else "there is no terminal to ask at"
 
     @property
     def columns(self) -> int:
