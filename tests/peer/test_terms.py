@@ -117,7 +117,7 @@ async def test_a_transfer_without_the_token_is_refused_on_both_sides(source: Pat
     assert isinstance(both.sent, RelayRefused)
     assert "access token is not known" in str(both.sent)
     assert isinstance(both.received, RelayRefused)
-    assert "--token-file" in str(both.received)
+    assert "`token`" in str(both.received)
 
 
 async def test_a_transfer_beyond_the_quota_says_why_it_ended(source: Path, tmp_path: Path) -> None:

@@ -274,7 +274,7 @@ async def test_a_client_that_leaves_without_a_word_does_not_end_the_wait(file: P
 
 async def test_the_last_sentence_names_the_whole_wait(file: Path) -> None:
     async with balanced(1) as (balancer, _):
-        with pytest.raises(PeerTimeout, match=r"within 1\.5 s"):
+        with pytest.raises(PeerTimeout, match=r"within 1 s"):
             await send([str(file)], relay=balancer.address, code=CODE, wait=1.5, patience=0)
         assert balancer.came > 2
 
@@ -409,7 +409,7 @@ def test_it_dials_as_often_as_the_relay_says(
 
     async def test() -> None:
         wait = waiting.Wait(RelayAddress(False, "relay", 1), Hello(Role.SENDER, "0" * 64), 3600, Observer())
-        with pytest.raises(PeerTimeout, match="within 3600 s"):
+        with pytest.raises(PeerTimeout, match="within 1 h"):
             async with wait.joined():
                 raise AssertionError("the other side does not come")
         assert trio.current_time() - came[0] == pytest.approx(3601)

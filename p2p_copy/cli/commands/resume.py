@@ -41,9 +41,10 @@ def resume(given: str | None, client: ClientArguments) -> int:
         return 0
     token = inputs.access_token(client.token_file)
     saved = saved_transfers.find(all_saved, given)
-    inputs.refuse_needless_tls_options(saved.relay)
-    # What cannot be read of a transfer has no relay, and is refused below.
-    proxy = inputs.proxy_for(saved.relay, client.proxy, terminal) if saved.relay else None
+    proxy = None
+    if saved.relay:  # a transfer that cannot be read has none, and is refused below
+        inputs.refuse_needless_tls_options(saved.relay)
+        proxy = inputs.proxy_for(saved.relay, client.proxy, terminal)
     access = AsyncClient(
         token=token, ca_file=client.ca_file, pin=client.pin, proxy=proxy, state_dir=state_dir
     )

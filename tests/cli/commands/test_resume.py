@@ -33,9 +33,12 @@ def large(tmp_path: Path) -> Path:
 
 
 def under_way(out: Path) -> None:
-    """Return once more than one segment is written."""
+    """Return once several segments are written, and the sender has been told of some of them.
+
+    The relay lets 20 MB pass at once, and takes a second for the next 20.
+    """
     deadline = time.monotonic() + QUICK
-    while unfinished_size(out) <= 20_000_000:
+    while unfinished_size(out) <= 40_000_000:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

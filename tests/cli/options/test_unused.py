@@ -25,7 +25,7 @@ VALUES = {
     "--deadline": "9",
     "--code-words": "6",
 }
-FLAGS = {"--checksum", "--dry-run", "--reverify", "--verbose", "--verify"}
+FLAGS = {"--checksum", "--delete", "--dry-run", "--reverify", "--verbose", "--verify"}
 CASES = [
     (SEND, "--name"),
     *(
@@ -45,8 +45,8 @@ CASES = [
     *(
         (("receive", "--out", "-"), option)
         for option in (
-            *("--on-conflict", "--preserve", "--only", "--exclude", "--checksum", "--dry-run", "--reverify"),
-            "--state-dir",
+            *("--on-conflict", "--preserve", "--only", "--exclude", "--checksum", "--delete", "--dry-run"),
+            *("--reverify", "--state-dir"),
         )
     ),
     *(
