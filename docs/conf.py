@@ -26,6 +26,7 @@ html_show_sphinx = False
 html_copy_source = False
 myst_heading_anchors = 3
 nitpicky = True
+smartquotes = False  # a page is searched for, and copied from, as it is written: -- is no dash
 linkcheck_ignore = [
     r"https://relay\.example.*",
     r"http://127\.0\.0\.1.*",
