@@ -71,17 +71,17 @@ MAY_IMPORT = {
 nor records nor messages nor files cannot read what passes."""
 
 OPERATOR = {
-    "cli.app",
     "cli.commands.relay_admin",
     "cli.commands.relay_server",
     "cli.commands.relay_token",
     "cli.options.completers",
     "cli.options.relay",
     "cli.options.relay_log",
+    "cli.relay_commands",
     "cli.relay_service",
 }
 """What runs a relay as a service, and talks to it: logs, systemd, sockets that are handed over, tokens, orders. A
-program that wants a relay wants none of this, so `api.Relay` has none of it. `app` and `completers`
+program that wants a relay wants none of this, so `api.Relay` has none of it. `relay_commands` and `completers`
 know their options and orders."""
 
 WEBSOCKET_LIBRARIES = {"trio_websocket", "wsproto"}

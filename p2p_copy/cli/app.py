@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
@@ -25,16 +26,12 @@ from p2p_copy.cli.options.client import (
     TransferArguments,
 )
 from p2p_copy.cli.options.config_defaults import from_file
-from p2p_copy.cli.options.groups import ABOUT, COMPARED, LISTENING, OPTIONS, OUTPUT, RELAYS, SETUP, TRANSFERS
-from p2p_copy.cli.options.relay import DEFAULT_LIMITS, RelayLimits
-from p2p_copy.cli.options.relay_log import DEFAULT_LOG, RelayLog
+from p2p_copy.cli.options.groups import ABOUT, COMPARED, OPTIONS, OUTPUT, RELAYS, SETUP, TRANSFERS
 from p2p_copy.cli.options.unused import refuse_unused
-from p2p_copy.cli.options.values import DURATION, FLAG, PATH, PathText
+from p2p_copy.cli.options.values import FLAG, PATH, PathText
 from p2p_copy.cli.ui.errors import explain
 from p2p_copy.cli.ui.help import Commands, Printed, TwoColumns
 from p2p_copy.cli.ui.terminal import Terminal
-from p2p_copy.relay import limits as relay_limits
-from p2p_copy.relay.admin.orders import USAGE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -175,104 +172,30 @@ def forget(
     return work(ids, state_dir)
 
 
-@app.command(group=RELAYS, sort_key=1, usage="Usage: p2p-copy run-relay-server HOST:PORT... [OPTIONS]")
-def run_relay_server(
-    *where: Annotated[
-        str,
-        Parameter(
-            name="HOST:PORT",
-            help="Address or name to listen at, 0.0.0.0 for all of IPv4, [::] for all of IPv6; and the TCP port, 0 for "
-            "any free one. Also unix:PATH, for a proxy on this machine. HOST and PORT may be two words.",
-        ),
-    ],
-    tls: Annotated[
-        bool, LISTENING, Parameter(help="Speak TLS; --no-tls for a test, or behind a proxy that does.")
-    ] = True,
-    certfile: Annotated[
-        PathText | None, PATH, LISTENING, Parameter(metavar="FILE", help="Certificate with its chain, PEM.")
-    ] = None,
-    keyfile: Annotated[
-        PathText | None,
-        PATH,
-        LISTENING,
-        Parameter(metavar="FILE", help="The certificate's private key, PEM."),
-    ] = None,
-    reload_certs: Annotated[
-        Literal["auto", "signal"],
-        LISTENING,
-        Parameter(help="Load a renewed certificate when its files change and on SIGHUP, or on SIGHUP only."),
-    ] = "auto",
-    drain: Annotated[
-        float, SETUP, DURATION, Parameter(help="How long transfers may continue after SIGTERM.")
-    ] = relay_limits.DRAIN,
-    limit: RelayLimits = DEFAULT_LIMITS,
-    log: RelayLog = DEFAULT_LOG,
-    admin: Annotated[
-        str | None,
-        SETUP,
-        Parameter(
-            metavar="ADDR",
-            help="Serve status, metrics and orders at this address: 127.0.0.1:PORT or unix:/PATH.",
-        ),
-    ] = None,
-    config: Annotated[
-        PathText | None,
-        PATH,
-        SETUP,
-        Parameter(metavar="FILE", help="Configuration file (TOML), table [run-relay-server]."),
-    ] = None,
-) -> int:
-    """Run a relay until SIGTERM or Ctrl-C; SIGHUP reloads certificate and tokens.
-
-    A relay pairs senders with receivers and forwards their encrypted data, which it cannot read. It stores nothing.
-    """
-    from p2p_copy.cli.commands.relay_server import run_relay_server as work
-
-    return work(
-        where,
-        tls=tls,
-        certfile=certfile,
-        keyfile=keyfile,
-        watch_certificates=reload_certs == "auto",
-        drain=drain,
-        limit=limit,
-        log=log,
-        admin=admin,
-    )
-
-
-@app.command(group=RELAYS, sort_key=2, usage="Usage: p2p-copy relay-token NAME")
-def relay_token(
-    name: Annotated[str, Parameter(help="A name for its owner: letters, digits and . _ @ -, up to 64.")], /
-) -> int:
-    """Create an access token for a relay, and the line for its --tokens-file.
-
-    The token is for the client, the line for the relay. The line has only a hash of the token.
-    """
-    from p2p_copy.cli.commands.relay_token import relay_token as work
-
-    return work(name)
-
-
-@app.command(group=RELAYS, sort_key=3, usage="Usage: p2p-copy relay-admin ADDR ORDER")
-def relay_admin(
-    address: Annotated[
-        str, Parameter(name="ADDR", help="The address that the relay was given with --admin.")
-    ],
-    order: Annotated[
-        str,
-        Parameter(name="ORDER", completer=completers.orders, help=f"status, pairings, {USAGE}."),
-    ],
-    /,
-    *words: Annotated[str, Parameter(name="WORD", show=False)],
-) -> int:
-    """Show the status of a relay on this machine, or give it an order.
-
-    set NAME VALUE changes a limit until the relay is restarted; NAME is its option without dashes.
-    """
-    from p2p_copy.cli.commands.relay_admin import relay_admin as work
-
-    return work(address, order, words)
+_relay_command = partial(
+    app.command, group=RELAYS
+)  # a string names a function that is imported when it is needed
+_relay_command(
+    "p2p_copy.cli.relay_commands:run_relay_server",
+    sort_key=1,
+    usage="Usage: p2p-copy run-relay-server HOST:PORT... [OPTIONS]",
+    help="Run a relay until SIGTERM or Ctrl-C; SIGHUP reloads certificate and tokens.\n\n"
+    "A relay pairs senders with receivers and forwards their encrypted data, which it cannot read. It stores nothing.",
+)
+_relay_command(
+    "p2p_copy.cli.relay_commands:relay_token",
+    sort_key=2,
+    usage="Usage: p2p-copy relay-token NAME",
+    help="Create an access token for a relay, and the line for its --tokens-file.\n\n"
+    "The token is for the client, the line for the relay. The line has only a hash of the token.",
+)
+_relay_command(
+    "p2p_copy.cli.relay_commands:relay_admin",
+    sort_key=3,
+    usage="Usage: p2p-copy relay-admin ADDR ORDER",
+    help="Show the status of a relay on this machine, or give it an order.\n\n"
+    "set NAME VALUE changes a limit until the relay is restarted; NAME is its option without dashes.",
+)
 
 
 @app.command(group=TRANSFERS, sort_key=5, usage="Usage: p2p-copy verify RECEIPT DIR [OPTIONS]")
