@@ -246,7 +246,12 @@ def operations() -> str:
         *table(
             ("event", "level", "text", "meaning"),
             (
-                (f"`{one.name}`", logging.getLevelName(one.level).lower(), f"`{one.text}`", one.meaning)
+                (
+                    f"`{one.name}`",
+                    logging.getLevelName(one.level).lower(),
+                    f"`{one.text}`",
+                    with_code(one.meaning),
+                )
                 for one in (*EVENTS, *(kind.event for kind in Abuse))
             ),
         ),
@@ -256,21 +261,27 @@ def operations() -> str:
         "",
         *table(
             ("metric", "label", "meaning"),
-            ((f"`{name}`", f"`{label}`" if label else "", meaning) for name, label, meaning in METRICS),
+            (
+                (f"`{name}`", f"`{label}`" if label else "", with_code(meaning))
+                for name, label, meaning in METRICS
+            ),
         ),
         "## Requests at the admin address",
         "",
         *table(
             ("request", "meaning"),
-            ((f"`{method} {path}`", meaning) for (method, path), meaning in REQUESTS.items()),
+            ((f"`{method} {path}`", with_code(meaning)) for (method, path), meaning in REQUESTS.items()),
         ),
         "## Orders of relay-admin",
         "",
         *table(
             ("order", "meaning"),
             (
-                *((f"`{name}`", meaning) for name, meaning in QUESTIONS.items()),
-                *((f"`{' '.join((name, *order.words))}`", order.meaning) for name, order in ORDERS.items()),
+                *((f"`{name}`", with_code(meaning)) for name, meaning in QUESTIONS.items()),
+                *(
+                    (f"`{' '.join((name, *order.words))}`", with_code(order.meaning))
+                    for name, order in ORDERS.items()
+                ),
             ),
         ),
     ]
