@@ -82,7 +82,7 @@ def preview(
     selection = Selection(options.only, options.exclude)
     check_paths(sources)
     in_order = sorted(sources, key=own_name)
-    return _items(SourceTrees(in_order, options.symlinks, selection, sorted_names=True))
+    return _items(SourceTrees(in_order, options.symlinks, selection))
 
 
 def _items(trees: SourceTrees) -> Iterator[SourceItem]:

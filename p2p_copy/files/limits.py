@@ -30,6 +30,10 @@ the time."""
 STREAM_READ: Final = 960 * KIB
 """Most bytes read from a pipe at once: those of the longest chunk."""
 
+SORTED_NAMES: Final = 2**18
+"""Names that a walk holds to sort them, in all directories that it is in: some 20 MB if they have 20 characters. Those
+of one directory may be half of them."""
+
 PREVIEW_INSIDE: Final = 5
 """Names that a preview shows of each directory at the top at most."""
 

@@ -168,13 +168,13 @@ def test_what_is_named_is_left_out_as_well(top: Path) -> None:
 
 def test_an_excluded_directory_is_not_even_opened(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     listed: list[str] = []
-    listing = source._entries_of
+    listing = source._listed
 
-    def noted(found: SourceEntry) -> AbstractContextManager[Iterator[os.DirEntry[str]]]:
+    def noted(found: SourceEntry) -> AbstractContextManager[tuple[int | None, Iterator[os.DirEntry[str]]]]:
         listed.append(found.inner_path)
         return listing(found)
 
-    monkeypatch.setattr(source, "_entries_of", noted)
+    monkeypatch.setattr(source, "_listed", noted)
     walked(top, Selection(only=["tree/src/*.py", "tree/docs/"], exclude=["more"]))
     assert sorted(listed) == ["tree", "tree/docs", "tree/src", "tree/src/deep", "tree/src/deep/er"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,29 @@ async def test_both_sides_receipts_are_equal_and_right(tmp_path: Path) -> None:
         assert not told
         assert (verdict.files, verdict.size) == (report.files, report.size)
     assert not leftovers(tmp_path)
+
+
+async def test_receipts_of_a_tree_and_of_its_copy_have_the_same_lines(tmp_path: Path) -> None:
+    names = ["b", "C", "10", "9", "ä", "a.b", "a"]
+    lines: list[list[str]] = []
+    for place, order in (("one", names), ("other", names[::-1])):
+        for name in order:
+            (tmp_path / place / "tree" / name).mkdir(parents=True)
+            for inner in order:
+                (tmp_path / place / "tree" / name / inner).write_text(inner)
+                os.utime(tmp_path / place / "tree" / name / inner, (0, 0))
+        for path in (tmp_path / place / "tree").rglob("*"):
+            os.utime(path, (0, 0))
+        os.utime(tmp_path / place / "tree", (0, 0))
+        receipt = tmp_path / place / "receipt"
+        await copy([tmp_path / place / "tree"], tmp_path / place / "out", receiving={"receipt": str(receipt)})
+        lines.append(receipt.read_text().splitlines()[:-1])  # the last one says when
+    assert lines[0] == lines[1]
+    paths = [json.loads(line)["path"] for line in lines[0][1:]]
+    expected = [
+        [f"tree/{name}", *(f"tree/{name}/{inner}" for inner in sorted(names))] for name in sorted(names)
+    ]
+    assert paths == ["tree", *(path for group in expected for path in group)]
 
 
 async def test_a_receipt_may_lie_in_the_output_directory_and_a_missing_source_is_counted(

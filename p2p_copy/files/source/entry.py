@@ -26,7 +26,6 @@ class SourceTrees:
         symlinks: what becomes of symlinks inside the trees.
         selection: which part is wanted.
         portable_names: whether names are left out that cannot exist on every system; the receiver decides.
-        sorted_names: whether a directory's names come in alphabetical order, for which all of them are in memory.
 
     """
 
@@ -34,7 +33,6 @@ class SourceTrees:
     symlinks: Symlinks = Symlinks.KEEP
     selection: Selection = EVERYTHING
     portable_names: bool = True
-    sorted_names: bool = False
 
 
 class SourceEntry:

@@ -94,6 +94,12 @@ def test_a_preview_is_bounded_and_shows_the_top_and_a_little_below(tmp_path: Pat
     assert [entry.depth for entry in entries] == [0] * protocol_limits.MAX_PREVIEW_ENTRIES
 
 
+def test_a_preview_shows_the_first_names_in_order(top: Path) -> None:
+    for name in ("m", "z", "c", "x", "d", "a", "b"):
+        (top / name).touch()
+    assert [entry.name for entry in preview(SourceTrees([str(top)])).entries] == ["top", *"abcdm"]
+
+
 def test_a_preview_does_not_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(50):
         (tmp_path / "top" / f"{number}").mkdir(parents=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import pytest
 
+from p2p_copy.files import limits as files_limits
 from p2p_copy.files.source import walk as source
 from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.walk import walk
@@ -152,6 +155,60 @@ def test_of_two_with_the_same_name_the_first_is_taken(tmp_path: Path, portable: 
     second, third = list(walk(SourceTrees([str(path) for path in paths], portable_names=portable)))[1:]
     assert second == Omitted("x", Reason.EXISTS)
     assert (third == Omitted("X", Reason.EXISTS)) is portable
+
+
+# The order
+
+NAMES = ["0", "10", "9", "Y", "_", "a", "a b", "a.b", "b", "z", "ä", "\U0001f600"]
+"""In the order of their code points, which is that of their bytes."""
+
+
+def test_names_come_in_order_at_each_level(top: Path) -> None:
+    order = random.Random(1)
+    expected = ["top"]
+    for name in order.sample(NAMES, len(NAMES)):
+        (top / name).mkdir()
+        for inner in order.sample(NAMES, len(NAMES)):
+            (top / name / inner).touch()
+    for name in NAMES:
+        expected += [f"top/{name}", *(f"top/{name}/{inner}" for inner in NAMES)]
+    assert list(walked(top)) == expected
+
+
+def test_a_directory_with_very_many_names_is_sorted_in_parts(
+    top: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files_limits, "SORTED_NAMES", 16)
+    names = [f"{number:02}" for number in range(20)]
+    for name in names:
+        (top / name).mkdir()
+        (top / name / "b").touch()
+        (top / name / "a").touch()
+    with os.scandir(top) as entries:
+        listed = [entry.name for entry in entries]
+    found = list(walked(top))
+    assert [path for path in found if path.count("/") == 1] == [
+        f"top/{name}" for part in (listed[:8], listed[8:16], listed[16:]) for name in sorted(part)
+    ]
+    for name in names:
+        at = found.index(f"top/{name}")
+        assert found[at + 1 : at + 3] == [f"top/{name}/a", f"top/{name}/b"]
+
+
+def test_names_to_come_take_bounded_memory(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_limits, "SORTED_NAMES", 200)
+    (top / "0").touch()
+    for number in range(4000):
+        os.link(top / "0", top / f"{number:0200}")
+    tracemalloc.start()
+    try:
+        seen = sum(isinstance(found, SourceEntry) for found in walk(SourceTrees([str(top)])))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seen == 4002
+    # Some 400 kB are the names seen so far, of which 1024 are kept whole; all 4000 would take 1 MB more.
+    assert peak < 800_000
 
 
 # What is left out
@@ -418,7 +475,8 @@ def test_a_wide_directory_costs_two_handles(top: Path) -> None:
     assert open_handles() == before
 
 
-def test_an_abandoned_walk_leaves_nothing_open(top: Path) -> None:
+def test_an_abandoned_walk_leaves_nothing_open(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files_limits, "SORTED_NAMES", 1)  # else each directory is read to its end at once
     (top / "a" / "b" / "c").mkdir(parents=True)
     before = open_handles()
     tree = walk(SourceTrees([str(top)]))
