@@ -37,19 +37,6 @@ if TYPE_CHECKING:
     from p2p_copy.relay.log.abuse import AbuseCounter
 
 
-async def serve(
-    config: RelayConfig, *, task_status: trio.TaskStatus[list[tuple[str, int]]] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Run a relay until it is cancelled. Reports the addresses and ports where it listens.
-
-    Raises:
-        CannotListen: the address cannot be had, or certificate and key cannot be used.
-
-    """
-    relay = await prepared(config)
-    await relay.run(task_status=task_status)
-
-
 async def prepared(config: RelayConfig) -> Relay:
     """Return a relay that has read its files, without keeping the event loop waiting for them.
 

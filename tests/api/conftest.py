@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from p2p_copy import Code, testing
+from tests.support.trees import make_eight_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,12 +27,7 @@ def code() -> Code:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A directory of eight files, 2.4 MB in all."""
-    top = tmp_path / "tree"
-    top.mkdir()
-    for number in range(8):
-        (top / str(number)).write_bytes(bytes(300_000))
-    return top
+    return make_eight_files(tmp_path)
 
 
 @pytest.fixture

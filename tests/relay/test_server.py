@@ -15,7 +15,7 @@ from p2p_copy.protocol.rendezvous import LEGACY_PATH, Paired, Refusal, Refused, 
 from p2p_copy.relay import limits
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.log.abuse import Abuse
-from p2p_copy.relay.server import serve
+from p2p_copy.relay.server import Relay as Server, prepared
 from p2p_copy.transport import limits as transport_limits
 from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.link import Link, LinkBroken
@@ -217,12 +217,13 @@ async def test_when_too_many_say_nothing_the_oldest_one_is_closed_in_any_phase(
 async def test_a_stop_tells_waiters_and_pairs_and_takes_no_time(settings: dict[str, Any]) -> None:
     settings = dict(settings)
     ca_file = settings.pop("ca_file", None)
+    server = await prepared(RelayConfig("127.0.0.1", 0, **settings))
     async with trio.open_nursery() as nursery:
         scope = trio.CancelScope()
 
         async def run(task_status: trio.TaskStatus[Any]) -> None:
             with scope:
-                await serve(RelayConfig("127.0.0.1", 0, **settings), task_status=task_status)
+                await server.run(task_status=task_status)
             stopped.set()
 
         stopped = trio.Event()
@@ -261,7 +262,7 @@ async def test_a_stop_does_not_wait_for_a_client_that_does_not_listen(
 async def test_a_port_in_use_is_said_to_be() -> None:
     async with relay_running() as relay:
         with pytest.raises(CannotListen, match=f"Port {relay.address.port} of 127.0.0.1 is in use"):
-            await serve(RelayConfig("127.0.0.1", relay.address.port))
+            await Server(RelayConfig("127.0.0.1", relay.address.port)).run()
 
 
 @pytest.mark.parametrize(
@@ -269,12 +270,12 @@ async def test_a_port_in_use_is_said_to_be() -> None:
 )
 async def test_an_address_that_is_not_here_is_said_to_be(host: str, words: str) -> None:
     with pytest.raises(CannotListen, match=words):
-        await serve(RelayConfig(host, 0))
+        await Server(RelayConfig(host, 0)).run()
 
 
 async def test_localhost_is_every_loopback_address_that_works() -> None:
     async with trio.open_nursery() as nursery:
-        bound = await nursery.start(serve, RelayConfig("localhost", 0))
+        bound = await nursery.start(Server(RelayConfig("localhost", 0)).run)
         assert bound
         for host, port in bound:
             async with connect(RelayAddress(False, host, port), "/"):

@@ -11,7 +11,7 @@ from p2p_copy.observer import Observer, Report
 from p2p_copy.options import ReceiveOptions, RelayAccess, SendOptions
 from p2p_copy.protocol.code import Code
 from p2p_copy.relay.config import RelayConfig
-from p2p_copy.relay.server import serve
+from p2p_copy.relay.server import prepared
 from p2p_copy.transfer import receive as receiver, send as sender
 
 if TYPE_CHECKING:
@@ -62,8 +62,9 @@ def _parted(relay: str, given: dict[str, Any]) -> tuple[RelayAccess, dict[str, A
 @asynccontextmanager
 async def running_relay(**settings: Any) -> AsyncIterator[str]:
     """Run a relay; yield its address."""
+    server = await prepared(RelayConfig("127.0.0.1", 0, **settings))
     async with trio.open_nursery() as nursery:
-        bound = await nursery.start(serve, RelayConfig("127.0.0.1", 0, **settings))
+        bound = await nursery.start(server.run)
         scheme = "wss" if "certfile" in settings else "ws"
         yield f"{scheme}://127.0.0.1:{bound[0][1]}"
         nursery.cancel_scope.cancel()

@@ -14,6 +14,7 @@ from p2p_copy.protocol.code import Code
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.server import Relay
 from tests.support.transfers import CODE, Both, copy
+from tests.support.trees import make_eight_files
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -38,11 +39,7 @@ async def counting() -> AsyncIterator[tuple[str, dict[str, int]]]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    top = tmp_path / "tree"
-    top.mkdir()
-    for number in range(8):
-        (top / str(number)).write_bytes(bytes(300_000))
-    return top
+    return make_eight_files(tmp_path)
 
 
 async def outcomes(tree: Path, out: Path, **how: Any) -> tuple[dict[str, int], Both]:

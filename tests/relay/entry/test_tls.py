@@ -20,7 +20,7 @@ from p2p_copy.errors import CannotListen
 from p2p_copy.relay.config import RelayConfig
 from p2p_copy.relay.entry.certificates import Certificates
 from p2p_copy.relay.log.abuse import AbuseCounter
-from p2p_copy.relay.server import serve
+from p2p_copy.relay.server import prepared
 from tests.relay.clients import Relay, relay_running
 from tests.support.certificates import Issued
 
@@ -35,14 +35,14 @@ def config(certfile: Path, keyfile: Path | None) -> RelayConfig:
 async def starts(certfile: Path, keyfile: Path | None) -> None:
     """Start a relay with these files, and stop it."""
     async with trio.open_nursery() as nursery:
-        await nursery.start(serve, config(certfile, keyfile))
+        await nursery.start((await prepared(config(certfile, keyfile))).run)
         nursery.cancel_scope.cancel()
 
 
 async def refused(certfile: Path, keyfile: Path | None) -> str:
     """Return why a relay does not start with these files."""
     with pytest.raises(CannotListen) as caught:
-        await serve(config(certfile, keyfile))
+        await prepared(config(certfile, keyfile))
     return str(caught.value)
 
 
