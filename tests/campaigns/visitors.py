@@ -25,6 +25,7 @@ from p2p_copy.transport.link import POLITE
 from tests.bench.guests import HOST, Guests, Place, leave, pass_on, tcp_below
 from tests.campaigns.hostile import Hostile
 from tests.relay.clients import reset
+from tests.support.other_protocols import SSH, TLS_HELLO
 from tests.support.processes import environment
 from tests.support.transfers import copy
 from tests.support.trees import leftovers, snapshot
@@ -67,8 +68,8 @@ RELOADED_WITHIN = 10.0
 
 PORT_SCAN = (
     b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(40),
-    b"SSH-2.0-OpenSSH_9.2\r\n",
+    TLS_HELLO + bytes(40),
+    SSH,
     b"\x00" * 200,
     b"",
 )

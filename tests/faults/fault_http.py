@@ -13,6 +13,7 @@ from tests.faults.arena import CANARY
 from tests.faults.attackers import LATER, closed_within, connected, crowd, over_both
 from tests.relay.clients import reset
 from tests.relay.test_packets_of_death import say
+from tests.support.other_protocols import HTTP_2, RDP, SSH
 from tests.support.websocket import PING, UPGRADE, frame
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ ODD = {
     "ten thousand headers": (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 10_000 + b"\r\n", b"431"),
     "no host": (b"GET / HTTP/1.1\r\n\r\n", b"400"),
     "two hosts": (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"400"),
-    "HTTP/2": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"426"),
+    "HTTP/2": (HTTP_2, b"426"),
     "CONNECT": (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", b"426"),
     "OPTIONS *": (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", b"426"),
     "Expect": (UPGRADE[:-2] + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n", b"400"),
-    "SSH": (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"400"),
-    "RDP": (b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x0b\x00\x00\x00\n\n", b"400"),
+    "SSH": (SSH + b"\r\n", b"400"),
+    "RDP": (RDP, b"400"),
     "SMTP": (b"EHLO x\r\nMAIL FROM:<x@x>\r\n\r\n", b"400"),
     "no words at all": (b"\r\n" * 5000, b""),
     "zeros": (bytes(20_000), b"4"),

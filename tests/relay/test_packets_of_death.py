@@ -17,6 +17,7 @@ from wsproto.events import CloseConnection
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.rendezvous import Role, room_path
 from tests.relay.clients import Relay, exchange, hello, relay_running, reset, room
+from tests.support.other_protocols import HTTP_2, RDP, SSH, TLS_HELLO
 from tests.support.websocket import BINARY, CLOSE, PING, UPGRADE, RawClient, frame
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ async def test_a_host_that_is_no_name_at_all() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03garbage" * 20,
+        (TLS_HELLO + b"garbage") * 20,
         b"\x16",
         b"\x80\x2e\x01\x00\x02",
         b"GET / HTTP/1.1\r\n",
@@ -236,10 +237,10 @@ async def test_no_hello_ends_with_the_budget() -> None:
         (b"HEAD / HTTP/1.1\r\nHost: x\r\n\r\n", b"426"),
         (b"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello", b"426"),
         (b"GET /.env HTTP/1.0\r\n\r\n", b"426"),
-        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"426"),
+        (HTTP_2, b"426"),
         (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n", b"426"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", b"400"),
-        (b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x0b\x00\x00\x00\n\n", b"400"),
+        (SSH + b"\r\n", b"400"),
+        (RDP, b"400"),
         (b"GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\n\r\n", b"400"),
         (b"GET / HTTP/1.1\r\nHost: x\r\n" + b"X: y\r\n" * 100 + b"\r\n", b"431"),

@@ -37,6 +37,7 @@ from tests.relay.clients import relay_running
 from tests.support.certificates import Issued
 from tests.support.hanging import hanging
 from tests.support.links import MAX, connect, serving
+from tests.support.other_protocols import SSH, TLS_ALERT
 from tests.support.transfers import CODE, receive
 from tests.support.websocket import virtual_time
 
@@ -114,10 +115,10 @@ BAD_101 = (
         (b"HTTP/1.1 502 Bad Gateway\r\n\r\n", RelayUnreachable, "the relay behind it does not"),
         (BAD_101, NotARelay, "speaks WebSocket wrongly"),
         (BAD_101.replace(b"Upgrade\r\n", b"\xff\r\n"), NotARelay, "speaks WebSocket wrongly"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", NotARelay, "no web server"),
+        (SSH, NotARelay, "no web server"),
         (b"\xff" * 40_000, NotARelay, "no web server"),
         (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 40_000, NotARelay, "HTTP status 200"),
-        (b"\x15\x03\x01\x00\x02\x02\x46", RelayExpectsTLS, "wss://"),
+        (TLS_ALERT, RelayExpectsTLS, "wss://"),
         (NGINX, RelayExpectsTLS, "wss://"),
     ],
 )
@@ -459,7 +460,7 @@ async def test_the_error_says_that_the_port_does_not_speak_tls(answer: bytes) ->
 
 
 async def test_the_error_says_that_there_is_no_common_version_of_tls() -> None:
-    async with serving(saying(b"\x15\x03\x01\x00\x02\x02\x46")) as address:
+    async with serving(saying(TLS_ALERT)) as address:
         with pytest.raises(RelayUnreachable, match="cannot agree on TLS"):
             async with connect(over_tls(address), "/"):
                 raise AssertionError("no TLS is there")

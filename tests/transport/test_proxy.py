@@ -32,6 +32,7 @@ from p2p_copy.transport.proxy import connect_through
 from p2p_copy.transport.proxy_address import ProxyAddress
 from p2p_copy.transport.tcp import gathering
 from tests.support.links import MAX, connect, serving
+from tests.support.other_protocols import SSH, TLS_ALERT
 from tests.support.proxies import OK, Tunnel, read_exactly, read_until, saying, serving_proxy
 from tests.support.websocket import virtual_time
 
@@ -200,9 +201,9 @@ async def test_basic_among_other_ways_is_enough() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        b"SSH-2.0-OpenSSH_9.2\r\n",
+        SSH,
         b"\x05\xff",
-        b"\x15\x03\x01\x00\x02\x02\x46",
+        TLS_ALERT,
         b"HTTP/1.1 999999 No\r\n\r\n",
         b"HTTP/1.1 200",
         b"HTTP/1.1 200 OK\r\nX\xff: \0\r\n\r\n",
@@ -245,8 +246,8 @@ async def test_a_proxy_that_closes_without_an_answer_may_be_busy(scheme: str) ->
 @pytest.mark.parametrize(
     ("said", "tls", "error", "words"),
     [
-        (b"SSH-2.0-OpenSSH_9.2\r\n", True, RelayWithoutTLS, "does not speak TLS"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", False, NotARelay, "no p2p-copy relay"),
+        (SSH, True, RelayWithoutTLS, "does not speak TLS"),
+        (SSH, False, NotARelay, "no p2p-copy relay"),
     ],
 )
 async def test_what_speaks_first_behind_a_proxy_is_no_relay(

@@ -15,6 +15,7 @@ from hypothesis import example, given, strategies as st
 from p2p_copy.cli.commands import relay_admin as module
 from p2p_copy.cli.commands.relay_admin import relay_admin
 from p2p_copy.errors import NotARelay, P2PCopyError, RelayRefused, RelayUnreachable
+from tests.support.other_protocols import SSH
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -156,7 +157,7 @@ def test_a_refusal_is_shown_and_the_page_of_another_server_is_not(capsys: pytest
 
 CUT = {
     "no answer": [b""],
-    "no HTTP": [b"SSH-2.0-OpenSSH_9.2\r\n"],
+    "no HTTP": [SSH],
     "half a head": [b"HTTP/1.1 200 OK\r\nContent-Le"],
     "half a body": [b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nDone."],
     "half a chunk": [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nDone."],
