@@ -61,8 +61,9 @@ def preview(
 ) -> Iterator[SourceItem]:
     """Iterate over what `send` would send to a receiver with portable names, and what it would leave out, and why.
 
-    Each directory comes before its contents, and names in alphabetical order, so that two previews can be compared. It
-    opens each file, but reads none. It blocks; use a thread in a program with an event loop.
+    Each directory comes before its contents, and names in alphabetical order, so that two previews can be compared; a
+    directory with more than 131,072 names is sorted in parts. It opens each file, but reads none. It blocks; use a
+    thread in a program with an event loop.
 
         print(sum(item.size for item in p2p.preview("results", exclude="*.tmp")))
 
