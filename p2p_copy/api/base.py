@@ -30,8 +30,8 @@ class BaseClient:
                 each is resumed through the relay with which it was begun.
             token: access token, for relays that want one.
             ca_file: PEM file with certificates to trust besides the system's.
-            pin: SHA-256 of the relay's public key, `sha256//` and base64: that key is trusted, whoever issued its
-                certificate, and no other one.
+            pin: SHA-256 of the relay's public key, `sha256//` and base64: that key is trusted, and no other
+                one, without regard to who issued its certificate.
             proxy: address of a proxy on the way to the relay: `http://user:password@host:port`, `https://…` or
                 `socks5://…`; "none" for a direct connection. With None the environment decides, as in httpx:
                 `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`; the loopback is reached directly then.

@@ -19,7 +19,7 @@ WAKE: Final = 0.2 if sys.platform == "win32" else None
 """Seconds after which a waiting thread wakes: on Windows Ctrl-C does not end its wait."""
 
 _LOOK: Final = 0.5
-"""Seconds between two looks whether the thread is still needed: a closed event loop tells nobody."""
+"""Seconds between two looks whether the thread is still needed: a closed event loop does not say so."""
 
 
 class ClientClosed(RuntimeError):

@@ -15,7 +15,7 @@ side ignores unknown names. Numbers are big-endian. CPace runs with the sender a
     Tb  = HMAC-SHA-256(confirm R key, th)            Ta = HMAC-SHA-256(confirm S key, th)
 
 The opening is a random value of the sender, and the commitment its hash. The words that people compare come from the
-keys and from the opening, so nobody can choose a share for the words that it gives: see `verification`.
+keys and from the opening, so no side can choose a share for the words that it gives: see `verification`.
 
 Rules:
 

@@ -202,8 +202,8 @@ class ClientArguments:
         RELAY,
         Parameter(
             metavar="SHA256",
-            help="Trust the relay by its public key alone, whoever issued its certificate: sha256// and base64, or "
-            "hexadecimal digits.",
+            help="Trust the relay by its public key alone, not by who issued its certificate: sha256// and base64, "
+            "or hexadecimal digits.",
         ),
     ] = None
     proxy: Annotated[

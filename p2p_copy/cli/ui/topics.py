@@ -102,7 +102,7 @@ _CONFIG: Final = Topic(
         (
             "`p2p-copy config show` prints which values are set and where, `p2p-copy config path` where the file is. "
             "It is TOML. A key is an option's name without the dashes, in the table of its command; `server`, "
-            "`ca-file` and `token-file` may stand at the top, for all:"
+            "`proxy`, `ca-file`, `pin` and `token-file` may stand at the top, for all:"
         ),
         (
             ('`server = "work"`', "for `--server work`, or a URL"),

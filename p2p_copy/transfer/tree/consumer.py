@@ -113,7 +113,7 @@ class TreeConsumer:
         self._next_report = 0.0
         self._finish: Finish | None = None
         self._verified = b""  # the root digest
-        self._unwanted = 0  # omissions of the sender that matter to nobody here
+        self._unwanted = 0  # omissions of the sender that do not matter here
 
     @property
     def path(self) -> str:
@@ -380,7 +380,7 @@ class FileConsumer:
         """Compare segments of a file with those of the old one; answer which are the same."""
         old = self._old.get(message.index)
         if old is None:
-            raise PeerMisbehaved("The other side names segments of a file that nobody has asked for.")
+            raise PeerMisbehaved("The other side names segments of a file for which this side has not asked.")
         self.compared += old.covered(message.digests)
         if self.compared > protocol_limits.MAX_RECORD_HOLES:
             raise PeerMisbehaved("The other side names the digests of more segments than a record may have.")
