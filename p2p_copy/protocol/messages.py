@@ -307,7 +307,7 @@ class SegmentDigests:
 
     index: int
     first: int
-    digests: bytes | memoryview
+    digests: bytes
 
 
 @dataclass(slots=True)

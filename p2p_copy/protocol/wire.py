@@ -412,7 +412,7 @@ def _decode_segment_digests(reader: _Reader) -> SegmentDigests:
     index, first = reader.fields(_RUN)
     if reader.left % limits.DIGEST or not reader.left:
         raise PeerMisbehaved("The other side sent digests that are cut.")
-    return SegmentDigests(index, first, reader.rest())
+    return SegmentDigests(index, first, bytes(reader.rest()))
 
 
 def _decode_same_segments(reader: _Reader) -> SameSegments:

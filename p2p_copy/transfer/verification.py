@@ -49,10 +49,11 @@ class Verification:
                 yes = await self._answer(conversation.session.words)
             nursery.cancel_scope.cancel()
         if not yes:
-            why = (
-                "You said that the two sides show different words" if yes is False else "There was no answer"
+            raise NotVerified(
+                f"You said that the two sides show different words. {NEW_CODE}"
+                if yes is False
+                else f"There was no answer. {NEW_CODE}"
             )
-            raise NotVerified(f"{why}. {NEW_CODE}")
         self._verified = True
 
 

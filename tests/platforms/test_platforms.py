@@ -22,6 +22,7 @@ ROOT = Path(p2p_copy.__path__[0])
 
 HOMES = {
     "cli/signals.py": {"signal"},
+    "cli/ui/code_line.py": {"termios"},
     "files/accounts.py": {"grp", "pwd"},
     "files/state/store.py": {"fcntl", "msvcrt"},
     "files/stdio.py": {"fcntl", "msvcrt", "select"},

@@ -23,6 +23,7 @@ from p2p_copy.protocol.messages import (
     Held,
     Holds,
     Hole,
+    Kept,
     Kind,
     Message,
     Offer,
@@ -35,6 +36,8 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
+    SameSegments,
+    SegmentDigests,
     Total,
     Unwanted,
     WholeFile,
@@ -87,7 +90,17 @@ message = st.one_of(
     st.builds(Goodbye),
     st.builds(Reject, u32, reason, text),
     st.builds(Unwanted, u32),
-    st.builds(Holds, u32, st.lists(st.builds(Held, u32, u64, digest), max_size=3).map(tuple)),
+    st.builds(
+        Holds,
+        u32,
+        st.lists(st.builds(Held, u32, u64, digest), max_size=3).map(tuple),
+        st.lists(st.tuples(u32, u32), max_size=3).map(tuple),
+    ),
+    st.builds(SegmentDigests, u32, u32, st.lists(digest, min_size=1, max_size=3).map(b"".join)),
+    st.builds(
+        SameSegments, u32, u32, st.lists(st.booleans(), min_size=1, max_size=5).map(tuple), st.booleans()
+    ),
+    st.builds(Kept, u32, u64, st.integers(1, limits.MAX_RECORD_HOLES // 8)),
     st.builds(Progress, u64, u64, u64),
     st.builds(Receipt, u64, u64, u64, u64, digest),
     st.builds(Abort, reason, text),
@@ -165,7 +178,8 @@ def test_garbage_is_refused_or_decoded_but_never_crashes(garbage: bytes) -> None
 def test_every_message_can_be_encoded_and_decoded() -> None:
     assert {kind.__name__ for kind in wire._ENCODERS} == {
         "Offer", "Ask", "Preview", "Accept", "Total", "Page", "Data", "Hole", "FileEnd", "FileFail", "Omitted",
-        "Finish", "Goodbye", "Reject", "Unwanted", "Holds", "Progress", "Receipt", "Abort",
+        "Finish", "Goodbye", "Reject", "Unwanted", "Holds", "SegmentDigests", "SameSegments", "Kept", "Progress",
+        "Receipt", "Abort",
     }  # fmt: skip
     assert {number for number, _ in wire._ENCODERS.values()} == set(wire._DECODERS)
     assert set(get_args(Message)) - set(wire._ENCODERS) == {WholeFile}, "which is two messages on the wire"

@@ -478,6 +478,6 @@ async def test_the_log_tells_that_a_side_was_lost_and_no_claim(
         ends = [record.getMessage() for record in caplog.records if " ended: " in record.getMessage()]
         assert len(ends) == 1
         assert f" ended: {role.value} lost" in ends[0]
-    assert f"> a {role.value} reconnected" in caplog.messages
+    assert f"a {role.value} reconnected" in caplog.messages
     for claim in CLAIMS.values():
         assert claim not in caplog.text

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from p2p_copy.transport.address import RelayAddress
+    from p2p_copy.transport.proxy_address import ProxyAddress
 
 T = TypeVar("T")
 
@@ -114,10 +115,17 @@ class Network:
 
     @asynccontextmanager
     async def connect(
-        self, _address: RelayAddress, path: str, *, max_message: int, ca_file: str | None = None
+        self,
+        _address: RelayAddress,
+        path: str,
+        *,
+        max_message: int,
+        proxy: ProxyAddress | None = None,
+        ca_file: str | None = None,
+        pin: bytes | None = None,
     ) -> AsyncIterator[Memory]:
         """Stand for `dial.connect`."""
-        assert ca_file is None
+        assert (proxy, ca_file, pin) == (None, None, None)
         link = Memory(self, path)
         try:
             yield link

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from p2p_copy import Code
+from p2p_copy.cli.signals import STOP_TRANSFER
 from p2p_copy.cli.ui.errors import Interrupted
 
 if TYPE_CHECKING:
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 _DELIMITERS: Final = " .,_-"
 _AFTER: Final = (".", "-", ".", ".")
 """What follows each word of a code with five words. More words follow only if the user goes on."""
-
-_FATAL: Final = ("SIGTERM", "SIGHUP")
-"""Signals that would end the process while readline has the terminal."""
 
 
 def ask(terminal: Terminal, question: str) -> str:
@@ -99,9 +97,7 @@ def _signals_raised() -> Iterator[None]:
     def interrupt(number: int, _frame: FrameType | None) -> None:
         raise Interrupted(number)
 
-    numbers = [getattr(signal, name) for name in _FATAL]
-    before = {number: signal.getsignal(number) for number in numbers}
-    mine = [number for number in numbers if before[number] is signal.SIG_DFL]
+    mine = [number for number in STOP_TRANSFER if signal.getsignal(number) is signal.SIG_DFL]
     for number in mine:
         signal.signal(number, interrupt)
     try:

@@ -160,7 +160,7 @@ def test_a_transfer_that_is_resumed_writes_the_receipt_it_was_to_write(
     sender.terminate()
     assert finish(sender)[0] == 143
     assert not (tmp_path / "sent.json").exists()
-    number = run("resume", env=env)[1].split()[0]
+    number = run("resume", env=env)[1].splitlines()[1].split()[0]
     sender = start("resume", number, env=env)
     received, _, err = run("receive", code, "--out", str(tmp_path / "out"), env=env)
     assert (finish(sender)[0], received) == (0, 0), err
