@@ -95,6 +95,7 @@ message = st.one_of(
         u32,
         st.lists(st.builds(Held, u32, u64, digest), max_size=3).map(tuple),
         st.lists(st.tuples(u32, u32), max_size=3).map(tuple),
+        st.lists(u32, max_size=3).map(tuple),
     ),
     st.builds(SegmentDigests, u32, u32, st.lists(digest, min_size=1, max_size=3).map(b"".join)),
     st.builds(
