@@ -9,9 +9,14 @@ import base64
 import binascii
 import hashlib
 import re
-from typing import Final
+import warnings
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Final
 
 from p2p_copy.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _PIN: Final = re.compile(r"sha256(?://?|:)", re.IGNORECASE)
 """What may stand in front of the digest of a key: sha256//… is how curl writes it."""
@@ -45,16 +50,15 @@ def parse_pin(text: str) -> bytes:
 
 
 def pin_of(certificate: bytes) -> bytes:
-    """Return the SHA-256 of the public key in a certificate (DER, as the key itself); nothing if there is none."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+    """Return the SHA-256 of the public key in a certificate (DER, as the key itself); nothing if it cannot be read."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat  # slow, and rarely needed
     from cryptography.x509 import load_der_x509_certificate
 
-    try:
-        key = load_der_x509_certificate(certificate).public_key()
-    except (ValueError, UnsupportedAlgorithm):
-        return b""
-    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+    key = b""
+    with _of_a_stranger():
+        public = load_der_x509_certificate(certificate).public_key()
+        key = public.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return hashlib.sha256(key).digest() if key else b""
 
 
 def pin_text(pin: bytes) -> str:
@@ -67,15 +71,25 @@ def issuer_of(certificate: bytes) -> str:
     from cryptography.x509 import load_der_x509_certificate
     from cryptography.x509.oid import NameOID
 
-    try:
+    found: list[str] = []
+    with _of_a_stranger():
         issuer = load_der_x509_certificate(certificate).issuer
         found = [
             str(attribute.value)
             for kind in (NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME)
             for attribute in issuer.get_attributes_for_oid(kind)
         ]
-    except ValueError:
-        return ""
     name = ", ".join(dict.fromkeys(found))
     name = "".join(letter if letter.isascii() and letter.isprintable() else "?" for letter in name)
     return name if len(name) <= _MOST_ISSUER else f"{name[:_MOST_ISSUER]}..."
+
+
+@contextmanager
+def _of_a_stranger() -> Iterator[None]:
+    """End the block without exception or warning at what cannot be read: any stranger may have made the certificate.
+
+    The exceptions of `cryptography` have no class in common: ValueError, TypeError, InvalidVersion and others.
+    """
+    with suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
