@@ -50,6 +50,9 @@ EXTRAS_SHOWN: Final = 20
 EXTRAS_DEPTH: Final = 200
 """Levels of directories that are deleted with all that is in them."""
 
+EXTRAS_LINKS: Final = 100_000
+"""Files with several names that are remembered when one of these is deleted; the other names of more files stay."""
+
 JOURNAL_CACHE: Final = 8 * MIB
 """Bytes of a journal that the database keeps in memory: a million entries take more, and are accessed in no order."""
 

@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from p2p_copy.files import limits as files_limits
+from p2p_copy.files.directory import Directory
 from p2p_copy.files.state.store import States
 from p2p_copy.files.target import extras
 from p2p_copy.options import Conflict, Preserve, Symlinks
@@ -362,3 +363,73 @@ async def test_a_receiver_that_is_killed_while_it_deletes_goes_on(
     assert left > 1
     assert report.deleted == left - 1
     assert os.listdir(out / "tree") == ["file"]
+
+
+async def test_what_changed_deeper_in_a_listed_directory_stays(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    await again([tree], out)
+    deep = out / "a tree" / "extra" / "deep"
+    deep.mkdir(parents=True)
+    for name in ("edited", "overwritten", "same"):
+        (deep / name).write_text("x")
+    (deep.parent / "filled").mkdir()
+    (deep.parent / "filled" / "old").write_text("x")
+    linked = deep.parent / "linked"
+    linked.mkdir()
+    for name in ("1", "2"):
+        os.link(deep / "same", linked / name)
+    before = (deep / "overwritten").stat()
+
+    async def meanwhile(_: Deletion) -> bool:
+        (deep / "edited").write_text("new contents")
+        (deep / "overwritten").write_text("y")
+        os.utime(deep / "overwritten", ns=(before.st_atime_ns, before.st_mtime_ns))
+        (deep.parent / "filled" / "new").write_text("x")
+        return True
+
+    both = await again([tree], out, ask_delete=meanwhile)
+    changed = {"a tree/extra/deep/edited", "a tree/extra/filled"}
+    if sys.platform != "win32":  # it has no time that always changes
+        changed.add("a tree/extra/deep/overwritten")
+    assert set(both.receiver.problems) == changed
+    assert sorted(both.receiver.gone) == ["a tree/extra/deep/same", "a tree/extra/linked"]
+    assert both.reports[1].deleted == 2
+    assert (deep / "edited").read_text() == "new contents"
+    assert sorted(os.listdir(deep.parent / "filled")) == ["new", "old"]
+
+
+async def test_what_is_deleted_in_a_directory_that_stays_is_reported(tree: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    await again([tree], out)
+    extra = out / "a tree" / "extra"
+    for path in ("a/file", "b/file", "b/keep.log"):
+        (extra / path).parent.mkdir(parents=True, exist_ok=True)
+        (extra / path).write_text("x")
+    both = await again([tree], out, exclude=["*.log"])
+    assert sorted(both.receiver.gone) == ["a tree/extra/a", "a tree/extra/b/file"]
+    assert both.reports[1].deleted == 2
+    assert sorted(os.listdir(extra)) == ["b"]
+
+
+async def test_a_cancellation_ends_the_deletion_inside_a_directory(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    await again([tree], out)
+    extra = out / "a tree" / "extra"
+    extra.mkdir()
+    for number in range(20):
+        (extra / f"{number}").write_text("x")
+    scope = trio.CancelScope()
+    real = Directory.unlink
+
+    def unlink(self: Directory, name: str) -> None:
+        real(self, name)
+        if self.name == "extra":
+            trio.from_thread.run_sync(scope.cancel)
+
+    monkeypatch.setattr(Directory, "unlink", unlink)
+    with scope:
+        await again([tree], out)
+    assert scope.cancelled_caught
+    assert len(os.listdir(extra)) == 19

@@ -3,7 +3,9 @@
 Rules
 1. Only in directories that the sender has named and that were taken: never in the output directory itself.
 2. A directory is listed when it is complete, so when all names in it are known. Only what was listed is deleted, only
-   after the whole transfer was verified, and only if it is still what was listed.
+   after the whole transfer was verified, and only if it is still what was listed. Of what lies in a directory that was
+   listed, everything stays that was changed since then, at any depth, as far as its times say so. Both times of the
+   file system are compared, so a file whose time lies in the future counts as changed, too.
 3. No symlink is followed, and no other file system is entered.
 4. What patterns leave out stays, and so do unfinished files of any transfer, saved states, and each directory with
    something of that. A name that differs from one of the sender's only in case or normal form stays: on some systems it
@@ -23,11 +25,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from p2p_copy.files import limits
 from p2p_copy.files.directory import reached
 from p2p_copy.files.system import identity_of, is_symlink
+from p2p_copy.files.temporary import temporary_name
 from p2p_copy.protocol.escape import escape
 from p2p_copy.protocol.names import PARTIAL_PREFIX, SeenNames, collision_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from p2p_copy.files.directory import Directory
     from p2p_copy.files.selection import Selection
@@ -50,13 +53,17 @@ class Extras:
 
     """
 
-    def __init__(self, top: Directory, protected: Protected) -> None:
+    def __init__(self, top: Directory, protected: Protected, tag: str = "") -> None:
+        """Take the output directory, what is never deleted in it, and the `tag` of `temporary_name`."""
         self._top = top
+        self._tag = tag
         self._selection = protected.selection
         self._states = set(_identities(protected.state_directories))
         self._key = os.urandom(16)
         self._named: dict[int, SeenNames] = {}  # the sender's names, by the entry number of their directory
         self._listed = tempfile.SpooledTemporaryFile(limits.EXTRAS_IN_MEMORY, "w+", encoding="ascii")  # noqa: SIM115
+        self._links: set[tuple[int, int]] = set()  # files of which a name was deleted, and others are left
+        self._check: Callable[[], None] = lambda: None
         self.count = 0
         self.first: list[str] = []
 
@@ -86,6 +93,7 @@ class Extras:
         if (status.st_dev, status.st_ino) in self._states:
             return
         path = item.published_path
+        since: int | None = None
         for name in directory.names():
             there = directory.lstat(name)
             if (
@@ -95,11 +103,23 @@ class Extras:
                 or not self._may_go(f"{path}/{name}", there)
             ):
                 continue
-            self._listed.write(json.dumps([path, name, identity_of(there)]) + "\n")
+            is_directory = stat.S_ISDIR(there.st_mode) and not is_symlink(there)
+            if is_directory and since is None:
+                since = self._now(directory, stat.S_IMODE(status.st_mode))
+            line = [path, name, identity_of(there), since if is_directory else _NEVER]
+            self._listed.write(json.dumps(line) + "\n")
             self.count += 1
             if len(self.first) < limits.EXTRAS_SHOWN:
-                end = "/" if stat.S_ISDIR(there.st_mode) else ""
+                end = "/" if is_directory else ""
                 self.first.append(escape(f"{path}/{name}") + end)
+
+    def _now(self, directory: Directory, mode: int) -> int:
+        """Return the time in ns by the clock of a directory's file system, which may be a server's."""
+        directory.unlock()
+        try:
+            return directory.try_out(temporary_name(self._tag)).st_mtime_ns
+        finally:
+            directory.lock(mode)
 
     def _may_go(self, path: str, there: os.stat_result) -> bool:
         """Return whether something may be deleted, or in a directory perhaps something."""
@@ -111,11 +131,13 @@ class Extras:
 
     # After everything was verified
 
-    def delete(self) -> Iterator[tuple[str, str]]:
+    def delete(self, check: Callable[[], None] = lambda: None) -> Iterator[tuple[str, str]]:
         """Delete what was listed; yield each escaped path, and why it is still there: empty if it was deleted.
 
-        What stays in rule 4's sense is not yielded.
+        A directory that was deleted is yielded without what was in it. What stays in rule 4's sense is not yielded.
+        `check` is called before each deletion, and may raise to end this.
         """
+        self._check = check
         self._listed.seek(0)
         lines = (json.loads(line) for line in self._listed)
         for path, listed in groupby(lines, lambda line: str(line[0])):
@@ -124,16 +146,16 @@ class Extras:
                     before = directory.status()
                     directory.unlock()
                     try:
-                        for _, name, identity in listed:
-                            yield from self._delete(directory, name, f"{path}/{name}", tuple(identity))
+                        for _, name, identity, since in listed:
+                            yield from self._delete(directory, name, f"{path}/{name}", tuple(identity), since)
                     finally:
                         directory.set_attributes(stat.S_IMODE(before.st_mode), before.st_mtime_ns)
             except (OSError, ValueError):
-                for _, name, _ in listed:  # noqa: B031 - those that are left
+                for _, name, *_ in listed:  # noqa: B031 - those that are left
                     yield escape(f"{path}/{name}"), _FAILED
 
     def _delete(
-        self, directory: Directory, name: str, path: str, identity: tuple[int, ...]
+        self, directory: Directory, name: str, path: str, identity: tuple[int, ...], since: int
     ) -> Iterator[tuple[str, str]]:
         try:
             there = directory.lstat(name)
@@ -141,22 +163,32 @@ class Extras:
                 return
             if identity_of(there) != identity:
                 yield escape(path), _CHANGED
-            elif self._remove(directory, name, path, there, limits.EXTRAS_DEPTH):
+            elif (yield from self._remove(directory, name, path, there, since, limits.EXTRAS_DEPTH)):
                 yield escape(path), ""
         except (OSError, ValueError):
             yield escape(path), _FAILED
 
-    def _remove(self, directory: Directory, name: str, path: str, there: os.stat_result, depth: int) -> bool:
-        """Delete a file or symlink, or a directory with all that is in it; return False if something in it stays.
+    def _remove(
+        self, directory: Directory, name: str, path: str, there: os.stat_result, since: int, depth: int
+    ) -> Generator[tuple[str, str], None, bool]:
+        """Delete a file or symlink, or a directory with all that is in it; return False if it stays.
+
+        Of a directory that stays, what was deleted in it is yielded, and what was changed at or after the time `since`.
 
         Raises:
             OSError: something cannot be deleted.
 
         """
+        self._check()
         if not self._may_go(path, there) or name.startswith(PARTIAL_PREFIX):
             return False
         if not stat.S_ISDIR(there.st_mode) or is_symlink(there):
+            if self._is_changed(there, since):
+                yield escape(path), _CHANGED
+                return False
             directory.unlink(name)
+            if there.st_nlink > 1 and len(self._links) < limits.EXTRAS_LINKS:
+                self._links.add((there.st_dev, there.st_ino))
             return True
         if not depth:
             raise OSError
@@ -165,24 +197,46 @@ class Extras:
             before = inner.status()
             if not self._is_of(before, directory.status()):
                 return False
+            if self._is_changed(before, since):
+                yield escape(path), _CHANGED
+                return False
             inner.unlock()
-            goes = self._selection.takes(path, directory=True)
+            goes, removed = self._selection.takes(path, directory=True), False
+            gone: list[str] = []
             try:
                 for child in list(inner.names()):
                     status = inner.lstat(child)
-                    if status is not None:
-                        goes &= self._remove(inner, child, f"{path}/{child}", status, depth - 1)
+                    if status is None:
+                        continue
+                    if (yield from self._remove(inner, child, f"{path}/{child}", status, since, depth - 1)):
+                        gone.append(child)
+                    else:
+                        goes = False
+                if goes:
+                    directory.rmdir(name)
+                    removed = True
             except OSError:
                 goes = False
+                yield from _deleted(path, gone)
                 raise
             finally:
-                if not goes:
+                if not removed:
                     inner.set_attributes(stat.S_IMODE(before.st_mode), before.st_mtime_ns)
         finally:
             inner.close()
-        if goes:
-            directory.rmdir(name)
+        if not goes:
+            yield from _deleted(path, gone)
         return goes
+
+    def _is_changed(self, there: os.stat_result, since: int) -> bool:
+        """Return whether something was changed, or put there, since that time.
+
+        Contents can be changed without the time of modification, but not without the other one. That one changes also
+        when another name of a file is deleted.
+        """
+        if (there.st_dev, there.st_ino) in self._links:
+            return there.st_mtime_ns >= since
+        return max(there.st_mtime_ns, there.st_ctime_ns) >= since
 
     def _is_of(self, inner: os.stat_result, directory: os.stat_result) -> bool:
         """Return whether a directory lies in the file system of the one above it."""
@@ -193,8 +247,16 @@ class Extras:
         self._listed.close()
 
 
+_NEVER = 1 << 63
+"""A time in ns after which nothing is changed: of a file that was listed, its identity says enough."""
+
 _CHANGED = "is not at the sender, and was changed here meanwhile; it was not deleted"
 _FAILED = "is not at the sender, and cannot be deleted here"
+
+
+def _deleted(path: str, names: list[str]) -> Iterator[tuple[str, str]]:
+    for name in names:
+        yield escape(f"{path}/{name}"), ""
 
 
 def _identities(paths: tuple[str, ...]) -> Iterator[tuple[int, int]]:

@@ -80,7 +80,7 @@ class Target:
         self._conflicts = Conflicts(conflict, resume, checksum=checksum)
         self.asks = self._conflicts.asks
         self.replaces = self._conflicts.policy is Conflict.OVERWRITE
-        self.extras = None if delete is None else Extras(self._top, delete)
+        self.extras = None if delete is None else Extras(self._top, delete, resume.tag)
         self.directories = Directories(self._top, self._conflicts, resume, self.extras)
         self.hard_links = HardLinks(self.directories, self._conflicts, resume)
         self.files = Files(self.directories, self._conflicts, resume, self.hard_links)

@@ -286,7 +286,7 @@ class _Deleting:
         if not extras.count or not await self._is_wanted(extras):
             return 0, 0
         deleted = failed = 0
-        found = extras.delete()
+        found = extras.delete(trio.from_thread.check_cancelled)
         while some := await trio.to_thread.run_sync(lambda: list(islice(found, limits.DELETE_AT_ONCE))):
             for path, problem in some:
                 if problem:
