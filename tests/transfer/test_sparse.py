@@ -14,9 +14,11 @@ from p2p_copy.files.source.entry import SourceEntry, SourceTrees
 from p2p_copy.files.source.reader import SourceFailed, SourceFile, open_source
 from p2p_copy.files.source.walk import walk
 from p2p_copy.observer import Report
+from p2p_copy.options import Conflict
 from p2p_copy.protocol import limits
 from p2p_copy.protocol.digest import FileDigest, RootDigest
 from p2p_copy.protocol.messages import Data, FileEnd, Finish, Goodbye, Hole, Message, Page, Reason
+from p2p_copy.transfer import limits as transfer_limits
 from p2p_copy.units import GIB, KIB, MIB
 from tests.support.lossy_relay import lossy_relay
 from tests.support.malicious_sender import attack, file
@@ -194,6 +196,27 @@ async def test_a_sparse_file_goes_on_after_a_kill(tmp_path: Path, role: str) -> 
     there = tmp_path / "out" / "tree" / "file"
     assert there.read_bytes() == (tree / "file").read_bytes()
     assert room(there) <= room(tree / "file") + 2 * MIB
+    assert not leftovers(tmp_path / "out")
+
+
+@pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize("conflict", [Conflict.OVERWRITE, Conflict.UPDATE])
+async def test_a_sparse_file_that_replaces_an_older_one_stays_sparse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, conflict: Conflict
+) -> None:
+    monkeypatch.setattr(transfer_limits, "COMPARE_AT_ONCE", 4 * MIB)
+    monkeypatch.setattr(limits, "MAX_RECORD_HOLES", 16 * MIB)
+    data = {0: os.urandom(4 * MIB - 64 * KIB), 40 * MIB + 500 * KIB: os.urandom(64 * KIB)}
+    path = sparse(tmp_path / "file", 60 * MIB, data)
+    await copy([path], tmp_path / "out")
+    with path.open("r+b") as one:
+        one.write(b"changed")
+    os.utime(path, ns=(10**18, 10**18))
+    both = await copy([path], tmp_path / "out", receiving={"conflict": conflict})
+    assert both.receiver.saved == 59 * MIB
+    there = tmp_path / "out" / "file"
+    assert there.read_bytes() == path.read_bytes()
+    assert room(there) <= room(path) + MIB
     assert not leftovers(tmp_path / "out")
 
 

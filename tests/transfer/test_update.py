@@ -285,7 +285,7 @@ async def test_only_segments_that_differ_are_sent(tmp_path: Path, conflict: Conf
     place = {"middle": 4 * SEGMENT + 5, "first": 0, "last": len(data) - 1}.get(how)
     new, segments = {
         "grown": (data + data, 9),  # its last segment was a short one
-        "cut": (data[: 3 * SEGMENT + 7], 0),
+        "cut": (data[: 3 * SEGMENT + 7], 1),  # the old file goes on there
         "in front": (b"x" + data, 9),
         "touched": (data, 0),
         "other": (os.urandom(len(data)), 9),

@@ -3,7 +3,9 @@
 Rules
 1. The sender says first what digest its segments have. A receiver that said what its own have would let a sender test
    guesses at the contents of the user's files, as many as a computer can make.
-2. The old file is the user's and may change at any time. So a segment of it is compared once more before it is used.
+2. A shorter last segment is the same only if the old file ends there, too. Otherwise a sender that names one byte more
+   of it in each conversation could guess the file byte by byte.
+3. The old file is the user's and may change at any time. So a segment of it is compared once more before it is used.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from p2p_copy.errors import PeerMisbehaved
-from p2p_copy.files.system import identity_of
+from p2p_copy.files.system import identity_of, next_data
 from p2p_copy.files.target.errors import Refused
 from p2p_copy.files.target.resume import PartialFile
 from p2p_copy.protocol import limits
@@ -56,7 +58,9 @@ class OldFile:
         try:
             for at in range(count):
                 leaf = leaves[at * limits.DIGEST : (at + 1) * limits.DIGEST]
-                segment = _read(fd, *self._place(first + at)) if fd is not None else b""
+                offset, size = self._place(first + at)
+                comparable = size == limits.SEGMENT or self._status.st_size == self._size
+                segment = _read(fd, offset, size) if fd is not None and comparable else b""
                 self._same.append(bool(segment) and leaf_digest(segment) == leaf)
         finally:
             if fd is not None:
@@ -81,8 +85,8 @@ class OldFile:
         digest = FileDigest(self._size, bytes(self._leaves)).digest()
         return PartialFile(self._size, digest, name=self._name, old=self._status)
 
-    def segment(self, offset: int, size: int) -> tuple[bytes, bytes]:
-        """Return a segment of the new file out of the old one, and its leaf.
+    def segment(self, offset: int, size: int) -> tuple[list[bytes | int], bytes]:
+        """Return a segment of the new file out of the old one, in pieces of bytes and lengths of holes, and its leaf.
 
         Raises:
             PeerMisbehaved: the old file does not have it.
@@ -97,10 +101,10 @@ class OldFile:
         if fd is not None:
             try:
                 segment = _read(fd, offset, size)
+                if leaf_digest(segment) == leaf:
+                    return _pieces(fd, offset, segment), leaf
             finally:
                 os.close(fd)
-            if leaf_digest(segment) == leaf:
-                return segment, leaf
         raise Refused(Reason.CHANGED)
 
     def _place(self, number: int) -> tuple[int, int]:
@@ -116,6 +120,21 @@ class OldFile:
                 return fd
             os.close(fd)
         return None
+
+
+def _pieces(fd: int, offset: int, segment: bytes) -> list[bytes | int]:
+    """Divide the bytes that a file has from `offset` on into those that it stores, and the lengths of its holes."""
+    pieces: list[bytes | int] = []
+    at = 0
+    while at < len(segment):
+        data, end = (place - offset for place in next_data(fd, offset + at, offset + len(segment)))
+        if data > at and not segment[at:data].strip(b"\0"):  # the file may have changed since it was read
+            pieces.append(data - at)
+            at = data
+        if end > at:
+            pieces.append(segment[at:end])
+            at = end
+    return pieces
 
 
 def _read(fd: int, offset: int, size: int) -> bytes:

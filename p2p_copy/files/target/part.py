@@ -216,12 +216,16 @@ class HashedPart:
         self._journal.add_leaves(self._key, leaves)
         self._journal.set_flushed(self._key, self._part.flushed // protocol_limits.SEGMENT)
 
-    def add_segment(self, segment: bytes, leaf: bytes) -> None:
-        """Append a segment whose leaf is known; raise what `Part.add` raises."""
+    def add_segment(self, pieces: list[bytes | int], leaf: bytes) -> None:
+        """Append the pieces of a segment whose leaf is known; raise what `Part.add` raises."""
         flushed = self._part.flushed
         self._digest.add_segment(leaf)
-        self._part.write(segment)
-        if len(segment) == protocol_limits.SEGMENT:  # the journal has whole segments only
+        for piece in pieces:
+            self._part.add(piece)
+        if (
+            sum(piece if isinstance(piece, int) else len(piece) for piece in pieces)
+            == protocol_limits.SEGMENT
+        ):  # the journal has whole segments only
             self._record(leaf)
         if self._part.flushed > flushed:
             self._journal.commit_if_due(limits.JOURNAL_BYTES)

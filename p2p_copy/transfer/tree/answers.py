@@ -63,8 +63,9 @@ class PageAnswers:
         self._compare: set[int] = set()
         self._asked: dict[
             int, int
-        ] = {}  # of how many segments the receiver has not said yet whether it has them
-        self._same_segments: dict[int, tuple[list[bool], bool]] = {}
+        ] = {}  # segments of which the receiver has not said yet whether it has them
+        self._same_segments: dict[int, bytearray] = {}  # 0 or 1 for each segment
+        self._whole: set[int] = set()
 
     def add(self, message: Holds, named: int) -> None:
         """Record the answer to one or more pages, after `named` entries were named.
@@ -109,7 +110,7 @@ class PageAnswers:
     def ask(self, index: int, segments: int) -> None:
         """Record that the receiver was told the digests of more segments of a file, and is to answer."""
         self._asked[index] = self._asked.get(index, 0) + segments
-        self._same_segments.setdefault(index, ([], False))
+        self._same_segments.setdefault(index, bytearray())
 
     def add_same_segments(self, message: SameSegments) -> None:
         """Record which segments of a file the receiver has.
@@ -119,22 +120,26 @@ class PageAnswers:
 
         """
         left = self._asked.get(message.index, 0) - len(message.same)
-        known, _ = self._same_segments.get(message.index, ([], False))
-        if left < 0 or message.first != len(known):
+        known = self._same_segments.get(message.index, bytearray())
+        if not message.same or left < 0 or message.first != len(known):
             raise PeerMisbehaved("The receiver says of segments that it has them, and was not asked.")
         if left:
             self._asked[message.index] = left
         else:
             del self._asked[message.index]
-        self._same_segments[message.index] = [*known, *message.same], message.whole
+        known += bytes(message.same)  # in place: a large file has many
+        if message.whole:
+            self._whole.add(message.index)
 
     def has_compared(self, last: int) -> bool:
         """Return whether all segments of which the receiver was told are answered, of entries up to `last`."""
         return all(index > last for index in self._asked)
 
-    def take_same_segments(self, index: int) -> tuple[list[bool], bool]:
+    def take_same_segments(self, index: int) -> tuple[bytes | bytearray, bool]:
         """Return which segments of a file the receiver has, and whether it has all of the file; forget it."""
-        return self._same_segments.pop(index, ([], False))
+        whole = index in self._whole
+        self._whole.discard(index)
+        return self._same_segments.pop(index, b""), whole
 
     def take_held(self, index: int) -> Held | None:
         """Return what the receiver holds of a file, and forget it."""

@@ -507,7 +507,7 @@ class FileProducer:
         """
         digest, told = FileDigest(found.entry.size), 0
         with open_source(found) as source:
-            for piece in source.read_pieces(lambda: limits.MOST_CHUNK):
+            for piece in _divided(source.read_pieces(lambda: limits.MOST_CHUNK)):
                 digest.add(piece)
                 self._compared_bytes += piece if isinstance(piece, int) else len(piece)
                 if self._compared_bytes >= limits.COMPARE_AT_ONCE:
@@ -522,7 +522,7 @@ class FileProducer:
             yield SegmentDigests(found.index, told // protocol_limits.DIGEST, bytes(digest.leaves[told:]))
 
     def messages(
-        self, found: SourceEntry, held: Held | None, same: Sequence[bool] = (), whole: bool = False
+        self, found: SourceEntry, held: Held | None, same: Sequence[int] = (), whole: bool = False
     ) -> Generator[Message | Pause, None, bytes]:
         """Send a file, or what the receiver does not hold of it; return its digest.
 
@@ -598,7 +598,7 @@ class FileProducer:
         return bytes(leaves) if agreed else b""
 
     def _chunks(
-        self, found: SourceEntry, leaves: bytes, same: Sequence[bool], compared: bytes
+        self, found: SourceEntry, leaves: bytes, same: Sequence[int], compared: bytes
     ) -> Generator[Message, None, bytes]:
         """Send the bytes of a file behind the segments with these `leaves`; return its digest.
 
@@ -636,7 +636,7 @@ class FileProducer:
         return digest.digest()
 
     def _pieces(
-        self, source: SourceFile, offset: int, size: int, same: Sequence[bool], compared: bytes
+        self, source: SourceFile, offset: int, size: int, same: Sequence[int], compared: bytes
     ) -> Iterator[bytes | int | _OldSegment]:
         """Yield the pieces of a file from `offset` on, where a segment begins: read, or in the receiver's old file."""
         segments = -(-size // protocol_limits.SEGMENT)
@@ -654,6 +654,16 @@ class FileProducer:
             else:
                 yield from source.read_pieces(lambda: self._chunk_size.chunk, offset, end)
             offset = end
+
+
+def _divided(pieces: Iterator[bytes | int]) -> Iterator[bytes | int]:
+    """Divide long holes, since a record may name the digests of only so many segments."""
+    for piece in pieces:
+        rest = piece
+        while isinstance(rest, int) and rest > limits.COMPARE_AT_ONCE:
+            yield limits.COMPARE_AT_ONCE
+            rest -= limits.COMPARE_AT_ONCE
+        yield rest
 
 
 class _OldSegment(NamedTuple):

@@ -214,6 +214,14 @@ def test_a_sender_learns_only_which_of_its_own_segments_are_there(old: Path) -> 
     one.target.close()
 
 
+def test_a_sender_cannot_guess_a_file_byte_by_byte(old: Path) -> None:
+    for new in LARGE[:2001], LARGE[:4443], LARGE[:4444] + b"x":
+        one, answers = compared(old, new)
+        whole = len(new) // 1000
+        assert SameSegments(0, 0, (True,) * min(whole, 4) + (False,), whole=False) in answers
+        abandon(one.target)
+
+
 @pytest.mark.parametrize(
     "kept", [Kept(0, 0, 999), Kept(0, 0, 1001), Kept(0, 0, 2000), Kept(0, 1000, 1000), Kept(0, 0, 4444)]
 )

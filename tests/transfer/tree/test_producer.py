@@ -30,9 +30,11 @@ from p2p_copy.protocol.messages import (
     Reason,
     Receipt,
     Reject,
+    SameSegments,
     Unwanted,
 )
 from p2p_copy.transfer import limits
+from p2p_copy.transfer.tree.answers import PageAnswers
 from p2p_copy.transfer.tree.consumer import TreeConsumer
 from p2p_copy.transfer.tree.producer import TreeProducer
 from tests.files.helpers import open_handles
@@ -421,3 +423,15 @@ def test_the_event_loop_waits_for_the_thread_only_to_catch_up(tmp_path: Path) ->
         assert making.result(10)
         catching_up.result(10)
     assert producer._rejections.failures == 1
+
+
+def test_many_answers_about_one_file_take_no_longer_each_than_one() -> None:
+    """Each is added to those that are known, which are not copied: the event loop waits for it."""
+    answers = PageAnswers(expected=True)
+    answers.ask(0, 3)
+    answers.add_same_segments(SameSegments(0, 0, (True,), whole=False))
+    known = answers._same_segments[0]
+    answers.add_same_segments(SameSegments(0, 1, (False, True), whole=True))
+    assert answers._same_segments[0] is known
+    assert answers.take_same_segments(0) == (bytes((1, 0, 1)), True)
+    assert answers.take_same_segments(0) == (b"", False)
