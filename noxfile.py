@@ -24,7 +24,6 @@ nox.options.sessions = [
     "typecheck",
     "docs",
     "build",
-    "zipapp",
 ]  # layering is among the tests
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
@@ -49,7 +48,8 @@ NOT_AGAIN = ("--ignore=tests/contrib", "-m", "not once")
 PROGRAMS = (
     "tests/test_processes.py",
     "tests/test_pipes.py",
-    "tests/cli/test_on_a_terminal.py",
+    *(f"tests/cli/test_{name}.py" for name in ("again", "completion", "json", "on_a_terminal", "proxies")),
+    "tests/platforms",
     "tests/cli/ui/test_prompt.py",
     *(f"tests/cli/commands/test_{name}.py" for name in ("commands", "dry_run", "resume")),
 )

@@ -201,6 +201,8 @@ class Stage:
                 else []
             ),
             *([(re.escape(self.code), CODE)] if self.code else []),
+            # Readline writes the character at the right edge once more, if the code that was typed wraps there.
+            (rf"(?<=Code: {re.escape(CODE)})[^\n]+(?=\r\n)", ""),
             (re.escape(str(self.home)), HOME),
             (r"ws://127\.0\.0\.1:[0-9]+", "ws://127.0.0.1:40123"),
             (r" at 127\.0\.0\.1:[0-9]+ until", " at 127.0.0.1:40123 until"),

@@ -19,7 +19,7 @@ server = "work"
 token-file = "/top/token"
 [relay.work]
 url = "wss://relay.example:443"
-token-file = "/work/token"
+token-file = "/secret/token"
 [relay.home]
 url = "ws://192.0.2.1:8765"
 [receive]
@@ -44,7 +44,7 @@ def test_each_origin_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     assert rows["--wait"] == ("5m", "command line")
     assert rows["--dry-run"] == ("on", "command line")
     assert rows["--server"] == ("wss://relay.example:443", path)
-    assert rows["--token-file"] == ("/work/token", f"{path} [relay.work]")
+    assert rows["--token-file"] == ("/secret/token", f"{path} [relay.work]")
     assert rows["--max-size"] == ("10G", f"{path} [receive]")
     assert rows["--patience"] == ("12h", "default")
     assert rows["--yes"] == ("off", "default")
