@@ -433,3 +433,42 @@ async def test_a_cancellation_ends_the_deletion_inside_a_directory(
         await again([tree], out)
     assert scope.cancelled_caught
     assert len(os.listdir(extra)) == 19
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system has all of these names")
+@pytest.mark.parametrize(
+    ("name", "patterns"),
+    [
+        (b"caf\xe9.txt", {"only": ["caf?.txt"]}),
+        (b"b\xe9.dat", {"exclude": ["*[0-9]*"]}),
+        (b"a\x01b", {"only": ["a?b"]}),
+    ],
+)
+async def test_what_the_sender_cannot_name_is_not_deleted(
+    tmp_path: Path, name: bytes, patterns: dict[str, Any]
+) -> None:
+    """The sender tells its name escaped, and patterns may match that differently."""
+    tree, out = tmp_path / "tree", tmp_path / "out"
+    tree.mkdir()
+    (tree / "file").write_text("x")
+    await again([tree], out)
+    (tree / os.fsdecode(name)).write_text("the sender has it")
+    (out / "tree" / os.fsdecode(name)).write_text("mine")
+    (out / "tree" / "extra").write_text("x")
+    both = await again([tree], out, **patterns)
+    assert not both.receiver.gone
+    assert (out / "tree" / os.fsdecode(name)).exists()
+    assert [notice for notice in both.receiver.notices if notice.startswith("Nothing was deleted here")]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pipes with names")
+async def test_what_the_sender_cannot_send_and_the_receiver_leaves_out_hinders_nothing(
+    tree: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    await again([tree], out)
+    clutter(out / "a tree")
+    os.mkfifo(tree / "pipe")
+    both = await again([tree], out, exclude=["pipe"])
+    assert "a tree/d/extra" in both.receiver.gone
+    assert both.reports[1].failures == 0

@@ -172,6 +172,11 @@ class TreeConsumer:
         assert self._finish is not None, "only when ending"
         return not self.outcomes.failures and self._finish.failures == self._unwanted
 
+    @property
+    def is_uncertain(self) -> bool:
+        """Whether the sender may have something that it cannot send, and that patterns here do not leave out."""
+        return self._planner.uncertain
+
     def finish(self) -> list[bytes]:
         """Return the records to answer with, the receipt among them; verify first, if `verify` was not called.
 

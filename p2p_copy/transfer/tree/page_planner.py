@@ -32,6 +32,8 @@ class PagePlanner:
 
     Attributes:
         omitted: how many omissions the sender has reported so far, which is also the number of the next one.
+        uncertain: what the sender omits and is not wanted here may have a name that patterns match differently: its
+            path is escaped, or was cut.
 
     """
 
@@ -41,6 +43,7 @@ class PagePlanner:
         self._max_files = max_files
         self._wanted = 0
         self.omitted = 0
+        self.uncertain = False
 
     def plan(self, items: Sequence[Item]) -> Iterator[tuple[Item, Decision]]:
         """Yield a decision for each entry of a page that is not in a refused directory, nor deferred.
@@ -90,9 +93,12 @@ class PagePlanner:
             raise PeerMisbehaved("The other side omits more than it may name.")
         self.omitted += 1
         matches = self._selection.leads if message.directory else self._selection.takes
-        wanted = self._selection.everything or matches(_for_patterns(message.path))
+        path = _for_patterns(message.path)
+        wanted = self._selection.everything or matches(path)
         if wanted:
             self._count()
+        elif "\\" in path or path != message.path:
+            self.uncertain = True
         return wanted
 
     def _count(self) -> None:

@@ -220,8 +220,10 @@ class _TreeReceiving:
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(stay)
-            outcomes = self._consumer.outcomes
-            outcomes.deleted, failed = await self._deleting.run(complete=self._consumer.is_complete)
+            consumer, outcomes = self._consumer, self._consumer.outcomes
+            outcomes.deleted, failed = await self._deleting.run(
+                complete=consumer.is_complete, uncertain=consumer.is_uncertain
+            )
             outcomes.failures += failed
             nursery.cancel_scope.cancel()
 
@@ -269,10 +271,10 @@ class _Deleting:
         self._extras = extras
         self._partial = partial
 
-    async def run(self, *, complete: bool) -> tuple[int, int]:
+    async def run(self, *, complete: bool, uncertain: bool) -> tuple[int, int]:
         """Delete them, unless the transfer was not `complete`; return how many were deleted, and how many could not be.
 
-        Nothing is deleted after a cancellation.
+        Nothing is deleted after a cancellation, or if it is `uncertain` what the sender has.
         """
         extras = self._extras
         if extras is None:
@@ -282,6 +284,9 @@ class _Deleting:
             return 0, 0
         if self._partial:
             self._observer.notice(_PARTIAL)
+            return 0, 0
+        if uncertain:
+            self._observer.notice(_UNCERTAIN)
             return 0, 0
         if not extras.count or not await self._is_wanted(extras):
             return 0, 0
@@ -313,6 +318,11 @@ class _Deleting:
 _PARTIAL: Final = (
     "Nothing was deleted here: the sender leaves out some of what it has, and does not say what. Leave it out here, "
     "with `exclude`, and not there."
+)
+
+_UNCERTAIN: Final = (
+    "Nothing was deleted here: the sender has something that it cannot send, with a name that patterns here may "
+    "not match. Rename or remove it there."
 )
 
 _SLOW_DISK: Final = "Nothing moves: the disk here has taken nothing"
