@@ -428,6 +428,20 @@ class Directory:
         """Return its status."""
         return os.stat(self._itself())
 
+    def mount(self) -> tuple[int, str]:
+        """Return what tells the file system in which it lies from others; on Linux also from another mount of it.
+
+        `OSError` if Linux does not tell the mount: `/proc` is missing.
+        """
+        device = self.status().st_dev
+        if sys.platform != "linux":
+            return device, ""
+        with open(f"/proc/self/fdinfo/{self.handle()}", encoding="ascii") as lines:
+            for line in lines:
+                if line.startswith("mnt_id:"):
+                    return device, line
+        raise OSError(errno.ENOTSUP, os.strerror(errno.ENOTSUP))
+
     def unlock(self) -> None:
         """Let the owner enter and change this directory, to put more into it; `set_attributes` ends that."""
         if sys.platform != "win32":

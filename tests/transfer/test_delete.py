@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +14,6 @@ import trio
 from p2p_copy.files import limits as files_limits
 from p2p_copy.files.directory import Directory
 from p2p_copy.files.state.store import States
-from p2p_copy.files.target import extras
 from p2p_copy.options import Conflict, Preserve, Symlinks
 from p2p_copy.transfer import limits
 from tests.files.receipts.samples import parsed
@@ -23,7 +24,6 @@ from tests.support.two_sides import SEGMENT, TwoSides
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from p2p_copy.observer import Deletion
 
@@ -196,12 +196,13 @@ async def test_another_file_system_is_not_entered(
     await again([tree], out)
     (out / "a tree" / "mount").mkdir()
     (out / "a tree" / "mount" / "file").write_text("x")
-    real = extras.Extras._is_of
+    real = Directory.mount
 
-    def other(self: extras.Extras, one: os.stat_result, above: os.stat_result) -> bool:
-        return real(self, one, above) and one.st_ino != os.stat(out / "a tree" / "mount").st_ino
+    def mount(self: Directory) -> tuple[int, str]:
+        device, mounted = real(self)
+        return device + (self.name == "mount"), mounted
 
-    monkeypatch.setattr(extras.Extras, "_is_of", other)
+    monkeypatch.setattr(Directory, "mount", mount)
     both = await again([tree], out)
     assert (out / "a tree" / "mount" / "file").exists()
     assert not both.receiver.gone
@@ -472,3 +473,36 @@ async def test_what_the_sender_cannot_send_and_the_receiver_leaves_out_hinders_n
     both = await again([tree], out, exclude=["pipe"])
     assert "a tree/d/extra" in both.receiver.gone
     assert both.reports[1].failures == 0
+
+
+_IN_A_NAMESPACE = """
+import subprocess, sys, trio
+from pathlib import Path
+from tests.transfer.test_delete import again
+
+tree, out, mine = map(Path, sys.argv[1:])
+subprocess.run(["mount", "--bind", mine, out / "tree" / "extra" / "mount"], check=True)
+both = trio.run(again, [tree], out)
+print(both.receiver.gone, both.reports[1].failures)
+"""
+
+
+@pytest.mark.slow  # another Python starts, in a namespace of its own
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no bind mounts")
+async def test_another_mount_of_the_same_file_system_is_not_entered(tmp_path: Path) -> None:
+    tree, out, mine = tmp_path / "tree", tmp_path / "out", tmp_path / "mine"
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if not shutil.which("unshare"):
+        pytest.skip("there is no unshare here")
+    if (await trio.run_process([*unshare, "true"], check=False, capture_stderr=True)).returncode:
+        pytest.skip("namespaces are not allowed here")
+    for directory in (tree, mine, out / "tree" / "extra" / "mount"):
+        directory.mkdir(parents=True)
+    (tree / "file").write_text("x")
+    (mine / "precious").write_text("mine")
+    (out / "tree" / "extra" / "old").write_text("x")
+    command = [*unshare, sys.executable, "-c", _IN_A_NAMESPACE, str(tree), str(out), str(mine)]
+    top = Path(__file__).parents[2]
+    done = await trio.run_process(command, capture_stdout=True, cwd=top)
+    assert done.stdout.decode().strip() == "['tree/extra/old'] 0"
+    assert (mine / "precious").exists()

@@ -6,7 +6,7 @@ Rules
    after the whole transfer was verified, and only if it is still what was listed. Of what lies in a directory that was
    listed, everything stays that was changed since then, at any depth, as far as its times say so. Both times of the
    file system are compared, so a file whose time lies in the future counts as changed, too.
-3. No symlink is followed, and no other file system is entered.
+3. No symlink is followed, and no other file system is entered, nor another mount of the same one.
 4. What patterns leave out stays, and so do unfinished files of any transfer, saved states, and each directory with
    something of that. A name that differs from one of the sender's only in case or normal form stays: on some systems it
    is the same file.
@@ -195,7 +195,7 @@ class Extras:
         inner = directory.open(name)
         try:
             before = inner.status()
-            if not self._is_of(before, directory.status()):
+            if inner.mount() != directory.mount():
                 return False
             if self._is_changed(before, since):
                 yield escape(path), _CHANGED
@@ -237,10 +237,6 @@ class Extras:
         if (there.st_dev, there.st_ino) in self._links:
             return there.st_mtime_ns >= since
         return max(there.st_mtime_ns, there.st_ctime_ns) >= since
-
-    def _is_of(self, inner: os.stat_result, directory: os.stat_result) -> bool:
-        """Return whether a directory lies in the file system of the one above it."""
-        return inner.st_dev == directory.st_dev
 
     def close(self) -> None:
         """Forget everything."""
