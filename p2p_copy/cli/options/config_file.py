@@ -40,6 +40,8 @@ RELAYS: Final = "relay"
 """The table of tables for relays, by their names."""
 SHARED: Final = ("server", "ca-file", "pin", "proxy", "token-file")
 """Keys at the top, for every client command that has the option."""
+_TEXTS: Final = (*SHARED, "code", "code-file")
+"""Keys of texts in every table. Checked here because the library's errors repeat a value, and these may be secret."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,8 @@ def read(named: str = "") -> ConfigFile:
     """Return the file that `--config`, else the environment names, else the user's own, which need not exist.
 
     Raises:
-        UsageError: the file cannot be read, or is not TOML, or a relay's table has no URL.
+        UsageError: the file cannot be read, or is not TOML, or a relay's table has no URL, or a value that may be
+            secret is no text.
 
     """
     named = named or os.environ.get(CONFIG_VARIABLE, "")
@@ -91,11 +94,20 @@ def read(named: str = "") -> ConfigFile:
             raise UsageError(f"{path}: unknown key: {escape(key)}.{meant(key, known)}")
         if not isinstance(value, str if key in SHARED else dict):
             raise UsageError(f"{path}: {key} must be {'a text' if key in SHARED else 'a table'}.")
+    for command in COMMANDS:
+        _check_texts(path, f"[{command}]", (content or {}).get(command, {}))
     for name, table in (content or {}).get(RELAYS, {}).items():
         if not isinstance(table, dict) or not isinstance(table.get("url"), str) or not is_url(table["url"]):
             label = f"[{RELAYS}.{escape(name)}]"
             raise UsageError(f'{path}: {label} needs the URL of the relay: url = "wss://relay.example:443"')
+        _check_texts(path, f"[{RELAYS}.{escape(name)}]", table)
     return ConfigFile(path, content is not None, content or {})
+
+
+def _check_texts(path: str, label: str, table: Table) -> None:
+    for key in _TEXTS:
+        if not isinstance(table.get(key, ""), str):
+            raise UsageError(f"{path}: {key} in {label} must be a text.")
 
 
 def default_path() -> str:

@@ -115,6 +115,31 @@ def test_a_wrong_file_is_an_error_that_names_file_and_key(text: str, said: str) 
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "value", ['["S3CRET"]', '[["S3CRET"], 1]', '{ S3CRET = "S3CRET" }', "[]", "5", "true"]
+)
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("receive", "code"),
+        ("receive", "code-file"),
+        ("receive", "proxy"),
+        ("receive", "token-file"),
+        ("receive", "server"),
+        ("send", "code"),
+        ("relay.work", "proxy"),
+        ("relay.work", "token-file"),
+    ],
+)
+def test_what_may_be_secret_is_a_text_and_is_not_repeated(table: str, key: str, value: str) -> None:
+    relay = '[relay.work]\nurl = "ws://work"\n'
+    own = f"{key} = {value}\n"
+    path = write(default_path(), relay + (own if table == "relay.work" else f"[{table}]\n{own}"))
+    with pytest.raises(UsageError) as caught:
+        parse("receive", "--server", "work")
+    assert str(caught.value) == f"{path}: {key} in [{table}] must be a text."
+
+
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
 def test_a_file_may_be_written_by_any_editor(tmp_path: Path, encoding: str) -> None:
     file = tmp_path / "c.toml"
