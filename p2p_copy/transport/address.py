@@ -12,6 +12,9 @@ from p2p_copy.transport import limits
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._:%~-]*")
 
+_LONGEST_HOST: Final = 253
+"""Characters of the longest name that DNS can have (RFC 1035 section 2.3.4), which is as DNS writes it in 255 bytes."""
+
 _FORM: Final = "A relay's address looks like wss://relay.example or ws://localhost:8765"
 
 
@@ -75,6 +78,8 @@ def ascii_host(host: str) -> str:
 
     """
     name = host.encode("idna").decode("ascii")
+    if len(name.removesuffix(".")) > _LONGEST_HOST:
+        raise ValueError("too long for the name of a host")
     if not _HOST.fullmatch(name):  # some letters become blanks or slashes
         raise ValueError("no name of a host")
     return name

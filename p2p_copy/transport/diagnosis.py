@@ -168,9 +168,10 @@ def unknown_issuer(address: RelayAddress, issuer: str) -> CertificateNotTrusted:
 
 
 def other_key(address: RelayAddress, found: bytes) -> CertificateNotTrusted:
-    """Return the error for a relay with another key than the pinned one."""
+    """Return the error for a relay with another key than the pinned one, given by its pin; empty if it has none."""
+    shown = pin_text(found) if found else "one that cannot be read"
     return CertificateNotTrusted(
-        f"The key of {address.where} is not the one that `pin` names but {pin_text(found)}. If its operator has "
+        f"The key of {address.where} is not the one that `pin` names but {shown}. If its operator has "
         "not changed the key, something answers in the relay's place: a network that decrypts TLS, or an attacker."
     )
 

@@ -43,7 +43,7 @@ _SCHEMES: Final = {
 _PORTS: Final = {"http": 80, "https": 443, "socks5": 1080}
 
 _MOST: Final = 255
-"""Bytes of a user, a password or a name that SOCKS 5 can send (RFC 1928 section 5, RFC 1929 section 2)."""
+"""Bytes of a user or a password that SOCKS 5 can send (RFC 1929 section 2)."""
 
 _FORM: Final = "A proxy's address looks like http://proxy.example:3128, https://… or socks5://user:password@…"
 
@@ -147,7 +147,7 @@ def parse_proxy(text: str, variable: str = "") -> ProxyAddress | None:
             host = ascii_host(urlsplit(f"//{place}").hostname or "")
         except ValueError:
             host = ""
-        if host and not any(character in place + login for character in "/?#") and len(host) <= _MOST:
+        if host and not any(character in place + login for character in "/?#"):
             user, password = _login(login, kind, whose)
             return ProxyAddress(kind, host, port or _PORTS[kind], user, password, variable)
         raise UsageError(

@@ -51,3 +51,13 @@ def test_the_host_header_has_the_port_unless_it_is_the_scheme_s_own() -> None:
         ("wss://[::1]:1", "[::1]:1"),
     ):
         assert parse_address(text).host_header == header
+
+
+@pytest.mark.parametrize("end", ["", "."])
+def test_a_host_is_no_longer_than_dns_allows(end: str) -> None:
+    longest = ".".join(["a" * 49] * 5) + ".bcd"
+    assert len(longest) == 253
+    found = parse_address(f"wss://{longest}{end}:1")
+    assert found.host == longest + end
+    with pytest.raises(UsageError, match="of the wrong form"):
+        parse_address(f"wss://{longest}e{end}:1")

@@ -21,6 +21,7 @@ from hypothesis import given, strategies as st
 from p2p_copy.errors import CertificateNotTrusted
 from p2p_copy.transport.address import RelayAddress
 from p2p_copy.transport.certificate import issuer_of, pin_of
+from p2p_copy.transport.diagnosis import other_key
 from tests.support.links import connect, serving
 
 if TYPE_CHECKING:
@@ -124,3 +125,7 @@ async def test_a_server_with_a_bad_certificate_is_not_trusted(
         with pytest.raises(CertificateNotTrusted):
             async with connect(RelayAddress(True, "127.0.0.1", address.port), "/", pin=pin):
                 raise AssertionError("nobody to trust")
+
+
+def test_a_key_that_cannot_be_read_has_no_pin_to_show() -> None:
+    assert "but one that cannot be read." in str(other_key(RelayAddress(True, "relay.example", 443), b""))

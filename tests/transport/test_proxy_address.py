@@ -220,3 +220,14 @@ def test_any_list_is_read(listed: str, host: str) -> None:
     address = RelayAddress(True, host, 443)
     named_proxy(address, {"all_proxy": "proxy", "no_proxy": listed})
     assert named_proxy(address, {"all_proxy": "proxy", "no_proxy": f"{listed},{host}"}) is None
+
+
+@pytest.mark.parametrize("end", ["", "."])
+def test_a_host_is_no_longer_than_dns_allows(end: str) -> None:
+    longest = ".".join(["a" * 49] * 5) + ".bcd"
+    assert len(longest) == 253
+    found = parse_proxy(f"socks5://{longest}{end}:1")
+    assert found is not None
+    assert found.host == longest + end
+    with pytest.raises(UsageError, match="of the wrong form"):
+        parse_proxy(f"socks5://{longest}e{end}:1")
