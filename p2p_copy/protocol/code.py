@@ -8,11 +8,12 @@ byte), read as one big-endian number, modulo 242. So a typo is noticed here, bef
 
 Which text is which code, by the first rule that fits:
 
-1. Words of the list whose last one is right for the others are a generated code, in capitals or not, with any blanks,
-   dots, commas, underscores and dashes between them, before and after: people hear codes and write them down.
+1. Words of the list whose last one is right for the others are a generated code, in capitals or not, with any white
+   space, dots, commas, underscores and dashes between them, before and after: people hear codes and write them down.
 2. The written form of a generated code is one with a typo if it has five words, or if most of them are in the list. So
    is a text without "-" if most of its words are in the list.
-3. Every other text with a "-" is a code that its users chose, and is taken as it is.
+3. Every other text with a "-" is a code that its users chose, and is taken as it is, but for white space around its two
+   parts.
 
 One own code in 242 of those that have only words of the list falls under rule 1, for both sides alike. Two people
 cannot have agreed on a text that falls under rule 2, because `Code.choose` refuses it to the one who begins.
@@ -49,8 +50,8 @@ CHECK_MODULUS: Final = len(WORDS) >> CHECK_BITS
 
 _CHECK_LABEL: Final = b"p2p-copy/1 code check"
 
-_WRITTEN: Final = re.compile(r"[a-z]+ *\. *[a-z]+ *- *[a-z]+(?: *\. *[a-z]+)*", re.ASCII | re.IGNORECASE)
-"""The form in which a generated code is shown."""
+_WRITTEN: Final = re.compile(r"[a-z]+\s*\.\s*[a-z]+\s*-\s*[a-z]+(?:\s*\.\s*[a-z]+)*", re.IGNORECASE)
+"""The form in which a generated code is shown, with white space where it may come in by hand."""
 
 _SEPARATORS: Final = re.compile(r"[\s.,_\-\u2010-\u2015\u2212]+")
 """What may stand between the words of a generated code; editors and telephones make other dashes of a "-"."""
@@ -145,8 +146,8 @@ class Code:
     def parse(cls, text: str) -> Self:
         """Return the code that a user has heard, typed, pasted or stored.
 
-        The words of a generated code may be in capitals, and have any blanks, dots, commas, underscores and dashes
-        between them. Of any other code only the blanks around it and around its two parts are dropped.
+        The words of a generated code may be in capitals, and have any white space, dots, commas, underscores and dashes
+        between them. Of any other code only the white space around its two parts is dropped.
 
         Raises:
             CodeTypo: it is a generated code with a typo.
@@ -221,8 +222,6 @@ def _parts(text: str) -> tuple[str, str]:
     text = unicodedata.normalize("NFC", text.strip())
     if len(text) > limits.MAX_CODE:
         raise UsageError(f"The code is longer than {limits.MAX_CODE} characters. {_FORM}")
-    if any(unicodedata.category(character) in _UNSEEN for character in text):
-        raise UsageError("The code contains a control or invisible character. Type it instead of pasting it.")
     words = _words(text)
     if _is_code(words):
         return _joined(words)
@@ -231,8 +230,12 @@ def _parts(text: str) -> tuple[str, str]:
     if _WRITTEN.fullmatch(text) and (mostly_known or len(words) == limits.CODE_WORDS):
         raise _typo(words)
     room, separator, secret = (part.strip() for part in text.partition("-"))
+    if not separator and mostly_known and known > 1:
+        raise _typo(words)
+    if any(unicodedata.category(character) in _UNSEEN for character in room + secret):
+        raise UsageError("The code contains a control or invisible character. Type it instead of pasting it.")
     if not separator:
-        raise _typo(words) if mostly_known and known > 1 else UsageError(_NO_DASH)
+        raise UsageError(_NO_DASH)
     if not room:
         raise UsageError(f"The code has no room before its '-'. {_FORM}")
     if len(secret) < limits.MIN_OWN_SECRET:

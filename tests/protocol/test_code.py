@@ -6,6 +6,8 @@ import hashlib
 import inspect
 import math
 import random
+import re
+import unicodedata
 from typing import TYPE_CHECKING
 
 import pytest
@@ -109,6 +111,8 @@ def test_generated_codes_are_accepted_by_both_sides(seed: int) -> None:
         lambda text: text.replace(".", " . "),
         lambda text: text.replace("-", " - "),
         lambda text: text.replace(".", ". ").upper(),
+        lambda text: text.replace(".", "\t"),
+        lambda text: text.replace("-", "-\r\n"),
     ],
 )
 def test_written_codes_may_have_capitals_and_spaces(spoil: Callable[[str], str]) -> None:
@@ -116,7 +120,17 @@ def test_written_codes_may_have_capitals_and_spaces(spoil: Callable[[str], str])
     assert Code.parse(spoil(code.text)) == code
 
 
-separators = st.text(st.sampled_from(" .,_-\u2010\u2011\u2013\u2014\u2212\u00a0"), min_size=1, max_size=3)
+WHITE_SPACE = (
+    *(
+        chr(point)
+        for point in (*range(9, 14), *range(0x1C, 0x21), 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B))
+    ),
+    *"\u2028\u2029\u202f\u205f\u3000",
+)
+"""As docs/protocol.md defines it."""
+separators = st.text(
+    st.sampled_from([*".,_-\u2010\u2011\u2012\u2013\u2014\u2015\u2212", *WHITE_SPACE]), min_size=1, max_size=3
+)
 lengths = st.integers(limits.MIN_CODE_WORDS, limits.MAX_CODE_WORDS)
 
 
@@ -318,6 +332,7 @@ def test_a_word_that_is_being_typed_is_completed_from_the_list() -> None:
         ("acid.acorn-acre.act.active7", "acid.acorn", "acre.act.active7"),
         ("Öl.Bär-Käse.Brot.Wein", "Öl.Bär", "Käse.Brot.Wein"),
         ("Lab 7 - A  Long Passphrase ", "Lab 7", "A  Long Passphrase"),
+        ("lab7\t-\u2028a long passphrase\x1f", "lab7", "a long passphrase"),
         ("x--leading-dash", "x", "-leading-dash"),
         (
             "\u7814\u7a76\u5ba4-\u9577\u3044\u5408\u8a00\u8449\u3067\u3059\u3088",
@@ -370,6 +385,88 @@ def test_choosing_the_reserved_form_is_refused_and_explained() -> None:
         Code.choose("my.lab-has.its.words")
     assert not isinstance(caught.value, CodeTypo)
     assert "spaces or dashes" in str(caught.value)
+
+
+# The specification: the same rules, read from section 1 of docs/protocol.md
+
+
+def trimmed(text: str) -> str:
+    return text.strip("".join(WHITE_SPACE))
+
+
+def specified(text: str) -> tuple[str, str] | None:
+    """Return room and secret of a text; None if it is no code."""
+    text = trimmed(unicodedata.normalize("NFC", text))
+    if len(text) > limits.MAX_CODE:
+        return None
+    white = "".join(WHITE_SPACE)
+    words = [word.lower() for word in re.split(f"[{white}.,_\\-\u2010-\u2015\u2212]+", text) if word]
+    if not all(re.fullmatch("[a-z]+", word, re.ASCII) for word in words):
+        words = []
+    known = [word for word in words if word in WORDS]
+    if limits.MIN_CODE_WORDS <= len(words) == len(known) <= limits.MAX_CODE_WORDS:
+        front = f"{words[0]}.{words[1]}-{'.'.join(words[2:-1])}"
+        extra, check = divmod(WORDS.index(words[-1]), 242)
+        digest = hashlib.sha256(b"p2p-copy/1 code check" + front.encode() + bytes([extra])).digest()
+        if extra < 32 and int.from_bytes(digest, "big") % 242 == check:
+            return f"{words[0]}.{words[1]}", ".".join(words[2:])
+    most = 2 * len(known) > len(words)
+    form = re.sub(f"[{white}]*([.-])[{white}]*", r"\1", text)
+    is_form = re.fullmatch(r"[a-zA-Z]+\.[a-zA-Z]+-[a-zA-Z]+(\.[a-zA-Z]+)*", form) is not None
+    if is_form and (len(words) == 5 or (len(words) >= 3 and most)):
+        return None
+    if "-" not in text:
+        return None
+    room, secret = map(trimmed, text.split("-", 1))
+    if any(unicodedata.category(character) in ("Cc", "Cf", "Zl", "Zp") for character in room + secret):
+        return None
+    return (room, secret) if room and len(secret) >= limits.MIN_OWN_SECRET else None
+
+
+def test_white_space_is_what_the_specification_says() -> None:
+    assert {character for character in map(chr, range(0x110000)) if character.isspace()} == set(WHITE_SPACE)
+
+
+pieces = st.sampled_from(
+    [
+        *"abcXYZ-.,_ \t\n\u00a0\u2028\u200b\x00\u0301\u00e9\u2013\u212a\u017f\u0130\u3000",
+        "-",
+        "-",
+        " - ",
+        "lab7",
+        "secret",
+    ]
+)
+some_words = st.sampled_from(["acid", "acorn", "acre", "act", "active", "ACTOR", "qqqq"])
+
+
+@st.composite
+def written_codes(draw: st.DrawFn) -> str:
+    """Return words of the list or not, a generated code perhaps, between all kinds of separators."""
+    words = draw(st.lists(some_words, min_size=2, max_size=8))
+    if draw(st.booleans()):
+        words = words_of(of_length(draw(lengths), draw(seeds)))
+    if draw(st.booleans()):
+        words[draw(st.integers(0, len(words) - 1))] = draw(
+            st.sampled_from(["lab7", "acid", "Qqqq", "\u017fea"])
+        )
+    form = st.sampled_from([".", "-", " ", ". ", "\t-\n", "\u00a0.", "\u200b", "\u2013", ","])
+    return "".join(draw(form) + word for word in words)[draw(st.integers(0, 1)) :]
+
+
+@given(st.lists(pieces, min_size=5, max_size=30).map("".join) | written_codes())
+@example("lab7 - a long passphrase")
+@example("acid.\u00a0acorn-acre.act.active")
+@example("acid\tacorn\tacre\tact\tactive")
+@settings(max_examples=400)
+def test_a_text_is_read_as_the_specification_says(text: str) -> None:
+    try:
+        code = Code.parse(text)
+    except UsageError:
+        assert specified(text) is None
+        return
+    assert (code.room, code.secret) == specified(text)
+    assert Code.choose(text) == Code.parse(code.text) == code
 
 
 # Refusals
